@@ -1,0 +1,130 @@
+"""Findings: facts that were proven, with their evidence; and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of one cluster. `unobservable` means that the bastion cannot tell; nothing is ever done in it."""
+
+    HEALTHY = "healthy"
+    APISERVER_DOWN = "apiserver-down"
+    ETCD_STUCK = "etcd-stuck"
+    WORKER_NETWORK_BROKEN = "worker-network-broken"
+    UNOBSERVABLE = "unobservable"
+
+
+FAULT_STATES = (State.APISERVER_DOWN, State.ETCD_STUCK, State.WORKER_NETWORK_BROKEN)
+
+
+class Phase(StrEnum):
+    """Where recoverd stands within a fault state."""
+
+    SUSPECTED = "suspected"
+    CONFIRMED = "confirmed"
+    AWAITING_APPROVAL = "awaiting-approval"
+    REMEDIATING = "remediating"
+    VERIFYING = "verifying"
+    ESCALATED = "escalated"
+    PAUSED = "paused"
+
+
+class Severity(StrEnum):
+    FAULT = "fault"
+    """Argues for a fault state."""
+    NOTICE = "notice"
+    """Shown, never acted upon."""
+
+
+FindingKey = tuple[str, str]
+"""(code, subject): what makes two findings of two sweeps the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One proven fact. `message` is a sentence for the operator, `evidence` the lines that prove it."""
+
+    code: str
+    subject: str
+    """The host, member or certificate it is about; "" for the cluster as a whole."""
+    message: str
+    evidence: tuple[str, ...]
+    severity: Severity = Severity.FAULT
+    state: State | None = None
+    """The state that a FAULT argues for."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What a playbook needs of it, in words or digits (member id, component, path)."""
+
+    @property
+    def key(self) -> FindingKey:
+        return (self.code, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What one observation adds up to. Findings come most fundamental first: the first FAULT is the cause."""
+
+    state: State
+    findings: tuple[Finding, ...]
+    summary: str
+    """One line for the operator: the cause, or why the cluster cannot be judged."""
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity is Severity.FAULT)
+
+    @property
+    def keys(self) -> frozenset[FindingKey]:
+        return frozenset(f.key for f in self.faults)
+
+    def find(self, code: str, subject: str | None = None) -> Finding | None:
+        return next((f for f in self.findings if f.code == code and subject in (None, f.subject)), None)
+
+
+class Code:
+    """The finding codes; a name, once released, keeps its meaning (alerts and scripts match on them)."""
+
+    # API server, subject: the control plane
+    MANIFEST_MISSING = "apiserver-manifest-missing"
+    MANIFEST_INVALID = "apiserver-manifest-invalid"
+    MANIFEST_CHANGED = "apiserver-manifest-changed"
+    """Not the known-good one, and its API server does not come up."""
+    CRASH_LOOPING = "apiserver-crash-looping"
+    API_NOT_ANSWERING = "apiserver-not-answering"
+    """Down with no cause proven yet; never acted upon."""
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    """Subject: host:path."""
+    CERTIFICATE_EXPIRES_SOON = "certificate-expires-soon"
+    KUBELET_DOWN = "kubelet-down"
+    RUNTIME_DOWN = "container-runtime-down"
+    VIP_WRONG = "api-address-wrong"
+    """A control plane answers, the address in the kubeconfig does not. Subject: ""."""
+    # etcd; subject: the member's host name, or its peer address where no host is known, or "" for the cluster
+    ETCD_NEVER_STARTED = "etcd-member-never-started"
+    ETCD_QUORUM_LOST = "etcd-quorum-lost"
+    ETCD_LEARNER_STUCK = "etcd-learner-not-promoted"
+    ETCD_NO_LEADER = "etcd-no-leader"
+    ETCD_MEMBER_DOWN = "etcd-member-down"
+    ETCD_NOSPACE = "etcd-nospace"
+    ETCD_CORRUPT = "etcd-corrupt-alarm"
+    ETCD_FOREIGN_CLUSTER = "etcd-cluster-id-differs"
+    ETCD_MANIFEST_MISSING = "etcd-manifest-missing"
+    ETCD_MANIFEST_INVALID = "etcd-manifest-invalid"
+    ETCD_MANIFEST_CHANGED = "etcd-manifest-changed"
+    ETCD_FORCE_FLAG_LEFT = "etcd-force-new-cluster-flag-left"
+    ETCD_DATA_EMPTY = "etcd-data-directory-empty"
+    ETCD_REVISION_WENT_BACK = "etcd-revision-went-back"
+    # notices
+    NOT_JOINED = "control-plane-not-joined"
+    """A configured control plane that has never been seen as a working part of the cluster."""
+    HOST_UNSEEN = "host-unseen"
+    SOURCE_UNSEEN = "source-unseen"
+    CLOCK_SKEW = "clock-skew"
+    DISK_LOW = "disk-low"
+    ETCD_DB_LARGE = "etcd-database-near-quota"
+    NODE_NOT_READY = "node-not-ready"
+    CLUSTER_DARK = "cluster-dark"
+    """Everything of one cluster went dark together; the state is `unobservable`."""

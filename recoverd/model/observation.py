@@ -1,0 +1,282 @@
+"""What one sweep of one cluster saw: immutable, timestamped, with everything that could not be seen named as such.
+
+Every source yields either its view or an `Unseen` with the reason. Nothing here does I/O and nothing here judges: a view
+holds facts, `recoverd.diagnose` makes findings of them. Times are timezone-aware UTC; sizes are bytes; durations seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class UnseenKind(StrEnum):
+    """Why a source could not be seen. None of these says that the thing itself is broken."""
+
+    UNREACHABLE = "unreachable"
+    """No route, no answer to the connection attempt, or the name does not resolve."""
+    REFUSED = "refused"
+    """The host answered, and nothing listens on the port."""
+    TIMEOUT = "timeout"
+    """Connected, and no answer came before the deadline."""
+    DENIED = "denied"
+    """The credentials were not accepted: wrong SSH key, forbidden by RBAC, sudo wants a password."""
+    UNTRUSTED = "untrusted"
+    """The other side could not prove who it is: a host key or a certificate that is not the expected one."""
+    GARBAGE = "garbage"
+    """An answer came that cannot be understood."""
+    NOT_TRIED = "not-tried"
+    """Something that this source needs was itself unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A source that could not be seen; `reason` says to the operator what was tried, on which host, and what came back."""
+
+    kind: UnseenKind
+    reason: str
+
+
+class EndpointHealth(StrEnum):
+    """What an API server's address answered."""
+
+    READY = "ready"
+    NOT_READY = "not-ready"
+    """It answers, and /readyz names checks that fail."""
+    REFUSED = "refused"
+    """The connection was refused: the machine answers, no API server listens."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    UNRESOLVED = "unresolved"
+    """The name has no address."""
+    TLS = "tls"
+    """The TLS handshake failed: an expired or foreign certificate."""
+    ERROR = "error"
+    """Something answered that is not a ready API server: an HTTP error of a proxy (502), or no HTTP at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """One address of the API server, as dialled from the bastion."""
+
+    address: str
+    health: EndpointHealth
+    detail: str = ""
+    failing_checks: tuple[str, ...] = ()
+    """Names of the /readyz?verbose checks that failed, for example `etcd`."""
+    certificate_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One Node object, the few fields that decisions need."""
+
+    name: str
+    ready: bool
+    unschedulable: bool = False
+    control_plane: bool = False
+    address: str = ""
+    boot_id: str = ""
+    kubelet_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsView:
+    """What the API server lists; read only when an endpoint is ready."""
+
+    nodes: tuple[NodeView, ...]
+    pods: Mapping[str, int]
+    """Number of pods bound to each node; "" holds the unscheduled ones."""
+    version: str = ""
+
+    @property
+    def pod_count(self) -> int:
+        return sum(self.pods.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ApiView:
+    """The API server through the address in the kubeconfig (the VIP) and through each control plane's own address."""
+
+    vip: EndpointView
+    members: Mapping[str, EndpointView]
+    """By control-plane name."""
+    objects: ObjectsView | Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEntry:
+    """One row of etcd's member list. An unstarted member has no name and no client URLs (seen on etcd 3.4 and 3.5)."""
+
+    id: str
+    """Hexadecimal, as etcdctl prints it."""
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...] = ()
+    learner: bool = False
+
+    @property
+    def started(self) -> bool:
+        return bool(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEntry:
+    member_id: str
+    alarm: str
+    """`NOSPACE` or `CORRUPT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdView:
+    """One etcd member as it describes itself (JSON gateway over an SSH tunnel, and its metrics port)."""
+
+    member_id: str
+    cluster_id: str
+    version: str
+    revision: int
+    raft_term: int
+    leader: str
+    """Member id of the leader in hexadecimal, "" when this member knows of none."""
+    learner: bool
+    healthy: bool
+    """/health answered true."""
+    health_reason: str
+    members: tuple[MemberEntry, ...]
+    """The member list, read without quorum."""
+    db_size: int
+    db_in_use: int
+    quota: int
+    """Backend quota in bytes; 0 where it could not be learnt."""
+    alarms: tuple[AlarmEntry, ...] = ()
+    nodes: int | None = None
+    """Keys under /registry/minions/, a serializable count, None where it was not answered."""
+    pods: int | None = None
+    """Keys under /registry/pods/."""
+
+    @property
+    def has_leader(self) -> bool:
+        return bool(self.leader)
+
+    @property
+    def voters(self) -> tuple[MemberEntry, ...]:
+        return tuple(m for m in self.members if not m.learner)
+
+    @property
+    def quorum(self) -> int:
+        """Voters that must be alive (etcd: more than half of all voters, started or not)."""
+        return len(self.voters) // 2 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestView:
+    """One static pod manifest in /etc/kubernetes/manifests."""
+
+    path: str
+    sha256: str
+    content: str
+    problem: str = ""
+    """Why kubelet cannot run it: not YAML, not a Pod, cut short. "" when it parses."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitView:
+    """A systemd unit; the fields are systemd's own (`systemctl show`)."""
+
+    name: str
+    load: str
+    active: str
+    sub: str
+    result: str = ""
+    since: datetime | None = None
+    restarts: int = 0
+
+    @property
+    def running(self) -> bool:
+        return self.active == "active"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """The newest container of one static pod, by whatever tool the host has."""
+
+    component: str
+    running: bool
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    restarts: int = 0
+    log_tail: tuple[str, ...] = ()
+    """Last lines of its log, decoded with replacement, each at most 500 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateView:
+    """One certificate file, or one inside a kubeconfig."""
+
+    path: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    is_ca: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiskView:
+    path: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdDataView:
+    """The etcd data directory of a control plane, looked at without starting anything."""
+
+    path: str
+    exists: bool
+    empty: bool
+    """True when there is no member/snap/db: an etcd started on it would be a new, empty member."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One machine as seen over SSH."""
+
+    boot_id: str
+    clock_offset: float
+    """Host clock minus bastion clock in seconds, corrected by half the round trip."""
+    uptime: float
+    joined: bool
+    """/etc/kubernetes/kubelet.conf exists: kubeadm has made this machine a node."""
+    runtime: str
+    """Unit name of the container runtime: `containerd`, `docker`, `crio` or ""."""
+    units: Mapping[str, UnitView]
+    """By unit name: `kubelet` and the runtime."""
+    manifests: Mapping[str, ManifestView] = field(default_factory=dict)
+    """By component: `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`."""
+    containers: Mapping[str, ContainerView] = field(default_factory=dict)
+    certificates: tuple[CertificateView, ...] = ()
+    disks: tuple[DiskView, ...] = ()
+    etcd_data: EtcdDataView | None = None
+    problems: tuple[str, ...] = ()
+    """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything seen of one cluster in one sweep."""
+
+    cluster: str
+    sequence: int
+    started_at: datetime
+    at: datetime
+    """When the sweep ended."""
+    api: ApiView
+    etcd: Mapping[str, EtcdView | Unseen]
+    """By control-plane name."""
+    hosts: Mapping[str, HostView | Unseen]
+    """By host name, control planes and workers."""
+    durations: Mapping[str, float] = field(default_factory=dict)
+    """Seconds each source took (`api`, `etcd`, `hosts`), for the metrics."""

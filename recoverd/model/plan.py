@@ -1,0 +1,144 @@
+"""Plans, their steps, and incidents: what is decided, what was done, and what an operator reads afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from recoverd.model.finding import FindingKey, State
+from recoverd.model.operations import Operation
+
+
+class PlanStatus(StrEnum):
+    AWAITING_APPROVAL = "awaiting-approval"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    """Every step done and the cluster seen without the findings it was made for."""
+    FAILED = "failed"
+    """A step failed, or the findings did not go away in time; `reason` says which and what state it left."""
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    """The findings it was made on changed before or while it ran."""
+
+    @property
+    def open(self) -> bool:
+        return self in (PlanStatus.AWAITING_APPROVAL, PlanStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan, on one host. `requires` are findings that must still hold when it starts."""
+
+    host: str
+    """Configured name of the host; for operations of the bastion, the host whose tunnel is used."""
+    description: str
+    operation: Operation
+    timeout: float
+    """Seconds; the step fails when they are over."""
+    requires: tuple[FindingKey, ...] = ()
+    undo: Operation | None = None
+    commits: bool = False
+    """Point of no return: once started, the undo of earlier steps would do harm and is not run (except `undo_always`)."""
+    undo_always: bool = False
+    """Its undo is run after a later failure even past the point of no return (taking a dangerous flag out)."""
+
+    @property
+    def command(self) -> str:
+        return self.operation.command()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A playbook bound to one incident: exact steps on exact hosts. An approval is of one plan and no other."""
+
+    id: str
+    incident: str
+    cluster: str
+    playbook: str
+    summary: str
+    destructive: bool
+    automatic: bool
+    """True when the configuration lets it run unasked."""
+    status: PlanStatus
+    created_at: datetime
+    expires_at: datetime
+    evidence: tuple[str, ...]
+    destroys: tuple[str, ...]
+    undo: tuple[str, ...]
+    basis: tuple[FindingKey, ...]
+    """The findings it was made on; when one is gone before it starts, the plan is superseded."""
+    resolves: tuple[FindingKey, ...]
+    """The findings that must be gone for the plan to have succeeded."""
+    steps: tuple[Step, ...]
+    verify_within: float
+    """Seconds after the last step within which `resolves` must be seen gone."""
+    deadline: float
+    """Seconds for the whole plan from its first step to its last."""
+    reason: str = ""
+    requested_by: str = ""
+    """The Unix user of `recoverctl run`; "" when recoverd made it."""
+
+    def with_status(self, status: PlanStatus, reason: str = "") -> Plan:
+        return replace(self, status=status, reason=reason or self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    at: datetime
+    event: str
+    """A short stable word (`opened`, `confirmed`, `plan-made`, `approved`, `step-started`, `step-done` ...)."""
+    detail: str
+
+
+class Outcome(StrEnum):
+    RECOVERED = "recovered"
+    """A plan of recoverd succeeded."""
+    RECOVERED_BY_ITSELF = "recovered-by-itself"
+    """The findings went away without a plan having run."""
+    RECOVERED_BY_HAND = "recovered-by-hand"
+    """The findings went away after recoverd had escalated or its plan was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One departure from `healthy` until the return to it."""
+
+    id: str
+    cluster: str
+    state: State
+    summary: str
+    opened_at: datetime
+    fault_since: datetime
+    """When the first suspecting sweep saw it; `opened_at` is when it was confirmed."""
+    closed_at: datetime | None = None
+    outcome: Outcome | None = None
+    acknowledged_by: str = ""
+    timeline: tuple[TimelineEntry, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What came of one step."""
+
+    ok: bool
+    detail: str
+    """For the operator: the last output, or what failed and what state it left."""
+    already_done: bool = False
+    """The check said so and nothing was run."""
+    uncertain: bool = False
+    """After a crash: it may or may not have run and must not be repeated; a person has to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """One plan that acted, for the bounds."""
+
+    playbook: str
+    basis: tuple[FindingKey, ...]
+    started_at: datetime
+    ended_at: datetime | None
+    ok: bool | None
+    acknowledged: bool = False
+    incident: str = ""

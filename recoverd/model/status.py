@@ -1,0 +1,25 @@
+"""What `recoverctl status` shows of one cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from recoverd.model.finding import Finding, Phase, State
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    name: str
+    state: State
+    phase: Phase | None
+    since: datetime
+    paused: bool
+    pause_reason: str
+    summary: str
+    findings: tuple[Finding, ...]
+    incident: str | None
+    plan: str | None
+    last_sweep: datetime | None
+    explanation: str
+    """What recoverd is doing about it or why it does nothing, and what the operator can do; "" when healthy."""
