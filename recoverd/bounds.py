@@ -1,0 +1,64 @@
+"""Whether a plan may run unasked now, and if not, which bound says so and until when. Pure: the clock is an argument.
+
+A person's approval stands above `attempts` and `cooldown`, which guard against flapping (as Orchestrator's RecoveryPeriodBlockSeconds,
+lifted by an acknowledgement); nothing stands above a pause, a plan that is acting, or the deadlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recoverd.model.finding import FindingKey
+from recoverd.model.plan import ActionRecord
+from recoverd.model.settings import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A bound that forbids acting now. `until` is None where only a person can lift it."""
+
+    bound: str
+    reason: str
+    until: datetime | None
+
+
+def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> Blocked | None:
+    """None when `playbook` may run for `basis` without a person at `now`, else the bound that forbids it.
+
+    `attempts` counts the playbook's runs within the window, whatever their cause; `cooldown` holds for a repeat of the same cause.
+    Acknowledged runs count for neither.
+    """
+    runs = [a for a in history if a.playbook == playbook and not a.acknowledged]
+    for action in reversed(runs):
+        until = (action.ended_at or action.started_at) + timedelta(seconds=bounds.cooldown)
+        if now < until and set(action.basis) & set(basis):
+            what = "ended without success" if action.ok is False else "repaired the same thing"
+            return Blocked(
+                "cooldown",
+                f"{playbook} {what} at {_clock(action.ended_at or action.started_at)}; bound `cooldown` ({bounds.cooldown:g} s) keeps it from "
+                f"running unasked for the same cause until {_clock(until)}, unless the incident is acknowledged (recoverctl ack)",
+                until,
+            )
+    window = timedelta(seconds=bounds.window)
+    recent = [a for a in runs if now - a.started_at < window]
+    if len(recent) >= bounds.attempts:
+        until = recent[-bounds.attempts].started_at + window
+        return Blocked(
+            "attempts",
+            f"{playbook} ran {len(recent)} times since {_clock(recent[0].started_at)}; bound `attempts` allows {bounds.attempts} within "
+            f"{bounds.window:g} s, so not again unasked until {_clock(until)}, unless the incidents are acknowledged (recoverctl ack)",
+            until,
+        )
+    return None
+
+
+def prune(history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> tuple[ActionRecord, ...]:
+    """The part of `history` that can still matter for a bound."""
+    keep = timedelta(seconds=max(bounds.window, bounds.cooldown))
+    return tuple(a for a in history if now - (a.ended_at or a.started_at) <= keep)
+
+
+def _clock(at: datetime) -> str:
+    return at.strftime("%H:%M:%S UTC")

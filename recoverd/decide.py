@@ -1,0 +1,59 @@
+"""Which remedy to take for what was found: asks the playbooks in their order, for the most fundamental finding first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recoverd.model.finding import Finding
+from recoverd.model.record import Declined
+from recoverd.model.settings import Approval
+from recoverd.playbooks.base import Playbook, Proposal, Refusal, Situation, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A remedy, or why there is none. `waiting` is True when it may come by itself in a later sweep."""
+
+    playbook: Playbook | None
+    proposal: Proposal | None
+    reasons: tuple[str, ...] = ()
+    waiting: bool = False
+
+
+def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequence[Declined]) -> Choice:
+    """The first proposal of the first playbook for the most fundamental confirmed finding that has one.
+
+    A remedy that a person rejected, or that failed, for the same findings is not proposed again until it is acknowledged. A playbook that says
+    `Wait` for a finding keeps later playbooks for the same finding from being asked: the simple thing is given its time first.
+    """
+    reasons: list[str] = []
+    waiting = False
+    for finding in situation.confirmed:
+        for playbook in playbooks:
+            if finding.code not in playbook.repairs:
+                continue
+            if situation.settings.approval_of(playbook.name) is Approval.NEVER:
+                reasons.append(f"{playbook.name} is switched off in the configuration (approval: never)")
+                continue
+            answer = playbook.propose(finding, situation)
+            if isinstance(answer, Proposal):
+                before = next((d for d in declined if d.playbook == playbook.name and set(d.basis) & set(answer.basis)), None)
+                if before is None:
+                    return Choice(playbook, answer)
+                reasons.append(before.reason)
+            elif isinstance(answer, Refusal):
+                reasons.append(f"{playbook.name}: {answer.reason}")
+            elif isinstance(answer, Wait):
+                reasons.append(answer.reason)
+                waiting = True
+                break
+    return Choice(None, None, tuple(dict.fromkeys(reasons)), waiting)
+
+
+def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:
+    """What the operator is told when recoverd does not act."""
+    if reasons:
+        return "; ".join(reasons)
+    codes = ", ".join(sorted({f.code for f in confirmed})) or "nothing that lasted"
+    return f"recoverd has no playbook for this ({codes}); it is for a person to repair, and recoverd goes on watching"

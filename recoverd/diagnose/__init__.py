@@ -1,0 +1,109 @@
+"""From an observation to findings, and from findings to the state of the cluster. Pure: same input, same output.
+
+Rules that hold throughout: nothing is concluded from what is `Unseen`; a fault needs positive proof (a refused connection, a file that is absent on
+a machine that was looked at, a member list that says so); when the bastion may be blind itself, no fault is reported at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from recoverd.diagnose import api, etcd, host, manifests, reach
+from recoverd.diagnose.scene import API, Scene
+from recoverd.model.finding import Code, Diagnosis, Finding, Severity, State
+from recoverd.model.memory import Memory
+from recoverd.model.observation import EndpointHealth, Observation
+from recoverd.model.settings import ClusterSettings
+
+__all__ = ["diagnose"]
+
+ORDER = (
+    Code.RUNTIME_DOWN,
+    Code.KUBELET_DOWN,
+    Code.ETCD_DATA_EMPTY,
+    Code.ETCD_MANIFEST_MISSING,
+    Code.ETCD_MANIFEST_INVALID,
+    Code.ETCD_MANIFEST_CHANGED,
+    Code.ETCD_FOREIGN_CLUSTER,
+    Code.ETCD_CORRUPT,
+    Code.ETCD_NEVER_STARTED,
+    Code.CERTIFICATE_EXPIRED,
+    Code.ETCD_QUORUM_LOST,
+    Code.ETCD_NO_LEADER,
+    Code.ETCD_NOSPACE,
+    Code.ETCD_MEMBER_DOWN,
+    Code.ETCD_LEARNER_STUCK,
+    Code.ETCD_FORCE_FLAG_LEFT,
+    Code.MANIFEST_MISSING,
+    Code.MANIFEST_INVALID,
+    Code.MANIFEST_CHANGED,
+    Code.VIP_WRONG,
+    Code.CRASH_LOOPING,
+    Code.API_NOT_ANSWERING,
+)
+"""Most fundamental first: what stands earlier can cause what stands later."""
+IDLE_KUBELET = ORDER.index(Code.MANIFEST_MISSING) - 0.5
+"""Where a stopped kubelet stands whose static pods all still run: it has caused nothing yet."""
+
+
+def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
+    """What one observation adds up to, given what is remembered of the cluster. Never raises for what was observed."""
+    scene = Scene(observation, memory, settings)
+    found = list(_all(scene))
+    if why := reach.blindness(scene):
+        notices = [replace(f, severity=Severity.NOTICE, state=None) for f in found]
+        return Diagnosis(State.UNOBSERVABLE, (reach.dark_notice(scene, why), *_sorted(scene, notices)), f"{why}.")
+    findings = _sorted(scene, found)
+    faults = [f for f in findings if f.severity is Severity.FAULT]
+    if faults:
+        more = f" ({len(faults) - 1} more finding{'s' if len(faults) > 2 else ''} with it)" if len(faults) > 1 else ""
+        return Diagnosis(faults[0].state or State.APISERVER_DOWN, findings, faults[0].message + more)
+    if not scene.api_ready:
+        return Diagnosis(State.UNOBSERVABLE, findings, _cannot_tell(scene))
+    return Diagnosis(State.HEALTHY, findings, _healthy(scene, findings))
+
+
+def _all(scene: Scene) -> Iterable[Finding]:
+    yield from host.findings(scene)
+    yield from etcd.findings(scene)
+    of_manifests = tuple(manifests.findings(scene))
+    yield from of_manifests
+    explained = frozenset(f.facts["host"] for f in of_manifests if f.facts.get("component") == API)
+    yield from api.findings(scene, explained)
+    yield from reach.findings(scene)
+
+
+def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:
+    unique = {f.key: f for f in reversed(findings)}
+
+    def rank(finding: Finding) -> tuple[bool, float, str, str]:
+        place = float(ORDER.index(finding.code)) if finding.code in ORDER else len(ORDER)
+        if finding.code == Code.KUBELET_DOWN and _pods_run(scene, finding.subject):
+            place = IDLE_KUBELET
+        return (finding.severity is not Severity.FAULT, place, finding.code, finding.subject)
+
+    return tuple(sorted(unique.values(), key=rank))
+
+
+def _pods_run(scene: Scene, name: str) -> bool:
+    return scene.endpoint_health(name) is EndpointHealth.READY and name in scene.membership.camp
+
+
+def _cannot_tell(scene: Scene) -> str:
+    return (
+        f"No API server could be judged ({scene.vip.address}: {scene.vip.health}) and nothing is proven to be broken: "
+        "check the kubeconfig, the addresses and the SSH key in the configuration."
+    )
+
+
+def _healthy(scene: Scene, findings: tuple[Finding, ...]) -> str:
+    membership = scene.membership
+    parts = [f"{len(scene.ready_members)} of {len(scene.parts)} API servers ready"]
+    if membership.leader:
+        parts.append(f"etcd has a leader, {len(membership.camp)} of {len(membership.entries)} members seen")
+    if scene.objects:
+        parts.append(f"{sum(n.ready for n in scene.objects.nodes)} of {len(scene.objects.nodes)} nodes ready")
+    if findings:
+        parts.append(f"{len(findings)} notice{'s' if len(findings) > 1 else ''}")
+    return ", ".join(parts) + "."

@@ -1,0 +1,121 @@
+"""The API server: crash loops, silence, and the address in the kubeconfig."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, YOUNG, up
+from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
+from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
+
+DOWN = State.APISERVER_DOWN
+REFUSES_US = re.compile(r"\b40[13]\b")
+"""HTTP statuses of an API server that works and does not accept the kubeconfig's credentials."""
+
+
+def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
+    """`explained`: control planes whose API server's manifest is already found to be the cause."""
+    names = scene.parts or (() if scene.memory.manifests or scene.membership.known else scene.control_plane_names)
+    for name in names:
+        if scene.endpoint_health(name) is EndpointHealth.READY or name in explained:
+            continue
+        if scene.settling(name) and scene.vip_ready:
+            continue
+        yield from _crash_loop(scene, name) or _not_answering(scene, name)
+    yield from _address(scene)
+
+
+def refuses_us(endpoint: EndpointView) -> bool:
+    return endpoint.health is EndpointHealth.ERROR and REFUSES_US.search(endpoint.detail) is not None
+
+
+def answer(endpoint: EndpointView | None) -> str:
+    """What an address answered, as a line of evidence."""
+    if endpoint is None:
+        return "its API server's address was not dialled"
+    checks = f" (failing: {', '.join(endpoint.failing_checks)})" if endpoint.failing_checks else ""
+    return f"https://{endpoint.address}/readyz: {endpoint.health}{f': {endpoint.detail}' if endpoint.detail else ''}{checks}"
+
+
+def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
+    container, host = scene.container(name, API), scene.host(name)
+    kubelet = host.units.get("kubelet") if host else None
+    if container is None or kubelet is None or not kubelet.running or not _loops(scene, container):
+        return ()
+    return (
+        Finding(
+            Code.CRASH_LOOPING,
+            name,
+            f"The API server on {name} does not stay up ({up(scene, container)}).",
+            (f"{API} on {name}: {up(scene, container)}", answer(scene.endpoint(name)), *(f"it says: {line}" for line in container.log_tail[-6:])),
+            state=DOWN,
+            facts={"host": name, "component": API, "blames_etcd": "yes" if _blames_etcd(scene, name, container) else "no"},
+        ),
+    )
+
+
+def _loops(scene: Scene, container: ContainerView) -> bool:
+    if not container.running:
+        return container.exit_code not in STOPPED_ON_REQUEST or container.restarts > 0
+    age = scene.age(container.started_at)
+    return container.restarts > 0 and age is not None and age < YOUNG
+
+
+def _blames_etcd(scene: Scene, name: str, container: ContainerView) -> bool:
+    endpoint = scene.endpoint(name)
+    checks = endpoint.failing_checks if endpoint else ()
+    return any("etcd" in c for c in checks) or any(":2379" in line or "context deadline exceeded" in line for line in container.log_tail)
+
+
+def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
+    endpoint = scene.endpoint(name)
+    if endpoint is None or refuses_us(endpoint) or not _proven_down(scene, name, endpoint):
+        return ()
+    evidence = [answer(endpoint), f"the cluster's address: {answer(scene.vip)}"]
+    if unseen := scene.unseen_host(name):
+        evidence.append(f"{name} could not be looked at over SSH ({unseen.kind}): {unseen.reason}")
+        message = f"The API server on {name} does not answer, and its machine cannot be looked at, so no cause is proven."
+    else:
+        container = scene.container(name, API)
+        evidence.append(f"{API} on {name}: {up(scene, container) if container else 'no container of it is known'}")
+        evidence += [f"it says: {line}" for line in container.log_tail[-4:]] if container else []
+        message = f"The API server on {name} does not serve ({endpoint.health}); what on {name} itself causes it is not proven."
+    return (Finding(Code.API_NOT_ANSWERING, name, message, tuple(evidence), state=DOWN, facts={"host": name, "component": API}),)
+
+
+def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:
+    """Whether this API server certainly does not serve. Silence counts only when the rest of the cluster is visible and nothing else answers."""
+    container = scene.container(name, API)
+    stopped = container is not None and not container.running
+    if scene.host(name) is None and scene.vip_ready and scene.dark(name):
+        return False  # a machine that is away while the cluster serves: a reboot, or etcd's findings name it
+    if endpoint.health in NOT_SERVING or stopped:
+        return True
+    if endpoint.health in SILENT:
+        return not scene.api_ready and scene.memory.healthy_at is not None and scene.bastion_sees()
+    return False
+
+
+def _address(scene: Scene) -> Iterator[Finding]:
+    vip = scene.vip
+    if vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY) or not scene.ready_members or refuses_us(vip):
+        return
+    # before the cluster was ever seen through this address, a wrong kubeconfig is as likely as a fault
+    proven = scene.memory.healthy_at is not None
+    what = {
+        EndpointHealth.UNRESOLVED: "does not resolve (DNS)",
+        EndpointHealth.TLS: "does not show a certificate that the kubeconfig's CA accepts",
+        EndpointHealth.REFUSED: "refuses connections",
+    }.get(vip.health, "does not answer as an API server")
+    doubt = "" if proven else " It was never seen to work, so the kubeconfig may simply name a wrong one."
+    yield Finding(
+        Code.VIP_WRONG,
+        "",
+        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} is ready behind its own address: "
+        f"look at the virtual IP, the load balancer, DNS, or the kubeconfig.{doubt}",
+        (answer(vip), *(answer(scene.endpoint(n)) for n in scene.ready_members)),
+        severity=Severity.FAULT if proven else Severity.NOTICE,
+        state=DOWN if proven else None,
+    )

@@ -1,0 +1,353 @@
+"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files and data directories are in `manifests`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from recoverd.diagnose.members import peer_address
+from recoverd.diagnose.scene import DARK, SILENT, Scene
+from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.memory import Watermark
+from recoverd.model.observation import EtcdView, MemberEntry, Unseen
+
+STUCK = State.ETCD_STUCK
+STARTING = 40.0
+"""Seconds that kubeadm itself waits for a new member to start (its own words: "This can take up to 40s")."""
+PROMOTION = 120.0
+"""Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught up and gives up after 2 minutes."""
+
+
+class Life(Enum):
+    SERVES = auto()
+    DEAD = auto()
+    NEVER_STARTED = auto()
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """What is proven about one voter."""
+
+    entry: MemberEntry
+    host: str | None
+    life: Life
+    why: str
+    """A line of evidence."""
+    dark: bool = False
+    """Dead only by silence: its machine does not answer in any way."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    vitals = tuple(_vital(scene, entry) for entry in scene.membership.voters)
+    yield from _never_started(scene, vitals)
+    yield from _quorum(scene, vitals)
+    yield from _down(scene, vitals)
+    yield from _down_unlisted(scene)
+    yield from _learners(scene)
+    yield from _alarms(scene)
+    yield from _outside(scene)
+    yield from _went_back(scene)
+    yield from _large(scene)
+
+
+def _vital(scene: Scene, entry: MemberEntry) -> Vital:
+    membership = scene.membership
+    host = membership.host_of(entry)
+    urls = ", ".join(entry.peer_urls)
+    if host in membership.camp and membership.camp[host].member_id == entry.id:
+        return Vital(entry, host, Life.SERVES, _describe(host, membership.camp[host]))
+    if not entry.started:
+        return Vital(entry, host, Life.NEVER_STARTED, f"{urls}: member {entry.id} has no name and no client URL, so it was added and never started")
+    label = f"{host or entry.name} ({entry.id}, {urls})"
+    if host is None:
+        return Vital(entry, host, Life.UNKNOWN, f"{label}: no configured control plane has this address or name, so it cannot be looked at")
+    other = scene.etcd_views.get(host)
+    if other is not None:
+        return Vital(entry, host, Life.DEAD, f"{label}: the etcd that runs there is another member, {other.member_id}")
+    if stopped := scene.etcd_stopped(host):
+        return Vital(entry, host, Life.DEAD, stopped)
+    return _unseen_vital(scene, entry, host, label)
+
+
+def _unseen_vital(scene: Scene, entry: MemberEntry, host: str, label: str) -> Vital:
+    """A voter whose etcd could not be seen: dead only when its whole machine is silent where it is known to have been."""
+    endpoint, unseen = scene.endpoint(host), scene.unseen_host(host)
+    right_place = peer_address(entry) == scene.addresses.get(host) or scene.remembered(host)
+    silent = endpoint is None or endpoint.health in SILENT
+    if unseen is not None and unseen.kind in DARK and silent and right_place and scene.bastion_sees(but=host):
+        answer = f"; its API server at {endpoint.address}: {endpoint.health}" if endpoint else ""
+        return Vital(entry, host, Life.DEAD, f"{label}: the machine does not answer: {unseen.reason}{answer}", dark=True)
+    etcd = scene.observation.etcd.get(host)
+    reason = unseen.reason if unseen else etcd.reason if isinstance(etcd, Unseen) else "not looked at"
+    return Vital(entry, host, Life.UNKNOWN, f"{label}: could not be seen: {reason}")
+
+
+def _describe(host: str, view: EtcdView) -> str:
+    leader = f"leader {view.leader}" if view.has_leader else "no leader"
+    health = "healthy" if view.healthy else f"not healthy{f' ({view.health_reason})' if view.health_reason else ''}"
+    return f"{host} ({view.member_id}): serves, {leader}, {health}, revision {view.revision}, raft term {view.raft_term}"
+
+
+def _quorum_word(scene: Scene, vitals: tuple[Vital, ...]) -> str:
+    if not scene.membership.known:
+        return "unknown"
+    if scene.membership.leader:
+        return "present"
+    possible = sum(v.life in (Life.SERVES, Life.UNKNOWN) for v in vitals)
+    return "lost" if possible < scene.membership.needed else "unknown"
+
+
+def _facts(scene: Scene, vitals: tuple[Vital, ...], entry: MemberEntry, host: str | None) -> dict[str, str]:
+    return {
+        "member_id": entry.id,
+        "name": entry.name,
+        "host": host or "",
+        "address": peer_address(entry),
+        "peer_url": ", ".join(entry.peer_urls),
+        "quorum": _quorum_word(scene, vitals),
+    }
+
+
+def _member_list(scene: Scene) -> tuple[str, ...]:
+    source = scene.membership.source
+    rows = (f"{e.id}  {e.name or '(unstarted)'}  {', '.join(e.peer_urls)}{'  learner' if e.learner else ''}" for e in scene.membership.entries)
+    return (f"member list as {source} gives it:", *rows)
+
+
+def _never_started(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
+    for vital in vitals:
+        if vital.life is not Life.NEVER_STARTED:
+            continue
+        facts = _facts(scene, vitals, vital.entry, vital.host)
+        place = scene.membership.label(vital.entry)
+        count, needed = len(vitals), scene.membership.needed
+        effect = f"it counts as a voter all the same: {needed} of {count} are needed" + (
+            "" if facts["quorum"] == "present" else ", and quorum is not there"
+        )
+        yield Finding(
+            Code.ETCD_NEVER_STARTED,
+            place,
+            f"The etcd member at {facts['peer_url'] or place} was added and never started, as when a control plane's join hangs; {effect}.",
+            _member_list(scene),
+            state=STUCK,
+            facts=facts,
+        )
+
+
+def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
+    """No leader: quorum lost when too few voters can be alive, otherwise an election or a partition."""
+    membership = scene.membership
+    if not membership.camp or membership.leader:
+        return
+    serving = [v for v in vitals if v.life is Life.SERVES]
+    unknown = [v for v in vitals if v.life is Life.UNKNOWN]
+    count, needed, alive = len(vitals), membership.needed, len(serving)
+    camp = membership.camp
+    facts = {
+        "voters": str(count),
+        "needed": str(needed),
+        "alive": str(alive),
+        "unknown": str(len(unknown)),
+        "survivors": ",".join(sorted(v.host for v in serving if v.host)),
+    } | {f"revision/{n}": str(v.revision) for n, v in sorted(camp.items())}
+    evidence = tuple(v.why for v in vitals)
+    if serving and alive + len(unknown) < needed:
+        missing = ", ".join(
+            f"{membership.label(v.entry)} ({'never started' if v.life is Life.NEVER_STARTED else 'dead'})" for v in vitals if v not in serving
+        )
+        yield Finding(
+            Code.ETCD_QUORUM_LOST,
+            "",
+            f"etcd has lost quorum: {alive} of {count} voters alive, {needed} needed. Missing: {missing}. "
+            "Nothing can be written, and the API server cannot serve.",
+            evidence,
+            state=STUCK,
+            facts=facts,
+        )
+        return
+    unseen = f" {len(unknown)} could not be seen, so whether quorum is lost cannot be told." if unknown else " An election lasts a second or two."
+    yield Finding(
+        Code.ETCD_NO_LEADER,
+        "",
+        f"etcd has no leader as far as {', '.join(sorted(camp))} can tell: {alive} of {count} voters are seen to serve, {needed} needed.{unseen}",
+        evidence,
+        state=STUCK,
+        facts=facts,
+    )
+
+
+def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
+    """Started voters that are proven dead; by silence alone only when a leader is known, the numbers agree, and no node object contradicts."""
+    quorum = _quorum_word(scene, vitals)
+    dead = [v for v in vitals if v.life is Life.DEAD]
+    believable = bool(scene.membership.leader) and len(vitals) - len(dead) >= scene.membership.needed
+    for vital in dead:
+        host = vital.host
+        if vital.dark:
+            node = scene.node(host) if host else None
+            if not believable or (node is not None and node.ready):
+                continue
+        elif host is not None and quorum == "present" and scene.settling(host):
+            continue
+        count, needed = len(vitals), scene.membership.needed
+        left = f"{count - len(dead)} of {count} voters are left and {needed} are needed" if quorum == "present" else f"quorum is {quorum}"
+        what = "Its whole machine does not answer" if vital.dark else "Its machine answers and its etcd does not serve"
+        yield Finding(
+            Code.ETCD_MEMBER_DOWN,
+            scene.membership.label(vital.entry),
+            f"The etcd member {vital.entry.name} is down. {what}; {left}.",
+            (vital.why, *(v.why for v in vitals if v.life is Life.SERVES), *_logs(scene, host)),
+            state=STUCK,
+            facts=_facts(scene, vitals, vital.entry, host),
+        )
+
+
+def _logs(scene: Scene, host: str | None) -> tuple[str, ...]:
+    container = scene.container(host, "etcd") if host else None
+    return tuple(f"etcd on {host} says: {line}" for line in container.log_tail[-4:]) if container else ()
+
+
+def _down_unlisted(scene: Scene) -> Iterator[Finding]:
+    """No member answers, so there is no list: what is proven is only that etcd on these machines does not serve."""
+    if scene.membership.known:
+        return
+    ids = {name: id_ for id_, name in scene.memory.watermark.members.items()} if scene.memory.watermark else {}
+    for name in scene.parts:
+        why = scene.etcd_stopped(name)
+        if not why or (scene.settling(name) and scene.vip_ready):
+            continue
+        yield Finding(
+            Code.ETCD_MEMBER_DOWN,
+            name,
+            f"etcd on {name} does not run, and no other member answers, so nothing is known of quorum.",
+            (why, *_logs(scene, name)),
+            state=STUCK,
+            facts={"member_id": ids.get(name, ""), "name": name, "host": name, "address": scene.addresses[name], "peer_url": "", "quorum": "unknown"},
+        )
+
+
+def _learners(scene: Scene) -> Iterator[Finding]:
+    """A learner lives for seconds in a healthy join (kubeadm from 1.29): stuck only when it cannot be starting or catching up any more."""
+    vitals = tuple(_vital(scene, entry) for entry in scene.membership.voters)
+    for entry in scene.membership.entries:
+        if not entry.learner:
+            continue
+        host = scene.membership.host_of(entry)
+        container = scene.container(host, "etcd") if host else None
+        age = scene.age(container.started_at) if container and container.running else None
+        stuck, why = _learner_stuck(scene, entry, host, age)
+        yield Finding(
+            Code.ETCD_LEARNER_STUCK,
+            scene.membership.label(entry),
+            f"The etcd learner at {', '.join(entry.peer_urls)} is not promoted to a voter: {why}.",
+            _member_list(scene),
+            severity=Severity.FAULT if stuck else Severity.NOTICE,
+            state=STUCK if stuck else None,
+            facts=_facts(scene, vitals, entry, host) | {"started": "yes" if entry.started else "no"},
+        )
+
+
+def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None, age: float | None) -> tuple[bool, str]:
+    starting = age is not None and age < STARTING
+    if not entry.started:
+        return (not starting, "its etcd has just been started" if starting else "it was added and never started")
+    if host and (stopped := scene.etcd_stopped(host)):
+        return (not starting, stopped)
+    if host in scene.membership.camp and age is not None and age >= PROMOTION:
+        return True, f"it has been serving for {age:.0f} s, a healthy join takes seconds"
+    return False, "a join seems to be in progress"
+
+
+def _alarms(scene: Scene) -> Iterator[Finding]:
+    words = {
+        "NOSPACE": (
+            Code.ETCD_NOSPACE,
+            "the database has reached its quota: etcd refuses every write until it is compacted, defragmented and disarmed",
+        ),
+        "CORRUPT": (Code.ETCD_CORRUPT, "its data differ from the others': it must not be used as a source of anything"),
+    }
+    raised = dict.fromkeys((a.member_id, a.alarm) for v in scene.membership.camp.values() for a in v.alarms if a.alarm in words)
+    for member_id, alarm in raised:
+        code, meaning = words[alarm]
+        entry = next((e for e in scene.membership.entries if e.id == member_id), None)
+        subject = scene.membership.label(entry) if entry else member_id
+        view = scene.membership.camp.get(subject)
+        size = (f"{subject}: database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",) if view else ()
+        yield Finding(
+            code,
+            subject,
+            f"etcd on {subject} has raised the {alarm} alarm: {meaning}.",
+            (f"alarm {alarm} of member {member_id}", *size),
+            state=STUCK,
+            facts={"member_id": member_id, "host": subject if entry else "", "alarm": alarm},
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1048576:.0f} MiB" if size else "unknown"
+
+
+def _outside(scene: Scene) -> Iterator[Finding]:
+    for name, why in sorted(scene.membership.strangers.items()):
+        yield _foreign(scene, name, why)
+    watermark, camp = scene.memory.watermark, scene.membership.camp
+    if watermark is None or scene.membership.cluster_id in ("", watermark.cluster_id):
+        return
+    if elsewhere := ", ".join(sorted(_elsewhere(scene, watermark))):
+        for name in sorted(camp):
+            yield _foreign(scene, name, f"cluster id {scene.membership.cluster_id}; before, with {elsewhere}, it was {watermark.cluster_id}")
+
+
+def _elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
+    """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none in a cluster that was rebuilt."""
+    moved = {e.name for e in scene.membership.entries if e.started} | set(scene.etcd_views)
+    old = (set(watermark.members.values()) & set(scene.control_plane_names)) - moved
+    return {n for n in old if (host := scene.host(n)) is None or (host.joined and not (host.etcd_data and host.etcd_data.empty))}
+
+
+def _foreign(scene: Scene, name: str, why: str) -> Finding:
+    view = scene.etcd_views[name]
+    return Finding(
+        Code.ETCD_FOREIGN_CLUSTER,
+        name,
+        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is for a person to say.",
+        tuple(_describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())),
+        state=STUCK,
+        facts={"member_id": view.member_id, "host": name, "cluster_id": view.cluster_id, "expected": scene.membership.cluster_id},
+    )
+
+
+def _went_back(scene: Scene) -> Iterator[Finding]:
+    watermark, camp = scene.memory.watermark, scene.membership.camp
+    if watermark is None or not camp or not scene.membership.leader:
+        return
+    if scene.membership.cluster_id != watermark.cluster_id:
+        if _elsewhere(scene, watermark):
+            return
+        why = f"the cluster id was {watermark.cluster_id} and is {scene.membership.cluster_id}"
+    elif (top := max(v.revision for v in camp.values())) < watermark.revision:
+        why = f"revision {top} is below {watermark.revision}, seen at {watermark.at:%Y-%m-%d %H:%M:%S} UTC"
+    else:
+        return
+    yield Finding(
+        Code.ETCD_REVISION_WENT_BACK,
+        "",
+        f"etcd's data went back: {why}. It was restored from older data; kubelets and kube-proxies that still watch from later revisions are deaf.",
+        tuple(_describe(n, v) for n, v in sorted(camp.items())),
+        severity=Severity.NOTICE,
+        facts={"watermark": str(watermark.revision), "cluster_id": scene.membership.cluster_id},
+    )
+
+
+def _large(scene: Scene) -> Iterator[Finding]:
+    for name, view in sorted(scene.etcd_views.items()):
+        if view.quota > 0 and view.db_size > 0.8 * view.quota:
+            yield Finding(
+                Code.ETCD_DB_LARGE,
+                name,
+                f"The etcd database on {name} fills {view.db_size / view.quota:.0%} of its quota; at 100% etcd refuses every write.",
+                (f"database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",),
+                severity=Severity.NOTICE,
+            )

@@ -1,0 +1,180 @@
+"""Static pod manifests and etcd's data directory: files that are absent, broken or changed on a machine that was looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from recoverd.diagnose.scene import API, Scene
+from recoverd.model.finding import Code, Finding, State
+from recoverd.model.memory import KnownManifest
+from recoverd.model.observation import ContainerView, EndpointHealth, EtcdView, HostView, ManifestView
+
+DIRECTORY = "/etc/kubernetes/manifests"
+COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")
+FORCE = "--force-new-cluster"
+YOUNG = 60.0
+"""Seconds within which a container that was restarted counts as looping and not as running."""
+STOPPED_ON_REQUEST = (None, 0, 137, 143)
+"""Exit codes of a container that kubelet asked to stop (SIGTERM, SIGKILL)."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    for name in scene.parts:
+        host = scene.host(name)
+        if host is None:
+            continue
+        yield from _data_empty(scene, name, host)
+        if any("manifest" in p.lower() for p in host.problems):
+            continue  # the look itself failed, so nothing is proven by a file that is not in it
+        for component in COMPONENTS:
+            yield from _manifest(scene, name, host, component)
+
+
+def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
+    data = host.etcd_data
+    known = scene.remembered(name) or scene.membership.entry_of(name) is not None
+    if data is None or not known or (data.exists and not data.empty) or isinstance(scene.observation.etcd.get(name), EtcdView):
+        return
+    word = "empty" if data.exists else "gone"
+    yield Finding(
+        Code.ETCD_DATA_EMPTY,
+        name,
+        f"The data directory of etcd on {name} is {word}: its copy of the data is lost, and etcd must not be started on it "
+        "(it would begin a second, empty cluster or be refused by the others).",
+        (f"{name}:{data.path} {'holds no member/snap/db' if data.exists else 'does not exist'}", *_stopped(scene, name)),
+        state=State.ETCD_STUCK,
+        facts={"host": name, "path": data.path},
+    )
+
+
+def _stopped(scene: Scene, name: str) -> tuple[str, ...]:
+    why = scene.etcd_stopped(name)
+    return (why,) if why else ()
+
+
+def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterator[Finding]:
+    known = scene.memory.manifests.get(name, {}).get(component)
+    current = host.manifests.get(component)
+    if current is None:
+        if known is not None or not scene.memory.manifests.get(name):
+            yield _missing(name, component, known)
+        return
+    if component == "etcd" and FORCE in current.content:
+        yield _flag_left(name, current)
+    if current.problem:
+        yield _finding(_codes(component)[1], name, component, current, f"is not a manifest that kubelet can run: {current.problem}", (), known)
+    elif known is not None and known.sha256 != current.sha256 and (why := _does_not_run(scene, name, component, current, known)):
+        logs = scene.container(name, component)
+        lines = tuple(f"{component} says: {line}" for line in logs.log_tail[-5:]) if logs else ()
+        yield _finding(_codes(component)[2], name, component, current, f"is not the known-good one, and {why}", lines, known)
+
+
+def _codes(component: str) -> tuple[str, str, str]:
+    if component == "etcd":
+        return Code.ETCD_MANIFEST_MISSING, Code.ETCD_MANIFEST_INVALID, Code.ETCD_MANIFEST_CHANGED
+    return Code.MANIFEST_MISSING, Code.MANIFEST_INVALID, Code.MANIFEST_CHANGED
+
+
+def subject_of(name: str, component: str) -> str:
+    """etcd and the API server have codes of their own, the other two share the API server's."""
+    return name if component in ("etcd", API) else f"{name}/{component}"
+
+
+def _missing(name: str, component: str, known: KnownManifest | None) -> Finding:
+    path = known.path if known else f"{DIRECTORY}/{component}.yaml"
+    evidence = [f"{name}:{path} does not exist"]
+    if known:
+        evidence.append(f"it was there, sha256 {known.sha256[:12]}, when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC")
+    return Finding(
+        _codes(component)[0],
+        subject_of(name, component),
+        f"The static pod manifest of {component} on {name} is missing ({path}): kubelet stops {component} and does not start it again.",
+        tuple(evidence),
+        state=_state(component),
+        facts={"host": name, "component": component, "path": path, "sha256": ""},
+    )
+
+
+def _finding(code: str, name: str, component: str, current: ManifestView, what: str, lines: tuple[str, ...], known: KnownManifest | None) -> Finding:
+    evidence = [f"{name}:{current.path} sha256 {current.sha256[:12]}, {len(current.content.encode())} bytes"]
+    if known:
+        evidence.append(f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC")
+        evidence += _difference(known.content, current.content)
+    return Finding(
+        code,
+        subject_of(name, component),
+        f"The static pod manifest of {component} on {name} {what}.",
+        (*evidence, *lines),
+        state=_state(component),
+        facts={"host": name, "component": component, "path": current.path, "sha256": current.sha256},
+    )
+
+
+def _flag_left(name: str, current: ManifestView) -> Finding:
+    line = next(x.strip() for x in current.content.splitlines() if FORCE in x) if FORCE in current.content else FORCE
+    return Finding(
+        Code.ETCD_FORCE_FLAG_LEFT,
+        name,
+        f"The manifest of etcd on {name} still has {FORCE}: at its next start etcd throws every other member out again.",
+        (f"{name}:{current.path}: {line}",),
+        state=State.ETCD_STUCK,
+        facts={"host": name, "component": "etcd", "path": current.path, "sha256": current.sha256},
+    )
+
+
+def _state(component: str) -> State:
+    return State.ETCD_STUCK if component == "etcd" else State.APISERVER_DOWN
+
+
+def _difference(known: str, current: str) -> list[str]:
+    """At most six lines: what was taken out and what was put in."""
+    before, after = known.splitlines(), current.splitlines()
+    gone = [f"- {x.strip()}" for x in before if x not in set(after)]
+    new = [f"+ {x.strip()}" for x in after if x not in set(before)]
+    if known.startswith(current.rstrip("\n")) and len(current) < len(known):
+        return [f"it is the known-good one cut short after {len(after)} of {len(before)} lines"]
+    return [line[:200] for line in (*gone[:3], *new[:3])]
+
+
+def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView, known: KnownManifest) -> str:
+    """Proof that a changed manifest does not work; "" where it works or may only be starting, so that an operator's edit is left alone."""
+    if component == "etcd" and isinstance(scene.observation.etcd.get(name), EtcdView):
+        return ""
+    if component == API and scene.endpoint_health(name) is EndpointHealth.READY:
+        return ""
+    host, container = scene.host(name), scene.container(name, component)
+    if component not in ("etcd", API) and container is not None and container.running and not container.restarts:
+        return ""
+    if known.content.startswith(current.content.rstrip("\n")) and len(current.content) < len(known.content):
+        return "it is cut short"
+    if host is None or not host.containers or not _kubelet_runs(host):
+        return ""
+    same_image = _images(current.content) == _images(known.content)
+    if container is None:
+        return "no container was made of it" if same_image else ""
+    if container.running:
+        age = scene.age(container.started_at)
+        return f"its container keeps restarting ({up(scene, container)})" if container.restarts and (age is None or age < YOUNG) else ""
+    if container.exit_code not in STOPPED_ON_REQUEST or container.restarts:
+        return f"its container does not stay up ({up(scene, container)})"
+    # an edit that names another image may just be pulling it
+    return "its container has stopped" if same_image else ""
+
+
+def _kubelet_runs(host: HostView) -> bool:
+    kubelet = host.units.get("kubelet")
+    return kubelet is not None and kubelet.running
+
+
+def _images(manifest: str) -> list[str]:
+    return re.findall(r"^\s*(?:- )?image:\s*(\S+)", manifest, flags=re.MULTILINE)
+
+
+def up(scene: Scene, container: ContainerView) -> str:
+    """As the runtimes' own tools put it: "Up 3 seconds", "Exited (1)"."""
+    times = f", restarted {container.restarts} times" if container.restarts else ""
+    if not container.running:
+        return f"Exited{'' if container.exit_code is None else f' ({container.exit_code})'}{times}"
+    age = scene.age(container.started_at)
+    return f"Up{'' if age is None else f' {max(age, 0):.0f} seconds'}{times}"

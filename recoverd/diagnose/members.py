@@ -1,0 +1,109 @@
+"""Which etcd members form the cluster, by their own words: the reference member list, and those that stand outside of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from recoverd.model.memory import Watermark
+from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.settings import ClusterSettings
+
+
+def peer_address(entry: MemberEntry) -> str:
+    """The host part of the first peer URL, or the member's id where there is none that can be read."""
+    for url in entry.peer_urls:
+        try:
+            if host := urlsplit(url).hostname:
+                return host
+        except ValueError:
+            continue
+    return entry.id
+
+
+class Membership:
+    """The member list that is believed, and who of the seen members belongs to it."""
+
+    def __init__(self, views: Mapping[str, EtcdView], watermark: Watermark | None, settings: ClusterSettings) -> None:
+        self._views = views
+        self._settings = settings
+        self.cluster_id = self._choose_cluster(watermark)
+        same = {n: v for n, v in views.items() if v.cluster_id == self.cluster_id}
+        self.strangers: dict[str, str] = {n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same}
+        """Members that serve another cluster, and by what that is proven."""
+        main = self._settle_leaders(same)
+        self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
+        """The host whose member list is believed."""
+        self.entries: tuple[MemberEntry, ...] = main[self.source].members if self.source else ()
+        ids = {e.id for e in self.entries}
+        self.camp = {n: v for n, v in main.items() if v.member_id in ids}
+        """Seen members that the list holds, by host."""
+        self.outsiders = tuple(n for n in main if n not in self.camp)
+        """Seen members of the same cluster that the list does not hold: removed ones."""
+
+    @property
+    def known(self) -> bool:
+        return bool(self.entries)
+
+    @property
+    def voters(self) -> tuple[MemberEntry, ...]:
+        return tuple(e for e in self.entries if not e.learner)
+
+    @property
+    def needed(self) -> int:
+        """Voters that must be alive: more than half of all that are listed, started or not (etcd's rule)."""
+        return len(self.voters) // 2 + 1
+
+    @property
+    def leader(self) -> str:
+        """Member id of the leader that a seen member of the camp knows, or ""."""
+        return next((v.leader for v in self.camp.values() if v.has_leader), "")
+
+    def host_of(self, entry: MemberEntry) -> str | None:
+        """Configured name of the machine that a member runs on."""
+        for name, view in self.camp.items():
+            if view.member_id == entry.id:
+                return name
+        host = self._settings.host_at(peer_address(entry))
+        if host is not None:
+            return host.name
+        return next((h.name for h in self._settings.control_planes if entry.name and h.name == entry.name), None)
+
+    def entry_of(self, host: str) -> MemberEntry | None:
+        """The list's row of a machine; the started one where a stale row is left beside it."""
+        rows = [e for e in self.entries if self.host_of(e) == host]
+        return max(rows, key=lambda e: (host in self.camp and e.id == self.camp[host].member_id, e.started), default=None)
+
+    def label(self, entry: MemberEntry) -> str:
+        return self.host_of(entry) or entry.name or peer_address(entry)
+
+    def _choose_cluster(self, watermark: Watermark | None) -> str:
+        counts = Counter(v.cluster_id for v in self._views.values())
+        if watermark and watermark.cluster_id in counts:
+            return watermark.cluster_id
+        best: dict[str, int] = {}
+        for view in self._views.values():
+            best[view.cluster_id] = max(best.get(view.cluster_id, 0), view.revision)
+        return max(counts, key=lambda c: (counts[c], best[c], c), default="")
+
+    def _settle_leaders(self, same: dict[str, EtcdView]) -> dict[str, EtcdView]:
+        """Take out those that follow a leader which the others do not list (split brain). Two leaders that both sides list are an election."""
+        groups: dict[str, dict[str, EtcdView]] = {}
+        for name, view in same.items():
+            if view.has_leader:
+                groups.setdefault(view.leader, {})[name] = view
+        if len(groups) < 2:
+            return same
+
+        def weight(leader: str) -> tuple[int, int, int, str]:
+            views = groups[leader].values()
+            return (len(views), max(len(v.voters) for v in views), max(v.revision for v in views), leader)
+
+        chosen = max(groups, key=weight)
+        listed = {e.id for v in groups[chosen].values() for e in v.members}
+        for leader, members in groups.items():
+            for name, view in members.items():
+                if leader != chosen and (leader not in listed or chosen not in {e.id for e in view.members}):
+                    self.strangers[name] = f"it follows the leader {leader}, the others follow {chosen}, and the two lists do not agree"
+        return {n: v for n, v in same.items() if n not in self.strangers}

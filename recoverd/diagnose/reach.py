@@ -1,0 +1,151 @@
+"""What the bastion can see at all, and what it must not conclude from what it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.diagnose.api import answer, refuses_us
+from recoverd.diagnose.scene import NOT_SERVING, Scene
+from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen, UnseenKind
+
+ADVICE = {
+    UnseenKind.UNREACHABLE: "it is powered off or rebooting, the path to it is cut, or its address in the configuration is wrong",
+    UnseenKind.REFUSED: "the machine answers and no sshd listens there: it is booting, or ssh.port in the configuration is wrong",
+    UnseenKind.TIMEOUT: "it accepts connections and then hangs: look at its console for memory, disk or a stuck mount",
+    UnseenKind.DENIED: "it does not let recoverd in: check ssh.user and ssh.key, authorized_keys on it, and that sudo asks no password",
+    UnseenKind.UNTRUSTED: "its host key is not the one in ssh.known_hosts: replace that line if the machine was rebuilt; else somebody is in between",
+    UnseenKind.GARBAGE: "it answers with something that is not understood: look at what its login shell prints",
+    UnseenKind.NOT_TRIED: "something that is needed for it was unseen itself",
+}
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    for name, address in scene.addresses.items():
+        unseen = scene.unseen_host(name)
+        if unseen is not None:
+            yield _host_unseen(scene, name, address, unseen)
+        elif (host := scene.host(name)) is not None and host.problems:
+            yield _source(name, f"Parts of {name} could not be looked at.", host.problems)
+    yield from _etcd_unseen(scene)
+    yield from _api_unseen(scene)
+    yield from _nodes(scene)
+
+
+def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Finding:
+    evidence = [f"ssh to {name} ({address}): {unseen.kind}: {unseen.reason}"]
+    node = scene.node(name)
+    if node is not None:
+        evidence.append(f"the API server calls the node {node.name} {'Ready' if node.ready else 'not Ready'}")
+    advice = ADVICE[unseen.kind]
+    if node is not None and node.ready and scene.dark(name):
+        advice = "its node is Ready, so suspect the bastion's path to it or its address in the configuration"
+    return Finding(
+        Code.HOST_UNSEEN,
+        name,
+        f"{name} could not be looked at over SSH ({unseen.kind}); {advice}. Nothing is concluded about it.",
+        tuple(evidence),
+        severity=Severity.NOTICE,
+        facts={"kind": str(unseen.kind)},
+    )
+
+
+def _source(subject: str, message: str, evidence: tuple[str, ...]) -> Finding:
+    return Finding(Code.SOURCE_UNSEEN, subject, message, evidence, severity=Severity.NOTICE)
+
+
+def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
+    for name in scene.parts:
+        seen = scene.observation.etcd.get(name)
+        if isinstance(seen, Unseen) and scene.host(name) is not None and not scene.etcd_stopped(name):
+            yield _source(f"{name}/etcd", f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.", (seen.reason,))
+
+
+def _api_unseen(scene: Scene) -> Iterator[Finding]:
+    objects, vip = scene.observation.api.objects, scene.vip
+    if scene.foreign_kubeconfig and isinstance(objects, ObjectsView):
+        names = ", ".join(sorted(n.name for n in objects.nodes)[:10])
+        ours = ", ".join(scene.addresses)
+        yield _source(
+            "kubeconfig",
+            f"The kubeconfig leads to another cluster: {vip.address} lists the nodes {names}, and none of {ours} is among them.",
+            (answer(vip),),
+        )
+    elif refuses_us(vip):
+        yield _source(
+            "kubeconfig",
+            f"{vip.address} does not accept the credentials in the kubeconfig; check it and its RBAC, and that it is this cluster's.",
+            (answer(vip),),
+        )
+    elif isinstance(objects, Unseen) and scene.api_ready:
+        yield _source("api", f"Nodes and pods could not be listed ({objects.kind}); check the kubeconfig's credentials and RBAC.", (objects.reason,))
+    for name in scene.parts or scene.control_plane_names:
+        endpoint = scene.endpoint(name)
+        if endpoint is not None and (refuses_us(endpoint) or endpoint.health is EndpointHealth.TLS):
+            yield _source(
+                f"{name}/api",
+                f"The API server on {name} answers, and it cannot be judged: {endpoint.health}. Check the kubeconfig's CA and credentials.",
+                (answer(endpoint),),
+            )
+
+
+def _nodes(scene: Scene) -> Iterator[Finding]:
+    if scene.objects is None or not scene.objects.nodes:
+        return
+    for node in scene.objects.nodes:
+        if not node.ready:
+            yield Finding(
+                Code.NODE_NOT_READY,
+                node.name,
+                f"The node {node.name} is not Ready.",
+                (f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}",),
+                severity=Severity.NOTICE,
+            )
+    for name in (*scene.parts, *(w.name for w in scene.workers)):
+        if scene.node(name) is None:
+            listed = ", ".join(sorted(n.name for n in scene.objects.nodes)[:10])
+            yield _source(
+                f"{name}/node", f"{name} is in the configuration, and the cluster has no node of this name or address.", (f"nodes: {listed}",)
+            )
+
+
+def blindness(scene: Scene) -> str:
+    """Why the bastion must be taken to be blind; "" when it sees enough to judge."""
+    api = scene.observation.api
+    if scene.api_ready or scene.etcd_views or any(e.health in (*NOT_SERVING, EndpointHealth.TLS) for e in api.members.values()):
+        return _half_blind(scene)
+    if api.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.REFUSED, EndpointHealth.TLS):
+        return _half_blind(scene)
+    names = tuple(scene.addresses)
+    if names and all(scene.dark(n) or n not in scene.observation.hosts for n in names):
+        return (
+            f"None of the {len(names)} machines answers, nor does the API server at {api.vip.address}: everything went dark together. "
+            "Suspect the bastion's own network before the cluster"
+        )
+    return _half_blind(scene)
+
+
+def _half_blind(scene: Scene) -> str:
+    """A few control planes together with the bastion may be cut off from a majority that serves on: what they say of quorum is no proof then."""
+    if scene.api_ready or scene.membership.leader or not scene.workers:
+        return ""
+    total = len(scene.membership.voters) or len(scene.parts) or len(scene.control_plane_names)
+    dark = [n for n in scene.control_plane_names if scene.dark(n) and (n in scene.parts or not scene.parts)]
+    answers = [n for n in dark if scene.endpoint_health(n) in NOT_SERVING]
+    if total > 1 and len(dark) - len(answers) >= total // 2 + 1 and all(scene.dark(w.name) for w in scene.workers):
+        return (
+            f"{', '.join(dark)} and every worker went dark together: the bastion may be cut off from them while they serve on. "
+            "Suspect the network between the bastion and them"
+        )
+    return ""
+
+
+def dark_notice(scene: Scene, why: str) -> Finding:
+    lines = [f"{n} ({scene.addresses[n]}): {u.kind}: {u.reason}" for n in scene.addresses if (u := scene.unseen_host(n))]
+    return Finding(
+        Code.CLUSTER_DARK,
+        "",
+        f"{why}. Nothing is concluded and nothing is done.",
+        (answer(scene.vip), *lines[:12]),
+        severity=Severity.NOTICE,
+    )

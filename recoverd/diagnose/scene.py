@@ -1,0 +1,189 @@
+"""One observation with the questions that every rule asks of it: who counts as a control plane, what is proven about its machine."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+
+from recoverd.diagnose.members import Membership
+from recoverd.model.memory import Memory
+from recoverd.model.observation import (
+    ContainerView,
+    EndpointHealth,
+    EndpointView,
+    EtcdView,
+    HostView,
+    NodeView,
+    ObjectsView,
+    Observation,
+    Unseen,
+    UnseenKind,
+)
+from recoverd.model.settings import ClusterSettings, HostSettings
+
+API = "kube-apiserver"
+SETTLING = 90.0
+"""Seconds after a boot or a start of kubelet in which what does not run yet is taken to be starting, while the cluster's address answers."""
+
+DARK = frozenset({UnseenKind.UNREACHABLE, UnseenKind.TIMEOUT})
+"""The kinds in which nothing at all came back from a machine."""
+SILENT = frozenset({EndpointHealth.UNREACHABLE, EndpointHealth.TIMEOUT, EndpointHealth.UNRESOLVED})
+NOT_SERVING = frozenset({EndpointHealth.REFUSED, EndpointHealth.NOT_READY, EndpointHealth.ERROR})
+"""Answers that prove that no ready API server is behind an address."""
+
+
+class Scene:
+    """What the rules look at. Nothing here makes findings."""
+
+    def __init__(self, observation: Observation, memory: Memory, settings: ClusterSettings) -> None:
+        self.observation = observation
+        self.memory = memory
+        self.settings = settings
+
+    @property
+    def now(self) -> datetime:
+        return self.observation.at
+
+    @cached_property
+    def membership(self) -> Membership:
+        watermark = self.memory.watermark
+        return Membership(self.etcd_views, watermark, self.settings)
+
+    @cached_property
+    def etcd_views(self) -> dict[str, EtcdView]:
+        return {n: v for n, v in self.observation.etcd.items() if isinstance(v, EtcdView)}
+
+    @cached_property
+    def workers(self) -> tuple[HostSettings, ...]:
+        return self.settings.workers or tuple(HostSettings(w.name, w.address) for w in self.memory.workers)
+
+    @cached_property
+    def control_plane_names(self) -> tuple[str, ...]:
+        return tuple(h.name for h in self.settings.control_planes)
+
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        return {h.name: h.address for h in (*self.settings.control_planes, *self.workers)}
+
+    # --- machines ---
+
+    def host(self, name: str) -> HostView | None:
+        view = self.observation.hosts.get(name)
+        return view if isinstance(view, HostView) else None
+
+    def unseen_host(self, name: str) -> Unseen | None:
+        view = self.observation.hosts.get(name)
+        return view if isinstance(view, Unseen) else None
+
+    def dark(self, name: str) -> bool:
+        """Nothing came back from the machine's SSH."""
+        unseen = self.unseen_host(name)
+        return unseen is not None and unseen.kind in DARK
+
+    def settling(self, name: str) -> bool:
+        """The machine or its kubelet has only just started."""
+        host = self.host(name)
+        if host is None:
+            return False
+        kubelet = host.units.get("kubelet")
+        fresh = kubelet is not None and kubelet.running and not kubelet.restarts and (age := self.age(kubelet.since)) is not None and age < SETTLING
+        return fresh or 0 < host.uptime < SETTLING
+
+    def age(self, since: datetime | None) -> float | None:
+        """Seconds since then, by the bastion's clock; None where the time is not known."""
+        return None if since is None else (self.now - since).total_seconds()
+
+    def container(self, name: str, component: str) -> ContainerView | None:
+        host = self.host(name)
+        return host.containers.get(component) if host else None
+
+    # --- the API server ---
+
+    def endpoint(self, name: str) -> EndpointView | None:
+        return self.observation.api.members.get(name)
+
+    def endpoint_health(self, name: str) -> EndpointHealth | None:
+        endpoint = self.endpoint(name)
+        return endpoint.health if endpoint else None
+
+    @property
+    def vip(self) -> EndpointView:
+        return self.observation.api.vip
+
+    @cached_property
+    def objects(self) -> ObjectsView | None:
+        """What the API server lists, unless it is the API server of another cluster."""
+        objects = self.observation.api.objects
+        return objects if isinstance(objects, ObjectsView) and not self.foreign_kubeconfig else None
+
+    @cached_property
+    def foreign_kubeconfig(self) -> bool:
+        """The address in the kubeconfig lists nodes, and none of them is one of ours."""
+        objects = self.observation.api.objects
+        if not isinstance(objects, ObjectsView) or not objects.nodes:
+            return False
+        names, addresses = set(self.addresses), set(self.addresses.values())
+        return not any(n.name in names or (n.address and n.address in addresses) for n in objects.nodes)
+
+    @cached_property
+    def vip_ready(self) -> bool:
+        return self.vip.health is EndpointHealth.READY and not self.foreign_kubeconfig
+
+    @cached_property
+    def ready_members(self) -> tuple[str, ...]:
+        return tuple(n for n, e in self.observation.api.members.items() if e.health is EndpointHealth.READY)
+
+    @cached_property
+    def api_ready(self) -> bool:
+        return self.vip_ready or bool(self.ready_members)
+
+    def node(self, name: str) -> NodeView | None:
+        nodes = self.objects.nodes if self.objects else ()
+        address = self.addresses.get(name)
+        return next((n for n in nodes if n.name == name), None) or next((n for n in nodes if address and n.address == address), None)
+
+    # --- who counts ---
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Control planes that are working parts of the cluster, so that what fails on them is a fault."""
+        return tuple(n for n in self.control_plane_names if self._is_part(n))
+
+    def remembered(self, name: str) -> bool:
+        """It was seen working once: its API server's manifest was recorded while healthy."""
+        return API in self.memory.manifests.get(name, {})
+
+    def _is_part(self, name: str) -> bool:
+        host = self.host(name)
+        if host is not None and not host.joined:
+            return False
+        listed = self.membership.entry_of(name)
+        if self.membership.known:
+            # without a memory of anything, a started member is the best proof there is; with one, a machine that is not in it is still joining
+            started = listed is not None and listed.started and not listed.learner
+            return started and (self.remembered(name) or not self.memory.manifests)
+        if self.memory.manifests:
+            return self.remembered(name)
+        if host is None:
+            return False
+        data = host.etcd_data
+        return "etcd" in host.manifests or (data is not None and data.exists and not data.empty)
+
+    # --- what a stopped etcd is proven by ---
+
+    def etcd_stopped(self, name: str) -> str:
+        """Why etcd on this host certainly does not serve, as a line of evidence; "" where that is not proven."""
+        if self.host(name) is None:
+            return ""
+        seen = self.observation.etcd.get(name)
+        container = self.container(name, "etcd")
+        if isinstance(seen, Unseen) and seen.kind is UnseenKind.REFUSED:
+            return f"{name}: etcd refuses connections on port 2379 ({seen.reason})"
+        if isinstance(seen, Unseen) and container is not None and not container.running:
+            code = "" if container.exit_code is None else f", exit code {container.exit_code}"
+            return f"{name}: the container of etcd is not running{code}"
+        return ""
+
+    def bastion_sees(self, *, but: str = "") -> bool:
+        """Something of the cluster other than `but` is visible, so that silence is not the bastion's own."""
+        return any(isinstance(v, HostView) for n, v in self.observation.hosts.items() if n != but) or any(n != but for n in self.etcd_views)

@@ -1,0 +1,203 @@
+"""Events into the state machine, and the instructions that come out of it. Data only.
+
+The live daemon, the drill, the property tests and the crash tests all drive `recoverd.machine.ClusterMachine.handle` with these, as dask's
+`handle_stimulus` and etcd's raft `Ready` are driven.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from recoverd.model.finding import Diagnosis
+from recoverd.model.memory import Memory
+from recoverd.model.observation import Observation
+from recoverd.model.plan import Incident, Plan, StepResult, TimelineEntry
+from recoverd.model.record import Record
+
+# --- events ---
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A sweep ended. Its `at` is the clock."""
+
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    plan: str
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    plan: str
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    plan: str
+    index: int
+    undo: bool
+    result: StepResult
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    incident: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequested:
+    """`recoverctl run`: a plan made by hand; it waits for approval like any other."""
+
+    playbook: str
+    nodes: tuple[str, ...]
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Only the clock moved: expiries and deadlines."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The daemon came up again with this machine's saved record; an unfinished step is resumed or asked about."""
+
+    at: datetime
+
+
+Event = Observed | Approved | Rejected | StepEnded | Paused | Resumed | Acknowledged | PlanRequested | Ticked | Restarted
+
+
+class Refused(Exception):
+    """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no such thing."""
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing
+
+
+# --- instructions ---
+
+
+@dataclass(frozen=True, slots=True)
+class SaveIncident:
+    """Insert or update; its timeline is not part of it (see `Note`)."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One timeline line. `incident` is "" for what belongs to the cluster and no incident (pause, memory)."""
+
+    cluster: str
+    incident: str
+    entry: TimelineEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SavePlan:
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDecision:
+    """Who approved or rejected which plan; `by` is the Unix user that the kernel reported."""
+
+    plan: str
+    approved: bool
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    cluster: str
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRecord:
+    """The machine's own state; `ClusterMachine(settings, record=...)` continues from it."""
+
+    cluster: str
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class StepIntent:
+    """Journalled, with everything else of the same `handle`, before the `Perform` that follows it is carried out."""
+
+    plan: str
+    index: int
+    undo: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    plan: str
+    index: int
+    undo: bool
+    at: datetime
+    result: StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Carry one step out, now. `resume`: it may have run before a crash, so ask its check first."""
+
+    plan: Plan
+    index: int
+    undo: bool
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepNow:
+    """Do not wait for the interval: a step ended and the next decision wants fresh eyes."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosed:
+    """For the metrics and the status: the newest diagnosis."""
+
+    cluster: str
+    diagnosis: Diagnosis
+
+
+Journalled = SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome
+Instruction = Journalled | Perform | SweepNow | Diagnosed

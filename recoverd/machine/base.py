@@ -1,0 +1,107 @@
+"""What the parts of the machine share: the record, the lifecycle, and the list of instructions being made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from recoverd.events import Instruction, Note, SaveIncident, SavePlan
+from recoverd.machine.lifecycle import Lifecycle
+from recoverd.machine.sight import confirmed, name_of
+from recoverd.model.finding import Diagnosis, Finding
+from recoverd.model.memory import Memory
+from recoverd.model.observation import Observation
+from recoverd.model.plan import Incident, Plan, PlanStatus, TimelineEntry
+from recoverd.model.record import Record
+from recoverd.model.settings import ClusterSettings
+from recoverd.playbooks.base import Playbook, Situation
+
+
+class MachineBase:
+    """State of one `ClusterMachine`; every change of the record goes through `_set`, every line of history through `_note`."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        playbooks: Sequence[Playbook],
+        *,
+        now: datetime,
+        record: Record | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.settings = settings
+        self.playbooks = tuple(playbooks)
+        self.memory = memory or Memory()
+        self.record = record or Record(state="healthy", since=now)
+        self.lifecycle = Lifecycle(self.record.state)
+        self.observation: Observation | None = None
+        self.diagnosis: Diagnosis | None = None
+        self.now = now
+        self._out: list[Instruction] = []
+
+    def restore(self, record: Record, memory: Memory, position: str) -> None:
+        """Be again as before a `handle` whose instructions could not be journalled."""
+        self.record, self.memory = record, memory
+        if self.lifecycle.position != position:
+            self.lifecycle = Lifecycle(position)
+
+    def _set(self, **changes: Any) -> None:
+        self.record = replace(self.record, **changes)
+
+    def _emit(self, *instructions: Instruction) -> None:
+        self._out.extend(instructions)
+
+    def _note(self, event: str, detail: str) -> None:
+        incident = self.record.incident.id if self.record.incident else ""
+        self._emit(Note(self.settings.name, incident, TimelineEntry(self.now, event, detail)))
+
+    def _explain(self, text: str, event: str = "explained") -> None:
+        """Say what is done or why nothing is, once for as long as it stays the same."""
+        if text != self.record.explanation:
+            self._set(explanation=text)
+            if text:
+                self._note(event, text)
+
+    def _save_incident(self, **changes: Any) -> Incident:
+        assert self.record.incident is not None
+        incident = replace(self.record.incident, **changes)
+        self._set(incident=incident)
+        self._emit(SaveIncident(incident))
+        return incident
+
+    def _close_plan(self, status: PlanStatus, reason: str) -> None:
+        """Give the open plan its last status."""
+        plan = self.record.plan
+        assert plan is not None
+        self._emit(SavePlan(plan.with_status(status, reason)))
+        self._note(f"plan-{status}", f"plan {plan.id} ({plan.playbook}): {reason}")
+        self._set(plan=None, run=None, verify_since=None, stale_sweeps=0)
+
+    def _confirmed(self) -> tuple[Finding, ...]:
+        if self.diagnosis is None:
+            return ()
+        return confirmed(self.diagnosis, self.record.sightings, self.settings.bounds.confirm_sweeps)
+
+    def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False) -> Situation:
+        assert self.observation is not None and self.diagnosis is not None and self.record.incident is not None
+        faults = self._confirmed()
+        sightings = self.record.sightings
+        return Situation(
+            now=self.now,
+            incident=self.record.incident.id,
+            settings=self.settings,
+            observation=self.observation,
+            diagnosis=self.diagnosis,
+            memory=self.memory,
+            confirmed=faults,
+            since={f.key: sightings[name_of(f.key)].since for f in faults},
+            nodes=nodes,
+            by_hand=by_hand,
+        )
+
+    @property
+    def _waiting_plan(self) -> Plan | None:
+        plan = self.record.plan
+        return plan if plan and plan.status is PlanStatus.AWAITING_APPROVAL else None

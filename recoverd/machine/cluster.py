@@ -1,0 +1,223 @@
+"""`ClusterMachine.handle`: the one function through which everything that happens to a cluster goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from recoverd.diagnose import diagnose
+from recoverd.events import (
+    Acknowledged,
+    Approved,
+    Diagnosed,
+    Event,
+    Instruction,
+    Observed,
+    Paused,
+    Perform,
+    PlanRequested,
+    Rejected,
+    Remember,
+    Restarted,
+    Resumed,
+    SaveIncident,
+    SaveRecord,
+    StepEnded,
+    Ticked,
+)
+from recoverd.machine.requests import Requests
+from recoverd.machine.sight import sighted
+from recoverd.model.finding import Diagnosis, Phase, State
+from recoverd.model.memory import Memory
+from recoverd.model.observation import Observation
+from recoverd.model.plan import Incident, Outcome, PlanStatus
+from recoverd.model.record import Record
+from recoverd.model.settings import ClusterSettings
+from recoverd.model.status import ClusterStatus
+from recoverd.playbooks.base import Playbook
+from recoverd.remember import Sights, remember
+
+
+class ClusterMachine(Requests):
+    """The state machine of one cluster.
+
+    `settings` and `playbooks` say what it may do, `record` and `memory` are what an earlier process saved, `now` is the clock at the start.
+    The caller journals every instruction of one `handle` in one transaction, then carries the `Perform`s out and feeds their results back.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        playbooks: Sequence[Playbook],
+        *,
+        now: datetime,
+        record: Record | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(settings, playbooks, now=now, record=record, memory=memory)
+        self._sights: Sights = {}
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """Take one event, return what is to be done, in order. Raises `Refused` for a request of a person that cannot be carried out."""
+        self._out = []
+        before, position = self.record, self.lifecycle.position
+        self.now = event.observation.at if isinstance(event, Observed) else event.at
+        self._dispatch(event)
+        self._settle_pause()
+        if self.lifecycle.position != position:
+            self._set(state=self.lifecycle.position, since=self.now)
+        if self.record != before:
+            self._emit(SaveRecord(self.settings.name, self.record))
+        # everything that is journalled comes before anything that is carried out
+        return sorted(self._out, key=lambda i: isinstance(i, Perform))
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Observed():
+                self._observed(event.observation)
+            case StepEnded():
+                self._step_ended(event)
+            case Approved():
+                self._approve(event)
+            case Rejected():
+                self._reject(event)
+            case Paused():
+                self._pause(event)
+            case Resumed():
+                self._resume(event)
+            case Acknowledged():
+                self._acknowledge(event)
+            case PlanRequested():
+                self._request(event)
+            case Restarted():
+                self._continue_after_restart()
+            case Ticked():
+                if (plan := self._waiting_plan) and self.now >= plan.expires_at and self.observation and not self.record.pause:
+                    self._decide()
+
+    # --- sweeps ---
+
+    def _observed(self, observation: Observation) -> None:
+        diagnosis = diagnose(observation, self.memory, self.settings)
+        self.observation, self.diagnosis = observation, diagnosis
+        self._emit(Diagnosed(self.settings.name, diagnosis))
+        dark = diagnosis.state is State.UNOBSERVABLE
+        if not dark:
+            sightings = sighted(self.record.sightings, diagnosis, observation.started_at, self.settings.bounds.confirm_sweeps)
+            self._set(sightings=sightings, dark_sweeps=0)
+        if self.record.run:
+            return  # steps are taken or stopped in `_next_step`, on the findings just noted
+        self._judge_verification()
+        if dark:
+            self._dark(diagnosis)
+        elif diagnosis.state is State.HEALTHY:
+            self._calm(observation, diagnosis)
+        else:
+            self._fault(diagnosis)
+
+    def _dark(self, diagnosis: Diagnosis) -> None:
+        """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is unobservable and its waiting plan void."""
+        self._set(dark_sweeps=min(self.record.dark_sweeps + 1, self.settings.bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0)
+        if self.record.dark_sweeps < self.settings.bounds.confirm_sweeps or self.lifecycle.state is State.UNOBSERVABLE:
+            return
+        if self.record.verify_since:
+            return  # its own deadline ends it
+        if self._waiting_plan:
+            self._close_plan(PlanStatus.SUPERSEDED, "the cluster cannot be seen any more")
+        self.lifecycle.move("go_dark")
+        self._set(sightings={})
+        self._explain(f"nothing is done while the cluster cannot be seen: {diagnosis.summary}", "unobservable")
+
+    def _calm(self, observation: Observation, diagnosis: Diagnosis) -> None:
+        bounds = self.settings.bounds
+        self._set(calm_sweeps=min(self.record.calm_sweeps + 1, bounds.recover_sweeps), fault_sweeps=0)
+        if self.record.incident is None:
+            if self.lifecycle.state is not State.HEALTHY:
+                self.lifecycle.move("recover")
+            self._set(fault_since=None, explanation="")
+            memory, self._sights = remember(observation, diagnosis, self.memory, self.settings, self._sights)
+            if memory is not self.memory:
+                self.memory = memory
+                self._emit(Remember(self.settings.name, memory))
+        elif self.record.calm_sweeps >= bounds.recover_sweeps and self.record.verify_since is None:
+            self._close_incident(self.record.incident)
+
+    def _close_incident(self, incident: Incident) -> None:
+        if self._waiting_plan:
+            self._close_plan(PlanStatus.SUPERSEDED, "the cluster is healthy again without it")
+        helped = any(a.incident == incident.id and a.ok for a in self.record.history)
+        tried = self.record.declined or any(a.incident == incident.id for a in self.record.history)
+        outcome = Outcome.RECOVERED if helped else Outcome.RECOVERED_BY_HAND if tried else Outcome.RECOVERED_BY_ITSELF
+        seconds = (self.now - incident.fault_since).total_seconds()
+        self._note("closed", f"healthy again, {seconds:.0f} s after the fault was first seen ({outcome})")
+        self._save_incident(closed_at=self.now, outcome=outcome)
+        self.lifecycle.move("recover")
+        self._set(incident=None, declined=(), sightings={}, fault_since=None, plans=0, explanation="")
+
+    def _fault(self, diagnosis: Diagnosis) -> None:
+        self._set(
+            calm_sweeps=0,
+            fault_sweeps=self.record.fault_sweeps + 1,
+            fault_since=self.record.fault_since or (self.observation.started_at if self.observation else self.now),
+        )
+        if self.lifecycle.state in (State.HEALTHY, State.UNOBSERVABLE):
+            self.lifecycle.move(f"{'reopen' if self.record.incident else 'suspect'}_{diagnosis.state}")
+        elif self.lifecycle.state is not diagnosis.state:
+            self._shift(diagnosis)
+        if self.lifecycle.phase is Phase.SUSPECTED and self.record.fault_sweeps >= self.settings.bounds.confirm_sweeps and self._confirmed():
+            self._open_incident(diagnosis)
+        if self.record.incident is None:
+            return
+        if self.record.incident.summary != diagnosis.summary or self.record.incident.state is not diagnosis.state:
+            self._save_incident(summary=diagnosis.summary, state=diagnosis.state)
+            self._note("cause", diagnosis.summary)
+        if self.record.verify_since:
+            return
+        if self.lifecycle.phase is Phase.VERIFYING:
+            self.lifecycle.move("reconsider")
+        if self.lifecycle.phase is not Phase.PAUSED and not self.record.pause:
+            self._decide()
+
+    def _shift(self, diagnosis: Diagnosis) -> None:
+        """Another state of the same incident: the cause came to light, or one fault was repaired and another is left."""
+        self.lifecycle.move(f"shift_{diagnosis.state}")
+        if self.lifecycle.phase is Phase.CONFIRMED and self._waiting_plan:
+            self.lifecycle.move("offer")  # the plan stands until it is seen to be stale
+
+    def _open_incident(self, diagnosis: Diagnosis) -> None:
+        number = self.record.incidents + 1
+        incident = Incident(
+            id=f"{self.settings.name}-{number}",
+            cluster=self.settings.name,
+            state=diagnosis.state,
+            summary=diagnosis.summary,
+            opened_at=self.now,
+            fault_since=self.record.fault_since or self.now,
+        )
+        self._set(incident=incident, incidents=number, plans=0)
+        self._emit(SaveIncident(incident))
+        self.lifecycle.move("confirm")
+        self._note("opened", f"{diagnosis.state}: {diagnosis.summary}")
+        for finding in diagnosis.findings:
+            evidence = "; ".join(finding.evidence)
+            self._note("finding", f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else ""))
+
+    # --- status ---
+
+    def status(self) -> ClusterStatus:
+        """What `recoverctl status` shows."""
+        record, diagnosis = self.record, self.diagnosis
+        return ClusterStatus(
+            name=self.settings.name,
+            state=self.lifecycle.state,
+            phase=self.lifecycle.phase,
+            since=record.since,
+            paused=record.pause is not None,
+            pause_reason=record.pause.reason if record.pause else "",
+            summary=diagnosis.summary if diagnosis else "no sweep has ended yet",
+            findings=diagnosis.findings if diagnosis else (),
+            incident=record.incident.id if record.incident else None,
+            plan=record.plan.id if record.plan else None,
+            last_sweep=self.observation.at if self.observation else None,
+            explanation=record.explanation,
+        )

@@ -1,0 +1,87 @@
+"""The states and phases of one cluster and the only moves between them (`transitions`, hierarchical).
+
+`healthy` and `unobservable` stand alone; each fault state nests the phases of its repair. A move that is not in the table is a defect and
+raises `transitions.MachineError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transitions.extensions.nesting import HierarchicalMachine, NestedState
+
+from recoverd.model.finding import FAULT_STATES, Phase, State
+
+
+class _State(NestedState):
+    separator = "/"
+
+
+class _Machine(HierarchicalMachine):
+    state_cls = _State
+
+
+def _at(fault: State, *phases: Phase) -> list[str]:
+    return [f"{fault}/{p}" for p in phases]
+
+
+def _table() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+
+    def row(trigger: str, source: str | Sequence[str], dest: str) -> None:
+        sources = [str(source)] if isinstance(source, str) else [str(s) for s in source]
+        rows.append({"trigger": trigger, "source": sources, "dest": str(dest)})
+
+    for fault in FAULT_STATES:
+        suspected, confirmed, awaiting, remediating, verifying, escalated, paused = (f"{fault}/{p}" for p in Phase)
+        row(f"suspect_{fault}", [State.HEALTHY, State.UNOBSERVABLE], suspected)
+        row(f"reopen_{fault}", State.UNOBSERVABLE, confirmed)
+        row("confirm", suspected, confirmed)
+        row("offer", [confirmed, escalated, paused], awaiting)
+        row("act", [confirmed, awaiting, escalated], remediating)
+        row("verify", remediating, verifying)
+        row("escalate", [confirmed, awaiting, remediating, verifying], escalated)
+        row("reconsider", [awaiting, remediating, verifying, escalated, paused], confirmed)
+        row("pause", [confirmed, awaiting, escalated], paused)
+        row("recover", [suspected, confirmed, awaiting, verifying, escalated, paused], State.HEALTHY)
+        row("go_dark", [suspected, confirmed, awaiting, verifying, escalated, paused], State.UNOBSERVABLE)
+        for other in FAULT_STATES:
+            if other is not fault:
+                row(f"shift_{fault}", f"{other}/{Phase.SUSPECTED}", suspected)
+                row(f"shift_{fault}", f"{other}/{Phase.VERIFYING}", verifying)
+                row(f"shift_{fault}", f"{other}/{Phase.PAUSED}", paused)
+                row(f"shift_{fault}", _at(other, Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED), confirmed)
+    row("recover", State.UNOBSERVABLE, State.HEALTHY)
+    row("go_dark", State.HEALTHY, State.UNOBSERVABLE)
+    return rows
+
+
+_STATES: list[Any] = [
+    str(State.HEALTHY),
+    str(State.UNOBSERVABLE),
+    *({"name": str(f), "initial": str(Phase.SUSPECTED), "children": [str(p) for p in Phase]} for f in FAULT_STATES),
+]
+_MACHINE = _Machine(model=None, states=_STATES, transitions=_table(), initial=str(State.HEALTHY), auto_transitions=False, model_attribute="position")
+
+
+class Lifecycle:
+    """Where one cluster stands; `move` is the only way to change it."""
+
+    position: str
+
+    def __init__(self, position: str = str(State.HEALTHY)) -> None:
+        _MACHINE.add_model(self, initial=position)
+
+    def move(self, trigger: str) -> None:
+        """Take one of the table's moves from the present position; `MachineError` where there is none."""
+        self.trigger(trigger)  # type: ignore[attr-defined]  # added by transitions
+
+    @property
+    def state(self) -> State:
+        return State(self.position.split("/")[0])
+
+    @property
+    def phase(self) -> Phase | None:
+        _, _, phase = self.position.partition("/")
+        return Phase(phase) if phase else None

@@ -1,0 +1,113 @@
+"""What a person asks of the machine: approve, reject, pause, resume, acknowledge, make a plan by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recoverd.decide import choose
+from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
+from recoverd.machine.deciding import Deciding
+from recoverd.model.finding import Phase, State
+from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.record import Declined, Pause
+
+
+class Requests(Deciding):
+    """Each method carries out one request or raises `Refused` with the reason; a refused request changes nothing."""
+
+    def _approve(self, event: Approved) -> None:
+        plan = self._plan_named(event.plan)
+        if self.record.pause:
+            raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
+        if self.now >= plan.expires_at:
+            raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
+        if self.diagnosis is None or self.diagnosis.state is State.UNOBSERVABLE:
+            raise Refused(f"{self._who()} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
+        gone = [k for k in plan.basis if k not in self.diagnosis.keys]
+        if gone:
+            names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
+            raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {self._who()}`")
+        self._emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
+        self._note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
+        self._start(plan, f"approved by {event.by}")
+
+    def _reject(self, event: Rejected) -> None:
+        plan = self._plan_named(event.plan)
+        self._emit(SaveDecision(plan.id, False, event.by, event.reason, event.at))
+        why = f"rejected by {event.by}: {event.reason}"
+        self._close_plan(PlanStatus.REJECTED, why)
+        told = f"{plan.playbook} (plan {plan.id}) was {why}; `recoverctl ack {plan.incident}` lets recoverd offer it again"
+        self._set(declined=(*self.record.declined, Declined(plan.playbook, plan.basis, told)))
+        if self.lifecycle.phase is Phase.AWAITING_APPROVAL:
+            self.lifecycle.move("escalate")
+        self._explain(told, "escalated")
+
+    def _plan_named(self, name: str) -> Plan:
+        plan = self.record.plan
+        if plan is None or plan.id != name:
+            raise Refused(f"plan {name} is not open any more; `recoverctl plans` lists those that are")
+        if plan.status is PlanStatus.RUNNING:
+            raise Refused(f"plan {name} is running already")
+        return plan
+
+    def _pause(self, event: Paused) -> None:
+        if self.record.pause:
+            raise Refused(
+                f"{self._who()} is paused already, by {self.record.pause.by} since {self.record.pause.at:%H:%M:%S} UTC ({self.record.pause.reason})"
+            )
+        self._set(pause=Pause(event.by, event.reason, event.at))
+        late = " (the running plan is past its point of no return and ends first)" if self.record.run and self.record.run.committed else ""
+        self._note("paused", f"by {event.by}: {event.reason}{late}")
+        self._settle_pause()
+
+    def _settle_pause(self) -> None:
+        if self.record.pause and self.lifecycle.phase in (Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED):
+            self.lifecycle.move("pause")
+            self._set(
+                explanation=f"paused by {self.record.pause.by} ({self.record.pause.reason}); `recoverctl resume {self._who()}` lets recoverd go on"
+            )
+
+    def _resume(self, event: Resumed) -> None:
+        if self.record.pause is None:
+            raise Refused(f"{self._who()} is not paused")
+        self._set(pause=None)
+        self._note("resumed", f"by {event.by}")
+        if self.lifecycle.phase is Phase.PAUSED:
+            self.lifecycle.move("offer" if self._waiting_plan else "reconsider")
+            self._set(explanation="")
+
+    def _acknowledge(self, event: Acknowledged) -> None:
+        incident = self.record.incident
+        mine = incident is not None and incident.id == event.incident
+        self._set(history=tuple(replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in self.record.history))
+        if not mine:
+            return
+        self._save_incident(acknowledged_by=event.by)
+        self._note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
+        self._set(declined=())
+        if self.lifecycle.phase is Phase.ESCALATED:
+            self.lifecycle.move("reconsider")
+            self._set(explanation="")
+
+    def _request(self, event: PlanRequested) -> None:
+        playbook = next((p for p in self.playbooks if p.name == event.playbook), None)
+        if playbook is None:
+            raise Refused(f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in self.playbooks)}", missing=True)
+        known = {h.name for h in (*self.settings.control_planes, *self.settings.workers)} | {w.name for w in self.memory.workers}
+        if strangers := [n for n in event.nodes if n not in known]:
+            raise Refused(f"{self._who()} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
+        if self.record.run or self.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
+            raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
+        if self.record.pause:
+            raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
+        if self.record.incident is None or self.lifecycle.state is State.UNOBSERVABLE:
+            raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
+        choice = choose(self._situation(event.nodes, by_hand=True), (playbook,), ())
+        if choice.playbook is None or choice.proposal is None:
+            raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
+        if self._waiting_plan:
+            self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
+        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason)
+
+    def _who(self) -> str:
+        return self.settings.name

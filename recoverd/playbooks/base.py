@@ -1,0 +1,110 @@
+"""What a playbook is: it looks at a situation and proposes exact steps, waits, or refuses with a reason. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from recoverd.model.finding import Diagnosis, Finding, FindingKey
+from recoverd.model.memory import Memory
+from recoverd.model.observation import EtcdView, HostView, Observation
+from recoverd.model.plan import Step
+from recoverd.model.settings import ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a playbook may look at. `confirmed` are the faults seen in enough consecutive sweeps, most fundamental first."""
+
+    now: datetime
+    incident: str
+    settings: ClusterSettings
+    observation: Observation
+    diagnosis: Diagnosis
+    memory: Memory
+    confirmed: tuple[Finding, ...]
+    since: Mapping[FindingKey, datetime] = field(default_factory=dict)
+    """When each fault was first seen without a gap."""
+    nodes: tuple[str, ...] = ()
+    """Nodes that a person named with `recoverctl run --node`; empty means: as the findings say."""
+    by_hand: bool = False
+    """A person asked for it, so patience and earlier refusals by a person do not apply."""
+
+    def host(self, name: str) -> HostView | None:
+        view = self.observation.hosts.get(name)
+        return view if isinstance(view, HostView) else None
+
+    def etcd(self, name: str) -> EtcdView | None:
+        view = self.observation.etcd.get(name)
+        return view if isinstance(view, EtcdView) else None
+
+    @property
+    def etcd_views(self) -> dict[str, EtcdView]:
+        return {name: view for name, view in self.observation.etcd.items() if isinstance(view, EtcdView)}
+
+    def age(self, finding: Finding) -> float:
+        """Seconds that the finding has been seen without a gap."""
+        since = self.since.get(finding.key)
+        return (self.now - since).total_seconds() if since else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a playbook would do; the machine makes a `Plan` of it."""
+
+    summary: str
+    steps: tuple[Step, ...]
+    basis: tuple[FindingKey, ...]
+    evidence: tuple[str, ...]
+    destroys: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+    resolves: tuple[FindingKey, ...] = ()
+    """Empty means: the basis."""
+    verify_within: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The playbook is for this finding and must not be run: why, and what a person can do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not yet: the finding often goes away by itself. Asked again at every sweep."""
+
+    reason: str
+
+
+Answer = Proposal | Refusal | Wait | None
+
+
+class Playbook(Protocol):
+    """One remediation. `PLAYBOOK` of a module in this package registers it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> str:
+        """One line for `recoverctl`."""
+        ...
+
+    @property
+    def destructive(self) -> bool:
+        """True when it can lose data or history; never run unasked then, whatever the configuration says."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """Among playbooks for the same finding, the lowest is asked first: the simple and local thing."""
+        ...
+
+    @property
+    def repairs(self) -> frozenset[str]:
+        """Finding codes it is for."""
+        ...
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer: ...

@@ -1,0 +1,208 @@
+"""`force-new-cluster`: makes one surviving member a cluster of its own when quorum is gone for good.
+
+Sources: etcd's disaster recovery guide (`--force-new-cluster` keeps the data and overwrites the membership); observed on real clusters: a full
+snapshot is served without quorum, etcd is healthy 2.5 s after the flag is in the static manifest, and old members that stay alive with their data
+make the new cluster panic or split from it, so they are stopped for good first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import yaml
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
+from recoverd.model.operations import HELD, MANIFESTS, AwaitApi, AwaitContainerGone, AwaitEtcd, AwaitFlag, FetchSnapshot, MovePath, Unstick, WriteFile
+from recoverd.model.plan import Step
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+
+FLAG = "--force-new-cluster"
+ANNOTATION = "recoverd/incident"
+
+
+@dataclass(frozen=True, slots=True)
+class ForceNewCluster:
+    name: str = "force-new-cluster"
+    summary: str = "make one surviving etcd member a cluster of its own when quorum is gone for good"
+    destructive: bool = True
+    order: int = 60
+    repairs: frozenset[str] = frozenset({Code.ETCD_QUORUM_LOST})
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        survivors = {n: v for n, v in situation.etcd_views.items() if not v.learner and any(m.id == v.member_id for m in v.members)}
+        if not survivors:
+            return Refusal("no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored")
+        if len({v.cluster_id for v in survivors.values()}) > 1:
+            return Refusal("the members that answer belong to different clusters; which one holds the data has to be decided by a person")
+        name = min(survivors, key=lambda n: (-survivors[n].revision, -survivors[n].raft_term, n))
+        view = survivors[name]
+        others = [m for m in view.voters if m.id != view.member_id]
+        patience = situation.settings.bounds.member_down_after
+        if any(m.started for m in others) and situation.age(finding) < patience and not situation.by_hand:
+            return Wait(
+                f"{finding.message} Members that were alive before are missing; this is offered when it has lasted {patience:g} s "
+                "(bound `member_down_after`), since machines that reboot come back"
+            )
+        host = situation.host(name)
+        manifest = host.manifests.get("etcd") if host else None
+        if manifest is None or manifest.problem:
+            return Refusal(f"the manifest of etcd on {name}, the surviving member, is {manifest.problem if manifest else 'not there to be edited'}")
+        flagged = with_flag(manifest.content)
+        if flagged is None:
+            return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
+        steps = (
+            Step(
+                name,
+                f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash",
+                FetchSnapshot("before-force-new-cluster"),
+                timeout=180.0,
+                requires=(finding.key,),
+            ),
+            *self._stop_others(others, finding, situation),
+            *self._force(name, view, manifest, flagged, finding, situation.incident),
+        )
+        return Proposal(
+            summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
+            steps=steps,
+            basis=(finding.key,),
+            evidence=(*finding.evidence, f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}"),
+            destroys=tuple(self._destroys(others, view, situation)),
+            undo=(
+                "before the flag is put in: everything moved aside is moved back by itself",
+                f"afterwards: none by itself; the emergency snapshot is the way back, and {FLAG} is taken out even when a later step fails",
+            ),
+            resolves=(finding.key,),
+            verify_within=120.0,
+        )
+
+    @staticmethod
+    def _stop_others(others: list[MemberEntry], finding: Finding, situation: Situation) -> list[Step]:
+        """Manifest and data of every other member whose host can be reached go aside, so that it cannot come back as what it was."""
+        steps: list[Step] = []
+        for member in others:
+            host = host_of(member, situation)
+            view = situation.host(host) if host else None
+            if host is None or view is None:
+                continue
+            aside = f"{HELD}/{situation.incident}"
+            if "etcd" in view.manifests:
+                move = MovePath(f"{MANIFESTS}/etcd.yaml", f"{aside}/etcd.yaml")
+                steps.append(Step(host, f"stop etcd on {host} for good: its manifest goes aside", move, 20.0, (finding.key,), undo=move.inverse()))
+            steps.append(Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, (finding.key,)))
+            data = view.etcd_data
+            if data and data.exists and not data.empty:
+                keep = MovePath(f"{data.path}/member", f"{data.path}/member.{situation.incident}")
+                steps.append(Step(host, f"keep the data of etcd on {host} aside", keep, 20.0, (finding.key,), undo=keep.inverse()))
+        return steps
+
+    @staticmethod
+    def _force(name: str, view: EtcdView, manifest: ManifestView, flagged: str, finding: Finding, incident: str) -> tuple[Step, ...]:
+        final = annotated(without_flag(manifest.content), incident)
+        digest, flagged_digest = _sha256(final), _sha256(flagged)
+        held = AwaitEtcd(members=1, min_revision=view.revision, min_nodes=view.nodes or 0, min_pods=view.pods or 0)
+        take_out = WriteFile(manifest.path, final, digest, before=flagged_digest)
+        return (
+            Step(
+                name,
+                f"put {FLAG} into the manifest of etcd on {name}",
+                WriteFile(manifest.path, flagged, flagged_digest, before=manifest.sha256),
+                timeout=20.0,
+                requires=(finding.key,),
+                undo=take_out,
+                commits=True,
+                undo_always=True,
+            ),
+            Step(
+                name,
+                f"see etcd on {name} healthy and alone, with revision {view.revision} or later, {view.nodes} nodes and {view.pods} pods as before",
+                held,
+                timeout=120.0,
+            ),
+            Step(name, f"take {FLAG} out again", take_out, timeout=20.0),
+            Step(name, f"see etcd on {name} run without {FLAG}", AwaitFlag("etcd", FLAG, present=False, seconds=60), timeout=75.0),
+            Step(name, f"see etcd on {name} healthy without the flag", held, timeout=90.0),
+            Step(name, f"start the API server on {name} now if it waits in its crash-loop back-off", Unstick("kube-apiserver"), 60.0),
+            Step(name, f"see the API server on {name} ready", AwaitApi(), timeout=180.0),
+        )
+
+    @staticmethod
+    def _destroys(others: list[MemberEntry], view: EtcdView, situation: Situation) -> list[str]:
+        lines = [f"every write that the lost members had and {view.revision} (the surviving revision) does not include"]
+        for member in others:
+            label = member.name or f"the member at {', '.join(member.peer_urls) or member.id}"
+            host = host_of(member, situation)
+            if host and situation.host(host):
+                lines.append(
+                    f"the membership of {label}; its data is kept aside on {host} as member.{situation.incident} and it has to be joined anew"
+                )
+            elif member.started:
+                lines.append(
+                    f"the membership of {label}, which cannot be reached to be stopped: keep it OFF. If it comes back with its old data, and others "
+                    "with it, they form a second cluster (split brain); wipe its etcd data before it is powered on in this network"
+                )
+            else:
+                lines.append(
+                    f"the membership of {label}, which never started; stop the join that waits there (kubeadm reset) before joining it again"
+                )
+        return lines
+
+
+def host_of(member: MemberEntry, situation: Situation) -> str | None:
+    """Configured name of the machine a member runs on, by its peer URL's address, else by its name; None when it is not configured."""
+    for url in member.peer_urls:
+        found = situation.settings.host_at(urlsplit(url).hostname or "")
+        if found:
+            return found.name
+    return next((h.name for h in situation.settings.control_planes if h.name == member.name), None)
+
+
+def with_flag(manifest: str) -> str | None:
+    """The manifest's text with the flag as the first argument of etcd; None where the command line is not as kubeadm writes it."""
+    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FLAG}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
+    return text if count else None
+
+
+def without_flag(manifest: str) -> str:
+    """The manifest's text without the flag, whoever put it in."""
+    return re.sub(rf"^\s*- {FLAG}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
+
+
+def annotated(manifest: str, incident: str) -> str:
+    """The manifest with an annotation that names the incident.
+
+    Kubelet makes a static pod's UID of the manifest's content, and the UID that ran before sits in a crash-loop back-off when etcd was restarted
+    while it had no quorum: with the very same content back, etcd started 20 s later (observed), with a new UID 2 s later.
+    """
+    line = f"    {ANNOTATION}: {incident}\n"
+    text = re.sub(rf"^    {ANNOTATION}: .*\n", "", manifest, flags=re.MULTILINE)
+    changed, count = re.subn(r"^  annotations:[ ]*\n", rf"\g<0>{line}", text, count=1, flags=re.MULTILINE)
+    if not count:
+        changed = re.sub(r"^metadata:[ ]*\n", rf"\g<0>  annotations:\n{line}", text, count=1, flags=re.MULTILINE)
+    return changed if _same_pod(manifest, changed) else manifest
+
+
+def _same_pod(before: str, after: str) -> bool:
+    """Whether the annotation is the only difference, as YAML."""
+    try:
+        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        for pod in (old, new):
+            (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
+            pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return False
+    return bool(old == new)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _revisions(views: dict[str, EtcdView]) -> str:
+    return ", ".join(f"{n} {v.revision}" for n, v in sorted(views.items()))
+
+
+PLAYBOOK = ForceNewCluster()

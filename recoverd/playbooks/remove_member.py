@@ -1,0 +1,85 @@
+"""`remove-member`: takes a dead, never-started or never-promoted member out of etcd, while quorum is there to do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.operations import AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.plan import Step
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMemberPlaybook:
+    name: str = "remove-member"
+    summary: str = "remove a dead or never-started etcd member while quorum is present"
+    destructive: bool = True
+    order: int = 40
+    repairs: frozenset[str] = frozenset({Code.ETCD_NEVER_STARTED, Code.ETCD_MEMBER_DOWN, Code.ETCD_LEARNER_STUCK})
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        if situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
+            return None  # `member remove` needs quorum
+        asked = self._asked(situation)
+        if asked is None:
+            return Refusal("no member that is healthy and knows a leader can be asked to remove another")
+        name, view = asked
+        member = next((m for m in view.members if m.id == finding.facts.get("member_id")), None)
+        if member is None:
+            return Refusal(f"the member list of {name} does not hold the member that the finding names ({finding.facts.get('member_id', 'no id')})")
+        patience = situation.settings.bounds.member_down_after
+        if situation.age(finding) < patience and not situation.by_hand:
+            return Wait(
+                f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
+                "a rebooting machine or a join that is just happening looks the same"
+            )
+        alive = sum(1 for v in situation.etcd_views.values() if v.healthy and v.has_leader and v.cluster_id == view.cluster_id and not v.learner)
+        voters_after = len(view.voters) - (0 if member.learner else 1)
+        needed_after = voters_after // 2 + 1
+        if alive < needed_after:
+            return Refusal(
+                f"after the removal {voters_after} voters would be left, {needed_after} of them needed, and only {alive} are seen healthy: "
+                "it would take quorum away"
+            )
+        label = member.name or (member.peer_urls[0] if member.peer_urls else member.id)
+        prediction = (
+            f"now {len(view.voters)} voters, {view.quorum} needed, {alive} healthy; afterwards {voters_after}, {needed_after} needed, {alive} healthy"
+        )
+        return Proposal(
+            summary=f"remove the etcd member {label} ({member.id}), asked of {name}; quorum holds afterwards",
+            steps=self._steps(name, view, member, label, voters_after, finding),
+            basis=(finding.key,),
+            evidence=(*finding.evidence, prediction),
+            destroys=(
+                f"the membership of {label}: its copy of the data is no longer part of the cluster, and the machine has to be joined anew "
+                "(kubeadm reset, then kubeadm join --control-plane)",
+            ),
+            undo=(f"none; join {label} again as a new member. A snapshot from before is kept in the state directory of recoverd",),
+        )
+
+    @staticmethod
+    def _asked(situation: Situation) -> tuple[str, EtcdView] | None:
+        able = {n: v for n, v in situation.etcd_views.items() if v.healthy and v.has_leader and not v.learner}
+        if not able:
+            return None
+        # the leader answers from its own log; else any
+        name = next((n for n, v in able.items() if v.leader == v.member_id), sorted(able)[0])
+        return name, able[name]
+
+    @staticmethod
+    def _steps(name: str, view: EtcdView, member: MemberEntry, label: str, voters_after: int, finding: Finding) -> tuple[Step, ...]:
+        return (
+            Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,)),
+            Step(name, f"remove member {label} ({member.id})", RemoveMember(member.id), timeout=20.0, requires=(finding.key,), commits=True),
+            Step(
+                name,
+                f"see etcd on {name} healthy with {voters_after} voter(s)",
+                AwaitEtcd(members=voters_after, min_revision=view.revision),
+                timeout=60.0,
+            ),
+        )
+
+
+PLAYBOOK = RemoveMemberPlaybook()

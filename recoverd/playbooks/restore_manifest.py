@@ -1,0 +1,112 @@
+"""`restore-manifest`: puts the last known-good static pod manifest back in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.operations import HELD, AwaitApi, AwaitEtcd, WriteFile
+from recoverd.model.plan import Step
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+
+MANIFEST_CODES = frozenset(
+    {
+        Code.MANIFEST_MISSING,
+        Code.MANIFEST_INVALID,
+        Code.MANIFEST_CHANGED,
+        Code.ETCD_MANIFEST_MISSING,
+        Code.ETCD_MANIFEST_INVALID,
+        Code.ETCD_MANIFEST_CHANGED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreManifest:
+    name: str = "restore-manifest"
+    summary: str = "put back the last known-good manifest of a static pod"
+    destructive: bool = False
+    order: int = 20
+    repairs: frozenset[str] = MANIFEST_CODES
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        host = finding.subject.split("/")[0]
+        mine = [f for f in situation.confirmed if f.code in MANIFEST_CODES and f.subject.split("/")[0] == host]
+        # etcd before what needs it
+        mine.sort(key=lambda f: f.facts.get("component") != "etcd")
+        writes: list[Step] = []
+        waits: list[Step] = []
+        for each in mine:
+            found = self._write(each, host, situation)
+            if isinstance(found, Refusal):
+                return found
+            writes.append(found)
+            waits += self._wait(each, host, situation)
+        names = ", ".join(f.facts["component"] for f in mine)
+        return Proposal(
+            summary=f"put back the known-good manifest of {names} on {host}",
+            steps=(*writes, *waits),
+            basis=tuple(f.key for f in mine),
+            evidence=tuple(line for f in mine for line in f.evidence),
+            undo=(f"what was in place, if anything, is kept in {HELD}/{situation.incident}/ on {host}; rename it back into place by hand",),
+            verify_within=120.0,
+        )
+
+    def _write(self, finding: Finding, host: str, situation: Situation) -> Step | Refusal:
+        component = finding.facts.get("component", "")
+        known = situation.memory.manifests.get(host, {}).get(component)
+        view = situation.host(host)
+        if known is None:
+            return Refusal(
+                f"no known-good manifest of {component} on {host} was recorded while it was healthy; "
+                f"`kubeadm init phase control-plane` or `kubeadm init phase etcd local` on {host} writes one anew"
+            )
+        if view is None:
+            return Refusal(f"{host} cannot be looked at now, so its manifests are left alone")
+        if component == "etcd" and (refused := self._guard_etcd(host, situation)):
+            return refused
+        current = view.manifests.get(component)
+        return Step(
+            host,
+            f"put the manifest of {component} on {host} back as it was at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC (sha256 {known.sha256[:12]})",
+            WriteFile(
+                path=known.path,
+                content=known.content,
+                sha256=known.sha256,
+                before=current.sha256 if current else "",
+                keep=f"{HELD}/{situation.incident}/{component}.yaml",
+            ),
+            timeout=20.0,
+            requires=(finding.key,),
+        )
+
+    @staticmethod
+    def _guard_etcd(host: str, situation: Situation) -> Refusal | None:
+        """Never over an empty data directory: with `--initial-cluster-state` left at `new`, as kubeadm does, etcd starts a second, empty cluster."""
+        view = situation.host(host)
+        data = view.etcd_data if view else None
+        if data is None:
+            return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
+        if not data.exists or data.empty:
+            holders = sorted(n for n, v in situation.etcd_views.items() if n != host and v.revision > 1)
+            other = f"{', '.join(holders)} hold the data" if holders else "no other member is seen to hold the data"
+            return Refusal(
+                f"{data.path} on {host} is {'empty' if data.exists else 'missing'}: putting etcd's manifest back would start a second, empty cluster "
+                f"(split brain). {other[0].upper()}{other[1:]}; {host} has to be rebuilt as a member: remove it and join it again, "
+                "or restore a snapshot"
+            )
+        return None
+
+    @staticmethod
+    def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
+        component = finding.facts.get("component", "")
+        if component == "kube-apiserver":
+            return [Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
+        views = [v for n, v in situation.etcd_views.items() if n != host]
+        if component == "etcd" and views:
+            members = max(len(v.voters) for v in views)
+            return [Step(host, f"wait for etcd on {host}", AwaitEtcd(members=members), timeout=90.0)]
+        return []
+
+
+PLAYBOOK = RestoreManifest()

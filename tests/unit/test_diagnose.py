@@ -1,0 +1,346 @@
+"""What recoverd concludes from what it sees, rule by rule, and what it must not conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
+
+from recoverd.diagnose import diagnose
+from recoverd.model.finding import Code, Diagnosis, Severity, State
+from recoverd.model.memory import Memory
+from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, UnseenKind
+
+H = EndpointHealth
+K = UnseenKind
+
+
+def seen(cluster: Cluster, memory: Memory | None = None) -> Diagnosis:
+    return diagnose(cluster.observation(), cluster.memory() if memory is None else memory, cluster.settings)
+
+
+def faults(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    return [f.key for f in diagnosis.faults]
+
+
+def truncated(component: str) -> str:
+    content = manifest(component).content
+    return content[: len(content) // 2]
+
+
+def cut_short(c: Cluster) -> Cluster:
+    c.manifest("cp1", "kube-apiserver", manifest_of("kube-apiserver", truncated("kube-apiserver"), "not YAML: expected a mapping"))
+    return c.api_down("cp1")
+
+
+def mistyped(c: Cluster) -> Cluster:
+    c.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--secure-prot=6443"))
+    c.container("cp1", "kube-apiserver", running=False, exit_code=1, restarts=2, log_tail=("Error: unknown flag: --secure-prot",))
+    return c.api_down("cp1")
+
+
+def crash_loop(c: Cluster) -> Cluster:
+    up = NOW - timedelta(seconds=3)
+    c.container("cp1", "kube-apiserver", started_at=up, restarts=7, log_tail=("panic: no route to heaven",))
+    return c.api_down("cp1")
+
+
+def expired(path: str) -> Callable[[Cluster], Cluster]:
+    return lambda c: c.host("cp1", certificates=(certificate(path, NOW - timedelta(hours=1)),)).api_down("cp1", health=H.TLS)
+
+
+def foreign(c: Cluster) -> Cluster:
+    return c.etcd_changed("cp3", cluster_id="f00d", leader=member_id("cp3"), members=(c.entry("cp3"),))
+
+
+def split(c: Cluster) -> Cluster:
+    return c.etcd_changed("cp3", leader=member_id("cp3"), members=(c.entry("cp3"),), raft_term=9)
+
+
+def alarm(name: str) -> Callable[[Cluster], Cluster]:
+    return lambda c: c.etcd_changed(alarms=(AlarmEntry(member_id("cp2"), name),), healthy=False)
+
+
+def with_flag(c: Cluster) -> Cluster:
+    return c.manifest("cp1", "etcd", manifest("etcd", "--force-new-cluster=true", "--secure-port=6443", "--profiling=false"))
+
+
+def data_gone(c: Cluster) -> Cluster:
+    return c.manifest("cp2", "etcd", None).host("cp2", etcd_data=EtcdDataView("/var/lib/etcd", True, True)).etcd_stopped("cp2")
+
+
+def learner(c: Cluster, *, started: bool) -> Cluster:
+    return c.member_list(*c.members, c.entry("cp4", started=started, learner=True))
+
+
+A, E = State.APISERVER_DOWN, State.ETCD_STUCK
+NO_YAML = "--changed=yes"
+
+# control planes, what happens, the state, the cause (code and subject)
+CAUSES = [
+    ("manifest deleted", 1, lambda c: c.manifest("cp1", "kube-apiserver", None).api_down(), A, Code.MANIFEST_MISSING, "cp1"),
+    ("manifest deleted, still running", 1, lambda c: c.manifest("cp1", "kube-apiserver", None), A, Code.MANIFEST_MISSING, "cp1"),
+    ("manifest truncated", 1, cut_short, A, Code.MANIFEST_INVALID, "cp1"),
+    ("flag mistyped", 1, mistyped, A, Code.MANIFEST_CHANGED, "cp1"),
+    ("scheduler manifest deleted", 1, lambda c: c.manifest("cp1", "kube-scheduler", None), A, Code.MANIFEST_MISSING, "cp1/kube-scheduler"),
+    ("one of three deleted", 3, lambda c: c.manifest("cp2", "kube-apiserver", None).api_down("cp2"), A, Code.MANIFEST_MISSING, "cp2"),
+    ("crash loop", 1, crash_loop, A, Code.CRASH_LOOPING, "cp1"),
+    ("certificate expired", 1, expired("/etc/kubernetes/pki/apiserver.crt"), A, Code.CERTIFICATE_EXPIRED, "cp1:/etc/kubernetes/pki/apiserver.crt"),
+    (
+        "etcd certificate expired",
+        1,
+        expired("/etc/kubernetes/pki/etcd/server.crt"),
+        E,
+        Code.CERTIFICATE_EXPIRED,
+        "cp1:/etc/kubernetes/pki/etcd/server.crt",
+    ),
+    ("kubelet stopped, pods run on", 1, lambda c: c.stopped("cp1", "kubelet"), A, Code.KUBELET_DOWN, "cp1"),
+    ("runtime stopped", 1, lambda c: c.stopped("cp1", "kubelet", "containerd").etcd_stopped("cp1").api_down(), A, Code.RUNTIME_DOWN, "cp1"),
+    ("address wrong", 1, lambda c: c.address_answers(H.UNRESOLVED), A, Code.VIP_WRONG, ""),
+    ("proxy answers 502", 3, lambda c: c.address_answers(H.ERROR, "502 Bad Gateway"), A, Code.VIP_WRONG, ""),
+    ("powered off, workers seen", 1, lambda c: c.powered_off("cp1"), A, Code.API_NOT_ANSWERING, "cp1"),
+    ("no cause seen", 1, lambda c: c.api_down(), A, Code.API_NOT_ANSWERING, "cp1"),
+    ("etcd container gone", 1, lambda c: c.etcd_stopped("cp1").api_down(), E, Code.ETCD_MEMBER_DOWN, "cp1"),
+    ("etcd manifest deleted", 3, lambda c: c.manifest("cp2", "etcd", None).etcd_stopped("cp2"), E, Code.ETCD_MANIFEST_MISSING, "cp2"),
+    ("etcd data empty", 3, data_gone, E, Code.ETCD_DATA_EMPTY, "cp2"),
+    ("etcd down on one of three", 3, lambda c: c.etcd_stopped("cp2"), E, Code.ETCD_MEMBER_DOWN, "cp2"),
+    ("one of three powered off", 3, lambda c: c.powered_off("cp2"), E, Code.ETCD_MEMBER_DOWN, "cp2"),
+    ("two of three powered off", 3, lambda c: c.powered_off("cp2", "cp3").no_leader().api_down("cp1"), E, Code.ETCD_QUORUM_LOST, ""),
+    ("no leader, all serve", 3, lambda c: c.no_leader().api_down(), E, Code.ETCD_NO_LEADER, ""),
+    ("never started, quorum present", 3, lambda c: c.member_list(*c.members, c.entry("cp4", started=False)), E, Code.ETCD_NEVER_STARTED, "cp4"),
+    ("NOSPACE", 3, alarm("NOSPACE"), E, Code.ETCD_NOSPACE, "cp2"),
+    ("CORRUPT", 3, alarm("CORRUPT"), E, Code.ETCD_CORRUPT, "cp2"),
+    ("another cluster id", 3, foreign, E, Code.ETCD_FOREIGN_CLUSTER, "cp3"),
+    ("split brain", 3, split, E, Code.ETCD_FOREIGN_CLUSTER, "cp3"),
+    ("flag left", 1, with_flag, E, Code.ETCD_FORCE_FLAG_LEFT, "cp1"),
+    ("learner never started", 3, lambda c: learner(c, started=False), E, Code.ETCD_LEARNER_STUCK, "cp4"),
+]
+
+
+@pytest.mark.parametrize(("count", "change", "state", "code", "subject"), [c[1:] for c in CAUSES], ids=[c[0] for c in CAUSES])
+def test_the_cause_is_named(count: int, change: Callable[[Cluster], Cluster], state: State, code: str, subject: str) -> None:
+    cluster = Cluster(control_planes=count, spares=1)
+    diagnosis = seen(change(cluster))
+    assert (diagnosis.state, faults(diagnosis)[:1]) == (state, [(code, subject)])
+    assert diagnosis.faults[0].evidence
+    assert diagnosis.faults[0].message in diagnosis.summary
+
+
+def rebooting(c: Cluster) -> Cluster:
+    """Seconds after its boot: kubelet is up, nothing else yet."""
+    c.host("cp2", uptime=25.0, boot_id="boot-2").unit("cp2", "kubelet", since=NOW - timedelta(seconds=10))
+    return c.etcd_stopped("cp2").container("cp2", "kube-apiserver", running=False, exit_code=1).api_down("cp2").node("cp2", ready=False)
+
+
+def edited(c: Cluster) -> Cluster:
+    """An operator's change that works."""
+    return c.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--v=4")).container("cp1", "kube-apiserver", started_at=NOW)
+
+
+def joining(c: Cluster) -> Cluster:
+    """A healthy join (kubeadm 1.29): the learner has started and catches up."""
+    learner(c, started=True)
+    c.host("cp4", joined=True, manifests={n: manifest(n) for n in ("etcd", "kube-apiserver")})
+    c.etcd["cp4"] = replace(c.etcd_view("cp4"), learner=True)
+    return c.container("cp4", "etcd", started_at=NOW - timedelta(seconds=3))
+
+
+def removed(c: Cluster) -> Cluster:
+    """cp3 was taken out by recoverd, and its manifest is held away."""
+    c.member_list(c.entry("cp1"), c.entry("cp2"))
+    c.manifest("cp3", "etcd", None).host("cp3", etcd_data=EtcdDataView("/var/lib/etcd", True, True)).etcd_stopped("cp3")
+    return c.api_down("cp3").stopped("cp3", "kubelet")
+
+
+def skewed(c: Cluster) -> Cluster:
+    """By the bastion's clock the certificate is over, by the host's it is not."""
+    return c.host("cp1", clock_offset=-7200.0, certificates=(certificate("/etc/kubernetes/pki/apiserver.crt", NOW - timedelta(hours=1)),))
+
+
+QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
+    ("healthy", lambda c: c, None),
+    ("rolling reboot, machine away", lambda c: c.powered_off("cp2", node_ready=True), Code.HOST_UNSEEN),
+    ("rolling reboot, machine coming up", rebooting, Code.NODE_NOT_READY),
+    ("operator's edit that works", edited, None),
+    ("operator's etcd edit that works", lambda c: c.manifest("cp1", "etcd", manifest("etcd", "--quota-backend-bytes=8589934592")), None),
+    ("join in progress", joining, Code.ETCD_LEARNER_STUCK),
+    ("member removed", removed, Code.NOT_JOINED),
+    ("two leaders in an election", lambda c: c.etcd_changed("cp2", leader=member_id("cp2"), raft_term=4), None),
+    ("ssh key refused everywhere", lambda c: c.ssh_fails("cp1", "cp2", "cp3", "w1", "w2", kind=K.DENIED), Code.HOST_UNSEEN),
+    ("host key changed", lambda c: c.ssh_fails("cp1", kind=K.UNTRUSTED), Code.HOST_UNSEEN),
+    ("a host hangs", lambda c: c.ssh_fails("cp2", kind=K.TIMEOUT), Code.HOST_UNSEEN),
+    ("ssh dead, API fine", lambda c: c.ssh_fails("cp1", "cp2", "cp3", "w1", "w2"), Code.HOST_UNSEEN),
+    ("etcd answers garbage", lambda c: _etcd(c, "cp2", K.GARBAGE), Code.SOURCE_UNSEEN),
+    ("clock skew", skewed, Code.CLOCK_SKEW),
+    ("disk low", lambda c: c.host("cp1", disks=(DiskView("/var/lib/etcd", 100 << 30, 5 << 30),)), Code.DISK_LOW),
+    ("database large", lambda c: c.etcd_changed("cp1", db_size=1900 << 20), Code.ETCD_DB_LARGE),
+    ("worker's kubelet stopped", lambda c: c.stopped("w1", "kubelet"), Code.KUBELET_DOWN),
+    (
+        "certificate soon over",
+        lambda c: c.host("cp1", certificates=(certificate("/x/apiserver.crt", NOW + timedelta(days=3)),)),
+        Code.CERTIFICATE_EXPIRES_SOON,
+    ),
+    (
+        "admin.conf over",
+        lambda c: c.host("cp1", certificates=(certificate("/etc/kubernetes/admin.conf", NOW - timedelta(days=3)),)),
+        Code.CERTIFICATE_EXPIRED,
+    ),
+    ("revision went back", lambda c: c.etcd_changed(revision=900), Code.ETCD_REVISION_WENT_BACK),
+    ("manifests could not be read", lambda c: c.host("cp1", manifests={}, problems=("manifests: output was cut",)), Code.SOURCE_UNSEEN),
+]
+
+
+def _etcd(c: Cluster, name: str, kind: UnseenKind) -> Cluster:
+    c.etcd[name] = unseen(kind)
+    return c
+
+
+@pytest.mark.parametrize(("change", "notice"), [q[1:] for q in QUIET], ids=[q[0] for q in QUIET])
+def test_no_fault_is_made_of_it(change: Callable[[Cluster], Cluster], notice: str | None) -> None:
+    diagnosis = seen(change(Cluster(control_planes=3, spares=1)))
+    assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
+    if notice:
+        found = diagnosis.find(notice)
+        assert found is not None and found.severity is Severity.NOTICE
+
+
+def test_join_stuck_is_one_incident_with_the_cause_first() -> None:
+    cluster = Cluster(control_planes=1, spares=1)
+    diagnosis = seen(cluster.join_stuck())
+    assert diagnosis.state is State.ETCD_STUCK
+    assert faults(diagnosis) == [(Code.ETCD_NEVER_STARTED, "cp2"), (Code.ETCD_QUORUM_LOST, ""), (Code.API_NOT_ANSWERING, "cp1")]
+    cause, quorum = diagnosis.faults[:2]
+    assert cause.facts["member_id"] == member_id("cp2") and cause.facts["quorum"] == "lost"
+    assert cause.facts["peer_url"] == "https://10.99.1.12:2380"
+    assert quorum.facts | {"voters": "2", "needed": "2", "alive": "1", "survivors": "cp1", "revision/cp1": "1234"} == quorum.facts
+    assert diagnosis.find(Code.NOT_JOINED, "cp2")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known before", "at the first start"])
+def test_join_stuck_is_found_with_and_without_memory(known: bool) -> None:
+    cluster = Cluster(control_planes=1, spares=1)
+    diagnosis = seen(cluster.join_stuck(), cluster.memory() if known else Memory())
+    assert {Code.ETCD_NEVER_STARTED, Code.ETCD_QUORUM_LOST} <= {f.code for f in diagnosis.faults}
+
+
+def test_a_voter_at_an_address_that_nobody_configured_is_named_by_it() -> None:
+    cluster = Cluster(control_planes=3)
+    diagnosis = seen(cluster.member_list(*cluster.members, cluster.entry("cp9", started=False)))
+    assert faults(diagnosis) == [(Code.ETCD_NEVER_STARTED, "10.99.1.19")]
+
+
+def test_quorum_is_not_called_lost_while_an_unseen_member_may_live() -> None:
+    """cp2 and cp3 refuse our key: they may well serve, and it is cp1 that is cut off."""
+    cluster = Cluster(control_planes=3).no_leader().ssh_fails("cp2", "cp3", kind=K.DENIED).api_down()
+    diagnosis = seen(cluster)
+    assert Code.ETCD_NO_LEADER in {f.code for f in diagnosis.faults}
+    assert diagnosis.find(Code.ETCD_QUORUM_LOST) is None
+
+
+def test_a_silent_member_is_not_dead_while_its_node_is_ready() -> None:
+    """The configured address lies, or only the bastion's path to it is cut."""
+    diagnosis = seen(Cluster(control_planes=3).powered_off("cp2", node_ready=True))
+    found = diagnosis.find(Code.HOST_UNSEEN, "cp2")
+    assert found and "node is Ready" in found.message
+
+
+def test_a_learner_that_serves_for_minutes_is_stuck() -> None:
+    cluster = Cluster(control_planes=3, spares=1)
+    joining(cluster).container("cp4", "etcd", started_at=NOW - timedelta(minutes=5))
+    assert faults(seen(cluster)) == [(Code.ETCD_LEARNER_STUCK, "cp4")]
+
+
+def test_manifest_findings_carry_what_a_playbook_needs() -> None:
+    cluster = Cluster()
+    missing = seen(cluster.manifest("cp1", "kube-scheduler", None)).faults[0]
+    path = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+    assert missing.facts == {"host": "cp1", "component": "kube-scheduler", "path": path, "sha256": ""}
+    changed = seen(mistyped(Cluster())).faults[0]
+    assert changed.facts["sha256"] == manifest("kube-apiserver", "--secure-prot=6443").sha256
+    assert any("+ - --secure-prot=6443" in line for line in changed.evidence)
+    assert any("unknown flag" in line for line in changed.evidence)
+
+
+def test_a_manifest_cut_where_it_still_parses_is_found() -> None:
+    cluster = Cluster().manifest("cp1", "kube-apiserver", manifest_of("kube-apiserver", truncated("kube-apiserver")))
+    cluster.container("cp1", "kube-apiserver", running=False, exit_code=0).api_down()
+    assert faults(seen(cluster))[0] == (Code.MANIFEST_CHANGED, "cp1")
+
+
+def test_an_edit_that_is_just_being_started_is_left_alone() -> None:
+    """The API server of an operator's edit is not up yet: it is down, and nothing is concluded about the manifest."""
+    cluster = edited(Cluster()).api_down()
+    assert faults(seen(cluster)) == [(Code.API_NOT_ANSWERING, "cp1")]
+
+
+def test_crash_loop_shows_how_long_it_is_up_and_its_last_words() -> None:
+    found = seen(crash_loop(Cluster())).faults[0]
+    assert "Up 3 seconds" in found.message
+    assert any("no route to heaven" in line for line in found.evidence)
+
+
+def test_kubelet_down_without_consequence_does_not_hide_lost_quorum() -> None:
+    cluster = Cluster(control_planes=3).etcd_stopped("cp2").stopped("cp1", "kubelet")
+    assert [c for c, _ in faults(seen(cluster))] == [Code.ETCD_MEMBER_DOWN, Code.KUBELET_DOWN]
+
+
+def test_first_start_on_a_broken_cluster_still_finds_what_is_proven() -> None:
+    cluster = Cluster().stopped("cp1", "kubelet").etcd_stopped("cp1").api_down()
+    diagnosis = seen(cluster, Memory())
+    assert faults(diagnosis)[0] == (Code.KUBELET_DOWN, "cp1")
+
+
+def test_address_that_never_worked_may_be_a_wrong_kubeconfig() -> None:
+    diagnosis = seen(Cluster().address_answers(H.REFUSED), Memory())
+    found = diagnosis.find(Code.VIP_WRONG)
+    assert found and found.severity is Severity.NOTICE and diagnosis.state is State.HEALTHY
+
+
+def test_kubeconfig_of_another_cluster_is_noticed_and_not_believed() -> None:
+    cluster, other = Cluster(), Cluster(workers=0)
+    assert not isinstance(other.objects, type(unseen()))
+    cluster.objects = replace(other.objects, nodes=(replace(other.objects.nodes[0], name="standby1", address="10.1.1.1"),))
+    cluster.endpoint("cp1", H.TLS, "certificate signed by unknown authority")
+    diagnosis = seen(cluster)
+    assert (diagnosis.state, faults(diagnosis)) == (State.UNOBSERVABLE, [])
+    assert any("another cluster" in f.message for f in diagnosis.findings)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_everything_dark_is_the_bastions_own_network(count: int) -> None:
+    diagnosis = seen(Cluster(control_planes=count).everything_dark())
+    assert (diagnosis.state, faults(diagnosis)) == (State.UNOBSERVABLE, [])
+    dark = diagnosis.find(Code.CLUSTER_DARK)
+    assert dark and "bastion's own network" in dark.message
+
+
+def test_one_control_plane_seen_alone_proves_nothing_about_quorum() -> None:
+    """Two of three and every worker dark: the bastion and cp1 may be cut off from a majority that serves on."""
+    diagnosis = seen(Cluster(control_planes=3).no_leader().powered_off("cp2", "cp3", "w1", "w2").api_down("cp1"))
+    assert (diagnosis.state, faults(diagnosis)) == (State.UNOBSERVABLE, [])
+
+
+def test_a_half_joined_machine_left_behind_leaves_the_cluster_healthy() -> None:
+    cluster = Cluster(control_planes=1, spares=1)
+    cluster.host("cp2", joined=True, manifests={"etcd": manifest("etcd")})
+    diagnosis = seen(cluster)
+    assert diagnosis.state is State.HEALTHY
+    assert diagnosis.find(Code.NOT_JOINED, "cp2")
+
+
+def test_rebuilt_cluster_is_no_split_brain() -> None:
+    cluster = Cluster(control_planes=3)
+    for name, view in cluster.etcd.items():
+        assert isinstance(view, EtcdView)
+        cluster.etcd[name] = replace(view, cluster_id="beef")
+    diagnosis = seen(cluster)
+    assert diagnosis.state is State.HEALTHY and diagnosis.find(Code.ETCD_REVISION_WENT_BACK)
+
+
+def test_a_member_started_as_a_cluster_of_its_own_while_the_others_are_away_is_foreign() -> None:
+    cluster = Cluster(control_planes=3).powered_off("cp2", "cp3")
+    cluster.etcd_changed("cp1", cluster_id="beef", members=(cluster.entry("cp1"),))
+    assert (Code.ETCD_FOREIGN_CLUSTER, "cp1") in faults(seen(cluster))
