@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
 
 from recoverd.diagnose import diagnose
 from recoverd.model.finding import Code, Diagnosis, Severity, State
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, UnseenKind
+from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, NodeView, ObjectsView, UnseenKind
+from tests.unit.builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
 
 H = EndpointHealth
 K = UnseenKind
@@ -215,7 +215,7 @@ def test_join_stuck_is_one_incident_with_the_cause_first() -> None:
     cause, quorum = diagnosis.faults[:2]
     assert cause.facts["member_id"] == member_id("cp2") and cause.facts["quorum"] == "lost"
     assert cause.facts["peer_url"] == "https://10.99.1.12:2380"
-    assert quorum.facts | {"voters": "2", "needed": "2", "alive": "1", "survivors": "cp1", "revision/cp1": "1234"} == quorum.facts
+    assert quorum.facts == {"voters": "2", "needed": "2", "alive": "1", "unknown": "0", "survivors": "cp1", "revision/cp1": "1234"}
     assert diagnosis.find(Code.NOT_JOINED, "cp2")
 
 
@@ -300,9 +300,8 @@ def test_address_that_never_worked_may_be_a_wrong_kubeconfig() -> None:
 
 
 def test_kubeconfig_of_another_cluster_is_noticed_and_not_believed() -> None:
-    cluster, other = Cluster(), Cluster(workers=0)
-    assert not isinstance(other.objects, type(unseen()))
-    cluster.objects = replace(other.objects, nodes=(replace(other.objects.nodes[0], name="standby1", address="10.1.1.1"),))
+    cluster = Cluster()
+    cluster.objects = ObjectsView((NodeView("standby1", True, address="10.1.1.1"),), {})
     cluster.endpoint("cp1", H.TLS, "certificate signed by unknown authority")
     diagnosis = seen(cluster)
     assert (diagnosis.state, faults(diagnosis)) == (State.UNOBSERVABLE, [])

@@ -1,7 +1,7 @@
 """What recoverd concludes from what real clusters said: observations recorded on the lab.
 
-A recording is `fixtures/lab-*.json`: {"expect": {"state": ..., "faults": [[code, subject], ...]}, "settings": ..., "memory": ..., "observation": ...};
-a bare observation is only read, so that it is known that diagnosing it does not fail.
+A recording is `fixtures/lab-*.json`: an observation, or {"observation": ..., "settings": ..., "memory": ..., "expect": {"state": ..., "faults":
+[[code, subject], ...]}} of which all but the observation may be absent. Without `expect` it is only seen that diagnosing it does not fail.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from builders import NOW, Cluster, manifest_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +31,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from tests.unit.builders import NOW, Cluster, manifest_of
 
 NAMES = ("cp1", "cp2", "cp3", "cp4", "w1", "w2")
 BASE = Cluster(control_planes=3, workers=2, spares=1)

@@ -1,0 +1,83 @@
+"""What is kept in mind of a healthy cluster, and what must never be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from recoverd.diagnose import diagnose
+from recoverd.model.memory import Memory
+from recoverd.model.observation import EndpointHealth, UnseenKind
+from recoverd.remember import SETTLE, Sights, remember
+from tests.unit.builders import NOW, Cluster, manifest
+
+
+def looked(cluster: Cluster, memory: Memory, sights: Sights | None = None) -> tuple[Memory, Sights]:
+    observation = cluster.observation()
+    return remember(observation, diagnose(observation, memory, cluster.settings), memory, cluster.settings, sights or {})
+
+
+def test_the_first_healthy_sweep_records_every_manifest_counts_and_the_watermark() -> None:
+    memory, _ = looked(Cluster(3), Memory())
+    assert set(memory.manifests) == {"cp1", "cp2", "cp3"}
+    assert set(memory.manifests["cp1"]) == {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+    assert memory.watermark is not None and memory.watermark.revision == 1234
+    assert memory.node_count == 5
+
+
+def test_a_sick_cluster_teaches_nothing() -> None:
+    memory, _ = looked(Cluster(1, spares=1).join_stuck(), Memory())
+    assert memory == Memory()
+
+
+def test_a_changed_manifest_is_not_known_good_before_it_has_run_for_a_while() -> None:
+    memory = Cluster(1).memory()
+    edited = manifest("kube-apiserver", "--secure-port=6443", "--mistyped")
+
+    def sweep(seconds: float, sights: Sights) -> tuple[Memory, Sights]:
+        cluster = Cluster(1, now=NOW + timedelta(seconds=seconds)).manifest("cp1", "kube-apiserver", edited)
+        return looked(cluster, memory, sights)
+
+    after, sights = sweep(0, {})  # kubelet has not acted on it yet: the old process still answers
+    assert after.manifests == memory.manifests
+    after, sights = sweep(SETTLE - 1, sights)
+    assert after.manifests == memory.manifests
+    after, _ = sweep(SETTLE, sights)
+    assert after.manifests["cp1"]["kube-apiserver"].sha256 == edited.sha256
+
+
+def test_a_fault_in_between_starts_the_wait_anew() -> None:
+    memory = Cluster(1).memory()
+    cluster = Cluster(1).manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--other"))
+    _, sights = looked(cluster, memory)
+    assert sights
+    _, sights = looked(cluster.api_down(), memory, sights)
+    assert not sights
+
+
+def test_a_manifest_whose_component_is_not_seen_healthy_is_not_recorded() -> None:
+    cluster = Cluster(3).ssh_fails("cp2").endpoint("cp3", EndpointHealth.TIMEOUT)
+    memory, _ = looked(cluster, Memory())
+    assert "cp2" not in memory.manifests
+    assert "kube-apiserver" not in memory.manifests.get("cp3", {})
+
+
+def test_a_manifest_with_the_force_flag_is_never_known_good() -> None:
+    cluster = Cluster(1).manifest("cp1", "etcd", manifest("etcd", "--force-new-cluster=true"))
+    memory, _ = looked(cluster, Memory())
+    assert "etcd" not in memory.manifests.get("cp1", {})
+
+
+def test_the_watermark_only_rises_within_one_cluster_id() -> None:
+    memory = Cluster(1).memory()
+    later = Cluster(1, now=NOW + timedelta(minutes=5)).etcd_changed(revision=2000)
+    after, _ = looked(later, memory)
+    assert after.watermark is not None and after.watermark.revision == 2000
+    back = Cluster(1, now=NOW + timedelta(minutes=10)).etcd_changed(revision=900)
+    after, _ = looked(back, after)
+    assert after.watermark is not None and after.watermark.revision == 2000
+
+
+def test_known_good_manifests_of_a_machine_that_is_off_are_kept() -> None:
+    memory = Cluster(3).memory()
+    after, _ = looked(Cluster(3, now=NOW + timedelta(minutes=5)).ssh_fails("cp2", kind=UnseenKind.DENIED), memory)
+    assert after.manifests["cp2"] == memory.manifests["cp2"]
