@@ -58,7 +58,9 @@ def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
     for name in scene.parts:
         seen = scene.observation.etcd.get(name)
         if isinstance(seen, Unseen) and scene.host(name) is not None and not scene.etcd_stopped(name):
-            yield _source(f"{name}/etcd", f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.", (seen.reason,))
+            # observed on 3.4: restarted without quorum, a member listens on 2379 and answers nothing until there is a leader
+            hint = " A member that was restarted while quorum is gone listens and does not answer." if seen.kind is UnseenKind.TIMEOUT else ""
+            yield _source(f"{name}/etcd", f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.{hint}", (seen.reason,))
 
 
 def _api_unseen(scene: Scene) -> Iterator[Finding]:

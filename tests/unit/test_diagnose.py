@@ -148,6 +148,14 @@ def joining(c: Cluster) -> Cluster:
     return c.container("cp4", "etcd", started_at=NOW - timedelta(seconds=3))
 
 
+def joined_just_now(c: Cluster) -> Cluster:
+    """The new voter has started, its API server is not up yet; it was never seen working."""
+    c.member_list(*c.members, c.entry("cp4"))
+    c.etcd["cp4"] = c.etcd_view("cp4")
+    c.host("cp4", joined=True, manifests={n: manifest(n) for n in ("etcd", "kube-apiserver")})
+    return c.container("cp4", "kube-apiserver", running=False, exit_code=1, restarts=2)
+
+
 def removed(c: Cluster) -> Cluster:
     """cp3 was taken out by recoverd, and its manifest is held away."""
     c.member_list(c.entry("cp1"), c.entry("cp2"))
@@ -167,6 +175,7 @@ QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
     ("operator's edit that works", edited, None),
     ("operator's etcd edit that works", lambda c: c.manifest("cp1", "etcd", manifest("etcd", "--quota-backend-bytes=8589934592")), None),
     ("join in progress", joining, Code.ETCD_LEARNER_STUCK),
+    ("voter joined, API server coming up", joined_just_now, Code.NOT_JOINED),
     ("member removed", removed, Code.NOT_JOINED),
     ("two leaders in an election", lambda c: c.etcd_changed("cp2", leader=member_id("cp2"), raft_term=4), None),
     ("ssh key refused everywhere", lambda c: c.ssh_fails("cp1", "cp2", "cp3", "w1", "w2", kind=K.DENIED), Code.HOST_UNSEEN),
