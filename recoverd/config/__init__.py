@@ -1,0 +1,6 @@
+"""The configuration: one YAML file, checked whole before anything is done with it."""
+
+from recoverd.config.load import load
+from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, SshSettings
+
+__all__ = ["ClusterConfig", "Config", "ConfigError", "Deadlines", "SshSettings", "load"]

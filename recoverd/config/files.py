@@ -1,0 +1,110 @@
+"""The files that a configuration points to: there, readable, private where they must be, and what they should be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import asyncssh
+import yaml
+
+from recoverd.model.settings import HostSettings
+
+
+def resolve(text: str, beside: Path) -> Path:
+    """Fill in $CREDENTIALS_DIRECTORY, $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)); relative to the configuration's own folder."""
+    for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+        for form in (f"${{{name}}}", f"${name}"):
+            text = text.replace(form, os.environ.get(name, form))
+    path = Path(text).expanduser()
+    return path if path.is_absolute() else beside / path
+
+
+def check_key(path: Path) -> str | None:
+    """What is wrong with an SSH private key, or None."""
+    if (content := _read(path)) is None:
+        return _unreadable(path)
+    if path.stat().st_mode & 0o077 and not _is_credential(path):
+        return f"{path} can be read by others (mode {path.stat().st_mode & 0o777:04o}); chmod 600 {path}"
+    try:
+        asyncssh.import_private_key(content)
+    except asyncssh.KeyEncryptionError:
+        return f"{path} is protected by a passphrase, and nobody is there to type it; make a key of its own for recoverd: ssh-keygen -t ed25519 -N ''"
+    except asyncssh.KeyImportError as error:
+        return f"{path} is no SSH private key: {error}"
+    return None
+
+
+def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple[str | None, list[str]]:
+    """What is wrong with a known_hosts file, or None; and the hosts that it does not hold."""
+    content = _read(path)
+    if content is None:
+        return _unreadable(path), []
+    try:
+        known = asyncssh.import_known_hosts(content.decode(errors="replace"))
+        missing = [h for h in hosts if not any(known.match(h.address, h.address, port)[:3])]
+    except (ValueError, asyncssh.Error) as error:
+        return f"{path} is no known_hosts file: {error}", []
+    option = f"-p {port} " if port != 22 else ""
+    return None, [f"{path} holds no key of {h.name}; after checking its fingerprint: ssh-keyscan {option}{h.address} >> {path}" for h in missing]
+
+
+def check_kubeconfig(path: Path) -> str | None:
+    """What is wrong with a kubeconfig, or None."""
+    content = _read(path)
+    if content is None:
+        return _unreadable(path)
+    if path.stat().st_mode & 0o007 and not _is_credential(path):
+        return f"{path} can be read by everybody (mode {path.stat().st_mode & 0o777:04o}) and holds credentials; chmod 600 {path}"
+    try:
+        return _kubeconfig_problem(path, yaml.safe_load(content))
+    except yaml.YAMLError as error:
+        return f"{path} is not YAML: {_one_line(error)}"
+
+
+def _kubeconfig_problem(path: Path, config: object) -> str | None:
+    if not isinstance(config, dict):
+        return f"{path} is no kubeconfig"
+
+    def entry(section: str, name: object) -> dict[str, object] | None:
+        for each in config.get(section) or []:
+            if isinstance(each, dict) and each.get("name") == name:
+                inner = each.get(section.rstrip("s"))
+                return inner if isinstance(inner, dict) else None
+        return None
+
+    current = config.get("current-context")
+    context = entry("contexts", current)
+    if context is None:
+        return f"{path} has no usable current-context ({current!r})"
+    cluster, user = entry("clusters", context.get("cluster")), entry("users", context.get("user"))
+    if cluster is None or not str(cluster.get("server", "")).startswith("https://"):
+        return f"{path}: the cluster {context.get('cluster')!r} of its current-context has no https server"
+    if not user:
+        return f"{path}: the user {context.get('user')!r} of its current-context has no credentials"
+    return None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _unreadable(path: Path) -> str:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return f"{path} cannot be read"
+
+
+def _is_credential(path: Path) -> bool:
+    """systemd's credentials are guarded by the directory they are in, whatever their mode says."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and path.is_relative_to(directory or "/")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,171 @@
+"""From the file to a checked `Config`: every error, each with its path in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
+from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
+from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings
+from recoverd.model.settings import Bounds, ClusterSettings, HostSettings
+
+
+def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
+    """Read and check the file at `path`. `known_playbooks` are the names that `approval` may hold (None: any).
+
+    Raises `ConfigError` with every error. Files that the configuration points to are opened, hosts are not contacted.
+    """
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    raw = _parse(path)
+    file = _validated(FileModel, raw, "", errors)
+    defaults = file.defaults if file else DefaultsModel()
+    listed = raw.get("clusters") if isinstance(raw, dict) else None
+    models: list[tuple[str, ClusterModel]] = []
+    for index, entry in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(entry, dict):
+            where = f"clusters[{index}]"
+            model = _validated(ClusterModel, _merged(entry, defaults), where, errors)
+            if model:
+                models.append((where, model))
+    errors += _duplicates(models)
+    clusters = [_cluster(where, model, path.parent.absolute(), known_playbooks, errors, warnings) for where, model in models]
+    if errors or file is None:
+        raise ConfigError(path, errors)
+    host, _, port = file.listen.rpartition(":")
+    here = path.parent.absolute()
+    return Config(resolve(file.state_dir, here), resolve(file.socket, here), (host.strip("[]"), int(port)), tuple(clusters), tuple(warnings))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: PyYAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep=deep)
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(), Loader=_UniqueKeys) or {}  # noqa: S506  # a SafeLoader
+    except OSError as error:
+        raise ConfigError(path, [("", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [("", f"is not UTF-8: {error}")]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(path, [("", f"{place}{error.problem}")]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(path, [("", str(error))]) from error
+
+
+def _validated(model: type[BaseModel], raw: Any, where: str, errors: list[Problem]) -> Any:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for e in error.errors():
+            loc = _path(where, e["loc"])
+            if e["type"] == "extra_forbidden":
+                errors.append((loc, f"unknown key{_did_you_mean(model, e['loc'])}"))
+            else:
+                errors.append((loc, e["msg"].removeprefix("Value error, ")))
+        return None
+
+
+def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """The key that was meant, as far as the neighbours tell."""
+    fields: Iterable[str] = model.model_fields
+    for part in loc[:-1]:
+        inner = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model, fields = inner, inner.model_fields
+        elif inner is not None:
+            model, fields = HostModel, HostModel.model_fields
+    close = get_close_matches(str(loc[-1]), list(fields), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(fields)}"
+
+
+def _path(where: str, loc: tuple[int | str, ...]) -> str:
+    text = where
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _merged(entry: dict[Any, Any], defaults: DefaultsModel) -> dict[Any, Any]:
+    merged = dict(entry)
+    if defaults.interval is not None:
+        merged.setdefault("interval", defaults.interval)
+    for part in ("approval", "bounds", "deadlines", "ssh"):
+        given, below = entry.get(part, {}), getattr(defaults, part)
+        if isinstance(given, dict) and (given or below):
+            merged[part] = {**below, **given}
+    return merged
+
+
+def _duplicates(models: list[tuple[str, ClusterModel]]) -> Iterable[Problem]:
+    names: dict[str, str] = {}
+    planes: dict[str, str] = {}
+    for where, model in models:
+        if model.name in names:
+            yield f"{where}.name", f"{model.name!r} is the name of {names[model.name]} already"
+        names.setdefault(model.name, where)
+        own: dict[tuple[str, str], str] = {}
+        for role in ("control_planes", "workers"):
+            for index, host in enumerate(getattr(model, role)):
+                here = f"{where}.{role}[{index}]"
+                for what in ("name", "address"):
+                    value = getattr(host, what)
+                    if (what, value) in own:
+                        yield f"{here}.{what}", f"{value!r} is the {what} of {own[what, value]} already"
+                    own.setdefault((what, value), here)
+                if role == "control_planes":
+                    if host.address in planes and not planes[host.address].startswith(f"{where}."):
+                        yield f"{here}.address", f"{host.address!r} is a control plane of another cluster already ({planes[host.address]})"
+                    planes.setdefault(host.address, here)
+
+
+def _cluster(
+    where: str, model: ClusterModel, here: Path, playbooks: Collection[str] | None, errors: list[Problem], warnings: list[Problem]
+) -> ClusterConfig:
+    hosts = [HostSettings(h.name, h.address) for h in (*model.control_planes, *model.workers)]
+    key, known_hosts, kubeconfig = (resolve(p, here) for p in (model.ssh.key, model.ssh.known_hosts, model.kubeconfig))
+    if problem := check_key(key):
+        errors.append((f"{where}.ssh.key", problem))
+    problem, missing = check_known_hosts(known_hosts, model.ssh.port, hosts)
+    if problem:
+        errors.append((f"{where}.ssh.known_hosts", problem))
+    warnings += [(f"{where}.ssh.known_hosts", text) for text in missing]
+    if problem := check_kubeconfig(kubeconfig):
+        errors.append((f"{where}.kubeconfig", problem))
+    for name in model.approval if playbooks is not None else ():
+        if name not in (playbooks or ()):
+            close = get_close_matches(name, list(playbooks or ()), n=1)
+            errors.append(
+                (
+                    f"{where}.approval.{name}",
+                    f"unknown playbook; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(playbooks or ())}",
+                )
+            )
+    bounds = Bounds(**model.bounds.model_dump())
+    settings = ClusterSettings(
+        name=model.name,
+        control_planes=tuple(hosts[: len(model.control_planes)]),
+        workers=tuple(hosts[len(model.control_planes) :]),
+        bounds=bounds,
+        approval=model.approval,
+    )
+    ssh = SshSettings(model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout)
+    return ClusterConfig(settings, model.interval, kubeconfig, ssh, Deadlines(**model.deadlines.model_dump()))

@@ -1,0 +1,132 @@
+"""The shape of the file, as pydantic models: types, units, ranges, and no key that is not known."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from recoverd.model.settings import Approval
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*")
+
+
+def _duration(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError("expected a duration such as 5s, 30m or 1h")
+    if isinstance(value, (int, float)):
+        return float(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f"{value!r} is no duration; write 500ms, 5s, 30m, 1h or a number of seconds")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _label(value: str) -> str:
+    if not LABEL.fullmatch(value):
+        raise ValueError(f"{value!r} is no name: lower-case letters, digits and hyphens, 63 at most (RFC 1123)")
+    return value
+
+
+def _node_name(value: str) -> str:
+    if len(value) > 253 or not all(LABEL.fullmatch(part) for part in value.split(".")):
+        raise ValueError(f"{value!r} is no node name: lower-case letters, digits, hyphens and dots (RFC 1123)")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        ip_address(value)
+    except ValueError:
+        # all digits and dots is a mistyped IP address, not a name
+        if not HOST_NAME.fullmatch(value) or re.fullmatch(r"[\d.]+", value):
+            raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
+    return value
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{value!r} is no HOST:PORT")
+    _address(host.strip("[]"))
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+Positive = Annotated[Duration, Field(gt=0)]
+Label = Annotated[str, AfterValidator(_label)]
+NodeName = Annotated[str, AfterValidator(_node_name)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HostModel(Strict):
+    name: NodeName
+    address: Address
+
+
+class SshModel(Strict):
+    user: str = "root"
+    key: str
+    known_hosts: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    sudo: bool = False
+    jump: str | None = None
+    connect_timeout: Positive = 3.0
+
+
+class BoundsModel(Strict):
+    attempts: Annotated[int, Field(ge=1)] = 3
+    window: Positive = 3600.0
+    cooldown: Annotated[Duration, Field(ge=0)] = 3600.0
+    nodes_at_once: Annotated[int, Field(ge=1)] = 1
+    plan_expiry: Annotated[Duration, Field(ge=10)] = 1800.0
+    plan_deadline: Annotated[Duration, Field(ge=10)] = 900.0
+    step_deadline: Positive = 300.0
+    confirm_sweeps: Annotated[int, Field(ge=1, le=100)] = 2
+    recover_sweeps: Annotated[int, Field(ge=1, le=100)] = 2
+    member_down_after: Annotated[Duration, Field(ge=0)] = 60.0
+    max_clock_skew: Positive = 5.0
+
+
+class DeadlinesModel(Strict):
+    api: Positive = 3.0
+    etcd: Positive = 3.0
+    hosts: Positive = 4.0
+
+
+class ClusterModel(Strict):
+    name: Label
+    kubeconfig: str
+    ssh: SshModel
+    control_planes: Annotated[list[HostModel], Field(min_length=1)]
+    workers: list[HostModel] = []
+    interval: Annotated[Duration, Field(ge=1)] = 5.0
+    approval: dict[str, Approval] = {}
+    bounds: BoundsModel = BoundsModel()
+    deadlines: DeadlinesModel = DeadlinesModel()
+
+
+class DefaultsModel(Strict):
+    """What every cluster has unless it says otherwise; each part is merged key by key, and checked once merged."""
+
+    interval: Any = None
+    approval: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
+    deadlines: dict[str, Any] = {}
+    ssh: dict[str, Any] = {}
+
+
+class FileModel(Strict):
+    state_dir: str = "/var/lib/recoverd"
+    socket: str = "/run/recoverd/control.sock"
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9770"
+    defaults: DefaultsModel = DefaultsModel()
+    clusters: Annotated[list[dict[str, Any]], Field(min_length=1)]

@@ -1,0 +1,63 @@
+"""The checked configuration as the rest of recoverd uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recoverd.model.settings import ClusterSettings
+
+Problem = tuple[str, str]
+"""(path in the file, like `clusters[0].ssh.key`; what is wrong with it)"""
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a configuration file, not only the first thing."""
+
+    def __init__(self, file: Path, errors: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{file}: {path}: {message}" if path else f"{file}: {message}" for path, message in errors))
+        self.errors = list(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """How the machines of one cluster are reached."""
+
+    user: str
+    key: Path
+    known_hosts: Path
+    port: int = 22
+    sudo: bool = False
+    """Run what needs root through `sudo -n`."""
+    jump: str | None = None
+    """`[USER@]HOST[:PORT]` of a machine to go through."""
+    connect_timeout: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that each source of a sweep may take; what is later is unseen."""
+
+    api: float = 3.0
+    etcd: float = 3.0
+    hosts: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    settings: ClusterSettings
+    interval: float
+    """Seconds from the start of one sweep to the start of the next."""
+    kubeconfig: Path
+    ssh: SshSettings
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    state_dir: Path
+    socket: Path
+    listen: tuple[str, int]
+    clusters: tuple[ClusterConfig, ...]
+    warnings: tuple[Problem, ...] = ()

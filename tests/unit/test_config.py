@@ -1,0 +1,157 @@
+"""The configuration file: what is accepted, and that every mistake is named with its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from recoverd.config import ConfigError, load
+from recoverd.model.settings import Approval
+
+KUBECONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "c",
+    "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+    "clusters": [{"name": "k", "cluster": {"server": "https://k8s-api:6443"}}],
+    "users": [{"name": "u", "user": {"token": "t"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen (Debian package openssh-client) is not installed")
+    path = tmp_path_factory.mktemp("key") / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+class Folder:
+    """A folder with everything that a good configuration needs; tests spoil parts of it."""
+
+    def __init__(self, path: Path, key: Path) -> None:
+        self.path = path
+        shutil.copy(key, path / "id")
+        (path / "id").chmod(0o600)
+        public = key.with_suffix(".pub").read_text().split()
+        (path / "known_hosts").write_text(f"10.99.1.11,10.99.1.21 {public[0]} {public[1]}\n")
+        (path / "kubeconfig").write_text(yaml.safe_dump(KUBECONFIG))
+        (path / "kubeconfig").chmod(0o600)
+        self.cluster: dict[str, Any] = {
+            "name": "prod",
+            "kubeconfig": "kubeconfig",
+            "ssh": {"key": "id", "known_hosts": "known_hosts"},
+            "control_planes": [{"name": "cp1", "address": "10.99.1.11"}],
+            "workers": [{"name": "w1", "address": "10.99.1.21"}],
+        }
+        self.file: dict[str, Any] = {"clusters": [self.cluster]}
+
+    def write(self, text: str | None = None) -> Path:
+        file = self.path / "recoverd.yaml"
+        file.write_text(text if text is not None else yaml.safe_dump(self.file))
+        return file
+
+    def errors(self, text: str | None = None, **options: Any) -> dict[str, str]:
+        with pytest.raises(ConfigError) as caught:
+            load(self.write(text), **options)
+        return dict(caught.value.errors)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ssh_key: Path) -> Folder:
+    return Folder(tmp_path, ssh_key)
+
+
+def test_a_good_file_is_taken_with_durations_defaults_and_relative_paths(folder: Folder) -> None:
+    folder.file["defaults"] = {"interval": "10s", "bounds": {"cooldown": "2h", "attempts": 5}, "approval": {"remove-member": "never"}}
+    folder.cluster["bounds"] = {"attempts": 1}
+    config = load(folder.write(), known_playbooks=["remove-member"])
+    cluster = config.clusters[0]
+    assert (cluster.interval, cluster.settings.bounds.cooldown, cluster.settings.bounds.attempts) == (10.0, 7200.0, 1)
+    assert cluster.settings.approval_of("remove-member") is Approval.NEVER
+    assert cluster.settings.approval_of("restore-manifest") is Approval.AUTOMATIC
+    assert cluster.settings.approval_of("force-new-cluster") is Approval.REQUIRED
+    assert cluster.ssh.key == folder.path / "id"
+    assert config.listen == ("127.0.0.1", 9770) and not config.warnings
+
+
+def test_every_mistake_is_named_at_once(folder: Folder) -> None:
+    folder.cluster["intervall"] = "5s"
+    folder.cluster["ssh"]["prot"] = 22
+    folder.cluster["control_planes"][0]["address"] = "10.99.1.300"
+    folder.file["listen"] = "nonsense"
+    errors = folder.errors()
+    assert "did you mean interval" in errors["clusters[0].intervall"]
+    assert "did you mean port" in errors["clusters[0].ssh.prot"]
+    assert "10.99.1.300" in errors["clusters[0].control_planes[0].address"]
+    assert "HOST:PORT" in errors["listen"]
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "what"),
+    [
+        ({"interval": "0.1s"}, "clusters[0].interval", "greater than or equal to 1"),
+        ({"interval": "5 parsecs"}, "clusters[0].interval", "no duration"),
+        ({"bounds": {"attempts": 0}}, "clusters[0].bounds.attempts", "greater than or equal to 1"),
+        ({"deadlines": {"api": 0}}, "clusters[0].deadlines.api", "greater than 0"),
+        ({"name": "Prod!"}, "clusters[0].name", "RFC 1123"),
+        ({"control_planes": []}, "clusters[0].control_planes", "at least 1"),
+        ({"approval": {"remove-member": "maybe"}}, "clusters[0].approval.remove-member", "automatic"),
+        ({"approval": {"remove-membr": "never"}}, "clusters[0].approval.remove-membr", "did you mean remove-member"),
+        ({"kubeconfig": "nowhere"}, "clusters[0].kubeconfig", "No such file"),
+    ],
+)
+def test_a_value_that_makes_no_sense(folder: Folder, change: dict[str, Any], where: str, what: str) -> None:
+    folder.cluster.update(change)
+    assert what in folder.errors(known_playbooks=["remove-member"])[where]
+
+
+def test_names_and_addresses_must_be_unique(folder: Folder) -> None:
+    folder.cluster["workers"] = [{"name": "cp1", "address": "10.99.1.11"}]
+    folder.file["clusters"] = [folder.cluster, {**folder.cluster, "workers": []}]
+    errors = folder.errors()
+    assert "clusters[0].control_planes[0] already" in errors["clusters[0].workers[0].name"]
+    assert "clusters[0].control_planes[0] already" in errors["clusters[0].workers[0].address"]
+    assert "clusters[0] already" in errors["clusters[1].name"]
+    assert "another cluster" in errors["clusters[1].control_planes[0].address"]
+
+
+def test_a_key_that_others_can_read_is_refused_and_one_that_systemd_guards_is_not(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.path / "id").chmod(0o640)
+    assert "chmod 600" in folder.errors()["clusters[0].ssh.key"]
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder.path))
+    folder.cluster["ssh"]["key"] = "$CREDENTIALS_DIRECTORY/id"
+    assert load(folder.write()).clusters[0].ssh.key == folder.path / "id"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_an_unreadable_file_is_named(folder: Folder) -> None:
+    (folder.path / "known_hosts").chmod(0)
+    assert "Permission denied" in folder.errors()["clusters[0].ssh.known_hosts"]
+
+
+def test_what_is_no_key_no_kubeconfig_or_has_no_host_key(folder: Folder) -> None:
+    (folder.path / "id").write_text("hello")
+    (folder.path / "kubeconfig").write_text(yaml.safe_dump({**KUBECONFIG, "users": []}))
+    errors = folder.errors()
+    assert "no SSH private key" in errors["clusters[0].ssh.key"]
+    assert "no credentials" in errors["clusters[0].kubeconfig"]
+
+
+def test_a_host_without_a_known_key_is_a_warning(folder: Folder) -> None:
+    folder.cluster["workers"].append({"name": "w2", "address": "10.99.1.22"})
+    ((where, what),) = load(folder.write()).warnings
+    assert where == "clusters[0].ssh.known_hosts" and "ssh-keyscan 10.99.1.22" in what
+
+
+def test_broken_yaml_has_its_line_and_a_key_that_stands_twice_is_refused(folder: Folder) -> None:
+    assert "line 2" in folder.errors("clusters:\n  - {name: [}\n")[""]
+    assert "'name' stands twice" in folder.errors("clusters:\n  - name: a\n    name: b\n")[""]
+    assert "clusters" in folder.errors("")
