@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.model.finding import Diagnosis
+from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
-from recoverd.model.plan import Incident, Plan, StepResult, TimelineEntry
+from recoverd.model.pki_operations import KeepPki
+from recoverd.model.plan import Incident, Plan, Step, StepResult, TimelineEntry
 from recoverd.model.record import Record
 
 # --- events ---
@@ -82,6 +84,43 @@ class PlanRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PointRequested:
+    """`recoverctl restore-points take`."""
+
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PointsKept:
+    """What came of a `Keep` on restore points."""
+
+    result: StepResult
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What came of a `Keep` of certificates."""
+
+    host: str
+    operation: KeepPki
+    result: StepResult
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequested:
+    """`recoverctl join-control-plane`, after the machines have been asked: a plan that begins at once, approved by who typed it."""
+
+    request: JoinRequest
+    facts: JoinFacts
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Only the clock moved: expiries and deadlines."""
 
@@ -95,10 +134,12 @@ class Restarted:
     at: datetime
 
 
-Event = Observed | Approved | Rejected | StepEnded | Paused | Resumed | Acknowledged | PlanRequested | Ticked | Restarted
+Request = Approved | Rejected | Paused | Resumed | Acknowledged | PlanRequested | PointRequested | JoinRequested
+"""Of a person."""
+Event = Request | Observed | StepEnded | PointsKept | Kept | Ticked | Restarted
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no such thing."""
 
     def __init__(self, text: str, *, missing: bool = False) -> None:
@@ -185,6 +226,26 @@ class Perform:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Carry out one operation that belongs to no plan: on restore points (its intent is in `Record.points`), or a copy of what is known to be good.
+
+    It changes nothing that is in use.
+    """
+
+    cluster: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running plan waits for, for those who watch; not journalled, since it may come with every sweep."""
+
+    cluster: str
+    incident: str
+    entry: TimelineEntry
+
+
+@dataclass(frozen=True, slots=True)
 class SweepNow:
     """Do not wait for the interval: a step ended and the next decision wants fresh eyes."""
 
@@ -200,4 +261,4 @@ class Diagnosed:
 
 
 Journalled = SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome
-Instruction = Journalled | Perform | SweepNow | Diagnosed
+Instruction = Journalled | Perform | Keep | Progress | SweepNow | Diagnosed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Step, StepResult
@@ -17,7 +19,22 @@ class World(Protocol):
         ...
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
-        """Carry out `step.operation` (or `step.undo`), within `step.timeout`. Never raises for what the cluster does."""
+        """Carry out `step.operation` (or `step.undo`), within `step.timeout`. Never raises for what the cluster does.
+
+        `resume`: it may have run before a crash. A conditional step is then only asked about: `undone` when it has not been done.
+        """
+        ...
+
+    async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
+        """Ask every machine about a join: the control planes `planes`, of which `source` is one, and the new one.
+
+        The new one is asked with the host key of the request; one that is configured, with what known_hosts says.
+        Changes nothing, a listener of some seconds on the new machine excepted. Never raises for what the machines do.
+        """
+        ...
+
+    def learn(self, memory: Memory) -> None:
+        """What is remembered from now on, before anything is done on the strength of it: a machine that was let join is reached by `perform`."""
         ...
 
     async def close(self) -> None:

@@ -15,13 +15,17 @@ class State(StrEnum):
     ETCD_STUCK = "etcd-stuck"
     WORKER_NETWORK_BROKEN = "worker-network-broken"
     UNOBSERVABLE = "unobservable"
+    MAINTENANCE = "maintenance"
+    """A plan that was offered while the cluster was healthy, and that a person approved, is at work on it."""
 
 
 FAULT_STATES = (State.APISERVER_DOWN, State.ETCD_STUCK, State.WORKER_NETWORK_BROKEN)
+PHASED_STATES = (*FAULT_STATES, State.MAINTENANCE)
+"""Those that nest phases."""
 
 
 class Phase(StrEnum):
-    """Where recoverd stands within a fault state."""
+    """Where recoverd stands within a fault state, or with its maintenance."""
 
     SUSPECTED = "suspected"
     CONFIRMED = "confirmed"
@@ -35,6 +39,8 @@ class Phase(StrEnum):
 class Severity(StrEnum):
     FAULT = "fault"
     """Argues for a fault state."""
+    WARNING = "warning"
+    """The cluster is healthy and will not stay so: a plan may be offered for it, and never runs unasked."""
     NOTICE = "notice"
     """Shown, never acted upon."""
 
@@ -77,8 +83,13 @@ class Diagnosis:
         return tuple(f for f in self.findings if f.severity is Severity.FAULT)
 
     @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity is Severity.WARNING)
+
+    @property
     def keys(self) -> frozenset[FindingKey]:
-        return frozenset(f.key for f in self.faults)
+        """What a plan can be made on: faults, and warnings."""
+        return frozenset(f.key for f in (*self.faults, *self.warnings))
 
     def find(self, code: str, subject: str | None = None) -> Finding | None:
         return next((f for f in self.findings if f.code == code and subject in (None, f.subject)), None)
@@ -98,6 +109,12 @@ class Code:
     CERTIFICATE_EXPIRED = "certificate-expired"
     """Subject: host:path."""
     CERTIFICATE_EXPIRES_SOON = "certificate-expires-soon"
+    CERTIFICATE_MISMATCH = "certificate-mismatch"
+    """Not signed by the CA in place, not of its private key, or a kubeconfig that trusts another CA. Subject: host:path."""
+    CERTIFICATE_MISSING = "certificate-missing"
+    """It was there while the cluster was healthy. Subject: host:path."""
+    PKI_REPLACED = "pki-replaced"
+    """A CA or the service account key is not the one that the cluster was healthy with. Subject: host:path."""
     KUBELET_DOWN = "kubelet-down"
     RUNTIME_DOWN = "container-runtime-down"
     VIP_WRONG = "api-address-wrong"
@@ -116,7 +133,33 @@ class Code:
     ETCD_MANIFEST_CHANGED = "etcd-manifest-changed"
     ETCD_FORCE_FLAG_LEFT = "etcd-force-new-cluster-flag-left"
     ETCD_DATA_EMPTY = "etcd-data-directory-empty"
+    ETCD_DATA_LOST = "etcd-data-lost"
+    """On every member: gone, begun anew or corrupt. Subject: ""."""
+    ETCD_MEMBER_CORRUPT = "etcd-member-corrupt"
+    """By its own words in its log; the alarm is ETCD_CORRUPT."""
+    ETCD_SPLIT_BRAIN = "etcd-split-brain"
+    """Empty data and `--initial-cluster-state=new` while peers hold data."""
     ETCD_REVISION_WENT_BACK = "etcd-revision-went-back"
+    # worker network; subject: the node, unless said. Facts hold `node` (name of the Node) and `host` (name in the configuration)
+    PODS_NOT_ON_NODE = "pods-not-on-node"
+    """The API binds pods (by uid) to the node that its kubelet does not run, beyond start-up time."""
+    SERVICE_RULES_STALE = "service-rules-stale"
+    """Endpoints programmed on the node are not those of the EndpointSlices, or the rules are gone altogether."""
+    POD_NETWORK_BROKEN = "pod-network-broken"
+    """Probes from this node fail to pods of several nodes, or from several nodes to this node's pods."""
+    POD_PATH_BROKEN = "pod-path-broken"
+    """One direction between two nodes only. Subject: FROM>TO; facts `from`, `to`."""
+    SERVICE_UNREACHABLE = "service-unreachable"
+    """Service addresses cannot be reached from the node though its path to their endpoints is good."""
+    DNS_UNREACHABLE = "cluster-dns-unreachable"
+    KUBE_PROXY_DOWN = "kube-proxy-down"
+    """The DaemonSet wants a pod there and none runs."""
+    CNI_AGENT_DOWN = "cni-agent-down"
+    IP_FORWARDING_OFF = "ip-forwarding-off"
+    POD_DEVICE_MISSING = "pod-device-missing"
+    """The bridge or tunnel device that pods of this node need is gone or down."""
+    WORKER_KUBELET_DOWN = "worker-kubelet-down"
+    """kubelet or the runtime of a worker does not run and its node is not Ready."""
     # notices
     NOT_JOINED = "control-plane-not-joined"
     """A configured control plane that has never been seen as a working part of the cluster."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from recoverd.model.observation import CreatedView
+from recoverd.model.points import RestorePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,93 @@ class Watermark:
     at: datetime
     members: Mapping[str, str] = field(default_factory=dict)
     """Member id to name."""
+    uid: str = ""
+    """`EtcdView.uid`; "" where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
     name: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNetwork:
+    """What carried one host's pods while the cluster was healthy, so that its loss is a finding and it can be put back."""
+
+    forwarding: bool
+    """net.ipv4.ip_forward."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Bridges and tunnels that were up: name to its kind in `ip -d link` (`bridge`, `vxlan`, or "")."""
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """IPv4 of those devices, as `10.244.1.1/24`."""
+    routes: tuple[str, ...] = ()
+    """Lines of `ip -4 route`, without those of single pods; each can follow `ip route replace`."""
+    bridged: bool = False
+    """Every pod's virtual cable (veth*) hung on a bridge."""
+    proxy: str = ""
+    """How kube-proxy programmed services: `iptables`, `nftables`, `ipvs`, "" where it did not."""
+    recorded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """etcd's data went back in time. Every program that watched the API before `reference` and was not restarted since is deaf.
+
+    Set by the first sweep that sees it, and cleared (with the watermark lowered) by the first healthy sweep after kubelet, kube-proxy and the
+    CNI's agents on all hosts that can be seen, and controller-manager and scheduler, have been restarted, by whom ever; or after a person
+    acknowledged the incident.
+    """
+
+    noticed_at: datetime
+    reference: datetime
+    """When the history that is gone was last seen alive: agents that started before it certainly followed it."""
+    was: int
+    """Revision that had been seen."""
+    now: int
+    cluster_id: str
+    acknowledged: bool = False
+    anew: bool = False
+    """It is no older history, but a cluster that has begun anew with nothing of the old one in it."""
+
+
+KUBERNETES = "/etc/kubernetes"
+ACCOUNTS_KEY = f"{KUBERNETES}/pki/sa.key"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPki:
+    """The certificates and kubeconfigs in /etc/kubernetes of a control plane while everything worked; digests only, no key."""
+
+    certificates: Mapping[str, str]
+    """By file: SHA-256 of the certificate's DER."""
+    authorities: Mapping[str, tuple[str, ...]]
+    """By CA file: SHA-256 of the public keys in it."""
+    accounts: str
+    """SHA-256 of the public key of the service account key; "" where it could not be asked."""
+    recorded_at: datetime
+    kept: str = ""
+    """Directory on the machine itself with a copy of exactly this; "" until there is one."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(self.certificates)
+
+    @property
+    def digest(self) -> str:
+        """What it is, in a few characters."""
+        text = "\n".join((*(f"{p} {d}" for p, d in sorted(self.certificates.items())), self.accounts))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A machine that a person let join: reached over SSH though it is not in the configuration yet. For one that is, this counts for nothing."""
+
+    name: str
+    address: str
+    host_key: str = ""
+    """In OpenSSH's format; "": it is in the cluster's known_hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +131,16 @@ class Memory:
     node_count: int | None = None
     pod_count: int | None = None
     healthy_at: datetime | None = None
+    networks: Mapping[str, NodeNetwork] = field(default_factory=dict)
+    """By host name, control planes too."""
+    reached: tuple[str, ...] = ()
+    """Services (NAMESPACE/NAME:PORT) one of whose pods was once reached from another node: no policy forbids the probe."""
+    setback: Setback | None = None
+    points: tuple[RestorePoint, ...] = ()
+    """Restore points on the bastion's disk, newest last."""
+    pki: Mapping[str, KnownPki] = field(default_factory=dict)
+    """By control-plane name."""
+    newest: tuple[CreatedView, ...] = ()
+    """The objects that were created last, newest first, as the last healthy sweep saw them."""
+    guest: Guest | None = None
+    """Of the newest join."""

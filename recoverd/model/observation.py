@@ -11,32 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-
-class UnseenKind(StrEnum):
-    """Why a source could not be seen. None of these says that the thing itself is broken."""
-
-    UNREACHABLE = "unreachable"
-    """No route, no answer to the connection attempt, or the name does not resolve."""
-    REFUSED = "refused"
-    """The host answered, and nothing listens on the port."""
-    TIMEOUT = "timeout"
-    """Connected, and no answer came before the deadline."""
-    DENIED = "denied"
-    """The credentials were not accepted: wrong SSH key, forbidden by RBAC, sudo wants a password."""
-    UNTRUSTED = "untrusted"
-    """The other side could not prove who it is: a host key or a certificate that is not the expected one."""
-    GARBAGE = "garbage"
-    """An answer came that cannot be understood."""
-    NOT_TRIED = "not-tried"
-    """Something that this source needs was itself unseen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """A source that could not be seen; `reason` says to the operator what was tried, on which host, and what came back."""
-
-    kind: UnseenKind
-    reason: str
+from recoverd.model.network import NetworkView
+from recoverd.model.unseen import Unseen as Unseen
+from recoverd.model.unseen import UnseenKind as UnseenKind
 
 
 class EndpointHealth(StrEnum):
@@ -83,6 +60,18 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatedView:
+    """An object of the API and when it was created."""
+
+    kind: str
+    """`node`, `pod` or `service`."""
+    name: str
+    """NAMESPACE/NAME, or NAME of a node."""
+    at: datetime
+    """By the API server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectsView:
     """What the API server lists; read only when an endpoint is ready."""
 
@@ -90,6 +79,8 @@ class ObjectsView:
     pods: Mapping[str, int]
     """Number of pods bound to each node; "" holds the unscheduled ones."""
     version: str = ""
+    newest: tuple[CreatedView, ...] = ()
+    """Those that were created last, newest first, and no more than a hundred: what a restore point of before does not hold."""
 
     @property
     def pod_count(self) -> int:
@@ -155,6 +146,13 @@ class EtcdView:
     """Keys under /registry/minions/, a serializable count, None where it was not answered."""
     pods: int | None = None
     """Keys under /registry/pods/."""
+    uid: str | None = None
+    """UID of the namespace kube-system in this member's data, by which one Kubernetes cluster is told from another; "" where there is none, None
+    where that was not answered or is encrypted."""
+    remembered: str = ""
+    """Why this is what the member said before and not what it says now (`recoverd.recall`); "" for what was seen in this sweep."""
+    seen_at: datetime | None = None
+    """When it said this, set for what is kept of it."""
 
     @property
     def has_leader(self) -> bool:
@@ -179,6 +177,8 @@ class ManifestView:
     content: str
     problem: str = ""
     """Why kubelet cannot run it: not YAML, not a Pod, cut short. "" when it parses."""
+    modified_at: datetime | None = None
+    """By the machine's own clock; None where it could not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,7 @@ class ContainerView:
     component: str
     running: bool
     started_at: datetime | None = None
+    """Of one that does not run: when its log begins, by the machine's own clock."""
     exit_code: int | None = None
     restarts: int = 0
     log_tail: tuple[str, ...] = ()
@@ -221,6 +222,26 @@ class CertificateView:
     not_before: datetime
     not_after: datetime
     is_ca: bool = False
+    sha256: str = ""
+    """Of its DER, as `openssl x509 -fingerprint -sha256` has it."""
+    key: str = ""
+    """SHA-256 of its public key's DER."""
+    authority: str = ""
+    """The file of the CA in place that must have signed it; "" for a CA, and where there is none."""
+    signed: bool | None = None
+    """Whether that CA has signed it; None where it cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class PkiView:
+    """What certificates are judged by. Digests are SHA-256 of a public key's DER."""
+
+    authorities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By file: the keys of the CAs in it. CA files, and kubeconfigs with the CAs that they trust."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """By file that holds a private key: the public key that belongs to it, "" where openssl could read none. Only what could be asked."""
+    listed: tuple[str, ...] | None = None
+    """Certificate files and kubeconfigs that there are; None where that could not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +258,18 @@ class EtcdDataView:
     path: str
     exists: bool
     empty: bool
-    """True when there is no member/snap/db: an etcd started on it would be a new, empty member."""
+    """True when there is no member/snap/db, or none but what an etcd leaves that was refused at its first start: no write-ahead log, and a database
+    with nothing in it. An etcd started on it would be a new, empty member (etcd's server goes by the log: `wal.Exist`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdToolView:
+    """The program on a control plane that restores snapshots (etcdutl or etcdctl), of the minor version of the etcd that runs there."""
+
+    path: str
+    version: str
+    bump: bool
+    """It knows --bump-revision and --mark-compacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +290,11 @@ class HostView:
     """By component: `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`."""
     containers: Mapping[str, ContainerView] = field(default_factory=dict)
     certificates: tuple[CertificateView, ...] = ()
+    pki: PkiView | None = None
     disks: tuple[DiskView, ...] = ()
     etcd_data: EtcdDataView | None = None
+    etcd_tool: EtcdToolView | None = None
+    """Looked for only while no etcd runs on a control plane; None too where there is none."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
 
@@ -279,4 +314,6 @@ class Observation:
     hosts: Mapping[str, HostView | Unseen]
     """By host name, control planes and workers."""
     durations: Mapping[str, float] = field(default_factory=dict)
-    """Seconds each source took (`api`, `etcd`, `hosts`), for the metrics."""
+    """Seconds each source took (`api`, `etcd`, `hosts`, `network`), for the metrics."""
+    network: NetworkView | Unseen | None = None
+    """The pod network as its witnesses see it; None in what was recorded before there was any."""

@@ -12,6 +12,14 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from recoverd.model.bastion_operations import BastionOperation
+from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
+from recoverd.model.join_operations import JoinOperation
+from recoverd.model.network_operations import NetworkOperation
+from recoverd.model.node_operations import NodeOperation
+from recoverd.model.pki_operations import PkiOperation
+from recoverd.model.shell import PIDS, complain
+
 MANIFESTS = "/etc/kubernetes/manifests"
 HELD = "/etc/kubernetes/recoverd"
 """Where manifests are kept that were taken out of kubelet's sight; same file system as MANIFESTS, so a rename is atomic."""
@@ -30,33 +38,41 @@ class WriteFile:
     before: str
     keep: str = ""
     """Where what was in place is copied first, when set and there is something to copy."""
+    beside: str = HELD
+    """Directory in which it is written before it is renamed in; on the same file system."""
+    needs: str = ""
+    """A path that must exist at that moment, when set: no etcd manifest over data that was there when the plan was made and is gone."""
     kind: Literal["write-file"] = "write-file"
     repeatable = True
 
     def command(self) -> str:
-        path, beside = shlex.quote(self.path), shlex.quote(f"{HELD}/{self.path.rsplit('/', 1)[-1]}.new")
-        guard = (
-            f'test ! -e {path} || {{ echo "{self.path} exists, and was absent when the plan was made" >&2; exit 3; }}'
-            if not self.before
-            else f'echo "{self.before}  {self.path}" | sha256sum -c --status || '
-            f'{{ echo "{self.path} is not what it was when the plan was made" >&2; exit 3; }}'
-        )
-        end = "RECOVERD_END_OF_FILE"
+        path, name = shlex.quote(self.path), self.path.rsplit("/", 1)[-1]
+        if self.before:
+            guard = f"{_has_hash(self.path, self.before)} || {complain(f'{self.path} is not what it was when the plan was made')}"
+        else:
+            guard = f"test ! -e {path} || {complain(f'{self.path} exists, and was absent when the plan was made')}"
+        end = f"RECOVERD_END_{self.sha256[:16]}"  # no text holds its own hash
+        whole = self.content.endswith("\n")
         return (
-            f"set -eu\numask 077\n{self.check()} && exit 0\n{guard}\nmkdir -p {HELD}\n{self._keep()}cat > {beside} <<'{end}'\n{self.content}"
-            f"{'' if self.content.endswith(chr(10)) else chr(10)}{end}\n"
-            + ("" if self.content.endswith("\n") else f"truncate -s -1 {beside}\n")
-            + f"echo '{self.sha256}  {HELD}/{self.path.rsplit('/', 1)[-1]}.new' | sha256sum -c --status\nsync {beside}\nmv {beside} {path}"
+            f"set -eu\numask 077\n{self.check()} && exit 0\n{guard}\n{_needed(self.needs, self.path)}"
+            f"mkdir -p {shlex.quote(self.beside)}\n{self._keep()}"
+            # its own name for every run: one that lost its connection may still be at work
+            f"new={shlex.quote(f'{self.beside}/{name}.new')}.$$\ntrap 'rm -f \"$new\"' EXIT\n"
+            f"cat > \"$new\" <<'{end}'\n{self.content}{'' if whole else chr(10)}{end}\n"
+            + ("" if whole else 'text=$(cat "$new")\nprintf %s "$text" > "$new"\n')
+            + f'test "$(sha256sum "$new" | cut -c 1-64)" = {self.sha256} || {complain(f"what arrived for {self.path} is not what was sent")}\n'
+            f'sync "$new" || sync\nmv -f "$new" {path}'
         )
 
     def check(self) -> str:
-        return f'echo "{self.sha256}  {self.path}" | sha256sum -c --status 2>/dev/null'
+        return _has_hash(self.path, self.sha256)
 
     def _keep(self) -> str:
         if not self.keep:
             return ""
         path, keep = shlex.quote(self.path), shlex.quote(self.keep)
-        return f"mkdir -p {shlex.quote(self.keep.rsplit('/', 1)[0])}\ntest ! -e {path} || test -e {keep} || cp -p {path} {keep}\n"
+        copy = f"{{ cp -p {path} {keep}.part && mv -f {keep}.part {keep}; }}"
+        return f"mkdir -p {shlex.quote(self.keep.rsplit('/', 1)[0])}\ntest ! -e {path} || test -e {keep} || {copy}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,10 @@ class MovePath:
 
     source: str
     target: str
+    optional: bool = False
+    """Where there is nothing, nothing is moved."""
+    needs: str = ""
+    """A path that must exist at that moment, when set: no etcd manifest goes back in over data that are gone."""
     kind: Literal["move-path"] = "move-path"
     repeatable = True
 
@@ -72,15 +92,39 @@ class MovePath:
         s, t = shlex.quote(self.source), shlex.quote(self.target)
         parent = shlex.quote(self.target.rsplit("/", 1)[0])
         return (
-            f"set -eu\n{{ {self.check()}; }} && exit 0\ntest ! -e {t} || {{ echo {t} exists already >&2; exit 3; }}\n"
-            f"mkdir -p -m 700 {parent}\nmv {s} {t}"
+            f"set -eu\n{{ {self.check()}; }} && exit 0\ntest ! -e {t} || {complain(f'{self.target} exists already')}\n"
+            f"{_needed(self.needs, self.target)}mkdir -p -m 700 {parent}\nmv {s} {t}"
         )
 
     def check(self) -> str:
-        return f"test ! -e {shlex.quote(self.source)} && test -e {shlex.quote(self.target)}"
+        there = "" if self.optional else f" && test -e {shlex.quote(self.target)}"
+        return f"test ! -e {shlex.quote(self.source)}{there}"
 
     def inverse(self) -> MovePath:
-        return MovePath(self.target, self.source)
+        return MovePath(self.target, self.source, self.optional)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPath:
+    """Copy a directory whole, beside the original: copied under another name first, so that a target that exists is complete."""
+
+    source: str
+    target: str
+    kind: Literal["copy-path"] = "copy-path"
+    repeatable = True
+
+    def command(self) -> str:
+        s, t = shlex.quote(self.source), shlex.quote(self.target)
+        return (
+            f"set -eu\n{self.check()} && exit 0\ntest -e {s} || {complain(f'{self.source} does not exist')}\n"
+            f"set -- $(du -sk {s})\nneeded=$1\nset -- $(df -Pk {s} | tail -n 1)\n"
+            # 64 MiB stay free: etcd itself must be able to write
+            f'test "$4" -gt $((needed + 65536)) || {complain(f"there is no room for a copy of {self.source} beside it")}\n'
+            f"rm -rf {t}.part\ncp -a {s} {t}.part\nsync\nmv {t}.part {t}"
+        )
+
+    def check(self) -> str:
+        return f"test -e {shlex.quote(self.target)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +144,74 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartUnit:
+    """Restart a systemd unit whether it is active or not, since what it holds in its memory is what is wrong. Restarting twice does no harm."""
+
+    unit: str
+    kind: Literal["restart-unit"] = "restart-unit"
+    repeatable = True
+
+    def command(self) -> str:
+        return f"set -eu\nsystemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl restart {self.unit}"
+
+    def check(self) -> str:
+        return ""  # active before and after: it cannot be told, so a resumed one restarts it again
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitUnit:
+    """Wait until a unit has been active for `stable` seconds without a break; one that fails at once looks active for a moment."""
+
+    unit: str
+    stable: int
+    seconds: int
+    kind: Literal["await-unit"] = "await-unit"
+    repeatable = True
+
+    def command(self) -> str:
+        tell = f"{{ systemctl status --no-pager -n 3 {self.unit} 2>&1 | tail -n 3 >&2; }}"
+        return _until(self.check(), self.seconds, f"{self.unit} has not been active for {self.stable} s", tell)
+
+    def check(self) -> str:
+        """systemd counts in microseconds of the monotonic clock since the boot, /proc/uptime in seconds."""
+        show = f"systemctl show --property={{}} {self.unit} | cut -d= -f2"
+        entered = "$(" + show.format("ActiveEnterTimestampMonotonic") + ")"
+        return (
+            f"{{ systemctl is-active --quiet {self.unit} && read -r up rest </proc/uptime && "
+            f"test $(( ${{up%%.*}} - {entered} / 1000000 )) -ge {self.stable}; }}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RestartStaticPod:
+    """End a static pod's process and wait until kubelet has started another: the quickest restart, and the manifest is not touched."""
+
+    component: str
+    seconds: int
+    signal: Literal["TERM", "KILL"] = "TERM"
+    """KILL for what does not hear TERM as the first process of its container (kube-proxy, observed)."""
+    static: bool = True
+    """False for the process of another kind of pod (kube-proxy's DaemonSet)."""
+    start: bool = False
+    """Where none runs, kubelet is restarted, which ends a crash-loop back-off, instead of refusing."""
+    kind: Literal["restart-static-pod"] = "restart-static-pod"
+    repeatable = True
+
+    def command(self) -> str:
+        none = "systemctl restart kubelet" if self.start else complain(f"no {self.component} runs here")
+        return (
+            f"set -eu\n{PIDS}\nrunning() {{ pids {self.component}{'' if self.static else ' any'}; }}\nold=$(running)\n"
+            f"""test -n "$old" || {none}\nfor p in $old; do kill -s {self.signal} ${{p##*/}}; done\n"""
+            'another() { now=$(running); [ -n "$now" ] || return 1; '
+            'for p in $now; do for o in $old; do [ "$p" != "$o" ] || return 1; done; done; }\n'
+            + _until("another", self.seconds, f"kubelet has started no new {self.component} within {self.seconds} s")
+        )
+
+    def check(self) -> str:
+        return ""  # another process than which one cannot be told after a crash; a second restart does no harm
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitContainerGone:
     """Wait until no process of a static pod's component runs on the host: moving a manifest away only asks kubelet to stop it."""
 
@@ -109,10 +221,7 @@ class AwaitContainerGone:
     repeatable = True
 
     def command(self) -> str:
-        return (
-            f"i=0; while {_running(self.component)}; do i=$((i+1)); "
-            f'[ $i -lt {self.seconds} ] || {{ echo "{self.component} still runs after {self.seconds} s" >&2; exit 4; }}; sleep 1; done'
-        )
+        return _until(self.check(), self.seconds, f"{self.component} still runs after {self.seconds} s")
 
     def check(self) -> str:
         return f"! {_running(self.component)}"
@@ -130,33 +239,46 @@ class AwaitFlag:
     repeatable = True
 
     def command(self) -> str:
-        return (
-            f"i=0; until {self.check()}; do i=$((i+1)); [ $i -lt {3 * self.seconds} ] || "
-            f'{{ echo "{self.component} does not run {"with" if self.present else "without"} {self.flag} after {self.seconds} s" >&2; exit 4; }}; '
-            "sleep 0.3 2>/dev/null || sleep 1; done"
-        )
+        what = f"{self.component} does not run {'with' if self.present else 'without'} {self.flag} after {self.seconds} s"
+        return _until(self.check(), self.seconds, what)
 
     def check(self) -> str:
-        found = f'tr "\\0" "\\n" < ${{c%comm}}cmdline 2>/dev/null | grep -qxE -e {shlex.quote(self.flag + "(=true)?")}'
+        """At least one process of it runs and every one is as wanted; one that is ending has no command line any more and does not count."""
+        wanted, other = ("r=0", "{ r=1; break; }") if self.present else ("{ r=1; break; }", "r=0")
+        flag = shlex.quote(self.flag.replace(".", "[.]") + "(=true)?")
         return (
-            f'{{ r=1; for c in /proc/[0-9]*/comm; do read -r n 2>/dev/null < $c && [ "$n" = {self.component[:15]} ] || continue; '
-            f"if {found}; then r={0 if self.present else 1}; else r={1 if self.present else 0}; fi; done; [ $r = 0 ]; }}"
+            f"{{ {PIDS}\nr=1; for p in $(pids {self.component}); do "
+            'a=$(tr "\\0" "\\n" 2>/dev/null <$p/cmdline) && [ -n "$a" ] || continue; '
+            f'if printf "%s\\n" "$a" | grep -qxE -e {flag}; then {wanted}; else {other}; fi; done; [ $r = 0 ]; }}'
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Unstick:
-    """When no process of the component runs, restart kubelet: only that clears a crash-loop back-off of up to 5 minutes (observed); pods run on."""
+    """When no process of the component runs, restart kubelet: only that clears a crash-loop back-off of up to 5 minutes (observed); pods run on.
+
+    With `patience` kubelet has had no time yet to act on a manifest, and an old process may still be ending: then that many seconds in a row
+    without a process are waited for, and five with one end the waiting. Observed: a manifest put back with the very content that ran before
+    has the same UID for kubelet, and sat in a back-off of 60 s.
+    """
 
     component: str
+    patience: int = 0
     kind: Literal["unstick"] = "unstick"
     repeatable = True
 
     def command(self) -> str:
-        return f"{_running(self.component)} || systemctl restart kubelet"
+        restart = "systemctl restart kubelet"
+        if not self.patience:
+            return f"{_running(self.component)} || {restart}"
+        return (
+            f"with=0 without=0 i=0\nwhile [ $with -lt 5 ] && [ $i -lt {self.patience + 30} ]; do\n"
+            f"if {_running(self.component)}; then with=$((with+1)) without=0; else with=0 without=$((without+1)); fi\n"
+            f"[ $without -lt {self.patience} ] || {{ {restart}; exit; }}\ni=$((i+1)); sleep 1\ndone"
+        )
 
     def check(self) -> str:
-        return "systemctl is-active --quiet kubelet"
+        return ""  # kubelet is active whether or not it was restarted; asking `command` again does no harm
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,74 +299,30 @@ class Shell:
         return self.done
 
 
-# --- what the bastion itself does, through the SSH tunnel to etcd or to the API server ---
+UnitOperation = Unit | RestartUnit | AwaitUnit
+PodOperation = RestartStaticPod | AwaitContainerGone | AwaitFlag | Unstick
+HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+Operation = HostOperation | BastionOperation | EtcdOperation | NodeOperation | JoinOperation
 
 
-@dataclass(frozen=True, slots=True)
-class FetchSnapshot:
-    """Stream a full snapshot from the member on the step's host into the bastion's state directory, and check it.
-
-    Checked are the sha256 that etcd appends, and that it is whole pages.
-
-    Served without quorum (observed on 3.4). The result's detail names the file, its size and its hash.
-    """
-
-    label: str
-    kind: Literal["fetch-snapshot"] = "fetch-snapshot"
-    repeatable = True
-
-    def command(self) -> str:
-        return "POST https://127.0.0.1:2379/v3/maintenance/snapshot {} (over the SSH tunnel, into the state directory of recoverd, hash checked)"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveMember:
-    """`member remove`, asked of the member on the step's host; needs quorum. Done already when the id is no longer listed."""
-
-    member_id: str
-    kind: Literal["remove-member"] = "remove-member"
-    repeatable = True
-
-    def command(self) -> str:
-        body = f'{{"ID": "{int(self.member_id, 16)}"}}'
-        return f"POST https://127.0.0.1:2379/v3/cluster/member/remove {body} (member {self.member_id}, over the SSH tunnel)"
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitEtcd:
-    """Wait until the member on the step's host is healthy with a leader, lists exactly `members` voters, and holds at least what it held."""
-
-    members: int
-    min_revision: int = 0
-    min_nodes: int = 0
-    min_pods: int = 0
-    kind: Literal["await-etcd"] = "await-etcd"
-    repeatable = True
-
-    def command(self) -> str:
-        return (
-            f"GET https://127.0.0.1:2379/health until true, with {self.members} member(s), revision >= {self.min_revision}, "
-            f"nodes >= {self.min_nodes}, pods >= {self.min_pods} (over the SSH tunnel)"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitApi:
-    """Wait until the API server on the step's host answers /readyz with ok."""
-
-    kind: Literal["await-api"] = "await-api"
-    repeatable = True
-
-    def command(self) -> str:
-        return "GET https://HOST:6443/readyz until ok"
-
-
-HostOperation = WriteFile | MovePath | Unit | AwaitContainerGone | AwaitFlag | Unstick | Shell
-BastionOperation = FetchSnapshot | RemoveMember | AwaitEtcd | AwaitApi
-Operation = HostOperation | BastionOperation
+def _needed(path: str, target: str) -> str:
+    """A line of shell that refuses to put `target` in place without `path`; "" where nothing is needed."""
+    return f"test -e {shlex.quote(path)} || {complain(f'{path} does not exist, and {target} must not be put in without it')}\n" if path else ""
 
 
 def _running(component: str) -> str:
-    """A shell condition: does a process of the component run? By /proc, which is everywhere; pidof and the runtime's own tool are not."""
-    name = component[:15]  # the kernel keeps 15 characters
-    return f'{{ for c in /proc/[0-9]*/comm; do read -r n 2>/dev/null < $c && [ "$n" = {name} ] && break; n=; done; [ -n "$n" ]; }}'
+    """A shell condition: does a process of the component run?"""
+    return f'{{ {PIDS}\n[ -n "$(pids {component})" ]; }}'
+
+
+def _has_hash(path: str, sha256: str) -> str:
+    """A shell condition: is there a file with this content? Not by `sha256sum -c`, whose options differ between coreutils and busybox."""
+    return f'test "$(sha256sum {shlex.quote(path)} 2>/dev/null | cut -c 1-64)" = {sha256}'
+
+
+def _until(condition: str, seconds: int, otherwise: str, tell: str = ":") -> str:
+    """A shell loop that ends when the condition holds, or fails after about so many seconds; `tell` says more about it first."""
+    return (
+        f"i=0; until {condition}; do i=$((i+1)); [ $i -lt {3 * seconds} ] || {{ {tell}; echo {shlex.quote(otherwise)} >&2; exit 4; }}; "
+        "sleep 0.3 2>/dev/null || sleep 1; done"
+    )

@@ -7,7 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from recoverd.model.finding import FindingKey, State
+from recoverd.model.node_operations import Cordon, Uncordon
 from recoverd.model.operations import Operation
+from recoverd.model.points import RestorePoint
 
 
 class PlanStatus(StrEnum):
@@ -43,10 +45,31 @@ class Step:
     """Point of no return: once started, the undo of earlier steps would do harm and is not run (except `undo_always`)."""
     undo_always: bool = False
     """Its undo is run after a later failure even past the point of no return (taking a dangerous flag out)."""
+    part: str = ""
+    """What belongs together, as the steps for one node of many: skipped, taken back and committed on its own. "": the whole plan."""
+    skip_unless: tuple[FindingKey, ...] = ()
+    """Begun only while one of these is still found; else it and the rest of its part are skipped, so that nothing healthy is touched."""
+    takes_down: tuple[str, ...] = ()
+    """Nodes out of service from here on; begun only while the bound `min_ready` holds without them."""
+    contained: bool = False
+    """Its failure ends its own part and not the plan."""
 
     @property
     def command(self) -> str:
         return self.operation.command()
+
+    @property
+    def conditional(self) -> bool:
+        """Begun only on what a sweep shows; so after a crash, which may be hours ago, it is asked about first and not done at once."""
+        return bool(self.requires or self.skip_unless or self.takes_down)
+
+    def of_plan(self, id: str) -> Step:
+        """The same step with the plan's id in what it marks as its own."""
+        return replace(self, operation=_marked(self.operation, id), undo=_marked(self.undo, id) if self.undo else None)
+
+
+def _marked(operation: Operation, id: str) -> Operation:
+    return replace(operation, mark=id) if isinstance(operation, Cordon | Uncordon) else operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,8 @@ class Outcome(StrEnum):
     """The findings went away without a plan having run."""
     RECOVERED_BY_HAND = "recovered-by-hand"
     """The findings went away after recoverd had escalated or its plan was rejected."""
+    NOT_DONE = "not-done"
+    """Maintenance whose plan failed or was stopped; the cluster is healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +140,8 @@ class Incident:
     closed_at: datetime | None = None
     outcome: Outcome | None = None
     acknowledged_by: str = ""
+    maintenance: bool = False
+    """Opened by the approval of a plan while the cluster was healthy, not by a fault."""
     timeline: tuple[TimelineEntry, ...] = field(default=())
 
 
@@ -129,6 +156,10 @@ class StepResult:
     """The check said so and nothing was run."""
     uncertain: bool = False
     """After a crash: it may or may not have run and must not be repeated; a person has to look."""
+    undone: bool = False
+    """After a crash: it was asked about, has not been done, and nothing was run; what it requires has to be seen first."""
+    points: tuple[RestorePoint, ...] | None = None
+    """Of an operation on restore points: those that are on the disk now, newest last; None where they were not looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from recoverd.model.finding import FindingKey
+from recoverd.model.observation import EtcdView
 from recoverd.model.plan import ActionRecord, Incident, Plan
 
 
@@ -30,7 +31,39 @@ class Run:
     superseded: bool = False
     """The failure is a change of the findings, not a step."""
     committed: bool = False
-    """A step that commits has been started."""
+    """A step that commits has been started, in the part of the step in flight."""
+    reached: int = -1
+    """The furthest step that was begun."""
+    done: int = -1
+    """The furthest step that ended well."""
+    step_at: datetime | None = None
+    """When the step in flight was begun."""
+    held_since: datetime | None = None
+    """The step waits for what sweeps show, and nothing is being carried out: since when."""
+    calm: int = 0
+    """Consecutive sweeps, while held, that showed what is waited for."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Parts that need nothing any more, and why."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Parts that failed on their own while the plan goes on, and why."""
+    back: tuple[int, ...] = ()
+    """Steps that were taken back."""
+    stuck: tuple[str, ...] = ()
+    """Hosts on which taking back a step failed: there nothing more is taken back, since a manifest may come back only after its data."""
+    leaving: str = ""
+    """The part that is being taken back, after which the plan goes on with the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointClock:
+    """Where the schedule of the restore points stands."""
+
+    attempted: datetime | None = None
+    """When the last one was begun."""
+    failures: int = 0
+    """In a row."""
+    running: str = ""
+    """Why one is being taken outside of a plan, or `look`; journalled before it begins. "": nothing is being done about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +73,8 @@ class Declined:
     playbook: str
     basis: tuple[FindingKey, ...]
     reason: str
+    maintenance: str = ""
+    """The maintenance it was part of; then it outlives that, until what it was made for is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +109,17 @@ class Record:
     pause: Pause | None = None
     history: tuple[ActionRecord, ...] = ()
     declined: tuple[Declined, ...] = ()
+    witnessed: Mapping[str, EtcdView] = field(default_factory=dict)
+    """The last words of etcd members without a leader, by host (`recoverd.recall`)."""
+    cause: str = ""
+    """`code subject` of the fault that came first in the newest sweep of the open incident."""
     explanation: str = ""
     incidents: int = 0
     """Incidents opened so far, for their ids."""
     plans: int = 0
     """Plans made in the open incident, for their ids."""
+    ran: int = 0
+    """Those of them that were begun: each keeps aside what it finds, under a name of its own."""
+    points: PointClock = field(default_factory=PointClock)
+    maintenances: int = 0
+    """Plans offered while the cluster was healthy, for their ids."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from recoverd.model.node_operations import PodChoice
+from recoverd.model.points import PointSettings
+
 
 class Approval(StrEnum):
     AUTOMATIC = "automatic"
@@ -24,8 +27,11 @@ class Bounds:
     cooldown: float = 3600.0
     """For this long after a plan ran, the same playbook does not run unasked for the same cause again, unless acknowledged."""
     nodes_at_once: int = 1
+    min_ready: int | str = "50%"
+    """Workers that stay Ready and schedulable while others are rebooted: a number, or a share of all workers, rounded down."""
     plan_expiry: float = 1800.0
     plan_deadline: float = 900.0
+    """For a whole plan; for each node of a rolling one."""
     step_deadline: float = 300.0
     """Upper limit of every step's own timeout."""
     confirm_sweeps: int = 2
@@ -36,16 +42,53 @@ class Bounds:
     """An etcd member must have been seen dead for this long before its removal is offered: a reboot takes minutes at most."""
     max_clock_skew: float = 5.0
 
+    def ready_needed(self, workers: int) -> int:
+        """How many of so many workers have to stay ready."""
+        if isinstance(self.min_ready, int):
+            return self.min_ready
+        return workers * int(self.min_ready.rstrip("%")) // 100
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSettings:
+    """What is chosen for pods that `kubectl drain` refuses to evict unless told to, and how long a drain may take in seconds."""
+
+    local_storage: PodChoice = PodChoice.REFUSE
+    unmanaged: PodChoice = PodChoice.REFUSE
+    timeout: float = 180.0
+
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     name: str
     address: str
+    host_key: str = ""
+    """Public SSH host key in OpenSSH's format, for a machine that is not in the cluster's known_hosts yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A weekly maintenance window, in UTC: `minutes` long from `start` (minutes after midnight) of each of the `days` (0 is Monday)."""
+
+    days: tuple[int, ...]
+    start: int
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceSettings:
+    """When plans for a healthy cluster are offered."""
+
+    windows: tuple[Window, ...] = ()
+    """Empty: at any time."""
+    certificates_before: float = 14 * 86400.0
+    """Seconds before its expiry from which on a certificate's renewal is offered."""
 
 
 DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
+    "restore-node-network": Approval.AUTOMATIC,
     "restart-node-agents": Approval.AUTOMATIC,
 }
 """Automatic only for what is reversible and local; every other playbook asks."""
@@ -60,6 +103,9 @@ class ClusterSettings:
     workers: tuple[HostSettings, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     approval: Mapping[str, Approval] = field(default_factory=dict)
+    drain: DrainSettings = field(default_factory=DrainSettings)
+    points: PointSettings = field(default_factory=PointSettings)
+    maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
 
     def approval_of(self, playbook: str) -> Approval:
         return self.approval.get(playbook) or DEFAULT_APPROVALS.get(playbook, Approval.REQUIRED)

@@ -1,0 +1,65 @@
+"""The client certificate with which etcd on a host is asked: read over SSH, kept in memory only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import ssl
+
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.observation import UnseenKind
+
+PKI = "/etc/kubernetes/pki/etcd"
+"""Where kubeadm keeps etcd's certificates."""
+
+_SEPARATOR = "---- recoverd: next file ----"
+
+
+class CredentialsCache:
+    """A TLS context of one host's etcd, made once; kubeadm's own health check uses the same certificate."""
+
+    def __init__(self, hosts: HostPool, host: str, pki: str) -> None:
+        self._hosts = hosts
+        self._host = host
+        self._pki = pki
+        self._context: ssl.SSLContext | None = None
+        self._lock = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Read the files again the next time: they may have been renewed."""
+        self._context = None
+
+    async def get(self, *, timeout: float) -> ssl.SSLContext:  # noqa: ASYNC109
+        """The context; raises `HostUnseen` when the files cannot be read or are no certificates."""
+        async with self._lock:
+            if self._context is None:
+                self._context = await self._read(timeout)
+            return self._context
+
+    async def _read(self, seconds: float) -> ssl.SSLContext:
+        paths = [f"{self._pki}/{name}" for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key")]
+        script = f"\necho '{_SEPARATOR}'\n".join(f"cat {shlex.quote(path)} || exit 1" for path in paths)
+        result = await self._hosts.run(self._host, script, timeout=seconds)
+        if result.exit_status != 0:
+            reason = result.stderr.strip() or f"exit status {result.exit_status}"
+            raise HostUnseen(UnseenKind.NOT_TRIED, f"the client certificate for etcd cannot be read on {self._host}: {reason}")
+        try:
+            authority, certificate, key = result.stdout.split(f"{_SEPARATOR}\n")
+            return _context(authority, certificate + key)
+        except (ssl.SSLError, ValueError) as error:
+            what = f"{', '.join(paths)} on {self._host} do not make a usable client certificate: {error}"
+            raise HostUnseen(UnseenKind.NOT_TRIED, what) from error
+
+
+def _context(authority: str, chain: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # old clusters' certificates lack the key identifiers that Python 3.13 asks for
+    # ssl reads a key only from a file; this one has no name on any disk
+    file = os.memfd_create("etcd-client", os.MFD_CLOEXEC)
+    try:
+        os.write(file, chain.encode())
+        context.load_cert_chain(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
+    return context

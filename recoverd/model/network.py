@@ -1,0 +1,207 @@
+"""What one sweep saw of the pod network: per node, between nodes, and between the API's lists and what nodes really do. Facts only.
+
+Hosts are called as configured, nodes as their Node object; `NodeView.address` joins the two where the names differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from recoverd.model.unseen import Unseen
+
+
+class Answer(StrEnum):
+    """What an attempt to open a TCP connection (or a DNS query) came to."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """Somebody at that address answered that nothing listens: proof of the path to a pod, not of a service."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    """The sender itself or a machine on the way knows no way there."""
+
+    @property
+    def arrived(self) -> bool:
+        return self in (Answer.OK, Answer.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class PodProbe:
+    """One attempt to reach a ready pod of a service from a node."""
+
+    source: str
+    """Host that tried."""
+    target: str
+    """Host that the pod runs on."""
+    address: str
+    """IP:PORT of the pod."""
+    pod: str
+    """NAMESPACE/NAME."""
+    service: str
+    """NAMESPACE/NAME:PORT of the service that it is a ready endpoint of."""
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProbe:
+    """A few attempts to reach a service's address from a node, and its endpoints directly from the same node at the same time."""
+
+    source: str
+    service: str
+    address: str
+    answers: tuple[Answer, ...]
+    endpoints: Mapping[str, Answer]
+    """By IP:PORT of some ready endpoints."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that its ready endpoints are on."""
+    steady: float = 0.0
+    """Seconds for which its ready endpoints have been the same, as far as recoverd has seen it: kube-proxy follows with a delay."""
+    dns: bool = False
+    """It is the cluster's DNS; the attempts are queries over UDP where the node can make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodMismatch:
+    """A pod of which the API's list and the node's own disagree."""
+
+    uid: str
+    pod: str
+    """NAMESPACE/NAME."""
+    age: float
+    """Seconds since it was bound to the node (listed and not run), or since it was first noticed (run and not listed)."""
+    since: datetime
+    """When recoverd first saw the disagreement, by the bastion's clock."""
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePods:
+    """The pods that the API binds to a node, against those that its kubelet has: by uid, mirror pods by the hash of their static pod.
+
+    What is `missing` was listed by the API before and after the kubelet was asked.
+    """
+
+    at: datetime
+    source: str
+    """`kubelet` (its own list through the API's node proxy) or `ssh` (its directory of pods)."""
+    listed: int
+    run: int
+    missing: tuple[PodMismatch, ...] = ()
+    extra: tuple[PodMismatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device that carries pods: a bridge, a tunnel."""
+
+    name: str
+    kind: str
+    """As `ip -d link` has it (`bridge`, `vxlan`, ...), or "" where it tells none."""
+    up: bool
+    """Administratively up; a bridge without ports is up and has no carrier."""
+    addresses: tuple[str, ...] = ()
+    """IPv4, as `10.244.1.1/24`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """The oldest process of a name on a host."""
+
+    name: str
+    state: str
+    """The kernel's letter: R, S, D, T (stopped) ..."""
+    started_at: datetime
+    """By the bastion's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGap:
+    """Endpoints of one service port that are programmed on a node and should not be, or the reverse."""
+
+    service: str
+    """NAMESPACE/NAME:PORT."""
+    address: str
+    """The service's IP:PORT."""
+    missing: Mapping[str, float] = field(default_factory=dict)
+    """Ready endpoints that are not programmed: for how many seconds recoverd has known them to be ready."""
+    stale: Mapping[str, float] = field(default_factory=dict)
+    """Programmed endpoints that are none: for how many seconds that has been so, as far as recoverd has seen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesView:
+    """Service rules of one node, for a sample of services."""
+
+    mode: str
+    """`iptables`, `nftables`, `ipvs`; "" when the tools were there and none of them showed any rules of kube-proxy."""
+    checked: int
+    """Service ports compared."""
+    gaps: tuple[RuleGap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNetworkView:
+    """One host's part of the pod network, seen over SSH."""
+
+    forwarding: bool | None
+    """net.ipv4.ip_forward; None where it could not be read."""
+    links: tuple[Link, ...] | None
+    """Those that carry pods; None where they could not be listed."""
+    routes: tuple[str, ...]
+    """`ip -4 route` without those of single pods."""
+    processes: Mapping[str, ProcessView]
+    """Agents by process name: `kube-proxy`, `flanneld`, `calico-node` ..."""
+    pod_directories: tuple[str, ...] | None
+    """Uids under /var/lib/kubelet/pods."""
+    rules: RulesView | Unseen
+    tool: str = ""
+    """What the probes were made with: `bash`, `curl`, `nc`, `python3`; "" when the host has none, so that its probes are unseen."""
+    veths: tuple[int, int] | None = None
+    """Pods' ends of virtual cables called veth*: how many there are, and how many of them hang on a bridge."""
+    pods: int = 0
+    """Running pods with an address of the pod network that the API lists on it, older than a minute."""
+    pod_addresses: tuple[str, ...] = ()
+    """Some of their addresses."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """One pod of kube-proxy's or the CNI's DaemonSet that is wanted on a node."""
+
+    node: str
+    kind: str
+    """`kube-proxy` or `cni`."""
+    daemonset: str
+    """NAMESPACE/NAME."""
+    pod: str
+    """NAME of the pod, "" when the DaemonSet wants one there and there is none."""
+    ready: bool
+    """As the API has it, which a deaf kubelet may not keep up to date."""
+    status: str
+    """As kubectl prints it."""
+    running: bool | None
+    """Its process is on the host and not stopped; None where the host was not seen, or for an agent whose process has no known name."""
+    bad_for: float = 0.0
+    """Seconds for which it has not been both ready and running, a few good ones in between not counted; 0 when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """Everything of one sweep that bears on `worker-network-broken`."""
+
+    round: int
+    hosts: Mapping[str, NodeNetworkView | Unseen]
+    pods: Mapping[str, NodePods | Unseen]
+    """By node name. An older result than this sweep's (`NodePods.at`) is one without mismatch."""
+    probes: tuple[PodProbe, ...] = ()
+    """Of this round; those of pods that ceased to be ready endpoints meanwhile are left out."""
+    services: tuple[ServiceProbe, ...] = ()
+    agents: tuple[AgentView, ...] = ()
+    failing_since: Mapping[str, datetime] = field(default_factory=dict)
+    """By `FROM>TO`: since when every probe of every round between them has failed."""
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)
+    """Lists that the API did not give: `services`, `endpoints`, `daemonsets`, `networkpolicies`."""
