@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recoverd.model.finding import FindingKey
+from recoverd.model.observation import NodeView
 from recoverd.model.plan import ActionRecord
 from recoverd.model.settings import Bounds
 
@@ -54,10 +55,32 @@ def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[Action
     return None
 
 
+def too_few_ready(down: Sequence[str], nodes: Sequence[NodeView], bounds: Bounds) -> Blocked | None:
+    """None when the nodes `down` may be taken out of service now, else `min_ready`.
+
+    A worker counts that is Ready and schedulable. Taking a node down that is not Ready takes nothing away, and is never forbidden by this.
+    """
+    workers = [n for n in nodes if not n.control_plane]
+    needed = bounds.ready_needed(len(workers))
+    staying = [n.name for n in workers if n.ready and not n.unschedulable and n.name not in down]
+    if len(staying) >= needed or not any(n.ready for n in workers if n.name in down):
+        return None
+    return Blocked(
+        "min_ready",
+        f"without {', '.join(down)} only {len(staying)} of {len(workers)} workers would be ready and schedulable"
+        f"{_listed(staying)}; bound `min_ready` ({bounds.min_ready}) keeps {needed}",
+        None,
+    )
+
+
 def prune(history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> tuple[ActionRecord, ...]:
     """The part of `history` that can still matter for a bound."""
     keep = timedelta(seconds=max(bounds.window, bounds.cooldown))
     return tuple(a for a in history if now - (a.ended_at or a.started_at) <= keep)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _clock(at: datetime) -> str:

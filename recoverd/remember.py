@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from recoverd.diagnose.nodes import judged
+from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.setback import current
+from recoverd.known_pki import known_pki
 from recoverd.model.finding import Code, Diagnosis, State
-from recoverd.model.memory import KnownManifest, Memory, Watermark, Worker
+from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
+from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import EndpointHealth, EtcdView, HostView, ObjectsView, Observation
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
 """Seconds that a changed manifest must have been seen with its component healthy before it replaces the known-good one.
 kubelet acts on a changed file after up to 20 s (it polls, observed); until then the old process answers for the new, perhaps broken, file."""
+LOSS_SETTLE = 600.0
+"""The same for a node's network that lacks something it had: what is lost must be known for long enough to be put back."""
+REACHED = 512
+"""Services that are remembered as reached."""
 WATERMARK_EVERY = 30.0
 """Seconds between two writes of what changes all the time."""
 
@@ -29,15 +39,90 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
     workers = memory.workers
     if objects and not settings.workers:
         workers = tuple(Worker(n.name, n.address) for n in objects.nodes if not n.control_plane and n.address)
-    new = Memory(
+    networks, of_networks = _networks(observation, Scene(observation, memory, settings), sights)
+    pki, of_pki = known_pki(observation, diagnosis, memory.pki, sights)
+    new = replace(
+        memory,
         manifests=manifests,
         watermark=_watermark(observation, diagnosis, memory),
         workers=workers,
         node_count=len(objects.nodes) if objects else memory.node_count,
         pod_count=objects.pod_count if objects else memory.pod_count,
         healthy_at=observation.at,
+        networks=networks,
+        reached=_reached(observation, memory),
+        pki=pki,
+        newest=objects.newest if objects else memory.newest,
+        # both are over in a healthy sweep without an incident
+        setback=None,
+        guest=None,
     )
-    return (new if _worth_writing(memory, new) else memory), watched
+    return (new if _worth_writing(memory, new) else memory), {**watched, **of_networks, **of_pki}
+
+
+def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:
+    """The memory with a setback of etcd's data that this sweep shows: it must outlive the growth of the new history beyond the watermark.
+
+    Called in every sweep that could see, healthy or not. `remember` takes the setback out again when it is over.
+    """
+    setback = current(Scene(observation, memory, settings))
+    return memory if setback is None or setback == memory.setback else replace(memory, setback=setback)
+
+
+def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:
+    view = observation.network
+    if not isinstance(view, NetworkView):
+        return memory.reached
+    now = {p.service for p in view.probes if p.answer.arrived and p.source != p.target}
+    if now <= set(memory.reached):
+        return memory.reached
+    return (*(s for s in memory.reached if s not in now), *sorted(now))[-REACHED:]
+
+
+def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[Mapping[str, NodeNetwork], Sights]:
+    """Each node's network as it is now, unless it only just became so."""
+    known = dict(scene.memory.networks)
+    watched: dict[tuple[str, str, str], datetime] = {}
+    view = observation.network
+    for host, of_host in view.hosts.items() if isinstance(view, NetworkView) else ():
+        if not isinstance(of_host, NodeNetworkView) or of_host.links is None or of_host.forwarding is None or not judged(scene, host):
+            continue
+        before = known.get(host)
+        new = _network(of_host, before)
+        if before and replace(new, recorded_at=before.recorded_at) == before:
+            continue
+        key = (host, "network", repr(new))
+        since = sights.get(key, observation.at)
+        settle = 0.0 if before is None else LOSS_SETTLE if _lost(before, new) else SETTLE
+        if (observation.at - since).total_seconds() >= settle:
+            known[host] = replace(new, recorded_at=observation.at)
+        else:
+            watched[key] = since
+    return known, watched
+
+
+def _network(view: NodeNetworkView, before: NodeNetwork | None) -> NodeNetwork:
+    links = [link for link in view.links or () if link.up]
+    cables = view.veths or (0, 0)
+    proxy = view.rules.mode if isinstance(view.rules, RulesView) else ""
+    return NodeNetwork(
+        forwarding=bool(view.forwarding),
+        devices={link.name: link.kind for link in links},
+        addresses={link.name: link.addresses for link in links if link.addresses},
+        routes=view.routes,
+        bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
+        proxy=proxy or (before.proxy if before else ""),
+    )
+
+
+def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
+    return (
+        (before.forwarding and not new.forwarding)
+        or (before.bridged and not new.bridged)
+        or not before.devices.items() <= new.devices.items()
+        or any(new.addresses.get(d) != a for d, a in before.addresses.items())
+        or not set(before.routes) <= set(new.routes)
+    )
 
 
 def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tuple[Mapping[str, Mapping[str, KnownManifest]], Sights]:
@@ -74,19 +159,22 @@ def _healthy(observation: Observation, host: str, component: str, view: HostView
 
 def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -> Watermark | None:
     before = memory.watermark
-    if diagnosis.find(Code.ETCD_REVISION_WENT_BACK):
-        return before
     views = [v for v in observation.etcd.values() if isinstance(v, EtcdView) and v.healthy]
     if not views:
         return before
     top = max(views, key=lambda v: v.revision)
-    revision = max(top.revision, before.revision) if before and before.cluster_id == top.cluster_id else top.revision
-    return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members})
+    # found in a healthy sweep, a setback is over: everybody follows the new history now
+    over = diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None
+    revision = max(top.revision, before.revision) if before and before.cluster_id == top.cluster_id and not over else top.revision
+    uid = top.uid or (before.uid if before else "")
+    return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members}, uid)
 
 
 def _worth_writing(old: Memory, new: Memory) -> bool:
-    if old.healthy_at is None or new.healthy_at is None or (new.healthy_at - old.healthy_at).total_seconds() >= WATERMARK_EVERY:
+    if old.healthy_at is None or new.healthy_at is None or abs((new.healthy_at - old.healthy_at).total_seconds()) >= WATERMARK_EVERY:
         return True
     of_old, of_new = old.watermark, new.watermark
+    if (old.networks, old.reached, old.setback, old.pki) != (new.networks, new.reached, new.setback, new.pki):
+        return True
     members_differ = (of_old.cluster_id, of_old.members) != (of_new.cluster_id, of_new.members) if of_old and of_new else of_old != of_new
     return old.manifests != new.manifests or old.workers != new.workers or old.node_count != new.node_count or members_differ

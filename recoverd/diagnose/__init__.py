@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recoverd.diagnose import api, etcd, host, manifests, reach
+from recoverd.diagnose import api, certificates, etcd, host, loss, manifests, network, reach, setback
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.finding import Code, Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
@@ -21,13 +21,19 @@ __all__ = ["diagnose"]
 ORDER = (
     Code.RUNTIME_DOWN,
     Code.KUBELET_DOWN,
+    Code.ETCD_DATA_LOST,
+    Code.ETCD_SPLIT_BRAIN,
     Code.ETCD_DATA_EMPTY,
+    Code.ETCD_MEMBER_CORRUPT,
     Code.ETCD_MANIFEST_MISSING,
     Code.ETCD_MANIFEST_INVALID,
     Code.ETCD_MANIFEST_CHANGED,
     Code.ETCD_FOREIGN_CLUSTER,
     Code.ETCD_CORRUPT,
     Code.ETCD_NEVER_STARTED,
+    Code.CERTIFICATE_MISSING,
+    Code.PKI_REPLACED,
+    Code.CERTIFICATE_MISMATCH,
     Code.CERTIFICATE_EXPIRED,
     Code.ETCD_QUORUM_LOST,
     Code.ETCD_NO_LEADER,
@@ -41,8 +47,21 @@ ORDER = (
     Code.VIP_WRONG,
     Code.CRASH_LOOPING,
     Code.API_NOT_ANSWERING,
+    Code.ETCD_REVISION_WENT_BACK,
+    Code.WORKER_KUBELET_DOWN,
+    Code.IP_FORWARDING_OFF,
+    Code.POD_DEVICE_MISSING,
+    Code.KUBE_PROXY_DOWN,
+    Code.CNI_AGENT_DOWN,
+    Code.PODS_NOT_ON_NODE,
+    Code.SERVICE_RULES_STALE,
+    Code.POD_PATH_BROKEN,
+    Code.POD_NETWORK_BROKEN,
+    Code.SERVICE_UNREACHABLE,
+    Code.DNS_UNREACHABLE,
 )
 """Most fundamental first: what stands earlier can cause what stands later."""
+RANKS = {Severity.FAULT: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
 IDLE_KUBELET = ORDER.index(Code.MANIFEST_MISSING) - 0.5
 """Where a stopped kubelet stands whose static pods all still run: it has caused nothing yet."""
 
@@ -66,22 +85,26 @@ def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings
 
 def _all(scene: Scene) -> Iterable[Finding]:
     yield from host.findings(scene)
+    yield from certificates.findings(scene)
     yield from etcd.findings(scene)
+    yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))
     yield from of_manifests
     explained = frozenset(f.facts["host"] for f in of_manifests if f.facts.get("component") == API)
     yield from api.findings(scene, explained)
+    yield from setback.findings(scene)
+    yield from network.findings(scene)
     yield from reach.findings(scene)
 
 
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:
     unique = {f.key: f for f in reversed(findings)}
 
-    def rank(finding: Finding) -> tuple[bool, float, str, str]:
+    def rank(finding: Finding) -> tuple[int, float, str, str]:
         place = float(ORDER.index(finding.code)) if finding.code in ORDER else len(ORDER)
         if finding.code == Code.KUBELET_DOWN and _pods_run(scene, finding.subject):
             place = IDLE_KUBELET
-        return (finding.severity is not Severity.FAULT, place, finding.code, finding.subject)
+        return (RANKS[finding.severity], place, finding.code, finding.subject)
 
     return tuple(sorted(unique.values(), key=rank))
 
@@ -105,5 +128,7 @@ def _healthy(scene: Scene, findings: tuple[Finding, ...]) -> str:
     if scene.objects:
         parts.append(f"{sum(n.ready for n in scene.objects.nodes)} of {len(scene.objects.nodes)} nodes ready")
     if findings:
-        parts.append(f"{len(findings)} notice{'s' if len(findings) > 1 else ''}")
+        warnings = sum(f.severity is Severity.WARNING for f in findings)
+        counts = ((warnings, "warning"), (len(findings) - warnings, "notice"))
+        parts += [f"{n} {what}{'s' if n > 1 else ''}" for n, what in counts if n]
     return ", ".join(parts) + "."

@@ -1,4 +1,4 @@
-"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files and data directories are in `manifests`."""
+"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files are in `manifests`, data that went back in `setback`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from _learners(scene)
     yield from _alarms(scene)
     yield from _outside(scene)
-    yield from _went_back(scene)
     yield from _large(scene)
 
 
@@ -57,7 +56,7 @@ def _vital(scene: Scene, entry: MemberEntry) -> Vital:
     host = membership.host_of(entry)
     urls = ", ".join(entry.peer_urls)
     if host in membership.camp and membership.camp[host].member_id == entry.id:
-        return Vital(entry, host, Life.SERVES, _describe(host, membership.camp[host]))
+        return Vital(entry, host, Life.SERVES, describe(host, membership.camp[host]))
     if not entry.started:
         return Vital(entry, host, Life.NEVER_STARTED, f"{urls}: member {entry.id} has no name and no client URL, so it was added and never started")
     label = f"{host or entry.name} ({entry.id}, {urls})"
@@ -76,18 +75,23 @@ def _unseen_vital(scene: Scene, entry: MemberEntry, host: str, label: str) -> Vi
     endpoint, unseen = scene.endpoint(host), scene.unseen_host(host)
     right_place = peer_address(entry) == scene.addresses.get(host) or scene.remembered(host)
     silent = endpoint is None or endpoint.health in SILENT
-    if unseen is not None and unseen.kind in DARK and silent and right_place and scene.bastion_sees(but=host):
+    # a ready API server stands on a quorum, so with no leader among those that are seen it is the silent ones that have it
+    elsewhere = scene.api_ready and not scene.membership.leader
+    if unseen is not None and unseen.kind in DARK and silent and right_place and scene.bastion_sees(but=host) and not elsewhere:
         answer = f"; its API server at {endpoint.address}: {endpoint.health}" if endpoint else ""
         return Vital(entry, host, Life.DEAD, f"{label}: the machine does not answer: {unseen.reason}{answer}", dark=True)
     etcd = scene.observation.etcd.get(host)
     reason = unseen.reason if unseen else etcd.reason if isinstance(etcd, Unseen) else "not looked at"
-    return Vital(entry, host, Life.UNKNOWN, f"{label}: could not be seen: {reason}")
+    serves = "; an API server is ready, so etcd has a quorum that is out of the bastion's sight" if elsewhere else ""
+    return Vital(entry, host, Life.UNKNOWN, f"{label}: could not be seen: {reason}{serves}")
 
 
-def _describe(host: str, view: EtcdView) -> str:
+def describe(host: str, view: EtcdView) -> str:
     leader = f"leader {view.leader}" if view.has_leader else "no leader"
     health = "healthy" if view.healthy else f"not healthy{f' ({view.health_reason})' if view.health_reason else ''}"
-    return f"{host} ({view.member_id}): serves, {leader}, {health}, revision {view.revision}, raft term {view.raft_term}"
+    serves = "has its data" if view.remembered else "serves"
+    words = f"; {view.remembered}" if view.remembered else ""
+    return f"{host} ({view.member_id}): {serves}, {leader}, {health}, revision {view.revision}, raft term {view.raft_term}{words}"
 
 
 def _quorum_word(scene: Scene, vitals: tuple[Vital, ...]) -> str:
@@ -152,7 +156,7 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         "unknown": str(len(unknown)),
         "survivors": ",".join(sorted(v.host for v in serving if v.host)),
     } | {f"revision/{n}": str(v.revision) for n, v in sorted(camp.items())}
-    evidence = tuple(v.why for v in vitals)
+    evidence = tuple(v.why for v in vitals) or _member_list(scene)  # a list without a voter says something, too
     if serving and alive + len(unknown) < needed:
         missing = ", ".join(
             f"{membership.label(v.entry)} ({'never started' if v.life is Life.NEVER_STARTED else 'dead'})" for v in vitals if v not in serving
@@ -295,12 +299,12 @@ def _outside(scene: Scene) -> Iterator[Finding]:
     watermark, camp = scene.memory.watermark, scene.membership.camp
     if watermark is None or scene.membership.cluster_id in ("", watermark.cluster_id):
         return
-    if elsewhere := ", ".join(sorted(_elsewhere(scene, watermark))):
+    if others := ", ".join(sorted(elsewhere(scene, watermark))):
         for name in sorted(camp):
-            yield _foreign(scene, name, f"cluster id {scene.membership.cluster_id}; before, with {elsewhere}, it was {watermark.cluster_id}")
+            yield _foreign(scene, name, f"cluster id {scene.membership.cluster_id}; before, with {others}, it was {watermark.cluster_id}")
 
 
-def _elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
+def elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
     """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none in a cluster that was rebuilt."""
     moved = {e.name for e in scene.membership.entries if e.started} | set(scene.etcd_views)
     old = (set(watermark.members.values()) & set(scene.control_plane_names)) - moved
@@ -313,31 +317,9 @@ def _foreign(scene: Scene, name: str, why: str) -> Finding:
         Code.ETCD_FOREIGN_CLUSTER,
         name,
         f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is for a person to say.",
-        tuple(_describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())),
+        tuple(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())),
         state=STUCK,
         facts={"member_id": view.member_id, "host": name, "cluster_id": view.cluster_id, "expected": scene.membership.cluster_id},
-    )
-
-
-def _went_back(scene: Scene) -> Iterator[Finding]:
-    watermark, camp = scene.memory.watermark, scene.membership.camp
-    if watermark is None or not camp or not scene.membership.leader:
-        return
-    if scene.membership.cluster_id != watermark.cluster_id:
-        if _elsewhere(scene, watermark):
-            return
-        why = f"the cluster id was {watermark.cluster_id} and is {scene.membership.cluster_id}"
-    elif (top := max(v.revision for v in camp.values())) < watermark.revision:
-        why = f"revision {top} is below {watermark.revision}, seen at {watermark.at:%Y-%m-%d %H:%M:%S} UTC"
-    else:
-        return
-    yield Finding(
-        Code.ETCD_REVISION_WENT_BACK,
-        "",
-        f"etcd's data went back: {why}. It was restored from older data; kubelets and kube-proxies that still watch from later revisions are deaf.",
-        tuple(_describe(n, v) for n, v in sorted(camp.items())),
-        severity=Severity.NOTICE,
-        facts={"watermark": str(watermark.revision), "cluster_id": scene.membership.cluster_id},
     )
 
 

@@ -1,20 +1,21 @@
-"""Machines: kubelet and container runtime, certificates, clock and disk; and control planes that are not part of the cluster."""
+"""Machines: kubelet and container runtime, clock and disk; and control planes that are not part of the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 
+from recoverd.diagnose.nodes import facts_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.finding import Code, Finding, Severity, State
-from recoverd.model.observation import CertificateView, EndpointHealth, HostView, UnitView
+from recoverd.model.observation import HostView, UnitView
 
-SOON = timedelta(days=14)
 RUNTIMES = ("containerd", "docker", "crio")
-KUBELET_CLIENT = "kubelet-client-current.pem"
-ADMINS = ("admin.conf", "super-admin.conf")
-"""Kubeconfigs of people: their expiry stops nobody but them."""
+
+
+FALLS = 2
+"""Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+STANDS = 10.0
+"""Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -24,14 +25,12 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _not_joined(scene, name)
         elif host is not None:
             yield from _services(scene, name, host, Severity.FAULT)
-            yield from _certificates(scene, name, host, Severity.FAULT)
-        else:
-            yield from _endpoint_certificate(scene, name)
     for worker in scene.workers:
         host = scene.host(worker.name)
         if host is not None and host.joined:
-            yield from _services(scene, worker.name, host, Severity.NOTICE)
-            yield from _certificates(scene, worker.name, host, Severity.NOTICE)
+            node = scene.node(worker.name)
+            down = node is not None and not node.ready
+            yield from _worker_down(scene, worker.name, host) if down else _services(scene, worker.name, host, Severity.NOTICE)
     for name in scene.addresses:
         if (host := scene.host(name)) is not None:
             yield from _clock(scene, name, host)
@@ -59,9 +58,31 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
             )
 
 
+def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
+    """A worker that is not Ready because its kubelet or runtime does not run. The runtime first: kubelet needs it."""
+    for unit in (host.units[u] for u in (host.runtime or "containerd", "kubelet") if u in host.units):
+        if (unit.active in ("active", "reloading") and not _falling(scene, unit)) or _starting(scene, name, unit):
+            continue
+        yield Finding(
+            Code.WORKER_KUBELET_DOWN,
+            facts_of(scene, name)["node"],
+            f"{unit.name} on the worker {name} is not running ({unit.active}, {unit.sub or unit.result}), and its node is not Ready.",
+            (_unit_line(scene, name, unit), f"the API server calls the node {facts_of(scene, name)['node']} not Ready"),
+            state=State.WORKER_NETWORK_BROKEN,
+            facts=facts_of(scene, name) | {"unit": unit.name},
+        )
+        return
+
+
 def _starting(scene: Scene, name: str, unit: UnitView) -> bool:
     """A unit on its way up after a boot; `auto-restart` is one that failed."""
     return unit.active == "activating" and unit.sub != "auto-restart" and scene.settling(name)
+
+
+def _falling(scene: Scene, unit: UnitView) -> bool:
+    """One that systemd starts again and again is active for a moment each time; seen in such a moment it is no better."""
+    age = scene.age(unit.since)
+    return unit.restarts >= FALLS and age is not None and age < STANDS
 
 
 def _unit_line(scene: Scene, name: str, unit: UnitView) -> str:
@@ -74,71 +95,6 @@ def _unit_line(scene: Scene, name: str, unit: UnitView) -> str:
 def _consequence(scene: Scene, name: str) -> tuple[str, ...]:
     endpoint = scene.endpoint(name)
     return (f"API server at {endpoint.address}: {endpoint.health}",) if endpoint else ()
-
-
-def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> bool:
-    """Certificates that the cluster itself uses. kubelet.conf may keep an embedded one that rotation has left behind (kubeadm before 1.17)."""
-    name = PurePosixPath(certificate.path).name
-    if name == "kubelet.conf":
-        return not any(c.path.endswith(KUBELET_CLIENT) for c in host.certificates)
-    return not worker or name == KUBELET_CLIENT or certificate.is_ca
-
-
-def _certificates(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
-    # a host whose clock is off, or a bastion whose clock is off, must not make a certificate expire: both have to say so
-    now = min(scene.now, scene.now + timedelta(seconds=host.clock_offset))
-    for certificate in host.certificates:
-        if not _matters(certificate, host, worker=severity is Severity.NOTICE):
-            continue
-        admin = PurePosixPath(certificate.path).name in ADMINS
-        if certificate.not_after < now:
-            yield _expired(name, certificate, Severity.NOTICE if admin else severity)
-        elif certificate.not_after < scene.now + SOON and not certificate.is_ca:
-            left = (certificate.not_after - scene.now).total_seconds() / 86400
-            yield Finding(
-                Code.CERTIFICATE_EXPIRES_SOON,
-                f"{name}:{certificate.path}",
-                f"The certificate {certificate.path} on {name} expires in {max(left, 0):.1f} days.",
-                (_certificate_line(name, certificate),),
-                severity=Severity.NOTICE,
-                facts={"host": name, "path": certificate.path, "not_after": certificate.not_after.isoformat()},
-            )
-
-
-def _certificate_line(name: str, certificate: CertificateView) -> str:
-    until = f"valid until {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{name}:{certificate.path}: subject {certificate.subject}, issuer {certificate.issuer}, {until}"
-
-
-def _expired(name: str, certificate: CertificateView, severity: Severity) -> Finding:
-    of_etcd = "/etcd/" in certificate.path
-    kind = "CA certificate (renewing the others does not help)" if certificate.is_ca else "certificate"
-    return Finding(
-        Code.CERTIFICATE_EXPIRED,
-        f"{name}:{certificate.path}",
-        f"The {kind} {certificate.path} on {name} expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC.",
-        (_certificate_line(name, certificate),),
-        severity=severity,
-        state=None if severity is Severity.NOTICE else State.ETCD_STUCK if of_etcd else State.APISERVER_DOWN,
-        facts={"host": name, "path": certificate.path, "not_after": certificate.not_after.isoformat(), "ca": "yes" if certificate.is_ca else "no"},
-    )
-
-
-def _endpoint_certificate(scene: Scene, name: str) -> Iterator[Finding]:
-    """The machine cannot be looked at, but its API server shows an expired certificate."""
-    endpoint = scene.endpoint(name)
-    expires: datetime | None = endpoint.certificate_expires if endpoint else None
-    if endpoint is None or expires is None or expires >= scene.now or endpoint.health is not EndpointHealth.TLS:
-        return
-    path = "/etc/kubernetes/pki/apiserver.crt"
-    yield Finding(
-        Code.CERTIFICATE_EXPIRED,
-        f"{name}:{path}",
-        f"The API server on {name} shows a certificate that expired on {expires:%Y-%m-%d %H:%M} UTC.",
-        (f"https://{endpoint.address}: {endpoint.detail or 'expired certificate'}",),
-        state=State.APISERVER_DOWN,
-        facts={"host": name, "path": path, "not_after": expires.isoformat(), "ca": "no"},
-    )
 
 
 def _not_joined(scene: Scene, name: str) -> Finding:

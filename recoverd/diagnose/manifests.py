@@ -15,6 +15,9 @@ COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")
 FORCE = "--force-new-cluster"
 YOUNG = 60.0
 """Seconds within which a container that was restarted counts as looping and not as running."""
+SETTLE = 60.0
+"""Seconds after which kubelet must have made a container of a changed manifest: it polls every 20 s where it missed the change, and lets the
+old container end first, for up to 30 s."""
 STOPPED_ON_REQUEST = (None, 0, 137, 143)
 """Exit codes of a container that kubelet asked to stop (SIGTERM, SIGKILL)."""
 
@@ -42,7 +45,7 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         name,
         f"The data directory of etcd on {name} is {word}: its copy of the data is lost, and etcd must not be started on it "
         "(it would begin a second, empty cluster or be refused by the others).",
-        (f"{name}:{data.path} {'holds no member/snap/db' if data.exists else 'does not exist'}", *_stopped(scene, name)),
+        (f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}", *_stopped(scene, name)),
         state=State.ETCD_STUCK,
         facts={"host": name, "path": data.path},
     )
@@ -146,9 +149,9 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
     host, container = scene.host(name), scene.container(name, component)
     if component not in ("etcd", API) and container is not None and container.running and not container.restarts:
         return ""
-    if known.content.startswith(current.content.rstrip("\n")) and len(current.content) < len(known.content):
+    if _cut_short(current.content, known.content):
         return "it is cut short"
-    if host is None or not host.containers or not _kubelet_runs(host):
+    if host is None or not host.containers or not _kubelet_runs(host) or not _its_own(scene, current, container):
         return ""
     same_image = _images(current.content) == _images(known.content)
     if container is None:
@@ -160,6 +163,25 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
         return f"its container does not stay up ({up(scene, container)})"
     # an edit that names another image may just be pulling it
     return "its container has stopped" if same_image else ""
+
+
+def _cut_short(current: str, known: str) -> bool:
+    """The known-good one without its end; not where only whole sections are missing, as when somebody has taken `status: {}` out."""
+    lacking = known.removeprefix(current.rstrip("\n"))
+    if len(lacking) == len(known) or len(current) >= len(known):
+        return False
+    return not lacking.startswith("\n") or lacking.lstrip("\n")[:1] in (" ", "-", "#")
+
+
+def _its_own(scene: Scene, current: ManifestView, container: ContainerView | None) -> bool:
+    """Whether kubelet has had its chance with the changed manifest: what the container before it did proves nothing about it."""
+    changed = current.modified_at
+    if changed is None:
+        return True
+    if container is not None and container.started_at is not None and container.started_at >= changed:
+        return True
+    age = scene.age(changed)
+    return age is not None and age >= SETTLE
 
 
 def _kubelet_runs(host: HostView) -> bool:

@@ -138,9 +138,13 @@ class Scene:
         return self.vip_ready or bool(self.ready_members)
 
     def node(self, name: str) -> NodeView | None:
-        nodes = self.objects.nodes if self.objects else ()
-        address = self.addresses.get(name)
-        return next((n for n in nodes if n.name == name), None) or next((n for n in nodes if address and n.address == address), None)
+        by_name, by_address = self._nodes
+        return by_name.get(name) or by_address.get(self.addresses.get(name, ""))
+
+    @cached_property
+    def _nodes(self) -> tuple[dict[str, NodeView], dict[str, NodeView]]:
+        nodes = tuple(reversed(self.objects.nodes)) if self.objects else ()  # of several, the first counts
+        return {n.name: n for n in nodes}, {n.address: n for n in nodes if n.address}
 
     # --- who counts ---
 

@@ -1,0 +1,291 @@
+"""Certificates: those that are over or soon will be, those that do not fit together, and a PKI that was replaced since the cluster was healthy.
+
+A file proves what the next start of its program will find, not what runs now: so what does not fit is a fault only where just that is broken which
+such a file breaks, and otherwise a warning.
+
+Sources: kubeadm's certificate pages; `kubeadm certs renew` never touches a CA, kubelet.conf or the service account key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.kubeadm import made_by_kubeadm
+from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES, KnownPki
+from recoverd.model.observation import CertificateView, EndpointHealth, HostView
+
+KUBELET_CLIENT = "kubelet-client-current.pem"
+KUBELETS_OWN = (KUBELET_CLIENT, "kubelet-server-current.pem", "kubelet.crt")
+"""kubelet renews the first two by itself; nobody checks the third unless told to, and kubelet starts with it when it is over."""
+ADMINS = ("admin.conf", "super-admin.conf")
+"""Kubeconfigs of people: their expiry stops nobody but them."""
+CONTROLLERS = {"controller-manager.conf": "kube-controller-manager", "scheduler.conf": "kube-scheduler"}
+CA_SOON = timedelta(days=90)
+"""For a CA, which nothing renews and whose change takes planning."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    for name in scene.control_plane_names:
+        host = scene.host(name)
+        if name not in scene.parts:
+            continue
+        if host is None:
+            yield from _endpoint_certificate(scene, name)
+            continue
+        yield from _expiry(scene, name, host, Severity.FAULT)
+        yield from _mismatches(scene, name, host)
+        if known := scene.memory.pki.get(name):
+            yield from _changes(scene, name, host, known)
+    for worker in scene.workers:
+        host = scene.host(worker.name)
+        if host is not None and host.joined:
+            yield from _expiry(scene, worker.name, host, Severity.NOTICE)
+            yield from _mismatches(scene, worker.name, host, worker=True)
+
+
+# --- expiry ---
+
+
+def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> bool:
+    """Certificates that the cluster itself uses. kubelet.conf may keep an embedded one that rotation has left behind (kubeadm before 1.17)."""
+    name = PurePosixPath(certificate.path).name
+    if name == "kubelet.conf":
+        return not any(c.path.endswith(KUBELET_CLIENT) for c in host.certificates)
+    return not worker or name == KUBELET_CLIENT or certificate.is_ca
+
+
+def _expiry(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
+    now = _earliest(scene, host)
+    lead = timedelta(seconds=scene.settings.maintenance.certificates_before)
+    for certificate in host.certificates:
+        if not _matters(certificate, host, worker=severity is Severity.NOTICE):
+            continue
+        file = PurePosixPath(certificate.path).name
+        if certificate.not_after < now:
+            weak = file in ADMINS or file in KUBELETS_OWN[1:] or not made_by_kubeadm(certificate.path)
+            yield _expired(name, certificate, Severity.NOTICE if weak else severity)
+        elif certificate.not_after < now + (max(lead, CA_SOON) if certificate.is_ca else lead):
+            noticed = severity is Severity.NOTICE or certificate.is_ca or file in KUBELETS_OWN or not made_by_kubeadm(certificate.path)
+            yield _soon(now, name, certificate, Severity.NOTICE if noticed else Severity.WARNING)
+
+
+def _earliest(scene: Scene, *hosts: HostView) -> datetime:
+    """A host whose clock is off, or a bastion whose clock is off, must not make a certificate expire: each of them has to say so."""
+    return min((scene.now, *(scene.now + timedelta(seconds=h.clock_offset) for h in hosts)))
+
+
+def _line(name: str, certificate: CertificateView) -> str:
+    until = f"valid until {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{name}:{certificate.path}: subject {certificate.subject}, issuer {certificate.issuer}, {until}"
+
+
+def _soon(now: datetime, name: str, certificate: CertificateView, severity: Severity) -> Finding:
+    left = max((certificate.not_after - now).total_seconds() / 86400, 0)
+    what = "CA certificate, which nothing renews by itself and whose change takes planning," if certificate.is_ca else "certificate"
+    return Finding(
+        Code.CERTIFICATE_EXPIRES_SOON,
+        f"{name}:{certificate.path}",
+        f"The {what} {certificate.path} on {name} expires in {left:.1f} days.",
+        (_line(name, certificate),),
+        severity=severity,
+        facts={"host": name, "path": certificate.path, "not_after": certificate.not_after.isoformat()},
+    )
+
+
+def _expired(name: str, certificate: CertificateView, severity: Severity) -> Finding:
+    kind = "CA certificate (renewing the others does not help)" if certificate.is_ca else "certificate"
+    return Finding(
+        Code.CERTIFICATE_EXPIRED,
+        f"{name}:{certificate.path}",
+        f"The {kind} {certificate.path} on {name} expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC.",
+        (_line(name, certificate),),
+        severity=severity,
+        state=_state(certificate.path, severity),
+        facts={"host": name, "path": certificate.path, "not_after": certificate.not_after.isoformat(), "ca": "yes" if certificate.is_ca else "no"},
+    )
+
+
+def _endpoint_certificate(scene: Scene, name: str) -> Iterator[Finding]:
+    """The machine cannot be looked at, but its API server shows an expired certificate."""
+    endpoint = scene.endpoint(name)
+    expires: datetime | None = endpoint.certificate_expires if endpoint else None
+    others = (h for h in scene.observation.hosts.values() if isinstance(h, HostView))
+    if endpoint is None or expires is None or expires >= _earliest(scene, *others) or endpoint.health is not EndpointHealth.TLS:
+        return
+    path = f"{KUBERNETES}/pki/apiserver.crt"
+    yield Finding(
+        Code.CERTIFICATE_EXPIRED,
+        f"{name}:{path}",
+        f"The API server on {name} shows a certificate that expired on {expires:%Y-%m-%d %H:%M} UTC.",
+        (f"https://{endpoint.address}: {endpoint.detail or 'expired certificate'}",),
+        state=State.APISERVER_DOWN,
+        facts={"host": name, "path": path, "not_after": expires.isoformat(), "ca": "no"},
+    )
+
+
+# --- what does not fit together ---
+
+
+def _mismatches(scene: Scene, name: str, host: HostView, *, worker: bool = False) -> Iterator[Finding]:
+    pki = host.pki
+    if pki is None:
+        return
+    certificates = {c.path: c for c in host.certificates}
+    for path in dict.fromkeys((*certificates, *pki.authorities)):
+        if not made_by_kubeadm(path):
+            continue
+        certificate = certificates.get(path)
+        kinds, wrong, evidence = list[str](), list[str](), list[str]()
+        if certificate and certificate.signed is False and _matters(certificate, host, worker=worker):
+            kinds.append("signature")
+            wrong.append(f"was not signed by the CA in place ({certificate.authority})")
+            evidence.append(_line(name, certificate))
+        if certificate and certificate.key and (held := pki.keys.get(_key_file(path))) not in (None, certificate.key):
+            kinds.append("key")
+            wrong.append(
+                f"does not belong to its private key ({_key_file(path)})" if held else f"has no key that openssl can read ({_key_file(path)})"
+            )
+            evidence.append(f"public key of {path}: sha256 {certificate.key[:16]}; of its private key: {held[:16] if held else 'none'}")
+        if path in pki.authorities and path.endswith(".conf") and (why := _trusts_another(path, host)):
+            kinds.append("authority")
+            wrong.append("trusts another CA than the one in place")
+            evidence.append(why)
+        if wrong:
+            severity = Severity.NOTICE if worker else _severity(scene, name, path, kinds)
+            yield Finding(
+                Code.CERTIFICATE_MISMATCH,
+                f"{name}:{path}",
+                f"{path} on {name} {' and '.join(wrong)}: {_effect(severity)}.",
+                tuple(evidence),
+                severity=severity,
+                state=_state(path, severity),
+                facts={"host": name, "path": path, "wrong": ",".join(kinds), "ca": "yes" if certificate and certificate.is_ca else "no"},
+            )
+
+
+def _key_file(path: str) -> str:
+    return f"{path.removesuffix('.crt')}.key" if path.endswith(".crt") else path
+
+
+def _trusts_another(path: str, host: HostView) -> str:
+    """Why a kubeconfig's CA is none of those in place, as a line of evidence; "" when it is one of them, or that cannot be told."""
+    assert host.pki is not None
+    place = next((p for p in host.pki.authorities if p.endswith("/pki/ca.crt")), "")
+    trusted, there = host.pki.authorities[path], host.pki.authorities.get(place, ())
+    if not trusted or not there or set(trusted) & set(there):
+        return ""
+    return f"CA in {path}: key sha256 {trusted[0][:16]}; {place}: key sha256 {there[0][:16]}"
+
+
+# --- what was changed since the cluster was healthy ---
+
+
+def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterator[Finding]:
+    pki = host.pki
+    if pki is None or any("certificate" in p for p in host.problems):
+        return
+    now = {c.path: c for c in host.certificates}
+    made = [c for c in host.certificates if c.path in known.certificates and known.certificates[c.path] != c.sha256]
+    story = _story(name, made, known)
+    for path, before in known.authorities.items():
+        there = pki.authorities.get(path)
+        if there and not set(there) & set(before):
+            evidence = (f"{name}:{path}: key sha256 {there[0][:16]}, made {now[path].not_before:%Y-%m-%d %H:%M:%S} UTC", *story)
+            yield _replaced(scene, name, path, f"The CA {path}", f"key sha256 {before[0][:16]}", evidence, known)
+    accounts = pki.keys.get(ACCOUNTS_KEY)
+    if accounts and known.accounts and accounts != known.accounts:
+        evidence = (f"{name}:{ACCOUNTS_KEY}: public key sha256 {accounts[:16]}", *story)
+        yield _replaced(
+            scene, name, ACCOUNTS_KEY, f"The service account key {ACCOUNTS_KEY}", f"public key sha256 {known.accounts[:16]}", evidence, known
+        )
+    listed = pki.listed
+    # kubeconfigs of people are often taken away on purpose
+    for path in (p for p in known.files if listed is not None and PurePosixPath(p).name not in ADMINS):
+        if listed is not None and path not in listed and path not in now:
+            severity = _severity(scene, name, path, ("missing",))
+            yield Finding(
+                Code.CERTIFICATE_MISSING,
+                f"{name}:{path}",
+                f"{path} on {name} is gone: {_effect(severity)}.",
+                (f"{name}:{path} does not exist; it was there when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC", *story),
+                severity=severity,
+                state=_state(path, severity),
+                facts={"host": name, "path": path},
+            )
+
+
+def _replaced(scene: Scene, name: str, path: str, what: str, before: str, evidence: tuple[str, ...], known: KnownPki) -> Finding:
+    severity = _severity(scene, name, path)
+    return Finding(
+        Code.PKI_REPLACED,
+        f"{name}:{path}",
+        f"{what} on {name} is not the one that the cluster was healthy with: {_distrust(path)}.",
+        (*evidence, f"known from {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC: {before}"),
+        severity=severity,
+        state=_state(path, severity),
+        facts={"host": name, "path": path},
+    )
+
+
+def _distrust(path: str) -> str:
+    if path == ACCOUNTS_KEY:
+        return "tokens of service accounts that were signed with the old one are not accepted any more"
+    if "/etcd/" in path:
+        return "members and API servers with certificates of the old one do not talk to those with the new one"
+    if "front-proxy" in path:
+        return "extension API servers refuse what the API server passes on to them, until they have taken in the new one"
+    return "every kubelet, kubeconfig and pod that trusts the old one refuses the API server"
+
+
+def _story(name: str, made: list[CertificateView], known: KnownPki) -> tuple[str, ...]:
+    """How many were made anew, and when: what was done by hand is told by their dates."""
+    if not made:
+        return ()
+    first, last = min(c.not_before for c in made), max(c.not_before for c in made)
+    names = ", ".join(PurePosixPath(c.path).name for c in made[:6]) + (" ..." if len(made) > 6 else "")
+    return (
+        f"{name}: {len(made)} of {len(known.certificates)} certificates are others than before ({names}), valid from {first:%Y-%m-%d %H:%M:%S} "
+        f"to {last:%H:%M:%S} UTC",
+    )
+
+
+# --- how much it matters ---
+
+
+def _severity(scene: Scene, name: str, path: str, kinds: Collection[str] = ()) -> Severity:
+    """A fault where just that is seen broken which such a file breaks; else a warning of what the next start will find."""
+    return Severity.FAULT if _broken(scene, name, path, kinds) else Severity.WARNING
+
+
+def _broken(scene: Scene, name: str, path: str, kinds: Collection[str]) -> bool:
+    file, endpoint, node = PurePosixPath(path).name, scene.endpoint_health(name), scene.node(name)
+    if file in CONTROLLERS:
+        container = scene.container(name, CONTROLLERS[file])
+        return container is not None and not container.running
+    if file in (KUBELET_CLIENT, "kubelet.conf"):
+        return node is not None and not node.ready
+    if file in ADMINS or file == "front-proxy-ca.crt" or path == ACCOUNTS_KEY:
+        return False  # every program starts with them
+    if "/etcd/" in path or file == "apiserver-etcd-client.crt":
+        of_etcd = scene.etcd_views.get(name)
+        return endpoint is not EndpointHealth.READY and (of_etcd is None or not of_etcd.healthy)
+    if file == "ca.crt":
+        return EndpointHealth.TLS in (endpoint, scene.vip.health) or (node is not None and not node.ready)
+    # what the API server reads when it starts: it ends at once where a key does not fit or a file is not there
+    return endpoint is not EndpointHealth.READY and (file == "apiserver.crt" or bool({"key", "missing"} & set(kinds)))
+
+
+def _effect(severity: Severity) -> str:
+    if severity is Severity.FAULT:
+        return "what uses it does not work"
+    return "what was started before may still run, and does not start again with it"
+
+
+def _state(path: str, severity: Severity) -> State | None:
+    if severity is not Severity.FAULT:
+        return None
+    return State.ETCD_STUCK if "/etcd/" in path else State.APISERVER_DOWN

@@ -1,0 +1,172 @@
+"""etcd's data themselves: gone from every member, corrupt on one, or about to be begun anew beside those who hold them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, State
+from recoverd.model.observation import EtcdView, HostView
+
+CORRUPTION = re.compile(
+    r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"
+    r"|page expected to be|unexpected fault address|assertion failed|found data inconsistency with peers|cannot be repaired"
+    r"|cannot unmarshal|data corruption"
+)
+"""What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc; bbolt's page.go, freelist.go, db.go)."""
+
+
+class Fate(StrEnum):
+    EMPTY = "its data directory is gone or empty"
+    ANEW = "it has begun a new, empty cluster"
+    CORRUPT = "its data is corrupt"
+    HELD = "it holds data"
+    UNKNOWN = "it could not be looked at"
+
+
+LOST = (Fate.EMPTY, Fate.ANEW, Fate.CORRUPT)
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    fates = {name: fate(scene, name) for name in holders(scene)}
+    corrupt = [n for n, f in fates.items() if f is Fate.CORRUPT]
+    if fates and all(f in LOST for f in fates.values()) and not _held_elsewhere(scene, fates):
+        yield _lost(scene, fates)
+    for name in corrupt:
+        if why := corruption(scene, name):
+            yield _corrupt(name, why)
+    for name in fates:
+        others = [n for n, f in fates.items() if n != name and f is Fate.HELD]
+        if others and (host := scene.host(name)) is not None and _begins_anew(scene, name, host):
+            yield _split(scene, name, host, others)
+
+
+def holders(scene: Scene) -> tuple[str, ...]:
+    """Control planes that held etcd's data when it was last seen healthy; none in a cluster that never was."""
+    watermark = scene.memory.watermark
+    if watermark is None:
+        return ()
+    named, others = set(watermark.members.values()), unaccounted(scene)
+    mine = tuple(n for n in scene.control_plane_names if n in named)
+    # members may be called otherwise than their machines are in the configuration
+    return mine if mine and not others else tuple(n for n in scene.control_plane_names if n in mine or scene.remembered(n))
+
+
+def unaccounted(scene: Scene) -> tuple[str, ...]:
+    """Members as they were last seen that have the name of no configured control plane."""
+    watermark = scene.memory.watermark
+    return tuple(sorted(set(watermark.members.values()) - {"", *scene.control_plane_names})) if watermark else ()
+
+
+def _held_elsewhere(scene: Scene, fates: dict[str, Fate]) -> bool:
+    """Somebody who cannot be looked at may hold the data, or does: an API server is ready, which is not that of a cluster begun anew."""
+    watermark, others = scene.memory.watermark, unaccounted(scene)
+    named = set(watermark.members.values()) if watermark else set()
+    more = len(others) > sum(n not in named for n in fates)  # members on machines that are not configured, as after a join
+    return more or (scene.api_ready and Fate.ANEW not in fates.values())
+
+
+def fate(scene: Scene, name: str) -> Fate:
+    """What is proven of the data of one member."""
+    host, view = scene.host(name), scene.etcd_views.get(name)
+    if view is not None and any(a.alarm == "CORRUPT" and a.member_id == view.member_id for v in scene.etcd_views.values() for a in v.alarms):
+        return Fate.CORRUPT
+    if view is not None:
+        return Fate.ANEW if began_anew(scene, view) else Fate.HELD
+    if host is None or host.etcd_data is None:
+        return Fate.UNKNOWN
+    if not host.etcd_data.exists or host.etcd_data.empty:
+        return Fate.EMPTY
+    return Fate.CORRUPT if corruption(scene, name) else Fate.HELD
+
+
+def began_anew(scene: Scene, view: EtcdView) -> bool:
+    """What it holds is another Kubernetes cluster than the one that was seen: its namespace kube-system is not the same object, or is not there.
+
+    Where that is not known of both: its history is shorter, and (nearly) none of the node objects that were there are in it. kubelet registers its
+    node when it starts; so those of machines that were rebooted since may be there again.
+    """
+    watermark, nodes = scene.memory.watermark, scene.memory.node_count or 0
+    if watermark is None or view.remembered or view.learner:
+        return False
+    if watermark.uid and view.uid is not None:
+        return view.uid != watermark.uid
+    if not nodes or view.nodes is None or view.revision >= watermark.revision:
+        return False
+    return view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision)
+
+
+def corruption(scene: Scene, name: str) -> tuple[str, ...]:
+    """Lines of the log in which an etcd that does not come up says that its files are damaged; its data directory holds some."""
+    container = scene.container(name, "etcd")
+    if container is None or name in scene.etcd_views or not (scene.etcd_stopped(name) or container.restarts):
+        return ()
+    return tuple(f"etcd on {name} says: {line}" for line in container.log_tail if CORRUPTION.search(line))[-3:]
+
+
+def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:
+    manifest, view = host.manifests.get("etcd"), scene.etcd_views.get(name)
+    if manifest is None or manifest.problem or not says_new(manifest.content):
+        return False
+    if view is not None:
+        return began_anew(scene, view)
+    return host.etcd_data is not None and (not host.etcd_data.exists or host.etcd_data.empty)
+
+
+def says_new(manifest: str) -> bool:
+    """The etcd of this manifest begins a cluster of its own where it finds no data: kubeadm leaves the flag out, and `new` is etcd's default."""
+    found = re.search(r"^\s*- --initial-cluster-state=(\S+)", manifest, flags=re.MULTILINE)
+    return found is None or found[1].strip("\"'") == "new"
+
+
+def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
+    watermark = scene.memory.watermark
+    was = f"revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC" if watermark else "unknown"
+    return Finding(
+        Code.ETCD_DATA_LOST,
+        "",
+        f"The data of etcd is lost on every member ({', '.join(fates)}): nothing is left to go on from, and only a restore brings it back. "
+        f"Last seen: {was}.",
+        tuple(_line(scene, name, f) for name, f in fates.items()),
+        state=State.ETCD_STUCK,
+        facts={"hosts": ",".join(fates)} | {f"fate/{n}": f.name.lower() for n, f in fates.items()},
+    )
+
+
+def _line(scene: Scene, name: str, what: Fate) -> str:
+    host, view = scene.host(name), scene.etcd_views.get(name)
+    if view is not None:
+        return f"{name}: {what}: revision {view.revision}, {view.nodes} node objects where {scene.memory.node_count} were, {view.pods} pods"
+    path = host.etcd_data.path if host and host.etcd_data else "its data directory"
+    return "; ".join((f"{name}:{path}: {what}", *corruption(scene, name)))
+
+
+def _corrupt(name: str, why: tuple[str, ...]) -> Finding:
+    return Finding(
+        Code.ETCD_MEMBER_CORRUPT,
+        name,
+        f"The etcd member on {name} is corrupt: it does not come up, and says itself that its files are damaged. It must be a source of nothing.",
+        why,
+        state=State.ETCD_STUCK,
+        facts={"host": name},
+    )
+
+
+def _split(scene: Scene, name: str, host: HostView, others: list[str]) -> Finding:
+    view, path = scene.etcd_views.get(name), host.etcd_data.path if host.etcd_data else "/var/lib/etcd"
+    now = f"it has done so already (revision {view.revision})" if view else "as soon as it starts"
+    return Finding(
+        Code.ETCD_SPLIT_BRAIN,
+        name,
+        f"etcd on {name} begins a second, empty cluster beside {', '.join(others)}, which hold the data (split brain): {now}. Its data is gone, and "
+        "its manifest says --initial-cluster-state=new; it has to be rebuilt from its peers.",
+        (
+            f"{name}:{host.manifests['etcd'].path}: --initial-cluster-state is new (etcd's default)",
+            f"{name}:{path}: {fate(scene, name)}",
+            *(f"{n}: {Fate.HELD}" for n in others),
+        ),
+        state=State.ETCD_STUCK,
+        facts={"host": name, "path": path},
+    )

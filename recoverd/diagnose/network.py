@@ -1,0 +1,200 @@
+"""The pod network: nodes that are Ready and talk to nobody. Entry of the rules; paths between nodes are in `paths`, services in `rules`.
+
+For who writes playbooks: every fault here has facts `node` (the Node's name) and `host` (the name in the configuration). POD_DEVICE_MISSING has
+`device` and `problem`: `gone`, `down`, `address` (it lost `addresses`), or `ports` (the bridge is there and the pods' cables do not hang on it).
+What was there while healthy is `Memory.networks[host]`. POD_NETWORK_BROKEN has `direction` (`in`, `out`, `both`), `from` and `to` (hosts, by
+commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`). ETCD_REVISION_WENT_BACK (in `setback`) has `stale`:
+HOST/AGENT of every agent that still runs from before, and ends by itself as they are restarted, whoever does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.diagnose import paths, rules
+from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age
+from recoverd.diagnose.paths import Paths
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.memory import NodeNetwork
+from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
+from recoverd.model.observation import Unseen, UnseenKind
+
+BROKEN = State.WORKER_NETWORK_BROKEN
+START = 20.0
+"""Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it does within one unless it is deaf."""
+KUBELET_START = 15.0
+"""Seconds that kubelet needs from its start to know its pods again."""
+STOPPED = 15.0
+"""Seconds for which kube-proxy's process may be away: a rolled DaemonSet brings it back within that."""
+NOT_READY = 60.0
+"""Seconds for which an agent's pod may be absent or not ready."""
+PULLING = 180.0
+"""The same while its image is pulled or its init containers run."""
+BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    view = scene.observation.network
+    if isinstance(view, Unseen) and view.kind is not UnseenKind.NOT_TRIED:
+        yield _source("network", "The pod network could not be looked at; nothing is concluded about it.", view.reason)
+    if not isinstance(view, NetworkView) or scene.objects is None or not scene.api_ready:
+        return
+    seen = paths.paths(scene, view)
+    for name, host in view.hosts.items():
+        if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not booting(scene, name):
+            yield from _forwarding(scene, name, host)
+            yield from _devices(scene, seen, name, host)
+    for node, pods in view.pods.items():
+        if isinstance(pods, NodePods) and (pods.missing or pods.extra):
+            yield from _pods(scene, node, pods)
+    for agent in (a for a in view.agents if a.bad_for > 0):
+        yield from _agent(scene, agent)
+    yield from rules.findings(scene, view, seen)
+    yield from paths.findings(scene, view, seen)
+    yield from _unseen(scene, view)
+
+
+def _host_of(scene: Scene, node: str) -> str:
+    return next((h for h in scene.addresses if (n := scene.node(h)) and n.name == node), node)
+
+
+def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
+    remembered = scene.memory.networks.get(name)
+    if host.forwarding is not False or (remembered and not remembered.forwarding):
+        return
+    before = f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered and remembered.recorded_at else ""
+    yield Finding(
+        Code.IP_FORWARDING_OFF,
+        facts_of(scene, name)["node"],
+        f"IP forwarding is switched off on {name}: its pods reach nothing outside of it, and nothing outside reaches them.",
+        (f"{name}: net.ipv4.ip_forward = 0{before}",),
+        state=BROKEN,
+        facts=facts_of(scene, name),
+    )
+
+
+def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
+    remembered = scene.memory.networks.get(name)
+    if remembered is None or host.links is None or not remembered.devices:
+        return
+    there = {link.name: link for link in host.links}
+    reached = name in seen.reached
+    needed = host.pods > 0
+    for device, kind in remembered.devices.items():
+        problem = _problem(remembered, device, kind, there.get(device), host)
+        if not problem:
+            continue
+        words = {
+            "gone": "is gone",
+            "down": "is down",
+            "address": f"has lost its address {', '.join(remembered.addresses.get(device, ()))}",
+            "ports": "is there, and no pod hangs on it: they were started before it was made anew",
+        }[problem]
+        effect = f"{host.pods} pods on {name} need it" if needed else f"no pod on {name} needs it now"
+        if needed and reached:
+            effect = f"the pods on {name} are reached without it"
+        yield Finding(
+            Code.POD_DEVICE_MISSING,
+            facts_of(scene, name)["node"],
+            f"The device {device}{f' ({kind})' if kind else ''} on {name} {words}; {effect}.",
+            (f"{name}: ip link: {_listed(host.links)}",) + ((f"running there: {', '.join(host.pod_addresses)}",) if host.pod_addresses else ()),
+            severity=Severity.FAULT if needed and not reached else Severity.NOTICE,
+            state=BROKEN if needed and not reached else None,
+            facts=facts_of(scene, name)
+            | {"device": device, "kind": kind, "problem": problem, "addresses": ",".join(remembered.addresses.get(device, ()))},
+        )
+        return  # one finding a node: the first is the bridge that the others hang on, or a tunnel
+
+
+def _listed(links: tuple[Link, ...]) -> str:
+    return ", ".join(f"{link.name} {'up' if link.up else 'down'}" for link in links) or "no device of the pod network"
+
+
+def _problem(remembered: NodeNetwork, device: str, kind: str, link: Link | None, host: NodeNetworkView) -> str:
+    if link is None:
+        return "gone"
+    if not link.up:
+        return "down"
+    if any(a not in link.addresses for a in remembered.addresses.get(device, ())):
+        return "address"
+    if remembered.bridged and kind == "bridge" and host.veths and host.veths[0] > 0 and host.veths[1] == 0:
+        return "ports"
+    return ""
+
+
+def _pods(scene: Scene, node: str, pods: NodePods) -> Iterator[Finding]:
+    name = _host_of(scene, node)
+    since_start = kubelet_age(scene, name)
+
+    def lasting(pod: PodMismatch) -> bool:
+        # a kubelet that was only just started does not know its pods yet; what it did not know before its start either is another matter
+        new = since_start is not None and since_start < KUBELET_START and (scene.age(pod.since) or 0.0) <= since_start
+        return pod.age >= START and not new
+
+    missing = [p for p in pods.missing if lasting(p)]
+    extra = [p for p in pods.extra if lasting(p)]
+    if not missing and not extra:
+        return
+    who = "its kubelet" if pods.source == "kubelet" else "its directory of pods"
+    parts = []
+    if missing:
+        parts.append(f"the API binds {len(missing)} pod{'s' if len(missing) > 1 else ''} to it that {who} does not know")
+    if extra:
+        parts.append(f"it runs {len(extra)} that the API does not have any more")
+    yield Finding(
+        Code.PODS_NOT_ON_NODE,
+        node,
+        f"The pods on {node} are not those that the API shows: {' and '.join(parts)}. Its kubelet is deaf to changes.",
+        tuple(f"listed by the API, not on {node}: {p.pod} ({p.uid}), bound {p.age:.0f} s ago, {p.phase}" for p in missing[:6])
+        + tuple(f"on {node}, not in the API: {p.pod} ({p.uid}), for at least {p.age:.0f} s" for p in extra[:6])
+        + (f"{pods.listed} listed, {pods.run} known to {who}, compared at {pods.at:%H:%M:%S} UTC",),
+        state=BROKEN,
+        facts=facts_of(scene, name) | {"node": node, "missing": str(len(missing)), "extra": str(len(extra))},
+    )
+
+
+def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
+    name = _host_of(scene, agent.node)
+    if booting(scene, name) or not (node := scene.node(name)) or not node.ready:
+        return
+    beginning = agent.status.startswith(BEGINNING)
+    if agent.running is False and not beginning:
+        limit, why = STOPPED, "its process does not run, or is stopped" if agent.pod else "it has no pod there and its process does not run"
+    elif not agent.pod:
+        limit, why = NOT_READY, "it has no pod there"
+    else:
+        limit, why = PULLING if beginning else NOT_READY, f"its pod {agent.pod} is not ready ({agent.status})"
+    if agent.bad_for < limit:
+        return
+    proxy = agent.kind == "kube-proxy"
+    effect = "changes of services do not reach the node" if proxy else "the node's pod network is not kept up, and pods may not start"
+    yield Finding(
+        Code.KUBE_PROXY_DOWN if proxy else Code.CNI_AGENT_DOWN,
+        agent.node,
+        f"{agent.daemonset} does not work on {agent.node}, where it is wanted: {why}; {effect}.",
+        (f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod {agent.pod or '(none)'} {agent.status}".rstrip(),),
+        state=BROKEN,
+        facts=facts_of(scene, name) | {"node": agent.node, "daemonset": agent.daemonset, "pod": agent.pod},
+    )
+
+
+def _source(subject: str, message: str, reason: str) -> Finding:
+    return Finding(Code.SOURCE_UNSEEN, subject, message, (reason,), severity=Severity.NOTICE)
+
+
+def _unseen(scene: Scene, view: NetworkView) -> Iterator[Finding]:
+    if view.unseen:
+        yield _source(
+            "network/lists",
+            f"The API server did not give {', '.join(sorted(view.unseen))}: less is known of the pod network. Check the RBAC.",
+            "; ".join(u.reason for u in view.unseen.values()),
+        )
+    for node, pods in view.pods.items():
+        if isinstance(pods, Unseen):
+            yield _source(f"{node}/pods", f"What kubelet on {node} runs could not be compared with the API's list ({pods.kind}).", pods.reason)
+    for name, host in view.hosts.items():
+        if isinstance(host, NodeNetworkView) and not host.tool and view.probes and judged(scene, name):
+            yield _source(
+                f"{name}/probes", f"{name} cannot probe the pod network: it has none of bash with timeout, curl and nc.", "no tool was found"
+            )

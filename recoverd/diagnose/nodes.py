@@ -1,0 +1,30 @@
+"""What every rule about the network asks of a host first."""
+
+from __future__ import annotations
+
+from recoverd.diagnose.scene import SETTLING, Scene
+
+
+def booting(scene: Scene, name: str) -> bool:
+    """It has only just been switched on: agents, devices and pods are on their way."""
+    host = scene.host(name)
+    return host is not None and 0 < host.uptime < SETTLING
+
+
+def judged(scene: Scene, name: str) -> bool:
+    """It was looked at in this sweep, its node is Ready and it is not just booting: only then is anything said of its network."""
+    node = scene.node(name)
+    return scene.host(name) is not None and node is not None and node.ready and not booting(scene, name)
+
+
+def facts_of(scene: Scene, name: str) -> dict[str, str]:
+    """`node`: name of the Node object; `host`: name in the configuration."""
+    node = scene.node(name)
+    return {"node": node.name if node else name, "host": name}
+
+
+def kubelet_age(scene: Scene, name: str) -> float | None:
+    """Seconds since kubelet's unit changed its state, None where that is not known."""
+    host = scene.host(name)
+    kubelet = host.units.get("kubelet") if host else None
+    return scene.age(kubelet.since) if kubelet else None

@@ -1,0 +1,155 @@
+"""Which nodes cannot reach which, from the probes of one round: the path is told from the pod, and the node from the path. Pure.
+
+A pod that nobody reaches is the pod. A pod that others reach, or that its own node does, and some node does not, is the path. When several
+nodes fail to reach one and none reaches it, it is that node; likewise when one reaches none of several. A service none of whose pods was ever
+reached from another node is no witness: a policy may forbid the probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from recoverd.diagnose.nodes import facts_of, judged
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, State
+from recoverd.model.network import Answer, NetworkView, PodProbe
+
+BROKEN = State.WORKER_NETWORK_BROKEN
+SEVERAL = 2
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What the round proves."""
+
+    judged: frozenset[str]
+    """Hosts of which anything can be said."""
+    good: frozenset[Pair]
+    failing: Mapping[Pair, tuple[PodProbe, ...]]
+    """Proven by a pod that somebody reaches, or by several pods of a node that nobody reaches while others of their service are reached."""
+    inbound: Mapping[str, tuple[str, ...]]
+    """Host whose pods cannot be reached, and from which."""
+    outbound: Mapping[str, tuple[str, ...]]
+    """Host that cannot reach others' pods, and whose."""
+
+    reached: frozenset[str]
+    """Hosts one of whose pods answered another host."""
+    unsure: frozenset[str]
+    """Services one of whose pods did not answer somebody."""
+
+    def lost_to(self, source: str) -> frozenset[str]:
+        """Hosts whose pods this one cannot reach."""
+        return frozenset(target for of, target in self.failing if of == source)
+
+    @property
+    def links(self) -> tuple[Pair, ...]:
+        """Failing pairs that no node as a whole explains."""
+        return tuple(p for p in self.failing if p[0] not in self.outbound and p[1] not in self.inbound)
+
+
+def paths(scene: Scene, view: NetworkView) -> Paths:
+    known = set(scene.memory.reached) | {p.service for p in view.probes if p.answer.arrived and p.source != p.target}
+    fit = {name for name in view.hosts if judged(scene, name)}
+    probes = [p for p in view.probes if p.source in fit and p.target in fit and p.service in known]
+    alive = {p.address for p in probes if p.answer.arrived}
+    dead = _dead_nodes(probes, alive)
+    by_pair: dict[Pair, list[PodProbe]] = {}
+    for probe in probes:
+        if probe.source != probe.target:
+            by_pair.setdefault((probe.source, probe.target), []).append(probe)
+    good = {pair for pair, of in by_pair.items() if any(p.answer.arrived for p in of)}
+    failing = {
+        pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair not in good and (pair[1] in dead or any(p.address in alive for p in of))
+    }
+    inbound = _grouped(failing, good, 1)
+    rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
+    outbound = _grouped(rest, good, 0)
+    unsure = frozenset(p.service for p in view.probes if p.answer is not Answer.OK)
+    return Paths(frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure)
+
+
+def _dead_nodes(probes: list[PodProbe], alive: set[str]) -> set[str]:
+    """Nodes of which several pods were tried and none is reached by anybody, though their services are reached elsewhere."""
+    tried: dict[str, dict[str, str]] = {}
+    answering: dict[str, set[str]] = {}
+    for probe in probes:
+        tried.setdefault(probe.target, {})[probe.address] = probe.service
+        if probe.answer.arrived:
+            answering.setdefault(probe.service, set()).add(probe.target)
+    dead = set()
+    for host, own in tried.items():
+        # nothing on the host answers, so every target in `answering` is elsewhere
+        if alive.isdisjoint(own) and sum(bool(answering.get(service)) for service in own.values()) >= SEVERAL:
+            dead.add(host)
+    return dead
+
+
+def _grouped(failing: Mapping[Pair, object], good: set[Pair], side: int) -> dict[str, tuple[str, ...]]:
+    """Hosts on one side (0 sources, 1 targets) with several failing partners and no good one."""
+    fine = {pair[side] for pair in good}
+    partners: dict[str, list[str]] = {}
+    for pair in failing:
+        partners.setdefault(pair[side], []).append(pair[1 - side])
+    return {host: tuple(others) for host, others in sorted(partners.items()) if len(others) >= SEVERAL and host not in fine}
+
+
+def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
+    for host in sorted({*seen.inbound, *seen.outbound}):
+        yield _node(scene, view, seen, host)
+    for source, target in seen.links:
+        since = _since(view, [(source, target)])
+        yield Finding(
+            Code.POD_PATH_BROKEN,
+            f"{source}>{target}",
+            f"{source} cannot reach the pods on {target}{since}, though others reach them and {source} reaches others' pods: "
+            f"look at the route or tunnel from {source} to {target}.",
+            _lines(seen, [(source, target)]),
+            state=BROKEN,
+            facts={**facts_of(scene, source), "from": source, "to": target, **_since_fact(view, [(source, target)])},
+        )
+
+
+def _node(scene: Scene, view: NetworkView, seen: Paths, host: str) -> Finding:
+    sources, goals = seen.inbound.get(host, ()), seen.outbound.get(host, ())
+    pairs = [*((s, host) for s in sources), *((host, t) for t in goals)]
+    said = []
+    if sources:
+        itself = any(p.source == p.target == host and p.answer.arrived for p in view.probes)
+        said.append(f"the pods on {host} cannot be reached from {', '.join(sources)}{f' ({host} itself reaches them)' if itself else ''}")
+    if goals:
+        said.append(f"no pods on {', '.join(goals)} can be reached from {host}, though others reach them")
+    text = ", and ".join(said)
+    direction = "both" if sources and goals else "in" if sources else "out"
+    return Finding(
+        Code.POD_NETWORK_BROKEN,
+        facts_of(scene, host)["node"],
+        f"{text[0].upper()}{text[1:]}{_since(view, pairs)}.",
+        _lines(seen, pairs),
+        state=BROKEN,
+        facts={**facts_of(scene, host), "direction": direction, "from": ",".join(sources), "to": ",".join(goals), **_since_fact(view, pairs)},
+    )
+
+
+def _lines(seen: Paths, pairs: list[Pair]) -> tuple[str, ...]:
+    probes = [p for pair in pairs for p in seen.failing.get(pair, ())]
+    lines = [f"from {p.source} to {p.address} ({p.pod} on {p.target}, of {p.service}): {p.answer}" for p in probes[:12]]
+    return tuple(lines) + ((f"and {len(probes) - 12} more",) if len(probes) > 12 else ())
+
+
+def _begun(view: NetworkView, pairs: list[Pair]) -> datetime | None:
+    times = [at for pair in pairs if (at := view.failing_since.get(f"{pair[0]}>{pair[1]}"))]
+    return min(times, default=None)
+
+
+def _since(view: NetworkView, pairs: list[Pair]) -> str:
+    begun = _begun(view, pairs)
+    return f" since {begun:%H:%M:%S} UTC" if begun else ""
+
+
+def _since_fact(view: NetworkView, pairs: list[Pair]) -> dict[str, str]:
+    begun = _begun(view, pairs)
+    return {"since": begun.isoformat()} if begun else {}

@@ -1,0 +1,118 @@
+"""Services as the nodes have them: rules that are not those of the endpoints, addresses that lead nowhere, DNS. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.diagnose.nodes import booting, facts_of
+from recoverd.diagnose.paths import Paths
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, State
+from recoverd.model.network import Answer, NetworkView, NodeNetworkView, RuleGap, RulesView, ServiceProbe
+
+BROKEN = State.WORKER_NETWORK_BROKEN
+SYNC = 20.0
+"""Seconds that kube-proxy may take from a change of endpoints to its rules; and after its start."""
+
+
+def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
+    for name, host in view.hosts.items():
+        if isinstance(host, NodeNetworkView) and isinstance(host.rules, RulesView) and scene.node(name) and not booting(scene, name):
+            yield from _stale(scene, view, name, host, host.rules)
+    by_source: dict[str, list[ServiceProbe]] = {}
+    for probe in view.services:
+        if probe.source in seen.judged and Answer.OK not in probe.answers:
+            by_source.setdefault(probe.source, []).append(probe)
+    for name, failed in by_source.items():
+        yield from _unreachable(scene, seen, name, failed)
+
+
+def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
+    proxy = host.processes.get("kube-proxy")
+    fresh = proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
+    if fresh:
+        return
+    facts = facts_of(scene, name)
+    if not rules.mode:
+        expected = _expected_mode(scene, view, name)
+        if expected:
+            yield Finding(
+                Code.SERVICE_RULES_STALE,
+                facts["node"],
+                f"The service rules are gone from {name}: no service address works from it or from its pods.",
+                (f"{name}: kube-proxy's own chain KUBE-SERVICES, table or virtual servers are not there", expected),
+                state=BROKEN,
+                facts=facts | {"mode": "", "gone": "yes"},
+            )
+        return
+    gaps = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale]
+    if gaps:
+        gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
+        services = ", ".join(g.service for g in gaps[:5]) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        how = "are gone" if gone else "are not those of the endpoints"
+        yield Finding(
+            Code.SERVICE_RULES_STALE,
+            facts["node"],
+            f"The rules on {name} for {services} {how} ({len(gaps)} of {rules.checked} services compared, {rules.mode}).",
+            tuple(_line(name, g) for g in gaps[:8]),
+            state=BROKEN,
+            facts=facts | {"mode": rules.mode, "gone": "yes" if gone else "no", "services": ",".join(g.service for g in gaps)},
+        )
+
+
+def _expected_mode(scene: Scene, view: NetworkView, name: str) -> str:
+    """Why there should be rules, as a line of evidence; "" where it cannot be told."""
+    remembered = scene.memory.networks.get(name)
+    if remembered and remembered.proxy:
+        return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
+    node = facts_of(scene, name)["node"]
+    agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
+    return f"{name}: {agent.daemonset} has its pod {agent.pod} there" if agent else ""
+
+
+def _lasting(gap: RuleGap) -> RuleGap:
+    """Without what kube-proxy may still be busy with."""
+    missing = {e: s for e, s in gap.missing.items() if s >= SYNC}
+    return RuleGap(gap.service, gap.address, missing, {e: s for e, s in gap.stale.items() if s >= SYNC})
+
+
+def _line(name: str, gap: RuleGap) -> str:
+    parts = []
+    if gap.missing:
+        parts.append(f"lacks {', '.join(sorted(gap.missing)[:6])} (ready for {min(gap.missing.values()):.0f} s)")
+    if gap.stale:
+        parts.append(f"leads to {', '.join(sorted(gap.stale)[:6])} (no endpoints for {min(gap.stale.values()):.0f} s)")
+    return f"{name}: {gap.service} at {gap.address} {' and '.join(parts)}"
+
+
+def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe]) -> Iterator[Finding]:
+    lost = seen.lost_to(name)
+    proven = [s for s in failed if _telling(seen, lost, s)]
+    for code, dns in ((Code.SERVICE_UNREACHABLE, False), (Code.DNS_UNREACHABLE, True)):
+        bad = [s for s in proven if s.dns is dns]
+        if not bad:
+            continue
+        what = ", ".join(f"{s.service} at {s.address}" for s in bad)
+        kind = "The cluster's DNS" if dns else "Services" if len(bad) > 1 else "A service"
+        yield Finding(
+            code,
+            facts_of(scene, name)["node"],
+            f"{kind} cannot be reached from {name} ({what}), though {name} reaches {'its' if dns or len(bad) == 1 else 'their'} endpoints directly.",
+            tuple(_probe_line(s) for s in bad),
+            state=BROKEN,
+            facts=facts_of(scene, name) | {"services": ",".join(s.service for s in bad)},
+        )
+
+
+def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
+    """The way from the node to every endpoint that was tried is good, so that a failure is the service's address alone."""
+    if probe.steady < SYNC or not probe.endpoints or any(a is not Answer.OK for a in probe.endpoints.values()):
+        return False
+    # the address may lead to any endpoint, on any host
+    others = set(probe.hosts) - {probe.source}
+    return probe.service not in seen.unsure and others <= seen.judged and not others & lost
+
+
+def _probe_line(probe: ServiceProbe) -> str:
+    direct = ", ".join(f"{a}: {answer}" for a, answer in sorted(probe.endpoints.items()))
+    return f"from {probe.source} to {probe.address} ({probe.service}), {len(probe.answers)} times: {', '.join(probe.answers)}; directly to {direct}"

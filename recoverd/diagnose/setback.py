@@ -1,0 +1,129 @@
+"""etcd's data went back in time: a finding at once, before any symptom, and until every program that followed the lost history is restarted. Pure.
+
+Whoever restarts them, and however (a playbook, a person, a reboot): what counts is when their processes started. Hosts that cannot be seen are not
+counted either way; the other witnesses (`pods-not-on-node`, `service-rules-stale`) tell about those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from recoverd.diagnose.etcd import describe, elsewhere
+from recoverd.diagnose.loss import began_anew
+from recoverd.diagnose.scene import Scene
+from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.memory import Setback, Watermark
+from recoverd.model.network import NetworkView, NodeNetworkView
+
+BUMP = 1_000_000_000
+"""How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out (etcd's disaster recovery guide)."""
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+
+
+def current(scene: Scene) -> Setback | None:
+    """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored cluster took the old one's place."""
+    watermark, remembered = scene.memory.watermark, scene.memory.setback
+    # a follower may lag behind; the leader's own word is the history
+    lead = next((v for v in scene.membership.camp.values() if v.member_id == scene.membership.leader), None)
+    if watermark is None or lead is None:
+        return remembered
+    found, anew = _compared(scene, watermark, remembered), began_anew(scene, lead)
+    if anew and found is None:  # it has grown beyond the old one
+        found = Setback(scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id)
+    return replace(found, anew=anew) if found else None
+
+
+def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
+    """By cluster id and revision alone."""
+    top = max(v.revision for v in scene.membership.camp.values())
+    id = scene.membership.cluster_id
+    if id == watermark.cluster_id and top >= watermark.revision:
+        return remembered
+    if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:
+        return None  # restored with a bump: whoever watched is told that it was compacted away, and lists anew
+    if id != watermark.cluster_id and elsewhere(scene, watermark):
+        return remembered  # the old history may live on at another member: that is another finding
+    if remembered and remembered.cluster_id == id and top >= remembered.now:
+        return remembered
+    return Setback(scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id)
+
+
+def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
+    """HOST/AGENT of what has been running since before."""
+    found = []
+    view = scene.observation.network
+    for name in (*scene.control_plane_names, *(w.name for w in scene.workers)):
+        host = scene.host(name)
+        if host is None or not host.joined:
+            continue
+        starts = {c: host.containers[c].started_at for c in CONTROLLERS if c in host.containers and host.containers[c].running}
+        kubelet = host.units.get("kubelet")
+        if kubelet is not None and kubelet.running:
+            starts["kubelet"] = kubelet.since
+        of_network = view.hosts.get(name) if isinstance(view, NetworkView) else None
+        if isinstance(of_network, NodeNetworkView):
+            starts |= {process.name: process.started_at for process in of_network.processes.values()}
+        found += [f"{name}/{agent}" for agent, at in sorted(starts.items()) if at is not None and at < setback.reference]
+    return tuple(found)
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    setback = current(scene)
+    if setback is None:
+        return
+    if setback.anew:
+        yield _anew(scene, setback)
+        return
+    left = stale(scene, setback)
+    fault = bool(left) and scene.api_ready and not setback.acknowledged
+    watermark = scene.memory.watermark
+    if watermark and watermark.cluster_id != setback.cluster_id:
+        why = f"the cluster id was {watermark.cluster_id} and is {setback.cluster_id}"
+    else:
+        why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
+    agents = (
+        f"{len(left)} agents have been running since before and may be deaf: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
+        if left
+        else ("every agent that can be seen has been restarted since")
+    )
+    yield Finding(
+        Code.ETCD_REVISION_WENT_BACK,
+        "",
+        f"etcd's data went back: {why}. It was restored from older data, and what watched the API before may hear nothing of it any more; {agents}.",
+        (
+            *(describe(n, v) for n, v in sorted(scene.membership.camp.items())),
+            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC" + (", acknowledged" if setback.acknowledged else ""),
+            "other programs that watch the API (CoreDNS, ingress controllers, operators) are deaf too until they are restarted",
+        ),
+        severity=Severity.FAULT if fault else Severity.NOTICE,
+        state=State.WORKER_NETWORK_BROKEN if fault else None,
+        facts={"watermark": str(setback.was), "revision": str(setback.now), "cluster_id": setback.cluster_id, "stale": ",".join(left)},
+    )
+
+
+def _anew(scene: Scene, setback: Setback) -> Finding:
+    """No agent is named as stale: each goes on with the pods it has, and would end them if it asked the empty cluster."""
+    camp = sorted(scene.membership.camp.items())
+    emptied = [n for n, v in camp if began_anew(scene, v)]
+    where = ", ".join(emptied) or "a member that is not seen now"
+    return Finding(
+        Code.ETCD_REVISION_WENT_BACK,
+        "",
+        f"etcd on {where} has begun a new, empty cluster: nothing of the one that was seen is in it (revision {setback.was} at "
+        f"{setback.reference:%Y-%m-%d %H:%M:%S} UTC). Nodes go on with the pods they have until their kubelet is restarted: restart none.",
+        (
+            *(describe(n, v) for n, v in camp),
+            *(f"{n}: the UID of the namespace kube-system is {v.uid or 'none, it is not there'}" for n, v in camp if v.uid is not None),
+            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC",
+            "a cluster that was made anew on purpose gets another name in the configuration of recoverd",
+        ),
+        state=State.ETCD_STUCK,
+        facts={
+            "watermark": str(setback.was),
+            "revision": str(setback.now),
+            "cluster_id": setback.cluster_id,
+            "anew": "yes",
+            "hosts": ",".join(emptied),
+        },
+    )
