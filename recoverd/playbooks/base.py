@@ -11,6 +11,7 @@ from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdView, HostView, Observation
 from recoverd.model.plan import Step
+from recoverd.model.record import Declined
 from recoverd.model.settings import ClusterSettings
 
 
@@ -31,6 +32,14 @@ class Situation:
     """Nodes that a person named with `recoverctl run --node`; empty means: as the findings say."""
     by_hand: bool = False
     """A person asked for it, so patience and earlier refusals by a person do not apply."""
+    declined: tuple[Declined, ...] = ()
+    """Remedies that failed in this incident or that a person rejected, unless that was acknowledged."""
+    ran: int = 0
+    """Plans that were begun in this incident."""
+
+    def spent(self, playbook: str) -> frozenset[FindingKey]:
+        """The findings for which a playbook has been tried in vain or was rejected: the next rung of a ladder may be taken for them."""
+        return frozenset(key for d in self.declined if d.playbook == playbook for key in d.basis)
 
     def host(self, name: str) -> HostView | None:
         view = self.observation.hosts.get(name)
@@ -63,6 +72,16 @@ class Proposal:
     resolves: tuple[FindingKey, ...] = ()
     """Empty means: the basis."""
     verify_within: float = 60.0
+    rounds: int = 1
+    """How often the bound `plan_deadline` is granted: once for each group of nodes that a rolling plan takes."""
+    own_point: bool = False
+    """It goes back to a restore point itself, so none is taken before it: what is there now must not become the newest one."""
+    point: bool = False
+    """A restore point is taken before it, though it destroys nothing by itself."""
+    valid_until: datetime | None = None
+    """When its approval ends; None for the bound `plan_expiry`. For a plan that is offered while the cluster is healthy, which is in no hurry."""
+    destructive: bool = False
+    """True when this very plan can lose data, by what was chosen for it; then it is treated as one of a destructive playbook."""
 
 
 @dataclass(frozen=True, slots=True)

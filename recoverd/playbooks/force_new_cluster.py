@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.finding import Code, Finding
 from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
-from recoverd.model.operations import HELD, MANIFESTS, AwaitApi, AwaitContainerGone, AwaitEtcd, AwaitFlag, FetchSnapshot, MovePath, Unstick, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 
@@ -33,11 +34,9 @@ class ForceNewCluster:
     repairs: frozenset[str] = frozenset({Code.ETCD_QUORUM_LOST})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        survivors = {n: v for n, v in situation.etcd_views.items() if not v.learner and any(m.id == v.member_id for m in v.members)}
-        if not survivors:
-            return Refusal("no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored")
-        if len({v.cluster_id for v in survivors.values()}) > 1:
-            return Refusal("the members that answer belong to different clusters; which one holds the data has to be decided by a person")
+        survivors = self._survivors(situation)
+        if isinstance(survivors, Refusal):
+            return survivors
         name = min(survivors, key=lambda n: (-survivors[n].revision, -survivors[n].raft_term, n))
         view = survivors[name]
         others = [m for m in view.voters if m.id != view.member_id]
@@ -54,14 +53,9 @@ class ForceNewCluster:
         flagged = with_flag(manifest.content)
         if flagged is None:
             return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
+        data = host.etcd_data if host else None
         steps = (
-            Step(
-                name,
-                f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash",
-                FetchSnapshot("before-force-new-cluster"),
-                timeout=180.0,
-                requires=(finding.key,),
-            ),
+            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.incident),
             *self._stop_others(others, finding, situation),
             *self._force(name, view, manifest, flagged, finding, situation.incident),
         )
@@ -73,11 +67,49 @@ class ForceNewCluster:
             destroys=tuple(self._destroys(others, view, situation)),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
-                f"afterwards: none by itself; the emergency snapshot is the way back, and {FLAG} is taken out even when a later step fails",
+                f"afterwards: none by itself; the {'copy of the data' if view.remembered else 'emergency snapshot'} is the way back, "
+                f"and {FLAG} is taken out even when a later step fails",
             ),
             resolves=(finding.key,),
             verify_within=120.0,
         )
+
+    @staticmethod
+    def _survivors(situation: Situation) -> dict[str, EtcdView] | Refusal:
+        """The members from which a new cluster may be made, by host."""
+        corrupt = {a.member_id for v in situation.etcd_views.values() for a in v.alarms if a.alarm == "CORRUPT"}
+        members = {n: v for n, v in situation.etcd_views.items() if not v.learner and any(m.id == v.member_id for m in v.members)}
+        survivors = {n: v for n, v in members.items() if v.member_id not in corrupt}
+        if members and not survivors:
+            return Refusal(
+                f"etcd has raised the CORRUPT alarm against every member that answers ({', '.join(sorted(members))}): none may be the source of a "
+                "new cluster; bring another member back, or restore a snapshot"
+            )
+        if not survivors:
+            return Refusal("no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored")
+        if len({v.cluster_id for v in survivors.values()}) > 1:
+            return Refusal("the members that answer belong to different clusters; which one holds the data has to be decided by a person")
+        return survivors
+
+    @staticmethod
+    def _save(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str) -> list[Step]:
+        """A copy of the data first: a snapshot where the member serves one, else its directory, with etcd stopped so that the copy is whole.
+
+        A restore point never takes its place: that is taken from a healthy member with a leader, and without quorum there is none.
+        """
+        requires = (finding.key,)
+        if not view.remembered:
+            what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
+            return [Step(name, what, FetchSnapshot("before-force-new-cluster"), 180.0, requires)]
+        # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
+        move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
+        copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
+        why = "it was restarted without quorum and serves no snapshot"
+        return [
+            Step(name, f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside", move, 20.0, requires, undo=move.inverse()),
+            Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
+            Step(name, f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}", copy, 180.0, requires),
+        ]
 
     @staticmethod
     def _stop_others(others: list[MemberEntry], finding: Finding, situation: Situation) -> list[Step]:
@@ -109,7 +141,7 @@ class ForceNewCluster:
             Step(
                 name,
                 f"put {FLAG} into the manifest of etcd on {name}",
-                WriteFile(manifest.path, flagged, flagged_digest, before=manifest.sha256),
+                WriteFile(manifest.path, flagged, flagged_digest, before="" if view.remembered else manifest.sha256),
                 timeout=20.0,
                 requires=(finding.key,),
                 undo=take_out,

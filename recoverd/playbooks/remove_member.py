@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.finding import Code, Finding
 from recoverd.model.observation import EtcdView, MemberEntry
-from recoverd.model.operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.sources import point_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,22 @@ class RemoveMemberPlaybook:
         prediction = (
             f"now {len(view.voters)} voters, {view.quorum} needed, {alive} healthy; afterwards {voters_after}, {needed_after} needed, {alive} healthy"
         )
+        point = point_first(situation)
+        kept = (
+            "A restore point from before is kept (recoverctl restore-points)"
+            if point
+            else "A snapshot from before is kept in recoverd's state directory"
+        )
         return Proposal(
             summary=f"remove the etcd member {label} ({member.id}), asked of {name}; quorum holds afterwards",
-            steps=self._steps(name, view, member, label, voters_after, finding),
+            steps=self._steps(name, view, member, label, voters_after, finding, own_snapshot=not point),
             basis=(finding.key,),
             evidence=(*finding.evidence, prediction),
             destroys=(
                 f"the membership of {label}: its copy of the data is no longer part of the cluster, and the machine has to be joined anew "
                 "(kubeadm reset, then kubeadm join --control-plane)",
             ),
-            undo=(f"none; join {label} again as a new member. A snapshot from before is kept in the state directory of recoverd",),
+            undo=(f"none; join {label} again as a new member. {kept}",),
         )
 
     @staticmethod
@@ -69,14 +76,17 @@ class RemoveMemberPlaybook:
         return name, able[name]
 
     @staticmethod
-    def _steps(name: str, view: EtcdView, member: MemberEntry, label: str, voters_after: int, finding: Finding) -> tuple[Step, ...]:
+    def _steps(
+        name: str, view: EtcdView, member: MemberEntry, label: str, voters_after: int, finding: Finding, *, own_snapshot: bool
+    ) -> tuple[Step, ...]:
+        snapshot = Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,))
         return (
-            Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,)),
+            *((snapshot,) if own_snapshot else ()),
             Step(name, f"remove member {label} ({member.id})", RemoveMember(member.id), timeout=20.0, requires=(finding.key,), commits=True),
             Step(
                 name,
                 f"see etcd on {name} healthy with {voters_after} voter(s)",
-                AwaitEtcd(members=voters_after, min_revision=view.revision),
+                AwaitEtcd(members=voters_after),  # no revision: it grows all the time, and the plan must stay the one that is waiting
                 timeout=60.0,
             ),
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.finding import Code, Finding
-from recoverd.model.operations import HELD, AwaitApi, AwaitEtcd, WriteFile
+from recoverd.model.operations import HELD, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 
@@ -19,6 +21,10 @@ MANIFEST_CODES = frozenset(
         Code.ETCD_MANIFEST_CHANGED,
     }
 )
+
+
+PATIENCE = 10
+"""Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two to act on a manifest (observed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class RestoreManifest:
                 sha256=known.sha256,
                 before=current.sha256 if current else "",
                 keep=f"{HELD}/{situation.incident}/{component}.yaml",
+                needs=_data_of(known.content) if component == "etcd" else "",
             ),
             timeout=20.0,
             requires=(finding.key,),
@@ -89,10 +96,10 @@ class RestoreManifest:
             return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
         if not data.exists or data.empty:
             holders = sorted(n for n, v in situation.etcd_views.items() if n != host and v.revision > 1)
-            other = f"{', '.join(holders)} hold the data" if holders else "no other member is seen to hold the data"
+            other = f"Seen to hold the data: {', '.join(holders) or 'no other member'}"
             return Refusal(
                 f"{data.path} on {host} is {'empty' if data.exists else 'missing'}: putting etcd's manifest back would start a second, empty cluster "
-                f"(split brain). {other[0].upper()}{other[1:]}; {host} has to be rebuilt as a member: remove it and join it again, "
+                f"(split brain). {other}; {host} has to be rebuilt as a member: remove it and join it again, "
                 "or restore a snapshot"
             )
         return None
@@ -100,13 +107,20 @@ class RestoreManifest:
     @staticmethod
     def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
         component = finding.facts.get("component", "")
+        start = Step(host, f"see that kubelet starts {component} on {host}, and restart kubelet when it does not", Unstick(component, PATIENCE), 60.0)
         if component == "kube-apiserver":
-            return [Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
+            return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
         views = [v for n, v in situation.etcd_views.items() if n != host]
         if component == "etcd" and views:
             members = max(len(v.voters) for v in views)
-            return [Step(host, f"wait for etcd on {host}", AwaitEtcd(members=members), timeout=90.0)]
-        return []
+            return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=members), timeout=90.0)]
+        return [start]
+
+
+def _data_of(manifest: str) -> str:
+    """The database of the etcd that this manifest starts; kubeadm mounts the data directory under its own path."""
+    found = re.search(r"^\s*- --data-dir=(\S+)\s*$", manifest, flags=re.MULTILINE)
+    return f"{found[1] if found else '/var/lib/etcd'}/member/snap/db"
 
 
 PLAYBOOK = RestoreManifest()

@@ -8,6 +8,7 @@ from recoverd.model.finding import Code, Finding
 from recoverd.model.operations import Unit
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.nodes import emptied
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,15 @@ class StartNodeServices:
     summary: str = "start a stopped container runtime or kubelet"
     destructive: bool = False
     order: int = 10
-    repairs: frozenset[str] = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN})
+    repairs: frozenset[str] = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.subject
+        host = finding.facts.get("host", finding.subject)
         view = situation.host(host)
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so nothing is started on it")
+        if finding.code == Code.WORKER_KUBELET_DOWN and (why := emptied(situation)):
+            return Refusal(why)
         # the runtime first: kubelet needs it
         names = [n for n in (view.runtime, "kubelet") if n and n in view.units and not view.units[n].running]
         steps: list[Step] = []
@@ -41,8 +44,7 @@ class StartNodeServices:
             steps.append(Step(host, f"start {name} on {host}", Unit("start", name), timeout=60.0, requires=(finding.key,) if not steps else ()))
         if not steps:
             return None
-        codes = (Code.KUBELET_DOWN, Code.RUNTIME_DOWN)
-        basis = tuple(f.key for f in situation.confirmed if f.subject == host and f.code in codes)
+        basis = tuple(f.key for f in situation.confirmed if f.facts.get("host", f.subject) == host and f.code in self.repairs)
         return Proposal(
             summary=f"start {' and '.join(names)} on {host}",
             steps=tuple(steps),

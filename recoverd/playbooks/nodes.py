@@ -1,0 +1,97 @@
+"""What the playbooks for `worker-network-broken` share: which nodes are broken, by which findings, and what must be left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recoverd.model.finding import Code, Finding, FindingKey
+from recoverd.model.observation import HostView, NodeView, ObjectsView
+from recoverd.playbooks.base import Situation
+
+OF_NODES = frozenset(
+    {
+        Code.PODS_NOT_ON_NODE,
+        Code.SERVICE_RULES_STALE,
+        Code.POD_NETWORK_BROKEN,
+        Code.POD_PATH_BROKEN,
+        Code.SERVICE_UNREACHABLE,
+        Code.DNS_UNREACHABLE,
+        Code.KUBE_PROXY_DOWN,
+        Code.CNI_AGENT_DOWN,
+        Code.IP_FORWARDING_OFF,
+        Code.POD_DEVICE_MISSING,
+        Code.WORKER_KUBELET_DOWN,
+    }
+)
+"""Every finding of these names the node that it is about."""
+
+
+def node_of(finding: Finding) -> str:
+    return finding.facts.get("node") or node_in(finding.key)
+
+
+def node_in(key: FindingKey) -> str:
+    """The node of a finding's key; "" for one of the whole cluster. A path's subject is FROM>TO."""
+    return key[1].split(">")[0]
+
+
+def broken(situation: Situation) -> dict[str, list[Finding]]:
+    """Confirmed findings by the node they are about."""
+    found: dict[str, list[Finding]] = {}
+    for finding in situation.confirmed:
+        if finding.code in OF_NODES:
+            found.setdefault(node_of(finding), []).append(finding)
+    return found
+
+
+def node_views(situation: Situation) -> Mapping[str, NodeView]:
+    objects = situation.observation.api.objects
+    return {n.name: n for n in objects.nodes} if isinstance(objects, ObjectsView) else {}
+
+
+def host_of(node: str, situation: Situation) -> str:
+    """Configured name of the machine that is this node: by what a finding says, by its address, else by its name."""
+    for finding in situation.confirmed:
+        if finding.facts.get("node") == node and finding.facts.get("host"):
+            return finding.facts["host"]
+    view = node_views(situation).get(node)
+    known = situation.settings.host_at(view.address) if view and view.address else None
+    return known.name if known else node
+
+
+def another_machine(node: str, host: str, situation: Situation) -> str:
+    """Why the machine that is configured under this name is not the node that the API server lists: neither boot nor address. "" when it is.
+
+    The boot id alone proves nothing: a kubelet that does not report since a reboot leaves the old one. Nor does the address: SSH may use another.
+    """
+    listed, view = node_views(situation).get(node), situation.host(host)
+    learnt = {w.name: w.address for w in situation.memory.workers}
+    address = (learnt | {h.name: h.address for h in (*situation.settings.control_planes, *situation.settings.workers)}).get(host, "")
+    if listed is None or view is None or not (listed.boot_id and view.boot_id and listed.address and address):
+        return ""
+    if listed.boot_id == view.boot_id or listed.address == address:
+        return ""
+    return (
+        f"{host} at {address} is not the node {node}: the API server lists that one at {listed.address} in the boot {listed.boot_id}, and the "
+        f"machine is in the boot {view.boot_id}; put the right address of {node} into the configuration"
+    )
+
+
+def off_on_purpose(view: HostView, host: str) -> str:
+    """Why kubelet and the runtime on this machine are not to be touched: somebody masked one, or it is not installed. "" when they may be."""
+    for name in (view.runtime, "kubelet"):
+        unit = view.units.get(name)
+        if unit and unit.load != "loaded":
+            return (
+                f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with `systemctl status {name}`, "
+                f"and `systemctl unmask {name}` when it should run"
+            )
+    return ""
+
+
+def emptied(situation: Situation) -> str:
+    """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see the member that has begun anew."""
+    setback = situation.memory.setback
+    if not (situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_SPLIT_BRAIN) or (setback and setback.anew)):
+        return ""
+    return "etcd has lost its data: a kubelet that starts anew would be told by the empty cluster that it has no pods, and end them all"

@@ -1,0 +1,123 @@
+"""`restart-node-agents`: kubelet, kube-proxy and the CNI's agent of the broken nodes start anew and look at the API afresh.
+
+Observed after a restore to an older revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh kubelet on one worker
+alone made it worse, so every kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was answered 25 s
+later. Where the revision went back, controller-manager and scheduler are deaf too, and new pods would wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
+from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
+from recoverd.model.plan import Step
+from recoverd.model.settings import Approval
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.nodes import OF_NODES, another_machine, broken, emptied, host_of, node_in, node_of, node_views, off_on_purpose
+
+NAME = "restart-node-agents"
+PLANES = ("kube-controller-manager", "kube-scheduler")
+STABLE = 5
+"""Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
+ROUND = 8
+"""Nodes whose agents fit into one plan deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartNodeAgents:
+    name: str = NAME
+    summary: str = "restart kubelet, kube-proxy and the CNI agent of broken nodes"
+    destructive: bool = False
+    order: int = 30
+    repairs: frozenset[str] = OF_NODES | {Code.ETCD_REVISION_WENT_BACK}
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        if why := emptied(situation):
+            return Refusal(why)
+        nodes, refused = eligible(situation)
+        mine = node_of(finding)
+        if not nodes or (mine and mine not in nodes):
+            return Refusal(refused.get(mine) or "; ".join(refused.values()) or f"there is no node whose agents {NAME} could restart")
+        back = went_back(situation)
+        found = broken(situation)
+        concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
+        return Proposal(
+            summary=f"restart the agents of {', '.join(nodes)}" + (", and the controllers, since etcd's revision went back" if back else ""),
+            steps=tuple(_steps(nodes, situation)),
+            basis=tuple(f.key for f in concerned),
+            evidence=(*(line for f in concerned for line in f.evidence), *(f"left out: {why}" for why in refused.values())),
+            undo=("none is needed: pods run on while kubelet restarts, and rules stay programmed while kube-proxy does",),
+            verify_within=120.0,
+            rounds=1 + (len(nodes) - 1) // ROUND,
+        )
+
+
+def went_back(situation: Situation) -> Finding | None:
+    return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
+
+
+def _stale(back: Finding) -> list[str]:
+    """HOST/AGENT of what still follows the lost history; empty where that is not known."""
+    return [name for name in back.facts.get("stale", "").split(",") if name]
+
+
+def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The nodes whose agents can be restarted and have not been in vain; and for the other broken ones, why not."""
+    if situation.settings.approval_of(NAME) is Approval.NEVER:
+        return (), {}
+    back = went_back(situation)
+    wanted = list(broken(situation))
+    if back:
+        old = {name.split("/")[0] for name in _stale(back)}
+        wanted = list(dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted]))
+    if situation.nodes:
+        wanted = list(situation.nodes)
+    spent = situation.spent(NAME) if not situation.by_hand else frozenset()
+    everywhere = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
+    nodes, refused = [], {}
+    for node in wanted:
+        host = host_of(node, situation)
+        view = situation.host(host)
+        if everywhere or any(node_in(key) == node for key in spent):
+            refused[node] = f"{NAME} was tried on {node} in this incident and did not help"
+        elif view is None:
+            refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
+        elif why := another_machine(node, host, situation) or off_on_purpose(view, host):
+            refused[node] = why
+        else:
+            nodes.append(node)
+    planes = {h.name for h in situation.settings.control_planes}
+    return tuple(sorted(nodes, key=lambda n: (host_of(n, situation) not in planes, n))), refused
+
+
+def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
+    hosts, back = {n: host_of(n, situation) for n in nodes}, went_back(situation)
+    planes = {h.name for h in situation.settings.control_planes}
+    for node, host in hosts.items():
+        view = situation.host(host)
+        runtime = view.units.get(view.runtime) if view else None
+        if runtime and not runtime.running:
+            yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), 30.0, part=node, contained=True)
+        yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0, part=node, contained=True)
+    for node, host in hosts.items():
+        yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=node, contained=True)
+    for node, host in hosts.items():
+        for component in PLANES if host in planes and back else ():
+            if back and _stale(back) and f"{host}/{component}" not in _stale(back):
+                continue  # it ended itself when it lost its lease, and has started since
+            yield Step(host, f"restart {component} on {host}", RestartStaticPod(component, 60), 75.0, part=node, contained=True)
+    for node, host in hosts.items():
+        yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
+    found = broken(situation)
+    only_kubelet = {n for n in nodes if not back and {f.code for f in found.get(n, [])} == {Code.WORKER_KUBELET_DOWN}}
+    for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
+        for node, host in hosts.items():
+            if node not in only_kubelet:
+                what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
+                yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
+
+
+PLAYBOOK = RestartNodeAgents()

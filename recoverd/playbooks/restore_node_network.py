@@ -1,0 +1,88 @@
+"""`restore-node-network`: puts back single parts of a node's network that are missing, as they were recorded while the cluster was healthy.
+
+Only what a finding proves to be wrong on the node and what the record says it was: IP forwarding, the pod bridge, a device that is down, routes. A
+tunnel that is gone is made anew by its CNI's agent, which is the next rung's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.memory import NodeNetwork
+from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl
+from recoverd.model.plan import Step
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.nodes import broken, host_of, node_in, node_of
+
+NAME = "restore-node-network"
+FORWARDING = "net.ipv4.ip_forward"
+ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
+"""What missing routes explain."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreNodeNetwork:
+    name: str = NAME
+    summary: str = "put back a node's IP forwarding, pod bridge or routes as they were recorded"
+    destructive: bool = False
+    order: int = 15
+    repairs: frozenset[str] = ROUTED | {Code.IP_FORWARDING_OFF}
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        node = node_of(finding)
+        host = host_of(node, situation)
+        if not situation.by_hand and any(node_in(key) == node for key in situation.spent(NAME)):
+            return Refusal(f"{NAME} was tried on {node} in this incident and did not help")
+        seen = situation.observation.network
+        view = seen.hosts.get(host) if isinstance(seen, NetworkView) else None
+        known = situation.memory.networks.get(host)
+        if not isinstance(view, NodeNetworkView):
+            return Refusal(f"the network of {host} cannot be looked at now, so nothing of it is put back")
+        if known is None:
+            return Refusal(f"the network of {host} was never recorded while it was healthy, so there is nothing to put back")
+        findings = [f for f in broken(situation).get(node, []) if f.code in self.repairs]
+        parts = list(_missing(findings, known, view))
+        if not parts:
+            return None  # what was recorded is all there: the fault lies elsewhere
+        at = f", as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if known.recorded_at else ""
+        return Proposal(
+            summary=f"put back on {host}: {', '.join(what for what, _ in parts)}",
+            steps=tuple(Step(host, f"put back {what} on {host}{at}", operation, 20.0) for what, operation in parts),
+            basis=tuple(f.key for f in findings),
+            evidence=tuple(line for f in findings for line in f.evidence),
+            undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
+            verify_within=90.0,
+        )
+
+
+def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView) -> Iterator[tuple[str, NetworkOperation]]:
+    """What was recorded, is not there, and is what the findings are about; devices before the routes over them."""
+    codes = {f.code for f in findings}
+    if Code.IP_FORWARDING_OFF in codes and known.forwarding and view.forwarding is False:
+        yield f"{FORWARDING} = 1", Sysctl(FORWARDING, "1")
+    for finding in findings:
+        device, problem = finding.facts.get("device", ""), finding.facts.get("problem", "")
+        if finding.code != Code.POD_DEVICE_MISSING or device not in known.devices:
+            continue
+        if problem == "down":
+            yield f"the device {device}", LinkUp(device)
+        elif known.devices[device] == "bridge":
+            addresses = known.addresses.get(device, ())
+            yield f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it", PutBridge(device, addresses)
+    if codes & ROUTED and view.routes:  # a host that answers has some: none means that they could not be read
+        there = {" ".join(route.split()) for route in view.routes}
+        # what the kernel adds by itself comes with its device's address
+        for route in (" ".join(r.split()) for r in known.routes):
+            if route not in there and "proto kernel" not in route and not _leads_away(route, there):
+                yield f"the route {route}", PutRoute(route)
+
+
+def _leads_away(route: str, there: set[str]) -> bool:
+    """A default route while the host has one: no pod network hangs on it, somebody changed it, and an older gateway may cut the machine off."""
+    return route.startswith("default") and any(r.startswith("default") for r in there)
+
+
+PLAYBOOK = RestoreNodeNetwork()
