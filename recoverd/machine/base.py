@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from recoverd.events import Instruction, Note, SaveIncident, SavePlan
+from recoverd.events import Instruction, Note, Remember, SaveIncident, SavePlan
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of
-from recoverd.model.finding import Diagnosis, Finding
+from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan, PlanStatus, TimelineEntry
-from recoverd.model.record import Record
+from recoverd.model.record import Declined, Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook, Situation
 
@@ -53,6 +53,11 @@ class MachineBase:
     def _emit(self, *instructions: Instruction) -> None:
         self._out.extend(instructions)
 
+    def _know(self, memory: Memory) -> None:
+        if memory is not self.memory:
+            self.memory = memory
+            self._emit(Remember(self.settings.name, memory))
+
     def _note(self, event: str, detail: str) -> None:
         incident = self.record.incident.id if self.record.incident else ""
         self._emit(Note(self.settings.name, incident, TimelineEntry(self.now, event, detail)))
@@ -80,17 +85,19 @@ class MachineBase:
         self._set(plan=None, run=None, verify_since=None, stale_sweeps=0)
 
     def _confirmed(self) -> tuple[Finding, ...]:
+        """The faults seen often enough or, while the cluster is healthy, the warnings."""
         if self.diagnosis is None:
             return ()
-        return confirmed(self.diagnosis, self.record.sightings, self.settings.bounds.confirm_sweeps)
+        findings = self.diagnosis.warnings if self.lifecycle.state is State.HEALTHY else self.diagnosis.faults
+        return confirmed(findings, self.record.sightings, self.settings.bounds.confirm_sweeps)
 
     def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False) -> Situation:
-        assert self.observation is not None and self.diagnosis is not None and self.record.incident is not None
+        assert self.observation is not None and self.diagnosis is not None
         faults = self._confirmed()
         sightings = self.record.sightings
         return Situation(
             now=self.now,
-            incident=self.record.incident.id,
+            incident=self._incident_id,
             settings=self.settings,
             observation=self.observation,
             diagnosis=self.diagnosis,
@@ -99,7 +106,22 @@ class MachineBase:
             since={f.key: sightings[name_of(f.key)].since for f in faults},
             nodes=nodes,
             by_hand=by_hand,
+            declined=self.record.declined,
+            ran=self.record.ran,
         )
+
+    @property
+    def _incident_id(self) -> str:
+        """Of the open incident, else of the maintenance that a plan was offered for or will be."""
+        if self.record.incident:
+            return self.record.incident.id
+        waiting = self._waiting_plan
+        return waiting.incident if waiting else f"{self.settings.name}-m{self.record.maintenances + 1}"
+
+    def _decline(self, plan: Plan, reason: str) -> None:
+        """Do not offer this remedy again for the same findings until a person says so."""
+        of_maintenance = self.record.incident is None or self.record.incident.maintenance
+        self._set(declined=(*self.record.declined, Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else "")))
 
     @property
     def _waiting_plan(self) -> Plan | None:

@@ -12,12 +12,16 @@ from recoverd.events import (
     Diagnosed,
     Event,
     Instruction,
+    JoinRequested,
+    Keep,
+    Kept,
     Observed,
     Paused,
     Perform,
     PlanRequested,
+    PointRequested,
+    PointsKept,
     Rejected,
-    Remember,
     Restarted,
     Resumed,
     SaveIncident,
@@ -25,8 +29,9 @@ from recoverd.events import (
     StepEnded,
     Ticked,
 )
-from recoverd.machine.requests import Requests
-from recoverd.machine.sight import sighted
+from recoverd.machine.clock import SET_BACK, within
+from recoverd.machine.joining import Joining
+from recoverd.machine.sight import name_of, sighted
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -35,10 +40,11 @@ from recoverd.model.record import Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.model.status import ClusterStatus
 from recoverd.playbooks.base import Playbook
-from recoverd.remember import Sights, remember
+from recoverd.recall import recall, witness
+from recoverd.remember import Sights, notice, remember
 
 
-class ClusterMachine(Requests):
+class ClusterMachine(Joining):
     """The state machine of one cluster.
 
     `settings` and `playbooks` say what it may do, `record` and `memory` are what an earlier process saved, `now` is the clock at the start.
@@ -56,12 +62,13 @@ class ClusterMachine(Requests):
     ) -> None:
         super().__init__(settings, playbooks, now=now, record=record, memory=memory)
         self._sights: Sights = {}
+        self._copying = {}
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take one event, return what is to be done, in order. Raises `Refused` for a request of a person that cannot be carried out."""
         self._out = []
         before, position = self.record, self.lifecycle.position
-        self.now = event.observation.at if isinstance(event, Observed) else event.at
+        self._tell_time(event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted))
         self._dispatch(event)
         self._settle_pause()
         if self.lifecycle.position != position:
@@ -69,7 +76,16 @@ class ClusterMachine(Requests):
         if self.record != before:
             self._emit(SaveRecord(self.settings.name, self.record))
         # everything that is journalled comes before anything that is carried out
-        return sorted(self._out, key=lambda i: isinstance(i, Perform))
+        return sorted(self._out, key=lambda i: isinstance(i, Perform | Keep))
+
+    def _tell_time(self, now: datetime, *, restarted: bool) -> None:
+        """Where the clock was set back, by an earlier process's time too, nothing waits until it has come as far again."""
+        back, self.now = self.now - now, now
+        if restarted or back > SET_BACK:
+            self._sights = {key: min(at, now) for key, at in self._sights.items()}
+            self.record = within(self.record, now)
+        if back > SET_BACK:
+            self._note("clock-went-back", f"the bastion's clock went back by {back.total_seconds():.0f} s; times ahead of it count from now on")
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -87,17 +103,31 @@ class ClusterMachine(Requests):
                 self._resume(event)
             case Acknowledged():
                 self._acknowledge(event)
+            case Kept():
+                self._kept(event)
             case PlanRequested():
                 self._request(event)
+            case PointRequested():
+                self._request_point(event)
+            case PointsKept():
+                self._points_kept(event)
+            case JoinRequested():
+                self._join(event)
             case Restarted():
                 self._continue_after_restart()
+                self._look_at_points()
             case Ticked():
                 if (plan := self._waiting_plan) and self.now >= plan.expires_at and self.observation and not self.record.pause:
-                    self._decide()
+                    if self.record.incident:
+                        self._decide()
+                    elif self.lifecycle.state is State.HEALTHY:
+                        self._maintain()
 
     # --- sweeps ---
 
     def _observed(self, observation: Observation) -> None:
+        self._set(witnessed=witness(observation, self.record.witnessed))
+        observation = recall(observation, self.record.witnessed)
         diagnosis = diagnose(observation, self.memory, self.settings)
         self.observation, self.diagnosis = observation, diagnosis
         self._emit(Diagnosed(self.settings.name, diagnosis))
@@ -105,8 +135,10 @@ class ClusterMachine(Requests):
         if not dark:
             sightings = sighted(self.record.sightings, diagnosis, observation.started_at, self.settings.bounds.confirm_sweeps)
             self._set(sightings=sightings, dark_sweeps=0)
+            self._know(notice(observation, self.memory, self.settings))
         if self.record.run:
-            return  # steps are taken or stopped in `_next_step`, on the findings just noted
+            self._look_again()  # other steps are taken or stopped in `_next_step`, on the findings just noted
+            return
         self._judge_verification()
         if dark:
             self._dark(diagnosis)
@@ -134,11 +166,14 @@ class ClusterMachine(Requests):
         if self.record.incident is None:
             if self.lifecycle.state is not State.HEALTHY:
                 self.lifecycle.move("recover")
-            self._set(fault_since=None, explanation="")
+                if not self._waiting_plan:
+                    self._set(explanation="")
+            self._set(fault_since=None)
             memory, self._sights = remember(observation, diagnosis, self.memory, self.settings, self._sights)
-            if memory is not self.memory:
-                self.memory = memory
-                self._emit(Remember(self.settings.name, memory))
+            self._know(memory)
+            self._consider_point()
+            self._maintain()
+            self._keep_copies()
         elif self.record.calm_sweeps >= bounds.recover_sweeps and self.record.verify_since is None:
             self._close_incident(self.record.incident)
 
@@ -148,11 +183,15 @@ class ClusterMachine(Requests):
         helped = any(a.incident == incident.id and a.ok for a in self.record.history)
         tried = self.record.declined or any(a.incident == incident.id for a in self.record.history)
         outcome = Outcome.RECOVERED if helped else Outcome.RECOVERED_BY_HAND if tried else Outcome.RECOVERED_BY_ITSELF
+        if incident.maintenance and not helped and incident.state is State.MAINTENANCE:
+            outcome = Outcome.NOT_DONE
         seconds = (self.now - incident.fault_since).total_seconds()
-        self._note("closed", f"healthy again, {seconds:.0f} s after the fault was first seen ({outcome})")
+        since = "maintenance began" if incident.maintenance else "the fault was first seen"
+        self._note("closed", f"healthy again, {seconds:.0f} s after {since} ({outcome})")
         self._save_incident(closed_at=self.now, outcome=outcome)
         self.lifecycle.move("recover")
-        self._set(incident=None, declined=(), sightings={}, fault_since=None, plans=0, explanation="")
+        lasting = tuple(d for d in self.record.declined if d.maintenance)
+        self._set(incident=None, declined=lasting, sightings={}, fault_since=None, plans=0, ran=0, explanation="")
 
     def _fault(self, diagnosis: Diagnosis) -> None:
         self._set(
@@ -170,6 +209,9 @@ class ClusterMachine(Requests):
             return
         if self.record.incident.summary != diagnosis.summary or self.record.incident.state is not diagnosis.state:
             self._save_incident(summary=diagnosis.summary, state=diagnosis.state)
+        if (cause := name_of(diagnosis.faults[0].key)) != self.record.cause:
+            # another fault comes first now; the summary alone changes with every second that it counts
+            self._set(cause=cause)
             self._note("cause", diagnosis.summary)
         if self.record.verify_since:
             return
@@ -185,6 +227,8 @@ class ClusterMachine(Requests):
             self.lifecycle.move("offer")  # the plan stands until it is seen to be stale
 
     def _open_incident(self, diagnosis: Diagnosis) -> None:
+        if self._waiting_plan:
+            self._close_plan(PlanStatus.SUPERSEDED, f"it was offered while the cluster was healthy, and it is not any more: {diagnosis.summary}")
         number = self.record.incidents + 1
         incident = Incident(
             id=f"{self.settings.name}-{number}",
@@ -194,7 +238,7 @@ class ClusterMachine(Requests):
             opened_at=self.now,
             fault_since=self.record.fault_since or self.now,
         )
-        self._set(incident=incident, incidents=number, plans=0)
+        self._set(incident=incident, incidents=number, plans=0, cause=name_of(diagnosis.faults[0].key))
         self._emit(SaveIncident(incident))
         self.lifecycle.move("confirm")
         self._note("opened", f"{diagnosis.state}: {diagnosis.summary}")
@@ -219,5 +263,21 @@ class ClusterMachine(Requests):
             incident=record.incident.id if record.incident else None,
             plan=record.plan.id if record.plan else None,
             last_sweep=self.observation.at if self.observation else None,
-            explanation=record.explanation,
+            explanation=self._doing(),
+        )
+
+    @property
+    def watching(self) -> bool:
+        """Something waits for what the next sweep shows."""
+        return self.lifecycle.phase is Phase.VERIFYING or (self.record.run is not None and self.record.run.held_since is not None)
+
+    def _doing(self) -> str:
+        plan, run = self.record.plan, self.record.run
+        if plan is None or run is None:
+            return self.record.explanation
+        step = plan.steps[run.index]
+        since = f" since {run.step_at:%H:%M:%S} UTC" if run.step_at else ""
+        return (
+            f"{self.record.explanation}; {'taking back' if run.undoing else 'at'} step {run.index + 1} of {len(plan.steps)}{since}, "
+            f"on {step.host}: {step.description}"
         )

@@ -1,6 +1,7 @@
 """The states and phases of one cluster and the only moves between them (`transitions`, hierarchical).
 
-`healthy` and `unobservable` stand alone; each fault state nests the phases of its repair. A move that is not in the table is a defect and
+`healthy` and `unobservable` stand alone; each fault state nests the phases of its repair, and `maintenance` those of a plan that a person approved
+while the cluster was healthy. A move that is not in the table is a defect and
 raises `transitions.MachineError`.
 """
 
@@ -11,28 +12,44 @@ from typing import Any
 
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
 
-from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.finding import FAULT_STATES, PHASED_STATES, Phase, State
 
 
-class _State(NestedState):
+class SlashState(NestedState):
+    """A position is written STATE/PHASE."""
+
     separator = "/"
 
 
 class _Machine(HierarchicalMachine):
-    state_cls = _State
+    state_cls = SlashState
 
 
 def _at(fault: State, *phases: Phase) -> list[str]:
     return [f"{fault}/{p}" for p in phases]
 
 
-def _table() -> list[dict[str, Any]]:
+def table() -> list[dict[str, Any]]:
+    """Every move there is, as transitions takes them."""
     rows: list[dict[str, Any]] = []
 
     def row(trigger: str, source: str | Sequence[str], dest: str) -> None:
         sources = [str(source)] if isinstance(source, str) else [str(s) for s in source]
         rows.append({"trigger": trigger, "source": sources, "dest": str(dest)})
 
+    for phased in PHASED_STATES:
+        suspected, confirmed, awaiting, remediating, verifying, escalated, paused = (f"{phased}/{p}" for p in Phase)
+        row("verify", remediating, verifying)
+        row("escalate", [remediating, verifying], escalated)
+        row("reconsider", [remediating, verifying, escalated, paused], confirmed)
+        row("pause", [confirmed, escalated], paused)
+        row("recover", [confirmed, verifying, escalated, paused], State.HEALTHY)
+        row("go_dark", [confirmed, verifying, escalated, paused], State.UNOBSERVABLE)
+        for fault in FAULT_STATES:
+            if fault is not phased:
+                row(f"shift_{fault}", f"{phased}/{Phase.VERIFYING}", f"{fault}/{Phase.VERIFYING}")
+                row(f"shift_{fault}", f"{phased}/{Phase.PAUSED}", f"{fault}/{Phase.PAUSED}")
+                row(f"shift_{fault}", _at(phased, Phase.CONFIRMED, Phase.ESCALATED), f"{fault}/{Phase.CONFIRMED}")
     for fault in FAULT_STATES:
         suspected, confirmed, awaiting, remediating, verifying, escalated, paused = (f"{fault}/{p}" for p in Phase)
         row(f"suspect_{fault}", [State.HEALTHY, State.UNOBSERVABLE], suspected)
@@ -40,29 +57,28 @@ def _table() -> list[dict[str, Any]]:
         row("confirm", suspected, confirmed)
         row("offer", [confirmed, escalated, paused], awaiting)
         row("act", [confirmed, awaiting, escalated], remediating)
-        row("verify", remediating, verifying)
-        row("escalate", [confirmed, awaiting, remediating, verifying], escalated)
-        row("reconsider", [awaiting, remediating, verifying, escalated, paused], confirmed)
-        row("pause", [confirmed, awaiting, escalated], paused)
-        row("recover", [suspected, confirmed, awaiting, verifying, escalated, paused], State.HEALTHY)
-        row("go_dark", [suspected, confirmed, awaiting, verifying, escalated, paused], State.UNOBSERVABLE)
+        row("escalate", [confirmed, awaiting], escalated)
+        row("reconsider", awaiting, confirmed)
+        row("pause", awaiting, paused)
+        row("recover", [suspected, awaiting], State.HEALTHY)
+        row("go_dark", [suspected, awaiting], State.UNOBSERVABLE)
         for other in FAULT_STATES:
             if other is not fault:
                 row(f"shift_{fault}", f"{other}/{Phase.SUSPECTED}", suspected)
-                row(f"shift_{fault}", f"{other}/{Phase.VERIFYING}", verifying)
-                row(f"shift_{fault}", f"{other}/{Phase.PAUSED}", paused)
-                row(f"shift_{fault}", _at(other, Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED), confirmed)
+                row(f"shift_{fault}", f"{other}/{Phase.AWAITING_APPROVAL}", confirmed)
+    row("maintain", State.HEALTHY, f"{State.MAINTENANCE}/{Phase.REMEDIATING}")
     row("recover", State.UNOBSERVABLE, State.HEALTHY)
     row("go_dark", State.HEALTHY, State.UNOBSERVABLE)
     return rows
 
 
-_STATES: list[Any] = [
-    str(State.HEALTHY),
-    str(State.UNOBSERVABLE),
-    *({"name": str(f), "initial": str(Phase.SUSPECTED), "children": [str(p) for p in Phase]} for f in FAULT_STATES),
-]
-_MACHINE = _Machine(model=None, states=_STATES, transitions=_table(), initial=str(State.HEALTHY), auto_transitions=False, model_attribute="position")
+def states(phased: Sequence[State] = PHASED_STATES) -> list[Any]:
+    """The two states that stand alone, and each of the others with its phases."""
+    nested = [{"name": str(f), "initial": str(Phase.SUSPECTED), "children": [str(p) for p in Phase]} for f in phased]
+    return [str(State.HEALTHY), str(State.UNOBSERVABLE), *nested]
+
+
+_MACHINE = _Machine(model=None, states=states(), transitions=table(), initial=str(State.HEALTHY), auto_transitions=False, model_attribute="position")
 
 
 class Lifecycle:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from recoverd.decide import choose
 from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
-from recoverd.machine.deciding import Deciding
+from recoverd.machine.maintenance import Maintaining
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
-from recoverd.model.record import Declined, Pause
+from recoverd.model.record import Pause
 
 
-class Requests(Deciding):
+class Requests(Maintaining):
     """Each method carries out one request or raises `Refused` with the reason; a refused request changes nothing."""
 
     def _approve(self, event: Approved) -> None:
@@ -23,10 +23,17 @@ class Requests(Deciding):
             raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
         if self.diagnosis is None or self.diagnosis.state is State.UNOBSERVABLE:
             raise Refused(f"{self._who()} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
+        if self.record.incident is None and (self.lifecycle.state is not State.HEALTHY or self.diagnosis.state is not State.HEALTHY):
+            raise Refused(f"plan {plan.id} is for a healthy cluster, and {self._who()} is not ({self.diagnosis.summary}); nothing is started")
         gone = [k for k in plan.basis if k not in self.diagnosis.keys]
         if gone:
             names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
             raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {self._who()}`")
+        if not self._stands(plan, choose(self._situation(), self.playbooks, self.record.declined)):
+            raise Refused(
+                f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
+                f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
+            )
         self._emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
         self._note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
         self._start(plan, f"approved by {event.by}")
@@ -36,16 +43,20 @@ class Requests(Deciding):
         self._emit(SaveDecision(plan.id, False, event.by, event.reason, event.at))
         why = f"rejected by {event.by}: {event.reason}"
         self._close_plan(PlanStatus.REJECTED, why)
-        told = f"{plan.playbook} (plan {plan.id}) was {why}; `recoverctl ack {plan.incident}` lets recoverd offer it again"
-        self._set(declined=(*self.record.declined, Declined(plan.playbook, plan.basis, told)))
+        again = f"`recoverctl ack {plan.incident}` lets recoverd offer it again"
+        if self.record.incident is None:
+            again = f"`recoverctl run {plan.playbook} {self._who()}` makes it anew at any time"
+        told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
+        self._decline(plan, told)
         if self.lifecycle.phase is Phase.AWAITING_APPROVAL:
             self.lifecycle.move("escalate")
-        self._explain(told, "escalated")
+        self._explain(told, "escalated" if self.record.incident else "declined")
 
     def _plan_named(self, name: str) -> Plan:
         plan = self.record.plan
         if plan is None or plan.id != name:
-            raise Refused(f"plan {name} is not open any more; `recoverctl plans` lists those that are")
+            instead = f"{plan.id} ({plan.playbook}) is" if plan else "none is"
+            raise Refused(f"plan {name} is not open any more, and {instead} open on {self._who()}; `recoverctl plans` shows it, `--all` why it ended")
         if plan.status is PlanStatus.RUNNING:
             raise Refused(f"plan {name} is running already")
         return plan
@@ -81,10 +92,13 @@ class Requests(Deciding):
         mine = incident is not None and incident.id == event.incident
         self._set(history=tuple(replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in self.record.history))
         if not mine:
+            self._set(declined=tuple(d for d in self.record.declined if d.maintenance != event.incident))
             return
         self._save_incident(acknowledged_by=event.by)
         self._note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
         self._set(declined=())
+        if (setback := self.memory.setback) and not setback.acknowledged:
+            self._know(replace(self.memory, setback=replace(setback, acknowledged=True)))
         if self.lifecycle.phase is Phase.ESCALATED:
             self.lifecycle.move("reconsider")
             self._set(explanation="")
@@ -100,13 +114,19 @@ class Requests(Deciding):
             raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
         if self.record.pause:
             raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
-        if self.record.incident is None or self.lifecycle.state is State.UNOBSERVABLE:
+        if self.observation is None:
+            raise Refused(f"{self._who()} has not been looked at since recoverd started; ask again in a few seconds")
+        if self.lifecycle.state is State.UNOBSERVABLE or (self.record.incident is None and self.lifecycle.state is not State.HEALTHY):
             raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
         choice = choose(self._situation(event.nodes, by_hand=True), (playbook,), ())
         if choice.playbook is None or choice.proposal is None:
             raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
         if self._waiting_plan:
             self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
+            if self.record.incident is None:
+                # another maintenance, whose number is in its steps
+                choice = choose(self._situation(event.nodes, by_hand=True), (playbook,), ())
+        assert choice.playbook is not None and choice.proposal is not None
         self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason)
 
     def _who(self) -> str:

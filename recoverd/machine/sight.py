@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
@@ -28,6 +28,6 @@ def sighted(before: Mapping[str, Sighting], diagnosis: Diagnosis, at: datetime, 
     return now
 
 
-def confirmed(diagnosis: Diagnosis, sightings: Mapping[str, Sighting], sweeps: int) -> tuple[Finding, ...]:
-    """The faults of this sweep that were seen in at least `sweeps` consecutive ones."""
-    return tuple(f for f in diagnosis.faults if (s := sightings.get(name_of(f.key))) and s.seen >= sweeps)
+def confirmed(findings: Sequence[Finding], sightings: Mapping[str, Sighting], sweeps: int) -> tuple[Finding, ...]:
+    """Those of this sweep's findings that were seen in at least `sweeps` consecutive ones."""
+    return tuple(f for f in findings if (s := sightings.get(name_of(f.key))) and s.seen >= sweeps)

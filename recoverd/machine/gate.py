@@ -1,0 +1,196 @@
+"""Whether the next step of a plan may be begun, by what the newest sweep shows; and what a plan has left on each of its nodes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from recoverd.bounds import too_few_ready
+from recoverd.diagnose.scene import SETTLING
+from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
+from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.node_operations import Settled
+from recoverd.model.observation import EtcdView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.plan import Plan, Step
+from recoverd.model.record import Run
+from recoverd.model.settings import Bounds
+from recoverd.playbooks.nodes import OF_NODES
+from recoverd.playbooks.restore_manifest import MANIFEST_CODES
+
+PATIENCE = 60.0
+"""Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came back takes a moment to show it."""
+
+OF_CERTIFICATES = {
+    Code.CERTIFICATE_EXPIRED,
+    Code.CERTIFICATE_EXPIRES_SOON,
+    Code.CERTIFICATE_MISMATCH,
+    Code.CERTIFICATE_MISSING,
+    Code.PKI_REPLACED,
+}
+ON_HOSTS = MANIFEST_CODES | OF_CERTIFICATES | {Code.KUBELET_DOWN, Code.RUNTIME_DOWN}
+"""Faults that are seen by looking at their host, and only so."""
+NOT_OF_MEMBERS = ON_HOSTS | {Code.ETCD_DATA_EMPTY, Code.ETCD_FORCE_FLAG_LEFT, Code.ETCD_REVISION_WENT_BACK}
+"""Among the faults named `etcd-...` those that something else shows than what members say of their cluster."""
+PATHS = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.SERVICE_UNREACHABLE, Code.DNS_UNREACHABLE})
+"""Faults that show on a node and may have their cause on the node at the other end."""
+
+
+class Verdict(Enum):
+    GO = "go"
+    SKIP = "skip"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    verdict: Verdict
+    reason: str = ""
+
+
+def look(step: Step, diagnosis: Diagnosis | None, observation: Observation | None, bounds: Bounds, since: datetime) -> Gate:
+    """May `step` be begun (or, for `Settled`, is it done)? Only sweeps that began after `since` count, for steps that look at all."""
+    settled = step.operation if isinstance(step.operation, Settled) else None
+    if not (step.skip_unless or step.takes_down or settled):
+        return Gate(Verdict.GO)
+    if diagnosis is None or observation is None or observation.started_at < since:
+        return Gate(Verdict.HOLD, "the next sweep")
+    if diagnosis.state is State.UNOBSERVABLE:
+        return Gate(Verdict.HOLD, f"the cluster to be seen again ({diagnosis.summary})")
+    if step.skip_unless and not any(key in diagnosis.keys for key in step.skip_unless):
+        if why := doubt(step.skip_unless, diagnosis, observation) or _silent(step, observation):
+            return Gate(Verdict.HOLD, f"a sweep that sees more ({why})")
+        codes = ", ".join(sorted({code for code, _ in step.skip_unless}))
+        return Gate(Verdict.SKIP, f"what was found of it is gone by itself ({codes})")
+    if step.takes_down:
+        objects = observation.api.objects
+        if isinstance(objects, Unseen):
+            return Gate(Verdict.HOLD, f"the API server to list the nodes ({objects.reason})")
+        if blocked := too_few_ready(step.takes_down, objects.nodes, bounds):
+            return Gate(Verdict.HOLD, f"ready workers: {blocked.reason}")
+    if settled and (trouble := _trouble(settled, step.host, diagnosis, observation)):
+        return Gate(Verdict.HOLD, trouble)
+    return Gate(Verdict.GO)
+
+
+def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observation) -> str:
+    """Why it proves nothing that this sweep does not find `keys`: what they are about was not seen. "" when it was."""
+    if diagnosis.state is State.UNOBSERVABLE:
+        return diagnosis.summary
+    objects = observation.api.objects
+    led = any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
+    for code, subject in keys:
+        if code.startswith("etcd-") and code not in NOT_OF_MEMBERS and not led:
+            return "no etcd member was seen with a leader"
+        host = re.split("[>/:]", subject)[0]
+        view = observation.hosts.get(host)
+        if isinstance(view, Unseen) and code in ON_HOSTS | OF_NODES:
+            return f"{host} could not be looked at: {view.reason}"
+        if code not in OF_NODES | {Code.ETCD_REVISION_WENT_BACK}:
+            continue
+        if isinstance(objects, Unseen):
+            return f"the API server did not list nodes and pods: {objects.reason}"
+        if unseen := _witness_unseen(host, host, observation):
+            return unseen
+    return ""
+
+
+def _silent(step: Step, observation: Observation) -> str:
+    """Which fault of the node only its pods would show, while it has none that does: they may have been evicted. "" when they speak."""
+    network = observation.network
+    if not isinstance(network, NetworkView):
+        return ""
+    view = network.hosts.get(step.host)
+    empty = isinstance(view, NodeNetworkView) and not view.pods
+    reached = {p.target for p in network.probes if p.source != p.target and p.answer.arrived}
+    for code, subject in step.skip_unless:
+        target = subject.partition(">")[2] or step.host
+        if code in (Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN) and target not in reached:
+            return f"no pod on {target} has answered another node"
+        if code in (Code.POD_DEVICE_MISSING, Code.PODS_NOT_ON_NODE) and empty:
+            return f"no pod of the pod network is on {step.host}"
+    return ""
+
+
+def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Observation) -> str:
+    """What is not yet well with the node, in words; "" when it is seen and nothing is."""
+    objects = observation.api.objects
+    node = next((n for n in objects.nodes if n.name == settled.node), None) if isinstance(objects, ObjectsView) else None
+    if node is None:
+        return f"{settled.node} to be listed by the API server"
+    if not node.ready:
+        return f"{settled.node} to be Ready"
+    view = observation.hosts.get(host)
+    if not isinstance(view, HostView):
+        return f"{host} to be looked at ({view.reason if view else 'it is not watched'})"
+    if 0 < view.uptime < SETTLING:
+        return f"{host} to be up for {SETTLING:g} s, since nothing is said of a network that is just starting"
+    if unseen := _witness_unseen(host, settled.node, observation):
+        return unseen
+    elsewhere = any(f.code not in PATHS and _node(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults)
+    left = [f for f in diagnosis.faults if _node(f) == settled.node and _of_nodes(f)]
+    # what cannot be reached may be a node that is itself broken and whose turn has not come
+    left = [f for f in left if not (elsewhere and f.code in PATHS)]
+    return "; ".join(f.message for f in left)
+
+
+def _witness_unseen(host: str, node: str, observation: Observation) -> str:
+    """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
+    network = observation.network
+    if isinstance(network, Unseen):
+        return f"the pod network to be looked at ({network.reason})"
+    for view in (network.hosts.get(host), network.pods.get(node)) if isinstance(network, NetworkView) else ():
+        if isinstance(view, Unseen):
+            return f"the network of {host} to be looked at ({view.reason})"
+    return ""
+
+
+def _of_nodes(finding: Finding) -> bool:
+    return finding.state is State.WORKER_NETWORK_BROKEN and finding.code != Code.ETCD_REVISION_WENT_BACK
+
+
+def _node(finding: Finding) -> str:
+    return finding.facts.get("node", finding.subject)
+
+
+def committed(plan: Plan, run: Run, part: str) -> bool:
+    """A step of the part, or of the whole plan, that is a point of no return has been begun."""
+    return any(s.commits and s.part in (part, "") for s in plan.steps[: run.reached + 1])
+
+
+def parts(plan: Plan) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(s.part for s in plan.steps if s.part))
+
+
+def kept_of(plan: Plan, run: Run, begun: Iterable[int]) -> str:
+    """Steps that could have been taken back and were not, in words; "" when there is none."""
+    steps = ((i, plan.steps[i]) for i in begun if i not in run.back)
+    return "; ".join(f"step {i + 1} on {s.host} ({s.description}), by: {' '.join(s.undo.command().split())[:300]}" for i, s in steps if s.undo)
+
+
+def account(plan: Plan, run: Run) -> str:
+    """What the plan left on each of its nodes when it stopped; "" for a plan that is all of one part."""
+    lines = []
+    for part in parts(plan):
+        mine = [i for i, s in enumerate(plan.steps) if s.part == part]
+        begun = [i for i in mine if i <= run.reached]
+        if part in run.skipped:
+            state = f"left alone, {run.skipped[part]}"
+        elif part in run.failed:
+            state = f"failed: {run.failed[part]}"
+        elif not begun:
+            state = "not begun"
+        elif mine[-1] <= run.done:
+            state = "done"
+        elif committed(plan, run, part):
+            state = f"left as it is (last step begun: {plan.steps[begun[-1]].description})"
+        elif kept := kept_of(plan, run, begun):
+            state = f"NOT taken back, see to it by hand: {kept}"
+        elif any(plan.steps[i].undo for i in begun):
+            state = "taken back"
+        else:
+            state = f"begun (last step: {plan.steps[begun[-1]].description})"
+        lines.append(f"{part}: {state}")
+    return "; ".join(lines)
