@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import asyncssh
@@ -10,10 +11,12 @@ import yaml
 
 from recoverd.model.settings import HostSettings
 
+PLACES = ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
+
 
 def resolve(text: str, beside: Path) -> Path:
     """Fill in $CREDENTIALS_DIRECTORY, $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)); relative to the configuration's own folder."""
-    for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+    for name in PLACES:
         for form in (f"${{{name}}}", f"${name}"):
             text = text.replace(form, os.environ.get(name, form))
     path = Path(text).expanduser()
@@ -28,9 +31,9 @@ def check_key(path: Path) -> str | None:
         return f"{path} can be read by others (mode {path.stat().st_mode & 0o777:04o}); chmod 600 {path}"
     try:
         asyncssh.import_private_key(content)
-    except asyncssh.KeyEncryptionError:
-        return f"{path} is protected by a passphrase, and nobody is there to type it; make a key of its own for recoverd: ssh-keygen -t ed25519 -N ''"
-    except asyncssh.KeyImportError as error:
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
+        if isinstance(error, asyncssh.KeyEncryptionError) or "assphrase" in str(error):
+            return f"{path} is protected by a passphrase, and nobody is there to type it; make recoverd a key of its own: ssh-keygen -t ed25519 -N ''"
         return f"{path} is no SSH private key: {error}"
     return None
 
@@ -42,7 +45,7 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
         return _unreadable(path), []
     try:
         known = asyncssh.import_known_hosts(content.decode(errors="replace"))
-        missing = [h for h in hosts if not any(known.match(h.address, h.address, port)[:3])]
+        missing = [h for h in hosts if not any(known.match(h.address, _ip(h.address), port)[:3])]
     except (ValueError, asyncssh.Error) as error:
         return f"{path} is no known_hosts file: {error}", []
     option = f"-p {port} " if port != 22 else ""
@@ -85,6 +88,14 @@ def _kubeconfig_problem(path: Path, config: object) -> str | None:
     return None
 
 
+def _ip(address: str) -> str:
+    """The address where it is an IP address, "" where it is a name."""
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return ""
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -93,6 +104,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _unreadable(path: Path) -> str:
+    if unset := next((name for name in PLACES if f"${name}" in str(path) or f"${{{name}}}" in str(path)), None):
+        return f"{path} cannot be read: {unset} is not set; systemd sets it for the unit, by hand: sudo {unset}=DIRECTORY recoverd check-config FILE"
     try:
         path.read_bytes()
     except OSError as error:

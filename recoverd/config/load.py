@@ -10,10 +10,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from recoverd.config import windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
-from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings
-from recoverd.model.settings import Bounds, ClusterSettings, HostSettings
+from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts
+from recoverd.model.points import PointSettings
+from recoverd.model.settings import Bounds, ClusterSettings, DrainSettings, HostSettings, MaintenanceSettings
+
+MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "ssh")
+"""Parts of a cluster that are merged with the defaults key by key."""
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
@@ -25,19 +30,21 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     warnings: list[Problem] = []
     raw = _parse(path)
     file = _validated(FileModel, raw, "", errors)
-    defaults = file.defaults if file else DefaultsModel()
+    defaults = file.defaults if file else _defaults_of(raw)
     listed = raw.get("clusters") if isinstance(raw, dict) else None
     models: list[tuple[str, ClusterModel]] = []
     for index, entry in enumerate(listed if isinstance(listed, list) else []):
         if isinstance(entry, dict):
             where = f"clusters[{index}]"
-            model = _validated(ClusterModel, _merged(entry, defaults), where, errors)
+            own: list[Problem] = []
+            model = _validated(ClusterModel, _merged(entry, defaults), where, own)
+            errors += [(_origin(path, where, entry, defaults), what) for path, what in own]
             if model:
                 models.append((where, model))
     errors += _duplicates(models)
     clusters = [_cluster(where, model, path.parent.absolute(), known_playbooks, errors, warnings) for where, model in models]
     if errors or file is None:
-        raise ConfigError(path, errors)
+        raise ConfigError(path, list(dict.fromkeys(errors)))
     host, _, port = file.listen.rpartition(":")
     here = path.parent.absolute()
     return Config(resolve(file.state_dir, here), resolve(file.socket, here), (host.strip("[]"), int(port)), tuple(clusters), tuple(warnings))
@@ -84,6 +91,14 @@ def _validated(model: type[BaseModel], raw: Any, where: str, errors: list[Proble
         return None
 
 
+def _defaults_of(raw: Any) -> DefaultsModel:
+    """The defaults of a file that is wrong elsewhere, so that what they give is not called missing as well."""
+    try:
+        return DefaultsModel.model_validate(raw["defaults"])
+    except (ValidationError, KeyError, TypeError):
+        return DefaultsModel()
+
+
 def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """The key that was meant, as far as the neighbours tell."""
     fields: Iterable[str] = model.model_fields
@@ -108,11 +123,24 @@ def _merged(entry: dict[Any, Any], defaults: DefaultsModel) -> dict[Any, Any]:
     merged = dict(entry)
     if defaults.interval is not None:
         merged.setdefault("interval", defaults.interval)
-    for part in ("approval", "bounds", "deadlines", "ssh"):
+    for part in MERGED:
         given, below = entry.get(part, {}), getattr(defaults, part)
         if isinstance(given, dict) and (given or below):
             merged[part] = {**below, **given}
     return merged
+
+
+def _origin(path: str, where: str, entry: dict[Any, Any], defaults: DefaultsModel) -> str:
+    """The place of an error: in the cluster's own part, or in the defaults when it got the value from there."""
+    rest = path.removeprefix(f"{where}.")
+    part, _, key = rest.partition(".")
+    key = key.partition(".")[0]
+    if part == "interval":
+        inherited = defaults.interval is not None and part not in entry
+    else:
+        given, below = entry.get(part) or {}, getattr(defaults, part, {}) if part in MERGED else {}
+        inherited = key in below and isinstance(given, dict) and key not in given
+    return f"defaults.{rest}" if inherited else path
 
 
 def _duplicates(models: list[tuple[str, ClusterModel]]) -> Iterable[Problem]:
@@ -147,6 +175,9 @@ def _cluster(
     problem, missing = check_known_hosts(known_hosts, model.ssh.port, hosts)
     if problem:
         errors.append((f"{where}.ssh.known_hosts", problem))
+    if model.ssh.jump and not problem:
+        _, host, port = jump_parts(model.ssh.jump)
+        missing = [*check_known_hosts(known_hosts, port, [HostSettings("the jump host", host)])[1], *missing]
     warnings += [(f"{where}.ssh.known_hosts", text) for text in missing]
     if problem := check_kubeconfig(kubeconfig):
         errors.append((f"{where}.kubeconfig", problem))
@@ -166,6 +197,9 @@ def _cluster(
         workers=tuple(hosts[len(model.control_planes) :]),
         bounds=bounds,
         approval=model.approval,
+        drain=DrainSettings(**model.drain.model_dump()),
+        points=PointSettings(**model.restore_points.model_dump()),
+        maintenance=MaintenanceSettings(tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before),
     )
     ssh = SshSettings(model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout)
     return ClusterConfig(settings, model.interval, kubeconfig, ssh, Deadlines(**model.deadlines.model_dump()))

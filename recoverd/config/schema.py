@@ -8,9 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from recoverd.config import windows
+from recoverd.config.types import jump_parts
+from recoverd.model.node_operations import PodChoice
 from recoverd.model.settings import Approval
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZES = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*")
 
@@ -48,6 +52,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _jump(value: str) -> str:
+    try:
+        _, host, _ = jump_parts(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no [USER@]HOST[:PORT]; one machine to go through, no list") from None
+    _address(host)
+    return value
+
+
 def _listen(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -56,8 +69,30 @@ def _listen(value: str) -> str:
     return value
 
 
+def _share(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(\d{1,2}|100)%", value.strip()):
+        return value.strip()
+    raise ValueError(f"{value!r} is neither a number of workers nor a share of them; write 2 or 50%")
+
+
+def _size(value: Any) -> int:
+    match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|TiB)?", str(value).strip()) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    if not match:
+        raise ValueError(f"{value!r} is no size; write 500MiB, 2GiB or a number of bytes")
+    return int(match[1]) * SIZES[match[2]]
+
+
+def _window(value: str) -> str:
+    windows.parse(value)
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 Positive = Annotated[Duration, Field(gt=0)]
+Size = Annotated[int, BeforeValidator(_size)]
+Share = Annotated[int | str, BeforeValidator(_share)]
 Label = Annotated[str, AfterValidator(_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -78,7 +113,7 @@ class SshModel(Strict):
     known_hosts: str
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     sudo: bool = False
-    jump: str | None = None
+    jump: Annotated[str, AfterValidator(_jump)] | None = None
     connect_timeout: Positive = 3.0
 
 
@@ -87,6 +122,7 @@ class BoundsModel(Strict):
     window: Positive = 3600.0
     cooldown: Annotated[Duration, Field(ge=0)] = 3600.0
     nodes_at_once: Annotated[int, Field(ge=1)] = 1
+    min_ready: Share = "50%"
     plan_expiry: Annotated[Duration, Field(ge=10)] = 1800.0
     plan_deadline: Annotated[Duration, Field(ge=10)] = 900.0
     step_deadline: Positive = 300.0
@@ -100,6 +136,30 @@ class DeadlinesModel(Strict):
     api: Positive = 3.0
     etcd: Positive = 3.0
     hosts: Positive = 4.0
+    network: Positive = 6.0
+
+
+class DrainModel(Strict):
+    local_storage: PodChoice = PodChoice.REFUSE
+    unmanaged: PodChoice = PodChoice.REFUSE
+    timeout: Annotated[Duration, Field(ge=10)] = 180.0
+
+
+class PointsModel(Strict):
+    interval: Annotated[Duration, Field(ge=0)] = 7200.0
+    before_plans: bool = True
+    keep: Annotated[int, Field(ge=1)] = 12
+    keep_age: Positive = 7 * 86400.0
+    min_free: Size = 1 << 30
+    timeout: Annotated[Duration, Field(ge=10)] = 600.0
+    directory: str = "restore-points"
+    programs: str = ""
+    keys_on_bastion: bool = False
+
+
+class MaintenanceModel(Strict):
+    windows: list[Annotated[str, AfterValidator(_window)]] = []
+    certificates_before: Annotated[Duration, Field(ge=0)] = 14 * 86400.0
 
 
 class ClusterModel(Strict):
@@ -111,7 +171,10 @@ class ClusterModel(Strict):
     interval: Annotated[Duration, Field(ge=1)] = 5.0
     approval: dict[str, Approval] = {}
     bounds: BoundsModel = BoundsModel()
+    drain: DrainModel = DrainModel()
+    restore_points: PointsModel = PointsModel()
     deadlines: DeadlinesModel = DeadlinesModel()
+    maintenance: MaintenanceModel = MaintenanceModel()
 
 
 class DefaultsModel(Strict):
@@ -120,7 +183,10 @@ class DefaultsModel(Strict):
     interval: Any = None
     approval: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
+    drain: dict[str, Any] = {}
+    restore_points: dict[str, Any] = {}
     deadlines: dict[str, Any] = {}
+    maintenance: dict[str, Any] = {}
     ssh: dict[str, Any] = {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from recoverd.model.settings import ClusterSettings
 
@@ -35,6 +36,14 @@ class SshSettings:
     connect_timeout: float = 3.0
 
 
+def jump_parts(jump: str) -> tuple[str | None, str, int]:
+    """User, host and port of `[USER@]HOST[:PORT]`. Raises `ValueError` for what is none."""
+    parts = urlsplit(f"ssh://{jump}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.password is not None or parts.port == 0:
+        raise ValueError(f"{jump!r} is no [USER@]HOST[:PORT]")
+    return parts.username, parts.hostname, parts.port or 22
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Seconds that each source of a sweep may take; what is later is unseen."""
@@ -42,6 +51,8 @@ class Deadlines:
     api: float = 3.0
     etcd: float = 3.0
     hosts: float = 4.0
+    network: float = 6.0
+    """For what is asked of each machine about the pod network, probes included."""
 
 
 @dataclass(frozen=True, slots=True)
