@@ -1,0 +1,163 @@
+"""Making one SSH connection, and saying in the operator's words why it could not be made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from recoverd.model.observation import Unseen, UnseenKind
+
+if TYPE_CHECKING:
+    from recoverd.config import SshSettings
+
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_MISSED = 3
+
+asyncssh.set_log_level(logging.WARNING)
+
+
+class HostUnseen(Exception):  # noqa: N818
+    """A host, or something behind it, could not be reached over SSH. `sent` is True when a command may have run there nevertheless."""
+
+    def __init__(self, kind: UnseenKind, reason: str, *, sent: bool = False) -> None:
+        super().__init__(reason)
+        self.unseen = Unseen(kind, reason)
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One machine to connect to, and how it is named to the operator."""
+
+    name: str
+    user: str
+    address: str
+    port: int
+    host_key: str = ""
+    """In OpenSSH's format: the only one that is accepted; "": one of the known_hosts file."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.address}:{self.port})"
+
+
+async def dial(target: Target, ssh: SshSettings, tunnel: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
+    """Connect within `ssh.connect_timeout` seconds, or raise `HostUnseen`. `tunnel` is a live connection to the jump host."""
+    key, known_hosts = _read_key(target, ssh.key), _trusted(target, ssh.known_hosts)
+    via = " through the jump host" if tunnel else ""
+    talking = False
+    sock: socket.socket | None = None
+    try:
+        async with asyncio.timeout(ssh.connect_timeout):
+            if tunnel is None:
+                sock = await _tcp(target)
+                talking = True
+            connection = await asyncssh.connect(
+                target.address,
+                target.port,
+                tunnel=tunnel or (),
+                sock=sock,
+                config=None,
+                username=target.user,
+                client_keys=[key],
+                known_hosts=known_hosts,
+                agent_path=None,
+                preferred_auth="publickey",
+                gss_host=None,
+                keepalive_interval=KEEPALIVE_SECONDS,
+                keepalive_count_max=KEEPALIVE_MISSED,
+                login_timeout=0,
+            )
+            sock = None
+            return connection
+    except TimeoutError:
+        kind, what = (UnseenKind.TIMEOUT, "accepted the connection but did not complete the SSH login") if talking else _no_answer(tunnel)
+        raise HostUnseen(kind, f"{target}{via} {what} within {ssh.connect_timeout:g} s") from None
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise _classified(target, ssh, via, error) from error
+    finally:
+        if sock is not None:
+            sock.close()
+
+
+def _no_answer(tunnel: asyncssh.SSHClientConnection | None) -> tuple[UnseenKind, str]:
+    return UnseenKind.UNREACHABLE, "did not answer" if tunnel else "did not answer the connection attempt"
+
+
+async def _tcp(target: Target) -> socket.socket:
+    """A connected socket; made apart from the login, so that a machine that is off and one whose sshd hangs can be told apart."""
+    loop = asyncio.get_running_loop()
+    error: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(target.address, target.port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as refused:
+            sock.close()
+            error = refused
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+def _read_key(target: Target, path: Path) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.read_private_key(str(path))
+    except (OSError, ValueError) as error:  # KeyImportError is a ValueError
+        raise HostUnseen(UnseenKind.DENIED, f"{target} was not tried: the SSH key {path} cannot be used: {error}") from error
+
+
+def _read_known_hosts(target: Target, path: Path) -> asyncssh.SSHKnownHosts:
+    try:
+        return asyncssh.read_known_hosts(str(path))
+    except (OSError, ValueError) as error:
+        raise HostUnseen(UnseenKind.UNTRUSTED, f"{target} was not tried: the known_hosts file {path} cannot be read: {error}") from error
+
+
+def _trusted(target: Target, path: Path) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
+    """Whom to believe to be the target: its own key where one was given, else the file."""
+    if not target.host_key:
+        return _read_known_hosts(target, path)
+    try:
+        return [asyncssh.import_public_key(target.host_key)], [], []
+    except ValueError as error:
+        raise HostUnseen(UnseenKind.UNTRUSTED, f"{target} was not tried: its host key that was given is none: {error}") from error
+
+
+def _classified(target: Target, ssh: SshSettings, via: str, error: Exception) -> HostUnseen:
+    where = f"{target}{via}"
+    match error:
+        case asyncssh.PermissionDenied():
+            return HostUnseen(
+                UnseenKind.DENIED,
+                f"{where} does not let {target.user} in with the key {ssh.key}; put its public part into that user's authorized_keys there",
+            )
+        case asyncssh.HostKeyNotVerifiable():
+            known = "that was given" if target.host_key else f"in {ssh.known_hosts}"
+            what = f"the host key of {where} is not the one {known} ({error.reason})"
+            return HostUnseen(UnseenKind.UNTRUSTED, f"{what}; if the machine was rebuilt, check its new key and put it there")
+        case asyncssh.ChannelOpenError():
+            refused = "refused" in error.reason.lower()
+            kind = UnseenKind.REFUSED if refused else UnseenKind.UNREACHABLE
+            return HostUnseen(kind, f"{where} cannot be connected to: {error.reason}")
+        case asyncssh.Error():
+            return HostUnseen(UnseenKind.GARBAGE, f"the SSH handshake with {where} failed: {error.reason}")
+        case ConnectionRefusedError():
+            return HostUnseen(UnseenKind.REFUSED, f"{where} refused the connection: no sshd listens there")
+        case socket.gaierror():
+            return HostUnseen(UnseenKind.UNREACHABLE, f"the address of {where} does not resolve: {error.strerror}")
+        case ConnectionError():
+            return HostUnseen(UnseenKind.UNREACHABLE, f"{where} closed the connection during the SSH handshake")
+        case OSError():
+            return HostUnseen(UnseenKind.UNREACHABLE, f"{where} cannot be reached: {error.strerror or error}")
+        case _:
+            return HostUnseen(UnseenKind.GARBAGE, f"the SSH handshake with {where} failed: {error}")

@@ -1,0 +1,381 @@
+"""One etcd member, asked through its JSON gateway over an SSH tunnel; no etcdctl is needed on either side.
+
+Member list, status and a full snapshot are served without quorum (observed on 3.4 and 3.5). Alarms are taken from the status, where etcd 3.4 and
+later lists them: an alarm request goes through raft, so that it writes, and hangs for 7 s without quorum (observed on 3.4.23).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
+
+from recoverd.etcd_pki import PKI, CredentialsCache
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, Unseen, UnseenKind
+from recoverd.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
+
+__all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
+
+T = TypeVar("T")
+UID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MAX_ANSWER = 8 << 20
+"""Bytes of one answer; the metrics are the longest, some hundred kilobytes."""
+OPTIONAL_SHARE = 0.7
+"""Share of the deadline that the requests get whose answer a view can do without."""
+
+
+PROPOSAL_SECONDS = 3.0
+UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
+"""gRPC's codes."""
+
+
+class EtcdUnseen(Exception):  # noqa: N818
+    """A member could not be asked, or what it answered makes no sense."""
+
+    def __init__(self, kind: UnseenKind, reason: str) -> None:
+        super().__init__(reason)
+        self.unseen = Unseen(kind, reason)
+
+
+class EtcdRefused(EtcdUnseen):
+    """The member answered with an error: `code` is gRPC's, None where it gave none."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(UnseenKind.GARBAGE, reason)
+        self.code = code
+
+
+class EtcdClient:
+    """The member on one host. `port` and `metrics_port` are those on the host's 127.0.0.1, `pki` the directory of etcd's certificates there."""
+
+    def __init__(self, hosts: HostPool, host: str, *, port: int = 2379, metrics_port: int = 2381, pki: str = PKI) -> None:
+        self._hosts = hosts
+        self._host = host
+        self._port = port
+        self._metrics_port = metrics_port
+        self._credentials = CredentialsCache(hosts, host, pki)
+
+    async def view(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
+        """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`.
+
+        Status and member list must come; what else does not come in time is left out (health false, counts None, quota 0), and delays nothing.
+        """
+        optional = asyncio.get_running_loop().time() + timeout * OPTIONAL_SHARE
+        quota = asyncio.create_task(_or_else(0, self._quota, optional))
+        try:
+            async with self._deadline(timeout), self._requests(timeout) as ask:
+                status, members, health, nodes, pods, uid = await asyncio.gather(
+                    ask("/v3/maintenance/status", {}),
+                    ask("/v3/cluster/member/list", {"linearizable": False}),
+                    _health(ask, optional),
+                    _or_else(None, lambda: _count(ask, "/registry/minions/"), optional),
+                    _or_else(None, lambda: _count(ask, "/registry/pods/"), optional),
+                    _or_else(None, lambda: _uid(ask), optional),
+                )
+                return replace(self._parsed(status, members, health, nodes, pods, await quota), uid=uid)
+        finally:
+            quota.cancel()
+
+    async def standing(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
+        """Only what every member tells at once, quorum or not: its status and the member list; `healthy` is whether it knows a leader."""
+        async with self._deadline(timeout), self._requests(timeout) as ask:
+            status, members = await asyncio.gather(ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False}))
+            view = self._parsed(status, members, (False, ""), None, None, 0)
+        return replace(view, healthy=view.has_leader)
+
+    async def remove_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Remove a member by its hexadecimal id; returns too when it is not listed. Raises `EtcdRefused` or `EtcdUnseen`."""
+        await self._propose("/v3/cluster/member/remove", {"ID": str(int(member_id, 16))}, timeout, done=(NOT_FOUND,))
+
+    async def add_member(self, peer_url: str, *, learner: bool, timeout: float) -> None:  # noqa: ASYNC109
+        """Add a member; returns too when its peer URL is listed already. Raises `EtcdRefused` or `EtcdUnseen`.
+
+        etcd refuses, and is asked again, while its members have been connected for less than 5 s (strict reconfiguration check).
+        """
+        await self._propose("/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": learner}, timeout, done=(ALREADY_EXISTS,))
+
+    async def promote_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Make a learner a voter, once; raises `EtcdRefused` while it has not caught up with the leader."""
+        async with self._deadline(timeout), self._requests(timeout) as ask:
+            await ask("/v3/cluster/member/promote", {"ID": str(int(member_id, 16))})
+
+    async def disarm(self, member_id: str, alarm: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Take back an alarm of a member. Raises `EtcdRefused` or `EtcdUnseen`."""
+        body = {"action": "DEACTIVATE", "memberID": str(int(member_id, 16)), "alarm": alarm}
+        await self._propose("/v3/maintenance/alarm", body, timeout, done=(NOT_FOUND,))
+
+    async def live_keys(self, *, timeout: float) -> int:  # noqa: ASYNC109
+        """Number of all keys, from the member's own data. Raises `EtcdRefused` or `EtcdUnseen`."""
+        everything = base64.b64encode(b"\0").decode()
+        query = {"key": everything, "range_end": everything, "count_only": True, "serializable": True}
+        async with self._deadline(timeout), self._requests(timeout) as ask:
+            return int((await ask("/v3/kv/range", query)).get("count", 0))
+
+    async def _propose(self, path: str, body: Mapping[str, object], timeout: float, *, done: tuple[int, ...]) -> None:  # noqa: ASYNC109
+        """Ask for a change; an error with a code in `done` says that it has been made.
+
+        Asked again until the deadline while etcd is without a leader: a proposal that was lost in an election is never answered (observed on 3.4).
+        """
+        lost: BaseException | None = None
+
+        async def ask_once() -> None:
+            nonlocal lost
+            try:
+                async with asyncio.timeout(PROPOSAL_SECONDS):
+                    await ask(path, body)
+            except EtcdRefused as refused:
+                lost = refused
+                if refused.code not in done:
+                    raise
+
+        retrying = AsyncRetrying(retry=retry_if_exception(_election), wait=wait_fixed(0.5), reraise=True)
+        try:
+            async with self._deadline(timeout), self._requests(timeout) as ask:
+                await retrying(ask_once)
+        except EtcdUnseen as unseen:
+            if lost and unseen is not lost and unseen.unseen.kind is UnseenKind.TIMEOUT:
+                raise EtcdUnseen(UnseenKind.TIMEOUT, f"{unseen}; before, it said: {lost}") from unseen
+            raise
+
+    async def keys(self, revision: int, *, timeout: float) -> int:  # noqa: ASYNC109
+        """How many keys lived at a revision, by the member's own data. Raises `EtcdRefused` where it is compacted away, `EtcdUnseen`."""
+        async with self._deadline(timeout), self._requests(timeout) as ask:
+            return int((await ask("/v3/kv/range", {**EVERY_KEY, "revision": str(revision)})).get("count", 0))
+
+    async def snapshot(self, target: Path, *, timeout: float) -> SnapshotInfo:  # noqa: ASYNC109
+        """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked. Raises `EtcdUnseen`, `OSError`."""
+        async with self._deadline(timeout), self._session(timeout) as (session, base):
+            with SnapshotFile(target) as file:
+                async with session.post(f"{base}/v3/maintenance/snapshot", data="{}") as response:
+                    try:
+                        async for blob in _blobs(response):
+                            file.write(blob)
+                        return await file.finish()
+                    except SnapshotError as error:
+                        raise EtcdRefused(f"the snapshot from etcd on {self._host} is not usable: {error}") from error
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
+        """Turn everything that asking can raise into `EtcdUnseen`, at the deadline at the latest."""
+        where = f"etcd on {self._host}"
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise EtcdUnseen(UnseenKind.TIMEOUT, f"{where} did not answer within {seconds:g} s") from None
+        except HostUnseen as unseen:
+            raise EtcdUnseen(unseen.unseen.kind, f"{where} cannot be asked: {unseen}") from unseen
+        except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
+            raise _classified(where, error) from error
+
+    @asynccontextmanager
+    async def _session(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+        """A session with the member's client certificate, which is forgotten when TLS fails, so that the next one reads it anew."""
+        context = await self._credentials.get(timeout=seconds)
+        try:
+            async with (
+                self._hosts.tunnel(self._host, self._port, timeout=seconds) as port,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=context),
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    trust_env=False,
+                    headers={"Content-Type": "application/json"},
+                ) as session,
+            ):
+                yield session, f"https://127.0.0.1:{port}"
+        except (aiohttp.ClientError, ssl.SSLError):
+            self._credentials.forget()
+            raise
+
+    @asynccontextmanager
+    async def _requests(self, seconds: float) -> AsyncIterator[Ask]:
+        async with self._session(seconds) as (session, base):
+
+            async def ask(path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
+                method = "GET" if body is None else "POST"
+                async with session.request(method, f"{base}{path}", json=body) as response:
+                    text = await self._text(response)
+                return self._answer(path, response.status, text)
+
+            yield ask
+
+    async def _text(self, response: aiohttp.ClientResponse) -> str:
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER:
+                raise EtcdUnseen(UnseenKind.GARBAGE, f"etcd on {self._host} answered {response.url.path} with more than {MAX_ANSWER} bytes")
+        return b"".join(parts).decode(errors="replace")
+
+    def _answer(self, path: str, status: int, text: str) -> dict[str, Any]:
+        where = f"etcd on {self._host} answered {path} with"
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if status in (401, 403):
+            raise EtcdUnseen(UnseenKind.DENIED, f"{where} HTTP {status}: {text[:200]}")
+        if not isinstance(answer, dict):
+            raise EtcdUnseen(UnseenKind.GARBAGE, f"{where} something that is not a JSON object (HTTP {status}): {text[:200]!r}")
+        if status != 200 and path != "/health":
+            code = answer.get("code")
+            said = answer.get("message") or answer.get("error") or text[:200]
+            raise EtcdRefused(f"{where} an error: {said} (HTTP {status})", code if isinstance(code, int) else None)
+        return answer
+
+    def _parsed(
+        self, status: dict[str, Any], members: dict[str, Any], health: tuple[bool, str], nodes: int | None, pods: int | None, quota: int
+    ) -> EtcdView:
+        try:
+            header = status["header"]
+            return EtcdView(
+                member_id=_hex(header["member_id"]),
+                cluster_id=_hex(header["cluster_id"]),
+                version=str(status.get("version", "")),
+                revision=int(header.get("revision", 0)),
+                raft_term=int(status.get("raftTerm", 0)),
+                leader=_hex(status.get("leader", "0")).removeprefix("0"),
+                learner=bool(status.get("isLearner", False)),
+                healthy=health[0],
+                health_reason=health[1],
+                members=tuple(_member(m) for m in members["members"]),
+                db_size=int(status.get("dbSize", 0)),
+                db_in_use=int(status.get("dbSizeInUse", 0)),
+                quota=quota,
+                alarms=_alarms(status.get("errors", [])),
+                nodes=nodes,
+                pods=pods,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            told = f"etcd on {self._host} gave a status and a member list that cannot be understood ({error!r})"
+            raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
+
+    async def _quota(self) -> int:
+        """The backend quota from the metrics port, which needs no certificate."""
+        async with (
+            self._hosts.tunnel(self._host, self._metrics_port, timeout=5) as port,
+            aiohttp.ClientSession(trust_env=False) as session,
+            session.get(f"http://127.0.0.1:{port}/metrics") as response,
+        ):
+            found = re.search(r"^etcd_server_quota_backend_bytes (\S+)$", await self._text(response), re.MULTILINE)
+        return int(float(found.group(1))) if found else 0
+
+
+def _election(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or (isinstance(error, EtcdRefused) and error.code in (UNKNOWN, UNAVAILABLE))
+
+
+Ask = Callable[[str, Mapping[str, object] | None], Awaitable[dict[str, Any]]]
+
+
+async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float) -> T:
+    """What is nice to know: the default when it has not come by `until`, in the event loop's time."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await ask()
+    except (TimeoutError, aiohttp.ClientError, ssl.SSLError, EtcdUnseen, HostUnseen, ValueError, OverflowError):
+        return default
+
+
+async def _health(ask: Ask, until: float) -> tuple[bool, str]:
+    """/health is a linearizable read, so without a leader it hangs or says false; 3.5 and later give a reason."""
+    try:
+        async with asyncio.timeout_at(until):
+            answer = await ask("/health", None)
+    except TimeoutError:
+        return False, "/health did not answer in time"
+    except (aiohttp.ClientError, ssl.SSLError, EtcdUnseen) as error:
+        return False, f"/health was not answered: {error}"
+    healthy = str(answer.get("health")).lower() == "true"
+    return healthy, "" if healthy else str(answer.get("reason") or "/health says false")
+
+
+EVERY_KEY: dict[str, object] = {"key": "AA==", "range_end": "AA==", "count_only": True, "serializable": True}
+"""A range request that only counts, over all keys: from and to the byte 0 (etcd's API documentation)."""
+
+
+async def _count(ask: Ask, prefix: str) -> int:
+    """Number of keys with a prefix, from the member's own data: a serializable read needs no quorum."""
+    key, end = prefix.encode(), prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1])
+    query = {"key": base64.b64encode(key).decode(), "range_end": base64.b64encode(end).decode(), "count_only": True, "serializable": True}
+    return int((await ask("/v3/kv/range", query)).get("count", 0))
+
+
+async def _uid(ask: Ask) -> str | None:
+    """`EtcdView.uid`. The object is stored as Protobuf (or JSON), where the UID stands as text before everything else that looks like one."""
+    key = base64.b64encode(b"/registry/namespaces/kube-system").decode()
+    found = (await ask("/v3/kv/range", {"key": key, "serializable": True})).get("kvs")
+    if not found:
+        return ""
+    uid = UID.search(base64.b64decode(found[0]["value"]))
+    return uid[0].decode() if uid else None
+
+
+async def _blobs(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The pieces of a snapshot: one JSON object a line."""
+    rest = b""
+    async for part in response.content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        if len(rest) > MAX_ANSWER:
+            raise SnapshotError("a line of the answer has no end")
+        for line in lines:
+            yield _blob(line)
+    if rest.strip():
+        yield _blob(rest)
+
+
+def _blob(line: bytes) -> bytes:
+    try:
+        answer = json.loads(line)
+        if "error" in answer:
+            raise SnapshotError(f"etcd says: {answer['error']}")
+        return base64.b64decode(answer["result"].get("blob", ""), validate=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SnapshotError(f"a piece of it cannot be understood: {line[:80]!r}") from error
+
+
+def _classified(where: str, error: Exception) -> EtcdUnseen:
+    cause: BaseException = error
+    while not isinstance(cause, ssl.SSLError) and (below := cause.__cause__ or getattr(cause, "os_error", None)):
+        cause = below
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return EtcdUnseen(UnseenKind.UNTRUSTED, f"{where} has a certificate that does not verify: {getattr(cause, 'verify_message', cause)}")
+    if isinstance(cause, ssl.SSLError) or "ALERT" in str(error):
+        what = f"{where} did not accept the client certificate healthcheck-client.crt of its host, or TLS failed otherwise: {error}"
+        return EtcdUnseen(UnseenKind.DENIED, what)
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionError | ConnectionError):
+        return EtcdUnseen(UnseenKind.UNREACHABLE, f"{where} closed the connection without an answer ({error})")
+    return EtcdUnseen(UnseenKind.GARBAGE, f"{where} gave an answer that is not HTTP as etcd speaks it: {error}")
+
+
+def _hex(number: object) -> str:
+    """A uint64, in JSON a decimal string, as etcdctl prints it."""
+    return format(int(str(number)), "x")
+
+
+def _member(row: dict[str, Any]) -> MemberEntry:
+    return MemberEntry(
+        id=_hex(row["ID"]),
+        name=str(row.get("name", "")),
+        peer_urls=tuple(str(u) for u in row.get("peerURLs", ())),
+        client_urls=tuple(str(u) for u in row.get("clientURLs", ())),
+        learner=bool(row.get("isLearner", False)),
+    )
+
+
+def _alarms(errors: list[object]) -> tuple[AlarmEntry, ...]:
+    """The alarms among a status's errors, which read `memberID:123 alarm:NOSPACE`."""
+    found = (re.search(r"memberID:(\d+)\s+alarm:(\w+)", str(e)) for e in errors)
+    return tuple(AlarmEntry(_hex(m.group(1)), m.group(2)) for m in found if m)

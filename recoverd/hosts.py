@@ -1,0 +1,371 @@
+"""SSH to the machines of one cluster: one connection a host, reused, and a deadline on everything.
+
+Nothing of the bastion user's own SSH set-up is used (no agent, no ~/.ssh/config, no password), and a host key that is not in the configured
+known_hosts is never accepted. Every failure is a `HostUnseen` that says which host, what was tried and what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from recoverd.config.types import jump_parts
+from recoverd.dial import HostUnseen, Target, dial
+from recoverd.model.observation import UnseenKind
+from recoverd.model.settings import HostSettings
+
+if TYPE_CHECKING:
+    from recoverd.config import SshSettings
+
+__all__ = ["CommandResult", "HostPool", "HostUnseen"]
+
+PROBE_SECONDS = 1.0
+CLOSE_SECONDS = 1.0
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command on a host came to. Text is UTF-8, with what is not UTF-8 replaced."""
+
+    exit_status: int | None
+    """None when a signal ended it, or when it was closed because of too much output."""
+    stdout: str
+    stderr: str
+    truncated: bool
+    """The output was longer than allowed; the command was closed there and may not have ended."""
+
+
+class _Lease:
+    """A live connection and how many use it; once retired it is handed out no more, and closed when its last user is done."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+        self.connection = connection
+        self.users = 0
+        self.retired = False
+
+    @property
+    def usable(self) -> bool:
+        return not self.retired and not self.connection.is_closed()
+
+    def release(self) -> None:
+        self.users -= 1
+        self._close_when_idle()
+
+    def retire(self) -> None:
+        self.retired = True
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        if self.retired and self.users <= 0:
+            self.connection.close()
+
+
+class _Link:
+    """The way to one machine: at most one connection that is handed out, and at most one attempt to make it."""
+
+    def __init__(self, target: Target, ssh: SshSettings, jump: _Link | None = None) -> None:
+        self.target = target
+        self._ssh = ssh
+        self._jump = jump
+        self._lease: _Lease | None = None
+        self._attempt: asyncio.Task[_Lease] | None = None
+
+    async def get(self) -> _Lease:
+        """A usable connection. Callers that come together share one attempt, which the deadline of one of them does not end."""
+        if self._lease and self._lease.usable:
+            return self._lease
+        if self._attempt is None:
+            self._attempt = asyncio.create_task(self._connect(), name=f"ssh {self.target}")
+            self._attempt.add_done_callback(self._attempted)
+        return await asyncio.shield(self._attempt)
+
+    async def close(self) -> None:
+        if self._attempt:
+            self._attempt.cancel()
+            await asyncio.gather(self._attempt, return_exceptions=True)
+        if self._lease:
+            connection = self._lease.connection
+            connection.close()
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.wait_closed()
+            except (TimeoutError, OSError, asyncssh.Error):
+                connection.abort()
+
+    def _attempted(self, attempt: asyncio.Task[_Lease]) -> None:
+        self._attempt = None
+        if not attempt.cancelled():
+            attempt.exception()  # counts as retrieved, even when every caller has given up waiting
+
+    async def _connect(self) -> _Lease:
+        if self._lease:
+            self._lease.retire()
+        jump = await self._jump.get() if self._jump else None
+        self._lease = _Lease(await dial(self.target, self._ssh, jump.connection if jump else None))
+        return self._lease
+
+
+class HostPool:
+    """The machines of one cluster over SSH. Hosts are named as configured; a hung one delays nobody else."""
+
+    def __init__(self, ssh: SshSettings, hosts: Sequence[HostSettings]) -> None:
+        self._ssh = ssh
+        self._jump = _Link(_jump_target(ssh.jump, ssh.user), ssh) if ssh.jump else None
+        self._links: dict[str, _Link] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.update_hosts(hosts)
+
+    def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
+        """Set which hosts there are; connections to those that stay are kept. Must be called in the event loop once connections exist."""
+        links: dict[str, _Link] = {}
+        for host in hosts:
+            target = Target(host.name, self._ssh.user, host.address, self._ssh.port, host.host_key)
+            known = self._links.pop(host.name, None)
+            links[host.name] = known if known and known.target == target else _Link(target, self._ssh, self._jump)
+            if known and known is not links[host.name]:
+                self._links[host.name] = known
+        for gone in self._links.values():
+            task = asyncio.create_task(gone.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._links = links
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """By host name."""
+        return {name: link.target.address for name, link in self._links.items()}
+
+    async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
+        """Run a POSIX sh script on a host, as root where `sudo` is set, and return what came of it within `timeout` seconds.
+
+        The script is read whole before its first command runs, and its stdin is /dev/null. stdout and stderr are each cut at `max_output` bytes.
+        Raises `HostUnseen` when the host cannot be reached, asks for a sudo password or does not end the script in time. A script that may have
+        run is never sent again; `HostUnseen.sent` says whether it may have.
+        """
+        link = self._link(host)
+        running = _Running()
+        try:
+            async with asyncio.timeout(timeout):
+                lease, process = await self._start(link, running, self._shell(timeout))
+                try:
+                    result = await self._converse(link, lease, process, script, max_output, running)
+                finally:
+                    lease.release()
+        except TimeoutError:
+            raise self._late(link, running, timeout) from None
+        # a login shell may have printed a banner before it
+        said = next((line for line in result.stderr.splitlines() if line.startswith("sudo:")), "")
+        if self._ssh.sudo and result.exit_status in (1, 127) and said:
+            what = f"{link.target}: {link.target.user} may not become root ({said}); allow it `NOPASSWD: /bin/sh` in sudoers there"
+            raise HostUnseen(UnseenKind.DENIED, what)
+        return result
+
+    async def send(self, host: str, script: str, source: Path, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
+        """Run a POSIX sh script on a host, as `run` does, with the file `source` of the bastion as its stdin. The script must not matter by halves.
+
+        Raises `HostUnseen` as `run` does, and `OSError` when the file cannot be read.
+        """
+        link = self._link(host)
+        running = _Running()
+        try:
+            async with asyncio.timeout(timeout):
+                lease, process = await self._start(link, running, self._shell(timeout, script))
+                try:
+                    running.sent = True
+                    return await self._collected(link, lease, process, _feed(process, source), 1 << 16)
+                finally:
+                    lease.release()
+        except TimeoutError:
+            raise self._late(link, running, timeout) from None
+
+    @asynccontextmanager
+    async def tunnel(self, host: str, port: int, *, timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
+        """A port on the bastion's 127.0.0.1 that leads to 127.0.0.1:`port` on the host, for as long as the context lasts.
+
+        `timeout` seconds are for opening it; what is done inside needs deadlines of its own. When the body fails because nothing listens on the
+        host's port, the `HostUnseen` of that is raised instead of what the body raised.
+        """
+        link = self._link(host)
+        try:
+            async with asyncio.timeout(timeout):
+                lease = await link.get()
+        except TimeoutError:
+            raise HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {timeout:g} s") from None
+        lease.users += 1
+        try:
+            try:
+                listener = await lease.connection.forward_local_port("127.0.0.1", 0, "127.0.0.1", port)
+            except (asyncssh.Error, OSError) as error:
+                raise HostUnseen(UnseenKind.UNREACHABLE, f"no tunnel could be opened to {link.target}: {error}") from error
+            try:
+                yield listener.get_port()
+            except HostUnseen:
+                raise
+            except Exception as error:
+                # the local port accepts whatever is behind it, so only now is it known that nothing is
+                await _raise_if_closed(link, lease, port, error)
+                raise
+            finally:
+                listener.close()
+        except (asyncssh.Error, OSError) as error:
+            if lease.connection.is_closed():
+                raise HostUnseen(UnseenKind.UNREACHABLE, f"the SSH connection to {link.target} was lost") from error
+            raise
+        finally:
+            lease.release()
+
+    async def close(self) -> None:
+        """Give back every connection; takes about a second at most."""
+        links = [*self._links.values()]
+        await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
+        if self._jump:
+            await self._jump.close()
+
+    def _link(self, host: str) -> _Link:
+        link = self._links.get(host)
+        if link is None:
+            raise HostUnseen(UnseenKind.NOT_TRIED, f"no address of {host} is configured or was learnt from the API server")
+        return link
+
+    def _shell(self, seconds: float, script: str = "") -> str:
+        """The command that reads the script, or runs the given one. The host itself ends it at the deadline, since sshd delivers no signal to what
+        runs as root."""
+        shell = f"sh -c {shlex.quote(script)}" if script else "sh -s"
+        limited = f"command -v timeout >/dev/null && exec timeout -s KILL {math.ceil(seconds)} {shell}; exec {shell}"
+        return f"{'sudo -n ' if self._ssh.sudo else ''}sh -c {shlex.quote(limited)}"
+
+    async def _start(self, link: _Link, running: _Running, command: str) -> tuple[_Lease, asyncssh.SSHClientProcess[bytes]]:
+        """Start the shell, which waits for its script; so on a connection that turns out to be dead this can be tried once more."""
+        for last in (False, True):
+            running.lease = None
+            lease = await link.get()
+            lease.users += 1
+            running.lease = lease
+            try:
+                return lease, await lease.connection.create_process(command, encoding=None)
+            except (asyncssh.Error, OSError) as error:
+                lease.retire()
+                lease.release()
+                if last:
+                    raise HostUnseen(UnseenKind.UNREACHABLE, f"{link.target} let recoverd in, but started no command: {error}") from error
+            except BaseException:
+                lease.retire()
+                lease.release()
+                raise
+        raise AssertionError("not reached")
+
+    async def _converse(
+        self, link: _Link, lease: _Lease, process: asyncssh.SSHClientProcess[bytes], script: str, max_output: int, running: _Running
+    ) -> CommandResult:
+        """Send the script, collect its output."""
+        running.sent = True
+        return await self._collected(link, lease, process, _tell(process, script), max_output)
+
+    async def _collected(
+        self, link: _Link, lease: _Lease, process: asyncssh.SSHClientProcess[bytes], give: Awaitable[None], max_output: int
+    ) -> CommandResult:
+        """Give the process its stdin and collect its output. After a command that does not end, its connection is not used for anything new."""
+        ended = False
+        try:
+            (out, out_cut), (err, err_cut), _ = await asyncio.gather(
+                _collect(process, process.stdout, max_output), _collect(process, process.stderr, max_output), give
+            )
+            truncated = out_cut or err_cut
+            if not truncated:
+                await process.wait_closed()
+                ended = process.exit_status is not None
+            if process.exit_status is None and not truncated and lease.connection.is_closed():
+                raise self._lost(link)
+            status = process.exit_status if process.exit_signal is None and not truncated else None
+            return CommandResult(status, out.decode(errors="replace"), err.decode(errors="replace"), truncated)
+        except (asyncssh.Error, OSError) as error:
+            raise self._lost(link) from error
+        finally:
+            if not ended:
+                # sshd keeps the session of a hung command, and allows only ten
+                lease.retire()
+                process.close()
+
+    @staticmethod
+    def _lost(link: _Link) -> HostUnseen:
+        return HostUnseen(
+            UnseenKind.UNREACHABLE, f"the SSH connection to {link.target} was lost while a command ran there; it may or may not have ended", sent=True
+        )
+
+    def _late(self, link: _Link, running: _Running, timeout: float) -> HostUnseen:
+        if running.sent:
+            what = f"{link.target} let recoverd in, but did not end a command within {timeout:g} s; the command was given up and is killed there"
+            return HostUnseen(UnseenKind.TIMEOUT, what, sent=True)
+        if running.lease:
+            return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} let recoverd in, but did not start a command within {timeout:g} s")
+        return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {timeout:g} s")
+
+
+@dataclass(slots=True)
+class _Running:
+    """How far a command has come, for the words of its failure."""
+
+    lease: _Lease | None = None
+    sent: bool = False
+
+
+def _whole(script: str) -> bytes:
+    """The script as one compound command: sh runs nothing of it when the connection breaks while it is sent, and it cannot eat its own text."""
+    return f"{{\n{script}\n}} </dev/null\n".encode()
+
+
+async def _tell(process: asyncssh.SSHClientProcess[bytes], script: str) -> None:
+    with suppress(OSError):  # a command that has ended already (a forced one, say) takes no script; its exit status says the rest
+        process.stdin.write(_whole(script))
+        process.stdin.write_eof()
+
+
+async def _feed(process: asyncssh.SSHClientProcess[bytes], source: Path) -> None:
+    """The file as the process's stdin, no faster than it is taken."""
+    with suppress(asyncssh.Error, BrokenPipeError, ConnectionError):  # a script that refused takes no more; its exit status says the rest
+        with source.open("rb") as file:
+            while part := await asyncio.to_thread(file.read, CHUNK):
+                process.stdin.write(part)
+                await process.stdin.drain()
+        process.stdin.write_eof()
+
+
+async def _collect(process: asyncssh.SSHClientProcess[bytes], stream: asyncssh.SSHReader[bytes], limit: int) -> tuple[bytes, bool]:
+    """Read to the end, or to the limit; past the limit the channel is closed, which ends the other stream too."""
+    parts, size = [], 0
+    while size <= limit and (part := await stream.read(CHUNK)):
+        parts.append(part)
+        size += len(part)
+    if size > limit:
+        process.close()
+    return b"".join(parts)[:limit], size > limit
+
+
+async def _raise_if_closed(link: _Link, lease: _Lease, port: int, error: Exception) -> None:
+    """Raise `HostUnseen` when the host says that its port cannot be connected to."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await lease.connection.open_connection("127.0.0.1", port)
+            writer.close()
+    except asyncssh.ChannelOpenError as closed:
+        if closed.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+            raise HostUnseen(
+                UnseenKind.DENIED, f"sshd on {link.target} forbids tunnels ({closed.reason}); it needs AllowTcpForwarding yes (or local)"
+            ) from error
+        raise HostUnseen(UnseenKind.REFUSED, f"nothing listens on 127.0.0.1:{port} of {link.target}: {closed.reason}") from error
+    except (TimeoutError, asyncssh.Error, OSError):
+        return
+
+
+def _jump_target(jump: str, user: str) -> Target:
+    name, host, port = jump_parts(jump)
+    return Target("the jump host", name or user, host, port)

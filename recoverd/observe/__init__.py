@@ -1,0 +1,100 @@
+"""Looking at one cluster: every source at once, each with its own deadline, and nothing taken for broken that was only not seen."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from recoverd.config import ClusterConfig
+from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.hosts import HostPool
+from recoverd.model.etcd_operations import image_of, minor_of
+from recoverd.model.memory import Memory
+from recoverd.model.network import NetworkView
+from recoverd.model.observation import ApiView, EtcdToolView, EtcdView, HostView, Observation, Unseen
+from recoverd.observe.api import ApiCollector
+from recoverd.observe.hosts import EtcdAbout, look_at
+from recoverd.observe.keys import KeyWatch
+from recoverd.observe.network import NetworkCollector
+
+__all__ = ["Collector"]
+
+T = TypeVar("T")
+TOOL_EVERY = 600.0
+"""Seconds for which the program that restores snapshots is taken to be where it was found: asking it takes some of the machine's time."""
+
+
+class Collector:
+    """Makes the observations of one cluster."""
+
+    def __init__(self, cluster: ClusterConfig, hosts: HostPool) -> None:
+        self._cluster = cluster
+        self._hosts = hosts
+        self._api = ApiCollector(cluster, hosts)
+        self._keys = KeyWatch()
+        self._network = NetworkCollector(cluster, hosts)
+        self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
+        """By control plane: until when it holds, for which version it was looked for, and what was found."""
+        self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
+
+    async def observe(self, sequence: int, memory: Memory) -> Observation:
+        """One sweep. Ends when the slowest source has answered or come to its deadline; never raises for what the cluster does."""
+        settings = self._cluster.settings
+        workers = [w.name for w in settings.workers or memory.workers]
+        names = [*self._etcd, *workers]
+        started, durations = datetime.now(UTC), dict[str, float]()
+
+        async def timed(source: str, work: Awaitable[T]) -> T:
+            began = time.monotonic()
+            try:
+                return await work
+            finally:
+                durations[source] = time.monotonic() - began
+
+        async def objects() -> tuple[ApiView, NetworkView | Unseen]:
+            api = await timed("api", self._api.observe())
+            return api, await timed("network", self._network.observe(api, self._api.listed, memory, names))
+
+        (api, network), members, machines = await asyncio.gather(
+            objects(),
+            timed("etcd", asyncio.gather(*(self._member(client) for client in self._etcd.values()))),
+            timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
+        )
+        return Observation(
+            cluster=settings.name,
+            sequence=sequence,
+            started_at=started,
+            at=datetime.now(UTC),
+            api=api,
+            etcd=dict(zip(self._etcd, members, strict=True)),
+            hosts=dict(zip(names, machines, strict=True)),
+            durations=durations,
+            network=network,
+        )
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
+        manifest = memory.manifests.get(name, {}).get("etcd")
+        data = re.search(r"^ *- --data-dir=(\S+)$", manifest.content, re.MULTILINE) if manifest else None
+        minor = (minor_of(manifest.content) if manifest else "") or "any"
+        until, known, tool = self._tools.get(name, (0.0, "", None))
+        ask = name in self._etcd and (known != minor or tool is None or time.monotonic() > until)
+        image = image_of(manifest.content) if manifest else ""
+        about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
+        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys)
+        if ask and isinstance(view, HostView):
+            self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
+        return replace(view, etcd_tool=tool) if not ask and isinstance(view, HostView) else view
+
+    async def _member(self, client: EtcdClient) -> EtcdView | Unseen:
+        try:
+            return await client.view(timeout=self._cluster.deadlines.etcd)
+        except EtcdUnseen as unseen:
+            return unseen.unseen

@@ -1,0 +1,192 @@
+"""The API server as the bastion sees it: through the kubeconfig's address, through each control plane's own, and the objects it lists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import nlargest
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, ApiException, Configuration, CoreV1Api
+
+from recoverd.config import ClusterConfig
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.model.settings import HostSettings
+from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
+from recoverd.observe.probe import probe
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+"""Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""
+DIRECT_SHARE = 0.6
+"""Share of the deadline after which a control plane's own address is given up and asked through SSH instead: a firewall may be between."""
+PORT = 6443
+NEWEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the newest list of objects was made of, for those who look closer."""
+
+    client: ApiClient
+    pods: dict[str, Any]
+    """The table of pods (or the list, where the server makes no table)."""
+
+
+class ApiCollector:
+    """Looks at one cluster's API server."""
+
+    listed: Listed | None = None
+    """Of the newest sweep; None when the objects could not be listed in it."""
+
+    def __init__(self, cluster: ClusterConfig, hosts: HostPool) -> None:
+        self._cluster = cluster
+        self._hosts = hosts
+        self._seconds = cluster.deadlines.api
+        self._access: tuple[float, Access] | None = None
+        self._clients: dict[str, ApiClient] = {}
+
+    async def observe(self) -> ApiView:
+        """Within twice the deadline: one for the probes, one for the objects. Never raises for what the cluster does."""
+        planes = self._cluster.settings.control_planes
+        try:
+            access = await self._read()
+        except KubeconfigError as error:
+            blind = {p.name: EndpointView(f"{p.address}:{PORT}", EndpointHealth.ERROR, str(error)) for p in planes}
+            return ApiView(EndpointView("", EndpointHealth.ERROR, str(error)), blind, Unseen(UnseenKind.DENIED, str(error)))
+        vip, *members = await asyncio.gather(
+            probe(access, access.host, access.port, seconds=self._seconds), *(self._member(access, plane) for plane in planes)
+        )
+        by_name = {plane.name: view for plane, view in zip(planes, members, strict=True)}
+        return ApiView(vip, by_name, await self._objects(access, vip, by_name))
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()  # type: ignore[no-untyped-call]
+        self._clients.clear()
+
+    async def _read(self) -> Access:
+        """The kubeconfig, read anew when the file has changed: its credentials may have been renewed."""
+        try:
+            changed = self._cluster.kubeconfig.stat().st_mtime
+        except OSError as error:
+            raise KubeconfigError(f"{self._cluster.kubeconfig} cannot be read: {error.strerror}") from error
+        if self._access is None or self._access[0] != changed:
+            self._access = (changed, await read_access(self._cluster.kubeconfig))
+            await self.close()
+        return self._access[1]
+
+    async def _member(self, access: Access, plane: HostSettings) -> EndpointView:
+        direct = await probe(access, plane.address, PORT, seconds=self._seconds * DIRECT_SHARE)
+        if direct.health is EndpointHealth.TLS and "IP address mismatch" in direct.detail:
+            # its certificate may hold only the name that the kubeconfig uses
+            direct = await probe(access, plane.address, PORT, seconds=self._seconds * DIRECT_SHARE, named=access.host)
+        if direct.health not in (EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE):
+            return direct
+        left = self._seconds * (1 - DIRECT_SHARE)
+        try:
+            async with asyncio.timeout(left), self._hosts.tunnel(plane.name, PORT, timeout=left) as port:
+                seen = await probe(access, plane.address, PORT, seconds=left, dial=("127.0.0.1", port))
+        except (HostUnseen, TimeoutError):
+            return direct
+        if seen.health is EndpointHealth.ERROR:
+            return direct  # the tunnel's end was closed: nothing is known beyond what was
+        return EndpointView(seen.address, seen.health, f"{seen.detail} (through SSH; directly: {direct.detail})", seen.failing_checks)
+
+    async def _objects(self, access: Access, vip: EndpointView, members: dict[str, EndpointView]) -> ObjectsView | Unseen:
+        self.listed = None
+        server = access.server if vip.health is EndpointHealth.READY else ""
+        server = server or next((f"https://{v.address}" for v in members.values() if v.health is EndpointHealth.READY), "")
+        if not server:
+            return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
+        client = self._client(access, server)
+        core = CoreV1Api(client)
+        try:
+            async with asyncio.timeout(self._seconds):
+                nodes, pods = await asyncio.gather(
+                    core.list_node_without_preload_content(resource_version="0"),
+                    core.list_pod_for_all_namespaces_without_preload_content(resource_version="0", _headers={"Accept": TABLE}),
+                )
+                listed, table = await _body(nodes, "NodeList"), await _body(pods, "Table", "PodList")
+            view = ObjectsView(tuple(_node(n) for n in listed["items"]), _pods(table), newest=_newest(listed["items"], table))
+            self.listed = Listed(client, table)
+            return view
+        except TimeoutError:
+            return Unseen(UnseenKind.TIMEOUT, f"{server} did not list nodes and pods within {self._seconds:g} s")
+        except ApiException as error:
+            if error.status in (401, 403):
+                return Unseen(
+                    UnseenKind.DENIED, f"{server} does not let the kubeconfig's user list nodes and pods: HTTP {error.status} {error.reason}"
+                )
+            return Unseen(UnseenKind.GARBAGE, f"{server} answered HTTP {error.status} {error.reason} to the list of nodes and pods")
+        except (aiohttp.ClientError, OSError) as error:
+            return Unseen(UnseenKind.UNREACHABLE, f"{server} broke off while listing nodes and pods: {error}")
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            return Unseen(UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})")
+
+    def _client(self, access: Access, server: str) -> ApiClient:
+        if server not in self._clients:
+            self._clients[server] = api_client(access, server)
+        return self._clients[server]
+
+
+def api_client(access: Access, server: str) -> ApiClient:
+    """The official client for one address of the API server, with the credentials of the kubeconfig. To be closed."""
+    configuration = Configuration(host=server)
+    for field in ("ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "api_key", "api_key_prefix"):
+        setattr(configuration, field, getattr(access.configuration, field))
+    configuration.disable_strict_ssl_verification = True
+    return ApiClient(configuration)
+
+
+async def _body(response: Any, *kinds: str) -> Any:
+    """The list, whole and of one of these kinds; a part of the nodes taken for all of them would be as bad as another cluster's."""
+    text = await response.read()
+    if response.status != 200:
+        raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
+    answer = json.loads(text)
+    if answer.get("kind") not in kinds:
+        raise ValueError(f"a {answer.get('kind')} where a {kinds[0]} was asked for")
+    if answer.get("metadata", {}).get("continue"):
+        raise ValueError("only a part of the list")
+    return answer
+
+
+def _node(node: dict[str, Any]) -> NodeView:
+    meta, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
+    labels = meta.get("labels", {})
+    return NodeView(
+        name=str(meta["name"]),
+        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions", ())),
+        unschedulable=bool(spec.get("unschedulable", False)),
+        control_plane=any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master")),
+        address=next((str(a["address"]) for a in status.get("addresses", ()) if a.get("type") == "InternalIP"), ""),
+        boot_id=str(status.get("nodeInfo", {}).get("bootID", "")),
+        kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
+    )
+
+
+def _pods(table: dict[str, Any]) -> dict[str, int]:
+    """Pods per node, from a table or, where the server makes none, from the objects."""
+    if table.get("kind") == "Table":
+        column = [c["name"] for c in table["columnDefinitions"]].index("Node")
+        names = (row["cells"][column] for row in table.get("rows") or ())
+        return dict(Counter("" if name in (None, "<none>") else str(name) for name in names))
+    return dict(Counter(str(p.get("spec", {}).get("nodeName", "")) for p in table["items"]))
+
+
+def _newest(nodes: list[dict[str, Any]], table: dict[str, Any]) -> tuple[CreatedView, ...]:
+    """The nodes and pods that were created last, newest first."""
+    rows = [row.get("object", {}) for row in table.get("rows") or ()] if table.get("kind") == "Table" else table["items"]
+    found = [("node", n["metadata"]) for n in nodes] + [("pod", p.get("metadata", {})) for p in rows]
+    # RFC 3339 in UTC sorts as text
+    dated = nlargest(NEWEST, ((str(m.get("creationTimestamp") or ""), kind, m) for kind, m in found), key=lambda d: d[0])
+    return tuple(CreatedView(kind, _full_name(m), datetime.fromisoformat(at)) for at, kind, m in dated if at)
+
+
+def _full_name(meta: dict[str, Any]) -> str:
+    return "/".join(str(meta[key]) for key in ("namespace", "name") if meta.get(key))

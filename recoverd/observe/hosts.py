@@ -1,0 +1,55 @@
+"""The machines of a cluster: one look over SSH each, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.resources import files
+
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.etcd_operations import TOOL
+from recoverd.model.observation import HostView, Unseen, UnseenKind
+from recoverd.model.shell import PIDS
+from recoverd.observe.keys import KeyWatch
+from recoverd.observe.look import LookError, parse
+
+SCRIPT = (files(__package__) / "look.sh").read_text()
+OUTPUT_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdAbout:
+    """What a look at a control plane is told of its etcd."""
+
+    data: str = ""
+    """Where its data is taken to be when its manifest, which says so, is gone."""
+    minor: str = ""
+    """Version of the program to look for that restores snapshots ("3.4.", or "any"); "" looks for none."""
+    image: str = ""
+    """etcd's image, which has that program."""
+
+
+NO_ETCD = EtcdAbout()
+
+
+async def look_at(hosts: HostPool, name: str, seconds: float, about: EtcdAbout = NO_ETCD, keys: KeyWatch | None = None) -> HostView | Unseen:
+    """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about."""
+    marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
+    asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
+    try:
+        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
+        result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)
+    except HostUnseen as unseen:
+        return unseen.unseen
+    try:
+        look = parse(result.stdout, marker, middle=asked + (datetime.now(UTC) - asked) / 2, truncated=result.truncated)
+    except LookError as error:
+        said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
+        return Unseen(UnseenKind.GARBAGE, f"{name} answered the look with something else (exit {result.exit_status}): {error}{said}")
+    if keys is None or look.view.pki is None:
+        return look.view
+    found = await keys.digests(hosts, name, look.key_stamp, until - asyncio.get_running_loop().time())
+    return replace(look.view, pki=replace(look.view.pki, keys=found))

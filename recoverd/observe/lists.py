@@ -1,0 +1,134 @@
+"""Lists of the API that the network's witnesses need, as raw JSON, read no oftener than their size allows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, ApiException, CoreV1Api, CustomObjectsApi
+
+from recoverd.model.observation import Unseen, UnseenKind
+
+BYTES_PER_SECOND = 512 << 10
+"""A list is not read again before its size divided by this: small clusters are read at every sweep, a list of 10 MiB every 20 s."""
+SLICES = (("discovery.k8s.io", "v1", "endpointslices"), ("discovery.k8s.io", "v1beta1", "endpointslices"))
+"""1.17 to 1.20 have v1beta1 only; before, or where it is switched off, there are Endpoints."""
+RETRY = 60.0
+"""Seconds before a list that was denied is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A list and when the API server says that it was."""
+
+    body: dict[str, Any]
+    at: datetime
+
+
+Read = Answered | Unseen
+
+
+class Lists:
+    """The lists of one cluster, with the last answer kept until the next is due."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: dict[str, tuple[float, Read]] = {}
+        self._slices: tuple[str, str, str] | None = SLICES[0]
+
+    async def services(self, client: ApiClient) -> Read:
+        return await self._cached("services", lambda: CoreV1Api(client).list_service_for_all_namespaces_without_preload_content(resource_version="0"))
+
+    async def daemonsets(self, client: ApiClient) -> Read:
+        return await self._cached("daemonsets", lambda: _group(client, "apps", "v1", "daemonsets", resource_version="0"))
+
+    async def policies(self, client: ApiClient) -> Read:
+        return await self._cached("networkpolicies", lambda: _group(client, "networking.k8s.io", "v1", "networkpolicies", resource_version="0"))
+
+    async def endpoints(self, client: ApiClient) -> Read:
+        """EndpointSlices, or Endpoints where there are none."""
+        return await self._cached("endpoints", lambda: self._endpoints(client, resource_version="0"))
+
+    async def endpoints_of(self, client: ApiClient, services: Sequence[str]) -> Read:
+        """Read now, past the API server's cache, those of the services named (without namespace)."""
+        if self._slices is None:
+            return await self._read("endpoints", lambda: self._endpoints(client))
+        names = ",".join(sorted(set(services)))
+        return await self._read("endpoints", lambda: self._endpoints(client, label_selector=f"kubernetes.io/service-name in ({names})"))
+
+    async def pods_on(self, client: ApiClient, node: str) -> Read:
+        """The pods bound to a node, read now, past the API server's cache."""
+        return await self._read(
+            f"pods on {node}",
+            lambda: CoreV1Api(client).list_pod_for_all_namespaces_without_preload_content(field_selector=f"spec.nodeName={node}"),
+        )
+
+    async def kubelet_pods(self, client: ApiClient, node: str) -> Read:
+        """The pods that a node's kubelet has, by itself, through the API's node proxy."""
+        return await self._read(
+            f"the pods of {node}'s kubelet (nodes/proxy)",
+            lambda: CoreV1Api(client).connect_get_node_proxy_with_path_without_preload_content(node, "pods"),
+        )
+
+    async def _endpoints(self, client: ApiClient, **options: Any) -> Any:
+        while self._slices:
+            answer = await _group(client, *self._slices, **options)
+            if answer.status != 404:
+                return answer
+            answer.release()
+            left = SLICES[SLICES.index(self._slices) + 1 :]
+            self._slices = left[0] if left else None
+        options.pop("label_selector", None)
+        return await CoreV1Api(client).list_endpoints_for_all_namespaces_without_preload_content(**options)
+
+    async def _cached(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Read:
+        due, last = self._kept.get(name, (0.0, None))
+        if last is not None and time.monotonic() < due:
+            return last
+        size: list[int] = []
+        read = await self._read(name, ask, size)
+        wait = size[0] / BYTES_PER_SECOND if size else RETRY if isinstance(read, Unseen) and read.kind is UnseenKind.DENIED else 0.0
+        self._kept[name] = (time.monotonic() + (wait if wait > 1.0 else 0.0), read)
+        return read
+
+    async def _read(self, name: str, ask: Callable[[], Awaitable[Any]], size: list[int] | None = None) -> Read:
+        try:
+            async with asyncio.timeout(self._seconds):
+                response = await ask()
+                text = await response.read()
+            if response.status != 200:
+                raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
+            if size is not None:
+                size.append(len(text))
+            body = json.loads(text)
+            if not isinstance(body, dict) or not isinstance(body.get("items") or [], list):
+                return Unseen(UnseenKind.GARBAGE, f"the API server answered to the list of {name} with something else")
+            return Answered(body, _date(response.headers))
+        except TimeoutError:
+            return Unseen(UnseenKind.TIMEOUT, f"the API server did not give {name} within {self._seconds:g} s")
+        except ApiException as error:
+            kind = UnseenKind.DENIED if error.status in (401, 403) else UnseenKind.UNREACHABLE
+            return Unseen(kind, f"the API server answered HTTP {error.status} {error.reason} when asked for {name}")
+        except (aiohttp.ClientError, OSError) as error:
+            return Unseen(UnseenKind.UNREACHABLE, f"the API server broke off when asked for {name}: {error}")
+        except ValueError as error:
+            return Unseen(UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})")
+
+
+async def _group(client: ApiClient, group: str, version: str, plural: str, **options: Any) -> Any:
+    return await CustomObjectsApi(client).list_cluster_custom_object_without_preload_content(group, version, plural, **options)
+
+
+def _date(headers: Mapping[str, str]) -> datetime:
+    """The API server's clock, so that ages do not depend on the bastion's."""
+    try:
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError):
+        return datetime.now(UTC)

@@ -1,0 +1,293 @@
+"""What `look.sh` printed, as a `HostView`. Pure, and tolerant: a part that is missing or makes no sense becomes a line in `problems`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+import yaml
+
+from recoverd.model.observation import (
+    ContainerView,
+    DiskView,
+    EtcdDataView,
+    EtcdToolView,
+    HostView,
+    ManifestView,
+    UnitView,
+)
+from recoverd.observe.pki import pki
+
+T = TypeVar("T")
+RUNTIMES = ("containerd", "docker", "crio")
+MANIFEST_LIMIT = 65536
+NO_DATABASE = 65536
+"""Bytes on the disk. What etcd leaves when its peers refuse it at its first start has 16384 (observed on 3.4.23) or 20480, in a file of 16 MiB
+(3.5.16); an API server's first minute makes more."""
+LOG_LINE = 500
+TICKS = 100.0
+"""USER_HZ, in which /proc/PID/stat counts: 100 on every Linux that Kubernetes runs on."""
+
+
+class LookError(ValueError):
+    """What came back is not the output of `look.sh`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    name: str
+    word: str
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def sections(output: str, marker: str) -> list[Section]:
+    """Split the output at the lines that begin with the marker."""
+    found: list[Section] = []
+    head: tuple[str, str] | None = None
+    lines: list[str] = []
+    for line in output.split("\n"):
+        if line.startswith(marker + " "):
+            if head:
+                found.append(Section(*head, tuple(lines)))
+            name, _, word = line[len(marker) + 1 :].partition(" ")
+            head, lines = (name, word), []
+        else:
+            lines.append(line)
+    if head:
+        found.append(Section(*head, tuple(lines)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look brought."""
+
+    view: HostView
+    key_stamp: str
+    """What `stat` says of the files that hold private keys; "" where it did not come whole."""
+
+
+def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False) -> Look:
+    """The view of one machine, and when its keys were changed. `middle` is the bastion's clock half-way between asking and answer.
+
+    Raises `LookError` when not even the boot id is there.
+    """
+    found = sections(output, marker)
+    problems: list[str] = []
+    if truncated or not found or found[-1].name != "end":
+        # what stands last may lack lines, and a line that is not there means something in some sections
+        problems.append("the look was cut short: manifests, containers and certificates may be missing from it")
+        found = found[:-1]
+    by_name = {s.name: s for s in found}
+    boot_id = by_name["boot"].text.strip() if "boot" in by_name else ""
+    if not boot_id:
+        raise LookError(f"the look printed no boot id, but: {output[:200]!r}")
+
+    def part(name: str, read: Callable[[Section], T], default: T) -> T:
+        if name not in by_name:
+            problems.append(f"{name} is not in the look")
+            return default
+        try:
+            return read(by_name[name])
+        except (ValueError, IndexError, OverflowError) as error:
+            problems.append(f"{name} could not be read: {error}")
+            return default
+
+    clock = part("clock", _clock, None)
+    uptime, since_boot = part("uptime", _uptime, (0.0, 0.0))
+    boot_time = (clock or middle) - timedelta(seconds=min(since_boot, 3e9))
+    units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
+    part("manifests", lambda s: _said(s, 0), False)
+    manifests = dict(_manifests(found, problems))
+    certificates, keys = pki(((s.name, s.word, s.text) for s in found), problems)
+    view = HostView(
+        boot_id=boot_id,
+        clock_offset=(clock - middle).total_seconds() if clock else 0.0,
+        uptime=uptime,
+        joined=part("joined", lambda s: _said(s, 0), False),
+        runtime=_runtime(units, part("endpoint", lambda s: s.text, "")),
+        units=units,
+        manifests=manifests,
+        containers=dict(_containers(found, boot_time, problems)),
+        certificates=certificates,
+        pki=keys,
+        disks=part("disks", _disks, ()),
+        etcd_data=part("etcd-data", _etcd_data, None),
+        etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
+        problems=tuple(problems),
+    )
+    return Look(view, by_name["keys"].text if "keys" in by_name else "")
+
+
+def _clock(section: Section) -> datetime | None:
+    seconds, _, rest = section.text.strip().partition(".")
+    fraction = float(f"0.{rest}") if rest.isdigit() else 0.0  # busybox prints %N as it stands
+    return datetime.fromtimestamp(int(seconds), UTC) + timedelta(seconds=fraction)
+
+
+def _uptime(section: Section) -> tuple[float, float]:
+    """Seconds since the machine's own init started, and since the kernel booted.
+
+    In a container they differ: its /proc/uptime is the host's, and so is the origin of every start time in /proc/PID/stat (field 22, proc(5)).
+    The first line is of the process that read it, so that its start is now.
+    """
+    now, init = (int(line.rpartition(")")[2].split()[19]) / TICKS for line in section.lines[:2])
+    return now - init, now
+
+
+def _said(section: Section, line: int) -> bool:
+    """What `there` printed."""
+    answer = section.lines[line]
+    if answer not in ("yes", "no"):
+        raise ValueError(f"whether it exists cannot be told ({answer!r}); does its disk answer?")
+    return answer == "yes"
+
+
+def _runtime(units: dict[str, UnitView], endpoint: str) -> str:
+    """The one that kubelet is told to use; without that it is docker where there is one (kubelet's default before 1.24)."""
+    named = next((r for r, sign in (("containerd", "containerd"), ("crio", "crio"), ("docker", "docker")) if sign in endpoint), "")
+    return named if named in units else next((r for r in ("docker", *RUNTIMES) if r in units), "")
+
+
+def _units(section: Section, boot_time: datetime) -> dict[str, UnitView]:
+    units = {}
+    for block in section.text.split("\n\n"):
+        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        name = fields.get("Id", "").removesuffix(".service")
+        if not name or (fields.get("LoadState") == "not-found" and name != "kubelet"):
+            continue
+        changed = int(fields.get("StateChangeTimestampMonotonic") or 0)
+        units[name] = UnitView(
+            name=name,
+            load=fields.get("LoadState", ""),
+            active=fields.get("ActiveState", ""),
+            sub=fields.get("SubState", ""),
+            result=fields.get("Result", ""),
+            since=boot_time + timedelta(microseconds=changed) if changed else None,
+            restarts=int(fields.get("NRestarts") or 0),
+        )
+    if not units:
+        raise ValueError(section.text.strip()[:200] or "systemctl said nothing")
+    return units
+
+
+def _manifests(found: Sequence[Section], problems: list[str]) -> Iterator[tuple[str, ManifestView]]:
+    for section in found:
+        if section.name == "unreadable":
+            problems.append(f"the manifests could not be listed or read: {section.word}")
+        if section.name != "manifest":
+            continue
+        path = PurePosixPath(section.word)
+        try:
+            size, modified = _size_and_time(section.lines[0])
+            data = base64.b64decode("".join(section.lines[1:]), validate=True)
+            if len(data) != min(size, MANIFEST_LIMIT + 1):
+                raise ValueError(f"{len(data)} of its {size} bytes came; it was written to just then, or its disk does not answer")
+        except (binascii.Error, ValueError, IndexError) as error:
+            problems.append(f"the manifest {path} could not be read: {error}")
+            continue
+        content = data[:MANIFEST_LIMIT].decode(errors="replace")
+        problem = f"longer than {MANIFEST_LIMIT} bytes" if len(data) > MANIFEST_LIMIT else manifest_problem(content)
+        yield path.name.removesuffix(".yaml"), ManifestView(str(path), hashlib.sha256(data).hexdigest(), content, problem, modified)
+
+
+def _size_and_time(line: str) -> tuple[int, datetime | None]:
+    size, *modified = line.split()
+    return int(size), datetime.fromtimestamp(int(modified[0]), UTC) if modified else None
+
+
+@lru_cache(maxsize=256)
+def manifest_problem(content: str) -> str:
+    """Why kubelet cannot run it, or ""."""
+    try:
+        pod = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+    except yaml.YAMLError as error:
+        return f"not YAML: {' '.join(str(error).split())[:200]}"
+    if pod is None:
+        return "empty"
+    if not isinstance(pod, dict) or pod.get("kind") != "Pod":
+        return "not a Pod"
+    spec = pod.get("spec")
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    if not isinstance(containers, list) or not all(isinstance(c, dict) and c.get("name") and c.get("image") for c in containers) or not containers:
+        return "a Pod without whole containers (cut short?)"
+    return ""
+
+
+def _containers(found: Sequence[Section], boot_time: datetime, problems: list[str]) -> Iterator[tuple[str, ContainerView]]:
+    for section in found:
+        if section.name != "container":
+            continue
+        if "scanned" in section.lines:
+            yield section.word, _container(section, boot_time)
+        else:
+            problems.append(f"whether {section.word} runs could not be told: /proc cannot be read")
+
+
+def _container(section: Section, boot_time: datetime) -> ContainerView:
+    started, first, restarts, tail, in_log = None, None, 0, list[str](), False
+    for line in section.lines:
+        if in_log and line.startswith("first ") and first is None and not tail:
+            first = _log_time(line.removeprefix("first "))
+        elif in_log:
+            tail.append(line)
+        elif line.startswith("stat "):
+            fields = line.rpartition(")")[2].split()
+            if len(fields) > 19 and fields[0] != "Z" and fields[19].isdigit():
+                # the oldest of several: the container's own process, not one that was started within
+                begun = boot_time + timedelta(seconds=int(fields[19]) / TICKS)
+                started = min(started, begun) if started else begun
+        elif line.startswith("log "):
+            stem = PurePosixPath(line[4:]).stem
+            restarts = int(stem) if stem.isdigit() else 0
+            in_log = True
+    lines = tuple(_log_line(t) for t in tail if t.strip())
+    return ContainerView(section.word, started is not None, started or first, None, restarts, lines)
+
+
+def _log_time(line: str) -> datetime | None:
+    """When the log begins, by the machine's own clock: each line of a CRI log, and of docker's in JSON, holds its time in RFC 3339."""
+    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line)
+    return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
+
+
+def _log_line(line: str) -> str:
+    """Without what the runtime puts before it (CRI: time, stream, tag)."""
+    parts = line.split(" ", 3)
+    text = parts[3] if len(parts) == 4 and parts[1] in ("stdout", "stderr") else line
+    return "".join(c if c.isprintable() else " " for c in text)[:LOG_LINE]
+
+
+def _disks(section: Section) -> tuple[DiskView, ...]:
+    disks = {}
+    for line in section.lines[1:]:
+        fields = line.split(None, 5)
+        if len(fields) == 6 and fields[1].isdigit() and fields[3].isdigit():
+            disks[fields[5]] = DiskView(fields[5], int(fields[1]) * 1024, int(fields[3]) * 1024)
+    return tuple(disks.values())
+
+
+def _etcd_data(section: Section) -> EtcdDataView:
+    exists, database, log = (_said(section, line) for line in range(3))
+    empty = not database
+    if database and not log:
+        blocks, size = " ".join(section.lines[3:4]).split()
+        empty = int(blocks) * int(size) < NO_DATABASE
+    return EtcdDataView(section.word, exists, empty)
+
+
+def _etcd_tool(section: Section) -> EtcdToolView | None:
+    version, bump, path = [*section.lines[0].split(" ", 2), "", ""][:3] if section.lines else ["", "", ""]
+    return EtcdToolView(path, version, bump == "yes") if path else None

@@ -1,0 +1,72 @@
+# One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]"; M is set before this text,
+# D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool` (recoverd.model) are defined.
+# Nothing here changes anything, and no private key is printed.
+LC_ALL=C; export LC_ALL
+K=/etc/kubernetes
+s() { printf '\n%s\n' "$M $*"; } # on a line of its own, even after a file whose last line has no end
+# Absence has to be said by the system itself: a disk that errors must not pass for a file that is not there.
+there() {
+  if [ -e "$1" ]; then echo yes; return; fi
+  case $(ls -dL "$1" 2>&1) in *'No such file'*|*'Not a directory'*) echo no ;; *) echo unseen ;; esac
+}
+s boot; cat /proc/sys/kernel/random/boot_id
+s clock; date +%s.%N
+s uptime; cat /proc/self/stat /proc/1/stat
+s joined; there $K/kubelet.conf
+s units
+limit=; command -v timeout >/dev/null && limit='timeout 2'
+$limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
+  kubelet.service containerd.service docker.service crio.service 2>&1
+s endpoint
+grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
+  /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
+s disks; df -Pk / /var/lib/etcd /var/lib/kubelet /var/lib/containerd 2>/dev/null
+
+s manifests; there $K/manifests
+if [ -d $K/manifests ]; then
+  ls -A $K/manifests >/dev/null 2>&1 || s unreadable $K/manifests
+  for f in $K/manifests/*; do
+    [ -d "$f" ] && continue
+    [ -f "$f" ] && size=$(wc -c 2>/dev/null <"$f") || { [ "$(there "$f")" = no ] || s unreadable "$f"; continue; }
+    head -c 65537 "$f" >/dev/null 2>&1 || { s unreadable "$f"; continue; }
+    s manifest "$f"; echo $size $(stat -c %Y "$f" 2>/dev/null); head -c 65537 "$f" | base64
+  done
+elif [ -e $K/manifests ]; then
+  s unreadable $K/manifests
+fi
+
+for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+  # the UID of a static pod is a hash, 32 characters without dashes (kubelet's config.go), which no other pod has
+  set -- /var/log/pods/kube-system_$c-*_????????????????????????????????
+  [ -e $K/manifests/$c.yaml ] || [ -e "$1" ] || continue
+  s container $c
+  for p in $(pids $c); do
+    stat=; read -r stat 2>/dev/null <"$p/stat" && printf '%s\n' "stat $stat"
+  done
+  [ -r /proc/$$/comm ] && echo scanned
+  log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null | head -n 1)
+  [ -n "$log" ] && printf '%s\n' "log $log" "first $(head -n 1 "$log" 2>/dev/null | cut -c1-40)"
+  # a panic's first line, which says why, has a long trace behind it
+  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency' | tail -n 3 | cut -c1-600
+  [ -n "$log" ] && { tail -n 10 "$log" 2>/dev/null | cut -c1-600; echo; }
+done
+
+L=/var/lib/kubelet
+s pki-files; there $K/pki; ls -d $K/pki/*.crt $K/pki/etcd/*.crt $K/*.conf 2>/dev/null
+for f in $K/pki/*.crt $K/pki/etcd/*.crt $L/pki/kubelet.crt $L/pki/kubelet-client-current.pem $L/pki/kubelet-server-current.pem; do
+  [ -r "$f" ] && { s cert "$f"; sed -n '/-BEGIN CERTIFICATE-/,/-END CERTIFICATE-/p' "$f"; }
+done
+for f in $K/*.conf; do
+  [ -r "$f" ] && { s kubeconfig "$f"; sed -n 's/^ *client-certificate-data: *//p' "$f" | head -n 1; }
+  [ -r "$f" ] && { s kubeconfig-ca "$f"; sed -n 's/^ *certificate-authority-data: *//p' "$f" | head -n 1; }
+done
+# when each file with a private key was changed, so that keys.sh is run only then
+s keys; stat -L -c '%n %Z %Y %i %s' $K/pki/*.key $K/pki/etcd/*.key $K/*.conf $L/pki/kubelet-client-current.pem 2>/dev/null
+
+d=$(sed -n 's/^ *- --data-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1); d=${d:-${D:-/var/lib/etcd}}
+s etcd-data "$d"
+w=$(sed -n 's/^ *- --wal-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1); set -- "${w:-$d/member/wal}"/*.wal
+there "$d"; there "$d/member/snap/db"; there "$1"; [ ! -e "$d/member/snap/db" ] || stat -L -c '%b %B' "$d/member/snap/db"
+# V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
+[ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
+s end

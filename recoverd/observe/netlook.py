@@ -1,0 +1,213 @@
+"""What `network.sh` printed, in the model's words. Pure, and tolerant: what is missing or makes no sense is unseen or a line in `problems`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from recoverd.model.network import Answer, Link, ProcessView
+from recoverd.observe.look import TICKS, LookError, Section, sections
+
+DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
+LINK = re.compile(r"\d+: ([^:@\s]+)(?:@[^:]*)?: <([^>]*)>")
+KINDS = (
+    "bridge",
+    "vxlan",
+    "ipip",
+    "geneve",
+    "wireguard",
+    "gre",
+    "gretap",
+    "ip6tnl",
+    "dummy",
+    "tun",
+    "openvswitch",
+    "vlan",
+    "bond",
+    "macvlan",
+    "ipvlan",
+)
+"""Of `ip -d link`."""
+NO_RULES = {"no-tool": "has neither iptables-save nor nft and no IPVS", "no-awk": "has no awk to read iptables-save with"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Service rules as read: `mode` "" when the tools were there and kube-proxy's rules were not."""
+
+    mode: str
+    programmed: Mapping[str, frozenset[str] | None]
+    """By the service's IP:PORT: its endpoints; None where they cannot be told. Services without a rule are absent."""
+    unseen: str = ""
+    """Why nothing can be said; "" when the rules were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLook:
+    """One machine's answer."""
+
+    forwarding: bool | None
+    links: tuple[Link, ...] | None
+    """All but those of single pods; None where they could not be listed."""
+    veths: tuple[int, int] | None
+    routes: tuple[str, ...]
+    processes: Mapping[str, ProcessView]
+    pods: tuple[str, ...] | None
+    rules: Rules
+    tool: str
+    answers: Mapping[str, Answer | None]
+    """By probe id; None where it could not be made or told."""
+    problems: tuple[str, ...] = field(default=())
+
+
+def parse_look(output: str, marker: str, probes: Mapping[str, tuple[str, int]], *, middle: datetime, truncated: bool = False) -> HostLook:
+    """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look. Raises `LookError` for something else."""
+    found = {s.name: s for s in sections(output, marker) if s.name != "probe"}
+    if "forwarding" not in found:
+        raise LookError(f"the look at the network printed no known section, but: {output[:200]!r}")
+    problems: list[str] = []
+    ended = "end" in found and not truncated
+    if not ended:
+        problems.append("the look at the network was cut short")
+    word = found["forwarding"].text.strip()
+    return HostLook(
+        forwarding=word == "1" if word in ("0", "1", "2") else None,
+        links=_links(found.get("links"), found.get("addresses")),
+        veths=_pair(found.get("veths")),
+        routes=_routes(found.get("routes")),
+        processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
+        pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
+        rules=_rules(found.get("rules"), cut=not ended and "tool" not in found),
+        tool=found["tool"].word if "tool" in found else "",
+        answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
+        problems=tuple(problems),
+    )
+
+
+def _routes(section: Section | None) -> tuple[str, ...]:
+    """As `ip route replace` takes them; those with an expiry are somebody else's."""
+    lines = (" ".join(w for w in line.split() if w not in ("linkdown", "dead")) for line in (section.lines if section else ()))
+    return tuple(line for line in lines if line and " expires " not in line)
+
+
+def _pair(section: Section | None) -> tuple[int, int] | None:
+    words = section.text.split() if section else []
+    return (int(words[0]), int(words[1])) if len(words) == 2 and all(w.isdigit() for w in words) else None
+
+
+def _links(links: Section | None, addresses: Section | None) -> tuple[Link, ...] | None:
+    of: dict[str, list[str]] = {}
+    for line in addresses.lines if addresses else ():
+        words = line.split()
+        if len(words) > 3 and words[2] == "inet":
+            of.setdefault(words[1].split("@")[0], []).append(words[3])
+    made = []
+    for line in links.lines if links else ():
+        match = LINK.match(line)
+        if match:
+            words = line.split()
+            kind = next((w for w in words if w in KINDS), "")
+            made.append(Link(match[1], kind, "UP" in match[2].split(","), tuple(of.get(match[1], ()))))
+    return tuple(made) or None  # the machine's own interface is always among them
+
+
+def _processes(section: Section | None, clock: Section | None, middle: datetime, problems: list[str]) -> dict[str, ProcessView]:
+    found: dict[str, ProcessView] = {}
+    try:
+        uptime = float(clock.text.split()[0]) if clock else 0.0
+        for line in section.lines if section else ():
+            name, _, stat = line.partition(" ")
+            fields = stat.rpartition(")")[2].split()
+            if len(fields) < 20 or fields[0] == "Z":
+                continue
+            started = middle - timedelta(seconds=max(0.0, uptime - int(fields[19]) / TICKS))
+            if name not in found or started < found[name].started_at:
+                found[name] = ProcessView(name, fields[0], started)
+    except (ValueError, IndexError, OverflowError) as error:
+        problems.append(f"processes could not be read: {error!r}")
+    return found
+
+
+def _rules(section: Section | None, *, cut: bool) -> Rules:
+    if section is None or cut:
+        return Rules("", {}, "the look at its service rules was cut short")
+    if section.word in NO_RULES:
+        return Rules("", {}, NO_RULES[section.word])
+    # the value is empty when kube-proxy's own chain is not there; the other two are chosen by what is there
+    mode = section.word if section.word != "iptables" or "chain" in section.lines else ""
+    readable = _plain if section.word != "ipvs" else _unhex
+    chains: dict[str, str] = {}
+    endpoints: dict[str, set[str]] = {}
+    for line in section.lines:
+        words = line.split()
+        if len(words) == 3 and words[0] == "svc":
+            chains[readable(words[1])] = words[2]
+        elif len(words) == 3 and words[0] == "ep":
+            endpoints.setdefault(words[1], set()).add(readable(words[2]))
+    programmed: dict[str, frozenset[str] | None] = {}
+    for address, chain in chains.items():
+        of = endpoints.get(chain, set())
+        programmed[address] = None if "?" in of else frozenset(of)
+    return Rules(mode, programmed)
+
+
+def _plain(word: str) -> str:
+    return word
+
+
+def _unhex(word: str) -> str:
+    """`0A600050:0050` of /proc/net/ip_vs as `10.96.0.80:80`."""
+    host, _, port = word.partition(":")
+    try:
+        number, to = int(host, 16), int(port, 16)
+    except ValueError:
+        return "?"
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0)) + f":{to}"
+
+
+def hexadecimal(address: str) -> str:
+    """`10.96.0.80:80` as /proc/net/ip_vs has it."""
+    host, _, port = address.partition(":")
+    return "".join(f"{int(part):02X}" for part in host.split(".")) + f":{int(port):04X}"
+
+
+def _answers(output: str, marker: str, probes: Mapping[str, tuple[str, int]], tool: str) -> dict[str, Answer | None]:
+    """A probe without any word of it timed out: the tool reports everything else."""
+    if not tool:
+        return dict.fromkeys(probes)
+    said: dict[str, Answer | None] = {}
+    by_address: dict[tuple[str, str], Answer | None] = {}
+    for line in output.split("\n"):
+        if line.startswith(f"{marker} probe "):
+            words = line.split()
+            said[words[2]] = {"ok": Answer.OK, "refused": Answer.REFUSED, "unreachable": Answer.UNREACHABLE}.get(words[-1])
+        elif match := DIALLED.search(line):
+            by_address[match[1], match[2]] = _reason(match[3])
+    answers: dict[str, Answer | None] = {}
+    for id, (ip, port) in probes.items():
+        if id.startswith("u") and tool != "bash":
+            answers[id] = None
+        else:
+            answers[id] = said[id] if id in said else by_address.get((ip, str(port)), Answer.TIMEOUT)
+    return answers
+
+
+def _reason(text: str) -> Answer | None:
+    """Of bash's message; its own words when it was built without /dev/tcp are about a file."""
+    lower = text.lower()
+    if "refused" in lower:
+        return Answer.REFUSED
+    if "timed out" in lower:
+        return Answer.TIMEOUT
+    if "route" in lower or "unreachable" in lower or "host is down" in lower:
+        return Answer.UNREACHABLE
+    return None
+
+
+def script(body: str, marker: str, probes: Mapping[str, tuple[str, int]], services: Sequence[str], seconds: int) -> str:
+    """The script with what it is to look for. Addresses come from the API: only what is an address gets in."""
+    lines = "\n".join(f"{id} {ip} {port}" for id, (ip, port) in probes.items() if re.fullmatch(r"[0-9.]+", ip))
+    wanted = [a for a in services if re.fullmatch(r"[0-9.]+:\d+", a)]
+    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{' '.join(map(hexadecimal, wanted))}'\nT={seconds}\n{body}"

@@ -1,0 +1,323 @@
+"""The pod network of one cluster, seen by several witnesses in one sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+from recoverd.config import ClusterConfig
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.memory import Memory
+from recoverd.model.network import AgentView, Answer, Link, NetworkView, NodeNetworkView, PodProbe, ServiceProbe
+from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.observe import rounds
+from recoverd.observe.agents import AgentWatch
+from recoverd.observe.api import Listed
+from recoverd.observe.kubelet import ListedPod, from_table
+from recoverd.observe.lists import Answered, Lists, Read
+from recoverd.observe.look import LookError
+from recoverd.observe.netlook import HostLook, parse_look, script
+from recoverd.observe.podwatch import PodWatch
+from recoverd.observe.rounds import Target
+from recoverd.observe.rulewatch import RuleWatch
+from recoverd.observe.services import ServicePort, fenced, is_fenced, service_ports
+
+SCRIPT = (files(__package__) / "network.sh").read_text()
+OUTPUT_LIMIT = 512 << 10
+PROBE_SECONDS = 2
+"""For all probes of a host, which run at once: the kernel sends a second SYN after one second."""
+SAMPLE = 8
+"""Services whose rules are compared in a sweep."""
+SETTLED = timedelta(seconds=60)
+"""A pod must be this old to show that its node needs the devices of the pod network."""
+POD_LINK = re.compile(r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one host is asked, and what of its answer belongs to what."""
+
+    probes: dict[str, tuple[str, int]] = field(default_factory=dict)
+    pods: dict[str, Target] = field(default_factory=dict)
+    services: list[tuple[ServicePort, list[str], dict[str, str]]] = field(default_factory=list)
+    """Service, ids of the tries, id by endpoint."""
+
+    def add(self, address: str, prefix: str = "") -> str:
+        ip, _, port = address.rpartition(":")
+        id = f"{prefix}{len(self.probes)}"
+        self.probes[id] = (ip, int(port))
+        return id
+
+
+class NetworkCollector:
+    """Makes the `NetworkView` of each sweep."""
+
+    def __init__(self, cluster: ClusterConfig, hosts: HostPool) -> None:
+        self._hosts = hosts
+        self._seconds = cluster.deadlines.network
+        self._lists = Lists(cluster.deadlines.api)
+        self._pods = PodWatch(self._lists)
+        self._rules = RuleWatch()
+        self._agents = AgentWatch()
+        self._round = 0
+        self._reached: set[str] = set()
+        self._failing: dict[str, datetime] = {}
+        self._bad_rules: set[str] = set()
+
+    async def observe(self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str]) -> NetworkView | Unseen:
+        """One round. `names` are the hosts of the sweep. Never raises for what the cluster does."""
+        if listed is None or not isinstance(api.objects, ObjectsView):
+            return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
+        try:
+            pods = from_table(listed.pods)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            return Unseen(UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})")
+        self._round += 1
+        lists = self._lists
+        read = dict(
+            zip(
+                ("services", "endpoints", "daemonsets", "networkpolicies"),
+                await asyncio.gather(*(f(listed.client) for f in (lists.services, lists.endpoints, lists.daemonsets, lists.policies))),
+                strict=True,
+            )
+        )
+        return await _Round(self, api.objects, listed, memory, names, pods, read).run()
+
+    async def look(self, name: str, asked: _Asked, services: Sequence[str]) -> HostLook | Unseen:
+        marker = f"@@{secrets.token_hex(8)}"
+        text = script(SCRIPT, marker, asked.probes, services, PROBE_SECONDS)
+        begun = datetime.now(UTC)
+        try:
+            result = await self._hosts.run(name, text, timeout=self._seconds, max_output=OUTPUT_LIMIT)
+        except HostUnseen as unseen:
+            return unseen.unseen
+        try:
+            # the first lines are printed at once, so the clock is that of the start
+            return parse_look(result.stdout, marker, asked.probes, middle=begun, truncated=result.truncated)
+        except LookError as error:
+            said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
+            return Unseen(
+                UnseenKind.GARBAGE, f"{name} answered the look at its network with something else (exit {result.exit_status}): {error}{said}"
+            )
+
+
+class _Round:
+    """One sweep's work, with what it knows at hand."""
+
+    def __init__(
+        self,
+        of: NetworkCollector,
+        objects: ObjectsView,
+        listed: Listed,
+        memory: Memory,
+        names: Sequence[str],
+        pods: Sequence[ListedPod],
+        read: Mapping[str, Read],
+    ) -> None:
+        self.of, self.listed, self.pods = of, listed, pods
+        self.names = names
+        self.now, self.clock = datetime.now(UTC), time.monotonic()
+        self.lists = read
+        self.known = of._reached | set(memory.reached)
+        self.nodes = {n.name: n for n in objects.nodes}
+        self.hosts = _hosts_of(names, objects.nodes, of._hosts.addresses)
+        """Node name to host name."""
+        self.on: dict[str, list[ListedPod]] = {}
+        for pod in pods:
+            self.on.setdefault(pod.node, []).append(pod)
+        self.ports = self._ports(read["services"], read["endpoints"])
+
+    @staticmethod
+    def _ports(services: Read, endpoints: Read) -> dict[str, ServicePort]:
+        if not isinstance(services, Answered) or not isinstance(endpoints, Answered):
+            return {}
+        try:
+            return service_ports(services.body, endpoints.body)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return {}
+
+    async def run(self) -> NetworkView:
+        of = self.of
+        of._rules.learn(self.ports, self.clock)
+        plan = rounds.targets(self.names, self._candidates(), of._round, self.known, of._failing)
+        sample = rounds.sample(self.ports, of._round, SAMPLE, of._bad_rules)
+        asked = {name: self._ask(index, name, plan[name]) for index, name in enumerate(sorted(self.names))}
+        addresses = [p.address for p in sample]
+        looks = dict(zip(self.names, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in self.names)), strict=True))
+        seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
+        ready = [n.name for n in self.nodes.values() if n.ready]
+        directories = {node: look.pods for node, host in self.hosts.items() if (look := seen.get(host)) and look.pods is not None}
+        probes = [p for n, look in seen.items() for p in _pod_probes(n, asked[n], look)]
+        services = [s for n, look in seen.items() for s in self._service_probes(n, asked[n], look)]
+        compared, (doubted, fresh) = await asyncio.gather(
+            of._pods.look(self.listed.client, ready, self.on, directories, self.now),
+            self._again(probes, services, seen, sample),
+        )
+        if doubted:
+            still = {e.address for p in fresh.values() for e in p.ready}
+            probes = [p for p in probes if p.answer.arrived or p.address in still]
+            services = [s for s in services if Answer.OK in s.answers or s.service in fresh]
+            of._rules.learn({**self.ports, **fresh}, time.monotonic())
+        services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
+        # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
+        settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
+        hosts = {n: self._host(n, looks[n], settled) for n in self.names}
+        self._keep(probes, hosts)
+        return NetworkView(
+            round=of._round,
+            hosts=hosts,
+            pods=compared,
+            probes=tuple(probes),
+            services=tuple(services),
+            agents=self._agent_views(ready, seen),
+            failing_since=dict(of._failing),
+            unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
+        )
+
+    # --- what is asked ---
+
+    def _candidates(self) -> dict[str, list[Target]]:
+        """Pods that can be probed, by host: ready endpoints of a service, on the pod network, of a Ready node, and guarded by no NetworkPolicy."""
+        policies = self.lists["networkpolicies"]
+        guards = fenced(policies.body) if isinstance(policies, Answered) else {}
+        pods = {p.name: p for p in self.pods}
+        found: dict[str, list[Target]] = {}
+        for port in self.ports.values():
+            for endpoint in port.ready:
+                pod = pods.get(endpoint.pod)
+                host = self.hosts.get(pod.node) if pod else None
+                if pod is None or host is None or not pod.ready or pod.deleting or not endpoint.address.startswith(f"{pod.ip}:"):
+                    continue
+                node = self.nodes[pod.node]
+                if not node.ready or pod.ip == node.address or is_fenced(guards, port.namespace, pod.labels):
+                    continue
+                found.setdefault(host, []).append(Target(host, endpoint.address, pod.name, port.key))
+        return found
+
+    def _ask(self, index: int, name: str, targets: Sequence[Target]) -> _Asked:
+        asked = _Asked()
+        for target in targets:
+            asked.pods[asked.add(target.address)] = target
+        for port in rounds.services(self.ports, index, self.of._round, self.known):
+            tries = [asked.add(port.address, "u" if port.dns else "") for _ in range(rounds.TRIES)]
+            if port.dns:
+                tries.append(asked.add(port.address))
+            ready = port.ready
+            direct = {ready[(self.of._round + index + k) % len(ready)].address for k in range(min(rounds.DIRECT, len(ready)))}
+            asked.services.append((port, tries, {asked.add(a): a for a in sorted(direct)}))
+        return asked
+
+    # --- what came of it ---
+
+    def _service_probes(self, name: str, asked: _Asked, look: HostLook) -> list[ServiceProbe]:
+        made = []
+        for port, tries, direct in asked.services:
+            answers = [(id, look.answers.get(id)) for id in tries]
+            if port.dns and any(id.startswith("u") and a is not None for id, a in answers):
+                answers = [(id, a) for id, a in answers if id.startswith("u")]  # queries tell more than connections
+            told = tuple(a for _, a in answers if a is not None)
+            endpoints = {address: a for id, address in direct.items() if (a := look.answers.get(id)) is not None}
+            if told:
+                on = tuple(sorted({self.hosts.get(e.node, e.node) for e in port.ready if e.node}))
+                made.append(ServiceProbe(name, port.key, port.address, told, endpoints, on, dns=port.dns))
+        return made
+
+    async def _again(
+        self, probes: Sequence[PodProbe], services: Sequence[ServiceProbe], seen: Mapping[str, HostLook], sample: Sequence[ServicePort]
+    ) -> tuple[set[str], dict[str, ServicePort]]:
+        """The services about which something is wrong, and their endpoints, read after it was seen.
+
+        A pod that ended in the meantime is no fault of the network; where they cannot be read, nothing is concluded.
+        """
+        doubted = {p.service for p in probes if not p.answer.arrived} | {s.service for s in services if Answer.OK not in s.answers}
+        for look in seen.values():
+            for port in sample:
+                if not look.rules.unseen and look.rules.programmed.get(port.address, frozenset()) != frozenset(e.address for e in port.ready):
+                    doubted.add(port.key)
+        if not doubted:
+            return doubted, {}
+        again = await self.of._lists.endpoints_of(self.listed.client, [self.ports[k].name for k in doubted if k in self.ports])
+        return doubted, {k: p for k, p in self._ports(self.lists["services"], again).items() if k in doubted}
+
+    def _host(self, name: str, look: HostLook | Unseen, settled: Sequence[ServicePort]) -> NodeNetworkView | Unseen:
+        if isinstance(look, Unseen):
+            return look
+        node = next((n for n, h in self.hosts.items() if h == name), name)
+        address = self.nodes[node].address if node in self.nodes else ""
+        pods = [p for p in self.on.get(node, ()) if p.ip and p.ip != address and not p.deleting and not p.may_have_ended]
+        old = [p for p in pods if p.created and self.now - p.created > SETTLED]
+        return NodeNetworkView(
+            forwarding=look.forwarding,
+            links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
+            veths=look.veths,
+            routes=look.routes,
+            processes=look.processes,
+            pod_directories=None if look.pods is None else look.pods[:512],
+            rules=self.of._rules.compare(name, look.rules, settled, self.clock),
+            tool=look.tool,
+            pods=len(old),
+            pod_addresses=tuple(p.ip for p in old[:4]),
+            problems=look.problems,
+        )
+
+    def _agent_views(self, ready: Sequence[str], seen: Mapping[str, HostLook]) -> tuple[AgentView, ...]:
+        daemonsets = self.lists["daemonsets"]
+        if not isinstance(daemonsets, Answered):
+            return ()
+        processes = {node: look.processes for node, host in self.hosts.items() if (look := seen.get(host))}
+        return self.of._agents.look(daemonsets.body, self.pods, ready, processes, self.clock)
+
+    def _keep(self, probes: Sequence[PodProbe], hosts: Mapping[str, NodeNetworkView | Unseen]) -> None:
+        """For the next rounds: which services can be reached, which pairs fail since when, whose rules are wrong."""
+        of = self.of
+        of._reached |= {p.service for p in probes if p.answer.arrived and p.source != p.target}
+        pairs: dict[str, bool] = {}
+        for probe in probes:
+            if probe.source != probe.target:
+                pair = f"{probe.source}>{probe.target}"
+                pairs[pair] = pairs.get(pair, False) or probe.answer.arrived
+        of._failing = {pair: of._failing.get(pair, self.now) for pair, ok in pairs.items() if not ok}
+        of._bad_rules = {
+            g.service for view in hosts.values() if isinstance(view, NodeNetworkView) and not isinstance(view.rules, Unseen) for g in view.rules.gaps
+        }
+
+
+def _pod_probes(name: str, asked: _Asked, look: HostLook) -> list[PodProbe]:
+    return [
+        PodProbe(name, target.host, target.address, target.pod, target.service, answer)
+        for id, target in asked.pods.items()
+        if (answer := look.answers.get(id)) is not None
+    ]
+
+
+def _same(one: ServicePort, other: ServicePort) -> bool:
+    return {e.address: e.ready for e in one.endpoints} == {e.address: e.ready for e in other.endpoints}
+
+
+def _hosts_of(names: Sequence[str], nodes: Sequence[NodeView], addresses: Mapping[str, str]) -> dict[str, str]:
+    by_address = {addresses[n]: n for n in names if n in addresses}
+    return {n.name: host for n in nodes if (host := n.name if n.name in names else by_address.get(n.address, ""))}
+
+
+def _pod_links(links: Sequence[Link], pods: Sequence[str]) -> list[Link]:
+    """Those that carry pods: by their name, or because the pods' addresses are in their network."""
+    found = []
+    for link in links:
+        if POD_LINK.fullmatch(link.name) or (link.name != "docker0" and any(_holds(a, pods) for a in link.addresses)):
+            found.append(link)
+    return found
+
+
+def _holds(network: str, pods: Sequence[str]) -> bool:
+    try:
+        inside = ipaddress.ip_interface(network).network
+        return any(ipaddress.ip_address(ip) in inside for ip in pods[:8])
+    except ValueError:
+        return False

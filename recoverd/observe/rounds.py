@@ -1,0 +1,90 @@
+"""Who probes whom in a round. Pure.
+
+Every host is a source and a target in every round, with O(hosts) probes: each tries the pods of `WIDTH` others, its neighbours at distances that
+move on from round to round, so that every pair has its turn; and its own pods, so that a dead pod is told from a dead path. All sources of a
+round try the same few pods of a target, so that they can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from recoverd.observe.services import ServicePort
+
+WIDTH = 4
+PODS = 2
+"""Pods of a target that each source tries."""
+AGAIN = 4
+"""Targets that failed in the last round and are tried again out of turn."""
+TRIES = 3
+"""Connections to a service's address, each of which may be sent to another endpoint."""
+DIRECT = 2
+"""Endpoints of a service that are tried beside it."""
+OTHERS = 1
+"""Services tried by a source besides the API's own and DNS."""
+API_SERVICE = "default/kubernetes:443"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pod that can be probed."""
+
+    host: str
+    address: str
+    pod: str
+    service: str
+
+
+def distances(count: int, turn: int) -> tuple[int, ...]:
+    """How far from a source its targets are in this round, in a ring of `count` hosts."""
+    others = count - 1
+    if others <= WIDTH:
+        return tuple(range(1, count))
+    return tuple((turn * WIDTH + k) % others + 1 for k in range(WIDTH))
+
+
+def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> tuple[Target, ...]:
+    """The pods of one host that are tried in this round: one of a service that was reached before, and one of any, each in turn."""
+    by_pod = {c.pod: c for c in sorted(candidates, key=lambda c: (c.service in known, c.service, c.address))}
+    pods = sorted(by_pod.values(), key=lambda c: (c.pod, c.address))
+    proven = [p for p in pods if p.service in known]
+    picked = [proven[turn % len(proven)]] if proven else []
+    for k in range(len(pods)):
+        pod = pods[(turn + k) % len(pods)]
+        if len(picked) < PODS and pod not in picked:
+            picked.append(pod)
+    return tuple(picked)
+
+
+def targets(
+    hosts: Sequence[str], candidates: Mapping[str, Sequence[Target]], turn: int, known: Collection[str], failing: Collection[str]
+) -> dict[str, tuple[Target, ...]]:
+    """By source: the pods it tries. `failing` are pairs `FROM>TO` of the last round."""
+    ring = sorted(hosts)
+    pods = {host: chosen(candidates.get(host, ()), turn, known) for host in ring}
+    steps = distances(len(ring), turn)
+    plan: dict[str, tuple[Target, ...]] = {}
+    for index, source in enumerate(ring):
+        wanted = [source, *(ring[(index + step) % len(ring)] for step in steps)]
+        again = [t for t in ring if f"{source}>{t}" in failing and t not in wanted]
+        plan[source] = tuple(pod for host in (*wanted, *again[:AGAIN]) for pod in pods[host])
+    return plan
+
+
+def services(ports: Mapping[str, ServicePort], index: int, turn: int, usable: Collection[str]) -> tuple[ServicePort, ...]:
+    """The services that source number `index` tries: the API's own, DNS, and another of the `usable` ones in turn."""
+    dns = [p for p in ports.values() if p.dns and p.ready]
+    own = [ports[API_SERVICE]] if API_SERVICE in ports and ports[API_SERVICE].ready else []
+    others = sorted(k for k in usable if k in ports and ports[k].ready and ports[k] not in (*dns, *own))
+    picked = [ports[others[(turn + index + k) % len(others)]] for k in range(min(OTHERS, len(others)))]
+    return (*own, *dns[:1], *picked)
+
+
+def sample(ports: Mapping[str, ServicePort], turn: int, size: int, bad: Collection[str]) -> tuple[ServicePort, ...]:
+    """The services whose rules are compared in this round: those found wrong before, the API's own and DNS, then the others in turn."""
+    fit = sorted(k for k, p in ports.items() if p.comparable and p.ready)
+    first = [k for k in fit if k in bad or k == API_SERVICE or ports[k].dns][:size]
+    rest = [k for k in fit if k not in first]
+    more = [rest[(turn * size + k) % len(rest)] for k in range(min(size - len(first), len(rest)))] if rest else []
+    return tuple(ports[k] for k in (*first, *more))

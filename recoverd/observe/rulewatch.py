@@ -1,0 +1,71 @@
+"""Endpoints that kube-proxy has programmed against those that the API has, with how long each difference has stood. Stateful, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from recoverd.model.network import RuleGap, RulesView
+from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.observe.netlook import Rules
+from recoverd.observe.services import ServicePort
+
+KEPT = 600.0
+"""Seconds for which an endpoint that is gone is kept in mind."""
+
+
+class RuleWatch:
+    """Of one cluster. Times are seconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._ready: dict[tuple[str, str], float] = {}
+        """(service, endpoint): ready since."""
+        self._seen: dict[tuple[str, str], float] = {}
+        """(service, endpoint): last seen in the API, ready or not."""
+        self._odd: dict[tuple[str, str, str], float] = {}
+        """(host, service, endpoint): programmed without being in the API since."""
+        self._sets: dict[str, tuple[frozenset[str], float]] = {}
+        """By service: its ready endpoints, and since when they are these."""
+
+    def learn(self, ports: Mapping[str, ServicePort], now: float) -> None:
+        """Take in what the API has."""
+        ready, sets = {}, {}
+        for key, port in ports.items():
+            now_ready = frozenset(e.address for e in port.ready)
+            before = self._sets.get(key)
+            sets[key] = before if before and before[0] == now_ready else (now_ready, now)
+            for endpoint in port.endpoints:
+                self._seen[key, endpoint.address] = now
+                if endpoint.ready:
+                    ready[key, endpoint.address] = self._ready.get((key, endpoint.address), now)
+        self._ready, self._sets = ready, sets
+        self._seen = {k: at for k, at in self._seen.items() if now - at < KEPT}
+
+    def steady(self, key: str, now: float) -> float:
+        """Seconds for which the service has had the ready endpoints that it has."""
+        return now - self._sets[key][1] if key in self._sets else 0.0
+
+    def compare(self, host: str, rules: Rules, sample: Sequence[ServicePort], now: float) -> RulesView | Unseen:
+        """What differs on one host for the sampled services."""
+        if rules.unseen:
+            return Unseen(UnseenKind.NOT_TRIED, f"{host} {rules.unseen}")
+        gaps, odd, checked = [], dict[tuple[str, str, str], float](), 0
+        for port in sample:
+            programmed = rules.programmed.get(port.address, frozenset())
+            if programmed is None:
+                continue
+            checked += 1
+            gap = self._gap(host, port, programmed, odd, now)
+            if gap.missing or gap.stale:
+                gaps.append(gap)
+        keys = {p.key for p in sample}
+        self._odd = {k: at for k, at in self._odd.items() if k[0] != host or k[1] not in keys} | odd
+        return RulesView(rules.mode, checked, tuple(gaps))
+
+    def _gap(self, host: str, port: ServicePort, programmed: frozenset[str], odd: dict[tuple[str, str, str], float], now: float) -> RuleGap:
+        missing = {e.address: now - self._ready.get((port.key, e.address), now) for e in port.ready if e.address not in programmed}
+        stale = {}
+        for address in sorted(programmed - {e.address for e in port.endpoints}):
+            key = (host, port.key, address)
+            odd[key] = self._odd.get(key, now)
+            stale[address] = now - min(odd[key], self._seen.get((port.key, address), now))
+        return RuleGap(port.key, port.address, missing, stale)

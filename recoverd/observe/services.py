@@ -1,0 +1,136 @@
+"""Services and their endpoints as the API has them: what kube-proxy should have programmed, and which pods can be probed. Pure.
+
+Only IPv4 and TCP: that is what can be asked of every node with what every node has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SERVICE_NAME = "kubernetes.io/service-name"
+OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+NEAR = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
+"""Annotations with which each node programs other endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address behind a service port."""
+
+    address: str
+    """IP:PORT."""
+    ready: bool
+    pod: str = ""
+    """NAMESPACE/NAME, "" when it is no pod."""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One TCP port of a service with an address in the cluster."""
+
+    key: str
+    """NAMESPACE/NAME:PORT."""
+    namespace: str
+    name: str
+    address: str
+    """IP:PORT of the service."""
+    comparable: bool
+    """Every node should program the same endpoints, and kube-proxy is who does."""
+    dns: bool
+    endpoints: tuple[Endpoint, ...] = field(default=())
+
+    @property
+    def ready(self) -> tuple[Endpoint, ...]:
+        return tuple(e for e in self.endpoints if e.ready)
+
+
+def service_ports(services: Mapping[str, Any], endpoints: Mapping[str, Any]) -> dict[str, ServicePort]:
+    """By key, from the list of Services and that of EndpointSlices (or Endpoints)."""
+    behind = _behind(endpoints)
+    ports: dict[str, ServicePort] = {}
+    for service in services.get("items") or ():
+        meta, spec = service["metadata"], service.get("spec") or {}
+        ip = str(spec.get("clusterIP") or "")
+        if not ip or ip == "None" or ":" in ip or spec.get("type") == "ExternalName":
+            continue
+        labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
+        namespace, name = str(meta.get("namespace", "")), str(meta["name"])
+        comparable = (
+            spec.get("internalTrafficPolicy", "Cluster") == "Cluster"
+            and OTHER_PROXY not in labels
+            and not spec.get("topologyKeys")
+            and not spec.get("trafficDistribution")
+            and not any(n in notes for n in NEAR)
+        )
+        for port in spec.get("ports") or ():
+            if port.get("protocol", "TCP") != "TCP":
+                continue
+            key = f"{namespace}/{name}:{port['port']}"
+            dns = labels.get("k8s-app") == "kube-dns" and port["port"] == 53
+            found = tuple(behind.get((namespace, name, str(port.get("name") or "")), {}).values())
+            ports[key] = ServicePort(key, namespace, name, f"{ip}:{port['port']}", comparable, dns, found)
+    return ports
+
+
+def _behind(body: Mapping[str, Any]) -> dict[tuple[str, str, str], dict[str, Endpoint]]:
+    """(namespace, service, port name) to the endpoints by address."""
+    behind: dict[tuple[str, str, str], dict[str, Endpoint]] = {}
+    for item in body.get("items") or ():
+        meta = item["metadata"]
+        if "subsets" in item or "addressType" not in item:
+            _from_endpoints(behind, meta, item.get("subsets") or ())
+        elif item["addressType"] in ("IPv4", "IP") and (service := (meta.get("labels") or {}).get(SERVICE_NAME)):
+            _from_slice(behind, (str(meta.get("namespace", "")), str(service)), item)
+    return behind
+
+
+def _from_slice(behind: dict[tuple[str, str, str], dict[str, Endpoint]], owner: tuple[str, str], item: Mapping[str, Any]) -> None:
+    for port in item.get("ports") or ():
+        if port.get("protocol", "TCP") != "TCP" or not port.get("port"):
+            continue
+        of_port = behind.setdefault((*owner, str(port.get("name") or "")), {})
+        for endpoint in item.get("endpoints") or ():
+            ready = (endpoint.get("conditions") or {}).get("ready")
+            node = endpoint.get("nodeName") or (endpoint.get("topology") or endpoint.get("deprecatedTopology") or {}).get("kubernetes.io/hostname")
+            for ip in (endpoint.get("addresses") or ())[:1]:  # kube-proxy takes the first only
+                address = f"{ip}:{port['port']}"
+                # the same pod may be in two slices while it moves from one to the other
+                if not (address in of_port and of_port[address].ready):
+                    of_port[address] = Endpoint(address, ready is not False, _pod(endpoint.get("targetRef")), str(node or ""))
+
+
+def _from_endpoints(behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any) -> None:
+    for subset in subsets:
+        for port in subset.get("ports") or ():
+            if port.get("protocol", "TCP") != "TCP":
+                continue
+            of_port = behind.setdefault((str(meta.get("namespace", "")), str(meta["name"]), str(port.get("name") or "")), {})
+            for ready, part in ((False, "notReadyAddresses"), (True, "addresses")):
+                for entry in subset.get(part) or ():
+                    if ":" not in (ip := str(entry["ip"])):
+                        address = f"{ip}:{port['port']}"
+                        of_port[address] = Endpoint(address, ready, _pod(entry.get("targetRef")), str(entry.get("nodeName") or ""))
+
+
+def _pod(target: Any) -> str:
+    return f"{target.get('namespace', '')}/{target.get('name', '')}" if isinstance(target, dict) and target.get("kind") == "Pod" else ""
+
+
+def fenced(policies: Mapping[str, Any] | None) -> dict[str, list[dict[str, str] | None]]:
+    """Which pods a NetworkPolicy guards from strangers, by namespace: labels that all must match, or None for a selector not so simple."""
+    guards: dict[str, list[dict[str, str] | None]] = {}
+    for policy in (policies or {}).get("items") or ():
+        spec = policy.get("spec") or {}
+        if "Ingress" not in (spec.get("policyTypes") or ("Ingress",)):
+            continue
+        selector = spec.get("podSelector") or {}
+        labels = None if selector.get("matchExpressions") else dict(selector.get("matchLabels") or {})
+        guards.setdefault(str(policy["metadata"].get("namespace", "")), []).append(labels)
+    return guards
+
+
+def is_fenced(guards: Mapping[str, list[dict[str, str] | None]], namespace: str, labels: Mapping[str, str]) -> bool:
+    return any(g is None or all(labels.get(k) == v for k, v in g.items()) for g in guards.get(namespace, ()))
