@@ -1,0 +1,120 @@
+"""What the bastion does to etcd itself, through the tunnel to one member."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tenacity import AsyncRetrying, RetryError, retry_if_exception, retry_if_result, wait_fixed
+
+from recoverd.act.host import stop_at
+from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.observation import EtcdView, UnseenKind
+from recoverd.model.plan import StepResult
+
+POLL_SECONDS = 0.3
+VIEW_SECONDS = 3.0
+LAST_SECONDS = 1.0
+"""What even the last look before the deadline gets: an answer cut short would be all that the failure tells."""
+RESTART_SECONDS = 60.0
+DISK_RESERVE = 64 << 20
+"""Bytes that stay free on the bastion beside a snapshot: the journal is on the same disk."""
+
+
+async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, directory: Path, until: float) -> StepResult:
+    """A snapshot of the member in `directory`; a second one does no harm, so a resumed step fetches again.
+
+    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for while nothing listens.
+    """
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", operation.label)
+    target = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{label}.db"
+
+    async def once() -> StepResult:
+        view = await etcd.view(timeout=max(VIEW_SECONDS, _left(until) / 3))
+        free = _free(directory)
+        if free < view.db_size + DISK_RESERVE:
+            needs = f"it takes {view.db_size} bytes and {DISK_RESERVE} stay in reserve, and {directory} on the bastion has {free} free"
+            return StepResult(False, f"no snapshot was fetched from {host}: {needs}. Make room there; nothing was changed")
+        info = await etcd.snapshot(target, timeout=_left(until))
+        return StepResult(True, f"{info.path}, {info.size} bytes, sha256 {info.sha256}, revision {view.revision} or later")
+
+    restarted = min(until, asyncio.get_running_loop().time() + RESTART_SECONDS)
+    try:
+        fetched: StepResult = await AsyncRetrying(
+            retry=retry_if_exception(_refused), wait=wait_fixed(POLL_SECONDS), stop=stop_at(restarted), reraise=True
+        )(once)
+    except EtcdUnseen as unseen:
+        return StepResult(False, f"no snapshot was fetched from {host}: {unseen}. Nothing was changed")
+    except OSError as error:
+        return StepResult(False, f"the snapshot from {host} could not be written to {target}: {error}. Nothing was changed in the cluster")
+    return fetched
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, EtcdUnseen) and error.unseen.kind is UnseenKind.REFUSED
+
+
+async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+    """Remove, and see it gone from the list; done already when it is not listed. `ask`: only look whether it is."""
+    member = operation.member_id
+    try:
+        if not _listed(await etcd.view(timeout=max(VIEW_SECONDS, _left(until) / 3)), member):
+            return StepResult(True, f"member {member} is not in the list of {host} any more", already_done=True)
+    except EtcdUnseen as unseen:
+        return StepResult(False, f"member {member} was not removed: {unseen}. Nothing was changed")
+    if ask:
+        return StepResult(False, f"member {member} is still listed by {host}: it has not been removed yet", undone=True)
+    try:
+        await etcd.remove_member(member, timeout=_left(until))
+        failure = ""
+    except EtcdUnseen as unseen:
+        failure = str(unseen)
+    try:
+        view = await etcd.view(timeout=VIEW_SECONDS)
+    except EtcdUnseen as unseen:
+        what = f"whether member {member} was removed cannot be told: {failure or 'etcd accepted it'}; afterwards: {unseen}. Look at the member list"
+        return StepResult(False, what, uncertain=True)
+    if _listed(view, member):
+        return StepResult(False, f"member {member} is still listed by {host}: {failure or 'etcd accepted the removal'}. Nothing was changed")
+    return StepResult(True, f"member {member} is gone; {host} lists {', '.join(m.name or m.id for m in view.members)}")
+
+
+async def await_etcd(operation: AwaitEtcd, etcd: EtcdClient, host: str, until: float) -> StepResult:
+    """Poll until the member is as wanted; the failure says what was last seen."""
+    seen: list[EtcdView] = []
+
+    async def missing() -> str:
+        try:
+            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, _left(until))))
+        except EtcdUnseen as unseen:
+            return str(unseen)
+        seen.append(view)
+        return operation.lacks(view)
+
+    began = asyncio.get_running_loop().time()
+    try:
+        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(missing)
+    except RetryError as over:
+        took = asyncio.get_running_loop().time() - began
+        return StepResult(False, f"etcd on {host} is not as wanted after {took:.0f} s; last seen: {over.last_attempt.result()}")
+    view = seen[-1]
+    counts = f"{view.nodes if view.nodes is not None else '?'} nodes, {view.pods if view.pods is not None else '?'} pods"
+    return StepResult(True, f"etcd on {host} is healthy with a leader, {len(view.voters)} voter(s), revision {view.revision}, {counts}")
+
+
+def _free(directory: Path) -> int:
+    """Bytes free where the snapshots go; makes the directory, for its owner only."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return shutil.disk_usage(directory).free
+
+
+def _listed(view: EtcdView, member_id: str) -> bool:
+    return any(m.id == member_id for m in view.members)
+
+
+def _left(until: float) -> float:
+    return max(0.1, until - asyncio.get_running_loop().time())

@@ -1,0 +1,205 @@
+"""One operation on one host: check, do, verify."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
+from tenacity.stop import stop_base
+
+from recoverd.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.model.etcd_operations import RestoreSnapshot
+from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.node_operations import Reboot
+from recoverd.model.operations import (
+    AwaitContainerGone,
+    AwaitFlag,
+    AwaitUnit,
+    CopyPath,
+    HostOperation,
+    MovePath,
+    RestartStaticPod,
+    RestartUnit,
+    Shell,
+    Unit,
+    Unstick,
+    WriteFile,
+)
+from recoverd.model.pki_operations import KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
+from recoverd.model.plan import StepResult
+
+CHECK_SECONDS = 5.0
+"""For one check; and how long past the step's own deadline its outcome is still asked for."""
+RETRY_SECONDS = 0.5
+TAIL_LINES = 5
+GUARD_STATUS = 3
+"""Exit status with which an operation refuses before it has changed anything."""
+
+
+class Answer(Enum):
+    """What a check came to."""
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    UNSEEN = "unseen"
+
+
+class HostRunner:
+    """Carries out host operations on one host. `until` is in the event loop's time."""
+
+    def __init__(self, hosts: HostPool, host: str) -> None:
+        self._hosts = hosts
+        self._host = host
+        self._unseen = ""
+        """Why the newest check was not answered."""
+
+    async def perform(self, operation: HostOperation, until: float, *, resume: bool, ask: bool = False) -> StepResult:
+        """`resume`: it may have run before, so its check is asked first. `ask`: that alone, and what is not done is told as `undone`."""
+        name = named(operation)
+        if resume and (settled := await self._resumed(operation, name, until)):
+            return settled
+        if ask:
+            return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
+        try:
+            result = await self._hosts.run(self._host, operation.command(), timeout=max(_left(until), 0.1))
+        except HostUnseen as unseen:
+            if unseen.sent:
+                return await self._interrupted(operation, name, until, unseen)
+            return StepResult(False, f"{name} on {self._host} was not begun: {unseen}. Nothing was changed; make the host reachable for recoverd")
+        if result.exit_status != 0:
+            return StepResult(False, self._failed(name, result))
+        return await self._verified(operation, name, until, result)
+
+    async def asked(self, operation: Reboot, until: float) -> StepResult:
+        """Whether it has been done, by its check; nothing is run."""
+        undone = StepResult(False, f"{self._host} has not been asked to reboot yet", undone=True)
+        return await self._resumed(operation, f"the reboot of {self._host}", until) or undone
+
+    async def _resumed(self, operation: HostOperation | Reboot, name: str, until: float) -> StepResult | None:
+        """What the check says of an operation that may have run before; None when it is to be run (again)."""
+        answer = await self._settled(operation.check(), until, wait_for_done=False) if operation.check() else Answer.NOT_DONE
+        if answer is Answer.DONE:
+            return StepResult(True, f"{name} on {self._host} had been done already", already_done=True)
+        if answer is Answer.UNSEEN:
+            what = f"whether {name} on {self._host} was done cannot be told: {self._unseen}. Look there before anything else"
+            return StepResult(False, what, uncertain=True)
+        if not operation.repeatable:
+            what = f"{name} on {self._host} may have run, its effect is not there, and running it twice may do harm. Look at {self._host}"
+            return StepResult(False, what, uncertain=True)
+        return None
+
+    async def _interrupted(self, operation: HostOperation, name: str, until: float, unseen: HostUnseen) -> StepResult:
+        """The command may be at work still, or may never have begun: its check is asked until the step's deadline."""
+        if not operation.check():
+            return StepResult(
+                False, f"{name} on {self._host} may or may not have been done: {unseen}. Look there before anything else", uncertain=True
+            )
+        answer = await self._settled(operation.check(), until, wait_for_done=True)
+        if answer is Answer.DONE:
+            return StepResult(True, f"{name} on {self._host} is done, as its check says ({unseen})")
+        if answer is Answer.NOT_DONE:
+            return StepResult(False, f"{name} on {self._host} did not come about: {unseen}; its check says that it is not done. Look at {self._host}")
+        what = f"{name} on {self._host} may or may not have been done: {unseen}; afterwards: {self._unseen}. Look there before anything else"
+        return StepResult(False, what, uncertain=True)
+
+    async def _verified(self, operation: HostOperation, name: str, until: float, result: CommandResult) -> StepResult:
+        answer = await self._settled(operation.check(), until, wait_for_done=False) if operation.check() else Answer.DONE
+        said = _tail(result.stdout, 1)
+        if answer is Answer.DONE:
+            return StepResult(True, f"{name} on {self._host}: done{f' ({said})' if said else ''}")
+        if answer is Answer.UNSEEN:
+            return StepResult(True, f"{name} on {self._host} ended well; looking at it afterwards failed: {self._unseen}")
+        return StepResult(
+            False, f"{name} on {self._host} ended well, and yet its effect is not there: something took it back at once. Look at {self._host}"
+        )
+
+    async def _settled(self, check: str, until: float, *, wait_for_done: bool) -> Answer:
+        """Ask the check until it is answered (or, `wait_for_done`, until it says done); what it said last, when the time is over."""
+        unsettled = (Answer.UNSEEN, Answer.NOT_DONE) if wait_for_done else (Answer.UNSEEN,)
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda answer: answer in unsettled), wait=wait_fixed(RETRY_SECONDS), stop=stop_at(until), sleep=asyncio.sleep
+        )
+        try:
+            answer: Answer = await retrying(self._ask, check)
+        except RetryError as over:
+            answer = over.last_attempt.result()
+        return answer
+
+    async def _ask(self, check: str) -> Answer:
+        try:
+            result = await self._hosts.run(self._host, check, timeout=CHECK_SECONDS)
+        except HostUnseen as unseen:
+            self._unseen = str(unseen)
+            return Answer.UNSEEN
+        return Answer.DONE if result.exit_status == 0 else Answer.NOT_DONE
+
+    def _failed(self, name: str, result: CommandResult) -> str:
+        how = f"ended with status {result.exit_status}" if result.exit_status is not None else "was ended by a signal or wrote without end"
+        said = _tail(result.stderr, TAIL_LINES) or _tail(result.stdout, TAIL_LINES) or "it said nothing"
+        state = "it refused before changing anything" if result.exit_status == GUARD_STATUS else f"look at {self._host} for what it left"
+        return f"{name} on {self._host} {how}: {said}; {state}"
+
+
+class stop_at(stop_base):  # noqa: N801  named as tenacity's own
+    """Stop when the event loop's clock is past a moment."""
+
+    def __init__(self, moment: float) -> None:
+        self._moment = moment
+
+    def __call__(self, retry_state: object) -> bool:
+        return _left(self._moment) <= 0
+
+
+def named(operation: HostOperation) -> str:
+    """What the operation is, in a few words."""
+    match operation:
+        case WriteFile(path=path):
+            return f"writing {path}"
+        case MovePath(source=source, target=target):
+            return f"moving {source} to {target}"
+        case CopyPath(source=source, target=target):
+            return f"copying {source} to {target}"
+        case Unit(verb=verb, unit=unit):
+            return f"systemctl {verb} {unit}"
+        case Sysctl(key=key, value=value):
+            return f"setting {key} to {value}"
+        case PutRoute(route=route):
+            return f"putting back the route {route}"
+        case PutBridge(name=name):
+            return f"making the bridge {name} again"
+        case LinkUp(name=name):
+            return f"switching {name} on"
+        case KeepPki(target=target):
+            return f"keeping the certificates in {target}"
+        case PutBackPki(source=source):
+            return f"putting back the certificates from {source}"
+        case RenewLeaves():
+            return "kubeadm certs renew all"
+        case RepairKubeletClient():
+            return "renewing kubelet's client certificate"
+        case RestartUnit(unit=unit):
+            return f"systemctl restart {unit}"
+        case AwaitUnit(unit=unit, stable=stable):
+            return f"waiting for {unit} to stay up for {stable} s"
+        case RestartStaticPod(component=component):
+            return f"restarting the static pod {component}"
+        case AwaitContainerGone(component=component):
+            return f"waiting for {component} to be gone"
+        case AwaitFlag(component=component, flag=flag, present=present):
+            return f"waiting for {component} to run {'with' if present else 'without'} {flag}"
+        case Unstick(component=component):
+            return f"starting {component} out of its back-off"
+        case RestoreSnapshot(data=data):
+            return f"restoring the snapshot into {data}"
+        case Shell(script=script):
+            first = script.strip().splitlines()[0] if script.strip() else "an empty script"
+            return f"`{first[:80]}`"
+
+
+def _tail(text: str, lines: int) -> str:
+    return " / ".join(line.strip()[:300] for line in text.strip().splitlines()[-lines:])
+
+
+def _left(until: float) -> float:
+    return until - asyncio.get_running_loop().time()

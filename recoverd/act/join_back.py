@@ -1,0 +1,274 @@
+"""Taking a join back: member out of etcd first, by force where one member has lost its quorum, then the API server, and the new machine last."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from recoverd.act import join_scripts as scripts
+from recoverd.act.etcd import await_etcd, remove_member
+from recoverd.act.host import HostRunner
+from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget, listed
+from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
+from recoverd.model.join_operations import TakeBackJoin
+from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.operations import AwaitFlag, Unstick, WriteFile
+from recoverd.model.plan import StepResult
+from recoverd.playbooks.force_new_cluster import FLAG
+from recoverd.progress import report
+
+LOOK_SECONDS = 60.0
+"""To be told the member list; it is served without quorum."""
+MUTE_SECONDS = 15.0
+"""A member that was restarted without quorum listens and tells nothing (observed on 3.4); then what was before the join has to do."""
+LEADER_SECONDS = 4.0
+"""Without a leader for so long, while it should have one, quorum is lost: an election takes a second or two."""
+REMOVE_SECONDS = 20.0
+STOP_SECONDS = 6.0
+TRIES = 3
+"""For what is asked of the new machine: one that is busy may be late once."""
+CLEAN_SECONDS = scripts.RESET_SECONDS + 60.0
+
+
+class Stuck(Exception):  # noqa: N818
+    """It cannot be taken back further; the text says what state it left and what to do."""
+
+
+class TakeBackRunner:
+    """One taking back. `until` is in the event loop's time; `await_api` waits for the source's API server until a moment."""
+
+    def __init__(
+        self, operation: TakeBackJoin, hosts: HostPool, etcd: EtcdClient, await_api: Callable[[float], Awaitable[StepResult]], until: float
+    ) -> None:
+        self._it = operation
+        self._hosts = hosts
+        self._etcd = etcd
+        self._await_api = await_api
+        self._until = until
+        self._began = asyncio.get_running_loop().time()
+        self._done: list[str] = []
+
+    async def perform(self) -> StepResult:
+        result = await self._perform()
+        left = await forget(self._hosts, self._it.source, self._it.label)
+        return replace(result, detail=f"{result.detail}; {left}") if left else result
+
+    async def _perform(self) -> StepResult:
+        try:
+            begun = await self._stop()
+            if begun is False:
+                return StepResult(True, f"nothing of this join had been begun on {self._it.name}", already_done=True)
+            await self._out_of_etcd(reachable=begun is True)
+            await self._api()
+            await self._delete_node()
+            await self._clean()
+        except Stuck as stuck:
+            before = f"done: {'; '.join(self._done)}. " if self._done else ""
+            return StepResult(False, f"{before}{stuck}")
+        return StepResult(True, "; ".join(self._done))
+
+    async def _stop(self) -> bool | None:
+        """End kubeadm on the new machine. False: this join has never begun there, and what is there is somebody else's; None: it does not answer."""
+        self._tell("ending kubeadm join")
+        why = ""
+        for _ in range(TRIES):
+            try:
+                result = await self._hosts.run(self._it.name, scripts.stop(self._it.label), timeout=STOP_SECONDS)
+            except HostUnseen as unseen:
+                why = str(unseen)
+                continue
+            return result.stdout.strip().endswith("begun")
+        self._done.append(f"{self._it.name} could not be asked: {why}")
+        return None
+
+    async def _out_of_etcd(self, reachable: bool) -> None:
+        it = self._it
+        looked = await self._look(reachable)
+        if looked is None:
+            await self._silence()
+            await self._forced()
+            self._done.append(f"etcd on {it.source}, which had lost its quorum and told nothing any more, is a cluster of its own again")
+            return
+        view, entry = looked
+        if entry is None and (view.has_leader or await self._has_leader(LEADER_SECONDS)):
+            self._done.append(f"etcd on {it.source} has no member at {it.address}")
+            if it.force:
+                await self._forced()  # of an interrupted one, what is left to do
+            return
+        if entry is not None and entry.started and not reachable:
+            raise Stuck(f"{it.name} does not answer, and its member has started; take it out by hand when it is clear what became of {it.name}")
+        if entry is not None and not entry.started and reachable:
+            # it may start at any moment, and would then take part in what is done now
+            await self._silence()
+        # of two voters, one of which never started and cannot any more, nobody can be elected
+        hopeless = entry is not None and not entry.started and reachable and len(view.voters) == 2
+        if await self._has_leader(0.0 if hopeless else LEADER_SECONDS):
+            result = await remove_member(RemoveMember(self._entry(entry).id), self._etcd, it.source, self._clock() + REMOVE_SECONDS)
+            if not result.ok:
+                raise Stuck(f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member out, then `kubeadm reset` there")
+            self._done.append(result.detail)
+            return
+        if it.force is None:
+            raise Stuck(
+                f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned. Make its etcd reach its peers on "
+                "port 2380, or approve the plan force-new-cluster that recoverd offers"
+            )
+        if reachable and entry is not None and entry.started:
+            await self._silence()
+        await self._forced()
+        self._done.append(f"etcd on {it.source} is a cluster of its own again")
+
+    @staticmethod
+    def _entry(entry: MemberEntry | None) -> MemberEntry:
+        if entry is None:
+            raise Stuck("etcd has no leader, though the new member is not listed; look at the other members")
+        return entry
+
+    async def _look(self, reachable: bool) -> tuple[EtcdView, MemberEntry | None] | None:
+        """The source's own words, which it has without quorum, too. None: it has been mute for long, and may be forced for what was before.
+
+        That takes that it was alone before the join, and that the new machine can be kept from taking part.
+        """
+        began, unseen = self._clock(), ""
+        while self._clock() < began + LOOK_SECONDS:
+            if self._it.force and reachable and self._clock() > began + MUTE_SECONDS:
+                return None
+            try:
+                view = await self._etcd.standing(timeout=VIEW_SECONDS)
+            except EtcdUnseen as error:
+                unseen = str(error)
+                if self._it.force and await self._begun():
+                    # an interrupted one: etcd is just being restarted by its own manifest
+                    await self._forced()
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            return view, listed(view, self._it.address)
+        raise Stuck(f"the member list cannot be read: {unseen}. {self._it.name} was not cleaned; look at etcd on {self._it.source}")
+
+    async def _has_leader(self, seconds: float) -> bool:
+        end = self._clock() + seconds
+        while True:
+            try:
+                view = await self._etcd.standing(timeout=VIEW_SECONDS)
+                if view.has_leader and view.healthy:
+                    return True
+            except EtcdUnseen:
+                pass
+            if self._clock() >= end:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+
+    # --- by force ---
+
+    async def _begun(self) -> bool:
+        force = self._it.force
+        assert force is not None
+        try:
+            check = await self._hosts.run(self._it.source, f"grep -q -e {FLAG} {force.path}", timeout=5.0)
+        except HostUnseen:
+            return False
+        return check.exit_status == 0
+
+    async def _forced(self) -> None:
+        """The flag in, etcd healthy and alone, the flag out again, etcd healthy; each is skipped where it has been done."""
+        it, force = self._it, self._it.force
+        assert force is not None
+        flagged = WriteFile(force.path, force.flagged, _sha256(force.flagged), before=force.before)
+        final = WriteFile(force.path, force.final, _sha256(force.final), before=flagged.sha256)
+        view_alone = AwaitEtcd(members=1)
+        begun = await self._begun()
+        if not begun and (await self._alone()):
+            return
+        if not begun:
+            self._tell(f"putting {FLAG} into the manifest of etcd on {it.source}")
+            await self._host(flagged, 20.0)
+        try:
+            self._tell(f"waiting for etcd on {it.source} to be alone")
+            await self._ok(await_etcd(view_alone, self._etcd, it.source, self._clock() + 60.0))
+        finally:
+            # the flag must never stay
+            await self._host(final, 20.0)
+        await self._host(AwaitFlag("etcd", FLAG, present=False, seconds=60), 75.0)
+        await self._ok(await_etcd(view_alone, self._etcd, it.source, self._clock() + 60.0))
+
+    async def _alone(self) -> bool:
+        try:
+            view = await self._etcd.standing(timeout=VIEW_SECONDS)
+        except EtcdUnseen:
+            return False
+        return view.has_leader and len(view.members) == 1
+
+    async def _silence(self) -> None:
+        """End etcd on the new machine, or go no further: alive, it would disturb what is done on the source."""
+        why = ""
+        for _ in range(TRIES):
+            try:
+                result = await self._hosts.run(self._it.name, scripts.silence(self._it.label), timeout=20.0)
+            except HostUnseen as unseen:
+                why = str(unseen)
+                continue
+            if result.exit_status == 0:
+                return
+            why = result.stderr.strip()[-200:]
+        raise Stuck(f"etcd on {self._it.name} could not be ended: {why}. End it there (its manifest out of /etc/kubernetes/manifests)")
+
+    async def _host(self, operation: WriteFile | AwaitFlag | Unstick, seconds: float) -> None:
+        await self._ok(HostRunner(self._hosts, self._it.source).perform(operation, self._clock() + seconds, resume=False))
+
+    async def _ok(self, work: Awaitable[StepResult]) -> None:
+        result = await work
+        if not result.ok:
+            raise Stuck(f"{result.detail}. {self._it.name} was not cleaned")
+
+    # --- afterwards ---
+
+    async def _api(self) -> None:
+        it = self._it
+        self._tell(f"waiting for the API server on {it.source}")
+        await self._host(Unstick("kube-apiserver"), 60.0)
+        await self._ok(await_etcd(AwaitEtcd(members=it.members), self._etcd, it.source, self._clock() + 60.0))
+        result = await self._await_api(min(self._until, self._clock() + 120.0))
+        if not result.ok:
+            raise Stuck(f"{result.detail}. {it.name} was not cleaned")
+        self._done.append(f"the API server on {it.source} is ready {self._clock() - self._began:.0f} s after the taking back began")
+
+    async def _clean(self) -> None:
+        """Make the machine as it was: its member is out, so nothing on it counts any more."""
+        it = self._it
+        self._tell(f"cleaning {it.name}")
+        try:
+            result = await self._hosts.run(it.name, scripts.clean(it.label), timeout=CLEAN_SECONDS)
+        except HostUnseen as unseen:
+            raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {unseen}; `kubeadm reset -f` there") from None
+        if result.exit_status != 0:
+            raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {cleared(result.stderr.strip()[-300:])}; `kubeadm reset -f` there")
+        self._done.append(f"{it.name} is clean ({result.stdout.strip().splitlines()[-1] if result.stdout.strip() else 'nothing was said'})")
+
+    async def _delete_node(self) -> None:
+        """Once its kubelet has ended, which would register it again; before the mark goes, so that an interrupted one is done again."""
+        it = self._it
+        with suppress(HostUnseen):
+            await self._hosts.run(it.name, "timeout 20 systemctl stop kubelet", timeout=25.0)
+        try:
+            gone = await self._hosts.run(it.source, scripts.delete_node(it.name), timeout=70.0)
+        except HostUnseen as unseen:
+            self._done.append(f"the node {it.name} could not be deleted ({unseen}): kubectl delete node {it.name}")
+            return
+        if gone.exit_status != 0:
+            self._done.append(f"the node {it.name} could not be deleted ({' '.join(gone.stderr.split())[:200]}): kubectl delete node {it.name}")
+
+    def _tell(self, what: str) -> None:
+        report(f"{self._it.name}: {what}", self._clock() - self._began)
+
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,169 @@
+"""The API server as the steps use it: nodes and pods as plain JSON, a deadline on every call, and errors in the operator's words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, CoreV1Api, V1DeleteOptions, V1Eviction, V1ObjectMeta, V1Preconditions
+
+from recoverd.observe.api import api_client
+from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
+
+CALL_SECONDS = 5.0
+PORT = 6443
+MERGE_PATCH = "application/merge-patch+json"
+Json = dict[str, Any]
+
+
+class KubeFailure(Exception):  # noqa: N818  as HostUnseen
+    """A call that did not come about. `status` is the HTTP status, 0 where no answer came; then a change may have been made nevertheless.
+
+    `said` is the API server's own explanation, "" where it gave none.
+    """
+
+    def __init__(self, text: str, status: int = 0, said: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.said = said
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What the Eviction API answered: `accepted`, `gone` (no such pod), `blocked` (a budget forbids it now) or `failed`."""
+
+    answer: str
+    reason: str = ""
+
+
+class Kube:
+    """One cluster's API server, through the address in the kubeconfig or, where that leads nowhere, through a control plane's own."""
+
+    def __init__(self, kubeconfig: Path, control_planes: Sequence[str]) -> None:
+        self._kubeconfig = kubeconfig
+        self._addresses = tuple(control_planes)
+        self._access: tuple[float, Access] | None = None
+        self._clients: dict[str, ApiClient] = {}
+        self._eviction = ""
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()  # type: ignore[no-untyped-call]
+        self._clients.clear()
+
+    async def node(self, name: str) -> Json:
+        """The Node object. Raises `KubeFailure`, with status 404 when there is none."""
+        return await self._json(f"reading node {name}", lambda core: core.read_node_without_preload_content(name))
+
+    async def patch_node(self, name: str, patch: Json) -> Json:
+        """Merge `patch` into the Node; with metadata.resourceVersion in it, status 409 when it has changed meanwhile."""
+        return await self._json(
+            f"patching node {name}", lambda core: core.patch_node_without_preload_content(name, patch, _content_type=MERGE_PATCH), changes=True
+        )
+
+    async def pods(self, node: str) -> list[Json]:
+        """Every pod bound to the node."""
+        selector = f"spec.nodeName={node}"
+        listed = await self._json(
+            f"listing the pods of node {node}", lambda core: core.list_pod_for_all_namespaces_without_preload_content(field_selector=selector)
+        )
+        return list(listed.get("items") or ())
+
+    async def evict(self, pod: Json) -> Evicted:
+        """Ask for this very pod (by uid) to be evicted. Raises `KubeFailure` only when no answer came."""
+        meta = pod["metadata"]
+        body = V1Eviction(
+            api_version=await self._eviction_version(),
+            kind="Eviction",
+            metadata=V1ObjectMeta(name=meta["name"], namespace=meta["namespace"]),
+            delete_options=V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"])),
+        )
+        try:
+            await self._json(
+                f"evicting pod {meta['namespace']}/{meta['name']}",
+                lambda core: core.create_namespaced_pod_eviction_without_preload_content(meta["name"], meta["namespace"], body),
+                changes=True,
+            )
+        except KubeFailure as failure:
+            # 409: a pod of the same name and another uid; the one that was meant is gone
+            answers = {404: "gone", 409: "gone", 429: "blocked", 0: ""}
+            answer = answers.get(failure.status, "failed")
+            if not answer:
+                raise
+            return Evicted(answer, failure.said or str(failure))
+        return Evicted("accepted")
+
+    async def delete_pod(self, pod: Json, grace: int | None = None) -> None:
+        """Delete this very pod (by uid), with its own grace period unless `grace` gives seconds; one that is gone already is fine."""
+        meta = pod["metadata"]
+        options = V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"]), grace_period_seconds=grace)
+        try:
+            await self._json(
+                f"deleting pod {meta['namespace']}/{meta['name']}",
+                lambda core: core.delete_namespaced_pod_without_preload_content(meta["name"], meta["namespace"], body=options),
+                changes=True,
+            )
+        except KubeFailure as failure:
+            if failure.status not in (404, 409):
+                raise
+
+    async def _eviction_version(self) -> str:
+        """`policy/v1` from 1.22 on, `policy/v1beta1` before and until 1.25; found as kubectl does, from what the server says that it serves."""
+        if not self._eviction:
+            listed = await self._json("asking for the Eviction API", lambda core: core.get_api_resources_without_preload_content())
+            entry = next((r for r in listed.get("resources") or () if r.get("name") == "pods/eviction"), None)
+            if entry is None:
+                raise KubeFailure(
+                    "the API server serves no Eviction API (pods/eviction), so pods cannot be evicted with their budgets respected", 404
+                )
+            self._eviction = f"{entry.get('group') or 'policy'}/{entry.get('version') or 'v1beta1'}"
+        return self._eviction
+
+    async def _json(self, what: str, call: Callable[[CoreV1Api], Awaitable[Any]], *, changes: bool = False) -> Json:
+        """One call, at the first address that can be connected to. What may have changed something is not sent a second time."""
+        failures = []
+        for server, client in await self._servers():
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    response = await call(CoreV1Api(client))
+                    text = await response.read()
+                return _body(what, server, response.status, text)
+            except aiohttp.ClientConnectorError as error:
+                failures.append(f"{server} cannot be connected to ({error.os_error.strerror or error.os_error})")
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                failures.append(f"{server}: {error or f'no answer within {CALL_SECONDS:g} s'}")
+                if changes:
+                    break
+        raise KubeFailure(f"{what} failed: {'; '.join(failures)}")
+
+    async def _servers(self) -> list[tuple[str, ApiClient]]:
+        try:
+            changed = self._kubeconfig.stat().st_mtime
+            if self._access is None or self._access[0] != changed:
+                access = await read_access(self._kubeconfig)
+                await self.close()
+                self._access = (changed, access)
+        except (OSError, KubeconfigError) as error:
+            raise KubeFailure(f"the API server cannot be asked: {error}") from error
+        access = self._access[1]
+        servers = dict.fromkeys((access.server, *(f"https://{a}:{PORT}" for a in self._addresses)))
+        return [(s, self._clients.setdefault(s, api_client(access, s))) for s in servers]
+
+
+def _body(what: str, server: str, status: int, text: bytes) -> Json:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise KubeFailure(f"{what} failed: {server} answered HTTP {status} with something that is no JSON object", status or 500)
+    if status >= 300:
+        said = str(body.get("message") or body.get("reason") or "")
+        causes = "; ".join(str(c.get("message", "")) for c in (body.get("details") or {}).get("causes") or ())
+        raise KubeFailure(f"{what} failed: HTTP {status}: {said}{f' ({causes})' if causes else ''}", status, causes or said)
+    return body

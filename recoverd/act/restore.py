@@ -1,0 +1,153 @@
+"""Giving etcd members data again, as far as the bastion does it: a snapshot sent to a host, members added, promoted and awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
+
+from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS, stop_at
+from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, SendSnapshot
+from recoverd.model.observation import EtcdView
+from recoverd.model.plan import StepResult
+
+POLL_SECONDS = 0.3
+VIEW_SECONDS = 3.0
+
+
+async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, until: float, *, resume: bool, ask: bool) -> StepResult:
+    """Done already when a file with this hash is there; a second sending does no harm, since the file appears only when it is whole."""
+    name = f"sending {operation.source} to {operation.target} on {host}"
+    try:
+        if resume and (await hosts.run(host, operation.check(), timeout=CHECK_SECONDS)).exit_status == 0:
+            return StepResult(True, f"{operation.target} on {host} is there already, with the right hash", already_done=True)
+        if ask:
+            return StepResult(False, f"{name} has not been done yet", undone=True)
+        found = await asyncio.to_thread(_digest, Path(operation.source))
+        if found != operation.sha256:
+            what = f"its sha256 is {found}, and {operation.sha256} was recorded when it was taken"
+            return StepResult(False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent; choose another")
+        result = await hosts.send(host, operation.receive(), Path(operation.source), timeout=_left(until))
+    except HostUnseen as unseen:
+        return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
+    except OSError as error:
+        return StepResult(False, f"{operation.source} cannot be read on the bastion: {error.strerror or error}. Nothing was sent")
+    if result.exit_status != 0:
+        said = " / ".join(result.stderr.strip().splitlines()[-3:]) or "it said nothing"
+        state = "it refused" if result.exit_status == GUARD_STATUS else f"ended with status {result.exit_status}"
+        return StepResult(False, f"{name} {state}: {said}; nothing was left there")
+    return StepResult(True, f"{operation.target} on {host}: {operation.size} bytes, sha256 {operation.sha256[:12]}, as on the bastion")
+
+
+async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, until: float) -> StepResult:
+    """Poll until the member serves what was restored; the failure says what was last seen."""
+    seen: list[tuple[EtcdView, int]] = []
+
+    async def missing() -> str:
+        try:
+            view = await etcd.view(timeout=VIEW_SECONDS)
+            keys = await etcd.live_keys(timeout=VIEW_SECONDS) if view.has_leader else None
+        except EtcdUnseen as unseen:
+            return str(unseen)
+        seen.append((view, keys or 0))
+        return operation.lacks(view, keys)
+
+    if failure := await _polled(missing, until):
+        return StepResult(False, f"etcd on {host} does not serve what was restored; last seen: {failure}")
+    view, keys = seen[-1]
+    members = ", ".join(f"{m.name} {m.id}" for m in view.voters)
+    counts = f"{keys} keys, {view.nodes if view.nodes is not None else '?'} nodes, {view.pods if view.pods is not None else '?'} pods"
+    return StepResult(True, f"etcd on {host} serves: cluster {view.cluster_id}, members {members}, revision {view.revision}, {counts}")
+
+
+async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+    """Add, and see it listed; done already when it is. `ask`: only look whether it is."""
+    try:
+        if found := operation.added(await etcd.view(timeout=VIEW_SECONDS)):
+            return StepResult(True, f"the member at {operation.peer_url} is in the list of {host} already, as {found}", already_done=True)
+        if ask:
+            return StepResult(False, f"no member at {operation.peer_url} has been added yet", undone=True)
+        await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=_left(until))
+        failure = ""
+    except EtcdUnseen as unseen:
+        failure = str(unseen)
+    try:
+        found = operation.added(await etcd.view(timeout=VIEW_SECONDS))
+    except EtcdUnseen as unseen:
+        what = f"whether the member at {operation.peer_url} was added cannot be told: {failure or 'etcd accepted it'}; afterwards: {unseen}"
+        return StepResult(False, f"{what}. Look at the member list", uncertain=True)
+    if not found:
+        return StepResult(False, f"{host} does not list a member at {operation.peer_url}: {failure or 'etcd accepted it'}. Nothing was changed")
+    return StepResult(True, f"the member at {operation.peer_url} was added as {'learner' if operation.learner else 'voter'} {found}")
+
+
+async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+    """Ask until it is a voter: etcd refuses while the learner has not caught up, and says so."""
+
+    async def missing() -> str:
+        try:
+            view = await etcd.view(timeout=VIEW_SECONDS)
+            row = next((m for m in view.members if operation.peer_url in m.peer_urls), None)
+            if row is None:
+                return f"{host} lists no member at {operation.peer_url}"
+            if not row.learner:
+                return ""
+            if ask:
+                return "it is a learner still"
+            await etcd.promote_member(row.id, timeout=VIEW_SECONDS)
+            return "promoted, and not seen so yet"
+        except EtcdUnseen as unseen:
+            return str(unseen)
+
+    if ask and (failure := await missing()):
+        return StepResult(False, f"the member at {operation.peer_url} has not been promoted: {failure}", undone=True)
+    if failure := await _polled(missing, until):
+        what = "a learner has no vote, so quorum is as it was; look at etcd's log on its machine"
+        return StepResult(False, f"the member at {operation.peer_url} was not promoted; last seen: {failure}; {what}")
+    return StepResult(True, f"the member at {operation.peer_url} has caught up and votes")
+
+
+async def disarm_alarm(operation: DisarmAlarm, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+    """Take an alarm back and see it gone."""
+    what = f"the alarm {operation.alarm} of member {operation.member_id}"
+
+    async def raised() -> str:
+        try:
+            view = await etcd.view(timeout=VIEW_SECONDS)
+            if not any((a.member_id, a.alarm) == (operation.member_id, operation.alarm) for a in view.alarms):
+                return ""
+            if ask:
+                return "it is raised"
+            await etcd.disarm(operation.member_id, operation.alarm, timeout=VIEW_SECONDS)
+            return "etcd accepted it, and it is still raised"
+        except EtcdUnseen as unseen:
+            return str(unseen)
+
+    if ask and (failure := await raised()):
+        return StepResult(False, f"{what} has not been taken back: {failure}", undone=True)
+    if failure := await _polled(raised, until):
+        return StepResult(False, f"{what} was not taken back; last seen from {host}: {failure}. etcdctl alarm disarm does it by hand")
+    return StepResult(True, f"{what} is not raised any more, as {host} says")
+
+
+async def _polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
+    """Ask until nothing is missing: "", or what was missing last."""
+    try:
+        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(missing)
+    except RetryError as over:
+        return str(over.last_attempt.result())
+    return ""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _left(until: float) -> float:
+    return max(0.1, until - asyncio.get_running_loop().time())
