@@ -1,0 +1,1 @@
+"""The two commands: `recoverd`, the daemon, and `recoverctl`, which talks to it."""

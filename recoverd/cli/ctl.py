@@ -1,0 +1,257 @@
+"""`recoverctl`: what a person asks of the running daemon. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon, 4 no such thing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from recoverd import __version__
+from recoverd.cli.render import Printer, clean, when
+from recoverd.control.client import ControlClient, Denied, NoDaemon
+
+T = TypeVar("T")
+REFUSED, NO_DAEMON, MISSING = 1, 3, 4
+DEFAULT_SOCKET = "/run/recoverd/control.sock"
+
+as_json = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the answer.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path, readable=False),  # click would call a socket that one may not use a mistake of usage
+    envvar="RECOVERD_SOCKET",
+    default=DEFAULT_SOCKET,
+    show_default=True,
+    help="Socket of the daemon.",
+)
+@click.version_option(__version__, prog_name="recoverctl")
+@click.pass_context
+def main(context: click.Context, socket: Path) -> None:
+    """Asks the running recoverd what it sees, and decides what it may do."""
+    context.obj = ControlClient(socket)
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; what goes wrong becomes a sentence and an exit code."""
+    try:
+        return asyncio.run(work)
+    except Denied as denied:
+        click.echo(f"recoverctl: {clean(denied)}", err=True)
+        sys.exit(MISSING if denied.missing else REFUSED)
+    except NoDaemon as error:
+        click.echo(f"recoverctl: {clean(error)}", err=True)
+        sys.exit(NO_DAEMON)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
+    if output == "json":
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        text(Printer())
+
+
+def _done(answer: dict[str, Any], output: str) -> None:
+    _print(answer, output, lambda p: p.line(answer["message"]))
+
+
+@main.command()
+@click.argument("cluster", required=False)
+@as_json
+@click.pass_obj
+def status(client: ControlClient, cluster: str | None, output: str) -> None:
+    """How the clusters are, what is wrong and what is done about it."""
+    answer = _finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
+    _print(answer, output, lambda p: p.status(answer["clusters"]))
+
+
+@main.command()
+@click.option("--cluster", help="Only those of this cluster.")
+@as_json
+@click.pass_obj
+def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
+    """Every incident, newest first."""
+    answer = _finish(client.get("/v1/incidents", **({"cluster": cluster} if cluster else {})))
+    _print(answer, output, lambda p: p.incidents(answer["incidents"]))
+
+
+@main.command()
+@click.argument("incident")
+@as_json
+@click.pass_obj
+def show(client: ControlClient, incident: str, output: str) -> None:
+    """One incident whole: a post-mortem."""
+    answer = _finish(client.get(f"/v1/incidents/{incident}"))
+    _print(answer, output, lambda p: p.report(answer))
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Those that are no longer open too.")
+@as_json
+@click.pass_obj
+def plans(client: ControlClient, everything: bool, output: str) -> None:
+    """The plans that wait or run, with evidence and exact steps."""
+    answer = _finish(client.get("/v1/plans", **({"all": "1"} if everything else {})))
+    _print(answer, output, lambda p: p.plans(answer["plans"]))
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--reason", default="", help="Kept in the journal.")
+@as_json
+@click.pass_obj
+def approve(client: ControlClient, plan: str, reason: str, output: str) -> None:
+    """Let PLAN run."""
+    _done(_finish(client.post(f"/v1/plans/{plan}/approve", reason=reason)), output)
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--reason", required=True, help="Kept in the journal.")
+@as_json
+@click.pass_obj
+def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
+    """Do not let PLAN run."""
+    _done(_finish(client.post(f"/v1/plans/{plan}/reject", reason=reason)), output)
+
+
+@main.command()
+@click.argument("incident")
+@as_json
+@click.pass_obj
+def ack(client: ControlClient, incident: str, output: str) -> None:
+    """Acknowledge INCIDENT: what was refused or failed in it may be tried again."""
+    _done(_finish(client.post(f"/v1/incidents/{incident}/ack")), output)
+
+
+def _one_or_all(cluster: str | None, everything: bool) -> dict[str, Any]:
+    if (cluster is None) is not everything:
+        raise click.UsageError("name one CLUSTER, or --all")
+    return {"all": True} if everything else {"cluster": cluster}
+
+
+@main.command()
+@click.argument("cluster", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every cluster.")
+@click.option("--reason", required=True, help="Shown to whoever wonders why nothing is done.")
+@as_json
+@click.pass_obj
+def pause(client: ControlClient, cluster: str | None, everything: bool, reason: str, output: str) -> None:
+    """Keep hands off CLUSTER: watch on, do nothing. Kept across restarts."""
+    _done(_finish(client.post("/v1/pause", reason=reason, **_one_or_all(cluster, everything))), output)
+
+
+@main.command()
+@click.argument("cluster", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every cluster.")
+@as_json
+@click.pass_obj
+def resume(client: ControlClient, cluster: str | None, everything: bool, output: str) -> None:
+    """End a pause."""
+    _done(_finish(client.post("/v1/resume", **_one_or_all(cluster, everything))), output)
+
+
+@main.command()
+@click.argument("playbook")
+@click.argument("cluster")
+@click.option("--node", "nodes", multiple=True, help="Only on this node (may be given more than once).")
+@click.option("--reason", default="", help="Kept in the journal.")
+@as_json
+@click.pass_obj
+def run(client: ControlClient, playbook: str, cluster: str, nodes: tuple[str, ...], reason: str, output: str) -> None:
+    """Make a plan of PLAYBOOK for CLUSTER by hand; it waits for approval like any other."""
+    _done(_finish(client.post("/v1/run", playbook=playbook, cluster=cluster, nodes=list(nodes), reason=reason)), output)
+
+
+@main.command(name="restore-points")
+@click.argument("words", metavar="[CLUSTER] | take CLUSTER", nargs=-1)
+@as_json
+@click.pass_obj
+def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -> None:
+    """What the clusters can be put back to, oldest first; `take CLUSTER` takes one more now."""
+    if len(words) == 2 and words[0] == "take":
+        _done(_finish(client.post("/v1/restore-points", cluster=words[1])), output)
+    elif len(words) <= 1:
+        answer = _finish(client.get("/v1/restore-points", **({"cluster": words[0]} if words else {})))
+        _print(answer, output, lambda p: p.restore_points(answer["restore_points"]))
+    else:
+        raise click.UsageError("restore-points, restore-points CLUSTER, or restore-points take CLUSTER")
+
+
+@main.command("join-control-plane")
+@click.argument("cluster")
+@click.argument("name")
+@click.argument("address")
+@click.option(
+    "--host-key", default="", help="Public SSH host key of the machine (`ssh-ed25519 AAAA...`), where it is neither configured nor in known_hosts."
+)
+@click.option(
+    "--take-back-single-member",
+    "take_back_single",
+    is_flag=True,
+    help="Approve now that the only etcd member is made a cluster of its own again by --force-new-cluster, should the new one not start.",
+)
+@click.option("--member-timeout", "member_seconds", type=click.IntRange(1, 600), help="Seconds for the new etcd member to start; default 12 or 40.")
+@click.option("--skip-preflight", is_flag=True, help="Leave kubeadm's own preflight checks out (no crictl; the images are there).")
+@click.option("--reason", default="", help="Kept in the journal.")
+@as_json
+@click.pass_obj
+def join_control_plane(client: ControlClient, /, cluster: str, name: str, address: str, output: str, **options: Any) -> None:
+    """Join the machine NAME at ADDRESS to CLUSTER as a control plane: checked before, and taken back when its etcd member does not start."""
+    ok = _finish(_joined(client, output, cluster=cluster, name=name, address=address, **options))
+    sys.exit(0 if ok else REFUSED)
+
+
+async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
+    """Print what is told as it comes; whether it ended well."""
+    if output == "text":
+        click.echo("asking every machine, which takes some seconds", err=True)
+    async for line in client.join(**asked):
+        if output == "json":
+            click.echo(json.dumps(line, ensure_ascii=False))
+        elif "check" in line:
+            click.echo(clean(f"{'ok' if line['ok'] else 'FAILED':8}  {line['check']}: {line['detail']}"))
+        elif "end" not in line:
+            click.echo(clean(f"{when(line['at'])[11:19]}  {line['event']:16} {line['detail']}"))
+        if "end" in line:
+            if output == "text":
+                for text in line["end"].split("\n"):
+                    click.echo(clean(text), err=not line["ok"])
+            return bool(line["ok"])
+    raise NoDaemon(
+        f"recoverd has stopped; a join that was begun goes on when it is started: recoverctl plans --all, recoverctl status {asked['cluster']}"
+    )
+
+
+@main.command()
+@as_json
+@click.pass_obj
+def watch(client: ControlClient, output: str) -> None:
+    """Print what happens as it happens, until interrupted."""
+    _finish(_follow(client, output))
+
+
+async def _follow(client: ControlClient, output: str) -> None:
+    if output == "text":
+        # who comes late sees what is going on already
+        for c in (await client.get("/v1/status"))["clusters"]:
+            place = c["state"] + (f"/{c['phase']}" if c["phase"] else "")
+            click.echo(clean(f"{'now':8}  {c['name']:12} {place:16} {c['explanation'] or c['summary']}"))
+    async for event in client.watch():
+        if output == "json":
+            click.echo(json.dumps(event, ensure_ascii=False))
+        else:
+            click.echo(clean(f"{when(event['at'])[11:19]}  {event['cluster']:12} {event['event']:16} {event['detail']}"))
+    raise NoDaemon("recoverd has stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`recoverd`: run, check-config, drill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from recoverd import __version__
+from recoverd.config import Config, ConfigError, load
+from recoverd.playbooks import registry
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="recoverd")
+def main() -> None:
+    """Watches kubeadm clusters from a bastion host, repairs what it can prove broken, and asks before data is at stake."""
+
+
+@main.command()
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), default="/etc/recoverd/recoverd.yaml", show_default=True, help="Configuration file."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def run(file: Path, log_format: str) -> None:
+    """Run the daemon."""
+    from recoverd import daemon, logs  # what only the daemon needs is loaded only for it
+
+    config = _load(file)
+    logs.set_up(log_format)
+    sys.exit(daemon.run(config, file))
+
+
+@main.command("check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Check a configuration FILE: every error with its place; exit 0, or 2."""
+    config = _load(file)
+    for cluster in config.clusters:
+        settings = cluster.settings
+        workers = f"{len(settings.workers)} workers" if settings.workers else "workers learnt from the API"
+        click.echo(f"{settings.name}: {len(settings.control_planes)} control planes, {workers}, every {cluster.interval:g} s")
+        for playbook in registry():
+            approval = "required" if playbook.destructive else settings.approval_of(playbook.name)
+            click.echo(f"  {playbook.name:24} {approval if settings.approval_of(playbook.name) != 'never' else 'never':10} {playbook.summary}")
+    click.echo(f"{file} is good")
+
+
+@main.command()
+@click.argument("scenario", required=False)
+@click.option("--approve", is_flag=True, help="Answer yes where an approval is asked.")
+def drill(scenario: str | None, approve: bool) -> None:
+    """Play SCENARIO on a model cluster: the same brain and playbooks, no cluster and no root. Without SCENARIO: list them."""
+    from recoverd.cli import drill as drills
+
+    if scenario is None:
+        for name, summary in sorted(drills.scenarios().items()):
+            click.echo(f"{name:28} {summary}")
+        return
+    sys.exit(drills.drill(scenario, approve))
+
+
+def _load(file: Path) -> Config:
+    try:
+        config = load(file, known_playbooks=[p.name for p in registry()])
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    for path, message in config.warnings:
+        click.echo(f"{file}: {path}: warning: {message}", err=True)
+    return config

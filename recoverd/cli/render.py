@@ -1,0 +1,215 @@
+"""What recoverctl prints for people: plain text that can be pasted, 80 columns wide where it can be, commands never wrapped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Shape = dict[str, Any]
+LONG = 12
+"""Lines of a command shown; a manifest within it is cut."""
+STYLES = {"healthy": "green", "unobservable": "yellow", "maintenance": "yellow"}
+
+
+def clean(value: object) -> str:
+    """Text from a cluster, with control characters made visible: it must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def when(text: str | None) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "-"
+
+
+def seconds(text: str, until: str | None = None) -> str:
+    """How long from one moment to another, or to now."""
+    end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+    left = int((end - datetime.fromisoformat(text)).total_seconds())
+    sign, left = ("-", -left) if left < 0 else ("", left)
+    if left < 120:
+        return f"{sign}{left} s"
+    return f"{sign}{left // 60} min" if left < 7200 else f"{sign}{left // 3600} h {left % 3600 // 60} min"
+
+
+class Printer:
+    """Prints shapes of the control API. Colour only on a terminal, and never with NO_COLOR (rich's own rule)."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+
+    def line(self, text: object = "", style: str = "", indent: int = 0) -> None:
+        """One line, wrapped by nobody."""
+        for part in clean(text).split("\n"):
+            self._console.print(Text(" " * indent + part, style=style), soft_wrap=True)
+
+    def status(self, clusters: list[Shape]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"):
+            table.add_column(column, no_wrap=True)
+        for c in clusters:
+            place = c["state"] + (f"/{c['phase']}" if c["phase"] else "") + (" (paused)" if c["paused"] else "")
+            cells = (c["name"], Text(place, style=STYLES.get(c["state"], "bold red")), seconds(c["since"]), c["incident"] or "-", c["plan"] or "-")
+            table.add_row(*cells)
+        self._console.print(table)
+        for c in clusters:
+            if c["state"] != "healthy" or c["paused"] or c["findings"]:
+                self._cluster(c)
+
+    def _cluster(self, c: Shape) -> None:
+        self.line()
+        self.line(f"{c['name']}: {c['summary']}", "bold")
+        if c["paused"]:
+            self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
+        for f in c["findings"]:
+            kind = "" if f["severity"] == "fault" else f"{f['severity']} "
+            self.line(f"{kind}{f['code']} {f['subject']}".rstrip(), indent=2)
+            self.line(f["message"], indent=4)
+            for line in f["evidence"]:
+                self.line(f"| {line}", "dim", 4)
+        if c["explanation"]:
+            self.line(f"now: {c['explanation']}", indent=2)
+        if c["plan"] and (c["phase"] == "awaiting-approval" or c["state"] == "healthy"):
+            self.line("to do:", indent=2)
+            for command in (
+                f"recoverctl plans    # every step of {c['plan']}",
+                f"recoverctl approve {c['plan']}",
+                f"recoverctl reject {c['plan']} --reason WHY",
+            ):
+                self.line(command, "bold", 4)
+
+    def plans(self, plans: list[Shape]) -> None:
+        if not plans:
+            self.line("no plan is open (recoverctl plans --all shows the others)")
+        for plan in plans:
+            self.plan(plan)
+            self.line()
+
+    def plan(self, p: Shape, now: str | None = None) -> None:
+        """`now` is the present time where it is not that of this machine."""
+        self.line(f"{p['id']}  {p['playbook']}  {p['status']}{'  DESTRUCTIVE' if p['destructive'] else ''}", "bold")
+        self.line(p["summary"], indent=2)
+        if p["reason"]:
+            self.line(f"why {p['status']}: {p['reason']}", indent=2)
+        if p["status"] == "awaiting-approval":
+            self.line(f"expires {when(p['expires_at'])} (in {seconds(now or datetime.now(UTC).isoformat(), p['expires_at'])})", indent=2)
+        for title, key in (("evidence", "evidence"), ("what it can destroy", "destroys"), ("how it is undone", "undo")):
+            if p[key]:
+                self.line(f"{title}:", indent=2)
+                for text in p[key]:
+                    self.line(f"- {text}", indent=4)
+        self.line("steps:", indent=2)
+        for number, step in enumerate(p["steps"], 1):
+            mark = "  <- point of no return" if step["point_of_no_return"] else ""
+            self.line(f"{number}. {step['host']}: {step['description']} (at most {step['timeout']:g} s){mark}", indent=4)
+            for text in shortened(step["command"]):
+                self.line(text, "dim", 9)
+        if p["status"] == "awaiting-approval":
+            self.line(f"recoverctl approve {p['id']}", "bold", 2)
+
+    def incidents(self, incidents: list[Shape]) -> None:
+        if not incidents:
+            self.line("no incident is known")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("INCIDENT", "STATE", "OPENED", "LASTED", "OUTCOME"):
+            table.add_column(column, no_wrap=True)
+        for i in incidents:
+            table.add_row(i["id"], i["state"], when(i["opened_at"]), seconds(i["fault_since"], i["closed_at"]), i["outcome"] or "open")
+        self._console.print(table)
+        self.line("recoverctl show INCIDENT tells one whole")
+
+    def restore_points(self, points: list[Shape]) -> None:
+        if not points:
+            self.line("there is no restore point; recoverctl restore-points take CLUSTER takes one of a healthy cluster")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("RESTORE POINT", "TAKEN", "AGE", "FROM", "REVISION", "KEYS", "SIZE", "VERIFIED", "WHY"):
+            table.add_column(column, no_wrap=True)
+        for p in points:
+            verified = Text("yes", style="green") if p["verified_at"] else Text("no", style="yellow")
+            age, size = seconds(p["taken_at"]), f"{p['size'] / (1 << 20):.1f} MiB"
+            cells = (p["id"], when(p["taken_at"]), age, p["host"], str(p["revision"]), str(p["keys"] or "?"), size, verified, p["why"])
+            table.add_row(*cells)
+        self._console.print(table)
+        last = points[-1]
+        self.line(f"{last['id']}: {last['how_verified']}")
+        for text in last["lacks"]:
+            self.line(f"lacks {text}", "yellow", 2)
+        self.line(f"in {last['directory']}", indent=2)
+
+    def report(self, r: Shape) -> None:
+        """A post-mortem."""
+        self.line(f"Incident {r['id']} of {r['cluster']}: {r['state']}", "bold")
+        self.line(r["summary"])
+        self.line()
+        self.line(f"first seen  {when(r['fault_since'])}")
+        self.line(f"confirmed   {when(r['opened_at'])} (after {seconds(r['fault_since'], r['opened_at'])})")
+        closed = f"{when(r['closed_at'])} (after {seconds(r['fault_since'], r['closed_at'])}), {r['outcome']}" if r["closed_at"] else "not yet"
+        self.line(f"healthy     {closed}")
+        if r["acknowledged_by"]:
+            self.line(f"acknowledged by {r['acknowledged_by']}")
+        self.line()
+        self.line("Timeline (seconds since it was first seen)", "bold")
+        for entry in r["timeline"]:
+            since = f"+{_between(r['fault_since'], entry['at']):.0f}"
+            self.line(f"{when(entry['at'])[11:19]} {since:>6}  {entry['event']:16} {entry['detail']}", indent=2)
+        for plan in r["plans"]:
+            self.line()
+            self.plan(plan)
+            self._done(plan)
+
+    def _done(self, plan: Shape) -> None:
+        """What came of a plan: who decided, and every step that was begun, node by node where the plan goes from node to node."""
+        for d in plan["decisions"]:
+            reason = f": {d['reason']}" if d["reason"] else ""
+            self.line(f"{'approved' if d['approved'] else 'rejected'} by {d['by']} at {when(d['at'])}{reason}", indent=2)
+        results = plan["results"]
+        if not results:
+            return
+        ends = [r["ended_at"] for r in results if r["ended_at"]]
+        whole = f", {seconds(results[0]['intent_at'], ends[-1])} in all" if ends else ""
+        nodes = list(dict.fromkeys(s["node"] for s in plan["steps"]))
+        self.line(f"what was done{', node by node' if nodes != [None] else ''}{whole}:", indent=2)
+        for node in nodes:
+            mine = [r for r in results if plan["steps"][r["index"]]["node"] == node]
+            if nodes != [None]:
+                last = [r["ended_at"] for r in mine if r["ended_at"]]
+                spent = f" (from {when(mine[0]['intent_at'])[11:19]}, {seconds(mine[0]['intent_at'], last[-1])})" if last else ""
+                self.line(f"{node or 'the cluster'}: {spent.strip() if mine else 'nothing'}", "bold", 4)
+            for result in mine:
+                self.line(_result(plan, result), indent=6 if nodes != [None] else 4)
+
+
+def shortened(command: str) -> Iterator[str]:
+    """The lines of a command; of a long one (a whole manifest) the first and the last."""
+    lines = command.split("\n")
+    if len(lines) <= LONG + 2:
+        yield from lines
+        return
+    head, tail = lines[: LONG - 4], lines[-4:]
+    yield from head
+    yield f"... {len(lines) - len(head) - len(tail)} more lines (recoverctl plans -o json has them) ..."
+    yield from tail
+
+
+def _result(plan: Shape, result: Shape) -> str:
+    step = plan["steps"][result["index"]]
+    what = f"{'undo of ' if result['undo'] else ''}step {result['index'] + 1}, {step['description']}"
+    took = _took(result["intent_at"], result["ended_at"]) if result["ended_at"] else "no end "
+    verdict = {True: "done", False: "FAILED", None: "not known: the daemon stopped first"}[result["ok"]]
+    detail = ": " + re.sub(r"\n", " | ", result["detail"]) if result["detail"] else ""
+    return f"{when(result['intent_at'])[11:19]}  {took}  {what}: {verdict}{detail}"
+
+
+def _took(start: str, end: str) -> str:
+    seconds = _between(start, end)
+    return f"{seconds:5.1f} s" if seconds >= 0 else "(clock set back)"
+
+
+def _between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,1 @@
+"""The control socket: an HTTP API on a Unix socket, for recoverctl."""

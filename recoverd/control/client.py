@@ -1,0 +1,93 @@
+"""The client side, for recoverctl: one request, one answer, one deadline."""
+
+from __future__ import annotations
+
+import grp
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CONNECT, ANSWER = 5.0, 20.0
+
+
+class NoDaemon(Exception):  # noqa: N818
+    """Nobody answers on the socket; the text says what to do."""
+
+
+class Denied(Exception):  # noqa: N818
+    """The daemon refused the request or knows no such thing (`missing`)."""
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing
+
+
+class ControlClient:
+    """Speaks to the daemon on `socket`. Methods raise `NoDaemon` and `Denied`."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        return await self._request("GET", path, params=query)
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        return await self._request("POST", path, json=body)
+
+    def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """Lines of history as they are written, until the daemon stops."""
+        return self._lines("GET", "/v1/watch")
+
+    def join(self, **body: Any) -> AsyncIterator[dict[str, Any]]:
+        """What is told of a join, line by line; its last line has the key `end` unless the daemon stopped before."""
+        return self._lines("POST", "/v1/join", json=body)
+
+    async def _lines(self, method: str, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async with self._session(None) as session, session.request(method, f"http://recoverd{path}", **options) as response:
+                if response.status != 200:
+                    answer = await response.json(content_type=None)
+                    raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
+                async for line in response.content:
+                    yield json.loads(line)
+        except aiohttp.ClientPayloadError:
+            return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._no_daemon(error) from error
+
+    async def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            async with self._session(ANSWER) as session, session.request(method, f"http://recoverd{path}", **options) as response:
+                answer: dict[str, Any] = await response.json(content_type=None)
+                if response.status != 200:
+                    raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
+                return answer
+        except TimeoutError:
+            raise NoDaemon(f"recoverd did not answer on {self._socket} within {ANSWER:g} s; see journalctl -u recoverd") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._no_daemon(error) from error
+        except ValueError as error:
+            raise NoDaemon(f"what answers on {self._socket} is not recoverd ({error})") from error
+
+    def _session(self, total: float | None) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT)
+        return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)), timeout=timeout)
+
+    def _no_daemon(self, error: Exception) -> NoDaemon:
+        cause = getattr(error, "os_error", None) or error
+        if isinstance(cause, PermissionError):
+            return NoDaemon(f"you may not use {self._socket}; it is for members of the group {self._group()} (or use sudo)")
+        if isinstance(cause, FileNotFoundError):
+            return NoDaemon(f"no recoverd runs here: there is no socket {self._socket} (systemctl status recoverd, or --socket PATH)")
+        if isinstance(cause, ConnectionRefusedError):
+            return NoDaemon(f"recoverd has stopped: nobody listens on {self._socket} (systemctl start recoverd)")
+        return NoDaemon(f"recoverd cannot be asked on {self._socket}: {cause}")
+
+    def _group(self) -> str:
+        try:
+            return grp.getgrgid(self._socket.stat().st_gid).gr_name
+        except (OSError, KeyError):
+            return "recoverd"

@@ -1,0 +1,75 @@
+"""What the control socket can ask of the daemon, and the shapes it answers in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from recoverd.events import SaveDecision
+from recoverd.journal import StepRow
+from recoverd.model.joining import Check, JoinRequest
+from recoverd.model.plan import Incident, Plan
+from recoverd.model.points import RestorePoint
+from recoverd.model.status import ClusterStatus
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReport:
+    """One incident with everything that was planned, decided and done about it."""
+
+    incident: Incident
+    plans: list[Plan]
+    steps: dict[str, list[StepRow]]
+    """By plan id."""
+    decisions: dict[str, list[SaveDecision]]
+    """By plan id."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One line of history as it is written."""
+
+    at: datetime
+    cluster: str
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinEnded:
+    """What came of a join, at the end of what was told of it."""
+
+    ok: bool
+    message: str
+    plan: str | None = None
+    """The plan's id; None where it was refused and nothing was changed."""
+
+
+Told = Check | WatchEvent | JoinEnded
+
+
+class Controller(Protocol):
+    """Requests return the sentence to print; they raise `recoverd.events.Refused` when they cannot be carried out. `by` is a Unix user."""
+
+    def status(self) -> list[ClusterStatus]: ...
+    async def incidents(self, cluster: str | None) -> list[Incident]: ...
+    async def report(self, incident: str) -> IncidentReport | None: ...
+    async def plans(self, *, all: bool) -> list[Plan]: ...
+    async def approve(self, plan: str, by: str, reason: str) -> str: ...
+    async def reject(self, plan: str, by: str, reason: str) -> str: ...
+    async def acknowledge(self, incident: str, by: str) -> str: ...
+    async def pause(self, cluster: str | None, by: str, reason: str) -> str: ...
+    async def resume(self, cluster: str | None, by: str) -> str: ...
+    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str) -> str: ...
+    def restore_points(self, cluster: str | None) -> list[tuple[str, RestorePoint]]:
+        """Cluster and point, oldest first within a cluster."""
+        ...
+
+    async def take_point(self, cluster: str, by: str) -> str: ...
+    def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
+        """Every check, then what happens, then the end. Ends early only with the daemon; whoever stops listening stops nothing that has begun."""
+        ...
+
+    def watch(self) -> AsyncIterator[WatchEvent]: ...

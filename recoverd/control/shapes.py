@@ -1,0 +1,152 @@
+"""The JSON that recoverctl prints: stable names, times in ISO 8601 UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
+from recoverd.events import SaveDecision
+from recoverd.journal import StepRow
+from recoverd.model.finding import Finding
+from recoverd.model.joining import Check
+from recoverd.model.plan import Incident, Plan
+from recoverd.model.points import RestorePoint
+from recoverd.model.status import ClusterStatus
+
+Shape = dict[str, Any]
+
+
+def moment(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+def status(cluster: ClusterStatus) -> Shape:
+    return {
+        "name": cluster.name,
+        "state": cluster.state,
+        "phase": cluster.phase,
+        "since": moment(cluster.since),
+        "paused": cluster.paused,
+        "pause_reason": cluster.pause_reason,
+        "summary": cluster.summary,
+        "explanation": cluster.explanation,
+        "findings": [finding(f) for f in cluster.findings],
+        "incident": cluster.incident,
+        "plan": cluster.plan,
+        "last_sweep": moment(cluster.last_sweep),
+    }
+
+
+def finding(found: Finding) -> Shape:
+    return {
+        "code": found.code,
+        "subject": found.subject,
+        "severity": found.severity,
+        "message": found.message,
+        "evidence": list(found.evidence),
+    }
+
+
+def incident(row: Incident) -> Shape:
+    return {
+        "id": row.id,
+        "cluster": row.cluster,
+        "state": row.state,
+        "summary": row.summary,
+        "opened_at": moment(row.opened_at),
+        "fault_since": moment(row.fault_since),
+        "closed_at": moment(row.closed_at),
+        "outcome": row.outcome,
+        "acknowledged_by": row.acknowledged_by or None,
+        "timeline": [{"at": moment(e.at), "event": e.event, "detail": e.detail} for e in row.timeline],
+    }
+
+
+def plan(row: Plan) -> Shape:
+    return {
+        "id": row.id,
+        "incident": row.incident,
+        "cluster": row.cluster,
+        "playbook": row.playbook,
+        "summary": row.summary,
+        "destructive": row.destructive,
+        "automatic": row.automatic,
+        "status": row.status,
+        "reason": row.reason,
+        "requested_by": row.requested_by or None,
+        "created_at": moment(row.created_at),
+        "expires_at": moment(row.expires_at),
+        "evidence": list(row.evidence),
+        "destroys": list(row.destroys),
+        "undo": list(row.undo),
+        "steps": [
+            {
+                "host": s.host,
+                "node": s.part or None,
+                "description": s.description,
+                "command": s.command,
+                "timeout": s.timeout,
+                "point_of_no_return": s.commits,
+            }
+            for s in row.steps
+        ],
+    }
+
+
+def step(row: StepRow) -> Shape:
+    return {
+        "index": row.index,
+        "undo": row.undo,
+        "intent_at": moment(row.intent_at),
+        "ended_at": moment(row.ended_at),
+        "ok": row.result.ok if row.result else None,
+        "already_done": row.result.already_done if row.result else None,
+        "detail": row.result.detail if row.result else None,
+    }
+
+
+def decision(row: SaveDecision) -> Shape:
+    return {"approved": row.approved, "by": row.by, "reason": row.reason, "at": moment(row.at)}
+
+
+def report(row: IncidentReport) -> Shape:
+    plans = [
+        {**plan(p), "results": [step(s) for s in row.steps.get(p.id, [])], "decisions": [decision(d) for d in row.decisions.get(p.id, [])]}
+        for p in row.plans
+    ]
+    return {**incident(row.incident), "plans": plans}
+
+
+def point(cluster: str, row: RestorePoint) -> Shape:
+    return {
+        "id": row.id,
+        "cluster": cluster,
+        "taken_at": moment(datetime.fromtimestamp(row.taken_at, UTC)),
+        "why": row.why,
+        "host": row.host,
+        "revision": row.revision,
+        "keys": row.keys,
+        "size": row.size,
+        "sha256": row.sha256,
+        "verified_at": moment(datetime.fromtimestamp(row.verified_at, UTC)) if row.verified_at is not None else None,
+        "how_verified": row.how_verified,
+        "lacks": list(row.lacks),
+        "path": row.path,
+        "directory": row.directory,
+    }
+
+
+def watched(event: WatchEvent) -> Shape:
+    return {"at": moment(event.at), "cluster": event.cluster, "event": event.event, "detail": event.detail}
+
+
+def told(line: Told) -> Shape:
+    """One line of a join: a check, an event, or its end."""
+    match line:
+        case Check():
+            return {"check": line.name, "ok": line.ok, "detail": line.detail}
+        case JoinEnded():
+            return {"end": line.message, "ok": line.ok, "plan": line.plan}
+        case WatchEvent():
+            return watched(line)

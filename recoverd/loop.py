@@ -1,0 +1,255 @@
+"""One cluster at work: sweep, let the machine decide, journal, carry out, feed back. Everything that decides is in `recoverd.machine`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from recoverd.events import (
+    Event,
+    Instruction,
+    Journalled,
+    Keep,
+    Kept,
+    Note,
+    Observed,
+    Perform,
+    PointsKept,
+    Progress,
+    Remember,
+    Restarted,
+    StepEnded,
+    SweepNow,
+)
+from recoverd.journal import Journal, JournalError
+from recoverd.machine import ClusterMachine
+from recoverd.metrics import Metrics
+from recoverd.model.joining import JoinFacts, JoinRequest
+from recoverd.model.observation import Observation
+from recoverd.model.pki_operations import KeepPki
+from recoverd.model.plan import Step, StepResult, TimelineEntry
+from recoverd.progress import Telling, reporting
+from recoverd.world import World
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+GRACE = 15.0
+"""Seconds that a step may take beyond its own deadline before its carrying out is given up."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Clockwork:
+    """Intervals of one cluster's loop, in seconds."""
+
+    interval: float
+    verifying: float = 2.0
+    """While a repair is being verified, or a step of it waits for what a sweep shows, every second counts."""
+
+
+class Writes(Protocol):
+    """Where instructions are journalled."""
+
+    async def write(self, instructions: Sequence[Journalled]) -> None: ...
+
+
+class JournalWriter:
+    """The journal used from the event loop: one write at a time, in a thread, since it waits for the disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.trouble: str | None = None
+        """Why the journal cannot be written, for `/-/healthy` and the status; None when the last write went well."""
+        self._lock = asyncio.Lock()
+
+    async def write(self, instructions: Sequence[Journalled]) -> None:
+        """Commit all of them in one transaction, or raise `JournalError` and commit none."""
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self.journal.write, instructions)
+            except JournalError as error:
+                self.trouble = str(error)
+                raise
+            self.trouble = None
+
+    async def read(self, query: Callable[[Journal], T]) -> T:
+        async with self._lock:
+            return await asyncio.to_thread(query, self.journal)
+
+
+class ClusterLoop:
+    """Drives one `ClusterMachine` over one `World`. `handle` is the only way an event gets in, one at a time."""
+
+    def __init__(
+        self,
+        machine: ClusterMachine,
+        world: World,
+        writer: Writes,
+        metrics: Metrics,
+        clockwork: Clockwork,
+        publish: Callable[[Note], None],
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self.machine = machine
+        self.name = machine.settings.name
+        self.first_sweep = asyncio.Event()
+        self.swept_at = time.monotonic()
+        """When the newest sweep ended, or this was made, by a clock that nobody sets."""
+        self._world = world
+        self._writer = writer
+        self._metrics = metrics
+        self._clockwork = clockwork
+        self._publish = publish
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._acting: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._log = log.bind(cluster=self.name)
+
+    async def run(self) -> None:
+        """Sweep until cancelled. Raises what a defect raised where a step's result was taken in; a restart asks the host about that step."""
+        sequence, restarted = 0, False
+        while self._broken is None:
+            began = asyncio.get_running_loop().time()
+            try:
+                if not restarted:
+                    await self.handle(Restarted(self._clock()))
+                    restarted = True
+                sequence += 1
+                await self._sweep(sequence)
+            except JournalError as error:
+                self._log.error("the journal cannot be written, so nothing is done", error=str(error))
+            except Exception:
+                # a defect that one cluster brings to light must not stop the watch over the others; its sweep grows old, and that is told
+                self._log.exception("a sweep broke recoverd itself; nothing is done about this cluster until one succeeds")
+            interval = min(self._clockwork.verifying, self._clockwork.interval) if self.machine.watching else self._clockwork.interval
+            await self._pause_until(began + interval)
+        raise self._broken
+
+    async def _sweep(self, sequence: int) -> None:
+        observation = await self._world.observe(sequence, self.machine.memory)
+        try:
+            await self.handle(Observed(observation))
+        except JournalError:
+            self._swept(observation)  # it was seen, and the full disk is told elsewhere
+            raise
+        self._swept(observation)
+
+    def _swept(self, observation: Observation) -> None:
+        self.swept_at = time.monotonic()
+        self._metrics.swept(observation, self.machine.status())
+        self.first_sweep.set()
+
+    async def handle(self, event: Event) -> None:
+        """Let the machine take the event, journal what comes of it, then carry it out.
+
+        Raises `Refused` for an impossible request and `JournalError` when it could not be journalled; in both cases nothing has changed.
+        """
+        async with self._turn:
+            record, memory, position = self.machine.record, self.machine.memory, self.machine.lifecycle.position
+            try:
+                instructions = self.machine.handle(event)
+                await self._writer.write([i for i in instructions if isinstance(i, Journalled)])
+            except BaseException:
+                # what is not journalled has not happened
+                self.machine.restore(record, memory, position)
+                raise
+            self._metrics.applied(instructions)
+            for instruction in instructions:
+                self._carry_out(instruction)
+
+    async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
+        """Ask the machines about a join; nothing is decided by it."""
+        return await self._world.survey(request, source, planes)
+
+    async def close(self) -> None:
+        """Stop what is being carried out; the journal knows the step in flight, and a restart asks the host about it."""
+        for task in self._acting:
+            task.cancel()
+        await asyncio.gather(*self._acting, return_exceptions=True)
+        await self._world.close()
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Note(entry=entry, incident=incident):
+                self._log.info(entry.detail, event_name=entry.event, incident=incident)
+                self._publish(instruction)
+            case Progress(cluster=cluster, incident=incident, entry=entry):
+                self._publish(Note(cluster, incident, entry))
+            case Remember(memory=memory):
+                self._world.learn(memory)
+            case SweepNow():
+                self._wake.set()
+            case Perform():
+                task = asyncio.create_task(self._perform(instruction), name=f"{self.name} step {instruction.index + 1}")
+                self._act(task)
+            case Keep():
+                self._act(asyncio.create_task(self._keep(instruction.step), name=f"{self.name} {instruction.step.description}"))
+
+    def _act(self, task: asyncio.Task[None]) -> None:
+        self._acting.add(task)
+        task.add_done_callback(self._acted)
+
+    def _acted(self, task: asyncio.Task[None]) -> None:
+        """A result that could not be given to the machine is a defect that would leave the plan running for ever: `run` ends with it."""
+        self._acting.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._broken = error
+            self._wake.set()
+
+    async def _perform(self, what: Perform) -> None:
+        result = await self._carried(what.plan.steps[what.index], what.plan.incident, undo=what.undo, resume=what.resume)
+        await self._take_in(StepEnded(what.plan.id, what.index, what.undo, result, self._clock()))
+
+    async def _keep(self, step: Step) -> None:
+        result = await self._carried(step, "", undo=False, resume=False)
+        if isinstance(step.operation, KeepPki):
+            await self._take_in(Kept(step.host, step.operation, result, self._clock()))
+        else:
+            await self._take_in(PointsKept(result, self._clock()))
+
+    async def _carried(self, step: Step, incident: str, *, undo: bool, resume: bool) -> StepResult:
+        try:
+            async with asyncio.timeout(step.timeout + GRACE):
+                tell = Telling(lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), "waiting", text))))
+                with reporting(tell):
+                    return await self._world.perform(step, undo=undo, resume=resume)
+        except TimeoutError:
+            return StepResult(
+                False,
+                f"no end after {step.timeout + GRACE:.0f} s on {step.host}; it may still be at work there: look before anything else",
+                uncertain=True,
+            )
+        except Exception as error:
+            self._log.exception("a step broke recoverd itself", step=step.description)
+            return StepResult(
+                False,
+                f"recoverd itself failed while carrying it out on {step.host} ({error!r}); look at {step.host} and report this",
+                uncertain=True,
+            )
+
+    async def _take_in(self, event: Event) -> None:
+        """A result must not be lost: the journal may be full for a while."""
+        async for attempt in AsyncRetrying(retry=retry_if_exception_type(JournalError), wait=wait_exponential(max=10)):
+            with attempt:
+                await self.handle(event)
+
+    async def _pause_until(self, moment: float) -> None:
+        try:
+            async with asyncio.timeout_at(moment):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()

@@ -1,0 +1,62 @@
+"""What etcd members that have lost their leader said last, while they cannot say it again. Pure.
+
+kubelet restarts an etcd whose /health fails, about 80 s after quorum is lost (the liveness probe in kubeadm's manifest), and a member that was
+restarted without quorum listens and answers nothing until there is a leader (observed on 3.4). What it said before still holds: without a leader
+neither its data nor the member list can change, and with one it would answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from recoverd.model.observation import EndpointHealth, EtcdView, HostView, Observation, Unseen, UnseenKind
+
+MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
+"""It listens and says nothing, or is just being restarted."""
+
+
+def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
+    """The newest words of the members without a leader, by host; none as soon as anything shows that there is one."""
+    views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
+    if _has_leader(observation, views):
+        return {}
+    return {**before, **{n: replace(_counted(v, before.get(n)), seen_at=observation.at) for n, v in views.items()}} if views else before
+
+
+def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Observation:
+    """The observation with the last words of those members that are mute now and still have their data, marked as `remembered`."""
+    views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
+    if not witnessed or _has_leader(observation, views):
+        return observation
+    recalled = {n: counted for n, v in views.items() if (counted := _counted(v, witnessed.get(n))) != v}
+    for name, view in witnessed.items():
+        seen, host = observation.etcd.get(name), observation.hosts.get(name)
+        data = host.etcd_data if isinstance(host, HostView) else None
+        if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.exists and not data.empty:
+            recalled[name] = replace(view, healthy=False, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
+    return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
+
+
+def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
+    """With the numbers of nodes and pods that it gave at the same revision, where it gave none in time: a plan is to check against them."""
+    if before is None or before.revision != view.revision:
+        return view
+    return replace(view, nodes=before.nodes if view.nodes is None else view.nodes, pods=before.pods if view.pods is None else view.pods)
+
+
+def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
+    """ "" for a member that is the same process as before and only slow: what it said stands as if it had said it now."""
+    container = host.containers.get("etcd") if host else None
+    if host and container and container.running and container.started_at and view.seen_at:
+        started = container.started_at - timedelta(seconds=host.clock_offset)
+        if started < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
+            return ""
+    how = "listens and does not answer" if seen.kind is UnseenKind.TIMEOUT else "is not running"
+    return f"as it said before it was restarted; without quorum it {how} now"
+
+
+def _has_leader(observation: Observation, views: Mapping[str, EtcdView]) -> bool:
+    ready = any(e.health is EndpointHealth.READY for e in (observation.api.vip, *observation.api.members.values()))
+    return ready or any(v.has_leader for v in views.values())

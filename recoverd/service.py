@@ -1,0 +1,206 @@
+"""What the control socket can ask of the daemon: the `Controller` over all cluster loops and the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
+from recoverd.events import (
+    Acknowledged,
+    Approved,
+    Event,
+    JoinRequested,
+    Note,
+    Paused,
+    PlanRequested,
+    PointRequested,
+    Refused,
+    Rejected,
+    Resumed,
+    SaveIncident,
+)
+from recoverd.journal import Journal
+from recoverd.loop import ClusterLoop, JournalWriter, now
+from recoverd.model.joining import JoinRequest
+from recoverd.model.plan import Incident, Plan, PlanStatus
+from recoverd.model.points import RestorePoint
+from recoverd.model.status import ClusterStatus
+
+WATCH_BACKLOG = 1000
+"""Lines a slow watcher may lag behind before it loses the oldest."""
+
+ENDS = frozenset(f"plan-{s}" for s in PlanStatus if not s.open)
+"""Lines of history with which a plan ends."""
+
+
+class Service:
+    """Implements `recoverd.control.protocol.Controller`."""
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self.loops: Mapping[str, ClusterLoop] = {}
+        self._writer = writer
+        self._surveys: dict[str, str] = {}
+        """Clusters whose machines are being asked about a join, and for whom."""
+        self._watchers: set[asyncio.Queue[WatchEvent]] = set()
+
+    def publish(self, note: Note) -> None:
+        """Give a line of history to everybody who watches."""
+        event = WatchEvent(note.entry.at, note.cluster, note.entry.event, note.entry.detail)
+        for queue in self._watchers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    def status(self) -> list[ClusterStatus]:
+        return [loop.machine.status() for loop in self.loops.values()]
+
+    async def incidents(self, cluster: str | None) -> list[Incident]:
+        return await self._writer.read(lambda j: j.incidents(cluster=cluster))
+
+    async def report(self, incident: str) -> IncidentReport | None:
+        found = await self._writer.read(lambda j: j.incident(incident))
+        if found is None:
+            return None
+
+        def gather(journal: Journal) -> IncidentReport:
+            plans = journal.plans(incident=incident)
+            steps, decisions = {p.id: journal.steps(p.id) for p in plans}, {p.id: journal.decisions(p.id) for p in plans}
+            return IncidentReport(found, plans, steps, decisions)
+
+        return await self._writer.read(gather)
+
+    async def plans(self, *, all: bool) -> list[Plan]:
+        return await self._writer.read(lambda j: j.plans(open_only=not all))
+
+    async def approve(self, plan: str, by: str, reason: str) -> str:
+        found = await self._plan(plan)
+        await self._loop(found.cluster).handle(Approved(plan, by, reason, now()))
+        return f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it runs now: recoverctl watch"
+
+    async def reject(self, plan: str, by: str, reason: str) -> str:
+        found = await self._plan(plan)
+        await self._loop(found.cluster).handle(Rejected(plan, by, reason, now()))
+        return f"plan {plan} ({found.playbook} on {found.cluster}) rejected by {by}; nothing was done"
+
+    async def acknowledge(self, incident: str, by: str) -> str:
+        found = await self._writer.read(lambda j: j.incident(incident))
+        if found is None:
+            raise Refused(f"there is no incident {incident}; `recoverctl incidents` lists them", missing=True)
+        event = Acknowledged(incident, by, now())
+        loop = self.loops.get(found.cluster)
+        if loop:
+            await loop.handle(event)
+        if found.closed_at is not None:
+            await self._writer.write([SaveIncident(replace(found, acknowledged_by=by, timeline=()))])
+        return f"incident {incident} acknowledged by {by}; recoverd may act on {found.cluster} again"
+
+    async def pause(self, cluster: str | None, by: str, reason: str) -> str:
+        return await self._each(cluster, Paused(by, reason, now()), "paused: recoverd goes on watching and does nothing")
+
+    async def resume(self, cluster: str | None, by: str) -> str:
+        return await self._each(cluster, Resumed(by, now()), "resumed")
+
+    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str) -> str:
+        loop = self._loop(cluster)
+        await loop.handle(PlanRequested(playbook, nodes, by, reason, now()))
+        plan = loop.machine.record.plan
+        return f"plan {plan.id} made: {plan.summary}; recoverctl approve {plan.id}" if plan else "no plan was made"
+
+    def restore_points(self, cluster: str | None) -> list[tuple[str, RestorePoint]]:
+        loops = self.loops.values() if cluster is None else [self._loop(cluster)]
+        return [(loop.name, point) for loop in loops for point in loop.machine.memory.points]
+
+    async def take_point(self, cluster: str, by: str) -> str:
+        await self._loop(cluster).handle(PointRequested(by, now()))
+        return f"a restore point of {cluster} is being taken; recoverctl watch tells when it is there, recoverctl restore-points {cluster} lists it"
+
+    async def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
+        """Checks first, all of them; then, where all are good, the plan, followed to its end."""
+        loop = self._loop(cluster)
+        machine = loop.machine
+        machine.joinable()
+        if cluster in self._surveys:
+            raise Refused(f"a join is being checked on {cluster} already, asked for by {self._surveys[cluster]}")
+        self._surveys[cluster] = by
+        try:
+            source, planes = machine.join_through()
+            facts = await loop.survey(request, source, planes)
+        finally:
+            del self._surveys[cluster]
+        machine.joinable()
+        checks = machine.judged(request, facts)
+        for check in checks:
+            yield check
+        if bad := [c.name for c in checks if not c.ok]:
+            yield JoinEnded(False, f"refused, and nothing was changed: {', '.join(bad)}")
+            return
+        with self._listening() as queue:
+            await loop.handle(JoinRequested(request, facts, by, reason, now()))
+            plan = machine.record.plan
+            assert plan is not None
+            ended = False
+            while not ended:
+                event = await queue.get()
+                if event.cluster == cluster:
+                    yield event
+                    # this line is published once the plan's last status is in the journal
+                    ended = event.event in ENDS and event.detail.startswith(f"plan {plan.id} ")
+        yield await self._joined(plan.id, request)
+
+    async def _joined(self, plan: str, request: JoinRequest) -> JoinEnded:
+        ended = await self._plan(plan)
+        if ended.status is not PlanStatus.SUCCEEDED:
+            return JoinEnded(False, f"plan {plan} {ended.status}: {ended.reason}", plan)
+        loop = self._loop(ended.cluster)
+        if any(h.name == request.name for h in loop.machine.settings.control_planes):
+            return JoinEnded(True, f"{request.name} has joined {ended.cluster}", plan)
+        line = f"  - {{name: {request.name}, address: {request.address}}}"
+        return JoinEnded(
+            True,
+            f"{request.name} has joined {ended.cluster}. Add it to the cluster's control_planes in the configuration, its host key to known_hosts, "
+            f"and restart recoverd:\n{line}",
+            plan,
+        )
+
+    @contextmanager
+    def _listening(self) -> Iterator[asyncio.Queue[WatchEvent]]:
+        queue: asyncio.Queue[WatchEvent] = asyncio.Queue(WATCH_BACKLOG)
+        self._watchers.add(queue)
+        try:
+            yield queue
+        finally:
+            self._watchers.discard(queue)
+
+    async def watch(self) -> AsyncIterator[WatchEvent]:
+        with self._listening() as queue:
+            while True:
+                yield await queue.get()
+
+    async def _each(self, cluster: str | None, event: Event, done: str) -> str:
+        """One cluster, or all of them: then those that refuse (paused already) are named and the others are done."""
+        if cluster is not None:
+            await self._loop(cluster).handle(event)
+            return f"{cluster} {done}"
+        lines = []
+        for name, loop in self.loops.items():
+            try:
+                await loop.handle(event)
+                lines.append(f"{name} {done}")
+            except Refused as refusal:
+                lines.append(str(refusal))
+        return "\n".join(lines)
+
+    async def _plan(self, plan: str) -> Plan:
+        found = await self._writer.read(lambda j: j.plan(plan))
+        if found is None:
+            raise Refused(f"there is no plan {plan}; `recoverctl plans --all` lists them", missing=True)
+        return found
+
+    def _loop(self, cluster: str) -> ClusterLoop:
+        loop = self.loops.get(cluster)
+        if loop is None:
+            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(self.loops)}", missing=True)
+        return loop
