@@ -1,0 +1,154 @@
+"""API servers, each on the etcd of its own machine; the address before them; node objects and heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from recoverd.model.observation import EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.simulate.clock import moment
+from recoverd.simulate.etcd import Etcd
+from recoverd.simulate.hosts import Container, Machine
+from recoverd.simulate.network import Network
+from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
+from recoverd.simulate.store import Store
+from recoverd.simulate.texts import command_of
+
+API = "kube-apiserver"
+VIP = "k8s-api:6443"
+START = 4.0
+"""From the start of its container to /readyz `ok` where etcd serves."""
+PATIENCE = 20.0
+"""It waits this long for etcd before it gives up starting ("context deadline exceeded")."""
+LIVENESS = 40.0
+"""kubelet kills it this long after etcd has left it (observed: refused within a minute)."""
+HEARTBEAT = 40.0
+"""A node is not Ready when its kubelet has not been heard of for this long (node-monitor-grace-period)."""
+
+
+@dataclass(slots=True)
+class Server:
+    container: Container
+    listens: bool = False
+    trouble_since: float | None = None
+
+
+class Api:
+    """All API servers of the model."""
+
+    def __init__(self, machines: Mapping[str, Machine], network: Network, etcd: Etcd, leave: Callable[[str, str], None]) -> None:
+        self._machines = machines
+        self._network = network
+        self._etcd = etcd
+        self._leave = leave
+        self._servers: dict[str, Server] = {}
+        self._heard: dict[str, float] = {}
+        self._now = 0.0
+
+    def ready(self, name: str) -> bool:
+        server = self._servers.get(name)
+        papers = self._machines[name].papers
+        return (
+            server is not None
+            and server.listens
+            and self._etcd.serves(name)
+            and not trouble(papers, self._now)
+            and not etcd_trouble(papers, self._now)
+        )
+
+    def serving(self) -> str | None:
+        """A machine whose API server is ready."""
+        return next((n for n in self._servers if self.ready(n)), None)
+
+    def tick(self, now: float) -> None:
+        self._now = now
+        for name, machine in self._machines.items():
+            self._follow_container(name, machine.container(API), now)
+        if self.serving():
+            for name, machine in self._machines.items():
+                if machine.up(now) and machine.units["kubelet"].active and machine.joined:
+                    self._heard[name] = now
+        self._etcd.busy = self.serving() is not None
+
+    def _follow_container(self, name: str, container: Container | None, now: float) -> None:
+        server = self._servers.get(name)
+        if container is None or container.stops_at is not None:
+            self._servers.pop(name, None)
+            return
+        if server is None or server.container is not container:
+            server = self._servers[name] = Server(container)
+        age = now - container.started_at
+        if (flag := command_of(container.content).unknown(API)) and age >= 0.5:
+            self._exit(name, f"Error: unknown flag: {flag}")
+        elif self._etcd.serves(name):
+            server.trouble_since = None
+            server.listens = server.listens or age >= START
+        elif not server.listens and age > PATIENCE:
+            self._exit(name, 'Error: context deadline exceeded, while connecting to "https://127.0.0.1:2379"')
+        elif server.listens:
+            server.trouble_since = now if server.trouble_since is None else server.trouble_since
+            if now - server.trouble_since > LIVENESS:
+                self._exit(name, "etcdserver: no leader (killed by kubelet: the liveness probe of /livez failed)")
+
+    def _exit(self, name: str, line: str) -> None:
+        self._leave(name, line)
+        self._servers.pop(name, None)
+
+    # --- what it serves ---
+
+    @property
+    def store(self) -> Store | None:
+        """What whoever asks an API server is told; None while none is ready."""
+        name = self.serving()
+        return self._etcd.processes[name].store if name else None
+
+    def write(self, change: Callable[[Store], Store]) -> bool:
+        """Change objects; False while no API server is ready."""
+        name = self.serving()
+        return name is not None and self._etcd.write(name, lambda store: replace(change(store), revision=store.revision + 1))
+
+    # --- as the bastion dials it ---
+
+    def endpoint(self, name: str) -> EndpointView:
+        machine = self._machines[name]
+        address = f"{machine.address}:6443"
+        if not self._network.bastion_reaches(name) or not machine.up(self._now):
+            return EndpointView(address, EndpointHealth.UNREACHABLE, "no connection within 1.8 s")
+        server = self._servers.get(name)
+        if server is None or not server.listens:
+            return EndpointView(address, EndpointHealth.REFUSED, "connection refused: nothing listens there")
+        if why := trouble(machine.papers, self._now):
+            expires = moment(machine.papers[SERVING].ends)
+            return EndpointView(address, EndpointHealth.TLS, f"its certificate does not verify: {why}", certificate_expires=expires)
+        if not self._etcd.serves(name) or etcd_trouble(machine.papers, self._now):
+            return EndpointView(address, EndpointHealth.NOT_READY, "/readyz fails: etcd; /livez fails too (HTTP 500)", ("etcd",))
+        return EndpointView(address, EndpointHealth.READY, "ok")
+
+    def address(self) -> EndpointView:
+        """The address in the kubeconfig: a load balancer before all that are ready, which stands where the control planes are."""
+        reachable = [n for n, m in self._machines.items() if m.control_plane and m.up(self._now)]
+        if self._network.blind or self._network.vip_broken or not reachable:
+            return EndpointView(VIP, EndpointHealth.UNREACHABLE, "no connection within 1.8 s")
+        if self.serving() is None:
+            if why := next((t for n in reachable if n in self._servers and (t := trouble(self._machines[n].papers, self._now))), ""):
+                return EndpointView(VIP, EndpointHealth.TLS, f"its certificate does not verify: {why}")
+            return EndpointView(VIP, EndpointHealth.REFUSED, "connection refused: nothing listens there")
+        return EndpointView(VIP, EndpointHealth.READY, "ok")
+
+    def objects(self) -> ObjectsView | Unseen:
+        """What a ready API server that the bastion reaches lists."""
+        via = self.address().health is EndpointHealth.READY
+        name = next((n for n in self._servers if self.ready(n) and (via or self._network.bastion_reaches(n))), None)
+        if name is None:
+            return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
+        store = self._etcd.processes[name].store
+        nodes = tuple(replace(self._node(n), unschedulable=n in store.cordons) for n in store.nodes if n in self._machines)
+        pods = dict.fromkeys(store.nodes, 0)
+        for node in store.pods.values():
+            pods[node] = pods.get(node, 0) + 1
+        return ObjectsView(nodes, pods, "v1.20.2")
+
+    def _node(self, name: str) -> NodeView:
+        machine = self._machines[name]
+        ready = self._now - self._heard.get(name, self._now) <= HEARTBEAT
+        return NodeView(name, ready, False, machine.control_plane, machine.address, machine.boot_id, "v1.20.2")

@@ -1,0 +1,256 @@
+"""etcd members: starting, joining, elections by quorum, replication, membership, `--force-new-cluster`. The rules are raft's; time is in ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from recoverd.model.observation import EtcdView, MemberEntry, Unseen, UnseenKind
+from recoverd.simulate.hosts import Container, Machine
+from recoverd.simulate.network import Network
+from recoverd.simulate.store import Store, client_url, fresh, id_of, peer_url
+from recoverd.simulate.texts import ETCD_DIR, FORCE, command_of
+
+BOOT = 0.5
+"""From the start of its container until it listens: with kubelet's reaction and an election that makes the 2.5 s that were observed."""
+ELECTION = 0.5
+LIVENESS, STARTUP = 80.0, 240.0
+"""kubelet kills an etcd that has no leader: 8 (liveness) or, before it ever served, 24 (startup) failures of /health 10 s apart (kubeadm's
+manifest). So quorum lost for a minute and a half leaves a member that was restarted without a leader: it listens and answers nothing (observed)."""
+PANICS = 10.0
+"""Seconds after a start with the flag in which a message of an old member that is still alive ends it (observed: it panics or splits)."""
+
+Exit = Callable[[str, str], None]
+"""(machine, last line): ends the etcd container there."""
+
+
+@dataclass(slots=True)
+class Process:
+    """A running etcd. Its data are `machine.data[path]`."""
+
+    machine: Machine
+    container: Container
+    path: str
+    forced: bool
+    leader: str = ""
+    """Member id; "" when it knows none."""
+    answers: bool = False
+    """It had a leader since it was started; before that it listens and answers nothing (observed on 3.4)."""
+    without_since: float = 0.0
+
+    @property
+    def store(self) -> Store:
+        return self.machine.data[self.path]
+
+    @store.setter
+    def store(self, store: Store) -> None:
+        self.machine.data[self.path] = store
+
+    @property
+    def id(self) -> str:
+        return self.store.member_id
+
+    @property
+    def leads(self) -> bool:
+        return self.leader == self.id
+
+
+class Etcd:
+    """All etcd processes of the model."""
+
+    def __init__(self, machines: Mapping[str, Machine], network: Network, leave: Exit) -> None:
+        self._machines = machines
+        self._network = network
+        self._leave = leave
+        self.processes: dict[str, Process] = {}
+        """By machine, those that listen."""
+        self.busy = True
+        """Something writes: leases alone are some writes a second."""
+
+    # --- what others ask ---
+
+    def serves(self, name: str) -> bool:
+        """The member on this machine has a leader."""
+        process = self.processes.get(name)
+        return process is not None and bool(process.leader)
+
+    def leaders(self) -> list[Process]:
+        """One for each live cluster: more than one is a split brain."""
+        return [p for p in self.processes.values() if p.leads]
+
+    def view(self, name: str) -> EtcdView | Unseen:
+        """What the member says of itself to one who reaches its machine."""
+        process = self.processes.get(name)
+        if process is None:
+            return Unseen(UnseenKind.REFUSED, f"etcd on {name} cannot be asked: connection refused on port 2379")
+        if not process.answers:
+            return Unseen(UnseenKind.TIMEOUT, f"etcd on {name} did not answer within 3 s")
+        store, led = process.store, bool(process.leader)
+        why = "" if led else "/health says false"
+        counts = (len(store.nodes), len(store.pods))
+        size = (20 << 20, 10 << 20, 2 << 30)
+        return EtcdView(
+            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader, self._learner(process), led, why,
+            store.members, *size, (), *counts, store.uid,
+        )  # fmt: skip
+
+    # --- what others do ---
+
+    def add(self, name: str, *, learner: bool = False) -> None:
+        """`member add` for a machine that is about to join; raises `ValueError` without a leader."""
+        leader = self._a_leader()
+        url = peer_url(self._machines[name].address)
+        row = MemberEntry(id_of(f"{url} {len(leader.store.members)}"), "", (url,), (), learner)
+        leader.store = replace(leader.store, members=(*leader.store.members, row), revision=leader.store.revision + 1)
+        self._replicate(leader)
+
+    def remove(self, name: str, member_id: str) -> bool:
+        """`member remove`, asked of the member on `name`. False when it is refused for want of a leader."""
+        return self.write(name, lambda store: replace(store, members=tuple(m for m in store.members if m.id != member_id)))
+
+    def write(self, name: str, change: Callable[[Store], Store]) -> bool:
+        """A write through the member on `name`. False when it is refused for want of a leader."""
+        process = self.processes.get(name)
+        if process is None or not process.leader:
+            return False
+        leader = next((p for p in self.leaders() if p.id == process.leader and p.store.same_cluster(process.store)), None)
+        if leader is None:
+            return False
+        leader.store = change(leader.store)
+        self._replicate(leader)
+        return True
+
+    # --- time ---
+
+    def tick(self, now: float) -> None:
+        for name, machine in self._machines.items():
+            self._follow_container(name, machine, now)
+        self._old_members_disturb(now)
+        self._elect()
+        self._live_or_die(now)
+
+    def _follow_container(self, name: str, machine: Machine, now: float) -> None:
+        container, process = machine.container("etcd"), self.processes.get(name)
+        if process is not None and process.path in machine.data and process.store.corrupt:
+            self._leave(name, "panic: page 23 already freed")
+            container = None
+        if process is not None and (process.container is not container or process.path not in machine.data):
+            del self.processes[name]
+            process = None
+        if container is None or process is not None or container.stops_at is not None or now - container.started_at < BOOT:
+            return
+        command = command_of(container.content)
+        if flag := command.unknown("etcd"):
+            self._leave(name, f"error verifying flags, unknown flag: {flag}")
+            return
+        path = f"{command.flags.get('--data-dir', ETCD_DIR)}/member"
+        if path in machine.data and machine.data[path].corrupt:
+            self._leave(name, "panic: invalid page type: 23: 0")
+            return
+        if path not in machine.data and (trouble := self._begin(machine, path, command.flags)):
+            self._leave(name, trouble)
+            return
+        store, forced = machine.data[path], FORCE in command.flags
+        if forced:
+            own = tuple(m for m in store.members if m.id == store.member_id)
+            machine.data[path] = replace(store, members=own, history=f"{store.history}+forced on {name}", term=store.term + 1)
+        elif self._removed(machine, store):
+            self._leave(name, "the member has been permanently removed from the cluster")
+            return
+        self.processes[name] = Process(machine, container, path, forced, without_since=now)
+
+    def _begin(self, machine: Machine, path: str, flags: Mapping[str, str]) -> str:
+        """Start on an empty directory: join those who are there, or begin a cluster of its own. Returns why it cannot."""
+        if flags.get("--initial-cluster-state", "new") == "new":
+            machine.data[path] = replace(fresh(machine.name, machine.address), history=f"begun anew on {machine.name}")
+            return ""
+        for process in self.processes.values():
+            if not self._network.peers(machine.name, process.machine.name):
+                continue
+            row = next((m for m in process.store.members if peer_url(machine.address) in m.peer_urls), None)
+            if row is None:
+                return "error validating peerURLs: member count is unequal"
+            machine.data[path] = replace(process.store.seen_by(row.id), revision=0, term=0)
+            return ""
+        return "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
+
+    def _removed(self, machine: Machine, store: Store) -> bool:
+        return any(
+            p.leads and p.store.same_cluster(store) and self._network.peers(machine.name, p.machine.name) and p.store.member(store.member_id) is None
+            for p in self.processes.values()
+        )
+
+    def _old_members_disturb(self, now: float) -> None:
+        """A cluster made by force, and members of the old one that are alive and know it."""
+        for name, process in tuple(self.processes.items()):
+            if not process.forced or now - process.container.started_at > PANICS:
+                continue
+            for other in self.processes.values():
+                old = not other.store.same_cluster(process.store) and other.store.member(process.id) is not None
+                if other is not process and old and self._network.peers(name, other.machine.name):
+                    self._leave(name, "panic: tocommit is out of range [lastIndex]: was the raft log corrupted, truncated, or lost?")
+                    del self.processes[name]
+                    break
+
+    def _elect(self) -> None:
+        free = dict(self.processes)
+        before = {name: p.leader for name, p in free.items()}
+        for process in self.processes.values():
+            process.leader = ""
+        best = sorted(self.processes.items(), key=lambda i: (i[1].store.term, i[1].store.revision, before[i[0]] == i[1].id, i[0]), reverse=True)
+        for name, candidate in best:
+            if name not in free or candidate.id not in candidate.store.voters:
+                continue
+            voters = candidate.store.voters
+            with_it = [n for n, p in free.items() if self._network.peers(name, n) and p.store.same_cluster(candidate.store) and p.id in voters]
+            if 2 * len(with_it) <= len(voters):
+                continue
+            if before[name] != candidate.id:
+                candidate.store = replace(candidate.store, term=candidate.store.term + 1)
+            candidate.leader = candidate.id
+            if self.busy:
+                candidate.store = replace(candidate.store, revision=candidate.store.revision + 1)
+            for follower in self._replicate(candidate):
+                free.pop(follower, None)
+
+    def _replicate(self, leader: Process) -> list[str]:
+        """Give the leader's data to all who reach it and are listed, publish the names of those that have just come; returns who has them."""
+        reached = [
+            (n, p)
+            for n, p in self.processes.items()
+            if self._network.peers(leader.machine.name, n) and p.store.same_cluster(leader.store) and leader.store.member(p.id)
+        ]
+        rows = {p.id: (n, p.machine.address) for n, p in reached}
+        members = tuple(m if m.started or m.id not in rows else _named(m, *rows[m.id]) for m in leader.store.members)
+        if members != leader.store.members:
+            leader.store = replace(leader.store, members=members)
+        for _, process in reached:
+            process.store = leader.store.seen_by(process.id)
+            process.leader = leader.id
+        gone = [n for n, p in self.processes.items() if p.leader == leader.id and leader.store.member(p.id) is None]
+        for name in gone:
+            self._leave(name, "the member has been permanently removed from the cluster")
+            del self.processes[name]
+        return [n for n, _ in reached]
+
+    def _live_or_die(self, now: float) -> None:
+        for name, process in tuple(self.processes.items()):
+            if process.leader:
+                process.answers, process.without_since = True, now
+            elif now - process.without_since > (LIVENESS if process.answers else STARTUP):
+                self._leave(name, "received signal; shutting down (killed by kubelet: the liveness probe of /health failed)")
+                del self.processes[name]
+
+    def _a_leader(self) -> Process:
+        found = self.leaders()
+        if not found:
+            raise ValueError("etcdserver: no leader")
+        return found[0]
+
+    def _learner(self, process: Process) -> bool:
+        row = process.store.member(process.id)
+        return row is not None and row.learner
+
+
+def _named(row: MemberEntry, name: str, address: str) -> MemberEntry:
+    return replace(row, name=name, client_urls=(client_url(address),))

@@ -1,0 +1,153 @@
+"""What goes wrong, and what people do about it, in the field's words. Each is a short function on the model cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from recoverd.simulate import node_faults, pki_faults
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.texts import ETCD_DIR, path_of
+
+Fault = Callable[..., None]
+
+
+def join(c: ModelCluster, name: str) -> None:
+    """`kubeadm join --control-plane`: the member is added as a voter (kubeadm before 1.29), then its etcd is started."""
+    c.etcd.add(name)
+    joined = [n for n, m in c.machines.items() if m.control_plane and (m.joined or n == name)]
+    c.give_files(name, joined, "existing")
+
+
+def block_peer_port(c: ModelCluster, *names: str) -> None:
+    """The firewall drops etcd's port 2380 on these machines."""
+    c.network.blocked |= set(names)
+
+
+def partition(c: ModelCluster, *names: str) -> None:
+    """These machines see each other and nobody else; the bastion sees all."""
+    c.network.groups = dict.fromkeys(names, 1)
+
+
+def heal(c: ModelCluster) -> None:
+    """Every network fault ends."""
+    c.network.groups.clear()
+    c.network.blocked.clear()
+    c.network.hidden.clear()
+    c.network.blind = c.network.vip_broken = False
+
+
+def blind(c: ModelCluster) -> None:
+    """The bastion's own network is down."""
+    c.network.blind = True
+
+
+def hide(c: ModelCluster, *names: str) -> None:
+    """The bastion alone cannot reach these machines."""
+    c.network.hidden |= set(names)
+
+
+def break_vip(c: ModelCluster) -> None:
+    c.network.vip_broken = True
+
+
+def power_off(c: ModelCluster, *names: str) -> None:
+    for name in names:
+        c.power_off(name)
+
+
+def power_on(c: ModelCluster, *names: str) -> None:
+    for name in names:
+        c.power_on(name)
+
+
+def reboot(c: ModelCluster, name: str, down: str = "15") -> None:
+    """Down for so many seconds, and then its boot."""
+    c.power_off(name)
+    c.power_on(name, float(down))
+
+
+def hang(c: ModelCluster, name: str) -> None:
+    """It accepts SSH and hangs on every command."""
+    c.machines[name].hung = True
+
+
+def unhang(c: ModelCluster, name: str) -> None:
+    c.machines[name].hung = False
+
+
+def delete_manifest(c: ModelCluster, name: str, component: str) -> None:
+    c.machines[name].files.pop(path_of(component), None)
+
+
+def truncate_manifest(c: ModelCluster, name: str, component: str) -> None:
+    """Cut short in the middle, as by a full disk."""
+    text = c.machines[name].files.get(path_of(component), "")
+    lines = text.splitlines(keepends=True)
+    c.machines[name].files[path_of(component)] = "".join(lines[: max(1, len(lines) // 2)])
+
+
+def mistype_flag(c: ModelCluster, name: str, component: str) -> None:
+    """Valid YAML with a flag that the program does not know."""
+    text = c.machines[name].files.get(path_of(component), "")
+    wrong = {"etcd": ("--data-dir", "--data-dri"), "kube-apiserver": ("--secure-port", "--secure-prot")}
+    c.machines[name].files[path_of(component)] = text.replace(*wrong.get(component, ("--leader-elect", "--leader-elct")))
+
+
+def lose_data(c: ModelCluster, name: str) -> None:
+    """etcd's data directory is gone."""
+    c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
+
+
+def delete_data(c: ModelCluster, *names: str) -> None:
+    """`rm -rf /var/lib/etcd/*` while etcd runs, which does not survive it; what kubelet starts then finds an empty directory."""
+    for name in names:
+        c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
+        c.kubelets[name].exited("etcd", c.now, "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
+
+
+def corrupt_data(c: ModelCluster, name: str) -> None:
+    """Pages in the middle of etcd's database are overwritten."""
+    path = f"{ETCD_DIR}/member"
+    c.machines[name].data[path] = replace(c.machines[name].data[path], corrupt=True)
+
+
+def newer_etcdctl(c: ModelCluster) -> None:
+    """The control planes' etcdctl is one that knows --bump-revision and --mark-compacted."""
+    for machine in c.machines.values():
+        machine.bumps = True
+
+
+def stop(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    it = c.machines[name].units[unit]
+    it.active, it.since = False, c.now
+
+
+def start(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    c.restart_unit(name, unit)
+
+
+def take_snapshot(c: ModelCluster) -> None:
+    """`etcdctl snapshot save`."""
+    c.saved = c.etcd.leaders()[0].store
+
+
+def roll_deployment(c: ModelCluster) -> None:
+    """`kubectl rollout restart`: every pod is replaced."""
+    c.nodes.roll()
+
+
+def restore_snapshot(c: ModelCluster, name: str) -> None:
+    """The only control plane is put back to the snapshot while the workers run on; revisions go back."""
+    if c.saved is None or sum(m.control_plane and m.joined for m in c.machines.values()) != 1:
+        raise ValueError("that takes a snapshot and one control plane")
+    c.machines[name].data[f"{ETCD_DIR}/member"] = c.saved
+    for component in ("etcd", "kube-apiserver"):
+        c.kubelets[name].exited(component, c.now, "received signal; shutting down")
+
+
+def by_name() -> dict[str, Fault]:
+    """Every fault by the word for it in a story."""
+    of = {__name__: globals(), node_faults.__name__: vars(node_faults), pki_faults.__name__: vars(pki_faults)}
+    found = [v for names in of.values() for k, v in names.items() if callable(v) and not k.startswith("_")]
+    return {f.__name__.replace("_", "-"): f for f in found if f.__module__ in of and f is not by_name}

@@ -1,0 +1,159 @@
+"""Machines of the model: power, files, units, and what runs in containers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from recoverd.model.operations import MANIFESTS
+from recoverd.simulate.pki import Papers
+from recoverd.simulate.store import Store
+
+UP_SINCE = -3 * 86400.0
+"""Before the story: machines and units have been up for three days."""
+BOOT = 25.0
+"""Seconds from power to sshd and kubelet."""
+LOG_LINES = 10
+BRIDGE, TUNNEL = "cni0", "flannel.1"
+
+
+@dataclass(slots=True)
+class SystemdUnit:
+    name: str
+    active: bool = True
+    since: float = UP_SINCE
+    refuses: str = ""
+    """Why it does not start, when it does not."""
+
+
+@dataclass(slots=True)
+class Container:
+    """The newest container of one static pod. `uid` is the pod's, which kubelet makes of the manifest's content."""
+
+    component: str
+    uid: str
+    content: str
+    started_at: float
+    restarts: int = 0
+    running: bool = True
+    stops_at: float | None = None
+    """When it has been told to stop and will be gone."""
+    ended_at: float | None = None
+
+
+@dataclass(slots=True)
+class Pod:
+    """A pod that really runs on a machine."""
+
+    name: str
+    uid: str
+    started_at: float
+    address: str = ""
+    """IP:PORT."""
+
+
+@dataclass(slots=True)
+class Agent:
+    """kube-proxy or the CNI's agent on a node: a process that a DaemonSet's pod holds."""
+
+    name: str
+    started_at: float
+    """In the future while it is on its way up."""
+    programmed: frozenset[str] = frozenset()
+    """kube-proxy's rules: the endpoints of the one service. They outlive its process, and not a boot."""
+    synced: bool = False
+    """Its chains are there, with endpoints or without."""
+    stopped_at: float | None = None
+    """Since when the process stands still, until it is started anew."""
+    flushed: bool = False
+    """Its rules were deleted, and it makes them again only when it is started anew."""
+
+    def runs(self, now: float) -> bool:
+        return self.started_at <= now and self.stopped_at is None
+
+    def start(self, at: float) -> None:
+        """Another process in its place."""
+        self.started_at, self.stopped_at, self.flushed = at, None, False
+
+
+@dataclass(slots=True)
+class Machine:
+    """One machine. `files` are text files by path, `data` is what etcd has under a directory."""
+
+    name: str
+    address: str
+    control_plane: bool
+    on: bool = True
+    up_at: float = UP_SINCE
+    """When its boot has ended or will end."""
+    boots: int = 1
+    booting: bool = False
+    hung: bool = False
+    """It accepts SSH and then hangs on everything."""
+    files: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Store] = field(default_factory=dict)
+    units: dict[str, SystemdUnit] = field(default_factory=dict)
+    containers: dict[str, Container] = field(default_factory=dict)
+    logs: dict[str, deque[str]] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """Workload, by uid."""
+    agents: dict[str, Agent] = field(default_factory=dict)
+    """By process name; none on a machine that is no node."""
+    number: int = 0
+    """Of its part of the pod network: 10.244.NUMBER.0/24."""
+    forwarding: bool = True
+    """net.ipv4.ip_forward; a boot switches it on."""
+    bumps: bool = False
+    """Its etcdctl knows --bump-revision and --mark-compacted."""
+    wedged: bool = False
+    """Its tunnel device is there, up, and passes nothing in either direction; only a boot mends it."""
+    gone: set[str] = field(default_factory=set)
+    """Devices of the pod network that were deleted."""
+    down: set[str] = field(default_factory=set)
+    """Those that were switched off."""
+    loose: bool = False
+    """Its pods' cables hang on no bridge."""
+    lost_routes: set[int] = field(default_factory=set)
+    """Numbers of the machines to whose pods its routes were deleted."""
+
+    papers: Papers = field(default_factory=dict)
+    """Certificates by path."""
+    kept: dict[str, Papers] = field(default_factory=dict)
+    """Copies of them by directory."""
+
+    def __post_init__(self) -> None:
+        for name in ("kubelet", "containerd"):
+            self.units.setdefault(name, SystemdUnit(name))
+
+    def up(self, now: float) -> bool:
+        return self.on and now >= self.up_at
+
+    def passes(self, device: str) -> bool:
+        return device not in self.gone | self.down and not (device == BRIDGE and self.loose)
+
+    def fresh_network(self) -> None:
+        """As a boot leaves it."""
+        self.forwarding, self.wedged, self.loose = True, False, False
+        for lost in (self.gone, self.down, self.lost_routes):
+            lost.clear()
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.name}-{self.boots}"
+
+    @property
+    def joined(self) -> bool:
+        return "/etc/kubernetes/kubelet.conf" in self.files
+
+    def manifests(self) -> dict[str, str]:
+        """By component."""
+        prefix = f"{MANIFESTS}/"
+        return {p.removeprefix(prefix).removesuffix(".yaml"): text for p, text in self.files.items() if p.startswith(prefix)}
+
+    def say(self, component: str, line: str) -> None:
+        self.logs.setdefault(component, deque(maxlen=LOG_LINES)).append(line)
+
+    def container(self, component: str) -> Container | None:
+        """The running one."""
+        found = self.containers.get(component)
+        return found if found is not None and found.running else None

@@ -1,0 +1,125 @@
+"""What the bastion sees of the model in one sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from recoverd.model.observation import (
+    ApiView,
+    ContainerView,
+    CreatedView,
+    DiskView,
+    EtcdDataView,
+    EtcdToolView,
+    EtcdView,
+    HostView,
+    ManifestView,
+    ObjectsView,
+    Observation,
+    UnitView,
+    Unseen,
+    UnseenKind,
+)
+from recoverd.simulate.clock import moment
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import UP_SINCE, Machine
+from recoverd.simulate.netlook import network
+from recoverd.simulate.pki import etcd_trouble, views
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
+
+
+def observe(cluster: ModelCluster, name: str, sequence: int, started: datetime, at: datetime, failing: dict[str, datetime]) -> Observation:
+    """The cluster as it stands at this moment. `failing` are pairs of nodes that have not reached each other since, kept from sweep to sweep."""
+    machines = cluster.machines.values()
+    hosts = {m.name: host(cluster, m) for m in machines}
+    members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
+    endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
+    api = ApiView(cluster.api.address(), endpoints, _objects(cluster))
+    took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
+    return Observation(name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing))
+
+
+def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:
+    objects, store = cluster.api.objects(), cluster.api.store
+    if isinstance(objects, Unseen) or store is None:
+        return objects
+    bound = sorted(((cluster.nodes.bound.get(uid, UP_SINCE), uid) for uid in store.pods), reverse=True)
+    return replace(objects, newest=tuple(CreatedView("pod", f"default/{uid}", moment(at)) for at, uid in bound[:100]))
+
+
+def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
+    """Why nothing can be run there over SSH; None when it can."""
+    place = f"{machine.name} ({machine.address}:22)"
+    if not cluster.network.bastion_reaches(machine.name) or not machine.up(cluster.now):
+        return Unseen(UnseenKind.UNREACHABLE, f"{place} did not answer the connection attempt within 3 s")
+    if machine.hung:
+        return Unseen(UnseenKind.TIMEOUT, f"{place} accepted the connection but did not complete the SSH login within 3 s")
+    return None
+
+
+def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
+    if (unseen := unreachable(cluster, machine)) is not None:
+        return unseen
+    certificates, pki = views(machine.papers)
+    return HostView(
+        boot_id=machine.boot_id,
+        clock_offset=0.0,
+        uptime=cluster.now - machine.up_at,
+        joined=machine.joined,
+        runtime="containerd",
+        units={u.name: UnitView(u.name, "loaded", *_unit(u.active), since=moment(u.since)) for u in machine.units.values()},
+        manifests={c: ManifestView(path_of(c), _sha256(text), text, command_of(text).problem) for c, text in machine.manifests().items()},
+        containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
+        certificates=certificates,
+        pki=pki,
+        disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
+        etcd_data=_data(machine) if machine.control_plane else None,
+        etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps) if machine.control_plane else None,
+    )
+
+
+def member(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
+    """etcd on one machine, asked through an SSH tunnel."""
+    if (unseen := unreachable(cluster, cluster.machines[name])) is not None:
+        return Unseen(unseen.kind, f"etcd on {name} cannot be asked: {unseen.reason}")
+    return _view(cluster, name)
+
+
+def _member(cluster: ModelCluster, name: str, hosts: Mapping[str, HostView | Unseen]) -> EtcdView | Unseen:
+    view = hosts[name]
+    if isinstance(view, Unseen):
+        return Unseen(view.kind, f"etcd on {name} cannot be asked: {view.reason}")
+    return _view(cluster, name)
+
+
+def _view(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
+    if why := etcd_trouble(cluster.machines[name].papers, cluster.now):
+        return Unseen(UnseenKind.UNTRUSTED, f"etcd on {name} has a certificate that does not verify: {why}")
+    return cluster.etcd.view(name)
+
+
+def _unit(active: bool) -> tuple[str, str, str]:
+    return ("active", "running", "success") if active else ("inactive", "dead", "success")
+
+
+def _container(machine: Machine, component: str) -> ContainerView | None:
+    """As the look over SSH puts it: known while there is a manifest or a log of it; its exit code is not known."""
+    container = machine.containers.get(component)
+    if container is None:
+        return ContainerView(component, False) if component in machine.manifests() else None
+    started = moment(container.started_at) if container.running else None
+    return ContainerView(component, container.running, started, None, container.restarts, tuple(machine.logs.get(component, ())))
+
+
+def _data(machine: Machine) -> EtcdDataView:
+    text = machine.manifests().get("etcd", "")
+    path = command_of(text).flags.get("--data-dir", ETCD_DIR) if text else ETCD_DIR
+    there = any(p.startswith(f"{path}/") for p in machine.data)
+    return EtcdDataView(path, there or machine.joined, f"{path}/member" not in machine.data)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

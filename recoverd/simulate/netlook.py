@@ -1,0 +1,151 @@
+"""What the witnesses of the pod network see of the model in one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from recoverd.model.network import (
+    AgentView,
+    Answer,
+    Link,
+    NetworkView,
+    NodeNetworkView,
+    NodePods,
+    PodMismatch,
+    PodProbe,
+    ProcessView,
+    RuleGap,
+    RulesView,
+    ServiceProbe,
+)
+from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
+from recoverd.simulate.clock import moment
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
+from recoverd.simulate.store import Store
+
+SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
+DEFAULT = "default via 10.99.1.1 dev host0"
+PODS, TRIES, DIRECT = 2, 3, 2
+"""As in `recoverd.observe.rounds`."""
+
+
+def network(
+    cluster: ModelCluster, sequence: int, objects: ObjectsView | Unseen, hosts: Mapping[str, HostView | Unseen], failing: dict[str, datetime]
+) -> NetworkView | Unseen:
+    """Looked at only while nodes and pods are listed, as by the live collector. `failing` is what the round before has left, and is changed."""
+    store = cluster.api.store
+    if isinstance(objects, Unseen) or store is None:
+        return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
+    ready = [n.name for n in objects.nodes if n.ready]
+    seen = [n for n in ready if isinstance(hosts.get(n), HostView)]
+    probes = tuple(p for source in seen for p in _probes(cluster, store, sequence, source, seen))
+    return NetworkView(
+        round=sequence,
+        hosts={n: view if isinstance(view, Unseen) else _host(cluster, store, cluster.machines[n]) for n, view in hosts.items()},
+        pods={n: _pods(cluster, store, cluster.machines[n], hosts[n]) for n in ready},
+        probes=probes,
+        services=tuple(s for source in seen if (s := _service(cluster, store, sequence, source)) is not None),
+        agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
+        failing_since=_failing(probes, failing, moment(cluster.now)),
+    )
+
+
+def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkView:
+    now = cluster.now
+    node = machine.name in store.nodes
+    own = [pod for pod in machine.pods.values() if pod.started_at <= now]
+    bridge = Link(BRIDGE, "bridge", BRIDGE not in machine.down, (f"10.244.{machine.number}.1/24",))
+    tunnel = Link(TUNNEL, "vxlan", TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",))
+    others = sorted((m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes)
+    routes = tuple(f"10.244.{number}.0/24 via {address} dev {TUNNEL} onlink" for number, address in others if number not in machine.lost_routes)
+    return NodeNetworkView(
+        forwarding=machine.forwarding,
+        links=tuple(link for link in (bridge, tunnel) if link.name not in machine.gone) if node else (),
+        routes=(DEFAULT, *routes) if node else (DEFAULT,),
+        processes={
+            a.name: ProcessView(a.name, "S" if a.stopped_at is None else "T", moment(a.started_at))
+            for a in machine.agents.values()
+            if a.started_at <= now
+        },
+        pod_directories=tuple(machine.pods),
+        rules=_rules(cluster, store, machine),
+        tool="curl",
+        veths=(len(own), 0 if machine.loose else len(own)),
+        pods=sum(node == machine.name and now - cluster.nodes.bound[uid] > 60 for uid, node in store.pods.items()),
+        pod_addresses=tuple(p.address for p in own[:4]),
+    )
+
+
+def _rules(cluster: ModelCluster, store: Store, machine: Machine) -> RulesView:
+    proxy, nodes, now = machine.agents.get("kube-proxy"), cluster.nodes, cluster.now
+    if proxy is None or not (proxy.synced or proxy.programmed) or proxy.flushed:
+        return RulesView("", 0)
+    missing = {e: now - nodes.since.get(e, now) for e in sorted(store.endpoints - proxy.programmed)}
+    stale = {e: now - nodes.gone.get(e, now) for e in sorted(proxy.programmed - store.endpoints)}
+    return RulesView("iptables", 1, (RuleGap(SERVICE, ADDRESS, missing, stale),) if missing or stale else ())
+
+
+def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView | Unseen) -> NodePods | Unseen:
+    """kubelet's own list; where kubelet does not run, its directory of pods, which tells only what is missing."""
+    asked = machine.up(cluster.now) and machine.units["kubelet"].active and not machine.hung
+    if not asked and isinstance(seen, Unseen):
+        return seen
+    nodes, now = cluster.nodes, cluster.now
+    listed = [uid for uid, node in store.pods.items() if node == machine.name]
+    missing = tuple(
+        PodMismatch(uid, f"default/{uid}", age := now - nodes.bound[uid], moment(now - age), "Running" if uid in store.ready else "Pending")
+        for uid in listed
+        if uid not in machine.pods
+    )
+    odd = {uid: at for (node, uid), at in nodes.odd.items() if node == machine.name} if asked else {}
+    extra = tuple(PodMismatch(uid, f"default/{uid}", now - at, moment(at)) for uid, at in odd.items())
+    return NodePods(moment(now), "kubelet" if asked else "ssh", len(listed), len(machine.pods), missing, extra)
+
+
+def _probes(cluster: ModelCluster, store: Store, sequence: int, source: str, hosts: Sequence[str]) -> list[PodProbe]:
+    made = []
+    for target in hosts:
+        ready = sorted((uid, store.ready[uid]) for uid, node in store.pods.items() if node == target and store.ready.get(uid) in store.endpoints)
+        for k in range(min(PODS, len(ready))):
+            uid, address = ready[(sequence + k) % len(ready)]
+            made.append(PodProbe(source, target, address, f"default/{uid}", SERVICE, _answer(cluster, source, address)))
+    return made
+
+
+def _service(cluster: ModelCluster, store: Store, sequence: int, source: str) -> ServiceProbe | None:
+    endpoints = sorted(store.endpoints)
+    if not endpoints:
+        return None
+    came = cluster.nodes.answers(source)
+    answers = tuple(Answer.OK if came[(sequence + k) % len(came)] else Answer.TIMEOUT for k in range(TRIES)) if came else (Answer.TIMEOUT,) * TRIES
+    direct = [endpoints[(sequence + k) % len(endpoints)] for k in range(min(DIRECT, len(endpoints)))]
+    hosts = tuple(sorted({node for uid, node in store.pods.items() if store.ready.get(uid) in store.endpoints}))
+    steady = cluster.now - cluster.nodes.steady_since
+    return ServiceProbe(source, SERVICE, ADDRESS, answers, {e: _answer(cluster, source, e) for e in direct}, hosts, steady)
+
+
+def _answer(cluster: ModelCluster, source: str, address: str) -> Answer:
+    arrived = cluster.nodes.reaches(source, address)
+    return Answer.UNREACHABLE if arrived is None else Answer.OK if arrived else Answer.TIMEOUT
+
+
+def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
+    agent, now = machine.agents[name], cluster.now
+    runs = agent.runs(now)
+    beginning = agent.started_at > now
+    kind, daemonset = ("kube-proxy", "kube-system/kube-proxy") if name == "kube-proxy" else ("cni", "kube-system/kube-flannel-ds")
+    pod = f"{daemonset.partition('/')[2]}-{machine.name}"
+    bad_for = 1.0 if beginning else 0.0 if agent.stopped_at is None else now - agent.stopped_at
+    return AgentView(machine.name, kind, daemonset, pod, not beginning, "ContainerCreating" if beginning else "Running", runs, bad_for)
+
+
+def _failing(probes: Sequence[PodProbe], before: dict[str, datetime], now: datetime) -> dict[str, datetime]:
+    """Pairs between which every probe fails, and since when; also kept in `before` for the next round."""
+    tried = {(p.source, p.target) for p in probes if p.source != p.target}
+    good = {(p.source, p.target) for p in probes if p.answer.arrived}
+    failing = {f"{source}>{target}": before.get(f"{source}>{target}", now) for source, target in sorted(tried - good)}
+    before.clear()
+    before.update(failing)
+    return failing

@@ -1,0 +1,53 @@
+"""What goes wrong with a node's network, and what people set on pods: as `faults`, which names them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import BRIDGE
+
+
+def forwarding_off(c: ModelCluster, name: str) -> None:
+    """`sysctl -w net.ipv4.ip_forward=0`, as somebody's hardening script does it."""
+    c.machines[name].forwarding = False
+
+
+def wedge_tunnel(c: ModelCluster, name: str) -> None:
+    """The tunnel device stands there, is up and passes nothing, whatever is restarted; a reboot clears it."""
+    c.machines[name].wedged = True
+
+
+def delete_bridge(c: ModelCluster, name: str) -> None:
+    """`ip link delete cni0`: the pods' cables hang loose."""
+    c.machines[name].gone.add(BRIDGE)
+    c.machines[name].loose = True
+
+
+def link_down(c: ModelCluster, name: str, device: str = BRIDGE) -> None:
+    """`ip link set DEVICE down`."""
+    c.machines[name].down.add(device)
+
+
+def delete_route(c: ModelCluster, name: str, *to: str) -> None:
+    """`ip route delete`: those from one machine to the pods on others."""
+    c.machines[name].lost_routes |= {c.machines[n].number for n in to}
+
+
+def stop_kube_proxy(c: ModelCluster, *names: str) -> None:
+    """`pkill -STOP kube-proxy`: it hears nothing any more, and its rules stay as they are."""
+    for name in names:
+        agent = c.machines[name].agents["kube-proxy"]
+        agent.stopped_at = agent.stopped_at or c.now
+
+
+def flush_service_rules(c: ModelCluster, *names: str) -> None:
+    """`iptables -F` and `-X` in every table, which kube-proxy does not notice; on every node unless some are named."""
+    for name in names or tuple(c.machines):
+        if proxy := c.machines[name].agents.get("kube-proxy"):
+            proxy.flushed = True
+
+
+def budget(c: ModelCluster, healthy: str) -> None:
+    """`kubectl create poddisruptionbudget web --min-available=N`; with 0 it forbids nothing."""
+    c.api.write(lambda s: replace(s, budget=int(healthy)))

@@ -1,0 +1,219 @@
+"""What runs on nodes and who hears of changes: watches and resource versions, kubelets' pods, the endpoints' controller, kube-proxy's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from recoverd.simulate.api import Api
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, Agent, Machine, Pod
+from recoverd.simulate.store import Store
+
+AGENTS = ("flanneld", "kube-proxy")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+POD_START = 3.0
+"""From the binding of a pod until it is ready."""
+AGENT_START = 2.5
+"""The same for an agent's pod, whose image is there."""
+LEASE = 15.0
+"""A controller-manager or scheduler that is started anew waits until the lease of the one before has run out."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What one process has followed. `since` tells one process from the next."""
+
+    since: float
+    revision: int = 0
+    deaf: bool = False
+
+
+class Nodes:
+    """Everything on nodes that follows the API."""
+
+    def __init__(self, machines: Mapping[str, Machine], api: Api) -> None:
+        self._machines = machines
+        self._api = api
+        self._watches: dict[tuple[str, str], Watch] = {}
+        self._made = 0
+        self.bound: dict[str, float] = {}
+        """When each pod was bound to its node, by uid."""
+        self.odd: dict[tuple[str, str], float] = {}
+        """(node, uid) of pods that run and are not in the API, and since when."""
+        self.since: dict[str, float] = {}
+        """Endpoints, and since when they have been some; those that are none any more are in `gone`."""
+        self.gone: dict[str, float] = {}
+        self.steady_since = 0.0
+        self._now = 0.0
+
+    # --- watches ---
+
+    def hears(self, name: str, process: str) -> bool:
+        """Whether a process on a machine is told of changes; False while it does not run.
+
+        One that has followed a later revision than there is now waits for a future that never comes, and is deaf until it is started anew
+        (observed). In the model it stays so even when the new history has grown beyond: what it missed it never learns.
+        """
+        since, store = self._runs_since(name, process), self._api.store
+        if since is None or store is None:
+            return False
+        watch = self._watches.get((name, process))
+        if watch is None or watch.since != since:
+            watch = self._watches[name, process] = Watch(since)
+        watch.deaf = (watch.deaf and store.compacted <= watch.revision) or store.revision < watch.revision
+        watch.revision = max(watch.revision, store.revision)
+        return not watch.deaf
+
+    def _runs_since(self, name: str, process: str) -> float | None:
+        machine = self._machines[name]
+        if not machine.up(self._now):
+            return None
+        if process == "kubelet":
+            unit = machine.units["kubelet"]
+            return unit.since if unit.active and machine.joined else None
+        if process in CONTROLLERS:
+            container = machine.container(process)
+            return container.started_at if container and self._now - container.started_at >= LEASE else None
+        agent = machine.agents.get(process)
+        return agent.started_at if agent and agent.runs(self._now) else None
+
+    def controls(self, process: str) -> bool:
+        """Some controller-manager (or scheduler) works."""
+        return any(self.hears(n, process) for n, m in self._machines.items() if m.control_plane)
+
+    # --- time ---
+
+    def tick(self, now: float) -> None:
+        self._now = now
+        store = self._api.store
+        if store is None:
+            return
+        for name, machine in self._machines.items():
+            if self.hears(name, "kubelet") and name in store.nodes:
+                self._run_pods(machine, store)
+            for process in (*CONTROLLERS, *machine.agents):
+                # every process is told, so that each has followed the history up to now
+                if self.hears(name, process) and process in machine.agents:
+                    agent = machine.agents[process]
+                    agent.programmed = frozenset() if agent.flushed else store.endpoints
+                    agent.synced = True
+        self._report()
+        if self.controls("kube-controller-manager"):
+            self._endpoints()
+        self._note_differences()
+
+    def _run_pods(self, machine: Machine, store: Store) -> None:
+        """kubelet makes the pods on its machine those that the API binds to it."""
+        wanted = [uid for uid, node in store.pods.items() if node == machine.name]
+        for uid in [u for u in machine.pods if store.pods.get(u) != machine.name]:
+            del machine.pods[uid]
+        for uid in wanted:
+            if uid not in machine.pods:
+                machine.pods[uid] = self.pod(machine, uid, self._now + POD_START)
+
+    def pod(self, machine: Machine, uid: str, started_at: float) -> Pod:
+        """A new sandbox: never with an address that an earlier one had."""
+        self._made += 1
+        self.bound.setdefault(uid, self._now)
+        return Pod(uid, uid, started_at, f"10.244.{machine.number}.{self._made}:80")
+
+    def _report(self) -> None:
+        """kubelets that hear tell the API which pods of theirs are ready."""
+        store = self._api.store
+        if store is None:
+            return
+        ready = dict(store.ready)
+        for name, machine in self._machines.items():
+            if name in store.nodes and self.hears(name, "kubelet"):
+                for uid, pod in machine.pods.items():
+                    if pod.started_at <= self._now:
+                        ready[uid] = pod.address
+                    else:
+                        ready.pop(uid, None)
+        ready = {uid: address for uid, address in ready.items() if uid in store.pods}
+        if ready != store.ready:
+            self._api.write(lambda s: replace(s, ready=ready))
+
+    def _endpoints(self) -> None:
+        store = self._api.store
+        if store is not None and (endpoints := frozenset(store.ready.values())) != store.endpoints:
+            self._api.write(lambda s: replace(s, endpoints=endpoints))
+
+    def _note_differences(self) -> None:
+        store = self._api.store
+        if store is None:
+            return
+        odd = {(n, u) for n, m in self._machines.items() for u in m.pods if store.pods.get(u) != n}
+        self.odd = {key: self.odd.get(key, self._now) for key in odd}
+        if set(self.since) != store.endpoints:
+            self.steady_since = self._now
+            self.gone |= {address: self._now for address in self.since if address not in store.endpoints}
+            self.since = {address: self.since.get(address, self._now) for address in store.endpoints}
+
+    # --- what is done to it ---
+
+    def booted(self, name: str) -> None:
+        """Everything on the machine starts anew; its rules are gone."""
+        machine = self._machines[name]
+        machine.fresh_network()
+        for agent in machine.agents.values():
+            machine.agents[agent.name] = Agent(agent.name, self._now + AGENT_START)
+
+    def restart_agent(self, name: str, agent: str) -> bool:
+        """Its pod is deleted. False while a deaf kubelet or controller does nothing about that."""
+        if not (self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)):
+            return False
+        self._machines[name].agents[agent].start(self._now + AGENT_START)
+        return True
+
+    def evict(self, name: str) -> list[str]:
+        """Evict the node's pods as far as the budget lets them go; their Deployment makes others on nodes that take some.
+
+        Returns what is still on the machine.
+        """
+        store = self._api.store
+        if store is None:
+            return list(self._machines[name].pods)
+        others = [n for n in store.nodes if n != name and n not in store.cordons]
+        leaving = [uid for uid, node in store.pods.items() if node == name]
+        if store.budget:
+            leaving = leaving[: max(0, store.healthy - store.budget)]
+        if leaving and others:
+            self._replace({uid: others[i % len(others)] for i, uid in enumerate(leaving)})
+        return list(self._machines[name].pods)
+
+    def roll(self) -> None:
+        """Every pod is replaced by a new one on the same node, as a Deployment's rollout does."""
+        if store := self._api.store:
+            self._replace(store.pods)
+
+    def _replace(self, places: Mapping[str, str]) -> None:
+        new = {}
+        for uid, node in places.items():
+            self._made += 1
+            base, _, count = uid.partition("+")
+            new[f"{base}+{int(count or 0) + 1}"] = node
+        self.bound |= dict.fromkeys(new, self._now)
+        self._api.write(lambda s: replace(s, pods={u: n for u, n in s.pods.items() if u not in places} | new))
+
+    # --- who reaches whom ---
+
+    def reaches(self, source: str, address: str) -> bool | None:
+        """Whether a packet from a machine arrives at a pod; None when nobody has that address any more."""
+        for name, machine in self._machines.items():
+            pod = next((p for p in machine.pods.values() if p.address == address), None)
+            if pod is None or not machine.up(self._now):
+                continue
+            if pod.started_at > self._now:
+                return None
+            if name == source or not machine.passes(BRIDGE):
+                return machine.passes(BRIDGE)
+            sender = self._machines[source]
+            tunnels = all(m.passes(TUNNEL) and not m.wedged for m in (machine, sender))
+            return machine.forwarding and tunnels and machine.number not in sender.lost_routes
+        return None
+
+    def answers(self, source: str) -> list[bool]:
+        """What requests to the service come to, sent from a machine to each endpoint that its rules know."""
+        proxy = self._machines[source].agents.get("kube-proxy")
+        return [self.reaches(source, e) is True for e in sorted(proxy.programmed)] if proxy and not proxy.flushed else []

@@ -1,0 +1,118 @@
+"""Certificates of the model: who signed what, and until when. What kubeadm makes on a control plane, without a single real key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES
+from recoverd.model.observation import CertificateView, PkiView
+from recoverd.model.pki_operations import KUBELET_PKI
+from recoverd.simulate.clock import moment
+
+YEAR = 365 * 86400.0
+AGE = 65 * 86400.0
+"""How old everything is when the story begins."""
+CA, ETCD_CA, PROXY_CA = f"{KUBERNETES}/pki/ca.crt", f"{KUBERNETES}/pki/etcd/ca.crt", f"{KUBERNETES}/pki/front-proxy-ca.crt"
+AUTHORITIES = (CA, ETCD_CA, PROXY_CA)
+SERVING, ETCD_SERVING = f"{KUBERNETES}/pki/apiserver.crt", f"{KUBERNETES}/pki/etcd/server.crt"
+ETCD_CLIENTS = (f"{KUBERNETES}/pki/etcd/healthcheck-client.crt", f"{KUBERNETES}/pki/apiserver-etcd-client.crt")
+KUBELET_CLIENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
+SIGNED: Mapping[str, str] = {
+    SERVING: CA,
+    f"{KUBERNETES}/pki/apiserver-kubelet-client.crt": CA,
+    f"{KUBERNETES}/pki/front-proxy-client.crt": PROXY_CA,
+    ETCD_SERVING: ETCD_CA,
+    f"{KUBERNETES}/pki/etcd/peer.crt": ETCD_CA,
+    **dict.fromkeys(ETCD_CLIENTS, ETCD_CA),
+    **{f"{KUBERNETES}/{name}.conf": CA for name in ("admin", "controller-manager", "scheduler")},
+    KUBELET_CLIENT: CA,
+}
+"""Each leaf, and the file of the CA that signs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """One certificate. Of a CA, `key` is its own key; of a leaf, that of the CA that signed it."""
+
+    key: str
+    begins: float
+    ends: float
+
+
+Papers = dict[str, Paper]
+
+
+def fresh() -> Papers:
+    """The CAs are those of the whole cluster, so their keys are the same on every machine."""
+    papers = {ca: Paper(f"{ca} of kubeadm init", -AGE, 9 * YEAR) for ca in AUTHORITIES}
+    return papers | {leaf: Paper(papers[ca].key, -AGE, YEAR - AGE) for leaf, ca in SIGNED.items()}
+
+
+def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
+    """As `kubeadm certs renew all` leaves it; `kubelet`: its client certificate alone."""
+    leaves = [leaf for leaf in SIGNED if leaf in papers and (leaf == KUBELET_CLIENT) is kubelet]
+    return papers | {leaf: Paper(papers[SIGNED[leaf]].key, now, now + YEAR) for leaf in leaves}
+
+
+def remade(papers: Papers, now: float, *authorities: str) -> Papers:
+    """These CAs made anew by hand, and then every leaf but kubelet's."""
+    new = papers | {ca: Paper(f"{ca} of {moment(now):%H:%M:%S}", now, now + 10 * YEAR) for ca in authorities}
+    return renewed(new, now)
+
+
+def dated(papers: Papers, ends: float) -> Papers:
+    """Every leaf over at that moment."""
+    return papers | {leaf: replace(papers[leaf], ends=ends) for leaf in SIGNED if leaf in papers}
+
+
+def trouble(papers: Papers, now: float) -> str:
+    """Why the bastion and everybody who was given the CA of `kubeadm init` do not accept the API server; "" when they do."""
+    if not papers:
+        return ""
+    if papers[SERVING].ends < now:
+        return "certificate has expired"
+    if papers[SERVING].key != fresh()[CA].key:
+        return "unable to get local issuer certificate"
+    return ""
+
+
+def etcd_trouble(papers: Papers, now: float) -> str:
+    """Why etcd and those who ask it do not accept each other; "" when they do."""
+    for path in (ETCD_SERVING, *ETCD_CLIENTS) if papers else ():
+        if papers[path].ends < now:
+            return f"{path} has expired"
+        if papers[path].key != papers[ETCD_CA].key:
+            return f"{path} is signed by another CA"
+    return ""
+
+
+def views(papers: Papers) -> tuple[tuple[CertificateView, ...], PkiView | None]:
+    """As a look over SSH finds them."""
+    if not papers:
+        return (), None
+    authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES}
+    keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES} | {ACCOUNTS_KEY: _digest(ACCOUNTS_KEY)}
+    return tuple(_views(papers)), PkiView(authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES)))
+
+
+def _views(papers: Papers) -> Iterator[CertificateView]:
+    for path, paper in papers.items():
+        is_ca, authority = path in AUTHORITIES, SIGNED.get(path, "")
+        yield CertificateView(
+            path=path,
+            subject="CN=system:node:model,O=system:nodes" if path == KUBELET_CLIENT else f"CN={path.rsplit('/', 1)[-1]}",
+            issuer=f"CN={(authority or path).rsplit('/', 1)[-1]}",
+            not_before=moment(paper.begins),
+            not_after=moment(paper.ends),
+            is_ca=is_ca,
+            sha256=_digest(f"{path} {paper}"),
+            key=_digest(paper.key) if is_ca else "",
+            authority=authority,
+            signed=None if is_ca else paper.key == papers[authority].key,
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

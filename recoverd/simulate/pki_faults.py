@@ -1,0 +1,29 @@
+"""What happens to certificates, and what people do about them. Each is a short function on the model cluster."""
+
+from __future__ import annotations
+
+from recoverd.simulate import pki
+from recoverd.simulate.cluster import ModelCluster
+
+
+def expire_certificates(c: ModelCluster, *names: str) -> None:
+    """Every leaf certificate and kubeconfig on these control planes is over; the CAs are not."""
+    for name in names:
+        c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
+
+
+def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
+    """They are over in so many days."""
+    c.machines[name].papers = pki.dated(c.machines[name].papers, c.now + float(days) * 86400)
+
+
+def remake_certificates(c: ModelCluster, *names: str) -> None:
+    """Leaf certificates, kubeconfigs and the front-proxy CA moved away and made anew by hand, as in the incident; the CA is kept."""
+    for name in names:
+        c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, pki.PROXY_CA)
+
+
+def remake_pki(c: ModelCluster, *names: str) -> None:
+    """Everything made anew by hand, the CAs too: whoever trusts the old ones refuses the API server."""
+    for name in names:
+        c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, *pki.AUTHORITIES)

@@ -1,0 +1,82 @@
+"""What an etcd member has on its disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from recoverd.model.observation import MemberEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The data directory of one member. `history` tells apart data that were once the same: `--force-new-cluster` begins a new one."""
+
+    cluster_id: str
+    member_id: str
+    members: tuple[MemberEntry, ...]
+    revision: int
+    term: int
+    """Of the newest entry of its log."""
+    history: str = ""
+    uid: str = ""
+    """Of the namespace kube-system; "" before an API server has made it."""
+    nodes: tuple[str, ...] = ()
+    pods: Mapping[str, str] = field(default_factory=dict)
+    """Pod objects: uid to node."""
+    ready: Mapping[str, str] = field(default_factory=dict)
+    """Uid to IP:PORT of the pods that their kubelet has called ready."""
+    endpoints: frozenset[str] = frozenset()
+    """Of the one service; kube-controller-manager makes them of `ready`."""
+    cordons: Mapping[str, str] = field(default_factory=dict)
+    """Unschedulable nodes, with recoverd's mark or "" for somebody else's cordon."""
+    budget: int = 0
+    """How many ready pods the PodDisruptionBudget `web` asks for, of all."""
+    compacted: int = 0
+    """Whoever has followed an older revision is told that it is gone, and lists anew."""
+    corrupt: bool = False
+    """Its database's pages were overwritten: this member's own affair, which is not replicated."""
+
+    @property
+    def healthy(self) -> int:
+        """Pods that are there and ready, as a budget counts them."""
+        return sum(uid in self.pods for uid in self.ready)
+
+    @property
+    def voters(self) -> frozenset[str]:
+        return frozenset(m.id for m in self.members if not m.learner)
+
+    def member(self, member_id: str) -> MemberEntry | None:
+        return next((m for m in self.members if m.id == member_id), None)
+
+    def same_cluster(self, other: Store) -> bool:
+        return (self.cluster_id, self.history) == (other.cluster_id, other.history)
+
+    @property
+    def keys(self) -> int:
+        return len(self.nodes) + len(self.pods)
+
+    def seen_by(self, member_id: str) -> Store:
+        """The same data at another member."""
+        return replace(self, member_id=member_id, corrupt=False)
+
+
+def peer_url(address: str) -> str:
+    return f"https://{address}:2380"
+
+
+def client_url(address: str) -> str:
+    return f"https://{address}:2379"
+
+
+def id_of(text: str) -> str:
+    """etcd makes ids of peer URLs, so a member begun anew on the same machine has its old id (and a one-member cluster its old cluster id)."""
+    return f"{int(hashlib.sha256(text.encode()).hexdigest()[:16], 16):x}"
+
+
+def fresh(name: str, address: str, nodes: tuple[str, ...] = (), pods: Mapping[str, str] | None = None) -> Store:
+    """What `--initial-cluster-state new` begins with, alone."""
+    url = peer_url(address)
+    row = MemberEntry(id_of(url), name, (url,), (client_url(address),))
+    return Store(id_of(f"cluster {url}"), row.id, (row,), 1, 1, nodes=nodes, pods=pods or {})

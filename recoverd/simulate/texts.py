@@ -1,0 +1,83 @@
+"""Static pod manifests as kubeadm writes them, and what the kubelet of the model makes of such a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import yaml
+
+from recoverd.model.operations import MANIFESTS
+
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+ETCD_DIR = "/var/lib/etcd"
+FORCE = "--force-new-cluster"
+FLAGS: Mapping[str, frozenset[str]] = {
+    "etcd": frozenset({"--name", "--data-dir", "--initial-cluster", "--initial-cluster-state", "--listen-client-urls", "--listen-peer-urls", FORCE}),
+    "kube-apiserver": frozenset({"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file"}),
+    "kube-controller-manager": frozenset({"--kubeconfig", "--leader-elect"}),
+    "kube-scheduler": frozenset({"--kubeconfig", "--leader-elect"}),
+}
+"""The flags that each program of the model knows; any other ends it at once, as it does a real one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The command line in a manifest, or why kubelet cannot run it."""
+
+    flags: Mapping[str, str]
+    problem: str = ""
+
+    def unknown(self, component: str) -> str:
+        return next((f for f in self.flags if f not in FLAGS.get(component, frozenset())), "")
+
+
+def path_of(component: str) -> str:
+    return f"{MANIFESTS}/{component}.yaml"
+
+
+def manifest(component: str, name: str, address: str, peers: Mapping[str, str], state: str) -> str:
+    """As kubeadm writes it. `peers` are names and addresses of etcd's initial cluster; kubeadm leaves out the default state `new`."""
+    flags = {
+        "etcd": [
+            f"--data-dir={ETCD_DIR}",
+            f"--initial-cluster={','.join(f'{n}=https://{a}:2380' for n, a in peers.items())}",
+            *([f"--initial-cluster-state={state}"] if state != "new" else []),
+            f"--listen-client-urls=https://127.0.0.1:2379,https://{address}:2379",
+            f"--listen-peer-urls=https://{address}:2380",
+            f"--name={name}",
+        ],
+        "kube-apiserver": [
+            f"--advertise-address={address}",
+            "--client-ca-file=/etc/kubernetes/pki/ca.crt",
+            "--etcd-servers=https://127.0.0.1:2379",
+            "--secure-port=6443",
+        ],
+    }.get(component, ["--kubeconfig=/etc/kubernetes/" + component.removeprefix("kube-") + ".conf", "--leader-elect=true"])
+    lines = "".join(f"    - {line}\n" for line in (component, *flags))
+    return (
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n"
+        f"    kubeadm.kubernetes.io/{component}.advertise-address.endpoint: {address}\n"
+        f"  labels:\n    component: {component}\n    tier: control-plane\n  name: {component}\n  namespace: kube-system\n"
+        f"spec:\n  containers:\n  - command:\n{lines}    image: k8s.gcr.io/{component}:v1.20.2\n    name: {component}\n"
+        "  hostNetwork: true\n  priorityClassName: system-node-critical\nstatus: {}\n"
+    )
+
+
+@lru_cache(maxsize=4096)
+def command_of(content: str) -> Command:
+    """What kubelet would run."""
+    try:
+        pod = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+    except yaml.YAMLError as error:
+        return Command({}, f"not YAML: {' '.join(str(error).split())[:120]}")
+    try:
+        (container,) = pod["spec"]["containers"]
+        words = [str(word) for word in container["command"]]
+        if not container["image"] or not container["name"] or pod["kind"] != "Pod":
+            return Command({}, "not a Pod")
+    except (TypeError, KeyError, ValueError):
+        return Command({}, "a Pod without whole containers (cut short?)")
+    flags = (word.partition("=") for word in words[1:])
+    return Command({name: value for name, _, value in flags})

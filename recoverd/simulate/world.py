@@ -1,0 +1,75 @@
+"""`recoverd.world.World` over the model cluster, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from recoverd.model.join_operations import JoinControlPlane
+from recoverd.model.joining import JoinFacts, JoinRequest
+from recoverd.model.memory import Guest, Memory
+from recoverd.model.observation import Observation, Unseen
+from recoverd.model.plan import Step, StepResult
+from recoverd.simulate.act import Hands
+from recoverd.simulate.clock import moment, seconds
+from recoverd.simulate.cluster import TICK, ModelCluster
+from recoverd.simulate.joining import survey
+from recoverd.simulate.look import observe
+from recoverd.world import World
+
+SWEEP, DEADLINE = 0.5, 3.0
+"""Seconds of a sweep in which all answer, and of one that waits for somebody silent."""
+COMMAND = 0.5
+"""One command over SSH, with its check."""
+
+
+class SimulatedWorld(World):
+    """Looks at and acts on the model. `saw` is told each observation."""
+
+    def __init__(self, cluster: ModelCluster, name: str, saw: Callable[[Observation], None] = lambda _: None) -> None:
+        self.cluster = cluster
+        self._name = name
+        self._saw = saw
+        self._failing: dict[str, datetime] = {}
+        self._guest: Guest | None = None
+
+    async def observe(self, sequence: int, memory: Memory) -> Observation:
+        self.learn(memory)
+        began = seconds()
+        self.cluster.advance(began)
+        silent = isinstance(self.cluster.api.objects(), Unseen) and any(not m.up(began) for m in self.cluster.machines.values())
+        await asyncio.sleep(DEADLINE if silent or self.cluster.network.blind else SWEEP)
+        self.cluster.advance(seconds())
+        seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
+        self._saw(seen)
+        return seen
+
+    async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
+        operation = step.undo if undo else step.operation
+        if operation is None:
+            return StepResult(True, "there is nothing to take back", already_done=True)
+        if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
+            return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
+        hands = Hands(self.cluster, step.host, operation, resume=resume, ask=resume and not undo and step.conditional)
+        began = seconds()
+        await asyncio.sleep(COMMAND)
+        while True:
+            self.cluster.advance(seconds())
+            result = hands.attempt()
+            if result.ok or result.undone or not hands.waits:
+                return result
+            if seconds() - began >= step.timeout:
+                return StepResult(False, f"not as wanted after {seconds() - began:.0f} s; last seen: {result.detail}")
+            await asyncio.sleep(TICK)
+
+    async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
+        await asyncio.sleep(SWEEP)
+        self.cluster.advance(seconds())
+        return survey(self.cluster, request, source, planes)
+
+    def learn(self, memory: Memory) -> None:
+        self._guest = memory.guest
+
+    async def close(self) -> None:
+        return

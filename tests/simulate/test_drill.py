@@ -1,0 +1,56 @@
+"""`recoverd drill` as it is typed."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from recoverd.cli.daemon import main
+from recoverd.cli.drill import scenarios
+
+
+def drill(*words: str) -> Result:
+    return CliRunner().invoke(main, ["drill", *words])
+
+
+def test_without_a_name_it_lists_what_there_is() -> None:
+    result = drill()
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.output.splitlines()] == sorted(scenarios())
+    assert "join-stuck" in scenarios()
+
+
+def test_an_unknown_name_is_a_mistake_in_usage_and_the_known_ones_are_named() -> None:
+    result = drill("join-stuk")
+    assert result.exit_code == 2 and "join-stuk" in result.output and all(name in result.output for name in scenarios())
+
+
+@pytest.mark.parametrize("name", sorted(scenarios()))
+def test_every_scenario_ends_well_when_approved(name: str) -> None:
+    result = drill(name, "--approve")
+    assert result.exit_code == 0, result.output
+    assert "End: healthy" in result.output
+
+
+def test_the_incident_is_told_whole() -> None:
+    told = drill("join-stuck", "--approve").output
+    for words in (
+        "FAULT",
+        "etcd-member-never-started cp2",
+        "etcd has lost quorum: 1 of 2 voters alive, 2 needed",
+        "what it can destroy:",
+        "how it is undone:",
+        "<- point of no return",
+        "Approve plan prod-1.1 (force-new-cluster)? yes (--approve)",
+        "take --force-new-cluster out again",
+        "0 of 15 workload pods were restarted",
+        "1 cluster alive",
+    ):
+        assert words in told, words
+
+
+def test_where_nobody_can_be_asked_nothing_is_done_and_it_says_what_is_needed() -> None:
+    result = drill("join-stuck")
+    assert result.exit_code == 1
+    assert "give --approve, or run the drill on a terminal" in result.output
+    assert "0 steps were carried out" in result.output and "was not approved" in result.output
