@@ -113,6 +113,12 @@ def test_a_value_that_makes_no_sense(folder: Folder, change: dict[str, Any], whe
     assert what in folder.errors(known_playbooks=["remove-member"])[where]
 
 
+def test_a_mistake_elsewhere_does_not_make_the_defaults_missing(folder: Folder) -> None:
+    folder.file["defaults"] = {"ssh": folder.cluster.pop("ssh")}
+    folder.file["listne"] = "127.0.0.1:9770"
+    assert folder.errors() == {"listne": "unknown key; did you mean listen?"}
+
+
 def test_names_and_addresses_must_be_unique(folder: Folder) -> None:
     folder.cluster["workers"] = [{"name": "cp1", "address": "10.99.1.11"}]
     folder.file["clusters"] = [folder.cluster, {**folder.cluster, "workers": []}]
@@ -155,3 +161,72 @@ def test_broken_yaml_has_its_line_and_a_key_that_stands_twice_is_refused(folder:
     assert "line 2" in folder.errors("clusters:\n  - {name: [}\n")[""]
     assert "'name' stands twice" in folder.errors("clusters:\n  - name: a\n    name: b\n")[""]
     assert "clusters" in folder.errors("")
+
+
+def test_defaults_are_merged_key_by_key_and_their_mistakes_are_named_where_they_stand(folder: Folder) -> None:
+    other = {**folder.cluster, "name": "test", "control_planes": [{"name": "cp1", "address": "10.99.2.11"}], "workers": [], "ssh": {"user": "ops"}}
+    folder.file["defaults"] = {
+        "ssh": {**folder.cluster.pop("ssh"), "port": 2222},
+        "deadlines": {"api": "2s"},
+        "approval": {"restore-manifest": "required"},
+    }
+    folder.cluster["deadlines"] = {"etcd": "1s"}
+    folder.file["clusters"].append(other)
+    one, two = load(folder.write(), known_playbooks=["restore-manifest"]).clusters
+    assert (one.ssh.user, two.ssh.user, one.ssh.port, two.ssh.port) == ("root", "ops", 2222, 2222)
+    assert (one.deadlines.api, one.deadlines.etcd, one.deadlines.hosts) == (2.0, 1.0, 4.0)
+    assert two.settings.approval_of("restore-manifest") is Approval.REQUIRED
+    folder.file["defaults"] |= {"interval": "soon", "bounds": {"attempts": 0}}
+    folder.file["defaults"]["ssh"]["prot"] = 1
+    folder.cluster["interval"] = "5s"
+    errors = folder.errors()
+    assert set(errors) == {"defaults.interval", "defaults.bounds.attempts", "defaults.ssh.prot"}
+
+
+@pytest.mark.parametrize(
+    "jump", ["user@", "host:port", "host:0", "a.example,b.example", "ssh://host", "host/path", "u:password@host", "10.0.0.300", ""]
+)
+def test_a_jump_host_that_is_none(folder: Folder, jump: str) -> None:
+    folder.cluster["ssh"]["jump"] = jump
+    assert "clusters[0].ssh.jump" in folder.errors()
+
+
+def test_a_jump_hosts_key_must_be_known_too(folder: Folder) -> None:
+    folder.cluster["ssh"]["jump"] = "ops@bastion.example:2222"
+    ((where, what),) = load(folder.write()).warnings
+    assert where == "clusters[0].ssh.known_hosts" and "jump host" in what and "ssh-keyscan -p 2222 bastion.example" in what
+
+
+def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
+    folder.file |= {"state_dir": "state", "socket": "run/control.sock"}
+    folder.write()
+    monkeypatch.chdir(folder.path)
+    config = load(Path("recoverd.yaml"))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert (config.state_dir, config.socket) == (folder.path / "state", folder.path / "run/control.sock")
+    assert config.clusters[0].kubeconfig == folder.path / "kubeconfig" and config.clusters[0].kubeconfig.exists()
+
+
+def test_a_kubeconfig_that_everybody_can_read_and_a_key_with_a_passphrase(folder: Folder) -> None:
+    (folder.path / "kubeconfig").chmod(0o644)
+    (folder.path / "id").unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", folder.path / "id"], check=True)
+    errors = folder.errors()
+    assert "chmod 600" in errors["clusters[0].kubeconfig"]
+    assert "passphrase" in errors["clusters[0].ssh.key"]
+
+
+def test_the_command_prints_every_error_with_its_file_and_place(folder: Folder) -> None:
+    from click.testing import CliRunner
+
+    from recoverd.cli.daemon import main
+
+    good = CliRunner().invoke(main, ["check-config", str(folder.write())])
+    assert (good.exit_code, "force-new-cluster" in good.output, "is good" in good.output) == (0, True, True)
+    folder.cluster["approval"] = {"restore-manifst": "never"}
+    (folder.path / "id").chmod(0o644)
+    bad = CliRunner().invoke(main, ["check-config", str(folder.write())])
+    assert bad.exit_code == 2
+    for part in ("recoverd.yaml: clusters[0].ssh.key: ", "recoverd.yaml: clusters[0].approval.restore-manifst: ", "did you mean restore-manifest?"):
+        assert part in bad.output
+    assert CliRunner().invoke(main, ["check-config", str(folder.path / "nowhere.yaml")]).exit_code == 2

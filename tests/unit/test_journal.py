@@ -16,7 +16,7 @@ import pytest
 from recoverd.codec import dump, load
 from recoverd.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
 from recoverd.journal import Journal, JournalError
-from recoverd.model import operations
+from recoverd.model import bastion_operations, operations
 from recoverd.model.finding import State
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, StepResult, TimelineEntry
 from recoverd.model.record import Record, Run
@@ -30,10 +30,10 @@ OPERATIONS: list[operations.Operation] = [
     operations.AwaitFlag("etcd", "--force-new-cluster", False, 30),
     operations.Unstick("kube-apiserver"),
     operations.Shell("true"),
-    operations.FetchSnapshot("before"),
-    operations.RemoveMember("8e9e05c52164694d"),
-    operations.AwaitEtcd(1, 5, 2, 10),
-    operations.AwaitApi(),
+    bastion_operations.FetchSnapshot("before"),
+    bastion_operations.RemoveMember("8e9e05c52164694d"),
+    bastion_operations.AwaitEtcd(1, 5, 2, 10),
+    bastion_operations.AwaitApi(),
 ]
 
 

@@ -29,6 +29,7 @@ from recoverd.events import (
 )
 from recoverd.machine import ClusterMachine
 from recoverd.model.finding import Phase, State
+from recoverd.model.observation import HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry
@@ -229,8 +230,25 @@ def test_an_expired_plan_cannot_be_approved_and_a_fresh_one_takes_its_place() ->
         s.give(Approved(first.id, "alice", "", s.now))
     s.sweep(stuck)
     assert s.plan.id != first.id and s.where[1] is Phase.AWAITING_APPROVAL
+    (why,) = (i.entry.detail for i in s.seen if isinstance(i, Note) and i.entry.event == "plan-expired")
+    assert f"nobody approved it before {first.expires_at:%H:%M:%S} UTC" in why
     with pytest.raises(Refused, match="not open any more"):
         s.give(Approved(first.id, "alice", "", s.now))
+
+
+def test_a_plan_that_nothing_takes_the_place_of_leaves_nothing_waiting() -> None:
+    def not_editable(cluster: Cluster) -> object:
+        cluster.join_stuck()
+        view = cluster.hosts["cp1"]
+        assert isinstance(view, HostView)
+        etcd = view.manifests["etcd"]
+        return cluster.manifest("cp1", "etcd", replace(etcd, content=etcd.content.replace("- etcd\n", "- /bin/etcd\n")))
+
+    s = Script()
+    s.sweep(stuck, times=2)
+    s.sweep(not_editable, times=2)
+    assert s.machine.record.plan is None and s.where == (State.ETCD_STUCK, Phase.ESCALATED)
+    assert "no `- etcd` command line was found" in s.machine.record.explanation
 
 
 def test_an_approval_is_refused_while_the_newest_sweep_does_not_see_the_findings() -> None:
@@ -312,6 +330,32 @@ def test_a_repair_that_does_not_help_is_said_to_have_failed() -> None:
     assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED) and "did not help" in s.machine.record.explanation
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_goes_back_makes_nothing_wait_until_it_has_come_as_far_again(restarted: bool) -> None:
+    s = Script(cooldown=600)
+    s.run_all(s.sweep(manifest_gone, times=2))
+    s.now -= timedelta(hours=2)
+    if restarted:
+        s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
+        s.give(Restarted(s.now))
+    s.sweep(manifest_gone, times=30)
+    assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED) and "did not help" in s.machine.record.explanation, "the verification ended in time"
+    assert ("clock-went-back" in s.events()) is not restarted
+    s.sweep(times=3)
+    assert s.where == (State.HEALTHY, None)
+    s.now += timedelta(seconds=600)
+    assert performing(s.sweep(manifest_gone, times=2)).plan.playbook == "restore-manifest", "the cooldown is over, by the clock as it is now"
+
+
+def test_a_repair_is_not_taken_to_have_helped_by_a_sweep_that_does_not_see_its_host() -> None:
+    s = Script()
+    s.run_all(s.sweep(manifest_gone, times=2))
+    s.sweep(lambda c: c.ssh_fails("cp1"))
+    assert "plan-succeeded" not in s.events()
+    s.sweep()
+    assert "plan-succeeded" in s.events()
+
+
 def test_a_plan_by_hand_needs_a_finding_and_a_known_playbook_and_node() -> None:
     s = Script()
     s.sweep()
@@ -329,3 +373,173 @@ def test_a_plan_by_hand_needs_a_finding_and_a_known_playbook_and_node() -> None:
         ask("force-new-cluster", "cp9")
     ask("force-new-cluster")
     assert s.plan.requested_by == "alice" and s.plan.status is PlanStatus.AWAITING_APPROVAL
+
+
+def crash_loops(cluster: Cluster) -> object:
+    started = cluster.now - timedelta(seconds=3 + cluster.now.second % 7)
+    return cluster.container("cp1", "kube-apiserver", started_at=started, restarts=4).api_down()
+
+
+def test_the_same_cause_is_told_once_however_its_seconds_count() -> None:
+    s = Script()
+    s.sweep(crash_loops, times=6)
+    assert s.events().count("opened") == 1 and "cause" not in s.events()
+    s.sweep(manifest_gone)
+    assert s.events().count("cause") == 1
+
+
+def test_a_plan_to_remove_a_member_stays_the_same_while_the_cluster_is_written_to() -> None:
+    s = Script(3)
+
+    def dead(cluster: Cluster) -> object:
+        return cluster.powered_off("cp3").node("cp3", ready=False).etcd_changed(revision=2000 + int(cluster.now.timestamp()) % 1000)
+
+    s.sweep(dead, times=15)
+    waiting = s.plan
+    assert waiting.playbook == "remove-member"
+    s.sweep(dead, times=10)
+    assert s.plan == waiting and "plan-superseded" not in s.events()
+
+
+def test_a_waiting_plan_stands_while_one_of_its_hosts_does_not_answer_in_time() -> None:
+    s = Script()
+
+    s.sweep(stuck, times=2)
+    waiting = s.plan
+    assert {step.host for step in waiting.steps} == {"cp1", "cp2"}
+    s.sweep(lambda c: c.join_stuck().ssh_fails("cp2", kind=UnseenKind.TIMEOUT), times=5)
+    assert s.plan == waiting
+    s.sweep(stuck)
+    assert s.plan == waiting and "plan-superseded" not in s.events()
+
+
+def test_nothing_is_said_of_what_has_not_lasted() -> None:
+    s = Script()
+    s.sweep(crash_loops, times=3)
+    s.sweep(manifest_gone)
+    assert "nothing that lasted" not in s.machine.record.explanation
+
+
+def test_after_a_crash_the_next_step_waits_for_a_sweep() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    flight = performing(s.approve())
+    for _ in range(2):  # and a second crash while it waits
+        s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
+        again = s.give(Restarted(s.now))
+        if resumed := [i for i in again if isinstance(i, Perform)]:
+            assert not [i for i in s.answer(resumed[0], StepResult(True, "snapshot")) if isinstance(i, Perform)]
+    assert performing(s.sweep(stuck)).index == flight.index + 1
+    assert "plan-superseded" not in s.events()
+
+
+def test_after_a_crash_the_plan_stops_when_the_first_sweep_does_not_see_its_findings() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    s.approve()
+    s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
+    s.answer(performing(s.give(Restarted(s.now))), StepResult(True, "snapshot"))
+    assert not [i for i in s.sweep() if isinstance(i, Perform)]
+    assert "plan-superseded" in s.events()
+
+
+def test_after_a_crash_a_step_that_was_not_done_is_begun_only_on_what_a_fresh_sweep_shows() -> None:
+    """The daemon may have been down for hours, and a person may have repaired the cluster meanwhile."""
+    s = Script()
+    s.sweep(stuck, times=2)
+    out = s.approve()
+    while performing(out).plan.steps[performing(out).index].undo is None or not performing(out).plan.steps[performing(out).index].commits:
+        out = s.answer(performing(out), StepResult(True, "ok"))
+    flight = performing(out)  # the flag is about to be put in
+    for healed in (False, True):
+        s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
+        asked = performing(s.give(Restarted(s.now)))
+        assert not [i for i in s.answer(asked, StepResult(False, "not done yet", undone=True)) if isinstance(i, Perform)]
+        after = [i for i in s.sweep(*(() if healed else (stuck,))) if isinstance(i, Perform) and not i.undo]
+        assert [(i.index, i.resume) for i in after] == ([] if healed else [(flight.index, False)])
+    assert "undo-started" in s.events() and "step-failed" not in s.events()
+
+
+def told(s: Script) -> str:
+    return next(i.entry.detail for i in reversed(s.seen) if isinstance(i, Note) and i.entry.event == "escalated")
+
+
+def until_undoable(s: Script, out: list[Instruction], commits: bool = False) -> Perform:
+    """Answer steps with success until one is in flight that has an undo (and commits)."""
+    while (what := performing(out)).plan.steps[what.index].undo is None or what.plan.steps[what.index].commits is not commits:
+        out = s.answer(what, StepResult(True, "ok"))
+    return what
+
+
+def test_what_may_have_been_moved_is_not_said_to_have_been_moved_back() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    moved = until_undoable(s, s.approve())
+    assert not [i for i in s.answer(moved, StepResult(False, "the connection broke", uncertain=True)) if isinstance(i, Perform)]
+    assert "was moved back" not in told(s)
+    assert f"NOT taken back, see to it by hand: step {moved.index + 1} on cp2" in told(s)
+
+
+def test_a_failed_undo_is_told_and_what_stands_on_other_hosts_is_taken_back_nevertheless() -> None:
+    s = Script(3, 0)
+    s.sweep()
+
+    def two_stopped(c: Cluster) -> object:
+        return c.etcd_stopped("cp2").etcd_stopped("cp3").no_leader("cp1").api_down()
+
+    s.sweep(two_stopped, times=15)
+    assert s.plan.playbook == "force-new-cluster"
+    out, undone, last = s.approve(), [], None
+    while (what := performing(out)).undo is False:
+        last = what
+        fails = what.plan.steps[what.index].commits is False and what.plan.steps[what.index].host == "cp3" and what.plan.steps[what.index].undo
+        out = s.answer(what, StepResult(not fails, "no space left on device" if fails else "ok"))
+    assert last is not None
+    while work := [i for i in out if isinstance(i, Perform)]:
+        undone.append(work[0].plan.steps[work[0].index].host)
+        out = s.answer(work[0], StepResult(work[0].plan.steps[work[0].index].host != "cp3", "the host is gone"))
+    assert undone[0] == "cp3" and undone.count("cp3") == 1 and "cp2" in undone
+    assert "NOT taken back" in told(s) and "on cp3" in told(s) and "was moved back" not in told(s)
+
+
+def test_the_flag_is_taken_out_even_when_it_cannot_be_told_whether_it_was_put_in() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    flag = until_undoable(s, s.approve(), commits=True)
+    undo = performing(s.answer(flag, StepResult(False, "the connection broke", uncertain=True)))
+    assert (undo.index, undo.undo) == (flag.index, True)
+    assert not [i for i in s.answer(undo, StepResult(True, "out")) if isinstance(i, Perform)], "past the point of no return only the flag is"
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_plan_that_would_not_be_made_now_cannot_be_approved(by_hand: bool) -> None:
+    """cp1 was the only survivor; now cp2 answers and holds more than cp1, and quorum is still lost."""
+    s = Script(5, 0)
+    s.sweep()
+
+    def alone(c: Cluster) -> object:
+        return c.powered_off("cp2", "cp3", "cp4", "cp5").no_leader().api_down("cp1")
+
+    def joined(c: Cluster) -> object:
+        c.powered_off("cp3", "cp4", "cp5").no_leader().api_down("cp1", "cp2")
+        return c.etcd_changed("cp2", revision=1300)
+
+    s.sweep(alone, times=15)
+    if by_hand:
+        s.give(PlanRequested("force-new-cluster", (), "alice", "", s.now))
+    s.sweep(alone)
+    assert "make cp1" in s.plan.summary
+    s.sweep(joined)
+    with pytest.raises(Refused, match="not what would be planned now"):
+        s.approve()
+    s.sweep(joined)
+    assert "make cp2" in s.plan.summary, "and it is superseded"
+
+
+def test_nothing_is_planned_by_hand_before_the_first_sweep_after_a_restart() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
+    s.give(Restarted(s.now))
+    with pytest.raises(Refused, match="not been looked at"):
+        s.give(PlanRequested("force-new-cluster", (), "alice", "", s.now))

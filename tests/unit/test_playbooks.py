@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from recoverd.diagnose import diagnose
+from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EtcdDataView, EtcdView, UnitView
-from recoverd.model.operations import MovePath, RemoveMember, WriteFile
+from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, UnitView
+from recoverd.model.operations import MovePath, WriteFile
+from recoverd.model.points import PointSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.force_new_cluster import annotated, with_flag, without_flag
@@ -58,6 +62,18 @@ def test_the_etcd_manifest_is_never_put_over_an_empty_data_directory() -> None:
         assert "split brain" in answer.reason or data is None
 
 
+def test_the_etcd_manifest_is_not_put_in_when_the_data_is_emptied_after_the_plan_was_made(tmp_path: Path) -> None:
+    step = proposed("restore-manifest", "etcd-manifest-missing", Cluster(3).manifest("cp2", "etcd", None).etcd_stopped("cp2")).steps[0].operation
+    assert isinstance(step, WriteFile) and step.needs == "/var/lib/etcd/member/snap/db"
+    data, target = tmp_path / "the data" / "member", tmp_path / "etcd.yaml"
+    data.mkdir(parents=True)
+    write = replace(step, path=str(target), needs=f"{data}/db", keep="", beside=str(tmp_path / "beside"))
+    refused = subprocess.run(["sh", "-c", write.command()], capture_output=True, text=True, check=False)
+    assert (refused.returncode, target.exists()) == (3, False) and "does not exist" in refused.stderr
+    (data / "db").touch()
+    assert subprocess.run(["sh", "-c", write.command()], check=False).returncode == 0 and target.read_text() == step.content
+
+
 def test_a_manifest_that_was_never_recorded_is_not_invented() -> None:
     cluster = Cluster(1)
     memory = replace(cluster.memory(), manifests={"cp1": {"etcd": cluster.memory().manifests["cp1"]["etcd"]}})
@@ -96,6 +112,24 @@ def test_a_dead_member_is_offered_for_removal_only_after_a_while_and_with_quorum
     assert any("afterwards 2, 2 needed, 2 healthy" in line for line in proposal.evidence)
 
 
+@pytest.mark.parametrize(
+    ("points", "corrupt", "fetched", "told"),
+    [
+        (True, (), [], "A restore point from before is kept"),
+        (False, (), ["cp1"], "A snapshot from before is kept"),
+        (True, ("cp1", "cp2"), ["cp1"], "A snapshot from before is kept"),
+    ],
+    ids=["a restore point comes first", "no restore points", "no member for one"],
+)
+def test_what_is_kept_before_a_member_is_removed_is_kept_once_and_told(points: bool, corrupt: tuple[str, ...], fetched: list[str], told: str) -> None:
+    cluster = Cluster(3).powered_off("cp3").etcd_changed(alarms=tuple(AlarmEntry(member_id(n), "CORRUPT") for n in corrupt))
+    cluster.settings = replace(cluster.settings, points=PointSettings(before_plans=points))
+    proposal = proposed("remove-member", "etcd-member-down", cluster)
+    assert [s.host for s in proposal.steps if isinstance(s.operation, FetchSnapshot)] == fetched
+    assert told in proposal.undo[0]
+    assert proposal.steps[0].requires == (("etcd-member-down", "cp3"),), "it may be back by the time the restore point was taken"
+
+
 def test_the_survivor_with_the_highest_revision_goes_on_and_the_others_are_stopped_for_good_first() -> None:
     cluster = Cluster(5, workers=1).powered_off("cp3", "cp4", "cp5").no_leader().api_down("cp1", "cp2")
     cluster.etcd_changed("cp2", revision=1300)
@@ -106,6 +140,15 @@ def test_the_survivor_with_the_highest_revision_goes_on_and_the_others_are_stopp
     flag = next(i for i, s in enumerate(proposal.steps) if s.commits)
     assert all(proposal.steps.index(s) < flag for s in stopped)
     assert sum("keep it OFF" in line for line in proposal.destroys) == 3
+
+
+def test_a_corrupt_member_is_not_what_a_new_cluster_is_made_of() -> None:
+    cluster = Cluster(5, workers=1).powered_off("cp3", "cp4", "cp5").no_leader().api_down("cp1", "cp2")
+    cluster.etcd_changed("cp2", revision=1300).etcd_changed(alarms=(AlarmEntry(member_id("cp2"), "CORRUPT"),))
+    assert "make cp1" in proposed("force-new-cluster", "etcd-quorum-lost", cluster).summary
+    cluster.etcd_changed(alarms=tuple(AlarmEntry(member_id(n), "CORRUPT") for n in ("cp1", "cp2")))
+    answer = asked("force-new-cluster", "etcd-quorum-lost", cluster)
+    assert isinstance(answer, Refusal) and "CORRUPT" in answer.reason
 
 
 def test_members_that_were_alive_are_waited_for_and_one_that_never_started_is_not() -> None:

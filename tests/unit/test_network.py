@@ -1,0 +1,353 @@
+"""What is found of the pod network, rule by rule, and what must not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from recoverd.codec import dump, load
+from recoverd.diagnose import diagnose
+from recoverd.events import Acknowledged, Observed
+from recoverd.machine import ClusterMachine
+from recoverd.model.finding import Code, Diagnosis, Severity, State
+from recoverd.model.memory import Memory
+from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
+from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
+from recoverd.remember import LOSS_SETTLE, SETTLE, Sights, remember
+from tests.unit.builders import NOW, Cluster
+from tests.unit.pod_network import API, DNS, WEB, PodNetwork
+
+Change = Callable[[PodNetwork], object]
+
+
+def faults(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    return [f.key for f in diagnosis.faults]
+
+
+def old_gap(**ages: float) -> RuleGap:
+    return RuleGap(
+        WEB,
+        "10.96.0.80:80",
+        {"10.244.1.9:8080": ages["missing"]} if "missing" in ages else {},
+        {"10.244.9.9:8080": ages["stale"]} if "stale" in ages else {},
+    )
+
+
+def proxy(n: PodNetwork, state: str, age: float) -> PodNetwork:
+    return n.host("w1", processes={"kube-proxy": ProcessView("kube-proxy", state, n.now - timedelta(seconds=age))})
+
+
+def kubelet_down(n: PodNetwork) -> None:
+    n.cluster.stopped("w2", "kubelet").node("w2", ready=False)
+
+
+def kubelet_falling(n: PodNetwork) -> None:
+    """Caught in the moment between its start and its end; systemd has started it again and again."""
+    host = n.cluster.hosts["w2"]
+    assert isinstance(host, HostView)
+    unit = replace(host.units["kubelet"], since=n.cluster.now - timedelta(seconds=1), restarts=59)
+    n.cluster.host("w2", units={**host.units, "kubelet": unit}).node("w2", ready=False)
+
+
+FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
+    (
+        "forwarding off",
+        lambda n: n.host("w2", forwarding=False).cut_off("w2", but=("w2",)),
+        [(Code.IP_FORWARDING_OFF, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
+    ),
+    ("bridge gone", lambda n: n.host("w1", links=()).cut_off("w1"), [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")]),
+    (
+        "bridge down",
+        lambda n: n.host("w1", links=(Link("cni0", "bridge", False, ("10.244.1.1/24",)),)).cut_off("w1"),
+        [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")],
+    ),
+    (
+        "bridge made anew, its pods not on it",
+        lambda n: n.host("w1", veths=(2, 0)).unready.update(n.addresses("w1")),
+        [(Code.POD_DEVICE_MISSING, "w1")],
+    ),
+    ("one route lost", lambda n: n.cut("w3", "w1"), [(Code.POD_PATH_BROKEN, "w3>w1")]),
+    (
+        "no route at all from a node",
+        lambda n: n.cut("w3", "w1", Answer.UNREACHABLE).cut("w3", "w2", Answer.UNREACHABLE),
+        [(Code.POD_NETWORK_BROKEN, "w3")],
+    ),
+    ("both ways", lambda n: n.cut("w3", "w1").cut("w3", "w2").cut_off("w3", but=("w3",)), [(Code.POD_NETWORK_BROKEN, "w3")]),
+    ("kube-proxy's process stopped", lambda n: n.agent("w3", running=False, bad_for=16.0), [(Code.KUBE_PROXY_DOWN, "w3")]),
+    ("kube-proxy has no pod there", lambda n: n.agent("w3", running=None, ready=False, pod="", bad_for=61.0), [(Code.KUBE_PROXY_DOWN, "w3")]),
+    (
+        "the CNI's agent is not ready",
+        lambda n: n.agent("w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0),
+        [(Code.CNI_AGENT_DOWN, "w3")],
+    ),
+    ("rules lack an endpoint", lambda n: n.rules("w2", old_gap(missing=30.0)), [(Code.SERVICE_RULES_STALE, "w2")]),
+    ("rules lead to what is gone", lambda n: n.rules("w2", old_gap(stale=30.0)), [(Code.SERVICE_RULES_STALE, "w2")]),
+    ("rules gone", lambda n: n.rules("w2", mode="").service_fails("w2", WEB), [(Code.SERVICE_RULES_STALE, "w2"), (Code.SERVICE_UNREACHABLE, "w2")]),
+    ("service address", lambda n: n.service_fails("w1", API).service_fails("w1", WEB), [(Code.SERVICE_UNREACHABLE, "w1")]),
+    (
+        "pods of the API not on the node",
+        lambda n: n.missing("w1", 300.0, 400.0).missing("w2", extra=(60.0,)),
+        [(Code.PODS_NOT_ON_NODE, "w1"), (Code.PODS_NOT_ON_NODE, "w2")],
+    ),
+    ("a worker's kubelet", kubelet_down, [(Code.WORKER_KUBELET_DOWN, "w2")]),
+    ("a worker's kubelet that keeps ending", kubelet_falling, [(Code.WORKER_KUBELET_DOWN, "w2")]),
+    (
+        "every pod of the network",
+        lambda n: [n.cut(a, b) for a in n.names for b in n.cluster.workers if a != b],
+        [(Code.POD_NETWORK_BROKEN, w) for w in ("w1", "w2", "w3")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), [f[1:] for f in FOUND], ids=[f[0] for f in FOUND])
+def test_it_is_found_and_no_other_node_is_named(change: Change, expected: list[tuple[str, str]]) -> None:
+    network = PodNetwork()
+    change(network)
+    diagnosis = network.seen()
+    assert (diagnosis.state, faults(diagnosis)) == (State.WORKER_NETWORK_BROKEN, expected)
+    for finding in diagnosis.faults:
+        assert finding.facts["node"] in finding.message and finding.evidence
+
+
+def hidden(n: PodNetwork, name: str) -> None:
+    n.cluster.ssh_fails(name)
+    n.hosts[name] = Unseen(UnseenKind.UNREACHABLE, "no route to it")
+
+
+def fenced_service(n: PodNetwork) -> None:
+    """A policy lets nobody but the own node in, since ever."""
+    for worker in n.cluster.workers:
+        n.cut_off(worker, but=(worker,))
+
+
+QUIET: list[tuple[str, Change, Memory | None]] = [
+    ("nothing", lambda n: None, None),
+    ("one pod hangs", lambda n: n.pod_hangs("w1"), None),
+    ("the only pod of a node hangs", lambda n: (n.unready.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
+    ("a pod refuses: it was reached", lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED), None),
+    ("a policy forbids the probe", fenced_service, Memory(reached=())),
+    ("a node that is off", lambda n: (n.cluster.powered_off("w1", node_ready=True), hidden(n, "w1"), n.cut_off("w1")), None),
+    ("a node that is not Ready", lambda n: (n.cluster.node("w1", ready=False), n.cut_off("w1", but=("w1",))), None),
+    (
+        "a node that has just booted",
+        lambda n: (n.cluster.host("w1", uptime=30.0), n.cut_off("w1", but=("w1",)).host("w1", links=(), forwarding=False).rules("w1", mode="")),
+        None,
+    ),
+    ("pods on their way up", lambda n: n.missing("w1", 5.0, 19.0, extra=(3.0,)), None),
+    (
+        "a kubelet that has just been started",
+        lambda n: (n.cluster.unit("w1", "kubelet", since=n.now - timedelta(seconds=4)), n.missing("w1", 500.0, since=2.0)),
+        None,
+    ),
+    ("rules that kube-proxy is busy with", lambda n: n.rules("w2", old_gap(missing=3.0, stale=10.0)), None),
+    ("kube-proxy has just been started", lambda n: proxy(n, "S", 5.0).rules("w1", old_gap(missing=90.0)), None),
+    ("kube-proxy is being rolled", lambda n: n.agent("w3", running=False, bad_for=6.0), None),
+    ("kube-proxy's new image is pulled", lambda n: n.agent("w3", running=False, ready=False, status="ContainerCreating", bad_for=100.0), None),
+    ("no kube-proxy at all, as with Cilium", lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()), Memory(reached=(WEB,))),
+    ("rules could not be read", lambda n: n.host("w1", rules=Unseen(UnseenKind.NOT_TRIED, "no iptables-save")), None),
+    ("devices could not be listed", lambda n: n.host("w1", links=None), None),
+    ("a bridge that no pod needs", lambda n: (n.host("w1", links=(), pods=0), n.unready.update(n.addresses("w1"))), None),
+    ("a tunnel that nobody misses", lambda n: n.host("w1", links=()), None),
+    (
+        "one of three tries fails",
+        lambda n: setattr(n, "services", [replace(s, answers=(Answer.OK, Answer.TIMEOUT, Answer.OK)) for s in n.services]),
+        None,
+    ),
+    ("kubelets could not be asked", lambda n: n.pods.update({x: Unseen(UnseenKind.DENIED, "forbidden: nodes/proxy") for x in n.names}), None),
+]
+
+
+@pytest.mark.parametrize(("change", "memory"), [q[1:] for q in QUIET], ids=[q[0] for q in QUIET])
+def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
+    network = PodNetwork()
+    change(network)
+    diagnosis = network.seen(None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks))
+    assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
+
+
+def test_a_service_is_not_blamed_for_the_path_to_its_endpoints() -> None:
+    diagnosis = PodNetwork().cut("w3", "w1").service_fails("w3", WEB).seen()
+    assert faults(diagnosis) == [(Code.POD_PATH_BROKEN, "w3>w1")]
+
+
+def test_a_service_whose_endpoints_have_just_changed_is_given_time() -> None:
+    network = PodNetwork().service_fails("w3", WEB)
+    network.services = [replace(s, steady=5.0) for s in network.services]
+    assert faults(network.seen()) == []
+
+
+def test_dns_has_a_finding_of_its_own() -> None:
+    network = PodNetwork()
+    network.services = [replace(s, service=DNS, dns=True) if s.service == WEB else s for s in network.services]
+    assert faults(network.service_fails("w2", DNS).seen()) == [(Code.DNS_UNREACHABLE, "w2")]
+
+
+def test_pods_unknown_before_kubelet_started_are_not_excused_by_its_start() -> None:
+    network = PodNetwork()
+    network.cluster.unit("w1", "kubelet", since=network.now - timedelta(seconds=4))
+    assert faults(network.missing("w1", 500.0, since=30.0).seen()) == [(Code.PODS_NOT_ON_NODE, "w1")]
+
+
+def test_it_says_since_when_and_which_cannot_reach_which() -> None:
+    found = PodNetwork().cut_off("w2", but=("w2",)).seen().find(Code.POD_NETWORK_BROKEN, "w2")
+    assert found is not None
+    assert "cannot be reached from cp1, w1, w3 (w2 itself reaches them) since 19:09:53 UTC" in found.message
+    assert (found.facts["from"], found.facts["direction"]) == ("cp1,w1,w3", "in")
+
+
+def test_an_api_server_that_is_down_outranks_the_network() -> None:
+    network = PodNetwork().cut_off("w2", but=("w2",))
+    network.cluster.api_down()
+    diagnosis = network.seen()
+    assert diagnosis.state is State.APISERVER_DOWN
+    assert all(f.state is State.APISERVER_DOWN for f in diagnosis.faults)
+
+
+# --- data that went back ---
+
+
+def gone_back(network: PodNetwork) -> PodNetwork:
+    network.cluster.etcd_changed(revision=900)
+    return network
+
+
+def restarted(network: PodNetwork, *names: str) -> PodNetwork:
+    """kubelet, kube-proxy and the controllers on these hosts started a moment ago."""
+    at = network.now - timedelta(seconds=30)
+    for name in names:
+        network.cluster.unit(name, "kubelet", since=at)
+        if name in network.cluster.joined:
+            for component in ("kube-controller-manager", "kube-scheduler"):
+                network.cluster.container(name, component, started_at=at)
+        network.host(name, processes={"kube-proxy": ProcessView("kube-proxy", "S", at)})
+    return network
+
+
+def test_data_that_went_back_is_a_fault_at_once_and_names_the_stale_agents() -> None:
+    diagnosis = restarted(gone_back(PodNetwork()), "w1").seen()
+    assert faults(diagnosis) == [(Code.ETCD_REVISION_WENT_BACK, "")]
+    stale = diagnosis.faults[0].facts["stale"].split(",")
+    assert stale == [
+        "cp1/kube-controller-manager",
+        "cp1/kube-proxy",
+        "cp1/kube-scheduler",
+        "cp1/kubelet",
+        *(f"w{i}/{a}" for i in (2, 3) for a in ("kube-proxy", "kubelet")),
+    ]
+
+
+def test_it_ends_when_every_agent_was_restarted_whoever_did_it() -> None:
+    diagnosis = restarted(gone_back(PodNetwork()), "cp1", "w1", "w2", "w3").seen()
+    assert faults(diagnosis) == []
+    found = diagnosis.find(Code.ETCD_REVISION_WENT_BACK)
+    assert found is not None and found.severity is Severity.NOTICE
+
+
+def test_a_follower_that_lags_behind_is_no_proof() -> None:
+    network = PodNetwork(Cluster(control_planes=3, workers=2)).cluster
+    network.ssh_fails("cp1", "cp3").etcd_changed("cp2", revision=900)
+    assert diagnose(network.observation(), network.memory(), network.settings).find(Code.ETCD_REVISION_WENT_BACK) is None
+
+
+def test_while_the_api_server_is_down_it_is_only_a_notice() -> None:
+    network = gone_back(PodNetwork())
+    network.cluster.api_down(health=EndpointHealth.REFUSED)
+    found = network.seen().find(Code.ETCD_REVISION_WENT_BACK)
+    assert found is not None and found.severity is Severity.NOTICE
+
+
+# --- what is kept ---
+
+
+def test_an_observation_survives_the_journal_and_an_old_one_can_be_read() -> None:
+    observation = PodNetwork().observation()
+    assert load(Observation, dump(observation)) == observation
+    assert load(Observation, dump(Cluster().observation())).network is None
+    assert load(Memory, '{"manifests": {}, "workers": []}') == Memory()
+
+
+def test_types_of_the_builder_are_those_of_the_model() -> None:
+    network = PodNetwork()
+    assert all(isinstance(h, NodeNetworkView) and isinstance(h.rules, RulesView) for h in network.hosts.values())
+
+
+# --- what is remembered ---
+
+
+def remembered(network: PodNetwork, memory: Memory, sights: Sights | None = None) -> tuple[Memory, Sights]:
+    observation = network.observation()
+    return remember(observation, diagnose(observation, memory, network.cluster.settings), memory, network.cluster.settings, sights or {})
+
+
+def test_a_healthy_sweep_records_each_nodes_network_and_which_services_can_be_reached() -> None:
+    memory, _ = remembered(PodNetwork(), Memory())
+    assert set(memory.networks) == {"cp1", "w1", "w2", "w3"}
+    w1 = memory.networks["w1"]
+    assert (w1.devices, w1.addresses, w1.forwarding, w1.bridged, w1.proxy) == (
+        {"cni0": "bridge"},
+        {"cni0": ("10.244.1.1/24",)},
+        True,
+        True,
+        "iptables",
+    )
+    assert memory.reached == (WEB,)
+    assert load(Memory, dump(memory)) == memory
+
+
+def test_what_a_node_lost_is_remembered_for_minutes_and_what_it_gained_is_learnt_sooner() -> None:
+    old = PodNetwork().memory()
+    for routes, settle in ((("default via 10.99.1.1 dev eth0", "10.9.0.0/16 via 10.99.1.9"), SETTLE), ((), LOSS_SETTLE)):
+
+        def sweep(seconds: float, sights: Sights, routes: tuple[str, ...] = routes) -> tuple[Memory, Sights]:
+            return remembered(PodNetwork(Cluster(1, 3, now=NOW + timedelta(seconds=seconds))).host("w1", routes=routes), old, sights)
+
+        _, sights = sweep(0, {})
+        before, sights = sweep(settle - 1, sights)
+        assert before.networks["w1"].routes == old.networks["w1"].routes
+        after, _ = sweep(settle, sights)
+        assert after.networks["w1"].routes == routes
+
+
+def test_a_broken_node_teaches_nothing() -> None:
+    memory = PodNetwork().memory()
+    after, _ = remembered(PodNetwork().host("w1", forwarding=False, links=()), memory)
+    assert after == memory
+
+
+def driven(memory: Memory) -> ClusterMachine:
+    return ClusterMachine(PodNetwork().cluster.settings, (), now=NOW, memory=memory)
+
+
+def later(seconds: float) -> PodNetwork:
+    return PodNetwork(Cluster(1, 3, now=NOW + timedelta(seconds=seconds)))
+
+
+def test_a_setback_outlives_a_new_history_that_grew_past_the_old_one_and_ends_with_the_restarts() -> None:
+    machine = driven(PodNetwork().memory())
+    machine.handle(Observed(gone_back(later(0)).observation()))
+    assert machine.memory.setback is not None and (machine.memory.setback.was, machine.memory.setback.now) == (1234, 900)
+    grown = later(5)
+    grown.cluster.etcd_changed(revision=5000)
+    machine.handle(Observed(grown.observation()))
+    assert machine.diagnosis is not None and machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) in machine.diagnosis.faults
+    for seconds in (300, 305, 310):
+        well = restarted(later(seconds), "cp1", "w1", "w2", "w3")
+        well.cluster.etcd_changed(revision=1000)
+        machine.handle(Observed(well.observation()))
+    assert machine.memory.setback is None
+    assert machine.memory.watermark is not None and machine.memory.watermark.revision == 1000
+
+
+def test_a_person_who_acknowledges_ends_it_too() -> None:
+    machine = driven(PodNetwork().memory())
+    for seconds in (0, 5):
+        machine.handle(Observed(gone_back(later(seconds)).observation()))
+    assert machine.record.incident is not None
+    machine.handle(Acknowledged(machine.record.incident.id, "root", NOW + timedelta(seconds=8)))
+    for seconds in (10, 15, 20, 25):
+        machine.handle(Observed(gone_back(later(seconds)).observation()))
+    assert machine.diagnosis is not None and machine.diagnosis.state is State.HEALTHY
+    assert machine.memory.setback is None and machine.memory.watermark is not None and machine.memory.watermark.revision == 900

@@ -1,0 +1,88 @@
+"""What `restore-node-network` puts back, and what it does not."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from recoverd.model.finding import Code, Finding
+from recoverd.model.memory import Memory, NodeNetwork
+from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
+from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.node_operations import Reboot
+from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
+from recoverd.playbooks.base import Refusal, Situation
+from tests.unit.builders import Cluster
+from tests.unit.rungs import ask, fault, proposal, situation
+
+KNOWN = NodeNetwork(
+    True,
+    {"cni0": "bridge", "tun0": ""},
+    {"cni0": ("10.244.1.1/24",)},
+    ("10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1", "10.244.2.0/24 via 10.99.1.22 dev host0"),
+)
+
+BRIDGE, TUNNEL = Link("cni0", "bridge", True, ("10.244.1.1/24",)), Link("tun0", "", True)
+
+ROUTE = "10.244.2.0/24 via 10.99.1.22 dev host0"
+
+
+def network(forwarding: bool = True, links: tuple[Link, ...] = (), routes: tuple[str, ...] = ()) -> NodeNetworkView:
+    return NodeNetworkView(forwarding, links, routes, {}, (), RulesView("iptables", 3))
+
+
+def restoring(finding: Finding, seen: NodeNetworkView) -> Situation:
+    now = situation(Cluster(1, 2), finding)
+    memory = replace(now.memory, networks={"w1": KNOWN})
+    return replace(now, memory=memory, observation=replace(now.observation, network=NetworkView(1, {"w1": seen}, {})))
+
+
+def missing(device: str, problem: str) -> Finding:
+    return fault(Code.POD_DEVICE_MISSING, "w1", device=device, problem=problem)
+
+
+@pytest.mark.parametrize(
+    ("finding", "seen", "expected"),
+    [
+        (fault(Code.IP_FORWARDING_OFF, "w1"), network(False, (BRIDGE, TUNNEL), (ROUTE,)), [Sysctl("net.ipv4.ip_forward", "1")]),
+        (missing("cni0", "gone"), network(True, (TUNNEL,), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
+        (missing("cni0", "ports"), network(True, (BRIDGE, TUNNEL), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
+        (missing("tun0", "down"), network(True, (BRIDGE, replace(TUNNEL, up=False)), (ROUTE,)), [LinkUp("tun0")]),
+        (fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)), [PutRoute(ROUTE)]),
+        (fault(Code.POD_PATH_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)), [PutRoute(ROUTE)]),
+    ],
+)
+def test_only_what_is_missing_and_was_recorded_is_put_back(finding: Finding, seen: NodeNetworkView, expected: list[object]) -> None:
+    now = restoring(finding, seen)
+    assert [s.operation for s in proposal("restore-node-network", now).steps] == expected
+    assert isinstance(ask("restore-node-network", replace(now, memory=Memory())), Refusal), "never recorded"
+
+
+def test_an_older_default_route_does_not_take_the_place_of_the_one_that_is_there() -> None:
+    """The machine is reached by it: a gateway of weeks ago may cut it off for good."""
+    old = "default via 10.99.1.254 dev host0"
+    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)))
+    memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, old))})
+    assert [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps] == [PutRoute(ROUTE)]
+
+
+def test_what_is_not_missing_or_cannot_be_put_back_is_for_the_next_rung() -> None:
+    assert ask("restore-node-network", restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), (ROUTE,)))) is None
+    assert ask("restore-node-network", restoring(missing("tun0", "gone"), network(True, (BRIDGE,), (ROUTE,)))) is None
+
+
+def test_putting_back_is_sound_shell() -> None:
+    """Every script and check is one that a POSIX shell can read."""
+    for operation in (
+        PutBridge("cni0", ("10.244.1.1/24",)),
+        PutBridge("cni0", ()),
+        PutRoute(ROUTE),
+        Sysctl("net.ipv4.ip_forward", "1"),
+        LinkUp("a b"),
+    ):
+        for script in (operation.command(), operation.check()):
+            assert subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False).returncode == 0, script
+    for asked in (RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40), RestartStaticPod("kube-scheduler", 60), Reboot("b-1")):
+        assert subprocess.run(["sh", "-n"], input=asked.command(), text=True, capture_output=True, check=False).returncode == 0, asked.command()

@@ -1,0 +1,254 @@
+"""What is installed beside the program: the example configuration, RBAC, alert rules, dashboard and unit say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from recoverd.cli.daemon import main
+from recoverd.config.schema import (
+    BoundsModel,
+    ClusterModel,
+    DeadlinesModel,
+    DrainModel,
+    FileModel,
+    HostModel,
+    MaintenanceModel,
+    PointsModel,
+    SshModel,
+)
+from recoverd.metrics import Metrics
+from recoverd.playbooks import registry
+from tests.unit.test_config import KUBECONFIG
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config/recoverd.yaml"
+RULES = ROOT / "config/alerts/recoverd.yml"
+RULE_TESTS = ROOT / "config/alerts/tests/recoverd_test.yml"
+DASHBOARD = ROOT / "config/grafana/recoverd.json"
+UNIT = ROOT / "systemd/recoverd.service"
+
+
+def exported() -> set[str]:
+    """Every name that Prometheus can see, as it sees it (counters end in _total, histograms have buckets)."""
+    names = set()
+    for metric in Metrics().registry.collect():
+        kinds = {"counter": ("_total",), "info": ("_info",), "histogram": ("_bucket", "_count", "_sum")}
+        names |= {metric.name + suffix for suffix in kinds.get(metric.type, ("",))}
+    return names
+
+
+def used(text: str) -> set[str]:
+    return set(re.findall(r"\brecoverd_[a-z_]+", text))
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+# --- the example configuration ---
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example as it lies in /etc/recoverd, with the files that it names; their contents are made for the test."""
+    raw = yaml.safe_load(EXAMPLE.read_text())
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(str(credentials / "ssh-key"))
+    public = key.export_public_key().decode().strip()
+    hosts = [h["address"] for c in raw["clusters"] for h in (*c["control_planes"], *c.get("workers", []))]
+    (tmp_path / "known_hosts").write_text("".join(f"{a} {public}\n[{a}]:2222 {public}\n" for a in hosts))
+    for cluster in raw["clusters"]:
+        path = tmp_path / Path(cluster["kubeconfig"]).name
+        path.write_text(yaml.safe_dump(KUBECONFIG))
+        path.chmod(0o600)
+    file = tmp_path / "recoverd.yaml"
+    file.write_text(EXAMPLE.read_text().replace("/etc/recoverd", str(tmp_path)))
+    return file
+
+
+def test_the_example_is_accepted_without_a_warning(installed: Path) -> None:
+    result = CliRunner().invoke(main, ["check-config", str(installed)])
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    assert f"{installed} is good" in result.output
+
+
+def test_outside_the_unit_the_missing_credentials_directory_is_named(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    result = CliRunner().invoke(main, ["check-config", str(installed)])
+    assert result.exit_code == 2
+    assert "CREDENTIALS_DIRECTORY is not set; systemd sets it for the unit, by hand: sudo CREDENTIALS_DIRECTORY=" in result.output
+
+
+def test_the_example_shows_every_key() -> None:
+    raw = yaml.safe_load(EXAMPLE.read_text())
+    assert set(raw) == set(FileModel.model_fields)
+    defaults = raw["defaults"]
+    parts = {"ssh": SshModel, "bounds": BoundsModel, "drain": DrainModel, "restore_points": PointsModel, "deadlines": DeadlinesModel}
+    for part, model in (parts | {"maintenance": MaintenanceModel}).items():
+        assert set(defaults[part]) == set(model.model_fields), part
+    assert set(defaults["approval"]) == {p.name for p in registry()}
+    assert set().union(*raw["clusters"]) == set(ClusterModel.model_fields)
+    assert set(raw["clusters"][0]["control_planes"][0]) == set(HostModel.model_fields)
+
+
+def test_the_values_it_calls_defaults_are_the_defaults() -> None:
+    defaults = yaml.safe_load(EXAMPLE.read_text())["defaults"]
+    assert BoundsModel(**defaults["bounds"]) == BoundsModel()
+    assert DeadlinesModel(**defaults["deadlines"]) == DeadlinesModel()
+    assert PointsModel(**defaults["restore_points"]) == PointsModel()
+    shown = SshModel(**defaults["ssh"])
+    given = shown.model_copy(update={"user": "root", "sudo": False})
+    assert given == SshModel(key=shown.key, known_hosts=shown.known_hosts)
+    empty = ClusterModel(name="a", kubeconfig="k", ssh=shown, control_planes=[HostModel(name="a", address="10.0.0.1")])
+    assert ClusterModel(**{**empty.model_dump(), "interval": defaults["interval"]}) == empty
+
+
+def test_the_approvals_it_calls_defaults_are_the_defaults(installed: Path) -> None:
+    def approvals() -> list[str]:
+        lines = CliRunner().invoke(main, ["check-config", str(installed)]).output.splitlines()
+        return [" ".join(line.split()[:2]) for line in lines if line.startswith("  ")][: len(registry())]
+
+    with_them = approvals()
+    raw = yaml.safe_load(installed.read_text())
+    del raw["defaults"]["approval"]
+    installed.write_text(yaml.safe_dump(raw))
+    assert approvals() == with_them
+    assert len(with_them) == len(registry())
+
+
+# --- RBAC ---
+
+
+def test_rbac_allows_what_is_read_and_nothing_else() -> None:
+    role, binding, account = yaml.safe_load_all((ROOT / "config/rbac.yaml").read_text())
+    assert [d["kind"] for d in (role, binding, account)] == ["ClusterRole", "ClusterRoleBinding", "ServiceAccount"]
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]}
+    subject = next(s for s in binding["subjects"] if s["kind"] == "ServiceAccount")
+    assert (subject["name"], subject["namespace"]) == (account["metadata"]["name"], account["metadata"]["namespace"])
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list"}
+    listed = {r for rule in role["rules"] for r in rule.get("resources", [])}
+    source = "".join(p.read_text() for p in (ROOT / "recoverd/observe").rglob("*.py"))
+    kinds = set(re.findall(r"\.list_(\w+?)(?:_for_all_namespaces)?_without_preload_content", source)) - {"cluster_custom_object"}
+    read = {kind.replace("_", "").removesuffix("s") + "s" for kind in kinds}
+    read |= set(re.findall(r"\b(daemonsets|networkpolicies|endpointslices)\b", source))
+    assert listed == read
+    urls = {u for rule in role["rules"] for u in rule.get("nonResourceURLs", [])}
+    assert set(re.findall(r"/(?:livez|readyz|healthz)\b", (ROOT / "recoverd/observe/probe.py").read_text())) <= urls
+    assert not re.findall(r"\bcore\.(?!list_)\w+\(|(?:create|patch|replace|delete)_(?:node|pod|namespaced)", source)
+
+
+def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None:
+    role, binding = yaml.safe_load_all((ROOT / "config/rbac-repair.yaml").read_text())
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    allowed = {(verb, resource) for rule in role["rules"] for verb in rule["verbs"] for resource in rule["resources"]}
+    source = "".join(p.read_text() for p in (ROOT / "recoverd/act").rglob("*.py"))
+    asked = set(re.findall(r"\bcore\.([a-z_]+?)_without_preload_content", source))
+    words = {
+        "read_node": ("get", "nodes"),
+        "patch_node": ("patch", "nodes"),
+        "list_pod_for_all_namespaces": ("list", "pods"),
+        "create_namespaced_pod_eviction": ("create", "pods/eviction"),
+        "delete_namespaced_pod": ("delete", "pods"),
+    }
+    assert allowed == {words[name] for name in asked if name in words}
+    assert asked - set(words) <= {"get_api_resources"}, "which only reads what the API server offers"
+
+
+# --- alerts and dashboard ---
+
+
+def test_alerts_use_only_what_is_exported() -> None:
+    names = set().union(*(used(rule["expr"]) for rule in rules()))
+    assert names and names <= exported()
+
+
+def test_alerts_tell_what_to_do() -> None:
+    for rule in rules():
+        told = rule["annotations"]["description"]
+        assert re.search(r"recoverctl|systemctl", told), rule["alert"]
+        assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
+
+
+def test_alerts_name_only_commands_that_exist() -> None:
+    from recoverd.cli.ctl import main as ctl
+
+    for rule in rules():
+        for command in re.findall(r"recoverctl ([a-z-]+)", rule["annotations"]["description"]):
+            assert command in ctl.commands, f"{rule['alert']}: recoverctl {command}"
+
+
+def _tested() -> Iterator[tuple[str, bool]]:
+    for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]:
+        for case in test.get("alert_rule_test", []):
+            yield case["alertname"], bool(case["exp_alerts"])
+        for case in test.get("promql_expr_test", []):
+            if match := re.fullmatch(r'ALERTS\{alertname="(\w+)", alertstate="firing"\}', case["expr"]):
+                yield match[1], bool(case["exp_samples"])
+
+
+@pytest.mark.parametrize("alert", [rule["alert"] for rule in rules()])
+def test_every_alert_is_tested_both_ways(alert: str) -> None:
+    assert {fires for name, fires in _tested() if name == alert} == {True, False}
+
+
+def test_the_dashboard_uses_only_what_is_exported() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert set().union(*map(used, expressions)) <= exported()
+    assert all(used(e) for e in expressions)
+    places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places) == len({panel["id"] for panel in dashboard["panels"]})
+
+
+# --- the README ---
+
+
+def test_the_readme_names_only_files_targets_and_commands_that_exist() -> None:
+    from recoverd.cli.ctl import main as ctl
+
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"(?<![\w/])((?:config|docs|scripts|systemd)/[\w./-]*\w)", text):
+        assert (ROOT / path).exists(), path
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text)) <= targets
+    assert set(re.findall(r"(?:`|\$ |^ +)recoverctl ([a-z-]+)", text, re.MULTILINE)) <= set(ctl.commands)
+    for metric in used(text):
+        assert metric in exported()
+
+
+# --- the unit ---
+
+
+def _unit() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_the_unit_and_the_example_speak_of_the_same_things() -> None:
+    unit, raw = _unit(), yaml.safe_load(EXAMPLE.read_text())
+    (credential,) = unit["LoadCredential"]
+    assert raw["defaults"]["ssh"]["key"] == f"$CREDENTIALS_DIRECTORY/{credential.split(':')[0]}"
+    assert raw["state_dir"] == f"/var/lib/{unit['StateDirectory'][0]}"
+    assert raw["socket"].startswith(f"/run/{unit['RuntimeDirectory'][0]}/")
+
+
+def test_the_unit_lets_the_kernel_name_the_approver() -> None:
+    """In a user namespace SO_PEERCRED reports everybody else as nobody, and an approval would carry no name."""
+    assert _unit()["PrivateUsers"] == ["no"]

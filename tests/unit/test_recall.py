@@ -1,0 +1,113 @@
+"""A member that was restarted without quorum answers nothing; what it said before still holds, until anything shows a leader."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from recoverd.model.bastion_operations import FetchSnapshot
+from recoverd.model.finding import Code, Phase, State
+from recoverd.model.observation import EtcdDataView, EtcdView, UnseenKind
+from recoverd.model.operations import CopyPath, MovePath
+from recoverd.recall import recall, witness
+from tests.unit.builders import Cluster, unseen
+from tests.unit.test_machine import Script
+
+
+def stuck(cluster: Cluster) -> Cluster:
+    return cluster.join_stuck()
+
+
+def slow(cluster: Cluster) -> Cluster:
+    """The same process as before does not answer in time."""
+    cluster.join_stuck()
+    cluster.etcd["cp1"] = unseen(UnseenKind.TIMEOUT)
+    return cluster
+
+
+def mute(cluster: Cluster) -> Cluster:
+    """kubelet has restarted etcd."""
+    return slow(cluster).container("cp1", "etcd", started_at=cluster.now, restarts=1)
+
+
+def test_quorum_stays_lost_when_the_survivor_is_restarted_and_a_plan_goes_on_from_a_copy_of_its_data() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    first = s.plan
+    s.sweep(mute, times=3)
+    assert s.where == (State.ETCD_STUCK, Phase.AWAITING_APPROVAL) and s.plan.id != first.id
+    finding = s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST) if s.machine.diagnosis else None
+    assert finding and any("as it said before it was restarted" in line for line in finding.evidence)
+    kinds = [type(step.operation) for step in s.plan.steps]
+    assert FetchSnapshot not in kinds and kinds.index(CopyPath) < next(i for i, step in enumerate(s.plan.steps) if step.commits)
+    assert kinds[0] is MovePath and s.plan.steps[0].undo is not None
+    again = s.plan
+    s.sweep(mute, times=20)
+    assert s.plan == again
+
+
+def test_a_member_that_is_only_slow_is_judged_by_what_it_said() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    first = s.plan
+    s.sweep(slow, times=10)
+    assert s.where == (State.ETCD_STUCK, Phase.AWAITING_APPROVAL) and s.plan == first
+
+
+def test_numbers_that_did_not_come_in_time_are_those_it_gave_before() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    first = s.plan
+    s.sweep(lambda c: stuck(c).etcd_changed("cp1", nodes=None, pods=None), times=5)
+    assert s.plan == first
+
+
+def test_without_having_heard_it_say_so_nothing_is_concluded_from_silence() -> None:
+    s = Script()
+    s.sweep(mute, times=5)
+    assert s.machine.record.plan is None and s.machine.diagnosis and not s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST)
+
+
+def test_a_leader_or_a_ready_api_server_ends_it() -> None:
+    heard = witness(stuck(Cluster(spares=1)).observation(), {})
+    assert set(heard) == {"cp1"}
+    silent = Cluster(spares=1)
+    silent.etcd["cp1"] = unseen(UnseenKind.TIMEOUT)
+    assert recall(silent.observation(), heard) == silent.observation()
+    assert witness(silent.observation(), heard) == {}
+    led = Cluster(3)
+    led.api_down()
+    led.etcd["cp1"] = unseen(UnseenKind.TIMEOUT)
+    assert recall(led.observation(), heard) == led.observation()
+
+
+def test_nothing_is_recalled_of_a_member_whose_machine_or_data_are_not_seen() -> None:
+    heard = witness(stuck(Cluster(spares=1)).observation(), {})
+    assert isinstance(recall(mute(Cluster(spares=1)).observation(), heard).etcd["cp1"], EtcdView)
+    for change in (
+        lambda c: c.host("cp1", etcd_data=EtcdDataView("/var/lib/etcd", True, True)),
+        lambda c: c.host("cp1", etcd_data=None),
+        lambda c: c.ssh_fails("cp1"),
+    ):
+        cluster = mute(Cluster(spares=1))
+        change(cluster)
+        assert not isinstance(recall(cluster.observation(), heard).etcd["cp1"], EtcdView)
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path: Path) -> None:
+    source, target = tmp_path / "a b", tmp_path / "copy"
+    (source / "snap").mkdir(parents=True)
+    (source / "snap" / "db").write_bytes(b"\0data")
+    copy = CopyPath(str(source), str(target))
+
+    def sh(script: str) -> int:
+        return subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode
+
+    (tmp_path / "copy.part").mkdir()  # left by one that was interrupted
+    assert sh(copy.check()) != 0
+    assert sh(copy.command()) == 0 and sh(copy.check()) == 0
+    assert (target / "snap" / "db").read_bytes() == b"\0data" and not (tmp_path / "copy.part").exists()
+    (source / "snap" / "db").write_bytes(b"newer")
+    assert sh(copy.command()) == 0 and (target / "snap" / "db").read_bytes() == b"\0data"
+    assert sh(replace(copy, source=str(tmp_path / "none"), target=str(tmp_path / "other")).command()) == 3
