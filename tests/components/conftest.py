@@ -1,0 +1,291 @@
+"""Real programs for the component tests: sshd and etcd, each started on free ports of loopback and ended with the test.
+
+`start_sshd(**sshd_options)` gives an `Sshd`: commands sent to it run on this very machine, as the user who runs the tests.
+`start_etcd(count)` gives `EtcdNode`s with the certificates that kubeadm would make, in a directory laid out as /etc/kubernetes/pki/etcd.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from recoverd.config import SshSettings
+from recoverd.hosts import HostPool
+from recoverd.model.settings import HostSettings
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 10.0, address: str = "127.0.0.1") -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text(errors="replace")
+        with socket.socket() as sock:
+            if sock.connect_ex((address, port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"nothing listens on {port} after {seconds} s: {log.read_text(errors='replace')}")
+
+
+def end(process: subprocess.Popen[bytes], *, kill: bool = False) -> None:
+    if process.poll() is None:
+        process.kill() if kill else process.terminate()
+        process.wait(10)
+
+
+# --- sshd ---
+
+
+@dataclass
+class Sshd:
+    """One running sshd. `settings` reach it with a key it accepts and a known_hosts that holds its host key."""
+
+    port: int
+    settings: SshSettings
+    host_key: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def hosts(self, *names: str) -> tuple[HostSettings, ...]:
+        return tuple(HostSettings(name, "127.0.0.1") for name in names or ("cp1",))
+
+    def pool(self, *names: str, **changes: Any) -> HostPool:
+        """A pool in which every name is this sshd. Close it."""
+        return HostPool(replace(self.settings, **changes), self.hosts(*names))
+
+    def trust(self, jump: Sshd) -> None:
+        """Make `self.settings` good for `jump` too, as a machine to go through."""
+        known = self.settings.known_hosts
+        known.write_text(known.read_text() + jump.settings.known_hosts.read_text())
+        Path(f"{jump.settings.key}.pub").write_text(Path(f"{self.settings.key}.pub").read_text())
+
+    def stop(self) -> None:
+        """End the listener and every connection it has, as when the machine is switched off."""
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False).stdout.split()
+        end(self.process)
+        for pid in children:
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
+    """`start_sshd(ForceCommand="sleep 1000", ...)`: options go into sshd_config; `port=` starts it again on a known port with the same keys.
+
+    `address=` is another one of loopback, `like=` an sshd whose port and user key it shares, as the machines of one cluster do.
+    """
+    program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("sshd is not installed (Debian package openssh-server)")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    started: list[Sshd] = []
+
+    def start(port: int = 0, address: str = "127.0.0.1", like: Sshd | None = None, **options: str) -> Sshd:
+        port = port or (like.port if like else free_port())
+        home = tmp_path / f"sshd-{address}-{port}"
+        home.mkdir(exist_ok=True)
+        host_key, user_key, known_hosts = home / "host_key", home / "user_key", home / "known_hosts"
+        if not host_key.exists():
+            for path in (host_key, user_key):
+                key = asyncssh.generate_private_key("ssh-ed25519")
+                key.write_private_key(str(path))
+                path.chmod(0o600)
+                key.write_public_key(f"{path}.pub")
+            known_hosts.write_text(f"[{address}]:{port} {Path(f'{host_key}.pub').read_text()}")
+            if like:
+                for part in ("", ".pub"):
+                    shutil.copy(f"{like.settings.key}{part}", f"{user_key}{part}")
+                known_hosts.write_text(known_hosts.read_text() + like.settings.known_hosts.read_text())
+                like.settings.known_hosts.write_text(known_hosts.read_text())
+        config = {
+            "ListenAddress": address,
+            "Port": str(port),
+            "HostKey": str(host_key),
+            "AuthorizedKeysFile": f"{user_key}.pub",
+            "PidFile": "none",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PasswordAuthentication": "no",
+            "KbdInteractiveAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+        } | options
+        (home / "config").write_text("".join(f"{k} {v}\n" for k, v in config.items()))
+        log = home / "log"
+        process = subprocess.Popen([program, "-D", "-e", "-f", str(home / "config")], stderr=log.open("ab"), stdin=subprocess.DEVNULL)
+        wait_for_port(port, process, log, address=address)
+        settings = SshSettings(user=getpass.getuser(), key=user_key, known_hosts=known_hosts, port=port)
+        started.append(Sshd(port, settings, host_key, log, process))
+        return started[-1]
+
+    yield start
+    for sshd in started:
+        sshd.stop()
+
+
+@pytest.fixture
+def sshd(start_sshd: Callable[..., Sshd]) -> Sshd:
+    """One ordinary sshd."""
+    return start_sshd()
+
+
+# --- etcd ---
+
+
+class Authority:
+    """A certificate authority that writes PEM pairs, NAME.crt and NAME.key, into one directory."""
+
+    def __init__(self, directory: Path, name: str = "etcd-ca") -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), True).sign(self._key, hashes.SHA256())
+        self._write("ca", certificate, self._key)
+
+    def issue(self, name: str, *, days: float = 365, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
+        """A certificate for localhost and the addresses, of server and client use; expired where `days` is negative."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)])
+        uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = self._builder(subject, key, days).add_extension(names, False).add_extension(uses, False)
+        self._write(name, builder.sign(self._key, hashes.SHA256()), key)
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 365) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        until = now + datetime.timedelta(days=days)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
+        return (
+            builder.serial_number(x509.random_serial_number()).not_valid_before(min(now, until) - datetime.timedelta(hours=1)).not_valid_after(until)
+        )
+
+    def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        pem, pkcs8, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (self.directory / f"{name}.crt").write_bytes(certificate.public_bytes(pem))
+        (self.directory / f"{name}.key").write_bytes(key.private_bytes(pem, pkcs8, plain))
+
+
+@dataclass
+class EtcdNode:
+    """One etcd member, which may be running or not."""
+
+    name: str
+    port: int
+    peer_port: int
+    metrics_port: int
+    pki: Path
+    """Laid out as /etc/kubernetes/pki/etcd: ca, server, peer and healthcheck-client."""
+    data: Path
+    log: Path
+    arguments: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *extra: str) -> None:
+        self.process = subprocess.Popen(["etcd", *self.arguments, *extra], stderr=self.log.open("ab"), stdout=self.log.open("ab"))
+        wait_for_port(self.port if self.alone else self.metrics_port, self.process, self.log)
+
+    @property
+    def alone(self) -> bool:
+        return not any(a.startswith("--initial-cluster=") and "," in a for a in self.arguments)
+
+    def kill(self) -> None:
+        if self.process:
+            end(self.process, kill=True)
+
+    def ctl(self, *arguments: str) -> str:
+        """Run etcdctl against this member and give its output."""
+        tls = [f"--cacert={self.pki}/ca.crt", f"--cert={self.pki}/healthcheck-client.crt", f"--key={self.pki}/healthcheck-client.key"]
+        command = ["etcdctl", f"--endpoints=https://127.0.0.1:{self.port}", *tls, *arguments]
+        return subprocess.run(command, env=os.environ | {"ETCDCTL_API": "3"}, capture_output=True, text=True, check=True, timeout=20).stdout
+
+    def fill(self) -> None:
+        """Write until etcd refuses: a quota is held against what was committed, which happens ten times a second and not at each put."""
+        with pytest.raises(Exception, match="returned non-zero"):
+            while True:
+                self.ctl("put", "big", "x" * 60000)
+
+
+@pytest.fixture
+def make_etcd(tmp_path: Path) -> Iterator[Callable[..., list[EtcdNode]]]:
+    """`make_etcd(names, metrics=True)`: members of one cluster, ready to be started; killed at the end."""
+    if shutil.which("etcd") is None or shutil.which("etcdctl") is None:
+        pytest.skip("etcd is not installed (Debian packages etcd-server, etcd-client)")
+    made: list[EtcdNode] = []
+
+    def make(names: Sequence[str] = ("cp1",), *, metrics: bool = True) -> list[EtcdNode]:
+        authority = Authority(tmp_path / "pki" / "etcd")
+        for name in ("server", "peer", "healthcheck-client"):
+            authority.issue(name)
+        pki = authority.directory
+        ports = {name: (free_port(), free_port(), free_port()) for name in names}
+        cluster = ",".join(f"{name}=https://127.0.0.1:{p[1]}" for name, p in ports.items())
+        for name, (client, peer, metric) in ports.items():
+            arguments = [
+                f"--name={name}",
+                f"--data-dir={tmp_path / name}",
+                f"--listen-client-urls=https://127.0.0.1:{client}",
+                f"--advertise-client-urls=https://127.0.0.1:{client}",
+                f"--listen-peer-urls=https://127.0.0.1:{peer}",
+                f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
+                f"--initial-cluster={cluster}",
+                "--client-cert-auth=true",
+                "--peer-client-cert-auth=true",
+                f"--trusted-ca-file={pki}/ca.crt",
+                f"--cert-file={pki}/server.crt",
+                f"--key-file={pki}/server.key",
+                f"--peer-trusted-ca-file={pki}/ca.crt",
+                f"--peer-cert-file={pki}/peer.crt",
+                f"--peer-key-file={pki}/peer.key",
+            ]
+            if metrics:
+                arguments.append(f"--listen-metrics-urls=http://127.0.0.1:{metric}")
+            made.append(EtcdNode(name, client, peer, metric, pki, tmp_path / name, tmp_path / f"{name}.log", arguments))
+        return made[-len(names) :]
+
+    yield make
+    for node in made:
+        node.kill()
+
+
+@pytest.fixture
+def start_etcd(make_etcd: Callable[..., list[EtcdNode]]) -> Callable[..., list[EtcdNode]]:
+    """`start_etcd(("cp1", "cp2"))`: a running cluster that has elected a leader."""
+
+    def start(names: Sequence[str] = ("cp1",), *, metrics: bool = True) -> list[EtcdNode]:
+        nodes = make_etcd(names, metrics=metrics)
+        for node in nodes:
+            node.start()
+        nodes[0].ctl("put", "/registry/minions/n1", "node", "--command-timeout=15s")
+        return nodes
+
+    return start
+
+
+@pytest.fixture
+def etcd(start_etcd: Callable[..., list[EtcdNode]]) -> EtcdNode:
+    """One running member, a cluster of its own."""
+    return start_etcd()[0]

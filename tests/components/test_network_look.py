@@ -1,0 +1,142 @@
+"""`network.sh` against the real tools: sh, bash, nft, ip and a real listener, in a network namespace of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from recoverd.model.network import Answer
+from recoverd.observe.netlook import HostLook, parse_look, script
+
+SCRIPT = (files("recoverd.observe") / "network.sh").read_text()
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+SHELLS = [s for s in ("bash", "dash", "busybox") if shutil.which(s)]
+
+NFTABLES = """
+table ip kube-proxy {
+  chain endpoint-5OJB2KTY-d/web/tcp/__10.203.21.2/8080 { meta l4proto tcp dnat to 10.203.21.2:8080; }
+  chain endpoint-SGOXE6O3-d/web/tcp/__10.203.22.2/8080 { meta l4proto tcp dnat to 10.203.22.2:8080; }
+  chain endpoint-AAAAAAAA-d/k8s/tcp/https__10.99.3.11/6443 { meta l4proto tcp dnat to 10.99.3.11:6443; }
+  chain endpoint-BBBBBBBB-a-name-that-was-too-long... { meta l4proto tcp dnat to 10.203.22.7:7; }
+  chain service-LONGLONG-d/long/tcp/ { numgen random mod 1 vmap { 0 : goto endpoint-BBBBBBBB-a-name-that-was-too-long... }; }
+  chain service-ULMVA6XW-d/web/tcp/ {
+    numgen random mod 2 vmap { 0 : goto endpoint-5OJB2KTY-d/web/tcp/__10.203.21.2/8080, 1 : goto endpoint-SGOXE6O3-d/web/tcp/__10.203.22.2/8080 }
+  }
+  chain service-2QRHZV4L-d/k8s/tcp/https { numgen random mod 1 vmap { 0 : goto endpoint-AAAAAAAA-d/k8s/tcp/https__10.99.3.11/6443 }; }
+  map service-ips {
+    type ipv4_addr . inet_proto . inet_service : verdict
+    elements = { 10.96.0.7 . tcp . 7 : goto service-LONGLONG-d/long/tcp/,
+      10.96.0.80 . tcp . 80 : goto service-ULMVA6XW-d/web/tcp/, 10.96.0.1 . tcp . 443 : goto service-2QRHZV4L-d/k8s/tcp/https }
+  }
+}
+"""
+IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A600001:01BB rr
+  -> 0A63030B:192B      Masq    1      2          0
+UDP  0A60000A:0035 rr
+  -> 0ACB1502:0035      Masq    1      0          0
+TCP  0A600050:0050 rr
+  -> 0ACB1502:1F90      Masq    1      0          0
+  -> 0ACB1602:1F90      Masq    0      0          0
+"""
+
+
+def isolated() -> bool:
+    return shutil.which("unshare") is not None and subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
+
+
+needs_namespace = pytest.mark.skipif(not isolated(), reason="no network namespace of one's own may be made here")
+
+
+def look(
+    shell: str, before: str = "", body: str = SCRIPT, probes: dict[str, tuple[str, int]] | None = None, services: tuple[str, ...] = ()
+) -> HostLook:
+    text = f"{before}\n{script(body, '@@m', probes or {}, services, 2)}"
+    command = ["busybox", "sh"] if shell == "busybox" else [shell]
+    result = subprocess.run([*NAMESPACE, *command, "-s"], input=text, capture_output=True, text=True, timeout=60)
+    return parse_look(result.stdout, "@@m", probes or {}, middle=datetime.now(UTC))
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_kube_proxys_nftables(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.nft").write_text(NFTABLES)
+    seen = look(shell, f"nft -f {tmp_path}/rules.nft", services=("10.96.0.80:80", "10.96.0.1:443", "10.96.0.7:7", "10.96.0.99:1"))
+    assert seen.rules.mode == "nftables" and not seen.rules.unseen
+    assert seen.rules.programmed == {
+        "10.96.0.7:7": None,
+        "10.96.0.80:80": frozenset({"10.203.21.2:8080", "10.203.22.2:8080"}),
+        "10.96.0.1:443": frozenset({"10.99.3.11:6443"}),
+    }
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_ipvs_as_the_kernel_lists_it(shell: str, tmp_path: Path) -> None:
+    """The kernel here may have no IPVS, so its file is one of our own."""
+    (tmp_path / "ip_vs").write_text(IP_VS)
+    seen = look(shell, body=SCRIPT.replace("/proc/net/ip_vs", str(tmp_path / "ip_vs")), services=("10.96.0.80:80", "10.96.0.1:443"))
+    assert seen.rules.mode == "ipvs"
+    assert seen.rules.programmed == {"10.96.0.80:80": frozenset({"10.203.21.2:8080"}), "10.96.0.1:443": frozenset({"10.99.3.11:6443"})}
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_rules_that_are_not_there_are_no_rules_and_not_unseen(shell: str) -> None:
+    seen = look(shell, services=("10.96.0.80:80",))
+    assert (seen.rules.mode, seen.rules.unseen) == ("", "")
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_devices_and_forwarding(shell: str) -> None:
+    made = "ip link add cni0 type bridge; ip addr add 10.203.21.1/24 dev cni0; ip link set cni0 up"
+    made += "; ip link add flannel.1 type vxlan id 1 dstport 8472 dev lo"
+    seen = look(shell, f"{made}; ip link add vethx type veth peer name vethy; ip link set vethx master cni0; ip link set lo up")
+    links = {link.name: link for link in seen.links or ()}
+    plain = shell == "busybox"  # its own ip tells no kind
+    assert (links["cni0"].kind, links["cni0"].up, links["cni0"].addresses) == ("" if plain else "bridge", True, ("10.203.21.1/24",))
+    assert (links["flannel.1"].kind, links["flannel.1"].up) == ("" if plain else "vxlan", False)
+    assert seen.veths == ((0, 0) if plain else (2, 1))
+    assert any(r.startswith("10.203.21.0/24 dev cni0") and "linkdown" not in r for r in seen.routes)
+    assert seen.forwarding is not None
+
+
+LISTEN = (
+    "ip link set lo up; python3 -m http.server 8099 --bind 127.0.0.1 >/dev/null 2>&1 & L=$!; until grep -q ':1FA3 ' /proc/net/tcp; do sleep 0.1; done"
+)
+PROBES = {"0": ("127.0.0.1", 8099), "1": ("127.0.0.1", 9), "2": ("10.250.0.1", 80), "u3": ("127.0.0.1", 53)}
+
+
+def without(*tools: str) -> str:
+    return SCRIPT.replace("have() {", f"have() {{ case $1 in {'|'.join(tools)}) return 1 ;; esac;")
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_probes_with_bash(shell: str) -> None:
+    seen = look(shell, LISTEN, body=SCRIPT + "\nkill $L", probes=PROBES)
+    assert seen.tool == "bash"
+    assert seen.answers == {"0": Answer.OK, "1": Answer.REFUSED, "2": Answer.UNREACHABLE, "u3": Answer.TIMEOUT}
+
+
+@needs_namespace
+def test_probes_with_curl_say_nothing_that_curl_does_not() -> None:
+    seen = look("dash" if "dash" in SHELLS else "bash", LISTEN, body=without("bash") + "\nkill $L", probes=PROBES)
+    assert seen.tool == "curl"
+    assert seen.answers["0"] is Answer.OK and seen.answers["u3"] is None
+    assert seen.answers["1"] in (Answer.REFUSED, None)
+
+
+@needs_namespace
+def test_without_any_tool_the_probes_are_unseen() -> None:
+    seen = look("bash", body=without("bash", "curl", "nc"), probes=PROBES)
+    assert seen.tool == "" and set(seen.answers.values()) == {None}

@@ -1,0 +1,480 @@
+"""The look at a machine, over a real sshd, on a machine whose directories are made up: what is there, what is not, and what could not be told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from recoverd.hosts import HostPool
+from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen, UnseenKind
+from recoverd.observe import hosts
+from recoverd.observe.look import LookError, parse
+
+from .conftest import Authority, Sshd
+
+StartSshd = Callable[..., Sshd]
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+INIT_STARTED = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]) / 100
+PREFIX = "t-"
+UID = "0123456789abcdef0123456789abcdef"
+STRANGER = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+def manifest(name: str, *arguments: str) -> str:
+    command = "".join(f"    - {a}\n" for a in (name, *arguments))
+    head = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: {name}\n    image: r/{name}:1\n"
+    return f"{head}    command:\n{command}"
+
+
+class Machine:
+    """The directories of a control plane under `root`, and the look at it with every path moved there."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        script = hosts.SCRIPT
+        for folder in ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/log/pods"):
+            script = script.replace(folder, f"{root}{folder}")
+        monkeypatch.setattr(hosts, "SCRIPT", script)
+        # a lab's real components may run on this very machine
+        monkeypatch.setattr(hosts, "PIDS", hosts.PIDS.replace('"$1"', f'"{PREFIX}$1"'))
+        self.kubernetes = root / "etc/kubernetes"
+        self.manifests = self.kubernetes / "manifests"
+        self.data = root / "var/lib/etcd"
+        self.pods = root / "var/log/pods"
+        for folder in (self.manifests, self.data / "member/snap", self.data / "member/wal", self.pods, root / "var/lib/kubelet/pki"):
+            folder.mkdir(parents=True)
+        for name in COMPONENTS:
+            (self.manifests / f"{name}.yaml").write_text(manifest(name, f"--data-dir={self.data}"))
+        (self.data / "member/snap/db").touch()
+        (self.data / "member/wal/0000000000000000-0000000000000000.wal").touch()
+        (self.kubernetes / "kubelet.conf").touch()
+
+    def path(self, text: str) -> str:
+        return f"{self.root}{text}"
+
+    def log(self, component: str, text: bytes, *, uid: str = UID, number: int = 0, pod: str = "") -> Path:
+        file = self.pods / f"kube-system_{pod or f'{component}-cp1'}_{uid}" / component / f"{number}.log"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(text)
+        return file
+
+    def loop(self, path: Path) -> None:
+        """Make every use of the path fail with an error other than "there is no such file", as on a disk that does not answer."""
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        path.symlink_to(path.name)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path / "root", monkeypatch)
+
+
+@pytest.fixture
+async def pool(sshd: Sshd) -> AsyncIterator[HostPool]:
+    pool = sshd.pool("cp1")
+    yield pool
+    await pool.close()
+
+
+async def seen(pool: HostPool, seconds: float = 10.0, about: hosts.EtcdAbout = hosts.NO_ETCD) -> HostView:
+    view = await hosts.look_at(pool, "cp1", seconds, about)
+    assert isinstance(view, HostView), view
+    return view
+
+
+async def unseen(pool: HostPool, seconds: float = 10.0) -> Unseen:
+    view = await hosts.look_at(pool, "cp1", seconds)
+    await pool.close()
+    assert isinstance(view, Unseen), view
+    assert "cp1" in view.reason
+    return view
+
+
+def doubts(view: HostView) -> list[str]:
+    """What keeps the diagnosis from concluding that a file is not there."""
+    return [p for p in view.problems if "manifest" in p]
+
+
+# --- what is there ---
+
+
+@pytest.fixture(params=["dash", "bash", "busybox"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path, start_sshd: StartSshd) -> Sshd:
+    """An sshd on a machine whose `sh` is this one; with busybox every other tool is busybox's too."""
+    program = shutil.which(request.param)
+    if program is None:
+        pytest.skip(f"{request.param} is not installed")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    if request.param == "busybox":
+        for applet in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
+            (tools / applet).symlink_to(program)
+        return start_sshd(SetEnv=f"PATH={tools}")
+    (tools / "sh").symlink_to(program)
+    return start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin")
+
+
+async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine) -> None:
+    authority = Authority(machine.kubernetes / "pki", "kubernetes")
+    authority.issue("apiserver", days=30)
+    (machine.kubernetes / "admin.conf").write_text(
+        "users:\n- user:\n    client-certificate-data: " + base64.b64encode((authority.directory / "apiserver.crt").read_bytes()).decode()
+    )
+    machine.log("kube-apiserver", b"2026-01-01T00:00:00Z stderr F it says \\c this\n" * 12 + b"raw \xff\xfe\x1b[31m line", number=7)
+    machine.log("etcd", b"2026-01-01T00:00:00Z stderr F somebody else's\n", uid=STRANGER, pod="etcd-backup-x7k2p")
+    pool = shell.pool("cp1")
+    view = await seen(pool)
+    await pool.close()
+    assert (view.boot_id, view.joined, doubts(view)) == (BOOT_ID, True, [])
+    assert abs(view.clock_offset) < 1.1
+    assert {n: (m.path, m.content, m.problem) for n, m in view.manifests.items()} == {
+        n: (f"{machine.manifests}/{n}.yaml", manifest(n, f"--data-dir={machine.data}"), "") for n in COMPONENTS
+    }
+    assert view.manifests["etcd"].sha256 == hashlib.sha256((machine.manifests / "etcd.yaml").read_bytes()).hexdigest()
+    api = view.containers["kube-apiserver"]
+    assert (api.running, api.restarts, len(api.log_tail)) == (False, 7, 10)
+    assert (api.log_tail[0], api.log_tail[-1]) == ("it says \\c this", "raw \ufffd\ufffd [31m line")
+    assert view.containers["etcd"].log_tail == ()
+    assert view.etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert any(isinstance(d, DiskView) and d.total > d.free > 0 for d in view.disks)
+    of = {c.path: c for c in view.certificates}
+    assert of[f"{authority.directory}/ca.crt"].is_ca
+    for path in (f"{authority.directory}/apiserver.crt", f"{machine.kubernetes}/admin.conf"):
+        assert (of[path].subject, of[path].issuer) == ("CN=apiserver", "CN=kubernetes")
+        assert timedelta(days=29) < of[path].not_after - datetime.now(UTC) < timedelta(days=31)
+    assert not any("PRIVATE KEY" in repr(c) for c in view.certificates)
+
+
+async def test_the_uptime_is_since_the_machines_own_init(pool: HostPool, machine: Machine) -> None:
+    """In a container /proc/uptime is the host's, while a node that was restarted is fresh."""
+    assert abs((await seen(pool)).uptime - (time.clock_gettime(time.CLOCK_BOOTTIME) - INIT_STARTED)) < 5
+
+
+def test_uptime_and_start_times_in_a_container() -> None:
+    """The kernel booted 1000 s ago, the container's init started 20 s ago, and a process of etcd 5 s ago."""
+
+    def stat(seconds: float) -> str:
+        return f"1 (etcd (x) y) S {'0 ' * 18}{seconds * 100:.0f} 0"
+
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    sections = {
+        "boot": "b",
+        "clock": f"{now.timestamp():.1f}",
+        "uptime": f"{stat(1000)}\n{stat(980)}",
+        "container etcd": f"stat {stat(995)}\nscanned",
+    }
+    view = parse("".join(f"@@ {name}\n{text}\n" for name, text in sections.items()) + "@@ end\n", "@@", middle=now).view
+    assert (view.uptime, view.containers["etcd"].started_at) == (20.0, now - timedelta(seconds=5))
+
+
+async def test_a_manifest_beside_the_real_one_is_not_taken_for_it(pool: HostPool, machine: Machine) -> None:
+    for name in ("etcd.yaml~", "etcd.bak", "etcd.yaml.old", "a name \\c with\ttabs"):
+        (machine.manifests / name).write_text("older\n")
+    view = await seen(pool)
+    assert (view.manifests["etcd"].path, view.manifests["etcd"].problem, doubts(view)) == (f"{machine.manifests}/etcd.yaml", "", [])
+    (machine.manifests / "etcd.yaml").unlink()
+    assert "etcd" not in (await seen(pool)).manifests
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "empty"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (b"kind: Pod\nspec: {containers: [", "not YAML"),
+        (b"kind: Pod\nspec:\n  containers:\n  - name: etcd\n", "cut short"),
+        (b"a: b", "not a Pod"),
+        (manifest("etcd").encode() + b"#" * 70_000, "longer than 65536"),
+    ],
+)
+async def test_a_manifest_that_kubelet_cannot_run_says_why(pool: HostPool, machine: Machine, content: bytes, problem: str) -> None:
+    (machine.manifests / "etcd.yaml").write_bytes(content)
+    view = await seen(pool)
+    assert problem in view.manifests["etcd"].problem
+    assert doubts(view) == []
+
+
+async def test_the_data_directory_is_the_manifests_or_the_remembered_one(pool: HostPool, machine: Machine) -> None:
+    other = machine.root / "it's elsewhere"
+    (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={other}"))
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(other), exists=False, empty=True)
+    (machine.manifests / "etcd.yaml").unlink()
+    (other / "member/snap").mkdir(parents=True)
+    assert (await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data == EtcdDataView(str(other), exists=True, empty=True)
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+
+
+async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, machine: Machine) -> None:
+    """A database of 16 KiB, or 3.5's of 16 MiB of which 20 KiB are written, and no log. A large one without a log is somebody's data still."""
+    member = machine.data / "member"
+    shutil.rmtree(member)
+    (member / "snap").mkdir(parents=True)
+    (member / "snap/db").write_bytes(bytes(16384))
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=True)
+    os.truncate(member / "snap/db", 16 << 20)
+    (member / "wal").mkdir()
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=True)
+    (member / "wal/0000000000000000-0000000000000000.wal").touch()
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    shutil.rmtree(member / "wal")
+    (member / "snap/db").write_bytes(os.urandom(1 << 20))
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    # its log may be on another disk
+    (member / "snap/db").write_bytes(bytes(16384))
+    logs = machine.root / "logs"
+    logs.mkdir()
+    (logs / "0000000000000000-0000000000000000.wal").touch()
+    (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={machine.data}", f"--wal-dir={logs}"))
+    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+
+
+# --- what could not be told ---
+
+
+@pytest.mark.parametrize("what", ["manifests", "manifests/etcd.yaml"])
+async def test_a_manifest_on_a_disk_that_errors_is_not_missing(pool: HostPool, machine: Machine, what: str) -> None:
+    machine.loop(machine.kubernetes / what)
+    view = await seen(pool)
+    assert "etcd" not in view.manifests
+    assert any(machine.path("/etc/kubernetes/manifests") in d for d in doubts(view)) or any("exists cannot be told" in d for d in doubts(view))
+
+
+async def test_a_manifest_that_cannot_be_read_is_neither_missing_nor_broken(pool: HostPool, machine: Machine) -> None:
+    (machine.manifests / "etcd.yaml").unlink()
+    (machine.manifests / "etcd.yaml").symlink_to("/proc/self/mem")  # a file whose every read ends with "Input/output error"
+    view = await seen(pool)
+    assert "etcd" not in view.manifests and f"{machine.manifests}/etcd.yaml" in doubts(view)[0]
+
+
+async def test_a_directory_of_manifests_that_is_gone_is_gone(pool: HostPool, machine: Machine) -> None:
+    shutil.rmtree(machine.manifests)
+    view = await seen(pool)
+    assert (view.manifests, doubts(view)) == ({}, [])
+
+
+async def test_etcds_data_on_a_disk_that_errors_is_unknown(pool: HostPool, machine: Machine) -> None:
+    machine.loop(machine.data)
+    view = await seen(pool)
+    assert view.etcd_data is None and any("etcd-data" in p for p in view.problems)
+
+
+@pytest.mark.parametrize("tool", ["base64", "head", "wc", "ls", "cat"])
+async def test_a_tool_that_is_missing_makes_no_file_missing(start_sshd: StartSshd, machine: Machine, tmp_path: Path, tool: str) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in {"sh", "cat", "date", "ls", "head", "base64", "wc", "df", "sed", "grep", "tail", "cut", "timeout"} - {tool}:
+        (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    shutil.rmtree(machine.kubernetes / "manifests" / "kube-scheduler.yaml", ignore_errors=True)
+    pool = start_sshd(SetEnv=f"PATH={tools}").pool("cp1")
+    view = await hosts.look_at(pool, "cp1", 10)
+    await pool.close()
+    if isinstance(view, HostView):
+        assert (set(view.manifests) == set(COMPONENTS) and not any(m.problem for m in view.manifests.values())) or doubts(view)
+        assert view.etcd_data in (None, EtcdDataView(str(machine.data), exists=True, empty=False))
+
+
+async def test_wherever_the_look_is_cut_nothing_is_called_absent(pool: HostPool, machine: Machine) -> None:
+    """Every prefix of a real look: what is missing from it is doubted, never said to be absent, and no file changes its content."""
+    machine.log("etcd", b"line\n" * 3, number=1234567890)
+    script = f"M=@@\n{hosts.PIDS}\n{hosts.SCRIPT}"
+    output = (await pool.run("cp1", script, timeout=10)).stdout
+    now = datetime.now(UTC)
+    look = parse(output, "@@", middle=now)
+    whole = look.view
+    assert not doubts(whole) and look.key_stamp
+    for length in [*range(0, output.rindex("@@ end"), 7), output.rindex("@@ end")]:
+        try:
+            cut = parse(output[:length], "@@", middle=now, truncated=True)
+        except LookError:
+            continue
+        view = cut.view
+        assert doubts(view)
+        assert cut.key_stamp in ("", look.key_stamp), "a part of it would pass for keys that are all there"
+        assert all(whole.manifests[n] == m for n, m in view.manifests.items())
+        assert all((whole.containers[n].running, whole.containers[n].restarts) == (c.running, c.restarts) for n, c in view.containers.items())
+        assert view.etcd_data in (None, whole.etcd_data)
+
+
+async def test_a_megabyte_of_output_is_cut_and_doubted(pool: HostPool, machine: Machine) -> None:
+    for i in range(20):
+        (machine.manifests / f"big-{i}.yaml").write_bytes(b"x" * 65_000)
+    view = await seen(pool)
+    assert any("cut short" in d for d in doubts(view))
+    assert "etcd" not in view.manifests and view.etcd_data is None
+
+
+async def test_logs_and_names_that_are_no_utf8_harm_nothing(pool: HostPool, machine: Machine) -> None:
+    machine.log("etcd", b"\xc3\x28" * 4000 + b"\n@@ manifests\nno\n")
+    (machine.manifests / "\udcff.yaml").write_text("a: b")
+    view = await seen(pool)
+    assert set(COMPONENTS) < set(view.manifests) and not doubts(view)
+    assert view.containers["etcd"].log_tail[-1] == "no"
+
+
+# --- hosts that answer otherwise ---
+
+
+async def test_a_host_that_hangs_on_every_command(start_sshd: StartSshd, machine: Machine) -> None:
+    answer = await unseen(start_sshd(ForceCommand="sleep 60").pool("cp1"), 1)
+    assert answer.kind is UnseenKind.TIMEOUT
+
+
+async def test_a_shell_that_prints_a_banner(start_sshd: StartSshd, machine: Machine) -> None:
+    pool = start_sshd(ForceCommand='printf "Welcome\\nto \\377\\n"; echo note >&2; eval "$SSH_ORIGINAL_COMMAND"').pool("cp1")
+    view = await seen(pool)
+    await pool.close()
+    assert set(view.manifests) == set(COMPONENTS) and not doubts(view)
+
+
+async def test_an_account_without_a_shell(start_sshd: StartSshd, machine: Machine) -> None:
+    answer = await unseen(start_sshd(ForceCommand="echo This account is currently not available.; exit 1").pool("cp1"))
+    assert answer.kind is UnseenKind.GARBAGE
+    assert "not available" in answer.reason and "exit 1" in answer.reason
+
+
+async def test_sudo_that_wants_a_password_behind_a_banner(start_sshd: StartSshd, tmp_path: Path, machine: Machine) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    sshd = start_sshd(SetEnv=f"PATH={tmp_path}:/usr/bin:/bin", ForceCommand='echo Welcome; eval "$SSH_ORIGINAL_COMMAND"')
+    answer = await unseen(sshd.pool("cp1", sudo=True))
+    assert answer.kind is UnseenKind.DENIED
+    assert "may not become root" in answer.reason and "NOPASSWD" in answer.reason
+
+
+async def test_without_systemctl_only_the_units_are_missing(start_sshd: StartSshd, machine: Machine, tmp_path: Path) -> None:
+    for text in (None, "#!/bin/sh\necho 'Failed to connect to bus: No such file or directory' >&2\nexit 1\n", "#!/bin/sh\nexec sleep 30\n"):
+        tools = tmp_path / f"tools-{len(text or '')}"
+        tools.mkdir()
+        for name in ("sh", "cat", "date", "ls", "head", "base64", "wc", "df", "sed", "grep", "tail", "cut", "timeout", "sleep"):
+            (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+        if text:
+            (tools / "systemctl").write_text(text)
+            (tools / "systemctl").chmod(0o755)
+        pool = start_sshd(SetEnv=f"PATH={tools}").pool("cp1")
+        view = await seen(pool, 8)
+        await pool.close()
+        assert view.units == {} and any("units" in p for p in view.problems)
+        assert set(view.manifests) == set(COMPONENTS) and not doubts(view)
+
+
+async def test_units_as_systemctl_shows_them(start_sshd: StartSshd, machine: Machine, tmp_path: Path) -> None:
+    """systemd 252's own words, since the machine that runs the tests may have no systemd; the lab has the real one."""
+    blocks = [
+        "Id=kubelet.service\nLoadState=loaded\nActiveState=activating\nSubState=auto-restart\nResult=exit-code\n"
+        "StateChangeTimestampMonotonic=1000000\nNRestarts=12",
+        "Id=containerd.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nStateChangeTimestampMonotonic=0\nNRestarts=0",
+        "Id=docker.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nStateChangeTimestampMonotonic=0\nNRestarts=0",
+        "Id=crio.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nResult=success\nStateChangeTimestampMonotonic=0\nNRestarts=0",
+    ]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text("#!/bin/sh\ncat <<'E'\n" + "\n\n".join(blocks) + "\nE\n")
+    (tools / "systemctl").chmod(0o755)
+    pool = start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin").pool("cp1")
+    view = await seen(pool)
+    assert set(view.units) == {"kubelet", "containerd", "docker"}
+    kubelet = view.units["kubelet"]
+    assert (kubelet.active, kubelet.sub, kubelet.result, kubelet.restarts, kubelet.running) == ("activating", "auto-restart", "exit-code", 12, False)
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert kubelet.since and abs(kubelet.since.timestamp() - booted - 1) < 5
+    assert view.runtime == "docker"  # kubelet before 1.24 is told of no other, and docker brings a containerd with it
+    flags = machine.root / "var/lib/kubelet/kubeadm-flags.env"
+    flags.write_text('KUBELET_KUBEADM_ARGS="--container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n')
+    assert (await seen(pool)).runtime == "containerd"
+    flags.unlink()
+    (machine.root / "var/lib/kubelet/config.yaml").write_text("containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n")
+    assert (await seen(pool)).runtime == "containerd"
+    await pool.close()
+
+
+# --- whose process it is ---
+
+
+@pytest.fixture
+def placed(tmp_path: Path) -> Iterator[Callable[[str, str], subprocess.Popen[bytes]]]:
+    """`placed("etcd", "kubepods/pod1")`: a process of this name in this cgroup of its own."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    root = next((Path(m[4]) for m in mounts if m[m.index("-") + 1] == "cgroup2"), None)
+    base = root / f"recoverd-test-{tmp_path.name}" if root else None
+    started: list[subprocess.Popen[bytes]] = []
+    made: list[Path] = []
+
+    def start(name: str, cgroup: str) -> subprocess.Popen[bytes]:
+        program = tmp_path / name
+        if not program.exists():
+            program.symlink_to(Path("/bin/sh").resolve())
+        started.append(subprocess.Popen([str(program), "-c", "read x"], stdin=subprocess.PIPE))
+        try:
+            if base is None:
+                raise OSError("there is no cgroup2")
+            folder = base / cgroup
+            made.extend(p for p in (folder, *folder.parents) if p.is_relative_to(base) and p not in made)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "cgroup.procs").write_text(str(started[-1].pid))
+        except OSError as error:
+            pytest.skip(f"no cgroup can be made: {error}")
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    for folder in sorted(made, key=lambda p: -len(p.parts)):
+        if folder.exists():
+            folder.rmdir()
+
+
+STATIC = (
+    f"kubepods/burstable/pod{UID}/c1",
+    f"kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable-pod{UID}.slice/cri-containerd-{UID}.scope",
+)
+OTHERS = (
+    f"kubepods/burstable/pod{STRANGER}/{UID}{UID}",
+    f"kubepods-pod{STRANGER.replace('-', '_')}.slice/x.scope",
+    "system.slice/etcd.service",
+    "user.slice/s",
+)
+
+
+@pytest.mark.parametrize("cgroup", STATIC)
+async def test_a_static_pods_process_is_told_from_others_of_its_name(
+    pool: HostPool, machine: Machine, placed: Callable[[str, str], subprocess.Popen[bytes]], cgroup: str
+) -> None:
+    name = "kube-scheduler"
+    for other in OTHERS:
+        placed(PREFIX + name, other)
+    assert not (await seen(pool)).containers[name].running
+    own = placed(PREFIX + name, cgroup)
+    view = (await seen(pool)).containers[name]
+    assert view.running and view.started_at
+    assert abs((datetime.now(UTC) - view.started_at).total_seconds()) < 5
+    own.kill()
+    own.wait()
+    assert not (await seen(pool)).containers[name].running
+
+
+async def test_where_cgroups_say_nothing_the_name_has_to_do(
+    pool: HostPool, machine: Machine, placed: Callable[[str, str], subprocess.Popen[bytes]]
+) -> None:
+    placed(f"{PREFIX}kube-scheduler", f"docker/{UID}{UID}")
+    assert (await seen(pool)).containers["kube-scheduler"].running
+
+
+async def test_hosts_are_looked_at_at_once(sshd: Sshd, machine: Machine) -> None:
+    names = [f"n{i}" for i in range(6)]
+    pool = sshd.pool(*names)
+    views = await asyncio.gather(*(hosts.look_at(pool, name, 10) for name in names))
+    await pool.close()
+    assert all(isinstance(v, HostView) for v in views)
