@@ -1,0 +1,258 @@
+"""The bastion of a lab cluster: the real daemon as a process on this machine, its configuration, and recoverctl against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.kubelab.cluster import Cluster
+from tests.lab.kubelab.host import KEY
+
+Shape = dict[str, Any]
+RECOVERD = (sys.executable, "-m", "recoverd")
+RECOVERCTL = (sys.executable, "-m", "recoverd.cli.ctl")
+
+
+class Bastion:
+    """recoverd watching one or more lab clusters. Everything it keeps is in `home`, which `remove` takes away."""
+
+    def __init__(
+        self,
+        *clusters: Cluster,
+        workers: bool = True,
+        bounds: Mapping[str, Any] | None = None,
+        extra: list[Shape] | None = None,
+        planes: Sequence[str] = (),
+        points: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`planes`: the control planes in the configuration; all of them, spares too, where none are named. `points`: its `restore_points`.
+
+        `environment`: what the daemon's has beside the test's own.
+        """
+        self.home = Path(tempfile.mkdtemp(prefix="recoverd-lab-"))  # short: a Unix socket's path may not be long
+        self.socket = self.home / "control.sock"
+        self.log = self.home / "log"
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.clusters = clusters
+        self._planes, self._points = planes, dict(points or {})
+        self._environment = {**os.environ, **(environment or {})}
+        self._write(workers, bounds or {}, extra or [])
+
+    # --- the configuration ---
+
+    def entry(self, cluster: Cluster, *, workers: bool = True, **changes: Any) -> Shape:
+        """The configuration of one lab cluster; the files it names are written."""
+        name = f"lab{cluster.number}"
+        _private(self.home / f"{name}.kubeconfig", cluster.kubeconfig())
+        _private(self.home / f"{name}.known_hosts", cluster.known_hosts())
+        hosts = [{"name": n.name, "address": n.address} for n in cluster.nodes]
+        entry: Shape = {
+            "name": name,
+            "kubeconfig": str(self.home / f"{name}.kubeconfig"),
+            "ssh": {"user": "root", "key": str(KEY), "known_hosts": str(self.home / f"{name}.known_hosts")},
+            "control_planes": [h for h in hosts if h["name"].startswith("cp") and (not self._planes or h["name"] in self._planes)],
+        }
+        if workers:
+            entry["workers"] = [h for h in hosts if h["name"].startswith("w")]
+        return entry | changes
+
+    def _write(self, workers: bool, bounds: Mapping[str, Any], extra: list[Shape]) -> None:
+        config = {
+            "state_dir": str(self.home / "state"),
+            "socket": str(self.socket),
+            "listen": f"127.0.0.1:{self.port}",
+            "defaults": {"interval": "2s", "bounds": dict(bounds), "restore_points": self._points},
+            "clusters": [*(self.entry(c, workers=workers) for c in self.clusters), *extra],
+        }
+        self.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    @property
+    def config(self) -> Path:
+        return self.home / "recoverd.yaml"
+
+    # --- the process ---
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers on its socket."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*RECOVERD, "run", "--config", str(self.config), "--log-format", "json"],
+                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": self._environment},
+            )
+        self.wait("the daemon answers", lambda: self.ctl("status").returncode == 0, 120)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process:
+            self.process.kill()
+            self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def remove(self) -> None:
+        with suppress(ProcessLookupError):
+            self.kill()
+        if kept := os.environ.get("LAB_KEEP_LOGS"):
+            shutil.copytree(self.home, Path(kept) / self.home.name, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    # --- asking it ---
+
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*RECOVERCTL, "--socket", str(self.socket), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+
+    def json(self, *arguments: str) -> Any:
+        answer = self.ctl(*arguments, "-o", "json")
+        assert answer.returncode == 0, (arguments, answer.returncode, answer.stderr, self.tail())
+        return json.loads(answer.stdout)
+
+    def status(self, cluster: str | None = None) -> Shape:
+        """Status of one cluster, the first by default."""
+        answer: Shape = self.json("status", *([cluster] if cluster else []))["clusters"][0]
+        return answer
+
+    def plans(self, *, everything: bool = False) -> list[Shape]:
+        answer: list[Shape] = self.json("plans", *(["--all"] if everything else []))["plans"]
+        return answer
+
+    def incidents(self) -> list[Shape]:
+        answer: list[Shape] = self.json("incidents")["incidents"]
+        return answer
+
+    def codes(self) -> set[str]:
+        """Codes of the faults of the newest sweep."""
+        return {f["code"] for f in self.status()["findings"] if f["severity"] == "fault"}
+
+    def lines(self, beginning: int = 0) -> Iterator[Shape]:
+        """What the daemon has logged since the byte `beginning`."""
+        with self.log.open("rb") as log:
+            log.seek(beginning)
+            for line in log:
+                with suppress(ValueError):
+                    yield json.loads(line)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-6000:]
+
+    def journal(self, sql: str, *values: object) -> list[Any]:
+        """Ask the journal's file itself."""
+        db = sqlite3.connect(f"file:{self.home}/state/journal.sqlite3?mode=ro", uri=True)
+        try:
+            return db.execute(sql, values).fetchall()
+        finally:
+            db.close()
+
+    # --- waiting ---
+
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
+        """Until the condition gives something true, which is returned."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert self.process and self.process.poll() is None, f"the daemon has ended while waiting until {what}: {self.tail()}"
+            if time.monotonic() > deadline:
+                seen = self.ctl("status").stdout
+                raise AssertionError(f"not within {seconds:g} s: {what}\n{seen}\n{self.tail()}")
+            time.sleep(every)
+        return found
+
+    def wait_state(self, state: str, phase: str | None = None, seconds: float = 60, cluster: str | None = None) -> Shape:
+        """Until the cluster is in the state (and the phase, where one is named); the status then."""
+
+        def there() -> Shape | None:
+            status = self.status(cluster)
+            return status if status["state"] == state and phase in (None, status["phase"]) else None
+
+        found: Shape = self.wait(f"the state is {state}/{phase or '*'}", there, seconds)
+        return found
+
+    def wait_plan(self, playbook: str, seconds: float) -> Shape:
+        """Until a plan of the playbook waits for approval."""
+        what = f"a plan {playbook} waits"
+        found: Shape = self.wait(
+            what, lambda: next((p for p in self.plans() if p["playbook"] == playbook and p["status"] == "awaiting-approval"), None), seconds
+        )
+        return found
+
+    def approve(self, playbook: str, seconds: float = 90) -> Shape:
+        """Approve the waiting plan of the playbook, and the one that has taken its place where the findings changed just then; the plan."""
+
+        def approved() -> Shape | None:
+            plan = self.wait_plan(playbook, seconds)
+            answer = self.ctl("approve", plan["id"], "--reason", "the lab test")
+            # what has just changed is refused in these words, and asked again
+            assert answer.returncode == 0 or any(w in answer.stderr for w in ("not open any more", "newest sweep")), answer.stderr
+            return plan if answer.returncode == 0 else None
+
+        found: Shape = self.wait(f"{playbook} is approved", approved, seconds)
+        return found
+
+    def ended(self, plan: Shape, seconds: float) -> Shape:
+        """The plan when it is open no more."""
+
+        def look() -> Shape | None:
+            found: Shape = next(p for p in self.plans(everything=True) if p["id"] == plan["id"])
+            return found if found["status"] not in ("running", "awaiting-approval") else None
+
+        ended: Shape = self.wait(f"plan {plan['id']} has ended", look, seconds)
+        return ended
+
+    def begun(self, plan: Shape) -> list[str]:
+        """Descriptions of the steps begun so far."""
+        rows = self.journal("SELECT step, undo FROM step WHERE plan=? ORDER BY n", plan["id"])
+        return [f"{'undo ' if undo else ''}{plan['steps'][step]['description']}" for step, undo in rows]
+
+    def wait_healthy(self, seconds: float = 60) -> Shape:
+        """Until it is healthy and remembers it (known-good manifests are recorded in healthy sweeps)."""
+        status = self.wait_state("healthy", seconds=seconds)
+        self.wait("the healthy cluster is remembered", lambda: self.journal("SELECT 1 FROM cluster WHERE memory LIKE '%kube-apiserver%'"), 20)
+        return status
+
+    def wait_network(self, cluster: Cluster) -> None:
+        """Until each node's part of the pod network is remembered with its bridge, where it has one.
+
+        Nothing is said of a node in its first 90 s, and a bridge that comes with the first pod after that is remembered a minute later.
+        """
+        bridged = {n.name for n in cluster.nodes if n.sh("ip link show cni0", capture_output=True, check=False).returncode == 0}
+
+        def remembered() -> bool:
+            memory = json.loads(self.journal("SELECT memory FROM cluster WHERE name = ?", f"lab{cluster.number}")[0][0])
+            known = {n: of["devices"] for n, of in memory["networks"].items()}
+            return {n.name for n in cluster.nodes} <= set(known) and all("cni0" in known[n] for n in bridged) and bool(memory["reached"])
+
+        self.wait("the nodes' network is remembered", remembered, 240, every=1)
+
+    def plan_ids(self) -> set[str]:
+        return {p["id"] for p in self.plans(everything=True)}
+
+
+def _private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,52 @@
+"""etcd of a lab cluster, by this machine's etcdctl.
+
+Not by the one in the container: after kubelet was restarted, runc cannot exec into containers on these nodes any more (their control group in
+systemd's own hierarchy is gone).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from tests.lab.kubelab.cluster import Cluster
+from tests.lab.kubelab.host import run
+from tests.lab.kubelab.node import Node
+
+PKI = "/etc/kubernetes/pki/etcd"
+
+
+def ctl(node: Node, *arguments: str, check: bool = True) -> str:
+    """Run etcdctl against the member on a control plane, and give what it printed."""
+    pki = node.dir / "root" / PKI.removeprefix("/")
+    tls = [f"--cacert={pki}/ca.crt", f"--cert={pki}/server.crt", f"--key={pki}/server.key"]
+    command = ["etcdctl", f"--endpoints=https://{node.address}:2379", *tls, *arguments]
+    return run(command, env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, check=check).stdout
+
+
+def members(node: Node) -> list[str]:
+    """Names of the started members, "" for one that never started; within 20 s, since etcd may just have been started anew."""
+    deadline = time.monotonic() + 20
+    while not (listed := ctl(node, "member", "list", check=False)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return sorted(line.split(", ")[2] for line in listed.splitlines() if ", " in line)
+
+
+def revision(node: Node) -> int:
+    """The member's own, which it tells without quorum, too."""
+    return int(json.loads(ctl(node, "endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"])
+
+
+def add_phantom(node: Node, address: str) -> None:
+    """Add a voter that never starts: what a join whose port 2380 is blocked leaves, without waiting for kubeadm."""
+    ctl(node, "member", "add", "phantom", f"--peer-urls=https://{address}:2380")
+
+
+def forget_join(cluster: Cluster, spare: str) -> None:
+    """Make a spare control plane as new after a join that failed."""
+    cluster.node(spare).sh(
+        "timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock >/dev/null 2>&1 || true; nft flush ruleset; "
+        "rm -rf /etc/kubernetes /var/lib/etcd; mkdir -p /etc/kubernetes/manifests"
+    )
+    cluster.node("cp1").sh(f"kubectl delete node {spare} --ignore-not-found >/dev/null")

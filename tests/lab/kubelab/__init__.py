@@ -1,0 +1,1 @@
+"""Real kubeadm clusters on one machine; README.md beside this package says how and why."""

@@ -1,0 +1,215 @@
+"""Clusters of nodes: brought up by kubeadm, taken down without a trace."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import build
+from .host import CLUSTERS, LabError, locked, say
+from .images import VERSION
+from .network import LoadBalancer, add_bridge, remove_bridge
+from .node import Node
+from .rootfs import copy_store
+
+INIT = """apiVersion: kubeadm.k8s.io/v1beta2
+kind: InitConfiguration
+nodeRegistration: {{criSocket: "unix:///run/containerd/containerd.sock"}}
+localAPIEndpoint: {{advertiseAddress: {address}}}
+---
+apiVersion: kubeadm.k8s.io/v1beta2
+kind: ClusterConfiguration
+clusterName: lab{cluster}
+kubernetesVersion: v{version}
+controlPlaneEndpoint: k8s-api:6443
+networking: {{podSubnet: 10.{pods}.0.0/16, serviceSubnet: 10.96.0.0/16}}
+apiServer: {{certSANs: [k8s-api, 10.99.{cluster}.10]}}
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: cgroupfs
+failSwapOn: false
+evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}}
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: iptables
+conntrack: {{maxPerCore: 0}}
+"""
+
+WORKLOAD = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+      - name: web
+        image: docker.io/lab/busybox:1
+        command: [/bin/busybox, sh, -c, "mkdir /tmp/www; /bin/busybox hostname > /tmp/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/www"]
+        readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}], clusterIP: 10.96.0.80}
+"""
+
+INOTIFY = 2048
+JOIN = "--skip-phases=preflight --cri-socket=unix:///run/containerd/containerd.sock"
+KUBECTL_HOME = "mkdir -p /root/.kube; cp /etc/kubernetes/admin.conf /root/.kube/config"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster, by its number (1 to 54); its machines are listed in a file, so that any process can find them."""
+
+    number: int
+
+    @property
+    def dir(self) -> Path:
+        return CLUSTERS / str(self.number)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Control planes first; raises LabError when the cluster is not up."""
+        file = self.dir / "nodes.json"
+        if not file.exists():
+            raise LabError(f"cluster {self.number} is not up")
+        return [Node(self.number, n["name"], n["number"]) for n in json.loads(file.read_text())]
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"no node {name} in cluster {self.number}")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was brought up to the end and a machine of it runs."""
+        return (self.dir / "nodes.json").exists() and not (self.dir / "starting").exists() and any(n.running for n in self.nodes)
+
+    # --- up and down ---
+
+    def up(self, control_planes: int = 1, spares: int = 0, workers: int = 2) -> None:
+        """Boot all machines and join them, the spare control planes excepted. What a broken-off run left is removed first."""
+        build()
+        with locked(f"cluster-{self.number}"):
+            if self.whole:
+                raise LabError(f"cluster {self.number} is up already; `lab down --cluster {self.number}` first")
+            self._remove()
+            total = control_planes + spares
+            nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, total + 1)]
+            nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, workers + 1)]
+            self.dir.mkdir(parents=True)
+            (self.dir / "starting").touch()
+            (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
+            self._boot(nodes)
+            LoadBalancer(self.number).start(nodes[:total])
+            self._init(nodes[0])
+            self._join(nodes[0], nodes[1:control_planes], nodes[total:])
+            nodes[0].sh("kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null")
+            (self.dir / "starting").unlink()
+            say(f"cluster {self.number} is up")
+
+    def down(self) -> None:
+        """Stop and remove everything of the cluster, whole or not."""
+        with locked(f"cluster-{self.number}"):
+            self._remove()
+
+    def _remove(self) -> None:
+        listed = self.nodes if (self.dir / "nodes.json").exists() else []
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Node.destroy, listed))
+        LoadBalancer(self.number).stop()
+        remove_bridge(self.number)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _boot(self, nodes: Sequence[Node]) -> None:
+        say(f"booting {', '.join(n.name for n in nodes)}")
+        allow_inotify()
+        add_bridge(self.number)
+
+        def boot(node: Node) -> None:
+            store = node.dir / "containerd"
+            store.mkdir(parents=True)
+            copy_store(store)
+            node.boot(store, [p for p in nodes if p is not node])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(boot, nodes))
+
+    def _init(self, first: Node) -> None:
+        say("kubeadm init")
+        config = INIT.format(address=first.address, cluster=self.number, version=VERSION, pods=200 + self.number)
+        first.sh(
+            f"cat > /root/init.yaml <<'E'\n{config}E\n"
+            "kubeadm init --config /root/init.yaml --skip-phases=preflight,addon/coredns > /root/init.log 2>&1 || "
+            f"{{ tail -20 /root/init.log >&2; exit 1; }}; {KUBECTL_HOME}"
+        )
+
+    @staticmethod
+    def _join(first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
+        """Workers join side by side; control planes one after another, since each is a change of etcd's membership."""
+        join = join_command(first)
+        say(f"joining {', '.join(n.name for n in (*control_planes, *workers))}")
+
+        def worker(node: Node) -> None:
+            node.sh(f"{join} {JOIN} >/root/join.log 2>&1 || {{ tail -20 /root/join.log >&2; exit 1; }}")
+
+        with ThreadPoolExecutor(4) as pool:
+            joining = [pool.submit(worker, n) for n in workers]
+            for node in control_planes:
+                join_control_plane(first, node)
+                node.sh(KUBECTL_HOME)
+            for future in joining:
+                future.result()
+
+    # --- what is asked of a cluster ---
+
+    def kubeconfig(self) -> str:
+        """An administrator's kubeconfig for the load balancer's address, read from the first control plane that answers."""
+        for node in self.nodes:
+            if node.name.startswith("cp") and node.running:
+                found = node.sh("cat /root/.kube/config", capture_output=True, check=False)
+                if found.returncode == 0:
+                    return found.stdout.replace("https://k8s-api:6443", f"https://10.99.{self.number}.10:6443")
+        raise LabError(f"no control plane of cluster {self.number} answers")
+
+    def known_hosts(self) -> str:
+        return "".join(node.known_hosts() for node in self.nodes)
+
+    def workload(self) -> None:
+        """Four web pods behind a service with a fixed address, 10.96.0.80:80."""
+        self.node("cp1").sh(f"kubectl apply -f - <<'E'\n{WORKLOAD}E\nkubectl rollout status deploy/web --timeout=90s")
+
+
+def allow_inotify() -> None:
+    """Kubelets, systemds and journals of all nodes share the kernel's limit of inotify instances: with 128, the fifth node's kubelet fails."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < INOTIFY:
+        limit.write_text(f"{INOTIFY}\n")
+
+
+def join_command(first: Node) -> str:
+    return first.sh("kubeadm token create --print-join-command 2>/dev/null", capture_output=True).stdout.strip()
+
+
+def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Join `node` as a control plane. The certificates' key lives two hours, so they are uploaded anew each time."""
+    key = first.sh("kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True).stdout.strip()
+    return node.sh(f"{join_command(first)} --control-plane --certificate-key {key} {JOIN}", check=check)
+
+
+def all_clusters() -> list[Cluster]:
+    """Every cluster that has left something here, whole or not."""
+    return [Cluster(int(d.name)) for d in sorted(CLUSTERS.glob("*")) if d.name.isdigit() and d.name != "0"]

@@ -1,0 +1,202 @@
+"""One machine: a systemd-nspawn container with its own systemd, sshd, containerd and kubelet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .host import CACHE, CGROUPS, CLUSTERS, KEY, LabError, attempt, remove_tree, run
+from .network import add_bridge, add_namespace, plug, remove_namespace
+
+HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
+REBOOT_REQUESTED = 133
+"""systemd-nspawn's exit status when the container asked to be rebooted."""
+SSH_OPTIONS = "StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR ConnectTimeout=3 IdentitiesOnly=yes".split()
+
+
+class Node:
+    """A machine of a cluster. Its disk is a directory; on and off, in the network and out of it, as a real one."""
+
+    def __init__(self, cluster: int, name: str, number: int) -> None:
+        self.cluster, self.name, self.number = cluster, name, number
+        self.address, self.pods = f"10.99.{cluster}.{number}", f"10.{200 + cluster}.{number}.0/24"
+        self.id = f"rd{cluster}-{name}"
+        self.dir = CLUSTERS / str(cluster) / name
+
+    # --- talking to it ---
+
+    def ssh(self, *options: str) -> list[str]:
+        """The ssh command line as root; the remote command is to be added."""
+        settings = [word for option in SSH_OPTIONS for word in ("-o", option)]
+        return ["ssh", "-i", str(KEY), *settings, *options, f"root@{self.address}"]
+
+    def sh(self, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a bash script on the machine; raises CalledProcessError when it fails, unless `check=False`."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return run([*self.ssh(), "bash -ec " + shlex.quote(script)], **options)
+
+    def answers(self, command: str = "true") -> bool:
+        """Whether sshd answers and the command succeeds there."""
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.run([*self.ssh(), command], **quiet).returncode == 0
+
+    def boot_id(self) -> str:
+        return self.sh("cat /proc/sys/kernel/random/boot_id", capture_output=True).stdout.strip()
+
+    def known_hosts(self) -> str:
+        """The machine's line for a known_hosts file."""
+        own = self.dir / "upper" / f"{HOST_KEY}.pub"
+        key = (own if own.exists() else CACHE / "base" / f"{HOST_KEY}.pub").read_text().split()
+        return f"{self.address} {key[0]} {key[1]}\n"
+
+    # --- power ---
+
+    def processes(self) -> set[int]:
+        """Ids of every process of the machine, from its control groups: nothing that belongs to it is outside of them."""
+        found: set[int] = set()
+        for group in CGROUPS.glob(f"*/{self.id}"):
+            for file in (group / "cgroup.procs", *group.rglob("cgroup.procs")):
+                try:
+                    found.update(map(int, file.read_text().split()))
+                except OSError:  # the group went while it was read
+                    continue
+        return found - {os.getpid()}
+
+    @property
+    def running(self) -> bool:
+        return bool(self.processes())
+
+    def boot(self, containerd: Path, peers: Sequence[Node] = ()) -> None:
+        """Make the machine out of whatever is left of it, with `containerd` as its image store, and wait until its services run."""
+        self._write_settings(peers)
+        self._mount()
+        add_bridge(self.cluster)
+        add_namespace(self.cluster, self.id, self.address)
+        (self.dir / "containerd-path").write_text(str(containerd))
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Press the button, and wait until sshd and containerd answer."""
+        if self.running:
+            return
+        self._mount()
+        plug(self.id, True)
+        containerd = (self.dir / "containerd-path").read_text().strip()
+        # nspawn ends when the machine asks for a reboot, and has to be started again
+        loop = f'while "$@"; [ $? -eq {REBOOT_REQUESTED} ]; do :; done'
+        nspawn = ["systemd-nspawn", "-q", "-D", str(self.dir / "root"), "-M", self.id, f"--hostname={self.name}", "--register=no", "--keep-unit"]
+        nspawn += [f"--network-namespace-path=/run/netns/{self.id}", "--capability=all", "--system-call-filter=@known"]
+        nspawn += [f"--bind={containerd}:/var/lib/containerd", "--bind=/dev/kmsg", "--console=pipe", "--boot"]
+        settings = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_NSPAWN_USE_CGNS": "1"}
+        enter = enter_cgroups(self.id)
+        with (self.dir / "console.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", loop, "systemd-nspawn-loop", *nspawn],
+                env={**os.environ, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=enter,  # one thread starts one machine; nothing but system calls in it
+            )
+        (self.dir / "pid").write_text(str(process.pid))
+        self.wait_for(lambda: self.answers("systemctl is-active -q containerd"), "did not come up", 60)
+
+    def power_off(self) -> None:
+        """Pull the plug: everything is killed at once, and nothing answers at its address. The disk stays."""
+        plug(self.id, False)
+        deadline = time.monotonic() + 20
+        while pids := self.processes():
+            if time.monotonic() > deadline:
+                raise LabError(f"node {self.name} has processes that cannot be killed: {sorted(pids)}")
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.1)
+
+    def reboot(self) -> None:
+        """Reboot as a person would, and wait until the machine is up again with a new boot id."""
+        before = self.boot_id()
+        self.sh("systemctl reboot", check=False)
+        self.wait_for(
+            lambda: self.answers(f"systemctl is-active -q containerd && ! grep -q {before} /proc/sys/kernel/random/boot_id"), "did not reboot", 180
+        )
+
+    def destroy(self) -> None:
+        """Power off and remove every trace; right for a machine that was never whole, too."""
+        self.power_off()
+        remove_namespace(self.id)
+        remove_tree(self.dir)
+        for group in CGROUPS.glob(f"*/{self.id}"):
+            attempt(f"find {group} -depth -type d -exec rmdir {{}} \\;")
+
+    def wait_for(self, condition: Callable[[], bool], complaint: str, seconds: float) -> None:
+        """Wait until `condition` holds; raises LabError with the complaint and where the machine's log is."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise LabError(f"node {self.name} {complaint} in {seconds:.0f} s; see {self.dir}/console.log")
+            time.sleep(0.3)
+
+    # --- its disk ---
+
+    def _mount(self) -> None:
+        for directory in ("work", "root"):
+            (self.dir / directory).mkdir(parents=True, exist_ok=True)
+        nspawn = Path("/run/systemd/nspawn")  # nspawn's reboot handling wants a tmpfs there
+        nspawn.mkdir(parents=True, exist_ok=True)
+        if not nspawn.is_mount():
+            run(["mount", "-t", "tmpfs", "tmpfs", nspawn])
+        if not (self.dir / "root").is_mount():
+            layers = f"lowerdir={CACHE}/base,upperdir={self.dir}/upper,workdir={self.dir}/work"
+            run(["mount", "-t", "overlay", "overlay", "-o", layers, self.dir / "root"])
+
+    def _write_settings(self, peers: Sequence[Node]) -> None:
+        """Names, routes to the other nodes' pods, the pod network, and an SSH host key of its own."""
+        etc = self.dir / "upper/etc"
+        (etc / "cni/net.d").mkdir(parents=True, exist_ok=True)
+        (etc / "ssh").mkdir(exist_ok=True)
+        (etc / "hostname").write_text(self.name + "\n")
+        names = "".join(f"{p.address} {p.name}\n" for p in (self, *peers))
+        (etc / "hosts").write_text(f"127.0.0.1 localhost\n10.99.{self.cluster}.10 k8s-api\n{names}")
+        (etc / "lab-routes").write_text("".join(f"ip route replace {p.pods} via {p.address}\n" for p in peers))
+        ipam = {"type": "host-local", "ranges": [[{"subnet": self.pods}]], "routes": [{"dst": "0.0.0.0/0"}]}
+        plugins = [
+            {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ipam},
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ]
+        (etc / "cni/net.d/10-lab.conflist").write_text(json.dumps({"cniVersion": "0.3.1", "name": "lab", "plugins": plugins}))
+        if not (self.dir / "upper" / HOST_KEY).exists():
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.id, "-f", self.dir / "upper" / HOST_KEY])
+
+
+def enter_cgroups(name: str) -> Callable[[], None]:
+    """Make a control group `name` in every hierarchy and return what moves a new process into all of them."""
+    groups = []
+    for hierarchy in CGROUPS.iterdir():
+        # the unified one too: nspawn takes from it where in systemd's own it makes the machine's root, and machines that shared one root would take
+        # each other's pods for their own leftovers
+        if not (hierarchy / "cgroup.procs").exists():
+            continue
+        group = hierarchy / name
+        group.mkdir(exist_ok=True)
+        for file in ("cpuset.cpus", "cpuset.mems") if (group / "cpuset.cpus").exists() else ():
+            (group / file).write_text((hierarchy / file).read_text())
+        groups.append(str(group / "cgroup.procs"))
+
+    def enter() -> None:
+        for path in groups:
+            descriptor = os.open(path, os.O_WRONLY)
+            os.write(descriptor, b"0")  # 0 is the writer itself
+            os.close(descriptor)
+
+    return enter

@@ -1,0 +1,45 @@
+"""recoverd with faults added to what it finds by itself, so that the repairs can be tried on nodes of which nothing is wrong.
+
+`python -m tests.lab.sick FILE run --config ...`: FILE holds {"NODE": {"boot_id": ID}}; the node's pods are found not to be on it for as long as it
+runs in that boot ("" for always). Everything else is the daemon itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import recoverd.machine.cluster as machine
+from recoverd.cli.daemon import main
+from recoverd.model.finding import Code, Diagnosis, Finding, State
+from recoverd.model.memory import Memory
+from recoverd.model.observation import HostView, Observation
+from recoverd.model.settings import ClusterSettings
+
+FILE = Path(sys.argv[1])
+real = machine.diagnose
+
+
+def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
+    """What is found, and the faults of the file with it, where the cluster is healthy otherwise."""
+    found = real(observation, memory, settings)
+    sick = tuple(_fault(n) for n, word in json.loads(FILE.read_text()).items() if _still(observation, n, word["boot_id"]))
+    if not sick or found.state not in (State.HEALTHY, State.WORKER_NETWORK_BROKEN):
+        return found
+    return Diagnosis(State.WORKER_NETWORK_BROKEN, (*sick, *found.findings), sick[0].message)
+
+
+def _still(observation: Observation, node: str, boot_id: str) -> bool:
+    view = observation.hosts.get(node)
+    return not boot_id or not isinstance(view, HostView) or view.boot_id == boot_id
+
+
+def _fault(node: str) -> Finding:
+    facts = {"node": node, "host": node}
+    return Finding(Code.PODS_NOT_ON_NODE, node, f"{node} is sick.", (f"{node}: said by the test",), state=State.WORKER_NETWORK_BROKEN, facts=facts)
+
+
+if __name__ == "__main__":
+    machine.diagnose = diagnose
+    main(sys.argv[2:], prog_name="recoverd")

@@ -1,0 +1,172 @@
+"""`worker-network-broken` from the fault to the repair, by the daemon itself: found where it is, repaired by the lowest rung that helps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.lab.bastion import Bastion, Shape
+from tests.lab.kubelab.cluster import Cluster
+from tests.lab.witness import Client, boots, pods
+
+NUMBER = int(os.environ.get("WORKER_CLUSTER", "4"))
+FAULTS = Path(__file__).parent / "faults"
+REBOOT = "rolling-worker-reboot"
+
+
+@pytest.fixture
+def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
+    return bring_up(NUMBER, control_planes=1, workers=3)
+
+
+@pytest.fixture
+def site(cluster: Cluster) -> Iterator[Callable[..., Bastion]]:
+    made: list[Bastion] = []
+
+    def start(**bounds: object) -> Bastion:
+        made.append(Bastion(cluster, bounds={"cooldown": 0, "attempts": 100, **bounds}))
+        made[-1].start()
+        made[-1].wait_healthy(240)
+        made[-1].wait_network(cluster)
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.remove()
+
+
+def spread(cluster: Cluster) -> None:
+    """Two web pods on every worker."""
+    cp1, workers = cluster.node("cp1"), [n.name for n in cluster.nodes if n.name != "cp1"]
+    cp1.sh(f"kubectl uncordon {' '.join(workers)}")
+    for _ in range(5):
+        there = Counter(pod.node for pod in pods(cluster).values())
+        if {there[w] for w in workers} == {2}:
+            return
+        cp1.sh("kubectl scale deploy/web --replicas=0")
+        cp1.wait_for(lambda: not pods(cluster), "lists web pods still", 240)
+        cp1.sh(f"kubectl scale deploy/web --replicas={2 * len(workers)}; kubectl rollout status deploy/web --timeout=180s")
+    raise AssertionError(f"the web pods are not spread: {there}")
+
+
+def repaired(s: Bastion, seconds: float) -> Shape:
+    """The incident when it is closed."""
+    s.wait("there is an incident", s.incidents, seconds)
+    closed: Shape = s.wait("the incident is closed", lambda: next((i for i in s.incidents() if i["closed_at"]), None), seconds)
+    return closed
+
+
+def acted(s: Bastion) -> list[tuple[str, str, frozenset[str]]]:
+    """(playbook, how it ended, nodes) of every plan, oldest first."""
+    plans = sorted(s.plans(everything=True), key=lambda p: p["created_at"])
+    return [(p["playbook"], p["status"], frozenset(step["host"] for step in p["steps"])) for p in plans]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("fault", "playbooks"),
+    [
+        ("sysctl -qw net.ipv4.ip_forward=0", {"restore-node-network"}),
+        ("ip link del cni0", {"restore-node-network"}),
+        ("ip route del $(ip route | grep -m1 ' via 10.99.[0-9]*.22 ' | cut -d' ' -f1)", {"restore-node-network"}),
+        ("pkill -STOP -x kube-proxy", {"restart-node-agents"}),
+        ("systemctl stop kubelet", {"start-node-services"}),
+    ],
+    ids=["forwarding", "bridge", "route", "kube-proxy", "kubelet"],
+)
+def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site: Callable[..., Bastion], fault: str, playbooks: set[str]) -> None:
+    spread(cluster)
+    before = boots(cluster)
+    s = site()
+    cluster.node("w1").sh(fault)
+    incident = repaired(s, 240)
+    assert incident["state"] == "worker-network-broken" and incident["outcome"] == "recovered", s.ctl("show", incident["id"]).stdout
+    done = acted(s)
+    assert {name for name, _, _ in done} == playbooks, done
+    assert all(hosts == {"w1"} for _, _, hosts in done), done
+    assert boots(cluster) == before
+
+
+@pytest.mark.timeout(900)
+def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, site: Callable[..., Bastion]) -> None:
+    """By the agents' restart, or by kube-proxy itself where its own look at the rules (every 30 s) comes first; without a reboot."""
+    before = boots(cluster)
+    s = site()
+
+    def flushed() -> bool:
+        # kube-proxy may write them again before two sweeps have seen it: then once more
+        if not s.incidents() and not any(f["code"] == "service-rules-stale" for f in s.status()["findings"]):
+            for node in cluster.nodes:
+                node.sh("iptables -t nat -F")
+        return bool(s.incidents())
+
+    s.wait("there is an incident", flushed, 240, every=5)
+    incident = repaired(s, 240)
+    assert incident["state"] == "worker-network-broken", s.ctl("show", incident["id"]).stdout
+    assert {name for name, _, _ in acted(s)} <= {"restart-node-agents"}, acted(s)
+    assert boots(cluster) == before
+    for node in cluster.nodes:
+        node.sh("for i in $(seq 10); do curl -s -m 3 -o /dev/null http://10.96.0.80/; done")
+
+
+@pytest.mark.timeout(1200)
+def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_canary(cluster: Cluster, site: Callable[..., Bastion]) -> None:
+    spread(cluster)
+    before = boots(cluster)
+    s = site(step_deadline=90)
+    w1 = cluster.node("w1")
+    w1.sh(
+        "mkdir -p /etc/systemd/system/kubelet.service.d; "
+        "printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > /etc/systemd/system/kubelet.service.d/zz-broken.conf; "
+        "systemctl daemon-reload; systemctl restart kubelet"
+    )
+    try:
+        plan = s.wait_plan(REBOOT, 400)
+        assert [p for p, _, _ in acted(s)] == ["restart-node-agents", REBOOT], acted(s)
+        assert {step["host"] for step in plan["steps"]} == {"w1"}
+        assert s.ctl("approve", plan["id"]).returncode == 0
+        s.wait("the plan has ended", lambda: s.status()["phase"] == "escalated", 400)
+        ended = next(p for p in s.plans(everything=True) if p["id"] == plan["id"])
+        assert ended["status"] == "failed" and "was not Ready within" in ended["reason"], ended["reason"]
+        after = boots(cluster)
+        assert {n for n in after if after[n] != before[n]} == {"w1"}
+    finally:
+        w1.sh("rm /etc/systemd/system/kubelet.service.d/zz-broken.conf; systemctl daemon-reload; systemctl restart kubelet; ", check=False)
+        cluster.node("cp1").sh("kubectl wait --for=condition=Ready node/w1 --timeout=90s; kubectl uncordon w1; kubectl rollout status deploy/web")
+
+
+@pytest.mark.timeout(1800)
+def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluster, site: Callable[..., Bastion]) -> None:
+    """Last: it leaves the cluster at an older revision."""
+    spread(cluster)
+    before = boots(cluster)
+    s = site()
+    clients = [Client(node) for node in cluster.nodes if node.name != "cp1"]
+    s.wait("the clients are answered", lambda: all(c.answers() for c in clients), 30)
+    fault = time.time()
+    subprocess.run([str(FAULTS / "stale-restore"), str(NUMBER)], check=True, stdin=subprocess.DEVNULL)
+    back = time.time()
+    plan = s.wait("its plan is made", lambda: next((p for p in s.plans(everything=True) if p["playbook"] == "restart-node-agents"), None), 120)
+    print(f"plan made {datetime.fromisoformat(plan['created_at']).timestamp() - back:.1f} s after the API server's return")
+    s.wait_state("healthy", seconds=600)
+    healthy = time.time()
+    print(f"healthy {healthy - back:.1f} s after the API server's return")
+    [ended] = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
+    assert "etcd-revision-went-back" in ended and "pods-not-on-node" in ended, "both were named, and are gone"
+    done = acted(s)
+    assert "restart-node-agents" in {name for name, _, _ in done} and REBOOT not in {name for name, _, _ in done}, done
+    assert boots(cluster) == before
+    s.wait("the clients have gone on asking", lambda: time.time() > healthy + 20, 60)
+    for client in clients:
+        client.stop()
+        failed = client.failures()
+        print(f"{client.node.name}: {sum(fault < at < healthy for at in failed)} failures between the fault and its end, of {len(client.answers())}")
+        # the fault itself rolls the deployment: what is asked while a pod ends may fail
+        assert [at for at in failed if at < fault or at > healthy + 2] == [], client.node.name
