@@ -1,0 +1,68 @@
+# Needs Python 3.11 or later, make and pip; everything else comes from the lock files. `make help` lists the targets.
+PY := .venv/bin/python
+RUN := .venv/.stamp-run
+DEV := .venv/.stamp-dev
+DRILL ?= join-stuck
+PYTEST_ARGS ?=
+SYSTEMD_UNITS := $(wildcard systemd/*.service)
+RULES := $(wildcard config/alerts/*.yml)
+RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
+
+.PHONY: help drill test lab-test unit lint format lock venv host-packages alerts units docs clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+drill: $(RUN) ## the incident against a model cluster, narrated; no root, no cluster (DRILL=scenario)
+	@if [ -t 0 ]; then $(PY) -m recoverd drill $(DRILL); else $(PY) -m recoverd drill $(DRILL) --approve; fi
+
+test: host-packages $(DEV) lint alerts units ## everything that needs no lab: style, types, layers, alert rules, tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+unit: $(DEV) ## the tests alone, without installing anything on the machine
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lab-test: $(DEV) ## real kubeadm clusters; Debian 12 and root; the first run compiles Kubernetes
+	@scripts/lab-test $(PYTEST_ARGS)
+
+lint: $(DEV) ## style, types and the contract of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+format: $(DEV) ## write the style that `lint` checks
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+alerts: host-packages ## the alert rules against their tests
+	@if command -v promtool >/dev/null; then promtool check rules $(RULES) && promtool test rules $(RULE_TESTS); \
+	else echo "skipped: the alert rules, since promtool (Debian package prometheus) is not installed"; fi
+
+units: ## the systemd unit, as systemd reads it
+	@scripts/verify-units $(SYSTEMD_UNITS)
+
+docs: $(DEV) ## draw the states anew (docs/states.md)
+	@PYTHONPATH=. $(PY) scripts/draw-states > docs/states.md.new && mv docs/states.md.new docs/states.md
+
+host-packages:
+	@scripts/host-packages
+
+venv: $(DEV) ## the virtual environment with all tools
+
+$(RUN): requirements.lock scripts/venv
+	@scripts/venv requirements.lock $@
+
+$(DEV): requirements-dev.lock pyproject.toml scripts/venv
+	@scripts/venv requirements-dev.lock $@ --editable
+	@touch $(RUN)
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+		pyproject.toml -o requirements.lock
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+		--extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what was made, the lab's cache excepted
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
