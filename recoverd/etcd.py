@@ -115,13 +115,6 @@ class EtcdClient:
         body = {"action": "DEACTIVATE", "memberID": str(int(member_id, 16)), "alarm": alarm}
         await self._propose("/v3/maintenance/alarm", body, timeout, done=(NOT_FOUND,))
 
-    async def live_keys(self, *, timeout: float) -> int:  # noqa: ASYNC109
-        """Number of all keys, from the member's own data. Raises `EtcdRefused` or `EtcdUnseen`."""
-        everything = base64.b64encode(b"\0").decode()
-        query = {"key": everything, "range_end": everything, "count_only": True, "serializable": True}
-        async with self._deadline(timeout), self._requests(timeout) as ask:
-            return int((await ask("/v3/kv/range", query)).get("count", 0))
-
     async def _propose(self, path: str, body: Mapping[str, object], timeout: float, *, done: tuple[int, ...]) -> None:  # noqa: ASYNC109
         """Ask for a change; an error with a code in `done` says that it has been made.
 

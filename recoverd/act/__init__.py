@@ -74,7 +74,7 @@ class Actor:
                 directory = self._state_dir / "snapshots" / self._cluster.settings.name
                 return await fetch_snapshot(operation, self._etcd(step.host), step.host, directory, until)
             case TakeRestorePoint():
-                return await self._points.take(operation, step.host, until)
+                return await self._points.take(operation, step.host, until, resume=resume)
             case LookAtRestorePoints():
                 return await self._points.look()
             case RemoveMember():

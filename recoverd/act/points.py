@@ -74,19 +74,22 @@ class PointKeeper:
             except OSError as error:
                 return StepResult(False, f"the restore points in {self._store.root} cannot be looked at: {error}. See that recoverd may write there")
 
-    async def take(self, operation: TakeRestorePoint, host: str, until: float) -> StepResult:
-        """Take one from the member on `host`, by `until` in the event loop's time. One that is urgent ends one that is not."""
+    async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult:
+        """Take one from the member on `host`, by `until` in the event loop's time. One that is urgent ends one that is not.
+
+        `resume`: it may have been taken already, for this very plan. Only then: a journal that is begun anew gives plans the names of earlier ones.
+        """
         if operation.urgent and self._patient:
             self._patient.cancel()
         async with self._turn:
             try:
                 points, problems = await asyncio.to_thread(self._prepare)
-                if operation.urgent and (there := next((p for p in points if p.why == operation.why), None)):
+                if resume and operation.urgent and (there := next((p for p in points if p.why == operation.why), None)):
                     return StepResult(True, f"{_told(there)}, taken before a restart", already_done=True, points=points)
                 task = asyncio.create_task(self._take(operation, host, points, until), name="restore point")
                 self._patient = None if operation.urgent else task
                 point = await self._ended(task)
-                kept, gone = await self._retain()
+                kept, gone, stuck = await self._retain()
             except GaveWay as gave_way:
                 return StepResult(False, str(gave_way), points=await asyncio.to_thread(self._listed))
             except PointFailed as failed:
@@ -98,7 +101,7 @@ class PointKeeper:
                 return StepResult(False, f"{what}; nothing was left behind and nothing was changed in the cluster", points=self._listed())
             finally:
                 self._patient = None
-        told = [_told(point), *(f"lacks {each}" for each in point.lacks), *problems]
+        told = [_told(point), *(f"lacks {each}" for each in point.lacks), *problems, *stuck]
         return StepResult(True, "; ".join(told) + (f"; removed as surplus: {', '.join(gone)}" if gone else ""), points=kept)
 
     async def _ended(self, task: asyncio.Task[RestorePoint]) -> RestorePoint:
@@ -268,15 +271,19 @@ class PointKeeper:
             reached = await asyncio.gather(*(forget_keys(self._hosts, name, self._orphans, FORGET_SECONDS) for name in planes))
             self._orphans = () if all(reached) else self._orphans
 
-    async def _retain(self) -> tuple[tuple[RestorePoint, ...], list[str]]:
-        """Remove the surplus, here and on the nodes; what is left, and the ids that went."""
+    async def _retain(self) -> tuple[tuple[RestorePoint, ...], list[str], list[str]]:
+        """Remove the surplus, here and on the nodes: what is left, the ids that went, and what could not be removed."""
         points, _ = await asyncio.to_thread(self._store.list)
-        going = [p.id for p in surplus(points, self._settings, self._clock().timestamp())]
-        for id in going:
-            await asyncio.to_thread(self._store.remove, id)
+        going, stuck = [], []
+        for point in surplus(points, self._settings, self._clock().timestamp()):
+            try:
+                await asyncio.to_thread(self._store.remove, point.id)
+                going.append(point.id)
+            except OSError as error:
+                stuck.append(f"the surplus {point.id} could not be removed: {error}; remove {point.directory} by hand")
         self._orphans = (*self._orphans, *going)
         await self._forget_orphans()
-        return tuple(p for p in points if p.id not in going), going
+        return (await asyncio.to_thread(self._store.list))[0], going, stuck
 
 
 async def _to_its_end(call: Callable[[], None]) -> None:

@@ -31,17 +31,29 @@ async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, unt
         found = await asyncio.to_thread(_digest, Path(operation.source))
         if found != operation.sha256:
             what = f"its sha256 is {found}, and {operation.sha256} was recorded when it was taken"
-            return StepResult(False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent; choose another")
+            return StepResult(
+                False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent. {_way_on(operation)}"
+            )
         result = await hosts.send(host, operation.receive(), Path(operation.source), timeout=_left(until))
     except HostUnseen as unseen:
         return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
     except OSError as error:
-        return StepResult(False, f"{operation.source} cannot be read on the bastion: {error.strerror or error}. Nothing was sent")
+        why = error.strerror or error
+        return StepResult(False, f"{operation.source} cannot be read on the bastion: {why}. Nothing was sent. {_way_on(operation)}")
     if result.exit_status != 0:
         said = " / ".join(result.stderr.strip().splitlines()[-3:]) or "it said nothing"
         state = "it refused" if result.exit_status == GUARD_STATUS else f"ended with status {result.exit_status}"
         return StepResult(False, f"{name} {state}: {said}; nothing was left there")
     return StepResult(True, f"{operation.target} on {host}: {operation.size} bytes, sha256 {operation.sha256[:12]}, as on the bastion")
+
+
+def _way_on(operation: SendSnapshot) -> str:
+    """What a person does about a restore point that is no good."""
+    directory = Path(operation.source).parent
+    return (
+        f"Put the file back, or move {directory} elsewhere and restart recoverd: a plan is then made from the next of `recoverctl restore-points`, "
+        "once the incident is acknowledged"
+    )
 
 
 async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, until: float) -> StepResult:
@@ -51,7 +63,8 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
     async def missing() -> str:
         try:
             view = await etcd.view(timeout=VIEW_SECONDS)
-            keys = await etcd.live_keys(timeout=VIEW_SECONDS) if view.has_leader else None
+            # at that revision: once there is a leader, leases of the snapshot end (API servers' have 15 s), and their keys with them
+            keys = await etcd.keys(operation.revision, timeout=VIEW_SECONDS) if view.has_leader and view.revision >= operation.revision else None
         except EtcdUnseen as unseen:
             return str(unseen)
         seen.append((view, keys or 0))

@@ -78,27 +78,28 @@ async def restore(programs: Programs, snapshot: Path, scratch: Path, member_vers
     if _minor(programs.version) < _minor(member_version):
         raise Unable(f"the bastion has etcd {programs.version}, older than the member's {member_version}, whose data it may not read")
     try:
-        told, revision, keys = await _restored(programs, snapshot, scratch, until)
+        revision, keys = await _restored(programs, snapshot, scratch, until)
     except Refuted as refuted:
         if _minor(programs.version) == _minor(member_version):
             raise
         raise Unable(f"{refuted}. The bastion's etcd is {programs.version} and the member's {member_version}; that may be why") from refuted
-    if told and told != revision:
-        raise Refuted(f"restored, it is at revision {revision}, and `snapshot status` says {told}")
     name = Path(programs.restorer).name
     return Restored(revision, keys, f"restored with {name} into a scratch etcd {programs.version} on the bastion: revision {revision}, {keys} keys")
 
 
-async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: float) -> tuple[int, int, int]:
-    """The revision by `snapshot status`, the revision by etcd itself, and its keys."""
+async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: float) -> tuple[int, int]:
+    """The revision that was restored, by `snapshot status` where it says, and the keys that etcd itself has at it."""
     told = await _status(programs, snapshot, scratch, until)
     command = [programs.restorer, "snapshot", "restore", str(snapshot), "--data-dir", str(scratch / "data")]
     await _run(command, scratch, _left(until))
     process = await _start(programs, scratch)
     try:
-        return told, *await _ask(process, scratch, until)
+        revision, keys = await _ask(process, scratch, told, until)
     finally:
         await _end(process)
+    if revision < told:
+        raise Refuted(f"restored, it is at revision {revision}, and `snapshot status` says {told}")
+    return told or revision, keys
 
 
 async def _status(programs: Programs, snapshot: Path, scratch: Path, until: float) -> int:
@@ -153,8 +154,8 @@ async def _start(programs: Programs, scratch: Path) -> asyncio.subprocess.Proces
         raise Unable(f"{programs.etcd} could not be started: {error}") from error
 
 
-async def _ask(process: asyncio.subprocess.Process, scratch: Path, until: float) -> tuple[int, int]:
-    """Revision and number of living keys, once it answers."""
+async def _ask(process: asyncio.subprocess.Process, scratch: Path, at: int, until: float) -> tuple[int, int]:
+    """Its revision, and the number of keys at revision `at` (0: now), once it answers."""
 
     async def once() -> tuple[int, int]:
         if process.returncode is not None:
@@ -163,7 +164,7 @@ async def _ask(process: asyncio.subprocess.Process, scratch: Path, until: float)
             here = process.returncode < 0 or "no space left" in log
             raise (Unable if here else Refuted)(f"etcd, started on what was restored, ended with {process.returncode}: {said}")
         async with asyncio.timeout(10.0):
-            return await _counted(scratch)
+            return await _counted(scratch, at)
 
     waiting = (OSError, aiohttp.ClientError, TimeoutError, ValueError, KeyError)
     retrying = AsyncRetrying(retry=retry_if_exception_type(waiting), wait=wait_fixed(0.2), stop=stop_at(until))
@@ -174,7 +175,7 @@ async def _ask(process: asyncio.subprocess.Process, scratch: Path, until: float)
     return answer
 
 
-async def _counted(scratch: Path) -> tuple[int, int]:
+async def _counted(scratch: Path, at: int) -> tuple[int, int]:
     handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:  # the path of a socket may have 107 bytes
         connector = aiohttp.UnixConnector(f"/proc/self/fd/{handle}/{CLIENT}")
@@ -182,11 +183,16 @@ async def _counted(scratch: Path) -> tuple[int, int]:
 
             async def ask(path: str, body: dict[str, object]) -> dict[str, Any]:
                 async with session.post(f"http://scratch{path}", json=body) as response:
-                    answer = json.loads(await response.read())
-                    return dict(answer) if response.status == 200 else {}
+                    answer = await response.read()
+                    if response.status != 200:
+                        raise ValueError(f"HTTP {response.status}: {answer.decode(errors='replace')[:200]}")
+                    return dict(json.loads(answer))
 
             every = await ask("/v3/kv/range", EVERY_KEY)
-            return int(every["header"]["revision"]), int(every.get("count", 0))
+            revision = int(every["header"]["revision"])
+            if 0 < at < revision:  # leases of the snapshot end here too, and their keys with them
+                every = await ask("/v3/kv/range", {**EVERY_KEY, "revision": str(at)})
+            return revision, int(every.get("count", 0))
     finally:
         os.close(handle)
 

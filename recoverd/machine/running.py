@@ -226,7 +226,8 @@ class PlanRunning(KeepingPoints):
     @staticmethod
     def _left(plan: Plan, run: Run) -> str:
         """What state the plan leaves."""
-        if said := account(plan, run):
+        said = account(plan, run)
+        if said and (run.reached < 0 or any(s.part for s in plan.steps[: run.reached + 1])):
             return f". What it leaves: {said}"
         if committed(plan, run, ""):
             return "; it was past its point of no return, so what it did stays"

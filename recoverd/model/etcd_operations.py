@@ -114,6 +114,8 @@ class RestoreSnapshot:
         )
         none = f"no etcdctl or etcdutl {self.minor}x was found on this machine, in PATH or in etcd's image ({self.image or 'unknown'})"
         lacks = "the program that restores snapshots here does not know --bump-revision and --mark-compacted, with which the plan was made"
+        mixed = f"{self.data}/member exists, and restored data must not be mixed with it"
+        free = f'test ! -e {m} || {complain(mixed)}\ntest -z "$(pids etcd)" || {complain("etcd runs here")}\n'
         other = "another restore is at work on this machine, and has not ended"
         return (
             f"set -eu\n{PIDS}\n{TOOL}\n{self.check()} && exit 0\n"
@@ -121,8 +123,7 @@ class RestoreSnapshot:
             f"if command -v flock >/dev/null; then\nmkdir -p -m 700 /run/recoverd\nexec 9>/run/recoverd/restore.lock\n"
             f"flock -w 100 9 || {complain(other)}\n"
             f"rm -rf {b}.[0-9]*\n{self.check()} && exit 0\nfi\n"
-            f"test ! -e {m} || {complain(f'{self.data}/member exists, and restored data must not be mixed with it')}\n"
-            f'test -z "$(pids etcd)" || {complain("etcd runs here")}\n'
+            f"{free}"
             f"if ! test -e {b}/whole; then\n"
             f'test "$(sha256sum {s} | cut -c 1-64)" = {self.sha256} || {complain(f"{self.snapshot} is not the snapshot that the plan names")}\n'
             f"found=$(etcd_tool {shlex.quote(self.minor)} {shlex.quote(self.image)}) || {complain(none)}\ntool=${{found#* * }}\n"
@@ -131,7 +132,8 @@ class RestoreSnapshot:
             + f"new={b}.$$\ntrap 'rm -rf \"$new\"; etcd_tool_done' EXIT\n"
             f'ETCDCTL_API=3 "$tool" snapshot restore {s} {flags}\ntest -e "$new/member/snap/db"\necho "$found" > "$new/whole"\n'
             f'chown -R "$(stat -c %u:%g {shlex.quote(self.data)})" "$new" 2>/dev/null || true\nsync\nrm -rf {b}\nmv "$new" {b}\nfi\n'
-            f"mv {b}/member {m}\nrm -f {s}\ncat {b}/whole"
+            # the restore took its time
+            f"{free}mv {b}/member {m}\nrm -f {s}\ncat {b}/whole"
         )
 
     def check(self) -> str:
@@ -148,7 +150,7 @@ class AwaitRestored:
     revision: int
     """At least."""
     keys: int
-    """At least."""
+    """At least, at that revision."""
     not_cluster: str
     """The old cluster's id."""
     kind: Literal["await-restored"] = "await-restored"
@@ -157,11 +159,11 @@ class AwaitRestored:
     def command(self) -> str:
         return (
             f"GET https://127.0.0.1:2379/health until true; member list {', '.join(self.names)}; cluster id not {self.not_cluster or 'as before'}; "
-            f"revision >= {self.revision}; keys >= {self.keys} (over the SSH tunnel)"
+            f"revision >= {self.revision}; keys then >= {self.keys} (over the SSH tunnel)"
         )
 
     def lacks(self, view: EtcdView, keys: int | None) -> str:
-        """What is not as wanted in what the member says of itself, in words; "" when all is."""
+        """What is not as wanted in what the member says of itself, in words; "" when all is. `keys`: those it had at `revision`."""
         missing = []
         if not view.healthy:
             missing.append(f"not healthy ({view.health_reason})")

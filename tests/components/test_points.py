@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from recoverd.act import scratch
 from recoverd.act.point_node import take_node
+from recoverd.act.point_store import PointStore
 from recoverd.act.points import PointKeeper
 from recoverd.etcd import EtcdClient
 from recoverd.model.plan import StepResult
@@ -59,9 +61,11 @@ class Site:
     def client(self, host: str) -> EtcdClient:
         return EtcdClient(self.pool, host, port=self.etcd.port, metrics_port=self.etcd.metrics_port, pki=str(self.etcd.pki))
 
-    async def take(self, keeper: PointKeeper | None = None, why: str = "schedule", seconds: float = SECONDS, urgent: bool = False) -> StepResult:
+    async def take(
+        self, keeper: PointKeeper | None = None, why: str = "schedule", seconds: float = SECONDS, urgent: bool = False, resume: bool = False
+    ) -> StepResult:
         until = asyncio.get_running_loop().time() + seconds
-        return await (keeper or self.keeper()).take(TakeRestorePoint(why, urgent), "cp1", until)
+        return await (keeper or self.keeper()).take(TakeRestorePoint(why, urgent), "cp1", until, resume=resume)
 
     async def taken(self, keeper: PointKeeper | None = None, **how: Any) -> RestorePoint:
         """The newest point, once one more was taken."""
@@ -334,9 +338,42 @@ async def test_what_a_plan_needs_at_once_ends_what_the_schedule_is_doing(site: S
     assert urgent.ok and urgent.points and urgent.points[-1].why == "before prod-1.1", urgent.detail
     assert "did not answer in time" in urgent.points[-1].how_verified
     assert [p.why for p in urgent.points] == ["schedule", "before prod-1.1"], "the other one was whole, and not verified"
-    again = await site.take(keeper, why="before prod-1.1", urgent=True)
+    again = await site.take(keeper, why="before prod-1.1", urgent=True, resume=True)
     assert again.ok and again.already_done and again.points == urgent.points, "a plan that is resumed has its point"
+    namesake = await site.take(keeper, why="before prod-1.1", urgent=True, seconds=15.0)
+    assert namesake.ok and not namesake.already_done and len(namesake.points or ()) == 3, "a plan of the same name, of a journal begun anew, has not"
     assert not [n for n in site.on_disk() if n.startswith(".")]
+
+
+async def test_a_lease_that_ends_while_a_point_is_verified_does_not_refute_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = site.etcd.ctl("lease", "grant", "2").split()[1]
+    site.etcd.ctl("put", f"--lease={lease}", "/registry/masterleases/10.0.0.1", "x")
+    counted = scratch._counted
+
+    async def late(directory: Path, at: int) -> tuple[int, int]:
+        """Once the lease has ended."""
+        revision, keys = await counted(directory, at)
+        if revision <= at:
+            raise TimeoutError("the lease lives still")
+        return revision, keys
+
+    monkeypatch.setattr(scratch, "_counted", late)
+    point = await site.taken()
+    assert point.verified, point.how_verified
+
+
+async def test_a_surplus_point_that_cannot_be_removed_is_told_and_the_new_one_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = site.keeper(keep=1)
+    first = await site.taken(keeper)
+
+    def refuse(store: PointStore, id: str) -> None:
+        raise PermissionError(1, "Operation not permitted", id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PointStore, "remove", refuse)
+        result = await site.take(keeper)
+    assert result.ok and len(result.points or ()) == 2 and f"the surplus {first.id} could not be removed" in result.detail, result.detail
+    assert len((await site.take(keeper)).points or ()) == 1, "it goes with the next"
 
 
 async def test_the_clock_going_back_neither_stops_nor_removes_anything(site: Site) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
+from tenacity import AsyncRetrying, Retrying, stop_after_delay, wait_fixed
 
 from recoverd.diagnose.loss import CORRUPTION
 from recoverd.etcd import EtcdClient
@@ -49,7 +49,7 @@ def restore(sent: SendSnapshot, node: EtcdNode, nodes: list[EtcdNode], bump: int
 def unguarded(operation: RestoreSnapshot) -> str:
     """Its script with the guard that looks for etcd processes taken out: other tests' etcds run on this machine."""
     lines = [line for line in operation.command().splitlines() if "etcd runs here" not in line]
-    assert len(lines) == len(operation.command().splitlines()) - 1
+    assert len(lines) == len(operation.command().splitlines()) - 2  # before it restores, and before it moves
     return "\n".join(lines)
 
 
@@ -151,6 +151,8 @@ async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEt
     nodes = start_etcd(("cp1", "cp2", "cp3"))
     for i in range(40):
         nodes[0].ctl("put", f"/registry/pods/default/p{i}", "x")
+    lease = nodes[0].ctl("lease", "grant", "3").split()[1]
+    nodes[0].ctl("put", f"--lease={lease}", "/registry/masterleases/10.0.0.1", "x")
     client = EtcdClient(pool, "cp1", port=nodes[0].port, metrics_port=nodes[0].metrics_port, pki=str(nodes[0].pki))
     info = await client.snapshot(tmp_path / "point.db", timeout=20)
     before = await client.view(timeout=5)
@@ -171,13 +173,19 @@ async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEt
         assert (await run(pool, unguarded(operation)))[0] == 0, "a second time does nothing"
     for node in nodes:
         node.start()
-    wanted = AwaitRestored(("cp1", "cp2", "cp3"), before.revision, 41, before.cluster_id)
+    wanted = AwaitRestored(("cp1", "cp2", "cp3"), before.revision, 42, before.cluster_id)
     result = await hands.do(wanted, timeout=60)
     assert result.ok, result.detail
+
+    async def ended() -> None:
+        assert (await client.view(timeout=5)).revision > before.revision
+
+    await AsyncRetrying(wait=wait_fixed(0.2), stop=stop_after_delay(30), reraise=True)(ended)
+    assert (await hands.do(wanted, timeout=5)).ok, "a lease of the snapshot has ended, and its key was there all the same"
     view = await client.view(timeout=5)
-    assert (view.revision, view.pods, view.cluster_id == before.cluster_id) == (before.revision, 40, False)
-    late = await hands.do(replace(wanted, keys=42, names=("cp1",)), timeout=1)
-    assert not late.ok and "keys 41, and 42" in late.detail and "members cp1, cp2, cp3 where cp1" in late.detail
+    assert (view.revision, view.pods, view.cluster_id == before.cluster_id) == (before.revision + 1, 40, False)
+    late = await hands.do(replace(wanted, keys=43, names=("cp1",)), timeout=1)
+    assert not late.ok and "keys 42, and 43" in late.detail and "members cp1, cp2, cp3 where cp1" in late.detail
     await hands.pool.close()
 
 
