@@ -100,6 +100,8 @@ def _consequence(scene: Scene, name: str) -> tuple[str, ...]:
 def _not_joined(scene: Scene, name: str) -> Finding:
     host, membership = scene.host(name), scene.membership
     entry = membership.entry_of(name)
+    if membership.leader and entry is None and scene.remembered(name):
+        return _lost_member(scene, name)
     if host is not None and not host.joined:
         why = "kubeadm has not made it a node (no /etc/kubernetes/kubelet.conf)"
     elif membership.known and entry is None:
@@ -116,6 +118,22 @@ def _not_joined(scene: Scene, name: str) -> Finding:
         f"{name} is configured as a control plane and is not a working part of the cluster: {why}. What fails on it is not counted as a fault.",
         (f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}",) if membership.known else (),
         severity=Severity.NOTICE,
+    )
+
+
+def _lost_member(scene: Scene, name: str) -> Finding:
+    """It worked and is no member any more, as when it was removed and could not be added again: quorum holds, with less to spare."""
+    membership = scene.membership
+    voters = len(membership.voters)
+    spare = voters - membership.needed
+    return Finding(
+        Code.NOT_JOINED,
+        name,
+        f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left, {membership.needed} are needed, so etcd "
+        f"survives the loss of {spare or 'none'}. Make it a part again: `kubeadm reset -f` on {name}, `kubectl delete node {name}`, then `recoverctl "
+        f"join-control-plane`; or take it out of the configuration. What fails on it is not counted as a fault.",
+        (f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}",),
+        severity=Severity.WARNING,
     )
 
 

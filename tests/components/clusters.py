@@ -58,9 +58,18 @@ class Node:
         self.root, self.name = root, name
         self.units = root / "units"
         self.manifests = root / "etc/kubernetes/manifests"
-        for folder in (self.units, self.manifests, root / "var/lib/etcd/member/snap", root / "var/log/pods", root / "bin", root / "proc"):
+        for folder in (
+            self.units,
+            self.manifests,
+            root / "var/lib/etcd/member/snap",
+            root / "var/lib/etcd/member/wal",
+            root / "var/log/pods",
+            root / "bin",
+            root / "proc",
+        ):
             folder.mkdir(parents=True)
         (root / "var/lib/etcd/member/snap/db").touch()
+        (root / "var/lib/etcd/member/wal/0.wal").touch()
         (root / "etc/kubernetes/kubelet.conf").touch()
         for number, component in enumerate(COMPONENTS, 1):
             image = f"  - {{name: {component}, image: 'r/{component}:1'}}"

@@ -104,6 +104,12 @@ def node(cluster: Cluster, name: str) -> Shape:
     return found
 
 
+def ending(cluster: Cluster) -> list[str]:
+    """Pods that are being deleted and are listed still, until their grace is over."""
+    items = json.loads(kubectl(cluster, "get", "pods", "-o", "json"))["items"]
+    return [pod["metadata"]["name"] for pod in items if pod["metadata"].get("deletionTimestamp")]
+
+
 def cordoned(cluster: Cluster) -> set[str]:
     return {n.name for n in cluster.nodes if node(cluster, n.name)["spec"].get("unschedulable")}
 
@@ -140,8 +146,9 @@ def test_a_blocked_drain_ends_in_time_and_the_node_is_uncordoned(cluster: Cluste
 def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(cluster: Cluster, site: Callable[..., Sick]) -> None:
     kubectl(cluster, "apply", "-f", "-", stdin=LONE.replace("NODE", "w1"))
     kubectl(cluster, "wait", "--for=condition=Ready", "pod/lone", "--timeout=60s")
-    pods = kubectl(cluster, "get", "pods", "-o", "name")
     s = site()
+    s.wait("no pod of an earlier test is ending", lambda: not ending(cluster), 120)
+    pods = kubectl(cluster, "get", "pods", "-o", "name")
     s.make_sick("w1")
     plan = s.wait_plan(ROLLING, 120)
     s.approve(plan)
