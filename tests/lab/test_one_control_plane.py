@@ -143,8 +143,9 @@ def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(clust
         daemon.start()
         daemon.wait_state("healthy", seconds=120)
         incident = daemon.json("show", plan["incident"])
-        assert incident["outcome"] == "recovered", incident
-        assert [p["status"] for p in incident["plans"]] == ["succeeded"], incident
+        told = f"killed in step {step}: {[(p['id'], p['status'], p['reason']) for p in incident['plans']]}"
+        assert incident["outcome"] == "recovered", told
+        assert [p["status"] for p in incident["plans"]] == ["succeeded"], told
         flags = [s for s in incident["plans"][0]["results"] if s["ok"] and FORCE in plan["steps"][s["index"]]["description"]]
         assert flags
         assert etcd.members(cp1) == ["cp1"]
