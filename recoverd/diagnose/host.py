@@ -129,8 +129,8 @@ def _lost_member(scene: Scene, name: str) -> Finding:
     return Finding(
         Code.NOT_JOINED,
         name,
-        f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left, {membership.needed} are needed, so etcd "
-        f"survives the loss of {spare or 'none'}. Make it a part again: `kubeadm reset -f` on {name}, `kubectl delete node {name}`, then `recoverctl "
+        f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left and {membership.needed} needed: etcd "
+        f"survives the loss of {spare or 'none'}. Make it one again: `kubeadm reset -f` on {name}, `kubectl delete node {name}`, then `recoverctl "
         f"join-control-plane`; or take it out of the configuration. What fails on it is not counted as a fault.",
         (f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}",),
         severity=Severity.WARNING,

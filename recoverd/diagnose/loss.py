@@ -16,6 +16,8 @@ CORRUPTION = re.compile(
     r"|cannot unmarshal|data corruption"
 )
 """What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc; bbolt's page.go, freelist.go, db.go)."""
+DISAGREES = "found data inconsistency with peers"
+"""Said by every member that compares itself with one whose data differ, when several start at once (etcd's CheckInitialHashKV)."""
 
 
 class Fate(StrEnum):
@@ -100,10 +102,17 @@ def began_anew(scene: Scene, view: EtcdView) -> bool:
 
 def corruption(scene: Scene, name: str) -> tuple[str, ...]:
     """Lines of the log in which an etcd that does not come up says that its files are damaged; its data directory holds some."""
+    said = _damage(scene, name)
+    if any(DISAGREES in line for n in scene.control_plane_names if n != name for line in _damage(scene, n)):
+        said = tuple(line for line in said if DISAGREES not in line)  # they differ, and nobody knows yet which of them is right
+    return tuple(f"etcd on {name} says: {line}" for line in said)[-3:]
+
+
+def _damage(scene: Scene, name: str) -> tuple[str, ...]:
     container = scene.container(name, "etcd")
     if container is None or name in scene.etcd_views or not (scene.etcd_stopped(name) or container.restarts):
         return ()
-    return tuple(f"etcd on {name} says: {line}" for line in container.log_tail if CORRUPTION.search(line))[-3:]
+    return tuple(line for line in container.log_tail if CORRUPTION.search(line))
 
 
 def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:

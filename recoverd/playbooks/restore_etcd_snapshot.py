@@ -27,6 +27,8 @@ from recoverd.playbooks.restart_node_agents import PLANES, STABLE
 
 NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
+SLOW = 8 << 20
+"""Bytes a second that a snapshot is sent and restored with at the least; one of 8 GiB, etcd's largest suggested size, gets 20 minutes, where the bound allows."""
 SHOWN = 20
 """Objects that are named one by one in what a plan destroys."""
 
@@ -215,12 +217,12 @@ def _stop(component: str, member: Member, restore: Restore, situation: Situation
 
 def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
     host, point = member.host, restore.point
+    patience = 240.0 + point.size / SLOW
     keep = MovePath(f"{member.data}/member", _aside(restore, member), optional=True)
     yield Step(host, f"keep what is left of etcd's data on {host} aside", keep, 20.0, undo=keep.inverse())
     sent = f"{member.data}/{point.id}.db"
-    yield Step(
-        host, f"send the snapshot of {point.id} to {host} and check its hash there", SendSnapshot(point.path, point.sha256, point.size, sent), 240.0
-    )
+    send = SendSnapshot(point.path, point.sha256, point.size, sent)
+    yield Step(host, f"send the snapshot of {point.id} to {host} and check its hash there", send, patience)
     made = RestoreSnapshot(
         sent,
         point.sha256,
@@ -234,7 +236,7 @@ def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
         image_of(member.etcd),
     )
     away = MovePath(f"{member.data}/member", f"{made.beside}/member", optional=True)
-    yield Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, 240.0, undo=away)
+    yield Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, patience, undo=away)
 
 
 def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab import etcd
+from tests.lab import etcd, long_only
 from tests.lab.bastion import RECOVERCTL, Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
@@ -26,10 +25,7 @@ BLOCK = (
 LEFT = "/etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member /var/lib/recoverd/joining"
 CLEAN = f"! ls {LEFT} 2>/dev/null | grep ."
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(os.environ.get("LAB_LONG") != "1", reason="the suite is to end within an hour or so: LAB_LONG=1 runs this too"),
-]
+pytestmark = [pytest.mark.timeout(900), long_only]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import long_only
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.witness import ready
@@ -20,10 +20,7 @@ from tests.lab.witness import ready
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 HOURS = 2
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(os.environ.get("LAB_LONG") != "1", reason="the suite is to end within an hour or so: LAB_LONG=1 runs this too"),
-]
+pytestmark = [pytest.mark.timeout(900), long_only]
 
 
 @pytest.fixture

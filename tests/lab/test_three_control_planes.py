@@ -13,7 +13,7 @@ from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 
 MANIFESTS = "/etc/kubernetes/manifests"
-ALONE = float(os.environ.get("LAB_ALONE_SECONDS", "120"))
+ALONE = float(os.environ.get("LAB_ALONE_SECONDS", "60"))
 """How long the cluster is left alone; 600 was run by hand."""
 
 pytestmark = pytest.mark.timeout(1500)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.lab import etcd
+from tests.lab import etcd, long_only
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(os.environ.get("LAB_LONG") != "1", reason="the suite is to end within an hour or so: LAB_LONG=1 runs this too"),
-]
+pytestmark = [pytest.mark.timeout(900), long_only]
 MANIFESTS = "/etc/kubernetes/manifests"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import pytest
 
 from recoverd.diagnose.setback import BUMP
-from tests.lab import etcd, newer
+from tests.lab import etcd, long_only, newer
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.loss import delete_data, is_as_at_the_point, kubelets, planes, point_of, write_later
@@ -17,10 +16,7 @@ from tests.lab.witness import boots, ready
 
 NAMES = ["cp1", "cp2", "cp3"]
 
-pytestmark = [
-    pytest.mark.timeout(1200),
-    pytest.mark.skipif(os.environ.get("LAB_LONG") != "1", reason="the suite is to end within an hour or so: LAB_LONG=1 runs this too"),
-]
+pytestmark = [pytest.mark.timeout(1200), long_only]
 
 
 @pytest.fixture

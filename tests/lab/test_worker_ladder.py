@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.lab import long_only
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.witness import boots
@@ -204,6 +205,7 @@ def test_a_worker_that_does_not_return_stops_the_plan_and_the_rest_is_untouched(
     assert s.status()["phase"] == "escalated"
 
 
+@long_only
 @pytest.mark.timeout(1200)
 def test_a_canary_that_comes_back_sick_stops_the_plan(cluster: Cluster, site: Callable[..., Sick]) -> None:
     s = site(step_deadline=150, min_ready=0, drain={"timeout": "80s"})  # nothing is said of a node in its first 90 s
@@ -218,6 +220,7 @@ def test_a_canary_that_comes_back_sick_stops_the_plan(cluster: Cluster, site: Ca
     assert f"see that nothing is found of {first} any more" in watched
 
 
+@long_only
 @pytest.mark.timeout(1200)
 def test_the_agents_restart_is_done_unasked_and_the_next_rung_asks(cluster: Cluster, site: Callable[..., Sick]) -> None:
     """w1 is said to stay sick whatever is done: its agents really start anew, and then a reboot of w1 alone is offered."""

@@ -355,7 +355,7 @@ def test_a_half_joined_machine_left_behind_leaves_the_cluster_healthy() -> None:
 def test_a_control_plane_that_worked_and_is_no_member_any_more_is_a_warning_with_the_way_back() -> None:
     found = seen(removed(Cluster(control_planes=3))).find(Code.NOT_JOINED, "cp3")
     assert found and found.severity is Severity.WARNING
-    assert "2 voters are left, 2 are needed, so etcd survives the loss of none" in found.message and "join-control-plane" in found.message
+    assert "2 voters are left and 2 needed: etcd survives the loss of none" in found.message and "join-control-plane" in found.message
     never = seen(Cluster(control_planes=1, spares=1)).find(Code.NOT_JOINED, "cp2")
     assert never is None or never.severity is Severity.NOTICE
 

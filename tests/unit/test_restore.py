@@ -410,6 +410,16 @@ def test_what_is_no_damage_is_not_taken_for_it(line: str) -> None:
     assert not seen(built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))).find("etcd-member-corrupt")
 
 
+def test_members_that_find_each_other_inconsistent_are_not_all_corrupt() -> None:
+    line = '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data inconsistency with peers"}'
+    assert seen(built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))).find("etcd-member-corrupt", "cp2")
+    cluster = built(3)
+    for name in ("cp1", "cp2", "cp3"):
+        cluster.etcd_stopped(name, restarts=4, log_tail=(line, "panic: page 23 already freed") if name == "cp3" else (line,))
+    diagnosis = seen(cluster)
+    assert [f.subject for f in diagnosis.faults if f.code == "etcd-member-corrupt"] == ["cp3"] and not diagnosis.find("etcd-data-lost")
+
+
 def test_a_corrupt_member_is_named_and_rebuilt_from_its_peers() -> None:
     cluster = corrupt(built(3))
     assert seen(cluster).faults[0].key == ("etcd-member-corrupt", "cp2")
