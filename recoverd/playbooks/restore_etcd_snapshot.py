@@ -28,7 +28,7 @@ from recoverd.playbooks.restart_node_agents import PLANES, STABLE
 NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
 SLOW = 8 << 20
-"""Bytes a second that a snapshot is sent and restored with at the least; one of 8 GiB, etcd's largest suggested size, gets 20 minutes, where the bound allows."""
+"""Bytes a second that a snapshot is sent and restored with at the least: one of 8 GiB, the largest that etcd suggests, gets 20 minutes."""
 SHOWN = 20
 """Objects that are named one by one in what a plan destroys."""
 
