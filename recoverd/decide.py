@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
-from recoverd.playbooks.base import Playbook, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.base import Answer, Askable, Playbook, Proposal, Refusal, Situation, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 waiting = True
                 break
     return Choice(None, None, tuple(dict.fromkeys(reasons)), waiting)
+
+
+def on_request(situation: Situation, playbook: Playbook) -> Choice:
+    """What comes of a person's request for this very playbook: by what is confirmed or, where nothing of that is for it, because it was asked for."""
+    choice = choose(situation, (playbook,), ())
+    if choice.proposal or choice.reasons or not isinstance(playbook, Askable) or situation.settings.approval_of(playbook.name) is Approval.NEVER:
+        return choice
+    answer: Answer = playbook.asked(situation)
+    if isinstance(answer, Proposal):
+        return Choice(playbook, answer)
+    return Choice(None, None, (f"{playbook.name}: {answer.reason}",) if answer else ())
 
 
 def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:

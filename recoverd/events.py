@@ -81,6 +81,8 @@ class PlanRequested:
     by: str
     reason: str
     at: datetime
+    point: str = ""
+    """Id of the restore point to go back to; "" leaves it to the playbook."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,9 @@ class Service:
     async def resume(self, cluster: str | None, by: str) -> str:
         return await self._each(cluster, Resumed(by, now()), "resumed")
 
-    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str) -> str:
+    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str) -> str:
         loop = self._loop(cluster)
-        await loop.handle(PlanRequested(playbook, nodes, by, reason, now()))
+        await loop.handle(PlanRequested(playbook, nodes, by, reason, now(), point))
         plan = loop.machine.record.plan
         return f"plan {plan.id} made: {plan.summary}; recoverctl approve {plan.id}" if plan else "no plan was made"
 

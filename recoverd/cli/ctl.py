@@ -163,12 +163,14 @@ def resume(client: ControlClient, cluster: str | None, everything: bool, output:
 @click.argument("playbook")
 @click.argument("cluster")
 @click.option("--node", "nodes", multiple=True, help="Only on this node (may be given more than once).")
+@click.option("--point", default="", help="The restore point to go back to, for restore-etcd-snapshot; `recoverctl restore-points` lists them.")
 @click.option("--reason", default="", help="Kept in the journal.")
 @as_json
 @click.pass_obj
-def run(client: ControlClient, playbook: str, cluster: str, nodes: tuple[str, ...], reason: str, output: str) -> None:
+def run(client: ControlClient, playbook: str, cluster: str, nodes: tuple[str, ...], point: str, reason: str, output: str) -> None:
     """Make a plan of PLAYBOOK for CLUSTER by hand; it waits for approval like any other."""
-    _done(_finish(client.post("/v1/run", playbook=playbook, cluster=cluster, nodes=list(nodes), reason=reason)), output)
+    body = {"playbook": playbook, "cluster": cluster, "nodes": list(nodes), "reason": reason}
+    _done(_finish(client.post("/v1/run", **body, **({"point": point} if point else {}))), output)
 
 
 @main.command(name="restore-points")

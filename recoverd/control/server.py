@@ -92,7 +92,12 @@ class ControlServer:
             "/v1/pause": lambda b, i, by: ask.pause(_cluster(b), by, _text(b, "reason", required=True)),
             "/v1/resume": lambda b, i, by: ask.resume(_cluster(b), by),
             "/v1/run": lambda b, i, by: ask.request_plan(
-                _text(b, "playbook", required=True), _text(b, "cluster", required=True), _names(b, "nodes"), by, _text(b, "reason")
+                _text(b, "playbook", required=True),
+                _text(b, "cluster", required=True),
+                _names(b, "nodes"),
+                by,
+                _text(b, "reason"),
+                _text(b, "point"),
             ),
         }.items():
             router.add_post(path, _action(act))

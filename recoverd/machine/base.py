@@ -91,7 +91,7 @@ class MachineBase:
         findings = self.diagnosis.warnings if self.lifecycle.state is State.HEALTHY else self.diagnosis.faults
         return confirmed(findings, self.record.sightings, self.settings.bounds.confirm_sweeps)
 
-    def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False) -> Situation:
+    def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
         assert self.observation is not None and self.diagnosis is not None
         faults = self._confirmed()
         sightings = self.record.sightings
@@ -108,6 +108,7 @@ class MachineBase:
             by_hand=by_hand,
             declined=self.record.declined,
             ran=self.record.ran,
+            point=point,
         )
 
     @property

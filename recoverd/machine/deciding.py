@@ -15,7 +15,7 @@ from recoverd.model.observation import Unseen
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.settings import Approval
-from recoverd.playbooks.base import Playbook, Proposal
+from recoverd.playbooks.base import Askable, Playbook, Proposal
 
 
 class Deciding(PlanRunning):
@@ -82,9 +82,11 @@ class Deciding(PlanRunning):
 
     def _asked_again(self, plan: Plan) -> bool:
         """Whether the same request would make the same plan now: another survivor may hold more by now, or a host that was away be back."""
-        situation = self._situation(parts(plan), by_hand=True)
+        situation = self._situation(parts(plan), by_hand=True, point=plan.point)
         playbook = next((p for p in self.playbooks if p.name == plan.playbook), None)
-        answers = (playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs) if playbook else ()
+        answers = [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
+        if isinstance(playbook, Askable) and not plan.basis:
+            answers.append(playbook.asked(situation))
         return any(isinstance(a, Proposal) and self._same(plan, playbook, a) for a in answers)
 
     def _take(self, playbook: Playbook, proposal: Proposal) -> None:
@@ -107,8 +109,8 @@ class Deciding(PlanRunning):
             self.lifecycle.move("escalate")
         self._explain(explanation, "waiting" if waiting else "escalated")
 
-    def _offer(self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "") -> None:
-        plan = self._make(playbook, proposal, requested_by, why)
+    def _offer(self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", point: str = "") -> None:
+        plan = replace(self._make(playbook, proposal, requested_by, why), point=point)
         self._set(plan=plan, stale_sweeps=0)
         self._emit(SavePlan(plan))
         asked = f", asked for by {requested_by}" + (f" ({why})" if why else "") if requested_by else ""

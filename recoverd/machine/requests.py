@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.decide import choose
+from recoverd.decide import choose, on_request
 from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
 from recoverd.machine.maintenance import Maintaining
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
+from recoverd.playbooks.base import Askable
 
 
 class Requests(Maintaining):
@@ -110,6 +111,8 @@ class Requests(Maintaining):
         known = {h.name for h in (*self.settings.control_planes, *self.settings.workers)} | {w.name for w in self.memory.workers}
         if strangers := [n for n in event.nodes if n not in known]:
             raise Refused(f"{self._who()} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
+        if event.point and not isinstance(playbook, Askable):
+            raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
         if self.record.run or self.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
             raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
         if self.record.pause:
@@ -118,16 +121,16 @@ class Requests(Maintaining):
             raise Refused(f"{self._who()} has not been looked at since recoverd started; ask again in a few seconds")
         if self.lifecycle.state is State.UNOBSERVABLE or (self.record.incident is None and self.lifecycle.state is not State.HEALTHY):
             raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
-        choice = choose(self._situation(event.nodes, by_hand=True), (playbook,), ())
+        choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
         if choice.playbook is None or choice.proposal is None:
             raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
         if self._waiting_plan:
             self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
             if self.record.incident is None:
                 # another maintenance, whose number is in its steps
-                choice = choose(self._situation(event.nodes, by_hand=True), (playbook,), ())
+                choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
         assert choice.playbook is not None and choice.proposal is not None
-        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason)
+        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason, point=event.point)
 
     def _who(self) -> str:
         return self.settings.name

@@ -102,6 +102,8 @@ class Plan:
     reason: str = ""
     requested_by: str = ""
     """The Unix user of `recoverctl run`; "" when recoverd made it."""
+    point: str = ""
+    """Id of the restore point that a person named with `recoverctl run --point`."""
 
     def with_status(self, status: PlanStatus, reason: str = "") -> Plan:
         return replace(self, status=status, reason=reason or self.reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
@@ -36,6 +36,8 @@ class Situation:
     """Remedies that failed in this incident or that a person rejected, unless that was acknowledged."""
     ran: int = 0
     """Plans that were begun in this incident."""
+    point: str = ""
+    """Id of the restore point that a person named with `recoverctl run --point`; "" leaves it to the playbook."""
 
     def spent(self, playbook: str) -> frozenset[FindingKey]:
         """The findings for which a playbook has been tried in vain or was rejected: the next rung of a ladder may be taken for them."""
@@ -127,3 +129,10 @@ class Playbook(Protocol):
         ...
 
     def propose(self, finding: Finding, situation: Situation) -> Answer: ...
+
+
+@runtime_checkable
+class Askable(Playbook, Protocol):
+    """One that a person may ask for where nothing is found that it repairs: what is wrong there, only a person can say."""
+
+    def asked(self, situation: Situation) -> Answer: ...

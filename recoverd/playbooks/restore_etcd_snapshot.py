@@ -8,14 +8,16 @@ the controllers wait for revisions of the future, so they are restarted here, ev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from recoverd.diagnose.loss import holders, unaccounted
+from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import BUMP
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendSnapshot, image_of, minor_of
-from recoverd.model.finding import Code, Finding
+from recoverd.model.finding import Code, Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
 from recoverd.model.plan import Step
@@ -29,6 +31,8 @@ NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
 SLOW = 8 << 20
 """Bytes a second that a snapshot is sent and restored with at the least: one of 8 GiB, the largest that etcd suggests, gets 20 minutes."""
+ROUND = 10_000_000
+"""Revisions; at a thousand writes a second a plan that waits stays the same for hours."""
 SHOWN = 20
 """Objects that are named one by one in what a plan destroys."""
 
@@ -60,7 +64,10 @@ class Restore:
     minor: str
     old_cluster: str
     incident: str
-    finding: Finding
+    requires: tuple[FindingKey, ...]
+    """What must be found still while the API servers are stopped; nothing when a person asked for it."""
+    asked: bool
+    """A person said that the data is wrong."""
 
     @property
     def cluster(self) -> str:
@@ -82,7 +89,26 @@ class RestoreEtcdSnapshot:
     repairs: frozenset[str] = frozenset({Code.ETCD_DATA_LOST})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        restore = _gathered(finding, situation)
+        since = situation.since.get(finding.key, situation.now)
+        hosts = [h for h in finding.facts.get("hosts", "").split(",") if h]
+        return self._proposal(_gathered(hosts, since, (finding.key,), situation), finding.evidence, situation)
+
+    def asked(self, situation: Situation) -> Answer:
+        """The data is there and a person says that it is wrong, as after a deletion by mistake or a restore of the wrong snapshot."""
+        if not situation.point:
+            return Refusal(
+                "etcd's data is not lost, and whether it is wrong is for a person to say: name the restore point to go back to with --point; "
+                f"`recoverctl restore-points {situation.settings.name}` lists them"
+            )
+        scene = Scene(situation.observation, situation.memory, situation.settings)
+        if strangers := unaccounted(scene):
+            return Refusal(f"etcd has members on machines that are not in the configuration ({', '.join(strangers)}), and all are restored or none")
+        taken = next((p.taken_at for p in situation.memory.points if p.id == situation.point), 0.0)
+        restore = _gathered(holders(scene), datetime.fromtimestamp(taken, UTC), (), situation)
+        return self._proposal(restore, (f"asked for: the data of {situation.settings.name} is to be as it was in {situation.point}",), situation)
+
+    @staticmethod
+    def _proposal(restore: Restore | Refusal, evidence: tuple[str, ...], situation: Situation) -> Proposal | Refusal:
         if isinstance(restore, Refusal):
             return restore
         point, names = restore.point, ", ".join(m.host for m in restore.members)
@@ -91,8 +117,8 @@ class RestoreEtcdSnapshot:
             summary=f"restore etcd on {names} from {point.id} (taken {_utc(point.taken_at)} UTC, revision {point.revision})"
             + (f", with revisions raised by {restore.bump}" if restore.bump else ""),
             steps=tuple(_steps(restore, situation)),
-            basis=(finding.key,),
-            evidence=(*finding.evidence, *_chosen(restore, situation)),
+            basis=restore.requires,
+            evidence=(*evidence, *_chosen(restore, situation)),
             destroys=tuple(_destroys(restore, situation)),
             undo=(
                 "until the first API server is started again: everything is taken back by itself"
@@ -104,23 +130,26 @@ class RestoreEtcdSnapshot:
                     if m.empty
                 ),
             ),
-            resolves=(finding.key,),
+            resolves=restore.requires,
             verify_within=180.0,
             rounds=1 + len(restore.members) // 2,
             own_point=True,
         )
 
 
-def _gathered(finding: Finding, situation: Situation) -> Restore | Refusal:
-    """All that is needed, or what is missing."""
-    point = best(situation.memory.points)
+def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey, ...], situation: Situation) -> Restore | Refusal:
+    """All that is needed, or what is missing. `since` tells this restore's names on the hosts from those of another one in the same incident."""
+    named = situation.point
+    point = next((p for p in situation.memory.points if p.id == named), None) if named else best(situation.memory.points)
+    if point is None and named:
+        return Refusal(f"there is no restore point {named}; `recoverctl restore-points {situation.settings.name}` lists those that there are")
     if point is None:
         return Refusal(
             "recoverd has no restore point of this cluster (`recoverctl restore-points`). With a snapshot from elsewhere it is restored by hand, on "
             "every control plane, as etcd's disaster recovery guide says"
         )
     members = []
-    for host in filter(None, finding.facts.get("hosts", "").split(",")):
+    for host in hosts:
         member = _member(host, situation)
         if isinstance(member, Refusal):
             return member
@@ -132,13 +161,13 @@ def _gathered(finding: Finding, situation: Situation) -> Restore | Refusal:
         return Refusal(
             f"the manifests of etcd name images of different versions ({', '.join(sorted(minors))}); which is right is for a person to say"
         )
-    bump = _bump(point, members, situation)
+    bump = _bump(point, members, situation, ROUND if not requires else 1)
     if isinstance(bump, Refusal):
         return bump
     watermark = situation.memory.watermark
-    since = situation.since.get(finding.key, situation.now)
-    stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    return Restore(point, tuple(members), stamp, bump, minors.pop(), watermark.cluster_id if watermark else "", situation.incident, finding)
+    stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}" + (f"-{situation.ran}" if not requires and situation.ran else "")
+    old = watermark.cluster_id if watermark else ""
+    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.incident, requires, asked=not requires)
 
 
 def _member(host: str, situation: Situation) -> Member | Refusal:
@@ -157,8 +186,10 @@ def _member(host: str, situation: Situation) -> Member | Refusal:
     return Member(host, name, data, peer_url(etcd, host, situation), without_flag(etcd), api, empty)
 
 
-def _bump(point: RestorePoint, members: list[Member], situation: Situation) -> int | Refusal:
-    """By how much revisions are raised: beyond all that was handed out. 0 where a member's program cannot: all must restore the very same."""
+def _bump(point: RestorePoint, members: list[Member], situation: Situation, up_to: int) -> int | Refusal:
+    """By how much revisions are raised: beyond all that was handed out, in multiples of `up_to`, since a plan of a living cluster must stay the same
+    while it waits. 0 where a member's program cannot: all must restore the very same.
+    """
     tools = {m.host: view.etcd_tool if (view := situation.host(m.host)) else None for m in members}
     if none := [host for host, tool in tools.items() if tool is None]:
         return Refusal(
@@ -169,7 +200,8 @@ def _bump(point: RestorePoint, members: list[Member], situation: Situation) -> i
         return 0
     watermark = situation.memory.watermark
     # what an earlier plan of this incident started has handed out revisions that no healthy sweep has seen
-    return max(0, (watermark.revision if watermark else 0) - point.revision) + BUMP * (1 + situation.ran)
+    behind = max(0, (watermark.revision if watermark else 0) - point.revision)
+    return -(-behind // up_to) * up_to + BUMP * (1 + situation.ran)
 
 
 def _held(restore: Restore) -> str:
@@ -206,7 +238,7 @@ def _stop(component: str, member: Member, restore: Restore, situation: Situation
     host, what = member.host, "the API server" if component == API else component
     view = situation.host(host)
     path, aside = f"{MANIFESTS}/{component}.yaml", f"{_held(restore)}/{component}.yaml"
-    requires = (restore.finding.key,) if component == API else ()  # what follows changes what is seen
+    requires = restore.requires if component == API else ()  # what follows changes what is seen
     if view and component in view.manifests:
         move = MovePath(path, aside)
         # what etcd could be started on without data is not put back
@@ -286,11 +318,11 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
 def _chosen(restore: Restore, situation: Situation) -> Iterator[str]:
     point = restore.point
     count = len(situation.memory.points)
-    how = (
-        "the newest that was verified by restoring it"
-        if point.verified
-        else "the newest, whose hash was good; none has been verified by restoring it"
-    )
+    if situation.point:
+        how = "as asked for" + ("" if point.verified else "; it was not verified by restoring it")
+    else:
+        verified = "the newest that was verified by restoring it"
+        how = verified if point.verified else "the newest, whose hash was good; none has been verified by restoring it"
     yield f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, {point.size} bytes, from {point.host}"
     if restore.old_cluster and point.cluster_id != restore.old_cluster:
         yield f"it is of the cluster {point.cluster_id}, and the one that was lost is {restore.old_cluster}"
@@ -322,6 +354,9 @@ def _destroys(restore: Restore, situation: Situation) -> Iterator[str]:
         more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
+    if restore.asked:
+        yield "the data that is there now, and every API server's answers while the plan runs; the data is kept aside on every host"
+        return
     for member in restore.members:
         if (view := situation.etcd(member.host)) is not None:
             yield f"what was written to the empty cluster that {member.host} has begun (revision {view.revision}); it is kept aside"

@@ -55,6 +55,25 @@ def test_deleted_data_is_restored_and_the_workload_is_back(cluster: Cluster, bas
     assert not kubelets(cluster).items() & kubelet.items(), "every kubelet was started anew"
 
 
+def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    daemon, cp1 = bastion(cluster), cluster.node("cp1")
+    point = point_of(daemon)
+    write_later(cp1)
+    cp1.sh("kubectl delete deployment web --wait=false >/dev/null")
+    unnamed = daemon.ctl("run", "restore-etcd-snapshot", "lab1")
+    assert unnamed.returncode != 0 and "--point" in unnamed.stderr
+    asked = daemon.ctl("run", "restore-etcd-snapshot", "lab1", "--point", point, "--reason", "web was deleted by mistake")
+    assert asked.returncode == 0, asked.stderr
+    plan = daemon.approve("restore-etcd-snapshot")
+    assert point in plan["summary"] and plan["requested_by"] == "root"
+    done = daemon.ended(plan, 300)
+    assert done["status"] == "succeeded", (done, daemon.tail())
+    daemon.wait_state("healthy", seconds=240)
+    cp1.sh("kubectl rollout status deploy/web --timeout=120s")
+    is_as_at_the_point(cluster)
+    assert cp1.answers(f"ls -d /var/lib/etcd/member.{plan['incident']}-*"), "what a person called wrong is kept aside"
+
+
 def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     newer.upgrade(cluster)
     cp1, kubelet = cluster.node("cp1"), kubelets(cluster)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recoverd.events import Approved
+from recoverd.events import Approved, PlanRequested, Refused
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
@@ -55,6 +55,35 @@ def test_an_approved_restore_is_not_started_when_the_data_is_back_meanwhile() ->
         rig.cluster.kubelets["cp1"].exited("etcd", rig.cluster.now, "received signal; shutting down")
         await rig.until("healthy", 200)
         assert [p.status for p in rig.plans().values() if p.playbook == "restore-etcd-snapshot"] == [PlanStatus.SUPERSEDED]
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_wrong_data_is_taken_back_to_the_point_that_a_person_names() -> None:
+    async def story() -> None:
+        rig = Rig(3, 1)
+        await rig.until("healthy", 30)
+        await rig.stage.keep_point()
+        (point,) = rig.stage.machine.memory.points
+        await rig.stage.wait(60)
+        cluster_id = rig.cluster.etcd.leaders()[0].store.history
+
+        async def ask(point: str) -> None:
+            await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "somebody deleted a namespace", now(), point))
+
+        with pytest.raises(Refused, match="--point"):
+            await ask("")
+        assert rig.stage.waiting_plan is None
+        await ask(point.id)
+        await rig.stage.wait(120)
+        plan = rig.stage.waiting_plan
+        assert plan and plan.point == point.id and plan.destructive, "it waits, though the cluster goes on"
+        await rig.stage.give(Approved(plan.id, "alice", "", now()))
+        assert await rig.stage.until(lambda: rig.plans()[plan.id].status is PlanStatus.SUCCEEDED, 600), rig.events()
+        await rig.until("healthy", 200)
+        assert rig.cluster.etcd.leaders()[0].store.history != cluster_id
+        assert len(rig.cluster.etcd.leaders()) == 1
         await rig.stage.kill()
 
     run(story())

@@ -20,7 +20,7 @@ from recoverd.model.operations import MANIFESTS, MovePath, RestartStaticPod, Res
 from recoverd.model.plan import Step
 from recoverd.model.points import PointSettings, RestorePoint
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.base import Answer, Askable, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import flag, with_flags
 from tests.unit.builders import NOW, Cluster, manifest, member_id
 from tests.unit.test_playbooks import situation
@@ -378,6 +378,55 @@ def test_a_restore_with_a_bump_is_no_setback_and_one_without_is() -> None:
     assert current(Scene(cluster.observation(), cluster.memory(), cluster.settings)) is None
     cluster.etcd_changed("cp1", revision=1000)
     assert current(Scene(cluster.observation(), cluster.memory(), cluster.settings)) is not None
+
+
+# --- data that a person calls wrong ---
+
+
+def wished(cluster: Cluster, point: str = "", memory: Memory | None = None) -> Answer:
+    playbook = next(p for p in registry() if p.name == "restore-etcd-snapshot")
+    assert isinstance(playbook, Askable)
+    return playbook.asked(replace(situation(cluster, memory=memory or with_points(cluster)), point=point, by_hand=True))
+
+
+def test_data_that_is_there_is_restored_only_to_a_point_that_was_named() -> None:
+    refused = wished(built(3))
+    assert isinstance(refused, Refusal) and "--point" in refused.reason
+    refused = wished(built(3), "prod-1")
+    assert isinstance(refused, Refusal) and "there is no restore point prod-1" in refused.reason
+    older = replace(POINT, id="prod-20260301T000000Z", revision=400)
+    proposal = wished(built(3), older.id, with_points(built(3), older, POINT))
+    assert isinstance(proposal, Proposal) and older.id in proposal.summary
+    assert [h for h, _ in of(RestoreSnapshot, proposal.steps)] == ["cp1", "cp2", "cp3"]
+    assert (proposal.basis, proposal.resolves, proposal.own_point) == ((), (), True)
+    assert any("as asked for" in line for line in proposal.evidence)
+    assert any("834 revisions" in line for line in proposal.destroys) and any("kept aside on every host" in line for line in proposal.destroys)
+
+
+def test_a_point_may_be_chosen_for_lost_data_too() -> None:
+    older = replace(POINT, id="prod-20260301T000000Z", revision=400)
+    cluster = lost(3)
+    now = replace(situation(cluster, memory=with_points(cluster, older, POINT)), point=older.id)
+    finding = now.diagnosis.find("etcd-data-lost")
+    playbook = next(p for p in registry() if p.name == "restore-etcd-snapshot")
+    assert finding
+    proposal = playbook.propose(finding, now)
+    assert isinstance(proposal, Proposal) and older.id in proposal.summary and proposal.basis == (finding.key,)
+
+
+def test_a_plan_for_a_living_cluster_stays_the_same_while_that_goes_on_writing() -> None:
+    def at(revision: int) -> list[tuple[str, object]]:
+        cluster = built(1)
+        cluster.host("cp1", etcd_tool=NEW)
+        memory = with_points(cluster)
+        assert memory.watermark
+        answer = wished(cluster, POINT.id, replace(memory, watermark=replace(memory.watermark, revision=revision)))
+        assert isinstance(answer, Proposal)
+        return [(s.host, s.operation) for s in answer.steps]
+
+    assert at(5_000) == at(900_000)
+    made = next(o for _, o in at(900_000) if isinstance(o, RestoreSnapshot))
+    assert POINT.revision + made.bump > 900_000 + BUMP // 2
 
 
 # --- one member ---
