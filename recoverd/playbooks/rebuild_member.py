@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from recoverd.diagnose.loss import unaccounted
+from recoverd.diagnose.scene import Scene
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Code, Finding
@@ -87,7 +89,7 @@ class RebuildMember:
         if asked is None:
             return Refusal(
                 f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to etcd on the others first (its log "
-                f"says why it does not come up){_strangers(situation)}"
+                f"says why it does not come up){_strangers(situation)}{_gone(situation)}"
             )
         patience = situation.settings.bounds.member_down_after
         if finding.code == Code.ETCD_DATA_EMPTY and situation.age(finding) < patience and not situation.by_hand:
@@ -135,9 +137,25 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
 
 def _strangers(situation: Situation) -> str:
     """Members that were there and that recoverd cannot look at, as more of a sentence; "" when there is none."""
-    watermark, known = situation.memory.watermark, {h.name for h in situation.settings.control_planes}
-    names = sorted(set(watermark.members.values()) - {"", *known}) if watermark else []
+    names = _absent(situation)
     return f". {', '.join(names)} held the data too: a control plane that is in the configuration is looked at" if names else ""
+
+
+def _absent(situation: Situation) -> tuple[str, ...]:
+    return unaccounted(Scene(situation.observation, situation.memory, situation.settings))
+
+
+def _gone(situation: Situation) -> str:
+    """What a person does when every machine that could hold the data is dark for good; "" where one that is seen may hold it."""
+    planes = [h.name for h in situation.settings.control_planes]
+    seen = {n: view for n in planes if (view := situation.host(n)) is not None}
+    dark = [n for n in planes if n not in seen]
+    if not (dark or _absent(situation)) or not all(v.etcd_data is not None and (v.etcd_data.empty or not v.etcd_data.exists) for v in seen.values()):
+        return ""
+    name, nodes = situation.settings.name, " ".join(f"--node {n}" for n in seen)
+    away = f"{', '.join(dark)} may hold the data and cannot be looked at: bring it back. " if dark else ""
+    first = f"take {', '.join(dark)} out of the configuration, restart recoverd, and " if dark else ""
+    return f". {away}Only when it is gone for good: {first}`recoverctl run restore-etcd-snapshot {name} --point ID {nodes}` puts the others back"
 
 
 def _asked(host: str, situation: Situation) -> tuple[str, EtcdView] | None:

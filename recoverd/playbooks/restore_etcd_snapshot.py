@@ -101,10 +101,19 @@ class RestoreEtcdSnapshot:
                 f"`recoverctl restore-points {situation.settings.name}` lists them"
             )
         scene = Scene(situation.observation, situation.memory, situation.settings)
-        if strangers := unaccounted(scene):
-            return Refusal(f"etcd has members on machines that are not in the configuration ({', '.join(strangers)}), and all are restored or none")
+        hosts = holders(scene)
+        if (strangers := unaccounted(scene)) and not situation.nodes:
+            return Refusal(
+                f"etcd had members that are not in the configuration ({', '.join(strangers)}), and all are restored or none. When they are gone for "
+                f"good, say so by naming those that are left: {' '.join(f'--node {h}' for h in hosts)}"
+            )
+        if situation.nodes and (left_out := [h for h in hosts if h not in situation.nodes]):
+            return Refusal(
+                f"{', '.join(left_out)} held etcd's data and is in the configuration: all are restored or none. A machine that is gone for good is "
+                "taken out of the configuration first"
+            )
         taken = next((p.taken_at for p in situation.memory.points if p.id == situation.point), 0.0)
-        restore = _gathered(holders(scene), datetime.fromtimestamp(taken, UTC), (), situation)
+        restore = _gathered(hosts, datetime.fromtimestamp(taken, UTC), (), situation)
         return self._proposal(restore, (f"asked for: the data of {situation.settings.name} is to be as it was in {situation.point}",), situation)
 
     @staticmethod
@@ -354,6 +363,11 @@ def _destroys(restore: Restore, situation: Situation) -> Iterator[str]:
         more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
+    for name in unaccounted(Scene(situation.observation, situation.memory, situation.settings)):
+        yield (
+            f"the member {name}, as on a machine that is gone for good: it must never be started again with its old data. After `kubeadm reset -f` "
+            "there it is joined anew by recoverctl join-control-plane"
+        )
     if restore.asked:
         yield "the data that is there now, and every API server's answers while the plan runs; the data is kept aside on every host"
         return

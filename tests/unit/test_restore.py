@@ -383,10 +383,10 @@ def test_a_restore_with_a_bump_is_no_setback_and_one_without_is() -> None:
 # --- data that a person calls wrong ---
 
 
-def wished(cluster: Cluster, point: str = "", memory: Memory | None = None) -> Answer:
+def wished(cluster: Cluster, point: str = "", memory: Memory | None = None, nodes: tuple[str, ...] = ()) -> Answer:
     playbook = next(p for p in registry() if p.name == "restore-etcd-snapshot")
     assert isinstance(playbook, Askable)
-    return playbook.asked(replace(situation(cluster, memory=memory or with_points(cluster)), point=point, by_hand=True))
+    return playbook.asked(replace(situation(cluster, memory=memory or with_points(cluster)), point=point, by_hand=True, nodes=nodes))
 
 
 def test_data_that_is_there_is_restored_only_to_a_point_that_was_named() -> None:
@@ -401,6 +401,31 @@ def test_data_that_is_there_is_restored_only_to_a_point_that_was_named() -> None
     assert (proposal.basis, proposal.resolves, proposal.own_point) == ((), (), True)
     assert any("as asked for" in line for line in proposal.evidence)
     assert any("834 revisions" in line for line in proposal.destroys) and any("kept aside on every host" in line for line in proposal.destroys)
+
+
+def test_a_machine_that_is_gone_for_good_is_left_out_only_by_a_persons_word() -> None:
+    cluster = lost(3)
+    memory = with_points(cluster)
+    cluster.ssh_fails("cp3")
+    assert not seen(cluster, memory).find("etcd-data-lost"), "cp3 may hold it"
+    refused = ask("rebuild-member", "etcd-data-directory-empty", cluster, memory=memory)
+    assert (
+        isinstance(refused, Refusal)
+        and "take cp3 out of the configuration" in refused.reason
+        and "--point ID --node cp1 --node cp2" in refused.reason
+    )
+    for nodes, why in (((), "cp3 cannot be looked at"), (("cp1", "cp2"), "taken out of the configuration first")):
+        answer = wished(cluster, POINT.id, memory, nodes)
+        assert isinstance(answer, Refusal) and why in answer.reason
+    left = lost(2)  # cp3 is not configured any more, and remembered as a member
+    answer = wished(left, POINT.id, memory)
+    assert isinstance(answer, Refusal) and "--node cp1 --node cp2" in answer.reason
+    proposal = wished(left, POINT.id, memory, ("cp1", "cp2"))
+    assert isinstance(proposal, Proposal)
+    assert [h for h, _ in of(RestoreSnapshot, proposal.steps)] == ["cp1", "cp2"]
+    assert any("member cp3" in line and "never be started again" in line for line in proposal.destroys)
+    again = wished(left, POINT.id, memory, tuple(dict.fromkeys(s.part for s in proposal.steps if s.part)))
+    assert isinstance(again, Proposal) and again.steps == proposal.steps, "as it is asked again while the plan waits"
 
 
 def test_a_point_may_be_chosen_for_lost_data_too() -> None:
