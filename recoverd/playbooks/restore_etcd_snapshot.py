@@ -222,10 +222,8 @@ def _aside(restore: Restore, member: Member) -> str:
 
 
 def _steps(restore: Restore, situation: Situation) -> Iterator[Step]:
-    for member in restore.members:
-        yield from _stop(API, member, restore, situation)
-    for member in restore.members:
-        yield from _stop("etcd", member, restore, situation)
+    yield from _stop(API, restore, situation)
+    yield from _stop("etcd", restore, situation)
     for member in restore.members:
         yield from _give_data(member, restore)
     for member in restore.members:
@@ -243,17 +241,21 @@ def _steps(restore: Restore, situation: Situation) -> Iterator[Step]:
     yield from _wake(restore, situation)
 
 
-def _stop(component: str, member: Member, restore: Restore, situation: Situation) -> Iterator[Step]:
-    host, what = member.host, "the API server" if component == API else component
-    view = situation.host(host)
+def _stop(component: str, restore: Restore, situation: Situation) -> Iterator[Step]:
+    """All at once, then waited for: without etcd an API server takes the whole of its 30 s of grace to end (observed)."""
+    what = "the API server" if component == API else component
     path, aside = f"{MANIFESTS}/{component}.yaml", f"{_held(restore)}/{component}.yaml"
     requires = restore.requires if component == API else ()  # what follows changes what is seen
-    if view and component in view.manifests:
-        move = MovePath(path, aside)
-        # what etcd could be started on without data is not put back
-        undo = move.inverse() if component == API else None if member.empty else replace(move.inverse(), needs=_database(member))
-        yield Step(host, f"stop {what} on {host}: its manifest goes aside", move, 20.0, requires, undo=undo)
-    yield Step(host, f"wait until no {component} runs on {host}", AwaitContainerGone(component, 60), 75.0, requires)
+    for member in restore.members:
+        view = situation.host(member.host)
+        if view and component in view.manifests:
+            move = MovePath(path, aside)
+            # what etcd could be started on without data is not put back
+            undo = move.inverse() if component == API else None if member.empty else replace(move.inverse(), needs=_database(member))
+            yield Step(member.host, f"stop {what} on {member.host}: its manifest goes aside", move, 20.0, requires, undo=undo)
+    for member in restore.members:
+        gone = AwaitContainerGone(component, 60)
+        yield Step(member.host, f"wait until no {component} runs on {member.host}", gone, 75.0, requires)
 
 
 def _give_data(member: Member, restore: Restore) -> Iterator[Step]:

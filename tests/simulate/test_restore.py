@@ -36,7 +36,7 @@ async def _fails(step: int) -> None:
     for name in ("cp2", "cp3"):
         assert MEMBER not in machines[name].data
         assert path_of("kube-apiserver") in machines[name].files
-        etcd_was_stopped = step > {"cp2": 8, "cp3": 10}[name]
+        etcd_was_stopped = step > {"cp2": 7, "cp3": 8}[name]
         assert (path_of("etcd") in machines[name].files) is not etcd_was_stopped, "without data it is not started again"
     assert path_of("etcd") in machines["cp1"].files and path_of("kube-apiserver") in machines["cp1"].files
     rig.check_model()
