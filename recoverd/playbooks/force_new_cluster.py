@@ -157,7 +157,7 @@ class ForceNewCluster:
             Step(name, f"take {FLAG} out again", take_out, timeout=20.0),
             Step(name, f"see etcd on {name} run without {FLAG}", AwaitFlag("etcd", FLAG, present=False, seconds=60), timeout=75.0),
             Step(name, f"see etcd on {name} healthy without the flag", held, timeout=90.0),
-            Step(name, f"start the API server on {name} now if it waits in its crash-loop back-off", Unstick("kube-apiserver"), 60.0),
+            Step(name, f"start the API server on {name} now if it waits in its crash-loop back-off", Unstick("kube-apiserver", 1), 60.0),
             Step(name, f"see the API server on {name} ready", AwaitApi(), timeout=180.0),
         )
 

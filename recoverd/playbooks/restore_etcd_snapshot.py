@@ -316,8 +316,8 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
         yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=host, contained=True)
     for host in planes:
         for component in PLANES:
-            again = RestartStaticPod(component, 60, start=True)
-            yield Step(host, f"restart {component} on {host}", again, 75.0, part=host, contained=True)
+            again = RestartStaticPod(component, 90, start=True)
+            yield Step(host, f"restart {component} on {host}", again, 105.0, part=host, contained=True)
     for host, node in agents.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=host, contained=True)
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
