@@ -28,7 +28,7 @@ DISK_RESERVE = 64 << 20
 async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, directory: Path, until: float) -> StepResult:
     """A snapshot of the member in `directory`; a second one does no harm, so a resumed step fetches again.
 
-    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for while nothing listens.
+    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for while nothing listens or answers.
     """
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", operation.label)
     target = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{label}.db"
@@ -45,7 +45,7 @@ async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, 
     restarted = min(until, asyncio.get_running_loop().time() + RESTART_SECONDS)
     try:
         fetched: StepResult = await AsyncRetrying(
-            retry=retry_if_exception(_refused), wait=wait_fixed(POLL_SECONDS), stop=stop_at(restarted), reraise=True
+            retry=retry_if_exception(_away), wait=wait_fixed(POLL_SECONDS), stop=stop_at(restarted), reraise=True
         )(once)
     except EtcdUnseen as unseen:
         return StepResult(False, f"no snapshot was fetched from {host}: {unseen}. Nothing was changed")
@@ -54,8 +54,9 @@ async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, 
     return fetched
 
 
-def _refused(error: BaseException) -> bool:
-    return isinstance(error, EtcdUnseen) and error.unseen.kind is UnseenKind.REFUSED
+def _away(error: BaseException) -> bool:
+    """Nothing listens, or what listens closes the connection, as an etcd does that is just starting or ending."""
+    return isinstance(error, EtcdUnseen) and error.unseen.kind in (UnseenKind.REFUSED, UnseenKind.UNREACHABLE)
 
 
 async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
