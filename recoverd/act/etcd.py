@@ -28,7 +28,7 @@ DISK_RESERVE = 64 << 20
 async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, directory: Path, until: float) -> StepResult:
     """A snapshot of the member in `directory`; a second one does no harm, so a resumed step fetches again.
 
-    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for while nothing listens or answers.
+    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for meanwhile.
     """
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", operation.label)
     target = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{label}.db"
