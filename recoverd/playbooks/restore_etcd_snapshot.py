@@ -337,6 +337,8 @@ def _chosen(restore: Restore, situation: Situation) -> Iterator[str]:
     yield f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, {point.size} bytes, from {point.host}"
     if restore.old_cluster and point.cluster_id != restore.old_cluster:
         yield f"it is of the cluster {point.cluster_id}, and the one that was lost is {restore.old_cluster}"
+    if empty := {f"{m.host}:{m.data}" for m in restore.members if m.empty}:
+        yield f"look before you approve: a disk that is not mounted looks like data that is gone (`findmnt -T` of {', '.join(sorted(empty))})"
     if restore.bump:
         yield f"revisions go on at {point.revision + restore.bump}, beyond every one that was handed out, and older ones count as compacted"
     else:

@@ -93,6 +93,7 @@ def ask(playbook: str, code: str, cluster: Cluster, *, memory: Memory | None = N
 def restored(cluster: Cluster, memory: Memory | None = None) -> Proposal:
     answer = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=memory or with_points(cluster))
     assert isinstance(answer, Proposal), answer
+    assert any("a disk that is not mounted" in line for line in answer.evidence)
     return answer
 
 
