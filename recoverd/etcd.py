@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import ssl
@@ -66,8 +67,8 @@ class EtcdClient:
         self._metrics_port = metrics_port
         self._credentials = CredentialsCache(hosts, host, pki)
 
-    async def view(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
-        """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`.
+    async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
+        """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and pods: at revision `at`, if given.
 
         Status and member list must come; what else does not come in time is left out (health false, counts None, quota 0), and delays nothing.
         """
@@ -79,8 +80,8 @@ class EtcdClient:
                     ask("/v3/maintenance/status", {}),
                     ask("/v3/cluster/member/list", {"linearizable": False}),
                     _health(ask, optional),
-                    _or_else(None, lambda: _count(ask, "/registry/minions/"), optional),
-                    _or_else(None, lambda: _count(ask, "/registry/pods/"), optional),
+                    _or_else(None, lambda: _count(ask, "/registry/minions/", at), optional),
+                    _or_else(None, lambda: _count(ask, "/registry/pods/", at), optional),
                     _or_else(None, lambda: _uid(ask), optional),
                 )
                 return replace(self._parsed(status, members, health, nodes, pods, await quota), uid=uid)
@@ -299,10 +300,13 @@ EVERY_KEY: dict[str, object] = {"key": "AA==", "range_end": "AA==", "count_only"
 """A range request that only counts, over all keys: from and to the byte 0 (etcd's API documentation)."""
 
 
-async def _count(ask: Ask, prefix: str) -> int:
-    """Number of keys with a prefix, from the member's own data: a serializable read needs no quorum."""
+async def _count(ask: Ask, prefix: str, at: int) -> int:
+    """Number of keys with a prefix at revision `at` (0: now), from the member's own data: a serializable read needs no quorum."""
     key, end = prefix.encode(), prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1])
     query = {"key": base64.b64encode(key).decode(), "range_end": base64.b64encode(end).decode(), "count_only": True, "serializable": True}
+    if at:
+        with contextlib.suppress(EtcdRefused):  # it is compacted away, or not reached yet: then those that there are now
+            return int((await ask("/v3/kv/range", {**query, "revision": str(at)})).get("count", 0))
     return int((await ask("/v3/kv/range", query)).get("count", 0))
 
 

@@ -90,7 +90,8 @@ async def await_etcd(operation: AwaitEtcd, etcd: EtcdClient, host: str, until: f
 
     async def missing() -> str:
         try:
-            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, _left(until))))
+            # as it was then: an API server that is back already goes on deleting what it was about to (observed)
+            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, _left(until))), at=operation.min_revision)
         except EtcdUnseen as unseen:
             return str(unseen)
         seen.append(view)

@@ -46,6 +46,7 @@ class AwaitEtcd:
     members: int
     min_revision: int = 0
     min_nodes: int = 0
+    """At that revision, as `min_pods`."""
     min_pods: int = 0
     kind: Literal["await-etcd"] = "await-etcd"
     repeatable = True
@@ -53,7 +54,7 @@ class AwaitEtcd:
     def command(self) -> str:
         return (
             f"GET https://127.0.0.1:2379/health until true, with {self.members} member(s), revision >= {self.min_revision}, "
-            f"nodes >= {self.min_nodes}, pods >= {self.min_pods} (over the SSH tunnel)"
+            f"nodes then >= {self.min_nodes}, pods then >= {self.min_pods} (over the SSH tunnel)"
         )
 
     def lacks(self, view: EtcdView) -> str:

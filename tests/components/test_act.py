@@ -357,6 +357,13 @@ async def test_waiting_for_etcd_tells_what_was_last_seen(etcd: EtcdNode, with_et
     assert not late.ok
     for part in ("1 voters where 2", "revision 2, and 1000000 or more", "pods 0, and 5 or more"):
         assert part in late.detail
+    revision = 2 + etcd.ctl("put", "/registry/pods/default/a", "x").count("OK")
+    etcd.ctl("del", "/registry/pods/default/a")
+    held = await hands.do(AwaitEtcd(members=1, min_revision=revision, min_pods=1), timeout=10)
+    assert held.ok, "what an API server has deleted since was there"
+    etcd.ctl("compact", str(revision + 1))
+    gone = await hands.do(AwaitEtcd(members=1, min_revision=revision, min_pods=1), timeout=1)
+    assert not gone.ok and "pods 0, and 1 or more" in gone.detail, "compacted: what there is now counts"
     etcd.kill()
     waiting = asyncio.create_task(hands.do(AwaitEtcd(members=1, min_revision=2), timeout=60))
     await asyncio.wait([waiting], timeout=0.5)
