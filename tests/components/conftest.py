@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from recoverd.config import SshSettings
 from recoverd.hosts import HostPool
@@ -279,7 +280,9 @@ def start_etcd(make_etcd: Callable[..., list[EtcdNode]]) -> Callable[..., list[E
         nodes = make_etcd(names, metrics=metrics)
         for node in nodes:
             node.start()
-        nodes[0].ctl("put", "/registry/minions/n1", "node", "--command-timeout=15s")
+        # what is proposed during the first election may be lost
+        put = Retrying(stop=stop_after_delay(45), wait=wait_fixed(0.5), reraise=True)
+        put(nodes[0].ctl, "put", "/registry/minions/n1", "node", "--command-timeout=15s")
         return nodes
 
     return start
