@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recoverd.diagnose.members import Membership
 from recoverd.diagnose.nodes import facts_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.finding import Code, Finding, Severity, State
@@ -116,9 +117,13 @@ def _not_joined(scene: Scene, name: str) -> Finding:
         Code.NOT_JOINED,
         name,
         f"{name} is configured as a control plane and is not a working part of the cluster: {why}. What fails on it is not counted as a fault.",
-        (f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}",) if membership.known else (),
+        (_listed(membership),) if membership.known else (),
         severity=Severity.NOTICE,
     )
+
+
+def _listed(membership: Membership) -> str:
+    return f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}"
 
 
 def _lost_member(scene: Scene, name: str) -> Finding:
@@ -132,7 +137,7 @@ def _lost_member(scene: Scene, name: str) -> Finding:
         f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left and {membership.needed} needed: etcd "
         f"survives the loss of {spare or 'none'}. Make it one again: `kubeadm reset -f` on {name}, `kubectl delete node {name}`, then `recoverctl "
         f"join-control-plane`; or take it out of the configuration. What fails on it is not counted as a fault.",
-        (f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}",),
+        (_listed(membership),),
         severity=Severity.WARNING,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdView, HostView, Observation
@@ -54,6 +55,11 @@ class Situation:
     @property
     def etcd_views(self) -> dict[str, EtcdView]:
         return {name: view for name, view in self.observation.etcd.items() if isinstance(view, EtcdView)}
+
+    @property
+    def scene(self) -> Scene:
+        """The same as a diagnosis sees it."""
+        return Scene(self.observation, self.memory, self.settings)
 
     def age(self, finding: Finding) -> float:
         """Seconds that the finding has been seen without a gap."""

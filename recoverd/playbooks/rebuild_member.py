@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from recoverd.diagnose.loss import unaccounted
-from recoverd.diagnose.scene import Scene
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Code, Finding
@@ -137,12 +136,8 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
 
 def _strangers(situation: Situation) -> str:
     """Members that were there and that recoverd cannot look at, as more of a sentence; "" when there is none."""
-    names = _absent(situation)
+    names = unaccounted(situation.scene)
     return f". {', '.join(names)} held the data too: a control plane that is in the configuration is looked at" if names else ""
-
-
-def _absent(situation: Situation) -> tuple[str, ...]:
-    return unaccounted(Scene(situation.observation, situation.memory, situation.settings))
 
 
 def _gone(situation: Situation) -> str:
@@ -150,7 +145,9 @@ def _gone(situation: Situation) -> str:
     planes = [h.name for h in situation.settings.control_planes]
     seen = {n: view for n in planes if (view := situation.host(n)) is not None}
     dark = [n for n in planes if n not in seen]
-    if not (dark or _absent(situation)) or not all(v.etcd_data is not None and (v.etcd_data.empty or not v.etcd_data.exists) for v in seen.values()):
+    if not (dark or unaccounted(situation.scene)) or not all(
+        v.etcd_data is not None and (v.etcd_data.empty or not v.etcd_data.exists) for v in seen.values()
+    ):
         return ""
     name, nodes = situation.settings.name, " ".join(f"--node {n}" for n in seen)
     away = f"{', '.join(dark)} may hold the data and cannot be looked at: bring it back. " if dark else ""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from recoverd.diagnose.loss import holders, unaccounted
-from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import BUMP
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendSnapshot, image_of, minor_of
@@ -66,8 +65,11 @@ class Restore:
     incident: str
     requires: tuple[FindingKey, ...]
     """What must be found still while the API servers are stopped; nothing when a person asked for it."""
-    asked: bool
-    """A person said that the data is wrong."""
+
+    @property
+    def asked(self) -> bool:
+        """A person said that the data is wrong."""
+        return not self.requires
 
     @property
     def cluster(self) -> str:
@@ -100,7 +102,7 @@ class RestoreEtcdSnapshot:
                 "etcd's data is not lost, and whether it is wrong is for a person to say: name the restore point to go back to with --point; "
                 f"`recoverctl restore-points {situation.settings.name}` lists them"
             )
-        scene = Scene(situation.observation, situation.memory, situation.settings)
+        scene = situation.scene
         hosts = holders(scene)
         if (strangers := unaccounted(scene)) and not situation.nodes:
             return Refusal(
@@ -176,7 +178,7 @@ def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey,
     watermark = situation.memory.watermark
     stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}" + (f"-{situation.ran}" if not requires and situation.ran else "")
     old = watermark.cluster_id if watermark else ""
-    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.incident, requires, asked=not requires)
+    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.incident, requires)
 
 
 def _member(host: str, situation: Situation) -> Member | Refusal:
@@ -367,7 +369,7 @@ def _destroys(restore: Restore, situation: Situation) -> Iterator[str]:
         more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
-    for name in unaccounted(Scene(situation.observation, situation.memory, situation.settings)):
+    for name in unaccounted(situation.scene):
         yield (
             f"the member {name}, as on a machine that is gone for good: it must never be started again with its old data. After `kubeadm reset -f` "
             "there it is joined anew by recoverctl join-control-plane"
