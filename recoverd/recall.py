@@ -34,7 +34,7 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
     for name, view in witnessed.items():
         seen, host = observation.etcd.get(name), observation.hosts.get(name)
         data = host.etcd_data if isinstance(host, HostView) else None
-        if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.exists and not data.empty:
+        if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.holds:
             recalled[name] = replace(view, healthy=False, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
 

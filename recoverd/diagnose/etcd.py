@@ -308,7 +308,7 @@ def elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
     """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none in a cluster that was rebuilt."""
     moved = {e.name for e in scene.membership.entries if e.started} | set(scene.etcd_views)
     old = (set(watermark.members.values()) & set(scene.control_plane_names)) - moved
-    return {n for n in old if (host := scene.host(n)) is None or (host.joined and not (host.etcd_data and host.etcd_data.empty))}
+    return {n for n in old if (host := scene.host(n)) is None or (host.joined and (host.etcd_data is None or host.etcd_data.holds))}
 
 
 def _foreign(scene: Scene, name: str, why: str) -> Finding:

@@ -79,7 +79,7 @@ def fate(scene: Scene, name: str) -> Fate:
         return Fate.ANEW if began_anew(scene, view) else Fate.HELD
     if host is None or host.etcd_data is None:
         return Fate.UNKNOWN
-    if not host.etcd_data.exists or host.etcd_data.empty:
+    if not host.etcd_data.holds:
         return Fate.EMPTY
     return Fate.CORRUPT if corruption(scene, name) else Fate.HELD
 
@@ -121,7 +121,7 @@ def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:
         return False
     if view is not None:
         return began_anew(scene, view)
-    return host.etcd_data is not None and (not host.etcd_data.exists or host.etcd_data.empty)
+    return host.etcd_data is not None and not host.etcd_data.holds
 
 
 def says_new(manifest: str) -> bool:

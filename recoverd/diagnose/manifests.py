@@ -37,7 +37,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
 def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     data = host.etcd_data
     known = scene.remembered(name) or scene.membership.entry_of(name) is not None
-    if data is None or not known or (data.exists and not data.empty) or isinstance(scene.observation.etcd.get(name), EtcdView):
+    if data is None or not known or data.holds or isinstance(scene.observation.etcd.get(name), EtcdView):
         return
     word = "empty" if data.exists else "gone"
     yield Finding(

@@ -171,7 +171,7 @@ class Scene:
         if host is None:
             return False
         data = host.etcd_data
-        return "etcd" in host.manifests or (data is not None and data.exists and not data.empty)
+        return "etcd" in host.manifests or (data is not None and data.holds)
 
     # --- what a stopped etcd is proven by ---
 

@@ -261,6 +261,11 @@ class EtcdDataView:
     """True when there is no member/snap/db, or none but what an etcd leaves that was refused at its first start: no write-ahead log, and a database
     with nothing in it. An etcd started on it would be a new, empty member (etcd's server goes by the log: `wal.Exist`)."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is data that an etcd would start from."""
+        return self.exists and not self.empty
+
 
 @dataclass(frozen=True, slots=True)
 class EtcdToolView:

@@ -126,7 +126,7 @@ class ForceNewCluster:
                 steps.append(Step(host, f"stop etcd on {host} for good: its manifest goes aside", move, 20.0, (finding.key,), undo=move.inverse()))
             steps.append(Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, (finding.key,)))
             data = view.etcd_data
-            if data and data.exists and not data.empty:
+            if data and data.holds:
                 keep = MovePath(f"{data.path}/member", f"{data.path}/member.{situation.incident}")
                 steps.append(Step(host, f"keep the data of etcd on {host} aside", keep, 20.0, (finding.key,), undo=keep.inverse()))
         return steps

@@ -145,9 +145,7 @@ def _gone(situation: Situation) -> str:
     planes = [h.name for h in situation.settings.control_planes]
     seen = {n: view for n in planes if (view := situation.host(n)) is not None}
     dark = [n for n in planes if n not in seen]
-    if not (dark or unaccounted(situation.scene)) or not all(
-        v.etcd_data is not None and (v.etcd_data.empty or not v.etcd_data.exists) for v in seen.values()
-    ):
+    if not (dark or unaccounted(situation.scene)) or not all(v.etcd_data is not None and not v.etcd_data.holds for v in seen.values()):
         return ""
     name, nodes = situation.settings.name, " ".join(f"--node {n}" for n in seen)
     away = f"{', '.join(dark)} may hold the data and cannot be looked at: bring it back. " if dark else ""
@@ -207,7 +205,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         stamp=stamp,
         manifest=annotated(text, stamp),
         in_place=bool(host_view and "etcd" in host_view.manifests),
-        empty=data is None or not data.exists or data.empty,
+        empty=data is None or not data.holds,
         alarmed=alarmed,
         finding=finding,
         saved=_saved(alarmed, situation),

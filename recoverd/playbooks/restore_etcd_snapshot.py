@@ -193,7 +193,7 @@ def _member(host: str, situation: Situation) -> Member | Refusal:
     if refused := log_elsewhere(etcd, data, host):
         return refused
     name = flag(etcd, "--name") or host
-    empty = not view.etcd_data.exists or view.etcd_data.empty
+    empty = not view.etcd_data.holds
     return Member(host, name, data, peer_url(etcd, host, situation), without_flag(etcd), api, empty)
 
 

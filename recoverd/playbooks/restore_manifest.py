@@ -94,7 +94,7 @@ class RestoreManifest:
         data = view.etcd_data if view else None
         if data is None:
             return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
-        if not data.exists or data.empty:
+        if not data.holds:
             holders = sorted(n for n, v in situation.etcd_views.items() if n != host and v.revision > 1)
             other = f"Seen to hold the data: {', '.join(holders) or 'no other member'}"
             return Refusal(
