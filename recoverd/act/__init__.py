@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recoverd.act import node
+from recoverd.act import controllers, node
 from recoverd.act.api import await_api
 from recoverd.act.drain import drain
 from recoverd.act.etcd import await_etcd, fetch_snapshot, remove_member
@@ -23,6 +23,8 @@ from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, EtcdOperation, PromoteMember, SendSnapshot
 from recoverd.model.join_operations import JoinControlPlane, JoinOperation, TakeBackJoin
 from recoverd.model.node_operations import (
+    AwaitControllers,
+    AwaitEndpoints,
     AwaitNodeReady,
     AwaitReboot,
     Cordon,
@@ -85,7 +87,9 @@ class Actor:
                 return await await_api(self._cluster.kubeconfig, self._hosts, step.host, self._addresses.get(step.host, ""), until)
             case SendSnapshot() | AwaitRestored() | AddMember() | PromoteMember() | DisarmAlarm():
                 return await self._on_etcd(operation, step.host, until, resume=resume, ask=ask)
-            case Cordon() | Uncordon() | Drain() | Reboot() | AwaitReboot() | AwaitNodeReady() | RestartDaemonPods() | Settled():
+            case AwaitControllers() | AwaitEndpoints() | AwaitNodeReady() | AwaitReboot() | Settled():
+                return await self._on_node(operation, step.host, until, ask=ask)
+            case Cordon() | Uncordon() | Drain() | Reboot() | RestartDaemonPods():
                 return await self._on_node(operation, step.host, until, ask=ask)
             case JoinControlPlane() | TakeBackJoin():
                 return await self._join(operation, until, resume=resume)
@@ -124,6 +128,10 @@ class Actor:
                 return await node.await_reboot(operation, self._hosts, host, until)
             case AwaitNodeReady():
                 return await node.await_node_ready(operation, self._kube, until)
+            case AwaitControllers():
+                return await controllers.await_controllers(self._kube, until)
+            case AwaitEndpoints():
+                return await controllers.await_endpoints(self._kube, until)
             case RestartDaemonPods():
                 return await node.restart_daemon_pods(operation, self._kube, self._hosts, host, until)
             case Settled():

@@ -6,17 +6,22 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, CoreV1Api, V1DeleteOptions, V1Eviction, V1ObjectMeta, V1Preconditions
+from kubernetes.aio.client import ApiClient, CoordinationV1Api, CoreV1Api, V1DeleteOptions, V1Eviction, V1ObjectMeta, V1Preconditions
 
-from recoverd.observe.api import api_client
+from recoverd.observe.api import TABLE, api_client
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
+from recoverd.observe.kubelet import from_table
+from recoverd.observe.lists import SLICES, group_list
+from recoverd.observe.services import astray
 
 CALL_SECONDS = 5.0
 PORT = 6443
+NOT_FOUND = 404
 MERGE_PATCH = "application/merge-patch+json"
 Json = dict[str, Any]
 
@@ -73,6 +78,38 @@ class Kube:
             f"listing the pods of node {node}", lambda core: core.list_pod_for_all_namespaces_without_preload_content(field_selector=selector)
         )
         return list(listed.get("items") or ())
+
+    async def lease(self, name: str) -> Json:
+        """A Lease of kube-system. Raises `KubeFailure`, with status 404 when there is none."""
+
+        def read(core: CoreV1Api) -> Awaitable[Any]:
+            return CoordinationV1Api(core.api_client).read_namespaced_lease_without_preload_content(name, "kube-system")
+
+        return await self._json(f"reading the lease {name}", read)
+
+    async def astray(self) -> tuple[str, ...]:
+        """Endpoints of services that are not the addresses of their pods, in words. Raises `KubeFailure`."""
+
+        def table(core: CoreV1Api) -> Awaitable[Any]:
+            return core.list_pod_for_all_namespaces_without_preload_content(resource_version="0", _headers={"Accept": TABLE})
+
+        # the endpoints last: what they followed by then, the other lists show, too
+        services = await self._json("listing services", lambda core: core.list_service_for_all_namespaces_without_preload_content())
+        pods = await self._json("listing all pods", table)
+        try:
+            return astray(services, await self._endpoints(), from_table(pods))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise KubeFailure(f"the API server listed pods or endpoints in a form that cannot be understood ({error!r})") from error
+
+    async def _endpoints(self) -> Json:
+        """EndpointSlices, or Endpoints where there are none."""
+        for kind in SLICES:
+            try:
+                return await self._json("listing endpointslices", partial(_slices, kind))
+            except KubeFailure as failure:
+                if failure.status != NOT_FOUND:
+                    raise
+        return await self._json("listing endpoints", lambda core: core.list_endpoints_for_all_namespaces_without_preload_content())
 
     async def evict(self, pod: Json) -> Evicted:
         """Ask for this very pod (by uid) to be evicted. Raises `KubeFailure` only when no answer came."""
@@ -153,6 +190,10 @@ class Kube:
         access = self._access[1]
         servers = dict.fromkeys((access.server, *(f"https://{a}:{PORT}" for a in self._addresses)))
         return [(s, self._clients.setdefault(s, api_client(access, s))) for s in servers]
+
+
+def _slices(kind: tuple[str, str, str], core: CoreV1Api) -> Any:
+    return group_list(core.api_client, *kind)
 
 
 def _body(what: str, server: str, status: int, text: bytes) -> Json:

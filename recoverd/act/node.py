@@ -137,7 +137,7 @@ async def await_reboot(operation: AwaitReboot, hosts: HostPool, host: str, until
             return f"does not tell its boot id ({result.stderr.strip()[:200]})"
         return "has not gone down yet, boot id unchanged" if seen == operation.boot_id else ""
 
-    trouble, took = await _poll(look, host, until)
+    trouble, took = await poll(look, host, until)
     if trouble:
         return StepResult(
             False,
@@ -163,14 +163,14 @@ async def await_node_ready(operation: AwaitNodeReady, kube: Kube, until: float) 
             return f"is not Ready ({ready.get('reason', 'no condition')}: {ready.get('message', '')})"
         return ""
 
-    trouble, took = await _poll(look, operation.node, until)
+    trouble, took = await poll(look, operation.node, until)
     if trouble:
         return StepResult(False, f"node {operation.node} was not Ready within {took:.0f} s: {trouble}. Look there: journalctl -u kubelet -n 50")
     return StepResult(True, f"node {operation.node} is Ready, after {took:.0f} s")
 
 
-async def _poll(look: Callable[[], Awaitable[str]], name: str, until: float) -> tuple[str, float]:
-    """Ask until it answers "" or the time is over; what it said last, and the seconds it took."""
+async def poll(look: Callable[[], Awaitable[str]], name: str, until: float) -> tuple[str, float]:
+    """Ask every second until it answers "" or the time is over; what it said last, and the seconds it took."""
     now = asyncio.get_running_loop().time
     began = now()
 
@@ -221,7 +221,7 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
         missing = wanted - up if wanted else set() if up else {str(operation.agent)}
         return f"has no new pod of {', '.join(sorted(missing))} that is Ready" if missing else ""
 
-    trouble, took = await _poll(look, operation.node, until)
+    trouble, took = await poll(look, operation.node, until)
     names = ", ".join(name_of(p) for p in old) or "none was there"
     if trouble:
         return StepResult(

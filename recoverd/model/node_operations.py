@@ -16,6 +16,7 @@ CORDONED = "recoverd.io/cordoned-by"
 RUN_DIR = "/run/recoverd"
 """On a node; gone after a reboot, as a mark that says `was asked to reboot` must be."""
 REBOOT_ASKED = f"{RUN_DIR}/reboot-asked"
+CONTROLLER_MANAGER = "kube-controller-manager"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -132,6 +133,36 @@ class AwaitNodeReady:
         return f"kubectl get node {self.node}, until it is Ready{other}"
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitControllers:
+    """Wait until kube-controller-manager leads: its Lease is renewed while that is watched.
+
+    One that is started anew waits until the lease of the one before has run out (15 s by default). Until then nobody keeps endpoints, and whatever
+    is started anew on nodes would take dead ones for good (observed after a restore: it led 17 s after the API server's return).
+    """
+
+    kind: Literal["await-controllers"] = "await-controllers"
+    repeatable = True
+
+    def command(self) -> str:
+        return f"kubectl get -n kube-system lease {CONTROLLER_MANAGER}, until its renewTime moves on"
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitEndpoints:
+    """Wait until the endpoints of services are the addresses that their pods have now, for a second on end.
+
+    Observed after a restore: they were those of the snapshot for 12 s after kube-controller-manager led, and a kube-proxy that was started anew
+    meanwhile lost every pod that a deaf one still reached. When the time is over the plan goes on: a fresh kube-proxy follows what comes later.
+    """
+
+    kind: Literal["await-endpoints"] = "await-endpoints"
+    repeatable = True
+
+    def command(self) -> str:
+        return "kubectl get endpointslices,pods -A -o wide, until the slices have the pods' addresses"
+
+
 class Agent(StrEnum):
     """The agents of a node that run as pods of a DaemonSet."""
 
@@ -178,4 +209,4 @@ class Settled:
         return f"watch {self.node} (its pods, services and pod network) until no fault of it is found"
 
 
-NodeOperation = Cordon | Uncordon | Drain | Reboot | AwaitReboot | AwaitNodeReady | RestartDaemonPods | Settled
+NodeOperation = Cordon | Uncordon | Drain | Reboot | AwaitReboot | AwaitNodeReady | AwaitControllers | AwaitEndpoints | RestartDaemonPods | Settled

@@ -47,10 +47,10 @@ class Lists:
         return await self._cached("services", lambda: CoreV1Api(client).list_service_for_all_namespaces_without_preload_content(resource_version="0"))
 
     async def daemonsets(self, client: ApiClient) -> Read:
-        return await self._cached("daemonsets", lambda: _group(client, "apps", "v1", "daemonsets", resource_version="0"))
+        return await self._cached("daemonsets", lambda: group_list(client, "apps", "v1", "daemonsets", resource_version="0"))
 
     async def policies(self, client: ApiClient) -> Read:
-        return await self._cached("networkpolicies", lambda: _group(client, "networking.k8s.io", "v1", "networkpolicies", resource_version="0"))
+        return await self._cached("networkpolicies", lambda: group_list(client, "networking.k8s.io", "v1", "networkpolicies", resource_version="0"))
 
     async def endpoints(self, client: ApiClient) -> Read:
         """EndpointSlices, or Endpoints where there are none."""
@@ -79,7 +79,7 @@ class Lists:
 
     async def _endpoints(self, client: ApiClient, **options: Any) -> Any:
         while self._slices:
-            answer = await _group(client, *self._slices, **options)
+            answer = await group_list(client, *self._slices, **options)
             if answer.status != 404:
                 return answer
             answer.release()
@@ -122,7 +122,7 @@ class Lists:
             return Unseen(UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})")
 
 
-async def _group(client: ApiClient, group: str, version: str, plural: str, **options: Any) -> Any:
+async def group_list(client: ApiClient, group: str, version: str, plural: str, **options: Any) -> Any:
     return await CustomObjectsApi(client).list_cluster_custom_object_without_preload_content(group, version, plural, **options)
 
 

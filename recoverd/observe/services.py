@@ -5,12 +5,17 @@ Only IPv4 and TCP: that is what can be asked of every node with what every node 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from recoverd.observe.kubelet import ListedPod
+
 SERVICE_NAME = "kubernetes.io/service-name"
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+OWN = "endpointslice-controller.k8s.io"
+"""Who keeps the slices of services with a selector; others, with addresses that are not the pods', may keep slices beside it."""
 NEAR = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 """Annotations with which each node programs other endpoints."""
 
@@ -117,6 +122,21 @@ def _from_endpoints(behind: dict[tuple[str, str, str], dict[str, Endpoint]], met
 
 def _pod(target: Any) -> str:
     return f"{target.get('namespace', '')}/{target.get('name', '')}" if isinstance(target, dict) and target.get("kind") == "Pod" else ""
+
+
+def astray(services: Mapping[str, Any], endpoints: Mapping[str, Any], pods: Sequence[ListedPod]) -> tuple[str, ...]:
+    """Endpoints that kube-controller-manager should have changed, in words: their pod is gone, or has another address or none."""
+    own = [i for i in endpoints.get("items") or () if (i["metadata"].get("labels") or {}).get(MANAGED_BY, OWN) == OWN]
+    known = {p.name: p for p in pods}
+    found = []
+    for port in service_ports(services, {"items": own}).values():
+        for endpoint in port.endpoints:
+            pod = known.get(endpoint.pod)
+            if not endpoint.pod or (pod and (":" in pod.ip or endpoint.address.startswith(f"{pod.ip}:"))):
+                continue
+            has = f"now has {pod.ip or 'no address'}" if pod else "is gone"
+            found.append(f"{endpoint.address} of {port.key}, whose pod {endpoint.pod} {has}")
+    return tuple(found)
 
 
 def fenced(policies: Mapping[str, Any] | None) -> dict[str, list[dict[str, str] | None]]:

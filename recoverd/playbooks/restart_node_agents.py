@@ -1,17 +1,19 @@
 """`restart-node-agents`: kubelet, kube-proxy and the CNI's agent of the broken nodes start anew and look at the API afresh.
 
 Observed after a restore to an older revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh kubelet on one worker
-alone made it worse, so every kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was answered 25 s
-later. Where the revision went back, controller-manager and scheduler are deaf too, and new pods would wait for them.
+alone made it worse, so every worker's kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was
+answered 25 s later. Where the revision went back, controller-manager and scheduler are deaf too, or wait for the lease of the one before. So those
+of the control planes come first, and what is on workers waits until endpoints are kept again: the pods that run there, and the rules that lead to
+them, work on until then (observed: with kube-proxy restarted earlier, every request failed for 13 s and more).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from recoverd.model.finding import Code, Finding
-from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
+from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
@@ -19,9 +21,11 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import OF_NODES, another_machine, broken, emptied, host_of, node_in, node_of, node_views, off_on_purpose
 
 NAME = "restart-node-agents"
-PLANES = ("kube-controller-manager", "kube-scheduler")
+PLANES = (CONTROLLER_MANAGER, "kube-scheduler")
 STABLE = 5
 """Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
+LEAD_SECONDS = 75.0
+"""For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
 ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
 
@@ -95,7 +99,34 @@ def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
 
 def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
     hosts, back = {n: host_of(n, situation) for n in nodes}, went_back(situation)
-    planes = {h.name for h in situation.settings.control_planes}
+    if back is None:
+        yield from _kubelets(hosts, situation)
+    else:
+        planes = {h.name for h in situation.settings.control_planes}
+        yield from _kubelets({n: h for n, h in hosts.items() if h in planes}, situation)
+        yield from _controllers(hosts, planes, back)
+        yield Step(situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS)
+        yield from _kubelets({n: h for n, h in hosts.items() if h not in planes}, situation)
+    for node, host in hosts.items():
+        yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
+    if back:
+        yield await_endpoints(situation)
+    found = broken(situation)
+    only_kubelet = {n for n in nodes if not back and {f.code for f in found.get(n, [])} == {Code.WORKER_KUBELET_DOWN}}
+    for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
+        for node, host in hosts.items():
+            if node not in only_kubelet:
+                what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
+                yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
+
+
+def await_endpoints(situation: Situation) -> Step:
+    """Before kube-proxy is started anew after a setback. It does not fail."""
+    return Step(situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS)
+
+
+def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
+    """Of these nodes, all in one go."""
     for node, host in hosts.items():
         view = situation.host(host)
         runtime = view.units.get(view.runtime) if view else None
@@ -104,20 +135,15 @@ def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
         yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0, part=node, contained=True)
     for node, host in hosts.items():
         yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=node, contained=True)
+
+
+def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> Iterator[Step]:
+    """Those that run since before."""
     for node, host in hosts.items():
-        for component in PLANES if host in planes and back else ():
-            if back and _stale(back) and f"{host}/{component}" not in _stale(back):
+        for component in PLANES if host in planes else ():
+            if _stale(back) and f"{host}/{component}" not in _stale(back):
                 continue  # it ended itself when it lost its lease, and has started since
             yield Step(host, f"restart {component} on {host}", RestartStaticPod(component, 60), 75.0, part=node, contained=True)
-    for node, host in hosts.items():
-        yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
-    found = broken(situation)
-    only_kubelet = {n for n in nodes if not back and {f.code for f in found.get(n, [])} == {Code.WORKER_KUBELET_DOWN}}
-    for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
-        for node, host in hosts.items():
-            if node not in only_kubelet:
-                what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
-                yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
 
 
 PLAYBOOK = RestartNodeAgents()

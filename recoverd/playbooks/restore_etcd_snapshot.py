@@ -24,7 +24,7 @@ from recoverd.model.points import RestorePoint, best
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
-from recoverd.playbooks.restart_node_agents import PLANES, STABLE
+from recoverd.playbooks.restart_node_agents import PLANES, STABLE, await_endpoints
 
 NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
@@ -322,6 +322,8 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
             yield Step(host, f"restart {component} on {host}", again, 105.0, part=host, contained=True)
     for host, node in agents.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=host, contained=True)
+    if agents:
+        yield await_endpoints(situation)
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for host, node in agents.items():
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"

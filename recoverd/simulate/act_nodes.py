@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.model.node_operations import Agent, AwaitNodeReady, AwaitReboot, Cordon, Drain, RestartDaemonPods, Uncordon
+from recoverd.model.node_operations import (
+    CONTROLLER_MANAGER,
+    Agent,
+    AwaitControllers,
+    AwaitEndpoints,
+    AwaitNodeReady,
+    AwaitReboot,
+    Cordon,
+    Drain,
+    RestartDaemonPods,
+    Uncordon,
+)
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import StepResult
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.look import unreachable
 
-ON_NODES = Cordon | Uncordon | Drain | AwaitReboot | AwaitNodeReady | RestartDaemonPods
+ON_NODES = Cordon | Uncordon | Drain | AwaitReboot | AwaitNodeReady | AwaitControllers | AwaitEndpoints | RestartDaemonPods
 """`Reboot` is asked for over SSH, and `Settled` is the machine's to judge."""
 PROCESS = {Agent.KUBE_PROXY: "kube-proxy", Agent.CNI: "flanneld"}
 
@@ -52,6 +63,12 @@ class NodeHands:
                 return StepResult(not left, f"{len(left)} pods are still on {node}{held}" if left else f"{node} is drained; its pods have moved")
             case AwaitNodeReady():
                 return self._await_ready(operation)
+            case AwaitControllers():
+                leads = self._cluster.nodes.controls(CONTROLLER_MANAGER)
+                return StepResult(leads, f"{CONTROLLER_MANAGER} {'leads' if leads else 'has not renewed its lease yet'}")
+            case AwaitEndpoints():
+                right = store.endpoints == frozenset(store.ready.values())
+                return StepResult(right, f"the endpoints {'are' if right else 'are not yet'} the addresses of the pods")
             case RestartDaemonPods():
                 return self._restart(operation)
 

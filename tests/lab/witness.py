@@ -10,7 +10,8 @@ from tests.lab.kubelab.node import Node
 
 ANSWERS = "/root/answers"
 ASK = f"""while :; do
-  if r=$(curl -s -m 2 http://10.96.0.80/) && [ -n "$r" ]; then echo "$(date +%s.%N) ok $r"; else echo "$(date +%s.%N) failed"; fi; sleep 0.2
+  at=$(date +%s.%N)
+  if r=$(curl -s -m 2 http://10.96.0.80/) && [ -n "$r" ]; then echo "$at ok $r"; else echo "$at failed"; fi; sleep 0.2
 done >{ANSWERS} 2>&1 </dev/null & echo $!"""
 
 
@@ -22,7 +23,7 @@ class Client:
         self._pid = node.sh(f"nohup bash -c {_quoted(ASK)}", capture_output=True).stdout.strip()
 
     def answers(self) -> list[tuple[float, bool]]:
-        """(the node's clock, whether an answer came), oldest first."""
+        """(when it was asked by the node's clock, whether an answer came), oldest first."""
         lines = self.node.sh(f"cat {ANSWERS}", capture_output=True).stdout.splitlines()
         return [(float(words[0]), words[1] == "ok") for line in lines if len(words := line.split()) >= 2]
 

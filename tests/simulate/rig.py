@@ -10,7 +10,7 @@ from recoverd.events import Note, SaveDecision, SavePlan, StepIntent
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
-from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot
+from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
 from recoverd.model.observation import EndpointHealth, Observation
 from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit
 from recoverd.model.pki_operations import KeepPki
@@ -21,7 +21,18 @@ from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld
 
-LOOKING = (AwaitApi, AwaitContainerGone, AwaitEtcd, AwaitFlag, AwaitNodeReady, AwaitReboot, AwaitUnit, FetchSnapshot)
+LOOKING = (
+    AwaitApi,
+    AwaitContainerGone,
+    AwaitControllers,
+    AwaitEndpoints,
+    AwaitEtcd,
+    AwaitFlag,
+    AwaitNodeReady,
+    AwaitReboot,
+    AwaitUnit,
+    FetchSnapshot,
+)
 """Operations that change nothing."""
 
 ASIDE = (KeepPki, LookAtRestorePoints, TakeRestorePoint)

@@ -58,7 +58,7 @@ CASES = (
     Case("remove-member", 3, lambda c: faults.power_off(c, "cp3"), control_planes=3, voters=2),
     Case("restore-manifest", 3, lambda c: faults.delete_manifest(c, "cp1", "kube-apiserver")),
     Case("restore-manifest", 3, lambda c: faults.delete_manifest(c, "cp2", "etcd"), control_planes=3, voters=3),
-    Case("restore-etcd-snapshot", 25, lost),
+    Case("restore-etcd-snapshot", 26, lost),
     Case("restore-etcd-snapshot", 45, lost_with_bump, control_planes=3, voters=3, every=3),
     Case("rebuild-member", 11, lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, voters=3),
     Case("start-node-services", 1, lambda c: faults.stop(c, "cp1", "kubelet")),

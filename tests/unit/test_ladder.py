@@ -12,9 +12,9 @@ import pytest
 
 from recoverd.bounds import too_few_ready
 from recoverd.model.finding import Code
-from recoverd.model.node_operations import Agent, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods
+from recoverd.model.node_operations import Agent, AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
-from recoverd.model.operations import RestartStaticPod, RestartUnit
+from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval, Bounds, DrainSettings
 from recoverd.playbooks import registry
@@ -47,9 +47,12 @@ def test_when_the_revision_went_back_every_node_and_the_controllers_start_anew()
     steps = proposal("restart-node-agents", situation(Cluster(1, 2), BACK, fault(STALE, "w1"))).steps
     assert [s.host for s in steps if isinstance(s.operation, RestartUnit)] == ["cp1", "w1", "w2"]
     static = [i for i, s in enumerate(steps) if isinstance(s.operation, RestartStaticPod)]
-    pods = [i for i, s in enumerate(steps) if isinstance(s.operation, RestartDaemonPods)]
+    proxies = [i for i, s in enumerate(steps) if isinstance(s.operation, RestartDaemonPods)]
     assert [steps[i].host for i in static] == ["cp1", "cp1"]
-    assert max(static) < min(pods), "the controllers make the new pods"
+    lead, follow = (next(i for i, s in enumerate(steps) if isinstance(s.operation, kind)) for kind in (AwaitControllers, AwaitEndpoints))
+    workers = [i for i, s in enumerate(steps) if isinstance(s.operation, RestartUnit | AwaitUnit) and s.host != "cp1"]
+    assert max(static) < lead < min(workers), "pods on workers run on until somebody keeps the endpoints of those that take their place"
+    assert max(workers) < follow < min(proxies), "a fresh kube-proxy takes the endpoints that there are"
 
 
 def test_the_agents_are_not_restarted_a_second_time_for_the_same_node() -> None:
