@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from recoverd.act.controllers import STEADY, await_controllers, await_endpoints
 from recoverd.act.kube import Kube
@@ -37,6 +37,14 @@ def kubectl(api: ApiServer) -> Kubectl:
     return run
 
 
+@pytest.fixture
+def spaces(kubectl: Kubectl) -> None:
+    """The namespaces, which the API server makes a moment after it is ready."""
+    failing = retry_if_exception_type(subprocess.CalledProcessError)
+    for name in ("default", "kube-system"):
+        Retrying(retry=failing, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(kubectl, "get", "namespace", name)
+
+
 def soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
@@ -46,7 +54,7 @@ def renew(kubectl: Kubectl, second: int) -> None:
     kubectl("apply", "--validate=false", "-f", "-", given=LEASE | {"spec": spec})
 
 
-async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, kubectl: Kubectl) -> None:
+async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, kubectl: Kubectl, spaces: None) -> None:
     result = await await_controllers(kube, soon(5))
     assert result.ok and "cannot be told" in result.detail and "404" in result.detail, "there is no lease"
     renew(kubectl, 1)
@@ -63,12 +71,14 @@ async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, 
 
 
 @pytest.fixture
-async def service(kube: Kube, kubectl: Kubectl) -> AsyncIterator[Callable[..., None]]:
+async def service(kube: Kube, kubectl: Kubectl, spaces: None) -> AsyncIterator[Callable[..., None]]:
     """The service web with a pod on w1; what is called sets the pod's address, and that of its endpoint."""
-    kubectl("create", "serviceaccount", "default")
     container = {"name": "web", "image": "web"}
     spec = {"nodeName": "w1", "automountServiceAccountToken": False, "containers": [container]}
-    kubectl("create", "-f", "-", given={"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web-1"}, "spec": spec})
+    # admission hears of the account a moment after it was made
+    insist = Retrying(retry=retry_if_exception_type(subprocess.CalledProcessError), wait=wait_fixed(0.5), stop=stop_after_delay(30), reraise=True)
+    kubectl("create", "serviceaccount", "default")
+    insist(kubectl, "create", "-f", "-", given={"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web-1"}, "spec": spec})
     kubectl("create", "service", "clusterip", "web", "--tcp=80:80")
 
     def put(pod: str, endpoint: str, keeper: str = "endpointslice-controller.k8s.io") -> None:
@@ -113,7 +123,7 @@ async def timed(kube: Kube) -> tuple[StepResult, float]:
     return await await_endpoints(kube, soon(60)), soon(0) - began
 
 
-async def test_where_it_may_not_look_it_says_so_and_goes_on(api: ApiServer, kube: Kube, kubectl: Kubectl) -> None:
+async def test_where_it_may_not_look_it_says_so_and_goes_on(api: ApiServer, kube: Kube, kubectl: Kubectl, spaces: None) -> None:
     renew(kubectl, 1)
     kubectl("delete", "clusterrolebinding", "recoverd")
 
