@@ -24,6 +24,17 @@ PROXY_GRACE = 1
 """Seconds. kube-proxy, as process 1 of its container, does not hear SIGTERM and would be waited for 30 s (observed); what it has programmed stays."""
 PROCESS_SECONDS = 20
 """For kubelet to start another kube-proxy after its process was ended."""
+WRITTEN_SECONDS = 12.0
+WRITTEN = """
+get() { curl -s -m 1 http://127.0.0.1:10249/metrics || wget -q -T 1 -O - http://127.0.0.1:10249/metrics; }
+i=0 mute=0
+while [ $i -lt 30 ] && [ $mute -lt 10 ]; do
+  at=$(get 2>/dev/null | sed -n 's/^kubeproxy_sync_proxy_rules_last_timestamp_seconds //p')
+  case $at in '') mute=$((mute+1));; 0) mute=0;; *) echo written; exit 0;; esac
+  sleep 0.3; i=$((i+1))
+done
+"""
+"""kube-proxy's own word, at the address that kubeadm leaves as it is by default. Nothing there for 3 s: it is switched off or elsewhere."""
 CNI_PATHS = ("/etc/cni", "/opt/cni")
 UNMARK: Json = {"metadata": {"annotations": {CORDONED: None}}}
 Change = tuple[Json, str]
@@ -196,7 +207,7 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
         again = RestartStaticPod("kube-proxy", PROCESS_SECONDS, signal="KILL", static=False)
         result = await HostRunner(hosts, host).perform(again, min(until, asyncio.get_running_loop().time() + PROCESS_SECONDS + 5), resume=False)
         if result.ok:
-            return StepResult(True, f"kube-proxy on {operation.node} was ended, and kubelet has started another")
+            return StepResult(True, f"kube-proxy on {operation.node} was ended, and kubelet has started another{await _rules(hosts, host, until)}")
         report(f"{operation.node}: {result.detail}; its pod is deleted instead", 0)
     try:
         old = [p for p in await kube.pods(operation.node) if is_agent(p, operation.agent)]
@@ -228,6 +239,15 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
             False, f"after its pods ({names}) were deleted, {operation.node} {trouble} within {took:.0f} s; look with kubectl describe pod"
         )
     return StepResult(True, f"{operation.agent} on {operation.node} was made anew ({names}), after {took:.0f} s")
+
+
+async def _rules(hosts: HostPool, host: str, until: float) -> str:
+    """Wait a few seconds until a kube-proxy that has just been started has written its rules (0.4 s, observed); what came of that, in words."""
+    try:
+        said = await hosts.run(host, WRITTEN, timeout=min(WRITTEN_SECONDS, _left(until)))
+    except HostUnseen as unseen:
+        return f"; whether it has written its rules cannot be told: {unseen.unseen.reason}"
+    return ", which has written its rules" if "written" in said.stdout else "; whether it has written its rules its metrics on port 10249 do not tell"
 
 
 def is_agent(pod: Json, agent: Agent) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -163,6 +164,8 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluste
     done = acted(s)
     assert "restart-node-agents" in {name for name, _, _ in done} and REBOOT not in {name for name, _, _ in done}, done
     assert boots(cluster) == before
+    proxies = [json.loads(result)["detail"] for (result,) in s.journal("SELECT result FROM step WHERE result LIKE '%kube-proxy%'")]
+    assert len(proxies) == len(cluster.nodes) and all("has written its rules" in detail for detail in proxies), proxies
     s.wait("the clients have gone on asking", lambda: time.time() > healthy + 20, 60)
     failures = {}
     for client in clients:
