@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recoverd.diagnose import api, certificates, etcd, host, loss, manifests, network, reach, setback
+from recoverd.diagnose import api, certificates, controllers, etcd, host, loss, manifests, network, reach, setback
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.finding import Code, Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
@@ -92,6 +92,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from of_manifests
     explained = frozenset(f.facts["host"] for f in of_manifests if f.facts.get("component") == API)
     yield from api.findings(scene, explained)
+    yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)
     yield from reach.findings(scene)

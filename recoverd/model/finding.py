@@ -160,6 +160,8 @@ class Code:
     """The bridge or tunnel device that pods of this node need is gone or down."""
     WORKER_KUBELET_DOWN = "worker-kubelet-down"
     """kubelet or the runtime of a worker does not run and its node is not Ready."""
+    CONTROLLER_DOWN = "controller-down"
+    """A warning: kube-controller-manager or kube-scheduler runs on no control plane while an API server is ready."""
     # notices
     NOT_JOINED = "control-plane-not-joined"
     """A configured control plane that has never been seen as a working part of the cluster."""

@@ -386,3 +386,20 @@ def test_quorum_is_not_called_lost_from_silence_while_an_api_server_is_ready() -
     assert finding and any("a quorum that is out of the bastion's sight" in line for line in finding.evidence)
     cluster.address_answers(EndpointHealth.REFUSED)
     assert seen(cluster).find(Code.ETCD_QUORUM_LOST)
+
+
+def test_a_controller_that_runs_nowhere_is_a_warning_and_one_that_may_run_is_none() -> None:
+    cluster = Cluster(control_planes=3)
+    down = {"running": False, "exit_code": 1, "restarts": 4, "log_tail": ("no kubeconfig",)}
+    for name in ("cp1", "cp2", "cp3"):
+        assert not seen(cluster).find(Code.CONTROLLER_DOWN), "another one can lead"
+        cluster.container(name, "kube-scheduler", **down)
+    diagnosis = seen(cluster)
+    found = diagnosis.find(Code.CONTROLLER_DOWN, "kube-scheduler")
+    assert found and found.severity is Severity.WARNING and diagnosis.state is State.HEALTHY
+    assert (
+        "crictl logs" in found.message
+        and "kube-scheduler on cp3: Exited (1), restarted 4 times" in found.evidence
+        and "it says: no kubeconfig" in found.evidence
+    )
+    assert not seen(cluster.ssh_fails("cp2")).find(Code.CONTROLLER_DOWN), "what is not seen may run"
