@@ -91,6 +91,11 @@ class Hands:
             return on_pki(self._cluster, self._name, operation, resume=self._resume)
         if isinstance(operation, ON_ETCD):
             return self._etcds.attempt(operation)
+        return self._on_machine(operation)
+
+    # --- on the machine ---
+
+    def _on_machine(self, operation: Operation) -> StepResult:
         match operation:
             case WriteFile():
                 return self._write(operation)
@@ -130,8 +135,6 @@ class Hands:
                 return self._etcd(operation)
             case _:
                 return StepResult(False, f"the model does not know how to do this on {self._name}: {operation.command()[:80]}", uncertain=True)
-
-    # --- on the machine ---
 
     def _lacking(self, o: Operation) -> bool:
         """Its check says that it has not been done."""
