@@ -105,6 +105,7 @@ async def _until_signalled(loops: dict[str, ClusterLoop], config: Config) -> Non
         tasks = [group.create_task(loop.run(), name=f"cluster {name}") for name, loop in loops.items()]
         tasks.append(group.create_task(_tell_systemd(loops, config)))
         await stop.wait()
+        await asyncio.gather(*(loop.leave() for loop in loops.values()))
         for task in tasks:
             task.cancel()
 

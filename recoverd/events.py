@@ -136,9 +136,16 @@ class Restarted:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The daemon is about to end in good order; what is only in its memory is to be written."""
+
+    at: datetime
+
+
 Request = Approved | Rejected | Paused | Resumed | Acknowledged | PlanRequested | PointRequested | JoinRequested
 """Of a person."""
-Event = Request | Observed | StepEnded | PointsKept | Kept | Ticked | Restarted
+Event = Request | Observed | StepEnded | PointsKept | Kept | Ticked | Restarted | Stopping
 
 
 class Refused(Exception):  # noqa: N818

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
-from recoverd.diagnose.setback import current
+from recoverd.diagnose.setback import current, reached
 from recoverd.known_pki import known_pki
 from recoverd.model.finding import Code, Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
@@ -31,7 +31,10 @@ Sights = Mapping[tuple[str, str, str], datetime]
 
 
 def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, settings: ClusterSettings, sights: Sights) -> tuple[Memory, Sights]:
-    """The memory after a sweep, and the manifests being watched. Unchanged unless the cluster is healthy."""
+    """The memory after a sweep, and the manifests being watched. Unchanged unless the cluster is healthy.
+
+    Every healthy sweep gives a new one; whether that is worth a write of the journal, `worth_writing` says.
+    """
     if diagnosis.state is not State.HEALTHY or diagnosis.faults or observation.api.vip.health is not EndpointHealth.READY:
         return memory, {}
     manifests, watched = _manifests(observation, memory, sights)
@@ -57,16 +60,42 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
         setback=None,
         guest=None,
     )
-    return (new if _worth_writing(memory, new) else memory), {**watched, **of_networks, **of_pki}
+    return new, {**watched, **of_networks, **of_pki}
 
 
 def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:
-    """The memory with a setback of etcd's data that this sweep shows: it must outlive the growth of the new history beyond the watermark.
+    """The memory with what this sweep shows of etcd's history: a setback, which must outlive the growth of the new history beyond the
+    watermark, or else how far the history has come.
 
-    Called in every sweep that could see, healthy or not. `remember` takes the setback out again when it is over.
+    Called in every sweep that could see, healthy or not: a restore in the middle of an incident may bring back data that is seconds old.
+    `remember` takes the setback out again when it is over; which cluster and which members are etcd's, healthy sweeps alone say.
     """
-    setback = current(Scene(observation, memory, settings))
-    return memory if setback is None or setback == memory.setback else replace(memory, setback=setback)
+    scene = Scene(observation, memory, settings)
+    setback = current(scene)
+    if setback is not None:
+        return memory if setback == memory.setback else replace(memory, setback=setback)
+    watermark, top = memory.watermark, reached(scene)
+    if watermark is None or top is None or scene.membership.cluster_id != watermark.cluster_id or top < watermark.revision:
+        return memory
+    return replace(memory, watermark=replace(watermark, revision=top, at=observation.at))
+
+
+def worth_writing(written: Memory | None, new: Memory) -> bool:
+    """Whether the journal needs `new` where it has `written` (None: not known what).
+
+    What every sweep changes (the watermark's revision, the counts, the newest objects) is written every `WATERMARK_EVERY` seconds, anything else at
+    once. After a kill -9 the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    """
+    if written is None or _steady(written) != _steady(new):
+        return True
+    times = [(written.healthy_at, new.healthy_at), *([(written.watermark.at, new.watermark.at)] if written.watermark and new.watermark else [])]
+    return any(a != b and (a is None or b is None or abs((b - a).total_seconds()) >= WATERMARK_EVERY) for a, b in times)
+
+
+def _steady(memory: Memory) -> Memory:
+    """Without what every sweep changes."""
+    watermark = memory.watermark and replace(memory.watermark, revision=0, at=datetime.min.replace(tzinfo=UTC))
+    return replace(memory, watermark=watermark, healthy_at=None, pod_count=None, newest=())
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:
@@ -168,13 +197,3 @@ def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -
     revision = max(top.revision, before.revision) if before and before.cluster_id == top.cluster_id and not over else top.revision
     uid = top.uid or (before.uid if before else "")
     return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members}, uid)
-
-
-def _worth_writing(old: Memory, new: Memory) -> bool:
-    if old.healthy_at is None or new.healthy_at is None or abs((new.healthy_at - old.healthy_at).total_seconds()) >= WATERMARK_EVERY:
-        return True
-    of_old, of_new = old.watermark, new.watermark
-    if (old.networks, old.reached, old.setback, old.pki) != (new.networks, new.reached, new.setback, new.pki):
-        return True
-    members_differ = (of_old.cluster_id, of_old.members) != (of_new.cluster_id, of_new.members) if of_old and of_new else of_old != of_new
-    return old.manifests != new.manifests or old.workers != new.workers or old.node_count != new.node_count or members_differ

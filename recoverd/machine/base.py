@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from recoverd.events import Instruction, Note, Remember, SaveIncident, SavePlan
+from recoverd.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of
 from recoverd.model.finding import Diagnosis, Finding, State
@@ -20,7 +20,10 @@ from recoverd.playbooks.base import Playbook, Situation
 
 
 class MachineBase:
-    """State of one `ClusterMachine`; every change of the record goes through `_set`, every line of history through `_note`."""
+    """State of one `ClusterMachine`; every change of the record goes through `_set`, every line of history through `_note`.
+
+    What is learnt is assigned to `memory`; `ClusterMachine.handle` decides whether that is worth a write.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,8 @@ class MachineBase:
         self.settings = settings
         self.playbooks = tuple(playbooks)
         self.memory = memory or Memory()
+        self._written: Memory | None = self.memory
+        """The memory that the journal has; None where that is not certain."""
         self.record = record or Record(state="healthy", since=now)
         self.lifecycle = Lifecycle(self.record.state)
         self.observation: Observation | None = None
@@ -43,7 +48,7 @@ class MachineBase:
 
     def restore(self, record: Record, memory: Memory, position: str) -> None:
         """Be again as before a `handle` whose instructions could not be journalled."""
-        self.record, self.memory = record, memory
+        self.record, self.memory, self._written = record, memory, None
         if self.lifecycle.position != position:
             self.lifecycle = Lifecycle(position)
 
@@ -53,10 +58,10 @@ class MachineBase:
     def _emit(self, *instructions: Instruction) -> None:
         self._out.extend(instructions)
 
-    def _know(self, memory: Memory) -> None:
-        if memory is not self.memory:
-            self.memory = memory
-            self._emit(Remember(self.settings.name, memory))
+    def _write_down(self) -> None:
+        """Have all that is known journalled with this event, the newest too."""
+        if self.memory != self._written:
+            self._written = None
 
     def _note(self, event: str, detail: str) -> None:
         incident = self.record.incident.id if self.record.incident else ""

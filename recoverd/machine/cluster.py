@@ -22,11 +22,13 @@ from recoverd.events import (
     PointRequested,
     PointsKept,
     Rejected,
+    Remember,
     Restarted,
     Resumed,
     SaveIncident,
     SaveRecord,
     StepEnded,
+    Stopping,
     Ticked,
 )
 from recoverd.machine.clock import SET_BACK, within
@@ -41,7 +43,7 @@ from recoverd.model.settings import ClusterSettings
 from recoverd.model.status import ClusterStatus
 from recoverd.playbooks.base import Playbook
 from recoverd.recall import recall, witness
-from recoverd.remember import Sights, notice, remember
+from recoverd.remember import Sights, notice, remember, worth_writing
 
 
 class ClusterMachine(Joining):
@@ -73,6 +75,9 @@ class ClusterMachine(Joining):
         self._settle_pause()
         if self.lifecycle.position != position:
             self._set(state=self.lifecycle.position, since=self.now)
+        if worth_writing(self._written, self.memory):
+            self._written = self.memory
+            self._emit(Remember(self.settings.name, self.memory))
         if self.record != before:
             self._emit(SaveRecord(self.settings.name, self.record))
         # everything that is journalled comes before anything that is carried out
@@ -116,6 +121,8 @@ class ClusterMachine(Joining):
             case Restarted():
                 self._continue_after_restart()
                 self._look_at_points()
+            case Stopping():
+                self._write_down()
             case Ticked():
                 if (plan := self._waiting_plan) and self.now >= plan.expires_at and self.observation and not self.record.pause:
                     if self.record.incident:
@@ -129,13 +136,15 @@ class ClusterMachine(Joining):
         self._set(witnessed=witness(observation, self.record.witnessed))
         observation = recall(observation, self.record.witnessed)
         diagnosis = diagnose(observation, self.memory, self.settings)
+        if diagnosis.state is not State.HEALTHY and self.diagnosis and self.diagnosis.state is State.HEALTHY:
+            self._write_down()  # whoever is started after a crash must know as much of the time before
         self.observation, self.diagnosis = observation, diagnosis
         self._emit(Diagnosed(self.settings.name, diagnosis))
         dark = diagnosis.state is State.UNOBSERVABLE
         if not dark:
             sightings = sighted(self.record.sightings, diagnosis, observation.started_at, self.settings.bounds.confirm_sweeps)
             self._set(sightings=sightings, dark_sweeps=0)
-            self._know(notice(observation, self.memory, self.settings))
+            self.memory = notice(observation, self.memory, self.settings)
         if self.record.run:
             self._look_again()  # other steps are taken or stopped in `_next_step`, on the findings just noted
             return
@@ -169,8 +178,7 @@ class ClusterMachine(Joining):
                 if not self._waiting_plan:
                     self._set(explanation="")
             self._set(fault_since=None)
-            memory, self._sights = remember(observation, diagnosis, self.memory, self.settings, self._sights)
-            self._know(memory)
+            self.memory, self._sights = remember(observation, diagnosis, self.memory, self.settings, self._sights)
             self._consider_point()
             self._maintain()
             self._keep_copies()

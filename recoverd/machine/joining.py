@@ -57,6 +57,6 @@ class Joining(Requests):
             raise Refused(proposal.reason)
         plan = self._make(PLAYBOOK, proposal, requested_by=event.by, why=event.reason)
         self._set(plan=plan)
-        self._know(replace(self.memory, guest=Guest(request.name, request.address, request.host_key)))
+        self.memory = replace(self.memory, guest=Guest(request.name, request.address, request.host_key))
         self._emit(SavePlan(plan), SaveDecision(plan.id, True, event.by, event.reason, event.at))
         self._start(plan, f"asked for and approved by {event.by}" + (f": {event.reason}" if event.reason else ""))

@@ -83,7 +83,7 @@ class Maintaining(Deciding):
             target, asked = f"{KEPT}/{known.digest}", copying.get(host)
             if asked and asked.target == target and asked.made_at:
                 if self.observation.started_at >= asked.made_at:
-                    self._know(replace(self.memory, pki={**self.memory.pki, host: replace(known, kept=target)}))
+                    self.memory = replace(self.memory, pki={**self.memory.pki, host: replace(known, kept=target)})
                     self._note("pki-kept", f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only")
             elif asked is None or asked.target != target or (self.now - asked.asked_at).total_seconds() >= AGAIN:
                 copying[host] = Copying(target, self.now)

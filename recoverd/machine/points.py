@@ -103,7 +103,7 @@ class KeepingPoints(MachineBase):
             return
         if result.points and (not self.memory.points or result.points[-1].sequence > self.memory.points[-1].sequence):
             self._set(points=replace(self.record.points, attempted=self.now))
-        self._know(replace(self.memory, points=result.points))
+        self.memory = replace(self.memory, points=result.points)
 
     def _point_first(self, plan: str) -> tuple[Step, ...]:
         """The step with which a destructive plan begins; none where no healthy member is left to take a snapshot from."""

@@ -99,7 +99,7 @@ class Requests(Maintaining):
         self._note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
         self._set(declined=())
         if (setback := self.memory.setback) and not setback.acknowledged:
-            self._know(replace(self.memory, setback=replace(setback, acknowledged=True)))
+            self.memory = replace(self.memory, setback=replace(setback, acknowledged=True))
         if self.lifecycle.phase is Phase.ESCALATED:
             self.lifecycle.move("reconsider")
             self._set(explanation="")

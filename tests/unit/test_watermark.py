@@ -1,0 +1,153 @@
+"""How far etcd's history was seen to come: known to the second in memory, written now and then, compared with what a restore brings back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from recoverd.events import Event, Instruction, Observed, Remember, Restarted, Stopping
+from recoverd.machine import ClusterMachine
+from recoverd.model.finding import Code
+from recoverd.model.memory import Memory
+from recoverd.remember import WATERMARK_EVERY
+from tests.unit.builders import NOW, Cluster
+
+Change = Callable[[Cluster], object]
+
+
+class Daemon:
+    """One machine of a cluster of three control planes, and what a journal holds of its memory: without one, it has seen it healthy at `NOW`."""
+
+    def __init__(self, written: Memory | None = None) -> None:
+        self.journal = written or Cluster(3).memory()
+        self.machine = ClusterMachine(Cluster(3).settings, (), now=NOW, memory=self.journal)
+        if written is None:
+            self.sweep(0, 1234)
+
+    def give(self, event: Event) -> list[Remember]:
+        """The memories that this has written."""
+        found = written(self.machine.handle(event))
+        for remember in found:
+            self.journal = remember.memory
+        return found
+
+    def sweep(self, seconds: float, revision: int, change: Change = lambda _: None) -> list[Remember]:
+        cluster = Cluster(3, now=NOW + timedelta(seconds=seconds))
+        cluster.etcd_changed(revision=revision)
+        change(cluster)
+        return self.give(Observed(cluster.observation()))
+
+    @property
+    def revision(self) -> int:
+        assert self.machine.memory.watermark is not None
+        return self.machine.memory.watermark.revision
+
+    def went_back(self) -> bool:
+        assert self.machine.diagnosis is not None
+        return self.machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None
+
+
+def written(out: list[Instruction]) -> list[Remember]:
+    return [i for i in out if isinstance(i, Remember)]
+
+
+def revision_of(memory: Memory) -> int:
+    assert memory.watermark is not None
+    return memory.watermark.revision
+
+
+def api_down(cluster: Cluster) -> None:
+    cluster.api_down()
+
+
+def leaderless(cluster: Cluster) -> None:
+    cluster.no_leader()
+
+
+def test_data_that_is_seconds_old_is_seen_to_be_older() -> None:
+    daemon = Daemon()
+    daemon.sweep(5, 2000)
+    daemon.sweep(10, 2050)
+    daemon.sweep(15, 2040)
+    assert daemon.went_back()
+    setback = daemon.machine.memory.setback
+    assert setback is not None and (setback.was, setback.now) == (2050, 2040)
+    assert setback.reference == NOW + timedelta(seconds=10), "agents that were started after that never followed the lost history"
+
+
+def test_the_journal_is_not_written_for_every_revision() -> None:
+    daemon = Daemon()
+    times = [seconds for seconds in range(5, 121, 5) if daemon.sweep(seconds, 2000 + seconds)]
+    assert times == [30, 60, 90, 120] and WATERMARK_EVERY == 30
+    assert daemon.revision == 2120
+
+
+@pytest.mark.parametrize("change", [api_down, lambda c: c.everything_dark()], ids=["down", "dark"])
+def test_what_was_seen_last_is_written_when_a_fault_begins_and_not_again_each_sweep(change: Change) -> None:
+    daemon = Daemon()
+    assert not daemon.sweep(5, 2000)
+    assert revision_of(daemon.journal) == 1234
+    assert daemon.sweep(10, 2000, change)
+    assert revision_of(daemon.journal) == 2000
+    assert not daemon.sweep(15, 2010, change)
+
+
+def test_during_an_incident_the_history_goes_on() -> None:
+    daemon = Daemon()
+    for seconds in range(5, 30, 5):
+        daemon.sweep(seconds, 2000 + seconds, api_down)
+    assert daemon.machine.record.incident is not None and daemon.revision == 2025
+    daemon.sweep(30, 2010, api_down)
+    assert daemon.went_back()
+
+
+def test_a_member_without_a_leader_does_not_say_how_far_the_history_has_come() -> None:
+    daemon = Daemon()
+    daemon.sweep(5, 2000, leaderless)
+    assert daemon.revision == 1234
+
+
+def test_another_clusters_revision_counts_only_when_it_is_healthy() -> None:
+    """A cluster that was restored with a bump, and whose API is not back yet: which one is the truth, is not decided by its revision."""
+    daemon = Daemon()
+    restored = 1_000_001_234
+
+    def other(cluster: Cluster) -> None:
+        cluster.etcd_changed(cluster_id="feed").api_down()
+
+    daemon.sweep(5, restored, other)
+    assert daemon.revision == 1234
+    for seconds in (10, 15, 20):
+        daemon.sweep(seconds, restored, lambda c: c.etcd_changed(cluster_id="feed"))
+    assert daemon.revision == restored
+
+
+def test_a_setback_is_compared_with_the_history_that_is_gone_until_it_is_over() -> None:
+    daemon = Daemon()
+    daemon.sweep(5, 2000)
+    for seconds, revision in ((10, 900), (15, 2500), (20, 3000)):
+        daemon.sweep(seconds, revision)
+    assert daemon.went_back() and daemon.revision == 2000
+
+
+def test_what_the_journal_did_not_take_is_written_with_the_next_sweep() -> None:
+    daemon = Daemon()
+    before = daemon.machine.record, daemon.machine.memory, daemon.machine.lifecycle.position
+    daemon.sweep(30, 2030)
+    assert daemon.journal.watermark is not None and revision_of(daemon.journal) == 2030
+    daemon.machine.restore(*before)  # its transaction has failed
+    assert daemon.revision == 1234
+    assert daemon.sweep(35, 2035)
+
+
+def test_an_end_in_good_order_loses_nothing_of_it() -> None:
+    daemon = Daemon()
+    assert not daemon.sweep(5, 2000)
+    assert daemon.give(Stopping(NOW + timedelta(seconds=6)))
+    assert not daemon.give(Stopping(NOW + timedelta(seconds=7))), "it is written already"
+    successor = Daemon(daemon.journal)
+    successor.give(Restarted(NOW + timedelta(seconds=60)))
+    successor.sweep(62, 1990)
+    assert successor.went_back()
