@@ -9,11 +9,14 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from recoverd.journal import Journal
 
 from .clusters import Daemon, Notified
 from .daemons import Make, ended, make, run
@@ -73,6 +76,20 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch
     await told.awaited("READY=1", 5)
     task.cancel()
     told.close()
+
+
+async def test_an_end_in_good_order_journals_what_the_last_sweeps_saw(make: Make, run: Callable[..., Daemon]) -> None:
+    daemon = run(await make())
+    daemon.start()
+    await daemon.ready()
+    await daemon.in_phase("healthy")
+    first = (await daemon.status())["last_sweep"]
+    last = (await daemon.until(daemon.status, lambda s: s["last_sweep"] > first))["last_sweep"]
+    assert daemon.kill(signal.SIGTERM) == 0
+    journal = Journal(daemon.state / "journal.sqlite3")
+    seen = journal.memory("prod").healthy_at
+    journal.close()
+    assert seen is not None and seen >= datetime.fromisoformat(last)
 
 
 async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
