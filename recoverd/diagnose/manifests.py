@@ -195,7 +195,7 @@ def _images(manifest: str) -> list[str]:
 
 def up(scene: Scene, container: ContainerView) -> str:
     """As the runtimes' own tools put it: "Up 3 seconds", "Exited (1)"."""
-    times = f", restarted {container.restarts} times" if container.restarts else ""
+    times = f", restarted {container.restarts} time{'s' if container.restarts > 1 else ''}" if container.restarts else ""
     if not container.running:
         return f"Exited{'' if container.exit_code is None else f' ({container.exit_code})'}{times}"
     age = scene.age(container.started_at)

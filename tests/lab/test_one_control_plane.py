@@ -78,6 +78,28 @@ def test_a_stopped_kubelet_on_the_control_plane_is_started_again(cluster: Cluste
     assert [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)] == [("start-node-services", "succeeded")]
 
 
+def test_a_scheduler_that_cannot_start_is_a_warning_that_names_it(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    daemon = bastion(cluster)
+    cp1 = cluster.node("cp1")
+    named = ("controller-down", "kube-scheduler")
+
+    def warnings() -> dict[tuple[str, str], list[str]]:
+        return {(f["code"], f["subject"]): f["evidence"] for f in daemon.status()["findings"] if f["severity"] == "warning"}
+
+    # another program takes its port, so that it ends itself at each start
+    cp1.sh(
+        "systemd-run -q --unit=thief -p Restart=always -p RestartSec=50ms -E KUBECONFIG=/etc/kubernetes/admin.conf kubectl proxy --port=10259; "
+        "kill $(pidof kube-scheduler)"
+    )
+    try:
+        daemon.wait("it is found, with the reason", lambda: any("address already in use" in line for line in warnings().get(named, [])), 120)
+    finally:
+        cp1.sh("systemctl stop thief")
+    # kubelet's back-off, at most
+    daemon.wait("it is over", lambda: named not in warnings(), 330)
+    assert daemon.status()["state"] == "healthy" and not daemon.plans(everything=True) and not daemon.incidents()
+
+
 def test_a_bastion_without_its_network_is_blind_and_does_nothing(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster)
     subprocess.run(["ip", "link", "set", bridge(1), "down"], check=True)
