@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
-from recoverd.diagnose.setback import current, reached
+from recoverd.diagnose.setback import current
 from recoverd.known_pki import known_pki
 from recoverd.model.finding import Code, Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
@@ -74,22 +74,28 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     setback = current(scene)
     if setback is not None:
         return memory if setback == memory.setback else replace(memory, setback=setback)
-    watermark, top = memory.watermark, reached(scene)
-    if watermark is None or top is None or scene.membership.cluster_id != watermark.cluster_id or top < watermark.revision:
+    watermark, etcd = memory.watermark, scene.membership
+    if watermark is None or etcd.lead is None or etcd.cluster_id != watermark.cluster_id:
         return memory
-    return replace(memory, watermark=replace(watermark, revision=top, at=observation.at))
+    # not below the watermark: that would be a setback
+    return replace(memory, watermark=replace(watermark, revision=etcd.revision, at=observation.at))
 
 
 def worth_writing(written: Memory | None, new: Memory) -> bool:
     """Whether the journal needs `new` where it has `written` (None: not known what).
 
-    What every sweep changes (the watermark's revision, the counts, the newest objects) is written every `WATERMARK_EVERY` seconds, anything else at
-    once. After a kill -9 the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    What every sweep changes (the watermark's revision, the number of pods, the newest objects) is written every `WATERMARK_EVERY` seconds, anything
+    else at once. After a kill -9 the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
     """
     if written is None or _steady(written) != _steady(new):
         return True
-    times = [(written.healthy_at, new.healthy_at), *([(written.watermark.at, new.watermark.at)] if written.watermark and new.watermark else [])]
+    times = zip(_seen_at(written), _seen_at(new), strict=True)
     return any(a != b and (a is None or b is None or abs((b - a).total_seconds()) >= WATERMARK_EVERY) for a, b in times)
+
+
+def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
+    """When it was seen healthy, and etcd's history going on."""
+    return memory.healthy_at, memory.watermark.at if memory.watermark else None
 
 
 def _steady(memory: Memory) -> Memory:

@@ -60,6 +60,16 @@ class Membership:
         """Member id of the leader that a seen member of the camp knows, or ""."""
         return next((v.leader for v in self.camp.values() if v.has_leader), "")
 
+    @property
+    def lead(self) -> EtcdView | None:
+        """What the leader itself says, where it is seen. A follower may lag behind; the leader's own word is the history."""
+        return next((v for v in self.camp.values() if v.member_id == self.leader), None)
+
+    @property
+    def revision(self) -> int:
+        """The furthest that a member of the camp has come; 0 where none is seen."""
+        return max((v.revision for v in self.camp.values()), default=0)
+
     def host_of(self, entry: MemberEntry) -> str | None:
         """Configured name of the machine that a member runs on."""
         for name, view in self.camp.items():

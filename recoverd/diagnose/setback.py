@@ -15,27 +15,16 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.observation import EtcdView
 
 BUMP = 1_000_000_000
 """How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out (etcd's disaster recovery guide)."""
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
-def reached(scene: Scene) -> int | None:
-    """The revision that etcd's history has come to, by the word of its leader's camp; None where the leader is not seen."""
-    return max(v.revision for v in scene.membership.camp.values()) if _leader(scene) else None
-
-
-def _leader(scene: Scene) -> EtcdView | None:
-    """A follower may lag behind; the leader's own word is the history."""
-    return next((v for v in scene.membership.camp.values() if v.member_id == scene.membership.leader), None)
-
-
 def current(scene: Scene) -> Setback | None:
     """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored cluster took the old one's place."""
     watermark, remembered = scene.memory.watermark, scene.memory.setback
-    lead = _leader(scene)
+    lead = scene.membership.lead
     if watermark is None or lead is None:
         return remembered
     found, anew = _compared(scene, watermark, remembered), began_anew(scene, lead)
@@ -46,8 +35,7 @@ def current(scene: Scene) -> Setback | None:
 
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
     """By cluster id and revision alone."""
-    top = max(v.revision for v in scene.membership.camp.values())
-    id = scene.membership.cluster_id
+    id, top = scene.membership.cluster_id, scene.membership.revision
     if id == watermark.cluster_id and top >= watermark.revision:
         return remembered
     if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.events import Event, Instruction, Observed, Remember, Restarted, Stopping
+from recoverd.events import Event, Observed, Remember, Restarted, Stopping
 from recoverd.machine import ClusterMachine
 from recoverd.model.finding import Code
 from recoverd.model.memory import Memory
@@ -28,7 +28,7 @@ class Daemon:
 
     def give(self, event: Event) -> list[Remember]:
         """The memories that this has written."""
-        found = written(self.machine.handle(event))
+        found = [i for i in self.machine.handle(event) if isinstance(i, Remember)]
         for remember in found:
             self.journal = remember.memory
         return found
@@ -41,29 +41,16 @@ class Daemon:
 
     @property
     def revision(self) -> int:
-        assert self.machine.memory.watermark is not None
-        return self.machine.memory.watermark.revision
+        return revision_of(self.machine.memory)
 
     def went_back(self) -> bool:
         assert self.machine.diagnosis is not None
         return self.machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None
 
 
-def written(out: list[Instruction]) -> list[Remember]:
-    return [i for i in out if isinstance(i, Remember)]
-
-
 def revision_of(memory: Memory) -> int:
     assert memory.watermark is not None
     return memory.watermark.revision
-
-
-def api_down(cluster: Cluster) -> None:
-    cluster.api_down()
-
-
-def leaderless(cluster: Cluster) -> None:
-    cluster.no_leader()
 
 
 def test_data_that_is_seconds_old_is_seen_to_be_older() -> None:
@@ -84,7 +71,7 @@ def test_the_journal_is_not_written_for_every_revision() -> None:
     assert daemon.revision == 2120
 
 
-@pytest.mark.parametrize("change", [api_down, lambda c: c.everything_dark()], ids=["down", "dark"])
+@pytest.mark.parametrize("change", [Cluster.api_down, Cluster.everything_dark], ids=["down", "dark"])
 def test_what_was_seen_last_is_written_when_a_fault_begins_and_not_again_each_sweep(change: Change) -> None:
     daemon = Daemon()
     assert not daemon.sweep(5, 2000)
@@ -97,15 +84,15 @@ def test_what_was_seen_last_is_written_when_a_fault_begins_and_not_again_each_sw
 def test_during_an_incident_the_history_goes_on() -> None:
     daemon = Daemon()
     for seconds in range(5, 30, 5):
-        daemon.sweep(seconds, 2000 + seconds, api_down)
+        daemon.sweep(seconds, 2000 + seconds, Cluster.api_down)
     assert daemon.machine.record.incident is not None and daemon.revision == 2025
-    daemon.sweep(30, 2010, api_down)
+    daemon.sweep(30, 2010, Cluster.api_down)
     assert daemon.went_back()
 
 
 def test_a_member_without_a_leader_does_not_say_how_far_the_history_has_come() -> None:
     daemon = Daemon()
-    daemon.sweep(5, 2000, leaderless)
+    daemon.sweep(5, 2000, Cluster.no_leader)
     assert daemon.revision == 1234
 
 
@@ -114,10 +101,7 @@ def test_another_clusters_revision_counts_only_when_it_is_healthy() -> None:
     daemon = Daemon()
     restored = 1_000_001_234
 
-    def other(cluster: Cluster) -> None:
-        cluster.etcd_changed(cluster_id="feed").api_down()
-
-    daemon.sweep(5, restored, other)
+    daemon.sweep(5, restored, lambda c: c.etcd_changed(cluster_id="feed").api_down())
     assert daemon.revision == 1234
     for seconds in (10, 15, 20):
         daemon.sweep(seconds, restored, lambda c: c.etcd_changed(cluster_id="feed"))
