@@ -39,7 +39,7 @@ class Paths:
     reached: frozenset[str]
     """Hosts one of whose pods answered another host."""
     unsure: frozenset[str]
-    """Services one of whose pods did not answer somebody."""
+    """Services one of whose ready pods did not answer somebody."""
 
     def lost_to(self, source: str) -> frozenset[str]:
         """Hosts whose pods this one cannot reach."""
@@ -68,7 +68,7 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
-    unsure = frozenset(p.service for p in view.probes if p.answer is not Answer.OK)
+    unsure = frozenset(p.service for p in view.probes if p.ready and p.answer is not Answer.OK)
     return Paths(frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure)
 
 

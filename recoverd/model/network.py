@@ -30,7 +30,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PodProbe:
-    """One attempt to reach a ready pod of a service from a node."""
+    """One attempt to reach a pod of a service from a node."""
 
     source: str
     """Host that tried."""
@@ -41,8 +41,10 @@ class PodProbe:
     pod: str
     """NAMESPACE/NAME."""
     service: str
-    """NAMESPACE/NAME:PORT of the service that it is a ready endpoint of."""
+    """NAMESPACE/NAME:PORT of the service that it is an endpoint of."""
     answer: Answer
+    ready: bool = True
+    """The endpoint is; one that is not is tried all the same where the pod has a network, since it may be the network that made it unready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class NodeNetworkView:
     veths: tuple[int, int] | None = None
     """Pods' ends of virtual cables called veth*: how many there are, and how many of them hang on a bridge."""
     pods: int = 0
-    """Running pods with an address of the pod network that the API lists on it, older than a minute."""
+    """Pods with an address of the pod network that the API lists on it: by the address, the network was made for them."""
     pod_addresses: tuple[str, ...] = ()
     """Some of their addresses."""
     problems: tuple[str, ...] = ()
@@ -198,7 +200,7 @@ class NetworkView:
     pods: Mapping[str, NodePods | Unseen]
     """By node name. An older result than this sweep's (`NodePods.at`) is one without mismatch."""
     probes: tuple[PodProbe, ...] = ()
-    """Of this round; those of pods that ceased to be ready endpoints meanwhile are left out."""
+    """Of this round; those of pods that ceased to be endpoints meanwhile are left out."""
     services: tuple[ServiceProbe, ...] = ()
     agents: tuple[AgentView, ...] = ()
     failing_since: Mapping[str, datetime] = field(default_factory=dict)

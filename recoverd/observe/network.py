@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.resources import files
 
 from recoverd.config import ClusterConfig
@@ -25,9 +25,9 @@ from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import HostLook, parse_look, script
 from recoverd.observe.podwatch import PodWatch
-from recoverd.observe.rounds import Target
+from recoverd.observe.rounds import Target, candidates
 from recoverd.observe.rulewatch import RuleWatch
-from recoverd.observe.services import ServicePort, fenced, is_fenced, service_ports
+from recoverd.observe.services import ServicePort, fenced, service_ports
 
 SCRIPT = (files(__package__) / "network.sh").read_text()
 OUTPUT_LIMIT = 512 << 10
@@ -35,8 +35,6 @@ PROBE_SECONDS = 2
 """For all probes of a host, which run at once: the kernel sends a second SYN after one second."""
 SAMPLE = 8
 """Services whose rules are compared in a sweep."""
-SETTLED = timedelta(seconds=60)
-"""A pod must be this old to show that its node needs the devices of the pod network."""
 POD_LINK = re.compile(r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*")
 
 
@@ -68,6 +66,8 @@ class NetworkCollector:
         self._agents = AgentWatch()
         self._round = 0
         self._reached: set[str] = set()
+        self._answered: frozenset[str] = frozenset()
+        """Uids of pods that have answered somebody."""
         self._failing: dict[str, datetime] = {}
         self._bad_rules: set[str] = set()
 
@@ -161,7 +161,7 @@ class _Round:
             self._again(probes, services, seen, sample),
         )
         if doubted:
-            still = {e.address for p in fresh.values() for e in p.ready}
+            still = {e.address for p in fresh.values() for e in p.endpoints if not e.terminating}
             probes = [p for p in probes if p.answer.arrived or p.address in still]
             services = [s for s in services if Answer.OK in s.answers or s.service in fresh]
             of._rules.learn({**self.ports, **fresh}, time.monotonic())
@@ -184,22 +184,10 @@ class _Round:
     # --- what is asked ---
 
     def _candidates(self) -> dict[str, list[Target]]:
-        """Pods that can be probed, by host: ready endpoints of a service, on the pod network, of a Ready node, and guarded by no NetworkPolicy."""
         policies = self.lists["networkpolicies"]
         guards = fenced(policies.body) if isinstance(policies, Answered) else {}
-        pods = {p.name: p for p in self.pods}
-        found: dict[str, list[Target]] = {}
-        for port in self.ports.values():
-            for endpoint in port.ready:
-                pod = pods.get(endpoint.pod)
-                host = self.hosts.get(pod.node) if pod else None
-                if pod is None or host is None or not pod.ready or pod.deleting or not endpoint.address.startswith(f"{pod.ip}:"):
-                    continue
-                node = self.nodes[pod.node]
-                if not node.ready or pod.ip == node.address or is_fenced(guards, port.namespace, pod.labels):
-                    continue
-                found.setdefault(host, []).append(Target(host, endpoint.address, pod.name, port.key))
-        return found
+        nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
+        return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 
     def _ask(self, index: int, name: str, targets: Sequence[Target]) -> _Asked:
         asked = _Asked()
@@ -252,7 +240,6 @@ class _Round:
         node = next((n for n, h in self.hosts.items() if h == name), name)
         address = self.nodes[node].address if node in self.nodes else ""
         pods = [p for p in self.on.get(node, ()) if p.ip and p.ip != address and not p.deleting and not p.may_have_ended]
-        old = [p for p in pods if p.created and self.now - p.created > SETTLED]
         return NodeNetworkView(
             forwarding=look.forwarding,
             links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
@@ -262,8 +249,8 @@ class _Round:
             pod_directories=None if look.pods is None else look.pods[:512],
             rules=self.of._rules.compare(name, look.rules, settled, self.clock),
             tool=look.tool,
-            pods=len(old),
-            pod_addresses=tuple(p.ip for p in old[:4]),
+            pods=len(pods),
+            pod_addresses=tuple(p.ip for p in pods[:4]),
             problems=look.problems,
         )
 
@@ -278,6 +265,8 @@ class _Round:
         """For the next rounds: which services can be reached, which pairs fail since when, whose rules are wrong."""
         of = self.of
         of._reached |= {p.service for p in probes if p.answer.arrived and p.source != p.target}
+        answering = {p.pod for p in probes if p.answer.arrived}
+        of._answered = frozenset(p.uid for p in self.pods if p.name in answering or p.uid in of._answered)
         pairs: dict[str, bool] = {}
         for probe in probes:
             if probe.source != probe.target:
@@ -291,7 +280,7 @@ class _Round:
 
 def _pod_probes(name: str, asked: _Asked, look: HostLook) -> list[PodProbe]:
     return [
-        PodProbe(name, target.host, target.address, target.pod, target.service, answer)
+        PodProbe(name, target.host, target.address, target.pod, target.service, answer, target.ready)
         for id, target in asked.pods.items()
         if (answer := look.answers.get(id)) is not None
     ]

@@ -7,10 +7,12 @@ round try the same few pods of a target, so that they can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from recoverd.observe.services import ServicePort
+from recoverd.observe.kubelet import ListedPod
+from recoverd.observe.services import ServicePort, is_fenced
 
 WIDTH = 4
 PODS = 2
@@ -24,6 +26,8 @@ DIRECT = 2
 OTHERS = 1
 """Services tried by a source besides the API's own and DNS."""
 API_SERVICE = "default/kubernetes:443"
+SETTLED = timedelta(seconds=60)
+"""A pod that is not ready and has answered nobody yet must be this old to be tried: its network may be on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,37 @@ class Target:
     address: str
     pod: str
     service: str
+    ready: bool = True
+
+
+def candidates(
+    ports: Iterable[ServicePort],
+    listed: Iterable[ListedPod],
+    nodes: Mapping[str, tuple[str, str]],
+    guards: Mapping[str, list[dict[str, str] | None]],
+    answered: Collection[str],
+    now: datetime,
+) -> dict[str, list[Target]]:
+    """Pods that can be probed, by host: endpoints of a service, on the pod network of one of `nodes`, guarded by no NetworkPolicy (`guards`).
+
+    `nodes` are the Ready ones, with their address and host; `answered` are uids of pods that have answered before. One that is not ready counts
+    too: where the bridge of a node is gone, kubelet's own probes fail within seconds and leave not one ready pod there (observed). Its process may
+    be dead as well, but then its network says that nothing listens.
+    """
+    pods = {p.name: p for p in listed}
+    found: dict[str, list[Target]] = {}
+    for port in ports:
+        for endpoint in port.endpoints:
+            pod = pods.get(endpoint.pod)
+            if pod is None or pod.node not in nodes or pod.deleting or pod.may_have_ended or not endpoint.address.startswith(f"{pod.ip}:"):
+                continue
+            address, host = nodes[pod.node]
+            if pod.ip == address or endpoint.terminating or is_fenced(guards, port.namespace, pod.labels):
+                continue
+            ready = endpoint.ready and pod.ready
+            if ready or pod.uid in answered or (pod.created and now - pod.created > SETTLED):
+                found.setdefault(host, []).append(Target(host, endpoint.address, pod.name, port.key, ready))
+    return found
 
 
 def distances(count: int, turn: int) -> tuple[int, ...]:

@@ -30,6 +30,8 @@ class Endpoint:
     pod: str = ""
     """NAMESPACE/NAME, "" when it is no pod."""
     node: str = ""
+    terminating: bool = False
+    """As the slice says; older ones do not list such pods, nor do Endpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,14 @@ def _from_slice(behind: dict[tuple[str, str, str], dict[str, Endpoint]], owner: 
             continue
         of_port = behind.setdefault((*owner, str(port.get("name") or "")), {})
         for endpoint in item.get("endpoints") or ():
-            ready = (endpoint.get("conditions") or {}).get("ready")
+            conditions = endpoint.get("conditions") or {}
             node = endpoint.get("nodeName") or (endpoint.get("topology") or endpoint.get("deprecatedTopology") or {}).get("kubernetes.io/hostname")
             for ip in (endpoint.get("addresses") or ())[:1]:  # kube-proxy takes the first only
                 address = f"{ip}:{port['port']}"
                 # the same pod may be in two slices while it moves from one to the other
                 if not (address in of_port and of_port[address].ready):
-                    of_port[address] = Endpoint(address, ready is not False, _pod(endpoint.get("targetRef")), str(node or ""))
+                    ready, ending = conditions.get("ready") is not False, bool(conditions.get("terminating"))
+                    of_port[address] = Endpoint(address, ready, _pod(endpoint.get("targetRef")), str(node or ""), ending)
 
 
 def _from_endpoints(behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any) -> None:

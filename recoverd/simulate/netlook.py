@@ -73,7 +73,7 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         rules=_rules(cluster, store, machine),
         tool="curl",
         veths=(len(own), 0 if machine.loose else len(own)),
-        pods=sum(node == machine.name and now - cluster.nodes.bound[uid] > 60 for uid, node in store.pods.items()),
+        pods=sum(node == machine.name and uid in cluster.nodes.reported for uid, node in store.pods.items()),
         pod_addresses=tuple(p.address for p in own[:4]),
     )
 
@@ -107,10 +107,11 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
 def _probes(cluster: ModelCluster, store: Store, sequence: int, source: str, hosts: Sequence[str]) -> list[PodProbe]:
     made = []
     for target in hosts:
-        ready = sorted((uid, store.ready[uid]) for uid, node in store.pods.items() if node == target and store.ready.get(uid) in store.endpoints)
-        for k in range(min(PODS, len(ready))):
-            uid, address = ready[(sequence + k) % len(ready)]
-            made.append(PodProbe(source, target, address, f"default/{uid}", SERVICE, _answer(cluster, source, address)))
+        pods = sorted((uid, at) for uid, at in cluster.nodes.reported.items() if store.pods.get(uid) == target)
+        for k in range(min(PODS, len(pods))):
+            uid, address = pods[(sequence + k) % len(pods)]
+            ready = store.ready.get(uid) in store.endpoints
+            made.append(PodProbe(source, target, address, f"default/{uid}", SERVICE, _answer(cluster, source, address), ready))
     return made
 
 

@@ -15,6 +15,8 @@ POD_START = 3.0
 """From the binding of a pod until it is ready."""
 AGENT_START = 2.5
 """The same for an agent's pod, whose image is there."""
+UNREADY = 6.0
+"""From the loss of a node's bridge until kubelet, whose probes fail, calls the pods on it not ready: three periods of 2 s (as on the lab)."""
 LEASE = 15.0
 """A controller-manager or scheduler that is started anew waits until the lease of the one before has run out."""
 
@@ -43,6 +45,10 @@ class Nodes:
         self.since: dict[str, float] = {}
         """Endpoints, and since when they have been some; those that are none any more are in `gone`."""
         self.gone: dict[str, float] = {}
+        self.reported: dict[str, str] = {}
+        """IP:PORT of pods that the API has an address of, by uid, whether ready or not."""
+        self._cut: dict[str, float] = {}
+        """Machines whose own pods kubelet cannot reach, and since when."""
         self.steady_since = 0.0
         self._now = 0.0
 
@@ -123,13 +129,16 @@ class Nodes:
         if store is None:
             return
         ready = dict(store.ready)
+        self._cut = {n: self._cut.get(n, self._now) for n, m in self._machines.items() if not m.passes(BRIDGE)}
         for name, machine in self._machines.items():
             if name in store.nodes and self.hears(name, "kubelet"):
+                fails = self._now - self._cut.get(name, self._now) >= UNREADY
                 for uid, pod in machine.pods.items():
-                    if pod.started_at <= self._now:
+                    if pod.started_at <= self._now and not fails:
                         ready[uid] = pod.address
                     else:
                         ready.pop(uid, None)
+        self.reported = {uid: address for uid, address in (self.reported | ready).items() if uid in store.pods}
         ready = {uid: address for uid, address in ready.items() if uid in store.pods}
         if ready != store.ready:
             self._api.write(lambda s: replace(s, ready=ready))

@@ -91,6 +91,12 @@ def found(s: Bastion) -> set[tuple[str, str]]:
     return {(f["code"], f["subject"]) for f in s.status()["findings"] if f["severity"] == "fault"}
 
 
+def swept(s: Bastion) -> None:
+    """Another sweep has ended."""
+    before = s.status()["last_sweep"]
+    s.wait("there was another sweep", lambda: s.status()["last_sweep"] != before, 30)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FAULTS)
 def test_it_is_found_on_the_right_nodes_and_no_others(cluster: Cluster, watcher: Bastion, name: str) -> None:
@@ -106,6 +112,29 @@ def test_it_is_found_on_the_right_nodes_and_no_others(cluster: Cluster, watcher:
     finally:
         for node in fault.nodes:
             cluster.node(node).sh(fault.undo, check=False)
+    s.wait_state("healthy", seconds=240)
+
+
+@pytest.mark.timeout(600)
+def test_pods_that_are_not_ready_for_want_of_their_bridge_still_show_it(cluster: Cluster, watcher: Bastion) -> None:
+    """kubelet does not reach them either, so that after some seconds no ready pod is left on the node, and nothing seems wrong there."""
+    fault, s, cp1 = FAULTS["bridge"], watcher, cluster.node("cp1")
+
+    def ready() -> list[str]:
+        of_pod = '{range .items[?(@.spec.nodeName=="w1")]}{.status.conditions[?(@.type=="Ready")].status} {end}'
+        return cp1.sh(f"kubectl get pods -l app=web -o jsonpath='{of_pod}'", capture_output=True).stdout.split()
+
+    cp1.sh("kubectl scale deploy/web --replicas=9; kubectl rollout status deploy/web --timeout=120s")
+    cp1.wait_for(lambda: ready().count("True") >= 2, "lists no two ready pods on w1", 60)
+    try:
+        cluster.node("w1").sh(fault.inject)
+        s.wait("it is found", lambda: ("pod-network-broken", "w1") in found(s), FOUND_WITHIN)
+        cp1.wait_for(lambda: "True" not in ready(), "calls a pod on w1 ready still", 60)
+        for _ in range(3):
+            swept(s)
+        assert ("pod-network-broken", "w1") in found(s), s.ctl("status").stdout
+    finally:
+        cluster.node("w1").sh(fault.undo, check=False)
     s.wait_state("healthy", seconds=240)
 
 

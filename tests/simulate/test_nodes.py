@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
+from recoverd.diagnose import diagnose
+from recoverd.model.finding import Code
+from recoverd.model.memory import Memory
+from recoverd.model.network import NetworkView
 from recoverd.model.node_operations import Agent, Cordon, Drain, RestartDaemonPods
 from recoverd.model.observation import ObjectsView
 from recoverd.model.operations import RestartStaticPod, Unstick
-from recoverd.simulate import faults
+from recoverd.simulate import faults, look
 from recoverd.simulate.act import Hands
+from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster, settings_for
+from recoverd.simulate.netlook import SERVICE
 from recoverd.simulate.nodes import LEASE
 
 
@@ -78,6 +86,22 @@ def test_deaf_kubelets_neither_end_evicted_pods_nor_start_an_agent_anew(restored
         assert not proxy.attempt().ok and not drain.attempt().ok
         later(restored, 1)
     assert restored.machines["w1"].agents["kube-proxy"].started_at == started
+
+
+def test_without_its_bridge_no_pod_of_a_node_is_ready_and_the_witnesses_name_the_node_still() -> None:
+    """Seen on the lab, with readiness probes every 2 s."""
+    settings = settings_for()
+    c = ModelCluster(settings, 1)
+    later(c, 10)
+    faults.by_name()["delete-bridge"](c, "w1")
+    failing: dict[str, datetime] = {}
+    for _ in range(15):
+        later(c, 2)
+        observation = look.observe(c, "prod", 1, moment(c.now), moment(c.now), failing)
+        assert diagnose(observation, Memory(reached=(SERVICE,)), settings).find(Code.POD_NETWORK_BROKEN, "w1")
+    assert isinstance(observation.network, NetworkView)
+    assert {p.ready for p in observation.network.probes if p.target == "w1"} == {False}
+    assert {p.ready for p in observation.network.probes if p.target == "w2"} == {True}
 
 
 def test_kubelet_is_restarted_after_patience_without_a_container_and_not_before() -> None:

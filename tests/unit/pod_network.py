@@ -27,7 +27,9 @@ class PodNetwork:
         self.failing: dict[tuple[str, str], net.Answer] = {}
         """By (source host, pod address)."""
         self.unready: set[str] = set()
-        """Addresses of pods that are no ready endpoints."""
+        """Addresses of pods that are no ready endpoints, and are tried all the same."""
+        self.untried: set[str] = set()
+        """Addresses of pods that are no endpoints at all."""
         self.services = [self._service(n, s) for n in self.names for s in (API, WEB)]
         self.agents = {n: net.AgentView(n, "kube-proxy", "kube-system/kube-proxy", f"kube-proxy-{n}", True, "Running", True) for n in self.names}
         self._healthy = dict(self.hosts)
@@ -65,11 +67,19 @@ class PodNetwork:
 
     def view(self) -> net.NetworkView:
         probes = [
-            net.PodProbe(source, target, address, f"default/web-{address}", WEB, self.failing.get((source, address), net.Answer.OK))
+            net.PodProbe(
+                source,
+                target,
+                address,
+                f"default/web-{address}",
+                WEB,
+                self.failing.get((source, address), net.Answer.OK),
+                address not in self.unready,
+            )
             for source in self.names
             for target in self.cluster.workers
             for address in self.addresses(target)
-            if address not in self.unready
+            if address not in self.untried
         ]
         since = {f"{p.source}>{p.target}": self.now - timedelta(seconds=7) for p in probes if not p.answer.arrived}
         return net.NetworkView(7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since)

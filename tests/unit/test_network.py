@@ -66,8 +66,8 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ),
     (
         "bridge made anew, its pods not on it",
-        lambda n: n.host("w1", veths=(2, 0)).unready.update(n.addresses("w1")),
-        [(Code.POD_DEVICE_MISSING, "w1")],
+        lambda n: (n.host("w1", veths=(2, 0)).unready.update(n.addresses("w1")), n.cut_off("w1")),
+        [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")],
     ),
     ("one route lost", lambda n: n.cut("w3", "w1"), [(Code.POD_PATH_BROKEN, "w3>w1")]),
     (
@@ -87,6 +87,16 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ("rules lead to what is gone", lambda n: n.rules("w2", old_gap(stale=30.0)), [(Code.SERVICE_RULES_STALE, "w2")]),
     ("rules gone", lambda n: n.rules("w2", mode="").service_fails("w2", WEB), [(Code.SERVICE_RULES_STALE, "w2"), (Code.SERVICE_UNREACHABLE, "w2")]),
     ("service address", lambda n: n.service_fails("w1", API).service_fails("w1", WEB), [(Code.SERVICE_UNREACHABLE, "w1")]),
+    (
+        "service address, with a pod of it that is not ready",
+        lambda n: (n.unready.add(n.addresses("w2")[0]), n.pod_hangs("w2").service_fails("w1", WEB)),
+        [(Code.SERVICE_UNREACHABLE, "w1")],
+    ),
+    (
+        "every pod of a node, and kubelet does not reach them either, so that none is ready",
+        lambda n: (n.unready.update(n.addresses("w1")), n.cut_off("w1")),
+        [(Code.POD_NETWORK_BROKEN, "w1")],
+    ),
     (
         "pods of the API not on the node",
         lambda n: n.missing("w1", 300.0, 400.0).missing("w2", extra=(60.0,)),
@@ -126,7 +136,7 @@ def fenced_service(n: PodNetwork) -> None:
 QUIET: list[tuple[str, Change, Memory | None]] = [
     ("nothing", lambda n: None, None),
     ("one pod hangs", lambda n: n.pod_hangs("w1"), None),
-    ("the only pod of a node hangs", lambda n: (n.unready.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
+    ("the only pod of a node hangs", lambda n: (n.untried.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
     ("a pod refuses: it was reached", lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED), None),
     ("a policy forbids the probe", fenced_service, Memory(reached=())),
     ("a node that is off", lambda n: (n.cluster.powered_off("w1", node_ready=True), hidden(n, "w1"), n.cut_off("w1")), None),
@@ -149,7 +159,7 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     ("no kube-proxy at all, as with Cilium", lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()), Memory(reached=(WEB,))),
     ("rules could not be read", lambda n: n.host("w1", rules=Unseen(UnseenKind.NOT_TRIED, "no iptables-save")), None),
     ("devices could not be listed", lambda n: n.host("w1", links=None), None),
-    ("a bridge that no pod needs", lambda n: (n.host("w1", links=(), pods=0), n.unready.update(n.addresses("w1"))), None),
+    ("a bridge that no pod needs", lambda n: (n.host("w1", links=(), pods=0), n.untried.update(n.addresses("w1"))), None),
     ("a tunnel that nobody misses", lambda n: n.host("w1", links=()), None),
     (
         "one of three tries fails",

@@ -13,7 +13,7 @@ from recoverd.model.network import Answer, NodePods, ProcessView
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
-from recoverd.observe.kubelet import compare, from_object, from_table, kubelet_uids, without
+from recoverd.observe.kubelet import ListedPod, compare, from_object, from_table, kubelet_uids, without
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import Rules, hexadecimal, parse_look, script
@@ -288,6 +288,31 @@ def test_differences_are_as_old_as_the_endpoints_are_known_to_be() -> None:
     assert not isinstance(later, Unseen) and later.gaps[0].stale == {"never:1": 20.0}
     assert isinstance(watch.compare("w1", Rules("", {}, "has no tool"), [port_with("b:1")], 160.0), Unseen)
     assert watch.steady("default/web:80", 150.0) == 50.0
+
+
+# --- which pods are tried ---
+
+
+def tried(*, ready: bool = True, age: float = 3600, answered: bool = False, terminating: bool = False, address: str = "10.1.1.2", **pod: Any) -> bool:
+    """Whether one pod of a service is probed, and that it is said to be ready as it is."""
+    port = ServicePort("d/web:80", "d", "web", "10.96.0.80:80", True, False, (Endpoint("10.1.1.2:80", ready, "d/p", "w1", terminating),))
+    fields = {"deleting": False, "labels": {"app": "web"}, "node": "w1", "ip": address, "status": "Running", **pod}
+    listed = ListedPod(uid="u", name="d/p", ready=ready, created=NOW - timedelta(seconds=age), **fields)
+    found = rounds.candidates([port], [listed], {"w1": ("10.99.1.21", "host1")}, {"e": [None]}, {"u"} if answered else (), NOW)
+    assert [t.ready for t in found.get("host1", [])] in ([], [ready])
+    return bool(found)
+
+
+def test_a_pod_that_is_not_ready_is_tried_unless_its_network_may_be_on_its_way() -> None:
+    assert tried() and tried(age=1)
+    assert tried(ready=False) and tried(ready=False, age=1, answered=True)
+    assert not tried(ready=False, age=1)
+    assert tried(ready=False, status="CrashLoopBackOff"), "its network is there while its container is not"
+
+
+def test_a_pod_that_ends_or_is_elsewhere_is_not_tried() -> None:
+    for change in ({"deleting": True}, {"status": "Error"}, {"terminating": True}, {"address": "10.1.1.20"}, {"address": ""}, {"node": "w2"}):
+        assert not tried(answered=True, **change), change  # type: ignore[arg-type]
 
 
 # --- whose turn it is ---
