@@ -55,16 +55,14 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     known = set(scene.memory.reached) | {p.service for p in view.probes if p.answer.arrived and p.source != p.target}
     fit = {name for name in view.hosts if judged(scene, name)}
     probes = [p for p in view.probes if p.source in fit and p.target in fit and p.service in known]
-    alive = {p.address for p in probes if p.answer.arrived}
+    alive = {p.pod for p in probes if p.answer.arrived}
     dead = _dead_nodes(probes, alive)
     by_pair: dict[Pair, list[PodProbe]] = {}
     for probe in probes:
         if probe.source != probe.target:
             by_pair.setdefault((probe.source, probe.target), []).append(probe)
     good = {pair for pair, of in by_pair.items() if any(p.answer.arrived for p in of)}
-    failing = {
-        pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair not in good and (pair[1] in dead or any(p.address in alive for p in of))
-    }
+    failing = {pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair not in good and (pair[1] in dead or any(p.pod in alive for p in of))}
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
@@ -77,7 +75,7 @@ def _dead_nodes(probes: list[PodProbe], alive: set[str]) -> set[str]:
     tried: dict[str, dict[str, str]] = {}
     answering: dict[str, set[str]] = {}
     for probe in probes:
-        tried.setdefault(probe.target, {})[probe.address] = probe.service
+        tried.setdefault(probe.target, {})[probe.pod] = probe.service
         if probe.answer.arrived:
             answering.setdefault(probe.service, set()).add(probe.target)
     dead = set()

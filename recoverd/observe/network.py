@@ -161,8 +161,8 @@ class _Round:
             self._again(probes, services, seen, sample),
         )
         if doubted:
-            still = {e.address for p in fresh.values() for e in p.endpoints if not e.terminating}
-            probes = [p for p in probes if p.answer.arrived or p.address in still]
+            still = {(e.pod, rounds.ip_of(e.address)) for p in fresh.values() for e in p.endpoints if not e.terminating}
+            probes = [p for p in probes if p.answer.arrived or (p.pod, rounds.ip_of(p.address)) in still]
             services = [s for s in services if Answer.OK in s.answers or s.service in fresh]
             of._rules.learn({**self.ports, **fresh}, time.monotonic())
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]

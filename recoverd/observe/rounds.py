@@ -8,7 +8,7 @@ round try the same few pods of a target, so that they can be compared.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from recoverd.observe.kubelet import ListedPod
@@ -26,6 +26,8 @@ DIRECT = 2
 OTHERS = 1
 """Services tried by a source besides the API's own and DNS."""
 API_SERVICE = "default/kubernetes:443"
+CLOSED = 1
+"""A port on which no pod listens (tcpmux): where a process hangs and its own port does not answer any more, the pod's network still refuses this."""
 SETTLED = timedelta(seconds=60)
 """A pod that is not ready and has answered nobody yet must be this old to be tried: its network may be on its way."""
 
@@ -52,8 +54,7 @@ def candidates(
     """Pods that can be probed, by host: endpoints of a service, on the pod network of one of `nodes`, guarded by no NetworkPolicy (`guards`).
 
     `nodes` are the Ready ones, with their address and host; `answered` are uids of pods that have answered before. One that is not ready counts
-    too: where the bridge of a node is gone, kubelet's own probes fail within seconds and leave not one ready pod there (observed). Its process may
-    be dead as well, but then its network says that nothing listens.
+    too: where the bridge of a node is gone, kubelet's own probes fail within seconds and leave not one ready pod there (observed).
     """
     pods = {p.name: p for p in listed}
     found: dict[str, list[Target]] = {}
@@ -69,6 +70,15 @@ def candidates(
             if ready or pod.uid in answered or (pod.created and now - pod.created > SETTLED):
                 found.setdefault(host, []).append(Target(host, endpoint.address, pod.name, port.key, ready))
     return found
+
+
+def ip_of(address: str) -> str:
+    """Of IP:PORT."""
+    return address.rpartition(":")[0]
+
+
+def _attempts(target: Target) -> tuple[Target, ...]:
+    return (target,) if target.ready else (target, replace(target, address=f"{ip_of(target.address)}:{CLOSED}"))
 
 
 def distances(count: int, turn: int) -> tuple[int, ...]:
@@ -95,7 +105,7 @@ def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> t
 def targets(
     hosts: Sequence[str], candidates: Mapping[str, Sequence[Target]], turn: int, known: Collection[str], failing: Collection[str]
 ) -> dict[str, tuple[Target, ...]]:
-    """By source: the pods it tries. `failing` are pairs `FROM>TO` of the last round."""
+    """By source: the pods it tries; one that is not ready at a closed port, too. `failing` are pairs `FROM>TO` of the last round."""
     ring = sorted(hosts)
     pods = {host: chosen(candidates.get(host, ()), turn, known) for host in ring}
     steps = distances(len(ring), turn)
@@ -103,7 +113,7 @@ def targets(
     for index, source in enumerate(ring):
         wanted = [source, *(ring[(index + step) % len(ring)] for step in steps)]
         again = [t for t in ring if f"{source}>{t}" in failing and t not in wanted]
-        plan[source] = tuple(pod for host in (*wanted, *again[:AGAIN]) for pod in pods[host])
+        plan[source] = tuple(t for host in (*wanted, *again[:AGAIN]) for pod in pods[host] for t in _attempts(pod))
     return plan
 
 

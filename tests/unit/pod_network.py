@@ -28,6 +28,8 @@ class PodNetwork:
         """By (source host, pod address)."""
         self.unready: set[str] = set()
         """Addresses of pods that are no ready endpoints, and are tried all the same."""
+        self.hung: set[str] = set()
+        """Those of them whose network is good."""
         self.untried: set[str] = set()
         """Addresses of pods that are no endpoints at all."""
         self.services = [self._service(n, s) for n in self.names for s in (API, WEB)]
@@ -67,22 +69,23 @@ class PodNetwork:
 
     def view(self) -> net.NetworkView:
         probes = [
-            net.PodProbe(
-                source,
-                target,
-                address,
-                f"default/web-{address}",
-                WEB,
-                self.failing.get((source, address), net.Answer.OK),
-                address not in self.unready,
-            )
+            probe
             for source in self.names
             for target in self.cluster.workers
             for address in self.addresses(target)
             if address not in self.untried
+            for probe in self._probes(source, target, address)
         ]
         since = {f"{p.source}>{p.target}": self.now - timedelta(seconds=7) for p in probes if not p.answer.arrived}
         return net.NetworkView(7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since)
+
+    def _probes(self, source: str, target: str, address: str) -> list[net.PodProbe]:
+        answer, ready = self.failing.get((source, address), net.Answer.OK), address not in self.unready
+        probe = net.PodProbe(source, target, address, f"default/web-{address}", WEB, answer, ready)
+        if ready:
+            return [probe]
+        closed = net.Answer.REFUSED if answer.arrived or address in self.hung else answer
+        return [probe, replace(probe, address=f"{address.partition(':')[0]}:1", answer=closed)]
 
     def observation(self) -> Observation:
         return replace(self.cluster.observation(), network=self.view())

@@ -71,6 +71,11 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ),
     ("one route lost", lambda n: n.cut("w3", "w1"), [(Code.POD_PATH_BROKEN, "w3>w1")]),
     (
+        "one route lost, to a node with one pod",
+        lambda n: (n.untried.add(n.addresses("w1")[1]), n.cut("w3", "w1")),
+        [(Code.POD_PATH_BROKEN, "w3>w1")],
+    ),
+    (
         "no route at all from a node",
         lambda n: n.cut("w3", "w1", Answer.UNREACHABLE).cut("w3", "w2", Answer.UNREACHABLE),
         [(Code.POD_NETWORK_BROKEN, "w3")],
@@ -136,6 +141,12 @@ def fenced_service(n: PodNetwork) -> None:
 QUIET: list[tuple[str, Change, Memory | None]] = [
     ("nothing", lambda n: None, None),
     ("one pod hangs", lambda n: n.pod_hangs("w1"), None),
+    ("every pod of a node hangs", lambda n: [x.update(n.addresses("w1")) for x in (n.unready, n.hung)] and n.cut_off("w1"), None),
+    (
+        "the only pod of a node hangs, and is not ready",
+        lambda n: (n.untried.add(n.addresses("w1")[1]), n.unready.add(n.addresses("w1")[0]), n.pod_hangs("w1")),
+        None,
+    ),
     ("the only pod of a node hangs", lambda n: (n.untried.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
     ("a pod refuses: it was reached", lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED), None),
     ("a policy forbids the probe", fenced_service, Memory(reached=())),

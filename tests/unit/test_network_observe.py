@@ -348,6 +348,16 @@ def test_all_sources_of_a_round_try_the_same_pods_and_other_pods_in_the_next() -
     assert {p for t in tried for p in t} == {"default/n1-0", "default/n1-1", "default/n1-2"}
 
 
+def test_a_pod_that_is_not_ready_is_tried_at_a_closed_port_too() -> None:
+    of = {"n0": [Target("n0", "10.1.1.2:80", "d/a", "d/s:80"), Target("n0", "10.1.1.3:80", "d/b", "d/s:80", ready=False)]}
+    tried = rounds.targets(["n0", "n1"], of, 0, (), ())["n1"]
+    assert [(t.pod, t.address, t.ready) for t in tried] == [
+        ("d/a", "10.1.1.2:80", True),
+        ("d/b", "10.1.1.3:80", False),
+        ("d/b", "10.1.1.3:1", False),
+    ]
+
+
 def test_a_pair_that_failed_is_tried_again_out_of_turn() -> None:
     hosts = [f"n{i:02}" for i in range(30)]
     for turn in range(7):
