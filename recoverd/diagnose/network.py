@@ -10,11 +10,13 @@ HOST/AGENT of every agent that still runs from before, and ends by itself as the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from recoverd.diagnose import paths, rules
 from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.setback import current
 from recoverd.model.finding import Code, Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
@@ -23,6 +25,9 @@ from recoverd.model.observation import Unseen, UnseenKind
 BROKEN = State.WORKER_NETWORK_BROKEN
 START = 20.0
 """Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it does within one unless it is deaf."""
+RECONNECT = 60.0
+"""Seconds from the API server's return within which every kubelet hears of its pods again: between two attempts client-go's reflector waits for up to
+30 s and, by chance, as much again (k8s.io/client-go, tools/cache/reflector.go)."""
 KUBELET_START = 15.0
 """Seconds that kubelet needs from its start to know its pods again."""
 STOPPED = 15.0
@@ -47,7 +52,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from _devices(scene, seen, name, host)
     for node, pods in view.pods.items():
         if isinstance(pods, NodePods) and (pods.missing or pods.extra):
-            yield from _pods(scene, node, pods)
+            yield from _pods(scene, node, pods, _reconnecting(scene, view))
     for agent in (a for a in view.agents if a.bad_for > 0):
         yield from _agent(scene, agent)
     yield from rules.findings(scene, view, seen)
@@ -123,14 +128,21 @@ def _problem(remembered: NodeNetwork, device: str, kind: str, link: Link | None,
     return ""
 
 
-def _pods(scene: Scene, node: str, pods: NodePods) -> Iterator[Finding]:
+def _reconnecting(scene: Scene, view: NetworkView) -> datetime | None:
+    """When the API server came back, while kubelets may still be on their way back to it; after a setback of etcd they are not, they are deaf."""
+    back = scene.age(view.back_since)
+    return view.back_since if back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None else None
+
+
+def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Iterator[Finding]:
+    """`back`: since when kubelets are on their way back to the API server; what has come to light since proves nothing yet."""
     name = _host_of(scene, node)
     since_start = kubelet_age(scene, name)
 
     def lasting(pod: PodMismatch) -> bool:
         # a kubelet that was only just started does not know its pods yet; what it did not know before its start either is another matter
         new = since_start is not None and since_start < KUBELET_START and (scene.age(pod.since) or 0.0) <= since_start
-        return pod.age >= START and not new
+        return pod.age >= START and not new and not (back and pod.since >= back)
 
     missing = [p for p in pods.missing if lasting(p)]
     extra = [p for p in pods.extra if lasting(p)]

@@ -205,5 +205,7 @@ class NetworkView:
     agents: tuple[AgentView, ...] = ()
     failing_since: Mapping[str, datetime] = field(default_factory=dict)
     """By `FROM>TO`: since when every probe of every round between them has failed."""
+    back_since: datetime | None = None
+    """When the API server came back after it had listed nothing for some sweeps; None where recoverd has not seen it away."""
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
     """Lists that the API did not give: `services`, `endpoints`, `daemonsets`, `networkpolicies`."""

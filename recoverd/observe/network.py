@@ -35,6 +35,8 @@ PROBE_SECONDS = 2
 """For all probes of a host, which run at once: the kernel sends a second SYN after one second."""
 SAMPLE = 8
 """Services whose rules are compared in a sweep."""
+AWAY = 2
+"""Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and what was found must not seem gone."""
 POD_LINK = re.compile(r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*")
 
 
@@ -70,15 +72,24 @@ class NetworkCollector:
         """Uids of pods that have answered somebody."""
         self._failing: dict[str, datetime] = {}
         self._bad_rules: set[str] = set()
+        self._missed = 0
+        """Sweeps in a row in which no API server listed anything."""
+        self._back: datetime | None = None
 
     async def observe(self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str]) -> NetworkView | Unseen:
         """One round. `names` are the hosts of the sweep. Never raises for what the cluster does."""
         if listed is None or not isinstance(api.objects, ObjectsView):
+            self._missed += 1
+            if self._missed >= AWAY:
+                self._rules.away()
             return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
         try:
             pods = from_table(listed.pods)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             return Unseen(UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})")
+        if self._missed >= AWAY:
+            self._back = datetime.now(UTC)
+        self._missed = 0
         self._round += 1
         lists = self._lists
         read = dict(
@@ -178,6 +189,7 @@ class _Round:
             services=tuple(services),
             agents=self._agent_views(ready, seen),
             failing_since=dict(of._failing),
+            back_since=of._back,
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
         )
 

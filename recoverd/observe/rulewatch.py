@@ -25,9 +25,24 @@ class RuleWatch:
         """(host, service, endpoint): programmed without being in the API since."""
         self._sets: dict[str, tuple[frozenset[str], float]] = {}
         """By service: its ready endpoints, and since when they are these."""
+        self._found: set[tuple[str, str]] = set()
+        """(host, service) that differed when they were last compared."""
+        self._before: set[tuple[str, str]] = set()
+        """Those of them that differed before the API was away, too."""
+        self._followed: float | None = None
+        """Since when the API has given them; None while it is away."""
+
+    def away(self) -> None:
+        """No API server serves. kube-proxy does not hear of changes either, and has to connect anew after it: the time of what differs then, and
+        did not before, begins when it is back."""
+        if self._followed is not None:
+            self._before = set(self._found)
+        self._followed = None
 
     def learn(self, ports: Mapping[str, ServicePort], now: float) -> None:
         """Take in what the API has."""
+        if self._followed is None:
+            self._followed = now
         ready, sets = {}, {}
         for key, port in ports.items():
             now_ready = frozenset(e.address for e in port.ready)
@@ -42,7 +57,13 @@ class RuleWatch:
 
     def steady(self, key: str, now: float) -> float:
         """Seconds for which the service has had the ready endpoints that it has."""
-        return now - self._sets[key][1] if key in self._sets else 0.0
+        return self._age(self._sets[key][1], now) if key in self._sets else 0.0
+
+    def _age(self, since: float, now: float) -> float:
+        return now - max(since, now if self._followed is None else self._followed)
+
+    def _gap_age(self, host: str, service: str, since: float, now: float) -> float:
+        return now - since if (host, service) in self._before else self._age(since, now)
 
     def compare(self, host: str, rules: Rules, sample: Sequence[ServicePort], now: float) -> RulesView | Unseen:
         """What differs on one host for the sampled services."""
@@ -57,15 +78,23 @@ class RuleWatch:
             gap = self._gap(host, port, programmed, odd, now)
             if gap.missing or gap.stale:
                 gaps.append(gap)
+                self._found.add((host, port.key))
+            else:
+                self._found.discard((host, port.key))
+                self._before.discard((host, port.key))
         keys = {p.key for p in sample}
         self._odd = {k: at for k, at in self._odd.items() if k[0] != host or k[1] not in keys} | odd
         return RulesView(rules.mode, checked, tuple(gaps))
 
     def _gap(self, host: str, port: ServicePort, programmed: frozenset[str], odd: dict[tuple[str, str, str], float], now: float) -> RuleGap:
-        missing = {e.address: now - self._ready.get((port.key, e.address), now) for e in port.ready if e.address not in programmed}
+        missing = {
+            e.address: self._gap_age(host, port.key, self._ready.get((port.key, e.address), now), now)
+            for e in port.ready
+            if e.address not in programmed
+        }
         stale = {}
         for address in sorted(programmed - {e.address for e in port.endpoints}):
             key = (host, port.key, address)
             odd[key] = self._odd.get(key, now)
-            stale[address] = now - min(odd[key], self._seen.get((port.key, address), now))
+            stale[address] = self._gap_age(host, port.key, min(odd[key], self._seen.get((port.key, address), now)), now)
         return RuleGap(port.key, port.address, missing, stale)

@@ -22,7 +22,7 @@ from recoverd.model.network import (
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Machine
 from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
@@ -49,6 +49,7 @@ def network(
         services=tuple(s for source in seen if (s := _service(cluster, store, sequence, source)) is not None),
         agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
         failing_since=_failing(probes, failing, moment(cluster.now)),
+        back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > UP_SINCE else None,
     )
 
 
@@ -82,8 +83,8 @@ def _rules(cluster: ModelCluster, store: Store, machine: Machine) -> RulesView:
     proxy, nodes, now = machine.agents.get("kube-proxy"), cluster.nodes, cluster.now
     if proxy is None or not (proxy.synced or proxy.programmed) or proxy.flushed:
         return RulesView("", 0)
-    missing = {e: now - nodes.since.get(e, now) for e in sorted(store.endpoints - proxy.programmed)}
-    stale = {e: now - nodes.gone.get(e, now) for e in sorted(proxy.programmed - store.endpoints)}
+    missing = {e: nodes.for_seconds(nodes.since.get(e, now)) for e in sorted(store.endpoints - proxy.programmed)}
+    stale = {e: nodes.for_seconds(nodes.gone.get(e, now)) for e in sorted(proxy.programmed - store.endpoints)}
     return RulesView("iptables", 1, (RuleGap(SERVICE, ADDRESS, missing, stale),) if missing or stale else ())
 
 
@@ -123,7 +124,7 @@ def _service(cluster: ModelCluster, store: Store, sequence: int, source: str) ->
     answers = tuple(Answer.OK if came[(sequence + k) % len(came)] else Answer.TIMEOUT for k in range(TRIES)) if came else (Answer.TIMEOUT,) * TRIES
     direct = [endpoints[(sequence + k) % len(endpoints)] for k in range(min(DIRECT, len(endpoints)))]
     hosts = tuple(sorted({node for uid, node in store.pods.items() if store.ready.get(uid) in store.endpoints}))
-    steady = cluster.now - cluster.nodes.steady_since
+    steady = cluster.nodes.for_seconds(cluster.nodes.steady_since)
     return ServiceProbe(source, SERVICE, ADDRESS, answers, {e: _answer(cluster, source, e) for e in direct}, hosts, steady)
 
 

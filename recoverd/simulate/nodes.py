@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.simulate.api import Api
-from recoverd.simulate.hosts import BRIDGE, TUNNEL, Agent, Machine, Pod
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Agent, Machine, Pod
 from recoverd.simulate.store import Store
 
 AGENTS = ("flanneld", "kube-proxy")
@@ -50,6 +50,8 @@ class Nodes:
         self._cut: dict[str, float] = {}
         """Machines whose own pods kubelet cannot reach, and since when."""
         self.steady_since = 0.0
+        self.followed: float | None = UP_SINCE
+        """Since when an API server has served; None while none does."""
         self._now = 0.0
 
     # --- watches ---
@@ -93,7 +95,9 @@ class Nodes:
         self._now = now
         store = self._api.store
         if store is None:
+            self.followed = None
             return
+        self.followed = now if self.followed is None else self.followed
         for name, machine in self._machines.items():
             if self.hears(name, "kubelet") and name in store.nodes:
                 self._run_pods(machine, store)
@@ -158,6 +162,10 @@ class Nodes:
             self.steady_since = self._now
             self.gone |= {address: self._now for address in self.since if address not in store.endpoints}
             self.since = {address: self.since.get(address, self._now) for address in store.endpoints}
+
+    def for_seconds(self, at: float) -> float:
+        """How long something has been so since `at`, as one counts it who follows the API (`recoverd.observe.rulewatch`)."""
+        return self._now - max(at, self._now if self.followed is None else self.followed)
 
     # --- what is done to it ---
 

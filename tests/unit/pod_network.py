@@ -32,6 +32,8 @@ class PodNetwork:
         """Those of them whose network is good."""
         self.untried: set[str] = set()
         """Addresses of pods that are no endpoints at all."""
+        self.back: float | None = None
+        """Seconds since the API server came back."""
         self.services = [self._service(n, s) for n in self.names for s in (API, WEB)]
         self.agents = {n: net.AgentView(n, "kube-proxy", "kube-system/kube-proxy", f"kube-proxy-{n}", True, "Running", True) for n in self.names}
         self._healthy = dict(self.hosts)
@@ -77,7 +79,8 @@ class PodNetwork:
             for probe in self._probes(source, target, address)
         ]
         since = {f"{p.source}>{p.target}": self.now - timedelta(seconds=7) for p in probes if not p.answer.arrived}
-        return net.NetworkView(7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since)
+        back = None if self.back is None else self.now - timedelta(seconds=self.back)
+        return net.NetworkView(7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since, back)
 
     def _probes(self, source: str, target: str, address: str) -> list[net.PodProbe]:
         answer, ready = self.failing.get((source, address), net.Answer.OK), address not in self.unready

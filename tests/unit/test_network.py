@@ -13,7 +13,7 @@ from recoverd.diagnose import diagnose
 from recoverd.events import Acknowledged, Observed
 from recoverd.machine import ClusterMachine
 from recoverd.model.finding import Code, Diagnosis, Severity, State
-from recoverd.model.memory import Memory
+from recoverd.model.memory import Memory, Setback
 from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
 from recoverd.remember import LOSS_SETTLE, SETTLE, Sights, remember
@@ -125,6 +125,24 @@ def test_it_is_found_and_no_other_node_is_named(change: Change, expected: list[t
     assert (diagnosis.state, faults(diagnosis)) == (State.WORKER_NETWORK_BROKEN, expected)
     for finding in diagnosis.faults:
         assert finding.facts["node"] in finding.message and finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("back", "since", "setback", "found"),
+    [
+        (30.0, 20.0, None, False),
+        (30.0, 40.0, None, True),
+        (61.0, 20.0, None, True),
+        (30.0, 20.0, Setback(NOW, NOW - timedelta(seconds=60), 1234, 900, "cafe"), True),
+    ],
+    ids=["kubelet may be on its way back", "seen before the API went away", "it had time to come back", "deaf after a setback"],
+)
+def test_a_kubelet_is_given_time_to_come_back_to_an_api_server_that_was_away(back: float, since: float, setback: Setback | None, found: bool) -> None:
+    """Seen on the lab: a pod that was bound to a node just before quorum was lost, and that its kubelet had not heard of yet."""
+    network = PodNetwork()
+    network.back = back
+    network.missing("w1", 500.0, since=since)
+    assert bool(network.seen(network.memory(setback=setback)).find(Code.PODS_NOT_ON_NODE, "w1")) is found
 
 
 def hidden(n: PodNetwork, name: str) -> None:

@@ -290,6 +290,36 @@ def test_differences_are_as_old_as_the_endpoints_are_known_to_be() -> None:
     assert watch.steady("default/web:80", 150.0) == 50.0
 
 
+def test_after_a_time_without_the_api_kube_proxy_is_given_the_time_that_a_change_has() -> None:
+    """An endpoint may have gone and come back meanwhile, and kube-proxy has to connect anew before it hears of anything."""
+    watch = RuleWatch()
+    watch.learn({"default/web:80": port_with("a:1", "b:1")}, 0.0)
+    watch.away()
+    watch.learn({"default/web:80": port_with("b:1")}, 100.0)
+    view = watch.compare("w1", Rules("iptables", {"10.96.0.80:80": frozenset({"a:1"})}), [port_with("b:1")], 101.0)
+    assert not isinstance(view, Unseen)
+    assert view.gaps[0].missing == {"b:1": 1.0} and view.gaps[0].stale == {"a:1": 1.0}
+    assert watch.steady("default/web:80", 101.0) == 1.0
+    watch.learn({"default/web:80": port_with("b:1")}, 120.0)
+    later = watch.compare("w1", Rules("iptables", {"10.96.0.80:80": frozenset({"a:1"})}), [port_with("b:1")], 121.0)
+    assert not isinstance(later, Unseen)
+    assert later.gaps[0].missing == {"b:1": 21.0} and later.gaps[0].stale == {"a:1": 21.0}
+
+
+def test_what_differed_before_the_api_went_away_goes_on() -> None:
+    watch, rules = RuleWatch(), Rules("iptables", {"10.96.0.80:80": frozenset[str]()})
+    watch.learn({"default/web:80": port_with("a:1")}, 0.0)
+    watch.compare("w1", rules, [port_with("a:1")], 30.0)
+    watch.away()
+    watch.learn({"default/web:80": port_with("a:1")}, 100.0)
+    ages = {}
+    for host in ("w1", "w2"):
+        view = watch.compare(host, rules, [port_with("a:1")], 101.0)
+        assert not isinstance(view, Unseen)
+        ages[host] = view.gaps[0].missing["a:1"]
+    assert ages == {"w1": 101.0, "w2": 1.0}
+
+
 # --- which pods are tried ---
 
 
