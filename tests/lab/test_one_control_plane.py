@@ -142,6 +142,8 @@ def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[...,
         assert [at for at, ok in answers if not ok] == []
     [incident] = daemon.incidents()
     assert incident["outcome"] == "recovered"
+    story = daemon.ctl("show", incident["id"]).stdout
+    assert [p["playbook"] for p in daemon.plans(everything=True)] == ["force-new-cluster"], story
     events = [entry["event"] for entry in incident["timeline"]]
     for event in ("opened", "plan-made", "approved", "plan-started", "step-started", "step-done", "verifying", "plan-succeeded", "closed"):
         assert event in events, events
