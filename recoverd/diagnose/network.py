@@ -50,9 +50,10 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not booting(scene, name):
             yield from _forwarding(scene, name, host)
             yield from _devices(scene, seen, name, host)
+    back = _reconnecting(scene, view)
     for node, pods in view.pods.items():
         if isinstance(pods, NodePods) and (pods.missing or pods.extra):
-            yield from _pods(scene, node, pods, _reconnecting(scene, view))
+            yield from _pods(scene, node, pods, back)
     for agent in (a for a in view.agents if a.bad_for > 0):
         yield from _agent(scene, agent)
     yield from rules.findings(scene, view, seen)

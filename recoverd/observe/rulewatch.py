@@ -25,18 +25,15 @@ class RuleWatch:
         """(host, service, endpoint): programmed without being in the API since."""
         self._sets: dict[str, tuple[frozenset[str], float]] = {}
         """By service: its ready endpoints, and since when they are these."""
-        self._found: set[tuple[str, str]] = set()
-        """(host, service) that differed when they were last compared."""
-        self._before: set[tuple[str, str]] = set()
-        """Those of them that differed before the API was away, too."""
+        self._differ: dict[tuple[str, str], bool] = {}
+        """(host, service) that differed when they were last compared; and whether they did before the API was away."""
         self._followed: float | None = None
         """Since when the API has given them; None while it is away."""
 
     def away(self) -> None:
         """No API server serves. kube-proxy does not hear of changes either, and has to connect anew after it: the time of what differs then, and
         did not before, begins when it is back."""
-        if self._followed is not None:
-            self._before = set(self._found)
+        self._differ = dict.fromkeys(self._differ, True)
         self._followed = None
 
     def learn(self, ports: Mapping[str, ServicePort], now: float) -> None:
@@ -54,6 +51,8 @@ class RuleWatch:
                     ready[key, endpoint.address] = self._ready.get((key, endpoint.address), now)
         self._ready, self._sets = ready, sets
         self._seen = {k: at for k, at in self._seen.items() if now - at < KEPT}
+        services = {service for service, _ in self._seen}
+        self._differ = {k: before for k, before in self._differ.items() if k[1] in services}
 
     def steady(self, key: str, now: float) -> float:
         """Seconds for which the service has had the ready endpoints that it has."""
@@ -63,7 +62,7 @@ class RuleWatch:
         return now - max(since, now if self._followed is None else self._followed)
 
     def _gap_age(self, host: str, service: str, since: float, now: float) -> float:
-        return now - since if (host, service) in self._before else self._age(since, now)
+        return now - since if self._differ.get((host, service)) else self._age(since, now)
 
     def compare(self, host: str, rules: Rules, sample: Sequence[ServicePort], now: float) -> RulesView | Unseen:
         """What differs on one host for the sampled services."""
@@ -78,10 +77,9 @@ class RuleWatch:
             gap = self._gap(host, port, programmed, odd, now)
             if gap.missing or gap.stale:
                 gaps.append(gap)
-                self._found.add((host, port.key))
+                self._differ.setdefault((host, port.key), False)
             else:
-                self._found.discard((host, port.key))
-                self._before.discard((host, port.key))
+                self._differ.pop((host, port.key), None)
         keys = {p.key for p in sample}
         self._odd = {k: at for k, at in self._odd.items() if k[0] != host or k[1] not in keys} | odd
         return RulesView(rules.mode, checked, tuple(gaps))

@@ -108,7 +108,7 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
 def _probes(cluster: ModelCluster, store: Store, sequence: int, source: str, hosts: Sequence[str]) -> list[PodProbe]:
     made = []
     for target in hosts:
-        pods = sorted((uid, at) for uid, at in cluster.nodes.reported.items() if store.pods.get(uid) == target)
+        pods = sorted((uid, address) for uid, address in cluster.nodes.reported.items() if store.pods.get(uid) == target)
         for k in range(min(PODS, len(pods))):
             uid, address = pods[(sequence + k) % len(pods)]
             ready = store.ready.get(uid) in store.endpoints

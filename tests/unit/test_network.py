@@ -138,7 +138,7 @@ def test_it_is_found_and_no_other_node_is_named(change: Change, expected: list[t
     ids=["kubelet may be on its way back", "seen before the API went away", "it had time to come back", "deaf after a setback"],
 )
 def test_a_kubelet_is_given_time_to_come_back_to_an_api_server_that_was_away(back: float, since: float, setback: Setback | None, found: bool) -> None:
-    """Seen on the lab: a pod that was bound to a node just before quorum was lost, and that its kubelet had not heard of yet."""
+    """As of a pod that was bound to a node just before quorum was lost: its kubelet has not heard of it, and it is old at once."""
     network = PodNetwork()
     network.back = back
     network.missing("w1", 500.0, since=since)
