@@ -19,6 +19,8 @@ from recoverd.model.settings import Bounds, ClusterSettings, DrainSettings, Host
 
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
+STALE_INTERVALS = 3
+"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a sweep and what is done on its word."""
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
@@ -190,7 +192,7 @@ def _cluster(
                     f"unknown playbook; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(playbooks or ())}",
                 )
             )
-    bounds = Bounds(**model.bounds.model_dump())
+    bounds, deadlines = Bounds(**model.bounds.model_dump()), Deadlines(**model.deadlines.model_dump())
     settings = ClusterSettings(
         name=model.name,
         control_planes=tuple(hosts[: len(model.control_planes)]),
@@ -200,6 +202,7 @@ def _cluster(
         drain=DrainSettings(**model.drain.model_dump()),
         points=PointSettings(**model.restore_points.model_dump()),
         maintenance=MaintenanceSettings(tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before),
+        stale_after=STALE_INTERVALS * model.interval + deadlines.api + deadlines.etcd + deadlines.hosts + deadlines.network,
     )
     ssh = SshSettings(model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout)
-    return ClusterConfig(settings, model.interval, kubeconfig, ssh, Deadlines(**model.deadlines.model_dump()))
+    return ClusterConfig(settings, model.interval, kubeconfig, ssh, deadlines)

@@ -92,6 +92,8 @@ DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restart-node-agents": Approval.AUTOMATIC,
 }
 """Automatic only for what is reversible and local; every other playbook asks."""
+MAY_RUN_UNASKED = frozenset(DEFAULT_APPROVALS)
+"""No configuration lets another one run unasked: it reboots, replaces certificates, or can lose data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,13 @@ class ClusterSettings:
     drain: DrainSettings = field(default_factory=DrainSettings)
     points: PointSettings = field(default_factory=PointSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
+    stale_after: float = 30.0
+    """Seconds after its beginning from which on a sweep is no ground for an act: a few intervals and every deadline of a sweep."""
 
     def approval_of(self, playbook: str) -> Approval:
-        return self.approval.get(playbook) or DEFAULT_APPROVALS.get(playbook, Approval.REQUIRED)
+        """What the configuration says, as far as it may: `automatic` is `required` for what is not among `MAY_RUN_UNASKED`."""
+        chosen = self.approval.get(playbook) or DEFAULT_APPROVALS.get(playbook, Approval.REQUIRED)
+        return Approval.REQUIRED if chosen is Approval.AUTOMATIC and playbook not in MAY_RUN_UNASKED else chosen
 
     def host_at(self, address: str) -> HostSettings | None:
         return next((h for h in (*self.control_planes, *self.workers) if h.address == address), None)

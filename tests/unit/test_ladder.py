@@ -32,6 +32,13 @@ def test_the_rungs_are_asked_in_their_order_and_only_the_last_asks_a_person() ->
     assert automatic == list(RUNGS[:3])
 
 
+def test_what_always_asks_asks_even_where_the_configuration_says_automatic() -> None:
+    everything = {p.name: Approval.AUTOMATIC for p in registry()}
+    settings = replace(Cluster().settings, approval=everything)
+    assert {n for n in everything if settings.approval_of(n) is Approval.AUTOMATIC} == {*RUNGS[:3], "restore-manifest"}
+    assert replace(settings, approval={"restore-pki": Approval.NEVER}).approval_of("restore-pki") is Approval.NEVER
+
+
 def test_every_kubelet_is_restarted_before_anything_is_waited_for() -> None:
     steps = proposal("restart-node-agents", situation(Cluster(1, 3), fault(STALE, "w2"), fault(STALE, "w1"))).steps
     kinds = [(type(s.operation).__name__, s.host) for s in steps]
