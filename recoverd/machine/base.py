@@ -40,6 +40,8 @@ class MachineBase:
         self._written: Memory | None = self.memory
         """The memory that the journal has; None where that is not certain."""
         self.record = record or Record(state="healthy", since=now)
+        if self.record.born is None:
+            self._set(born=now)
         self.lifecycle = Lifecycle(self.record.state)
         self.observation: Observation | None = None
         self.diagnosis: Diagnosis | None = None
@@ -114,6 +116,7 @@ class MachineBase:
             declined=self.record.declined,
             ran=self.record.ran,
             point=point,
+            mark=self.record.mark,
         )
 
     @property

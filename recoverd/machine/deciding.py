@@ -90,7 +90,7 @@ class Deciding(PlanRunning):
         return any(isinstance(a, Proposal) and self._same(plan, playbook, a) for a in answers)
 
     def _take(self, playbook: Playbook, proposal: Proposal) -> None:
-        if playbook.destructive or proposal.destructive or self.settings.approval_of(playbook.name) is not Approval.AUTOMATIC:
+        if not self._unasked(playbook, proposal):
             self._offer(playbook, proposal)
             return
         blocked = unasked(playbook.name, proposal.basis, self.record.history, self.settings.bounds, self.now)
@@ -100,6 +100,10 @@ class Deciding(PlanRunning):
         plan = self._make(playbook, proposal)
         self._note("plan-made", f"plan {plan.id}: {plan.summary}")
         self._start(plan, "it is reversible and local, and the configuration lets it run unasked")
+
+    def _unasked(self, playbook: Playbook, proposal: Proposal) -> bool:
+        destructive = playbook.destructive or proposal.destructive
+        return not destructive and not proposal.asks and self.settings.approval_of(playbook.name) is Approval.AUTOMATIC
 
     def _stand_by(self, explanation: str, waiting: bool) -> None:
         phase = self.lifecycle.phase
@@ -127,7 +131,7 @@ class Deciding(PlanRunning):
         self._set(**({"plans": self.record.plans + 1} if self.record.incident else {"maintenances": self.record.maintenances + 1}))
         number = self.record.plans if self.record.incident else 1
         destructive = playbook.destructive or proposal.destructive
-        automatic = not requested_by and not destructive and self.settings.approval_of(playbook.name) is Approval.AUTOMATIC
+        automatic = not requested_by and self._unasked(playbook, proposal)
         id = f"{incident}.{number}"
         first = self._point_first(id) if (destructive or proposal.point) and not proposal.own_point else ()
         return Plan(
@@ -141,7 +145,7 @@ class Deciding(PlanRunning):
             status=PlanStatus.AWAITING_APPROVAL,
             created_at=self.now,
             expires_at=proposal.valid_until or self.now + timedelta(seconds=bounds.plan_expiry),
-            evidence=proposal.evidence,
+            evidence=(*((f"asked first: {proposal.asks}",) if proposal.asks else ()), *proposal.evidence),
             destroys=proposal.destroys,
             undo=proposal.undo,
             basis=proposal.basis,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -123,3 +124,10 @@ class Record:
     points: PointClock = field(default_factory=PointClock)
     maintenances: int = 0
     """Plans offered while the cluster was healthy, for their ids."""
+    born: datetime | None = None
+    """When the first record of this journal was made. Incidents are numbered from one in every journal, so numbers alone name nothing on a host."""
+
+    @property
+    def mark(self) -> str:
+        """What tells the names that plans give to what they keep on hosts from those of another journal, or of another bastion; "" in old records."""
+        return hashlib.sha256(self.born.isoformat().encode()).hexdigest()[:6] if self.born else ""

@@ -39,6 +39,22 @@ class Situation:
     """Plans that were begun in this incident."""
     point: str = ""
     """Id of the restore point that a person named with `recoverctl run --point`; "" leaves it to the playbook."""
+    mark: str = ""
+    """`Record.mark`."""
+
+    @property
+    def name(self) -> str:
+        """Of the incident, as it stands in names on hosts: a journal that begins anew, or another bastion's, counts incidents from one as well."""
+        return f"{self.incident}-{self.mark}" if self.mark else self.incident
+
+    @property
+    def kept(self) -> str:
+        """What a plan made now puts into the names of all that it keeps aside: no other plan has the same.
+
+        A second plan of the incident finds something else than the first did, and must not take that away without a copy, nor put the first one's
+        copy back.
+        """
+        return f"{self.name}-{self.ran + 1}" if self.ran else self.name
 
     def spent(self, playbook: str) -> frozenset[FindingKey]:
         """The findings for which a playbook has been tried in vain or was rejected: the next rung of a ladder may be taken for them."""
@@ -90,6 +106,8 @@ class Proposal:
     """When its approval ends; None for the bound `plan_expiry`. For a plan that is offered while the cluster is healthy, which is in no hurry."""
     destructive: bool = False
     """True when this very plan can lose data, by what was chosen for it; then it is treated as one of a destructive playbook."""
+    asks: str = ""
+    """Why a person is asked before it, whatever the configuration says: somebody may have made it so on purpose. "" where nothing speaks for that."""
 
 
 @dataclass(frozen=True, slots=True)

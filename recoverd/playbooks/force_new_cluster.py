@@ -55,9 +55,9 @@ class ForceNewCluster:
             return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
         data = host.etcd_data if host else None
         steps = (
-            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.incident),
+            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept),
             *self._stop_others(others, finding, situation),
-            *self._force(name, view, manifest, flagged, finding, situation.incident),
+            *self._force(name, view, manifest, flagged, finding, situation.kept),
         )
         return Proposal(
             summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
@@ -120,14 +120,14 @@ class ForceNewCluster:
             view = situation.host(host) if host else None
             if host is None or view is None:
                 continue
-            aside = f"{HELD}/{situation.incident}"
+            aside = f"{HELD}/{situation.kept}"
             if "etcd" in view.manifests:
                 move = MovePath(f"{MANIFESTS}/etcd.yaml", f"{aside}/etcd.yaml")
                 steps.append(Step(host, f"stop etcd on {host} for good: its manifest goes aside", move, 20.0, (finding.key,), undo=move.inverse()))
             steps.append(Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, (finding.key,)))
             data = view.etcd_data
             if data and data.holds:
-                keep = MovePath(f"{data.path}/member", f"{data.path}/member.{situation.incident}")
+                keep = MovePath(f"{data.path}/member", f"{data.path}/member.{situation.kept}")
                 steps.append(Step(host, f"keep the data of etcd on {host} aside", keep, 20.0, (finding.key,), undo=keep.inverse()))
         return steps
 
@@ -168,9 +168,7 @@ class ForceNewCluster:
             label = member.name or f"the member at {', '.join(member.peer_urls) or member.id}"
             host = host_of(member, situation)
             if host and situation.host(host):
-                lines.append(
-                    f"the membership of {label}; its data is kept aside on {host} as member.{situation.incident} and it has to be joined anew"
-                )
+                lines.append(f"the membership of {label}; its data is kept aside on {host} as member.{situation.kept} and it has to be joined anew")
             elif member.started:
                 lines.append(
                     f"the membership of {label}, which cannot be reached to be stopped: keep it OFF. If it comes back with its old data, and others "

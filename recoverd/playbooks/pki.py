@@ -28,12 +28,8 @@ def by_host(findings: Sequence[Finding], situation: Situation) -> dict[str, list
 
 
 def aside(situation: Situation) -> str:
-    """Where a plan keeps what is in place before it changes that.
-
-    Each has its own: a second plan of the incident finds something else than the first did, and must not take that away without a copy, nor put the
-    first one's copy back.
-    """
-    return f"{KEPT}/before-{situation.incident}" + (f"-{situation.ran + 1}" if situation.ran else "")
+    """Where a plan keeps what is in place before it changes that; each has its own."""
+    return f"{KEPT}/before-{situation.kept}"
 
 
 def together(found: Mapping[str, Sequence[Finding]], situation: Situation) -> bool:

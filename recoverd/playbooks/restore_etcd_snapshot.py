@@ -63,6 +63,7 @@ class Restore:
     minor: str
     old_cluster: str
     incident: str
+    """`Situation.name`."""
     requires: tuple[FindingKey, ...]
     """What must be found still while the API servers are stopped; nothing when a person asked for it."""
 
@@ -178,7 +179,7 @@ def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey,
     watermark = situation.memory.watermark
     stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}" + (f"-{situation.ran}" if not requires and situation.ran else "")
     old = watermark.cluster_id if watermark else ""
-    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.incident, requires)
+    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.name, requires)
 
 
 def _member(host: str, situation: Situation) -> Member | Refusal:

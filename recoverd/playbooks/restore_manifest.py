@@ -54,7 +54,7 @@ class RestoreManifest:
             steps=(*writes, *waits),
             basis=tuple(f.key for f in mine),
             evidence=tuple(line for f in mine for line in f.evidence),
-            undo=(f"what was in place, if anything, is kept in {HELD}/{situation.incident}/ on {host}; rename it back into place by hand",),
+            undo=(f"what was in place, if anything, is kept in {HELD}/{situation.kept}/ on {host}; rename it back into place by hand",),
             verify_within=120.0,
         )
 
@@ -80,7 +80,7 @@ class RestoreManifest:
                 content=known.content,
                 sha256=known.sha256,
                 before=current.sha256 if current else "",
-                keep=f"{HELD}/{situation.incident}/{component}.yaml",
+                keep=f"{HELD}/{situation.kept}/{component}.yaml",
                 needs=_data_of(known.content) if component == "etcd" else "",
             ),
             timeout=20.0,

@@ -307,7 +307,8 @@ def test_each_plan_of_an_incident_keeps_what_it_finds_under_a_name_of_its_own() 
     sweeps()
     second = machine.record.plan
     assert second and second.id != first.id and isinstance(second.steps[0].operation, PutBackPki)
-    assert (first.steps[0].operation.aside, second.steps[0].operation.aside) == (f"{KEPT}/before-prod-1", f"{KEPT}/before-prod-1-2")
+    name = f"{KEPT}/before-prod-1-{machine.record.mark}"
+    assert (first.steps[0].operation.aside, second.steps[0].operation.aside) == (name, f"{name}-2")
 
 
 def test_another_cause_is_not_hidden_by_a_front_proxy_ca_that_was_replaced() -> None:
@@ -575,3 +576,18 @@ def test_kubelets_unchecked_serving_certificate_is_only_a_notice() -> None:
     cluster.host("cp1", certificates=(*cluster._seen("cp1").certificates, view))
     found = situation(cluster).diagnosis
     assert found.state is State.HEALTHY and [f.severity for f in found.findings] == [Severity.NOTICE]
+
+
+def test_the_journal_of_another_time_or_bastion_gives_other_names() -> None:
+    """Incidents are numbered from one in each: what is kept under the first one's name, perhaps of months ago, must not be put back by the second."""
+    asides = []
+    for since in (NOW, NOW + timedelta(days=60)):
+        cluster = papered(Cluster(1), change=all_made_anew).api_down(health=EndpointHealth.TLS)
+        machine = ClusterMachine(cluster.settings, registry(), now=since, memory=known(cluster))
+        for _ in range(3):
+            cluster.now += timedelta(seconds=5)
+            machine.handle(Observed(cluster.observation()))
+        plan = machine.record.plan
+        assert plan and plan.id == "prod-1.1" and isinstance(plan.steps[0].operation, PutBackPki)
+        asides.append(plan.steps[0].operation.aside)
+    assert len(set(asides)) == 2
