@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from recoverd.diagnose import api, certificates, controllers, etcd, host, loss, manifests, network, reach, setback
 from recoverd.diagnose.scene import API, Scene
-from recoverd.model.finding import Code, Diagnosis, Finding, Severity, State
+from recoverd.model.finding import Code, Diagnosis, Finding, Roll, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation
 from recoverd.model.settings import ClusterSettings
@@ -69,6 +69,10 @@ IDLE_KUBELET = ORDER.index(Code.MANIFEST_MISSING) - 0.5
 def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
     """What one observation adds up to, given what is remembered of the cluster. Never raises for what was observed."""
     scene = Scene(observation, memory, settings)
+    return replace(_judged(scene), roll=_roll(scene))
+
+
+def _judged(scene: Scene) -> Diagnosis:
     found = list(_all(scene))
     if why := reach.blindness(scene):
         notices = [replace(f, severity=Severity.NOTICE, state=None) for f in found]
@@ -98,6 +102,14 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from reach.findings(scene)
 
 
+def _roll(scene: Scene) -> Roll:
+    membership = scene.membership
+    serving = frozenset(membership.camp) if membership.leader else frozenset[str]()
+    listed = frozenset(membership.label(e) for e in membership.entries) if membership.leader else None
+    nodes = {node.name: name for name in scene.addresses if (node := scene.node(name)) is not None}
+    return Roll(frozenset(scene.parts), listed, serving, nodes)
+
+
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:
     unique = {f.key: f for f in reversed(findings)}
 
@@ -115,6 +127,8 @@ def _pods_run(scene: Scene, name: str) -> bool:
 
 
 def _cannot_tell(scene: Scene) -> str:
+    if own := reach.own_trouble(scene):
+        return f"recoverd itself could not look at the cluster ({own}), so nothing is concluded: see to that on the bastion."
     return (
         f"No API server could be judged ({scene.vip.address}: {scene.vip.health}) and nothing is proven to be broken: "
         "check the kubeconfig, the addresses and the SSH key in the configuration."

@@ -100,7 +100,7 @@ def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:
 
 def _address(scene: Scene) -> Iterator[Finding]:
     vip = scene.vip
-    if vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY) or not scene.ready_members or refuses_us(vip):
+    if vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED) or not scene.ready_members or refuses_us(vip):
         return
     # before the cluster was ever seen through this address, a wrong kubeconfig is as likely as a fault
     proven = scene.memory.healthy_at is not None

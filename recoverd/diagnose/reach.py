@@ -17,6 +17,7 @@ ADVICE = {
     UnseenKind.UNTRUSTED: "its host key is not the one in ssh.known_hosts: replace that line if the machine was rebuilt; else somebody is in between",
     UnseenKind.GARBAGE: "it answers with something that is not understood: look at what its login shell prints",
     UnseenKind.NOT_TRIED: "something that is needed for it was unseen itself",
+    UnseenKind.OWN: "that is recoverd's own trouble on the bastion, and says nothing of the machine",
 }
 
 
@@ -140,6 +141,14 @@ def _half_blind(scene: Scene) -> str:
             "Suspect the network between the bastion and them"
         )
     return ""
+
+
+def own_trouble(scene: Scene) -> str:
+    """What kept recoverd itself from looking, so that what it did not see is no silence; "" when nothing did."""
+    seen = scene.observation
+    unseen = (u for u in (seen.api.objects, *seen.etcd.values(), *seen.hosts.values()) if isinstance(u, Unseen) and u.kind is UnseenKind.OWN)
+    endpoints = (e.detail for e in (seen.api.vip, *seen.api.members.values()) if e.health is EndpointHealth.NOT_TRIED)
+    return next((why for why in (*endpoints, *(u.reason for u in unseen)) if why), "")
 
 
 def dark_notice(scene: Scene, why: str) -> Finding:

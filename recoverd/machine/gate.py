@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from recoverd.bounds import too_few_ready
+from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
-from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
+from recoverd.model.finding import Code, Diagnosis, Finding, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
-from recoverd.model.observation import EtcdView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Run
 from recoverd.model.settings import Bounds
-from recoverd.playbooks.nodes import OF_NODES
-from recoverd.playbooks.restore_manifest import MANIFEST_CODES
 
 PATIENCE = 60.0
 """Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came back takes a moment to show it."""
 
-OF_CERTIFICATES = {
-    Code.CERTIFICATE_EXPIRED,
-    Code.CERTIFICATE_EXPIRES_SOON,
-    Code.CERTIFICATE_MISMATCH,
-    Code.CERTIFICATE_MISSING,
-    Code.PKI_REPLACED,
-}
-ON_HOSTS = MANIFEST_CODES | OF_CERTIFICATES | {Code.KUBELET_DOWN, Code.RUNTIME_DOWN}
-"""Faults that are seen by looking at their host, and only so."""
-NOT_OF_MEMBERS = ON_HOSTS | {Code.ETCD_DATA_EMPTY, Code.ETCD_FORCE_FLAG_LEFT, Code.ETCD_REVISION_WENT_BACK}
-"""Among the faults named `etcd-...` those that something else shows than what members say of their cluster."""
 PATHS = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.SERVICE_UNREACHABLE, Code.DNS_UNREACHABLE})
 """Faults that show on a node and may have their cause on the node at the other end."""
 
@@ -75,28 +62,6 @@ def look(step: Step, diagnosis: Diagnosis | None, observation: Observation | Non
     return Gate(Verdict.GO)
 
 
-def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observation) -> str:
-    """Why it proves nothing that this sweep does not find `keys`: what they are about was not seen. "" when it was."""
-    if diagnosis.state is State.UNOBSERVABLE:
-        return diagnosis.summary
-    objects = observation.api.objects
-    led = any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
-    for code, subject in keys:
-        if code.startswith("etcd-") and code not in NOT_OF_MEMBERS and not led:
-            return "no etcd member was seen with a leader"
-        host = re.split("[>/:]", subject)[0]
-        view = observation.hosts.get(host)
-        if isinstance(view, Unseen) and code in ON_HOSTS | OF_NODES:
-            return f"{host} could not be looked at: {view.reason}"
-        if code not in OF_NODES | {Code.ETCD_REVISION_WENT_BACK}:
-            continue
-        if isinstance(objects, Unseen):
-            return f"the API server did not list nodes and pods: {objects.reason}"
-        if unseen := _witness_unseen(host, host, observation):
-            return unseen
-    return ""
-
-
 def _silent(step: Step, observation: Observation) -> str:
     """Which fault of the node only its pods would show, while it has none that does: they may have been evicted. "" when they speak."""
     network = observation.network
@@ -127,24 +92,13 @@ def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Obs
         return f"{host} to be looked at ({view.reason if view else 'it is not watched'})"
     if 0 < view.uptime < SETTLING:
         return f"{host} to be up for {SETTLING:g} s, since nothing is said of a network that is just starting"
-    if unseen := _witness_unseen(host, settled.node, observation):
+    if unseen := witness_unseen(host, settled.node, observation):
         return unseen
     elsewhere = any(f.code not in PATHS and _node(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults)
     left = [f for f in diagnosis.faults if _node(f) == settled.node and _of_nodes(f)]
     # what cannot be reached may be a node that is itself broken and whose turn has not come
     left = [f for f in left if not (elsewhere and f.code in PATHS)]
     return "; ".join(f.message for f in left)
-
-
-def _witness_unseen(host: str, node: str, observation: Observation) -> str:
-    """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
-    network = observation.network
-    if isinstance(network, Unseen):
-        return f"the pod network to be looked at ({network.reason})"
-    for view in (network.hosts.get(host), network.pods.get(node)) if isinstance(network, NetworkView) else ():
-        if isinstance(view, Unseen):
-            return f"the network of {host} to be looked at ({view.reason})"
-    return ""
 
 
 def _of_nodes(finding: Finding) -> bool:

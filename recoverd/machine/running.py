@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recoverd.bounds import prune
+from recoverd.diagnose.absence import doubt
 from recoverd.events import Perform, Progress, SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
-from recoverd.machine.gate import PATIENCE, Verdict, account, committed, doubt, kept_of, look, parts
+from recoverd.machine.gate import PATIENCE, Verdict, account, committed, kept_of, look, parts
 from recoverd.machine.points import KeepingPoints
 from recoverd.model.node_operations import Settled
 from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult, TimelineEntry

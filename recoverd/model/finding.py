@@ -70,6 +70,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Roll:
+    """Who belongs to the cluster, by what one sweep saw of it."""
+
+    parts: frozenset[str]
+    """Control planes that are working parts of it."""
+    listed: frozenset[str] | None
+    """Members by their label, as one under a leader lists them; None where no such member was seen."""
+    serving: frozenset[str]
+    """Those of them that were seen to serve."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Names in the configuration, by the name of the Node that the API server lists for the machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """What one observation adds up to. Findings come most fundamental first: the first FAULT is the cause."""
 
@@ -77,6 +91,8 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     summary: str
     """One line for the operator: the cause, or why the cluster cannot be judged."""
+    roll: Roll | None = None
+    """None: nothing is known of who belongs to the cluster."""
 
     @property
     def faults(self) -> tuple[Finding, ...]:

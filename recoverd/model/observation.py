@@ -32,6 +32,8 @@ class EndpointHealth(StrEnum):
     """The TLS handshake failed: an expired or foreign certificate."""
     ERROR = "error"
     """Something answered that is not a ready API server: an HTTP error of a proxy (502), or no HTTP at all."""
+    NOT_TRIED = "not-tried"
+    """recoverd did not ask, or could not for a reason of its own (`UnseenKind.OWN`), which `detail` says: neither an answer nor silence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ class UnseenKind(StrEnum):
     """An answer came that cannot be understood."""
     NOT_TRIED = "not-tried"
     """Something that this source needs was itself unseen."""
+    OWN = "own"
+    """The bastion's or recoverd's own trouble: it was late itself, has no file handle left, or cannot read what it needs. Nothing was
+    asked, so nothing is silent."""
 
 
 @dataclass(frozen=True, slots=True)

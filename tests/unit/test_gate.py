@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.machine.gate import Verdict, doubt, look
+from recoverd.diagnose.absence import doubt
+from recoverd.machine.gate import Verdict, look
 from recoverd.model.finding import Code, Diagnosis, State
 from recoverd.model.network import Answer, NetworkView, NodeNetworkView, PodProbe, RulesView
 from recoverd.model.node_operations import Drain

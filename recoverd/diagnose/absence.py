@@ -1,0 +1,301 @@
+"""When a finding is gone: only when what shows it was seen without it. Pure.
+
+`SHOWN_BY` has one row for each finding code: what a sweep must have seen before it means anything that the code is not found in it. It is asked
+before a step is skipped, before a plan is called a success, before a plan that was offered is withdrawn, and before an incident is closed. A code
+that has no row is a failed import and not a default: nobody can add a finding and forget what proves its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from recoverd.diagnose.api import refuses_us
+from recoverd.model.finding import Code, Diagnosis, FindingKey, State
+from recoverd.model.network import NetworkView
+from recoverd.model.observation import EndpointHealth, EndpointView, EtcdView, HostView, ObjectsView, Observation, Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One finding of which it is asked whether it is gone."""
+
+    subject: str
+    diagnosis: Diagnosis
+    observation: Observation
+
+    @property
+    def host(self) -> str:
+        """The machine or node that it is about, the first of a path FROM>TO; "" for one of the whole cluster."""
+        return re.split("[>/:]", self.subject)[0]
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The node, or both of a path."""
+        return tuple(re.split("[/:]", end)[0] for end in self.subject.split(">"))
+
+
+Witness = Callable[[Asked], str]
+"""Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""
+
+
+def unproven(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observation) -> dict[FindingKey, str]:
+    """Those of `keys` whose absence from this sweep proves nothing, and why: what they are about was not seen."""
+    if diagnosis.state is State.UNOBSERVABLE:
+        return dict.fromkeys(keys, diagnosis.summary)
+    return {key: why for key in keys if (why := _unseen(key, diagnosis, observation))}
+
+
+def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observation) -> str:
+    """Why it proves nothing that this sweep does not find `keys`. "" when it proves that they are gone."""
+    if diagnosis.state is State.UNOBSERVABLE:
+        return diagnosis.summary
+    return next(iter(unproven(keys, diagnosis, observation).values()), "")
+
+
+def _unseen(key: FindingKey, diagnosis: Diagnosis, observation: Observation) -> str:
+    code, subject = key
+    asked = Asked(subject, diagnosis, observation)
+    return next((why for witness in SHOWN_BY[code] if (why := witness(asked))), "")
+
+
+# --- witnesses ---
+
+
+def machine(asked: Asked) -> str:
+    """The machine was looked at, or is no longer one that recoverd watches or that is a part of the cluster."""
+    view = asked.observation.hosts.get(asked.host)
+    if isinstance(view, Unseen) and not _left(asked, asked.host):
+        return f"{asked.host} could not be looked at: {view.reason}"
+    return ""
+
+
+def stranger(asked: Asked) -> str:
+    """The machine was looked at. That no member lists it ends nothing here: it is what makes it a stranger."""
+    view = asked.observation.hosts.get(asked.host)
+    return f"{asked.host} could not be looked at: {view.reason}" if isinstance(view, Unseen) else ""
+
+
+def manifests(asked: Asked) -> str:
+    """The directory of static pod manifests on the machine was read."""
+    if why := machine(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    trouble = next((p for p in view.problems if "manifest" in p.lower()), "") if isinstance(view, HostView) else ""
+    return f"the manifests on {asked.host} could not be read: {trouble}" if trouble else ""
+
+
+def file(asked: Asked) -> str:
+    """The certificate or kubeconfig was read, or the listing of the directory shows that there is none of that name.
+
+    Of the API server's own, that the server is accepted says as much.
+    """
+    path, endpoint = asked.subject.partition(":")[2], asked.observation.api.members.get(asked.host)
+    if path.endswith("/apiserver.crt") and endpoint is not None and endpoint.health is EndpointHealth.READY:
+        return ""
+    if why := machine(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    if not isinstance(view, HostView) or not path or path in {c.path for c in view.certificates}:
+        return ""
+    if view.pki is None or (view.pki.listed is None and path not in {*view.pki.keys, *view.pki.authorities}):
+        return f"{path} on {asked.host} could not be read"
+    return ""
+
+
+def unit(asked: Asked) -> str:
+    """systemd on the machine said how its units stand."""
+    if why := machine(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    return f"systemd on {asked.host} said nothing of kubelet" if isinstance(view, HostView) and "kubelet" not in view.units else ""
+
+
+def data(asked: Asked) -> str:
+    """etcd's data directory on the machine was looked at, or its etcd serves."""
+    if why := machine(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    if isinstance(view, HostView) and view.etcd_data is None and not isinstance(asked.observation.etcd.get(asked.host), EtcdView):
+        return f"etcd's data directory on {asked.host} could not be looked at"
+    return ""
+
+
+def leader(asked: Asked) -> str:
+    """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms are those of a cluster at work."""
+    return "" if _led(asked.observation) else "no etcd member was seen with a leader"
+
+
+def member(asked: Asked) -> str:
+    """This very member was seen to serve under a leader, or the list of those that do holds no such member any more."""
+    if why := leader(asked):
+        return why
+    view = asked.observation.etcd.get(asked.host)
+    if isinstance(view, EtcdView) and view.has_leader and not view.remembered:
+        return ""
+    roll = asked.diagnosis.roll
+    if asked.host not in asked.observation.etcd and roll is None:
+        return ""
+    if roll is not None and (asked.subject in roll.serving or (roll.listed is not None and asked.subject not in roll.listed)):
+        return ""
+    said = f": {view.reason}" if isinstance(view, Unseen) else ""
+    return f"the etcd member {asked.subject} was not seen to serve, and it is in the member list{said}"
+
+
+def serves(asked: Asked) -> str:
+    """The API server of that control plane answered by its own address as one that works."""
+    endpoint = asked.observation.api.members.get(asked.host)
+    if endpoint is None or _works(endpoint) or _left(asked, asked.host):
+        return ""
+    return f"the API server on {asked.host} was not seen to answer ({endpoint.address}: {endpoint.health})"
+
+
+def address(asked: Asked) -> str:
+    """The address in the kubeconfig answered as an API server, be it one that is not ready."""
+    vip = asked.observation.api.vip
+    if _works(vip) or vip.health is EndpointHealth.NOT_READY:
+        return ""
+    return f"nothing at {vip.address} was seen to answer as an API server ({vip.health})"
+
+
+def lists(asked: Asked) -> str:
+    """The API server listed nodes and pods."""
+    objects = asked.observation.api.objects
+    return f"the API server did not list nodes and pods: {objects.reason}" if isinstance(objects, Unseen) else ""
+
+
+def node(asked: Asked) -> str:
+    """The API server listed nodes and pods, and the node's machine and its network were looked at; or it lists no such node any more."""
+    if why := lists(asked):
+        return why
+    roll = asked.diagnosis.roll
+    for end in asked.ends:
+        if _deleted(asked.observation, end):
+            continue
+        host = roll.hosts.get(end, end) if roll else end
+        view = asked.observation.hosts.get(host)
+        if isinstance(view, Unseen):
+            return f"{host} could not be looked at: {view.reason}"
+        if why := witness_unseen(host, end, asked.observation):
+            return why
+    return ""
+
+
+def agents(asked: Asked) -> str:
+    """Every machine was looked at whose node is Ready: what runs there may still follow the history that is gone.
+
+    One whose node is not Ready has no kubelet at work: it shows what is wrong with it when it is back.
+    """
+    if why := lists(asked):
+        return why
+    objects = asked.observation.api.objects
+    ready = {n.name for n in objects.nodes if n.ready} if isinstance(objects, ObjectsView) else set()
+    if roll := asked.diagnosis.roll:
+        ready = {roll.hosts.get(name, name) for name in ready}
+    for host, view in asked.observation.hosts.items():
+        if isinstance(view, Unseen) and host in ready:
+            return f"{host} could not be looked at: {view.reason}"
+    return witness_unseen("", "", asked.observation)
+
+
+def controllers(asked: Asked) -> str:
+    """The component was seen to run on a control plane, or every control plane was looked at."""
+    views = [v for n, v in asked.observation.hosts.items() if n in asked.observation.etcd]
+    runs = any(isinstance(v, HostView) and (c := v.containers.get(asked.subject)) is not None and c.running for v in views)
+    unseen = next((v for v in views if isinstance(v, Unseen)), None)
+    return "" if runs or unseen is None else f"{asked.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
+
+
+def witness_unseen(host: str, node: str, observation: Observation) -> str:
+    """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
+    network = observation.network
+    if isinstance(network, Unseen):
+        return f"the pod network to be looked at ({network.reason})"
+    for view in (network.hosts.get(host), network.pods.get(node)) if isinstance(network, NetworkView) else ():
+        if isinstance(view, Unseen):
+            return f"the network of {host} to be looked at ({view.reason})"
+    return ""
+
+
+def _led(observation: Observation) -> bool:
+    return any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
+
+
+def _left(asked: Asked, host: str) -> bool:
+    """The machine is no control plane of the cluster any more: members under a leader do not list it, so what fails on it is no fault."""
+    roll = asked.diagnosis.roll
+    return host in asked.observation.etcd and roll is not None and roll.listed is not None and host not in {*roll.listed, *roll.parts}
+
+
+def _deleted(observation: Observation, name: str) -> bool:
+    """Somebody deleted the node: the API server lists others, and not this one."""
+    objects = observation.api.objects
+    return isinstance(objects, ObjectsView) and bool(objects.nodes) and name not in {n.name for n in objects.nodes}
+
+
+def _works(endpoint: EndpointView) -> bool:
+    return endpoint.health is EndpointHealth.READY or refuses_us(endpoint)
+
+
+MANIFEST, CERTIFICATE, SERVICE = (manifests,), (file,), (unit,)
+ETCD, NODE, NOTICE = (leader,), (node,), ()
+
+SHOWN_BY: Mapping[str, tuple[Witness, ...]] = {
+    Code.MANIFEST_MISSING: MANIFEST,
+    Code.MANIFEST_INVALID: MANIFEST,
+    Code.MANIFEST_CHANGED: MANIFEST,
+    Code.CRASH_LOOPING: (serves,),
+    Code.API_NOT_ANSWERING: (serves,),
+    Code.CERTIFICATE_EXPIRED: CERTIFICATE,
+    Code.CERTIFICATE_EXPIRES_SOON: CERTIFICATE,
+    Code.CERTIFICATE_MISMATCH: CERTIFICATE,
+    Code.CERTIFICATE_MISSING: CERTIFICATE,
+    Code.PKI_REPLACED: CERTIFICATE,
+    Code.KUBELET_DOWN: SERVICE,
+    Code.RUNTIME_DOWN: SERVICE,
+    Code.VIP_WRONG: (address,),
+    Code.ETCD_NEVER_STARTED: ETCD,
+    Code.ETCD_QUORUM_LOST: ETCD,
+    Code.ETCD_LEARNER_STUCK: ETCD,
+    Code.ETCD_NO_LEADER: ETCD,
+    Code.ETCD_MEMBER_DOWN: (member,),
+    Code.ETCD_NOSPACE: ETCD,
+    Code.ETCD_CORRUPT: ETCD,
+    Code.ETCD_FOREIGN_CLUSTER: (leader, stranger),
+    Code.ETCD_MANIFEST_MISSING: MANIFEST,
+    Code.ETCD_MANIFEST_INVALID: MANIFEST,
+    Code.ETCD_MANIFEST_CHANGED: MANIFEST,
+    Code.ETCD_FORCE_FLAG_LEFT: MANIFEST,
+    Code.ETCD_DATA_EMPTY: (data,),
+    Code.ETCD_DATA_LOST: ETCD,
+    Code.ETCD_MEMBER_CORRUPT: (leader, data),
+    Code.ETCD_SPLIT_BRAIN: (leader, stranger, data),
+    Code.ETCD_REVISION_WENT_BACK: (agents,),
+    Code.PODS_NOT_ON_NODE: NODE,
+    Code.SERVICE_RULES_STALE: NODE,
+    Code.POD_NETWORK_BROKEN: NODE,
+    Code.POD_PATH_BROKEN: NODE,
+    Code.SERVICE_UNREACHABLE: NODE,
+    Code.DNS_UNREACHABLE: NODE,
+    Code.KUBE_PROXY_DOWN: NODE,
+    Code.CNI_AGENT_DOWN: NODE,
+    Code.IP_FORWARDING_OFF: NODE,
+    Code.POD_DEVICE_MISSING: NODE,
+    Code.WORKER_KUBELET_DOWN: NODE,
+    Code.CONTROLLER_DOWN: (controllers,),
+    # notices: shown as they come, and nothing rests on their end
+    Code.NOT_JOINED: (leader,),
+    Code.HOST_UNSEEN: NOTICE,
+    Code.SOURCE_UNSEEN: NOTICE,
+    Code.CLOCK_SKEW: (machine,),
+    Code.DISK_LOW: (machine,),
+    Code.ETCD_DB_LARGE: (data,),
+    Code.NODE_NOT_READY: (lists,),
+    Code.CLUSTER_DARK: NOTICE,
+}
+"""By finding code. A notice becomes a warning or a fault one day: give it its witnesses as well."""
+
+CODES = frozenset(value for name, value in vars(Code).items() if name.isupper())
+if without := CODES - set(SHOWN_BY):
+    raise ImportError(f"recoverd.diagnose.absence.SHOWN_BY must say what proves that these findings are gone: {', '.join(sorted(without))}")
