@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, CoordinationV1Api, CoreV1Api, V1DeleteOptions, V1Eviction, V1ObjectMeta, V1Preconditions
+from kubernetes.aio.client import ApiClient
 
 from recoverd.observe.api import TABLE, api_client
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import from_table
-from recoverd.observe.lists import SLICES, group_list
+from recoverd.observe.lists import SLICES
+from recoverd.observe.rest import list_all, list_group, request
 from recoverd.observe.services import astray
 
 CALL_SECONDS = 5.0
 PORT = 6443
 NOT_FOUND = 404
 MERGE_PATCH = "application/merge-patch+json"
+NODE, POD = "/api/v1/nodes/{name}", "/api/v1/namespaces/{namespace}/pods/{name}"
 Json = dict[str, Any]
 
 
@@ -63,39 +65,32 @@ class Kube:
 
     async def node(self, name: str) -> Json:
         """The Node object. Raises `KubeFailure`, with status 404 when there is none."""
-        return await self._json(f"reading node {name}", lambda core: core.read_node_without_preload_content(name))
+        return await self._json(f"reading node {name}", lambda client: request(client, NODE, {"name": name}))
 
     async def patch_node(self, name: str, patch: Json) -> Json:
         """Merge `patch` into the Node; with metadata.resourceVersion in it, status 409 when it has changed meanwhile."""
         return await self._json(
-            f"patching node {name}", lambda core: core.patch_node_without_preload_content(name, patch, _content_type=MERGE_PATCH), changes=True
+            f"patching node {name}",
+            lambda client: request(client, NODE, {"name": name}, method="PATCH", body=patch, content_type=MERGE_PATCH),
+            changes=True,
         )
 
     async def pods(self, node: str) -> list[Json]:
         """Every pod bound to the node."""
         selector = f"spec.nodeName={node}"
-        listed = await self._json(
-            f"listing the pods of node {node}", lambda core: core.list_pod_for_all_namespaces_without_preload_content(field_selector=selector)
-        )
+        listed = await self._json(f"listing the pods of node {node}", lambda client: list_all(client, "pods", fieldSelector=selector))
         return list(listed.get("items") or ())
 
     async def lease(self, name: str) -> Json:
         """A Lease of kube-system. Raises `KubeFailure`, with status 404 when there is none."""
-
-        def read(core: CoreV1Api) -> Awaitable[Any]:
-            return CoordinationV1Api(core.api_client).read_namespaced_lease_without_preload_content(name, "kube-system")
-
-        return await self._json(f"reading the lease {name}", read)
+        path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}"
+        return await self._json(f"reading the lease {name}", lambda client: request(client, path, {"name": name}))
 
     async def astray(self) -> tuple[str, ...]:
         """Endpoints of services that are not the addresses of their pods, in words. Raises `KubeFailure`."""
-
-        def table(core: CoreV1Api) -> Awaitable[Any]:
-            return core.list_pod_for_all_namespaces_without_preload_content(resource_version="0", _headers={"Accept": TABLE})
-
         # the endpoints last: what they followed by then, the other lists show, too
-        services = await self._json("listing services", lambda core: core.list_service_for_all_namespaces_without_preload_content())
-        pods = await self._json("listing all pods", table)
+        services = await self._json("listing services", lambda client: list_all(client, "services"))
+        pods = await self._json("listing all pods", lambda client: request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE))
         try:
             return astray(services, await self._endpoints(), from_table(pods))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -109,21 +104,21 @@ class Kube:
             except KubeFailure as failure:
                 if failure.status != NOT_FOUND:
                     raise
-        return await self._json("listing endpoints", lambda core: core.list_endpoints_for_all_namespaces_without_preload_content())
+        return await self._json("listing endpoints", lambda client: list_all(client, "endpoints"))
 
     async def evict(self, pod: Json) -> Evicted:
         """Ask for this very pod (by uid) to be evicted. Raises `KubeFailure` only when no answer came."""
         meta = pod["metadata"]
-        body = V1Eviction(
-            api_version=await self._eviction_version(),
-            kind="Eviction",
-            metadata=V1ObjectMeta(name=meta["name"], namespace=meta["namespace"]),
-            delete_options=V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"])),
-        )
+        body = {
+            "apiVersion": await self._eviction_version(),
+            "kind": "Eviction",
+            "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+            "deleteOptions": {"preconditions": {"uid": meta["uid"]}},
+        }
         try:
             await self._json(
                 f"evicting pod {meta['namespace']}/{meta['name']}",
-                lambda core: core.create_namespaced_pod_eviction_without_preload_content(meta["name"], meta["namespace"], body),
+                lambda client: request(client, f"{POD}/eviction", _named(pod), method="POST", body=body),
                 changes=True,
             )
         except KubeFailure as failure:
@@ -138,11 +133,11 @@ class Kube:
     async def delete_pod(self, pod: Json, grace: int | None = None) -> None:
         """Delete this very pod (by uid), with its own grace period unless `grace` gives seconds; one that is gone already is fine."""
         meta = pod["metadata"]
-        options = V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"]), grace_period_seconds=grace)
+        options: Json = {"preconditions": {"uid": meta["uid"]}} | ({"gracePeriodSeconds": grace} if grace is not None else {})
         try:
             await self._json(
                 f"deleting pod {meta['namespace']}/{meta['name']}",
-                lambda core: core.delete_namespaced_pod_without_preload_content(meta["name"], meta["namespace"], body=options),
+                lambda client: request(client, POD, _named(pod), method="DELETE", body=options),
                 changes=True,
             )
         except KubeFailure as failure:
@@ -152,7 +147,7 @@ class Kube:
     async def _eviction_version(self) -> str:
         """`policy/v1` from 1.22 on, `policy/v1beta1` before and until 1.25; found as kubectl does, from what the server says that it serves."""
         if not self._eviction:
-            listed = await self._json("asking for the Eviction API", lambda core: core.get_api_resources_without_preload_content())
+            listed = await self._json("asking for the Eviction API", lambda client: request(client, "/api/v1/"))
             entry = next((r for r in listed.get("resources") or () if r.get("name") == "pods/eviction"), None)
             if entry is None:
                 raise KubeFailure(
@@ -161,13 +156,13 @@ class Kube:
             self._eviction = f"{entry.get('group') or 'policy'}/{entry.get('version') or 'v1beta1'}"
         return self._eviction
 
-    async def _json(self, what: str, call: Callable[[CoreV1Api], Awaitable[Any]], *, changes: bool = False) -> Json:
+    async def _json(self, what: str, call: Callable[[ApiClient], Awaitable[Any]], *, changes: bool = False) -> Json:
         """One call, at the first address that can be connected to. What may have changed something is not sent a second time."""
         failures = []
         for server, client in await self._servers():
             try:
                 async with asyncio.timeout(CALL_SECONDS):
-                    response = await call(CoreV1Api(client))
+                    response = await call(client)
                     text = await response.read()
                 return _body(what, server, response.status, text)
             except aiohttp.ClientConnectorError as error:
@@ -192,8 +187,12 @@ class Kube:
         return [(s, self._clients.setdefault(s, api_client(access, s))) for s in servers]
 
 
-def _slices(kind: tuple[str, str, str], core: CoreV1Api) -> Any:
-    return group_list(core.api_client, *kind)
+def _slices(kind: tuple[str, str, str], client: ApiClient) -> Awaitable[Any]:
+    return list_group(client, *kind)
+
+
+def _named(pod: Json) -> dict[str, str]:
+    return {"namespace": pod["metadata"]["namespace"], "name": pod["metadata"]["name"]}
 
 
 def _body(what: str, server: str, status: int, text: bytes) -> Json:

@@ -11,7 +11,7 @@ from heapq import nlargest
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, ApiException, Configuration, CoreV1Api
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
 from recoverd.config import ClusterConfig
 from recoverd.hosts import HostPool, HostUnseen
@@ -19,6 +19,7 @@ from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, End
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.probe import probe
+from recoverd.observe.rest import list_all, request
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 """Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""
@@ -104,12 +105,11 @@ class ApiCollector:
         if not server:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         client = self._client(access, server)
-        core = CoreV1Api(client)
         try:
             async with asyncio.timeout(self._seconds):
                 nodes, pods = await asyncio.gather(
-                    core.list_node_without_preload_content(resource_version="0"),
-                    core.list_pod_for_all_namespaces_without_preload_content(resource_version="0", _headers={"Accept": TABLE}),
+                    list_all(client, "nodes", resourceVersion="0"),
+                    request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
                 )
                 listed, table = await _body(nodes, "NodeList"), await _body(pods, "Table", "PodList")
             view = ObjectsView(tuple(_node(n) for n in listed["items"]), _pods(table), newest=_newest(listed["items"], table))

@@ -12,9 +12,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, ApiException, CoreV1Api, CustomObjectsApi
+from kubernetes.aio.client import ApiClient, ApiException
 
 from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.observe.rest import list_all, list_group, request
 
 BYTES_PER_SECOND = 512 << 10
 """A list is not read again before its size divided by this: small clusters are read at every sweep, a list of 10 MiB every 20 s."""
@@ -44,49 +45,49 @@ class Lists:
         self._slices: tuple[str, str, str] | None = SLICES[0]
 
     async def services(self, client: ApiClient) -> Read:
-        return await self._cached("services", lambda: CoreV1Api(client).list_service_for_all_namespaces_without_preload_content(resource_version="0"))
+        return await self._cached("services", lambda: list_all(client, "services", resourceVersion="0"))
 
     async def daemonsets(self, client: ApiClient) -> Read:
-        return await self._cached("daemonsets", lambda: group_list(client, "apps", "v1", "daemonsets", resource_version="0"))
+        return await self._cached("daemonsets", lambda: list_group(client, "apps", "v1", "daemonsets", resourceVersion="0"))
 
     async def policies(self, client: ApiClient) -> Read:
-        return await self._cached("networkpolicies", lambda: group_list(client, "networking.k8s.io", "v1", "networkpolicies", resource_version="0"))
+        return await self._cached("networkpolicies", lambda: list_group(client, "networking.k8s.io", "v1", "networkpolicies", resourceVersion="0"))
 
     async def endpoints(self, client: ApiClient) -> Read:
         """EndpointSlices, or Endpoints where there are none."""
-        return await self._cached("endpoints", lambda: self._endpoints(client, resource_version="0"))
+        return await self._cached("endpoints", lambda: self._endpoints(client, resourceVersion="0"))
 
     async def endpoints_of(self, client: ApiClient, services: Sequence[str]) -> Read:
         """Read now, past the API server's cache, those of the services named (without namespace)."""
         if self._slices is None:
             return await self._read("endpoints", lambda: self._endpoints(client))
         names = ",".join(sorted(set(services)))
-        return await self._read("endpoints", lambda: self._endpoints(client, label_selector=f"kubernetes.io/service-name in ({names})"))
+        return await self._read("endpoints", lambda: self._endpoints(client, labelSelector=f"kubernetes.io/service-name in ({names})"))
 
     async def pods_on(self, client: ApiClient, node: str) -> Read:
         """The pods bound to a node, read now, past the API server's cache."""
         return await self._read(
             f"pods on {node}",
-            lambda: CoreV1Api(client).list_pod_for_all_namespaces_without_preload_content(field_selector=f"spec.nodeName={node}"),
+            lambda: list_all(client, "pods", fieldSelector=f"spec.nodeName={node}"),
         )
 
     async def kubelet_pods(self, client: ApiClient, node: str) -> Read:
         """The pods that a node's kubelet has, by itself, through the API's node proxy."""
         return await self._read(
             f"the pods of {node}'s kubelet (nodes/proxy)",
-            lambda: CoreV1Api(client).connect_get_node_proxy_with_path_without_preload_content(node, "pods"),
+            lambda: request(client, "/api/v1/nodes/{node}/proxy/pods", {"node": node}),
         )
 
     async def _endpoints(self, client: ApiClient, **options: Any) -> Any:
         while self._slices:
-            answer = await group_list(client, *self._slices, **options)
+            answer = await list_group(client, *self._slices, **options)
             if answer.status != 404:
                 return answer
             answer.release()
             left = SLICES[SLICES.index(self._slices) + 1 :]
             self._slices = left[0] if left else None
-        options.pop("label_selector", None)
-        return await CoreV1Api(client).list_endpoints_for_all_namespaces_without_preload_content(**options)
+        options.pop("labelSelector", None)
+        return await list_all(client, "endpoints", **options)
 
     async def _cached(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Read:
         due, last = self._kept.get(name, (0.0, None))
@@ -120,10 +121,6 @@ class Lists:
             return Unseen(UnseenKind.UNREACHABLE, f"the API server broke off when asked for {name}: {error}")
         except ValueError as error:
             return Unseen(UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})")
-
-
-async def group_list(client: ApiClient, group: str, version: str, plural: str, **options: Any) -> Any:
-    return await CustomObjectsApi(client).list_cluster_custom_object_without_preload_content(group, version, plural, **options)
 
 
 def _date(headers: Mapping[str, str]) -> datetime:
