@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from recoverd.observe.keys import KeyWatch
 from tests.pki import leaves, load, reissue
 from tests.unit.builders import Cluster
 
-from .conftest import Sshd
+from .conftest import Sshd, end
 from .test_act import Hands
 
 KUBEADM = shutil.which("kubeadm") or "/var/cache/recoverd-lab/bin/kubeadm"
@@ -41,11 +42,28 @@ kubernetesVersion: v1.20.2
 """
 
 
-class Node:
-    """A root in which /etc and /var/lib are another machine's; `sh` runs there, and so does what comes over `sshd`."""
+class Processes:
+    """A namespace of processes: what ends a machine's static pods by their names must find none of the machine that runs the tests."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self) -> None:
+        command = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo; exec sleep infinity"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._process.stdout and self._process.stdout.readline() == b"\n"
+        self._first = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().strip()
+
+    def enter(self, script: str) -> list[str]:
+        """A command that runs `script` among them, with mounts of its own."""
+        return ["nsenter", "--target", self._first, "--pid", "unshare", "--mount", "sh", "-c", f"mount -t proc proc /proc && {script}"]
+
+    def close(self) -> None:
+        end(self._process, kill=True)
+
+
+class Node:
+    """A root in which /etc and /var/lib are another machine's, with processes of its own; `sh` runs there, and so does what comes over `sshd`."""
+
+    def __init__(self, root: Path, processes: Processes) -> None:
+        self.root, self.processes = root, processes
         self.kubernetes, self.kubelet, self.kept = root / "etc/kubernetes", root / "var/lib/kubelet/pki", root / "var/lib/recoverd/pki"
 
     @property
@@ -53,8 +71,7 @@ class Node:
         return f"mount --bind {self.root}/etc /etc && mount --bind {self.root}/var/lib /var/lib && PATH={self.root}/bin:$PATH"
 
     def sh(self, script: str) -> str:
-        command = ["unshare", "--mount", "sh", "-c", f"{self.enter}\n{script}"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(self.processes.enter(f"{self.enter}\n{script}"), capture_output=True, text=True, check=True, timeout=60).stdout
 
     def text(self, name: str) -> str:
         return (self.kubernetes / name).read_text()
@@ -65,13 +82,22 @@ class Node:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Node:
+def processes() -> Iterator[Processes]:
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
+        pytest.skip("the right to make namespaces of mounts and processes is needed")
+    made = Processes()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -> Node:
     """What `kubeadm init` leaves, and kubelet once its client certificate was rotated for the first time. /etc/other is another run's."""
     if not Path(KUBEADM).exists():
         pytest.skip("there is no kubeadm: `tests/lab/lab build` makes one")
-    if shutil.which("openssl") is None or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        pytest.skip("openssl and the right to make a mount namespace are needed")
-    node = Node(tmp_path_factory.mktemp("node"))
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is needed")
+    node = Node(tmp_path_factory.mktemp("node"), processes)
     for folder in ("etc/kubernetes/manifests", "etc/ssl", "bin", "var/lib/kubelet/pki", "var/lib/etcd"):
         (node.root / folder).mkdir(parents=True)
     for file in ("passwd", "group", "ssl/openssl.cnf"):
@@ -93,13 +119,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Node:
 @pytest.fixture
 def node(made: Node, tmp_path: Path) -> Node:
     shutil.copytree(made.root, tmp_path / "root", symlinks=True)
-    return Node(tmp_path / "root")
+    return Node(tmp_path / "root", made.processes)
 
 
 @pytest.fixture
 async def hands(node: Node, start_sshd: Callable[..., Sshd], tmp_path: Path) -> AsyncIterator[Hands]:
     wrapper = tmp_path / "enter"
-    wrapper.write_text(f"#!/bin/sh\nexport SSH_ORIGINAL_COMMAND\nexec unshare --mount sh -c '{node.enter} && eval \"$SSH_ORIGINAL_COMMAND\"'\n")
+    command = shlex.join(node.processes.enter(f'{node.enter} && eval "$SSH_ORIGINAL_COMMAND"'))
+    wrapper.write_text(f"#!/bin/sh\nexport SSH_ORIGINAL_COMMAND\nexec {command}\n")
     wrapper.chmod(0o755)
     made = Hands(start_sshd(ForceCommand=str(wrapper)), tmp_path / "state")
     yield made
@@ -286,12 +313,13 @@ async def test_a_renewal_that_is_still_at_work_is_waited_for(hands: Hands, node:
     assert (await hands.do(KeepPki(kept))).ok
     before = node.everything()
     shutil.copy(shutil.which("tail") or "", stand_in)
-    first = await asyncio.create_subprocess_exec(stand_in, "-f", "/dev/null", "--", "/dev/null", "certs renew", stderr=subprocess.DEVNULL)
+    work = f"echo $$ > {tmp_path}/pid; exec {stand_in} -f /dev/null -- /dev/null 'certs renew' 2>/dev/null"
+    first = await asyncio.create_subprocess_exec(*node.processes.enter(work))
     async with asyncio.TaskGroup() as group:
         second = group.create_task(hands.do(RenewLeaves(kept), timeout=60.0))
         await asyncio.wait([second], timeout=4.0)
         unchanged = node.everything() == before and not second.done()
-        first.kill()
+        node.sh(f"kill -s KILL $(cat {tmp_path}/pid)")
         await first.wait()
     assert unchanged and second.result().ok and node.everything() != before
 
