@@ -4,11 +4,13 @@ RUN := .venv/.stamp-run
 DEV := .venv/.stamp-dev
 DRILL ?= join-stuck
 PYTEST_ARGS ?=
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 
-.PHONY: help drill test lab-test unit lint format lock venv host-packages alerts units docs clean
+.PHONY: help drill test tests quick quick-tests lab-test unit lint format lock venv host-packages alerts units docs clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -17,11 +19,20 @@ help: ## what can be made
 drill: $(RUN) ## the incident against a model cluster, narrated; no root, no cluster (DRILL=scenario)
 	@if [ -t 0 ]; then $(PY) -m recoverd drill $(DRILL); else $(PY) -m recoverd drill $(DRILL) --approve; fi
 
-test: host-packages $(DEV) lint alerts units ## everything that needs no lab: style, types, layers, alert rules, tests
-	$(PY) -m pytest $(PYTEST_ARGS)
+test: host-packages $(DEV) ## everything that needs no lab: style, types, layers, alert rules, tests
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint alerts units tests
+
+tests: $(DEV)
+	$(PYTEST) $(PYTEST_ARGS)
+
+quick: $(DEV) ## what to run at every change, in under a minute: style, types, layers, the pure core, the stories
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick-tests
+
+quick-tests:
+	@$(PYTEST) -q tests/unit tests/simulate/test_stories.py $(PYTEST_ARGS)
 
 unit: $(DEV) ## the tests alone, without installing anything on the machine
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 lab-test: $(DEV) ## real kubeadm clusters; Debian 12 and root; the first run compiles Kubernetes
 	@scripts/lab-test $(PYTEST_ARGS)
@@ -30,7 +41,7 @@ lint: $(DEV) ## style, types and the contract of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	.venv/bin/lint-imports --no-cache
+	.venv/bin/lint-imports
 
 format: $(DEV) ## write the style that `lint` checks
 	$(PY) -m ruff check --fix .
