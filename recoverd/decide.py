@@ -9,6 +9,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Askable, Playbook, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.histories import HISTORIES, in_the_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 continue
             if situation.settings.approval_of(playbook.name) is Approval.NEVER:
                 reasons.append(f"{playbook.name} is switched off in the configuration (approval: never)")
+                continue
+            if why := in_the_way(finding, situation):
+                reasons.append(why)
                 continue
             answer = playbook.propose(finding, situation)
             if isinstance(answer, Proposal):
@@ -66,5 +70,7 @@ def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:
     """What the operator is told when recoverd does not act."""
     if reasons:
         return "; ".join(reasons)
+    if found := next((f for f in confirmed if f.code in HISTORIES), None):
+        return found.message
     codes = ", ".join(sorted({f.code for f in confirmed})) or "nothing that lasted"
     return f"recoverd has no playbook for this ({codes}); it is for a person to repair, and recoverd goes on watching"

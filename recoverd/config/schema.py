@@ -129,6 +129,7 @@ class BoundsModel(Strict):
     confirm_sweeps: Annotated[int, Field(ge=1, le=100)] = 2
     recover_sweeps: Annotated[int, Field(ge=1, le=100)] = 2
     member_down_after: Annotated[Duration, Field(ge=0)] = 60.0
+    force_after: Annotated[Duration, Field(ge=0)] = 300.0
     max_clock_skew: Positive = 5.0
 
 

@@ -158,9 +158,7 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
     } | {f"revision/{n}": str(v.revision) for n, v in sorted(camp.items())}
     evidence = tuple(v.why for v in vitals) or _member_list(scene)  # a list without a voter says something, too
     if serving and alive + len(unknown) < needed:
-        missing = ", ".join(
-            f"{membership.label(v.entry)} ({'never started' if v.life is Life.NEVER_STARTED else 'dead'})" for v in vitals if v not in serving
-        )
+        missing = ", ".join(f"{membership.label(v.entry)} ({_missing_as(v)})" for v in vitals if v not in serving)
         yield Finding(
             Code.ETCD_QUORUM_LOST,
             "",
@@ -180,6 +178,12 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         state=STUCK,
         facts=facts,
     )
+
+
+def _missing_as(vital: Vital) -> str:
+    if vital.life is Life.NEVER_STARTED:
+        return "never started"
+    return "silent, not proven dead" if vital.dark else "dead"
 
 
 def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
@@ -312,12 +316,15 @@ def elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
 
 
 def _foreign(scene: Scene, name: str, why: str) -> Finding:
-    view = scene.etcd_views[name]
+    view, camp = scene.etcd_views[name], sorted(scene.membership.camp)
+    last = (f"the history that was seen last while all was well is that of {', '.join(camp)}",) if name not in camp and scene.memory.watermark else ()
     return Finding(
         Code.ETCD_FOREIGN_CLUSTER,
         name,
-        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is for a person to say.",
-        tuple(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())),
+        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is for a person to say, and "
+        "recoverd does nothing unasked meanwhile. Where the wrong one runs, etcd is stopped for good: its manifest goes out of "
+        "/etc/kubernetes/manifests, then member/ of its data directory aside; then the machine is reset and joined anew.",
+        (*(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())), *last),
         state=STUCK,
         facts={"member_id": view.member_id, "host": name, "cluster_id": view.cluster_id, "expected": scene.membership.cluster_id},
     )

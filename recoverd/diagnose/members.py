@@ -32,7 +32,7 @@ class Membership:
         same = {n: v for n, v in views.items() if v.cluster_id == self.cluster_id}
         self.strangers: dict[str, str] = {n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same}
         """Members that serve another cluster, and by what that is proven."""
-        main = self._settle_leaders(same)
+        main = self._settle_leaders(same, watermark)
         self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
         """The host whose member list is believed."""
         self.entries: tuple[MemberEntry, ...] = main[self.source].members if self.source else ()
@@ -97,8 +97,13 @@ class Membership:
             best[view.cluster_id] = max(best.get(view.cluster_id, 0), view.revision)
         return max(counts, key=lambda c: (counts[c], best[c], c), default="")
 
-    def _settle_leaders(self, same: dict[str, EtcdView]) -> dict[str, EtcdView]:
-        """Take out those that follow a leader which the others do not list (split brain). Two leaders that both sides list are an election."""
+    def _settle_leaders(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
+        """Take out those that follow a leader which the others do not list (split brain). Two leaders that both sides list are an election.
+
+        A cluster that was made by force keeps its id: the side that lists the members that were seen last, while all was well, is the one that went
+        on, however many come back with the data of before.
+        """
+        last = set(watermark.members) if watermark else set()
         groups: dict[str, dict[str, EtcdView]] = {}
         for name, view in same.items():
             if view.has_leader:
@@ -106,9 +111,10 @@ class Membership:
         if len(groups) < 2:
             return same
 
-        def weight(leader: str) -> tuple[int, int, int, str]:
+        def weight(leader: str) -> tuple[bool, int, int, int, str]:
             views = groups[leader].values()
-            return (len(views), max(len(v.voters) for v in views), max(v.revision for v in views), leader)
+            went_on = any({e.id for e in v.members} == last for v in views)
+            return (went_on, len(views), max(len(v.voters) for v in views), max(v.revision for v in views), leader)
 
         chosen = max(groups, key=weight)
         listed = {e.id for v in groups[chosen].values() for e in v.members}

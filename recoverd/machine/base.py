@@ -117,6 +117,7 @@ class MachineBase:
             ran=self.record.ran,
             point=point,
             mark=self.record.mark,
+            unseen=self.record.unseen,
         )
 
     @property

@@ -33,7 +33,7 @@ from recoverd.events import (
 )
 from recoverd.machine.clock import SET_BACK, within
 from recoverd.machine.joining import Joining
-from recoverd.machine.sight import name_of, sighted
+from recoverd.machine.sight import name_of, sighted, silent
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -119,6 +119,7 @@ class ClusterMachine(Joining):
             case JoinRequested():
                 self._join(event)
             case Restarted():
+                self._set(unseen={})
                 self._continue_after_restart()
                 self._look_at_points()
             case Stopping():
@@ -141,6 +142,7 @@ class ClusterMachine(Joining):
         self.observation, self.diagnosis = observation, diagnosis
         self._emit(Diagnosed(self.settings.name, diagnosis))
         dark = diagnosis.state is State.UNOBSERVABLE
+        self._set(unseen={} if dark else silent(self.record.unseen, observation))
         if not dark:
             sightings = sighted(self.record.sightings, diagnosis, observation.started_at, self.settings.bounds.confirm_sweeps)
             self._set(sightings=sightings, dark_sweeps=0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
+from recoverd.model.observation import Observation, Unseen
 from recoverd.model.record import Sighting
 
 
@@ -26,6 +27,11 @@ def sighted(before: Mapping[str, Sighting], diagnosis: Diagnosis, at: datetime, 
         if name not in now and old.missed + 1 < forget_after:
             now[name] = Sighting(old.since, 0, old.missed + 1)
     return now
+
+
+def silent(before: Mapping[str, datetime], observation: Observation) -> dict[str, datetime]:
+    """The hosts that this sweep could not look at, and since when: what destroys something waits for as long as a machine may take to boot."""
+    return {n: before.get(n, observation.started_at) for n, v in observation.hosts.items() if isinstance(v, Unseen)}
 
 
 def confirmed(findings: Sequence[Finding], sightings: Mapping[str, Sighting], sweeps: int) -> tuple[Finding, ...]:

@@ -124,6 +124,8 @@ class Record:
     points: PointClock = field(default_factory=PointClock)
     maintenances: int = 0
     """Plans offered while the cluster was healthy, for their ids."""
+    unseen: Mapping[str, datetime] = field(default_factory=dict)
+    """Hosts that cannot be looked at, and since when without a gap that nobody looked in; one good look ends it."""
     born: datetime | None = None
     """When the first record of this journal was made. Incidents are numbered from one in every journal, so numbers alone name nothing on a host."""
 

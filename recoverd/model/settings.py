@@ -40,6 +40,8 @@ class Bounds:
     """Consecutive healthy sweeps before an incident is closed: a flap opens no second one."""
     member_down_after: float = 60.0
     """An etcd member must have been seen dead for this long before its removal is offered: a reboot takes minutes at most."""
+    force_after: float = 300.0
+    """So long a machine must have been silent before `force-new-cluster` gives it up: real ones take minutes to boot."""
     max_clock_skew: float = 5.0
 
     def ready_needed(self, workers: int) -> int:

@@ -41,6 +41,8 @@ class Situation:
     """Id of the restore point that a person named with `recoverctl run --point`; "" leaves it to the playbook."""
     mark: str = ""
     """`Record.mark`."""
+    unseen: Mapping[str, datetime] = field(default_factory=dict)
+    """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep without a gap in which it could not."""
 
     @property
     def name(self) -> str:

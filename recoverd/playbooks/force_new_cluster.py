@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import yaml
 
+from recoverd.diagnose.loss import began_anew
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.finding import Code, Finding
 from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.survivors import behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
 
 FLAG = "--force-new-cluster"
 ANNOTATION = "recoverd/incident"
@@ -40,12 +41,10 @@ class ForceNewCluster:
         name = min(survivors, key=lambda n: (-survivors[n].revision, -survivors[n].raft_term, n))
         view = survivors[name]
         others = [m for m in view.voters if m.id != view.member_id]
-        patience = situation.settings.bounds.member_down_after
-        if any(m.started for m in others) and situation.age(finding) < patience and not situation.by_hand:
-            return Wait(
-                f"{finding.message} Members that were alive before are missing; this is offered when it has lasted {patience:g} s "
-                "(bound `member_down_after`), since machines that reboot come back"
-            )
+        gone = missing(view, survivors.values(), situation)
+        not_yet = may_return(gone, len(survivors), view, situation) or behind_a_point(name, view, gone, situation)
+        if not_yet and not situation.by_hand:
+            return not_yet
         host = situation.host(name)
         manifest = host.manifests.get("etcd") if host else None
         if manifest is None or manifest.problem:
@@ -63,8 +62,12 @@ class ForceNewCluster:
             summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
             steps=steps,
             basis=(finding.key,),
-            evidence=(*finding.evidence, f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}"),
-            destroys=tuple(self._destroys(others, view, situation)),
+            evidence=(
+                *finding.evidence,
+                f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}",
+                newest_point(situation),
+            ),
+            destroys=(*lost_writes(name, view, situation), *told(gone, situation), *self._destroys(others, situation)),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
                 f"afterwards: none by itself; the {'copy of the data' if view.remembered else 'emergency snapshot'} is the way back, "
@@ -85,6 +88,8 @@ class ForceNewCluster:
                 f"etcd has raised the CORRUPT alarm against every member that answers ({', '.join(sorted(members))}): none may be the source of a "
                 "new cluster; bring another member back, or restore a snapshot"
             )
+        if anew := sorted(n for n, v in survivors.items() if began_anew(situation.scene, v)):
+            return Refusal(f"etcd on {', '.join(anew)} has begun a new, empty cluster: that is nothing to go on from; a snapshot has to be restored")
         if not survivors:
             return Refusal("no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored")
         if len({v.cluster_id for v in survivors.values()}) > 1:
@@ -162,8 +167,8 @@ class ForceNewCluster:
         )
 
     @staticmethod
-    def _destroys(others: list[MemberEntry], view: EtcdView, situation: Situation) -> list[str]:
-        lines = [f"every write that the lost members had and {view.revision} (the surviving revision) does not include"]
+    def _destroys(others: list[MemberEntry], situation: Situation) -> list[str]:
+        lines = []
         for member in others:
             label = member.name or f"the member at {', '.join(member.peer_urls) or member.id}"
             host = host_of(member, situation)
@@ -179,15 +184,6 @@ class ForceNewCluster:
                     f"the membership of {label}, which never started; stop the join that waits there (kubeadm reset) before joining it again"
                 )
         return lines
-
-
-def host_of(member: MemberEntry, situation: Situation) -> str | None:
-    """Configured name of the machine a member runs on, by its peer URL's address, else by its name; None when it is not configured."""
-    for url in member.peer_urls:
-        found = situation.settings.host_at(urlsplit(url).hostname or "")
-        if found:
-            return found.name
-    return next((h.name for h in situation.settings.control_planes if h.name == member.name), None)
 
 
 def with_flag(manifest: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from recoverd.diagnose.loss import unaccounted
+from recoverd.diagnose.loss import began_anew, unaccounted
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Code, Finding
@@ -20,8 +20,9 @@ from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, MoveP
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url, with_flags
-from recoverd.playbooks.force_new_cluster import annotated, host_of, without_flag
+from recoverd.playbooks.force_new_cluster import annotated, without_flag
 from recoverd.playbooks.sources import DOUBTFUL, point_first
+from recoverd.playbooks.survivors import host_of
 
 API = "kube-apiserver"
 
@@ -90,6 +91,9 @@ class RebuildMember:
                 f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to etcd on the others first (its log "
                 f"says why it does not come up){_strangers(situation)}{_gone(situation)}"
             )
+        scene = situation.scene
+        if others := [n for n in scene.membership.strangers if n != host and not began_anew(scene, scene.etcd_views[n])]:
+            return Refusal(f"etcd on {', '.join(sorted(others))} serves a history of its own: which one is right is for a person to say first")
         patience = situation.settings.bounds.member_down_after
         if finding.code == Code.ETCD_DATA_EMPTY and situation.age(finding) < patience and not situation.by_hand:
             return Wait(
@@ -157,9 +161,8 @@ def _asked(host: str, situation: Situation) -> tuple[str, EtcdView] | None:
     """The member that is asked: the leader, else any that follows one, of those whose data are not in doubt."""
     corrupt = {a.member_id for v in situation.etcd_views.values() for a in v.alarms if a.alarm == "CORRUPT"}
     bad = {f.facts.get("host") for f in situation.confirmed if f.code in DOUBTFUL}
-    able = {
-        n: v for n, v in situation.etcd_views.items() if n != host and n not in bad and v.has_leader and not v.learner and v.member_id not in corrupt
-    }
+    sound = {n: v for n, v in situation.scene.membership.camp.items() if n != host and n not in bad and v.member_id not in corrupt}
+    able = {n: v for n, v in sound.items() if v.has_leader and not v.learner}
     if not able:
         return None
     name = next((n for n, v in sorted(able.items()) if v.leader == v.member_id), sorted(able)[0])

@@ -23,6 +23,11 @@ class RemoveMemberPlaybook:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
             return None  # `member remove` needs quorum
+        if strangers := situation.scene.membership.strangers:
+            return Refusal(
+                f"etcd on {', '.join(sorted(strangers))} serves a history of its own: which one is right is for a person to say before a member is "
+                "removed"
+            )
         asked = self._asked(situation)
         if asked is None:
             return Refusal("no member that is healthy and knows a leader can be asked to remove another")
@@ -36,7 +41,10 @@ class RemoveMemberPlaybook:
                 f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
                 "a rebooting machine or a join that is just happening looks the same"
             )
-        alive = sum(1 for v in situation.etcd_views.values() if v.healthy and v.has_leader and v.cluster_id == view.cluster_id and not v.learner)
+        if member.id == view.member_id:
+            return Refusal(f"{name} is the only one that could be asked, and a member is not asked to remove itself")
+        camp = situation.scene.membership.camp.values()
+        alive = sum(v.healthy and v.leader == view.leader and not v.learner and v.member_id != member.id for v in camp)
         voters_after = len(view.voters) - (0 if member.learner else 1)
         needed_after = voters_after // 2 + 1
         if alive < needed_after:
@@ -68,7 +76,7 @@ class RemoveMemberPlaybook:
 
     @staticmethod
     def _asked(situation: Situation) -> tuple[str, EtcdView] | None:
-        able = {n: v for n, v in situation.etcd_views.items() if v.healthy and v.has_leader and not v.learner}
+        able = {n: v for n, v in situation.scene.membership.camp.items() if v.healthy and v.has_leader and not v.learner}
         if not able:
             return None
         # the leader answers from its own log; else any

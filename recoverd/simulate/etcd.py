@@ -104,9 +104,16 @@ class Etcd:
         leader.store = replace(leader.store, members=(*leader.store.members, row), revision=leader.store.revision + 1)
         self._replicate(leader)
 
-    def remove(self, name: str, member_id: str) -> bool:
-        """`member remove`, asked of the member on `name`. False when it is refused for want of a leader."""
-        return self.write(name, lambda store: replace(store, members=tuple(m for m in store.members if m.id != member_id)))
+    def remove(self, name: str, member_id: str) -> str:
+        """`member remove`, asked of the member on `name`. Returns why etcd refuses it: no leader, or too few members that have ever started would be
+        left for a quorum (its strict reconfiguration check), as when the only one is to be removed.
+        """
+        process = self.processes.get(name)
+        left = [m for m in process.store.members if m.id != member_id and not m.learner] if process else []
+        if process and process.store.member(member_id) and sum(m.started for m in left) < len(left) // 2 + 1:
+            return "etcdserver: re-configuration failed due to not enough started members"
+        removed = self.write(name, lambda store: replace(store, members=tuple(m for m in store.members if m.id != member_id)))
+        return "" if removed else "etcdserver: no leader"
 
     def write(self, name: str, change: Callable[[Store], Store]) -> bool:
         """A write through the member on `name`. False when it is refused for want of a leader."""

@@ -123,6 +123,23 @@ def stop(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     it.active, it.since = False, c.now
 
 
+def break_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    """It is stopped, and does not start any more: somebody has switched swap on."""
+    c.machines[name].units[unit].refuses = "running with swap on is not supported"
+    stop(c, name, unit)
+
+
+def mend_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    """`swapoff -a; systemctl start kubelet`."""
+    c.machines[name].units[unit].refuses = ""
+    c.restart_unit(name, unit)
+
+
+def end_etcd(c: ModelCluster, name: str) -> None:
+    """`crictl stop`: its container is ended by a person."""
+    c.kubelets[name].exited("etcd", c.now, "received signal; shutting down")
+
+
 def start(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     c.restart_unit(name, unit)
 

@@ -226,6 +226,15 @@ async def test_a_member_cannot_be_removed_without_quorum(pool: HostPool, start_e
     assert isinstance(caught.value, EtcdRefused) or caught.value.unseen.kind is UnseenKind.TIMEOUT
 
 
+async def test_etcd_refuses_to_remove_its_last_member(pool: HostPool, etcd: EtcdNode) -> None:
+    """As a plan would ask it that takes a cluster made by force for the member that is left over."""
+    asked = client(pool, etcd)
+    own = (await asked.view(timeout=5)).member_id
+    with pytest.raises(EtcdUnseen, match="not enough started members"):
+        await asked.remove_member(own, timeout=3)
+    assert [m.id for m in (await asked.view(timeout=5)).members] == [own]
+
+
 async def unseen(asked: EtcdClient, within: float = 3.0) -> Any:
     began = time.monotonic()
     with pytest.raises(EtcdUnseen) as caught:

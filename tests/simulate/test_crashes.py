@@ -73,7 +73,7 @@ def test_killed_at_a_step_the_cluster_is_recovered_exactly_once(case: Case, step
 
 
 async def _killed(case: Case, step: int, when: str) -> None:
-    rig = Rig(case.control_planes, 1, case.spares, member_down_after=20.0)
+    rig = Rig(case.control_planes, 1, case.spares, member_down_after=20.0, force_after=20.0)
     setattr(rig.world, f"kill_{when}", step)
     await rig.stage.wait(12)
     await rig.stage.keep_point()

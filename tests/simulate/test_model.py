@@ -144,10 +144,19 @@ def test_a_reboot_changes_the_boot_id_and_everything_comes_back() -> None:
     assert c.machines["cp2"].boot_id != before and all(c.api.ready(n) for n in ("cp1", "cp2", "cp3"))
 
 
+def test_the_last_member_is_not_removed_and_stays() -> None:
+    """As real etcd does it (component tests): else an approval could end the cluster."""
+    c = cluster()
+    own = c.machines["cp1"].data["/var/lib/etcd/member"].member_id
+    assert "not enough started members" in c.etcd.remove("cp1", own)
+    later(c, 5)
+    assert c.etcd.serves("cp1") and c.api.ready("cp1")
+
+
 def test_what_is_left_of_a_removed_member_does_not_come_back() -> None:
     c = cluster(3)
     gone = c.machines["cp3"].data["/var/lib/etcd/member"].member_id
-    assert c.etcd.remove("cp1", gone)
+    assert c.etcd.remove("cp1", gone) == ""
     later(c, 30)
     assert not c.etcd.serves("cp3") and len(c.etcd.leaders()) == 1
     assert any("permanently removed" in line for line in c.machines["cp3"].logs["etcd"])

@@ -12,7 +12,7 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, UnitView
+from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, UnitView, Unseen
 from recoverd.model.operations import MovePath, WriteFile
 from recoverd.model.points import PointSettings
 from recoverd.playbooks import registry
@@ -27,7 +27,8 @@ def situation(cluster: Cluster, *, minutes: float = 10, memory: Memory | None = 
     memory = memory or cluster.memory()
     diagnosis = diagnose(observation, memory, cluster.settings)
     since = {f.key: observation.at - timedelta(minutes=minutes) for f in diagnosis.faults}
-    return Situation(observation.at, "prod-1", cluster.settings, observation, diagnosis, memory, diagnosis.faults, since)
+    unseen = {n: observation.at - timedelta(minutes=minutes) for n, v in observation.hosts.items() if isinstance(v, Unseen)}
+    return Situation(observation.at, "prod-1", cluster.settings, observation, diagnosis, memory, diagnosis.faults, since, unseen=unseen)
 
 
 def asked(name: str, code: str, cluster: Cluster, *, minutes: float = 10, memory: Memory | None = None) -> Answer:

@@ -1,0 +1,185 @@
+"""Who can go on when etcd has lost quorum: which missing members could be back by themselves or by a local cure, and what is lost without them. Pure.
+
+Dead is not gone for good: a machine that answers and holds its data is a member that is stopped, and one that is silent may be booting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from recoverd.diagnose.etcd import STARTING
+from recoverd.diagnose.loss import corruption
+from recoverd.model.finding import Code
+from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen
+from recoverd.model.points import best
+from recoverd.playbooks.base import Refusal, Situation, Wait
+
+STOPPERS = (Code.RUNTIME_DOWN, Code.KUBELET_DOWN, Code.ETCD_MANIFEST_MISSING, Code.ETCD_MANIFEST_INVALID, Code.ETCD_MANIFEST_CHANGED)
+"""Findings of a machine that say by themselves why its etcd does not run."""
+
+
+class Chance(StrEnum):
+    """Of a voter that does not serve, to serve again."""
+
+    NONE = "its data is lost or corrupt"
+    STARTABLE = "its machine answers and its data is whole"
+    BOOTING = "its machine has only just come up"
+    SILENT = "silent, NOT proven dead"
+    NEW = "it never started"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A voter that does not serve."""
+
+    entry: MemberEntry
+    host: str
+    """Configured name of its machine; "" where it is not configured."""
+    chance: Chance
+    why: str = ""
+    """What keeps it from serving, as far as that is seen."""
+    until: datetime | None = None
+    """Of a silent one: when it has been so for the bound `force_after`."""
+
+    @property
+    def label(self) -> str:
+        return self.host or self.entry.name or ", ".join(self.entry.peer_urls) or self.entry.id
+
+
+def host_of(member: MemberEntry, situation: Situation) -> str | None:
+    """Configured name of the machine a member runs on, by its peer URL's address, else by its name; None when it is not configured."""
+    for url in member.peer_urls:
+        found = situation.settings.host_at(urlsplit(url).hostname or "")
+        if found:
+            return found.name
+    return next((h.name for h in situation.settings.control_planes if h.name == member.name), None)
+
+
+def missing(view: EtcdView, serving: Iterable[EtcdView], situation: Situation) -> tuple[Missing, ...]:
+    """The voters of the survivor's list that do not serve, each with its chance."""
+    ids = {v.member_id for v in serving}
+    return tuple(_missing(entry, situation) for entry in view.voters if entry.id not in ids)
+
+
+def _missing(entry: MemberEntry, situation: Situation) -> Missing:
+    name = host_of(entry, situation) or ""
+    if not entry.started:
+        return Missing(entry, name, Chance.NEW)
+    seen = situation.observation.hosts.get(name)
+    if not isinstance(seen, HostView):
+        since = situation.unseen.get(name, situation.now if name else min(situation.since.values(), default=situation.now))
+        until = since + timedelta(seconds=situation.settings.bounds.force_after)
+        return Missing(entry, name, Chance.SILENT, seen.reason if isinstance(seen, Unseen) else "it is not in the configuration", until)
+    if why := _lost(entry, name, seen, situation):
+        return Missing(entry, name, Chance.NONE, why)
+    if seen.etcd_data is not None and not seen.etcd_data.holds:
+        return Missing(entry, name, Chance.BOOTING, f"{seen.etcd_data.path} is empty, as a disk that is not mounted yet")
+    return Missing(entry, name, Chance.STARTABLE, _stopped_by(name, seen, situation))
+
+
+def _lost(entry: MemberEntry, name: str, seen: HostView, situation: Situation) -> str:
+    """Why this member cannot come back with its data; "" where it may."""
+    scene, view, data = situation.scene, situation.etcd(name), seen.etcd_data
+    if view is not None and view.member_id != entry.id:
+        return f"the etcd that runs there is another member, {view.member_id}"
+    if any(a.member_id == entry.id and a.alarm == "CORRUPT" for v in situation.etcd_views.values() for a in v.alarms):
+        return "etcd has raised the CORRUPT alarm against it"
+    if said := corruption(scene, name):
+        return said[-1]
+    if data is not None and not data.holds and not scene.settling(name):
+        return f"{data.path} there is {'empty' if data.exists else 'missing'}"
+    return ""
+
+
+def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
+    """What keeps an etcd from running whose data is there."""
+    found = [f.message for f in situation.diagnosis.faults if f.code in STOPPERS and f.facts.get("host") == name]
+    container = seen.containers.get("etcd")
+    said = [f"its log ends: {line}" for line in container.log_tail[-2:]] if container and not found else []
+    unseen = [] if seen.etcd_data else ["its data directory could not be looked at"]
+    return " ".join((*unseen, *found, *said)) or f"look with `journalctl -u kubelet` and at the log of etcd on {name}"
+
+
+def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
+    """Why no member is made a cluster of its own yet: quorum can come back with everything that the missing ones hold. None where it cannot.
+
+    A machine that answers, and whose member cannot come back, is waited for no more than one that never started.
+    """
+    startable = [m for m in gone if m.chance is Chance.STARTABLE]
+    cure = "; ".join(f"{m.label}: {m.chance}. {m.why}" for m in startable)
+    if startable and serving + len(startable) >= view.quorum:
+        return Refusal(
+            f"quorum is back, and nothing is lost, as soon as etcd runs again on {', '.join(m.label for m in startable)}. {cure} Cure that there; "
+            f"where it cannot be cured, `recoverctl run force-new-cluster {situation.settings.name}` makes the plan all the same"
+        )
+    waited = [m for m in gone if m.chance is Chance.BOOTING or (m.until is not None and situation.now < m.until)]
+    if not waited or serving + len(startable) + len(waited) < view.quorum:
+        return None
+    names = ", ".join(f"{m.label} ({m.chance})" for m in waited)
+    ends = sorted(m.until for m in waited if m.until is not None)
+    when = f" or at {ends[-1]:%H:%M:%S} UTC" if ends else ""
+    return Wait(
+        f"etcd has lost quorum, which comes back with {names}: a machine takes minutes to boot. Forcing a new cluster is offered when it is seen "
+        f"that they cannot{when} (bound `force_after`: {situation.settings.bounds.force_after:g} s of silence). Look at their consoles."
+        + (f" {cure}" if cure else "")
+    )
+
+
+def behind_a_point(name: str, view: EtcdView, gone: tuple[Missing, ...], situation: Situation) -> Refusal | None:
+    """A verified restore point is ahead of the furthest survivor: going back to it loses less."""
+    point = best(situation.memory.points)
+    if point is None or not point.verified or point.cluster_id != view.cluster_id or point.revision <= view.revision:
+        return None
+    cluster, others = situation.settings.name, ", ".join(m.label for m in gone)
+    return Refusal(
+        f"{name}, the furthest of those that are left, is at revision {view.revision}{_behind(view, situation)}, and the verified restore point "
+        f"{point.id} holds revision {point.revision}: forcing would lose what is kept there. Bring {others} back. When gone for good: take "
+        f"{others} out of the configuration, restart recoverd, and `recoverctl run restore-etcd-snapshot {cluster} --point {point.id} --node "
+        f"{name}`. `recoverctl run force-new-cluster {cluster}` makes the plan all the same"
+    )
+
+
+def _behind(view: EtcdView, situation: Situation) -> str:
+    watermark = situation.memory.watermark
+    if watermark is None or watermark.cluster_id != view.cluster_id or watermark.revision <= view.revision:
+        return ""
+    return f", {watermark.revision - view.revision} behind the {watermark.revision} that was seen at {watermark.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def lost_writes(name: str, view: EtcdView, situation: Situation) -> Iterable[str]:
+    """What going on from this member loses, as far as it is known."""
+    if behind := _behind(view, situation):
+        yield f"WRITES THAT WERE SEEN AND THAT {name} DOES NOT HOLD: it is at revision {view.revision}{behind}"
+    yield f"every write that the lost members had and {view.revision} (the surviving revision) does not include"
+
+
+def newest_point(situation: Situation) -> str:
+    """The best restore point, as a line of evidence."""
+    point = best(situation.memory.points)
+    if point is None:
+        return "there is no restore point of this cluster"
+    how = "verified" if point.verified else "not verified by restoring it"
+    return f"the restore point to fall back on: {point.id}, revision {point.revision}, {how}"
+
+
+def told(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
+    """What has to be known of the missing members before this is approved, in words."""
+    for member in gone:
+        if member.chance is Chance.STARTABLE:
+            yield f"WHAT {member.label} HOLDS: {member.chance}, and started it could bring quorum back with nothing lost. {member.why}"
+        elif member.chance is Chance.SILENT:
+            yield f"what {member.label} holds: it is {member.chance} ({member.why}); look at its console first"
+        elif member.chance is Chance.NEW and situation.now < (until := _join_ends(situation)):
+            yield (
+                f"the join at {', '.join(member.entry.peer_urls)} when it is still at work: kubeadm waits {STARTING:g} s for it, until "
+                f"{until:%H:%M:%S} UTC, and with it quorum would be back by itself"
+            )
+
+
+def _join_ends(situation: Situation) -> datetime:
+    began = [at for (code, _), at in situation.since.items() if code == Code.ETCD_NEVER_STARTED]
+    return min(began, default=situation.now) + timedelta(seconds=STARTING)

@@ -1,0 +1,143 @@
+"""Before a new etcd cluster is forced: members that could be back, machines that may be booting, and what going on would lose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from recoverd.model.memory import Memory
+from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, HostView, MemberEntry
+from recoverd.model.points import RestorePoint
+from recoverd.playbooks import registry
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from tests.unit.builders import CLUSTER_ID, NOW, Cluster, member_id
+from tests.unit.test_playbooks import situation
+
+EMPTY = EtcdDataView("/var/lib/etcd", True, True)
+
+
+def forced(now: Situation) -> Answer:
+    finding = now.diagnosis.find("etcd-quorum-lost")
+    assert finding, [f.code for f in now.diagnosis.findings]
+    return next(p for p in registry() if p.name == "force-new-cluster").propose(finding, now)
+
+
+def plan_of(answer: Answer) -> str:
+    assert isinstance(answer, Proposal), answer
+    return "\n".join((answer.summary, *answer.evidence, *answer.destroys))
+
+
+def off(cluster: Cluster, *names: str) -> Cluster:
+    """These are powered off, and the others have no leader."""
+    return cluster.powered_off(*names).no_leader().api_down(*(n for n in cluster.joined if n not in names))
+
+
+def stopped(cluster: Cluster, name: str, **host: object) -> Cluster:
+    """The machine answers and no etcd runs there."""
+    cluster.etcd_stopped(name).api_down(name)
+    view = cluster.hosts[name]
+    assert isinstance(view, HostView)
+    cluster.hosts[name] = replace(view, **host)  # type: ignore[arg-type]
+    return cluster
+
+
+def point(revision: int, *, verified: bool = True) -> RestorePoint:
+    at = NOW.timestamp() - 60
+    verified_at = at if verified else None
+    return RestorePoint("prod-p9", at, "schedule", "cp1", "/p/snapshot.db", "0" * 64, 1 << 20, CLUSTER_ID, revision, 9, verified_at, "", "/p")
+
+
+def test_a_member_that_is_only_stopped_is_to_be_started_and_nothing_is_forced() -> None:
+    """cp3 is dead; kubelet of cp2 does not come up (swap is on), and cp2 holds more than cp1: with etcd on cp2 quorum is back, with nothing lost."""
+    cluster = stopped(off(Cluster(3), "cp3"), "cp2").unit("cp2", "kubelet", active="inactive", sub="dead")
+    answer = forced(situation(cluster))
+    assert isinstance(answer, Refusal)
+    assert "nothing is lost, as soon as etcd runs again on cp2" in answer.reason and "kubelet on cp2 is not running" in answer.reason
+    asked = plan_of(forced(replace(situation(cluster), by_hand=True)))
+    assert "WHAT cp2 HOLDS" in asked and "kubelet on cp2 is not running" in asked
+
+
+@pytest.mark.parametrize(
+    ("host", "alarm"),
+    [({"etcd_data": EMPTY}, False), ({}, True)],
+    ids=["its data directory is empty", "it has the CORRUPT alarm"],
+)
+def test_a_machine_that_answers_and_whose_member_cannot_come_back_is_not_waited_for(host: dict[str, object], alarm: bool) -> None:
+    cluster = stopped(off(Cluster(3), "cp3"), "cp2", **host)
+    if alarm:
+        cluster.etcd_changed("cp1", alarms=(AlarmEntry(member_id("cp2"), "CORRUPT"),))
+    assert "make cp1" in plan_of(forced(situation(cluster)))
+    young = situation(cluster, minutes=1)
+    assert isinstance(forced(young), Wait), "cp3 may be booting, and with it quorum is back"
+
+
+def test_what_cannot_bring_quorum_back_is_not_waited_for() -> None:
+    """Three of five are lost for good by what is seen of them, so it makes no difference whether the fourth comes back."""
+    cluster = off(Cluster(5), "cp5")
+    for name in ("cp2", "cp3", "cp4"):
+        stopped(cluster, name, etcd_data=EMPTY)
+    assert "make cp1" in plan_of(forced(situation(cluster, minutes=0.1)))
+
+
+def test_an_empty_directory_right_after_a_boot_may_be_a_disk_that_is_not_mounted_yet() -> None:
+    cluster = off(Cluster(3), "cp3")
+    assert isinstance(forced(situation(stopped(cluster, "cp2", etcd_data=EMPTY, uptime=20.0))), Wait)
+
+
+def test_silent_machines_are_given_the_time_of_a_boot_and_are_never_called_dead() -> None:
+    cluster = off(Cluster(3), "cp2", "cp3")
+    early = forced(situation(cluster, minutes=4.9))
+    assert isinstance(early, Wait) and "silent, NOT proven dead" in early.reason and "force_after" in early.reason
+    late = plan_of(forced(situation(cluster, minutes=5.1)))
+    assert "silent, NOT proven dead" in late and "look at its console first" in late
+    # quorum is lost for ten minutes; the operator mends cp2 and reboots it: its silence is young
+    rebooted = situation(cluster, minutes=10)
+    rebooted = replace(rebooted, unseen={**rebooted.unseen, "cp2": rebooted.now - timedelta(seconds=30)})
+    assert isinstance(forced(rebooted), Wait)
+
+
+def test_what_was_seen_and_the_survivor_lacks_is_told() -> None:
+    cluster = off(Cluster(3), "cp2", "cp3")
+    memory = cluster.memory()
+    assert memory.watermark
+    memory = replace(memory, watermark=replace(memory.watermark, revision=8302))
+    lines = plan_of(forced(situation(cluster, memory=memory)))
+    assert f"{8302 - 1234} behind the 8302 that was seen" in lines and "there is no restore point" in lines
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_verified_restore_point_that_holds_more_than_the_survivor_is_the_better_way(verified: bool) -> None:
+    cluster = off(Cluster(3), "cp2", "cp3")
+    memory = replace(cluster.memory(), points=(point(8251, verified=verified),))
+    answer = forced(situation(cluster, memory=memory))
+    if not verified:
+        assert "prod-p9, revision 8251, not verified" in plan_of(answer)
+        return
+    assert isinstance(answer, Refusal)
+    assert "restore-etcd-snapshot prod --point prod-p9 --node cp1" in answer.reason and "cp2, cp3" in answer.reason
+    assert "prod-p9, revision 8251" in plan_of(forced(replace(situation(cluster, memory=memory), by_hand=True)))
+
+
+def test_a_point_of_before_does_not_keep_from_going_on() -> None:
+    memory: Memory = replace(Cluster(3).memory(), points=(point(1000),))
+    assert "prod-p9, revision 1000, verified" in plan_of(forced(situation(off(Cluster(3), "cp2", "cp3"), memory=memory)))
+
+
+def test_a_join_that_may_still_finish_is_named_with_its_end() -> None:
+    """kubeadm itself gives it 40 s: the plan is there at once, and says what an approval before that would end."""
+    stuck = Cluster(1, spares=1).join_stuck()
+    early, late = situation(stuck, minutes=0.1), situation(stuck, minutes=1)
+    until = early.now - timedelta(seconds=6) + timedelta(seconds=40)
+    assert f"kubeadm waits 40 s for it, until {until:%H:%M:%S} UTC" in plan_of(forced(early))
+    assert "kubeadm waits" not in plan_of(forced(late))
+
+
+def test_a_cluster_that_has_begun_anew_is_nothing_to_go_on_from() -> None:
+    cluster = Cluster(1, spares=1).join_stuck()
+    view = cluster.etcd["cp1"]
+    assert isinstance(view, EtcdView)
+    cluster.etcd["cp1"] = replace(view, revision=52, nodes=0, pods=0, members=(*cluster.members, MemberEntry("9", "", ("https://10.99.1.12:2380",))))
+    answer = forced(situation(cluster))
+    assert isinstance(answer, Refusal) and "begun a new, empty cluster" in answer.reason
