@@ -21,7 +21,7 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 def test_lost_machines(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     """One of three: remove-member is offered and not done. Two of three: quorum lost, and force-new-cluster states what survives."""
-    daemon = bastion(cluster, bounds={"member_down_after": "15s"})
+    daemon = bastion(cluster, bounds={"member_down_after": "15s", "force_after": "30s"})
     running = pods(cluster)
     cluster.node("cp3").power_off()
     plan = daemon.wait_plan("remove-member", 90)
