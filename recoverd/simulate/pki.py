@@ -46,8 +46,12 @@ Papers = dict[str, Paper]
 
 def fresh() -> Papers:
     """The CAs are those of the whole cluster, so their keys are the same on every machine."""
-    papers = {ca: Paper(f"{ca} of kubeadm init", -AGE, 9 * YEAR) for ca in AUTHORITIES}
+    papers = {ca: Paper(_first_key(ca), -AGE, 9 * YEAR) for ca in AUTHORITIES}
     return papers | {leaf: Paper(papers[ca].key, -AGE, YEAR - AGE) for leaf, ca in SIGNED.items()}
+
+
+def _first_key(ca: str) -> str:
+    return f"{ca} of kubeadm init"
 
 
 def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
@@ -73,7 +77,7 @@ def trouble(papers: Papers, now: float) -> str:
         return ""
     if papers[SERVING].ends < now:
         return "certificate has expired"
-    if papers[SERVING].key != fresh()[CA].key:
+    if papers[SERVING].key != _first_key(CA):
         return "unable to get local issuer certificate"
     return ""
 

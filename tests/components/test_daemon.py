@@ -50,7 +50,8 @@ async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run
     assert await daemon.ctl("plans") == (0, "no plan is open (recoverctl plans --all shows the others)\n")
     connected = asyncio.Event()
     watching = asyncio.create_task(watched(daemon, connected, "closed"))
-    while not connected.is_set() and not watching.done():
+    while not connected.is_set():
+        assert not watching.done(), watching.exception()
         for word in (("pause", "prod", "--reason", "is anybody watching?"), ("resume", "prod")):
             assert (await daemon.ctl(*word))[0] == 0
 
@@ -122,21 +123,31 @@ REFUSALS = [
 ]
 
 
-async def watched(daemon: Daemon, connected: asyncio.Event, last: str) -> list[dict[str, Any]]:
-    """What `recoverctl watch -o json` prints until an event of this name."""
+async def watched(daemon: Daemon, connected: asyncio.Event, last: str, seconds: float = 120.0) -> list[dict[str, Any]]:
+    """What `recoverctl watch -o json` prints until an event of this name, which has to come within so many seconds of the line before it."""
     command = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(daemon.socket), "watch", "-o", "json"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    assert process.stdout and process.stderr
     seen: list[dict[str, Any]] = []
-    assert process.stdout
-    async with asyncio.timeout(240):
-        async for line in process.stdout:
+    try:
+        while not seen or seen[-1]["event"] != last:
+            async with asyncio.timeout(seconds):
+                line = await process.stdout.readline()
+            if not line:
+                break
             connected.set()
             seen.append(json.loads(line))
             assert set(seen[-1]) == {"at", "cluster", "event", "detail"}
-            if seen[-1]["event"] == last:
-                break
-    process.send_signal(signal.SIGINT)
-    assert await process.wait() == 130
+        assert seen and seen[-1]["event"] == last, f"it ended: {(await process.stderr.read()).decode()}"
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(seconds):
+            assert await process.wait() == 130
+    except TimeoutError:
+        told = [e["event"] for e in seen]
+        raise AssertionError(f"no {last}, or no end, within {seconds:g} s; watch told {told}\n{daemon.log.read_text()[-3000:]}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
     return seen
 
 
