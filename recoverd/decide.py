@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
-from recoverd.playbooks.base import Answer, Askable, Playbook, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.base import Answer, Askable, ForNodes, Playbook, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.histories import HISTORIES, in_the_way
 
 
@@ -57,6 +58,8 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
 
 def on_request(situation: Situation, playbook: Playbook) -> Choice:
     """What comes of a person's request for this very playbook: by what is confirmed or, where nothing of that is for it, because it was asked for."""
+    if situation.nodes and not isinstance(playbook, ForNodes):
+        return _of_nodes(situation, playbook)
     choice = choose(situation, (playbook,), ())
     if choice.proposal or choice.reasons or not isinstance(playbook, Askable) or situation.settings.approval_of(playbook.name) is Approval.NEVER:
         return choice
@@ -64,6 +67,23 @@ def on_request(situation: Situation, playbook: Playbook) -> Choice:
     if isinstance(answer, Proposal):
         return Choice(playbook, answer)
     return Choice(None, None, (f"{playbook.name}: {answer.reason}",) if answer else ())
+
+
+def _of_nodes(situation: Situation, playbook: Playbook) -> Choice:
+    """By the findings about the named nodes and by no others: what a person asked for one node is never done to another."""
+    named, mine = set(situation.nodes), [f for f in situation.confirmed if f.code in playbook.repairs]
+    of_them = tuple(f for f in mine if named & _about(f))
+    choice = choose(replace(situation, confirmed=of_them), (playbook,), ())
+    if choice.proposal or choice.reasons:
+        return choice
+    others = ", ".join(sorted({f"{f.code} {f.subject}".strip() for f in mine}))
+    reason = f"nothing is confirmed of {', '.join(situation.nodes)} that {playbook.name} repairs" + (f"; what is: {others}" if others else "")
+    return Choice(None, None, (reason,))
+
+
+def _about(finding: Finding) -> set[str]:
+    """The machine and the node that a finding names; none where it is about the cluster."""
+    return {finding.facts.get("host", ""), finding.facts.get("node", ""), re.split("[>/:]", finding.subject)[0]} - {""}
 
 
 def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:

@@ -158,6 +158,14 @@ class Playbook(Protocol):
 
 
 @runtime_checkable
+class ForNodes(Playbook, Protocol):
+    """One that reads `Situation.nodes` itself. The others are shown, when somebody named nodes, nothing but the findings about these."""
+
+    @property
+    def for_nodes(self) -> bool: ...
+
+
+@runtime_checkable
 class Askable(Playbook, Protocol):
     """One that a person may ask for where nothing is found that it repairs: what is wrong there, only a person can say."""
 

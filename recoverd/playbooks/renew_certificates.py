@@ -33,6 +33,7 @@ class RenewCertificates:
     summary: str = "renew the leaf certificates and kubeconfigs of control planes with the CAs in place, and restart their static pods"
     destructive: bool = False
     order: int = 45
+    for_nodes: bool = True
     repairs: frozenset[str] = frozenset({Code.CERTIFICATE_EXPIRED, Code.CERTIFICATE_EXPIRES_SOON, Code.CERTIFICATE_MISMATCH})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:

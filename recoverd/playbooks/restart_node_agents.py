@@ -36,6 +36,7 @@ class RestartNodeAgents:
     summary: str = "restart kubelet, kube-proxy and the CNI agent of broken nodes"
     destructive: bool = False
     order: int = 30
+    for_nodes: bool = True
     repairs: frozenset[str] = OF_NODES | {Code.ETCD_REVISION_WENT_BACK}
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:

@@ -89,6 +89,7 @@ class RestoreEtcdSnapshot:
     summary: str = "put etcd back to a restore point on every control plane, when its data is lost on all of them"
     destructive: bool = True
     order: int = 70
+    for_nodes: bool = True
     repairs: frozenset[str] = frozenset({Code.ETCD_DATA_LOST})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:

@@ -23,6 +23,7 @@ class RestorePki:
     summary: str = "put back the certificates, keys and kubeconfigs that the cluster was healthy with, from the copy on the machine itself"
     destructive: bool = False
     order: int = 40
+    for_nodes: bool = True
     repairs: frozenset[str] = frozenset({Code.PKI_REPLACED, Code.CERTIFICATE_MISSING, Code.CERTIFICATE_MISMATCH})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:

@@ -34,6 +34,7 @@ class RollingWorkerReboot:
     summary: str = "drain and reboot broken workers one after the other, a canary first"
     destructive: bool = False
     order: int = 50
+    for_nodes: bool = True
     repairs: frozenset[str] = OF_NODES
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:

@@ -544,3 +544,21 @@ def test_nothing_is_planned_by_hand_before_the_first_sweep_after_a_restart() -> 
     s.give(Restarted(s.now))
     with pytest.raises(Refused, match="not been looked at"):
         s.give(PlanRequested("force-new-cluster", (), "alice", "", s.now))
+
+
+def test_what_is_asked_for_one_node_is_never_planned_for_another() -> None:
+    """Two of five are gone; cp5 is scrap and cp4 comes back in ten minutes."""
+    s = Script(5, 0)
+    s.sweep()
+    s.sweep(lambda c: c.powered_off("cp4", "cp5"), times=4)
+    s.give(PlanRequested("remove-member", ("cp5",), "alice", "cp5 is scrap", s.now))
+    assert "remove the etcd member cp5" in s.plan.summary and len([x for x in s.plan.steps if "cp4" in x.description]) == 0
+    with pytest.raises(Refused, match="nothing is confirmed of cp2 that remove-member repairs; what is: etcd-member-down cp4, etcd-member-down cp5"):
+        s.give(PlanRequested("remove-member", ("cp2",), "alice", "", s.now))
+
+
+def test_what_is_lost_for_the_whole_cluster_is_not_asked_of_one_node() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    with pytest.raises(Refused, match="nothing is confirmed of cp1 that force-new-cluster repairs; what is: etcd-quorum-lost"):
+        s.give(PlanRequested("force-new-cluster", ("cp1",), "alice", "", s.now))
