@@ -19,10 +19,10 @@ from recoverd.model.settings import ClusterSettings
 __all__ = ["diagnose"]
 
 ORDER = (
-    Code.RUNTIME_DOWN,
-    Code.KUBELET_DOWN,
     Code.ETCD_DATA_LOST,
     Code.ETCD_SPLIT_BRAIN,
+    Code.RUNTIME_DOWN,
+    Code.KUBELET_DOWN,
     Code.ETCD_DATA_EMPTY,
     Code.ETCD_MEMBER_CORRUPT,
     Code.ETCD_MANIFEST_MISSING,

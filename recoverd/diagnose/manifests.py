@@ -18,6 +18,10 @@ YOUNG = 60.0
 SETTLE = 60.0
 """Seconds after which kubelet must have made a container of a changed manifest: it polls every 20 s where it missed the change, and lets the
 old container end first, for up to 30 s."""
+FALLS = 2
+"""Restarts that prove that a changed manifest does not work: one process that ends may have found its port taken by the one before it."""
+COMMAND_LINE = re.compile(r"unknown (shorthand )?flag|flag provided but not defined|error verifying flags|unknown command|invalid argument .* for ")
+"""What programs say of a command line with which they will never start (pflag, Go's flag, etcd)."""
 STOPPED_ON_REQUEST = (None, 0, 137, 143)
 """Exit codes of a container that kubelet asked to stop (SIGTERM, SIGKILL)."""
 
@@ -153,14 +157,15 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
         return "it is cut short"
     if host is None or not host.containers or not _kubelet_runs(host) or not _its_own(scene, current, container):
         return ""
-    same_image = _images(current.content) == _images(known.content)
+    same_image = images(current.content) == images(known.content)
     if container is None:
         return "no container was made of it" if same_image else ""
     if container.running:
         age = scene.age(container.started_at)
-        return f"its container keeps restarting ({up(scene, container)})" if container.restarts and (age is None or age < YOUNG) else ""
+        loops = container.restarts and (age is None or age < YOUNG) and _had_its_chance(scene, current, container)
+        return f"its container keeps restarting ({up(scene, container)})" if loops else ""
     if container.exit_code not in STOPPED_ON_REQUEST or container.restarts:
-        return f"its container does not stay up ({up(scene, container)})"
+        return f"its container does not stay up ({up(scene, container)})" if _had_its_chance(scene, current, container) else ""
     # an edit that names another image may just be pulling it
     return "its container has stopped" if same_image else ""
 
@@ -184,13 +189,20 @@ def _its_own(scene: Scene, current: ManifestView, container: ContainerView | Non
     return age is not None and age >= SETTLE
 
 
+def _had_its_chance(scene: Scene, current: ManifestView, container: ContainerView) -> bool:
+    """Whether a process that has ended proves that the manifest does not work: by its own words, more than once, or for long enough."""
+    age = scene.age(current.modified_at)
+    return container.restarts >= FALLS or (age is not None and age >= SETTLE) or any(COMMAND_LINE.search(line) for line in container.log_tail)
+
+
+def images(manifest: str) -> list[str]:
+    """The images that a manifest names."""
+    return re.findall(r"^\s*(?:- )?image:\s*(\S+)", manifest, flags=re.MULTILINE)
+
+
 def _kubelet_runs(host: HostView) -> bool:
     kubelet = host.units.get("kubelet")
     return kubelet is not None and kubelet.running
-
-
-def _images(manifest: str) -> list[str]:
-    return re.findall(r"^\s*(?:- )?image:\s*(\S+)", manifest, flags=re.MULTILINE)
 
 
 def up(scene: Scene, container: ContainerView) -> str:

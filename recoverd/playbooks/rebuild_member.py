@@ -22,6 +22,7 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url, with_flags
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
 from recoverd.playbooks.sources import DOUBTFUL, point_first
+from recoverd.playbooks.starts import services
 from recoverd.playbooks.survivors import host_of
 
 API = "kube-apiserver"
@@ -58,6 +59,8 @@ class Rebuild:
     finding: Finding
     saved: Saved
     """What of its peers' data is kept first."""
+    services: tuple[Step, ...]
+    """What starts kubelet and the runtime there, where they do not run."""
 
     @property
     def learner(self) -> bool:
@@ -212,6 +215,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         alarmed=alarmed,
         finding=finding,
         saved=_saved(alarmed, situation),
+        services=tuple(services(host, situation)),
     )
 
 
@@ -236,6 +240,7 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
         # over an empty directory it must not come back as it is
         undo = None if rebuild.empty else replace(move.inverse(), needs=f"{rebuild.data}/member/snap/db")
         yield Step(host, f"stop etcd on {host}: its manifest goes aside", move, 20.0, requires, undo=undo)
+    yield from rebuild.services
     # nothing has been changed yet where no manifest was in place
     yield Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, () if rebuild.in_place else requires)
     old = rebuild.entry.id if rebuild.entry else ""

@@ -19,6 +19,7 @@ from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import OF_NODES, another_machine, broken, emptied, host_of, node_in, node_of, node_views, off_on_purpose
+from recoverd.playbooks.starts import begins_anew
 
 NAME = "restart-node-agents"
 PLANES = (CONTROLLER_MANAGER, "kube-scheduler")
@@ -90,7 +91,7 @@ def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
             refused[node] = f"{NAME} was tried on {node} in this incident and did not help"
         elif view is None:
             refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
-        elif why := another_machine(node, host, situation) or off_on_purpose(view, host):
+        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation):
             refused[node] = why
         else:
             nodes.append(node)

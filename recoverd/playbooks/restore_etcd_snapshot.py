@@ -8,7 +8,7 @@ the controllers wait for revisions of the future, so they are restarted here, ev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -25,6 +25,8 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
 from recoverd.playbooks.restart_node_agents import PLANES, STABLE, await_endpoints
+from recoverd.playbooks.restoring import Member, Restore, aside, chosen, database, destroys, held, utc
+from recoverd.playbooks.starts import services
 
 NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
@@ -32,55 +34,6 @@ SLOW = 8 << 20
 """Bytes a second that a snapshot is sent and restored with at the least: one of 8 GiB, the largest that etcd suggests, gets 20 minutes."""
 ROUND = 10_000_000
 """Revisions; at a thousand writes a second a plan that waits stays the same for hours."""
-SHOWN = 20
-"""Objects that are named one by one in what a plan destroys."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member as it is going to be."""
-
-    host: str
-    name: str
-    data: str
-    peer_url: str
-    etcd: str
-    """The manifest's text."""
-    api: str
-    empty: bool
-    """It has no data now: nothing can be put back, and its etcd must not be started without the restored data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restore:
-    """Everything that the steps are made of."""
-
-    point: RestorePoint
-    members: tuple[Member, ...]
-    stamp: str
-    """Of this loss, for names on the hosts: another one, later in the same incident, gets another."""
-    bump: int
-    minor: str
-    old_cluster: str
-    incident: str
-    """`Situation.name`."""
-    requires: tuple[FindingKey, ...]
-    """What must be found still while the API servers are stopped; nothing when a person asked for it."""
-
-    @property
-    def asked(self) -> bool:
-        """A person said that the data is wrong."""
-        return not self.requires
-
-    @property
-    def cluster(self) -> str:
-        return ",".join(f"{m.name}={m.peer_url}" for m in self.members)
-
-    @property
-    def token(self) -> str:
-        """Of the new cluster. What an earlier attempt at another point, bump or list of members has left is never taken for this one's."""
-        made_of = hashlib.sha256(f"{self.point.sha256} {self.bump} {self.cluster}".encode()).hexdigest()
-        return f"recoverd-{self.incident}-{self.stamp}-{made_of[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +80,18 @@ class RestoreEtcdSnapshot:
         point, names = restore.point, ", ".join(m.host for m in restore.members)
         kept = [m.host for m in restore.members if not m.empty]
         return Proposal(
-            summary=f"restore etcd on {names} from {point.id} (taken {_utc(point.taken_at)} UTC, revision {point.revision})"
+            summary=f"restore etcd on {names} from {point.id} (taken {utc(point.taken_at)} UTC, revision {point.revision})"
             + (f", with revisions raised by {restore.bump}" if restore.bump else ""),
             steps=tuple(_steps(restore, situation)),
             basis=restore.requires,
-            evidence=(*evidence, *_chosen(restore, situation)),
-            destroys=tuple(_destroys(restore, situation)),
+            evidence=(*evidence, *chosen(restore, situation)),
+            destroys=tuple(destroys(restore, situation)),
             undo=(
                 "until the first API server is started again: everything is taken back by itself"
                 + (f", the old data of {', '.join(kept)} included" if kept else ""),
-                *(f"afterwards, by hand: the old data of {m.host} is kept there as {_aside(restore, m)}" for m in restore.members if not m.empty),
+                *(f"afterwards, by hand: the old data of {m.host} is kept there as {aside(restore, m)}" for m in restore.members if not m.empty),
                 *(
-                    f"etcd on {m.host} is never started again without data: its manifest stays in {_held(restore)} when the plan is taken back"
+                    f"etcd on {m.host} is never started again without data: its manifest stays in {held(restore)} when the plan is taken back"
                     for m in restore.members
                     if m.empty
                 ),
@@ -217,17 +170,11 @@ def _bump(point: RestorePoint, members: list[Member], situation: Situation, up_t
     return -(-behind // up_to) * up_to + BUMP * (1 + situation.ran)
 
 
-def _held(restore: Restore) -> str:
-    return f"{HELD}/{restore.incident}-{restore.stamp}"
-
-
-def _aside(restore: Restore, member: Member) -> str:
-    return f"{member.data}/member.{restore.incident}-{restore.stamp}"
-
-
 def _steps(restore: Restore, situation: Situation) -> Iterator[Step]:
-    yield from _stop(API, restore, situation)
-    yield from _stop("etcd", restore, situation)
+    revived = tuple(_revive(restore, situation))
+    yield from (step for _, step in revived)
+    for component in (API, "etcd"):
+        yield from _stop(component, restore, situation, {host for host, _ in revived})
     for member in restore.members:
         yield from _give_data(member, restore)
     for member in restore.members:
@@ -245,27 +192,42 @@ def _steps(restore: Restore, situation: Situation) -> Iterator[Step]:
     yield from _wake(restore, situation)
 
 
-def _stop(component: str, restore: Restore, situation: Situation) -> Iterator[Step]:
+def _stop(component: str, restore: Restore, situation: Situation, done: Collection[str]) -> Iterator[Step]:
     """All at once, then waited for: without etcd an API server takes the whole of its 30 s of grace to end (observed)."""
-    what = "the API server" if component == API else component
-    path, aside = f"{MANIFESTS}/{component}.yaml", f"{_held(restore)}/{component}.yaml"
-    requires = restore.requires if component == API else ()  # what follows changes what is seen
     for member in restore.members:
-        view = situation.host(member.host)
-        if view and component in view.manifests:
-            move = MovePath(path, aside)
-            # what etcd could be started on without data is not put back
-            undo = move.inverse() if component == API else None if member.empty else replace(move.inverse(), needs=_database(member))
-            yield Step(member.host, f"stop {what} on {member.host}: its manifest goes aside", move, 20.0, requires, undo=undo)
+        if member.host not in done:
+            yield from _put_aside(component, member, restore, situation)
     for member in restore.members:
         gone = AwaitContainerGone(component, 60)
+        requires = restore.requires if component == API else ()  # what follows changes what is seen
         yield Step(member.host, f"wait until no {component} runs on {member.host}", gone, 75.0, requires)
+
+
+def _put_aside(component: str, member: Member, restore: Restore, situation: Situation) -> Iterator[Step]:
+    view = situation.host(member.host)
+    if view is None or component not in view.manifests:
+        return
+    what = "the API server" if component == API else component
+    move = MovePath(f"{MANIFESTS}/{component}.yaml", f"{held(restore)}/{component}.yaml")
+    # what etcd could be started on without data is not put back
+    undo = move.inverse() if component == API else None if member.empty else replace(move.inverse(), needs=database(member))
+    requires = restore.requires if component == API else ()
+    yield Step(member.host, f"stop {what} on {member.host}: its manifest goes aside", move, 20.0, requires, undo=undo)
+
+
+def _revive(restore: Restore, situation: Situation) -> Iterator[tuple[str, Step]]:
+    """Where kubelet or the runtime does not run, it is started, once neither manifest is in its sight; with the host of each step."""
+    for member in restore.members:
+        if starting := tuple(services(member.host, situation)):
+            for component in (API, "etcd"):
+                yield from ((member.host, step) for step in _put_aside(component, member, restore, situation))
+            yield from ((member.host, step) for step in starting)
 
 
 def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
     host, point = member.host, restore.point
     patience = 240.0 + point.size / SLOW
-    keep = MovePath(f"{member.data}/member", _aside(restore, member), optional=True)
+    keep = MovePath(f"{member.data}/member", aside(restore, member), optional=True)
     yield Step(host, f"keep what is left of etcd's data on {host} aside", keep, 20.0, undo=keep.inverse())
     sent = f"{member.data}/{point.id}.db"
     send = SendSnapshot(point.path, point.sha256, point.size, sent)
@@ -290,8 +252,8 @@ def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:
     host = member.host
     gone = AwaitContainerGone("etcd", 60)
     yield Step(host, f"see that no etcd runs on {host}", gone, 75.0, undo=gone)
-    write = _put_in("etcd", member.etcd, restore, needs=_database(member))
-    away = MovePath(f"{MANIFESTS}/etcd.yaml", f"{_held(restore)}/etcd-restored.yaml", optional=True)
+    write = _put_in("etcd", member.etcd, restore, needs=database(member))
+    away = MovePath(f"{MANIFESTS}/etcd.yaml", f"{held(restore)}/etcd-restored.yaml", optional=True)
     yield Step(host, f"start etcd on {host}: its manifest is put back", write, 20.0, undo=away)
 
 
@@ -299,10 +261,6 @@ def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> Write
     """With an annotation, so that kubelet takes it for another pod than the one whose back-off it remembers."""
     content = annotated(text, f"{restore.incident}-{restore.stamp}")
     return WriteFile(f"{MANIFESTS}/{component}.yaml", content, hashlib.sha256(content.encode()).hexdigest(), before="", needs=needs)
-
-
-def _database(member: Member) -> str:
-    return f"{member.data}/member/snap/db"
 
 
 def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
@@ -330,70 +288,6 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
         for host, node in agents.items():
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
             yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=host, contained=True)
-
-
-def _chosen(restore: Restore, situation: Situation) -> Iterator[str]:
-    point = restore.point
-    count = len(situation.memory.points)
-    if situation.point:
-        how = "as asked for" + ("" if point.verified else "; it was not verified by restoring it")
-    else:
-        verified = "the newest that was verified by restoring it"
-        how = verified if point.verified else "the newest, whose hash was good; none has been verified by restoring it"
-    yield f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, {point.size} bytes, from {point.host}"
-    if restore.old_cluster and point.cluster_id != restore.old_cluster:
-        yield f"it is of the cluster {point.cluster_id}, and the one that was lost is {restore.old_cluster}"
-    if empty := {f"{m.host}:{m.data}" for m in restore.members if m.empty}:
-        yield f"look before you approve: a disk that is not mounted looks like data that is gone (`findmnt -T` of {', '.join(sorted(empty))})"
-    if restore.bump:
-        yield f"revisions go on at {point.revision + restore.bump}, beyond every one that was handed out, and older ones count as compacted"
-    else:
-        yield "an etcdctl here does not know --bump-revision, so revisions go back, and whatever watches the API on the nodes is restarted"
-
-
-def _destroys(restore: Restore, situation: Situation) -> Iterator[str]:
-    """What is lost, as far as recoverd knows it."""
-    point, watermark = restore.point, situation.memory.watermark
-    if watermark is None:
-        yield f"everything written since {_utc(point.taken_at)} UTC, when the restore point was taken"
-    else:
-        span = max(0.0, watermark.at.timestamp() - point.taken_at)
-        writes = (
-            f"{max(0, watermark.revision - point.revision)} revisions"
-            if watermark.cluster_id == point.cluster_id
-            else "an unknown number of revisions"
-        )
-        yield (
-            f"everything written between {_utc(point.taken_at)} UTC, when the point was taken, and the end: at least {_length(span)} and {writes} "
-            f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
-        )
-    taken = datetime.fromtimestamp(point.taken_at, UTC)
-    new = [c for c in situation.memory.newest if c.at > taken]
-    if new:
-        more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
-        yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
-        yield "pods among them that run still are ended when their kubelet hears of the restored data"
-    for name in unaccounted(situation.scene):
-        yield (
-            f"the member {name}, as on a machine that is gone for good: it must never be started again with its old data. After `kubeadm reset -f` "
-            "there it is joined anew by recoverctl join-control-plane"
-        )
-    if restore.asked:
-        yield "the data that is there now, and every API server's answers while the plan runs; the data is kept aside on every host"
-        return
-    for member in restore.members:
-        if (view := situation.etcd(member.host)) is not None:
-            yield f"what was written to the empty cluster that {member.host} has begun (revision {view.revision}); it is kept aside"
-
-
-def _length(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _utc(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 PLAYBOOK = RestoreEtcdSnapshot()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from recoverd.diagnose.manifests import images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.finding import Code, Finding
 from recoverd.model.operations import HELD, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.starts import serves_nothing
 
 MANIFEST_CODES = frozenset(
     {
@@ -21,7 +23,7 @@ MANIFEST_CODES = frozenset(
         Code.ETCD_MANIFEST_CHANGED,
     }
 )
-
+MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
 
 PATIENCE = 10
 """Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two to act on a manifest (observed)."""
@@ -56,6 +58,7 @@ class RestoreManifest:
             evidence=tuple(line for f in mine for line in f.evidence),
             undo=(f"what was in place, if anything, is kept in {HELD}/{situation.kept}/ on {host}; rename it back into place by hand",),
             verify_within=120.0,
+            asks=_on_purpose(mine, host, situation),
         )
 
     def _write(self, finding: Finding, host: str, situation: Situation) -> Step | Refusal:
@@ -71,6 +74,8 @@ class RestoreManifest:
             return Refusal(f"{host} cannot be looked at now, so its manifests are left alone")
         if component == "etcd" and (refused := self._guard_etcd(host, situation)):
             return refused
+        if component != "etcd" and (why := serves_nothing(host, situation)):
+            return Refusal(f"the manifest of {component} on {host} is not put back: {why}")
         current = view.manifests.get(component)
         return Step(
             host,
@@ -115,6 +120,25 @@ class RestoreManifest:
             members = max(len(v.voters) for v in views)
             return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=members), timeout=90.0)]
         return [start]
+
+
+def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
+    """What looks as if a person had made it so, who is then asked first; "" where nothing does.
+
+    One manifest that is gone is an accident. Several at once are how a restore by hand begins (etcd's and Kubernetes' own pages), and an image that
+    is another one is how an upgrade does.
+    """
+    gone = [f for f in situation.diagnosis.faults if f.code in MISSING]
+    if len(gone) > 1:
+        names = ", ".join(f"{f.facts['component']} on {f.facts['host']}" for f in gone)
+        return f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them away to restore data by hand"
+    for finding in mine:
+        component = finding.facts["component"]
+        view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)
+        current = view.manifests.get(component) if view else None
+        if current and known and (other := [i for i in images(current.content) if i not in images(known.content)]):
+            return f"the manifest of {component} on {host} names another image than the known-good one, {', '.join(other)}, as in an upgrade"
+    return ""
 
 
 def _data_of(manifest: str) -> str:

@@ -9,6 +9,7 @@ from recoverd.model.operations import Unit
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import emptied
+from recoverd.playbooks.starts import begins_anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StartNodeServices:
         view = situation.host(host)
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so nothing is started on it")
-        if finding.code == Code.WORKER_KUBELET_DOWN and (why := emptied(situation)):
+        if why := emptied(situation) if finding.code == Code.WORKER_KUBELET_DOWN else begins_anew(host, situation):
             return Refusal(why)
         # the runtime first: kubelet needs it
         names = [n for n in (view.runtime, "kubelet") if n and n in view.units and not view.units[n].running]

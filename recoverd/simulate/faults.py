@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -94,6 +95,11 @@ def mistype_flag(c: ModelCluster, name: str, component: str) -> None:
     c.machines[name].files[path_of(component)] = text.replace(*wrong.get(component, ("--leader-elect", "--leader-elct")))
 
 
+def move_data(c: ModelCluster, name: str, target: str = "/root/etcd-backup") -> None:
+    """`mv /var/lib/etcd/member`, as before a restore by hand."""
+    c.machines[name].data[f"{target}/member"] = c.machines[name].data.pop(f"{ETCD_DIR}/member")
+
+
 def lose_data(c: ModelCluster, name: str) -> None:
     """etcd's data directory is gone."""
     c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
@@ -133,6 +139,37 @@ def mend_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     """`swapoff -a; systemctl start kubelet`."""
     c.machines[name].units[unit].refuses = ""
     c.restart_unit(name, unit)
+
+
+def upgrade_manifest(c: ModelCluster, name: str, component: str, version: str = "v1.21.0") -> None:
+    """`kubeadm upgrade`: the manifest names the image of a newer version."""
+    path, files = path_of(component), c.machines[name].files
+    files[path] = re.sub(r"(image: \S+):v\S+", rf"\1:{version}", files[path])
+
+
+def set_aside(c: ModelCluster, name: str, *components: str) -> None:
+    """Manifests are moved out of kubelet's sight by a person."""
+    for component in components:
+        c.machines[name].files[f"/root/{component}.yaml"] = c.machines[name].files.pop(path_of(component))
+
+
+def put_back(c: ModelCluster, name: str, *components: str) -> None:
+    """What `set-aside` has moved away."""
+    for component in components:
+        c.machines[name].files[path_of(component)] = c.machines[name].files.pop(f"/root/{component}.yaml")
+
+
+def put_snapshot(c: ModelCluster, name: str) -> None:
+    """`etcdctl snapshot restore` by hand, of what `take-snapshot` took; it refuses a directory that is there."""
+    path = f"{ETCD_DIR}/member"
+    if c.saved is None or path in c.machines[name].data:
+        raise ValueError(f"there is no snapshot, or {path} is there")
+    c.machines[name].data[path] = c.saved
+
+
+def end(c: ModelCluster, name: str, component: str) -> None:
+    """Its process ends by itself, once."""
+    c.kubelets[name].exited(component, c.now, "error: listen tcp 0.0.0.0:6443: bind: address already in use")
 
 
 def end_etcd(c: ModelCluster, name: str) -> None:
