@@ -21,6 +21,7 @@ __all__ = ["diagnose"]
 ORDER = (
     Code.ETCD_DATA_LOST,
     Code.ETCD_SPLIT_BRAIN,
+    Code.ETCD_DATA_DIRECTORY_CHANGED,
     Code.RUNTIME_DOWN,
     Code.KUBELET_DOWN,
     Code.ETCD_DATA_EMPTY,

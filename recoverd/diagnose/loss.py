@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, State
-from recoverd.model.observation import EtcdView, HostView
+from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"
@@ -16,6 +16,8 @@ CORRUPTION = re.compile(
     r"|cannot unmarshal|data corruption"
 )
 """What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc; bbolt's page.go, freelist.go, db.go)."""
+OF_THE_LOG = re.compile(r"\bwal|crc mismatch|cannot be repaired|cannot unmarshal", re.IGNORECASE)
+"""Which of those are about the write-ahead log (etcd's wal and walpb); the database beside it may be whole."""
 DISAGREES = "found data inconsistency with peers"
 """Said by every member that compares itself with one whose data differ, when several start at once (etcd's CheckInitialHashKV)."""
 
@@ -25,6 +27,7 @@ class Fate(StrEnum):
     ANEW = "it has begun a new, empty cluster"
     CORRUPT = "its data is corrupt"
     HELD = "it holds data"
+    ELSEWHERE = "its data is where it was, and its manifest names another directory"
     UNKNOWN = "it could not be looked at"
 
 
@@ -41,7 +44,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _corrupt(name, why)
     for name in fates:
         others = [n for n, f in fates.items() if n != name and f is Fate.HELD]
-        if others and (host := scene.host(name)) is not None and _begins_anew(scene, name, host):
+        if others and fates[name] is not Fate.ELSEWHERE and (host := scene.host(name)) is not None and _begins_anew(scene, name, host):
             yield _split(scene, name, host, others)
 
 
@@ -76,12 +79,18 @@ def fate(scene: Scene, name: str) -> Fate:
     if view is not None and any(a.alarm == "CORRUPT" and a.member_id == view.member_id for v in scene.etcd_views.values() for a in v.alarms):
         return Fate.CORRUPT
     if view is not None:
-        return Fate.ANEW if began_anew(scene, view) else Fate.HELD
+        return Fate.HELD if not began_anew(scene, view) else Fate.ELSEWHERE if left_behind(host) else Fate.ANEW
     if host is None or host.etcd_data is None:
         return Fate.UNKNOWN
     if not host.etcd_data.holds:
-        return Fate.EMPTY
+        return Fate.ELSEWHERE if left_behind(host) else Fate.EMPTY
     return Fate.CORRUPT if corruption(scene, name) else Fate.HELD
+
+
+def left_behind(host: HostView | None) -> EtcdDataView | None:
+    """The directory that holds the data of before, where the manifest names another one now."""
+    before = host.etcd_before if host else None
+    return before if before is not None and before.holds else None
 
 
 def began_anew(scene: Scene, view: EtcdView) -> bool:
@@ -106,6 +115,12 @@ def corruption(scene: Scene, name: str) -> tuple[str, ...]:
     if any(DISAGREES in line for n in scene.control_plane_names if n != name for line in _damage(scene, n)):
         said = tuple(line for line in said if DISAGREES not in line)  # they differ, and nobody knows yet which of them is right
     return tuple(f"etcd on {name} says: {line}" for line in said)[-3:]
+
+
+def only_its_log(scene: Scene, name: str) -> bool:
+    """By its own words nothing but its write-ahead log is damaged, as after a power cut: its database may be whole, and newer than any copy."""
+    said = _damage(scene, name)
+    return bool(said) and all(OF_THE_LOG.search(line) for line in said)
 
 
 def _damage(scene: Scene, name: str) -> tuple[str, ...]:
@@ -133,14 +148,17 @@ def says_new(manifest: str) -> bool:
 def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
     watermark = scene.memory.watermark
     was = f"revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC" if watermark else "unknown"
+    logs = [n for n, f in fates.items() if f is Fate.CORRUPT and only_its_log(scene, n)]
+    rest = "nothing is left to go on from, and only a restore brings it back"
+    if logs:
+        rest = f"nothing can be started. On {', '.join(logs)} only the write-ahead log is damaged by etcd's own words, and the database may be whole"
     return Finding(
         Code.ETCD_DATA_LOST,
         "",
-        f"The data of etcd is lost on every member ({', '.join(fates)}): nothing is left to go on from, and only a restore brings it back. "
-        f"Last seen: {was}.",
+        f"The data of etcd is lost on every member ({', '.join(fates)}): {rest}. Last seen: {was}.",
         tuple(_line(scene, name, f) for name, f in fates.items()),
         state=State.ETCD_STUCK,
-        facts={"hosts": ",".join(fates)} | {f"fate/{n}": f.name.lower() for n, f in fates.items()},
+        facts={"hosts": ",".join(fates), "only_log": ",".join(logs)} | {f"fate/{n}": f.name.lower() for n, f in fates.items()},
     )
 
 

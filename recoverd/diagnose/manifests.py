@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.finding import Code, Finding, State
 from recoverd.model.memory import KnownManifest
@@ -34,14 +35,16 @@ def findings(scene: Scene) -> Iterator[Finding]:
         yield from _data_empty(scene, name, host)
         if any("manifest" in p.lower() for p in host.problems):
             continue  # the look itself failed, so nothing is proven by a file that is not in it
-        for component in COMPONENTS:
+        elsewhere = tuple(_data_elsewhere(scene, name, host))
+        yield from elsewhere
+        for component in COMPONENTS[1:] if elsewhere else COMPONENTS:
             yield from _manifest(scene, name, host, component)
 
 
 def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     data = host.etcd_data
     known = scene.remembered(name) or scene.membership.entry_of(name) is not None
-    if data is None or not known or data.holds or isinstance(scene.observation.etcd.get(name), EtcdView):
+    if data is None or not known or data.holds or left_behind(host) or isinstance(scene.observation.etcd.get(name), EtcdView):
         return
     word = "empty" if data.exists else "gone"
     yield Finding(
@@ -52,6 +55,26 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         (f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}", *_stopped(scene, name)),
         state=State.ETCD_STUCK,
         facts={"host": name, "path": data.path},
+    )
+
+
+def _data_elsewhere(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
+    """An edit of --data-dir alone: the new directory holds nothing of the cluster, and the one of before is whole."""
+    before, current, known = left_behind(host), host.manifests.get("etcd"), scene.memory.manifests.get(name, {}).get("etcd")
+    view, data = scene.etcd_views.get(name), host.etcd_data
+    if before is None or current is None or known is None or data is None:
+        return
+    if data.holds if view is None else not began_anew(scene, view):
+        return  # somebody has moved them there for good, or restored others into it
+    now = f"a new, empty cluster has begun there (revision {view.revision})" if view else "there is nothing in it"
+    yield Finding(
+        Code.ETCD_DATA_DIRECTORY_CHANGED,
+        name,
+        f"The manifest of etcd on {name} names the data directory {data.path}, and {now}. The data are whole where they were, in {before.path}: with "
+        "the known-good manifest nothing is lost.",
+        (f"{name}:{before.path} holds the data of before", *_difference(known.content, current.content), *_stopped(scene, name)),
+        state=State.ETCD_STUCK,
+        facts={"host": name, "component": "etcd", "path": current.path, "sha256": current.sha256, "data": before.path},
     )
 
 

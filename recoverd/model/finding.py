@@ -149,6 +149,8 @@ class Code:
     ETCD_MANIFEST_CHANGED = "etcd-manifest-changed"
     ETCD_FORCE_FLAG_LEFT = "etcd-force-new-cluster-flag-left"
     ETCD_DATA_EMPTY = "etcd-data-directory-empty"
+    ETCD_DATA_DIRECTORY_CHANGED = "etcd-data-directory-changed"
+    """Its manifest names a directory without the cluster's data, and the data are whole where they were."""
     ETCD_DATA_LOST = "etcd-data-lost"
     """On every member: gone, begun anew or corrupt. Subject: ""."""
     ETCD_MEMBER_CORRUPT = "etcd-member-corrupt"

@@ -300,6 +300,8 @@ class HostView:
     pki: PkiView | None = None
     disks: tuple[DiskView, ...] = ()
     etcd_data: EtcdDataView | None = None
+    etcd_before: EtcdDataView | None = None
+    """Where etcd's data was while all was well, when its manifest names another directory now."""
     etcd_tool: EtcdToolView | None = None
     """Looked for only while no etcd runs on a control plane; None too where there is none."""
     problems: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ class EtcdAbout:
     """What a look at a control plane is told of its etcd."""
 
     data: str = ""
-    """Where its data is taken to be when its manifest, which says so, is gone."""
+    """Where its data was while all was well: looked at where its manifest, which says so, is gone or names another directory."""
     minor: str = ""
     """Version of the program to look for that restores snapshots ("3.4.", or "any"); "" looks for none."""
     image: str = ""

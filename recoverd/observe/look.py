@@ -125,6 +125,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         pki=keys,
         disks=part("disks", _disks, ()),
         etcd_data=part("etcd-data", _etcd_data, None),
+        etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         problems=tuple(problems),
     )

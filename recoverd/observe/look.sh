@@ -64,9 +64,13 @@ done
 s keys; stat -L -c '%n %Z %Y %i %s' $K/pki/*.key $K/pki/etcd/*.key $K/*.conf $L/pki/kubelet-client-current.pem 2>/dev/null
 
 d=$(sed -n 's/^ *- --data-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1); d=${d:-${D:-/var/lib/etcd}}
-s etcd-data "$d"
-w=$(sed -n 's/^ *- --wal-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1); set -- "${w:-$d/member/wal}"/*.wal
-there "$d"; there "$d/member/snap/db"; there "$1"; [ ! -e "$d/member/snap/db" ] || stat -L -c '%b %B' "$d/member/snap/db"
+w=$(sed -n 's/^ *- --wal-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
+data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
+  s "$1" "$2"; at=$2; set -- "$3"/*.wal
+  there "$at"; there "$at/member/snap/db"; there "$1"; [ ! -e "$at/member/snap/db" ] || stat -L -c '%b %B' "$at/member/snap/db"
+}
+[ "${D:-$d}" = "$d" ] || data etcd-before "$D" "${w:-$D/member/wal}" # the manifest names another directory than it did
+data etcd-data "$d" "${w:-$d/member/wal}"
 # V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
 s end

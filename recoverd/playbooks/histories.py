@@ -7,7 +7,7 @@ from recoverd.playbooks.base import Situation
 
 HISTORIES = frozenset({Code.ETCD_FOREIGN_CLUSTER, Code.ETCD_SPLIT_BRAIN})
 """What says that two live, or will as soon as something is started."""
-REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST}
+REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST, Code.ETCD_DATA_DIRECTORY_CHANGED}
 """A plan for one of these is itself the way out."""
 
 

@@ -21,7 +21,7 @@ from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonP
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
 from recoverd.playbooks.restart_node_agents import PLANES, STABLE, await_endpoints
@@ -32,6 +32,8 @@ NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
 SLOW = 8 << 20
 """Bytes a second that a snapshot is sent and restored with at the least: one of 8 GiB, the largest that etcd suggests, gets 20 minutes."""
+BOOTED = 600.0
+"""Seconds after a boot within which a disk may be mounted late, as after a check of its file system."""
 ROUND = 10_000_000
 """Revisions; at a thousand writes a second a plan that waits stays the same for hours."""
 
@@ -48,6 +50,8 @@ class RestoreEtcdSnapshot:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         since = situation.since.get(finding.key, situation.now)
         hosts = [h for h in finding.facts.get("hosts", "").split(",") if h]
+        if wait := _mounting(finding, hosts, situation):
+            return wait
         return self._proposal(_gathered(hosts, since, (finding.key,), situation), finding.evidence, situation)
 
     def asked(self, situation: Situation) -> Answer:
@@ -101,6 +105,19 @@ class RestoreEtcdSnapshot:
             rounds=1 + len(restore.members) // 2,
             own_point=True,
         )
+
+
+def _mounting(finding: Finding, hosts: Iterable[str], situation: Situation) -> Wait | None:
+    """A directory that is empty on a machine that was booted only minutes ago may be a disk that is not mounted yet."""
+    patience = situation.settings.bounds.member_down_after
+    views = {h: view for h in hosts if finding.facts.get(f"fate/{h}") == "empty" and (view := situation.host(h)) is not None}
+    young = [h for h, view in views.items() if view.uptime < BOOTED]
+    if not young or situation.by_hand or situation.age(finding) >= patience:
+        return None
+    return Wait(
+        f"{finding.message} Restoring it is offered when that has lasted {patience:g} s (bound `member_down_after`): {', '.join(young)} was booted "
+        "only now, and a disk that is not mounted yet looks the same"
+    )
 
 
 def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey, ...], situation: Situation) -> Restore | Refusal:

@@ -11,6 +11,7 @@ from recoverd.model.finding import Code, Finding
 from recoverd.model.operations import HELD, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.starts import serves_nothing
 
 MANIFEST_CODES = frozenset(
@@ -21,6 +22,7 @@ MANIFEST_CODES = frozenset(
         Code.ETCD_MANIFEST_MISSING,
         Code.ETCD_MANIFEST_INVALID,
         Code.ETCD_MANIFEST_CHANGED,
+        Code.ETCD_DATA_DIRECTORY_CHANGED,
     }
 )
 MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
@@ -72,7 +74,7 @@ class RestoreManifest:
             )
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so its manifests are left alone")
-        if component == "etcd" and (refused := self._guard_etcd(host, situation)):
+        if component == "etcd" and (refused := self._guard_etcd(host, known.content, situation)):
             return refused
         if component != "etcd" and (why := serves_nothing(host, situation)):
             return Refusal(f"the manifest of {component} on {host} is not put back: {why}")
@@ -93,10 +95,12 @@ class RestoreManifest:
         )
 
     @staticmethod
-    def _guard_etcd(host: str, situation: Situation) -> Refusal | None:
+    def _guard_etcd(host: str, manifest: str, situation: Situation) -> Refusal | None:
         """Never over an empty data directory: with `--initial-cluster-state` left at `new`, as kubeadm does, etcd starts a second, empty cluster."""
         view = situation.host(host)
         data = view.etcd_data if view else None
+        if view and view.etcd_before and view.etcd_before.path == (flag(manifest, "--data-dir") or view.etcd_before.path):
+            data = view.etcd_before
         if data is None:
             return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
         if not data.holds:
@@ -134,6 +138,8 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
         return f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them away to restore data by hand"
     for finding in mine:
         component = finding.facts["component"]
+        if finding.code == Code.ETCD_DATA_DIRECTORY_CHANGED:
+            return f"somebody has changed --data-dir of etcd on {host}, as in a restore into another directory"
         view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)
         current = view.manifests.get(component) if view else None
         if current and known and (other := [i for i in images(current.content) if i not in images(known.content)]):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from recoverd.diagnose.loss import unaccounted
+from recoverd.diagnose.loss import only_its_log, unaccounted
 from recoverd.model.finding import FindingKey
 from recoverd.model.operations import HELD
 from recoverd.model.points import RestorePoint
@@ -117,6 +117,13 @@ def destroys(restore: Restore, situation: Situation) -> Iterator[str]:
         more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
+    for member in restore.members:
+        if not member.empty and only_its_log(situation.scene, member.host):
+            yield (
+                f"WHAT THE DATABASE OF {member.host} HOLDS: by etcd's own words only its log is damaged, and {database(member)} may be whole, and "
+                "newer than the point. It is kept aside. To look first: copy it away, and restore the copy elsewhere with `etcdutl snapshot "
+                "restore --skip-hash-check`"
+            )
     for name in unaccounted(situation.scene):
         yield (
             f"the member {name}, as on a machine that is gone for good: it must never be started again with its old data. After `kubeadm reset -f` "

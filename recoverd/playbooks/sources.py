@@ -9,6 +9,7 @@ from recoverd.playbooks.base import Situation
 DOUBTFUL = frozenset(
     {
         Code.ETCD_CORRUPT,
+        Code.ETCD_DATA_DIRECTORY_CHANGED,
         Code.ETCD_DATA_EMPTY,
         Code.ETCD_DATA_LOST,
         Code.ETCD_FOREIGN_CLUSTER,

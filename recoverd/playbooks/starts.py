@@ -36,8 +36,8 @@ def begins_anew(host: str, situation: Situation) -> str:
         return ""
     word = "empty" if data.exists else "missing"
     return (
-        f"etcd's manifest is in place on {host}, and {data.path} there is {word}: kubelet would start etcd on nothing, as a new, empty cluster. Bring the "
-        f"data back (a disk that is not mounted looks the same), or move {manifest.path} out of {MANIFESTS} first"
+        f"etcd's manifest is in place on {host}, and {data.path} there is {word}: kubelet would start etcd on nothing, as a new, empty cluster. "
+        f"Bring the data back (a disk that is not mounted looks the same), or move {manifest.path} out of {MANIFESTS} first"
     )
 
 

@@ -12,13 +12,20 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from recoverd.diagnose.etcd import STARTING
-from recoverd.diagnose.loss import corruption
+from recoverd.diagnose.loss import corruption, left_behind
 from recoverd.model.finding import Code
 from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen
 from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
 
-STOPPERS = (Code.RUNTIME_DOWN, Code.KUBELET_DOWN, Code.ETCD_MANIFEST_MISSING, Code.ETCD_MANIFEST_INVALID, Code.ETCD_MANIFEST_CHANGED)
+STOPPERS = (
+    Code.RUNTIME_DOWN,
+    Code.KUBELET_DOWN,
+    Code.ETCD_MANIFEST_MISSING,
+    Code.ETCD_MANIFEST_INVALID,
+    Code.ETCD_MANIFEST_CHANGED,
+    Code.ETCD_DATA_DIRECTORY_CHANGED,
+)
 """Findings of a machine that say by themselves why its etcd does not run."""
 
 
@@ -76,7 +83,7 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
         return Missing(entry, name, Chance.SILENT, seen.reason if isinstance(seen, Unseen) else "it is not in the configuration", until)
     if why := _lost(entry, name, seen, situation):
         return Missing(entry, name, Chance.NONE, why)
-    if seen.etcd_data is not None and not seen.etcd_data.holds:
+    if seen.etcd_data is not None and not seen.etcd_data.holds and not left_behind(seen):
         return Missing(entry, name, Chance.BOOTING, f"{seen.etcd_data.path} is empty, as a disk that is not mounted yet")
     return Missing(entry, name, Chance.STARTABLE, _stopped_by(name, seen, situation))
 
@@ -90,7 +97,7 @@ def _lost(entry: MemberEntry, name: str, seen: HostView, situation: Situation) -
         return "etcd has raised the CORRUPT alarm against it"
     if said := corruption(scene, name):
         return said[-1]
-    if data is not None and not data.holds and not scene.settling(name):
+    if data is not None and not data.holds and not left_behind(seen) and not scene.settling(name):
         return f"{data.path} there is {'empty' if data.exists else 'missing'}"
     return ""
 

@@ -100,6 +100,12 @@ def move_data(c: ModelCluster, name: str, target: str = "/root/etcd-backup") -> 
     c.machines[name].data[f"{target}/member"] = c.machines[name].data.pop(f"{ETCD_DIR}/member")
 
 
+def change_data_dir(c: ModelCluster, name: str, target: str = "/var/lib/etcd2") -> None:
+    """Somebody edits --data-dir in etcd's manifest; the data stay where they are."""
+    path, files = path_of("etcd"), c.machines[name].files
+    files[path] = files[path].replace(f"--data-dir={ETCD_DIR}", f"--data-dir={target}")
+
+
 def lose_data(c: ModelCluster, name: str) -> None:
     """etcd's data directory is gone."""
     c.machines[name].data.pop(f"{ETCD_DIR}/member", None)

@@ -77,6 +77,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         pki=pki,
         disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
         etcd_data=_data(machine) if machine.control_plane else None,
+        etcd_before=_before(machine) if machine.control_plane else None,
         etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps) if machine.control_plane else None,
     )
 
@@ -115,8 +116,19 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
 
 
 def _data(machine: Machine) -> EtcdDataView:
+    return _data_in(machine, _directory(machine))
+
+
+def _before(machine: Machine) -> EtcdDataView | None:
+    return _data_in(machine, ETCD_DIR) if _directory(machine) != ETCD_DIR else None
+
+
+def _directory(machine: Machine) -> str:
     text = machine.manifests().get("etcd", "")
-    path = command_of(text).flags.get("--data-dir", ETCD_DIR) if text else ETCD_DIR
+    return command_of(text).flags.get("--data-dir", ETCD_DIR) if text else ETCD_DIR
+
+
+def _data_in(machine: Machine, path: str) -> EtcdDataView:
     there = any(p.startswith(f"{path}/") for p in machine.data)
     return EtcdDataView(path, there or machine.joined, f"{path}/member" not in machine.data)
 

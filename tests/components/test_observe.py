@@ -209,10 +209,14 @@ async def test_the_data_directory_is_the_manifests_or_the_remembered_one(pool: H
     other = machine.root / "it's elsewhere"
     (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={other}"))
     assert (await seen(pool)).etcd_data == EtcdDataView(str(other), exists=False, empty=True)
+    both = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
+    assert both.etcd_data == EtcdDataView(str(other), exists=False, empty=True)
+    assert both.etcd_before == EtcdDataView(str(machine.data), exists=True, empty=False), "an edit of the manifest hides no data"
     (machine.manifests / "etcd.yaml").unlink()
     (other / "member/snap").mkdir(parents=True)
     assert (await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data == EtcdDataView(str(other), exists=True, empty=True)
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    same = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
+    assert (same.etcd_data, same.etcd_before) == (EtcdDataView(str(machine.data), exists=True, empty=False), None)
 
 
 async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, machine: Machine) -> None:

@@ -22,7 +22,7 @@ from recoverd.model.points import PointSettings, RestorePoint
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Askable, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import flag, with_flags
-from tests.unit.builders import NOW, Cluster, manifest, member_id
+from tests.unit.builders import NOW, Cluster, manifest, manifest_of, member_id
 from tests.unit.test_playbooks import situation
 
 GONE, EMPTY = EtcdDataView("/var/lib/etcd", False, True), EtcdDataView("/var/lib/etcd", True, True)
@@ -627,3 +627,46 @@ def test_flags_are_replaced_and_nothing_else() -> None:
 def test_the_minor_version_is_that_of_the_image() -> None:
     assert minor_of(etcd_manifest("cp1")) == "3.4."
     assert minor_of("    image: registry.k8s.io/etcd:v3.5.9-0\n") == "3.5." and minor_of("    image: etcd@sha256:abc\n") == ""
+
+
+def test_an_empty_directory_right_after_a_boot_is_given_time_to_be_mounted() -> None:
+    cluster = lost(1).host("cp1", uptime=95.0)
+    early = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=0.5)
+    assert isinstance(early, Wait) and "a disk that is not mounted yet looks the same" in early.reason
+    assert isinstance(ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=1.5), Proposal)
+    settled = lost(1)
+    assert isinstance(ask("restore-etcd-snapshot", "etcd-data-lost", settled, memory=with_points(settled), minutes=0.1), Proposal), "up for days"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("walpb: crc mismatch", True),
+        ('{"level":"fatal","msg":"failed to read WAL, cannot be repaired","error":"wal: max entry size limit exceeded"}', True),
+        ("panic: page 23 already freed", False),
+    ],
+)
+def test_where_only_the_log_is_damaged_the_plan_says_that_the_database_may_be_whole(line: str, says: bool) -> None:
+    """A power cut, and one control plane: what the database holds may be newer than any point."""
+    cluster = built(1).etcd_stopped("cp1", log_tail=(line,)).api_down()
+    finding = seen(cluster).find("etcd-data-lost")
+    assert finding and ("the database may be whole" in finding.message) is says
+    answer = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster))
+    assert isinstance(answer, Proposal)
+    assert any("/var/lib/etcd/member/snap/db may be whole" in line for line in answer.destroys) is says
+
+
+def test_an_edit_of_the_data_directory_is_no_loss_and_its_way_back_asks_first() -> None:
+    cluster = built(1)
+    view = cluster.hosts["cp1"]
+    assert isinstance(view, HostView)
+    moved = manifest_of("etcd", view.manifests["etcd"].content.replace("--data-dir=/var/lib/etcd", "--data-dir=/var/lib/etcd2"))
+    here, there = EtcdDataView("/var/lib/etcd", True, False), EtcdDataView("/var/lib/etcd2", False, True)
+    cluster.manifest("cp1", "etcd", moved).etcd_stopped("cp1").api_down().host("cp1", etcd_data=there, etcd_before=here)
+    found = seen(cluster)
+    assert found.faults[0].code == "etcd-data-directory-changed" and not found.find("etcd-data-lost") and not found.find("etcd-data-directory-empty")
+    answer = ask("restore-manifest", "etcd-data-directory-changed", cluster)
+    assert isinstance(answer, Proposal) and "changed --data-dir" in answer.asks
+    # restored into another directory, which was named then: the data of before are somebody's, and nothing is found
+    restored = anew(cluster).etcd_changed("cp1", nodes=3, revision=1200)
+    assert not seen(restored).find("etcd-data-directory-changed")
