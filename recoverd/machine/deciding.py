@@ -152,7 +152,7 @@ class Deciding(PlanRunning):
             resolves=proposal.resolves or proposal.basis,
             steps=tuple(replace(s.of_plan(id), timeout=min(s.timeout, bounds.step_deadline)) for s in (*first, *proposal.steps)),
             verify_within=proposal.verify_within,
-            deadline=bounds.plan_deadline * proposal.rounds + sum(s.timeout for s in first),
+            deadline=bounds.plan_deadline * proposal.rounds + proposal.moving + sum(s.timeout for s in first),
             reason=why,
             requested_by=requested_by,
         )

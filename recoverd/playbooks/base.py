@@ -100,6 +100,8 @@ class Proposal:
     verify_within: float = 60.0
     rounds: int = 1
     """How often the bound `plan_deadline` is granted: once for each group of nodes that a rolling plan takes."""
+    moving: float = 0.0
+    """Seconds more than the bound `plan_deadline`, for what it moves by its size."""
     own_point: bool = False
     """It goes back to a restore point itself, so none is taken before it: what is there now must not become the newest one."""
     point: bool = False

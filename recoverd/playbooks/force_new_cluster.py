@@ -20,6 +20,7 @@ from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.survivors import behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
 
 FLAG = "--force-new-cluster"
@@ -75,6 +76,7 @@ class ForceNewCluster:
             ),
             resolves=(finding.key,),
             verify_within=120.0,
+            moving=moving(view.db_size),
         )
 
     @staticmethod
@@ -105,7 +107,7 @@ class ForceNewCluster:
         requires = (finding.key,)
         if not view.remembered:
             what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
-            return [Step(name, what, FetchSnapshot("before-force-new-cluster"), 180.0, requires)]
+            return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster"), 180.0, requires), view.db_size)]
         # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
         move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
         copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
@@ -113,7 +115,7 @@ class ForceNewCluster:
         return [
             Step(name, f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside", move, 20.0, requires, undo=move.inverse()),
             Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
-            Step(name, f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}", copy, 180.0, requires),
+            sized(Step(name, f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}", copy, 180.0, requires), view.db_size),
         ]
 
     @staticmethod

@@ -21,6 +21,7 @@ from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url, with_flags
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
+from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import DOUBTFUL, point_first
 from recoverd.playbooks.starts import services
 from recoverd.playbooks.survivors import host_of
@@ -138,6 +139,7 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
             "is started only with --initial-cluster-state=existing",
         ),
         verify_within=120.0,
+        moving=2 * moving(rebuild.view.db_size),
     )
 
 
@@ -234,7 +236,7 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
     host, asked, requires = rebuild.host, rebuild.asked, (rebuild.finding.key,)
     path = f"{MANIFESTS}/etcd.yaml"
     if rebuild.saved is Saved.SNAPSHOT:
-        yield Step(asked, f"fetch a snapshot from {asked}", FetchSnapshot("before-rebuild-member"), 120.0, requires)
+        yield sized(Step(asked, f"fetch a snapshot from {asked}", FetchSnapshot("before-rebuild-member"), 120.0, requires), rebuild.view.db_size)
     if rebuild.in_place:
         move = MovePath(path, f"{HELD}/{rebuild.stamp}/etcd.yaml")
         # over an empty directory it must not come back as it is
@@ -255,7 +257,8 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
     write = WriteFile(path, rebuild.manifest, hashlib.sha256(rebuild.manifest.encode()).hexdigest(), before="")
     yield Step(host, f"start etcd on {host} with all its peers and --initial-cluster-state=existing", write, 20.0)
     if rebuild.learner:
-        yield Step(asked, f"wait until {host} has caught up, and give it its vote", PromoteMember(rebuild.peer_url), 240.0)
+        promote = Step(asked, f"wait until {host} has caught up, and give it its vote", PromoteMember(rebuild.peer_url), 240.0)
+        yield sized(promote, rebuild.view.db_size)
     served = AwaitEtcd(members=rebuild.left + 1)
     yield Step(host, f"see etcd on {host} healthy, one of {rebuild.left + 1} voters", served, 240.0)
     yield Step(host, f"start the API server on {host} now if it waits in its crash-loop back-off", Unstick(API), 60.0)

@@ -9,6 +9,7 @@ from recoverd.model.finding import Code, Finding
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import point_first
 
 
@@ -72,6 +73,7 @@ class RemoveMemberPlaybook:
                 "(kubeadm reset, then kubeadm join --control-plane)",
             ),
             undo=(f"none; join {label} again as a new member. {kept}",),
+            moving=moving(view.db_size),
         )
 
     @staticmethod
@@ -87,7 +89,8 @@ class RemoveMemberPlaybook:
     def _steps(
         name: str, view: EtcdView, member: MemberEntry, label: str, voters_after: int, finding: Finding, *, own_snapshot: bool
     ) -> tuple[Step, ...]:
-        snapshot = Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,))
+        fetch = Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,))
+        snapshot = sized(fetch, view.db_size)
         return (
             *((snapshot,) if own_snapshot else ()),
             Step(name, f"remove member {label} ({member.id})", RemoveMember(member.id), timeout=20.0, requires=(finding.key,), commits=True),

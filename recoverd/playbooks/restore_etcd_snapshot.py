@@ -26,12 +26,11 @@ from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, l
 from recoverd.playbooks.force_new_cluster import annotated, without_flag
 from recoverd.playbooks.restart_node_agents import PLANES, STABLE, await_endpoints
 from recoverd.playbooks.restoring import Member, Restore, aside, chosen, database, destroys, held, utc
+from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.starts import services
 
 NAME = "restore-etcd-snapshot"
 API = "kube-apiserver"
-SLOW = 8 << 20
-"""Bytes a second that a snapshot is sent and restored with at the least: one of 8 GiB, the largest that etcd suggests, gets 20 minutes."""
 BOOTED = 600.0
 """Seconds after a boot within which a disk may be mounted late, as after a check of its file system."""
 ROUND = 10_000_000
@@ -104,6 +103,7 @@ class RestoreEtcdSnapshot:
             verify_within=180.0,
             rounds=1 + len(restore.members) // 2,
             own_point=True,
+            moving=2 * len(restore.members) * moving(point.size),
         )
 
 
@@ -243,12 +243,11 @@ def _revive(restore: Restore, situation: Situation) -> Iterator[tuple[str, Step]
 
 def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
     host, point = member.host, restore.point
-    patience = 240.0 + point.size / SLOW
     keep = MovePath(f"{member.data}/member", aside(restore, member), optional=True)
     yield Step(host, f"keep what is left of etcd's data on {host} aside", keep, 20.0, undo=keep.inverse())
     sent = f"{member.data}/{point.id}.db"
     send = SendSnapshot(point.path, point.sha256, point.size, sent)
-    yield Step(host, f"send the snapshot of {point.id} to {host} and check its hash there", send, patience)
+    yield sized(Step(host, f"send the snapshot of {point.id} to {host} and check its hash there", send, 240.0), point.size)
     made = RestoreSnapshot(
         sent,
         point.sha256,
@@ -262,7 +261,7 @@ def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
         image_of(member.etcd),
     )
     away = MovePath(f"{member.data}/member", f"{made.beside}/member", optional=True)
-    yield Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, patience, undo=away)
+    yield sized(Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, 240.0, undo=away), point.size)
 
 
 def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:

@@ -670,3 +670,15 @@ def test_an_edit_of_the_data_directory_is_no_loss_and_its_way_back_asks_first() 
     # restored into another directory, which was named then: the data of before are somebody's, and nothing is found
     restored = anew(cluster).etcd_changed("cp1", nodes=3, revision=1200)
     assert not seen(restored).find("etcd-data-directory-changed")
+
+
+def test_a_large_database_is_given_the_time_that_it_takes() -> None:
+    """8 GiB are sent to, and restored on, three machines: no step and no plan is cut short by bounds that are meant for small ones."""
+    large = replace(POINT, size=8 << 30)
+    cluster = lost(3)
+    proposal = restored(cluster, with_points(cluster, large))
+    timeouts = [s.timeout for s in proposal.steps if isinstance(s.operation, SendSnapshot | RestoreSnapshot)]
+    assert len(timeouts) == 6 and min(timeouts) > (8 << 30) / (8 << 20)
+    assert proposal.moving >= 6 * 1024
+    small = restored(cluster)
+    assert max(s.timeout for s in small.steps) <= 240 and small.moving < 60
