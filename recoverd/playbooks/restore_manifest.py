@@ -119,10 +119,9 @@ class RestoreManifest:
         start = Step(host, f"see that kubelet starts {component} on {host}, and restart kubelet when it does not", Unstick(component, PATIENCE), 60.0)
         if component == "kube-apiserver":
             return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
-        views = [v for n, v in situation.etcd_views.items() if n != host]
-        if component == "etcd" and views:
-            members = max(len(v.voters) for v in views)
-            return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=members), timeout=90.0)]
+        membership = situation.scene.membership
+        if component == "etcd" and any(n != host for n in membership.camp):
+            return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=len(membership.voters)), timeout=90.0)]
         return [start]
 
 
