@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recoverd.model.bastion_operations import BastionOperation
+from recoverd.model.etcd_guards import at_rest, not_anew, not_over_nothing, of_data, of_etcd
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
 from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
@@ -53,6 +54,7 @@ class WriteFile:
             guard = f"test ! -e {path} || {complain(f'{self.path} exists, and was absent when the plan was made')}"
         end = f"RECOVERD_END_{self.sha256[:16]}"  # no text holds its own hash
         whole = self.content.endswith("\n")
+        anew = not_over_nothing('"$new"', self.path) if of_etcd(self.path) else ""
         return (
             f"set -eu\numask 077\n{self.check()} && exit 0\n{guard}\n{_needed(self.needs, self.path)}"
             f"mkdir -p {shlex.quote(self.beside)}\n{self._keep()}"
@@ -61,7 +63,8 @@ class WriteFile:
             f"cat > \"$new\" <<'{end}'\n{self.content}{'' if whole else chr(10)}{end}\n"
             + ("" if whole else 'text=$(cat "$new")\nprintf %s "$text" > "$new"\n')
             + f'test "$(sha256sum "$new" | cut -c 1-64)" = {self.sha256} || {complain(f"what arrived for {self.path} is not what was sent")}\n'
-            f'sync "$new" || sync\nmv -f "$new" {path}'
+            # looked at once more, since the disk took its time
+            + f'sync "$new" || sync\n{anew}{guard}\nmv -f "$new" {path}'
         )
 
     def check(self) -> str:
@@ -71,13 +74,17 @@ class WriteFile:
         if not self.keep:
             return ""
         path, keep = shlex.quote(self.path), shlex.quote(self.keep)
-        copy = f"{{ cp -p {path} {keep}.part && mv -f {keep}.part {keep}; }}"
-        return f"mkdir -p {shlex.quote(self.keep.rsplit('/', 1)[0])}\ntest ! -e {path} || test -e {keep} || {copy}\n"
+        taken = complain(f"{self.keep} holds something else than what is in place, and no older copy is written over")
+        copy = f"{{ cp -p {path} {keep}.$$ && mv -f {keep}.$$ {keep}; }}"
+        return (
+            f"mkdir -p {shlex.quote(self.keep.rsplit('/', 1)[0])}\n"
+            f"if test -e {path}; then if test -e {keep}; then cmp -s {path} {keep} || {taken}; else {copy}; fi; fi\n"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class MovePath:
-    """Rename a file or directory; refused where the target exists."""
+    """Rename a file or directory. Refused where the target exists, for etcd's data that anything has open, and for etcd's manifest over no data."""
 
     source: str
     target: str
@@ -85,6 +92,8 @@ class MovePath:
     """Where there is nothing, nothing is moved."""
     needs: str = ""
     """A path that must exist at that moment, when set: no etcd manifest goes back in over data that are gone."""
+    sha256: str = ""
+    """What the file must hold, when set: nobody's newer version of it is moved."""
     kind: Literal["move-path"] = "move-path"
     repeatable = True
 
@@ -93,20 +102,33 @@ class MovePath:
         parent = shlex.quote(self.target.rsplit("/", 1)[0])
         return (
             f"set -eu\n{{ {self.check()}; }} && exit 0\ntest ! -e {t} || {complain(f'{self.target} exists already')}\n"
-            f"{_needed(self.needs, self.target)}mkdir -p -m 700 {parent}\nmv {s} {t}"
+            f"{_needed(self.needs, self.target)}{self._guards()}mkdir -p -m 700 {parent}\nmv {s} {t}"
         )
+
+    def _guards(self) -> str:
+        guards = ""
+        if self.sha256:
+            guards += f"{_has_hash(self.source, self.sha256)} || {complain(f'{self.source} is not what it was when the plan was made')}\n"
+        if of_data(self.source):
+            guards += at_rest(self.source, "moved")
+        if of_etcd(self.target):
+            guards += not_over_nothing(shlex.quote(self.source), self.target)
+        return guards
 
     def check(self) -> str:
         there = "" if self.optional else f" && test -e {shlex.quote(self.target)}"
         return f"test ! -e {shlex.quote(self.source)}{there}"
 
     def inverse(self) -> MovePath:
-        return MovePath(self.target, self.source, self.optional)
+        return MovePath(self.target, self.source, self.optional, sha256=self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class CopyPath:
-    """Copy a directory whole, beside the original: copied under another name first, so that a target that exists is complete."""
+    """Copy a directory whole, beside the original: copied under another name first, so that a target that exists is complete.
+
+    etcd's data only while nothing has it open: what is copied while it is written to is worth nothing.
+    """
 
     source: str
     target: str
@@ -117,6 +139,7 @@ class CopyPath:
         s, t = shlex.quote(self.source), shlex.quote(self.target)
         return (
             f"set -eu\n{self.check()} && exit 0\ntest -e {s} || {complain(f'{self.source} does not exist')}\n"
+            f"{at_rest(self.source, 'copied') if of_data(self.source) else ''}"
             f"set -- $(du -sk {s})\nneeded=$1\nset -- $(df -Pk {s} | tail -n 1)\n"
             # 64 MiB stay free: etcd itself must be able to write
             f'test "$4" -gt $((needed + 65536)) || {complain(f"there is no room for a copy of {self.source} beside it")}\n'
@@ -137,7 +160,10 @@ class Unit:
     repeatable = True
 
     def command(self) -> str:
-        return f"set -eu\nsystemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl {self.verb} {self.unit}\nsystemctl is-active {self.unit}"
+        return (
+            f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\n"
+            f"systemctl {self.verb} {self.unit}\nsystemctl is-active {self.unit}"
+        )
 
     def check(self) -> str:
         return f"systemctl is-active --quiet {self.unit}"
@@ -152,7 +178,7 @@ class RestartUnit:
     repeatable = True
 
     def command(self) -> str:
-        return f"set -eu\nsystemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl restart {self.unit}"
+        return f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl restart {self.unit}"
 
     def check(self) -> str:
         return ""  # active before and after: it cannot be told, so a resumed one restarts it again
@@ -202,8 +228,10 @@ class RestartStaticPod:
     def command(self) -> str:
         none = "systemctl restart kubelet" if self.start else complain(f"no {self.component} runs here")
         held = "none=$((none+1)); [ $none -ne 45 ] || systemctl restart kubelet; " if self.start else ""  # asked three times a second
+        of_etcd = self.component == "etcd"
+        guard = not_anew(f"a restart of {self.component}", beside=not of_etcd) if of_etcd or self.start else ""
         return (
-            f"set -eu\n{PIDS}\nrunning() {{ pids {self.component}{'' if self.static else ' any'}; }}\nold=$(running)\n"
+            f"set -eu\n{guard}{PIDS}\nrunning() {{ pids {self.component}{'' if self.static else ' any'}; }}\nold=$(running)\n"
             f"""test -n "$old" || {none}\nfor p in $old; do kill -s {self.signal} ${{p##*/}}; done\n"""
             f'none=0\nanother() {{ now=$(running); [ -n "$now" ] || {{ {held}return 1; }}; none=0; '
             'for p in $now; do for o in $old; do [ "$p" != "$o" ] || return 1; done; done; }\n'
@@ -271,9 +299,9 @@ class Unstick:
     repeatable = True
 
     def command(self) -> str:
-        restart = "systemctl restart kubelet"
+        restart = f"{_guarded('kubelet')}systemctl restart kubelet"
         if not self.patience:
-            return f"{_running(self.component)} || {restart}"
+            return f"{_running(self.component)} || {{ {restart}; }}"
         return (
             f"with=0 without=0 i=0\nwhile [ $with -lt 5 ] && [ $i -lt {self.patience + 30} ]; do\n"
             f"if {_running(self.component)}; then with=$((with+1)) without=0; else with=0 without=$((without+1)); fi\n"
@@ -306,6 +334,11 @@ UnitOperation = Unit | RestartUnit | AwaitUnit
 PodOperation = RestartStaticPod | AwaitContainerGone | AwaitFlag | Unstick
 HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
 Operation = HostOperation | BastionOperation | EtcdOperation | NodeOperation | JoinOperation
+
+
+def _guarded(unit: str) -> str:
+    """Before a unit is started, which may start what is in place. A runtime that is restarted may end what runs, and kubelet does not."""
+    return not_anew(unit, beside=unit == "kubelet")
 
 
 def _needed(path: str, target: str) -> str:

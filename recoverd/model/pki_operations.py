@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from recoverd.model.etcd_guards import not_anew
 from recoverd.model.shell import PIDS, complain
 
 KUBERNETES = "/etc/kubernetes"
@@ -47,6 +48,10 @@ done"""
 the bastion: while it waits for an API server that is down, it takes a minute before it begins."""
 
 
+_LEAVES = ("apiserver.crt", "apiserver-etcd-client.crt", "etcd/server.crt", "etcd/peer.crt")
+"""Without any of them etcd or the API server does not start."""
+
+
 def _over(source: str) -> str:
     """A shell loop that refuses a copy that etcd or an API server could not start with, where there is openssl to tell."""
     s = shlex.quote(source)
@@ -55,10 +60,14 @@ def _over(source: str) -> str:
     )
     # by words, since openssl fails for a file that it cannot read, too
     ask = 'case $(openssl x509 -noout -checkend 0 -in "$f" 2>/dev/null) in *"will expire"*)'
-    return (
-        f"if command -v openssl >/dev/null; then for f in {s}/pki/apiserver.crt {s}/pki/apiserver-etcd-client.crt {s}/pki/etcd/server.crt "
-        f"{s}/pki/etcd/peer.crt; do\n{ask} {refusal} ;; esac\ndone; fi"
-    )
+    return f"if command -v openssl >/dev/null; then for f in {' '.join(f'{s}/pki/{leaf}' for leaf in _LEAVES)}; do\n{ask} {refusal} ;; esac\ndone; fi"
+
+
+def _good(pki: str) -> str:
+    """A shell condition: would what is in this directory start, as far as openssl can tell?"""
+    files = " ".join(f"{pki}/{leaf}" for leaf in _LEAVES)
+    ask = 'case $(openssl x509 -noout -checkend 0 -in "$f" 2>/dev/null) in *"will not expire"*) ;; *) exit 1 ;; esac'
+    return f"( command -v openssl >/dev/null || exit 1; for f in {files}; do {ask}; done )"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +134,16 @@ class PutBackPki:
     def command(self) -> str:
         s, k = shlex.quote(self.source), shlex.quote(self.kubernetes)
         keep = KeepPki(self.aside, kubernetes=self.kubernetes).command() if self.aside else ":"
+        unless = "" if self.aside else f"! {_good(f'{k}/pki')} || "
         new, old = f"{k}/.pki.recoverd-new", f"{k}/.pki.recoverd-old"
         marks = "".join(f"\nrm -f {shlex.quote(m)}" for m in self.marks)
         ended = f"\nif test -e {self._begun}; then\n{_END}\nrm -f {self._begun}\nfi" if self.restart else f"\nrm -f {self._begun}"
         return (
             f"set -eu\numask 077\ntest -d {s}/pki || {complain(f'there is no copy of the certificates in {self.source}')}\n"
             f"test ! -L {k}/pki || {complain(f'{self.kubernetes}/pki is a symbolic link; put {self.source}/pki back by hand')}\n"
-            # begun before, it is only ended; and what this very plan takes back it takes back whatever it is
-            f"{f'test -e {self._begun} || {{ {_over(self.source)}; }}' if self.aside else ':'}\n"
+            f"{not_anew('ending the static pods') if self.restart else ''}"
+            # begun before, it is only ended; and taking back what was kept must not end what would go on
+            f"test -e {self._begun} || {unless}{{ {_over(self.source)}; }}\n"
             # moved away by hand, there is nothing to keep
             f"test ! -d {k}/pki || ( {keep} )\n"
             f"{_same(self.source, self.kubernetes)} || {{\n: > {self._begun}\nrm -rf {new}\ncp -a {s}/pki {new}\nsync\n"

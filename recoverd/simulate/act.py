@@ -34,6 +34,7 @@ from recoverd.simulate.act_pki import ON_PKI, on_pki, pki_lacking
 from recoverd.simulate.act_restore import ABOUT, ON_ETCD, EtcdHands
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.guarded import begins_anew, refused
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.joining import JoinHands
 from recoverd.simulate.look import member, unreachable
@@ -88,6 +89,8 @@ class Hands:
         if self._ask and self._lacking(operation):
             return StepResult(False, f"on {self._name} it has not been done yet", undone=True)
         if isinstance(operation, ON_PKI):
+            if why := self._guard(operation):
+                return self._refused(why)
             return on_pki(self._cluster, self._name, operation, resume=self._resume)
         if isinstance(operation, ON_ETCD):
             return self._etcds.attempt(operation)
@@ -96,6 +99,8 @@ class Hands:
     # --- on the machine ---
 
     def _on_machine(self, operation: Operation) -> StepResult:
+        if why := self._guard(operation):
+            return self._refused(why)
         match operation:
             case WriteFile():
                 return self._write(operation)
@@ -136,6 +141,11 @@ class Hands:
             case _:
                 return StepResult(False, f"the model does not know how to do this on {self._name}: {operation.command()[:80]}", uncertain=True)
 
+    def _guard(self, operation: Operation) -> str:
+        """As the scripts do it: where it has been done already, or is at work, nothing is refused any more."""
+        done = isinstance(operation, WriteFile | MovePath | CopyPath) and not self._lacking(operation)
+        return "" if done or self._began is not None else refused(self._machine, operation)
+
     def _lacking(self, o: Operation) -> bool:
         """Its check says that it has not been done."""
         if isinstance(o, ON_PKI):
@@ -168,6 +178,8 @@ class Hands:
             return self._refused(f"{o.path} exists, and was absent when the plan was made")
         if o.needs and not any(o.needs.startswith(f"{path}/") for path in self._machine.data):
             return self._refused(f"{o.needs} does not exist")
+        if o.keep and there is not None and files.get(o.keep, there) != there:
+            return self._refused(f"{o.keep} holds something else than what is in place")
         if o.keep and there is not None:
             files.setdefault(o.keep, there)
         files[o.path] = o.content
@@ -223,6 +235,8 @@ class Hands:
         if runs and (not o.patience or lasts >= STEADY):
             return StepResult(True, f"{o.component} on {self._name} runs", already_done=True)
         if not runs and lasts >= o.patience:
+            if self._machine.container("etcd") is None and begins_anew(self._machine):
+                return self._refused("kubelet would start etcd over nothing, as a new, empty cluster")
             self._cluster.restart_unit(self._name, "kubelet")
             self._began = None
             return StepResult(True, f"kubelet on {self._name} restarted, since no {o.component} ran")

@@ -258,6 +258,9 @@ async def test_renewed_by_kubeadm_and_put_back(hands: Hands, node: Node) -> None
     again = await hands.do(renew, resume=True)
     assert again.ok and again.already_done and node.everything() == after
     back = PutBackPki(kept, restart=True, marks=(renew.mark,))
+    worse = await hands.do(back)
+    assert not worse.ok and "has expired meanwhile" in worse.detail and node.everything() == after, "what is in place would serve"
+    (node.kubernetes / "pki/apiserver.crt").unlink()
     assert (await hands.do(back)).ok
     assert node.everything() == before
     taken_back = await hands.do(renew, resume=True, requires=(("certificate-expired", "cp1:x"),))
@@ -293,7 +296,7 @@ async def test_put_back_wherever_it_was_broken_off(hands: Hands, node: Node, bro
     assert undone.ok and node.everything() == bad
 
 
-async def test_a_copy_that_has_expired_is_not_put_back_and_one_that_is_taken_back_is(hands: Hands, node: Node) -> None:
+async def test_a_copy_that_has_expired_is_not_put_back_over_what_would_serve_not_even_to_take_a_step_back(hands: Hands, node: Node) -> None:
     (node.kubernetes / "pki").chmod(0o751)
     reissue(node.kubernetes, days=-1)
     old = node.everything()
@@ -303,7 +306,11 @@ async def test_a_copy_that_has_expired_is_not_put_back_and_one_that_is_taken_bac
     result = await hands.do(PutBackPki(f"{KEPT}/0123456789abcdef", f"{KEPT}/before-prod-1"))
     assert not result.ok and "apiserver.crt has expired meanwhile" in result.detail and "refused before changing" in result.detail
     assert node.everything() == made
-    assert (await hands.do(PutBackPki(f"{KEPT}/0123456789abcdef", restart=True))).ok
+    back = PutBackPki(f"{KEPT}/0123456789abcdef", restart=True)
+    undone = await hands.do(back)
+    assert not undone.ok and "apiserver.crt has expired meanwhile" in undone.detail and node.everything() == made
+    reissue(node.kubernetes, days=-1)
+    assert (await hands.do(back)).ok, "what is in place is no better"
     assert node.everything() == old and stat.S_IMODE((node.kubernetes / "pki").stat().st_mode) == 0o751
 
 
