@@ -12,11 +12,15 @@ from collections.abc import Callable
 from .build import build
 from .cluster import Cluster, all_clusters, join_control_plane
 from .host import LabError, require
+from .states import State, build_of, size, states
 
 NODE_VERBS = ("ssh", "join-control-plane", "power-off", "power-on", "reboot")
 VERBS = {
     "build": "make what every cluster needs and is missing; done by `up`, too",
-    "up": "boot and join a cluster",
+    "up": "boot and join a cluster; from its kept state where there is one, else by kubeadm",
+    "save": "keep a cluster's state, a broken one, too, under a name",
+    "states": "kept states: name, cluster, size",
+    "forget": "remove a kept state",
     "down": "remove a cluster, or all of them",
     "clusters": "numbers of the clusters that are there",
     "nodes": "name, address and power of each node",
@@ -36,12 +40,17 @@ def arguments() -> argparse.Namespace:
     sub = parser.add_subparsers(dest="verb", required=True)
     for verb, text in VERBS.items():
         command = sub.add_parser(verb, help=text, description=text)
-        if verb not in ("build", "clusters"):
+        if verb not in ("build", "clusters", "states", "forget"):
             command.add_argument("--cluster", type=number, default=1, metavar="N", help="1 to 54; addresses are 10.99.N.0/24")
         if verb == "up":
             command.add_argument("--control-planes", type=int, default=1)
             command.add_argument("--spare-control-planes", type=int, default=0, help="booted and not joined")
             command.add_argument("--workers", type=int, default=2)
+            command.add_argument("--workload", action="store_true", help="with the four web pods")
+            command.add_argument("--fresh", action="store_true", help="made by kubeadm, and not kept")
+            command.add_argument("--from", dest="state", metavar="NAME", help="in the state that `lab save NAME` kept, with its shape")
+        if verb in ("save", "forget"):
+            command.add_argument("name")
         if verb == "down":
             command.add_argument("--all", action="store_true", help="every cluster")
             command.add_argument("--keep", type=number, action="append", default=[], metavar="N", help="with --all: not this one")
@@ -65,6 +74,20 @@ def ssh(a: argparse.Namespace) -> int:
     return subprocess.call([*node.ssh(), shlex.join(command)] if command else node.ssh("-t"))
 
 
+def up(a: argparse.Namespace) -> None:
+    cluster = Cluster(a.cluster)
+    if a.state:
+        cluster.up_from(a.state)
+    else:
+        cluster.up(a.control_planes, a.spare_control_planes, a.workers, workload=a.workload, fresh=a.fresh)
+
+
+def listed(a: argparse.Namespace) -> None:
+    for state in states():
+        stale = "" if state.about["build"] == build_of() else "  (of another build)"
+        print(f"{state.name}  cluster {state.about['number']}  {size(state)}{stale}")
+
+
 def join(a: argparse.Namespace) -> int:
     cluster = Cluster(a.cluster)
     return join_control_plane(cluster.nodes[0], cluster.node(a.node), check=False).returncode
@@ -83,7 +106,10 @@ def nodes(a: argparse.Namespace) -> None:
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "build": lambda a: build(),
-    "up": lambda a: Cluster(a.cluster).up(a.control_planes, a.spare_control_planes, a.workers),
+    "up": up,
+    "save": lambda a: Cluster(a.cluster).save(a.name),
+    "states": listed,
+    "forget": lambda a: State(a.name).forget(),
     "down": down,
     "clusters": lambda a: print(*(c.number for c in all_clusters()), sep="\n", end="\n" if all_clusters() else ""),
     "nodes": nodes,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .build import build
@@ -15,7 +19,7 @@ from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
 from .node import Node
-from .rootfs import copy_store
+from .states import MINE, Shape, State, copy_store, forget_old, states
 
 INIT = """apiVersion: kubeadm.k8s.io/v1beta2
 kind: InitConfiguration
@@ -100,26 +104,111 @@ class Cluster:
 
     # --- up and down ---
 
-    def up(self, control_planes: int = 1, spares: int = 0, workers: int = 2) -> None:
-        """Boot all machines and join them, the spare control planes excepted. What a broken-off run left is removed first."""
+    def up(self, control_planes: int = 1, spares: int = 0, workers: int = 2, *, workload: bool = False, fresh: bool = False) -> None:
+        """Boot all machines and join them, the spare control planes excepted, and give them the workload.
+
+        The first time, kubeadm makes the cluster, and it is kept as a state. Later ones are booted from that, `fresh` ones excepted.
+        What a broken-off run left is removed first.
+        """
         build()
+        shape = Shape(control_planes, spares, workers, workload)
+        with self._starting():
+            state = State(f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{'-web' if workload else ''}-{made_by()[:8]}")
+            forget_old(state)
+            if fresh or state not in states():
+                self._make(shape)
+                if fresh:
+                    return
+                say("keeping it, to boot from next time")
+                state.keep(self.number, self.nodes, shape)
+                self._remove()
+            self._boot_from(state)
+
+    def up_from(self, name: str) -> None:
+        """Boot the cluster in a state that was kept of it, whatever is well or broken in it."""
+        build()
+        with self._starting():
+            State(name).check(self.number)
+            self._boot_from(State(name), broken=not name.startswith(MINE))
+
+    def save(self, name: str) -> None:
+        """Keep the state of the cluster under a name: its machines are switched off for it, and booted again from what is kept."""
+        nodes = self.nodes
+        kept = State(name)
+        with locked(f"cluster-{self.number}"):
+            if kept in states():
+                raise LabError(f"there is a state {name} already; `lab forget {name}` first")
+            shape = Shape(sum(n.name.startswith("cp") for n in nodes), 0, sum(n.name.startswith("w") for n in nodes))
+            kept.keep(self.number, nodes, shape)
+            self._remove()
+            self._boot_from(kept, broken=True)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Hold the cluster's lock, with nothing left of an earlier one."""
         with locked(f"cluster-{self.number}"):
             if self.whole:
                 raise LabError(f"cluster {self.number} is up already; `lab down --cluster {self.number}` first")
             self._remove()
-            total = control_planes + spares
-            nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, total + 1)]
-            nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, workers + 1)]
-            self.dir.mkdir(parents=True)
-            (self.dir / "starting").touch()
-            (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
-            self._boot(nodes)
-            LoadBalancer(self.number).start(nodes[:total])
-            self._init(nodes[0])
-            self._join(nodes[0], nodes[1:control_planes], nodes[total:])
-            nodes[0].sh("kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null")
-            (self.dir / "starting").unlink()
+            yield
             say(f"cluster {self.number} is up")
+
+    def _make(self, shape: Shape) -> None:
+        """Make the cluster by kubeadm."""
+        planes = shape.control_planes + shape.spares
+        nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, planes + 1)]
+        nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, shape.workers + 1)]
+        self._list(nodes)
+        self._boot(nodes)
+        LoadBalancer(self.number).start(nodes[:planes])
+        self._init(nodes[0])
+        self._join(nodes[0], nodes[1 : shape.control_planes], nodes[planes:])
+        nodes[0].sh("kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null")
+        if shape.workload:
+            self.workload()
+        (self.dir / "starting").unlink()
+
+    def _boot_from(self, state: State, *, broken: bool = False) -> None:
+        """Boot the machines from a state; unless it may be `broken`, wait until all of them do again what they did."""
+        nodes = [Node(self.number, str(n["name"]), int(n["number"])) for n in state.about["nodes"]]  # type: ignore[attr-defined]
+        self._list(nodes)
+        say(f"booting {', '.join(n.name for n in nodes)} from {state.name}")
+        allow_inotify()
+        add_bridge(self.number)
+        began, planes = datetime.now(UTC).replace(microsecond=0), [n for n in nodes if n.name.startswith("cp")]
+        state.boot(planes)
+        LoadBalancer(self.number).start(planes)
+        if not broken:
+            # kubelets that find no API server wait longer and longer before they ask again
+            planes[0].sh("for i in $(seq 300); do curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -qx ok && exit 0; sleep 0.4; done", check=False)
+        state.boot([n for n in nodes if n not in planes])
+        if not broken:
+            boots = {n.name: n.boot_id() for n in nodes}
+            planes[0].wait_for(lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240, every=1.0)
+        (self.dir / "starting").unlink()
+
+    def _list(self, nodes: Sequence[Node]) -> None:
+        self.dir.mkdir(parents=True)
+        (self.dir / "starting").touch()
+        (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
+
+    @staticmethod
+    def _awaited(first: Node, boots: Mapping[str, str], since: datetime) -> str:
+        """What the API lists of the time before `since`, or not at all: what it says right after a boot was true before it."""
+        answer = first.sh("kubectl get nodes,pods -A -o json", capture_output=True, check=False)
+        if answer.returncode:
+            return "the API server"
+        for item in json.loads(answer.stdout)["items"]:
+            name, status = item["metadata"]["name"], item["status"]
+            if not any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())):
+                return f"{name} to be Ready"
+            if item["kind"] == "Node" and status["nodeInfo"]["bootID"] != boots[name]:
+                return f"the kubelet of {name}"
+            for container in status.get("containerStatuses", ()):
+                started = container["state"].get("running", {}).get("startedAt", "")
+                if not started or datetime.fromisoformat(started) < since:
+                    return f"{name} to be started anew"
+        return ""
 
     def down(self) -> None:
         """Stop and remove everything of the cluster, whole or not."""
@@ -191,6 +280,12 @@ class Cluster:
     def workload(self) -> None:
         """Four web pods behind a service with a fixed address, 10.96.0.80:80."""
         self.node("cp1").sh(f"kubectl apply -f - <<'E'\n{WORKLOAD}E\nkubectl rollout status deploy/web --timeout=90s")
+
+
+def made_by() -> str:
+    """The digest of what kubeadm is told here and what a machine is made of: a kept state of another one is not this cluster."""
+    parts = (INIT, WORKLOAD, JOIN, KUBECTL_HOME, inspect.getsource(Node), inspect.getsource(Cluster._init), inspect.getsource(Cluster._join))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def allow_inotify() -> None:

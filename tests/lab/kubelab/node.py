@@ -9,10 +9,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .host import CACHE, CGROUPS, CLUSTERS, KEY, LabError, attempt, remove_tree, run
+from .host import CACHE, CGROUPS, CLUSTERS, KEY, LabError, attempt, remove_tree, run, unmount_below
 from .network import add_bridge, add_namespace, plug, remove_namespace
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -52,8 +53,8 @@ class Node:
 
     def known_hosts(self) -> str:
         """The machine's line for a known_hosts file."""
-        own = self.dir / "upper" / f"{HOST_KEY}.pub"
-        key = (own if own.exists() else CACHE / "base" / f"{HOST_KEY}.pub").read_text().split()
+        disks = (self.dir / "upper", *self.layers)
+        key = next(file for disk in disks if (file := disk / f"{HOST_KEY}.pub").exists()).read_text().split()
         return f"{self.address} {key[0]} {key[1]}\n"
 
     # --- power ---
@@ -62,20 +63,25 @@ class Node:
         """Ids of every process of the machine, from its control groups: nothing that belongs to it is outside of them."""
         found: set[int] = set()
         for group in CGROUPS.glob(f"*/{self.id}"):
-            for file in (group / "cgroup.procs", *group.rglob("cgroup.procs")):
-                try:
-                    found.update(map(int, file.read_text().split()))
-                except OSError:  # the group went while it was read
-                    continue
+            for directory, _, _ in os.walk(group):  # groups may go while they are read, which os.walk minds as little
+                with suppress(OSError):
+                    found.update(map(int, Path(directory, "cgroup.procs").read_text().split()))
         return found - {os.getpid()}
 
     @property
     def running(self) -> bool:
         return bool(self.processes())
 
-    def boot(self, containerd: Path, peers: Sequence[Node] = ()) -> None:
-        """Make the machine out of whatever is left of it, with `containerd` as its image store, and wait until its services run."""
-        self._write_settings(peers)
+    def boot(self, containerd: Path, peers: Sequence[Node] = (), *, layers: Sequence[Path] = ()) -> None:
+        """Make the machine out of whatever is left of it, with `containerd` as its image store, and wait until its services run.
+
+        `layers`: disks that lie below its own, the uppermost first; it has been one of `peers` before, and keeps its settings.
+        """
+        (self.dir / "upper").mkdir(parents=True, exist_ok=True)
+        if layers:
+            (self.dir / "layers").write_text("\n".join(map(str, layers)))
+        else:
+            self._write_settings(peers)
         self._mount()
         add_bridge(self.cluster)
         add_namespace(self.cluster, self.id, self.address)
@@ -123,6 +129,16 @@ class Node:
                     continue
             time.sleep(0.1)
 
+    def shut_down(self) -> None:
+        """Switch it off as a person would, and unmount its disk; one that does not end in time is cut off."""
+        if self.running:
+            self.sh("systemctl poweroff", check=False)
+            try:
+                self.wait_for(lambda: not self.running, "did not power off", 30)
+            except LabError:
+                self.power_off()
+        unmount_below(self.dir / "root")
+
     def reboot(self) -> None:
         """Reboot as a person would, and wait until the machine is up again with a new boot id."""
         before = self.boot_id()
@@ -139,13 +155,13 @@ class Node:
         for group in CGROUPS.glob(f"*/{self.id}"):
             attempt(f"find {group} -depth -type d -exec rmdir {{}} \\;")
 
-    def wait_for(self, condition: Callable[[], bool], complaint: str, seconds: float) -> None:
+    def wait_for(self, condition: Callable[[], bool], complaint: str, seconds: float, every: float = 0.3) -> None:
         """Wait until `condition` holds; raises LabError with the complaint and where the machine's log is."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise LabError(f"node {self.name} {complaint} in {seconds:.0f} s; see {self.dir}/console.log")
-            time.sleep(0.3)
+            time.sleep(every)
 
     # --- its disk ---
 
@@ -157,8 +173,15 @@ class Node:
         if not nspawn.is_mount():
             run(["mount", "-t", "tmpfs", "tmpfs", nspawn])
         if not (self.dir / "root").is_mount():
-            layers = f"lowerdir={CACHE}/base,upperdir={self.dir}/upper,workdir={self.dir}/work"
+            lower = ":".join(map(str, self.layers))
+            layers = f"lowerdir={lower},upperdir={self.dir}/upper,workdir={self.dir}/work"
             run(["mount", "-t", "overlay", "overlay", "-o", layers, self.dir / "root"])
+
+    @property
+    def layers(self) -> list[Path]:
+        """What lies below its own disk, the uppermost first."""
+        file = self.dir / "layers"
+        return [Path(line) for line in file.read_text().split()] if file.exists() else [CACHE / "base"]
 
     def _write_settings(self, peers: Sequence[Node]) -> None:
         """Names, routes to the other nodes' pods, the pod network, and an SSH host key of its own."""

@@ -91,20 +91,3 @@ def unpack_images(store: Path) -> None:
     finally:
         seed.destroy()
         remove_bridge(0)
-
-
-def copy_store(store: Path) -> None:
-    """Give a node its own copy of the image store.
-
-    Blobs and unpacked layers are linked, not copied: containerd never writes to them once they are there (layers are an overlay's lower
-    directories), and a link costs neither time nor room. The databases beside them are copied.
-    """
-    seed = CACHE / "containerd"
-    for part in seed.iterdir():
-        run(["cp", "-a", "--reflink=auto", part, store / part.name] if part.name not in LINKED else ["mkdir", store / part.name])
-        for child in part.iterdir() if part.name in LINKED else ():
-            link = ["-l"] if child.name in ("blobs", "snapshots") else ["--reflink=auto"]
-            run(["cp", "-a", *link, child, store / part.name / child.name])
-
-
-LINKED = ("io.containerd.content.v1.content", "io.containerd.snapshotter.v1.overlayfs")
