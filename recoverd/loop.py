@@ -31,6 +31,7 @@ from recoverd.events import (
 )
 from recoverd.journal import Journal, JournalError
 from recoverd.machine import ClusterMachine
+from recoverd.machine.clock import Reading
 from recoverd.metrics import Metrics
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.observation import Observation
@@ -48,6 +49,11 @@ GRACE = 15.0
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def running() -> float:
+    """Seconds of the clock that nobody sets, suspension included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(slots=True)
@@ -101,6 +107,7 @@ class ClusterLoop:
         clockwork: Clockwork,
         publish: Callable[[Note], None],
         clock: Callable[[], datetime] = now,
+        running: Callable[[], float] = running,
     ) -> None:
         self.machine = machine
         self.name = machine.settings.name
@@ -113,6 +120,7 @@ class ClusterLoop:
         self._clockwork = clockwork
         self._publish = publish
         self._clock = clock
+        self._running = running
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._acting: set[asyncio.Task[None]] = set()
@@ -161,7 +169,7 @@ class ClusterLoop:
         async with self._turn:
             record, memory, position = self.machine.record, self.machine.memory, self.machine.lifecycle.position
             try:
-                instructions = self.machine.handle(event)
+                instructions = self.machine.handle(event, Reading(self._clock(), self._running()))
                 await self._writer.write([i for i in instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened

@@ -2,7 +2,8 @@
 
 kubelet restarts an etcd whose /health fails, about 80 s after quorum is lost (the liveness probe in kubeadm's manifest), and a member that was
 restarted without quorum listens and answers nothing until there is a leader (observed on 3.4). What it said before still holds: without a leader
-neither its data nor the member list can change, and with one it would answer.
+neither its data nor the member list can change, and with one it would answer. It is held against the data that are there: where somebody has put
+others in their place, nobody has said anything of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     if _has_leader(observation, views):
         return {}
-    return {**before, **{n: replace(_counted(v, before.get(n)), seen_at=observation.at) for n, v in views.items()}} if views else before
+    if not views:
+        return before
+    now = {n: replace(_counted(v, before.get(n)), seen_at=observation.at, of_data=_identity(observation, n)) for n, v in views.items()}
+    return {**before, **now}
 
 
 def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Observation:
@@ -34,9 +38,15 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
     for name, view in witnessed.items():
         seen, host = observation.etcd.get(name), observation.hosts.get(name)
         data = host.etcd_data if isinstance(host, HostView) else None
-        if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.holds:
+        same = data is not None and (not view.of_data or data.identity == view.of_data)
+        if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.holds and same:
             recalled[name] = replace(view, healthy=False, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
+
+
+def _identity(observation: Observation, name: str) -> str:
+    host = observation.hosts.get(name)
+    return host.etcd_data.identity if isinstance(host, HostView) and host.etcd_data else ""
 
 
 def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:

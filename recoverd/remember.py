@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
-from recoverd.diagnose.setback import current
+from recoverd.diagnose.setback import comparable, current
 from recoverd.known_pki import known_pki
 from recoverd.model.finding import Code, Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
-from recoverd.model.observation import EndpointHealth, EtcdView, HostView, ObjectsView, Observation
+from recoverd.model.observation import EndpointHealth, EtcdView, HostView, ManifestView, ObjectsView, Observation
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
@@ -57,7 +57,7 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
         pki=pki,
         newest=objects.newest if objects else memory.newest,
         # both are over in a healthy sweep without an incident
-        setback=None,
+        setback=memory.setback if memory.setback and not memory.setback.proven else None,
         guest=None,
     )
     return new, {**watched, **of_networks, **of_pki}
@@ -74,11 +74,13 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     setback = current(scene)
     if setback is not None:
         return memory if setback == memory.setback else replace(memory, setback=setback)
+    if memory.setback and not memory.setback.proven:
+        memory = replace(memory, setback=None)  # the history goes on: that sweep was torn
     watermark, etcd = memory.watermark, scene.membership
-    if watermark is None or etcd.lead is None or etcd.cluster_id != watermark.cluster_id:
+    if watermark is None or etcd.lead is None or etcd.cluster_id != watermark.cluster_id or (revision := comparable(scene, watermark)) is None:
         return memory
     # not below the watermark: that would be a setback
-    return replace(memory, watermark=replace(watermark, revision=etcd.revision, at=observation.at))
+    return replace(memory, watermark=replace(watermark, revision=revision, at=observation.at))
 
 
 def worth_writing(written: Memory | None, new: Memory) -> bool:
@@ -175,10 +177,18 @@ def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tupl
                 continue
             key = (host, component, manifest.sha256)
             since = watched[key] = sights.get(key, observation.at)
-            if before is None or (observation.at - since).total_seconds() >= SETTLE:
+            first = before is None and _ran_before(manifest, view, observation.at)
+            if first or (observation.at - since).total_seconds() >= SETTLE:
                 known.setdefault(host, {})[component] = KnownManifest(manifest.path, manifest.sha256, manifest.content, observation.at)
                 del watched[key]
     return known, watched
+
+
+def _ran_before(manifest: ManifestView, view: HostView, now: datetime) -> bool:
+    """What is seen for the first time has been in place for so long already that it is what runs."""
+    if manifest.modified_at is None:
+        return False
+    return (now - manifest.modified_at).total_seconds() + view.clock_offset >= SETTLE
 
 
 def _healthy(observation: Observation, host: str, component: str, view: HostView) -> bool:
@@ -199,7 +209,7 @@ def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -
         return before
     top = max(views, key=lambda v: v.revision)
     # found in a healthy sweep, a setback is over: everybody follows the new history now
-    over = diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None
+    over = diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None and memory.setback is not None and memory.setback.proven
     revision = max(top.revision, before.revision) if before and before.cluster_id == top.cluster_id and not over else top.revision
     uid = top.uid or (before.uid if before else "")
     return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members}, uid)

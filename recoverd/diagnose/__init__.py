@@ -85,6 +85,9 @@ def _judged(scene: Scene) -> Diagnosis:
         return Diagnosis(faults[0].state or State.APISERVER_DOWN, findings, faults[0].message + more)
     if not scene.api_ready:
         return Diagnosis(State.UNOBSERVABLE, findings, _cannot_tell(scene))
+    if lacking := reach.lacking(scene):
+        why = f"The API server is ready and nothing is found, but that all is well was not seen: {'; '.join(lacking)}."
+        return Diagnosis(State.UNOBSERVABLE, findings, why, partial=True)
     return Diagnosis(State.HEALTHY, findings, _healthy(scene, findings))
 
 
@@ -143,6 +146,9 @@ def _healthy(scene: Scene, findings: tuple[Finding, ...]) -> str:
         parts.append(f"etcd has a leader, {len(membership.camp)} of {len(membership.entries)} members seen")
     if scene.objects:
         parts.append(f"{sum(n.ready for n in scene.objects.nodes)} of {len(scene.objects.nodes)} nodes ready")
+    seen = sum(scene.host(n) is not None for n in scene.addresses)
+    if seen < len(scene.addresses):
+        parts.append(f"{seen} of {len(scene.addresses)} machines looked at")
     if findings:
         warnings = sum(f.severity is Severity.WARNING for f in findings)
         counts = ((warnings, "warning"), (len(findings) - warnings, "notice"))

@@ -57,7 +57,7 @@ def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observa
 def _unseen(key: FindingKey, diagnosis: Diagnosis, observation: Observation) -> str:
     code, subject = key
     asked = Asked(subject, diagnosis, observation)
-    return next((why for witness in SHOWN_BY[code] if (why := witness(asked))), "")
+    return next((why for witness in SHOWN_BY.get(code, ()) if (why := witness(asked))), "")
 
 
 # --- witnesses ---

@@ -79,7 +79,10 @@ def _unseen_vital(scene: Scene, entry: MemberEntry, host: str, label: str) -> Vi
     elsewhere = scene.api_ready and not scene.membership.leader
     if unseen is not None and unseen.kind in DARK and silent and right_place and scene.bastion_sees(but=host) and not elsewhere:
         answer = f"; its API server at {endpoint.address}: {endpoint.health}" if endpoint else ""
-        return Vital(entry, host, Life.DEAD, f"{label}: the machine does not answer: {unseen.reason}{answer}", dark=True)
+        why = f"{label}: the machine does not answer: {unseen.reason}{answer}"
+        if scene.cut_off:
+            return Vital(entry, host, Life.UNKNOWN, f"{why}; silent, not proven dead", dark=True)
+        return Vital(entry, host, Life.DEAD, why, dark=True)
     etcd = scene.observation.etcd.get(host)
     reason = unseen.reason if unseen else etcd.reason if isinstance(etcd, Unseen) else "not looked at"
     serves = "; an API server is ready, so etcd has a quorum that is out of the bastion's sight" if elsewhere else ""
@@ -170,6 +173,12 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         )
         return
     unseen = f" {len(unknown)} could not be seen, so whether quorum is lost cannot be told." if unknown else " An election lasts a second or two."
+    if scene.cut_off:
+        silent = " and ".join(membership.label(v.entry) for v in unknown if v.dark)
+        unseen = (
+            f" {silent} are silent, not proven dead: they may serve on where the bastion does not reach. Look at their consoles; where they are off, "
+            "switch them on."
+        )
     yield Finding(
         Code.ETCD_NO_LEADER,
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from recoverd.diagnose.api import answer, refuses_us
 from recoverd.diagnose.scene import NOT_SERVING, Scene
@@ -141,6 +141,28 @@ def _half_blind(scene: Scene) -> str:
             "Suspect the network between the bastion and them"
         )
     return ""
+
+
+def lacking(scene: Scene) -> tuple[str, ...]:
+    """What `healthy` rests on and was not seen, in words: the lists; a member of etcd where one was seen before; a control plane's machine.
+
+    One machine of several may be out of reach for a while: that is a notice, and `healthy` names how many were looked at.
+    """
+    found = []
+    objects = scene.observation.api.objects
+    if scene.objects is None:
+        why = objects.reason if isinstance(objects, Unseen) else "the kubeconfig leads to another cluster"
+        found.append(f"nodes and pods were not listed ({why})")
+    if scene.memory.watermark is not None and not any(not v.remembered for v in scene.etcd_views.values()):
+        found.append(f"no etcd member was seen{_why(u for u in scene.observation.etcd.values() if isinstance(u, Unseen))}")
+    planes = scene.parts or scene.control_plane_names
+    if planes and not any(scene.host(n) for n in planes):
+        found.append(f"no control plane's machine could be looked at{_why(u for n in planes if (u := scene.unseen_host(n)))}")
+    return tuple(found)
+
+
+def _why(unseen: Iterable[Unseen]) -> str:
+    return next((f" ({u.reason})" for u in unseen), "")
 
 
 def own_trouble(scene: Scene) -> str:

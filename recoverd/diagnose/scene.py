@@ -146,6 +146,17 @@ class Scene:
         nodes = tuple(reversed(self.objects.nodes)) if self.objects else ()  # of several, the first counts
         return {n.name: n for n in nodes}, {n.address: n for n in nodes if n.address}
 
+    @cached_property
+    def cut_off(self) -> bool:
+        """The bastion may be on the small side of a partition: as many voters are silent as make a quorum, no leader is seen, and no worker beyond
+        doubt shows that the bastion's own network reaches where they are (there is none, or one is silent as well)."""
+        if self.api_ready or self.membership.leader or not self.membership.known:
+            return False
+        hosts = (self.membership.host_of(e) for e in self.membership.voters if e.started)
+        silent = [n for n in hosts if n and self.dark(n) and self.endpoint_health(n) not in NOT_SERVING]
+        beyond_doubt = bool(self.workers) and not any(self.dark(w.name) for w in self.workers)
+        return len(silent) >= self.membership.needed and not beyond_doubt
+
     # --- who counts ---
 
     @cached_property

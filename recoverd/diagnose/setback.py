@@ -22,29 +22,49 @@ CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
 def current(scene: Scene) -> Setback | None:
-    """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored cluster took the old one's place."""
+    """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored cluster took the old one's place.
+
+    Shown for the first time it is not `proven` yet. In a split brain nothing is compared: the other side's history is not ours gone back.
+    """
     watermark, remembered = scene.memory.watermark, scene.memory.setback
     lead = scene.membership.lead
-    if watermark is None or lead is None:
+    if watermark is None or lead is None or scene.membership.strangers:
         return remembered
     found, anew = _compared(scene, watermark, remembered), began_anew(scene, lead)
     if anew and found is None:  # it has grown beyond the old one
-        found = Setback(scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id)
+        again = remembered is not None and remembered.cluster_id == scene.membership.cluster_id
+        found = Setback(scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id, proven=again)
     return replace(found, anew=anew) if found else None
+
+
+def comparable(scene: Scene, watermark: Watermark) -> int | None:
+    """The furthest revision that goes on the history of the watermark: seen of a member that was there. None where no such member is seen.
+
+    Members of the same cluster id that were not may be those whom --force-new-cluster left behind, and who have come back with old data.
+    """
+    if scene.membership.strangers:
+        return None
+    own = [v.revision for v in scene.membership.camp.values() if not watermark.members or v.member_id in watermark.members]
+    return max(own, default=None)
 
 
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
     """By cluster id and revision alone."""
     id, top = scene.membership.cluster_id, scene.membership.revision
-    if id == watermark.cluster_id and top >= watermark.revision:
-        return remembered
+    if id == watermark.cluster_id:
+        of_ours = comparable(scene, watermark)
+        if of_ours is None:
+            return remembered
+        if (top := of_ours) >= watermark.revision:
+            return remembered if remembered and remembered.proven else None
     if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:
         return None  # restored with a bump: whoever watched is told that it was compacted away, and lists anew
     if id != watermark.cluster_id and elsewhere(scene, watermark):
         return remembered  # the old history may live on at another member: that is another finding
     if remembered and remembered.cluster_id == id and top >= remembered.now:
-        return remembered
-    return Setback(scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id)
+        return replace(remembered, proven=True)
+    proven = remembered is not None and remembered.proven
+    return Setback(scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id, proven=proven)
 
 
 def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
@@ -68,8 +88,8 @@ def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
 
 def findings(scene: Scene) -> Iterator[Finding]:
     setback = current(scene)
-    if setback is None:
-        return
+    if setback is None or (setback == scene.memory.setback and not setback.proven):
+        return  # what one sweep showed and this one does not show again is no finding
     if setback.anew:
         yield _anew(scene, setback)
         return

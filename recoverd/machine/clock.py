@@ -1,14 +1,31 @@
-"""The bastion's clock is set back: what waits for a time to have passed since must not wait for the clock to come there once more. Pure."""
+"""The bastion's clock is set: what lasts for a time must neither wait for the clock to come there once more, nor be over at once. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from recoverd.model.record import Record
 
 SET_BACK = timedelta(seconds=60)
 """Less than this is no setting back: the times of two events may cross by what a sweep takes to be handed over."""
+SET_FORWARD = timedelta(seconds=5)
+"""Less than this is no setting forward, but how much later one of two clocks was read than the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What two clocks of the bastion showed at the same moment."""
+
+    wall: datetime
+    running: float
+    """Seconds of a clock that nobody sets and that goes on in suspension (CLOCK_BOOTTIME)."""
+
+
+def jumped(before: Reading, after: Reading) -> timedelta:
+    """By how much the wall clock was set between two readings of one process; below zero when it was set back."""
+    return after.wall - before.wall - timedelta(seconds=after.running - before.running)
 
 
 def within(record: Record, now: datetime) -> Record:
@@ -17,18 +34,29 @@ def within(record: Record, now: datetime) -> Record:
     Deadlines, bounds and confirmations count from now then, and last a little longer than they should: never for as long as the clock was set back.
     What history tells (incidents, plans, steps) keeps the times that the clock showed.
     """
+    return _each(record, lambda at: min(at, now))
 
-    def down(at: datetime | None) -> datetime | None:
-        return at and min(at, now)
+
+def moved(record: Record, by: timedelta) -> Record:
+    """The record with every time since which something lasts set forward as the clock was, so that all of it lasts as long as before."""
+    return _each(record, lambda at: at + by)
+
+
+def _each(record: Record, change: Callable[[datetime], datetime]) -> Record:
+    def maybe(at: datetime | None) -> datetime | None:
+        return at and change(at)
 
     run = record.run
     return replace(
         record,
-        since=min(record.since, now),
-        sightings={name: replace(s, since=min(s.since, now)) for name, s in record.sightings.items()},
-        fault_since=down(record.fault_since),
-        run=run and replace(run, started_at=min(run.started_at, now), step_at=down(run.step_at), held_since=down(run.held_since)),
-        verify_since=down(record.verify_since),
-        history=tuple(replace(a, started_at=min(a.started_at, now), ended_at=down(a.ended_at)) for a in record.history),
-        points=replace(record.points, attempted=down(record.points.attempted)),
+        since=change(record.since),
+        sightings={name: replace(s, since=change(s.since), last=maybe(s.last)) for name, s in record.sightings.items()},
+        swept_at=maybe(record.swept_at),
+        unseen={name: change(at) for name, at in record.unseen.items()},
+        fault_since=maybe(record.fault_since),
+        run=run and replace(run, started_at=change(run.started_at), step_at=maybe(run.step_at), held_since=maybe(run.held_since)),
+        verify_since=maybe(record.verify_since),
+        history=tuple(replace(a, started_at=change(a.started_at), ended_at=maybe(a.ended_at)) for a in record.history),
+        witnessed={name: replace(v, seen_at=maybe(v.seen_at)) for name, v in record.witnessed.items()},
+        points=replace(record.points, attempted=maybe(record.points.attempted)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from recoverd.diagnose import diagnose
@@ -31,10 +31,10 @@ from recoverd.events import (
     Stopping,
     Ticked,
 )
-from recoverd.machine.clock import SET_BACK, within
+from recoverd.machine.clock import SET_BACK, SET_FORWARD, Reading, jumped, moved, within
 from recoverd.machine.joining import Joining
-from recoverd.machine.sight import name_of, sighted, silent
-from recoverd.model.finding import Diagnosis, Phase, State
+from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing, unended
+from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Outcome, PlanStatus
@@ -44,6 +44,9 @@ from recoverd.model.status import ClusterStatus
 from recoverd.playbooks.base import Playbook
 from recoverd.recall import recall, witness
 from recoverd.remember import Sights, notice, remember, worth_writing
+
+PARTLY = 3
+"""So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the cluster is called unobservable."""
 
 
 class ClusterMachine(Joining):
@@ -64,12 +67,17 @@ class ClusterMachine(Joining):
     ) -> None:
         super().__init__(settings, playbooks, now=now, record=record, memory=memory)
         self._sights: Sights = {}
+        self._reading: Reading | None = None
         self._copying = {}
 
-    def handle(self, event: Event) -> list[Instruction]:
-        """Take one event, return what is to be done, in order. Raises `Refused` for a request of a person that cannot be carried out."""
+    def handle(self, event: Event, reading: Reading | None = None) -> list[Instruction]:
+        """Take one event, return what is to be done, in order. Raises `Refused` for a request of a person that cannot be carried out.
+
+        `reading` is what the clocks of the bastion showed together when the event came.
+        """
         self._out = []
         before, position = self.record, self.lifecycle.position
+        self._tell_jump(reading)
         self._tell_time(event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted))
         self._dispatch(event)
         self._settle_pause()
@@ -82,6 +90,18 @@ class ClusterMachine(Joining):
             self._emit(SaveRecord(self.settings.name, self.record))
         # everything that is journalled comes before anything that is carried out
         return sorted(self._out, key=lambda i: isinstance(i, Perform | Keep))
+
+    def _tell_jump(self, reading: Reading | None) -> None:
+        """Where the clock was set forward, nothing has lasted longer for that, and no bound is over sooner."""
+        before, self._reading = self._reading, reading or self._reading
+        if before is None or reading is None or (by := jumped(before, reading)) <= SET_FORWARD:
+            return
+        self.now += by
+        self._sights = {key: at + by for key, at in self._sights.items()}
+        self.record = moved(self.record, by)
+        self._note(
+            "clock-went-forward", f"the bastion's clock was set forward by {by.total_seconds():.0f} s; what counts time goes on as if it was not"
+        )
 
     def _tell_time(self, now: datetime, *, restarted: bool) -> None:
         """Where the clock was set back, by an earlier process's time too, nothing waits until it has come as far again."""
@@ -134,6 +154,7 @@ class ClusterMachine(Joining):
     # --- sweeps ---
 
     def _observed(self, observation: Observation) -> None:
+        self._since_last_sweep(observation)
         self._set(witnessed=witness(observation, self.record.witnessed))
         observation = recall(observation, self.record.witnessed)
         diagnosis = diagnose(observation, self.memory, self.settings)
@@ -144,9 +165,10 @@ class ClusterMachine(Joining):
         dark = diagnosis.state is State.UNOBSERVABLE
         self._set(unseen={} if dark else silent(self.record.unseen, observation))
         if not dark:
-            sightings = sighted(self.record.sightings, diagnosis, observation.started_at, self.settings.bounds.confirm_sweeps)
-            self._set(sightings=sightings, dark_sweeps=0)
+            self._set(sightings=sighted(self.record.sightings, diagnosis, observation, self.settings), dark_sweeps=0)
             self.memory = notice(observation, self.memory, self.settings)
+        depends = self.record.sightings or self.record.witnessed or self.record.unseen or self.record.incident
+        self._set(swept_at=observation.at if depends else None)
         if self.record.run:
             self._look_again()  # other steps are taken or stopped in `_next_step`, on the findings just noted
             return
@@ -158,21 +180,38 @@ class ClusterMachine(Joining):
         else:
             self._fault(diagnosis)
 
+    def _since_last_sweep(self, observation: Observation) -> None:
+        """After a time without a sweep, by a restart of any length or otherwise, nothing counts on from before it."""
+        if not (seconds := gap(self.record.swept_at, observation, self.settings)):
+            return
+        self._sights = {}
+        self._set(sightings=interrupted(self.record.sightings), witnessed={}, unseen={}, fault_sweeps=0, calm_sweeps=0)
+        if self.record.incident:
+            self._note("looked-again", f"after {seconds:.0f} s without a sweep everything is confirmed anew")
+
     def _dark(self, diagnosis: Diagnosis) -> None:
-        """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is unobservable and its waiting plan void."""
-        self._set(dark_sweeps=min(self.record.dark_sweeps + 1, self.settings.bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0)
-        if self.record.dark_sweeps < self.settings.bounds.confirm_sweeps or self.lifecycle.state is State.UNOBSERVABLE:
+        """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is unobservable and its waiting plan void.
+
+        Where only something was not seen that `healthy` rests on, that takes longer: under load one source or another is late.
+        """
+        bounds = self.settings.bounds
+        enough = bounds.confirm_sweeps * (PARTLY if diagnosis.partial else 1)
+        self._set(dark_sweeps=min(self.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0)
+        if self.record.dark_sweeps < enough or self.lifecycle.state is State.UNOBSERVABLE:
             return
         if self.record.verify_since:
             return  # its own deadline ends it
         if self._waiting_plan:
             self._close_plan(PlanStatus.SUPERSEDED, "the cluster cannot be seen any more")
         self.lifecycle.move("go_dark")
-        self._set(sightings={})
+        self._set(sightings=interrupted(self.record.sightings))
         self._explain(f"nothing is done while the cluster cannot be seen: {diagnosis.summary}", "unobservable")
 
     def _calm(self, observation: Observation, diagnosis: Diagnosis) -> None:
         bounds = self.settings.bounds
+        if self.record.incident and (left := unended(self.record.sightings, diagnosis, observation)):
+            self._wait_for(left)
+            return
         self._set(calm_sweeps=min(self.record.calm_sweeps + 1, bounds.recover_sweeps), fault_sweeps=0)
         if self.record.incident is None:
             if self.lifecycle.state is not State.HEALTHY:
@@ -186,6 +225,29 @@ class ClusterMachine(Joining):
             self._keep_copies()
         elif self.record.calm_sweeps >= bounds.recover_sweeps and self.record.verify_since is None:
             self._close_incident(self.record.incident)
+
+    def _wait_for(self, left: Mapping[FindingKey, str]) -> None:
+        """Nothing is found any more, and what was found is not seen to be gone: the incident stays open, and says what it waits for."""
+        incident = self.record.incident
+        assert incident is not None
+        self._set(calm_sweeps=0, fault_sweeps=0)
+        if self.lifecycle.state is State.UNOBSERVABLE and incident.state in FAULT_STATES:
+            self.lifecycle.move(f"reopen_{incident.state}")
+        if self.record.verify_since:
+            return
+        if self.lifecycle.phase is Phase.VERIFYING:
+            self.lifecycle.move("reconsider")
+        if plan := self._waiting_plan:
+            if self.now >= plan.expires_at and not self.record.pause:
+                self._decide()
+            return
+        names = "; ".join(f"{name_of(key).strip()} ({why})" for key, why in left.items())
+        self._explain(
+            f"nothing is found any more, but it was not seen that this is gone: {names}. The incident closes when a sweep shows it, or when what "
+            f"it is about is no part of the cluster any more (a member removed, a node deleted, a machine taken out of the configuration); "
+            f"`recoverctl ack {incident.id}` closes it without that",
+            "waits-to-see",
+        )
 
     def _close_incident(self, incident: Incident) -> None:
         if self._waiting_plan:
@@ -213,10 +275,11 @@ class ClusterMachine(Joining):
             self.lifecycle.move(f"{'reopen' if self.record.incident else 'suspect'}_{diagnosis.state}")
         elif self.lifecycle.state is not diagnosis.state:
             self._shift(diagnosis)
-        if self.lifecycle.phase is Phase.SUSPECTED and self.record.fault_sweeps >= self.settings.bounds.confirm_sweeps and self._confirmed():
+        if self.lifecycle.phase is Phase.SUSPECTED and self._lasts():
             self._open_incident(diagnosis)
         if self.record.incident is None:
             return
+        self._set(sightings=standing(self.record.sightings, self._confirmed()))
         if self.record.incident.summary != diagnosis.summary or self.record.incident.state is not diagnosis.state:
             self._save_incident(summary=diagnosis.summary, state=diagnosis.state)
         if (cause := name_of(diagnosis.faults[0].key)) != self.record.cause:
@@ -229,6 +292,14 @@ class ClusterMachine(Joining):
             self.lifecycle.move("reconsider")
         if self.lifecycle.phase is not Phase.PAUSED and not self.record.pause:
             self._decide()
+
+    def _lasts(self) -> bool:
+        """A fault was seen often enough on end, or comes and goes; or there is one in every sweep, be it another each time."""
+        sweeps, confirmed = self.settings.bounds.confirm_sweeps, self._confirmed()
+        if confirmed and self.record.fault_sweeps >= sweeps:
+            return True
+        flapping = any(flaps(self.record.sightings[name_of(f.key)], sweeps) for f in confirmed)
+        return flapping or self.record.fault_sweeps >= UNSTEADY * sweeps
 
     def _shift(self, diagnosis: Diagnosis) -> None:
         """Another state of the same incident: the cause came to light, or one fault was repaired and another is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recoverd.diagnose.absence import unproven
 from recoverd.events import Kept, SaveIncident
 from recoverd.known_pki import pki_of
 from recoverd.machine.deciding import Deciding
@@ -40,9 +41,12 @@ class Maintaining(Deciding):
 
     def _maintain(self) -> None:
         """One more sweep that found the cluster healthy, with no incident open."""
-        assert self.diagnosis is not None
-        keys = self.diagnosis.keys
-        self._set(declined=tuple(d for d in self.record.declined if set(d.basis) & keys))
+        assert self.diagnosis is not None and self.observation is not None
+        keys, waiting = self.diagnosis.keys, self._waiting_plan
+        blind = unproven((k for p in (*self.record.declined, waiting) if p for k in p.basis if k not in keys), self.diagnosis, self.observation)
+        self._set(declined=tuple(d for d in self.record.declined if set(d.basis) & {*keys, *blind}))
+        if waiting and set(waiting.basis) & set(blind) and self.now < waiting.expires_at:
+            return  # what it is for is not seen just now, and not seen to be gone
         choice = self._choice()
         if choice is None:
             return

@@ -7,6 +7,7 @@ from dataclasses import replace
 from recoverd.decide import choose, on_request
 from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
 from recoverd.machine.maintenance import Maintaining
+from recoverd.machine.sight import let_go, name_of, unended
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
@@ -98,11 +99,21 @@ class Requests(Maintaining):
         self._save_incident(acknowledged_by=event.by)
         self._note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
         self._set(declined=())
+        self._let_go(event.by)
         if (setback := self.memory.setback) and not setback.acknowledged:
             self.memory = replace(self.memory, setback=replace(setback, acknowledged=True))
         if self.lifecycle.phase is Phase.ESCALATED:
             self.lifecycle.move("reconsider")
             self._set(explanation="")
+
+    def _let_go(self, by: str) -> None:
+        """A person says that what the incident waits to see gone is not to be waited for."""
+        if self.diagnosis is None or self.observation is None or self.diagnosis.state is not State.HEALTHY:
+            return
+        if left := unended(self.record.sightings, self.diagnosis, self.observation):
+            self._set(sightings=let_go(self.record.sightings, left), explanation="")
+            names = ", ".join(name_of(key).strip() for key in left)
+            self._note("let-go", f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}")
 
     def _request(self, event: PlanRequested) -> None:
         playbook = next((p for p in self.playbooks if p.name == event.playbook), None)

@@ -91,6 +91,8 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     summary: str
     """One line for the operator: the cause, or why the cluster cannot be judged."""
+    partial: bool = False
+    """`unobservable` only because something was not seen that `healthy` rests on: what was seen is well."""
     roll: Roll | None = None
     """None: nothing is known of who belongs to the cluster."""
 

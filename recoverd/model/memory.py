@@ -63,9 +63,9 @@ class NodeNetwork:
 class Setback:
     """etcd's data went back in time. Every program that watched the API before `reference` and was not restarted since is deaf.
 
-    Set by the first sweep that sees it, and cleared (with the watermark lowered) by the first healthy sweep after kubelet, kube-proxy and the
-    CNI's agents on all hosts that can be seen, and controller-manager and scheduler, have been restarted, by whom ever; or after a person
-    acknowledged the incident.
+    Set by the first sweep that sees it, dropped when the next one shows the history to go on, and cleared (with the watermark lowered) by the
+    first healthy sweep after kubelet, kube-proxy and the CNI's agents on all hosts that can be seen, and controller-manager and scheduler, have been
+    restarted, by whom ever; or after a person acknowledged the incident.
     """
 
     noticed_at: datetime
@@ -76,6 +76,8 @@ class Setback:
     now: int
     cluster_id: str
     acknowledged: bool = False
+    proven: bool = True
+    """A second sweep has shown it by itself. Before that it may be one torn sweep: a new leader that had not applied everything yet."""
     anew: bool = False
     """It is no older history, but a cluster that has begun anew with nothing of the old one in it."""
 

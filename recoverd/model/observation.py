@@ -155,6 +155,8 @@ class EtcdView:
     """Why this is what the member said before and not what it says now (`recoverd.recall`); "" for what was seen in this sweep."""
     seen_at: datetime | None = None
     """When it said this, set for what is kept of it."""
+    of_data: str = ""
+    """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
 
     @property
     def has_leader(self) -> bool:
@@ -262,6 +264,10 @@ class EtcdDataView:
     empty: bool
     """True when there is no member/snap/db, or none but what an etcd leaves that was refused at its first start: no write-ahead log, and a database
     with nothing in it. An etcd started on it would be a new, empty member (etcd's server goes by the log: `wal.Exist`)."""
+
+    identity: str = ""
+    """Which database file it is (device and inode of member/snap/db): the same for as long as nobody puts another in its place. "" where it could not
+    be told."""
 
     @property
     def holds(self) -> bool:

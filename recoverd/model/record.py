@@ -80,11 +80,20 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """How long a fault has been seen without a gap. `missed` counts the sweeps since, so that one blind sweep does not forget it."""
+    """How a fault or a warning has been seen."""
 
     since: datetime
+    """It was seen, and never seen to be gone, since then: what patience before a destructive remedy counts from."""
     seen: int
+    """Consecutive sweeps that saw it."""
     missed: int = 0
+    """Consecutive sweeps that showed that it is gone."""
+    recent: int = 0
+    """The newest sweeps as bits, the lowest one the newest: 1 where it was seen."""
+    last: datetime | None = None
+    """When it was seen last."""
+    stands: bool = False
+    """It was confirmed in the open incident, and has not been shown to be gone since: the incident does not close before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,8 @@ class Record:
     """Consecutive sweeps that saw any fault."""
     calm_sweeps: int = 0
     dark_sweeps: int = 0
+    swept_at: datetime | None = None
+    """When the newest sweep ended, while anything depends on how long ago that is."""
     stale_sweeps: int = 0
     """Consecutive sweeps in which the waiting plan was not what would be planned now."""
     incident: Incident | None = None

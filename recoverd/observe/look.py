@@ -283,10 +283,10 @@ def _disks(section: Section) -> tuple[DiskView, ...]:
 def _etcd_data(section: Section) -> EtcdDataView:
     exists, database, log = (_said(section, line) for line in range(3))
     empty = not database
+    blocks, size, identity = [*" ".join(section.lines[3:4]).split(), "", "", ""][:3]
     if database and not log:
-        blocks, size = " ".join(section.lines[3:4]).split()
         empty = int(blocks) * int(size) < NO_DATABASE
-    return EtcdDataView(section.word, exists, empty)
+    return EtcdDataView(section.word, exists, empty, identity)
 
 
 def _etcd_tool(section: Section) -> EtcdToolView | None:

@@ -67,7 +67,7 @@ d=$(sed -n 's/^ *- --data-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 
 w=$(sed -n 's/^ *- --wal-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
 data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
   s "$1" "$2"; at=$2; set -- "$3"/*.wal
-  there "$at"; there "$at/member/snap/db"; there "$1"; [ ! -e "$at/member/snap/db" ] || stat -L -c '%b %B' "$at/member/snap/db"
+  there "$at"; there "$at/member/snap/db"; there "$1"; [ ! -e "$at/member/snap/db" ] || stat -L -c '%b %B %d:%i' "$at/member/snap/db"
 }
 [ "${D:-$d}" = "$d" ] || data etcd-before "$D" "${w:-$D/member/wal}" # the manifest names another directory than it did
 data etcd-data "$d" "${w:-$d/member/wal}"

@@ -71,6 +71,7 @@ class ModelCluster:
             machine = self.machines[name]
             machine.data[f"{ETCD_DIR}/member"] = replace(store, members=rows, member_id=id_of(peer_url(machine.address)))
             self.give_files(name, planes[:count], "new" if count == 1 else "existing")
+            machine.first = dict(machine.files)
         for name in workers:
             self.machines[name].files["/etc/kubernetes/kubelet.conf"] = ""
 

@@ -91,6 +91,8 @@ class Machine:
     hung: bool = False
     """It accepts SSH and then hangs on everything."""
     files: dict[str, str] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    """The files as they were, and had been for long, when the story began."""
     data: dict[str, Store] = field(default_factory=dict)
     units: dict[str, SystemdUnit] = field(default_factory=dict)
     containers: dict[str, Container] = field(default_factory=dict)

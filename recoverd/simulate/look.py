@@ -71,7 +71,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         joined=machine.joined,
         runtime="containerd",
         units={u.name: UnitView(u.name, "loaded", *_unit(u.active), since=moment(u.since)) for u in machine.units.values()},
-        manifests={c: ManifestView(path_of(c), _sha256(text), text, command_of(text).problem) for c, text in machine.manifests().items()},
+        manifests={c: _manifest(machine, path_of(c), text) for c, text in machine.manifests().items()},
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
@@ -113,6 +113,12 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
         return ContainerView(component, False) if component in machine.manifests() else None
     started = moment(container.started_at) if container.running else None
     return ContainerView(component, container.running, started, None, container.restarts, tuple(machine.logs.get(component, ())))
+
+
+def _manifest(machine: Machine, path: str, text: str) -> ManifestView:
+    """When a file was changed is known only of those that never were."""
+    changed = moment(UP_SINCE) if machine.first.get(path) == text else None
+    return ManifestView(path, _sha256(text), text, command_of(text).problem, changed)
 
 
 def _data(machine: Machine) -> EtcdDataView:

@@ -102,7 +102,7 @@ class Stage:
     def start(self) -> None:
         """Start the daemon, with what an earlier one has journalled."""
         machine = ClusterMachine(self.settings, registry(), now=now(), record=self.ledger.record(), memory=self.ledger.memory())
-        self.loop = ClusterLoop(machine, self.world, self.ledger, Metrics(), Clockwork(self._interval), self._told, clock=now)
+        self.loop = ClusterLoop(machine, self.world, self.ledger, Metrics(), Clockwork(self._interval), self._told, clock=now, running=seconds)
         self._running = asyncio.create_task(self.loop.run())
 
     async def kill(self) -> None:

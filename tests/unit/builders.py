@@ -115,7 +115,7 @@ class Cluster:
             joined=True,
             runtime="containerd",
             units={u: UnitView(u, "loaded", "active", "running", "success", start) for u in ("kubelet", "containerd")},
-            manifests={c: manifest(c) for c in COMPONENTS},
+            manifests={c: replace(manifest(c), modified_at=start) for c in COMPONENTS},
             containers={c: ContainerView(c, True, start) for c in COMPONENTS},
             certificates=(certificate("/etc/kubernetes/pki/apiserver.crt"), certificate("/etc/kubernetes/pki/etcd/server.crt")),
             disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),

@@ -178,10 +178,8 @@ QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
     ("voter joined, API server coming up", joined_just_now, Code.NOT_JOINED),
     ("member removed", removed, Code.NOT_JOINED),
     ("two leaders in an election", lambda c: c.etcd_changed("cp2", leader=member_id("cp2"), raft_term=4), None),
-    ("ssh key refused everywhere", lambda c: c.ssh_fails("cp1", "cp2", "cp3", "w1", "w2", kind=K.DENIED), Code.HOST_UNSEEN),
     ("host key changed", lambda c: c.ssh_fails("cp1", kind=K.UNTRUSTED), Code.HOST_UNSEEN),
     ("a host hangs", lambda c: c.ssh_fails("cp2", kind=K.TIMEOUT), Code.HOST_UNSEEN),
-    ("ssh dead, API fine", lambda c: c.ssh_fails("cp1", "cp2", "cp3", "w1", "w2"), Code.HOST_UNSEEN),
     ("etcd answers garbage", lambda c: _etcd(c, "cp2", K.GARBAGE), Code.SOURCE_UNSEEN),
     ("clock skew", skewed, Code.CLOCK_SKEW),
     ("disk low", lambda c: c.host("cp1", disks=(DiskView("/var/lib/etcd", 100 << 30, 5 << 30),)), Code.DISK_LOW),
@@ -213,6 +211,47 @@ def test_no_fault_is_made_of_it(change: Callable[[Cluster], Cluster], notice: st
     if notice:
         found = diagnosis.find(notice)
         assert found is not None and found.severity in (Severity.WARNING, Severity.NOTICE)
+
+
+ALL = ("cp1", "cp2", "cp3", "w1", "w2")
+
+
+def unlisted(c: Cluster) -> Cluster:
+    c.objects = unseen(K.TIMEOUT)
+    return c
+
+
+def no_member(c: Cluster) -> Cluster:
+    for name in c.joined:
+        _etcd(c, name, K.TIMEOUT)
+    return c
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.ssh_fails(*ALL, kind=K.DENIED), ("no etcd member was seen", "no control plane's machine could be looked at")),
+        (lambda c: c.ssh_fails(*ALL), ("no etcd member was seen", "no control plane's machine could be looked at")),
+        (no_member, ("no etcd member was seen",)),
+        (unlisted, ("nodes and pods were not listed",)),
+        (lambda c: unlisted(c).ssh_fails(*ALL, kind=K.OWN), ("own in this test",)),
+    ],
+    ids=["ssh key refused everywhere", "ssh dead, API fine", "no etcd member seen", "lists time out", "too many open files on the bastion"],
+)
+def test_healthy_is_not_said_of_what_was_not_seen(change: Callable[[Cluster], Cluster], words: tuple[str, ...]) -> None:
+    diagnosis = seen(change(Cluster(control_planes=3, spares=1)))
+    assert (diagnosis.state, diagnosis.partial, faults(diagnosis)) == (State.UNOBSERVABLE, True, [])
+    assert all(w in diagnosis.summary for w in words), diagnosis.summary
+
+
+def test_an_etcd_that_was_never_seen_is_not_missed() -> None:
+    """As one that runs elsewhere and is no affair of the control planes."""
+    cluster = no_member(Cluster(3))
+    assert seen(cluster, replace(cluster.memory(), watermark=None)).state is State.HEALTHY
+
+
+def test_healthy_says_how_many_machines_were_looked_at() -> None:
+    assert "4 of 5 machines looked at" in seen(Cluster(3).ssh_fails("w2", kind=K.TIMEOUT)).summary
 
 
 def test_join_stuck_is_one_incident_with_the_cause_first() -> None:
@@ -318,7 +357,7 @@ def test_first_start_on_a_broken_cluster_still_finds_what_is_proven() -> None:
 def test_address_that_never_worked_may_be_a_wrong_kubeconfig() -> None:
     diagnosis = seen(Cluster().address_answers(H.REFUSED), Memory())
     found = diagnosis.find(Code.VIP_WRONG)
-    assert found and found.severity is Severity.NOTICE and diagnosis.state is State.HEALTHY
+    assert found and found.severity is Severity.NOTICE and diagnosis.state is State.UNOBSERVABLE and "not listed" in diagnosis.summary
 
 
 def test_kubeconfig_of_another_cluster_is_noticed_and_not_believed() -> None:

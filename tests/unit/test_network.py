@@ -368,7 +368,8 @@ def test_a_setback_outlives_a_new_history_that_grew_past_the_old_one_and_ends_wi
     machine = driven(PodNetwork().memory())
     machine.handle(Observed(gone_back(later(0)).observation()))
     assert machine.memory.setback is not None and (machine.memory.setback.was, machine.memory.setback.now) == (1234, 900)
-    grown = later(5)
+    machine.handle(Observed(gone_back(later(5)).observation()))
+    grown = later(10)
     grown.cluster.etcd_changed(revision=5000)
     machine.handle(Observed(grown.observation()))
     assert machine.diagnosis is not None and machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) in machine.diagnosis.faults

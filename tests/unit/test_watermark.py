@@ -111,7 +111,7 @@ def test_another_clusters_revision_counts_only_when_it_is_healthy() -> None:
 def test_a_setback_is_compared_with_the_history_that_is_gone_until_it_is_over() -> None:
     daemon = Daemon()
     daemon.sweep(5, 2000)
-    for seconds, revision in ((10, 900), (15, 2500), (20, 3000)):
+    for seconds, revision in ((10, 900), (15, 950), (20, 2500), (25, 3000)):
         daemon.sweep(seconds, revision)
     assert daemon.went_back() and daemon.revision == 2000
 
