@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from recoverd.events import Event, StepEnded
+from recoverd.machine.clock import Reading
 from recoverd.simulate import faults
 from recoverd.simulate.clock import run
 from tests.simulate.rig import Rig
@@ -22,10 +23,10 @@ async def _defect() -> None:
     await rig.stage.wait(12)
     handle = rig.stage.machine.handle
 
-    def broken(event: Event) -> object:
+    def broken(event: Event, *reading: Reading | None) -> object:
         if isinstance(event, StepEnded):
             raise ZeroDivisionError("a defect")
-        return handle(event)
+        return handle(event, *reading)
 
     rig.stage.machine.handle = broken  # type: ignore[method-assign,assignment]
     faults.delete_manifest(rig.cluster, "cp1", "kube-apiserver")

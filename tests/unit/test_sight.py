@@ -1,0 +1,247 @@
+"""How long something was seen: flaps, gaps, clocks that are set, and incidents that wait to see the end of what they were opened for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from recoverd.events import Acknowledged, Note, Observed, Perform, Restarted
+from recoverd.machine.clock import Reading
+from recoverd.machine.sight import key_of, name_of
+from recoverd.model.finding import Code, Phase, State
+from recoverd.model.observation import EndpointHealth, UnseenKind
+from recoverd.model.plan import ActionRecord
+from recoverd.model.settings import Approval, HostSettings
+from tests.unit.builders import Cluster, unseen
+from tests.unit.test_machine import Change, Script, manifest_gone, performing, stuck
+
+QUORUM = f"{Code.ETCD_QUORUM_LOST} "
+
+
+def refused(cluster: Cluster) -> object:
+    return cluster.api_down()
+
+
+def no_etcd(cluster: Cluster) -> object:
+    cluster.etcd = dict.fromkeys(cluster.etcd, unseen(UnseenKind.TIMEOUT))
+    return cluster
+
+
+def one_gone(cluster: Cluster) -> object:
+    """The API server's manifest on one of three control planes."""
+    return cluster.manifest("cp2", "kube-apiserver", None).container("cp2", "kube-apiserver", running=False).api_down("cp2")
+
+
+def then_dark(cluster: Cluster) -> object:
+    """Its machine cannot be looked at any more, in no way."""
+    cluster.ssh_fails("cp2")
+    return cluster.endpoint("cp2", EndpointHealth.TIMEOUT)
+
+
+def told(s: Script, event: str) -> list[str]:
+    return [i.entry.detail for i in s.seen if isinstance(i, Note) and i.entry.event == event]
+
+
+# --- confirmation ---
+
+
+def test_an_api_server_that_is_down_in_every_second_sweep_is_an_incident_and_stays_one() -> None:
+    s = Script()
+    for _ in range(6):
+        s.sweep(refused)
+        s.sweep()
+    assert s.machine.record.incident is not None and s.events().count("opened") == 1
+    for _ in range(30):
+        s.sweep(refused)
+        s.sweep()
+    assert s.events().count("opened") == 1 and not told(s, "closed")
+    s.sweep(times=2)
+    assert s.where == (State.HEALTHY, None)
+
+
+def test_faults_that_take_turns_are_an_incident() -> None:
+    """Each sweep has one, and none of them is ever seen twice on end."""
+    turns: tuple[Change, ...] = (
+        lambda c: c.stopped("cp1", "kubelet"),
+        lambda c: c.etcd_stopped("cp2"),
+        lambda c: c.stopped("cp3", "kubelet"),
+    )
+    s = Script(3)
+    for number in range(6):
+        s.sweep(turns[number % 3])
+    assert s.machine.record.incident is not None
+
+
+def test_what_was_seen_once_an_hour_ago_is_not_seen_twice() -> None:
+    s = Script()
+    s.sweep(manifest_gone)
+    s.now += timedelta(hours=1)
+    s.give(Restarted(s.now))
+    assert not [i for i in s.sweep(manifest_gone) if isinstance(i, Perform)], "the second sighting is the first since an hour"
+    assert performing(s.sweep(manifest_gone)).plan.playbook == "restore-manifest"
+
+
+# --- patience before what destroys ---
+
+
+def lasting(s: Script) -> float:
+    return (s.now - s.machine.record.sightings[QUORUM].since).total_seconds()
+
+
+def test_patience_counts_from_the_last_sweep_that_showed_it_gone() -> None:
+    s = Script(member_down_after=1e6)
+    s.sweep(stuck, times=6)
+    assert lasting(s) >= 25
+    s.sweep()
+    s.sweep(stuck)
+    assert lasting(s) <= 1
+
+
+def test_patience_does_not_run_while_nobody_looks() -> None:
+    s = Script()
+    s.sweep(stuck, times=3)
+    incident = s.machine.record.incident
+    s.now += timedelta(hours=1)
+    s.sweep(stuck)
+    assert lasting(s) <= 1 and s.machine.record.incident == incident
+    assert "confirmed anew" in told(s, "looked-again")[0]
+
+
+def test_one_sweep_that_could_not_see_it_does_not_end_patience() -> None:
+    s = Script()
+    s.sweep(stuck, times=3)
+    before = s.machine.record.sightings[QUORUM].since
+    s.sweep(Cluster.everything_dark)
+    s.sweep(stuck)
+    assert s.machine.record.sightings[QUORUM].since == before
+
+
+# --- what an incident waits for ---
+
+
+def opened(s: Script) -> str:
+    s.settings = replace(s.settings, approval={"restore-manifest": Approval.NEVER})
+    s.machine.settings = s.settings
+    s.sweep(one_gone, times=2)
+    assert s.machine.record.incident is not None
+    return s.machine.record.incident.id
+
+
+def test_an_incident_does_not_close_because_its_machine_cannot_be_seen() -> None:
+    s = Script(3)
+    opened(s)
+    s.sweep(then_dark, times=20)
+    assert s.where[0] is State.APISERVER_DOWN and not told(s, "closed")
+    assert len(told(s, "waits-to-see")) == 1, "it is said once"
+    assert "cp2 could not be looked at" in s.machine.status().explanation and "recoverctl ack prod-1" in s.machine.status().explanation
+    s.sweep(one_gone)
+    assert s.where[0] is State.APISERVER_DOWN
+    s.sweep(times=2)
+    assert s.where == (State.HEALTHY, None) and len(told(s, "closed")) == 1
+
+
+def test_it_must_be_seen_gone_in_as_many_sweeps_as_any_other() -> None:
+    s = Script(3)
+    opened(s)
+    s.sweep()
+    s.sweep(then_dark, times=5)
+    assert not told(s, "closed")
+
+
+def test_a_person_can_close_what_nobody_will_see() -> None:
+    s = Script(3)
+    incident = opened(s)
+    s.give(Acknowledged(incident, "alice", s.now))
+    s.sweep(then_dark, times=4)
+    assert not told(s, "closed"), "said before it was unseen, it says nothing of that"
+    s.give(Acknowledged(incident, "alice", s.now))
+    assert "apiserver-manifest-missing cp2" in told(s, "let-go")[0]
+    s.sweep(then_dark, times=2)
+    assert s.where == (State.HEALTHY, None)
+
+
+def test_a_machine_that_is_taken_out_of_the_configuration_keeps_nothing_open() -> None:
+    s = Script(3)
+    opened(s)
+    s.sweep(then_dark, times=3)
+
+    def without(cluster: Cluster) -> object:
+        cluster.member_list(*(e for e in cluster.members if e.name != "cp2"))
+        for views in (cluster.hosts, cluster.etcd, cluster.endpoints):
+            del views["cp2"]  # type: ignore[attr-defined]
+        return cluster
+
+    left = tuple(HostSettings(n, Cluster.address(n)) for n in ("cp1", "cp3"))
+    s.machine.settings = replace(s.settings, control_planes=left)
+    s.sweep(without, times=3)
+    assert s.where == (State.HEALTHY, None)
+
+
+def test_what_was_open_before_the_bastion_went_blind_is_open_after_it() -> None:
+    s = Script(3)
+    incident = opened(s)
+    s.sweep(Cluster.everything_dark, times=10)
+    assert s.where[0] is State.UNOBSERVABLE
+    s.sweep(then_dark, times=5)
+    assert s.where == (State.APISERVER_DOWN, Phase.CONFIRMED) and s.machine.record.incident and s.machine.record.incident.id == incident
+    s.sweep(times=2)
+    assert s.where == (State.HEALTHY, None)
+
+
+# --- healthy is a promise ---
+
+
+def test_a_source_that_is_late_once_changes_nothing_and_one_that_stays_away_is_no_health() -> None:
+    s = Script(3)
+    s.sweep(times=2)
+    for _ in range(3):
+        s.sweep(no_etcd, times=4)
+        assert s.where == (State.HEALTHY, None)
+        s.sweep()
+    s.sweep(no_etcd, times=6)
+    assert s.where == (State.UNOBSERVABLE, None) and "no etcd member was seen" in s.machine.status().explanation
+    s.sweep()
+    assert s.where == (State.HEALTHY, None) and "opened" not in s.events()
+
+
+# --- the clock ---
+
+
+def ticking(s: Script, change: Change, times: int, ahead: float = 0.0) -> None:
+    """Sweeps with both clocks read; the wall clock is `ahead` of the one that nobody sets."""
+    for _ in range(times):
+        s.now += timedelta(seconds=5)
+        cluster = Cluster(s.shape[0], spares=s.shape[1], now=s.now)
+        change(cluster)
+        s.seen += s.machine.handle(Observed(cluster.observation()), Reading(s.now, s.now.timestamp() - ahead))
+
+
+@pytest.mark.parametrize("by", [30, 120, 3600])
+def test_a_clock_that_is_set_forward_ends_no_patience_and_no_bound(by: int) -> None:
+    s = Script()
+    ran = ActionRecord("restore-manifest", ((Code.MANIFEST_MISSING, "cp1"),), s.now, s.now, True, incident="prod-9")
+    s.machine.record = replace(s.machine.record, history=(ran,))
+    ticking(s, stuck, 4)
+    before, age = lasting(s), s.now - ran.started_at
+    s.now += timedelta(seconds=by)
+    ticking(s, stuck, 1, ahead=by)
+    assert lasting(s) == pytest.approx(before + 5, abs=1)
+    assert s.now - s.machine.record.history[0].started_at == age + timedelta(seconds=5)
+    assert f"forward by {by} s" in told(s, "clock-went-forward")[0]
+    ticking(s, stuck, 3, ahead=by)
+    assert len(told(s, "clock-went-forward")) == 1 and not told(s, "looked-again")
+
+
+def test_time_that_passes_on_both_clocks_is_no_jump() -> None:
+    s = Script()
+    ticking(s, stuck, 2)
+    s.now += timedelta(hours=1)  # the bastion was suspended
+    ticking(s, stuck, 1)
+    assert not told(s, "clock-went-forward") and told(s, "looked-again")
+
+
+def test_a_name_is_read_back_as_the_key_that_it_was() -> None:
+    for key in ((Code.ETCD_QUORUM_LOST, ""), (Code.POD_PATH_BROKEN, "w1>w2"), (Code.CERTIFICATE_EXPIRED, "cp1:/etc/a b.crt")):
+        assert key_of(name_of(key)) == key
