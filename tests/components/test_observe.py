@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -101,6 +102,11 @@ async def unseen(pool: HostPool, seconds: float = 10.0) -> Unseen:
     return view
 
 
+def plain(view: EtcdDataView | None) -> EtcdDataView | None:
+    """Without which file it is."""
+    return view and replace(view, identity="")
+
+
 def doubts(view: HostView) -> list[str]:
     """What keeps the diagnosis from concluding that a file is not there."""
     return [p for p in view.problems if "manifest" in p]
@@ -146,7 +152,7 @@ async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine)
     assert (api.running, api.restarts, len(api.log_tail)) == (False, 7, 10)
     assert (api.log_tail[0], api.log_tail[-1]) == ("it says \\c this", "raw \ufffd\ufffd [31m line")
     assert view.containers["etcd"].log_tail == ()
-    assert view.etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert plain(view.etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
     assert any(isinstance(d, DiskView) and d.total > d.free > 0 for d in view.disks)
     of = {c.path: c for c in view.certificates}
     assert of[f"{authority.directory}/ca.crt"].is_ca
@@ -208,15 +214,31 @@ async def test_a_manifest_that_kubelet_cannot_run_says_why(pool: HostPool, machi
 async def test_the_data_directory_is_the_manifests_or_the_remembered_one(pool: HostPool, machine: Machine) -> None:
     other = machine.root / "it's elsewhere"
     (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={other}"))
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(other), exists=False, empty=True)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(other), exists=False, empty=True)
     both = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
-    assert both.etcd_data == EtcdDataView(str(other), exists=False, empty=True)
-    assert both.etcd_before == EtcdDataView(str(machine.data), exists=True, empty=False), "an edit of the manifest hides no data"
+    assert plain(both.etcd_data) == EtcdDataView(str(other), exists=False, empty=True)
+    assert plain(both.etcd_before) == EtcdDataView(str(machine.data), exists=True, empty=False), "an edit of the manifest hides no data"
     (machine.manifests / "etcd.yaml").unlink()
     (other / "member/snap").mkdir(parents=True)
-    assert (await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data == EtcdDataView(str(other), exists=True, empty=True)
+    assert plain((await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data) == EtcdDataView(str(other), exists=True, empty=True)
     same = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
-    assert (same.etcd_data, same.etcd_before) == (EtcdDataView(str(machine.data), exists=True, empty=False), None)
+    assert (plain(same.etcd_data), same.etcd_before) == (EtcdDataView(str(machine.data), exists=True, empty=False), None)
+
+
+async def test_a_database_that_is_put_in_the_place_of_another_is_seen_to_be_another(pool: HostPool, machine: Machine) -> None:
+    async def which() -> str:
+        view = (await seen(pool)).etcd_data
+        assert view is not None and view.identity
+        return view.identity
+
+    database = machine.data / "member" / "snap" / "db"
+    before = await which()
+    database.write_bytes(database.read_bytes() + b"what etcd wrote since")
+    assert await which() == before
+    beside = database.with_name("restored")
+    beside.write_bytes(b"another")
+    beside.replace(database)
+    assert await which() != before
 
 
 async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, machine: Machine) -> None:
@@ -225,22 +247,22 @@ async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, mach
     shutil.rmtree(member)
     (member / "snap").mkdir(parents=True)
     (member / "snap/db").write_bytes(bytes(16384))
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=True)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=True)
     os.truncate(member / "snap/db", 16 << 20)
     (member / "wal").mkdir()
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=True)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=True)
     (member / "wal/0000000000000000-0000000000000000.wal").touch()
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
     shutil.rmtree(member / "wal")
     (member / "snap/db").write_bytes(os.urandom(1 << 20))
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
     # its log may be on another disk
     (member / "snap/db").write_bytes(bytes(16384))
     logs = machine.root / "logs"
     logs.mkdir()
     (logs / "0000000000000000-0000000000000000.wal").touch()
     (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={machine.data}", f"--wal-dir={logs}"))
-    assert (await seen(pool)).etcd_data == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
 
 
 # --- what could not be told ---
@@ -285,7 +307,7 @@ async def test_a_tool_that_is_missing_makes_no_file_missing(start_sshd: StartSsh
     await pool.close()
     if isinstance(view, HostView):
         assert (set(view.manifests) == set(COMPONENTS) and not any(m.problem for m in view.manifests.values())) or doubts(view)
-        assert view.etcd_data in (None, EtcdDataView(str(machine.data), exists=True, empty=False))
+        assert plain(view.etcd_data) in (None, EtcdDataView(str(machine.data), exists=True, empty=False))
 
 
 async def test_wherever_the_look_is_cut_nothing_is_called_absent(pool: HostPool, machine: Machine) -> None:
