@@ -592,3 +592,21 @@ def test_the_journal_of_another_time_or_bastion_gives_other_names() -> None:
         assert plan and plan.id == "prod-1.1" and isinstance(plan.steps[0].operation, PutBackPki)
         asides.append(plan.steps[0].operation.aside)
     assert len(set(asides)) == 2
+
+
+def test_an_offer_is_not_withdrawn_and_a_refusal_not_forgotten_while_what_they_are_for_cannot_be_seen() -> None:
+    """The machine's certificates could not be read in these sweeps, which says nothing of them."""
+
+    def unread(cluster: Cluster) -> None:
+        cluster.host("cp1", certificates=(), pki=None)
+
+    watch = Watch()
+    watch.sweep(*SOON, times=2)
+    offered = watch.plan
+    watch.sweep(times=4, change=unread)
+    assert watch.plan == offered
+    watch.sweep(*SOON)
+    watch.machine.handle(Rejected(offered.id, "alice", "next week", watch.now))
+    watch.sweep(times=4, change=unread)
+    watch.sweep(*SOON, times=3)
+    assert watch.machine.record.plan is None and watch.machine.record.declined

@@ -111,3 +111,25 @@ def test_a_copy_is_whole_or_not_there(tmp_path: Path) -> None:
     (source / "snap" / "db").write_bytes(b"newer")
     assert sh(copy.command()) == 0 and (target / "snap" / "db").read_bytes() == b"\0data"
     assert sh(replace(copy, source=str(tmp_path / "none"), target=str(tmp_path / "other")).command()) == 3
+
+
+def test_what_it_said_is_not_said_of_data_that_somebody_has_put_there_since() -> None:
+    def with_data(cluster: Cluster, identity: str) -> Cluster:
+        return cluster.host("cp1", etcd_data=EtcdDataView("/var/lib/etcd", True, False, identity))
+
+    words = witness(with_data(stuck(Cluster(1, spares=1)), "8:77").observation(), {})
+    assert words["cp1"].of_data == "8:77"
+    for identity, holds in (("8:77", True), ("8:78", False)):
+        view = recall(with_data(mute(Cluster(1, spares=1)), identity).observation(), words).etcd["cp1"]
+        assert isinstance(view, EtcdView) is holds
+
+
+def test_words_from_before_nobody_looked_for_a_while_are_forgotten() -> None:
+    """Quorum may have come back meanwhile, and been lost again with other data."""
+    s = Script()
+    s.sweep(stuck, times=2)
+    assert s.machine.record.witnessed
+    s.now = s.now.replace(hour=s.now.hour + 1)
+    s.sweep(mute, times=2)
+    assert not s.machine.record.witnessed
+    assert s.machine.diagnosis is not None and s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST) is None

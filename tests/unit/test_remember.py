@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from recoverd.diagnose import diagnose
@@ -81,3 +82,30 @@ def test_known_good_manifests_of_a_machine_that_is_off_are_kept() -> None:
     memory = Cluster(3).memory()
     after, _ = looked(Cluster(3, now=NOW + timedelta(minutes=5)).ssh_fails("cp2", kind=UnseenKind.DENIED), memory)
     assert after.manifests["cp2"] == memory.manifests["cp2"]
+
+
+def test_what_is_seen_for_the_first_time_is_known_good_when_it_has_been_in_place_for_a_while() -> None:
+    """kubelet may not have acted yet on a file that was written a moment before recoverd looked for the first time."""
+
+    def sweep(seconds: float, sights: Sights) -> tuple[Memory, Sights]:
+        cluster = Cluster(1, now=NOW + timedelta(seconds=seconds))
+        young = replace(manifest("kube-apiserver", "--mistyped"), modified_at=NOW)
+        return looked(cluster.manifest("cp1", "kube-apiserver", young), Memory(), sights)
+
+    after, sights = sweep(5, {})
+    assert set(after.manifests["cp1"]) == {"etcd", "kube-controller-manager", "kube-scheduler"}
+    after, sights = sweep(SETTLE - 1, sights)
+    assert "kube-apiserver" not in after.manifests["cp1"]
+    after, _ = sweep(SETTLE, sights)
+    assert "kube-apiserver" in after.manifests["cp1"]
+
+
+def test_one_whose_age_nobody_knows_is_known_good_after_it_was_watched_for_as_long() -> None:
+    def sweep(seconds: float, sights: Sights) -> tuple[Memory, Sights]:
+        cluster = Cluster(1, now=NOW + timedelta(seconds=seconds))
+        return looked(cluster.manifest("cp1", "kube-apiserver", manifest("kube-apiserver")), Memory(), sights)
+
+    after, sights = sweep(0, {})
+    assert "kube-apiserver" not in after.manifests["cp1"]
+    after, _ = sweep(SETTLE, sights)
+    assert "kube-apiserver" in after.manifests["cp1"]

@@ -12,7 +12,7 @@ from recoverd.machine import ClusterMachine
 from recoverd.model.finding import Code
 from recoverd.model.memory import Memory
 from recoverd.remember import WATERMARK_EVERY
-from tests.unit.builders import NOW, Cluster
+from tests.unit.builders import NOW, Cluster, member_id
 
 Change = Callable[[Cluster], object]
 
@@ -135,3 +135,38 @@ def test_an_end_in_good_order_loses_nothing_of_it() -> None:
     successor.give(Restarted(NOW + timedelta(seconds=60)))
     successor.sweep(62, 1990)
     assert successor.went_back()
+
+
+def test_one_torn_sweep_is_no_setback() -> None:
+    """A new leader on a slow disk had not applied everything yet; by the next sweep it has."""
+    daemon = Daemon()
+    daemon.sweep(5, 2000)
+    daemon.sweep(10, 1990)
+    assert daemon.machine.memory.setback is not None and not daemon.machine.memory.setback.proven
+    daemon.sweep(15, 2005)
+    assert not daemon.went_back() and daemon.machine.memory.setback is None and daemon.revision == 2005
+
+
+def test_what_one_sweep_showed_is_not_shown_again_by_one_that_sees_no_etcd() -> None:
+    daemon = Daemon()
+    daemon.sweep(5, 2000)
+    daemon.sweep(10, 1990)
+    daemon.sweep(15, 1990, lambda c: c.ssh_fails("cp1", "cp2", "cp3"))
+    assert not daemon.went_back()
+    daemon.sweep(20, 1995)
+    assert daemon.went_back() and daemon.machine.memory.setback is not None and daemon.machine.memory.setback.proven
+
+
+def test_the_other_side_of_a_split_brain_is_not_our_history_gone_back() -> None:
+    """cp1 went on alone after --force-new-cluster; cp2 and cp3 come back with old data, and the same cluster id."""
+    alone = Cluster(1).memory()
+    for seen in (("cp1", "cp2", "cp3"), ("cp2", "cp3")):
+        machine = ClusterMachine(Cluster(3).settings, (), now=NOW, memory=alone)
+        for seconds in (0, 5, 10):
+            cluster = Cluster(3, now=NOW + timedelta(seconds=seconds))
+            cluster.etcd_changed("cp2", "cp3", leader=member_id("cp2"), revision=900)
+            cluster.etcd_changed("cp1", members=(cluster.entry("cp1"),))
+            cluster.ssh_fails(*(n for n in cluster.joined if n not in seen))
+            machine.handle(Observed(cluster.observation()))
+            assert machine.diagnosis is not None and machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is None
+        assert machine.memory.setback is None and revision_of(machine.memory) == 1234
