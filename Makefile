@@ -10,7 +10,7 @@ SYSTEMD_UNITS := $(wildcard systemd/*.service)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 
-.PHONY: help drill test tests quick quick-tests lab-test unit lint format lock venv host-packages alerts units docs clean
+.PHONY: help drill test tests quick quick-tests lab-test lab-all unit lint format lock venv host-packages alerts units docs clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -34,8 +34,11 @@ quick-tests:
 unit: $(DEV) ## the tests alone, without installing anything on the machine
 	$(PYTEST) $(PYTEST_ARGS)
 
-lab-test: $(DEV) ## real kubeadm clusters; Debian 12 and root; the first run compiles Kubernetes
-	@scripts/lab-test $(PYTEST_ARGS)
+lab-test: $(DEV) ## the core on real kubeadm clusters; Debian 12 and root; the first run compiles Kubernetes
+	@scripts/lab-test $(TESTS) -- $(PYTEST_ARGS)
+
+lab-all: $(DEV) ## every lab test, or TESTS="name ...", with the results in docs/lab-results.md
+	@scripts/lab-all $(if $(COUNT),--count $(COUNT)) $(TESTS) -- $(PYTEST_ARGS)
 
 lint: $(DEV) ## style, types and the contract of imports
 	$(PY) -m ruff check .

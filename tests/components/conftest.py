@@ -7,15 +7,12 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import getpass
 import ipaddress
 import os
-import random
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,29 +30,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from recoverd.config import SshSettings
 from recoverd.hosts import HostPool
 from recoverd.model.settings import HostSettings
-
-PORTS = range(10000, 30000)
-"""Below the ports that Linux gives to outgoing connections, which take one between its choice here and the program's start."""
-_mine: list[int] = []
-"""Descriptors of the locks on the ports that this process has chosen, for as long as it lives."""
-
-
-def free_port() -> int:
-    """Choose a port of loopback that nobody uses, and that no other test process on this machine will choose."""
-    locks = Path(tempfile.gettempdir()) / "recoverd-test-ports"
-    locks.mkdir(mode=0o1777, exist_ok=True)
-    for port in random.sample(PORTS, len(PORTS)):
-        lock = os.open(locks / str(port), os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", port))
-        except OSError:
-            os.close(lock)
-            continue
-        _mine.append(lock)
-        return port
-    raise AssertionError(f"every port from {PORTS.start} to {PORTS.stop} is in use")
+from tests.ports import free_port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 10.0, address: str = "127.0.0.1") -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from tests.lab.kubelab.cluster import Cluster
-from tests.lab.kubelab.host import KEY
+from tests.lab.kubelab.host import KEY, PATIENCE
+from tests.ports import free_port
 
 Shape = dict[str, Any]
 RECOVERD = (sys.executable, "-m", "recoverd")
@@ -29,6 +29,9 @@ RECOVERCTL = (sys.executable, "-m", "recoverd.cli.ctl")
 
 class Bastion:
     """recoverd watching one or more lab clusters. Everything it keeps is in `home`, which `remove` takes away."""
+
+    alive: ClassVar[list[Bastion]] = []
+    """Those that were made and not removed yet, for the evidence of a failure."""
 
     def __init__(
         self,
@@ -47,18 +50,19 @@ class Bastion:
         self.home = Path(tempfile.mkdtemp(prefix="recoverd-lab-"))  # short: a Unix socket's path may not be long
         self.socket = self.home / "control.sock"
         self.log = self.home / "log"
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.clusters = clusters
         self._planes, self._points = planes, dict(points or {})
         self._environment = {**os.environ, **(environment or {})}
         self._write(workers, bounds or {}, extra or [])
+        self.alive.append(self)
 
     # --- the configuration ---
 
     def entry(self, cluster: Cluster, *, workers: bool = True, **changes: Any) -> Shape:
         """The configuration of one lab cluster; the files it names are written."""
-        name = f"lab{cluster.number}"
+        name = cluster.name
         _private(self.home / f"{name}.kubeconfig", cluster.kubeconfig())
         _private(self.home / f"{name}.known_hosts", cluster.known_hosts())
         hosts = [{"name": n.name, "address": n.address} for n in cluster.nodes]
@@ -81,6 +85,11 @@ class Bastion:
             "clusters": [*(self.entry(c, workers=workers) for c in self.clusters), *extra],
         }
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    @property
+    def name(self) -> str:
+        """The first cluster's, in the configuration."""
+        return self.clusters[0].name
 
     @property
     def config(self) -> Path:
@@ -113,15 +122,18 @@ class Bastion:
     def remove(self) -> None:
         with suppress(ProcessLookupError):
             self.kill()
-        if kept := os.environ.get("LAB_KEEP_LOGS"):
-            shutil.copytree(self.home, Path(kept) / self.home.name, ignore=shutil.ignore_patterns("*.sock"))
+        if self in self.alive:
+            self.alive.remove(self)
         shutil.rmtree(self.home, ignore_errors=True)
 
     # --- asking it ---
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*RECOVERCTL, "--socket", str(self.socket), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of recoverctl."""
+        return [*RECOVERCTL, "--socket", str(self.socket), *arguments]
 
     def json(self, *arguments: str) -> Any:
         answer = self.ctl(*arguments, "-o", "json")
@@ -167,13 +179,13 @@ class Bastion:
     # --- waiting ---
 
     def wait(self, what: str, condition: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
-        """Until the condition gives something true, which is returned."""
-        deadline = time.monotonic() + seconds
+        """Until the condition gives something true, which is returned; with `PATIENCE` times the seconds that a quiet machine may take."""
+        deadline = time.monotonic() + seconds * PATIENCE
         while not (found := condition()):
             assert self.process and self.process.poll() is None, f"the daemon has ended while waiting until {what}: {self.tail()}"
             if time.monotonic() > deadline:
                 seen = self.ctl("status").stdout
-                raise AssertionError(f"not within {seconds:g} s: {what}\n{seen}\n{self.tail()}")
+                raise AssertionError(f"not within {seconds * PATIENCE:g} s: {what}\n{seen}\n{self.tail()}")
             time.sleep(every)
         return found
 
@@ -237,7 +249,7 @@ class Bastion:
         bridged = {n.name for n in cluster.nodes if n.sh("ip link show cni0", capture_output=True, check=False).returncode == 0}
 
         def remembered() -> bool:
-            memory = json.loads(self.journal("SELECT memory FROM cluster WHERE name = ?", f"lab{cluster.number}")[0][0])
+            memory = json.loads(self.journal("SELECT memory FROM cluster WHERE name = ?", cluster.name)[0][0])
             known = {n: of["devices"] for n, of in memory["networks"].items()}
             return {n.name for n in cluster.nodes} <= set(known) and all("cni0" in known[n] for n in bridged) and bool(memory["reached"])
 
@@ -250,9 +262,3 @@ class Bastion:
 def _private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

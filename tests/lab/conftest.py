@@ -1,45 +1,179 @@
 """Clusters and bastions for the lab tests. A cluster serves all tests of a module and of its neighbours that want the same; each test leaves it
-healthy or is the last on it."""
+healthy or is marked `spoils`, as the last on it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
+from tests.lab.runner import choice, claims, evidence, results
+
+HANG = 1800
+"""Seconds after which a test is ended that has none of its own: no more than a guard against hanging, since each condition has its deadline."""
+RUN = os.environ.get("LAB_RUN") or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+TABLE = Path(__file__).parents[2] / "docs/lab-results.md"
+ours: dict[str, Cluster] = {}
+"""The cluster that is up for this process, as `cluster`."""
+spoilt = pytest.StashKey[bool]()
+"""Of the session: whether the cluster is not as the next test must find it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab")
+    group.addoption("--only", action="append", default=[], metavar="NAME", help="a test, a module, or a test with its parameters; may be repeated")
+    group.addoption("--count", type=int, default=1, metavar="N", help="run each test N times, on the same clusters")
+    group.addoption("--lines", type=Path, metavar="FILE", help="add a line to FILE for each phase of each test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "core(*playbooks): what CI runs, and whose repair by which playbooks it shows")
+    config.addinivalue_line("markers", "spoils: the test leaves its cluster in a state in which no other may have it")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (count := metafunc.config.getoption("--count")) > 1:
+        metafunc.fixturenames.append("turn")
+        metafunc.parametrize("turn", range(count), ids=[f"turn{n + 1}" for n in range(count)])
+
+
+@pytest.fixture
+def turn(request: pytest.FixtureRequest) -> int:
+    """Which time the test is run, from 0."""
+    return int(getattr(request, "param", 0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what is asked for, in groups that go to one worker each. Before xdist, which reads the groups."""
+    if wanted := config.getoption("--only"):
+        try:
+            kept = choice.named([i.nodeid for i in items], wanted)
+        except choice.NoSuchTest as error:
+            raise pytest.UsageError(str(error)) from error
+        config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in kept])
+        items[:] = [i for i in items if i.nodeid in kept]
+    for item in items:
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(HANG))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    known = {name: float(row.seconds) for name, row in results.load(TABLE).items() if row.seconds.isdigit()}
+    items[:] = choice.longest_first(items, _group, lambda item: item.nodeid, known)
+
+
+def _group(item: pytest.Item) -> str:
+    """A module, and of a test's turns every second."""
+    turns = re.search(r"turn(\d+)", item.name)
+    return f"lab-{item.path.stem}" + (f"-{int(turns[1]) % 2}" if turns else "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """At a failure, before anything is taken down, its evidence is kept; each report says what ran on the cluster."""
+    report = yield
+    if report.failed and not item.stash.get(spoilt, False):
+        item.stash[spoilt] = item.session.stash[spoilt] = True
+        kept = _keep(item, report)
+        report.user_properties.append(("evidence", str(kept)))
+        report.sections.append(("evidence", str(kept)))
+    if report.when == "call" and item.get_closest_marker("spoils"):
+        item.session.stash[spoilt] = True
+    if ours:
+        report.user_properties.append(("versions", versions(ours["cluster"])))
+    return report
+
+
+def _keep(item: pytest.Item, report: pytest.TestReport) -> Path:
+    clusters = {c.number: c for c in [*ours.values(), *(c for b in Bastion.alive for c in b.clusters)] if (c.dir / "nodes.json").exists()}
+    said = "\n\n".join([item.nodeid, report.longreprtext, *(f"--- {title} ---\n{text}" for title, text in report.sections)])
+    name = re.sub(r"[^\w.-]+", "-", results.name_of(item.nodeid.partition("@")[0])).strip("-")
+    path = evidence.HOME / RUN / f"{os.environ.get('LAB_ATTEMPT', '1')}-{name[:120]}.tar.gz"
+    return evidence.archive(path, list(clusters.values()), list(Bastion.alive), said)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Where xdist has workers, all come together here in the process that started them."""
+    if lines and "PYTEST_XDIST_WORKER" not in os.environ:
+        with lines.open("a") as file:
+            file.write(results.line_of(report))
+
+
+lines: Path | None = None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    global lines
+    lines = session.config.getoption("--lines")
+    session.stash[spoilt] = False
+
+
+def versions(cluster: Cluster) -> dict[str, str]:
+    """What runs there by the first control plane's disk, which can be read whatever became of the machine."""
+    root = cluster.nodes[0].dir / "root"
+
+    def image(of: str) -> str:
+        file = root / f"etc/kubernetes/manifests/{of}.yaml"
+        found = re.search(rf"image: \S*/{of}:v?(\S+)", file.read_text(errors="replace")) if file.exists() else None
+        return found[1] if found else "?"
+
+    return {"kubernetes": image("kube-apiserver"), "etcd": image("etcd").removesuffix("-0"), "runtime": _runtime(root)}
+
+
+def _runtime(root: Path) -> str:
+    for package in ("docker.io", "containerd"):
+        said = re.search(rf"^Package: {re.escape(package)}\nStatus: install ok installed\n(?:.+\n)*?Version: ([\d.]+)", _packages(root), re.MULTILINE)
+        if said:
+            return f"{package.removesuffix('.io')} {said[1]}"
+    return "?"
+
+
+def _packages(root: Path) -> str:
+    status = root / "var/lib/dpkg/status"
+    return status.read_text() if status.exists() else ""
 
 
 @pytest.fixture(scope="session")
 def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]:
-    """`bring_up(1, control_planes=1, workers=2)`: a cluster with its workload, one at a time.
+    """`bring_up(control_planes=1, workers=2)`: a cluster with its workload, one at a time, under a number that nobody has.
 
-    Tests that ask for the same one after the other share it, unless one of them has failed. LAB_REUSE=1 takes one that is up and leaves it up.
+    Tests that ask for the same one after the other share it, unless one of them has failed or spoils it. LAB_REUSE=NUMBER takes that one, which
+    is up, and leaves it up.
     """
-    reuse = os.environ.get("LAB_REUSE") == "1"
-    mine: tuple[Cluster, dict[str, int], int] | None = None
+    if reuse := os.environ.get("LAB_REUSE"):
+        ours["cluster"] = Cluster(int(reuse))
+        yield lambda **size: ours["cluster"]
+        return
+    mine: tuple[claims.Claim, dict[str, int]] | None = None
 
-    def up(number: int, **size: int) -> Cluster:
+    def down() -> None:
         nonlocal mine
-        cluster, failed = Cluster(number), request.session.testsfailed
-        if reuse and cluster.whole:
-            return cluster
-        if mine and (mine[0].number, *mine[1:]) == (number, size, failed) and cluster.whole:
-            return cluster
         if mine:
-            mine[0].down()
-        cluster.down()
-        mine = (cluster, size, failed)
-        cluster.up(**size)
-        cluster.workload()
+            ours.clear()
+            Cluster(mine[0].number).down()
+            mine[0].release()
+            mine = None
+
+    def up(**size: int) -> Cluster:
+        nonlocal mine
+        if mine and mine[1] == size and not request.session.stash[spoilt]:
+            return Cluster(mine[0].number)
+        down()
+        mine = (claims.claim(RUN, claims.preferred(**size)), size)
+        cluster = ours["cluster"] = Cluster(mine[0].number)
+        request.session.stash[spoilt] = True  # until it is whole
+        cluster.up(**size, workload=True)
+        request.session.stash[spoilt] = False
         return cluster
 
     yield up
-    if mine and not reuse:
-        mine[0].down()
+    down()
 
 
 @pytest.fixture

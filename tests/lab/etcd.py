@@ -7,7 +7,6 @@ systemd's own hierarchy is gone).
 from __future__ import annotations
 
 import json
-import os
 import time
 
 from tests.lab.kubelab.cluster import Cluster
@@ -17,12 +16,16 @@ from tests.lab.kubelab.node import Node
 PKI = "/etc/kubernetes/pki/etcd"
 
 
-def ctl(node: Node, *arguments: str, check: bool = True) -> str:
-    """Run etcdctl against the member on a control plane, and give what it printed."""
+def command(node: Node, *arguments: str) -> list[str]:
+    """etcdctl against the member on a control plane."""
     pki = node.dir / "root" / PKI.removeprefix("/")
     tls = [f"--cacert={pki}/ca.crt", f"--cert={pki}/server.crt", f"--key={pki}/server.key"]
-    command = ["etcdctl", f"--endpoints=https://{node.address}:2379", *tls, *arguments]
-    return run(command, env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, check=check).stdout
+    return ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=https://{node.address}:2379", *tls, *arguments]
+
+
+def ctl(node: Node, *arguments: str, check: bool = True) -> str:
+    """Run etcdctl against the member on a control plane, and give what it printed."""
+    return run(command(node, *arguments), capture_output=True, check=check).stdout
 
 
 def members(node: Node) -> list[str]:

@@ -8,7 +8,7 @@ from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
 
-ASK = "for i in 1 2 3 4 5 6; do curl -s -m 2 http://10.96.0.80/ && echo; done"
+ASK = "for i in 1 2 3 4 5 6; do curl -s -m 5 http://10.96.0.80/ && echo; done"
 
 
 def planes(cluster: Cluster) -> list[Node]:

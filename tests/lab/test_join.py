@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab import etcd, long_only
+from tests.lab import etcd
 from tests.lab.bastion import RECOVERCTL, Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
@@ -25,12 +25,10 @@ BLOCK = (
 LEFT = "/etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member /var/lib/recoverd/joining"
 CLEAN = f"! ls {LEFT} 2>/dev/null | grep ."
 
-pytestmark = [pytest.mark.timeout(900), long_only]
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(14, control_planes=1, spares=2, workers=1)
+    return bring_up(control_planes=1, spares=2, workers=1)
 
 
 @contextmanager
@@ -93,7 +91,7 @@ def test_blocked_after_the_checks_it_is_taken_back(cluster: Cluster, bastion: Ca
     assert "has not started within" in told
     assert away, "the API server never failed, so nothing was shown"
     print(f"the API server was away for {away[-1] - away[0]:.1f} s")
-    assert away[-1] - away[0] < 30
+    assert away[-1] - away[0] < 60, "taking it back is not left to chance"
     assert etcd.members(cp1) == ["cp1"]
     assert cp2.answers(CLEAN), cp2.sh("ls /etc/kubernetes /var/lib/etcd", capture_output=True).stdout
     assert "cp2" not in cp1.sh("kubectl get nodes -o name", capture_output=True).stdout
@@ -168,6 +166,8 @@ def test_killed_during_the_join_it_is_watched_on_and_taken_back(cluster: Cluster
     daemon.wait_state("healthy", seconds=60)
 
 
+@pytest.mark.core("join-control-plane")
+@pytest.mark.spoils
 def test_good_joins_end_with_three_healthy_voters(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster, planes=("cp1",))
     cp1 = cluster.node("cp1")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import long_only
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.witness import ready
@@ -20,12 +19,10 @@ from tests.lab.witness import ready
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 HOURS = 2
 
-pytestmark = [pytest.mark.timeout(900), long_only]
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(1, control_planes=1, spares=1, workers=2)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 @contextmanager
@@ -61,8 +58,8 @@ def filled_up(daemon: Bastion, state: Path) -> list[Shape]:
     """The points that there were before one could not be taken, since the disk was full in the middle of it."""
     for count in range(1, 10):  # the snapshot is small, so it may be whole before the disk is full
         before = points(daemon)
-        assert len(before) == count and daemon.ctl("restore-points", "take", "lab1").returncode == 0
-        daemon.wait("it is begun", lambda: [*(state / "restore-points/lab1").glob(".*")], 60, every=0.001)
+        assert len(before) == count and daemon.ctl("restore-points", "take", daemon.name).returncode == 0
+        daemon.wait("it is begun", lambda: [*(state / "restore-points" / daemon.name).glob(".*")], 60, every=0.001)
         fill(state, 1 << 19)
         daemon.wait("it has ended", lambda known=count: failures(daemon) or len(points(daemon)) > known, 120)
         (state / "filler").unlink()
@@ -83,9 +80,9 @@ def test_the_disk_fills_up_while_a_restore_point_is_written(cluster: Cluster) ->
         assert "No space left on device" in failure and "Make room there" in failure
         assert points(daemon) == before
         kept = {p["id"] for p in before}
-        assert {path.name for path in (state / "restore-points/lab1").iterdir()} == kept, "nothing half is left"
+        assert {path.name for path in (state / "restore-points" / daemon.name).iterdir()} == kept, "nothing half is left"
         assert set(cluster.node("cp1").sh("ls /var/lib/recoverd/pki", capture_output=True).stdout.split()) >= kept
-        assert daemon.ctl("restore-points", "take", "lab1").returncode == 0
+        assert daemon.ctl("restore-points", "take", daemon.name).returncode == 0
         daemon.wait("with room again it is taken", lambda: len(points(daemon)) == len(before) + 1, 120)
         assert daemon.status()["state"] == "healthy" and not daemon.incidents()
 
@@ -110,7 +107,7 @@ def test_the_bastions_clock_goes_back(cluster: Cluster, bastion: Callable[..., B
     assert incident["outcome"] == "recovered" and ready(cp1)
     assert [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)] == [("restore-manifest", "succeeded")]
     daemon.wait_state("healthy", seconds=120)
-    assert daemon.ctl("restore-points", "take", "lab1").returncode == 0
+    assert daemon.ctl("restore-points", "take", daemon.name).returncode == 0
     listed = daemon.wait("another one is taken", lambda: len(points(daemon)) == len(first) + 1 and points(daemon), 120)
     assert listed[:-1] == first and at(listed[-1]["taken_at"]) < at(first[-1]["taken_at"]), "in the order in which they were taken"
     assert not [line for line in daemon.lines() if line.get("level") == "error"]

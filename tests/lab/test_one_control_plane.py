@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import LONG, etcd
+from tests.lab import etcd
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.network import bridge
@@ -21,23 +21,23 @@ FAULTS = Path(__file__).parent / "faults"
 MANIFESTS = "/etc/kubernetes/manifests"
 FORCE = "--force-new-cluster"
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(1, control_planes=1, spares=1, workers=2)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 @pytest.mark.parametrize(
     ("what", "damage", "code"),
     [
-        ("deleted", f"rm {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-missing"),
-        ("truncated", f"truncate -s 900 {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-invalid"),
-        (
+        pytest.param("deleted", f"rm {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-missing", id="deleted"),
+        pytest.param("truncated", f"truncate -s 900 {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-invalid", id="truncated"),
+        pytest.param(
             "mistyped",
             f"sed -i 's/--etcd-servers=/--etcd-severs=/' {MANIFESTS}/kube-apiserver.yaml",
             "apiserver-manifest-changed",
+            id="mistyped",
+            marks=pytest.mark.core("restore-manifest"),
         ),
     ],
 )
@@ -68,6 +68,7 @@ def test_a_damaged_manifest_of_the_api_server_is_found_and_put_back_without_a_pe
     assert ready(cp1)
 
 
+@pytest.mark.core("start-node-services")
 def test_a_stopped_kubelet_on_the_control_plane_is_started_again(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster)
     cp1 = cluster.node("cp1")
@@ -102,7 +103,7 @@ def test_a_scheduler_that_cannot_start_is_a_warning_that_names_it(cluster: Clust
 
 def test_a_bastion_without_its_network_is_blind_and_does_nothing(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster)
-    subprocess.run(["ip", "link", "set", bridge(1), "down"], check=True)
+    subprocess.run(["ip", "link", "set", bridge(cluster.number), "down"], check=True)
     try:
         status = daemon.wait_state("unobservable", seconds=60)
         assert status["incident"] is None
@@ -110,18 +111,19 @@ def test_a_bastion_without_its_network_is_blind_and_does_nothing(cluster: Cluste
         daemon.wait("it goes on looking", lambda: daemon.status().get("last_sweep") != sweeps, 60)
         assert daemon.plans(everything=True) == []
     finally:
-        subprocess.run(["ip", "link", "set", bridge(1), "up"], check=True)
+        subprocess.run(["ip", "link", "set", bridge(cluster.number), "up"], check=True)
     daemon.wait_state("healthy", seconds=60)
     assert daemon.plans(everything=True) == []
     assert daemon.journal("SELECT count(*) FROM step") == [(0,)]
 
 
+@pytest.mark.core("force-new-cluster")
 def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     """join-stuck: named, one destructive plan, approved, recovered; nobody on the workers notices."""
     daemon = bastion(cluster)
     cp1, running = cluster.node("cp1"), pods(cluster)
     clients = [Client(cluster.node(name)) for name in ("w1", "w2")]
-    with join_stuck(daemon.home / "fault.log") as fault:
+    with join_stuck(cluster, daemon.home / "fault.log") as fault:
         failed = fails_for_good(daemon, cp1)
         status = daemon.wait("it is confirmed", lambda: s if (s := daemon.status())["incident"] and s["state"] == "etcd-stuck" else None, 60)
         print(f"confirmed {time.monotonic() - failed:.1f} s after the API server failed")
@@ -155,9 +157,9 @@ def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(clust
     daemon = bastion(cluster)
     cp1, running, step = cluster.node("cp1"), pods(cluster), 0
     while True:
-        step += 1 if LONG or not step else 3
+        step += 1
         daemon.wait_healthy()
-        etcd.add_phantom(cp1, "10.99.1.99")
+        etcd.add_phantom(cp1, f"10.99.{cluster.number}.99")
         position = daemon.log.stat().st_size
         plan = daemon.approve("force-new-cluster")
         if step > len(plan["steps"]):
@@ -179,10 +181,10 @@ def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(clust
 
 
 @contextmanager
-def join_stuck(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def join_stuck(cluster: Cluster, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The fault at work, which takes up to a minute; waited for in any case, since a half-done one would break the next test."""
     with log.open("wb") as file:
-        fault = subprocess.Popen([str(FAULTS / "join-stuck"), "1", "cp2"], stdout=file, stderr=file)
+        fault = subprocess.Popen([str(FAULTS / "join-stuck"), str(cluster.number), "cp2"], stdout=file, stderr=file)
     try:
         yield fault
     finally:

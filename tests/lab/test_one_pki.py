@@ -13,12 +13,10 @@ from tests.lab.kubelab.cluster import Cluster
 from tests.lab.witness import ready
 from tests.pki import reissue
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(1, control_planes=1, spares=1, workers=2)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 def wait_kept(daemon: Bastion) -> None:
@@ -41,6 +39,7 @@ def test_one_expiring_in_ten_days_is_offered_and_not_done(cluster: Cluster, bast
     assert [(i["state"], i["outcome"]) for i in daemon.incidents()] == [("maintenance", "recovered")]
 
 
+@pytest.mark.core("renew-certificates")
 def test_all_over_and_renewed_after_approval(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     """kubelet's client certificate too, with which kubelet does not start any more."""
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
@@ -56,13 +55,14 @@ def test_all_over_and_renewed_after_approval(cluster: Cluster, bastion: Callable
     assert cp1.answers("systemctl is-active -q kubelet")
 
 
+@pytest.mark.core("restore-pki")
 def test_the_incidents_own_certificate_commands_and_its_reboot(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     """Everything moved away and made anew by hand, the CAs too: nobody who trusts the old one accepts the API server."""
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
     wait_kept(daemon)
     of_old = authorities(cp1)
     make = "kubeadm init phase certs all --config /root/init.yaml; kubeadm init phase kubeconfig all --config /root/init.yaml"
-    cp1.sh(f"mkdir /root/old; cd /etc/kubernetes; mv pki *.conf /root/old; {make}")
+    cp1.sh(f"rm -rf /root/old; mkdir /root/old; cd /etc/kubernetes; mv pki *.conf /root/old; {make}")
     cp1.reboot()
     daemon.wait("it is found", lambda: "pki-replaced" in daemon.codes(), 120)
     daemon.approve("restore-pki", 90)

@@ -14,12 +14,10 @@ from tests.lab.kubelab.cluster import Cluster
 from tests.lab.loss import delete_data, is_as_at_the_point, kubelets, point_of, write_later
 from tests.lab.witness import boots, ready
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(1, control_planes=1, spares=1, workers=2)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 def restored(cluster: Cluster, daemon: Bastion) -> Shape:
@@ -47,6 +45,7 @@ def restored(cluster: Cluster, daemon: Bastion) -> Shape:
     return done
 
 
+@pytest.mark.core("restore-etcd-snapshot")
 def test_deleted_data_is_restored_and_the_workload_is_back(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     cp1, kubelet = cluster.node("cp1"), kubelets(cluster)
     revision = etcd.revision(cp1)
@@ -60,9 +59,9 @@ def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(cluster: Clus
     point = point_of(daemon)
     write_later(cp1)
     cp1.sh("kubectl delete deployment web --wait=false >/dev/null")
-    unnamed = daemon.ctl("run", "restore-etcd-snapshot", "lab1")
+    unnamed = daemon.ctl("run", "restore-etcd-snapshot", cluster.name)
     assert unnamed.returncode != 0 and "--point" in unnamed.stderr
-    asked = daemon.ctl("run", "restore-etcd-snapshot", "lab1", "--point", point, "--reason", "web was deleted by mistake")
+    asked = daemon.ctl("run", "restore-etcd-snapshot", cluster.name, "--point", point, "--reason", "web was deleted by mistake")
     assert asked.returncode == 0, asked.stderr
     plan = daemon.approve("restore-etcd-snapshot")
     assert point in plan["summary"] and plan["requested_by"] == "root"
@@ -74,6 +73,7 @@ def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(cluster: Clus
     assert cp1.answers(f"ls -d /var/lib/etcd/member.{plan['incident']}-*"), "what a person called wrong is kept aside"
 
 
+@pytest.mark.spoils
 def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     newer.upgrade(cluster)
     cp1, kubelet = cluster.node("cp1"), kubelets(cluster)

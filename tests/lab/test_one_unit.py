@@ -23,14 +23,13 @@ from tests.lab.witness import ready
 PROJECT = Path(__file__).parents[2]
 ETC = "etc/recoverd"
 pytestmark = [
-    pytest.mark.timeout(900),
     pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the node has Debian's Python 3.11, and could not use this one's packages"),
 ]
 
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(1, control_planes=1, spares=1, workers=2)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 def install(node: Node, entry: dict[str, Any], files: Path) -> None:
@@ -73,6 +72,7 @@ def status(node: Node) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.core()
 def test_the_unit_runs_sandboxed_repairs_and_is_restarted_by_its_watchdog(cluster: Cluster) -> None:
     node, cp1 = cluster.node("w2"), cluster.node("cp1")
     files = Bastion(cluster)

@@ -16,12 +16,10 @@ MANIFESTS = "/etc/kubernetes/manifests"
 ALONE = float(os.environ.get("LAB_ALONE_SECONDS", "60"))
 """How long the cluster is left alone; 600 was run by hand."""
 
-pytestmark = pytest.mark.timeout(1500)
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(2, control_planes=3, workers=1)
+    return bring_up(control_planes=3, workers=1)
 
 
 def test_left_alone_and_rebooted_by_hand_it_is_left_alone(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:

@@ -8,19 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.lab import etcd, long_only
+from tests.lab import etcd
 from tests.lab.bastion import Bastion
 from tests.lab.certificates import END, authorities, expire, serving
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.loss import ASK, planes
 from tests.lab.witness import boots, ready
 
-pytestmark = [pytest.mark.timeout(900), long_only]
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(2, control_planes=3, workers=1)
+    return bring_up(control_planes=3, workers=1)
 
 
 def test_all_over_on_three_and_renewed_after_approval(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:

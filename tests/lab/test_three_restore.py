@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from recoverd.diagnose.setback import BUMP
-from tests.lab import etcd, long_only, newer
+from tests.lab import etcd, newer
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.loss import delete_data, is_as_at_the_point, kubelets, planes, point_of, write_later
@@ -16,12 +16,10 @@ from tests.lab.witness import boots, ready
 
 NAMES = ["cp1", "cp2", "cp3"]
 
-pytestmark = [pytest.mark.timeout(1200), long_only]
-
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(2, control_planes=3, workers=1)
+    return bring_up(control_planes=3, workers=1)
 
 
 def offered(cluster: Cluster, daemon: Bastion) -> Shape:
@@ -68,6 +66,7 @@ def test_deleted_everywhere_and_killed_during_the_restore(cluster: Cluster, bast
     assert boots(cluster) == booted, "no machine was rebooted"
 
 
+@pytest.mark.spoils
 def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     newer.upgrade(cluster)
     kubelet, revision = kubelets(cluster), etcd.revision(cluster.node("cp1"))

@@ -6,7 +6,6 @@ What is found wrong is said by the test (`tests.lab.sick`); what is done about i
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,12 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab import long_only
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.witness import boots
 
-NUMBER = int(os.environ.get("WORKER_CLUSTER", "4"))
 ROLLING = "rolling-worker-reboot"
 PDB = """apiVersion: policy/v1beta1
 kind: PodDisruptionBudget
@@ -68,7 +65,7 @@ class Sick(Bastion):
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(NUMBER, control_planes=1, workers=3)
+    return bring_up(control_planes=1, workers=3)
 
 
 @pytest.fixture
@@ -126,7 +123,6 @@ def crowd(cluster: Cluster, name: str) -> None:
         kubectl(cluster, "uncordon", other)
 
 
-@pytest.mark.timeout(900)
 def test_a_blocked_drain_ends_in_time_and_the_node_is_uncordoned(cluster: Cluster, site: Callable[..., Sick]) -> None:
     crowd(cluster, "w1")
     kubectl(cluster, "apply", "-f", "-", stdin=PDB)
@@ -143,7 +139,6 @@ def test_a_blocked_drain_ends_in_time_and_the_node_is_uncordoned(cluster: Cluste
     assert cordoned(cluster) == set() and boots(cluster) == before
 
 
-@pytest.mark.timeout(900)
 def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(cluster: Cluster, site: Callable[..., Sick]) -> None:
     kubectl(cluster, "apply", "-f", "-", stdin=LONE.replace("NODE", "w1"))
     kubectl(cluster, "wait", "--for=condition=Ready", "pod/lone", "--timeout=60s")
@@ -160,7 +155,7 @@ def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(
     assert kubectl(cluster, "get", "pods", "-o", "name") == pods and cordoned(cluster) == set()
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.core("rolling-worker-reboot")
 def test_both_workers_are_rebooted_one_after_the_other_and_the_daemon_is_killed_on_the_way(cluster: Cluster, site: Callable[..., Sick]) -> None:
     """w2 was cordoned by somebody and stays so; the daemon is killed while w1 reboots, and goes on."""
     kubectl(cluster, "cordon", "w2")
@@ -186,7 +181,6 @@ def test_both_workers_are_rebooted_one_after_the_other_and_the_daemon_is_killed_
     assert "resumed" in shown and "somebody cordoned it" in shown
 
 
-@pytest.mark.timeout(1200)
 def test_a_worker_that_does_not_return_stops_the_plan_and_the_rest_is_untouched(cluster: Cluster, site: Callable[..., Sick]) -> None:
     before = boots(cluster)
     s = site(step_deadline=90, min_ready=0, drain={"timeout": "80s"})
@@ -205,8 +199,6 @@ def test_a_worker_that_does_not_return_stops_the_plan_and_the_rest_is_untouched(
     assert s.status()["phase"] == "escalated"
 
 
-@long_only
-@pytest.mark.timeout(1200)
 def test_a_canary_that_comes_back_sick_stops_the_plan(cluster: Cluster, site: Callable[..., Sick]) -> None:
     s = site(step_deadline=150, min_ready=0, drain={"timeout": "80s"})  # nothing is said of a node in its first 90 s
     s.make_sick("w1", "w2", always=True)
@@ -220,8 +212,6 @@ def test_a_canary_that_comes_back_sick_stops_the_plan(cluster: Cluster, site: Ca
     assert f"see that nothing is found of {first} any more" in watched
 
 
-@long_only
-@pytest.mark.timeout(1200)
 def test_the_agents_restart_is_done_unasked_and_the_next_rung_asks(cluster: Cluster, site: Callable[..., Sick]) -> None:
     """w1 is said to stay sick whatever is done: its agents really start anew, and then a reboot of w1 alone is offered."""
     before = boots(cluster)

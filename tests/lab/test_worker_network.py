@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections import Counter
@@ -18,14 +17,13 @@ from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
 from tests.lab.witness import Client, boots, pods
 
-NUMBER = int(os.environ.get("WORKER_CLUSTER", "4"))
 FAULTS = Path(__file__).parent / "faults"
 REBOOT = "rolling-worker-reboot"
 
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(NUMBER, control_planes=1, workers=3)
+    return bring_up(control_planes=1, workers=3)
 
 
 @pytest.fixture
@@ -72,17 +70,15 @@ def acted(s: Bastion) -> list[tuple[str, str, frozenset[str]]]:
     return [(p["playbook"], p["status"], frozenset(step["host"] for step in p["steps"])) for p in plans]
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("fault", "playbooks"),
     [
-        ("sysctl -qw net.ipv4.ip_forward=0", {"restore-node-network"}),
-        ("ip link del cni0", {"restore-node-network"}),
-        ("ip route del $(ip route | grep -m1 ' via 10.99.[0-9]*.22 ' | cut -d' ' -f1)", {"restore-node-network"}),
-        ("pkill -STOP -x kube-proxy", {"restart-node-agents"}),
-        ("systemctl stop kubelet", {"start-node-services"}),
+        pytest.param("sysctl -qw net.ipv4.ip_forward=0", {"restore-node-network"}, id="forwarding", marks=pytest.mark.core("restore-node-network")),
+        pytest.param("ip link del cni0", {"restore-node-network"}, id="bridge"),
+        pytest.param("ip route del $(ip route | grep -m1 ' via 10.99.[0-9]*.22 ' | cut -d' ' -f1)", {"restore-node-network"}, id="route"),
+        pytest.param("pkill -STOP -x kube-proxy", {"restart-node-agents"}, id="kube-proxy"),
+        pytest.param("systemctl stop kubelet", {"start-node-services"}, id="kubelet"),
     ],
-    ids=["forwarding", "bridge", "route", "kube-proxy", "kubelet"],
 )
 def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site: Callable[..., Bastion], fault: str, playbooks: set[str]) -> None:
     spread(cluster)
@@ -105,7 +101,6 @@ def rules(cluster: Cluster, node: Node) -> str:
     return programmed + cluster.node("cp1").sh("kubectl get endpoints,pods -o wide", capture_output=True, check=False).stdout
 
 
-@pytest.mark.timeout(900)
 def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, site: Callable[..., Bastion]) -> None:
     """By the agents' restart, or by kube-proxy itself where its own look at the rules (every 30 s) comes first; without a reboot."""
     before = boots(cluster)
@@ -124,12 +119,11 @@ def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, 
     assert {name for name, _, _ in acted(s)} <= {"restart-node-agents"}, acted(s)
     assert boots(cluster) == before
     for node in cluster.nodes:
-        ask = "for i in $(seq 10); do curl -s -m 3 -o /dev/null -w '%{http_code} from port %{local_port}, ' http://10.96.0.80/ || echo; done"
+        ask = "for i in $(seq 10); do curl -s -m 10 -o /dev/null -w '%{http_code} from port %{local_port}, ' http://10.96.0.80/ || echo; done"
         answers = node.sh(ask, capture_output=True, check=False).stdout
         assert answers.count("200 from") == 10, f"{node.name}: {answers}; {rules(cluster, node)}"
 
 
-@pytest.mark.timeout(1200)
 def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_canary(cluster: Cluster, site: Callable[..., Bastion]) -> None:
     spread(cluster)
     before = boots(cluster)
@@ -155,7 +149,8 @@ def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_c
         cluster.node("cp1").sh("kubectl wait --for=condition=Ready node/w1 --timeout=90s; kubectl uncordon w1; kubectl rollout status deploy/web")
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.core("restart-node-agents")
+@pytest.mark.spoils
 def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluster, site: Callable[..., Bastion]) -> None:
     """Last: it leaves the cluster at an older revision."""
     spread(cluster)
@@ -164,7 +159,7 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluste
     clients = [Client(node) for node in cluster.nodes if node.name != "cp1"]
     s.wait("the clients are answered", lambda: all(c.answers() for c in clients), 30)
     fault = time.time()
-    subprocess.run([str(FAULTS / "stale-restore"), str(NUMBER)], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([str(FAULTS / "stale-restore"), str(cluster.number)], check=True, stdin=subprocess.DEVNULL)
     back = time.time()
     plan = s.wait("its plan is made", lambda: next((p for p in s.plans(everything=True) if p["playbook"] == "restart-node-agents"), None), 120)
     print(f"plan made {datetime.fromisoformat(plan['created_at']).timestamp() - back:.1f} s after the API server's return")

@@ -11,7 +11,7 @@ from tests.lab.kubelab.node import Node
 ANSWERS = "/root/answers"
 ASK = f"""while :; do
   at=$(date +%s.%N)
-  if r=$(curl -s -m 2 http://10.96.0.80/) && [ -n "$r" ]; then echo "$at ok $r"; else echo "$at failed"; fi; sleep 0.2
+  if r=$(curl -s -m 5 http://10.96.0.80/) && [ -n "$r" ]; then echo "$at ok $r"; else echo "$at failed"; fi; sleep 0.2
 done >{ANSWERS} 2>&1 </dev/null & echo $!"""
 
 
@@ -67,7 +67,7 @@ def boots(cluster: Cluster) -> dict[str, str]:
 
 def ready(node: Node) -> bool:
     """Whether the API server on the machine says ok to /readyz."""
-    answer = node.sh("curl -sk -m 2 https://127.0.0.1:6443/readyz", capture_output=True, check=False)
+    answer = node.sh("curl -sk -m 5 https://127.0.0.1:6443/readyz", capture_output=True, check=False)
     return answer.stdout.strip() == "ok"
 
 

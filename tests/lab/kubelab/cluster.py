@@ -80,6 +80,10 @@ class Cluster:
     number: int
 
     @property
+    def name(self) -> str:
+        return f"lab{self.number}"
+
+    @property
     def dir(self) -> Path:
         return CLUSTERS / str(self.number)
 

@@ -19,6 +19,8 @@ KEY = CACHE / "keys/id"
 """The private key of root on every node."""
 SUITE = "bookworm"
 CGROUPS = Path("/sys/fs/cgroup")
+PATIENCE = 3
+"""How many times as long as on a quiet machine a condition is waited for: a deadline is for what never comes, and machines are busy."""
 
 
 class LabError(Exception):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .host import CACHE, CGROUPS, CLUSTERS, KEY, LabError, attempt, remove_tree, run, unmount_below
+from .host import CACHE, CGROUPS, CLUSTERS, KEY, PATIENCE, LabError, attempt, remove_tree, run, unmount_below
 from .network import add_bridge, add_namespace, plug, remove_namespace
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -157,10 +157,10 @@ class Node:
 
     def wait_for(self, condition: Callable[[], bool], complaint: str, seconds: float, every: float = 0.3) -> None:
         """Wait until `condition` holds; raises LabError with the complaint and where the machine's log is."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise LabError(f"node {self.name} {complaint} in {seconds:.0f} s; see {self.dir}/console.log")
+                raise LabError(f"node {self.name} {complaint} in {seconds * PATIENCE:.0f} s; see {self.dir}/console.log")
             time.sleep(every)
 
     # --- its disk ---
