@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from recoverd.playbooks.force_new_cluster import with_flag
 from recoverd.simulate import node_faults, pki_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.texts import ETCD_DIR, path_of
@@ -104,6 +105,12 @@ def change_data_dir(c: ModelCluster, name: str, target: str = "/var/lib/etcd2") 
     """Somebody edits --data-dir in etcd's manifest; the data stay where they are."""
     path, files = path_of("etcd"), c.machines[name].files
     files[path] = files[path].replace(f"--data-dir={ETCD_DIR}", f"--data-dir={target}")
+
+
+def leave_force_flag(c: ModelCluster, name: str) -> None:
+    """Somebody has made this member a cluster of its own by hand, and has not taken the flag out again."""
+    text = c.machines[name].files[path_of("etcd")]
+    c.machines[name].files[path_of("etcd")] = with_flag(text) or text
 
 
 def lose_data(c: ModelCluster, name: str) -> None:
