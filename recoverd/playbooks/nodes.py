@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from recoverd.bounds import too_few_ready
 from recoverd.model.finding import Code, Finding, FindingKey
+from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
 from recoverd.playbooks.base import Situation
 
@@ -24,6 +26,12 @@ OF_NODES = frozenset(
     }
 )
 """Every finding of these names the node that it is about."""
+
+
+OF_RULES = frozenset({Code.SERVICE_RULES_STALE, Code.SERVICE_UNREACHABLE, Code.DNS_UNREACHABLE})
+"""What kube-proxy alone keeps right."""
+SEVERAL = 3
+"""Nodes from which on the same fault on all of them is no accident of each."""
 
 
 def node_of(finding: Finding) -> str:
@@ -87,6 +95,52 @@ def off_on_purpose(view: HostView, host: str) -> str:
                 f"and `systemctl unmask {name}` when it should run"
             )
     return ""
+
+
+def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
+    """The canary alone, then at most `nodes_at_once`, and fewer where `min_ready` would not hold."""
+    bounds, views = situation.settings.bounds, tuple(node_views(situation).values())
+    made, rest = [tuple(nodes[:1])], list(nodes[1:])
+    while rest:
+        size = min(bounds.nodes_at_once, len(rest))
+        while size > 1 and too_few_ready(rest[:size], views, bounds):
+            size -= 1
+        made.append(tuple(rest[:size]))
+        rest = rest[size:]
+    return made
+
+
+def everywhere(codes: Collection[str], situation: Situation) -> str:
+    """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them. "" where it is not so."""
+    workers = {n.name for n in node_views(situation).values() if not n.control_plane}
+    found = broken(situation)
+    for code in sorted(codes):
+        having = {node for node, of_node in found.items() if any(f.code == code for f in of_node)} & workers
+        if len(workers) >= SEVERAL and having == workers:
+            return (
+                f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause (what was rolled out to them, "
+                "their network, the API server's address), and a restart of each may end what still runs"
+            )
+    return ""
+
+
+def nobody_keeps_rules(node: str, situation: Situation) -> str:
+    """Why no restart can mend the service rules of this node: no DaemonSet wants a kube-proxy there and none runs. "" where that is not seen."""
+    network = situation.observation.network
+    found = {f.code for f in broken(situation).get(node, [])}
+    if not found or not found <= OF_RULES or not isinstance(network, NetworkView) or "daemonsets" in network.unseen:
+        return ""
+    host = network.hosts.get(host_of(node, situation))
+    if (
+        any(a.kind == "kube-proxy" and a.node == node for a in network.agents)
+        or not isinstance(host, NodeNetworkView)
+        or "kube-proxy" in host.processes
+    ):
+        return ""
+    return (
+        "no DaemonSet wants a kube-proxy there, and none runs: nobody keeps the service rules, which no restart and no reboot changes. When it was "
+        "not removed on purpose: kubeadm init phase addon kube-proxy, on a control plane"
+    )
 
 
 def emptied(situation: Situation) -> str:

@@ -1,24 +1,43 @@
 """`restart-node-agents`: kubelet, kube-proxy and the CNI's agent of the broken nodes start anew and look at the API afresh.
 
-Observed after a restore to an older revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh kubelet on one worker
-alone made it worse, so every worker's kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was
-answered 25 s later. Where the revision went back, controller-manager and scheduler are deaf too, or wait for the lease of the one before. So those
-of the control planes come first, and what is on workers waits until endpoints are kept again: the pods that run there, and the rules that lead to
-them, work on until then (observed: with kube-proxy restarted earlier, every request failed for 13 s and more).
+A kubelet may not come up again, for a reason that shows only then (its configuration, a full disk). So it is restarted only where something is found
+of it; one node goes first, the canary, and has to be seen well before the next, which follow in groups within the bounds; and the plan ends where a
+kubelet does not stay up.
+
+A setback is another matter, since it is proven, and everything follows the lost history until it starts anew. Observed after a restore to an older
+revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh kubelet on one worker alone made it worse, so every
+worker's kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was answered 25 s later. Where the
+revision went back, controller-manager and scheduler are deaf too, or wait for the lease of the one before. So those of the control planes come
+first, and what is on workers waits until endpoints are kept again: the pods that run there, and the rules that lead to them, work on until then
+(observed: with kube-proxy restarted earlier, every request failed for 13 s and more). There the canary is the first control plane, whose kubelet is
+waited for in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.model.finding import Code, Finding
-from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods
+from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods, Settled
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import OF_NODES, another_machine, broken, emptied, host_of, node_in, node_of, node_views, off_on_purpose
+from recoverd.playbooks.nodes import (
+    OF_NODES,
+    another_machine,
+    broken,
+    emptied,
+    everywhere,
+    groups,
+    host_of,
+    nobody_keeps_rules,
+    node_in,
+    node_of,
+    node_views,
+    off_on_purpose,
+)
 from recoverd.playbooks.starts import begins_anew
 
 NAME = "restart-node-agents"
@@ -29,6 +48,10 @@ LEAD_SECONDS = 75.0
 """For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
 ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
+SETTLE_SECONDS = 120.0
+"""For the canary to be seen well: rules count as stale for 20 s after kube-proxy's start."""
+OF_KUBELET = frozenset({Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_DOWN})
+"""What a fresh kubelet can mend; everything else is its neighbours' work, and it is let be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,7 @@ class RestartNodeAgents:
             undo=("none is needed: pods run on while kubelet restarts, and rules stay programmed while kube-proxy does",),
             verify_within=120.0,
             rounds=1 + (len(nodes) - 1) // ROUND,
+            asks="" if back else everywhere(OF_KUBELET, situation),
         )
 
 
@@ -82,44 +106,71 @@ def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
     if situation.nodes:
         wanted = list(situation.nodes)
     spent = situation.spent(NAME) if not situation.by_hand else frozenset()
-    everywhere = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
+    all_spent = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
     nodes, refused = [], {}
+
+    def in_vain(node: str) -> str:
+        return "" if back else nobody_keeps_rules(node, situation)
+
     for node in wanted:
         host = host_of(node, situation)
         view = situation.host(host)
-        if everywhere or any(node_in(key) == node for key in spent):
+        if all_spent or any(node_in(key) == node for key in spent):
             refused[node] = f"{NAME} was tried on {node} in this incident and did not help"
         elif view is None:
             refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
-        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation):
+        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or in_vain(node):
             refused[node] = why
         else:
             nodes.append(node)
     planes = {h.name for h in situation.settings.control_planes}
-    return tuple(sorted(nodes, key=lambda n: (host_of(n, situation) not in planes, n))), refused
+    # after a setback control planes first; else the canary is a worker, and they are last
+    return tuple(sorted(nodes, key=lambda n: ((host_of(n, situation) in planes) is not bool(back), n))), refused
 
 
 def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
     hosts, back = {n: host_of(n, situation) for n in nodes}, went_back(situation)
     if back is None:
-        yield from _kubelets(hosts, situation)
-    else:
-        planes = {h.name for h in situation.settings.control_planes}
-        yield from _kubelets({n: h for n, h in hosts.items() if h in planes}, situation)
-        yield from _controllers(hosts, planes, back)
-        yield Step(situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS)
-        yield from _kubelets({n: h for n, h in hosts.items() if h not in planes}, situation)
+        yield from _one_after_the_other(hosts, situation)
+        return
+    planes = {h.name for h in situation.settings.control_planes}
+    mine = {n: h for n, h in hosts.items() if h in planes}
+    for of_planes in (dict(list(mine.items())[:1]), dict(list(mine.items())[1:])):
+        # one that does not stay up ends the plan: what keeps it down may be on every machine
+        yield from (replace(s, contained=s.contained and not isinstance(s.operation, AwaitUnit)) for s in _kubelets(of_planes, situation))
+    yield from _controllers(hosts, planes, back)
+    yield Step(situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS)
+    yield from _kubelets({n: h for n, h in hosts.items() if h not in planes}, situation)
     for node, host in hosts.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
-    if back:
-        yield await_endpoints(situation)
+    yield await_endpoints(situation)
+    yield from _daemons(hosts)
+
+
+def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
+    """The canary, seen well, then the others in groups; each step for all of a group before the next."""
     found = broken(situation)
-    only_kubelet = {n for n in nodes if not back and {f.code for f in found.get(n, [])} == {Code.WORKER_KUBELET_DOWN}}
+    codes = {n: {f.code for f in found.get(n, [])} for n in hosts}
+    # whoever names a node without a finding wants all of its agents anew
+    kubelets = {n for n in hosts if not codes[n] or codes[n] & OF_KUBELET}
+    for number, group in enumerate(groups(tuple(hosts), situation)):
+        down = {n: hosts[n] for n in group if n in kubelets}
+        for step in _kubelets(down, situation):
+            yield replace(step, contained=False, takes_down=tuple(down) if isinstance(step.operation, RestartUnit) else ())
+        for node, host in down.items():
+            yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node)
+        for step in _daemons({n: hosts[n] for n in group if codes[n] != {Code.WORKER_KUBELET_DOWN}}):
+            yield replace(step, contained=number > 0)
+        if number == 0 and len(hosts) > 1:
+            (node,) = group
+            yield Step(hosts[node], f"see that nothing is found of {node}, the canary, any more", Settled(node), SETTLE_SECONDS, part=node)
+
+
+def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for node, host in hosts.items():
-            if node not in only_kubelet:
-                what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
-                yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
+            what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
+            yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
 
 
 def await_endpoints(situation: Situation) -> Step:

@@ -15,7 +15,18 @@ from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step
 from recoverd.playbooks import restart_node_agents
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.nodes import OF_NODES, another_machine, broken, emptied, host_of, node_of, node_views, off_on_purpose
+from recoverd.playbooks.nodes import (
+    OF_NODES,
+    another_machine,
+    broken,
+    emptied,
+    groups,
+    host_of,
+    nobody_keeps_rules,
+    node_of,
+    node_views,
+    off_on_purpose,
+)
 
 NAME = "rolling-worker-reboot"
 REBOOT_SECONDS = 300.0
@@ -54,7 +65,7 @@ class RollingWorkerReboot:
             return Refusal(f"the API server does not list the nodes ({objects.reason}), so how many workers are ready is not known")
         if blocked := too_few_ready(nodes[:1], objects.nodes, situation.settings.bounds):
             return Refusal(f"{nodes[0]} is not rebooted: {blocked.reason}")
-        groups = self._groups(nodes, objects, situation)
+        taken = groups(nodes, situation)
         drain = situation.settings.drain
         destroys = [f"what runs on each of {', '.join(nodes)} is interrupted: its pods move elsewhere before its reboot, as far as there is room"]
         if drain.local_storage is PodChoice.EVICT:
@@ -63,8 +74,8 @@ class RollingWorkerReboot:
             destroys.append("pods without a controller: they are gone for good (chosen: drain.unmanaged: evict)")
         keys = {n: tuple(f.key for f in found[n]) for n in nodes}
         return Proposal(
-            summary=f"drain and reboot {' then '.join(' and '.join(g) for g in groups)}; {nodes[0]} is the canary",
-            steps=tuple(step for group in groups for step in _steps(group, found, situation)),
+            summary=f"drain and reboot {' then '.join(' and '.join(g) for g in taken)}; {nodes[0]} is the canary",
+            steps=tuple(step for group in taken for step in _steps(group, found, situation)),
             basis=tuple(dict.fromkeys(k for n in nodes for k in keys[n])),
             evidence=(*(line for n in nodes for f in found[n] for line in f.evidence), *self._terms(nodes, refused, objects, situation)),
             destroys=tuple(destroys),
@@ -74,7 +85,7 @@ class RollingWorkerReboot:
                 "a node that somebody else cordoned stays cordoned in any case",
             ),
             verify_within=120.0,
-            rounds=len(groups),
+            rounds=len(taken),
             destructive=PodChoice.EVICT in (drain.local_storage, drain.unmanaged),
         )
 
@@ -100,22 +111,11 @@ class RollingWorkerReboot:
                 refused[node] = f"{host} cannot be looked at over SSH, so it cannot be rebooted from here; see to its power and its console"
             elif why := another_machine(node, host, situation) or off_on_purpose(view, host):
                 refused[node] = f"{node} is not rebooted: {why}"
+            elif why := nobody_keeps_rules(node, situation):
+                refused[node] = why  # the same for every node, and told once
             else:
                 nodes.append(node)
         return tuple(sorted(nodes, key=lambda n: (views[n].ready, n))), refused
-
-    @staticmethod
-    def _groups(nodes: Sequence[str], objects: ObjectsView, situation: Situation) -> list[tuple[str, ...]]:
-        """The canary alone, then at most `nodes_at_once`, and fewer where `min_ready` would not hold."""
-        bounds = situation.settings.bounds
-        groups, rest = [tuple(nodes[:1])], list(nodes[1:])
-        while rest:
-            size = min(bounds.nodes_at_once, len(rest))
-            while size > 1 and too_few_ready(rest[:size], objects.nodes, bounds):
-                size -= 1
-            groups.append(tuple(rest[:size]))
-            rest = rest[size:]
-        return groups
 
     @staticmethod
     def _terms(nodes: Sequence[str], refused: dict[str, str], objects: ObjectsView, situation: Situation) -> Iterator[str]:

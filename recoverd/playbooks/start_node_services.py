@@ -8,7 +8,7 @@ from recoverd.model.finding import Code, Finding
 from recoverd.model.operations import Unit
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import emptied
+from recoverd.playbooks.nodes import emptied, everywhere
 from recoverd.playbooks.starts import begins_anew
 
 
@@ -53,6 +53,7 @@ class StartNodeServices:
             evidence=finding.evidence,
             undo=tuple(f"systemctl stop {n} (on {host})" for n in reversed(names)),
             verify_within=90.0,
+            asks=everywhere({Code.WORKER_KUBELET_DOWN}, situation),
         )
 
 

@@ -41,6 +41,18 @@ def stop_kube_proxy(c: ModelCluster, *names: str) -> None:
         agent.stopped_at = agent.stopped_at or c.now
 
 
+def delete_kube_proxy(c: ModelCluster) -> None:
+    """`kubectl delete daemonset kube-proxy`: its pods end everywhere."""
+    for machine in c.machines.values():
+        machine.agents.pop("kube-proxy", None)
+
+
+def spoil_kubelet(c: ModelCluster, *names: str) -> None:
+    """Its configuration on the disk cannot be read, as a rollout left it; the kubelet that runs was started before that."""
+    for name in names:
+        c.machines[name].units["kubelet"].refuses = "failed to load Kubelet config file: unknown field"
+
+
 def flush_service_rules(c: ModelCluster, *names: str) -> None:
     """`iptables -F` and `-X` in every table, which kube-proxy does not notice; on every node unless some are named."""
     for name in names or tuple(c.machines):

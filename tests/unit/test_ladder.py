@@ -12,7 +12,7 @@ import pytest
 
 from recoverd.bounds import too_few_ready
 from recoverd.model.finding import Code
-from recoverd.model.node_operations import Agent, AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods
+from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods, Settled
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.record import Declined
@@ -39,15 +39,37 @@ def test_what_always_asks_asks_even_where_the_configuration_says_automatic() -> 
     assert replace(settings, approval={"restore-pki": Approval.NEVER}).approval_of("restore-pki") is Approval.NEVER
 
 
-def test_every_kubelet_is_restarted_before_anything_is_waited_for() -> None:
-    steps = proposal("restart-node-agents", situation(Cluster(1, 3), fault(STALE, "w2"), fault(STALE, "w1"))).steps
-    kinds = [(type(s.operation).__name__, s.host) for s in steps]
-    assert kinds[:2] == [("RestartUnit", "w1"), ("RestartUnit", "w2")]
-    assert not any(s.host in ("w3", "cp1") for s in steps)
-    assert [s.operation for s in steps if isinstance(s.operation, RestartDaemonPods)][:2] == [
-        RestartDaemonPods("w1", Agent.KUBE_PROXY),
-        RestartDaemonPods("w2", Agent.KUBE_PROXY),
-    ]
+def test_one_node_is_the_canary_and_the_others_follow_in_groups_within_the_bounds() -> None:
+    cluster = Cluster(1, 6)
+    found = [fault(STALE, n) for n in ("w4", "w3", "w2", "w1", "cp1")]
+    steps = proposal("restart-node-agents", situation(cluster, *found, settings=replace(cluster.settings, bounds=Bounds(nodes_at_once=2)))).steps
+    restarts = [(s.part, s.takes_down) for s in steps if isinstance(s.operation, RestartUnit)]
+    assert restarts == [("w1", ("w1",)), ("w2", ("w2", "w3")), ("w3", ("w2", "w3")), ("w4", ("w4", "cp1")), ("cp1", ("w4", "cp1"))]
+    well = next(i for i, s in enumerate(steps) if isinstance(s.operation, Settled))
+    assert {s.part for s in steps[: well + 1]} == {"w1"} and not any(s.contained for s in steps[: well + 1])
+    assert not any(s.contained for s in steps if isinstance(s.operation, RestartUnit | AwaitUnit)), "a kubelet that does not stay up ends the plan"
+
+
+@pytest.mark.parametrize(
+    "code", [Code.KUBE_PROXY_DOWN, Code.CNI_AGENT_DOWN, Code.SERVICE_RULES_STALE, Code.SERVICE_UNREACHABLE, Code.POD_NETWORK_BROKEN]
+)
+def test_kubelet_is_left_alone_where_only_its_neighbours_are_at_fault(code: str) -> None:
+    steps = proposal("restart-node-agents", situation(Cluster(1, 3), fault(code, "w1"), fault(code, "w2"))).steps
+    assert {type(s.operation) for s in steps} == {RestartDaemonPods, Settled}
+
+
+def test_the_same_on_all_workers_at_once_is_asked_about_and_a_setback_explains_it() -> None:
+    found = [fault(STALE, f"w{i}") for i in (1, 2, 3)]
+    assert "all 3 workers at once" in proposal("restart-node-agents", situation(Cluster(1, 3), *found)).asks
+    assert not proposal("restart-node-agents", situation(Cluster(1, 4), *found)).asks
+    assert not proposal("restart-node-agents", situation(Cluster(1, 3), BACK, *found)).asks
+
+
+def test_after_a_setback_the_first_control_plane_is_the_canary() -> None:
+    steps = proposal("restart-node-agents", situation(Cluster(3, 2), BACK)).steps
+    first = [(type(s.operation), s.host) for s in steps[:3]]
+    assert first == [(RestartUnit, "cp1"), (AwaitUnit, "cp1"), (RestartUnit, "cp2")]
+    assert [s.contained for s in steps if isinstance(s.operation, AwaitUnit)] == [False, False, False, True, True]
 
 
 def test_when_the_revision_went_back_every_node_and_the_controllers_start_anew() -> None:
