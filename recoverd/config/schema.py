@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -131,6 +131,7 @@ class BoundsModel(Strict):
     member_down_after: Annotated[Duration, Field(ge=0)] = 60.0
     force_after: Annotated[Duration, Field(ge=0)] = 300.0
     max_clock_skew: Positive = 5.0
+    person_at_work: Literal["ask", "ignore"] = "ask"
 
 
 class DeadlinesModel(Strict):

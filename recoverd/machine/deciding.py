@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from recoverd.bounds import unasked
 from recoverd.decide import Choice, choose, nothing_to_do
+from recoverd.diagnose import people
 from recoverd.events import SavePlan
 from recoverd.machine.gate import parts
 from recoverd.machine.running import PlanRunning
@@ -30,7 +31,12 @@ class Deciding(PlanRunning):
                 return  # what is seen now has not lasted long enough to say anything about it
             self._stand_by(nothing_to_do(self._confirmed(), choice.reasons), choice.waiting)
             return
-        self._take(choice.playbook, choice.proposal)
+        self._take(choice.playbook, self._mindful(choice.proposal))
+
+    def _mindful(self, proposal: Proposal) -> Proposal:
+        """Where a person is at work on one of its machines, it asks."""
+        why = proposal.asks or people.on_any((s.host for s in proposal.steps), self._situation().scene)
+        return replace(proposal, asks=why)
 
     def _choice(self) -> Choice | None:
         """What would be planned now; None where nothing new may be in this sweep, as a plan waits for a person or recoverd is paused.

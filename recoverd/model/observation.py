@@ -59,6 +59,8 @@ class NodeView:
     address: str = ""
     boot_id: str = ""
     kubelet_version: str = ""
+    cordoned_by: str = ""
+    """The plan of recoverd that has cordoned it; "" for a cordon of somebody else's, and where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,30 @@ class EtcdToolView:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginView:
+    """A terminal that somebody has open on a machine. recoverd's own sessions have none."""
+
+    user: str
+    tty: str
+    """As `pts/0`."""
+    since: datetime
+    """By the machine's own clock."""
+    idle: float
+    """Seconds since something was typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleView:
+    """What people do on a machine, as far as it shows."""
+
+    logins: tuple[LoginView, ...] = ()
+    tools: tuple[str, ...] = ()
+    """Command lines of kubeadm, etcdctl and etcdutl that run."""
+    hands_off: str = ""
+    """Who wrote /run/recoverd/hands-off, and its first line; "" where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostView:
     """One machine as seen over SSH."""
 
@@ -310,6 +336,8 @@ class HostView:
     """Where etcd's data was while all was well, when its manifest names another directory now."""
     etcd_tool: EtcdToolView | None = None
     """Looked for only while no etcd runs on a control plane; None too where there is none."""
+    people: PeopleView | None = None
+    """None where it could not be told."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
 

@@ -43,6 +43,8 @@ class Bounds:
     force_after: float = 300.0
     """So long a machine must have been silent before `force-new-cluster` gives it up: real ones take minutes to boot."""
     max_clock_skew: float = 5.0
+    person_at_work: str = "ask"
+    """`ask`: what would run unasked on a machine where a person is at work is asked about. `ignore`: it runs."""
 
     def ready_needed(self, workers: int) -> int:
         """How many of so many workers have to stay ready."""

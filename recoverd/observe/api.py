@@ -15,6 +15,7 @@ from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
 from recoverd.config import ClusterConfig
 from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
@@ -167,6 +168,7 @@ def _node(node: dict[str, Any]) -> NodeView:
         address=next((str(a["address"]) for a in status.get("addresses", ()) if a.get("type") == "InternalIP"), ""),
         boot_id=str(status.get("nodeInfo", {}).get("bootID", "")),
         kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
+        cordoned_by=str((meta.get("annotations") or {}).get(CORDONED, "")),
     )
 
 

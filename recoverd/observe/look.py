@@ -21,7 +21,9 @@ from recoverd.model.observation import (
     EtcdDataView,
     EtcdToolView,
     HostView,
+    LoginView,
     ManifestView,
+    PeopleView,
     UnitView,
 )
 from recoverd.observe.pki import pki
@@ -127,6 +129,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
+        people=part("people", _people, None),
         problems=tuple(problems),
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
@@ -146,6 +149,23 @@ def _uptime(section: Section) -> tuple[float, float]:
     """
     now, init = (int(line.rpartition(")")[2].split()[19]) / TICKS for line in section.lines[:2])
     return now - init, now
+
+
+def _people(section: Section) -> PeopleView:
+    if "scanned" not in section.lines:
+        raise ValueError("whether anybody is logged in cannot be told: there is no /dev/pts")
+    now = int(section.lines[0])
+    logins, tools, hands_off = [], [], ""
+    for line in section.lines[1:]:
+        kind, _, rest = line.partition(" ")
+        if kind == "login" and len(fields := rest.split()) == 4:
+            tty, user, since, touched = fields
+            logins.append(LoginView(user, tty.removeprefix("/dev/"), datetime.fromtimestamp(int(since), UTC), max(0.0, now - int(touched))))
+        elif kind == "tool":
+            tools.append(_log_line(rest.strip()))
+        elif kind == "hands-off":
+            hands_off = _log_line(rest.strip())
+    return PeopleView(tuple(logins), tuple(tools), hands_off)
 
 
 def _said(section: Section, line: int) -> bool:

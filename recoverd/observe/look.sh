@@ -20,6 +20,17 @@ $limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateC
 s endpoint
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
+# terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals. What was typed last shows in the access time
+s people; date +%s
+[ -d /dev/pts ] && echo scanned
+stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(who 2>/dev/null | while read -r u t rest; do
+  case $t in tty*|console|hvc*|xvc*) echo "/dev/$t" ;; esac
+done) 2>/dev/null
+for c in /proc/[0-9]*/comm; do
+  n=; read -r n 2>/dev/null <$c
+  case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
+done
+f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 s disks; df -Pk / /var/lib/etcd /var/lib/kubelet /var/lib/containerd 2>/dev/null
 
 s manifests; there $K/manifests

@@ -142,7 +142,9 @@ class Api:
         if name is None:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         store = self._etcd.processes[name].store
-        nodes = tuple(replace(self._node(n), unschedulable=n in store.cordons) for n in store.nodes if n in self._machines)
+        nodes = tuple(
+            replace(self._node(n), unschedulable=n in store.cordons, cordoned_by=store.cordons.get(n, "")) for n in store.nodes if n in self._machines
+        )
         pods = dict.fromkeys(store.nodes, 0)
         for node in store.pods.values():
             pods[node] = pods.get(node, 0) + 1

@@ -185,6 +185,20 @@ def end(c: ModelCluster, name: str, component: str) -> None:
     c.kubelets[name].exited(component, c.now, "error: listen tcp 0.0.0.0:6443: bind: address already in use")
 
 
+def log_in(c: ModelCluster, name: str, user: str = "alice") -> None:
+    """Somebody opens a terminal on a machine."""
+    c.machines[name].terminals[user] = c.now
+
+
+def log_out(c: ModelCluster, name: str, user: str = "alice") -> None:
+    c.machines[name].terminals.pop(user, None)
+
+
+def cordon(c: ModelCluster, name: str) -> None:
+    """`kubectl cordon` by a person."""
+    c.api.write(lambda s: replace(s, cordons={**s.cordons, name: ""}))
+
+
 def end_etcd(c: ModelCluster, name: str) -> None:
     """`crictl stop`: its container is ended by a person."""
     c.kubelets[name].exited("etcd", c.now, "received signal; shutting down")

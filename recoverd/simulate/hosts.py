@@ -118,6 +118,8 @@ class Machine:
     lost_routes: set[int] = field(default_factory=set)
     """Numbers of the machines to whose pods its routes were deleted."""
 
+    terminals: dict[str, float] = field(default_factory=dict)
+    """Who has one open, and since when."""
     papers: Papers = field(default_factory=dict)
     """Certificates by path."""
     kept: dict[str, Papers] = field(default_factory=dict)

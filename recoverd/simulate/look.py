@@ -16,9 +16,11 @@ from recoverd.model.observation import (
     EtcdToolView,
     EtcdView,
     HostView,
+    LoginView,
     ManifestView,
     ObjectsView,
     Observation,
+    PeopleView,
     UnitView,
     Unseen,
     UnseenKind,
@@ -78,6 +80,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
+        people=PeopleView(tuple(LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items()))),
         etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps) if machine.control_plane else None,
     )
 

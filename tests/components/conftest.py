@@ -76,6 +76,11 @@ class Sshd:
         known.write_text(known.read_text() + jump.settings.known_hosts.read_text())
         Path(f"{jump.settings.key}.pub").write_text(Path(f"{self.settings.key}.pub").read_text())
 
+    def login(self) -> Any:
+        """A connection of somebody else's, which ends with its context: a person's, who may open a terminal."""
+        s = self.settings
+        return asyncssh.connect("127.0.0.1", self.port, username=s.user, client_keys=[str(s.key)], known_hosts=str(s.known_hosts), config=None)
+
     def stop(self) -> None:
         """End the listener and every connection it has, as when the machine is switched off."""
         children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False).stdout.split()

@@ -44,7 +44,7 @@ class Machine:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         script = hosts.SCRIPT
-        for folder in ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/log/pods"):
+        for folder in ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/log/pods", "/run/recoverd"):
             script = script.replace(folder, f"{root}{folder}")
         monkeypatch.setattr(hosts, "SCRIPT", script)
         # a lab's real components may run on this very machine
@@ -263,6 +263,46 @@ async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, mach
     (logs / "0000000000000000-0000000000000000.wal").touch()
     (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={machine.data}", f"--wal-dir={logs}"))
     assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
+
+
+# --- who is at work there ---
+
+
+async def test_a_person_with_a_terminal_is_seen_and_recoverds_own_sessions_are_not(sshd: Sshd, pool: HostPool, machine: Machine) -> None:
+    before = (await seen(pool)).people
+    assert before is not None
+    async with sshd.login() as person, person.create_process("exec cat", term_type="xterm") as terminal:
+        terminal.stdin.write("echo\n")
+        await terminal.stdout.readline()
+        during = (await seen(pool)).people
+        assert during is not None
+        (login,) = set(during.logins) - set(before.logins)
+        assert (login.user, login.tty[:4]) == (sshd.settings.user, "pts/") and login.idle < 60
+        assert abs((login.since - datetime.now(UTC)).total_seconds()) < 60
+        terminal.stdin.write_eof()
+    assert not during.hands_off
+
+
+@pytest.fixture
+def kubeadm(tmp_path: Path) -> Iterator[Path]:
+    """Runs, under that name."""
+    program = tmp_path / "kubeadm"
+    shutil.copy(str(shutil.which("sleep")), program)
+    process = subprocess.Popen([str(program), "600"])
+    yield program
+    process.kill()
+    process.wait()
+
+
+async def test_every_shell_sees_kubeadm_at_work_and_who_keeps_hands_off(shell: Sshd, machine: Machine, kubeadm: Path) -> None:
+    hands_off = machine.root / "run/recoverd/hands-off"
+    hands_off.parent.mkdir(parents=True)
+    hands_off.write_text("new disks until noon\nand more\n")
+    pool = shell.pool("cp1")
+    people = (await seen(pool)).people
+    await pool.close()
+    assert people is not None and f"{kubeadm} 600" in people.tools
+    assert people.hands_off.endswith(": new disks until noon")
 
 
 # --- what could not be told ---
