@@ -42,7 +42,7 @@ def sighted(before: Sightings, diagnosis: Diagnosis, observation: Observation, s
     span = (1 << FLAP[1] * bounds.confirm_sweeps) - 1
     gap = timedelta(seconds=settings.stale_after)
     now: dict[str, Sighting] = {}
-    for key in diagnosis.keys:
+    for key in sorted(diagnosis.keys):
         old = before.get(name_of(key))
         if old is None or old.last is None or at - old.last > gap:
             now[name_of(key)] = Sighting(at, 1, recent=1, last=observation.at, stands=old is not None and old.stands)
