@@ -23,6 +23,7 @@ from recoverd.events import (
     Perform,
     PointsKept,
     Progress,
+    Refused,
     Remember,
     Restarted,
     StepEnded,
@@ -54,6 +55,10 @@ def now() -> datetime:
 def running() -> float:
     """Seconds of the clock that nobody sets, suspension included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Retired(Refused):
+    """The cluster's watch is being handed to another loop."""
 
 
 @dataclass(slots=True)
@@ -114,6 +119,8 @@ class ClusterLoop:
         self.first_sweep = asyncio.Event()
         self.swept_at = time.monotonic()
         """When the newest sweep ended, or this was made, by a clock that nobody sets."""
+        self.retired = False
+        """It takes no event any more: another loop is about to take its place."""
         self._world = world
         self._writer = writer
         self._metrics = metrics
@@ -123,6 +130,7 @@ class ClusterLoop:
         self._running = running
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._rest = asyncio.Event()
         self._acting: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._log = log.bind(cluster=self.name)
@@ -140,6 +148,8 @@ class ClusterLoop:
                 await self._sweep(sequence)
             except JournalError as error:
                 self._log.error("the journal cannot be written, so nothing is done", error=str(error))
+            except Retired:
+                return
             except Exception:
                 # a defect that one cluster brings to light must not stop the watch over the others; its sweep grows old, and that is told
                 self._log.exception("a sweep broke recoverd itself; nothing is done about this cluster until one succeeds")
@@ -167,6 +177,8 @@ class ClusterLoop:
         Raises `Refused` for an impossible request and `JournalError` when it could not be journalled; in both cases nothing has changed.
         """
         async with self._turn:
+            if self.retired and not isinstance(event, Stopping):
+                raise Retired(f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds")
             record, memory, position = self.machine.record, self.machine.memory, self.machine.lifecycle.position
             try:
                 instructions = self.machine.handle(event, Reading(self._clock(), self._running()))
@@ -176,12 +188,23 @@ class ClusterLoop:
                 self.machine.restore(record, memory, position)
                 raise
             self._metrics.applied(instructions)
+            self._rest.set()
             for instruction in instructions:
                 self._carry_out(instruction)
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
         """Ask the machines about a join; nothing is decided by it."""
         return await self._world.survey(request, source, planes)
+
+    async def retire(self) -> None:
+        """Wait until no plan runs and nothing is being carried out, and take no event from then on. `retired` set to False ends that."""
+        while True:
+            async with self._turn:
+                if self.machine.record.run is None and not self._acting:
+                    self.retired = True
+                    return
+                self._rest.clear()
+            await self._rest.wait()
 
     async def leave(self) -> None:
         """Before an end in good order: journal what only the machine knows yet. Without it, after a kill -9, that is a few seconds' knowledge."""
@@ -221,6 +244,7 @@ class ClusterLoop:
     def _acted(self, task: asyncio.Task[None]) -> None:
         """A result that could not be given to the machine is a defect that would leave the plan running for ever: `run` ends with it."""
         self._acting.discard(task)
+        self._rest.set()
         if not task.cancelled() and (error := task.exception()):
             self._broken = error
             self._wake.set()

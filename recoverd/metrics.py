@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info
 from prometheus_client import Counter as Total
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
 
 from recoverd import __version__
 from recoverd.events import Instruction, Note, Remember, SaveIncident, SavePlan
@@ -26,6 +27,8 @@ ENDED = (PlanStatus.SUCCEEDED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
 """How a plan that ran can end."""
 PAIRS_SHOWN = 32
 """Nodes up to which every probed pair has a time series."""
+PLACES = ("record", "memory", "incident", "plan", "step", "note", "decision")
+"""Where a row of the journal may be that cannot be read."""
 RECOVERY_BUCKETS = (5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 
 
@@ -77,6 +80,13 @@ class Metrics:
             "recoverd_pods_not_on_node", "Pods that the API's list and the node's kubelet do not agree about.", ["cluster", "node"], registry=registry
         )
         self.points = PointMetrics(registry)
+        self.reloaded = Gauge(
+            "recoverd_config_last_reload_successful", "1 when the newest configuration was taken, 0 when it was refused.", registry=registry
+        )
+        self.reloaded_at = Gauge("recoverd_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.", registry=registry)
+        self.unreadable = Gauge(
+            "recoverd_journal_unreadable_rows", "Rows of the journal that could not be read since the start.", ["place"], registry=registry
+        )
         self._counted: set[tuple[str, str]] = set()
         self._waiting: dict[str, dict[tuple[str, ...], float]] = {}
 
@@ -95,6 +105,26 @@ class Metrics:
             self._incident(incident)
         for plan in plans:
             self._plan(plan)
+
+    def configured(self, taken: bool) -> None:
+        """The configuration was read, at the start or anew."""
+        self.reloaded.set(taken)
+        if taken:
+            self.reloaded_at.set_to_current_time()
+
+    def journal(self, unreadable: Mapping[tuple[str, str], str]) -> None:
+        """Show what the journal cannot read, now and from now on, by its place."""
+        for place in PLACES:
+            self.unreadable.labels(place).set_function(lambda place=place: sum(p == place for p, _ in list(unreadable)))  # type: ignore[misc]
+
+    def forget(self, cluster: str) -> None:
+        """The cluster is watched no more: none of its series stays."""
+        for collector in list(self.registry._collector_to_names):
+            if isinstance(collector, MetricWrapperBase) and "cluster" in collector._labelnames:
+                collector.remove_by_labels({"cluster": cluster})
+        self.series.forget(cluster)
+        self.sight.forget(cluster)
+        self._waiting.pop(cluster, None)
 
     def swept(self, observation: Observation, status: ClusterStatus) -> None:
         """Take in one sweep and what the machine made of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -39,9 +39,10 @@ ENDS = frozenset(f"plan-{s}" for s in PlanStatus if not s.open)
 class Service:
     """Implements `recoverd.control.protocol.Controller`."""
 
-    def __init__(self, writer: JournalWriter) -> None:
+    def __init__(self, writer: JournalWriter, notices: Callable[[], list[str]] = list) -> None:
         self.loops: Mapping[str, ClusterLoop] = {}
         self._writer = writer
+        self._notices = notices
         self._surveys: dict[str, str] = {}
         """Clusters whose machines are being asked about a join, and for whom."""
         self._watchers: set[asyncio.Queue[WatchEvent]] = set()
@@ -56,6 +57,9 @@ class Service:
 
     def status(self) -> list[ClusterStatus]:
         return [loop.machine.status() for loop in self.loops.values()]
+
+    def notices(self) -> list[str]:
+        return self._notices()
 
     async def incidents(self, cluster: str | None) -> list[Incident]:
         return await self._writer.read(lambda j: j.incidents(cluster=cluster))
@@ -161,7 +165,7 @@ class Service:
         return JoinEnded(
             True,
             f"{request.name} has joined {ended.cluster}. Add it to the cluster's control_planes in the configuration, its host key to known_hosts, "
-            f"and restart recoverd:\n{line}",
+            f"and reload recoverd (systemctl reload recoverd):\n{line}",
             plan,
         )
 
@@ -185,7 +189,7 @@ class Service:
             await self._loop(cluster).handle(event)
             return f"{cluster} {done}"
         lines = []
-        for name, loop in self.loops.items():
+        for name, loop in list(self.loops.items()):
             try:
                 await loop.handle(event)
                 lines.append(f"{name} {done}")

@@ -24,6 +24,10 @@ class Series:
             gauge.labels(cluster, *labels).set(value)
         self._labels[gauge._name, cluster] = set(values)
 
+    def forget(self, cluster: str) -> None:
+        """The gauges have no values for the cluster any more."""
+        self._labels = {key: labels for key, labels in self._labels.items() if key[1] != cluster}
+
 
 class SightMetrics:
     """Part of `recoverd.metrics.Metrics`."""
@@ -47,6 +51,10 @@ class SightMetrics:
         self._sources(observation)
         self._certificates(observation)
         self._etcd(observation)
+
+    def forget(self, cluster: str) -> None:
+        """The gauges have no values for the cluster any more."""
+        self._seen.pop(cluster, None)
 
     def _sources(self, observation: Observation) -> None:
         """The time of what was seen now; what is unseen keeps the time when it last was, and what is no longer looked at goes."""

@@ -70,7 +70,7 @@ def _done(answer: dict[str, Any], output: str) -> None:
 def status(client: ControlClient, cluster: str | None, output: str) -> None:
     """How the clusters are, what is wrong and what is done about it."""
     answer = _finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
-    _print(answer, output, lambda p: p.status(answer["clusters"]))
+    _print(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", [])))
 
 
 @main.command()

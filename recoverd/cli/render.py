@@ -47,7 +47,7 @@ class Printer:
         for part in clean(text).split("\n"):
             self._console.print(Text(" " * indent + part, style=style), soft_wrap=True)
 
-    def status(self, clusters: list[Shape]) -> None:
+    def status(self, clusters: list[Shape], notices: list[str] | None = None) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"):
             table.add_column(column, no_wrap=True)
@@ -59,6 +59,9 @@ class Printer:
         for c in clusters:
             if c["state"] != "healthy" or c["paused"] or c["findings"]:
                 self._cluster(c)
+        for notice in notices or ():
+            self.line()
+            self.line(f"recoverd: {notice}", "yellow")
 
     def _cluster(self, c: Shape) -> None:
         self.line()

@@ -108,7 +108,7 @@ class ControlServer:
         chosen = [c for c in found if wanted in (None, c.name)]
         if wanted is not None and not chosen:
             raise Refused(f"there is no cluster {wanted}; there are: {', '.join(c.name for c in found)}", missing=True)
-        return _json({"clusters": [shapes.status(c) for c in chosen]})
+        return _json({"clusters": [shapes.status(c) for c in chosen], "notices": self._controller.notices()})
 
     async def _join(self, request: web.Request) -> web.StreamResponse:
         """Lines of JSON until the join has ended; a refusal before the first of them is an answer like any other."""

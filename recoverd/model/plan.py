@@ -126,6 +126,8 @@ class Outcome(StrEnum):
     """The findings went away after recoverd had escalated or its plan was rejected."""
     NOT_DONE = "not-done"
     """Maintenance whose plan failed or was stopped; the cluster is healthy."""
+    UNKNOWN = "unknown"
+    """What recoverd had saved of the cluster could not be read any more; what came of it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ class Ledger:
     def reopened(cls, journal: Journal, cluster: str) -> Ledger:
         """What a journal of an earlier process holds of a cluster."""
         ledger = cls(journal)
-        record = journal.records().get(cluster)
-        ledger._record, ledger._memory = dump(record) if record else "", dump(journal.memory(cluster))
+        saved = journal.saved(cluster)
+        ledger._record, ledger._memory = dump(saved.record) if saved.record else "", dump(saved.memory)
         return ledger
 
     async def write(self, instructions: Sequence[Journalled]) -> None:

@@ -52,6 +52,9 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch
     """The event loop lives, one cluster's sweep does not: what `_stuck` says, systemd and /-/healthy are told."""
     from recoverd import daemon
     from recoverd.config import load
+    from recoverd.loop import JournalWriter
+    from recoverd.metrics import Metrics
+    from recoverd.watches import Watches
 
     prod = await make(deadlines={"api": "2s", "etcd": "2s", "hosts": "3s"})
     config = load(Daemon(tmp_path, prod).file)
@@ -61,21 +64,25 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch
         first_sweep = asyncio.Event()
 
     loop: Any = Loop()
-    assert daemon._stuck({"prod": loop}, config) is None
+    journal = Journal(tmp_path / "journal.sqlite3")
+    watches = Watches(config, tmp_path, JournalWriter(journal), Metrics(), lambda _: None)
+    watches.loops["prod"], watches._watched["prod"] = loop, config.clusters[0]
+    assert watches.stuck(*daemon.STUCK_AFTER) is None
     told = Notified(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", str(told.path))
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
-    task = asyncio.create_task(daemon._tell_systemd({"prod": loop}, config))
+    task = asyncio.create_task(daemon._tell_systemd(watches))
     assert await told.next(5) == "WATCHDOG=1"
     loop.swept_at -= 2
     while (word := await told.next(0.6)) is not None:
         assert word == "WATCHDOG=1"
-    assert "no sweep of prod has ended for 3" in str(daemon._stuck({"prod": loop}, config))
+    assert "no sweep of prod has ended for 3" in str(watches.stuck(*daemon.STUCK_AFTER))
     loop.swept_at = time.monotonic()
     loop.first_sweep.set()
     await told.awaited("READY=1", 5)
     task.cancel()
     told.close()
+    journal.close()
 
 
 async def test_an_end_in_good_order_journals_what_the_last_sweeps_saw(make: Make, run: Callable[..., Daemon]) -> None:
@@ -87,7 +94,7 @@ async def test_an_end_in_good_order_journals_what_the_last_sweeps_saw(make: Make
     last = (await daemon.until(daemon.status, lambda s: s["last_sweep"] > first))["last_sweep"]
     assert daemon.kill(signal.SIGTERM) == 0
     journal = Journal(daemon.state / "journal.sqlite3")
-    seen = journal.memory("prod").healthy_at
+    seen = journal.saved("prod").memory.healthy_at
     journal.close()
     assert seen is not None and seen >= datetime.fromisoformat(last)
 

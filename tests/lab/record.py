@@ -64,7 +64,7 @@ def remembered(state_dir: Path, cluster: str) -> Memory:
     """What the journal in a state directory holds; only while no daemon uses it."""
     journal = Journal(state_dir / "journal.sqlite3")
     try:
-        return journal.memory(cluster)
+        return journal.saved(cluster).memory
     finally:
         journal.close()
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import pytest
 
 from recoverd.codec import dump, load
 from recoverd.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
-from recoverd.journal import Journal, JournalError
+from recoverd.journal import Journal, JournalError, Saved
 from recoverd.model import bastion_operations, operations
 from recoverd.model.finding import State
+from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, StepResult, TimelineEntry
 from recoverd.model.record import Record, Run
+from recoverd.watches import paused
 from tests.unit.builders import NOW, Cluster
 
 OPERATIONS: list[operations.Operation] = [
@@ -67,8 +70,7 @@ def test_everything_comes_back_as_it_was_written(file: Path) -> None:
     journal.close()
     journal = Journal(file)
     assert journal.plan(plan.id) == plan
-    assert journal.memory("prod") == memory
-    assert journal.records() == {"prod": record}
+    assert journal.saved("prod") == Saved(record, memory)
     incident = journal.incident("prod-1")
     assert incident is not None and incident.timeline == (entry,)
     assert journal.decisions(plan.id) == [decision]
@@ -149,3 +151,77 @@ def test_a_writer_that_is_killed_leaves_only_whole_transactions(file: Path) -> N
     steps, notes = journal.steps("p"), journal.notes(limit=10**6)
     assert len(steps) == len(notes) >= last + 1
     journal.close()
+
+
+DAMAGE = {
+    "an old plan cut short": ("UPDATE plan SET json = substr(json, 1, 50) WHERE id='prod-1.1'", ("plan", "prod-1.1")),
+    "an old incident of another version": ("UPDATE incident SET json = replace(json, 'etcd-stuck', 'etcd-quorum')", ("incident", "prod-1")),
+    "a plan with an operation of a newer version": (
+        "UPDATE plan SET json = replace(json, 'write-file', 'write-file-2') WHERE id='prod-1.1'",
+        ("plan", "prod-1.1"),
+    ),
+    "bytes that are no text": ("UPDATE plan SET json = CAST(x'7bff' AS TEXT) WHERE id='prod-1.1'", ("plan", "prod-1.1")),
+    "a time that is none": ("UPDATE note SET at='yesterday'", ("note", "1")),
+    "a step's result cut short": ("UPDATE step SET result = substr(result, 1, 5)", ("step", "1")),
+    "a decision's time that is none": ("UPDATE decision SET at=''", ("decision", "1")),
+}
+
+
+@pytest.mark.parametrize(("sql", "place"), DAMAGE.values(), ids=DAMAGE)
+def test_a_row_of_history_that_cannot_be_read_is_left_out_and_told(file: Path, sql: str, place: tuple[str, str]) -> None:
+    journal = Journal(file)
+    plans = a_plan(PlanStatus.SUCCEEDED), a_plan(PlanStatus.SUCCEEDED, "prod-1.2")
+    other = replace(an_incident(), id="prod-2", state=State.APISERVER_DOWN)
+    journal.write([SaveIncident(an_incident()), SaveIncident(other), SavePlan(plans[0]), SavePlan(plans[1])])
+    journal.write([Note("prod", "prod-1", TimelineEntry(NOW, "opened", "x")), SaveDecision("prod-1.1", True, "alice", "", NOW)])
+    journal.write([StepIntent("prod-1.1", 0, False, NOW), StepOutcome("prod-1.1", 0, False, NOW, StepResult(True, "done"))])
+    journal.close()
+    with sqlite3.connect(file) as db:
+        db.execute(sql)
+    journal = Journal(file)
+    assert "prod-2" in [i.id for i in journal.incidents()] and "prod-1.2" in [p.id for p in journal.plans()]
+    for read in (lambda: journal.incident("prod-1"), lambda: journal.plan("prod-1.1"), journal.notes):
+        read()
+    journal.steps("prod-1.1")
+    journal.decisions("prod-1.1")
+    assert list(journal.unreadable) == [place]
+    journal.close()
+
+
+@pytest.mark.parametrize("column", ["record", "memory"])
+def test_what_cannot_be_read_of_a_cluster_is_kept_when_it_is_written_over(file: Path, column: str) -> None:
+    journal = Journal(file)
+    journal.write([SaveRecord("prod", Record("healthy", NOW)), Remember("prod", Cluster(1).memory()), SaveRecord("standby", Record("healthy", NOW))])
+    journal.close()
+    with sqlite3.connect(file) as db:
+        db.execute(f"UPDATE cluster SET {column} = substr({column}, 1, 20) WHERE name='prod'")
+        (left,) = db.execute(f"SELECT {column} FROM cluster WHERE name='prod'").fetchone()
+    journal = Journal(file)
+    assert journal.saved("standby") == Saved(Record("healthy", NOW), Memory())
+    saved = journal.saved("prod")
+    assert saved.trouble == (f"its {column} in the journal cannot be read",)
+    assert (saved.record is None) == (column == "record") and (saved.memory == Memory()) == (column == "memory")
+    for _ in range(2):
+        journal.write([SaveRecord("prod", Record("healthy", NOW)), Remember("prod", Memory())])
+    journal.close()
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT source, key, text FROM unreadable").fetchall() == [(column, "prod", left)]
+    assert Journal(file).saved("prod").trouble == ()
+
+
+def test_a_plan_whose_cluster_has_no_record_any_more_is_told(file: Path) -> None:
+    journal = Journal(file)
+    journal.write([SavePlan(a_plan(PlanStatus.RUNNING))])
+    assert journal.saved("prod").trouble == ("its record is gone from the journal, though plan prod-1.1 is open there",)
+    journal.begin_anew("prod", Record("healthy", NOW), Memory(), "nobody knows", NOW)
+    (plan,) = journal.plans()
+    assert (plan.status, plan.reason) == (PlanStatus.FAILED, "nobody knows")
+    assert journal.saved("prod").trouble == ()
+    journal.close()
+
+
+def test_numbers_go_on_after_a_record_that_is_lost() -> None:
+    saved, why = paused(Saved(None, Memory(), ("its record in the journal cannot be read",)), "prod", ["prod-9", "prod-12", "prod-m3"], NOW)
+    assert saved.record is not None and saved.record.pause is not None
+    assert (saved.record.incidents, saved.record.maintenances) == (12, 3)
+    assert saved.record.pause.by == "recoverd" and "recoverctl resume prod" in why

@@ -1,0 +1,252 @@
+"""The clusters that are watched: begun with what the journal holds of each, and changed, one by one, to what the configuration says now.
+
+A change of one cluster ends nobody else's watch. It is taken over when no plan runs there and nothing is being carried out: a plan ends under the
+settings under which it was begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from recoverd.config import ClusterConfig, Config, ConfigError, load
+from recoverd.events import Note
+from recoverd.journal import Journal, JournalError, Saved
+from recoverd.live import LiveWorld
+from recoverd.loop import Clockwork, ClusterLoop, JournalWriter, now
+from recoverd.machine import ClusterMachine
+from recoverd.metrics import Metrics
+from recoverd.model.plan import TimelineEntry
+from recoverd.model.record import Pause, Record
+from recoverd.playbooks import registry
+
+log = structlog.get_logger()
+
+FIXED = "state_dir", "socket", "listen"
+"""Parts of the configuration that are as they were at the start until recoverd is started again."""
+
+
+class Watches:
+    """One `ClusterLoop` for each cluster of the configuration at `path`; `loops` is what others look at, and changes with it."""
+
+    def __init__(self, config: Config, path: Path, writer: JournalWriter, metrics: Metrics, publish: Callable[[Note], None]) -> None:
+        self.loops: dict[str, ClusterLoop] = {}
+        self.refused = ""
+        """Why the newest configuration was not taken; "" when it was."""
+        self._config = config
+        self._path = path
+        self._writer = writer
+        self._metrics = metrics
+        self._publish = publish
+        self._wanted: dict[str, ClusterConfig] = {}
+        self._watched: dict[str, ClusterConfig] = {}
+        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._reloading = asyncio.Lock()
+        self._restart: tuple[str, ...] = ()
+        """Parts of the newest configuration that need a new start."""
+
+    async def open(self) -> None:
+        """Make the loop of every cluster, with what the journal holds of it; none runs yet. Raises `JournalError` when the journal cannot be read."""
+        for cluster in self._config.clusters:
+            self._wanted[cluster.settings.name] = cluster
+            self._take_up(cluster, await self._revived(cluster))
+        self._metrics.configured(True)
+
+    def run_in(self, group: asyncio.TaskGroup) -> None:
+        """Sweep every cluster in the group; a loop that ends by itself is a defect and ends it."""
+        self._group = group
+        for name in self.loops:
+            self._start(name)
+
+    async def leave(self) -> None:
+        """Journal, before an end in good order, what only the machines know yet."""
+        await asyncio.gather(*(loop.leave() for loop in self.loops.values()))
+
+    def stop(self) -> None:
+        """End every loop, and every change that waits."""
+        for task in (*self._tasks.values(), *self._changing.values()):
+            task.cancel()
+
+    async def close(self) -> None:
+        for loop in self.loops.values():
+            await loop.close()
+
+    def stuck(self, intervals: int, deadlines: int) -> str | None:
+        """Which cluster's newest sweep is older than so many intervals and so many times all its deadlines; None when none is."""
+        for name, cluster in self._watched.items():
+            limits = cluster.deadlines
+            age = time.monotonic() - self.loops[name].swept_at
+            if age > intervals * cluster.interval + deadlines * (limits.api + limits.etcd + limits.hosts):
+                return f"no sweep of {name} has ended for {age:.0f} s"
+        return None
+
+    def notices(self) -> list[str]:
+        """What an operator should know of recoverd itself, a sentence each."""
+        lines = [self.refused] if self.refused else []
+        lines += [self._waits_for(name) for name in self._changing if name in self.loops]
+        lines += self._needs_start()
+        journal = self._writer.journal
+        if rows := Counter(place for place, _ in list(journal.unreadable)):
+            named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))
+            lines.append(f"{journal.path} has rows that cannot be read and are left out ({named}); the log names them, and they are kept there")
+        return lines
+
+    async def reload(self) -> list[str]:
+        """Read the file again and take over what it says. Returns what comes of it, a sentence each; a file with an error changes nothing at all."""
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(load, self._path, [p.name for p in registry()])
+            except ConfigError as error:
+                at = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                self.refused = f"the configuration was refused at {at}, and the one before stays in force: {'; '.join(str(error).splitlines())}"
+                self._metrics.configured(False)
+                return [self.refused]
+            self.refused = ""
+            self._metrics.configured(True)
+            self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
+            self._wanted = {c.settings.name: c for c in config.clusters}
+            names = sorted(self._wanted.keys() | self._watched.keys())
+            lines = [self._changed(name) for name in names if self._wanted.get(name) != self._watched.get(name)]
+            return [*lines, *self._needs_start()] or ["nothing changed"]
+
+    def _needs_start(self) -> list[str]:
+        what = ", ".join(self._restart)
+        return [f"{self._path}: {what} changed, which needs a new start of recoverd (systemctl restart recoverd)"] if what else []
+
+    # --- one cluster ---
+
+    def _changed(self, name: str) -> str:
+        if name not in self._changing:
+            assert self._group is not None
+            self._changing[name] = self._group.create_task(self._change(name), name=f"change of {name}")
+        return self._waits_for(name)
+
+    def _waits_for(self, name: str) -> str:
+        if name not in self.loops:
+            return f"{name} is watched from now on"
+        what = "is watched by its new configuration" if name in self._wanted else "is not in the configuration any more and is let go"
+        plan = self.loops[name].machine.record.plan
+        when = f"when plan {plan.id} has ended" if plan and self.loops[name].machine.record.run else "as soon as nothing is being carried out there"
+        return f"{name} {what} {when}"
+
+    async def _change(self, name: str) -> None:
+        """Make true of the cluster what the configuration says by the time when it is at rest."""
+        try:
+            while self._wanted.get(name) != self._watched.get(name):
+                loop = self.loops.get(name)
+                if loop:
+                    await loop.retire()
+                wanted = self._wanted.get(name)
+                if loop is None and wanted:
+                    self._take_up(wanted, await self._revived(wanted))
+                    self._start(name)
+                elif loop and wanted == self._watched[name]:
+                    loop.retired = False
+                elif loop:
+                    await self._hand_over(name, loop, wanted)
+        finally:
+            del self._changing[name]
+
+    async def _hand_over(self, name: str, loop: ClusterLoop, wanted: ClusterConfig | None) -> None:
+        """End the cluster's watch, and begin it anew where it is still wanted, from where it stood."""
+        was, task = self._watched[name], self._tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+        await loop.leave()
+        await loop.close()
+        del self.loops[name], self._watched[name]
+        if wanted is None:
+            self._metrics.forget(name)
+            await self._tell(name, "let-go", f"{name} is not in {self._path} any more and is not watched from now on")
+            return
+        record, memory = loop.machine.record, loop.machine.memory
+        self._take_up(wanted, ClusterMachine(wanted.settings, registry(), now=now(), record=record, memory=memory))
+        if loop.first_sweep.is_set():
+            self.loops[name].first_sweep.set()
+        self._start(name)
+        await self._tell(name, "reconfigured", f"{name} is watched by what {self._path} says now: {_differences(was, wanted)}")
+
+    async def _tell(self, name: str, event: str, text: str) -> None:
+        note = Note(name, "", TimelineEntry(now(), event, text))
+        log.info(text, event_name=event, cluster=name)
+        try:
+            await self._writer.write([note])
+        except JournalError as error:
+            log.error("a change of the configuration could not be journalled", cluster=name, error=str(error))
+        self._publish(note)
+
+    def _take_up(self, cluster: ClusterConfig, machine: ClusterMachine) -> None:
+        name, memory = cluster.settings.name, machine.memory
+        self._metrics.expect([name], [p.name for p in registry()])
+        self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
+        world = LiveWorld(cluster, self._config.state_dir, memory)
+        self.loops[name] = ClusterLoop(machine, world, self._writer, self._metrics, Clockwork(cluster.interval), self._publish)
+        self._watched[name] = cluster
+
+    def _start(self, name: str) -> None:
+        assert self._group is not None
+        self._tasks[name] = self._group.create_task(self.loops[name].run(), name=f"cluster {name}")
+
+    async def _revived(self, cluster: ClusterConfig) -> ClusterMachine:
+        """The machine as an earlier process left it; where that cannot be read, one that is paused until a person has looked."""
+        name, at = cluster.settings.name, now()
+        saved, numbers = await self._writer.read(lambda j: (j.saved(name), j.incident_ids(name)))
+
+        def machine() -> ClusterMachine:
+            return ClusterMachine(cluster.settings, registry(), now=at, record=saved.record, memory=saved.memory)
+
+        if not saved.trouble:
+            try:
+                return machine()
+            except (ValueError, KeyError) as error:  # a state of another version, say
+                saved = Saved(None, saved.memory, (f"its record in the journal is of another version: {error}",))
+        saved, why = paused(saved, name, numbers, at)
+        record = saved.record
+        assert record is not None
+        log.error(f"{name} is watched, and nothing is done about it until a person resumes it", cluster=name, reason=why)
+
+        def write(journal: Journal) -> None:
+            journal.begin_anew(name, record, saved.memory, why, at)
+
+        try:
+            await self._writer.read(write)
+        except JournalError as error:
+            log.error("that a cluster is paused could not be journalled; it is all the same", cluster=name, error=str(error))
+        return machine()
+
+
+def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[Saved, str]:
+    """What to begin with where `saved` is not whole: paused by recoverd itself; and why, with what a person has to look at. Pure."""
+    if saved.record:
+        lost = "known-good manifests, etcd's furthest revision and learnt workers are to be learnt anew from a healthy cluster"
+        record = saved.record
+    else:
+        lost = "whether a plan was running, what was rejected and how often recoverd has acted is forgotten"
+        record = Record("healthy", at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids))
+    why = (
+        f"{'; '.join(saved.trouble)}: {lost}. What it held is kept in the journal. See on the machines that nothing was left half done "
+        f"(recoverctl plans --all shows the last plans), then: recoverctl resume {name}"
+    )
+    return Saved(replace(record, pause=record.pause or Pause("recoverd", why, at)), saved.memory, saved.trouble), why
+
+
+def _highest(name: str, kind: str, ids: Iterable[str]) -> int:
+    """The highest number that an incident, or a maintenance, of the cluster was given."""
+    return max((int(m[1]) for i in ids if (m := re.match(rf"{re.escape(name)}-{kind}(\d+)", i))), default=0)
+
+
+def _differences(was: ClusterConfig, now: ClusterConfig) -> str:
+    """The names of what differs."""
+    parts = [part for part in ("interval", "kubeconfig", "ssh", "deadlines") if getattr(was, part) != getattr(now, part)]
+    parts += [part for part in was.settings.__slots__ if getattr(was.settings, part) != getattr(now.settings, part)]
+    return ", ".join(parts)
