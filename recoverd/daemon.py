@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import structlog
@@ -28,6 +29,9 @@ STUCK_AFTER = 10, 3
 
 def run(config: Config, path: Path) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a signal, 1 when the daemon cannot be started; the log says why."""
+    with suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a shell's soft limit of 1024 is for programs that use select(2)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         return asyncio.run(_run(config, path))
     except JournalError as error:

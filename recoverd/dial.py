@@ -5,21 +5,47 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
 from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.own import own_failure
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings
 
+T = TypeVar("T")
+
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_MISSED = 3
 
+LOGINS = 32
+"""Logins of all clusters that are made at once: each takes some milliseconds of this process's time, and hundreds at once make all of them late."""
+RETRIES = 16
+"""How many of them may be to machines whose newest login came to nothing, so that those never keep the others waiting."""
+
 asyncssh.set_log_level(logging.WARNING)
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[asyncio.Semaphore, asyncio.Semaphore]] = WeakKeyDictionary()
+_read: dict[Path, tuple[tuple[int, int, int], Any]] = {}
+"""Keys and known_hosts as they were parsed, by file: what the file was then (time, size, inode), and what was in it."""
+
+
+@asynccontextmanager
+async def turn(failed: bool) -> AsyncIterator[None]:
+    """One of the `LOGINS` that may be made at once; where the newest attempt has `failed`, also one of the `RETRIES`."""
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        _turns[loop] = asyncio.Semaphore(LOGINS), asyncio.Semaphore(RETRIES)
+    all_logins, retries = _turns[loop]
+    async with retries if failed else nullcontext(), all_logins:
+        yield
 
 
 class HostUnseen(Exception):  # noqa: N818
@@ -111,16 +137,28 @@ async def _tcp(target: Target) -> socket.socket:
 
 def _read_key(target: Target, path: Path) -> asyncssh.SSHKey:
     try:
-        return asyncssh.read_private_key(str(path))
+        return _parsed(path, asyncssh.read_private_key)
     except (OSError, ValueError) as error:  # KeyImportError is a ValueError
-        raise HostUnseen(UnseenKind.DENIED, f"{target} was not tried: the SSH key {path} cannot be used: {error}") from error
+        raise HostUnseen(UnseenKind.OWN, f"{target} was not tried: the SSH key {path} cannot be used: {error} (recoverd check-config)") from error
 
 
 def _read_known_hosts(target: Target, path: Path) -> asyncssh.SSHKnownHosts:
     try:
-        return asyncssh.read_known_hosts(str(path))
+        return _parsed(path, asyncssh.read_known_hosts)
     except (OSError, ValueError) as error:
-        raise HostUnseen(UnseenKind.UNTRUSTED, f"{target} was not tried: the known_hosts file {path} cannot be read: {error}") from error
+        what = f"{target} was not tried: the known_hosts file {path} cannot be read: {error} (recoverd check-config)"
+        raise HostUnseen(UnseenKind.OWN, what) from error
+
+
+def _parsed(path: Path, read: Callable[[str], T]) -> T:
+    """What `read` makes of the file, made once for as long as the file stays the same. Raises what `read` raises, and `OSError`."""
+    about = path.stat()
+    stamp = about.st_mtime_ns, about.st_size, about.st_ino
+    known = _read.get(path)
+    if known is None or known[0] != stamp:
+        known = _read[path] = stamp, read(str(path))
+    content: T = known[1]
+    return content
 
 
 def _trusted(target: Target, path: Path) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
@@ -135,6 +173,8 @@ def _trusted(target: Target, path: Path) -> asyncssh.SSHKnownHosts | tuple[list[
 
 def _classified(target: Target, ssh: SshSettings, via: str, error: Exception) -> HostUnseen:
     where = f"{target}{via}"
+    if own := own_failure(error):
+        return HostUnseen(UnseenKind.OWN, f"{where} was not tried: {own}")
     match error:
         case asyncssh.PermissionDenied():
             return HostUnseen(

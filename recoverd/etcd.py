@@ -24,6 +24,7 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 from recoverd.etcd_pki import PKI, CredentialsCache
 from recoverd.hosts import HostPool, HostUnseen
 from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, Unseen, UnseenKind
+from recoverd.own import own_failure
 from recoverd.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
 
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
@@ -171,6 +172,10 @@ class EtcdClient:
         except HostUnseen as unseen:
             raise EtcdUnseen(unseen.unseen.kind, f"{where} cannot be asked: {unseen}") from unseen
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
+            raise _classified(where, error) from error
+        except OSError as error:
+            if not own_failure(error):
+                raise
             raise _classified(where, error) from error
 
     @asynccontextmanager
@@ -347,6 +352,8 @@ def _classified(where: str, error: Exception) -> EtcdUnseen:
     cause: BaseException = error
     while not isinstance(cause, ssl.SSLError) and (below := cause.__cause__ or getattr(cause, "os_error", None)):
         cause = below
+    if own := own_failure(error):
+        return EtcdUnseen(UnseenKind.OWN, f"{where} was not asked: {own}")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return EtcdUnseen(UnseenKind.UNTRUSTED, f"{where} has a certificate that does not verify: {getattr(cause, 'verify_message', cause)}")
     if isinstance(cause, ssl.SSLError) or "ALERT" in str(error):

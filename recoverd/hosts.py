@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from recoverd.config.types import jump_parts
-from recoverd.dial import HostUnseen, Target, dial
+from recoverd.dial import LOGINS, HostUnseen, Target, dial, turn
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
+from recoverd.own import own_failure
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings
@@ -78,6 +79,10 @@ class _Link:
         self._jump = jump
         self._lease: _Lease | None = None
         self._attempt: asyncio.Task[_Lease] | None = None
+        self._failed = False
+        """The newest attempt came to nothing."""
+        self.queued = False
+        """An attempt waits for its turn, and nothing was sent to the machine."""
 
     async def get(self) -> _Lease:
         """A usable connection. Callers that come together share one attempt, which the deadline of one of them does not end."""
@@ -102,7 +107,7 @@ class _Link:
                 connection.abort()
 
     def _attempted(self, attempt: asyncio.Task[_Lease]) -> None:
-        self._attempt = None
+        self._attempt, self.queued = None, False
         if not attempt.cancelled():
             attempt.exception()  # counts as retrieved, even when every caller has given up waiting
 
@@ -110,7 +115,11 @@ class _Link:
         if self._lease:
             self._lease.retire()
         jump = await self._jump.get() if self._jump else None
-        self._lease = _Lease(await dial(self.target, self._ssh, jump.connection if jump else None))
+        self.queued, failed, self._failed = True, self._failed, True
+        async with turn(failed):
+            self.queued = False
+            self._lease = _Lease(await dial(self.target, self._ssh, jump.connection if jump else None))
+        self._failed = False
         return self._lease
 
 
@@ -122,6 +131,8 @@ class HostPool:
         self._jump = _Link(_jump_target(ssh.jump, ssh.user), ssh) if ssh.jump else None
         self._links: dict[str, _Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self.guard: Callable[[str], str] = lambda host: ""
+        """By host: what stands before every script that changes something there (`recoverd.lease`)."""
         self.update_hosts(hosts)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
@@ -199,13 +210,15 @@ class HostPool:
             async with asyncio.timeout(timeout):
                 lease = await link.get()
         except TimeoutError:
-            raise HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {timeout:g} s") from None
+            raise _no_connection(link, timeout) from None
         lease.users += 1
         try:
             try:
                 listener = await lease.connection.forward_local_port("127.0.0.1", 0, "127.0.0.1", port)
             except (asyncssh.Error, OSError) as error:
-                raise HostUnseen(UnseenKind.UNREACHABLE, f"no tunnel could be opened to {link.target}: {error}") from error
+                own = own_failure(error)
+                kind, why = (UnseenKind.OWN, own) if own else (UnseenKind.UNREACHABLE, str(error))
+                raise HostUnseen(kind, f"no tunnel could be opened to {link.target}: {why}") from error
             try:
                 yield listener.get_port()
             except HostUnseen:
@@ -307,7 +320,14 @@ class HostPool:
             return HostUnseen(UnseenKind.TIMEOUT, what, sent=True)
         if running.lease:
             return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} let recoverd in, but did not start a command within {timeout:g} s")
-        return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {timeout:g} s")
+        return _no_connection(link, timeout)
+
+
+def _no_connection(link: _Link, seconds: float) -> HostUnseen:
+    if link.queued:
+        what = f"{link.target} was not tried within {seconds:g} s: recoverd logs in to {LOGINS} machines at once, and others came first"
+        return HostUnseen(UnseenKind.OWN, what)
+    return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {seconds:g} s")
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -340,8 +340,14 @@ def _exclusive(path: Path) -> IO[bytes]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        pid = handle.read(32).decode(errors="replace").strip()
         handle.close()
-        raise JournalError(f"{path} is in use by another recoverd; only one may run on it (systemctl status recoverd)") from error
+        who = f"another recoverd (process {pid})" if pid.isdigit() else "another recoverd"
+        raise JournalError(f"{path} is in use by {who}; only one may run on it (systemctl status recoverd)") from error
+    with suppress(OSError):  # whose it is, for the message above; on a full disk it goes without
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n".encode())
+        handle.flush()
     return handle
 
 

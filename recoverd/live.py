@@ -8,28 +8,35 @@ from pathlib import Path
 from recoverd.act import Actor
 from recoverd.config import ClusterConfig
 from recoverd.hosts import HostPool
+from recoverd.lease import Bastion, LeaseKeeper
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Step, StepResult
+from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import HostSettings
 from recoverd.observe import Collector
 from recoverd.observe.joining import look
 from recoverd.world import World
 
 EMPTY = Memory()
+LEASE_SECONDS = 30.0
+"""How long a step waits for a sweep that says who may act, after a time without any."""
 
 
 class LiveWorld(World):
     """`recoverd.world.World` over real machines. Workers that the configuration does not list are those that the memory has learnt."""
 
-    def __init__(self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY) -> None:
+    def __init__(self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY, bastion: Bastion | None = None) -> None:
         self._settings = cluster.settings
         self._ssh = cluster.ssh
         self._memory = memory
         self._known = self._hosts_now()
         self._hosts = HostPool(cluster.ssh, self._known)
-        self._collector = Collector(cluster, self._hosts)
+        self._lease = LeaseKeeper(bastion) if bastion else None
+        if self._lease:
+            self._hosts.guard = self._lease.guard
+        self._collector = Collector(cluster, self._hosts, self._lease)
         self._actor = Actor(cluster, self._hosts, state_dir)
         self._actor.update_hosts(self._known)
 
@@ -38,6 +45,9 @@ class LiveWorld(World):
         return await self._collector.observe(sequence, memory)
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
+        asked = self._lease if not isinstance(step.operation, LookAtRestorePoints | TakeRestorePoint) else None
+        if asked and (why := await asked.may_act(min(LEASE_SECONDS, step.timeout / 2))):
+            return StepResult(False, f"it was not begun: {why}. Nothing was changed")
         return await self._actor.perform(step, undo=undo, resume=resume)
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:

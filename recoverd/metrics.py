@@ -15,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from recoverd import __version__
 from recoverd.events import Instruction, Note, Remember, SaveIncident, SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.lease import Held, HeldBy, Unknown
 from recoverd.model.network import NetworkView, NodePods
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan, PlanStatus
@@ -68,6 +69,19 @@ class Metrics:
             "recoverd_sweep_duration_seconds", "How long a source took in a sweep.", ["cluster", "source"], registry=registry, buckets=SWEEP_BUCKETS
         )
         self.last_sweep = Gauge("recoverd_last_sweep_timestamp_seconds", "When the newest sweep ended.", cluster, registry=registry)
+        self.behind = Gauge(
+            "recoverd_sweep_behind_seconds",
+            "By how much recoverd itself was late in the newest sweep; what did not answer is not called silent then.",
+            cluster,
+            registry=registry,
+        )
+        self.own = Gauge("recoverd_own_troubles", "What recoverd itself lacked in the newest sweep, by number.", cluster, registry=registry)
+        self.lease = Gauge(
+            "recoverd_cluster_lease",
+            "1 for who may act on the cluster: this bastion (held), another one (other), or it cannot be told (unknown).",
+            ["cluster", "state"],
+            registry=registry,
+        )
         self.series = Series()
         self.sight = SightMetrics(registry, self.series)
         self.probes = Gauge(
@@ -131,6 +145,10 @@ class Metrics:
         name, at = observation.cluster, observation.at.timestamp()
         self.status(status)
         self.last_sweep.labels(name).set(at)
+        self.behind.labels(name).set(observation.behind)
+        lease = {"held": Held, "other": HeldBy, "unknown": Unknown}
+        self.series.set(self.lease, name, {(state,): float(isinstance(observation.lease, kind)) for state, kind in lease.items()})
+        self.own.labels(name).set(len(observation.own))
         for source, seconds in observation.durations.items():
             self.sweep.labels(name, source).observe(seconds)
         self.sight.swept(observation)

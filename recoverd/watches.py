@@ -20,10 +20,12 @@ import structlog
 from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.events import Note
 from recoverd.journal import Journal, JournalError, Saved
+from recoverd.lease import Bastion, this_bastion
 from recoverd.live import LiveWorld
 from recoverd.loop import Clockwork, ClusterLoop, JournalWriter, now
 from recoverd.machine import ClusterMachine
 from recoverd.metrics import Metrics
+from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Pause, Record
 from recoverd.playbooks import registry
@@ -46,6 +48,7 @@ class Watches:
         self._writer = writer
         self._metrics = metrics
         self._publish = publish
+        self._bastion: Bastion | None = None
         self._wanted: dict[str, ClusterConfig] = {}
         self._watched: dict[str, ClusterConfig] = {}
         self._changing: dict[str, asyncio.Task[None]] = {}
@@ -56,7 +59,8 @@ class Watches:
         """Parts of the newest configuration that need a new start."""
 
     async def open(self) -> None:
-        """Make the loop of every cluster, with what the journal holds of it; none runs yet. Raises `JournalError` when the journal cannot be read."""
+        """Make the loop of every cluster, with what the journal holds of it; none runs yet. Raises `JournalError`, and `OSError`."""
+        self._bastion = this_bastion(self._config.state_dir)
         for cluster in self._config.clusters:
             self._wanted[cluster.settings.name] = cluster
             self._take_up(cluster, await self._revived(cluster))
@@ -95,6 +99,13 @@ class Watches:
         lines = [self.refused] if self.refused else []
         lines += [self._waits_for(name) for name in self._changing if name in self.loops]
         lines += self._needs_start()
+        for name, loop in self.loops.items():
+            seen = loop.machine.observation
+            if seen and (why := forbids(seen.lease, unasked=True)):
+                lines.append(f"{name}: {why}")
+            if seen and seen.own:
+                more = f" (and {len(seen.own) - 1} more such)" if len(seen.own) > 1 else ""
+                lines.append(f"{name}: {seen.own[0]}{more}")
         journal = self._writer.journal
         if rows := Counter(place for place, _ in list(journal.unreadable)):
             named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))
@@ -189,7 +200,7 @@ class Watches:
         name, memory = cluster.settings.name, machine.memory
         self._metrics.expect([name], [p.name for p in registry()])
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
-        world = LiveWorld(cluster, self._config.state_dir, memory)
+        world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion)
         self.loops[name] = ClusterLoop(machine, world, self._writer, self._metrics, Clockwork(cluster.interval), self._publish)
         self._watched[name] = cluster
 
@@ -232,7 +243,7 @@ def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[S
         record = saved.record
     else:
         lost = "whether a plan was running, what was rejected and how often recoverd has acted is forgotten"
-        record = Record("healthy", at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids))
+        record = Record("healthy", at, born=at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids))
     why = (
         f"{'; '.join(saved.trouble)}: {lost}. What it held is kept in the journal. See on the machines that nothing was left half done "
         f"(recoverctl plans --all shows the last plans), then: recoverctl resume {name}"

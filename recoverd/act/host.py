@@ -62,7 +62,7 @@ class HostRunner:
         if ask:
             return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
         try:
-            result = await self._hosts.run(self._host, operation.command(), timeout=max(_left(until), 0.1))
+            result = await self._hosts.run(self._host, self._hosts.guard(self._host) + operation.command(), timeout=max(_left(until), 0.1))
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)

@@ -99,7 +99,7 @@ class JoinRunner:
     async def _secrets(self) -> scripts.Secrets:
         source = self._it.source
         try:
-            result = await self._hosts.run(source, scripts.secrets(self._it.label), timeout=SECRETS_SECONDS)
+            result = await self._hosts.run(source, self._hosts.guard(source) + scripts.secrets(self._it.label), timeout=SECRETS_SECONDS)
         except HostUnseen as unseen:
             raise JoinFailed(f"no token and no certificate key could be made: {cleared(str(unseen))}") from None
         key = re.search(r"^key ([0-9a-f]{64})$", result.stdout, re.MULTILINE)

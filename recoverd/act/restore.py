@@ -34,7 +34,7 @@ async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, unt
             return StepResult(
                 False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent. {_way_on(operation)}"
             )
-        result = await hosts.send(host, operation.receive(), Path(operation.source), timeout=_left(until))
+        result = await hosts.send(host, hosts.guard(host) + operation.receive(), Path(operation.source), timeout=_left(until))
     except HostUnseen as unseen:
         return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
     except OSError as error:

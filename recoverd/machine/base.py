@@ -11,6 +11,7 @@ from recoverd.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of
 from recoverd.model.finding import Diagnosis, Finding, State
+from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan, PlanStatus, TimelineEntry
@@ -119,6 +120,10 @@ class MachineBase:
             mark=self.record.mark,
             unseen=self.record.unseen,
         )
+
+    def _forbidden(self, *, unasked: bool) -> str:
+        """Why this bastion may not act on the cluster now, by the lease that the newest sweep saw; "" when it may."""
+        return forbids(self.observation.lease if self.observation else None, unasked=unasked)
 
     @property
     def _incident_id(self) -> str:

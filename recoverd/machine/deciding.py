@@ -50,6 +50,9 @@ class Deciding(PlanRunning):
             waiting = None
         if self.record.pause:
             return None
+        if why := self._forbidden(unasked=False):
+            self._explain(why, "observing")
+            return None
         choice = choose(self._situation(), self.playbooks, self.record.declined)
         if waiting is None:
             return choice
@@ -96,6 +99,8 @@ class Deciding(PlanRunning):
         return any(isinstance(a, Proposal) and self._same(plan, playbook, a) for a in answers)
 
     def _take(self, playbook: Playbook, proposal: Proposal) -> None:
+        if why := self._forbidden(unasked=True):
+            proposal = replace(proposal, asks=proposal.asks or why)
         if not self._unasked(playbook, proposal):
             self._offer(playbook, proposal)
             return

@@ -32,6 +32,8 @@ class Joining(Requests):
             raise Refused(f"incident {record.incident.id} is open on {who}: recoverctl show {record.incident.id}")
         if self.observation is None or self.diagnosis is None:
             raise Refused(f"{who} has not been looked at since recoverd started; ask again in a few seconds")
+        if why := self._forbidden(unasked=False):
+            raise Refused(f"{who}: {why}")
         if self.lifecycle.state is not State.HEALTHY or self.diagnosis.state is not State.HEALTHY:
             raise Refused(f"{who} is not healthy, and only a healthy cluster is joined: {self.diagnosis.summary}")
 

@@ -76,7 +76,12 @@ class Maintaining(Deciding):
 
         A copy counts when a sweep that began after it was made still finds just what it is named after.
         """
-        if self.record.pause or self.observation is None or self.settings.approval_of("restore-pki") is Approval.NEVER:
+        if (
+            self.record.pause
+            or self.observation is None
+            or self._forbidden(unasked=True)
+            or self.settings.approval_of("restore-pki") is Approval.NEVER
+        ):
             return
         copying = self._copying
         for host, known in self.memory.pki.items():

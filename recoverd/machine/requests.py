@@ -25,6 +25,8 @@ class Requests(Maintaining):
             raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
         if self.diagnosis is None or self.diagnosis.state is State.UNOBSERVABLE:
             raise Refused(f"{self._who()} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
+        if why := self._forbidden(unasked=False):
+            raise Refused(f"{self._who()}: {why}")
         if self.record.incident is None and (self.lifecycle.state is not State.HEALTHY or self.diagnosis.state is not State.HEALTHY):
             raise Refused(f"plan {plan.id} is for a healthy cluster, and {self._who()} is not ({self.diagnosis.summary}); nothing is started")
         gone = [k for k in plan.basis if k not in self.diagnosis.keys]
@@ -130,6 +132,8 @@ class Requests(Maintaining):
             raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
         if self.observation is None:
             raise Refused(f"{self._who()} has not been looked at since recoverd started; ask again in a few seconds")
+        if why := self._forbidden(unasked=False):
+            raise Refused(f"{self._who()}: {why}")
         if self.lifecycle.state is State.UNOBSERVABLE or (self.record.incident is None and self.lifecycle.state is not State.HEALTHY):
             raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
         choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.lease import HostLease, Lease
 from recoverd.model.network import NetworkView
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
@@ -340,6 +341,8 @@ class HostView:
     """None where it could not be told."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
+    lease: HostLease | None = None
+    """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,3 +363,9 @@ class Observation:
     """Seconds each source took (`api`, `etcd`, `hosts`, `network`), for the metrics."""
     network: NetworkView | Unseen | None = None
     """The pod network as its witnesses see it; None in what was recorded before there was any."""
+    lease: Lease | None = None
+    """Which bastion may act on the cluster; None where no lease is asked for."""
+    own: tuple[str, ...] = ()
+    """What recoverd itself lacked in this sweep, or has to tell of what it looks with, each with what to do about it."""
+    behind: float = 0.0
+    """Seconds by which recoverd itself was late in this sweep."""

@@ -13,10 +13,12 @@ from typing import TypeVar
 from recoverd.config import ClusterConfig
 from recoverd.etcd import EtcdClient, EtcdUnseen
 from recoverd.hosts import HostPool
+from recoverd.lease import LeaseKeeper
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, EtcdToolView, EtcdView, HostView, Observation, Unseen
+from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import EtcdAbout, look_at
 from recoverd.observe.keys import KeyWatch
@@ -32,9 +34,10 @@ TOOL_EVERY = 600.0
 class Collector:
     """Makes the observations of one cluster."""
 
-    def __init__(self, cluster: ClusterConfig, hosts: HostPool) -> None:
+    def __init__(self, cluster: ClusterConfig, hosts: HostPool, lease: LeaseKeeper | None = None) -> None:
         self._cluster = cluster
         self._hosts = hosts
+        self._lease = lease
         self._api = ApiCollector(cluster, hosts)
         self._keys = KeyWatch()
         self._network = NetworkCollector(cluster, hosts)
@@ -60,22 +63,30 @@ class Collector:
             api = await timed("api", self._api.observe())
             return api, await timed("network", self._network.observe(api, self._api.listed, memory, names))
 
-        (api, network), members, machines = await asyncio.gather(
-            objects(),
-            timed("etcd", asyncio.gather(*(self._member(client) for client in self._etcd.values()))),
-            timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
-        )
-        return Observation(
+        if self._lease:
+            self._lease.begin()
+        async with late.Heartbeat() as heart:
+            (api, network), members, machines = await asyncio.gather(
+                objects(),
+                timed("etcd", asyncio.gather(*(self._member(client) for client in self._etcd.values()))),
+                timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
+            )
+        hosts = dict(zip(names, machines, strict=True))
+        planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
+        seen = Observation(
             cluster=settings.name,
             sequence=sequence,
             started_at=started,
             at=datetime.now(UTC),
             api=api,
             etcd=dict(zip(self._etcd, members, strict=True)),
-            hosts=dict(zip(names, machines, strict=True)),
+            hosts=hosts,
             durations=durations,
             network=network,
+            lease=self._lease.take(planes) if self._lease else None,
+            own=(self._api.trouble,) if self._api.trouble else (),
         )
+        return late.with_own(late.told(seen, heart.behind, self._cluster.deadlines))
 
     async def close(self) -> None:
         await self._api.close()
@@ -88,7 +99,7 @@ class Collector:
         ask = name in self._etcd and (known != minor or tool is None or time.monotonic() > until)
         image = image_of(manifest.content) if manifest else ""
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
-        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys)
+        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, self._lease if name in self._etcd else None)
         if ask and isinstance(view, HostView):
             self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
         return replace(view, etcd_tool=tool) if not ask and isinstance(view, HostView) else view

@@ -21,6 +21,7 @@ from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.probe import probe
 from recoverd.observe.rest import list_all, request
+from recoverd.own import own_failure
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 """Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""
@@ -51,6 +52,8 @@ class ApiCollector:
         self._seconds = cluster.deadlines.api
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
+        self.trouble = ""
+        """Why the kubeconfig cannot be used any more that what is asked with was read from; "" when it can."""
 
     async def observe(self) -> ApiView:
         """Within twice the deadline: one for the probes, one for the objects. Never raises for what the cluster does."""
@@ -58,8 +61,9 @@ class ApiCollector:
         try:
             access = await self._read()
         except KubeconfigError as error:
-            blind = {p.name: EndpointView(f"{p.address}:{PORT}", EndpointHealth.ERROR, str(error)) for p in planes}
-            return ApiView(EndpointView("", EndpointHealth.ERROR, str(error)), blind, Unseen(UnseenKind.DENIED, str(error)))
+            # nothing was asked of anybody, so nobody was silent
+            blind = {p.name: EndpointView(f"{p.address}:{PORT}", EndpointHealth.NOT_TRIED, str(error)) for p in planes}
+            return ApiView(EndpointView("", EndpointHealth.NOT_TRIED, str(error)), blind, Unseen(UnseenKind.OWN, str(error)))
         vip, *members = await asyncio.gather(
             probe(access, access.host, access.port, seconds=self._seconds), *(self._member(access, plane) for plane in planes)
         )
@@ -72,15 +76,25 @@ class ApiCollector:
         self._clients.clear()
 
     async def _read(self) -> Access:
-        """The kubeconfig, read anew when the file has changed: its credentials may have been renewed."""
+        """The kubeconfig, read anew when the file has changed: its credentials may have been renewed.
+
+        While what is there now cannot be used (half a copy, another's file), what was read before is; without any, `KubeconfigError`.
+        """
+        file = self._cluster.kubeconfig
         try:
-            changed = self._cluster.kubeconfig.stat().st_mtime
-        except OSError as error:
-            raise KubeconfigError(f"{self._cluster.kubeconfig} cannot be read: {error.strerror}") from error
-        if self._access is None or self._access[0] != changed:
-            self._access = (changed, await read_access(self._cluster.kubeconfig))
-            await self.close()
-        return self._access[1]
+            changed = file.stat().st_mtime
+            if self._access is None or self._access[0] != changed:
+                self._access = (changed, await read_access(file))
+                await self.close()
+        except (OSError, KubeconfigError) as error:
+            why = str(error) if isinstance(error, KubeconfigError) else f"{file} cannot be read: {error.strerror}"
+            if self._access is None:
+                raise KubeconfigError(f"{why}; put one there that recoverd's user may read (recoverd check-config)") from error
+            self.trouble = f"{why}; what was read from it before is used until it can be read (recoverd check-config)"
+            return self._access[1]
+        access = self._access[1]
+        self.trouble = access.expired()
+        return access
 
     async def _member(self, access: Access, plane: HostSettings) -> EndpointView:
         direct = await probe(access, plane.address, PORT, seconds=self._seconds * DIRECT_SHARE)
@@ -119,12 +133,16 @@ class ApiCollector:
         except TimeoutError:
             return Unseen(UnseenKind.TIMEOUT, f"{server} did not list nodes and pods within {self._seconds:g} s")
         except ApiException as error:
+            if error.status == 401 and (expired := access.expired()):
+                return Unseen(UnseenKind.OWN, f"{server} did not list nodes and pods (HTTP 401): {expired}")
             if error.status in (401, 403):
                 return Unseen(
                     UnseenKind.DENIED, f"{server} does not let the kubeconfig's user list nodes and pods: HTTP {error.status} {error.reason}"
                 )
             return Unseen(UnseenKind.GARBAGE, f"{server} answered HTTP {error.status} {error.reason} to the list of nodes and pods")
         except (aiohttp.ClientError, OSError) as error:
+            if own := own_failure(error):
+                return Unseen(UnseenKind.OWN, f"{server} was not asked for nodes and pods: {own}")
             return Unseen(UnseenKind.UNREACHABLE, f"{server} broke off while listing nodes and pods: {error}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             return Unseen(UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})")

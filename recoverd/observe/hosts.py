@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import shlex
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from recoverd.hosts import HostPool, HostUnseen
+from recoverd.lease import LeaseKeeper
 from recoverd.model.etcd_operations import TOOL
 from recoverd.model.observation import HostView, Unseen, UnseenKind
 from recoverd.model.shell import PIDS
@@ -17,6 +19,7 @@ from recoverd.observe.keys import KeyWatch
 from recoverd.observe.look import LookError, parse
 
 SCRIPT = (files(__package__) / "look.sh").read_text()
+LEASE = (files(__package__) / "lease.sh").read_text()
 OUTPUT_LIMIT = 1 << 20
 
 
@@ -35,12 +38,20 @@ class EtcdAbout:
 NO_ETCD = EtcdAbout()
 
 
-async def look_at(hosts: HostPool, name: str, seconds: float, about: EtcdAbout = NO_ETCD, keys: KeyWatch | None = None) -> HostView | Unseen:
-    """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about."""
+async def look_at(
+    hosts: HostPool, name: str, seconds: float, about: EtcdAbout = NO_ETCD, keys: KeyWatch | None = None, lease: LeaseKeeper | None = None
+) -> HostView | Unseen:
+    """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
+
+    With `lease`, the look renews, takes or lets go of it there.
+    """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
         given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
+        if lease:
+            id, bastion, lasts, fence, want = lease.asked(name)
+            given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d}'\n{LEASE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)
     except HostUnseen as unseen:
         return unseen.unseen
@@ -53,3 +64,8 @@ async def look_at(hosts: HostPool, name: str, seconds: float, about: EtcdAbout =
         return look.view
     found = await keys.digests(hosts, name, look.key_stamp, until - asyncio.get_running_loop().time())
     return replace(look.view, pki=replace(look.view.pki, keys=found))
+
+
+def _word(name: str) -> str:
+    """A host name as a word that no shell reads anything into."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name) or "bastion"

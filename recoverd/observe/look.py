@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import yaml
 
+from recoverd.model.lease import HostLease
 from recoverd.model.observation import (
     ContainerView,
     DiskView,
@@ -35,6 +36,8 @@ NO_DATABASE = 65536
 """Bytes on the disk. What etcd leaves when its peers refuse it at its first start has 16384 (observed on 3.4.23) or 20480, in a file of 16 MiB
 (3.5.16); an API server's first minute makes more."""
 LOG_LINE = 500
+MET_SECONDS = 7 * 86400.0
+"""How long a bastion that has looked at a machine, and does no more, still counts as one that may be at work."""
 TICKS = 100.0
 """USER_HZ, in which /proc/PID/stat counts: 100 on every Linux that Kubernetes runs on."""
 
@@ -131,6 +134,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         people=part("people", _people, None),
         problems=tuple(problems),
+        lease=part("lease", _lease, None) if "lease" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
 
@@ -166,6 +170,22 @@ def _people(section: Section) -> PeopleView:
         elif kind == "hands-off":
             hands_off = _log_line(rest.strip())
     return PeopleView(tuple(logins), tuple(tools), hands_off)
+
+
+def _lease(section: Section) -> HostLease:
+    """What `lease` printed (lease.sh)."""
+    lines = [line.split(maxsplit=4) for line in section.lines if line.strip()]
+    said = {words[0]: words for words in lines}
+    _, holder, fence, left, *name = said.get("holder", ["", "-", "0", "0"])
+    return HostLease(
+        holder="" if holder == "-" else holder,
+        name=" ".join(name),
+        fence=int(fence),
+        left=float(left),
+        mine="mine" in said,
+        problem=" ".join(said["problem"][1:]) if "problem" in said else "",
+        others=tuple(words[2] for words in lines if words[0] == "other" and len(words) > 2 and float(words[1]) < MET_SECONDS),
+    )
 
 
 def _said(section: Section, line: int) -> bool:

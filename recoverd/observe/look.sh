@@ -1,6 +1,6 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]"; M is set before this text,
 # D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool` (recoverd.model) are defined.
-# Nothing here changes anything, and no private key is printed.
+# Nothing here changes anything but the lease below, and no private key is printed.
 LC_ALL=C; export LC_ALL
 K=/etc/kubernetes
 s() { printf '\n%s\n' "$M $*"; } # on a line of its own, even after a file whose last line has no end
@@ -17,6 +17,8 @@ s units
 limit=; command -v timeout >/dev/null && limit='timeout 2'
 $limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
   kubelet.service containerd.service docker.service crio.service 2>&1
+# R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
+[ -z "${R-}" ] || { s lease; lease $R; }
 s endpoint
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
@@ -84,4 +86,6 @@ data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
 data etcd-data "$d" "${w:-$d/member/wal}"
 # V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
+# R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
+[ -z "${R-}" ] || { s lease; lease $R; }
 s end

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.observe.kubeconfig import Access
+from recoverd.own import own_failure
 
 CONNECT_SHARE = 0.6
 """Share of the deadline within which the TCP connection and TLS must stand; later there is nobody, not somebody slow."""
@@ -35,14 +36,14 @@ async def probe(access: Access, address: str, port: int, *, seconds: float, dial
         ) as session:
             base = f"https://{f'[{host}]' if ':' in host else host}:{to}"
             async with session.get(f"{base}/readyz?verbose", server_hostname=named or address, allow_redirects=False) as response:
-                view = _judged(shown, response.status, await _body(response))
+                view = _judged(shown, response.status, await _body(response), access)
             if view.health is EndpointHealth.NOT_READY:
                 # within what is left of the deadline: what was found out stands, whatever this comes to
                 live = await _live(session, f"{base}/livez", named or address, until - asyncio.get_running_loop().time())
                 view = replace(view, detail=f"{view.detail}; /livez {live}")
             return view
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        view = EndpointView(shown, *_failed(error, seconds))
+        view = EndpointView(shown, *_failed(error, seconds, access))
         if view.health is EndpointHealth.TLS and "expired" in view.detail:
             view = replace(view, certificate_expires=await _expiry(host, to, until - asyncio.get_running_loop().time()))
         return view
@@ -79,21 +80,25 @@ async def _body(response: aiohttp.ClientResponse) -> str:
     return body.decode(errors="replace")
 
 
-def _judged(address: str, status: int, body: str) -> EndpointView:
+def _judged(address: str, status: int, body: str, access: Access) -> EndpointView:
     failing = tuple(re.findall(r"^\[-\](\S+) failed", body, re.MULTILINE))
     if status == 200 and ("check passed" in body or body.strip() == "ok"):
         return EndpointView(address, EndpointHealth.READY, "ok")
     if failing or "check failed" in body:
         return EndpointView(address, EndpointHealth.NOT_READY, f"/readyz fails: {', '.join(failing) or 'no check is named'}", failing)
     first = " ".join(body.split())[:200]
+    if status == 401 and (expired := access.expired()):
+        return EndpointView(address, EndpointHealth.NOT_TRIED, expired)
     if status in (401, 403):
         said = f"HTTP {status} to /readyz: the credentials in the kubeconfig are not accepted, so whether it is ready cannot be told ({first})"
         return EndpointView(address, EndpointHealth.ERROR, said)
     return EndpointView(address, EndpointHealth.ERROR, f"HTTP {status} to /readyz, and not from an API server that is ready: {first!r}")
 
 
-def _failed(error: Exception, seconds: float) -> tuple[EndpointHealth, str]:
+def _failed(error: Exception, seconds: float, access: Access) -> tuple[EndpointHealth, str]:
     root = _root(error)
+    if own := own_failure(error):
+        return EndpointHealth.NOT_TRIED, own
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return EndpointHealth.UNRESOLVED, f"the name does not resolve: {error.os_error.strerror or error}"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -104,6 +109,8 @@ def _failed(error: Exception, seconds: float) -> tuple[EndpointHealth, str]:
         return EndpointHealth.TLS, f"its certificate does not verify: {root.verify_message}"
     if isinstance(root, ssl.SSLError) and not isinstance(root, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         if root.reason and "ALERT" in root.reason:
+            if expired := access.expired():
+                return EndpointHealth.NOT_TRIED, expired
             return EndpointHealth.TLS, f"it refused the client certificate of the kubeconfig, or TLS failed otherwise: {root.reason}"
         return EndpointHealth.ERROR, f"what answers does not speak TLS: {root.reason}"
     if isinstance(root, OSError) and root.errno == errno.ECONNREFUSED:

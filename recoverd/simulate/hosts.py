@@ -125,6 +125,13 @@ class Machine:
     kept: dict[str, Papers] = field(default_factory=dict)
     """Copies of them by directory."""
 
+    lease: tuple[str, int, float, str] | None = None
+    """Id, fencing number, until when by the machine's clock, and name of who may act on the cluster; a boot empties /run."""
+    bastions: dict[str, str] = field(default_factory=dict)
+    """Who has looked at the machine since its boot: name by id."""
+    unwritable: str = ""
+    """Why nothing can be written to /run, when nothing can."""
+
     def __post_init__(self) -> None:
         for name in ("kubelet", "containerd"):
             self.units.setdefault(name, SystemdUnit(name))
@@ -134,6 +141,11 @@ class Machine:
 
     def passes(self, device: str) -> bool:
         return device not in self.gone | self.down and not (device == BRIDGE and self.loose)
+
+    def empty_run(self) -> None:
+        """As a boot leaves it."""
+        self.lease = None
+        self.bastions.clear()
 
     def fresh_network(self) -> None:
         """As a boot leaves it."""

@@ -173,6 +173,7 @@ class Nodes:
         """Everything on the machine starts anew; its rules are gone."""
         machine = self._machines[name]
         machine.fresh_network()
+        machine.empty_run()
         for agent in machine.agents.values():
             machine.agents[agent.name] = Agent(agent.name, self._now + AGENT_START)
 

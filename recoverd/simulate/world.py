@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from recoverd.lease import Bastion, LeaseKeeper
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
+from recoverd.model.lease import HostLease
 from recoverd.model.memory import Guest, Memory
-from recoverd.model.observation import Observation, Unseen
+from recoverd.model.observation import HostView, Observation, Unseen
+from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
+from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import TICK, ModelCluster
 from recoverd.simulate.joining import survey
+from recoverd.simulate.lease import look, refuses
 from recoverd.simulate.look import observe
 from recoverd.world import World
 
@@ -27,23 +33,37 @@ COMMAND = 0.5
 class SimulatedWorld(World):
     """Looks at and acts on the model. `saw` is told each observation."""
 
-    def __init__(self, cluster: ModelCluster, name: str, saw: Callable[[Observation], None] = lambda _: None) -> None:
+    def __init__(self, cluster: ModelCluster, name: str, saw: Callable[[Observation], None] = lambda _: None, bastion: Bastion | None = None) -> None:
         self.cluster = cluster
         self._name = name
         self._saw = saw
         self._failing: dict[str, datetime] = {}
         self._guest: Guest | None = None
+        self.lease = LeaseKeeper(bastion or Bastion("b", "bastion"), seconds)
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         self.learn(memory)
         began = seconds()
+        self.lease.begin()
         self.cluster.advance(began)
         silent = isinstance(self.cluster.api.objects(), Unseen) and any(not m.up(began) for m in self.cluster.machines.values())
         await asyncio.sleep(DEADLINE if silent or self.cluster.network.blind else SWEEP)
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
+        seen = self._leased(seen)
         self._saw(seen)
         return seen
+
+    def _leased(self, seen: Observation) -> Observation:
+        """The same with who may act, by what each control plane says that was seen."""
+        hosts, planes = dict(seen.hosts), dict[str, HostLease | None]()
+        for name in seen.etcd:
+            view = hosts[name]
+            said = look(self.cluster.machines[name], seconds(), *self.lease.asked(name)) if isinstance(view, HostView) else None
+            planes[name] = said
+            if isinstance(view, HostView):
+                hosts[name] = replace(view, lease=said)
+        return replace(seen, hosts=hosts, lease=self.lease.take(planes))
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         operation = step.undo if undo else step.operation
@@ -51,9 +71,16 @@ class SimulatedWorld(World):
             return StepResult(True, "there is nothing to take back", already_done=True)
         if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
             return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
+        if not isinstance(operation, LookAtRestorePoints | TakeRestorePoint) and (why := await self.lease.may_act(step.timeout / 2)):
+            return StepResult(False, f"it was not begun: {why}. Nothing was changed")
         hands = Hands(self.cluster, step.host, operation, resume=resume, ask=resume and not undo and step.conditional)
         began = seconds()
         await asyncio.sleep(COMMAND)
+        machine = self.cluster.machines.get(step.host)
+        if machine and machine.control_plane and isinstance(operation, HostOperation) and machine.up(seconds()):
+            fence, strict = self.lease.terms(step.host)
+            if why := refuses(machine, seconds(), self.lease.bastion.id, fence, strict=strict):
+                return StepResult(False, why)
         while True:
             self.cluster.advance(seconds())
             result = hands.attempt()

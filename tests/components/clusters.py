@@ -98,7 +98,7 @@ class Node:
 
     def forced(self) -> str:
         """A ForceCommand that runs the script with its paths moved."""
-        folders = ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/recoverd", "/var/log/pods")
+        folders = ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/recoverd", "/var/log/pods", "/run/recoverd")
         # what an earlier script told has been moved already
         moved = [f"s,{self.root}/,/,g", *(f"s,{folder},{self.root}{folder},g" for folder in folders)]
         moved.append(f"s,/proc/.0-9.[*]/comm,{self.root}/proc/[0-9]*/comm,g")

@@ -377,10 +377,16 @@ async def test_credentials_that_were_renewed_are_read_anew(server: Server, sshd:
     view = await collector.observe()
     assert isinstance(view.objects, ObjectsView)
     assert {r.headers.get("Authorization") for r in server.asked} == {"Bearer renewed"}
+    assert collector.trouble == ""
     server.kubeconfig.write_text("users: [")
     view = await collector.observe()
-    assert isinstance(view.vip, EndpointView) and view.vip.health is EndpointHealth.ERROR and str(server.kubeconfig) in view.vip.detail
+    assert view.vip.health is EndpointHealth.READY and isinstance(view.objects, ObjectsView), "what was read before is used on"
+    assert str(server.kubeconfig) in collector.trouble and "is used until" in collector.trouble
+    fresh = ApiCollector(cluster, pool)
+    view = await fresh.observe()
+    assert isinstance(view.vip, EndpointView) and view.vip.health is EndpointHealth.NOT_TRIED and str(server.kubeconfig) in view.vip.detail
+    assert isinstance(view.objects, Unseen) and view.objects.kind is UnseenKind.OWN
     server.kubeconfig.unlink()
-    assert "cannot be read" in (await collector.observe()).vip.detail
+    assert "cannot be read" in (await fresh.observe()).vip.detail
     await collector.close()
     await pool.close()

@@ -107,7 +107,7 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(make
     (tmp_path / "second").mkdir()
     same_state = Daemon(tmp_path / "second", prod, state=first.state)
     assert await ended(same_state) == 1
-    assert "in use by another recoverd" in same_state.log.read_text()
+    assert first.process and f"in use by another recoverd (process {first.process.pid})" in same_state.log.read_text()
     (tmp_path / "third").mkdir()
     same_socket = Daemon(tmp_path / "third", prod)
     text = yaml.safe_load(same_socket.file.read_text()) | {"socket": str(first.socket)}

@@ -139,9 +139,9 @@ async def test_the_wrong_key_is_denied(sshd: Sshd, tmp_path: Path) -> None:
     assert "authorized_keys" in str(error)
 
 
-async def test_a_key_that_is_no_key_is_denied(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_key_that_is_no_key_is_recoverds_own_trouble(sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "junk").write_text("junk")
-    assert (await unseen(sshd.pool(key=tmp_path / "junk"))).unseen.kind is UnseenKind.DENIED
+    assert (await unseen(sshd.pool(key=tmp_path / "junk"))).unseen.kind is UnseenKind.OWN
 
 
 @pytest.mark.parametrize("content", ["", "[127.0.0.1]:{port} {other}\n"], ids=["unknown", "another"])

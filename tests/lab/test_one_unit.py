@@ -72,6 +72,10 @@ def status(node: Node) -> dict[str, Any]:
     return found
 
 
+def notices(node: Node) -> str:
+    return str(json.loads(node.sh("/opt/recoverd/bin/recoverctl status -o json", capture_output=True).stdout)["notices"])
+
+
 @pytest.mark.core()
 def test_the_unit_runs_sandboxed_repairs_and_is_restarted_by_its_watchdog(cluster: Cluster) -> None:
     node, cp1 = cluster.node("w2"), cluster.node("cp1")
@@ -93,6 +97,16 @@ def test_the_unit_runs_sandboxed_repairs_and_is_restarted_by_its_watchdog(cluste
     node.wait_for(lambda: status(node).get("incident") is not None, "found nothing", 60)
     node.wait_for(lambda: status(node).get("state") == "healthy", "did not repair it", 120)
     assert ready(cp1)
+
+    file = node.dir / "root" / ETC / "recoverd.yaml"
+    good = file.read_text()
+    file.write_text(good + "\nclustres: []\n")
+    node.sh("systemctl reload recoverd")
+    node.wait_for(lambda: "did you mean clusters" in notices(node), "did not refuse the file", 30)
+    file.write_text(good)
+    node.sh("systemctl reload recoverd")
+    node.wait_for(lambda: "refused" not in notices(node), "did not take the good file", 30)
+    assert shown(node, "MainPID", "NRestarts") == {"MainPID": unit["MainPID"], "NRestarts": "0"}
 
     node.sh(f"kill -STOP {unit['MainPID']}")
     node.wait_for(lambda: shown(node, "NRestarts")["NRestarts"] == "1", "was not restarted by its watchdog", 90)

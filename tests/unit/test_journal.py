@@ -105,7 +105,7 @@ def test_one_transaction_is_all_or_nothing(file: Path) -> None:
 
 def test_a_second_daemon_is_kept_out(file: Path) -> None:
     journal = Journal(file)
-    with pytest.raises(JournalError, match="another recoverd"):
+    with pytest.raises(JournalError, match=rf"another recoverd \(process {os.getpid()}\)"):
         Journal(file)
     journal.close()
     Journal(file).close()
