@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
@@ -50,9 +51,8 @@ def turn(request: pytest.FixtureRequest) -> int:
     return int(getattr(request, "param", 0))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what is asked for, in groups that go to one worker each. Before xdist, which reads the groups."""
+    """Keep what is asked for, the longest group first."""
     if wanted := config.getoption("--only"):
         try:
             kept = choice.named([i.nodeid for i in items], wanted)
@@ -63,15 +63,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(HANG))
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     known = {name: float(row.seconds) for name, row in results.load(TABLE).items() if row.seconds.isdigit()}
-    items[:] = choice.longest_first(items, _group, lambda item: item.nodeid, known)
+    items[:] = choice.longest_first(items, lambda item: choice.group(item.nodeid), lambda item: item.nodeid, known)
 
 
-def _group(item: pytest.Item) -> str:
-    """A module, and of a test's turns every second."""
-    turns = re.search(r"turn(\d+)", item.name)
-    return f"lab-{item.path.stem}" + (f"-{int(turns[1]) % 2}" if turns else "")
+class Groups(LoadScopeScheduling):
+    """xdist's scheduler, with `choice.group` as what goes to one worker whole. (Its own groups need a name for pytest's, which pytest 9.2 lacks.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return choice.group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -93,7 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _keep(item: pytest.Item, report: pytest.TestReport) -> Path:
     clusters = {c.number: c for c in [*ours.values(), *(c for b in Bastion.alive for c in b.clusters)] if (c.dir / "nodes.json").exists()}
     said = "\n\n".join([item.nodeid, report.longreprtext, *(f"--- {title} ---\n{text}" for title, text in report.sections)])
-    name = re.sub(r"[^\w.-]+", "-", results.name_of(item.nodeid.partition("@")[0])).strip("-")
+    name = re.sub(r"[^\w.-]+", "-", results.name_of(item.nodeid)).strip("-")
     path = evidence.HOME / RUN / f"{os.environ.get('LAB_ATTEMPT', '1')}-{name[:120]}.tar.gz"
     return evidence.archive(path, list(clusters.values()), list(Bastion.alive), said)
 

@@ -153,6 +153,22 @@ def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[...,
     etcd.forget_join(cluster, "cp2")
 
 
+@pytest.mark.core("take-out-force-flag")
+def test_a_force_flag_that_was_left_is_taken_out_after_approval(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    """Left by a recoverd whose journal was lost: this one has not seen the cluster without it."""
+    cp1, etcd_was = cluster.node("cp1"), cluster.node("cp1").sh("pidof etcd", capture_output=True).stdout
+    cp1.sh(f"sed 's/^    - etcd$/&\\n    - {FORCE}/' {MANIFESTS}/etcd.yaml > /root/etcd.yaml; mv /root/etcd.yaml {MANIFESTS}/")
+    cp1.wait_for(lambda: cp1.answers(f"pgrep -xa etcd | grep -q -e {FORCE}") and ready(cp1), "does not run etcd with the flag", 120)
+    daemon = bastion(cluster, healthy=False)
+    plan = daemon.approve("take-out-force-flag", 120)
+    assert not plan["destructive"]
+    done = daemon.ended(plan, 300)
+    assert done["status"] == "succeeded", (done, daemon.tail())
+    daemon.wait_state("healthy", seconds=120)
+    assert FORCE not in cp1.sh(f"cat {MANIFESTS}/etcd.yaml; pgrep -xa etcd", capture_output=True).stdout
+    assert cp1.sh("pidof etcd", capture_output=True).stdout != etcd_was and etcd.members(cp1) == ["cp1"]
+
+
 def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster)
     cp1, running, step = cluster.node("cp1"), pods(cluster), 0

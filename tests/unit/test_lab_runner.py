@@ -40,6 +40,11 @@ def test_a_name_that_no_test_has_is_refused_with_what_is_near() -> None:
         choice.named([ONE, OTHER], [ONE, "test_godo"])
 
 
+def test_a_module_goes_to_one_worker_and_turns_to_both() -> None:
+    assert choice.group(ONE) == choice.group(OTHER) != choice.group("tests/lab/test_x.py::test_good")
+    assert choice.group(f"{ONE}[turn1]") == choice.group(f"{ONE}[turn3]") != choice.group(f"{ONE}[turn2]")
+
+
 def test_the_longest_group_comes_first_and_keeps_its_order() -> None:
     known = {"test_a::x": 10.0, "test_b::x": 200.0, "test_b::y": 5.0}
     items = ["test_a.py::x", "test_b.py::x", "test_b.py::y"]

@@ -51,7 +51,7 @@ class Pytest:
 
     def __init__(self, options: Sequence[str], clusters: int, run: str, attempt: int, lines: Path) -> None:
         command = [sys.executable, "-m", "pytest", "tests/lab", "-v", "-p", "no:cacheprovider", "--lines", str(lines), *options]
-        command += ["-n", str(clusters), "--dist", "loadgroup", "--no-loadscope-reorder", "--max-worker-restart", "0"]
+        command += ["-n", str(clusters), "--dist", "loadscope", "--no-loadscope-reorder", "--max-worker-restart", "0"]
         environment = {**os.environ, "LAB_RUN": run, "LAB_ATTEMPT": str(attempt), "PYTHONPATH": str(PROJECT)}
         self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 

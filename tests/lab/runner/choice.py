@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -36,6 +37,13 @@ def named(nodeids: Sequence[str], wanted: Iterable[str]) -> set[str]:
             raise NoSuchTest(f"no lab test is called {name}" + (f"; do you mean {' or '.join(near)}?" if near else ""))
         found |= those
     return found
+
+
+def group(nodeid: str) -> str:
+    """What goes to one worker whole: a module, and of the turns of its tests every second."""
+    module, _, test = name_of(nodeid).partition("::")
+    turn = re.search(r"turn(\d+)", test)
+    return f"{module}-{int(turn[1]) % 2}" if turn else module
 
 
 def longest_first(items: Sequence[T], group: Callable[[T], str], nodeid: Callable[[T], str], seconds: Mapping[str, float]) -> list[T]:

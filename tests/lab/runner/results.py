@@ -17,8 +17,6 @@ test's own, without the time to bring up its cluster. `flaky`: failed once and p
 | --- | --- | ---: | --- | --- | --- | --- | --- |
 """
 FIELDS = ("outcome", "seconds", "kubernetes", "etcd", "runtime", "commit", "day")
-GROUP = re.compile(r"@lab-[\w-]+$")
-"""What xdist adds to the name of a test, with the group that `choice` gives it."""
 TURN = re.compile(r"(?<=[\[-])turn\d+-?|-?turn\d+(?=\])")
 
 
@@ -62,7 +60,7 @@ def without_turn(name: str) -> str:
 
 def line_of(report: object) -> str:
     """One phase of a test as a line for `read`."""
-    kept = {"nodeid": GROUP.sub("", report.nodeid), "when": report.when, "outcome": report.outcome, "seconds": report.duration}  # type: ignore[attr-defined]
+    kept = {"nodeid": report.nodeid, "when": report.when, "outcome": report.outcome, "seconds": report.duration}  # type: ignore[attr-defined]
     return json.dumps(kept | {"properties": dict(report.user_properties)}) + "\n"  # type: ignore[attr-defined]
 
 
