@@ -4,13 +4,14 @@ RUN := .venv/.stamp-run
 DEV := .venv/.stamp-dev
 DRILL ?= join-stuck
 PYTEST_ARGS ?=
+SECONDS ?= 60
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 
-.PHONY: help drill test tests quick quick-tests lab-test lab-all unit lint format lock venv host-packages alerts units docs clean
+.PHONY: help drill test tests quick quick-tests lab-test soak-model lab-all unit lint format lock venv host-packages alerts units docs clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -30,6 +31,9 @@ quick: $(DEV) ## what to run at every change, in under a minute: style, types, l
 
 quick-tests:
 	@$(PYTEST) -q tests/unit tests/simulate/test_stories.py $(PYTEST_ARGS)
+
+soak-model: $(DEV) ## random stories over the model cluster for SECONDS=n from SEED=m on; one story: SEED=m RUNS=1
+	@$(PY) -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
 
 unit: $(DEV) ## the tests alone, without installing anything on the machine
 	$(PYTEST) $(PYTEST_ARGS)

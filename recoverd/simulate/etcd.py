@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from recoverd.model.observation import EtcdView, MemberEntry, Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
@@ -37,14 +37,22 @@ class Process:
     answers: bool = False
     """It had a leader since it was started; before that it listens and answers nothing (observed on 3.4)."""
     without_since: float = 0.0
+    _open: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = self.machine.data[self.path]
 
     @property
     def store(self) -> Store:
-        return self.machine.data[self.path]
+        """What it holds open, though its directory was moved away or deleted."""
+        self._open = self.machine.data.get(self.path, self._open)
+        return self._open
 
     @store.setter
     def store(self, store: Store) -> None:
-        self.machine.data[self.path] = store
+        self._open = store
+        if self.path in self.machine.data:
+            self.machine.data[self.path] = store
 
     @property
     def id(self) -> str:
@@ -140,6 +148,9 @@ class Etcd:
         container, process = machine.container("etcd"), self.processes.get(name)
         if process is not None and process.path in machine.data and process.store.corrupt:
             self._leave(name, "panic: page 23 already freed")
+            container = None
+        elif process is not None and process.container is container and process.path not in machine.data:
+            self._leave(name, "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
             container = None
         if process is not None and (process.container is not container or process.path not in machine.data):
             del self.processes[name]

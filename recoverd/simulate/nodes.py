@@ -56,13 +56,14 @@ class Nodes:
 
     # --- watches ---
 
-    def hears(self, name: str, process: str) -> bool:
+    def hears(self, name: str, process: str, store: Store | None = None) -> bool:
         """Whether a process on a machine is told of changes; False while it does not run.
 
         One that has followed a later revision than there is now waits for a future that never comes, and is deaf until it is started anew
         (observed). In the model it stays so even when the new history has grown beyond: what it missed it never learns.
         """
-        since, store = self._runs_since(name, process), self._api.store
+        since = self._runs_since(name, process)
+        store = store or self._api.store  # which is worked out anew for each who asks
         if since is None or store is None:
             return False
         watch = self._watches.get((name, process))
@@ -99,11 +100,11 @@ class Nodes:
             return
         self.followed = now if self.followed is None else self.followed
         for name, machine in self._machines.items():
-            if self.hears(name, "kubelet") and name in store.nodes:
+            if self.hears(name, "kubelet", store) and name in store.nodes:
                 self._run_pods(machine, store)
             for process in (*CONTROLLERS, *machine.agents):
                 # every process is told, so that each has followed the history up to now
-                if self.hears(name, process) and process in machine.agents:
+                if self.hears(name, process, store) and process in machine.agents:
                     agent = machine.agents[process]
                     agent.programmed = frozenset() if agent.flushed else store.endpoints
                     agent.synced = True
@@ -135,7 +136,7 @@ class Nodes:
         ready = dict(store.ready)
         self._cut = {n: self._cut.get(n, self._now) for n, m in self._machines.items() if not m.passes(BRIDGE)}
         for name, machine in self._machines.items():
-            if name in store.nodes and self.hears(name, "kubelet"):
+            if name in store.nodes and self.hears(name, "kubelet", store):
                 fails = self._now - self._cut.get(name, self._now) >= UNREADY
                 for uid, pod in machine.pods.items():
                     if pod.started_at <= self._now and not fails:

@@ -1,0 +1,114 @@
+"""What people do by hand on the model while recoverd watches, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from recoverd.simulate import faults
+from recoverd.simulate.clock import seconds
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
+from tests.soak.truth import UID, Truth, good_data
+
+ByHand = Callable[..., Coroutine[Any, Any, None]]
+MEMBER, ASIDE = f"{ETCD_DIR}/member", "/root/kept/member"
+
+
+async def _sleep(cluster: ModelCluster, duration: float) -> None:
+    await asyncio.sleep(duration)
+    cluster.advance(seconds())
+
+
+async def hand_restore(c: ModelCluster, truth: Truth, name: str, pace: str) -> None:
+    """The documented restore by hand: manifests away, data away, a snapshot in its place, manifests back. Who takes his time is logged in."""
+    machine, between = c.machines[name], float(pace)
+    if not machine.up(c.now) or MEMBER not in machine.data or name in truth.people:
+        return
+    saved = machine.data[MEMBER]
+    texts = {p: machine.files.pop(p) for p in (path_of("kube-apiserver"), path_of("etcd")) if p in machine.files}
+    truth.people[name] = c.now
+    if between > 3:
+        faults.log_in(c, name)
+    await _sleep(c, between)
+    if MEMBER in machine.data and name not in c.etcd.processes:
+        machine.data.pop(MEMBER)
+        await _sleep(c, between)
+        if MEMBER not in machine.data:
+            machine.data[MEMBER] = saved
+    await _sleep(c, between)
+    for path, text in texts.items():
+        machine.files.setdefault(path, text)
+    truth.people.pop(name, None)
+    faults.log_out(c, name)
+
+
+async def hand_repair(c: ModelCluster, truth: Truth) -> None:
+    """Somebody sees to everything that can be mended without losing anything."""
+    heal_everything(c, truth)
+
+
+async def hand_uncordon(c: ModelCluster, truth: Truth, name: str) -> None:
+    c.api.write(lambda s: replace(s, cordons={n: by for n, by in s.cordons.items() if n != name}))
+
+
+async def remove_node(c: ModelCluster, truth: Truth, name: str) -> None:
+    """`kubectl delete node`: the machine goes on for itself."""
+    c.api.write(lambda s: replace(s, nodes=tuple(n for n in s.nodes if n != name), pods={u: n for u, n in s.pods.items() if n != name}))
+
+
+async def add_node(c: ModelCluster, truth: Truth, name: str) -> None:
+    """kubelet registers its node anew."""
+    c.api.write(lambda s: s if name in s.nodes else replace(s, nodes=(*s.nodes, name)))
+
+
+async def block_and_join(c: ModelCluster, truth: Truth, name: str) -> None:
+    """The join of the incident: the new member is listed and never starts."""
+    if c.etcd.leaders() and not c.machines[name].joined:
+        faults.block_peer_port(c, name)
+        faults.join(c, name)
+
+
+async def join(c: ModelCluster, truth: Truth, name: str) -> None:
+    """`kubeadm join --control-plane` by hand."""
+    if c.etcd.leaders() and not c.machines[name].joined:
+        faults.join(c, name)
+
+
+def heal_everything(c: ModelCluster, truth: Truth) -> None:
+    """Networks, machines, units, manifests, flags. Members that a forced or restored cluster has thrown out stay as they are."""
+    faults.heal(c)
+    apart = any("forced" in s.history or "restored" in s.history or s.uid != UID for m in c.machines.values() for s in m.data.values())
+    planes = [n for n, m in c.machines.items() if m.control_plane and m.joined]
+    for name, machine in c.machines.items():
+        machine.hung = False
+        machine.terminals.clear()
+        truth.people.pop(name, None)
+        if apart and machine.control_plane and not machine.on:
+            continue
+        c.power_on(name)
+        for unit in machine.units.values():
+            unit.refuses = ""
+            if not unit.active and machine.up(c.now):
+                c.restart_unit(name, unit.name)
+        machine.fresh_network()
+        for agent in machine.agents.values():
+            if agent.stopped_at is not None or agent.flushed:
+                agent.start(c.now)
+        if machine.control_plane and machine.joined and not apart and good_data(machine):
+            _manifests(c, name, planes)
+
+
+def _manifests(c: ModelCluster, name: str, planes: list[str]) -> None:
+    machine = c.machines[name]
+    initial = {n: c.machines[n].address for n in planes}
+    for component in COMPONENTS:
+        if path_of(component) not in machine.files:
+            machine.files[path_of(component)] = manifest(component, name, machine.address, initial, "existing")
+
+
+BY_HAND: dict[str, ByHand] = {
+    f.__name__.replace("_", "-"): f for f in (hand_restore, hand_repair, hand_uncordon, remove_node, add_node, block_and_join, join)
+}

@@ -1,0 +1,155 @@
+"""What can happen in a random story, and how a story is drawn from its seed. Data only; `player` carries it out."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WAITS = (0.0, 0.0, 0.3, 1.2, 3.5, 5.0, 8.0, 12.0, 20.0, 30.0, 75.0, 200.0)
+AWAY = ("0", "0", "3", "20", "120", "600", "1500", "4000")
+"""Seconds that the daemon is away after a kill."""
+JUMPS = ("-4000", "-300", "-90", "-20", "20", "90", "300", "1500", "4000")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One thing that happens, and for how many seconds it is then let be."""
+
+    what: str
+    args: tuple[str, ...] = ()
+    then: float = 0.0
+
+    def __str__(self) -> str:
+        return " ".join((self.what, *self.args, f"[{self.then:g} s]"))
+
+    @staticmethod
+    def read(line: str) -> Move:
+        head, _, then = line.strip().rpartition("[")
+        what, *args = shlex.split(head)
+        return Move(what, tuple(args), float(then.removesuffix("s]")))
+
+
+@dataclass(frozen=True)
+class Story:
+    """A cluster and what happens to it."""
+
+    seed: int
+    planes: int
+    workers: int
+    points: bool
+    """Restore points are taken, on a schedule and before plans, as in production."""
+    eager: bool
+    """The configuration says `automatic` for every playbook."""
+    moves: tuple[Move, ...]
+
+    def __str__(self) -> str:
+        head = f"seed {self.seed}: {self.planes} control planes, {self.workers} workers, points {self.points}, eager {self.eager}"
+        return "\n".join((head, *(f"  {m}" for m in self.moves)))
+
+
+@dataclass(frozen=True)
+class Names:
+    """Who is there to have things happen to."""
+
+    planes: tuple[str, ...]
+    workers: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.planes, *self.workers)
+
+
+Draw = Callable[[random.Random, Names], tuple[str, ...]]
+STATIC = ("etcd", "etcd", "kube-apiserver", "kube-apiserver", "kube-controller-manager")
+PLAYBOOKS = (
+    "force-new-cluster", "rebuild-member", "remove-member", "renew-certificates", "restart-node-agents", "restore-etcd-snapshot",
+    "restore-manifest", "restore-node-network", "restore-pki", "rolling-worker-reboot", "start-node-services",
+)  # fmt: skip
+TORN = ("hosts", "etcd", "objects", "network", "api", "one-host", "one-member")
+
+
+def _of(names: Callable[[Names], Sequence[str]], most: int = 1) -> Draw:
+    def draw(rng: random.Random, who: Names) -> tuple[str, ...]:
+        there = list(names(who))
+        return tuple(sorted(rng.sample(there, min(len(there), rng.randint(1, most)))))
+
+    return draw
+
+
+def _choice(*values: str) -> Draw:
+    return lambda rng, _: (rng.choice(values),)
+
+
+def _and(*draws: Draw) -> Draw:
+    return lambda rng, who: tuple(x for d in draws for x in d(rng, who))
+
+
+def _nothing(rng: random.Random, who: Names) -> tuple[str, ...]:
+    return ()
+
+
+plane, planes2 = _of(lambda n: n.planes), _of(lambda n: n.planes, 2)
+worker, node, nodes3 = _of(lambda n: n.workers), _of(lambda n: n.all), _of(lambda n: n.all, 3)
+unit = _choice("kubelet", "kubelet", "containerd")
+most = _of(lambda n: n.planes[: len(n.planes) // 2 + 1], 3)
+
+FAULTS: dict[str, Draw] = {
+    "power-off": nodes3, "power-on": nodes3, "reboot": _and(node, _choice("5", "15", "60", "240")), "hang": node, "unhang": node,
+    "block-peer-port": planes2, "partition": planes2, "hide": nodes3, "blind": _nothing, "heal": _nothing, "break-vip": _nothing,
+    "delete-manifest": _and(plane, _choice(*STATIC)), "truncate-manifest": _and(plane, _choice(*STATIC)),
+    "mistype-flag": _and(plane, _choice(*STATIC)), "lose-data": plane, "delete-data": most, "corrupt-data": plane,
+    "stop": _and(node, unit), "start": _and(node, unit), "break-unit": _and(node, unit), "mend-unit": _and(node, unit), "end-etcd": plane,
+    "spoil-kubelet": nodes3, "change-data-dir": plane, "move-data": plane, "put-snapshot": plane, "leave-force-flag": plane,
+    "upgrade-manifest": _and(plane, _choice("etcd", "kube-apiserver")), "end": _and(plane, _choice(*STATIC)),
+    "set-aside": _and(plane, _choice("etcd", "kube-apiserver")), "put-back": _and(plane, _choice("etcd", "kube-apiserver")),
+    "log-in": node, "log-out": node, "cordon": node, "delete-kube-proxy": _nothing,
+    "take-snapshot": _nothing, "restore-snapshot": plane, "roll-deployment": _nothing,
+    "newer-etcdctl": _nothing, "join": _choice("cp9"), "block-and-join": _choice("cp9"),
+    "forwarding-off": node, "wedge-tunnel": node, "delete-bridge": node, "link-down": node, "delete-route": _and(node, node),
+    "stop-kube-proxy": nodes3, "flush-service-rules": node, "budget": _choice("0", "2", "99"),
+    "expire-certificates": planes2, "expire-soon": plane, "remake-certificates": plane, "remake-pki": plane,
+}  # fmt: skip
+"""Every fault of the model, and those of this package."""
+PEOPLE: dict[str, Draw] = {
+    "approve": _nothing, "reject": _nothing, "ack": _nothing, "pause": _nothing, "resume": _nothing,
+    "run": lambda rng, who: (rng.choice(PLAYBOOKS), *((rng.choice(who.all),) if rng.random() < 0.4 else ())),
+    "hand-restore": _and(plane, _choice("3", "12", "20")), "hand-repair": _nothing, "hand-uncordon": node,
+    "remove-node": worker, "add-node": worker,
+}  # fmt: skip
+TROUBLE: dict[str, Draw] = {
+    "crash": _choice(*AWAY), "kill-before": _choice(*AWAY), "kill-after": _choice(*AWAY), "forget": _choice("0", "20"),
+    "fail-step": _nothing, "not-begun": _nothing, "lost-answer": _nothing, "no-answer": _nothing, "slow-step": _choice("2", "6", "15", "45"),
+    "torn": _and(_choice(*TORN), _choice("1", "1", "2", "4", "12")), "lag": _choice("3", "20", "200"),
+    "sweeps-raise": _choice("1", "3", "40", "240"), "slow-sweeps": _and(_choice("1", "4"), _choice("4", "9")),
+    "journal-full": _choice("4", "20", "90"), "clock": _choice(*JUMPS),
+    "await-plan": _choice("60", "200", "400"), "await-step": _choice("1", "2", "3", "5", "8"),
+}  # fmt: skip
+WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
+ALWAYS = ("approve", "await-plan")
+
+
+def drawn(seed: int) -> Story:
+    """The story of a seed. Each is of some kinds of moves only, so that rare ones come together."""
+    rng = random.Random(seed)
+    planes = rng.choice((1, 1, 3, 3, 3, 5))
+    workers = rng.choice((1, 2, 2, 3, 4))
+    who = Names(tuple(f"cp{i}" for i in range(1, planes + 1)), tuple(f"w{i}" for i in range(1, workers + 1)))
+    chosen = {
+        **_some(rng, FAULTS, rng.randint(1, 6)),
+        **_some(rng, PEOPLE, rng.randint(0, 5)),
+        **_some(rng, TROUBLE, rng.randint(0, 5)),
+        **{k: {**PEOPLE, **TROUBLE}[k] for k in ALWAYS if rng.random() < 0.85},
+    }
+    words = sorted(chosen)
+    weights = [WEIGHTS.get(w, 2 if w in FAULTS else 1) for w in words]
+    moves = []
+    for _ in range(rng.randint(2, 14)):
+        what = rng.choices(words, weights)[0]
+        moves.append(Move(what, chosen[what](rng, who), rng.choice(WAITS)))
+    return Story(seed, planes, workers, rng.random() < 0.7, rng.random() < 0.15, tuple(moves))
+
+
+def _some(rng: random.Random, kinds: dict[str, Draw], count: int) -> dict[str, Draw]:
+    return {k: kinds[k] for k in rng.sample(sorted(kinds), count)}

@@ -1,0 +1,310 @@
+"""Plays one story: moves on the model, people, and a daemon that dies and comes back; then the world is mended, and the end is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from recoverd.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
+from recoverd.journal import JournalError
+from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.points import PointSettings
+from recoverd.model.settings import Approval
+from recoverd.simulate import clock, faults
+from recoverd.simulate.clock import now, seconds
+from recoverd.simulate.cluster import ModelCluster, settings_for
+from recoverd.simulate.stage import Stage
+from tests.soak.hands import BY_HAND, heal_everything
+from tests.soak.moves import PLAYBOOKS, Move, Story
+from tests.soak.rules import Rules, Wrong
+from tests.soak.truth import Truth
+from tests.soak.world import TroubledLedger, TroubledWorld
+
+FAULTS = faults.by_name()
+EPOCH = clock.EPOCH
+WARM = 25.0
+GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down")
+"""What `healthy` must not be said of."""
+TOLD_WITHIN = 150.0
+"""Seconds within which it is not called healthy any more: a node is not Ready after 40, and a sweep sees that twice."""
+
+
+@dataclass
+class Outcome:
+    """What came of one story."""
+
+    story: Story
+    wrong: list[Wrong]
+    told: list[str]
+    steps: int
+    seconds: float
+    plans: dict[str, int] = field(default_factory=dict)
+    """By `playbook status`."""
+    healthy: bool = False
+
+
+class Player:
+    """One story at work."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        spares = 1 if any("cp9" in m.args for m in story.moves) else 0
+        settings = settings_for(story.planes, story.workers, spares)
+        points = PointSettings(interval=900.0, before_plans=True, keep=100) if story.points else PointSettings()
+        approval = dict.fromkeys(PLAYBOOKS, Approval.AUTOMATIC) if story.eager else {}
+        self.settings = replace(settings, points=points, approval=approval)
+        self.spare = f"cp{story.planes + 1}" if spares else ""
+        self.cluster = ModelCluster(self.settings, story.planes)
+        self.truth = Truth(self.cluster)
+        self.rules = Rules(self.cluster, self.truth, self.settings.bounds)
+        self.told: list[str] = []
+        self.saved: list[Plan] = []
+        self.ledger = TroubledLedger()
+        self.world = TroubledWorld(self.cluster, self.rules)
+        advance = self.cluster.advance
+
+        def watched(to: float) -> None:
+            advance(to)
+            self.truth.sample()
+
+        self.cluster.advance = watched  # type: ignore[method-assign]
+        self.stage = self._staged()
+        self._well_since: float | None = None
+        self._up = True
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _staged(self) -> Stage:
+        stage = Stage(self.cluster, self.settings, ledger=self.ledger, world=self.world, told=self._hear)
+        self.ledger.player, self.world.stage = self, stage
+        return stage
+
+    def _hear(self, note: Note) -> None:
+        self.told.append(f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} {note.entry.event}: {note.entry.detail[:300]}")
+        if "recoverd itself failed" in note.entry.detail:
+            self.rules.broken("recoverd-itself-failed", note.entry.detail[:300])
+
+    # --- the story ---
+
+    async def play(self) -> Outcome:
+        supervisor = asyncio.create_task(self._supervise())
+        try:
+            await self._wait(WARM)
+            for move in self.story.moves:
+                self.told.append(f"+{seconds():.1f} >>> {move}")
+                await self._move(move)
+                await self._wait(move.then)
+                if self.rules.wrong:
+                    break
+            if not self.rules.wrong:
+                await self._end()
+        except Exception as error:
+            self.rules.broken("broke", f"{error!r} {traceback.format_exc(limit=-3)}")
+        finally:
+            supervisor.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(supervisor, *self._tasks, return_exceptions=True)
+            await self.stage.kill()
+        plans: dict[str, int] = {}
+        for plan in {p.id: p for p in self.saved}.values():
+            key = f"{plan.playbook} {plan.status}"
+            plans[key] = plans.get(key, 0) + 1
+        return Outcome(self.story, self.rules.wrong, self.told, self.world.steps, seconds(), plans, self.stage.position == "healthy")
+
+    async def _move(self, move: Move) -> None:
+        name, args = move.what, tuple(self.spare if a == "cp9" else a for a in move.args)
+        if name in ("approve", "reject", "ack", "pause", "resume", "run"):
+            await self._ask(name, args)
+        elif name in BY_HAND:
+            task = asyncio.create_task(BY_HAND[name](self.cluster, self.truth, *args))
+            self._tasks.add(task)
+        elif name in FAULTS:
+            with contextlib.suppress(ValueError, KeyError, IndexError):  # when it cannot happen as things are
+                FAULTS[name](self.cluster, *args)
+        else:
+            await self._trouble(name, args)
+
+    async def _ask(self, word: str, args: tuple[str, ...]) -> None:
+        record, waiting = self.stage.machine.record, self.stage.waiting_plan
+        events: dict[str, Callable[[], Event]] = {
+            "approve": lambda: Approved(waiting.id if waiting else "", "alice", "", now()),
+            "reject": lambda: Rejected(record.plan.id if record.plan else "", "alice", "no", now()),
+            "ack": lambda: Acknowledged(record.incident.id if record.incident else "", "alice", now()),
+            "pause": lambda: Paused("alice", "hands off", now()),
+            "resume": lambda: Resumed("alice", now()),
+            "run": lambda: PlanRequested(args[0], args[1:], "alice", "", now(), self._point(args[0])),
+        }
+        if not self._up:
+            return  # no daemon
+        try:
+            await self.stage.give(events[word]())
+            if word == "ack":
+                self.rules.acknowledged()
+        except (Refused, JournalError) as refusal:
+            self.told.append(f"+{seconds():.1f} refused {word}: {str(refusal)[:200]}")
+
+    def _point(self, playbook: str) -> str:
+        points = self.stage.machine.memory.points
+        return points[-1].id if playbook == "restore-etcd-snapshot" and points else ""
+
+    async def _trouble(self, name: str, args: tuple[str, ...]) -> None:
+        world = self.world
+        match name, args:
+            case "crash", (away,):
+                await self._down_for(float(away))
+            case "forget", (away,):
+                self.ledger = TroubledLedger()
+                await self._down_for(float(away), forget=True)
+            case (("kill-before" | "kill-after"), (away,)):
+                setattr(world, name.replace("-", "_"), float(away))
+            case (("fail-step" | "not-begun" | "lost-answer" | "no-answer"), ()):
+                world.next.append((name, 0.0))
+            case "slow-step", (amount,):
+                world.next.append((name, float(amount)))
+            case "torn", (*_, how, count) if len(args) == 2:
+                world.torn += [how] * int(count)
+            case "lag", (behind,):
+                world.lag_behind(int(behind))
+            case "sweeps-raise", (duration,):
+                world.raises_until = seconds() + float(duration)
+            case "slow-sweeps", (count, amount):
+                world.slow += [float(amount)] * int(count)
+            case "journal-full", (duration,):
+                self.ledger.full_until = seconds() + float(duration)
+            case "clock", (jump,):
+                clock.EPOCH += timedelta(seconds=float(jump))
+            case "await-plan", (within,):
+                await self._until(lambda: self.stage.waiting_plan is not None, float(within))
+            case "await-step", (step,):
+                await self._until(lambda: (r := self.stage.machine.record.run) is not None and r.index >= int(step) - 1, 150)
+            case _:
+                raise ValueError(f"nobody knows how to {name} {args}")
+
+    # --- the daemon ---
+
+    async def _supervise(self) -> None:
+        """systemd: whoever died within a step is started again, and so is a loop that ended by itself."""
+        while True:
+            await self._down_for(await self.world.dead.get())
+
+    async def _down_for(self, away: float, *, forget: bool = False) -> None:
+        if not self._up:
+            return
+        self._up = False
+        await self.stage.kill()
+        self.world.acting = 0
+        until = seconds() + away
+        while seconds() < until:
+            await asyncio.sleep(min(5.0, until - seconds()))
+            self.cluster.advance(seconds())
+        if forget:
+            self.rules.forgotten()
+            self.stage = self._staged()
+        else:
+            self.stage.start()
+        self._up = True
+
+    # --- time ---
+
+    async def _wait(self, duration: float) -> None:
+        await self._until(lambda: False, duration)
+
+    async def _until(self, condition: Callable[[], bool], within: float) -> bool:
+        end = seconds() + within
+        while not condition() and not self.rules.wrong:
+            if seconds() >= end:
+                return False
+            await asyncio.sleep(min(0.5, max(end - seconds(), 0.001)))
+            self.cluster.advance(seconds())
+            self._judge_moment()
+        return True
+
+    def _judge_moment(self) -> None:
+        """`healthy` is a promise."""
+        running = self.stage._running
+        if self._up and running is not None and running.done() and not running.cancelled():
+            self.rules.broken("loop-ended", repr(running.exception()))
+        blind = self.cluster.network.blind or self.world.troubled or seconds() < self.ledger.full_until
+        if not self._up or blind or self.stage.position != "healthy":
+            self._well_since = None
+            return
+        self._well_since = seconds() if self._well_since is None else self._well_since
+        joined = {f" {n}" for n in self._nodes()}
+        for fact, since in self.truth.since.items():
+            if fact.startswith(GRAVE) and min(seconds() - since, seconds() - self._well_since) > TOLD_WITHIN:
+                subject = fact.rpartition(" ")[2]
+                if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
+                    self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy")
+
+    def _nodes(self) -> tuple[str, ...]:
+        store = self.cluster.api.store
+        return store.nodes if store else tuple(n for n, m in self.cluster.machines.items() if m.joined)
+
+    # --- the end ---
+
+    async def _end(self) -> None:
+        """The world is mended, people help for a while, and what is well then must be called so."""
+        self.world.next.clear()
+        self.world.kill_before = self.world.kill_after = None
+        self.world.torn.clear(), self.self.world.slow.clear()
+        self.world.raises_until = self.ledger.full_until = 0.0
+        heal_everything(self.cluster, self.truth)
+        await self._until(lambda: self._up, 5000)
+        for _ in range(8):
+            for word in ("resume", "approve", "ack"):
+                await self._ask(word, ())
+            await self._until(lambda: self.stage.position == "healthy" and self.truth.quiet_for() > 15, 60)
+            if self.stage.position == "healthy" or self.rules.wrong:
+                break
+        if self.rules.wrong:
+            return
+        if self.truth.quiet_for() > 0 and self.stage.position != "healthy":
+            await self._until(lambda: self.stage.position == "healthy" or self.truth.quiet_for() == 0, 1000)
+            if self.truth.quiet_for() > 600 and self.stage.position != "healthy":
+                self.rules.broken("well-and-not-called-so", f"{self.stage.position}: {self.stage.machine.record.explanation[:300]}")
+        self._judge_end()
+
+    def _judge_end(self) -> None:
+        place, record = self.stage.position, self.stage.machine.record
+        if place != "healthy" and not record.explanation:
+            self.rules.broken("without-a-word", place)
+        store = self.cluster.api.store
+        marks = [n for n, by in store.cordons.items() if by] if store else []
+        if marks and place == "healthy" and record.plan is None and self.truth.quiet_for() > 0:
+            self.rules.broken("left-cordoned", f"{', '.join(marks)} carries recoverd's mark, and nothing is said")
+        open_plans: set[str] = set()
+        for plan in self.saved:
+            (open_plans.add if plan.status.open else open_plans.discard)(plan.id)
+            if len(open_plans) > 1:
+                self.rules.broken("two-plans-open", str(open_plans))
+        for plan in {p.id: p for p in self.saved}.values():
+            self._judge_plan(plan)
+
+    def _judge_plan(self, plan: Plan) -> None:
+        """What was begun and not committed is taken back."""
+        if plan.status not in (PlanStatus.FAILED, PlanStatus.SUPERSEDED) or any(s.part for s in plan.steps) or "NOT taken back" in plan.reason:
+            return
+        done = {i for i, undo in self.rules.effects[plan.id] if not undo}
+        back = {i for i, undo in self.rules.effects[plan.id] if undo}
+        if any(plan.steps[i].commits for i in done) or "may or may not" in plan.reason:
+            return
+        left = [i for i in done - back if plan.steps[i].undo is not None]
+        if left and "point of no return" in plan.reason:
+            self.rules.broken("not-taken-back", f"{plan.playbook}: step {left[0] + 1} stays, and nothing was committed: {plan.reason[:200]}")
+
+
+def play(story: Story) -> Outcome:
+    """Play one story in virtual time."""
+    clock.EPOCH = EPOCH
+
+    async def begin() -> Outcome:
+        return await Player(story).play()
+
+    try:
+        return clock.run(begin())
+    finally:
+        clock.EPOCH = EPOCH

@@ -1,0 +1,34 @@
+"""Random stories are the same each time they are drawn and played, and the shrinking keeps what is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from recoverd.machine.deciding import Deciding
+from recoverd.simulate import faults
+from tests.soak.hands import BY_HAND
+from tests.soak.moves import FAULTS, Move, Story, drawn
+from tests.soak.player import play
+from tests.soak.shrink import shrunk
+
+
+def test_every_word_for_a_fault_can_happen() -> None:
+    assert faults.by_name().keys() - FAULTS.keys() == set(), "a fault of the model that no random story has"
+    assert FAULTS.keys() <= faults.by_name().keys() | BY_HAND.keys()
+
+
+def test_a_seed_is_one_story() -> None:
+    assert drawn(7) == drawn(7)
+    first, second = play(drawn(7)), play(drawn(7))
+    assert first.told == second.told
+    assert [Move.read(str(m)) for m in drawn(7).moves] == list(drawn(7).moves)
+
+
+def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that runs destructive plans unasked: of eight moves the one is left that makes it do so."""
+    monkeypatch.setattr(Deciding, "_take", lambda self, playbook, proposal: self._start(self._make(playbook, proposal), "unasked"))
+    idle = [Move("heal", (), 1.0), Move("newer-etcdctl", (), 1.0), Move("hand-uncordon", ("w1",), 1.0)]
+    story = Story(0, 1, 1, False, False, (*idle, Move("block-and-join", ("cp9",), 75.0), *idle))
+    assert [w.what for w in play(story).wrong] == ["without-decision"]
+    small = shrunk(story, "without-decision", 60.0)
+    assert [m.what for m in small.moves] == ["block-and-join"]

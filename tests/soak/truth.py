@@ -1,0 +1,166 @@
+"""What is really so on the model cluster, and since when; recoverd is asked nothing here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
+from recoverd.simulate.look import unreachable
+from recoverd.simulate.pki import etcd_trouble, trouble
+from recoverd.simulate.store import Store
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, FORCE, command_of
+
+UID = "the UID of kube-system"
+"""Of the cluster that the story began with, whatever was restored since."""
+
+
+class Truth:
+    """Sampled at every tick: each fact that holds, and since when without a gap."""
+
+    def __init__(self, cluster: ModelCluster) -> None:
+        self.cluster = cluster
+        self.since: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+        """When a fact was last seen to hold, of those that hold no more."""
+        self.people: dict[str, float] = {}
+        """Machines at which a person is at work, and since when."""
+        self._at = -1e9
+
+    @property
+    def now(self) -> float:
+        return self.cluster.now
+
+    def sample(self) -> None:
+        if self.now < self._at + 0.9:  # every other tick
+            return
+        self._at = self.now
+        holds = {*self._seen(), *self._etcd(), *self.ills()}
+        for fact in self.since.keys() - holds:
+            self.ended[fact] = self.now
+            del self.since[fact]
+        for fact in holds - self.since.keys():
+            self.since[fact] = self.now
+
+    def lasts(self, fact: str) -> float:
+        """For how many seconds a fact has held; 0 when it does not."""
+        return self.now - self.since[fact] if fact in self.since else 0.0
+
+    def quiet_for(self) -> float:
+        """For how long nothing at all has been wrong."""
+        if any(f.startswith("ill ") for f in self.since):
+            return 0.0
+        return self.now - max((at for f, at in self.ended.items() if f.startswith("ill ")), default=-1e9)
+
+    # --- facts ---
+
+    def _seen(self) -> Iterator[str]:
+        for name, machine in self.cluster.machines.items():
+            if unreachable(self.cluster, machine) is None:
+                yield f"seen {name}"
+
+    def _etcd(self) -> Iterator[str]:
+        leaders = self.cluster.etcd.leaders()
+        if leaders:
+            yield "led"
+        for leader in leaders:
+            yield f"led {lineage(leader.store)}"
+        if len({lineage(p.store) for p in leaders}) > 1:
+            yield "split"
+        for name, process in self.cluster.etcd.processes.items():
+            if process.leader:
+                yield f"follows {name}"
+        for name, machine in self.cluster.machines.items():
+            if good_data(machine):
+                yield f"data {name}"
+
+    def ills(self) -> Iterator[str]:
+        """Everything that is not as it should be, each as `ill WHAT`; the first word tells what a person would call it."""
+        cluster, now = self.cluster, self.now
+        net, store = cluster.network, cluster.api.store
+        if net.blind or net.hidden or net.blocked or net.groups or net.vip_broken:
+            yield "ill network"
+        if store is None:
+            yield "ill api none"
+        leaders = cluster.etcd.leaders()
+        if len(leaders) != 1:
+            yield "ill etcd leaders"
+        voters = {m.id for p in leaders for m in p.store.members}
+        if leaders and voters != {p.id for p in cluster.etcd.processes.values() if p.leader}:
+            yield "ill etcd members"
+        for name, machine in cluster.machines.items():
+            if not machine.joined and name not in (store.nodes if store else ()):
+                if machine.files or machine.data:
+                    yield f"ill left {name}"
+                continue
+            yield from self._machine(name, machine, now)
+        if store is not None:
+            yield from self._objects(store)
+
+    def _machine(self, name: str, machine: Machine, now: float) -> Iterator[str]:
+        if not machine.up(now) or machine.hung:
+            yield f"ill down {name}"
+        for unit in machine.units.values():
+            if not unit.active or unit.refuses:
+                yield f"ill {unit.name} {name}"
+        if now - machine.units["kubelet"].since < 60 or machine.booting or now - machine.up_at < 60:
+            yield f"ill fresh {name}"
+        if machine.control_plane:
+            yield from self._plane(name, machine, now)
+        lost = machine.gone or machine.down or machine.loose or machine.lost_routes or machine.wedged or not machine.forwarding
+        if lost or not (machine.passes(BRIDGE) and machine.passes(TUNNEL)):
+            yield f"ill paths {name}"
+        if any(not a.runs(now) or a.flushed for a in machine.agents.values()):
+            yield f"ill agents {name}"
+
+    def _plane(self, name: str, machine: Machine, now: float) -> Iterator[str]:
+        if not self.cluster.api.ready(name):
+            yield f"ill api {name}"
+        if trouble(machine.papers, now + 14 * 86400) or etcd_trouble(machine.papers, now + 14 * 86400):
+            yield f"ill papers {name}"
+        manifests = machine.manifests()
+        for component in COMPONENTS:
+            text = manifests.get(component)
+            if text is None or (c := command_of(text)).problem or c.unknown(component) or FORCE in text:
+                yield f"ill manifest {name} {component}"
+            if machine.container(component) is None:
+                yield f"ill container {name} {component}"
+        if not good_data(machine, (f"{data_dir(machine)}/member",)):
+            yield f"ill data {name}"
+        if data_dir(machine) != ETCD_DIR:
+            yield f"ill data-dir {name}"
+
+    def _objects(self, store: Store) -> Iterator[str]:
+        machines = self.cluster.machines
+        if store.uid != UID or "restored" in store.history or "forced" in store.history or "begun" in store.history:
+            yield "ill history"
+        if store.cordons:
+            yield "ill cordon"
+        if any(n not in store.nodes for n, m in machines.items() if m.joined or not m.control_plane):
+            yield "ill node-object"
+        for name in store.nodes:
+            machine = machines[name]
+            if set(machine.pods) != {u for u, n in store.pods.items() if n == name}:
+                yield f"ill pods {name}"
+            if not self.cluster.nodes.hears(name, "kubelet", store) or any(not self.cluster.nodes.hears(name, a, store) for a in machine.agents):
+                yield f"ill deaf {name}"
+        if store.endpoints != frozenset(store.ready.values()) or set(store.ready) != set(store.pods):
+            yield "ill endpoints"
+
+
+def lineage(store: Store) -> str:
+    return f"{store.cluster_id} {store.history}"
+
+
+def data_dir(machine: Machine) -> str:
+    text = machine.manifests().get("etcd", "")
+    return command_of(text).flags.get("--data-dir", ETCD_DIR) if text else ETCD_DIR
+
+
+def good_data(machine: Machine, paths: tuple[str, ...] = ()) -> Store | None:
+    """The cluster's own data on a machine, whole, where an etcd would use them; what was kept aside does not count."""
+    for path in paths or (f"{ETCD_DIR}/member", f"{data_dir(machine)}/member"):
+        store = machine.data.get(path)
+        if store is not None and store.uid == UID and not store.corrupt and "begun anew" not in store.history:
+            return store
+    return None
