@@ -250,7 +250,9 @@ class Player:
         """The world is mended, people help for a while, and what is well then must be called so."""
         self.world.next.clear()
         self.world.kill_before = self.world.kill_after = None
-        self.world.torn.clear(), self.self.world.slow.clear()
+        self.world.torn.clear()
+        self.world.slow.clear()
+        self.world.behind = 0
         self.world.raises_until = self.ledger.full_until = 0.0
         heal_everything(self.cluster, self.truth)
         await self._until(lambda: self._up, 5000)

@@ -24,6 +24,14 @@ def test_a_seed_is_one_story() -> None:
     assert [Move.read(str(m)) for m in drawn(7).moves] == list(drawn(7).moves)
 
 
+def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
+    moves = (Move("stop", ("w1", "kubelet"), 30.0), Move("delete-manifest", ("cp2", "kube-apiserver"), 30.0), Move("crash", ("20",), 30.0))
+    outcome = play(Story(0, 3, 1, True, False, moves))
+    assert outcome.wrong == []
+    assert outcome.healthy
+    assert outcome.steps
+
+
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs destructive plans unasked: of eight moves the one is left that makes it do so."""
     monkeypatch.setattr(Deciding, "_take", lambda self, playbook, proposal: self._start(self._make(playbook, proposal), "unasked"))
