@@ -21,6 +21,8 @@ class Choice:
     proposal: Proposal | None
     reasons: tuple[str, ...] = ()
     waiting: bool = False
+    declined: tuple[str, ...] = ()
+    """Remedies that would have come before it, and that failed or were rejected: whoever approves it has to know that they can be tried again."""
 
 
 def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequence[Declined]) -> Choice:
@@ -30,6 +32,7 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
     `Wait` for a finding keeps later playbooks for the same finding from being asked: the simple thing is given its time first.
     """
     reasons: list[str] = []
+    tried: list[str] = []
     waiting = False
     for finding in situation.confirmed:
         for playbook in playbooks:
@@ -45,8 +48,9 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
             if isinstance(answer, Proposal):
                 before = next((d for d in declined if d.playbook == playbook.name and set(d.basis) & set(answer.basis)), None)
                 if before is None:
-                    return Choice(playbook, answer)
+                    return Choice(playbook, answer, declined=tuple(dict.fromkeys(tried)))
                 reasons.append(before.reason)
+                tried.append(before.reason)
             elif isinstance(answer, Refusal):
                 reasons.append(f"{playbook.name}: {answer.reason}")
             elif isinstance(answer, Wait):

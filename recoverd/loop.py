@@ -29,6 +29,7 @@ from recoverd.events import (
     StepEnded,
     Stopping,
     SweepNow,
+    Ticked,
 )
 from recoverd.journal import Journal, JournalError
 from recoverd.machine import ClusterMachine
@@ -70,8 +71,12 @@ class Clockwork:
     """While a repair is being verified, or a step of it waits for what a sweep shows, every second counts."""
 
 
+class CommittedFirst(asyncio.CancelledError):
+    """Whoever waited for a write was cancelled, and the write was committed all the same."""
+
+
 class Writes(Protocol):
-    """Where instructions are journalled."""
+    """Where instructions are journalled. Raises `JournalError` when they were not, and `CommittedFirst` when they were and it was cancelled."""
 
     async def write(self, instructions: Sequence[Journalled]) -> None: ...
 
@@ -88,12 +93,22 @@ class JournalWriter:
     async def write(self, instructions: Sequence[Journalled]) -> None:
         """Commit all of them in one transaction, or raise `JournalError` and commit none."""
         async with self._lock:
+            writing, cancelled = asyncio.ensure_future(asyncio.to_thread(self.journal.write, instructions)), False
+            while not writing.done():
+                try:
+                    await asyncio.wait([writing])
+                except asyncio.CancelledError:
+                    cancelled = True  # the thread goes on: what comes of it has to be known
             try:
-                await asyncio.to_thread(self.journal.write, instructions)
+                writing.result()
             except JournalError as error:
                 self.trouble = str(error)
+                if cancelled:
+                    raise asyncio.CancelledError from error
                 raise
             self.trouble = None
+            if cancelled:
+                raise CommittedFirst
 
     async def read(self, query: Callable[[Journal], T]) -> T:
         async with self._lock:
@@ -153,9 +168,17 @@ class ClusterLoop:
             except Exception:
                 # a defect that one cluster brings to light must not stop the watch over the others; its sweep grows old, and that is told
                 self._log.exception("a sweep broke recoverd itself; nothing is done about this cluster until one succeeds")
+                await self._tick()
             interval = min(self._clockwork.verifying, self._clockwork.interval) if self.machine.watching else self._clockwork.interval
             await self._pause_until(began + interval)
         raise self._broken
+
+    async def _tick(self) -> None:
+        """Without sweeps a plan must not wait for ever for what one would show."""
+        try:
+            await self.handle(Ticked(self._clock()))
+        except Exception:
+            self._log.exception("nor could what waits for sweeps be ended")
 
     async def _sweep(self, sequence: int) -> None:
         observation = await self._world.observe(sequence, self.machine.memory)
@@ -179,18 +202,28 @@ class ClusterLoop:
         async with self._turn:
             if self.retired and not isinstance(event, Stopping):
                 raise Retired(f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds")
-            record, memory, position = self.machine.record, self.machine.memory, self.machine.lifecycle.position
+            turn = self.machine.turn()
             try:
                 instructions = self.machine.handle(event, Reading(self._clock(), self._running()))
-                await self._writer.write([i for i in instructions if isinstance(i, Journalled)])
+                cancelled = await self._journal([i for i in instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened
-                self.machine.restore(record, memory, position)
+                self.machine.take_back(turn)
                 raise
             self._metrics.applied(instructions)
             self._rest.set()
             for instruction in instructions:
                 self._carry_out(instruction)
+            if cancelled:
+                raise asyncio.CancelledError
+
+    async def _journal(self, instructions: Sequence[Journalled]) -> bool:
+        """Write them. True when whoever waits was cancelled meanwhile: what was committed has happened, and is carried out first."""
+        try:
+            await self._writer.write(instructions)
+        except CommittedFirst:
+            return True
+        return False
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
         """Ask the machines about a join; nothing is decided by it."""

@@ -20,6 +20,7 @@ from recoverd.config import ClusterConfig
 from recoverd.etcd import EtcdClient
 from recoverd.hosts import HostPool
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.effects import LOOKS_FIRST
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, EtcdOperation, PromoteMember, SendSnapshot
 from recoverd.model.join_operations import JoinControlPlane, JoinOperation, TakeBackJoin
 from recoverd.model.node_operations import (
@@ -63,13 +64,15 @@ class Actor:
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         """Carry out the step, or its undo, within `step.timeout` seconds and a few more for asking what came of it.
 
-        `resume`: it may have run before. Then its check is asked first; what is not done is done only where repeating it does no harm, and not at
-        all by a conditional step: what it requires may be gone since the crash, so it is `undone` and the state machine looks first.
+        `resume`: it may have run before. Then, unless it only looks, it is only asked whether it has been done: people may have repaired things
+        since the crash, so what has not is `undone`, and the state machine looks before it is begun once more.
         """
-        ask = resume and not undo and step.conditional
+        ask = resume and step.asks(undo=undo)
         operation = step.undo if undo else step.operation
         if operation is None:
             return StepResult(True, "there is nothing to take back", already_done=True)
+        if ask and isinstance(operation, LOOKS_FIRST):
+            return StepResult(False, f"whether it has been done is looked at when it is begun once more: {operation.command()[:80]}", undone=True)
         until = asyncio.get_running_loop().time() + step.timeout
         match operation:
             case FetchSnapshot():
@@ -92,7 +95,7 @@ class Actor:
             case Cordon() | Uncordon() | Drain() | Reboot() | RestartDaemonPods():
                 return await self._on_node(operation, step.host, until, ask=ask)
             case JoinControlPlane() | TakeBackJoin():
-                return await self._join(operation, until, resume=resume)
+                return await self._join(operation, until, resume=resume, ask=ask)
             case _:
                 return await HostRunner(self._hosts, step.host).perform(operation, until, resume=resume, ask=ask)
 
@@ -137,11 +140,11 @@ class Actor:
             case Settled():
                 return StepResult(False, "this step is judged by the state machine, sweep by sweep, and is never carried out")
 
-    async def _join(self, operation: JoinOperation, until: float, *, resume: bool) -> StepResult:
-        """Both look at what is there; a join is begun once, and a resumed one is watched on."""
+    async def _join(self, operation: JoinOperation, until: float, *, resume: bool, ask: bool) -> StepResult:
+        """Both look at what is there; a join is begun once, and one that was begun before a crash is watched on."""
         source = operation.source
         if isinstance(operation, JoinControlPlane):
-            return await JoinRunner(operation, self._hosts, self._etcd(source), until).perform(resume=resume)
+            return await JoinRunner(operation, self._hosts, self._etcd(source), until).perform(resume=resume, ask=ask)
 
         async def ready(until: float) -> StepResult:
             return await await_api(self._cluster.kubeconfig, self._hosts, source, self._addresses.get(source, ""), until)

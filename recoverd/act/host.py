@@ -66,15 +66,19 @@ class HostRunner:
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)
-            return StepResult(False, f"{name} on {self._host} was not begun: {unseen}. Nothing was changed; make the host reachable for recoverd")
+            what = f"{name} on {self._host} was not begun: {unseen}. Nothing was changed; make the host reachable for recoverd"
+            return StepResult(False, what, untouched=True)
         if result.exit_status != 0:
-            return StepResult(False, self._failed(name, result))
+            return StepResult(False, self._failed(name, result), untouched=result.exit_status == GUARD_STATUS)
         return await self._verified(operation, name, until, result)
 
     async def asked(self, operation: Reboot, until: float) -> StepResult:
-        """Whether it has been done, by its check; nothing is run."""
-        undone = StepResult(False, f"{self._host} has not been asked to reboot yet", undone=True)
-        return await self._resumed(operation, f"the reboot of {self._host}", until) or undone
+        """Whether it has been done, by its check; nothing is run. A machine that cannot be reached may be on its way down: what follows tells."""
+        settled = await self._resumed(operation, f"the reboot of {self._host}", until)
+        if settled and settled.uncertain:
+            what = f"{self._host} cannot be reached ({self._unseen}): it may be going down; whether it comes back in another boot is waited for"
+            return StepResult(True, what, already_done=True)
+        return settled or StepResult(False, f"{self._host} has not been asked to reboot yet", undone=True)
 
     async def _resumed(self, operation: HostOperation | Reboot, name: str, until: float) -> StepResult | None:
         """What the check says of an operation that may have run before; None when it is to be run (again)."""

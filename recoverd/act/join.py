@@ -69,10 +69,13 @@ class JoinRunner:
         self._until = until
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
 
-    async def perform(self, *, resume: bool) -> StepResult:
+    async def perform(self, *, resume: bool, ask: bool = False) -> StepResult:
+        """`ask`: one that was not begun is not begun now."""
         it = self._it
         try:
             state = await self._state() if resume else scripts.State.NONE
+            if state is scripts.State.NONE and ask:
+                return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
             if state is scripts.State.NONE:
                 await self._begin()
             result = await self._watch()

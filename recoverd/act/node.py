@@ -127,7 +127,9 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
     except HostUnseen as unseen:
         if unseen.sent:
             return StepResult(True, f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its boot id tells whether it did")
-        return StepResult(False, f"{host} was not asked to reboot: {unseen}. Nothing was changed on it; look at it, or reboot it by hand")
+        return StepResult(
+            False, f"{host} was not asked to reboot: {unseen}. Nothing was changed on it; look at it, or reboot it by hand", untouched=True
+        )
     if result.exit_status != 0:
         said = (result.stderr or result.stdout).strip()[-300:]
         return StepResult(False, f"{host} does not reboot when asked (systemctl ended with {result.exit_status}): {said}. Reboot it by hand")

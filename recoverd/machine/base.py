@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from recoverd.diagnose.scene import Scene
 from recoverd.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of
@@ -18,6 +20,19 @@ from recoverd.model.plan import Incident, Plan, PlanStatus, TimelineEntry
 from recoverd.model.record import Declined, Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook, Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Everything that a machine was at one moment. It knows no field by name, so that it cannot forget one."""
+
+    values: Mapping[str, Any]
+    position: str
+
+
+def _copied(value: Any) -> Any:
+    """Values are immutable, containers of them are not."""
+    return copy(value) if isinstance(value, dict | list | set) else value
 
 
 class MachineBase:
@@ -49,11 +64,17 @@ class MachineBase:
         self.now = now
         self._out: list[Instruction] = []
 
-    def restore(self, record: Record, memory: Memory, position: str) -> None:
-        """Be again as before a `handle` whose instructions could not be journalled."""
-        self.record, self.memory, self._written = record, memory, None
-        if self.lifecycle.position != position:
-            self.lifecycle = Lifecycle(position)
+    def turn(self) -> Turn:
+        """All that this machine is, before it takes an event."""
+        values = {name: _copied(value) for name, value in vars(self).items() if name != "lifecycle"}
+        return Turn(values, self.lifecycle.position)
+
+    def take_back(self, turn: Turn) -> None:
+        """Be again as before a `handle` whose instructions could not be journalled: what is not journalled has not happened."""
+        lifecycle = self.lifecycle
+        lifecycle.position = turn.position
+        vars(self).clear()
+        vars(self).update({name: _copied(value) for name, value in turn.values.items()}, lifecycle=lifecycle, _written=None)
 
     def _set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
@@ -90,7 +111,7 @@ class MachineBase:
         assert plan is not None
         self._emit(SavePlan(plan.with_status(status, reason)))
         self._note(f"plan-{status}", f"plan {plan.id} ({plan.playbook}): {reason}")
-        self._set(plan=None, run=None, verify_since=None, stale_sweeps=0)
+        self._set(plan=None, run=None, verify_since=None, stale_sweeps=0, stale_since=None)
 
     def _confirmed(self) -> tuple[Finding, ...]:
         """The faults seen often enough or, while the cluster is healthy, the warnings."""
@@ -98,6 +119,11 @@ class MachineBase:
             return ()
         findings = self.diagnosis.warnings if self.lifecycle.state is State.HEALTHY else self.diagnosis.faults
         return confirmed(findings, self.record.sightings, self.settings.bounds.confirm_sweeps)
+
+    def _scene(self) -> Scene:
+        """What the rules look at: the newest sweep, beside what is remembered."""
+        assert self.observation is not None
+        return Scene(self.observation, self.memory, self.settings)
 
     def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
         assert self.observation is not None and self.diagnosis is not None

@@ -54,7 +54,17 @@ def _each(record: Record, change: Callable[[datetime], datetime]) -> Record:
         swept_at=maybe(record.swept_at),
         unseen={name: change(at) for name, at in record.unseen.items()},
         fault_since=maybe(record.fault_since),
-        run=run and replace(run, started_at=change(run.started_at), step_at=maybe(run.step_at), held_since=maybe(run.held_since)),
+        run=run
+        and replace(
+            run,
+            started_at=change(run.started_at),
+            step_at=maybe(run.step_at),
+            held_since=maybe(run.held_since),
+            changed_at=maybe(run.changed_at),
+            seen_at=maybe(run.seen_at),
+        ),
+        stale_since=maybe(record.stale_since),
+        told_at=maybe(record.told_at),
         verify_since=maybe(record.verify_since),
         history=tuple(replace(a, started_at=change(a.started_at), ended_at=maybe(a.ended_at)) for a in record.history),
         witnessed={name: replace(v, seen_at=maybe(v.seen_at)) for name, v in record.witnessed.items()},

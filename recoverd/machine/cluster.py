@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from recoverd.diagnose import diagnose
@@ -144,6 +145,8 @@ class ClusterMachine(Joining):
                 self._look_at_points()
             case Stopping():
                 self._write_down()
+            case Ticked() if self.record.run:
+                self._look_again()
             case Ticked():
                 if (plan := self._waiting_plan) and self.now >= plan.expires_at and self.observation and not self.record.pause:
                     if self.record.incident:
@@ -169,7 +172,8 @@ class ClusterMachine(Joining):
             self.memory = notice(observation, self.memory, self.settings)
         depends = self.record.sightings or self.record.witnessed or self.record.unseen or self.record.incident
         self._set(swept_at=observation.at if depends else None)
-        if self.record.run:
+        if run := self.record.run:
+            self._set(run=replace(run, seen_at=self.now))
             self._look_again()  # other steps are taken or stopped in `_next_step`, on the findings just noted
             return
         self._judge_verification()

@@ -9,7 +9,7 @@ from recoverd.bounds import unasked
 from recoverd.decide import Choice, choose, nothing_to_do
 from recoverd.diagnose import people
 from recoverd.events import SavePlan
-from recoverd.machine.gate import parts
+from recoverd.machine.gate import PATIENCE, obstacle, parts, unwanted
 from recoverd.machine.running import PlanRunning
 from recoverd.model.finding import Phase
 from recoverd.model.observation import Unseen
@@ -17,6 +17,9 @@ from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Askable, Playbook, Proposal
+
+RETOLD = 60.0
+"""Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
 
 class Deciding(PlanRunning):
@@ -31,7 +34,7 @@ class Deciding(PlanRunning):
                 return  # what is seen now has not lasted long enough to say anything about it
             self._stand_by(nothing_to_do(self._confirmed(), choice.reasons), choice.waiting)
             return
-        self._take(choice.playbook, self._mindful(choice.proposal))
+        self._take(choice.playbook, self._mindful(choice.proposal), choice.declined)
 
     def _mindful(self, proposal: Proposal) -> Proposal:
         """Where a person is at work on one of its machines, it asks."""
@@ -56,9 +59,14 @@ class Deciding(PlanRunning):
         choice = choose(self._situation(), self.playbooks, self.record.declined)
         if waiting is None:
             return choice
-        if self._stands(waiting, choice):
-            self._set(stale_sweeps=0)
+        if proposal := self._as_planned(waiting, choice):
+            self._set(stale_sweeps=0, stale_since=None)
+            self._retell(waiting, proposal)
             return None
+        since = self.record.stale_since or self.now
+        self._set(stale_since=since)
+        if self._unseen(waiting) and (self.now - since).total_seconds() < PATIENCE:
+            return None  # nothing better is known, for as long as a host may only be slow
         self._set(stale_sweeps=self.record.stale_sweeps + 1)
         if self.record.stale_sweeps < self.settings.bounds.confirm_sweeps:
             return None
@@ -80,41 +88,69 @@ class Deciding(PlanRunning):
         confirmed = self._confirmed()
         return bool(confirmed) and self.diagnosis is not None and len(confirmed) == len(self.diagnosis.faults)
 
-    def _stands(self, plan: Plan, choice: Choice) -> bool:
-        """Whether the waiting plan is still what would be planned, or nothing better is known: one of its hosts is not seen just now."""
-        assert self.observation is not None and self.diagnosis is not None
-        if any(isinstance(self.observation.hosts.get(step.host), Unseen) for step in plan.steps):
-            return True
-        if plan.requested_by:
-            return all(key in self.diagnosis.keys for key in plan.basis) and self._asked_again(plan)
-        return self._same(plan, choice.playbook, choice.proposal)
+    def _unseen(self, plan: Plan) -> list[str]:
+        """Hosts of the plan that the newest sweep does not show."""
+        assert self.observation is not None
+        hosts = dict.fromkeys(step.host for step in plan.steps)
+        return [h for h in hosts if isinstance(self.observation.hosts.get(h), Unseen)]
 
-    def _asked_again(self, plan: Plan) -> bool:
-        """Whether the same request would make the same plan now: another survivor may hold more by now, or a host that was away be back."""
+    def _as_planned(self, plan: Plan, choice: Choice) -> Proposal | None:
+        """What would be planned now, where that is what the waiting plan says; None where it is not."""
+        assert self.diagnosis is not None
+        if plan.requested_by:
+            return self._asked_again(plan) if all(key in self.diagnosis.keys for key in plan.basis) else None
+        return choice.proposal if self._same(plan, choice.playbook, choice.proposal) else None
+
+    def _asked_again(self, plan: Plan) -> Proposal | None:
+        """What the same request would plan now, where it is the same: another survivor may hold more by now, or a host that was away be back."""
         situation = self._situation(parts(plan), by_hand=True, point=plan.point)
         playbook = next((p for p in self.playbooks if p.name == plan.playbook), None)
         answers = [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
         if isinstance(playbook, Askable) and not plan.basis:
             answers.append(playbook.asked(situation))
-        return any(isinstance(a, Proposal) and self._same(plan, playbook, a) for a in answers)
+        return next((a for a in answers if isinstance(a, Proposal) and self._same(plan, playbook, a)), None)
 
-    def _take(self, playbook: Playbook, proposal: Proposal) -> None:
+    def _retell(self, plan: Plan, proposal: Proposal, *, now: bool = False) -> Plan:
+        """What is lost with a plan grows while it waits: that text is kept as it is now, at most once a minute unless it is approved `now`."""
+        told = self.record.told_at or plan.created_at
+        if not plan.destructive or proposal.destroys == plan.destroys or (not now and (self.now - told).total_seconds() < RETOLD):
+            return plan
+        plan = replace(plan, destroys=proposal.destroys)
+        self._set(plan=plan, told_at=self.now)
+        self._emit(SavePlan(plan))
+        return plan
+
+    def _take(self, playbook: Playbook, proposal: Proposal, declined: tuple[str, ...]) -> None:
         if why := self._forbidden(unasked=True):
             proposal = replace(proposal, asks=proposal.asks or why)
         if not self._unasked(playbook, proposal):
-            self._offer(playbook, proposal)
+            self._offer(playbook, proposal, declined=declined)
+            return
+        if why := self._refused_now(proposal):
+            self._stand_by(f"not done: {why}; or `recoverctl run {playbook.name} {self.settings.name}` and approve", waiting=False)
             return
         blocked = unasked(playbook.name, proposal.basis, self.record.history, self.settings.bounds, self.now)
         if blocked:
             self._stand_by(f"not done: {blocked.reason}; or `recoverctl run {playbook.name} {self.settings.name}` and approve", waiting=False)
             return
-        plan = self._make(playbook, proposal)
+        plan = self._make(playbook, proposal, declined=declined)
         self._note("plan-made", f"plan {plan.id}: {plan.summary}")
         self._start(plan, "it is reversible and local, and the configuration lets it run unasked")
 
     def _unasked(self, playbook: Playbook, proposal: Proposal) -> bool:
         destructive = playbook.destructive or proposal.destructive
         return not destructive and not proposal.asks and self.settings.approval_of(playbook.name) is Approval.AUTOMATIC
+
+    def _refused_now(self, proposal: Proposal) -> str:
+        """Why the gate would refuse the plan, had it been made; "" when it would not. No plan is begun unasked that stops at once."""
+        evidence = self._evidence()
+        if evidence is None:
+            return "nothing has been seen yet"
+        first = next((s for s in proposal.steps if not s.looks), None)
+        for step in proposal.steps:
+            if why := unwanted(step, proposal.basis, True, "", evidence):
+                return why
+        return f"it waits for {why}" if first and (why := obstacle(first, evidence)) else ""
 
     def _stand_by(self, explanation: str, waiting: bool) -> None:
         phase = self.lifecycle.phase
@@ -124,20 +160,23 @@ class Deciding(PlanRunning):
             self.lifecycle.move("escalate")
         self._explain(explanation, "waiting" if waiting else "escalated")
 
-    def _offer(self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", point: str = "") -> None:
-        plan = replace(self._make(playbook, proposal, requested_by, why), point=point)
-        self._set(plan=plan, stale_sweeps=0)
+    def _offer(
+        self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", point: str = "", declined: tuple[str, ...] = ()
+    ) -> None:
+        plan = replace(self._make(playbook, proposal, requested_by, why, declined), point=point)
+        self._set(plan=plan, stale_sweeps=0, stale_since=None, told_at=None)
         self._emit(SavePlan(plan))
         asked = f", asked for by {requested_by}" + (f" ({why})" if why else "") if requested_by else ""
         self._note("plan-made", f"plan {plan.id} waits for approval{asked}: {plan.summary}")
         if self.record.incident and self.lifecycle.phase is not Phase.AWAITING_APPROVAL:
             self.lifecycle.move("offer")
+        before = f". Before it is approved: {'; '.join(declined)}" if declined else ""
         self._set(
             explanation=f"plan {plan.id} ({plan.playbook}) waits for approval: {plan.summary}. "
-            f"`recoverctl plans` shows its steps, `recoverctl approve {plan.id}` runs it"
+            f"`recoverctl plans` shows its steps, `recoverctl approve {plan.id}` runs it{before}"
         )
 
-    def _make(self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "") -> Plan:
+    def _make(self, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", declined: tuple[str, ...] = ()) -> Plan:
         bounds, incident = self.settings.bounds, self._incident_id
         self._set(**({"plans": self.record.plans + 1} if self.record.incident else {"maintenances": self.record.maintenances + 1}))
         number = self.record.plans if self.record.incident else 1
@@ -156,12 +195,19 @@ class Deciding(PlanRunning):
             status=PlanStatus.AWAITING_APPROVAL,
             created_at=self.now,
             expires_at=proposal.valid_until or self.now + timedelta(seconds=bounds.plan_expiry),
-            evidence=(*((f"asked first: {proposal.asks}",) if proposal.asks else ()), *proposal.evidence),
+            evidence=(
+                *((f"asked first: {proposal.asks}",) if proposal.asks else ()),
+                *proposal.evidence,
+                *(f"tried or refused before, and can be tried again: {d}" for d in declined),
+            ),
             destroys=proposal.destroys,
             undo=proposal.undo,
             basis=proposal.basis,
             resolves=proposal.resolves or proposal.basis,
-            steps=tuple(replace(s.of_plan(id), timeout=min(s.timeout, bounds.step_deadline)) for s in (*first, *proposal.steps)),
+            # what was reckoned from a size takes as long as that takes: cut short in the middle, it would leave everything stopped
+            steps=tuple(
+                replace(s.of_plan(id), timeout=s.timeout if s.size else min(s.timeout, bounds.step_deadline)) for s in (*first, *proposal.steps)
+            ),
             verify_within=proposal.verify_within,
             deadline=bounds.plan_deadline * proposal.rounds + proposal.moving + sum(s.timeout for s in first),
             reason=why,

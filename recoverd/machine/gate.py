@@ -1,8 +1,11 @@
-"""Whether the next step of a plan may be begun, by what the newest sweep shows; and what a plan has left on each of its nodes. Pure."""
+"""The gate: whether the next step of a plan may be begun or taken back, by what the newest sweep shows. Nothing goes round it.
+
+And what a plan has left on each of its nodes. Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,12 +13,15 @@ from enum import Enum
 from recoverd.bounds import too_few_ready
 from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
-from recoverd.model.finding import Code, Diagnosis, Finding, State
+from recoverd.machine import guards
+from recoverd.machine.guards import Evidence
+from recoverd.model.effects import looks, moves_data
+from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 from recoverd.model.plan import Plan, Step
-from recoverd.model.record import Run
+from recoverd.model.record import Pause, Run
 from recoverd.model.settings import Bounds
 
 PATIENCE = 60.0
@@ -25,16 +31,98 @@ PATHS = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.SERVICE_U
 """Faults that show on a node and may have their cause on the node at the other end."""
 
 
+BLIND_PATIENCE = 600.0
+"""The same while the cluster cannot be seen at all and the plan has changed something: what cannot be seen cannot be taken back either."""
+
+
 class Verdict(Enum):
     GO = "go"
     SKIP = "skip"
     HOLD = "hold"
+    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     verdict: Verdict
     reason: str = ""
+    superseded: bool = False
+    """With STOP: the cause is a change of what is found or a person's will, and no failure of the plan."""
+
+
+def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> Gate:
+    """May the step whose turn it is be begun?"""
+    step = plan.steps[run.index]
+    past = committed(plan, run, step.part)
+    if stop := _called_off(plan, run, step, pause, evidence, past=past):
+        return stop
+    if step.looks and not isinstance(step.operation, Settled):
+        return Gate(Verdict.GO)
+    if evidence.blind:
+        return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if (why := guards.moved_on(plan, run.away, evidence)) and not step.looks:
+        return Gate(Verdict.STOP, why, superseded=True)
+    if (not past or plan.automatic) and (why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)):
+        return Gate(Verdict.STOP, why)
+    if why := guards.too_old(evidence) or guards.not_yet_seen(step, evidence, run.held_since or evidence.now, run.changed_at):
+        return Gate(Verdict.HOLD, why)
+    shown = look(step, evidence.diagnosis, evidence.observation, evidence.scene.settings.bounds, run.held_since or evidence.now)
+    if shown.verdict is Verdict.GO and (why := obstacle(step, evidence)):
+        return Gate(Verdict.HOLD, why)
+    return shown
+
+
+def unwanted(step: Step, basis: Collection[FindingKey], automatic: bool, requested_by: str, evidence: Evidence) -> str:
+    """Why nothing may be done, as it is for a person to say; "" when something may. A request without a finding says which history is right."""
+    if step.looks or (requested_by and not basis):
+        return ""
+    return guards.second_history(basis, evidence) or (guards.at_work(step.host, evidence) if automatic else "")
+
+
+def obstacle(step: Step, evidence: Evidence) -> str:
+    """What would be made worse by the step as things are seen now, whatever it was planned on; "" when nothing."""
+    return (
+        guards.live_data(step.host, step.operation, evidence)
+        or guards.empty_behind(step.host, step.operation, evidence)
+        or (guards.quorum_without(step.host, evidence) if step.stops_member else "")
+        or guards.still_down(step.takes_down, evidence)
+    )
+
+
+def _called_off(plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool) -> Gate | None:
+    """Findings that are gone, a pause, the deadline: why the rest of the plan is not wanted any more."""
+    if gone := guards.gone(step.requires, evidence):
+        names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
+        if why := doubt(gone, evidence.diagnosis, evidence.observation):
+            return Gate(Verdict.HOLD, f"a sweep that shows whether {names} is still there ({why})")
+        return Gate(Verdict.STOP, f"{names}, on which the plan was made, is not seen any more", superseded=True)
+    if past:
+        return None
+    if pause:
+        return Gate(Verdict.STOP, f"paused by {pause.by} ({pause.reason})", superseded=True)
+    if guards.over(run.started_at, plan.deadline, evidence.now):
+        return Gate(Verdict.STOP, f"the plan's deadline of {plan.deadline:g} s is over")
+    return None
+
+
+def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
+    """May the step be taken back? A pause does not keep what was taken away from being put back: it is what stopped the plan."""
+    step = plan.steps[run.index]
+    undo = step.undo
+    if undo is None or looks(undo):
+        return Gate(Verdict.GO)
+    held = (evidence.now - run.held_since).total_seconds() if run.held_since else 0.0
+    if evidence.blind and held <= PATIENCE:
+        return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
+        return Gate(Verdict.STOP, why)
+    if not moves_data(undo):
+        return Gate(Verdict.GO)
+    if run.held_since and evidence.observation.started_at < run.held_since:
+        return Gate(Verdict.HOLD, "the next sweep")
+    if why := guards.live_data(step.host, undo, evidence):
+        return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, why)
+    return Gate(Verdict.GO)
 
 
 def look(step: Step, diagnosis: Diagnosis | None, observation: Observation | None, bounds: Bounds, since: datetime) -> Gate:

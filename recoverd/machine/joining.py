@@ -30,6 +30,7 @@ class Joining(Requests):
             raise Refused(f"plan {record.plan.id} ({record.plan.playbook}) is open on {who}; one plan at a time: recoverctl plans")
         if record.incident:
             raise Refused(f"incident {record.incident.id} is open on {who}: recoverctl show {record.incident.id}")
+        self._refuse_stale()
         if self.observation is None or self.diagnosis is None:
             raise Refused(f"{who} has not been looked at since recoverd started; ask again in a few seconds")
         if why := self._forbidden(unasked=False):

@@ -53,7 +53,7 @@ class Maintaining(Deciding):
         if choice.playbook is None or choice.proposal is None:
             self._explain("; ".join(choice.reasons), "waiting")
             return
-        self._offer(choice.playbook, choice.proposal)
+        self._offer(choice.playbook, choice.proposal, declined=choice.declined)
 
     def _open_maintenance(self, plan: Plan) -> None:
         """The incident that an approved plan belongs to, when there is none yet."""
@@ -83,19 +83,18 @@ class Maintaining(Deciding):
             or self.settings.approval_of("restore-pki") is Approval.NEVER
         ):
             return
-        copying = self._copying
         for host, known in self.memory.pki.items():
             view = self.observation.hosts.get(host)
             now = pki_of(view, known, self.now) if isinstance(view, HostView) else None
             if known.kept or now is None or now.digest != known.digest:
                 continue
-            target, asked = f"{KEPT}/{known.digest}", copying.get(host)
+            target, asked = f"{KEPT}/{known.digest}", self._copying.get(host)
             if asked and asked.target == target and asked.made_at:
                 if self.observation.started_at >= asked.made_at:
                     self.memory = replace(self.memory, pki={**self.memory.pki, host: replace(known, kept=target)})
                     self._note("pki-kept", f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only")
             elif asked is None or asked.target != target or (self.now - asked.asked_at).total_seconds() >= AGAIN:
-                copying[host] = Copying(target, self.now)
+                self._copying = {**self._copying, host: Copying(target, self.now)}
                 self._keep(host, f"keep the certificates of {host} in {target} there", KeepPki(target, prune=True), KEEP_SECONDS)
 
     def _kept(self, event: Kept) -> None:
@@ -103,6 +102,6 @@ class Maintaining(Deciding):
         if asked is None or asked.target != event.operation.target:
             return
         if event.result.ok:
-            self._copying[event.host] = replace(asked, made_at=event.at)
+            self._copying = {**self._copying, event.host: replace(asked, made_at=event.at)}
         else:
             self._note("pki-not-kept", f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {event.host}; tried again later")

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from recoverd.decide import choose, on_request
 from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
+from recoverd.machine.gate import unwanted
+from recoverd.machine.guards import too_old
 from recoverd.machine.maintenance import Maintaining
 from recoverd.machine.sight import let_go, name_of, unended
 from recoverd.model.finding import Phase, State
@@ -23,6 +25,7 @@ class Requests(Maintaining):
             raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
         if self.now >= plan.expires_at:
             raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
+        self._refuse_stale()
         if self.diagnosis is None or self.diagnosis.state is State.UNOBSERVABLE:
             raise Refused(f"{self._who()} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
         if why := self._forbidden(unasked=False):
@@ -33,14 +36,34 @@ class Requests(Maintaining):
         if gone:
             names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
             raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {self._who()}`")
-        if not self._stands(plan, choose(self._situation(), self.playbooks, self.record.declined)):
+        if unseen := self._unseen(plan):
+            raise Refused(
+                f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is not known, and nothing is "
+                f"started; approve again when `recoverctl status {self._who()}` shows it, or the plan that takes its place"
+            )
+        proposal = self._as_planned(plan, choose(self._situation(), self.playbooks, self.record.declined))
+        if proposal is None:
             raise Refused(
                 f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
                 f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
             )
+        self._refuse_unwanted(plan)
+        plan = self._retell(plan, proposal, now=True)
         self._emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
         self._note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
         self._start(plan, f"approved by {event.by}")
+
+    def _refuse_stale(self) -> None:
+        """Nothing is decided on a sweep that is older than a few intervals, as when sweeps break."""
+        evidence = self._evidence()
+        if evidence and (why := too_old(evidence)):
+            raise Refused(f"{self._who()} has not been looked at for a while, and nothing is started without {why}; the log of recoverd tells why")
+
+    def _refuse_unwanted(self, plan: Plan) -> None:
+        evidence = self._evidence()
+        for step in plan.steps if evidence else ():
+            if evidence and (why := unwanted(step, plan.basis, False, plan.requested_by, evidence)):
+                raise Refused(f"plan {plan.id} is not started: {why}")
 
     def _reject(self, event: Rejected) -> None:
         plan = self._plan_named(event.plan)
@@ -130,12 +153,15 @@ class Requests(Maintaining):
             raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
         if self.record.pause:
             raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
+        self._refuse_stale()
         if self.observation is None:
             raise Refused(f"{self._who()} has not been looked at since recoverd started; ask again in a few seconds")
         if why := self._forbidden(unasked=False):
             raise Refused(f"{self._who()}: {why}")
         if self.lifecycle.state is State.UNOBSERVABLE or (self.record.incident is None and self.lifecycle.state is not State.HEALTHY):
             raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
+        if self.lifecycle.state is State.MAINTENANCE:
+            raise Refused(f"maintenance {self._incident_id} of {self._who()} is just ending; ask again in a few seconds")
         choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
         if choice.playbook is None or choice.proposal is None:
             raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")

@@ -1,4 +1,4 @@
-"""Running one plan: the next step, what happens when one fails, what is taken back, and when it has succeeded."""
+"""Running one plan: the next step, what happens when one fails, and when the plan has succeeded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from datetime import timedelta
 
 from recoverd.bounds import prune
 from recoverd.diagnose.absence import doubt
-from recoverd.events import Perform, Progress, SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
-from recoverd.machine.gate import PATIENCE, Verdict, account, committed, kept_of, look, parts
-from recoverd.machine.points import KeepingPoints
+from recoverd.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
+from recoverd.machine.gate import BLIND_PATIENCE, Verdict, committed, forwards, parts
+from recoverd.machine.guards import Evidence
+from recoverd.machine.holding import TRIES
+from recoverd.machine.taking_back import TakingBack
 from recoverd.model.node_operations import Settled
-from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult, TimelineEntry
+from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult
 from recoverd.model.record import Run
 
 
-class PlanRunning(KeepingPoints):
+class PlanRunning(TakingBack):
     """The part of the machine that is at work in `remediating` and `verifying`."""
 
     def _start(self, plan: Plan, why: str) -> None:
@@ -28,7 +30,8 @@ class PlanRunning(KeepingPoints):
         action = ActionRecord(plan.playbook, plan.basis, self.now, None, None, incident=plan.incident)
         self._set(
             plan=plan,
-            run=Run(self.now, 0),
+            # a person may have thought for a while: what the steps require is looked at once more
+            run=Run(self.now, 0, changed_at=None if plan.automatic else self.now),
             ran=self.record.ran + 1,
             stale_sweeps=0,
             history=(*prune(self.record.history, self.settings.bounds, self.now), action),
@@ -36,6 +39,8 @@ class PlanRunning(KeepingPoints):
         )
         self.lifecycle.move("maintain" if begins else "act")
         self._next_step(0)
+        if not plan.automatic and self.record.run and self.record.run.held_since is None:
+            self._emit(SweepNow(self.settings.name))
 
     def _open_maintenance(self, plan: Plan) -> None:
         raise NotImplementedError
@@ -50,53 +55,82 @@ class PlanRunning(KeepingPoints):
         if index == len(plan.steps):
             self._steps_over(plan, run)
             return
-        self._set(run=replace(run, index=index, undoing=False, leaving="", step_at=self.now, held_since=self.now, calm=0))
+        self._set(run=replace(run, index=index, undoing=False, leaving="", step_at=self.now, held_since=self.now, calm=0, unsure=False, tries=0))
         self._look_again()
 
     def _look_again(self) -> None:
-        """Begin the step whose turn it is, unless it must not be or waits for what a sweep shows; called at every sweep while it waits."""
+        """Begin or take back the step whose turn it is, unless that must not be or waits for a sweep; called at every sweep while it waits."""
         plan, run = self._running()
-        if run.held_since is None:
+        evidence = self._evidence()
+        if run.held_since is None or evidence is None or self._waits_for_resume(run):
             return
+        if run.unsure and plan.steps[run.index].asks(undo=run.undoing):
+            self._ask(evidence)
+        elif run.undoing:
+            self._look_back()
+        else:
+            self._look_forward(evidence)
+
+    def _ask(self, evidence: Evidence) -> None:
+        """After a restart: has the step in flight been done? Asked once the cluster has been seen, whatever is decided about it then."""
+        _, run = self._running()
+        held = self._held()
+        if evidence.observation.started_at < (run.held_since or self.now):
+            return
+        if evidence.blind and held <= BLIND_PATIENCE:
+            self._await(f"to ask about {self._what(run)}: for the cluster to be seen again ({evidence.diagnosis.summary})", held)
+            return
+        self._emit_step(resume=True)
+
+    def _look_forward(self, evidence: Evidence) -> None:
+        plan, run = self._running()
         step = plan.steps[run.index]
-        if step.requires and self.diagnosis is None:
-            return  # after a restart nothing is known yet of the findings it requires
-        if stop := self._reason_to_stop(plan, run, run.index):
-            self._take_back(run.index - 1, *stop)
+        gate = forwards(plan, run, self.record.pause, evidence)
+        if gate.verdict is Verdict.STOP:
+            self._take_back(run.index - 1, f"stopped before step {run.index + 1}: {gate.reason}", gate.superseded)
             return
         if isinstance(step.operation, Settled) and run.reached < run.index:
             self._begun(plan, run, step)
+            self._emit(StepIntent(plan.id, run.index, False, self.now))
             plan, run = self._running()
-        gate = look(step, self.diagnosis, self.observation, self.settings.bounds, run.held_since or self.now)
         if gate.verdict is Verdict.SKIP:
             self._note("node-skipped", f"{step.part}: {gate.reason}; nothing is done to it")
             self._leave(step.part, run.index - 1, skipped=gate.reason)
         elif isinstance(step.operation, Settled):
             self._settle(plan, run, step, gate.reason)
         elif gate.verdict is Verdict.HOLD:
-            self._hold(run, gate.reason)
+            self._hold(run, gate.reason, self._patience(evidence))
+        elif run.tries >= TRIES:
+            self._ended(plan, run, StepResult(False, _begun_in_vain(run, step), uncertain=True))
         else:
             self._begun(plan, run, step)
-            self._set(run=replace(self._running()[1], held_since=None))
-            self._emit(Perform(plan, run.index, False, False))
+            self._emit_step(resume=run.unsure)
+            self._look_ahead(plan, run)
+
+    def _look_ahead(self, plan: Plan, run: Run) -> None:
+        """While a step only looks, the sweep is made that the next change will have to rest on."""
+        if not plan.steps[run.index].looks or run.changed_at is None or (self.observation and self.observation.started_at >= run.changed_at):
+            return
+        following = next((s for s in plan.steps[run.index + 1 :] if not s.looks), None)
+        if following and following.requires:
+            self._emit(SweepNow(self.settings.name))
 
     def _begun(self, plan: Plan, run: Run, step: Step) -> None:
-        done = replace(run, reached=run.index)
+        done = replace(run, reached=run.index, away=run.away if step.looks else 0.0)
         self._set(run=replace(done, committed=committed(plan, done, step.part)))
         self._note("step-started", f"step {run.index + 1} of {len(plan.steps)} on {step.host}: {step.description}")
-        self._emit(StepIntent(plan.id, run.index, False, self.now))
 
-    def _hold(self, run: Run, reason: str) -> None:
+    def _hold(self, run: Run, reason: str, patience: float) -> None:
         """Wait for a sweep that shows more, but not for ever."""
-        held = (self.now - run.held_since).total_seconds() if run.held_since else 0.0
-        if held > PATIENCE:
+        held = self._held()
+        if held > patience:
             self._take_back(run.index - 1, f"stopped before step {run.index + 1}: waited {held:.0f} s in vain for {reason}", False)
             return
         self._await(f"before step {run.index + 1}: for {reason}", held)
 
     def _settle(self, plan: Plan, run: Run, step: Step, trouble: str) -> None:
         """One more sweep while the node of `step` is watched: is it well, for long enough?"""
-        held = (self.now - run.held_since).total_seconds() if run.held_since else 0.0
+        held = self._held()
         calm = 0 if trouble else run.calm + 1
         if calm >= self.settings.bounds.recover_sweeps:
             self._ended(plan, run, StepResult(True, f"nothing is found of {step.part or step.host} in {calm} sweeps, after {held:.0f} s"))
@@ -106,28 +140,6 @@ class PlanRunning(KeepingPoints):
         else:
             self._set(run=replace(run, calm=calm))
             self._await(f"{step.host}: for {trouble or 'another sweep that finds nothing'}", held)
-
-    def _await(self, text: str, held: float) -> None:
-        incident = self.record.incident.id if self.record.incident else ""
-        self._emit(Progress(self.settings.name, incident, TimelineEntry(self.now, "waiting", f"{text}, {held:.0f} s")))
-        if not held:
-            self._emit(SweepNow(self.settings.name))
-
-    def _reason_to_stop(self, plan: Plan, run: Run, index: int) -> tuple[str, bool] | None:
-        """Why the step must not be begun, and whether that is a change of the findings."""
-        step = plan.steps[index]
-        keys = self.diagnosis.keys if self.diagnosis else frozenset()
-        gone = [k for k in step.requires if k not in keys]
-        if gone:
-            names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
-            return f"stopped before step {index + 1}: {names}, on which the plan was made, is not seen any more", True
-        if committed(plan, run, step.part):
-            return None
-        if self.record.pause:
-            return f"stopped before step {index + 1}: paused by {self.record.pause.by} ({self.record.pause.reason})", True
-        if self.now - run.started_at > timedelta(seconds=plan.deadline):
-            return f"stopped before step {index + 1}: the plan's deadline of {plan.deadline:g} s is over", False
-        return None
 
     def _steps_over(self, plan: Plan, run: Run) -> None:
         if run.failed and all(part in run.failed or part in run.skipped for part in parts(plan)):
@@ -156,23 +168,32 @@ class PlanRunning(KeepingPoints):
         event = "step-done" if result.ok else "step-not-begun" if result.undone else "step-failed"
         self._note(event, f"{what}: {result.detail}" + (f" (took {took:.0f} s)" if took >= 1 else ""))
         if run.undoing:
-            if result.ok:
-                self._set(run=replace(run, back=(*run.back, index)))
-                self._take_back(index - 1, run.failure, run.superseded, run.leaving)
-            else:
-                self._set(run=replace(run, stuck=(*run.stuck, step.host)))
-                self._take_back(index - 1, f"{run.failure}; and {what} failed: {result.detail}", False)
-        elif result.ok:
+            self._undone(plan, run, result, what)
+            return
+        if not (step.looks or result.undone or result.untouched):
+            run = replace(run, changed_at=self.now)
+            self._set(run=run)
+        if result.undone or (result.untouched and not result.ok):
+            # it proves that nothing was done: what it would have committed is not committed
+            before = replace(run, reached=min(run.reached, index - 1))
+            run = replace(before, committed=committed(plan, before, step.part))
+            self._set(run=run)
+        if result.ok:
             self._set(run=replace(run, done=index))
             self._next_step(index + 1)
         elif result.undone:
             # it is begun once more, as if for the first time: on what the next sweep shows
-            before = replace(run, reached=index - 1, held_since=self.now, calm=0)
-            self._set(run=replace(before, committed=committed(plan, before, step.part)))
+            self._set(run=replace(run, held_since=self.now, calm=0))
             self._look_again()
-        elif step.contained and step.part:
+        else:
+            self._failed(plan, run, result, what)
+
+    def _failed(self, plan: Plan, run: Run, result: StepResult, what: str) -> None:
+        index, step = run.index, plan.steps[run.index]
+        last = index - 1 if result.untouched else index
+        if step.contained and step.part:
             self._note("node-failed", f"{step.part}: {step.description} failed; the plan goes on with the others")
-            self._leave(step.part, index, failed=f"{step.description}: {result.detail}")
+            self._leave(step.part, last, failed=f"{step.description}: {result.detail}")
         elif result.uncertain:
             why = f"{what} ({step.description}) may or may not have run: {result.detail}"
             if committed(plan, run, step.part):
@@ -180,62 +201,21 @@ class PlanRunning(KeepingPoints):
             else:
                 self._fail(why, superseded=False)
         else:
-            self._take_back(index, f"{what} ({step.description}) failed: {result.detail}", False)
+            self._take_back(last, f"{what} ({step.description}) failed: {result.detail}", False)
 
-    # --- backwards ---
-
-    def _leave(self, part: str, last: int, *, skipped: str = "", failed: str = "") -> None:
-        """Leave one part out from now on; what was done of it up to `last` is taken back, then the plan goes on."""
-        _, run = self._running()
-        run = replace(run, skipped={**run.skipped, part: skipped}) if skipped else replace(run, failed={**run.failed, part: failed})
-        self._set(run=replace(run, held_since=None))
-        self._take_back(last, skipped or failed, False, leaving=part)
-
-    def _take_back(self, last: int, failure: str, superseded: bool, leaving: str = "") -> None:
-        """Undo the steps up to `last`, newest first, as far as that is safe; then end the plan or, `leaving` one part, go on after it."""
-        plan, run = self._running()
-        for index in range(last, -1, -1):
-            step = plan.steps[index]
-            out = step.part != leaving if leaving else step.part in {**run.skipped, **run.failed}
-            if step.undo is None or out or step.host in run.stuck or (committed(plan, run, step.part) and not step.undo_always):
-                continue
-            undoing = replace(run, index=index, undoing=True, failure=failure, superseded=superseded, leaving=leaving, held_since=None)
-            self._set(run=replace(undoing, step_at=self.now))
-            self._note("undo-started", f"step {index + 1} on {step.host} is taken back: {step.description}")
-            self._emit(StepIntent(plan.id, index, True, self.now), Perform(plan, index, True, False))
-            return
-        if leaving:
-            # every step up to the furthest one begun belongs to it or has been done
-            self._next_step(run.reached + 1)
+    def _undone(self, plan: Plan, run: Run, result: StepResult, what: str) -> None:
+        """What came of taking a step back."""
+        index, step = run.index, plan.steps[run.index]
+        if result.ok:
+            self._set(run=replace(run, back=(*run.back, index)))
+            self._take_back(index - 1, run.failure, run.superseded, run.leaving)
+        elif result.undone and run.tries < TRIES:
+            self._set(run=replace(run, held_since=self.now))
+            self._look_back()
         else:
-            self._fail(failure, superseded)
-
-    def _fail(self, reason: str, superseded: bool) -> None:
-        plan, run = self._running()
-        left = self._left(plan, run)
-        self._end_action(False)
-        self._close_plan(PlanStatus.SUPERSEDED if superseded else PlanStatus.FAILED, reason + left)
-        if superseded:
-            self.lifecycle.move("reconsider")
-            self._explain(f"plan {plan.id} stopped: {reason}{left}")
-            return
-        told = f"{plan.playbook} (plan {plan.id}) failed: {reason}{left}. Look at it, then `recoverctl ack {plan.incident}` lets recoverd try again"
-        self._decline(plan, told)
-        self.lifecycle.move("escalate")
-        self._explain(told, "escalated")
-
-    @staticmethod
-    def _left(plan: Plan, run: Run) -> str:
-        """What state the plan leaves."""
-        said = account(plan, run)
-        if said and (run.reached < 0 or any(s.part for s in plan.steps[: run.reached + 1])):
-            return f". What it leaves: {said}"
-        if committed(plan, run, ""):
-            return "; it was past its point of no return, so what it did stays"
-        begun = [i for i, s in enumerate(plan.steps[: run.reached + 1]) if s.undo]
-        if kept := kept_of(plan, run, begun):
-            return f"; NOT taken back, see to it by hand: {kept}"
-        return "; what it had moved was moved back" if begun else ""
+            said = _begun_in_vain(run, step) if result.undone else result.detail
+            self._set(run=replace(run, stuck=(*run.stuck, step.host)))
+            self._take_back(index - 1, f"{run.failure}; and {what} failed: {said}", False)
 
     # --- whether it helped ---
 
@@ -264,27 +244,9 @@ class PlanRunning(KeepingPoints):
             self.lifecycle.move("escalate")
             self._explain(told, "escalated")
 
-    def _continue_after_restart(self) -> None:
-        """The step in flight may or may not have run: it is asked, never blindly repeated."""
-        plan, run = self.record.plan, self.record.run
-        if plan is None or run is None:
-            if self.record.verify_since:
-                self._set(verify_since=self.now)
-            return
-        if run.held_since:
-            self._set(run=replace(run, held_since=self.now, calm=0))
-            self._note("resumed", f"recoverd was restarted while step {run.index + 1} of plan {plan.id} waited for a sweep; it goes on watching")
-            return
-        what = "the undo of step" if run.undoing else "step"
-        self._note("resumed", f"recoverd was restarted during {what} {run.index + 1} of plan {plan.id}; first it is asked whether that has been done")
-        self._emit(StepIntent(plan.id, run.index, run.undoing, self.now), Perform(plan, run.index, run.undoing, True))
 
-    def _end_action(self, ok: bool) -> None:
-        history = self.record.history
-        if history:
-            self._set(history=(*history[:-1], replace(history[-1], ended_at=self.now, ok=ok)))
-
-    def _running(self) -> tuple[Plan, Run]:
-        plan, run = self.record.plan, self.record.run
-        assert plan is not None and run is not None
-        return plan, run
+def _begun_in_vain(run: Run, step: Step) -> str:
+    return (
+        f"it was begun {run.tries} times, and each time recoverd was ended before it knew what came of it, so it is not begun again; "
+        f"look at {step.host}, and at the log of recoverd (journalctl -u recoverd) for why it ends"
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.effects import looks
 from recoverd.model.finding import FindingKey, State
 from recoverd.model.node_operations import Cordon, Uncordon
 from recoverd.model.operations import Operation
@@ -53,15 +54,24 @@ class Step:
     """Nodes out of service from here on; begun only while the bound `min_ready` holds without them."""
     contained: bool = False
     """Its failure ends its own part and not the plan."""
+    stops_member: bool = False
+    """etcd's member on its host is out of service while it runs; begun only while the others have quorum without it."""
+    size: int = 0
+    """Bytes that it moves, where its timeout was reckoned from them: then the bound `step_deadline` does not cut it short."""
 
     @property
     def command(self) -> str:
         return self.operation.command()
 
     @property
-    def conditional(self) -> bool:
-        """Begun only on what a sweep shows; so after a crash, which may be hours ago, it is asked about first and not done at once."""
-        return bool(self.requires or self.skip_unless or self.takes_down)
+    def looks(self) -> bool:
+        """It only looks or waits, and changes nothing."""
+        return looks(self.operation)
+
+    def asks(self, *, undo: bool) -> bool:
+        """Whether after a crash, which may be hours ago, it is first asked if it has been done: what only looks is simply carried out again."""
+        operation = self.undo if undo else self.operation
+        return operation is not None and not looks(operation)
 
     def of_plan(self, id: str) -> Step:
         """The same step with the plan's id in what it marks as its own."""
@@ -162,6 +172,8 @@ class StepResult:
     """After a crash: it may or may not have run and must not be repeated; a person has to look."""
     undone: bool = False
     """After a crash: it was asked about, has not been done, and nothing was run; what it requires has to be seen first."""
+    untouched: bool = False
+    """It failed, and that proves that nothing was changed: it could not be begun, or its own guard refused."""
     points: tuple[RestorePoint, ...] | None = None
     """Of an operation on restore points: those that are on the disk now, newest last; None where they were not looked at."""
 

@@ -53,6 +53,18 @@ class Run:
     """Hosts on which taking back a step failed: there nothing more is taken back, since a manifest may come back only after its data."""
     leaving: str = ""
     """The part that is being taken back, after which the plan goes on with the next."""
+    changed_at: datetime | None = None
+    """When the newest step that changes something ended, or the plan was approved: what a step requires has to be seen after that."""
+    seen_at: datetime | None = None
+    """When the newest sweep ended; after a restart it tells how long nobody has looked."""
+    unsure: bool = False
+    """recoverd was ended while the step was in flight: whether it has been done is asked before anything else."""
+    tries: int = 0
+    """How often the step in flight was begun; recoverd may have been ended each time before it knew what came of it."""
+    away: float = 0.0
+    """Seconds, the longest, that recoverd was away or paused while the plan ran: people may have repaired things meanwhile."""
+    until_resumed: bool = False
+    """recoverd was restarted while it was paused: nothing goes on, forwards or backwards, before a person says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,10 @@ class Record:
     """When the newest sweep ended, while anything depends on how long ago that is."""
     stale_sweeps: int = 0
     """Consecutive sweeps in which the waiting plan was not what would be planned now."""
+    stale_since: datetime | None = None
+    """Since when it is not, or may not be: one of its hosts is not seen."""
+    told_at: datetime | None = None
+    """When what the waiting plan destroys was last written down: it grows while the plan waits."""
     incident: Incident | None = None
     plan: Plan | None = None
     run: Run | None = None

@@ -50,7 +50,8 @@ def staged(stages: Mapping[str, Sequence[Sequence[Step]]], *, at_once: bool, fil
         files = tuple(step for of_host in stages.values() for stage in of_host[:first] for step in stage)
         return (*files, *(step for of_host in stages.values() for stage in of_host[first:] for step in stage))
     longest = max((len(s) for s in stages.values()), default=0)
-    return tuple(step for i in range(longest) for of_host in stages.values() for step in of_host[i])
+    # none can come back alone, so quorum is not what is there to be kept
+    return tuple(replace(step, stops_member=False) for i in range(longest) for of_host in stages.values() for step in of_host[i])
 
 
 def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Step]]:
@@ -64,7 +65,7 @@ def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Ste
             Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0),
         ]
     if has_etcd:
-        stages[1] = [Step(host, f"restart etcd on {host}", RestartStaticPod("etcd", 90, start=True), 105.0)]
+        stages[1] = [Step(host, f"restart etcd on {host}", RestartStaticPod("etcd", 90, start=True), 105.0, stops_member=True)]
         stages[2] = [Step(host, f"see etcd on {host} healthy with all its members", AwaitEtcd(members=_voters(situation)), 90.0)]
     stages[3] = [Step(host, f"restart the API server on {host}", RestartStaticPod("kube-apiserver", 90, start=True), 105.0)]
     stages[4] = [Step(host, f"see the API server on {host} ready", AwaitApi(), 120.0)]

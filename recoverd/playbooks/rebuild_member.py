@@ -241,7 +241,7 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
         move = MovePath(path, f"{HELD}/{rebuild.stamp}/etcd.yaml")
         # over an empty directory it must not come back as it is
         undo = None if rebuild.empty else replace(move.inverse(), needs=f"{rebuild.data}/member/snap/db")
-        yield Step(host, f"stop etcd on {host}: its manifest goes aside", move, 20.0, requires, undo=undo)
+        yield Step(host, f"stop etcd on {host}: its manifest goes aside", move, 20.0, requires, undo=undo, stops_member=True)
     yield from rebuild.services
     # nothing has been changed yet where no manifest was in place
     yield Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, () if rebuild.in_place else requires)

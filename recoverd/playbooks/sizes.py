@@ -19,4 +19,5 @@ def moving(size: int) -> float:
 
 def sized(step: Step, size: int) -> Step:
     """The step with time for so many bytes; what it has by itself is enough for small ones."""
-    return replace(step, timeout=max(step.timeout, ROOM + moving(size)))
+    needed = ROOM + moving(size)
+    return replace(step, timeout=needed, size=size) if needed > step.timeout else step

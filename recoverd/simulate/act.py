@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
-from recoverd.model.etcd_operations import AddMember, PromoteMember, RestoreSnapshot, SendSnapshot
+from recoverd.model.effects import LOOKS_FIRST
+from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.node_operations import Reboot
@@ -59,7 +60,7 @@ class Hands:
         self._ask = ask
         self._nodes = NodeHands(cluster, name)
         self._etcds = EtcdHands(cluster, name)
-        self._joins = JoinHands(cluster, operation) if isinstance(operation, JoinControlPlane | TakeBackJoin) else None
+        self._joins = JoinHands(cluster, operation, ask=ask) if isinstance(operation, JoinControlPlane | TakeBackJoin) else None
         self._began: float | None = None
         """When this carrying out first looked, for what takes more than one look."""
         self._turned = (False, 0.0)
@@ -80,12 +81,14 @@ class Hands:
             return self._api()
         if isinstance(operation, LookAtRestorePoints):
             return StepResult(True, "", points=self._cluster.points)
+        if self._ask and isinstance(operation, LOOKS_FIRST):
+            return StepResult(False, "whether it has been done is looked at when it is begun once more", undone=True)
         if self._joins:
             return self._joins.attempt()
         if isinstance(operation, ON_NODES):
             return self._nodes.attempt(operation, ask=self._ask)
         if (unseen := unreachable(self._cluster, self._machine)) is not None:
-            return StepResult(False, f"it was not begun: {unseen.reason}. Nothing was changed; make the host reachable for recoverd")
+            return self._unreached(unseen)
         if self._ask and self._lacking(operation):
             return StepResult(False, f"on {self._name} it has not been done yet", undone=True)
         if isinstance(operation, ON_PKI):
@@ -95,6 +98,13 @@ class Hands:
         if isinstance(operation, ON_ETCD):
             return self._etcds.attempt(operation)
         return self._on_machine(operation)
+
+    def _unreached(self, unseen: Unseen) -> StepResult:
+        if self._ask and isinstance(self._operation, Reboot):
+            return StepResult(True, f"{self._name} cannot be reached ({unseen.reason}): it may be going down", already_done=True)
+        if self._ask:
+            return StepResult(False, f"whether it was done on {self._name} cannot be told: {unseen.reason}", uncertain=True)
+        return StepResult(False, f"it was not begun: {unseen.reason}. Nothing was changed; make the host reachable for recoverd", untouched=True)
 
     # --- on the machine ---
 
@@ -160,13 +170,15 @@ class Hands:
                 return not self._has(o.target)
             case Unit():
                 return not self._machine.units[o.unit].active
-            case SendSnapshot() | RestoreSnapshot() | AddMember() | PromoteMember():
+            case SendSnapshot() | RestoreSnapshot() | AddMember() | PromoteMember() | DisarmAlarm():
                 return self._etcds.lacking(o)
             case RemoveMember():
                 view = member(self._cluster, self._name)
                 return not isinstance(view, Unseen) and any(m.id == o.member_id for m in view.members)
+            case Reboot():
+                return self._machine.boot_id == o.boot_id
             case _:
-                return False  # it only looks, or doing it again changes nothing
+                return True  # it cannot be told, or doing it again does no harm
 
     def _write(self, o: WriteFile) -> StepResult:
         files, there = self._machine.files, self._machine.files.get(o.path)
@@ -269,7 +281,7 @@ class Hands:
         return StepResult(True, f"{self._name} was asked to reboot")
 
     def _refused(self, why: str) -> StepResult:
-        return StepResult(False, f"on {self._name}: {why}; it refused before changing anything")
+        return StepResult(False, f"on {self._name}: {why}; it refused before changing anything", untouched=True)
 
     # --- through the tunnel ---
 

@@ -52,9 +52,10 @@ def _reached(cluster: ModelCluster, source: str, target: str, port: int) -> Reac
 class JoinHands:
     """One of the two operations, asked again and again; `over` when a failure is final."""
 
-    def __init__(self, cluster: ModelCluster, operation: JoinControlPlane | TakeBackJoin) -> None:
+    def __init__(self, cluster: ModelCluster, operation: JoinControlPlane | TakeBackJoin, *, ask: bool = False) -> None:
         self._cluster = cluster
         self._it = operation
+        self._ask = ask
         self._machine = cluster.machines[operation.name]
         self._added: float | None = None
         self._began: float | None = None
@@ -85,6 +86,9 @@ class JoinHands:
         self._began = now if self._began is None else self._began
         entry = self._entry()
         if not self._machine.joined and entry is None:
+            if self._ask:
+                self.over = True
+                return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
             if now - self._began < KUBEADM_SECONDS:
                 return StepResult(False, f"kubeadm join is at work on {it.name}")
             try:

@@ -72,15 +72,15 @@ class SimulatedWorld(World):
         if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
             return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
         if not isinstance(operation, LookAtRestorePoints | TakeRestorePoint) and (why := await self.lease.may_act(step.timeout / 2)):
-            return StepResult(False, f"it was not begun: {why}. Nothing was changed")
-        hands = Hands(self.cluster, step.host, operation, resume=resume, ask=resume and not undo and step.conditional)
+            return StepResult(False, f"it was not begun: {why}. Nothing was changed", untouched=True)
+        hands = Hands(self.cluster, step.host, operation, resume=resume, ask=resume and step.asks(undo=undo))
         began = seconds()
         await asyncio.sleep(COMMAND)
         machine = self.cluster.machines.get(step.host)
         if machine and machine.control_plane and isinstance(operation, HostOperation) and machine.up(seconds()):
             fence, strict = self.lease.terms(step.host)
             if why := refuses(machine, seconds(), self.lease.bastion.id, fence, strict=strict):
-                return StepResult(False, why)
+                return StepResult(False, why, untouched=True)
         while True:
             self.cluster.advance(seconds())
             result = hands.attempt()

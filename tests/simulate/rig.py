@@ -12,7 +12,7 @@ from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
 from recoverd.model.observation import EndpointHealth, Observation
-from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit
+from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Unstick
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
@@ -32,8 +32,9 @@ LOOKING = (
     AwaitReboot,
     AwaitUnit,
     FetchSnapshot,
+    Unstick,
 )
-"""Operations that change nothing."""
+"""Operations that change nothing, or only where nothing runs."""
 
 ASIDE = (KeepPki, LookAtRestorePoints, TakeRestorePoint)
 """What recoverd also does beside plans, and what changes nothing that the cluster runs on."""
@@ -66,7 +67,7 @@ class Watched(SimulatedWorld):
         if isinstance(step.operation, ASIDE) and not self._rig.of_plan(step):
             return await super().perform(step, undo=undo, resume=resume)
         number, self.count = self.count, self.count + 1
-        self._rig.check_action(step)
+        self._rig.check_action(step, asked=resume and step.asks(undo=undo))
         self.acting += 1
         assert self.acting == 1, "two steps are carried out at once"
         try:
@@ -119,8 +120,8 @@ class Rig:
         plan, run = self.stage.machine.record.plan, self.stage.machine.record.run
         return plan is not None and run is not None and plan.steps[run.index] == step
 
-    def check_action(self, step: Step) -> None:
-        """Something is about to be done to the cluster."""
+    def check_action(self, step: Step, *, asked: bool = False) -> None:
+        """Something is about to be done to the cluster, or `asked` about: has it been done?"""
         machine = self.stage.machine
         plan = machine.record.plan
         assert plan is not None and plan.status is PlanStatus.RUNNING, "a step without a running plan"
@@ -130,7 +131,7 @@ class Rig:
         assert run is not None and any(
             isinstance(e, StepIntent) and (e.plan, e.index, e.undo) == (plan.id, run.index, run.undoing) for e in self.entries()
         )
-        changes = not isinstance(step.undo if run.undoing else step.operation, LOOKING)
+        changes = not asked and not isinstance(step.undo if run.undoing else step.operation, LOOKING)
         if changes and not run.committed and not run.undoing:
             assert machine.record.pause is None, "acted while paused"
             # a person may ask for what no finding is there for

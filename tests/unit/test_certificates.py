@@ -300,6 +300,7 @@ def test_each_plan_of_an_incident_keeps_what_it_finds_under_a_name_of_its_own() 
     first = machine.record.plan
     assert first and first.playbook == "restore-pki" and isinstance(first.steps[0].operation, PutBackPki)
     machine.handle(Approved(first.id, "alice", "", machine.now))
+    sweeps()
     machine.handle(StepEnded(first.id, 0, False, StepResult(False, "no"), machine.now))
     while (plan := machine.record.plan) and (run := machine.record.run):
         machine.handle(StepEnded(plan.id, run.index, run.undoing, StepResult(True, "taken back"), machine.now))

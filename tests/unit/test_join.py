@@ -197,6 +197,7 @@ def test_bounds_that_are_just_enough_cut_no_step(points: bool, plan: float) -> N
     now = NOW + timedelta(seconds=1)
     for index, step in enumerate(made.steps[:-1]):
         now += timedelta(seconds=step.timeout)
+        tight.handle(Observed(Cluster(1, spares=1, now=now).observation()))
         out = tight.handle(StepEnded(made.id, index, False, StepResult(True, "done at the last moment"), now))
         assert [(p.index, p.undo) for p in out if isinstance(p, Perform)] == [(index + 1, False)]
 

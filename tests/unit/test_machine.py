@@ -49,6 +49,8 @@ class Script:
         self.now = NOW
         self.machine = ClusterMachine(self.settings, registry(), now=NOW, memory=self.memory)
         self.seen: list[Instruction] = []
+        self.shows: Change = lambda c: c
+        """What the newest sweep saw, and every further one that a plan waits for sees as well."""
 
     def give(self, event: Event) -> list[Instruction]:
         out = self.machine.handle(event)
@@ -57,6 +59,7 @@ class Script:
 
     def sweep(self, change: Change = lambda c: c, times: int = 1) -> list[Instruction]:
         out: list[Instruction] = []
+        self.shows = change
         for _ in range(times):
             self.now += timedelta(seconds=5)
             cluster = Cluster(self.shape[0], spares=self.shape[1], now=self.now)
@@ -65,11 +68,22 @@ class Script:
         return out
 
     def approve(self) -> list[Instruction]:
-        return self.give(Approved(self.plan.id, "alice", "", self.now))
+        return self._looked(self.give(Approved(self.plan.id, "alice", "", self.now)))
 
     def answer(self, what: Perform, result: StepResult) -> list[Instruction]:
         self.now += timedelta(seconds=1)
-        return self.give(StepEnded(what.plan.id, what.index, what.undo, result, self.now))
+        return self._looked(self.give(StepEnded(what.plan.id, what.index, what.undo, result, self.now)))
+
+    def restart(self) -> list[Instruction]:
+        """kill -9 and a start; nothing has been seen yet."""
+        self.machine = ClusterMachine(self.settings, registry(), now=self.now, record=self.machine.record, memory=self.memory)
+        return self.give(Restarted(self.now))
+
+    def _looked(self, out: list[Instruction]) -> list[Instruction]:
+        """With the sweep for which the plan waits, where it waits for one."""
+        run = self.machine.record.run
+        waits = run is not None and run.held_since is not None and not [i for i in out if isinstance(i, Perform)]
+        return [*out, *self.sweep(self.shows)] if waits else out
 
     def run_all(self, out: list[Instruction]) -> list[str]:
         """Answer every step with success; the descriptions in order."""
@@ -302,8 +316,8 @@ def test_after_a_crash_the_step_in_flight_is_asked_about() -> None:
     out = s.approve()
     out = s.answer(performing(out), StepResult(True, "snapshot"))
     flight = performing(out)
-    s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
-    again = performing(s.give(Restarted(s.now)))
+    assert not [i for i in s.restart() if isinstance(i, Perform)], "not before a sweep"
+    again = performing(s.sweep(stuck))
     assert (again.index, again.undo, again.resume) == (flight.index, False, True)
     s.answer(again, StepResult(False, "cannot be told", uncertain=True))
     assert s.where == (State.ETCD_STUCK, Phase.ESCALATED)
@@ -424,11 +438,11 @@ def test_after_a_crash_the_next_step_waits_for_a_sweep() -> None:
     s = Script()
     s.sweep(stuck, times=2)
     flight = performing(s.approve())
-    for _ in range(2):  # and a second crash while it waits
-        s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
-        again = s.give(Restarted(s.now))
-        if resumed := [i for i in again if isinstance(i, Perform)]:
-            assert not [i for i in s.answer(resumed[0], StepResult(True, "snapshot")) if isinstance(i, Perform)]
+    s.restart()
+    assert (performing(out := s.sweep(stuck)).index, performing(out).resume) == (flight.index, True), "a snapshot is simply taken once more"
+    s.machine.handle(StepEnded(s.plan.id, flight.index, False, StepResult(True, "snapshot"), s.now))
+    for _ in range(2):  # and more crashes while the next waits
+        assert not [i for i in s.restart() if isinstance(i, Perform)]
     assert performing(s.sweep(stuck)).index == flight.index + 1
     assert "plan-superseded" not in s.events()
 
@@ -437,8 +451,7 @@ def test_after_a_crash_the_plan_stops_when_the_first_sweep_does_not_see_its_find
     s = Script()
     s.sweep(stuck, times=2)
     s.approve()
-    s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
-    s.answer(performing(s.give(Restarted(s.now))), StepResult(True, "snapshot"))
+    s.restart()
     assert not [i for i in s.sweep() if isinstance(i, Perform)]
     assert "plan-superseded" in s.events()
 
@@ -452,10 +465,10 @@ def test_after_a_crash_a_step_that_was_not_done_is_begun_only_on_what_a_fresh_sw
         out = s.answer(performing(out), StepResult(True, "ok"))
     flight = performing(out)  # the flag is about to be put in
     for healed in (False, True):
-        s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
-        asked = performing(s.give(Restarted(s.now)))
-        assert not [i for i in s.answer(asked, StepResult(False, "not done yet", undone=True)) if isinstance(i, Perform)]
-        after = [i for i in s.sweep(*(() if healed else (stuck,))) if isinstance(i, Perform) and not i.undo]
+        assert not [i for i in s.restart() if isinstance(i, Perform)]
+        asked = performing(s.sweep(*(() if healed else (stuck,))))
+        assert (asked.index, asked.resume) == (flight.index, True)
+        after = [i for i in s.answer(asked, StepResult(False, "not done yet", undone=True)) if isinstance(i, Perform) and not i.undo]
         assert [(i.index, i.resume) for i in after] == ([] if healed else [(flight.index, False)])
     assert "undo-started" in s.events() and "step-failed" not in s.events()
 

@@ -118,10 +118,10 @@ def test_a_setback_is_compared_with_the_history_that_is_gone_until_it_is_over() 
 
 def test_what_the_journal_did_not_take_is_written_with_the_next_sweep() -> None:
     daemon = Daemon()
-    before = daemon.machine.record, daemon.machine.memory, daemon.machine.lifecycle.position
+    before = daemon.machine.turn()
     daemon.sweep(30, 2030)
     assert daemon.journal.watermark is not None and revision_of(daemon.journal) == 2030
-    daemon.machine.restore(*before)  # its transaction has failed
+    daemon.machine.take_back(before)  # its transaction has failed
     assert daemon.revision == 1234
     assert daemon.sweep(35, 2035)
 

@@ -1,0 +1,184 @@
+"""What must be seen before a step that changes something is begun or taken back, whoever asked for it. Pure.
+
+Each guard answers "" when the step may go on, else what is waited for or why not, in words for the operator. Scripts on the machines check most of it
+once more (a sweep is a moment old); here it is refused before anything is sent, and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recoverd.diagnose.scene import Scene
+from recoverd.model.effects import PUTS_BACK, STARTS, moves_data
+from recoverd.model.finding import Code, Diagnosis, FindingKey, State
+from recoverd.model.observation import EtcdView, ObjectsView, Observation
+from recoverd.model.operations import Operation, RestartStaticPod
+from recoverd.model.plan import Plan, Step
+
+LATE = 60.0
+"""Seconds without recoverd from which on people may have repaired things themselves."""
+HISTORIES = frozenset({Code.ETCD_FOREIGN_CLUSTER, Code.ETCD_SPLIT_BRAIN})
+REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST}
+"""A plan that was made for one of these is itself the way out of two histories."""
+EXISTING = "--initial-cluster-state=existing"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The newest sweep, what it adds up to, and the time now."""
+
+    scene: Scene
+    diagnosis: Diagnosis
+    now: datetime
+
+    @property
+    def observation(self) -> Observation:
+        return self.scene.observation
+
+    @property
+    def blind(self) -> bool:
+        return self.diagnosis.state is State.UNOBSERVABLE
+
+    @property
+    def age(self) -> float:
+        """Seconds since the newest sweep began."""
+        return (self.now - self.observation.started_at).total_seconds()
+
+
+def too_old(evidence: Evidence) -> str:
+    """The newest sweep is no ground for an act any more, as when sweeps break or take for ever."""
+    limit = evidence.scene.settings.stale_after
+    if evidence.age < -1.0:
+        return "the next sweep, since the clock was set back after the newest one"
+    return f"a sweep that is not older than {limit:g} s (the newest began {evidence.age:.0f} s ago)" if evidence.age > limit else ""
+
+
+def strict(step: Step) -> bool:
+    """Whether the step rests on a sweep that began after the step before it had ended, and not only after the newest change."""
+    return bool(step.commits or step.stops_member or step.skip_unless or step.takes_down or moves_data(step.operation))
+
+
+def not_yet_seen(step: Step, evidence: Evidence, since: datetime, changed_at: datetime | None) -> str:
+    """The sweep that the step rests on has not ended yet. `since`: when its turn came."""
+    after = since if strict(step) else changed_at if step.requires else None
+    return "the next sweep" if after and evidence.observation.started_at < after else ""
+
+
+def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
+    """Two etcd clusters live, or will as soon as something is started: which one is right is for a person to say, before anything is restarted.
+
+    A plan that was made for just that, or for data that are lost, is the way out of it.
+    """
+    found = next((f for f in evidence.diagnosis.findings if f.code in HISTORIES), None)
+    if found is None or any(code in REMEDIED for code, _ in basis):
+        return ""
+    return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {found.message}"
+
+
+def moved_on(plan: Plan, away: float, evidence: Evidence) -> str:
+    """recoverd was away for long, and what the plan was made for is gone: people have repaired it, and their work is not gone over.
+
+    While recoverd is there a finding that goes away is the plan's own doing, or a machine that came back.
+    """
+    left = [key for key in plan.basis if key in evidence.diagnosis.keys]
+    if away < LATE or left or evidence.diagnosis.state is not State.HEALTHY:
+        return ""
+    return f"recoverd was away for {away:.0f} s, and the cluster is healthy without it"
+
+
+def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence) -> str:
+    """The same for putting back a file or directory: also when another fault is there than that for which it was taken away."""
+    if away < LATE or not isinstance(undo, PUTS_BACK):
+        return ""
+    gone = plan.basis and not any(key in evidence.diagnosis.keys for key in plan.basis)
+    if gone or evidence.diagnosis.state is State.HEALTHY:
+        return f"recoverd was away for {away:.0f} s, and what the plan was made for is gone: whoever repaired it may need things as they are"
+    return ""
+
+
+def live_data(host: str, operation: Operation, evidence: Evidence) -> str:
+    """etcd runs on the data that would be moved, or may."""
+    if not moves_data(operation):
+        return ""
+    view = evidence.scene.host(host)
+    if view is None:
+        return f"{host} to be looked at: whether etcd runs there is not known"
+    container, member = view.containers.get("etcd"), evidence.observation.etcd.get(host)
+    if (container is not None and container.running) or (isinstance(member, EtcdView) and not member.remembered):
+        return f"etcd on {host} to end: it runs, and its data must not be moved from under it"
+    return ""
+
+
+def empty_behind(host: str, operation: Operation, evidence: Evidence) -> str:
+    """What is started would find a manifest of etcd and no data, and begin a second, empty cluster."""
+    view = evidence.scene.host(host)
+    if not _may_start_etcd(operation) or view is None or (manifest := view.manifests.get("etcd")) is None or EXISTING in manifest.content:
+        return ""
+    data = view.etcd_data
+    if data is None:
+        return f"etcd's data directory on {host} to be looked at, since {operation.command().splitlines()[-1][:60]} may start etcd there"
+    if not data.holds:
+        return (
+            f"etcd's data on {host}: {data.path} holds none, its manifest is in place, and whatever starts kubelet there starts a second, "
+            f"empty cluster. Move the manifest away or put the data back first"
+        )
+    return ""
+
+
+def _may_start_etcd(operation: Operation) -> bool:
+    if isinstance(operation, RestartStaticPod):
+        return operation.static
+    return isinstance(operation, STARTS)
+
+
+def quorum_without(host: str, evidence: Evidence) -> str:
+    """Stopping the member of `host` would leave too few; "" where quorum holds without it, or is not there to be lost.
+
+    A member is alive that follows the leader, or whose API server is ready: that of kubeadm asks the etcd of its own machine. Of one or two
+    members every one is needed, and a restart is a moment's outage that the plan tells: there only all the others have to be alive.
+    """
+    membership = evidence.scene.membership
+    voters = {m.id: membership.host_of(m) for m in membership.voters}
+    alive = {v.member_id for v in membership.camp.values() if v.has_leader and not v.remembered}
+    alive |= {id for id, name in voters.items() if name in evidence.scene.ready_members}
+    alive &= set(voters)
+    mine = {id for id, name in voters.items() if name == host}
+    if not alive & mine:
+        return ""
+    needed = len(voters) // 2 + 1 if len(voters) > 2 else len(voters) - 1
+    if len(alive - mine) >= needed:
+        return ""
+    silent = ", ".join(sorted(name or id for id, name in voters.items() if id not in alive | mine))
+    return f"quorum without {host}: of {len(voters)} voters {len(alive - mine)} others are seen alive and {needed} are needed" + (
+        f" (not seen: {silent})" if silent else ""
+    )
+
+
+def still_down(taken: Collection[str], evidence: Evidence) -> str:
+    """A node that is cordoned and not Ready, as one that an earlier plan has rebooted and that has not come back, counts as taken down."""
+    objects = evidence.observation.api.objects
+    if not taken or not isinstance(objects, ObjectsView):
+        return ""
+    down = [n.name for n in objects.nodes if n.unschedulable and not n.ready and not n.control_plane and n.name not in taken]
+    allowed = evidence.scene.settings.bounds.nodes_at_once
+    if not down or len(down) + len(taken) <= allowed:
+        return ""
+    return (
+        f"{', '.join(down)} to come back: cordoned and not Ready, and no more than {allowed} may be down at once (bound `nodes_at_once`). "
+        f"Where it is gone for good: kubectl delete node {down[0]}"
+    )
+
+
+def at_work(host: str, evidence: Evidence) -> str:
+    """A person is at work on the machine."""
+    return ""
+
+
+def gone(requires: Collection[FindingKey], evidence: Evidence) -> list[FindingKey]:
+    return [key for key in requires if key not in evidence.diagnosis.keys]
+
+
+def over(started: datetime, deadline: float, now: datetime) -> bool:
+    return now - started > timedelta(seconds=deadline)

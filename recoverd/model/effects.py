@@ -1,0 +1,69 @@
+"""What carrying an operation out does to what runs: only looks, moves etcd's data, starts or stops something. The gate asks it of every step."""
+
+from __future__ import annotations
+
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot
+from recoverd.model.join_operations import TakeBackJoin
+from recoverd.model.node_operations import (
+    AwaitControllers,
+    AwaitEndpoints,
+    AwaitNodeReady,
+    AwaitReboot,
+    Cordon,
+    Drain,
+    Reboot,
+    RestartDaemonPods,
+    Settled,
+    Uncordon,
+)
+from recoverd.model.operations import (
+    MANIFESTS,
+    AwaitContainerGone,
+    AwaitFlag,
+    AwaitUnit,
+    MovePath,
+    Operation,
+    RestartStaticPod,
+    RestartUnit,
+    Unit,
+    Unstick,
+    WriteFile,
+)
+from recoverd.model.pki_operations import KeepPki
+from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
+
+_WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
+LOOKS = _WAITS | AwaitUnit | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
+"""Operations that change nothing in the cluster, so that one more of them never does harm."""
+LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin
+"""Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
+ON_NODES_OR_MEMBERS = RemoveMember | Cordon | Drain | Reboot | RestartDaemonPods | RestartStaticPod | RestartUnit | Unit | Unstick | MovePath
+"""Operations that stop or restart a node, a member, or what runs there. `MovePath` takes manifests and data away or puts them back."""
+STARTS = RestartStaticPod | RestartUnit | Unit | Unstick
+"""Operations through which kubelet may start whatever manifests are in place on the machine."""
+PUTS_BACK = MovePath | WriteFile
+"""Operations that put a file or directory where it was, whatever has happened there meanwhile."""
+
+
+def looks(operation: Operation) -> bool:
+    """Whether it only looks or waits."""
+    return isinstance(operation, LOOKS)
+
+
+def moves_data(operation: Operation) -> bool:
+    """Whether it moves etcd's data, or puts other data in their place: it must never be done while etcd runs on them."""
+    if isinstance(operation, MovePath):
+        return any(path.endswith("/member") for path in (operation.source, operation.target))
+    return isinstance(operation, RestoreSnapshot)
+
+
+def keeps_aside(operation: Operation) -> bool:
+    """Whether it only makes a copy of what is in place."""
+    return isinstance(operation, KeepPki)
+
+
+def of_manifests(operation: Operation) -> bool:
+    """Whether it changes what kubelet starts."""
+    paths = (operation.source, operation.target) if isinstance(operation, MovePath) else (operation.path,) if isinstance(operation, WriteFile) else ()
+    return any(path.startswith(f"{MANIFESTS}/") for path in paths)
