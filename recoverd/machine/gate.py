@@ -15,7 +15,7 @@ from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
 from recoverd.machine.guards import Evidence
-from recoverd.model.effects import looks, moves_data
+from recoverd.model.effects import looks, moves_data, restarts_member
 from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
@@ -116,11 +116,12 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
         return Gate(Verdict.STOP, why)
-    if not moves_data(undo):
+    if not (moves_data(undo) or restarts_member(undo)):
         return Gate(Verdict.GO)
     if run.held_since and evidence.observation.started_at < run.held_since:
         return Gate(Verdict.HOLD, "the next sweep")
-    if why := guards.live_data(step.host, undo, evidence):
+    quorum = guards.quorum_without(step.host, evidence) if restarts_member(undo) else ""
+    if why := guards.live_data(step.host, undo, evidence) or quorum:
         return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, why)
     return Gate(Verdict.GO)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.node_operations import (
@@ -10,15 +10,11 @@ from recoverd.model.node_operations import (
     AwaitEndpoints,
     AwaitNodeReady,
     AwaitReboot,
-    Cordon,
-    Drain,
-    Reboot,
     RestartDaemonPods,
     Settled,
     Uncordon,
 )
 from recoverd.model.operations import (
-    MANIFESTS,
     AwaitContainerGone,
     AwaitFlag,
     AwaitUnit,
@@ -30,7 +26,7 @@ from recoverd.model.operations import (
     Unstick,
     WriteFile,
 )
-from recoverd.model.pki_operations import KeepPki
+from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
@@ -38,8 +34,6 @@ LOOKS = _WAITS | AwaitUnit | FetchSnapshot | LookAtRestorePoints | Settled | Tak
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
 LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin
 """Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
-ON_NODES_OR_MEMBERS = RemoveMember | Cordon | Drain | Reboot | RestartDaemonPods | RestartStaticPod | RestartUnit | Unit | Unstick | MovePath
-"""Operations that stop or restart a node, a member, or what runs there. `MovePath` takes manifests and data away or puts them back."""
 STARTS = RestartStaticPod | RestartUnit | Unit | Unstick
 """Operations through which kubelet may start whatever manifests are in place on the machine."""
 PUTS_BACK = MovePath | WriteFile
@@ -58,12 +52,6 @@ def moves_data(operation: Operation) -> bool:
     return isinstance(operation, RestoreSnapshot)
 
 
-def keeps_aside(operation: Operation) -> bool:
-    """Whether it only makes a copy of what is in place."""
-    return isinstance(operation, KeepPki)
-
-
-def of_manifests(operation: Operation) -> bool:
-    """Whether it changes what kubelet starts."""
-    paths = (operation.source, operation.target) if isinstance(operation, MovePath) else (operation.path,) if isinstance(operation, WriteFile) else ()
-    return any(path.startswith(f"{MANIFESTS}/") for path in paths)
+def restarts_member(operation: Operation) -> bool:
+    """Whether it ends the etcd of its machine for kubelet to start another."""
+    return (isinstance(operation, RestartStaticPod) and operation.component == "etcd") or (isinstance(operation, PutBackPki) and operation.restart)

@@ -19,7 +19,7 @@ from recoverd.hosts import HostPool
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.finding import FindingKey
 from recoverd.model.node_operations import Drain
-from recoverd.model.operations import AwaitContainerGone, AwaitFlag, MovePath, Operation, Shell, Unit, WriteFile
+from recoverd.model.operations import AwaitContainerGone, AwaitFlag, MovePath, Operation, RestartUnit, Shell, Unit, WriteFile
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import ClusterSettings
 
@@ -234,27 +234,27 @@ async def test_what_was_done_before_a_crash_is_not_done_again(hands: Hands, tmp_
     assert (again.ok, again.already_done, ran.read_text()) == (True, True, "x\n")
 
 
-async def test_what_harms_nobody_is_done_after_a_crash(hands: Hands, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    result = await hands.do(Shell(f"echo x >> {ran}", done=f"test -e {ran}", repeatable=True), resume=True)
-    assert (result.ok, result.already_done, ran.read_text()) == (True, False, "x\n")
-
-
-async def test_after_a_crash_a_conditional_step_is_only_asked_about(hands: Hands, tmp_path: Path) -> None:
-    """The daemon may have been down for hours; what the step requires has to be seen again before it is done."""
-    ran = tmp_path / "ran"
-    operation = Shell(f"echo x >> {ran}", done=f"test -e {ran}", repeatable=True)
-    asked = await hands.do(operation, resume=True, requires=(("etcd-quorum-lost", ""),))
-    assert (asked.ok, asked.undone, asked.uncertain) == (False, True, False) and not ran.exists()
-    ran.touch()
-    assert (await hands.do(operation, resume=True, requires=(("etcd-quorum-lost", ""),))).already_done
+async def test_after_a_crash_a_step_is_only_asked_about(hands: Hands, tmp_path: Path) -> None:
+    """The daemon may have been down for hours, and people at work: whatever is to be done has to be looked at first, forwards and backwards."""
+    ran, data, aside = tmp_path / "ran", tmp_path / "member", tmp_path / "member.aside"
+    data.mkdir()
+    for operation in (Shell(f"echo x >> {ran}", done=f"test -e {ran}", repeatable=True), MovePath(str(data), str(aside)), RestartUnit("kubelet")):
+        asked = await hands.do(operation, resume=True)
+        assert (asked.ok, asked.undone, asked.uncertain) == (False, True, False)
+    assert not ran.exists() and data.exists() and not aside.exists()
+    data.rename(aside)
+    assert (await hands.do(MovePath(str(data), str(aside)), resume=True)).already_done
+    back = await hands.actor.perform(
+        Step("cp1", "move it aside", MovePath(str(data), str(aside)), 10.0, undo=MovePath(str(aside), str(data))), undo=True, resume=True
+    )
+    assert back.undone and aside.exists(), "nor is it moved back at once"
 
 
 async def test_after_a_crash_a_drain_is_not_gone_on_with_at_once(hands: Hands) -> None:
     """There is no API server here at all: nothing is asked of one before the node was looked at."""
     asked = await hands.do(Drain("w1"), resume=True, requires=(("pods-not-on-node", "w1"),))
     assert (asked.ok, asked.undone) == (False, True) and "nothing more is evicted" in asked.detail
-    assert not (await hands.do(Drain("w1"), resume=True)).undone
+    assert not (await hands.do(Drain("w1"))).undone
 
 
 async def test_what_ends_well_without_its_effect_is_a_failure(hands: Hands, tmp_path: Path) -> None:

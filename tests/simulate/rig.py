@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from recoverd.events import Note, SaveDecision, SavePlan, StepIntent
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
+from recoverd.model.effects import moves_data
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
@@ -57,6 +58,8 @@ class Watched(SimulatedWorld):
         self.count = 0
         self.dead = asyncio.Event()
         self.last: Observation | None = None
+        self.done: list[tuple[str, str, Step]] = []
+        """By playbook, in words and as data: every step, or undo of one, that was carried out and not found done already."""
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         seen = self.last = await super().observe(sequence, memory)
@@ -80,6 +83,9 @@ class Watched(SimulatedWorld):
                 self.fail_next -= 1
                 return StepResult(False, "no space left on device")
             result = await super().perform(step, undo=undo, resume=resume)
+            if not (result.undone or result.already_done or result.untouched):
+                plan = self._rig.stage.machine.record.plan
+                self.done.append((plan.playbook if plan else "", f"{'undo of ' if undo else ''}{step.description}", step))
             if number == self.kill_after:
                 await self._die()
             return result
@@ -131,11 +137,16 @@ class Rig:
         assert run is not None and any(
             isinstance(e, StepIntent) and (e.plan, e.index, e.undo) == (plan.id, run.index, run.undoing) for e in self.entries()
         )
+        operation = step.undo if run.undoing else step.operation
+        if operation is not None and moves_data(operation) and not asked:
+            etcd = self.cluster.machines[step.host].container("etcd")
+            assert etcd is None, f"etcd's data is moved from under a running etcd: {operation.command()}"
         changes = not asked and not isinstance(step.undo if run.undoing else step.operation, LOOKING)
         if changes and not run.committed and not run.undoing:
             assert machine.record.pause is None, "acted while paused"
-            # a person may ask for what no finding is there for
-            quiet = (State.UNOBSERVABLE,) if plan.requested_by and not plan.basis else (State.HEALTHY, State.UNOBSERVABLE)
+            # a person may ask for what no finding is there for, and approve maintenance of what is well
+            wanted = (plan.requested_by and not plan.basis) or (machine.record.incident and machine.record.incident.maintenance)
+            quiet = (State.UNOBSERVABLE,) if wanted else (State.HEALTHY, State.UNOBSERVABLE)
             assert machine.diagnosis is None or machine.diagnosis.state not in quiet, f"acted while {machine.diagnosis}"
 
     def check_model(self) -> None:

@@ -1,0 +1,59 @@
+"""What people do by hand on the model cluster, while recoverd is away or at work."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from recoverd.simulate.clock import seconds
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.pki import fresh
+from recoverd.simulate.store import Store
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, path_of
+
+BY_HAND = "put back by hand"
+RAISED = 500
+"""Revisions, so that no watcher waits for the future."""
+
+
+async def pass_time(cluster: ModelCluster, duration: float) -> None:
+    """Time in which no recoverd runs."""
+    end = seconds() + duration
+    while seconds() < end:
+        await asyncio.sleep(2)
+        cluster.advance(seconds())
+
+
+def healthy_files(cluster: ModelCluster) -> dict[str, dict[str, str]]:
+    """The manifests of every control plane, by component: what a good backup holds."""
+    return {n: m.manifests() for n, m in cluster.machines.items() if m.control_plane and m.joined}
+
+
+def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, str]], *, restore: bool = False) -> None:
+    """Everything is repaired by hand: machines on, units started, manifests as they were while `healthy`, certificates good, etcd serving.
+
+    Where no etcd leads, or with `restore`, `good` is put on every control plane as one new cluster, with its revisions raised.
+    """
+    for name, machine in cluster.machines.items():
+        cluster.power_on(name)
+        machine.hung = machine.wedged = False
+        if machine.papers:
+            machine.papers = machine.papers | fresh()
+        for unit in machine.units.values():
+            unit.refuses = ""
+    planes = [n for n, m in cluster.machines.items() if m.control_plane and n in healthy]
+    for name in planes:
+        machine = cluster.machines[name]
+        for component in COMPONENTS:
+            machine.files[path_of(component)] = healthy[name][component]
+    if restore or not cluster.etcd.leaders():
+        for name in planes:
+            member = next(r.id for r in good.members if r.name == name)
+            machine = cluster.machines[name]
+            raised = good.revision + RAISED
+            machine.data[f"{ETCD_DIR}/member"] = replace(good, member_id=member, history=BY_HAND, cluster_id="feedbeef", revision=raised)
+            cluster.kubelets[name].exited("etcd", cluster.now, "received signal; shutting down")
+    for name, machine in cluster.machines.items():
+        if name in planes or not machine.control_plane:
+            for unit in machine.units:
+                cluster.restart_unit(name, unit)
