@@ -213,7 +213,7 @@ def test_the_rules_catch_a_destructive_step_without_approval() -> None:
         rig.check_history()
 
     real = Deciding._take
-    Deciding._take = lambda self, playbook, proposal: self._start(self._make(playbook, proposal), "unasked")  # type: ignore[method-assign]
+    Deciding._take = lambda self, playbook, proposal, declined: self._start(self._make(playbook, proposal), "unasked")  # type: ignore[method-assign]
     try:
         with pytest.raises(AssertionError, match="was not approved"):
             run(unasked())
