@@ -179,6 +179,7 @@ class ClusterLoop:
             await self.handle(Ticked(self._clock()))
         except Exception:
             self._log.exception("nor could what waits for sweeps be ended")
+        self._wake.clear()  # the sweep that was asked for has just been tried
 
     async def _sweep(self, sequence: int) -> None:
         observation = await self._world.observe(sequence, self.machine.memory)
