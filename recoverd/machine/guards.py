@@ -20,7 +20,7 @@ from recoverd.model.plan import Plan, Step
 LATE = 60.0
 """Seconds without recoverd from which on people may have repaired things themselves."""
 HISTORIES = frozenset({Code.ETCD_FOREIGN_CLUSTER, Code.ETCD_SPLIT_BRAIN})
-REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST}
+REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST, Code.ETCD_DATA_DIRECTORY_CHANGED}
 """A plan that was made for one of these is itself the way out of two histories."""
 EXISTING = "--initial-cluster-state=existing"
 
