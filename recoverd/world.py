@@ -21,7 +21,7 @@ class World(Protocol):
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         """Carry out `step.operation` (or `step.undo`), within `step.timeout`. Never raises for what the cluster does.
 
-        `resume`: it may have run before a crash. A conditional step is then only asked about: `undone` when it has not been done.
+        `resume`: it may have run before a crash. Unless it only looks it is then only asked about: `undone` when it has not been done.
         """
         ...
 

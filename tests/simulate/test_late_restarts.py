@@ -1,0 +1,141 @@
+"""The daemon is killed before and after every step of every playbook, and started again late, with people having repaired things meanwhile or not.
+
+`make test` takes a sample; WHOLE_MATRIX=1 takes all of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+
+from recoverd.events import Acknowledged, Approved, Refused
+from recoverd.model.settings import MAY_RUN_UNASKED
+from recoverd.simulate import faults
+from recoverd.simulate.clock import now, run
+from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.texts import FORCE
+from tests.simulate.people import healthy_files, pass_time, set_right
+from tests.simulate.rig import Rig
+from tests.simulate.test_crashes import lost, stuck
+
+FAULTS = faults.by_name()
+WHOLE = bool(os.environ.get("WHOLE_MATRIX"))
+EVERY = 29
+"""Of all the runs, how many are in the sample: one in so many."""
+
+
+@dataclass(frozen=True)
+class Case:
+    playbook: str
+    fault: Callable[[ModelCluster], object]
+    control_planes: int = 1
+    spares: int = 0
+    workers: int = 1
+    steps: int = 12
+
+
+CASES = (
+    Case("force-new-cluster", stuck, spares=1, steps=10),
+    Case("force-new-cluster", lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3, steps=8),
+    Case("remove-member", lambda c: faults.power_off(c, "cp3"), control_planes=3, steps=3),
+    Case("restore-manifest", lambda c: faults.delete_manifest(c, "cp1", "kube-apiserver"), steps=3),
+    Case("restore-etcd-snapshot", lost, steps=26),
+    Case("rebuild-member", lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, steps=11),
+    Case("start-node-services", lambda c: faults.stop(c, "cp1", "kubelet"), steps=1),
+    Case("restart-node-agents", lambda c: FAULTS["stop-kube-proxy"](c, "w1"), workers=2, steps=5),
+    Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),
+    Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
+    Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
+    Case("restore-pki", lambda c: FAULTS["remake-pki"](c, "cp1"), steps=8),
+)
+EVERYTHING = [
+    (case, step, when, away, by_hand)
+    for case in CASES
+    for step in range(case.steps)
+    for when in ("before", "after")
+    for away, by_hand in ((1200.0, False), (3600.0, True))
+]
+RUNS = EVERYTHING if WHOLE else EVERYTHING[::EVERY]
+
+
+@pytest.mark.parametrize(
+    ("case", "step", "when", "away", "by_hand"),
+    RUNS,
+    ids=[f"{c.playbook}-{c.control_planes}cp-{w}-{s + 1}-{a:g}s{'-by-hand' if h else ''}" for c, s, w, a, h in RUNS],
+)
+def test_started_again_late_nothing_is_lost_and_nothing_is_gone_over(case: Case, step: int, when: str, away: float, by_hand: bool) -> None:
+    run(_late(case, step, when, away, by_hand))
+
+
+async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) -> None:
+    rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0)
+    stage, cluster = rig.stage, rig.cluster
+    await stage.wait(70)
+    await stage.keep_point()
+    good, files = cluster.etcd.leaders()[0].store, healthy_files(cluster)
+    case.fault(cluster)
+    if not await _killed_at(rig, case, step, when):
+        pytest.skip("the plan has fewer steps of its own, or was not needed")
+    await stage.kill()
+    await pass_time(cluster, away / 2)
+    if by_hand:
+        set_right(cluster, good, files)
+    await pass_time(cluster, away / 2)
+    lineage = {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()}
+    rig.world.done.clear()
+    stage.start()
+    await stage.wait(60)
+    if by_hand:
+        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, "etcd is as people have left it"
+    await _people_help(rig)
+    assert stage.position == "healthy", stage.machine.record.explanation
+    if by_hand:
+        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, "etcd is as people have left it"
+    (leader,) = cluster.etcd.leaders()
+    assert leader.store.revision >= good.revision, "nothing is lost"
+    assert leader.store.history.count("forced") <= 1
+    assert not any(FORCE in text for m in cluster.machines.values() for text in m.manifests().values())
+    assert all(m.boots <= 2 for m in cluster.machines.values())
+    rig.check_history()
+    await stage.kill()
+
+
+async def _killed_at(rig: Rig, case: Case, step: int, when: str) -> bool:
+    """Have the plan of the case begin, and end the daemon at that step."""
+    stage = rig.stage
+    ordered = lambda: setattr(rig.world, f"kill_{when}", rig.world.count + step)  # noqa: E731
+    if case.playbook in MAY_RUN_UNASKED:
+        ordered()
+    elif await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600):
+        ordered()
+        for _ in range(5):
+            if stage.waiting_plan is None or rig.world.dead.is_set():
+                break
+            with suppress(Refused):
+                await stage.give(Approved(stage.waiting_plan.id, "alice", "", now()))
+            await stage.wait(10)
+    dead = await stage.until(rig.world.dead.is_set, 400)
+    rig.world.kill_before = rig.world.kill_after = None
+    return dead
+
+
+async def _people_help(rig: Rig) -> None:
+    """For half an hour what is offered is approved, and what failed acknowledged; a machine that is off is switched on, unless it must stay off."""
+    stage = rig.stage
+    for _ in range(15):
+        if not rig.was_forced():
+            for name in rig.cluster.machines:
+                rig.cluster.power_on(name)
+        with suppress(Refused):
+            if stage.waiting_plan:
+                await stage.give(Approved(stage.waiting_plan.id, "alice", "", now()))
+            elif stage.machine.record.incident:
+                await stage.give(Acknowledged(stage.machine.record.incident.id, "alice", now()))
+        if await stage.until(lambda: stage.position == "healthy" and stage.machine.record.plan is None, 120):
+            await stage.wait(30)
+            if stage.position == "healthy":
+                return
