@@ -111,9 +111,10 @@ class Deciding(PlanRunning):
         return next((a for a in answers if isinstance(a, Proposal) and self._same(plan, playbook, a)), None)
 
     def _retell(self, plan: Plan, proposal: Proposal, *, now: bool = False) -> Plan:
-        """What is lost with a plan grows while it waits: that text is kept as it is now, at most once a minute unless it is approved `now`."""
+        """What is lost with a plan for a cluster at work grows while it waits: told anew once a minute, and when approved `now`."""
         told = self.record.told_at or plan.created_at
-        if not plan.destructive or proposal.destroys == plan.destroys or (not now and (self.now - told).total_seconds() < RETOLD):
+        early = not now and (self.now - told).total_seconds() < RETOLD
+        if self.record.incident or not plan.destructive or proposal.destroys == plan.destroys or early:
             return plan
         plan = replace(plan, destroys=proposal.destroys)
         self._set(plan=plan, told_at=self.now)
