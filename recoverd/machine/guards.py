@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from recoverd.diagnose import people
 from recoverd.diagnose.scene import Scene
 from recoverd.model.effects import PUTS_BACK, STARTS, moves_data
 from recoverd.model.finding import Code, Diagnosis, FindingKey, State
@@ -172,8 +173,8 @@ def still_down(taken: Collection[str], evidence: Evidence) -> str:
 
 
 def at_work(host: str, evidence: Evidence) -> str:
-    """A person is at work on the machine."""
-    return ""
+    """A person is at work there: what runs unasked is not gone on with."""
+    return people.at_work(host, evidence.scene)
 
 
 def gone(requires: Collection[FindingKey], evidence: Evidence) -> list[FindingKey]:
