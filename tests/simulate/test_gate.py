@@ -179,6 +179,7 @@ def test_nothing_goes_on_while_the_cluster_cannot_be_seen() -> None:
         faults.break_vip(rig.cluster)
         dark = lambda: rig.stage.machine.diagnosis is not None and rig.stage.machine.diagnosis.state is State.UNOBSERVABLE  # noqa: E731
         assert await rig.stage.until(dark, 60)
+        assert await rig.stage.until(lambda: rig.world.acting == 0, 150), "what was begun by then ends"
         rig.world.done.clear()
         await rig.stage.wait(200)
         assert [what for _, what, step in rig.world.done if not step.looks] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -141,10 +142,10 @@ def test_a_step_that_recoverd_never_sees_the_end_of_is_not_begun_for_ever() -> N
         def break_it() -> None:
             handle = rig.stage.machine.handle
 
-            def broken(event: Event) -> object:
+            def broken(event: Event, *clocks: Any) -> object:
                 if isinstance(event, StepEnded) and not (event.result.undone or event.result.uncertain):
                     raise ZeroDivisionError("a defect")
-                return handle(event)
+                return handle(event, *clocks)
 
             rig.stage.machine.handle = broken  # type: ignore[method-assign,assignment]
 
