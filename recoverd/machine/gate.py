@@ -40,6 +40,8 @@ class Verdict(Enum):
     SKIP = "skip"
     HOLD = "hold"
     STOP = "stop"
+    OVER = "over"
+    """What the plan was made for is gone: the steps that are left are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if (why := guards.moved_on(plan, run.away, evidence)) and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
+    if guards.helped(plan, run.away, evidence) and not step.looks:
+        return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")
     if (not past or plan.automatic) and (why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)):
         return Gate(Verdict.STOP, why)
     if why := guards.too_old(evidence) or guards.not_yet_seen(step, evidence, run.held_since or evidence.now, run.changed_at):

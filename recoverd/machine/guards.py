@@ -89,6 +89,11 @@ def moved_on(plan: Plan, away: float, evidence: Evidence) -> str:
     return f"recoverd was away for {away:.0f} s, and the cluster is healthy without it"
 
 
+def helped(plan: Plan, away: float, evidence: Evidence) -> bool:
+    """The same after any restart, for a plan that runs unasked: whatever was in flight has helped, and nothing that is well is touched."""
+    return plan.automatic and away > 0 and evidence.diagnosis.state is State.HEALTHY and not any(k in evidence.diagnosis.keys for k in plan.basis)
+
+
 def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence) -> str:
     """The same for putting back a file or directory: also when another fault is there than that for which it was taken away."""
     if away < LATE or not isinstance(undo, PUTS_BACK):

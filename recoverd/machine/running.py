@@ -93,7 +93,10 @@ class PlanRunning(TakingBack):
             self._begun(plan, run, step)
             self._emit(StepIntent(plan.id, run.index, False, self.now))
             plan, run = self._running()
-        if gate.verdict is Verdict.SKIP:
+        if gate.verdict is Verdict.OVER:
+            self._note("steps-left-out", f"steps from {run.index + 1} on are left out: {gate.reason}")
+            self._steps_over(plan, run)
+        elif gate.verdict is Verdict.SKIP:
             self._note("node-skipped", f"{step.part}: {gate.reason}; nothing is done to it")
             self._leave(step.part, run.index - 1, skipped=gate.reason)
         elif isinstance(step.operation, Settled):

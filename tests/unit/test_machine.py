@@ -575,3 +575,20 @@ def test_what_is_lost_for_the_whole_cluster_is_not_asked_of_one_node() -> None:
     s.sweep(stuck, times=2)
     with pytest.raises(Refused, match="nothing is confirmed of cp1 that force-new-cluster repairs; what is: etcd-quorum-lost"):
         s.give(PlanRequested("force-new-cluster", ("cp1",), "alice", "", s.now))
+
+
+def test_a_step_is_begun_three_times_at_the_most() -> None:
+    """recoverd is ended again and again before it knows what came of it, and the fault is still there."""
+    s = Script()
+    out = s.sweep(manifest_gone, times=2)
+    begun = [performing(out)]
+    for _ in range(5):
+        s.restart()
+        out = s.sweep(manifest_gone)
+        if not (asked := [i for i in out if isinstance(i, Perform)]):
+            break
+        assert asked[0].resume
+        out = s.answer(asked[0], StepResult(False, "it has not been done yet", undone=True))
+        begun += [i for i in out if isinstance(i, Perform) and not i.undo]
+    assert len(begun) == 3 and "begun 3 times" in s.machine.record.explanation, s.machine.record.explanation
+    assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED)
