@@ -60,13 +60,17 @@ def _away(error: BaseException) -> bool:
 
 
 async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
-    """Remove, and see it gone from the list; done already when it is not listed. `ask`: only look whether it is."""
+    """Remove, and see it gone from the list; done already when it is not listed. `ask`: only look whether it is.
+
+    One that is listed still has not been removed. Where etcd did not refuse it but had no quorum it may remove it later, and then an etcd that was
+    started again meanwhile ends by itself: no worse than one that was left stopped while quorum is gone.
+    """
     member = operation.member_id
     try:
         if not _listed(await etcd.view(timeout=max(VIEW_SECONDS, _left(until) / 3)), member):
             return StepResult(True, f"member {member} is not in the list of {host} any more", already_done=True)
     except EtcdUnseen as unseen:
-        return StepResult(False, f"member {member} was not removed: {unseen}. Nothing was changed")
+        return StepResult(False, f"member {member} was not removed: {unseen}. Nothing was changed", untouched=True)
     if ask:
         return StepResult(False, f"member {member} is still listed by {host}: it has not been removed yet", undone=True)
     try:
@@ -80,7 +84,8 @@ async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, un
         what = f"whether member {member} was removed cannot be told: {failure or 'etcd accepted it'}; afterwards: {unseen}. Look at the member list"
         return StepResult(False, what, uncertain=True)
     if _listed(view, member):
-        return StepResult(False, f"member {member} is still listed by {host}: {failure or 'etcd accepted the removal'}. Nothing was changed")
+        what = f"member {member} is still listed by {host}: {failure or 'etcd accepted the removal'}. Nothing was changed"
+        return StepResult(False, what, untouched=True)
     return StepResult(True, f"member {member} is gone; {host} lists {', '.join(m.name or m.id for m in view.members)}")
 
 

@@ -313,7 +313,7 @@ class Hands:
         if all(m.id != o.member_id for m in view.members):
             return StepResult(True, f"member {o.member_id} is not in the list of {self._name} any more", already_done=True)
         if why := self._cluster.etcd.remove(self._name, o.member_id):
-            return StepResult(False, f"member {o.member_id} is still listed by {self._name}: {why}. Nothing was changed")
+            return StepResult(False, f"member {o.member_id} is still listed by {self._name}: {why}. Nothing was changed", untouched=True)
         left = member(self._cluster, self._name)
         names = ", ".join(m.name or m.id for m in left.members) if not isinstance(left, Unseen) else "nothing any more"
         return StepResult(True, f"member {o.member_id} is gone; {self._name} lists {names}")

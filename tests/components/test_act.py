@@ -350,6 +350,16 @@ async def test_a_member_that_never_started_is_removed_once(start_etcd: Callable[
     await hands.pool.close()
 
 
+async def test_a_removal_that_etcd_refuses_has_changed_nothing(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
+    """So what was stopped for it is started again: the member is one still, and quorum may need it."""
+    own = etcd.ctl("member", "list").split(", ")[0]
+    hands = with_etcd(etcd)
+    refused = await hands.do(RemoveMember(own), timeout=3)
+    assert (refused.ok, refused.untouched) == (False, True) and "not enough started members" in refused.detail
+    assert own in etcd.ctl("member", "list")
+    await hands.pool.close()
+
+
 async def test_waiting_for_etcd_tells_what_was_last_seen(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
     hands = with_etcd(etcd)
     assert (await hands.do(AwaitEtcd(members=1, min_revision=2, min_nodes=1), timeout=60)).ok

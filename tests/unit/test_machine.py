@@ -28,12 +28,13 @@ from recoverd.events import (
     StepIntent,
 )
 from recoverd.machine import ClusterMachine
+from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.finding import Phase, State
-from recoverd.model.observation import HostView, UnseenKind
+from recoverd.model.observation import AlarmEntry, HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry
-from tests.unit.builders import NOW, Cluster
+from tests.unit.builders import NOW, Cluster, member_id
 
 Change = Callable[[Cluster], object]
 
@@ -592,3 +593,29 @@ def test_a_step_is_begun_three_times_at_the_most() -> None:
         begun += [i for i in out if isinstance(i, Perform) and not i.undo]
     assert len(begun) == 3 and "begun 3 times" in s.machine.record.explanation, s.machine.record.explanation
     assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED)
+
+
+def test_a_member_that_was_stopped_to_be_removed_is_started_again_when_the_removal_fails() -> None:
+    """cp2 has the CORRUPT alarm and votes; the third dies while its etcd is being stopped, and without quorum nothing is removed."""
+    s = Script(3, 0)
+    s.sweep()
+
+    def alarmed(c: Cluster) -> object:
+        return c.etcd_changed(alarms=(AlarmEntry(member_id("cp2"), "CORRUPT"),))
+
+    s.sweep(alarmed, times=3)
+    assert s.plan.playbook == "rebuild-member"
+    out, undone = s.approve(), list[str]()
+    for _ in range(20):
+        work = [i for i in out if isinstance(i, Perform)]
+        if not work:
+            if s.machine.record.run is None:
+                break
+            out = s.sweep(alarmed)
+            continue
+        step = work[0].plan.steps[work[0].index]
+        if work[0].undo:
+            undone.append(step.description)
+        refused = isinstance(step.operation, RemoveMember)
+        out = s.answer(work[0], StepResult(not refused, "etcdserver: no leader" if refused else "ok", untouched=refused))
+    assert any("stop etcd on cp2" in line for line in undone), told(s)
