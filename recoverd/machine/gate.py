@@ -17,6 +17,7 @@ from recoverd.machine import guards
 from recoverd.machine.guards import Evidence
 from recoverd.model.effects import looks, moves_data, restarts_member
 from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
+from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
@@ -62,6 +63,8 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
         return Gate(Verdict.GO)
     if evidence.blind:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if why := forbids(evidence.observation.lease, unasked=plan.automatic):
+        return Gate(Verdict.HOLD, f"this bastion to be the one that acts ({why})")
     if (why := guards.moved_on(plan, run.away, evidence)) and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
     if guards.helped(plan, run.away, evidence) and not step.looks:
@@ -118,6 +121,8 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     held = (evidence.now - run.held_since).total_seconds() if run.held_since else 0.0
     if evidence.blind and held <= PATIENCE:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if why := forbids(evidence.observation.lease, unasked=False):
+        return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, f"this bastion is not the one that acts ({why})")
     if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
         return Gate(Verdict.STOP, why)
     if not (moves_data(undo) or restarts_member(undo)):
