@@ -33,16 +33,31 @@ class Sysctl:
         return f'test "$(cat {shlex.quote(self.path)})" = {shlex.quote(self.value)}'
 
 
+TYPES = frozenset({"unicast", "local", "broadcast", "multicast", "throw", "unreachable", "prohibit", "blackhole", "nat"})
+"""What a line of `ip route` may begin with before the destination (ip-route(8))."""
+
+
+def destination(route: str) -> str:
+    """Where a route leads, of a line as `ip route` prints it: an address, a network, or `default`."""
+    first, second, *_ = [*route.split(), ""]
+    return second if first in TYPES else first
+
+
 @dataclass(frozen=True, slots=True)
 class PutRoute:
-    """Add one IPv4 route, as `ip route` printed it, or put it in the place of another one to the same destination."""
+    """Add one IPv4 route, as `ip route` printed it, where none leads to its destination: one that is there by now is somebody's, and newer."""
 
     route: str
     kind: Literal["put-route"] = "put-route"
     repeatable = True
 
     def command(self) -> str:
-        return f"ip -4 route replace {' '.join(map(shlex.quote, self.route.split()))}"
+        to = shlex.quote(destination(self.route))
+        return (
+            f"if ip -4 route show exact {to} | grep -q .; then\n"
+            f"  echo there is another route to {to} by now: >&2; ip -4 route show exact {to} >&2; exit 3\nfi\n"
+            f"ip -4 route add {' '.join(map(shlex.quote, self.route.split()))}"
+        )
 
     def check(self) -> str:
         return f"ip -4 route show | sed 's/ *$//' | grep -qxF -- {shlex.quote(' '.join(self.route.split()))}"

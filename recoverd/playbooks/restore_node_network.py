@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from recoverd.model.finding import Code, Finding
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl
+from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl, destination
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import broken, host_of, node_in, node_of
@@ -74,15 +74,19 @@ def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView)
             yield f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it", PutBridge(device, addresses)
     if codes & ROUTED and view.routes:  # a host that answers has some: none means that they could not be read
         there = {" ".join(route.split()) for route in view.routes}
-        # what the kernel adds by itself comes with its device's address
+        led = {destination(r) for r in there}
         for route in (" ".join(r.split()) for r in known.routes):
-            if route not in there and "proto kernel" not in route and not _leads_away(route, there):
+            if destination(route) not in led and _of_nobody(route):
                 yield f"the route {route}", PutRoute(route)
 
 
-def _leads_away(route: str, there: set[str]) -> bool:
-    """A default route while the host has one: no pod network hangs on it, somebody changed it, and an older gateway may cut the machine off."""
-    return route.startswith("default") and any(r.startswith("default") for r in there)
+def _of_nobody(route: str) -> bool:
+    """Whether no program or kernel owns the route, as it does what it has added with a protocol of its own (ip-route(8), `proto`).
+
+    The kernel's come with their device's address; those of a routing daemon or a DHCP client are theirs to add, and an old one would mislead them.
+    """
+    words = route.split()
+    return "proto" not in words or words[words.index("proto") + 1 :][:1] in (["static"], ["boot"])
 
 
 PLAYBOOK = RestoreNodeNetwork()

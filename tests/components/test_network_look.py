@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.model.network import Answer
+from recoverd.model.network_operations import PutRoute, destination
 from recoverd.observe.netlook import HostLook, parse_look, script
 
 SCRIPT = (files("recoverd.observe") / "network.sh").read_text()
@@ -140,3 +141,21 @@ def test_probes_with_curl_say_nothing_that_curl_does_not() -> None:
 def test_without_any_tool_the_probes_are_unseen() -> None:
     seen = look("bash", body=without("bash", "curl", "nc"), probes=PROBES)
     assert seen.tool == "" and set(seen.answers.values()) == {None}
+
+
+@needs_namespace
+@pytest.mark.parametrize("route", ["10.244.2.0/24 via 10.99.1.22 dev host0", "blackhole 10.244.2.0/24", "default via 10.99.1.1 dev host0"])
+def test_a_route_is_added_once_and_never_over_another(route: str) -> None:
+    """With the real `ip`: what leads there by now is somebody's, whatever a sweep saw."""
+    put = PutRoute(route)
+    other = f"{destination(route)} via 10.99.1.99 dev host0"
+    script = f"""ip link add host0 type veth peer name host1 && ip addr add 10.99.1.21/24 dev host0 || exit 9
+ip link set host0 up && ip link set host1 up || exit 9
+({put.command()}) || exit 8
+{put.check()} || exit 7
+ip -4 route del {route} && ip -4 route add {other} || exit 6
+({put.command()}) 2>/dev/null && exit 5
+ip -4 route show | grep -q 'via 10.99.1.99' || exit 4
+! {put.check()} || exit 3"""
+    done = subprocess.run([*NAMESPACE, "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)

@@ -13,7 +13,7 @@ from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
-from recoverd.playbooks.base import Refusal, Situation
+from recoverd.playbooks.base import Proposal, Refusal, Situation
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation
 
@@ -66,6 +66,25 @@ def test_an_older_default_route_does_not_take_the_place_of_the_one_that_is_there
     now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)))
     memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, old))})
     assert [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps] == [PutRoute(ROUTE)]
+
+
+def test_a_route_is_put_back_only_where_none_leads() -> None:
+    """A node that was replaced has another address, and the way to its pods leads over that."""
+    newer = ROUTE.replace("10.99.1.22", "10.99.1.32")
+    assert newer != ROUTE
+    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", newer)))
+    assert not isinstance(ask("restore-node-network", now), Proposal)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ours"), [("bird", False), ("dhcp", False), ("kernel", False), ("186", False), ("static", True), ("boot", True)]
+)
+def test_a_route_that_a_program_keeps_is_left_to_it(protocol: str, ours: bool) -> None:
+    kept = f"10.244.9.0/26 via 10.99.1.29 dev host0 proto {protocol}"
+    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", ROUTE)))
+    memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, kept))})
+    answer = ask("restore-node-network", replace(now, memory=memory))
+    assert isinstance(answer, Proposal) is ours
 
 
 def test_what_is_not_missing_or_cannot_be_put_back_is_for_the_next_rung() -> None:
