@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -199,6 +200,7 @@ def without_flag(manifest: str) -> str:
     return re.sub(rf"^\s*- {FLAG}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
 
 
+@lru_cache(maxsize=32)  # it is asked for in every sweep while a plan waits, and reading YAML takes long
 def annotated(manifest: str, incident: str) -> str:
     """The manifest with an annotation that names the incident.
 

@@ -219,11 +219,12 @@ class Nodes:
 
     def reaches(self, source: str, address: str) -> bool | None:
         """Whether a packet from a machine arrives at a pod; None when nobody has that address any more."""
+        number = int(address.split(".")[2])  # as `pod` makes addresses
         for name, machine in self._machines.items():
-            pod = next((p for p in machine.pods.values() if p.address == address), None)
-            if pod is None or not machine.up(self._now):
+            if machine.number != number or not machine.up(self._now):
                 continue
-            if pod.started_at > self._now:
+            pod = next((p for p in machine.pods.values() if p.address == address), None)
+            if pod is None or pod.started_at > self._now:
                 return None
             if name == source or not machine.passes(BRIDGE):
                 return machine.passes(BRIDGE)

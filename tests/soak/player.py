@@ -80,7 +80,24 @@ class Player:
     def _staged(self) -> Stage:
         stage = Stage(self.cluster, self.settings, ledger=self.ledger, world=self.world, told=self._hear)
         self.ledger.player, self.world.stage = self, stage
+        self._watch(stage)
         return stage
+
+    def _watch(self, stage: Stage) -> None:
+        """What breaks recoverd itself is logged by the loop, which goes on; here it is a broken promise."""
+        handle = stage.loop.handle
+
+        async def watched(event: Event) -> None:
+            try:
+                await handle(event)
+            except (Refused, JournalError):
+                raise
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                self.rules.broken("recoverd-itself-broke", f"{type(event).__name__}: {error!r} at {where.filename.rsplit('/', 1)[-1]}:{where.lineno}")
+                raise
+
+        stage.loop.handle = watched  # type: ignore[method-assign]
 
     def _hear(self, note: Note) -> None:
         self.told.append(f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} {note.entry.event}: {note.entry.detail[:300]}")
@@ -206,6 +223,7 @@ class Player:
             self.stage = self._staged()
         else:
             self.stage.start()
+            self._watch(self.stage)
         self._up = True
 
     # --- time ---

@@ -34,7 +34,7 @@ def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
 
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs destructive plans unasked: of eight moves the one is left that makes it do so."""
-    monkeypatch.setattr(Deciding, "_take", lambda self, playbook, proposal: self._start(self._make(playbook, proposal), "unasked"))
+    monkeypatch.setattr(Deciding, "_take", lambda self, playbook, proposal, declined: self._start(self._make(playbook, proposal), "unasked"))
     idle = [Move("heal", (), 1.0), Move("newer-etcdctl", (), 1.0), Move("hand-uncordon", ("w1",), 1.0)]
     story = Story(0, 1, 1, False, False, (*idle, Move("block-and-join", ("cp9",), 75.0), *idle))
     assert [w.what for w in play(story).wrong] == ["without-decision"]

@@ -101,8 +101,10 @@ class Truth:
         if not machine.up(now) or machine.hung:
             yield f"ill down {name}"
         for unit in machine.units.values():
-            if not unit.active or unit.refuses:
+            if not unit.active:
                 yield f"ill {unit.name} {name}"
+            elif unit.refuses:
+                yield f"ill spoilt {name}"  # which shows at its next start
         if now - machine.units["kubelet"].since < 60 or machine.booting or now - machine.up_at < 60:
             yield f"ill fresh {name}"
         if machine.control_plane:
