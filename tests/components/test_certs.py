@@ -71,7 +71,7 @@ class Node:
         return f"mount --bind {self.root}/etc /etc && mount --bind {self.root}/var/lib /var/lib && PATH={self.root}/bin:$PATH"
 
     def sh(self, script: str) -> str:
-        return subprocess.run(self.processes.enter(f"{self.enter}\n{script}"), capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(self.processes.enter(f"{self.enter}\n{script}"), capture_output=True, text=True, check=True, timeout=300).stdout
 
     def text(self, name: str) -> str:
         return (self.kubernetes / name).read_text()

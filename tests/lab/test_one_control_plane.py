@@ -145,7 +145,12 @@ def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[...,
     [incident] = daemon.incidents()
     assert incident["outcome"] == "recovered"
     story = daemon.ctl("show", incident["id"]).stdout
-    assert [p["playbook"] for p in daemon.plans(everything=True)] == ["force-new-cluster"], story
+    made = [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)]
+    # on a busy machine one sweep may not see cp2, and the plan that it makes is replaced by one that stops etcd there first
+    assert sorted(set(made)) in ([("force-new-cluster", "succeeded")], [("force-new-cluster", "succeeded"), ("force-new-cluster", "superseded")]), (
+        story
+    )
+    assert made.count(("force-new-cluster", "succeeded")) == 1, story
     events = [entry["event"] for entry in incident["timeline"]]
     for event in ("opened", "plan-made", "approved", "plan-started", "step-started", "step-done", "verifying", "plan-succeeded", "closed"):
         assert event in events, events
