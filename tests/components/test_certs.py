@@ -286,7 +286,8 @@ async def test_put_back_wherever_it_was_broken_off(hands: Hands, node: Node, bro
         }[broken_off]
     )
     operation = PutBackPki(kept, aside)
-    result = await hands.do(operation, resume=True)
+    assert (await hands.do(operation, resume=True)).undone, "after a restart it is asked about, and nothing is run"
+    result = await hands.do(operation)
     assert result.ok, result.detail
     assert node.everything() == good
     copied = node.kept / "before-prod-2"

@@ -120,7 +120,8 @@ async def test_a_snapshot_arrives_whole_or_not_at_all(sshd: Sshd, tmp_path: Path
     source, target = tmp_path / "s.db", tmp_path / "node" / "s.db"
     source.write_bytes(os.urandom(3 << 20))
     good = send(source, target)
-    assert (await hands.do(good, resume=True)).ok and target.read_bytes() == source.read_bytes()
+    assert (await hands.do(good, resume=True)).undone and not target.exists(), "only asked"
+    assert (await hands.do(good)).ok and target.read_bytes() == source.read_bytes()
     assert target.stat().st_mode & 0o777 == 0o600
     assert (await hands.do(good, resume=True)).already_done
     target.unlink()
