@@ -76,7 +76,7 @@ def main() -> int:
     plans: Counter[str] = Counter()
     broken: list[Outcome] = []
     with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
-        for outcome in pool.imap_unordered(one, seeds) if args.runs else _windowed(pool, seeds, args.jobs * 2):
+        for outcome in pool.imap_unordered(one, seeds) if args.runs else _windowed(pool, seeds, args.jobs + 1):
             count, steps, virtual, well = count + 1, steps + outcome.steps, virtual + outcome.seconds, well + outcome.healthy
             plans.update(outcome.plans)
             if outcome.wrong:

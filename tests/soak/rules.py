@@ -21,7 +21,7 @@ from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.stage import Stage
 from recoverd.simulate.texts import FORCE, command_of, path_of
-from tests.soak.truth import Truth, data_dir, good_data, lineage
+from tests.soak.truth import UID, Truth, data_dir, good_data, lineage
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot
 LOOKS = _WAITS | AwaitRestored | AwaitUnit | FetchSnapshot | KeepPki | LookAtRestorePoints | Settled | TakeRestorePoint
@@ -187,6 +187,8 @@ class Rules:
         if before.etcd is None or not before.follows or not (ends or not after.boots[1]) or plan.playbook == "restore-etcd-snapshot":
             return
         store = before.etcd.store  # type: ignore[attr-defined]
+        if store.uid != UID or "begun anew" in store.history:
+            return  # a cluster that somebody's mistake has begun beside the real one
         voters = store.voters
         alive = [n for n, p in self.cluster.etcd.processes.items() if p.id in voters and p.store.same_cluster(store) and (p.leader or n == name)]
         others = [n for n in alive if n != name]
@@ -280,7 +282,8 @@ class Rules:
         if plan.playbook == "force-new-cluster" and not plan.requested_by:
             gone = seconds() - max((at for f, at in truth.ended.items() if f.startswith("follows ")), default=-1e9)
             joined = all(m.started for p in cluster.etcd.processes.values() for m in p.store.members)
-            if joined and gone < 45:
+            spoilt = any(s.corrupt for m in cluster.machines.values() for s in m.data.values())  # which no waiting mends
+            if joined and gone < 45 and not spoilt:
                 self.broken("forced-in-haste", f"offered {gone:.0f} s after a member was lost")
 
 
