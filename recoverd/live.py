@@ -9,11 +9,11 @@ from recoverd.act import Actor
 from recoverd.config import ClusterConfig
 from recoverd.hosts import HostPool
 from recoverd.lease import Bastion, LeaseKeeper
+from recoverd.model.effects import WITHOUT_LEASE
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Step, StepResult
-from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import HostSettings
 from recoverd.observe import Collector
 from recoverd.observe.joining import look
@@ -45,7 +45,7 @@ class LiveWorld(World):
         return await self._collector.observe(sequence, memory)
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
-        asked = self._lease if not isinstance(step.operation, LookAtRestorePoints | TakeRestorePoint) else None
+        asked = self._lease if not isinstance(step.operation, WITHOUT_LEASE) else None
         if asked and (why := await asked.may_act(min(LEASE_SECONDS, step.timeout / 2))):
             return StepResult(False, f"it was not begun: {why}. Nothing was changed")
         return await self._actor.perform(step, undo=undo, resume=resume)

@@ -37,8 +37,8 @@ class Deciding(PlanRunning):
         self._take(choice.playbook, self._mindful(choice.proposal), choice.declined)
 
     def _mindful(self, proposal: Proposal) -> Proposal:
-        """Where a person is at work on one of its machines, it asks."""
-        why = proposal.asks or people.on_any((s.host for s in proposal.steps), self._situation().scene)
+        """Where a person is at work on one of its machines, or this bastion may do nothing unasked, it asks."""
+        why = proposal.asks or people.on_any((s.host for s in proposal.steps), self._situation().scene) or self._forbidden(unasked=True)
         return replace(proposal, asks=why)
 
     def _choice(self) -> Choice | None:
@@ -122,8 +122,6 @@ class Deciding(PlanRunning):
         return plan
 
     def _take(self, playbook: Playbook, proposal: Proposal, declined: tuple[str, ...]) -> None:
-        if why := self._forbidden(unasked=True):
-            proposal = replace(proposal, asks=proposal.asks or why)
         if not self._unasked(playbook, proposal):
             self._offer(playbook, proposal, declined=declined)
             return

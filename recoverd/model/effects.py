@@ -32,6 +32,8 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
 LOOKS = _WAITS | AwaitUnit | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
+WITHOUT_LEASE = LookAtRestorePoints | TakeRestorePoint
+"""Operations that a bastion carries out whoever may act on the cluster: they read there."""
 LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin
 """Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
 STARTS = RestartStaticPod | RestartUnit | Unit | Unstick

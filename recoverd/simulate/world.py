@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from recoverd.lease import Bastion, LeaseKeeper
+from recoverd.model.effects import WITHOUT_LEASE
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.lease import HostLease
@@ -15,7 +16,6 @@ from recoverd.model.memory import Guest, Memory
 from recoverd.model.observation import HostView, Observation, Unseen
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
-from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import TICK, ModelCluster
@@ -71,7 +71,7 @@ class SimulatedWorld(World):
             return StepResult(True, "there is nothing to take back", already_done=True)
         if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
             return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
-        if not isinstance(operation, LookAtRestorePoints | TakeRestorePoint) and (why := await self.lease.may_act(step.timeout / 2)):
+        if not isinstance(operation, WITHOUT_LEASE) and (why := await self.lease.may_act(step.timeout / 2)):
             return StepResult(False, f"it was not begun: {why}. Nothing was changed", untouched=True)
         hands = Hands(self.cluster, step.host, operation, resume=resume, ask=resume and step.asks(undo=undo))
         began = seconds()

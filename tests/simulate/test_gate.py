@@ -30,6 +30,16 @@ async def offered(rig: Rig, playbook: str, within: float = 400) -> None:
     assert await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == playbook, within), rig.stage.position
 
 
+async def stuck_join() -> Rig:
+    """A join that hangs, and the plan that waits for it."""
+    rig = Rig(1, 1, 1)
+    await rig.stage.wait(12)
+    faults.block_peer_port(rig.cluster, "cp2")
+    faults.join(rig.cluster, "cp2")
+    await offered(rig, "force-new-cluster")
+    return rig
+
+
 async def approve(rig: Rig) -> None:
     assert rig.stage.waiting_plan is not None
     await rig.stage.give(Approved(rig.stage.waiting_plan.id, "alice", "", now()))
@@ -116,11 +126,7 @@ def test_a_plan_is_not_approved_while_one_of_its_machines_is_not_seen() -> None:
     """Whether it is still what would be planned is not known then; when the machine stays away, another plan takes its place."""
 
     async def story() -> None:
-        rig = Rig(1, 1, 1)
-        await rig.stage.wait(12)
-        faults.block_peer_port(rig.cluster, "cp2")
-        faults.join(rig.cluster, "cp2")
-        await offered(rig, "force-new-cluster")
+        rig = await stuck_join()
         first = rig.stage.waiting_plan
         assert first is not None and {s.host for s in first.steps} == {"cp1", "cp2"}
         faults.hide(rig.cluster, "cp2")
@@ -226,11 +232,7 @@ def test_what_was_not_begun_commits_to_nothing() -> None:
     """The flag's write finds no SSH connection: it is as if that step had never come, and what was taken away before it is put back."""
 
     async def story() -> None:
-        rig = Rig(1, 1, 1)
-        await rig.stage.wait(12)
-        faults.block_peer_port(rig.cluster, "cp2")
-        faults.join(rig.cluster, "cp2")
-        await offered(rig, "force-new-cluster")
+        rig = await stuck_join()
         real = rig.world.perform
 
         async def perform(step: Step, *, undo: bool, resume: bool) -> StepResult:
