@@ -97,6 +97,7 @@ class Metrics:
         self.reloaded = Gauge(
             "recoverd_config_last_reload_successful", "1 when the newest configuration was taken, 0 when it was refused.", registry=registry
         )
+        self.reloaded.set(1)  # of the one that it was started with
         self.reloaded_at = Gauge("recoverd_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.", registry=registry)
         self.unreadable = Gauge(
             "recoverd_journal_unreadable_rows", "Rows of the journal that could not be read since the start.", ["place"], registry=registry
