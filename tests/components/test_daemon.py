@@ -126,7 +126,9 @@ REFUSALS = [
 async def watched(daemon: Daemon, connected: asyncio.Event, last: str, seconds: float = 120.0) -> list[dict[str, Any]]:
     """What `recoverctl watch -o json` prints until an event of this name, which has to come within so many seconds of the line before it."""
     command = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(daemon.socket), "watch", "-o", "json"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    # tests that a shell runs in its background ignore SIGINT, and so would whatever they start: it is to be as at a terminal
+    process = await asyncio.create_subprocess_exec("env", "--default-signal=INT", *command, **pipes)
     assert process.stdout and process.stderr
     seen: list[dict[str, Any]] = []
     try:

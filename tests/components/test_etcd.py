@@ -67,10 +67,15 @@ async def test_without_quorum_the_view_is_whole_and_in_time(pool: HostPool, star
 
 
 async def until_leaderless(asked: EtcdClient) -> Any:
-    async with asyncio.timeout(15):
+    """A view that came within 3 s, once there is no leader; one that is asked for on a busy machine while etcd elects may come too late."""
+    async with asyncio.timeout(60):
         while True:
             began = time.monotonic()
-            view = await asked.view(timeout=3)
+            try:
+                view = await asked.view(timeout=3)
+            except EtcdUnseen as late:
+                assert late.kind is UnseenKind.TIMEOUT
+                continue
             assert time.monotonic() - began < 3
             if not view.has_leader:
                 return view
