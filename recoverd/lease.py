@@ -52,15 +52,19 @@ class LeaseKeeper:
         self._clock = clock
         self._fences: dict[str, int] = {}
         self._want = True
+        self._process = secrets.token_hex(4)
         self._others: tuple[str, ...] = ()
         self._planes: frozenset[str] = frozenset()
         self._asked_at = clock()
         self._judged_at = clock() - SECONDS
         self._swept = asyncio.Event()
 
-    def asked(self, plane: str) -> tuple[str, str, float, int, bool]:
-        """What a look at the control plane is told: id, name, seconds, the fencing number that is known there (0: none), and whether it is wanted."""
-        return self.bastion.id, self.bastion.name, SECONDS, self._fences.get(plane, 0), self._want
+    def asked(self, plane: str) -> tuple[str, str, float, int, bool, str]:
+        """What a look at the control plane is told.
+
+        It is id, name, seconds, the fencing number known there (0: none), whether it is wanted, and what tells this process from a copy of it.
+        """
+        return self.bastion.id, self.bastion.name, SECONDS, self._fences.get(plane, 0), self._want, self._process
 
     def begin(self) -> None:
         """A sweep begins."""
@@ -119,7 +123,7 @@ def guard(id: str, fence: int, *, strict: bool) -> str:
     mine = f'[ "$h $f" = {shlex.quote(f"{id} {fence}")} ]' if fence else f'[ "$h" = {shlex.quote(id)} ]'
     free = "false" if strict else '[ -z "$h" ] || [ "$u" -le "${t%%.*}" ]'
     return (
-        "h= f= u=0 n=; { read -r h f u n </run/recoverd-lease/lease; } 2>/dev/null; read -r t _ </proc/uptime\n"
+        "h= f= u=0 n=; { read -r h f u n _ </run/recoverd-lease/lease; } 2>/dev/null; read -r t _ </proc/uptime\n"
         "case $u in ''|*[!0-9]*|????????????????*) h= u=0 ;; esac\n"
         f'{{ {mine} && [ "$u" -gt "${{t%%.*}}" ]; }} || {free} || {{\n'
         '  echo "nothing was done: the recoverd on ${n:-another bastion} holds the lease of this cluster, or this one lost its own" >&2; exit 3; }\n'

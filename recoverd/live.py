@@ -47,7 +47,7 @@ class LiveWorld(World):
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         asked = self._lease if not isinstance(step.operation, WITHOUT_LEASE) else None
         if asked and (why := await asked.may_act(min(LEASE_SECONDS, step.timeout / 2))):
-            return StepResult(False, f"it was not begun: {why}. Nothing was changed")
+            return StepResult(False, f"it was not begun: {why}. Nothing was changed", untouched=True)
         return await self._actor.perform(step, undo=undo, resume=resume)
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:

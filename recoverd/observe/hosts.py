@@ -50,8 +50,8 @@ async def look_at(
     try:
         given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
         if lease:
-            id, bastion, lasts, fence, want = lease.asked(name)
-            given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d}'\n{LEASE}"
+            id, bastion, lasts, fence, want, process = lease.asked(name)
+            given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)
     except HostUnseen as unseen:
         return unseen.unseen

@@ -86,6 +86,4 @@ data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
 data etcd-data "$d" "${w:-$d/member/wal}"
 # V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
-# R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
-[ -z "${R-}" ] || { s lease; lease $R; }
 s end

@@ -125,7 +125,7 @@ class Machine:
     kept: dict[str, Papers] = field(default_factory=dict)
     """Copies of them by directory."""
 
-    lease: tuple[str, int, float, str] | None = None
+    lease: tuple[str, int, float, str, str] | None = None
     """Id, fencing number, until when by the machine's clock, and name of who may act on the cluster; a boot empties /run."""
     bastions: dict[str, str] = field(default_factory=dict)
     """Who has looked at the machine since its boot: name by id."""

@@ -7,17 +7,17 @@ from recoverd.simulate.clock import EPOCH
 from recoverd.simulate.hosts import Machine
 
 
-def look(machine: Machine, now: float, id: str, name: str, lasts: float, fence: int, want: bool) -> HostLease:
+def look(machine: Machine, now: float, id: str, name: str, lasts: float, fence: int, want: bool, process: str) -> HostLease:
     """Renew, take or let go of the lease on the machine, and give what is then so."""
-    holder, known, until, called = machine.lease or ("", 0, 0.0, "")
+    holder, known, until, called, by = machine.lease or ("", 0, 0.0, "", "")
     give: tuple[int, float] | None = None
-    if holder == id and fence and known == fence:
+    if holder == id and (by == process or (fence and known == fence)):
         give = (known, now + lasts if want else now)
     elif want and (not holder or until <= now or (holder == id and not fence)):
         give = (max(int(EPOCH.timestamp() + now), known + 1), now + lasts)
     problem = machine.unwritable if give else ""
     if give and not problem:
-        machine.lease = holder, known, until, called = id, *give, name
+        machine.lease = holder, known, until, called, by = id, *give, name, process
     others = tuple(other for key, other in machine.bastions.items() if key != id)
     if not machine.unwritable:
         machine.bastions[id] = name
@@ -27,7 +27,7 @@ def look(machine: Machine, now: float, id: str, name: str, lasts: float, fence: 
 
 def refuses(machine: Machine, now: float, id: str, fence: int, *, strict: bool) -> str:
     """Why a script that changes something is not run there; "" when it is."""
-    holder, known, until, called = machine.lease or ("", 0, 0.0, "")
+    holder, known, until, called, _ = machine.lease or ("", 0, 0.0, "", "")
     if holder == id and until > now and (not fence or known == fence):
         return ""
     if not strict and (not holder or until <= now):

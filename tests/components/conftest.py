@@ -219,9 +219,11 @@ class EtcdNode:
 
     def ctl(self, *arguments: str) -> str:
         """Run etcdctl against this member and give its output."""
+        return subprocess.run(self.ctl_command(*arguments), capture_output=True, text=True, check=True, timeout=20).stdout
+
+    def ctl_command(self, *arguments: str) -> list[str]:
         tls = [f"--cacert={self.pki}/ca.crt", f"--cert={self.pki}/healthcheck-client.crt", f"--key={self.pki}/healthcheck-client.key"]
-        command = ["etcdctl", f"--endpoints=https://127.0.0.1:{self.port}", *tls, *arguments]
-        return subprocess.run(command, env=os.environ | {"ETCDCTL_API": "3"}, capture_output=True, text=True, check=True, timeout=20).stdout
+        return ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=https://127.0.0.1:{self.port}", *tls, *arguments]
 
     def fill(self) -> None:
         """Write until etcd refuses: a quota is held against what was committed, which happens ten times a second and not at each put."""

@@ -44,8 +44,8 @@ class Plane:
         moved = script.replace("/run/recoverd-lease", str(self.run)).replace("/proc/uptime", str(self.uptime))
         return subprocess.run([*self._shell], input=moved, capture_output=True, text=True, check=False)
 
-    def look(self, id: str, fence: int = 0, want: int = 1, name: str = "") -> HostLease:
-        asked = self.do(f"R='{id} {name or id} 60 {fence} {want}'\n{looks.LEASE}\nlease $R")
+    def look(self, id: str, fence: int = 0, want: int = 1, name: str = "", process: str = "p") -> HostLease:
+        asked = self.do(f"R='{id} {name or id} 60 {fence} {want} {process}'\n{looks.LEASE}\nlease $R")
         assert asked.stderr == "" and asked.returncode in (0, 1), asked
         text = f"@@ boot\nb\n@@ lease\n{asked.stdout}@@ end\n"
         view = parse(text, "@@", middle=EPOCH).view
@@ -81,11 +81,28 @@ def test_the_first_takes_it_and_keeps_it_and_the_second_takes_over_when_it_ran_o
 
 
 def test_another_process_of_the_same_bastion_takes_it_at_once_and_the_old_one_has_lost_it(plane: Plane) -> None:
-    old = plane.look("aa")
-    new = plane.look("aa")
+    old = plane.look("aa", process="old")
+    new = plane.look("aa", process="new")
     assert new.mine and new.fence == old.fence + 1
-    assert not plane.look("aa", old.fence).mine
-    assert plane.look("aa", new.fence).mine
+    assert not plane.look("aa", old.fence, process="old").mine
+    assert plane.look("aa", new.fence, process="new").mine
+
+
+def test_a_look_whose_answer_was_lost_has_taken_it_all_the_same(plane: Plane) -> None:
+    first = plane.look("aa")
+    shutil.rmtree(plane.run)
+    lost = plane.look("aa", first.fence)
+    again = plane.look("aa", first.fence)
+    assert again.mine and again.fence == lost.fence
+
+
+def test_one_whole_look_after_a_boot_takes_it_and_says_so(plane: Plane) -> None:
+    """What the daemon sends, with everything else that a look asks; the number that it knows is of before the boot."""
+    given = f"M=@@ D= V= I=\nR='aa a 60 17 1 p'\n{looks.LEASE}\n{looks.PIDS}\n{looks.TOOL}\n{looks.SCRIPT}"
+    said = plane.do(given).stdout
+    assert said.count("@@ lease\n") == 1
+    view = parse(said, "@@", middle=EPOCH).view
+    assert isinstance(view, HostView) and view.lease and view.lease.mine and view.lease.holder == "aa", view
 
 
 def test_a_copy_of_the_bastion_takes_it_once_and_the_two_do_not_take_it_from_each_other(plane: Plane) -> None:
@@ -93,8 +110,8 @@ def test_a_copy_of_the_bastion_takes_it_once_and_the_two_do_not_take_it_from_eac
     old, copy = keeper_of(plane, "aa"), keeper_of(plane, "aa")
 
     def sweep(keeper: LeaseKeeper) -> object:
-        _, _, _, fence, want = keeper.asked("cp1")
-        return keeper.take({"cp1": plane.look("aa", fence, int(want))})
+        _, _, _, fence, want, process = keeper.asked("cp1")
+        return keeper.take({"cp1": plane.look("aa", fence, int(want), process=process)})
 
     assert isinstance(sweep(old), Held)
     assert isinstance(sweep(copy), Held)

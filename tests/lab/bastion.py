@@ -122,13 +122,17 @@ class Bastion:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
-    def remove(self) -> None:
-        """End it and let go of its lease, as a bastion does that is stopped in good order: the next one need not wait until it is over."""
-        with suppress(ProcessLookupError):
-            self.kill()
+    def let_go(self) -> None:
+        """Take its lease off the machines once it has ended: the next bastion need not wait until it is over."""
         for node in (n for c in self.clusters if (c.dir / "nodes.json").exists() for n in c.nodes if n.name.startswith("cp") and n.running):
             with suppress(subprocess.TimeoutExpired):
                 node.sh("rm -rf /run/recoverd-lease", check=False, timeout=20, stderr=subprocess.DEVNULL)
+
+    def remove(self) -> None:
+        """End it for good, with all that it kept."""
+        with suppress(ProcessLookupError):
+            self.kill()
+        self.let_go()
         if self in self.alive:
             self.alive.remove(self)
         shutil.rmtree(self.home, ignore_errors=True)

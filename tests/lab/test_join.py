@@ -177,6 +177,7 @@ def test_good_joins_end_with_three_healthy_voters(cluster: Cluster, bastion: Cal
     assert f"  - {{name: cp2, address: {cluster.node('cp2').address}}}" in told
     assert etcd.members(cp1) == ["cp1", "cp2"]
     daemon.stop()
+    daemon.let_go()
     daemon = bastion(cluster, planes=("cp1", "cp2"))
     code, told = join(daemon, cluster.node("cp3"), "--skip-preflight")
     print(told)
