@@ -98,6 +98,7 @@ class Node:
         # nspawn ends when the machine asks for a reboot, and has to be started again
         loop = f'while "$@"; [ $? -eq {REBOOT_REQUESTED} ]; do :; done'
         nspawn = ["systemd-nspawn", "-q", "-D", str(self.dir / "root"), "-M", self.id, f"--hostname={self.name}", "--register=no", "--keep-unit"]
+        nspawn += ["--resolv-conf=off"]
         nspawn += [f"--network-namespace-path=/run/netns/{self.id}", "--capability=all", "--system-call-filter=@known"]
         nspawn += [f"--bind={containerd}:/var/lib/containerd", "--bind=/dev/kmsg", "--console=pipe", "--boot"]
         settings = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_NSPAWN_USE_CGNS": "1"}
@@ -189,6 +190,8 @@ class Node:
         (etc / "cni/net.d").mkdir(parents=True, exist_ok=True)
         (etc / "ssh").mkdir(exist_ok=True)
         (etc / "hostname").write_text(self.name + "\n")
+        # a name server that is silent costs kubelet 5 s at each start (observed on 1.20.2: it asks for the name of a cloud's metadata service)
+        (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         names = "".join(f"{p.address} {p.name}\n" for p in (self, *peers))
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n10.99.{self.cluster}.10 k8s-api\n{names}")
         (etc / "lab-routes").write_text("".join(f"ip route replace {p.pods} via {p.address}\n" for p in peers))
