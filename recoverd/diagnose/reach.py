@@ -95,14 +95,18 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
 def _nodes(scene: Scene) -> Iterator[Finding]:
     if scene.objects is None or not scene.objects.nodes:
         return
+    # a control plane's machine has findings of its own
+    lost = {node.name: w.name for w in scene.workers if scene.dark(w.name) and (node := scene.node(w.name)) and not node.unschedulable}
     for node in scene.objects.nodes:
         if not node.ready:
+            silent = f", and its machine {lost[node.name]} does not answer" if node.name in lost else ""
             yield Finding(
                 Code.NODE_NOT_READY,
                 node.name,
-                f"The node {node.name} is not Ready.",
+                f"The node {node.name} is not Ready{silent}.",
                 (f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}",),
-                severity=Severity.NOTICE,
+                # one that was cordoned is missed by nobody, and one that answers is judged by what is found on it
+                severity=Severity.WARNING if silent else Severity.NOTICE,
             )
     for name in (*scene.parts, *(w.name for w in scene.workers)):
         if scene.node(name) is None:

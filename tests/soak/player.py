@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from recoverd.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
 from recoverd.journal import JournalError
+from recoverd.model.finding import Severity
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import Approval
@@ -27,8 +28,8 @@ from tests.soak.world import TroubledLedger, TroubledWorld
 FAULTS = faults.by_name()
 EPOCH = clock.EPOCH
 WARM = 25.0
-GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down cp")
-"""What `healthy` must not be said of. A worker whose machine is off is unseen and a notice, and no fault of the cluster."""
+GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down")
+"""What `healthy` must not be said of, or for a worker whose machine is off, not without a warning that names it."""
 TOLD_WITHIN = 150.0
 """Seconds within which it is not called healthy any more: a node is not Ready after 40, and a sweep sees that twice."""
 
@@ -255,8 +256,16 @@ class Player:
         for fact, since in self.truth.since.items():
             if fact.startswith(GRAVE) and min(seconds() - since, seconds() - self._well_since) > TOLD_WITHIN:
                 subject = fact.rpartition(" ")[2]
+                if fact.startswith("ill down w") and self._warned_of(subject):
+                    continue
                 if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
                     self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy")
+
+    def _warned_of(self, worker: str) -> bool:
+        """Or a person has cordoned it, and so does not miss it."""
+        diagnosis, store = self.stage.machine.diagnosis, self.cluster.api.store
+        told = diagnosis is not None and any(f.subject == worker and f.severity is Severity.WARNING for f in diagnosis.findings)
+        return told or (store is not None and worker in store.cordons)
 
     def _nodes(self) -> tuple[str, ...]:
         store = self.cluster.api.store

@@ -213,6 +213,22 @@ def test_no_fault_is_made_of_it(change: Callable[[Cluster], Cluster], notice: st
         assert found is not None and found.severity in (Severity.WARNING, Severity.NOTICE)
 
 
+@pytest.mark.parametrize(
+    ("change", "severity"),
+    [
+        (lambda c: c.powered_off("w1"), Severity.WARNING),
+        (lambda c: c.powered_off("w1").node("w1", unschedulable=True), Severity.NOTICE),
+        (lambda c: c.node("w1", ready=False), Severity.NOTICE),
+    ],
+    ids=["off", "off and cordoned", "it answers"],
+)
+def test_a_worker_that_nobody_took_out_and_whose_machine_is_off_is_a_warning(change: Callable[[Cluster], Cluster], severity: Severity) -> None:
+    diagnosis = seen(change(Cluster(control_planes=3)))
+    found = diagnosis.find(Code.NODE_NOT_READY)
+    assert diagnosis.state is State.HEALTHY and found is not None and found.severity is severity
+    assert ("1 warning" in diagnosis.summary) is (severity is Severity.WARNING)
+
+
 ALL = ("cp1", "cp2", "cp3", "w1", "w2")
 
 
