@@ -26,8 +26,8 @@ from tests.lab.runner import claims, evidence, results
 
 PROJECT = Path(__file__).parents[3]
 TABLE = PROJECT / "docs/lab-results.md"
-FAILED, NOTHING = 1, 5
-"""pytest's exit codes: tests failed, no tests were selected."""
+FAILED, USAGE, NOTHING = 1, 4, 5
+"""pytest's exit codes: tests failed, it was told something it does not know, no tests were selected."""
 SECOND = 3
 """So many failures are tried once more; more of them are no accident."""
 
@@ -74,6 +74,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _leave)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    if options.names and (wrong := unknown(options.names)):
+        print(f"lab-test: {wrong}", file=sys.stderr)
+        return 2
     try:
         require()
         if left := claims.take_down(None):
@@ -85,6 +88,14 @@ def main() -> int:
     evidence.prune()
     with tempfile.TemporaryDirectory(prefix="recoverd-lab-run-") as made:
         return _run(options, run, Path(made))
+
+
+def unknown(names: Sequence[str]) -> str:
+    """What is wrong with the names of tests; "" when there is a test for each. Asked before any worker is: one that ends over it tells nobody why."""
+    command = [sys.executable, "-m", "pytest", "tests/lab", "--collect-only", "-q", "-p", "no:cacheprovider", *(f"--only={name}" for name in names)]
+    asked = subprocess.run(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    said = [line.removeprefix("ERROR: ") for line in asked.stderr.splitlines() if line.startswith("ERROR: ")]
+    return (said[0] if said else asked.stderr.strip()) if asked.returncode == USAGE else ""
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
