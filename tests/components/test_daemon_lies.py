@@ -35,6 +35,8 @@ async def test_lies_and_hangs_are_told_and_delay_no_other_cluster(
     liars["ca"].api.write_kubeconfig(Authority(tmp_path / "foreign-ca", "kubernetes"))
     config["node"]["workers"] = [{"name": "no-such-node", "address": a_loopback_address()}]
     config["foreign"]["kubeconfig"] = str(good.api.kubeconfig)
+    for settings in config.values():
+        settings["interval"] = "4s"
     for name in ("hung", "mute"):
         liars[name].sshd.stop()
         config[name]["deadlines"]["hosts"] = "10s"

@@ -179,8 +179,7 @@ async def test_silence_is_a_timeout(pool: HostPool, make_etcd: MakeEtcd) -> None
 
 async def test_a_snapshot_is_one_that_etcdctl_accepts(pool: HostPool, start_etcd: MakeEtcd, tmp_path: Path) -> None:
     left, lost = start_etcd(("cp1", "cp2"))
-    for i in range(30):
-        left.ctl("put", f"/registry/k{i}", "x" * 50000)
+    left.put({f"/registry/k{i}": "x" * 50000 for i in range(30)})
     lost.kill()  # an emergency snapshot has to come without quorum
     info = await client(pool, left).snapshot(tmp_path / "s" / "a.db", timeout=20)
     data = info.path.read_bytes()

@@ -84,8 +84,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path, start_sshd: Callable[..., Sshd], etcd: EtcdNode) -> AsyncIterator[Site]:
-    for number in range(20):
-        etcd.ctl("put", f"/registry/pods/p{number}", "x" * 100)
+    etcd.put({f"/registry/pods/p{number}": "x" * 100 for number in range(20)})
     etcd.ctl("del", "/registry/pods/p3")
     made = Site(tmp_path, start_sshd, etcd)
     yield made

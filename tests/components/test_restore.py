@@ -149,8 +149,7 @@ async def test_what_is_cut_off_on_its_way_leaves_nothing(pool: HostPool, tmp_pat
 
 async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
     nodes = start_etcd(("cp1", "cp2", "cp3"))
-    for i in range(40):
-        nodes[0].ctl("put", f"/registry/pods/default/p{i}", "x")
+    nodes[0].put({f"/registry/pods/default/p{i}": "x" for i in range(40)})
     lease = nodes[0].ctl("lease", "grant", "3").split()[1]
     nodes[0].ctl("put", f"--lease={lease}", "/registry/masterleases/10.0.0.1", "x")
     client = EtcdClient(pool, "cp1", port=nodes[0].port, metrics_port=nodes[0].metrics_port, pki=str(nodes[0].pki))
@@ -238,8 +237,7 @@ async def test_an_interrupted_restore_is_done_again_from_the_start(etcd: EtcdNod
 
 async def test_one_of_three_is_made_anew_from_its_peers_and_quorum_holds(start_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
     first, second, third = start_etcd(("cp1", "cp2", "cp3"))
-    for i in range(20):
-        first.ctl("put", f"/registry/pods/default/p{i}", "x" * 2000)
+    first.put({f"/registry/pods/default/p{i}": "x" * 2000 for i in range(20)})
     hands, other = Hands(sshd, tmp_path / "state", first), Hands(sshd, tmp_path / "state", third)
     old = next(line.split(", ")[0] for line in first.ctl("member", "list").splitlines() if ", cp3, " in line)
     third.kill()

@@ -93,7 +93,9 @@ def main() -> int:
 def unknown(names: Sequence[str]) -> str:
     """What is wrong with the names of tests; "" when there is a test for each. Asked before any worker is: one that ends over it tells nobody why."""
     command = [sys.executable, "-m", "pytest", "tests/lab", "--collect-only", "-q", "-p", "no:cacheprovider", *(f"--only={name}" for name in names)]
-    asked = subprocess.run(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    asked = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     said = [line.removeprefix("ERROR: ") for line in asked.stderr.splitlines() if line.startswith("ERROR: ")]
     return (said[0] if said else asked.stderr.strip()) if asked.returncode == USAGE else ""
 
