@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
 from recoverd.act.drain import name_of
-from recoverd.act.host import HostRunner, stop_at
+from recoverd.act.host import GUARD_STATUS, HostRunner, stop_at
 from recoverd.act.kube import Json, Kube, KubeFailure
 from recoverd.hosts import HostPool, HostUnseen
 from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Uncordon
@@ -123,13 +123,15 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
     if ask:
         return await HostRunner(hosts, host).asked(operation, until)
     try:
-        result = await hosts.run(host, operation.command(), timeout=_left(until))
+        result = await hosts.run(host, hosts.guard(host) + operation.command(), timeout=_left(until))
     except HostUnseen as unseen:
         if unseen.sent:
             return StepResult(True, f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its boot id tells whether it did")
         return StepResult(
             False, f"{host} was not asked to reboot: {unseen}. Nothing was changed on it; look at it, or reboot it by hand", untouched=True
         )
+    if result.exit_status == GUARD_STATUS:
+        return StepResult(False, f"{host} was not asked to reboot: {result.stderr.strip()[-300:]}", untouched=True)
     if result.exit_status != 0:
         said = (result.stderr or result.stdout).strip()[-300:]
         return StepResult(False, f"{host} does not reboot when asked (systemctl ended with {result.exit_status}): {said}. Reboot it by hand")

@@ -67,9 +67,12 @@ IDLE_KUBELET = ORDER.index(Code.MANIFEST_MISSING) - 0.5
 """Where a stopped kubelet stands whose static pods all still run: it has caused nothing yet."""
 
 
-def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
-    """What one observation adds up to, given what is remembered of the cluster. Never raises for what was observed."""
-    scene = Scene(observation, memory, settings)
+def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings, busy: str = "") -> Diagnosis:
+    """What one observation adds up to, given what is remembered of the cluster. Never raises for what was observed.
+
+    `busy` is the id of the plan that is at work on the cluster: what it leaves for later is no finding yet.
+    """
+    scene = Scene(observation, memory, settings, busy)
     return replace(_judged(scene), roll=_roll(scene))
 
 

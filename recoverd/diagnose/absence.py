@@ -293,6 +293,7 @@ SHOWN_BY: Mapping[str, tuple[Witness, ...]] = {
     Code.DISK_LOW: (machine,),
     Code.ETCD_DB_LARGE: (data,),
     Code.NODE_NOT_READY: (lists,),
+    Code.NODE_LEFT_CORDONED: (lists,),
     Code.CLUSTER_DARK: NOTICE,
 }
 """By finding code. A notice becomes a warning or a fault one day: give it its witnesses as well."""

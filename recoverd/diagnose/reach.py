@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from recoverd.diagnose.api import answer, refuses_us
 from recoverd.diagnose.scene import NOT_SERVING, Scene
 from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.lease import HeldBy
+from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen, UnseenKind
 
 ADVICE = {
@@ -107,6 +109,15 @@ def _nodes(scene: Scene) -> Iterator[Finding]:
                 (f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}",),
                 # one that was cordoned is missed by nobody, and one that answers is judged by what is found on it
                 severity=Severity.WARNING if silent else Severity.NOTICE,
+            )
+        if node.unschedulable and node.cordoned_by not in ("", scene.busy) and not isinstance(scene.observation.lease, HeldBy):
+            yield Finding(
+                Code.NODE_LEFT_CORDONED,
+                node.name,
+                f"The node {node.name} was cordoned by plan {node.cordoned_by} of recoverd, which is over, and is cordoned still, so that "
+                f"no new pod gets there. When it is well: kubectl uncordon {node.name}",
+                (f"its annotation {CORDONED} says {node.cordoned_by}",),
+                severity=Severity.WARNING,
             )
     for name in (*scene.parts, *(w.name for w in scene.workers)):
         if scene.node(name) is None:

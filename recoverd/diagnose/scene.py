@@ -35,10 +35,12 @@ NOT_SERVING = frozenset({EndpointHealth.REFUSED, EndpointHealth.NOT_READY, Endpo
 class Scene:
     """What the rules look at. Nothing here makes findings."""
 
-    def __init__(self, observation: Observation, memory: Memory, settings: ClusterSettings) -> None:
+    def __init__(self, observation: Observation, memory: Memory, settings: ClusterSettings, busy: str = "") -> None:
         self.observation = observation
         self.memory = memory
         self.settings = settings
+        self.busy = busy
+        """Id of the plan that is at work, "" where none is."""
 
     @property
     def now(self) -> datetime:

@@ -160,7 +160,7 @@ class ClusterMachine(Joining):
         self._since_last_sweep(observation)
         self._set(witnessed=witness(observation, self.record.witnessed))
         observation = recall(observation, self.record.witnessed)
-        diagnosis = diagnose(observation, self.memory, self.settings)
+        diagnosis = diagnose(observation, self.memory, self.settings, self._busy)
         if diagnosis.state is not State.HEALTHY and self.diagnosis and self.diagnosis.state is State.HEALTHY:
             self._write_down()  # whoever is started after a crash must know as much of the time before
         self.observation, self.diagnosis = observation, diagnosis
@@ -183,6 +183,11 @@ class ClusterMachine(Joining):
             self._calm(observation, diagnosis)
         else:
             self._fault(diagnosis)
+
+    @property
+    def _busy(self) -> str:
+        """The id of the plan that has begun and has not ended."""
+        return self.record.plan.id if self.record.plan and self.record.run else ""
 
     def _since_last_sweep(self, observation: Observation) -> None:
         """After a time without a sweep, by a restart of any length or otherwise, nothing counts on from before it."""

@@ -191,5 +191,7 @@ class Code:
     DISK_LOW = "disk-low"
     ETCD_DB_LARGE = "etcd-database-near-quota"
     NODE_NOT_READY = "node-not-ready"
+    NODE_LEFT_CORDONED = "node-left-cordoned"
+    """A warning: a plan of recoverd has cordoned a worker and has ended, and the worker is cordoned still."""
     CLUSTER_DARK = "cluster-dark"
     """Everything of one cluster went dark together; the state is `unobservable`."""

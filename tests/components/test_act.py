@@ -18,7 +18,7 @@ from recoverd.etcd import EtcdClient
 from recoverd.hosts import HostPool
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.finding import FindingKey
-from recoverd.model.node_operations import Drain
+from recoverd.model.node_operations import Drain, Reboot
 from recoverd.model.operations import AwaitContainerGone, AwaitFlag, MovePath, Operation, RestartUnit, Shell, Unit, WriteFile
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import ClusterSettings
@@ -222,6 +222,14 @@ async def test_a_failure_names_host_status_and_last_words(hands: Hands) -> None:
     assert not result.ok
     for part in ("cp1", "status 9", "disk is full", "look at cp1"):
         assert part in result.detail
+
+
+async def test_a_reboot_is_not_asked_for_where_another_bastion_holds_the_lease(hands: Hands) -> None:
+    once = Reboot("not the boot id of this machine")
+    assert (await hands.do(once)).already_done
+    hands.pool.guard = lambda host: f"echo 'another holds the lease of {host}' >&2; exit 3\n"
+    refused = await hands.do(once)
+    assert not refused.ok and refused.untouched and "cp1 was not asked to reboot: another holds the lease of cp1" in refused.detail
 
 
 async def test_what_was_done_before_a_crash_is_not_done_again(hands: Hands, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class Rolling:
             self.out = self.give(Approved(self.machine.record.plan.id, "alice", "", self.now))
             self.sweep()
 
-    def diagnosed(self, observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
-        real = diagnose(observation, memory, settings)
+    def diagnosed(self, observation: Observation, memory: Memory, settings: ClusterSettings, busy: str) -> Diagnosis:
+        real = diagnose(observation, memory, settings, busy)
         if real.state is not State.HEALTHY or not self.sick:
             return real
         found = tuple(self.of(n) for n in sorted(self.sick))

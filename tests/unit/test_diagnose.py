@@ -10,6 +10,7 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.model.finding import Code, Diagnosis, Severity, State
+from recoverd.model.lease import HeldBy
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, NodeView, ObjectsView, UnseenKind
 from tests.unit.builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
@@ -211,6 +212,26 @@ def test_no_fault_is_made_of_it(change: Callable[[Cluster], Cluster], notice: st
     if notice:
         found = diagnosis.find(notice)
         assert found is not None and found.severity in (Severity.WARNING, Severity.NOTICE)
+
+
+@pytest.mark.parametrize(
+    ("by", "busy", "lease", "told"),
+    [
+        ("prod-1.1", "", None, True),
+        ("prod-1.1", "prod-1.1", None, False),
+        ("prod-1.1", "prod-2.1", None, True),
+        ("", "", None, False),
+        ("prod-1.1", "", HeldBy("other", 50.0), False),
+    ],
+    ids=["it has ended", "at work", "another is at work", "a person's", "another bastion's"],
+)
+def test_a_cordon_that_a_plan_has_left_is_a_warning(by: str, busy: str, lease: HeldBy | None, told: bool) -> None:
+    cluster = Cluster().node("w1", unschedulable=True, cordoned_by=by)
+    diagnosis = diagnose(replace(cluster.observation(), lease=lease), cluster.memory(), cluster.settings, busy)
+    found = diagnosis.find(Code.NODE_LEFT_CORDONED)
+    assert diagnosis.state is State.HEALTHY and (found is not None) is told
+    if found:
+        assert found.severity is Severity.WARNING and "kubectl uncordon w1" in found.message
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,8 @@ def test_a_kubelet_that_does_not_stay_up_ends_the_plan_before_the_next_is_touche
     sick = {"w1", "w2"}
     cluster = Cluster(1, 3)
 
-    def diagnosed(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
-        real = diagnose(observation, memory, settings)
+    def diagnosed(observation: Observation, memory: Memory, settings: ClusterSettings, busy: str) -> Diagnosis:
+        real = diagnose(observation, memory, settings, busy)
         found = tuple(fault(STALE, n) for n in sorted(sick))
         return Diagnosis(State.WORKER_NETWORK_BROKEN, found, "stale") if found else real
 
