@@ -174,6 +174,7 @@ def _machine(node: Node) -> Iterator[Thing]:
         lambda: b"".join(said([*inside, words]) for words in ("iptables-save", "ip6tables-save")) + said([*inside, "nft", "list", "ruleset"]),
     )
     yield "connections.txt", lambda: said([*inside, "conntrack", "-L"]) + said([*inside, "ss", "-tanp"])
+    yield "counted.txt", lambda: said([*inside, "conntrack", "-S"]) + said([*inside, "cat", "/proc/net/netstat", "/proc/net/snmp"])
     yield "files.txt", lambda: said(["ls", "-laR", "--full-time", root / "etc/kubernetes", root / "var/lib/etcd", root / "var/lib/recoverd"])
     manifests = root / "etc/kubernetes/manifests"
     for file in sorted(manifests.glob("*")) if manifests.is_dir() else ():
