@@ -83,7 +83,7 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
     await stage.kill()
     await pass_time(cluster, away / 2)
     if by_hand:
-        set_right(cluster, good, files)
+        set_right(cluster, good, files, restore=case.fault is lost)  # an etcd that has begun anew meanwhile is nothing that people leave
     await pass_time(cluster, away / 2)
     lineage = {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()}
     rig.world.done.clear()
