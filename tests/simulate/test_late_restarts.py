@@ -83,7 +83,9 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
     await stage.kill()
     await pass_time(cluster, away / 2)
     if by_hand:
-        set_right(cluster, good, files, restore=case.fault is lost)  # an etcd that has begun anew meanwhile is nothing that people leave
+        # nothing that people leave: an etcd that has begun anew, or one that was forced beside members that come back with the machines
+        restore = case.fault is lost or any("forced" in p.store.history for p in cluster.etcd.leaders())
+        set_right(cluster, good, files, restore=restore)
     await pass_time(cluster, away / 2)
     lineage = {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()}
     rig.world.done.clear()
