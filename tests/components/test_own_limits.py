@@ -127,10 +127,8 @@ async def test_machines_that_do_not_answer_keep_no_others_waiting(sshd: Sshd, si
     await all_dead()
     again = asyncio.create_task(all_dead())
     await asyncio.sleep(0)
-    began = time.monotonic()
     assert (await alive.run("cp1", "echo hello", timeout=10)).stdout == "hello\n"
-    took = time.monotonic() - began
-    assert not again.done() and took < 1.0
+    assert not again.done()
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
     await asyncio.gather(dead.close(), alive.close())
