@@ -10,6 +10,7 @@ from typing import Any
 from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import Agent
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
 
@@ -94,6 +95,8 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             if not unit.active and machine.up(c.now):
                 c.restart_unit(name, unit.name)
         machine.fresh_network()
+        if machine.joined or not machine.control_plane:
+            machine.agents.setdefault("kube-proxy", Agent("kube-proxy", c.now))  # kubeadm init phase addon kube-proxy
         for agent in machine.agents.values():
             if agent.stopped_at is not None or agent.flushed:
                 agent.start(c.now)

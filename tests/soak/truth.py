@@ -112,7 +112,7 @@ class Truth:
         lost = machine.gone or machine.down or machine.loose or machine.lost_routes or machine.wedged or not machine.forwarding
         if lost or not (machine.passes(BRIDGE) and machine.passes(TUNNEL)):
             yield f"ill paths {name}"
-        if any(not a.runs(now) or a.flushed for a in machine.agents.values()):
+        if "kube-proxy" not in machine.agents or any(not a.runs(now) or a.flushed for a in machine.agents.values()):
             yield f"ill agents {name}"
 
     def _plane(self, name: str, machine: Machine, now: float) -> Iterator[str]:
