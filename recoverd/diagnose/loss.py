@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, State
+from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 
 CORRUPTION = re.compile(
@@ -79,7 +80,9 @@ def fate(scene: Scene, name: str) -> Fate:
     if view is not None and any(a.alarm == "CORRUPT" and a.member_id == view.member_id for v in scene.etcd_views.values() for a in v.alarms):
         return Fate.CORRUPT
     if view is not None:
-        return Fate.HELD if not began_anew(scene, view) else Fate.ELSEWHERE if left_behind(host) else Fate.ANEW
+        if began_anew(scene, view):
+            return Fate.ELSEWHERE if left_behind(host) else Fate.ANEW
+        return Fate.UNKNOWN if contents_unseen(view, scene.memory) else Fate.HELD
     if host is None or host.etcd_data is None:
         return Fate.UNKNOWN
     if not host.etcd_data.holds:
@@ -102,11 +105,25 @@ def began_anew(scene: Scene, view: EtcdView) -> bool:
     watermark, nodes = scene.memory.watermark, scene.memory.node_count or 0
     if watermark is None or view.remembered or view.learner:
         return False
+    if view.revision == 1 < watermark.revision:
+        return True  # nothing was ever written to it
     if watermark.uid and view.uid is not None:
         return view.uid != watermark.uid
     if not nodes or view.nodes is None or view.revision >= watermark.revision:
         return False
     return view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision)
+
+
+def contents_unseen(view: EtcdView, memory: Memory) -> bool:
+    """It is behind what was seen of the cluster, and whether it holds that cluster at all or has begun a new one was not seen.
+
+    Observed on 3.4.23 while three machines came up at once: a member that had begun anew was seen to serve with a revision of 1, and its keys
+    could not be counted in time in two sweeps on end.
+    """
+    watermark = memory.watermark
+    if watermark is None or view.remembered or view.learner or view.revision >= watermark.revision:
+        return False
+    return view.uid is None if watermark.uid else bool(memory.node_count) and view.nodes is None
 
 
 def corruption(scene: Scene, name: str) -> tuple[str, ...]:

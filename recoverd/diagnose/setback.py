@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from recoverd.diagnose.etcd import describe, elsewhere
-from recoverd.diagnose.loss import began_anew
+from recoverd.diagnose.loss import began_anew, contents_unseen
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
@@ -30,6 +30,8 @@ def current(scene: Scene) -> Setback | None:
     lead = scene.membership.lead
     if watermark is None or lead is None or scene.membership.strangers:
         return remembered
+    if not began_anew(scene, lead) and contents_unseen(lead, scene.memory):
+        return remembered  # older data of this cluster, or a new, empty one: beside the one agents are restarted, beside the other they must not be
     found, anew = _compared(scene, watermark, remembered), began_anew(scene, lead)
     if anew and found is None:  # it has grown beyond the old one
         again = remembered is not None and remembered.cluster_id == scene.membership.cluster_id

@@ -173,6 +173,24 @@ def test_no_kubelet_is_started_anew_beside_a_cluster_that_has_begun_anew(playboo
         assert isinstance(answer, Refusal) and "end them all" in answer.reason, answer
 
 
+@pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
+def test_no_kubelet_is_started_anew_while_it_is_not_seen_what_an_etcd_that_is_behind_holds(playbook: str) -> None:
+    """Machines that come up at once: it serves, and neither the namespace's UID nor its keys were read in time, sweep after sweep."""
+    cluster = anew(lost(3)).etcd_changed("cp1", revision=700, nodes=None, uid=None)
+    memory = knowing(cluster)
+    noticed = current(Scene(cluster.observation(), memory, cluster.settings))
+    assert noticed is None
+    diagnosis = seen(cluster, memory)
+    assert not diagnosis.find("etcd-revision-went-back") and not diagnosis.find("etcd-data-lost")
+    finding = Finding("pods-not-on-node", "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts={"node": "w1", "host": "w1"})
+    answer = next(p for p in registry() if p.name == playbook).propose(finding, situation(cluster, memory=memory))
+    assert isinstance(answer, Refusal) and "was not seen yet" in answer.reason, answer
+    # one to which nothing was ever written holds nothing, whatever of it was seen
+    empty = anew(lost(3)).etcd_changed("cp1", revision=1, nodes=None, uid=None)
+    found = seen(empty, memory).find("etcd-data-lost")
+    assert found and found.facts["fate/cp1"] == "anew"
+
+
 def test_a_restore_ends_what_began_anew() -> None:
     cluster = other_cluster(built(1))
     memory = knowing(cluster)
