@@ -21,9 +21,9 @@ FILE = Path(sys.argv[1])
 real = machine.diagnose
 
 
-def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings) -> Diagnosis:
+def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings, busy: str) -> Diagnosis:
     """What is found, and the faults of the file with it, where the cluster is healthy otherwise."""
-    found = real(observation, memory, settings)
+    found = real(observation, memory, settings, busy)
     sick = tuple(_fault(n) for n, word in json.loads(FILE.read_text()).items() if _still(observation, n, word["boot_id"]))
     if not sick or found.state not in (State.HEALTHY, State.WORKER_NETWORK_BROKEN):
         return found
