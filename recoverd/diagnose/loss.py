@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, State
-from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 
 CORRUPTION = re.compile(
@@ -80,9 +79,10 @@ def fate(scene: Scene, name: str) -> Fate:
     if view is not None and any(a.alarm == "CORRUPT" and a.member_id == view.member_id for v in scene.etcd_views.values() for a in v.alarms):
         return Fate.CORRUPT
     if view is not None:
-        if began_anew(scene, view):
+        anew = began_anew(scene, view)
+        if anew:
             return Fate.ELSEWHERE if left_behind(host) else Fate.ANEW
-        return Fate.UNKNOWN if contents_unseen(view, scene.memory) else Fate.HELD
+        return Fate.UNKNOWN if anew is None else Fate.HELD
     if host is None or host.etcd_data is None:
         return Fate.UNKNOWN
     if not host.etcd_data.holds:
@@ -96,11 +96,14 @@ def left_behind(host: HostView | None) -> EtcdDataView | None:
     return before if before is not None and before.holds else None
 
 
-def began_anew(scene: Scene, view: EtcdView) -> bool:
+def began_anew(scene: Scene, view: EtcdView) -> bool | None:
     """What it holds is another Kubernetes cluster than the one that was seen: its namespace kube-system is not the same object, or is not there.
 
     Where that is not known of both: its history is shorter, and (nearly) none of the node objects that were there are in it. kubelet registers its
     node when it starts; so those of machines that were rebooted since may be there again.
+
+    None where it is behind what was seen of the cluster, and what it holds was not: older data, or a new, empty cluster. Observed on 3.4.23 while
+    three machines came up at once: a member that had begun anew served with a revision of 1, and its keys were not read in time in two sweeps on end.
     """
     watermark, nodes = scene.memory.watermark, scene.memory.node_count or 0
     if watermark is None or view.remembered or view.learner:
@@ -109,21 +112,16 @@ def began_anew(scene: Scene, view: EtcdView) -> bool:
         return True  # nothing was ever written to it
     if watermark.uid and view.uid is not None:
         return view.uid != watermark.uid
-    if not nodes or view.nodes is None or view.revision >= watermark.revision:
+    if view.revision >= watermark.revision:
         return False
-    return view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision)
+    if nodes and view.nodes is not None and (view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision)):
+        return True
+    return None if watermark.uid or (nodes and view.nodes is None) else False
 
 
-def contents_unseen(view: EtcdView, memory: Memory) -> bool:
-    """It is behind what was seen of the cluster, and whether it holds that cluster at all or has begun a new one was not seen.
-
-    Observed on 3.4.23 while three machines came up at once: a member that had begun anew was seen to serve with a revision of 1, and its keys
-    could not be counted in time in two sweeps on end.
-    """
-    watermark = memory.watermark
-    if watermark is None or view.remembered or view.learner or view.revision >= watermark.revision:
-        return False
-    return view.uid is None if watermark.uid else bool(memory.node_count) and view.nodes is None
+def unread(*hosts: str) -> str:
+    """In words: of the etcd on these machines `began_anew` says None."""
+    return f"etcd on {', '.join(hosts)} is behind what was seen of this cluster, and whether it holds that or is a new, empty one was not seen yet"
 
 
 def corruption(scene: Scene, name: str) -> tuple[str, ...]:
@@ -152,7 +150,7 @@ def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:
     if manifest is None or manifest.problem or not says_new(manifest.content):
         return False
     if view is not None:
-        return began_anew(scene, view)
+        return bool(began_anew(scene, view))
     return host.etcd_data is not None and not host.etcd_data.holds
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from recoverd.diagnose.etcd import describe, elsewhere
-from recoverd.diagnose.loss import began_anew, contents_unseen
+from recoverd.diagnose.loss import began_anew
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
@@ -30,9 +30,10 @@ def current(scene: Scene) -> Setback | None:
     lead = scene.membership.lead
     if watermark is None or lead is None or scene.membership.strangers:
         return remembered
-    if not began_anew(scene, lead) and contents_unseen(lead, scene.memory):
+    anew = began_anew(scene, lead)
+    if anew is None:
         return remembered  # older data of this cluster, or a new, empty one: beside the one agents are restarted, beside the other they must not be
-    found, anew = _compared(scene, watermark, remembered), began_anew(scene, lead)
+    found = _compared(scene, watermark, remembered)
     if anew and found is None:  # it has grown beyond the old one
         again = remembered is not None and remembered.cluster_id == scene.membership.cluster_id
         found = Setback(scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id, proven=again)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from recoverd.bounds import too_few_ready
-from recoverd.diagnose.loss import contents_unseen
+from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.finding import Code, Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.observation import EtcdView, HostView, NodeView, ObjectsView
+from recoverd.model.observation import HostView, NodeView, ObjectsView
 from recoverd.playbooks.base import Situation
 
 OF_NODES = frozenset(
@@ -146,13 +146,11 @@ def nobody_keeps_rules(node: str, situation: Situation) -> str:
 
 def emptied(situation: Situation) -> str:
     """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see the member that has begun anew."""
-    setback = situation.memory.setback
-    views = {n: v for n, v in situation.observation.etcd.items() if isinstance(v, EtcdView)}
-    if behind := [n for n, v in views.items() if contents_unseen(v, situation.memory)]:
-        return (
-            f"etcd on {', '.join(behind)} is behind what was seen of this cluster, and whether it holds that or is a new, empty one was not seen "
-            "yet: a kubelet that starts anew would be told by the latter that it has no pods, and end them all"
-        )
-    if not (situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_SPLIT_BRAIN) or (setback and setback.anew)):
+    scene, setback = situation.scene, situation.memory.setback
+    anew = {name: began_anew(scene, view) for name, view in scene.etcd_views.items()}
+    if behind := [name for name, found in anew.items() if found is None]:
+        return f"{unread(*behind)}: a kubelet that starts anew would be told by the latter that it has no pods, and end them all"
+    lost = situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_SPLIT_BRAIN) or (setback and setback.anew)
+    if not lost and not any(anew.values()):
         return ""
     return "etcd has lost its data: a kubelet that starts anew would be told by the empty cluster that it has no pods, and end them all"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose.loss import began_anew, says_new
+from recoverd.diagnose.loss import began_anew, says_new, unread
 from recoverd.model.finding import Code
 from recoverd.model.operations import MANIFESTS, Unit
 from recoverd.model.plan import Step
@@ -21,8 +21,11 @@ def begins_anew(host: str, situation: Situation) -> str:
     if host not in {h.name for h in situation.settings.control_planes} or view is None:
         return ""
     if member is not None and not member.remembered:
-        if not began_anew(situation.scene, member):
+        anew = began_anew(situation.scene, member)
+        if anew is False:
             return ""
+        if anew is None:
+            return f"{unread(host)}: an API server in front of the latter would tell every kubelet that it has no pods, and they would be ended"
         return (
             f"etcd on {host} has begun a new, empty cluster: an API server in front of it would tell every kubelet that it has no pods, and "
             "they would be ended. Its data has to be brought back first"

@@ -48,6 +48,13 @@ def test_an_api_server_is_not_put_in_front_of_an_etcd_that_has_begun_anew() -> N
     assert isinstance(propose("restore-manifest", "apiserver-manifest-missing", whole), Proposal)
 
 
+def test_an_api_server_is_not_put_in_front_of_an_etcd_of_which_it_is_not_seen_what_it_holds() -> None:
+    """It is behind what was seen of the cluster, and its nodes were not counted in time."""
+    behind = built(1).manifest("cp1", "kube-apiserver", None).api_down().etcd_changed("cp1", revision=700, nodes=None)
+    answer = propose("restore-manifest", "apiserver-manifest-missing", behind)
+    assert isinstance(answer, Refusal) and "was not seen yet" in answer.reason
+
+
 @pytest.mark.parametrize(
     ("change", "refused"),
     [
