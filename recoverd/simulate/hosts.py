@@ -126,7 +126,7 @@ class Machine:
     """Copies of them by directory."""
 
     lease: tuple[str, int, float, str, str] | None = None
-    """Id, fencing number, until when by the machine's clock, and name of who may act on the cluster; a boot empties /run."""
+    """Id, fencing number, until when by the machine's clock, name and process of who may act on the cluster; a boot empties /run."""
     bastions: dict[str, str] = field(default_factory=dict)
     """Who has looked at the machine since its boot: name by id."""
     unwritable: str = ""

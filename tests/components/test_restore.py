@@ -288,11 +288,9 @@ async def test_an_alarm_is_taken_back(make_etcd: StartEtcd, sshd: Sshd, tmp_path
 
 
 def test_etcd_names_overwritten_pages_in_words_that_are_recognised(etcd: EtcdNode) -> None:
-    tls = [f"--cacert={etcd.pki}/ca.crt", f"--cert={etcd.pki}/healthcheck-client.crt", f"--key={etcd.pki}/healthcheck-client.key"]
     for part in range(6):
         puts = "".join(f"put /registry/k{part}-{i} {'x' * 3000}\n" for i in range(100))
-        command = ["etcdctl", f"--endpoints=https://127.0.0.1:{etcd.port}", *tls, "txn"]
-        subprocess.run(command, input=f"\n{puts}\n\n", env=os.environ | {"ETCDCTL_API": "3"}, text=True, check=True, capture_output=True, timeout=20)
+        subprocess.run(etcd.ctl_command("txn"), input=f"\n{puts}\n\n", text=True, check=True, capture_output=True, timeout=20)
     etcd.kill()
     file = etcd.data / "member" / "snap" / "db"
     with file.open("r+b") as db:

@@ -216,14 +216,15 @@ class Cluster:
         for lease in leases:
             if datetime.fromisoformat(lease["spec"]["renewTime"]) < since:
                 return f"whoever has the lease {lease['metadata']['name']}"
+        for node in nodes:
+            if node["status"]["nodeInfo"]["bootID"] != boots[node["metadata"]["name"]]:
+                return f"the kubelet of {node['metadata']['name']}"
         for item in (*nodes, *pods):
             name, status = item["metadata"]["name"], item["status"]
             # of a static pod it is said up to a minute late (observed on 1.20.2); that the controllers work, their leases tell
             static = "kubernetes.io/config.mirror" in item["metadata"].get("annotations", ())
             if not static and not any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())):
                 return f"{name} to be Ready"
-            if item in nodes and status["nodeInfo"]["bootID"] != boots[name]:
-                return f"the kubelet of {name}"
             for container in status.get("containerStatuses", ()):
                 started = container["state"].get("running", {}).get("startedAt", "")
                 if not started or datetime.fromisoformat(started) < since:
