@@ -119,7 +119,7 @@ def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, 
     assert {name for name, _, _ in acted(s)} <= {"restart-node-agents"}, acted(s)
     assert boots(cluster) == before
     for node in cluster.nodes:
-        # ports that no earlier connection had: one to the service that was begun while the rules were gone is remembered by conntrack for two minutes
+        # ports that no earlier connection had: where kube-proxy has written the rules by itself, conntrack still knows what was begun without them
         ask = (
             'for i in $(seq 21001 21010); do curl -s -m 10 --local-port $i -o /dev/null -w "%{http_code} from port $i: %{exitcode} %{errormsg}, " '
             "http://10.96.0.80/ || echo; done"
