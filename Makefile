@@ -5,13 +5,15 @@ DEV := .venv/.stamp-dev
 DRILL ?= join-stuck
 PYTEST_ARGS ?=
 SECONDS ?= 60
+MINUTES ?= 30
+PLANES ?= 1
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 
-.PHONY: help drill test tests quick quick-tests lab-test soak-model lab-all unit lint format lock venv host-packages alerts units docs clean
+.PHONY: help drill test tests quick quick-tests lab-test soak-model soak-lab lab-all unit lint format lock venv host-packages alerts units docs clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -34,6 +36,9 @@ quick-tests:
 
 soak-model: $(DEV) ## random stories over the model cluster for SECONDS=n from SEED=m on; one story: SEED=m RUNS=1
 	@$(PY) -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
+
+soak-lab: $(DEV) ## random faults, kills and people on a real cluster for MINUTES=n from SEED=m; PLANES=3 for three control planes
+	@$(PY) -m tests.lab.soak --minutes $(MINUTES) --control-planes $(PLANES) $(if $(SEED),--seed $(SEED))
 
 unit: $(DEV) ## the tests alone, without installing anything on the machine
 	$(PYTEST) $(PYTEST_ARGS)
