@@ -34,7 +34,7 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         return
     facts = facts_of(scene, name)
     if not rules.mode:
-        expected = _expected_mode(scene, view, name)
+        expected = _expected_mode(scene, view, name, runs=proxy is not None)
         if expected:
             yield Finding(
                 Code.SERVICE_RULES_STALE,
@@ -60,14 +60,17 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         )
 
 
-def _expected_mode(scene: Scene, view: NetworkView, name: str) -> str:
-    """Why there should be rules, as a line of evidence; "" where it cannot be told."""
+def _expected_mode(scene: Scene, view: NetworkView, name: str, *, runs: bool) -> str:
+    """Why there should be rules, as a line of evidence; "" where it cannot be told.
+
+    Where none were ever seen they are not gone, as on a node that is just joining, whose kube-proxy is bound and not started yet.
+    """
     remembered = scene.memory.networks.get(name)
     if remembered and remembered.proxy:
         return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
     node = facts_of(scene, name)["node"]
     agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
-    return f"{name}: {agent.daemonset} has its pod {agent.pod} there" if agent else ""
+    return f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs" if agent and runs else ""
 
 
 def _lasting(gap: RuleGap) -> RuleGap:

@@ -186,6 +186,11 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     ("kube-proxy is being rolled", lambda n: n.agent("w3", running=False, bad_for=6.0), None),
     ("kube-proxy's new image is pulled", lambda n: n.agent("w3", running=False, ready=False, status="ContainerCreating", bad_for=100.0), None),
     ("no kube-proxy at all, as with Cilium", lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()), Memory(reached=(WEB,))),
+    (
+        "kube-proxy of a node that is joining is bound and not started yet",
+        lambda n: n.host("w3", processes={}).rules("w3", mode=""),
+        Memory(reached=(WEB,)),
+    ),
     ("rules could not be read", lambda n: n.host("w1", rules=Unseen(UnseenKind.NOT_TRIED, "no iptables-save")), None),
     ("devices could not be listed", lambda n: n.host("w1", links=None), None),
     ("a bridge that no pod needs", lambda n: (n.host("w1", links=(), pods=0), n.untried.update(n.addresses("w1"))), None),
@@ -205,6 +210,11 @@ def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
     change(network)
     diagnosis = network.seen(None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks))
     assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
+
+
+def test_rules_that_were_never_seen_are_missed_where_kube_proxy_runs() -> None:
+    network = PodNetwork().rules("w3", mode="")
+    assert (Code.SERVICE_RULES_STALE, "w3") in {f.key for f in network.seen(Memory(reached=(WEB,))).faults}
 
 
 def test_a_service_is_not_blamed_for_the_path_to_its_endpoints() -> None:
