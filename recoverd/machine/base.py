@@ -10,9 +10,10 @@ from typing import Any
 
 from recoverd.diagnose.scene import Scene
 from recoverd.events import Instruction, Note, SaveIncident, SavePlan
+from recoverd.machine.guards import Evidence
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of
-from recoverd.model.finding import Diagnosis, Finding, State
+from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -117,18 +118,29 @@ class MachineBase:
         """The faults seen often enough or, while the cluster is healthy, the warnings."""
         if self.diagnosis is None:
             return ()
-        findings = self.diagnosis.warnings if self.lifecycle.state is State.HEALTHY else self.diagnosis.faults
+        return self._lasting(self.diagnosis.warnings if self.lifecycle.state is State.HEALTHY else self.diagnosis.faults)
+
+    def _lasting(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """Those of them that were seen often enough."""
         return confirmed(findings, self.record.sightings, self.settings.bounds.confirm_sweeps)
+
+    def _since(self, findings: Sequence[Finding]) -> dict[FindingKey, datetime]:
+        return {f.key: self.record.sightings[name_of(f.key)].since for f in findings}
 
     def _scene(self) -> Scene:
         """What the rules look at: the newest sweep, beside what is remembered."""
         assert self.observation is not None
         return Scene(self.observation, self.memory, self.settings)
 
+    def _evidence(self) -> Evidence | None:
+        """What is known now; None when nothing has been seen since recoverd was started."""
+        if self.observation is None or self.diagnosis is None:
+            return None
+        return Evidence(self._scene(), self.diagnosis, self.now)
+
     def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
         assert self.observation is not None and self.diagnosis is not None
         faults = self._confirmed()
-        sightings = self.record.sightings
         return Situation(
             now=self.now,
             incident=self._incident_id,
@@ -137,11 +149,11 @@ class MachineBase:
             diagnosis=self.diagnosis,
             memory=self.memory,
             confirmed=faults,
-            since={f.key: sightings[name_of(f.key)].since for f in faults},
+            since=self._since(faults),
             nodes=nodes,
             by_hand=by_hand,
             declined=self.record.declined,
-            ran=self.record.ran,
+            ran=self.record.ran - (self.record.run is not None),  # while a plan runs: as when it was made
             point=point,
             mark=self.record.mark,
             unseen=self.record.unseen,

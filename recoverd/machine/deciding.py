@@ -16,7 +16,7 @@ from recoverd.model.observation import Unseen
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.settings import Approval
-from recoverd.playbooks.base import Askable, Playbook, Proposal
+from recoverd.playbooks.base import Askable, Playbook, Proposal, Situation
 
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
@@ -25,7 +25,8 @@ RETOLD = 60.0
 class Deciding(PlanRunning):
     """The part of the machine that is at work in `confirmed`, `awaiting-approval` and `escalated`."""
 
-    def _decide(self) -> None:
+    def _decide(self, instead: str = "") -> None:
+        """`instead`: which plan the one that is made now takes the place of, and why."""
         choice = self._choice()
         if choice is None:
             return
@@ -34,7 +35,7 @@ class Deciding(PlanRunning):
                 return  # what is seen now has not lasted long enough to say anything about it
             self._stand_by(nothing_to_do(self._confirmed(), choice.reasons), choice.waiting)
             return
-        self._take(choice.playbook, self._mindful(choice.proposal), choice.declined)
+        self._take(choice.playbook, self._mindful(choice.proposal), (*([instead] if instead else []), *choice.declined))
 
     def _mindful(self, proposal: Proposal) -> Proposal:
         """Where a person is at work on one of its machines, or this bastion may do nothing unasked, it asks."""
@@ -103,12 +104,20 @@ class Deciding(PlanRunning):
 
     def _asked_again(self, plan: Plan) -> Proposal | None:
         """What the same request would plan now, where it is the same: another survivor may hold more by now, or a host that was away be back."""
-        situation = self._situation(parts(plan), by_hand=True, point=plan.point)
+        playbook = next((p for p in self.playbooks if p.name == plan.playbook), None)
+        answers = self._answers(plan, self._situation(parts(plan), by_hand=True, point=plan.point))
+        return next((a for a in answers if self._same(plan, playbook, a)), None)
+
+    def _asked_now(self, plan: Plan, situation: Situation) -> Proposal | None:
+        """What the same request would plan now, whatever that is."""
+        return next(iter(self._answers(plan, situation)), None)
+
+    def _answers(self, plan: Plan, situation: Situation) -> list[Proposal]:
         playbook = next((p for p in self.playbooks if p.name == plan.playbook), None)
         answers = [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
         if isinstance(playbook, Askable) and not plan.basis:
             answers.append(playbook.asked(situation))
-        return next((a for a in answers if isinstance(a, Proposal) and self._same(plan, playbook, a)), None)
+        return [a for a in answers if isinstance(a, Proposal)]
 
     def _retell(self, plan: Plan, proposal: Proposal, *, now: bool = False) -> Plan:
         """What is lost with a plan for a cluster at work grows while it waits: told anew once a minute, and when approved `now`."""

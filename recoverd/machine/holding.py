@@ -11,6 +11,8 @@ from recoverd.machine.points import KeepingPoints
 from recoverd.model.plan import Plan, TimelineEntry
 from recoverd.model.record import Run
 
+INSTANT = 0.001
+"""Seconds that recoverd was away at least, when it was restarted: that it was tells by being more than none."""
 TRIES = 3
 """Carryings-out of one step of which recoverd was ended each time before it knew what came of it; then a person has to look."""
 
@@ -22,12 +24,6 @@ class Holding(KeepingPoints):
         plan, run = self.record.plan, self.record.run
         assert plan is not None and run is not None
         return plan, run
-
-    def _evidence(self) -> Evidence | None:
-        """What is known now; None when nothing has been seen since recoverd was started."""
-        if self.observation is None or self.diagnosis is None:
-            return None
-        return Evidence(self._scene(), self.diagnosis, self.now)
 
     def _held(self) -> float:
         """Seconds that the step has waited."""
@@ -56,7 +52,7 @@ class Holding(KeepingPoints):
                 self._set(verify_since=self.now)
             return
         seen = run.seen_at or run.step_at or run.started_at
-        away = max(run.away, (self.now - seen).total_seconds())
+        away = max(run.away, (self.now - seen).total_seconds(), INSTANT)
         unsure = run.unsure or run.held_since is None
         waits = replace(run, held_since=self.now, calm=0, unsure=unsure, away=away, until_resumed=self.record.pause is not None)
         self._set(run=waits)

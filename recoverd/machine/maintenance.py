@@ -12,7 +12,7 @@ from datetime import datetime
 from recoverd.diagnose.absence import unproven
 from recoverd.events import Kept, SaveIncident
 from recoverd.known_pki import pki_of
-from recoverd.machine.deciding import Deciding
+from recoverd.machine.replanning import Replanning
 from recoverd.model.finding import State
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KEPT, KeepPki
@@ -33,7 +33,7 @@ class Copying:
     made_at: datetime | None = None
 
 
-class Maintaining(Deciding):
+class Maintaining(Replanning):
     """The part of the machine that is at work in `healthy`."""
 
     _copying: dict[str, Copying]

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from recoverd.events import Keep, PointRequested, PointsKept, Refused
 from recoverd.machine.base import MachineBase
+from recoverd.machine.guards import too_old
 from recoverd.model.finding import State
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.pki_operations import KeepPki
@@ -45,6 +46,8 @@ class KeepingPoints(MachineBase):
         diagnosis, observation = self.diagnosis, self.observation
         if diagnosis is None or observation is None:
             return "it has not been looked at since recoverd started; ask again in a few seconds"
+        if (evidence := self._evidence()) and (why := too_old(evidence)):
+            return f"it has not been looked at for a while, and whether it is healthy is not known without {why}; the log of recoverd tells why"
         if self.record.points.running:
             return "something is being done about its restore points already, and there is one at a time: recoverctl watch"
         if self.record.incident or self.record.run:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from recoverd.bounds import prune
 from recoverd.diagnose.absence import doubt
 from recoverd.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
-from recoverd.machine.gate import BLIND_PATIENCE, Verdict, committed, forwards, parts
+from recoverd.machine.gate import BLIND_PATIENCE, Gate, Verdict, committed, forwards, parts
 from recoverd.machine.guards import Evidence
 from recoverd.machine.holding import TRIES
 from recoverd.machine.taking_back import TakingBack
@@ -34,6 +34,7 @@ class PlanRunning(TakingBack):
             run=Run(self.now, 0, changed_at=None if plan.automatic else self.now),
             ran=self.record.ran + 1,
             stale_sweeps=0,
+            stale_since=None,
             history=(*prune(self.record.history, self.settings.bounds, self.now), action),
             explanation=f"plan {plan.id} ({plan.playbook}) is running: {plan.summary}",
         )
@@ -43,6 +44,12 @@ class PlanRunning(TakingBack):
             self._emit(SweepNow(self.settings.name))
 
     def _open_maintenance(self, plan: Plan) -> None:
+        raise NotImplementedError
+
+    def _otherwise(self, plan: Plan, run: Run, evidence: Evidence) -> Gate | None:
+        raise NotImplementedError
+
+    def _give_way(self, plan: Plan, why: str) -> None:
         raise NotImplementedError
 
     # --- forwards ---
@@ -89,6 +96,11 @@ class PlanRunning(TakingBack):
         if gate.verdict is Verdict.STOP:
             self._take_back(run.index - 1, f"stopped before step {run.index + 1}: {gate.reason}", gate.superseded)
             return
+        other = self._otherwise(plan, run, evidence) if gate.verdict in (Verdict.GO, Verdict.HOLD) else None
+        if other and other.verdict is Verdict.STOP:
+            self._give_way(plan, other.reason)
+            return
+        gate = other or gate
         if isinstance(step.operation, Settled) and run.reached < run.index:
             self._begun(plan, run, step)
             self._emit(StepIntent(plan.id, run.index, False, self.now))
@@ -115,7 +127,7 @@ class PlanRunning(TakingBack):
         if not plan.steps[run.index].looks or run.changed_at is None or (self.observation and self.observation.started_at >= run.changed_at):
             return
         following = next((s for s in plan.steps[run.index + 1 :] if not s.looks), None)
-        if following and following.requires:
+        if following and (following.requires or all(s.looks for s in plan.steps[: run.reached + 1])):
             self._emit(SweepNow(self.settings.name))
 
     def _begun(self, plan: Plan, run: Run, step: Step) -> None:

@@ -147,7 +147,7 @@ class Rig:
             # a person may ask for what no finding is there for, and approve maintenance of what is well
             wanted = (plan.requested_by and not plan.basis) or (machine.record.incident and machine.record.incident.maintenance)
             # what runs has read the files that were there before it was put back, and no sweep shows whose authorities it has in memory
-            reads = plan.playbook == "restore-pki" and run.done >= 0
+            reads = plan.playbook in ("restore-pki", "renew-certificates") and run.done >= 0
             quiet = (State.UNOBSERVABLE,) if wanted or reads else (State.HEALTHY, State.UNOBSERVABLE)
             assert machine.diagnosis is None or machine.diagnosis.state not in quiet, f"acted while {machine.diagnosis}"
 

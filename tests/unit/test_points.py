@@ -244,6 +244,19 @@ def test_one_is_taken_when_a_person_asks_and_refused_with_the_reason() -> None:
         s.give(PointRequested("alice", s.now))
 
 
+def test_none_is_taken_on_a_sweep_of_two_minutes_ago() -> None:
+    """Sweeps break, as when a bug is in how something new is read: what was healthy then may be anything now, an empty etcd too."""
+    s = Points(settings=PointSettings())
+    s.sweep(times=3)
+    s.now += timedelta(seconds=120)
+    with pytest.raises(Refused, match=r"not been looked at for a while.*the newest began 121 s ago"):
+        s.give(PointRequested("alice", s.now))
+    assert s.asked() is None and "restore-point-asked" not in s.events()
+    s.sweep()
+    s.give(PointRequested("alice", s.now))
+    assert s.asked()
+
+
 def test_a_restart_looks_at_the_disk_and_counts_what_was_interrupted_as_a_failure() -> None:
     s = Points()
     s.until_taken(3)
