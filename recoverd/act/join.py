@@ -50,7 +50,7 @@ def listed(view: EtcdView, address: str) -> MemberEntry | None:
 async def forget(hosts: HostPool, source: str, label: str) -> str:
     """Delete the secrets of a join that has ended; "", or why they may still be there. Never fails: they end by themselves."""
     try:
-        result = await hosts.run(source, scripts.forget(label), timeout=FORGET_SECONDS)
+        result = await hosts.run(source, hosts.guard(source) + scripts.forget(label), timeout=FORGET_SECONDS)
         why = _said(result) if result.exit_status != 0 else ""
     except HostUnseen as unseen:
         why = str(unseen)
@@ -93,7 +93,7 @@ class JoinRunner:
         report(f"{it.source}: making a certificate key and a token", 0.0)
         secrets = await self._secrets()
         try:
-            result = await self._hosts.run(it.name, scripts.start(it, secrets), timeout=30.0)
+            result = await self._hosts.run(it.name, self._hosts.guard(it.name) + scripts.start(it, secrets), timeout=30.0)
         except HostUnseen as unseen:
             raise JoinFailed(f"kubeadm join may not have been started on {it.name}: {cleared(str(unseen))}") from None
         if result.exit_status != 0:

@@ -13,7 +13,7 @@ from recoverd.act.etcd import await_etcd, remove_member
 from recoverd.act.host import HostRunner
 from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget, listed
 from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.observation import EtcdView, MemberEntry
@@ -22,6 +22,9 @@ from recoverd.model.plan import StepResult
 from recoverd.playbooks.force_new_cluster import FLAG
 from recoverd.progress import report
 
+REFUSED = 3
+"""The exit status of a script whose guard found that another bastion acts."""
+ASK_SECONDS = 5.0
 LOOK_SECONDS = 60.0
 """To be told the member list; it is served without quorum."""
 MUTE_SECONDS = 15.0
@@ -78,10 +81,12 @@ class TakeBackRunner:
         why = ""
         for _ in range(TRIES):
             try:
-                result = await self._hosts.run(self._it.name, scripts.stop(self._it.label), timeout=STOP_SECONDS)
+                result = await self._act(self._it.name, scripts.stop(self._it.label), STOP_SECONDS)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
+            if result.exit_status == REFUSED:
+                raise Stuck(f"{cleared(result.stderr.strip()[-300:])}. kubeadm join may be at work on {self._it.name}: ask the bastion that acts")
             return result.stdout.strip().endswith("begun")
         self._done.append(f"{self._it.name} could not be asked: {why}")
         return None
@@ -108,6 +113,7 @@ class TakeBackRunner:
         # of two voters, one of which never started and cannot any more, nobody can be elected
         hopeless = entry is not None and not entry.started and reachable and len(view.voters) == 2
         if await self._has_leader(0.0 if hopeless else LEADER_SECONDS):
+            await self._still_mine(it.source)
             result = await remove_member(RemoveMember(self._entry(entry).id), self._etcd, it.source, self._clock() + REMOVE_SECONDS)
             if not result.ok:
                 raise Stuck(f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member out, then `kubeadm reset` there")
@@ -163,6 +169,30 @@ class TakeBackRunner:
                 return False
             await asyncio.sleep(POLL_SECONDS)
 
+    # --- the lease ---
+
+    async def _act(self, name: str, script: str, seconds: float) -> CommandResult:
+        """A script that changes something on a machine: it does nothing where another bastion has come to act meanwhile."""
+        if name != self._it.source:
+            await self._still_mine(name)
+        return await self._hosts.run(name, self._hosts.guard(name) + script, timeout=seconds)
+
+    async def _still_mine(self, name: str) -> None:
+        """The new machine may have no lease of its own yet, and etcd none at all: for these the source's counts, asked at the last moment."""
+        if not (guard := self._hosts.guard(self._it.source)):
+            return
+        why = ""
+        for _ in range(TRIES):
+            try:
+                asked = await self._hosts.run(self._it.source, guard, timeout=ASK_SECONDS)
+            except HostUnseen as unseen:
+                why = str(unseen)
+                continue
+            if asked.exit_status == 0:
+                return
+            raise Stuck(f"{cleared(asked.stderr.strip()[-300:])}. {name} is left as it is: look at it where that bastion acts")
+        raise Stuck(f"whether this bastion still acts on the cluster cannot be asked of {self._it.source} ({why}), so {name} is left as it is")
+
     # --- by force ---
 
     async def _begun(self) -> bool:
@@ -208,7 +238,7 @@ class TakeBackRunner:
         why = ""
         for _ in range(TRIES):
             try:
-                result = await self._hosts.run(self._it.name, scripts.silence(self._it.label), timeout=20.0)
+                result = await self._act(self._it.name, scripts.silence(self._it.label), 20.0)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
@@ -242,7 +272,7 @@ class TakeBackRunner:
         it = self._it
         self._tell(f"cleaning {it.name}")
         try:
-            result = await self._hosts.run(it.name, scripts.clean(it.label), timeout=CLEAN_SECONDS)
+            result = await self._act(it.name, scripts.clean(it.label), CLEAN_SECONDS)
         except HostUnseen as unseen:
             raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {unseen}; `kubeadm reset -f` there") from None
         if result.exit_status != 0:
@@ -253,9 +283,9 @@ class TakeBackRunner:
         """Once its kubelet has ended, which would register it again; before the mark goes, so that an interrupted one is done again."""
         it = self._it
         with suppress(HostUnseen):
-            await self._hosts.run(it.name, "timeout 20 systemctl stop kubelet", timeout=25.0)
+            await self._act(it.name, "timeout 20 systemctl stop kubelet", 25.0)
         try:
-            gone = await self._hosts.run(it.source, scripts.delete_node(it.name), timeout=70.0)
+            gone = await self._act(it.source, scripts.delete_node(it.name), 70.0)
         except HostUnseen as unseen:
             self._done.append(f"the node {it.name} could not be deleted ({unseen}): kubectl delete node {it.name}")
             return
