@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import re
 import shutil
 from datetime import UTC, datetime
@@ -40,6 +41,8 @@ async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, 
             needs = f"it takes {view.db_size} bytes and {DISK_RESERVE} stay in reserve, and {directory} on the bastion has {free} free"
             return StepResult(False, f"no snapshot was fetched from {host}: {needs}. Make room there; nothing was changed")
         info = await etcd.snapshot(target, timeout=_left(until))
+        if operation.holds and not await asyncio.to_thread(holds, info.path, operation.holds):
+            return StepResult(False, f"{_another(host, operation.holds)}. The snapshot is {info.path}; nothing was changed")
         return StepResult(True, f"{info.path}, {info.size} bytes, sha256 {info.sha256}, revision {view.revision} or later")
 
     restarted = min(until, asyncio.get_running_loop().time() + RESTART_SECONDS)
@@ -52,6 +55,19 @@ async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, 
     except OSError as error:
         return StepResult(False, f"the snapshot from {host} could not be written to {target}: {error}. Nothing was changed in the cluster")
     return fetched
+
+
+def holds(snapshot: Path, text: str) -> bool:
+    """Whether the database has the text in it. What bbolt stores stands in one piece, and a database that never held it has it in no old page."""
+    with snapshot.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        return whole.find(text.encode()) >= 0
+
+
+def _another(host: str, uid: str) -> str:
+    return (
+        f"what etcd on {host} holds is not this cluster: the namespace kube-system with the UID {uid}, as it was seen while healthy, is not in its "
+        "snapshot. It is a new, empty cluster or another one, and nothing to go on from; look for the data of before, or restore a snapshot"
+    )
 
 
 def _away(error: BaseException) -> bool:

@@ -13,17 +13,20 @@ from recoverd.model.point_operations import PointOperation
 class FetchSnapshot:
     """Stream a full snapshot from the member on the step's host into the bastion's state directory, and check it.
 
-    Checked are the sha256 that etcd appends, and that it is whole pages.
+    Checked are the sha256 that etcd appends, that it is whole pages and, where given, that it `holds` a text: the UID of the cluster's kube-system,
+    which the database of a cluster that has begun anew has never held.
 
     Served without quorum (observed on 3.4). The result's detail names the file, its size and its hash.
     """
 
     label: str
+    holds: str = ""
     kind: Literal["fetch-snapshot"] = "fetch-snapshot"
     repeatable = True
 
     def command(self) -> str:
-        return "POST https://127.0.0.1:2379/v3/maintenance/snapshot {} (over the SSH tunnel, into the state directory of recoverd, hash checked)"
+        checked = "hash checked" + (f", and that kube-system in it is {self.holds}" if self.holds else "")
+        return f"POST https://127.0.0.1:2379/v3/maintenance/snapshot {{}} (over the SSH tunnel, into the state directory of recoverd, {checked})"
 
 
 @dataclass(frozen=True, slots=True)

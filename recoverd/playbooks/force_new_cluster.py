@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import yaml
 
-from recoverd.diagnose.loss import began_anew
+from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.finding import Code, Finding
 from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.survivors import behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
+from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
 
 FLAG = "--force-new-cluster"
 ANNOTATION = "recoverd/incident"
+READ_WITHIN = 60.0
+"""Seconds in which what a member holds may be late to be read; then it can only be looked for in its snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,22 @@ class ForceNewCluster:
         survivors = self._survivors(situation)
         if isinstance(survivors, Refusal):
             return survivors
+        blind = sorted(n for n, v in survivors.items() if began_anew(situation.scene, v) is None)
+        if blind and (not_read := _not_read(blind, finding, situation)):
+            return not_read
         name = min(survivors, key=lambda n: (-survivors[n].revision, -survivors[n].raft_term, n))
         view = survivors[name]
-        others = [m for m in view.voters if m.id != view.member_id]
         gone = missing(view, survivors.values(), situation)
         not_yet = may_return(gone, len(survivors), view, situation) or behind_a_point(name, view, gone, situation)
         if not_yet and not situation.by_hand:
             return not_yet
+        return self._plan(name, survivors, finding, situation, gone, blind)
+
+    def _plan(
+        self, name: str, survivors: dict[str, EtcdView], finding: Finding, situation: Situation, gone: Sequence[Missing], blind: list[str]
+    ) -> Proposal | Refusal:
+        view = survivors[name]
+        others = [m for m in view.voters if m.id != view.member_id]
         host = situation.host(name)
         manifest = host.manifests.get("etcd") if host else None
         if manifest is None or manifest.problem:
@@ -55,8 +67,9 @@ class ForceNewCluster:
         if flagged is None:
             return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
         data = host.etcd_data if host else None
+        asked = situation.by_hand and name in blind  # a person says what it holds
         steps = (
-            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept),
+            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept, "" if asked else _uid(situation)),
             *self._stop_others(others, finding, situation),
             *self._force(name, view, manifest, flagged, finding, situation.kept),
         )
@@ -68,8 +81,14 @@ class ForceNewCluster:
                 *finding.evidence,
                 f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}",
                 newest_point(situation),
+                *_looked_for(blind, asked),
             ),
-            destroys=(*lost_writes(name, view, situation), *told(gone, situation), *self._destroys(others, situation)),
+            destroys=(
+                *_unread(name, asked),
+                *lost_writes(name, view, situation),
+                *told(gone, situation),
+                *self._destroys(others, situation),
+            ),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
                 f"afterwards: none by itself; the {'copy of the data' if view.remembered else 'emergency snapshot'} is the way back, "
@@ -100,7 +119,7 @@ class ForceNewCluster:
         return survivors
 
     @staticmethod
-    def _save(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str) -> list[Step]:
+    def _save(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str, uid: str) -> list[Step]:
         """A copy of the data first: a snapshot where the member serves one, else its directory, with etcd stopped so that the copy is whole.
 
         A restore point never takes its place: that is taken from a healthy member with a leader, and without quorum there is none.
@@ -108,7 +127,7 @@ class ForceNewCluster:
         requires = (finding.key,)
         if not view.remembered:
             what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
-            return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster"), 180.0, requires), view.db_size)]
+            return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, requires), view.db_size)]
         # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
         move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
         copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
@@ -187,6 +206,33 @@ class ForceNewCluster:
                     f"the membership of {label}, which never started; stop the join that waits there (kubeadm reset) before joining it again"
                 )
         return lines
+
+
+def _uid(situation: Situation) -> str:
+    """By which the cluster is known; "" where it was not seen or is encrypted."""
+    return situation.memory.watermark.uid if situation.memory.watermark else ""
+
+
+def _looked_for(blind: list[str], asked: bool) -> tuple[str, ...]:
+    return (f"{unread(*blind)}: its snapshot is looked through for that before anything is changed",) if blind and not asked else ()
+
+
+def _unread(name: str, asked: bool) -> tuple[str, ...]:
+    return (f"WHAT {name} HOLDS WAS NOT READ: {unread(name)}",) if asked else ()
+
+
+def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait | Refusal | None:
+    """An etcd of which was not read what it holds is waited for, and then is gone on from only where its snapshot can tell: reads need no quorum."""
+    if situation.by_hand:
+        return None
+    if situation.age(finding) < READ_WITHIN:
+        return Wait(f"{unread(*blind)}; it is read again in the next sweeps, and nothing is forced meanwhile")
+    if _uid(situation):
+        return None
+    return Refusal(
+        f"{unread(*blind)}, and by nothing that was remembered could its snapshot tell. Look: `etcdctl get --prefix /registry/minions --keys-only` "
+        f"there; when it holds this cluster: `recoverctl run force-new-cluster {situation.settings.name}` and approve"
+    )
 
 
 def with_flag(manifest: str) -> str | None:

@@ -141,7 +141,7 @@ class Hands:
             case Unstick():
                 return self._unstick(operation)
             case FetchSnapshot():
-                return self._snapshot()
+                return self._snapshot(operation.holds)
             case TakeRestorePoint():
                 return self._point(operation)
             case RemoveMember():
@@ -285,11 +285,13 @@ class Hands:
 
     # --- through the tunnel ---
 
-    def _snapshot(self) -> StepResult:
+    def _snapshot(self, holds: str = "") -> StepResult:
         view = member(self._cluster, self._name)
         if isinstance(view, Unseen):
             return StepResult(False, f"no snapshot was fetched from {self._name}: {view.reason}. Nothing was changed")
         store = self._cluster.etcd.processes[self._name].store
+        if holds and store.uid != holds:
+            return StepResult(False, f"what etcd on {self._name} holds is not this cluster. Nothing was changed")
         self._cluster.snapshots.append(store)
         return StepResult(
             True, f"snapshot {len(self._cluster.snapshots)}, {20 << 20} bytes, sha256 {_sha256(repr(store))[:12]}..., revision {store.revision}"

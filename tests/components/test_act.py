@@ -342,6 +342,17 @@ async def test_a_snapshot_is_fetched_into_the_state_directory(etcd: EtcdNode, wi
     await hands.pool.close()
 
 
+async def test_a_snapshot_without_the_cluster_that_was_seen_is_no_ground_to_go_on(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
+    """What a member without quorum holds may not be readable; its snapshot tells whether it is this cluster, before anything is changed."""
+    hands, uid = with_etcd(etcd), "0b7a34de-52c7-4a35-b2b5-1a3bb0bf2c11"
+    empty = await hands.do(FetchSnapshot("a", uid), timeout=60)
+    assert not empty.ok and uid in empty.detail and "nothing was changed" in empty.detail
+    etcd.put({"/registry/namespaces/kube-system": f"k8s ...{uid}...{'x' * 5000}"})
+    held = await hands.do(FetchSnapshot("b", uid), timeout=60)
+    assert held.ok, held.detail
+    await hands.pool.close()
+
+
 async def test_a_member_that_never_started_is_removed_once(start_etcd: Callable[..., list[EtcdNode]], with_etcd: Callable[[EtcdNode], Hands]) -> None:
     first, *_ = start_etcd(("cp1", "cp2", "cp3"))
     hands = with_etcd(first)

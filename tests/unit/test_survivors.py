@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, HostView, MemberEntry
 from recoverd.model.points import RestorePoint
+from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from tests.unit.builders import CLUSTER_ID, NOW, Cluster, member_id
@@ -132,6 +134,47 @@ def test_a_join_that_may_still_finish_is_named_with_its_end() -> None:
     until = early.now - timedelta(seconds=6) + timedelta(seconds=40)
     assert f"kubeadm waits 40 s for it, until {until:%H:%M:%S} UTC" in plan_of(forced(early))
     assert "kubeadm waits" not in plan_of(forced(late))
+
+
+def behind(cluster: Cluster, **of_cp1: object) -> tuple[Cluster, Memory]:
+    """cp1 is behind what was seen of the cluster, and what it holds is not read in this sweep."""
+    cluster.etcd_changed("cp1", revision=900, uid=None, **of_cp1)
+    memory = cluster.memory()
+    assert memory.watermark
+    return cluster, replace(memory, watermark=replace(memory.watermark, uid="the-uid"))
+
+
+def test_a_member_of_which_is_not_known_what_it_holds_is_gone_on_from_only_when_its_snapshot_tells() -> None:
+    cluster, memory = behind(off(Cluster(3), "cp2", "cp3"))
+    early = forced(replace(situation(cluster, minutes=0.5, memory=memory), settings=eager(cluster)))
+    assert isinstance(early, Wait) and "was not seen yet" in early.reason
+    late = forced(situation(cluster, memory=memory))
+    assert "its snapshot is looked through" in plan_of(late)
+    assert isinstance(late, Proposal) and late.steps[0].operation == FetchSnapshot("before-force-new-cluster", "the-uid")
+    assert all(not s.looks for s in late.steps[1:2]), "before anything is changed"
+
+
+def test_where_nothing_can_tell_only_a_person_says_that_it_is_this_cluster() -> None:
+    cluster, memory = behind(off(Cluster(3), "cp2", "cp3"), nodes=None)
+    assert memory.watermark
+    memory = replace(memory, watermark=replace(memory.watermark, uid=""))
+    answer = forced(situation(cluster, memory=memory))
+    assert isinstance(answer, Refusal) and "etcdctl get" in answer.reason and "recoverctl run force-new-cluster prod" in answer.reason
+    asked = forced(replace(situation(cluster, memory=memory), by_hand=True))
+    assert "WHAT cp1 HOLDS WAS NOT READ" in plan_of(asked)
+
+
+def test_a_survivor_whose_data_are_seen_is_looked_through_all_the_same() -> None:
+    cluster = off(Cluster(3), "cp2", "cp3").etcd_changed("cp1", uid="the-uid")
+    memory = behind(off(Cluster(3), "cp2", "cp3"))[1]
+    plan = forced(situation(cluster, memory=memory))
+    assert isinstance(plan, Proposal) and plan.steps[0].operation == FetchSnapshot("before-force-new-cluster", "the-uid")
+    assert "NOT READ" not in plan_of(plan) and "looked through" not in plan_of(plan)
+
+
+def eager(cluster: Cluster) -> ClusterSettings:
+    """Without patience for silent machines."""
+    return replace(cluster.settings, bounds=replace(cluster.settings.bounds, force_after=1.0))
 
 
 def test_a_cluster_that_has_begun_anew_is_nothing_to_go_on_from() -> None:
