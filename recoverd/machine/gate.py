@@ -65,9 +65,9 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=plan.automatic):
         return Gate(Verdict.HOLD, f"this bastion to be the one that acts ({why})")
-    if (why := guards.moved_on(plan, run.away, evidence)) and not step.looks:
+    if (why := guards.moved_on(plan, run, evidence)) and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
-    if guards.helped(plan, run.away, evidence) and not step.looks:
+    if guards.helped(plan, run, evidence) and not step.looks:
         return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")
     if (not past or plan.automatic) and (why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)):
         return Gate(Verdict.STOP, why)
@@ -238,6 +238,9 @@ def account(plan: Plan, run: Run) -> str:
             state = "done"
         elif committed(plan, run, part):
             state = f"left as it is (last step begun: {plan.steps[begun[-1]].description})"
+        elif guards.rereads(plan, run, part):
+            left = "; ".join(plan.steps[i].description for i in mine if i > run.done and not plan.steps[i].looks)
+            state = f"the files are in place; NOT done, and what runs may have others in memory until it is: {left}"
         elif kept := kept_of(plan, run, begun):
             state = f"NOT taken back, see to it by hand: {kept}"
         elif any(plan.steps[i].undo for i in begun):

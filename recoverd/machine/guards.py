@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 
 from recoverd.diagnose import people
 from recoverd.diagnose.scene import Scene
-from recoverd.model.effects import PUTS_BACK, STARTS, moves_data
+from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.finding import Code, Diagnosis, FindingKey, State
 from recoverd.model.observation import EtcdView, ObjectsView, Observation
 from recoverd.model.operations import Operation, RestartStaticPod
 from recoverd.model.plan import Plan, Step
+from recoverd.model.record import Run
 
 LATE = 60.0
 """Seconds without recoverd from which on people may have repaired things themselves."""
@@ -78,20 +79,32 @@ def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
     return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {found.message}"
 
 
-def moved_on(plan: Plan, away: float, evidence: Evidence) -> str:
+def rereads(plan: Plan, run: Run, part: str = "") -> bool:
+    """Files are in place, of the `part` or of any, that what runs has to be started anew for; they are the cause of a sweep that finds nothing."""
+    done = (i for i in range(run.done + 1) if i not in run.back and part in ("", plan.steps[i].part))
+    return any(isinstance(plan.steps[i].operation, READ_AT_START) for i in done)
+
+
+def moved_on(plan: Plan, run: Run, evidence: Evidence) -> str:
     """recoverd was away for long, and what the plan was made for is gone: people have repaired it, and their work is not gone over.
 
     While recoverd is there a finding that goes away is the plan's own doing, or a machine that came back.
     """
     left = [key for key in plan.basis if key in evidence.diagnosis.keys]
-    if away < LATE or left or evidence.diagnosis.state is not State.HEALTHY:
+    if run.away < LATE or left or evidence.diagnosis.state is not State.HEALTHY or rereads(plan, run):
         return ""
-    return f"recoverd was away for {away:.0f} s, and the cluster is healthy without it"
+    return f"recoverd was away for {run.away:.0f} s, and the cluster is healthy without it"
 
 
-def helped(plan: Plan, away: float, evidence: Evidence) -> bool:
+def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
     """The same after any restart, for a plan that runs unasked: whatever was in flight has helped, and nothing that is well is touched."""
-    return plan.automatic and away > 0 and evidence.diagnosis.state is State.HEALTHY and not any(k in evidence.diagnosis.keys for k in plan.basis)
+    return (
+        plan.automatic
+        and run.away > 0
+        and not rereads(plan, run)
+        and evidence.diagnosis.state is State.HEALTHY
+        and not any(k in evidence.diagnosis.keys for k in plan.basis)
+    )
 
 
 def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence) -> str:

@@ -26,7 +26,7 @@ from recoverd.model.operations import (
     Unstick,
     WriteFile,
 )
-from recoverd.model.pki_operations import PutBackPki
+from recoverd.model.pki_operations import PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
@@ -38,7 +38,10 @@ LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin
 """Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
 STARTS = RestartStaticPod | RestartUnit | Unit | Unstick
 """Operations through which kubelet may start whatever manifests are in place on the machine."""
-PUTS_BACK = MovePath | WriteFile
+READ_AT_START = PutBackPki | RenewLeaves | RepairKubeletClient
+"""Operations that put files in place which what runs has read when it started: no sweep shows whose authorities it has in memory. So the restarts
+that follow are made though the cluster is well as soon as the files are there. The one exemption from the rule that nothing healthy is touched."""
+PUTS_BACK = MovePath | WriteFile | PutBackPki
 """Operations that put a file or directory where it was, whatever has happened there meanwhile."""
 
 

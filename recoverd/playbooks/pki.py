@@ -16,6 +16,10 @@ from recoverd.playbooks.base import Situation
 from recoverd.playbooks.restart_node_agents import PLANES, STABLE
 
 ETCD_FILES = (f"{KUBERNETES}/pki/etcd/",)
+MEMORY = (
+    "what runs has the files in memory that it was started with, which no sweep shows: kubelet and the static pods are restarted as well, though the "
+    "cluster may look healthy as soon as the files are in place"
+)
 OFFERED = timedelta(days=1)
 """How long an offer stands on a cluster that is healthy, where no window ends it."""
 

@@ -19,7 +19,7 @@ from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KUBERNETES, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.pki import OFFERED, aside, by_host, replaced, restarts, staged, together
+from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, restarts, staged, together
 from recoverd.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
@@ -63,6 +63,7 @@ class RenewCertificates:
             evidence=(
                 *(line for f in every for line in f.evidence),
                 *self._outside(finding, situation),
+                MEMORY,
                 "the API server of each control plane is away for some seconds while it is restarted; pods run on",
                 "copies of admin.conf elsewhere (~/.kube/config) keep the old certificate",
             ),

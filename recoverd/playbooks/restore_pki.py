@@ -14,7 +14,7 @@ from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.pki import OFFERED, aside, by_host, restarts, staged, together
+from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, restarts, staged, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RestorePki:
             summary=f"put back the certificates that {', '.join(found)} had while healthy" + (", together, since none can come back alone" * at_once),
             steps=staged(stages, at_once=at_once, files_first=files_first),
             basis=tuple(f.key for f in every),
-            evidence=(*(line for f in every for line in f.evidence), *(self._kept(h, situation) for h in found)),
+            evidence=(*(line for f in every for line in f.evidence), *(self._kept(h, situation) for h in found), MEMORY),
             destroys=(f"what was made since is no longer in use; it is kept in {aside(situation)} on each control plane",),
             undo=(
                 f"until its API server is back, by itself: on each control plane, {aside(situation)} is put back and the static pods are restarted",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recoverd.events import Note, SaveDecision, SavePlan, StepIntent
+from recoverd.machine.guards import rereads
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.effects import moves_data
 from recoverd.model.finding import State
@@ -146,9 +147,7 @@ class Rig:
             assert machine.record.pause is None, "acted while paused"
             # a person may ask for what no finding is there for, and approve maintenance of what is well
             wanted = (plan.requested_by and not plan.basis) or (machine.record.incident and machine.record.incident.maintenance)
-            # what runs has read the files that were there before it was put back, and no sweep shows whose authorities it has in memory
-            reads = plan.playbook in ("restore-pki", "renew-certificates") and run.done >= 0
-            quiet = (State.UNOBSERVABLE,) if wanted or reads else (State.HEALTHY, State.UNOBSERVABLE)
+            quiet = (State.UNOBSERVABLE,) if wanted or rereads(plan, run) else (State.HEALTHY, State.UNOBSERVABLE)
             assert machine.diagnosis is None or machine.diagnosis.state not in quiet, f"acted while {machine.diagnosis}"
 
     def check_model(self) -> None:
