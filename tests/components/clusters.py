@@ -26,7 +26,8 @@ from click.testing import CliRunner
 from recoverd.cli.ctl import main as recoverctl
 from recoverd.control.client import ControlClient
 
-from .conftest import Sshd, end, free_port
+from . import forkserver
+from .conftest import Process, Sshd, end, free_port
 from .test_api import Server, as_json, node, table
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -142,6 +143,9 @@ async def make_cluster(directory: Path, start_sshd: Callable[..., Sshd], name: s
 class Daemon:
     """`recoverd run` as a process, and recoverctl against it."""
 
+    exec = False
+    """Whether it is started as systemd would, and not forked from what has loaded it already: for tests of the start itself."""
+
     def __init__(self, directory: Path, *clusters: Cluster | dict[str, Any], state: Path | None = None, socket: Path | None = None) -> None:
         self.state = state or directory / "state"
         self.socket = socket or directory / "control.sock"
@@ -151,15 +155,16 @@ class Daemon:
         listed = [c.config if isinstance(c, Cluster) else c for c in clusters]
         text = {"state_dir": str(self.state), "socket": str(self.socket), "listen": f"127.0.0.1:{self.port}", "clusters": listed}
         self.file.write_text(yaml.safe_dump(text))
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "recoverd", "run", "--config", str(self.file)],
-            env={k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")} | environment,
-            stderr=self.log.open("ab"),
-            stdout=self.log.open("ab"),
-        )
+    def start(self, **environment: str) -> Process:
+        arguments = ["run", "--config", str(self.file)]
+        given = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")} | environment
+        with self.log.open("ab") as log:
+            if self.exec:
+                self.process = subprocess.Popen([sys.executable, "-m", "recoverd", *arguments], env=given, stderr=log, stdout=log)
+            else:
+                self.process = forkserver.server().start(arguments, given, log)
         return self.process
 
     async def ready(self, seconds: float = 60.0) -> None:

@@ -36,6 +36,10 @@ from recoverd.hosts import HostPool
 from recoverd.model.settings import HostSettings
 from tests.ports import free_port
 
+from .forkserver import Forked
+
+Process = subprocess.Popen[bytes] | Forked
+
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 10.0, address: str = "127.0.0.1") -> None:
     end = time.monotonic() + seconds
@@ -48,7 +52,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, second
     raise AssertionError(f"nothing listens on {port} after {seconds} s: {log.read_text(errors='replace')}")
 
 
-def end(process: subprocess.Popen[bytes], *, kill: bool = False) -> None:
+def end(process: Process, *, kill: bool = False) -> None:
     if process.poll() is None:
         process.kill() if kill else process.terminate()
         process.wait(10)

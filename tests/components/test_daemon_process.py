@@ -19,10 +19,17 @@ import yaml
 from recoverd.journal import Journal
 
 from .clusters import Daemon, Notified
+from .conftest import Process
 from .daemons import Make, ended, make, run
 
 __all__ = ["make", "run"]
 pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start itself is tested here."""
+    monkeypatch.setattr(Daemon, "exec", True)
 
 
 async def test_systemd_is_told_of_readiness_and_life_and_a_stuck_loop_is_silent(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -183,7 +190,7 @@ async def test_with_a_full_disk_nothing_is_done_and_health_says_why(make: Make, 
         assert await (await asyncio.create_subprocess_exec("umount", small)).wait() == 0
 
 
-def waited(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+def waited(process: Process, seconds: float) -> int | None:
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
