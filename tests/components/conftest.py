@@ -142,6 +142,8 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
             "KbdInteractiveAuthentication": "no",
             "PermitRootLogin": "prohibit-password",
         } | options
+        # the tests' user may have a .bashrc, which bash reads for every command over SSH: it costs time, and may well change PATH
+        config["SetEnv"] = f"HOME={home} {options.get('SetEnv', '')}".rstrip()
         (home / "config").write_text("".join(f"{k} {v}\n" for k, v in config.items()))
         log = home / "log"
         process = subprocess.Popen([program, "-D", "-e", "-f", str(home / "config")], stderr=log.open("ab"), stdin=subprocess.DEVNULL)
