@@ -8,6 +8,7 @@ from datetime import timedelta
 from recoverd.bounds import unasked
 from recoverd.decide import Choice, choose, nothing_to_do
 from recoverd.diagnose import people
+from recoverd.diagnose.absence import doubt
 from recoverd.events import SavePlan
 from recoverd.machine.gate import PATIENCE, obstacle, parts, unwanted
 from recoverd.machine.running import PlanRunning
@@ -64,6 +65,8 @@ class Deciding(PlanRunning):
             self._set(stale_sweeps=0, stale_since=None)
             self._retell(waiting, proposal)
             return None
+        if self._unproven(waiting):
+            return None  # what it is for is not seen just now, and not seen to be gone
         since = self.record.stale_since or self.now
         self._set(stale_since=since)
         if self._unseen(waiting) and (self.now - since).total_seconds() < PATIENCE:
@@ -88,6 +91,15 @@ class Deciding(PlanRunning):
         """Something is confirmed, and nothing that is seen now may be in the next sweep."""
         confirmed = self._confirmed()
         return bool(confirmed) and self.diagnosis is not None and len(confirmed) == len(self.diagnosis.faults)
+
+    def _unproven(self, plan: Plan) -> str:
+        """Why it is not known whether what the plan is for is there: the newest sweep does not find it, and does not show either that it is gone.
+
+        Where etcd without quorum is ended by its probe again and again, or this machine is overloaded, that is so in every third sweep; a plan
+        that was withdrawn each time could not be approved for minutes (observed on a busy lab).
+        """
+        assert self.observation is not None and self.diagnosis is not None
+        return doubt([key for key in plan.basis if key not in self.diagnosis.keys], self.diagnosis, self.observation)
 
     def _unseen(self, plan: Plan) -> list[str]:
         """Hosts of the plan that the newest sweep does not show."""

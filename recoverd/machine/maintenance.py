@@ -42,11 +42,9 @@ class Maintaining(Replanning):
     def _maintain(self) -> None:
         """One more sweep that found the cluster healthy, with no incident open."""
         assert self.diagnosis is not None and self.observation is not None
-        keys, waiting = self.diagnosis.keys, self._waiting_plan
-        blind = unproven((k for p in (*self.record.declined, waiting) if p for k in p.basis if k not in keys), self.diagnosis, self.observation)
+        keys = self.diagnosis.keys
+        blind = unproven((k for d in self.record.declined for k in d.basis if k not in keys), self.diagnosis, self.observation)
         self._set(declined=tuple(d for d in self.record.declined if set(d.basis) & {*keys, *blind}))
-        if waiting and set(waiting.basis) & set(blind) and self.now < waiting.expires_at:
-            return  # what it is for is not seen just now, and not seen to be gone
         choice = self._choice()
         if choice is None:
             return

@@ -34,20 +34,22 @@ class Replanning(Deciding):
         fresh = evidence.observation.started_at >= run.started_at
         if not fresh:
             return None if plan.automatic else Gate(Verdict.HOLD, "the next sweep")
-        why = self._another(plan, run, playbook.repairs, evidence)
+        why = self._another(plan, run, evidence)
         if not why:
             self._set(stale_sweeps=0, stale_since=None)
             return None
         if unseen := self._unseen(plan):
             return Gate(Verdict.HOLD, f"{', '.join(unseen)} to be seen, since by the newest sweep {why}")
+        if unproven := self._unproven(plan):
+            return Gate(Verdict.HOLD, f"a sweep that shows whether what it is for is there still ({unproven})")
         if self.record.stale_since != evidence.observation.started_at:
             self._set(stale_sweeps=self.record.stale_sweeps + 1, stale_since=evidence.observation.started_at)
         enough = self.record.stale_sweeps >= self.settings.bounds.confirm_sweeps
         return Gate(Verdict.STOP if enough else Verdict.HOLD, f"by the newest sweep {why}" if enough else f"another sweep, since by the newest {why}")
 
-    def _another(self, plan: Plan, run: Run, repairs: frozenset[str], evidence: Evidence) -> str:
-        """In which way it is not what would be planned now, in words; "" where it is. What its playbook repairs counts at first sight."""
-        situation = self._present(plan, repairs, evidence)
+    def _another(self, plan: Plan, run: Run, evidence: Evidence) -> str:
+        """In which way it is not what would be planned now, in words; "" where it is."""
+        situation = self._present(plan)
         if plan.requested_by:
             choice = Choice(None, self._asked_now(plan, situation))
         else:
@@ -61,10 +63,15 @@ class Replanning(Deciding):
         left = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}]
         return difference(left, [s.of_plan(plan.id) for s in choice.proposal.steps])
 
-    def _present(self, plan: Plan, repairs: frozenset[str], evidence: Evidence) -> Situation:
-        """The situation as it was for the plan when it was made, by what is found now; in maintenance these are warnings."""
+    def _present(self, plan: Plan) -> Situation:
+        """The situation as it was for the plan when it was made, by what is found now; in maintenance these are warnings.
+
+        What a person approves, or has approved, was confirmed once: what its playbook repairs counts at first sight.
+        """
+        assert self.diagnosis is not None
+        repairs = next((p.repairs for p in self.playbooks if p.name == plan.playbook), frozenset[str]())
         situation = self._situation(parts(plan) if plan.requested_by else (), by_hand=bool(plan.requested_by), point=plan.point)
-        found = evidence.diagnosis.warnings if evidence.diagnosis.state is State.HEALTHY else evidence.diagnosis.faults
+        found = self.diagnosis.warnings if self.diagnosis.state is State.HEALTHY else self.diagnosis.faults
         sure = {f.key for f in self._lasting(found)}
         at_once = frozenset() if plan.automatic else repairs
         confirmed = tuple(f for f in found if f.key in sure or f.code in at_once)

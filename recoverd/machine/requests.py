@@ -41,7 +41,7 @@ class Requests(Maintaining):
                 f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is not known, and nothing is "
                 f"started; approve again when `recoverctl status {self._who()}` shows it, or the plan that takes its place"
             )
-        proposal = self._as_planned(plan, choose(self._situation(), self.playbooks, self.record.declined))
+        proposal = self._as_planned(plan, choose(self._present(plan), self.playbooks, self.record.declined))
         if proposal is None:
             raise Refused(
                 f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "

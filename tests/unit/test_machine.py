@@ -34,7 +34,7 @@ from recoverd.model.observation import AlarmEntry, HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry
-from tests.unit.builders import NOW, Cluster, member_id
+from tests.unit.builders import NOW, Cluster, member_id, unseen
 
 Change = Callable[[Cluster], object]
 
@@ -426,6 +426,24 @@ def test_a_waiting_plan_stands_while_one_of_its_hosts_does_not_answer_in_time() 
     assert s.plan == waiting
     s.sweep(stuck)
     assert s.plan == waiting and "plan-superseded" not in s.events()
+
+
+def unseen_etcd(cluster: Cluster) -> Cluster:
+    """As on a bastion that is overloaded, and came too late to ask."""
+    cluster.join_stuck().container("cp1", "kube-apiserver", running=False, restarts=4).etcd["cp1"] = unseen(UnseenKind.NOT_TRIED)
+    return cluster
+
+
+def test_a_waiting_plan_stands_while_it_is_not_seen_whether_what_it_is_for_is_there() -> None:
+    """Seen on a busy lab: withdrawn again and again, it could not be approved for four minutes."""
+    s = Script()
+    s.sweep(stuck, times=2)
+    waiting = s.plan
+    s.sweep(unseen_etcd, times=40)
+    assert s.plan == waiting and s.where[1] is Phase.AWAITING_APPROVAL
+    s.sweep(stuck)
+    assert "plan-superseded" not in s.events()
+    assert performing(s.approve()).index == 0, "the newest sweep shows all that it is for"
 
 
 def test_nothing_is_said_of_what_has_not_lasted() -> None:
