@@ -22,10 +22,20 @@ $limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateC
 s endpoint
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
-# terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals. What was typed last shows in the access time
+# terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals, and logind where nothing writes utmp (Debian 13):
+# its list has had four sets of columns, so whatever names a terminal counts. What was typed last shows in the access time
+consoles() {
+  who 2>/dev/null | while read -r u t rest; do echo "$t"; done
+  $limit loginctl list-sessions --no-legend --no-pager 2>/dev/null | while read -r id uid u rest; do
+    case " $rest " in *' greeter '*) continue ;; esac
+    for t in $rest; do
+      case $t in tty*|console|hvc*|xvc*) $limit loginctl show-session "$id" --property=State 2>/dev/null | grep -q closing || echo "$t" ;; esac
+    done
+  done
+}
 s people; date +%s
 [ -d /dev/pts ] && echo scanned
-stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(who 2>/dev/null | while read -r u t rest; do
+stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(consoles | sort -u | while read -r t; do
   case $t in tty*|console|hvc*|xvc*) echo "/dev/$t" ;; esac
 done) 2>/dev/null
 for c in /proc/[0-9]*/comm; do
