@@ -38,6 +38,13 @@ def on_any(hosts: Iterable[str], scene: Scene) -> str:
     return next((why for host in dict.fromkeys(hosts) if (why := at_work(host, scene))), "")
 
 
+def all_seen(hosts: Iterable[str], scene: Scene) -> bool:
+    """Whether the newest sweep would have shown anybody at work where `on_any` looks."""
+    planes = scene.control_plane_names
+    machines = {n for host in hosts for n in (host, *(planes if host in planes else ()))}
+    return all((view := scene.host(name)) is not None and view.people is not None for name in machines)
+
+
 def _signs(name: str, scene: Scene) -> Iterator[str]:
     view = scene.host(name)
     if view is None or view.people is None:

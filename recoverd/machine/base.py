@@ -112,7 +112,7 @@ class MachineBase:
         assert plan is not None
         self._emit(SavePlan(plan.with_status(status, reason)))
         self._note(f"plan-{status}", f"plan {plan.id} ({plan.playbook}): {reason}")
-        self._set(plan=None, run=None, verify_since=None, stale_sweeps=0, stale_since=None)
+        self._set(plan=None, run=None, verify_since=None, stale_sweeps=0, stale_since=None, alone_since=None)
 
     def _confirmed(self) -> tuple[Finding, ...]:
         """The faults seen often enough or, while the cluster is healthy, the warnings."""

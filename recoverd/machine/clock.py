@@ -64,6 +64,7 @@ def _each(record: Record, change: Callable[[datetime], datetime]) -> Record:
             seen_at=maybe(run.seen_at),
         ),
         stale_since=maybe(record.stale_since),
+        alone_since=maybe(record.alone_since),
         told_at=maybe(record.told_at),
         verify_since=maybe(record.verify_since),
         history=tuple(replace(a, started_at=change(a.started_at), ended_at=maybe(a.ended_at)) for a in record.history),

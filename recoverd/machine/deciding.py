@@ -19,6 +19,8 @@ from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Askable, Playbook, Proposal, Situation
 
+LEFT = 300.0
+"""Seconds in which nobody is seen at work any more, before what asked because of them runs unasked: who moves a file away comes back for it."""
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
@@ -63,6 +65,9 @@ class Deciding(PlanRunning):
             return choice
         if proposal := self._as_planned(waiting, choice):
             self._set(stale_sweeps=0, stale_since=None)
+            if self._left_alone(waiting, choice):
+                self._drop(PlanStatus.SUPERSEDED, f"it asked since {waiting.asks}; nobody has been there for {LEFT:g} s, so it is made anew, unasked")
+                return choice
             self._retell(waiting, proposal)
             return None
         if self._unproven(waiting):
@@ -80,6 +85,20 @@ class Deciding(PlanRunning):
         self._drop(PlanStatus.SUPERSEDED, "what it was made for is over, or it is not what would be planned now")
         self._set(explanation="")
         return None  # the next sweep makes the plan that takes its place: its steps hold its own number
+
+    def _left_alone(self, plan: Plan, choice: Choice) -> bool:
+        """Whether a plan that waits only for who was at work there may run unasked: all are seen, nobody is there for a while, and bounds let it."""
+        playbook, proposal = choice.playbook, choice.proposal
+        if not (plan.asks and self.record.incident and playbook and proposal) or plan.requested_by:
+            return False
+        hosts = [step.host for step in proposal.steps]
+        if not people.all_seen(hosts, self._scene()) or not self._unasked(playbook, self._mindful(proposal)):
+            self._set(alone_since=None)
+            return False
+        since = self.record.alone_since or self.now
+        self._set(alone_since=since)
+        barred = self._refused_now(proposal) or unasked(playbook.name, proposal.basis, self.record.history, self.settings.bounds, self.now)
+        return (self.now - since).total_seconds() >= LEFT and not barred
 
     def _drop(self, status: PlanStatus, reason: str) -> None:
         """Close the waiting plan; in a fault, what is done about it is open again."""
@@ -232,6 +251,7 @@ class Deciding(PlanRunning):
             deadline=bounds.plan_deadline * proposal.rounds + proposal.moving + sum(s.timeout for s in first),
             reason=why,
             requested_by=requested_by,
+            asks="" if destructive or self.settings.approval_of(playbook.name) is not Approval.AUTOMATIC else proposal.asks,
         )
 
     @staticmethod

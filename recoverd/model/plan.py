@@ -114,6 +114,8 @@ class Plan:
     """The Unix user of `recoverctl run`; "" when recoverd made it."""
     point: str = ""
     """Id of the restore point that a person named with `recoverctl run --point`."""
+    asks: str = ""
+    """Why it waits for a person, though the configuration lets it run unasked; "" where that is not so."""
 
     def with_status(self, status: PlanStatus, reason: str = "") -> Plan:
         return replace(self, status=status, reason=reason or self.reason)

@@ -128,6 +128,8 @@ class Record:
     """Consecutive sweeps in which the waiting plan was not what would be planned now."""
     stale_since: datetime | None = None
     """Since when it is not, or may not be: one of its hosts is not seen."""
+    alone_since: datetime | None = None
+    """Since when the waiting plan would not ask any more, since nobody is seen at work there."""
     told_at: datetime | None = None
     """When what the waiting plan destroys was last written down: it grows while the plan waits."""
     incident: Incident | None = None
