@@ -14,11 +14,13 @@ import ipaddress
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,13 +93,18 @@ class Sshd:
 
     def stop(self) -> None:
         """End the listener and every connection it has, as when the machine is switched off."""
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False).stdout.split()
+        listener = self.process.pid
+        children = Path(f"/proc/{listener}/task/{listener}/children").read_text().split() if self.process.poll() is None else []
+        # by descriptor: a session may have ended by the time the listener has, and its id may be another process's by then, or a thread's
+        sessions: list[int] = []
+        for child in children:
+            with suppress(ProcessLookupError):
+                sessions.append(os.pidfd_open(int(child)))
         end(self.process)
-        for pid in children:
-            try:
-                os.kill(int(pid), 9)
-            except ProcessLookupError:
-                continue
+        for session in sessions:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(session, signal.SIGKILL)
+            os.close(session)
 
 
 @pytest.fixture
