@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import shutil
 import ssl
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
+from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from .conftest import Authority, EtcdNode, end, free_port, wait_for_port
+from .conftest import Authority, EtcdNode, Process, end, free_port, wait_for_port
 
 ADMIN = "a-token-of-this-test"
+OWN = {
+    *(f"/registry/namespaces/{name}" for name in ("default", "kube-node-lease", "kube-public", "kube-system")),
+    "/registry/services/specs/default/kubernetes",
+    "/registry/configmaps/kube-system/extension-apiserver-authentication",
+}
+"""What an API server makes itself, and only a moment after it is ready."""
 
 
 def lab_program(name: str) -> str:
@@ -32,8 +41,44 @@ def lab_program(name: str) -> str:
 class ApiServer:
     """A kube-apiserver on its own, with one token of an administrator and certificates of the authority that etcd's test made."""
 
-    def __init__(self, pki: Path, port: int) -> None:
-        self.pki, self.base = pki, f"https://127.0.0.1:{port}"
+    def __init__(self, pki: Path, port: int, etcd: EtcdNode, process: Process) -> None:
+        self.pki, self.base, self.etcd, self._process = pki, f"https://127.0.0.1:{port}", etcd, process
+        self._own: set[str] = set()
+
+    def assert_alive(self) -> None:
+        """That tests of this process have it in common must not hide which of them it has ended in, and how."""
+        for name, process in (("kube-apiserver", self._process), ("its etcd", self.etcd.process)):
+            assert process and process.poll() is None, f"{name} has ended with {process and process.returncode}"
+
+    def await_own(self) -> None:
+        """Wait until it is ready and has made whatever it makes itself."""
+        tls = ssl.create_default_context(cafile=self.pki / "ca.crt")
+
+        def made() -> bool:
+            self._own = self._keys()
+            with urllib.request.urlopen(f"{self.base}/readyz", context=tls, timeout=20):  # raises where it is not
+                return self._own >= OWN
+
+        not_yet = retry_if_exception_type(OSError) | retry_if_result(lambda done: not done)
+        Retrying(retry=not_yet, wait=wait_fixed(0.2), stop=stop_after_delay(60), reraise=True)(made)
+        self._own = self._keys()
+
+    async def clean(self) -> None:
+        """Make it what it was before the test: what was made since is taken out of etcd, which an API server sees as it sees any change."""
+        for key in self._keys() - self._own:
+            await asyncio.to_thread(self.etcd.ctl, "del", key)
+        assert self._keys() >= self._own, "a test has deleted what the API server makes itself"
+
+        async def denied() -> bool:
+            return await self.ask("GET", "/api/v1/nodes", admin=False) == 403
+
+        # that a binding is gone, whoever decides about permissions hears a moment later
+        await AsyncRetrying(retry=retry_if_result(lambda no: not no), wait=wait_fixed(0.1), stop=stop_after_delay(30))(denied)
+
+    def _keys(self) -> set[str]:
+        """All that is in etcd, without what comes and goes with a lease of etcd's."""
+        keys = self.etcd.ctl("get", "/registry/", "--prefix", "--keys-only").split()
+        return {key for key in keys if not key.startswith(("/registry/masterleases/", "/registry/events/"))}
 
     def kubeconfig(self, path: Path) -> Path:
         """For the user `recoverd`, by client certificate, as config/rbac.yaml tells to make it."""
@@ -97,6 +142,8 @@ def api_server(tmp_path: Path, etcd: EtcdNode) -> Iterator[ApiServer]:
     process = subprocess.Popen(command, stdout=log.open("ab"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         wait_for_port(port, process, log, seconds=60)
-        yield ApiServer(pki, port)
+        made = ApiServer(pki, port, etcd, process)
+        made.await_own()
+        yield made
     finally:
         end(process, kill=True)

@@ -19,11 +19,11 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
@@ -39,6 +39,9 @@ from recoverd.model.settings import HostSettings
 from tests.ports import free_port
 
 from .forkserver import Forked
+
+if TYPE_CHECKING:
+    from .apiserver import ApiServer
 
 Process = subprocess.Popen[bytes] | Forked
 
@@ -262,41 +265,48 @@ class EtcdNode:
                 self.ctl("put", "big", "x" * 60000)
 
 
+def etcd_nodes(home: Path, names: Sequence[str] = ("cp1",), *, metrics: bool = True) -> list[EtcdNode]:
+    """Members of one cluster, ready to be started; everything of theirs is in `home`."""
+    if shutil.which("etcd") is None or shutil.which("etcdctl") is None:
+        pytest.skip("etcd is not installed (Debian packages etcd-server, etcd-client)")
+    authority = Authority(home / "pki" / "etcd")
+    for name in ("server", "peer", "healthcheck-client"):
+        authority.issue(name)
+    pki = authority.directory
+    ports = {name: (free_port(), free_port(), free_port()) for name in names}
+    cluster = ",".join(f"{name}=https://127.0.0.1:{p[1]}" for name, p in ports.items())
+    made: list[EtcdNode] = []
+    for name, (client, peer, metric) in ports.items():
+        arguments = [
+            f"--name={name}",
+            f"--data-dir={home / name}",
+            f"--listen-client-urls=https://127.0.0.1:{client}",
+            f"--advertise-client-urls=https://127.0.0.1:{client}",
+            f"--listen-peer-urls=https://127.0.0.1:{peer}",
+            f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
+            f"--initial-cluster={cluster}",
+            "--client-cert-auth=true",
+            "--peer-client-cert-auth=true",
+            f"--trusted-ca-file={pki}/ca.crt",
+            f"--cert-file={pki}/server.crt",
+            f"--key-file={pki}/server.key",
+            f"--peer-trusted-ca-file={pki}/ca.crt",
+            f"--peer-cert-file={pki}/peer.crt",
+            f"--peer-key-file={pki}/peer.key",
+        ]
+        if metrics:
+            arguments.append(f"--listen-metrics-urls=http://127.0.0.1:{metric}")
+        made.append(EtcdNode(name, client, peer, metric, pki, home / name, home / f"{name}.log", arguments))
+    return made
+
+
 @pytest.fixture
 def make_etcd(tmp_path: Path) -> Iterator[Callable[..., list[EtcdNode]]]:
     """`make_etcd(names, metrics=True)`: members of one cluster, ready to be started; killed at the end."""
-    if shutil.which("etcd") is None or shutil.which("etcdctl") is None:
-        pytest.skip("etcd is not installed (Debian packages etcd-server, etcd-client)")
     made: list[EtcdNode] = []
 
     def make(names: Sequence[str] = ("cp1",), *, metrics: bool = True) -> list[EtcdNode]:
-        authority = Authority(tmp_path / "pki" / "etcd")
-        for name in ("server", "peer", "healthcheck-client"):
-            authority.issue(name)
-        pki = authority.directory
-        ports = {name: (free_port(), free_port(), free_port()) for name in names}
-        cluster = ",".join(f"{name}=https://127.0.0.1:{p[1]}" for name, p in ports.items())
-        for name, (client, peer, metric) in ports.items():
-            arguments = [
-                f"--name={name}",
-                f"--data-dir={tmp_path / name}",
-                f"--listen-client-urls=https://127.0.0.1:{client}",
-                f"--advertise-client-urls=https://127.0.0.1:{client}",
-                f"--listen-peer-urls=https://127.0.0.1:{peer}",
-                f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
-                f"--initial-cluster={cluster}",
-                "--client-cert-auth=true",
-                "--peer-client-cert-auth=true",
-                f"--trusted-ca-file={pki}/ca.crt",
-                f"--cert-file={pki}/server.crt",
-                f"--key-file={pki}/server.key",
-                f"--peer-trusted-ca-file={pki}/ca.crt",
-                f"--peer-cert-file={pki}/peer.crt",
-                f"--peer-key-file={pki}/peer.key",
-            ]
-            if metrics:
-                arguments.append(f"--listen-metrics-urls=http://127.0.0.1:{metric}")
-            made.append(EtcdNode(name, client, peer, metric, pki, tmp_path / name, tmp_path / f"{name}.log", arguments))
+        made.extend(etcd_nodes(tmp_path, names, metrics=metrics))
         return made[-len(names) :]
 
     yield make
@@ -324,3 +334,30 @@ def start_etcd(make_etcd: Callable[..., list[EtcdNode]]) -> Callable[..., list[E
 def etcd(start_etcd: Callable[..., list[EtcdNode]]) -> EtcdNode:
     """One running member, a cluster of its own."""
     return start_etcd()[0]
+
+
+# --- Kubernetes ---
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A real API server over an etcd of its own, for all tests of this process: its start costs more than what they ask of it."""
+    from .apiserver import api_server
+
+    home = tmp_path_factory.mktemp("kubernetes")
+    (etcd,) = etcd_nodes(home)
+    try:
+        etcd.start()
+        with api_server(home, etcd) as made:
+            yield made
+    finally:
+        etcd.kill()
+
+
+@pytest.fixture
+async def api(kubernetes: ApiServer) -> AsyncIterator[ApiServer]:
+    """A real API server in which there is nothing but what it has made itself."""
+    kubernetes.assert_alive()
+    yield kubernetes
+    kubernetes.assert_alive()
+    await kubernetes.clean()

@@ -17,9 +17,8 @@ from recoverd.model.plan import StepResult
 
 from .apiserver import ADMIN, ApiServer, lab_program
 from .test_cordon import kube
-from .test_rbac import api
 
-__all__ = ["api", "kube"]
+__all__ = ["kube"]
 Kubectl = Callable[..., str]
 LEASE = {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "kube-controller-manager", "namespace": "kube-system"}}
 POD = "/api/v1/namespaces/default/pods/web-1"
@@ -37,14 +36,6 @@ def kubectl(api: ApiServer) -> Kubectl:
     return run
 
 
-@pytest.fixture
-def spaces(kubectl: Kubectl) -> None:
-    """The namespaces, which the API server makes a moment after it is ready."""
-    failing = retry_if_exception_type(subprocess.CalledProcessError)
-    for name in ("default", "kube-system"):
-        Retrying(retry=failing, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(kubectl, "get", "namespace", name)
-
-
 def soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
@@ -54,7 +45,7 @@ def renew(kubectl: Kubectl, second: int) -> None:
     kubectl("apply", "--validate=false", "-f", "-", given=LEASE | {"spec": spec})
 
 
-async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, kubectl: Kubectl, spaces: None) -> None:
+async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, kubectl: Kubectl) -> None:
     result = await await_controllers(kube, soon(5))
     assert result.ok and "cannot be told" in result.detail and "404" in result.detail, "there is no lease"
     renew(kubectl, 1)
@@ -71,7 +62,7 @@ async def test_a_controller_manager_leads_when_its_lease_is_renewed(kube: Kube, 
 
 
 @pytest.fixture
-async def service(kube: Kube, kubectl: Kubectl, spaces: None) -> AsyncIterator[Callable[..., None]]:
+async def service(kube: Kube, kubectl: Kubectl) -> AsyncIterator[Callable[..., None]]:
     """The service web with a pod on w1; what is called sets the pod's address, and that of its endpoint."""
     container = {"name": "web", "image": "web"}
     spec = {"nodeName": "w1", "automountServiceAccountToken": False, "containers": [container]}
@@ -123,7 +114,7 @@ async def timed(kube: Kube) -> tuple[StepResult, float]:
     return await await_endpoints(kube, soon(60)), soon(0) - began
 
 
-async def test_where_it_may_not_look_it_says_so_and_goes_on(api: ApiServer, kube: Kube, kubectl: Kubectl, spaces: None) -> None:
+async def test_where_it_may_not_look_it_says_so_and_goes_on(api: ApiServer, kube: Kube, kubectl: Kubectl) -> None:
     renew(kubectl, 1)
     kubectl("delete", "clusterrolebinding", "recoverd")
 

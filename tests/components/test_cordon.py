@@ -14,9 +14,7 @@ from recoverd.act.node import cordon, uncordon
 from recoverd.model.node_operations import CORDONED, Cordon, Uncordon
 
 from .apiserver import ADMIN, ApiServer, lab_program
-from .test_rbac import api
 
-__all__ = ["api"]
 FIRST, SECOND = "prod-1.1", "prod-1.2"
 Kubectl = Callable[..., None]
 
