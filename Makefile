@@ -12,6 +12,8 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
+# where it is set, every worker of the tests and every process that they start compiles the same modules anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help drill test tests quick quick-tests lab-test soak-model soak-lab lab-all unit lint format lock venv host-packages alerts units docs clean
 .DEFAULT_GOAL := help
