@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,20 @@ class Node:
         while pids := self.processes():
             if time.monotonic() > deadline:
                 raise LabError(f"node {self.name} has processes that cannot be killed: {sorted(pids)}")
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            self._kill(pids)
             time.sleep(0.1)
+
+    def _kill(self, pids: set[int]) -> None:
+        """By descriptors that were opened while the ids were the machine's: one that was read earlier may be another process's by now."""
+        with ExitStack() as opened:
+            held = {}
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    held[pid] = os.pidfd_open(pid)
+                    opened.callback(os.close, held[pid])
+            for pid in self.processes() & held.keys():
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(held[pid], signal.SIGKILL)
 
     def shut_down(self) -> None:
         """Switch it off as a person would, and unmount its disk; one that does not end in time is cut off."""
