@@ -305,7 +305,8 @@ class Cluster:
 
 def made_by() -> str:
     """The digest of what kubeadm is told here and what a machine is made of: a kept state of another one is not this cluster."""
-    parts = (INIT, WORKLOAD, JOIN, KUBECTL_HOME, inspect.getsource(Node), inspect.getsource(Cluster._init), inspect.getsource(Cluster._join))
+    makers = (Node.boot, Node.power_on, Node._mount, Node._write_settings, Cluster._init, Cluster._join)
+    parts = (INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
