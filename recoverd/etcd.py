@@ -32,6 +32,8 @@ __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 T = TypeVar("T")
 UID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_ANSWER = 8 << 20
+SILENT_SECONDS = 30.0
+"""Between two parts of a snapshot. A member that is ended in the middle may leave the connection open."""
 """Bytes of one answer; the metrics are the longest, some hundred kilobytes."""
 OPTIONAL_SHARE = 0.7
 """Share of the deadline that the requests get whose answer a view can do without."""
@@ -152,7 +154,8 @@ class EtcdClient:
         """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked. Raises `EtcdUnseen`, `OSError`."""
         async with self._deadline(timeout), self._session(timeout) as (session, base):
             with SnapshotFile(target) as file:
-                async with session.post(f"{base}/v3/maintenance/snapshot", data="{}") as response:
+                silence = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
+                async with session.post(f"{base}/v3/maintenance/snapshot", data="{}", timeout=silence) as response:
                     try:
                         async for blob in _blobs(response):
                             file.write(blob)

@@ -21,7 +21,10 @@ POLL_SECONDS = 0.3
 VIEW_SECONDS = 3.0
 LAST_SECONDS = 1.0
 """What even the last look before the deadline gets: an answer cut short would be all that the failure tells."""
-RESTART_SECONDS = 60.0
+RESTART_SECONDS = 100.0
+"""Within which an attempt may begin anew: without quorum kubelet's probe has etcd started again every minute or so, and later each time."""
+ANSWERS_SECONDS = 10.0
+"""For the first word. A member that is being ended may accept a connection, and never answers it (observed on 3.4.13)."""
 DISK_RESERVE = 64 << 20
 """Bytes that stay free on the bastion beside a snapshot: the journal is on the same disk."""
 
@@ -29,13 +32,13 @@ DISK_RESERVE = 64 << 20
 async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, directory: Path, until: float) -> StepResult:
     """A snapshot of the member in `directory`; a second one does no harm, so a resumed step fetches again.
 
-    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): it is waited for meanwhile.
+    Without quorum /health is false, and kubelet's probe has etcd started anew every minute or so (observed): what is away or mute is asked again.
     """
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", operation.label)
     target = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{label}.db"
 
     async def once() -> StepResult:
-        view = await etcd.view(timeout=max(VIEW_SECONDS, _left(until) / 3))
+        view = await etcd.view(timeout=max(VIEW_SECONDS, min(ANSWERS_SECONDS, _left(until) / 3)))
         free = _free(directory)
         if free < view.db_size + DISK_RESERVE:
             needs = f"it takes {view.db_size} bytes and {DISK_RESERVE} stay in reserve, and {directory} on the bastion has {free} free"
@@ -71,8 +74,8 @@ def _another(host: str, uid: str) -> str:
 
 
 def _away(error: BaseException) -> bool:
-    """Nothing listens, or what listens closes the connection, as an etcd does that is just starting or ending."""
-    return isinstance(error, EtcdUnseen) and error.unseen.kind in (UnseenKind.REFUSED, UnseenKind.UNREACHABLE)
+    """Nothing listens, or what listens closes the connection or is mute, as an etcd does that is just starting or ending."""
+    return isinstance(error, EtcdUnseen) and error.unseen.kind in (UnseenKind.REFUSED, UnseenKind.UNREACHABLE, UnseenKind.TIMEOUT)
 
 
 async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:

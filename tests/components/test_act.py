@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from recoverd.act import Actor
+from recoverd.act import etcd as act_etcd
 from recoverd.config import ClusterConfig
 from recoverd.etcd import EtcdClient
 from recoverd.hosts import HostPool
@@ -339,6 +341,22 @@ async def test_a_snapshot_is_fetched_into_the_state_directory(etcd: EtcdNode, wi
     # kubelet starts it anew when its probe has ended it
     back, _ = await asyncio.gather(hands.do(FetchSnapshot("once it is back"), timeout=60), asyncio.to_thread(etcd.start))
     assert back.ok, back.detail
+    await hands.pool.close()
+
+
+async def test_a_member_that_was_mute_for_a_while_is_asked_again(
+    etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is taken and never answered had used up the minute in which a busy lab's etcd was back three times."""
+    monkeypatch.setattr(act_etcd, "ANSWERS_SECONDS", 2.0)
+    hands = with_etcd(etcd)
+    assert etcd.process
+    etcd.process.send_signal(signal.SIGSTOP)
+    # longer than the third of the step's time that the only attempt had
+    asyncio.get_running_loop().call_later(7, etcd.process.send_signal, signal.SIGCONT)
+    result = await hands.do(FetchSnapshot("mute"), timeout=18)
+    assert result.ok, result.detail
+    assert result.detail.count(".db") == 1
     await hands.pool.close()
 
 
