@@ -206,7 +206,7 @@ class PlanRunning(TakingBack):
     def _failed(self, plan: Plan, run: Run, result: StepResult, what: str) -> None:
         index, step = run.index, plan.steps[run.index]
         last = index - 1 if result.untouched else index
-        if step.contained and step.part:
+        if step.contained and step.part and (result.untouched or not step.vital):
             self._note("node-failed", f"{step.part}: {step.description} failed; the plan goes on with the others")
             self._leave(step.part, last, failed=f"{step.description}: {result.detail}")
         elif result.uncertain:

@@ -54,6 +54,8 @@ class Step:
     """Nodes out of service from here on; begun only while the bound `min_ready` holds without them."""
     contained: bool = False
     """Its failure ends its own part and not the plan."""
+    vital: bool = False
+    """That holds only where it could not be begun: what was begun and failed ends the plan, since what keeps it down may be on every machine."""
     stops_member: bool = False
     """etcd's member on its host is out of service while it runs; begun only while the others have quorum without it."""
     size: int = 0
