@@ -126,6 +126,10 @@ TROUBLE: dict[str, Draw] = {
     "journal-full": _choice("4", "20", "90"), "clock": _choice(*JUMPS),
     "await-plan": _choice("60", "200", "400"), "await-step": _choice("1", "2", "3", "5", "8"),
 }  # fmt: skip
+LATER: dict[str, Draw] = {"second-daemon": _choice("40", "120", "400", "900"), "journal-read-only": _choice("8", "40", "150", "600")}
+"""Kinds of trouble that came later."""
+LATER_FROM = 50000
+"""The first seed whose story may have them: those before stay the stories that they were, and the fixed ones what they have found."""
 WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
 ALWAYS = ("approve", "await-plan")
 
@@ -148,7 +152,12 @@ def drawn(seed: int) -> Story:
     for _ in range(rng.randint(2, 14)):
         what = rng.choices(words, weights)[0]
         moves.append(Move(what, chosen[what](rng, who), rng.choice(WAITS)))
-    return Story(seed, planes, workers, rng.random() < 0.7, rng.random() < 0.15, tuple(moves))
+    points, eager = rng.random() < 0.7, rng.random() < 0.15
+    if seed >= LATER_FROM:
+        for what in sorted(LATER):
+            for _ in range(rng.choice((0, 0, 1, 1, 2))):
+                moves.insert(rng.randint(0, len(moves)), Move(what, LATER[what](rng, who), rng.choice(WAITS)))
+    return Story(seed, planes, workers, points, eager, tuple(moves))
 
 
 def _some(rng: random.Random, kinds: dict[str, Draw], count: int) -> dict[str, Draw]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from recoverd.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
 from recoverd.journal import JournalError
+from recoverd.lease import Bastion
 from recoverd.model.finding import Severity
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.points import PointSettings
@@ -48,6 +49,45 @@ class Outcome:
     healthy: bool = False
 
 
+class Second:
+    """A recoverd on another bastion, with a journal of its own, that watches the same cluster for a while."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        self.rules = Rules(player.cluster, player.truth, player.settings.bounds)
+        self.rules.wrong = player.rules.wrong
+        self.saved: list[Plan] = []
+        self.stage: Stage
+        self._until = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, duration: float) -> None:
+        """Or let one that is there go on."""
+        self._until = seconds() + duration
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        player = self._player
+        ledger, world = TroubledLedger(), TroubledWorld(player.cluster, self.rules, Bastion("z", "bastion-z"))
+        self.rules.forgotten()
+        self.stage = world.stage = Stage(player.cluster, player.settings, ledger=ledger, world=world, told=self._hear)
+        ledger.player = self
+        try:
+            while (left := self._until - seconds()) > 0:  # noqa: ASYNC110  # which may be put off meanwhile
+                await asyncio.sleep(left)
+        finally:
+            await self.stage.kill()
+
+    def _hear(self, note: Note) -> None:
+        self._player.told.append(f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} (bastion-z) {note.entry.event}: {note.entry.detail[:300]}")
+
+    async def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
 class Player:
     """One story at work."""
 
@@ -74,6 +114,7 @@ class Player:
 
         self.cluster.advance = watched  # type: ignore[method-assign]
         self.stage = self._staged()
+        self.second = Second(self)
         self._well_since: float | None = None
         self._up = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,6 +167,7 @@ class Player:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(supervisor, *self._tasks, return_exceptions=True)
+            await self.second.end()
             await self.stage.kill()
         plans: dict[str, int] = {}
         for plan in {p.id: p for p in self.saved}.values():
@@ -191,8 +233,10 @@ class Player:
                 world.raises_until = seconds() + float(duration)
             case "slow-sweeps", (count, amount):
                 world.slow += [float(amount)] * int(count)
-            case "journal-full", (duration,):
-                self.ledger.full_until = seconds() + float(duration)
+            case (("journal-full" | "journal-read-only"), (duration,)):
+                self.ledger.fill(float(duration), read_only=name == "journal-read-only")
+            case "second-daemon", (duration,):
+                self.second.begin(float(duration))
             case "clock", (jump,):
                 clock.EPOCH += timedelta(seconds=float(jump))
             case "await-plan", (within,):
@@ -216,8 +260,9 @@ class Player:
         await self.stage.kill()
         self.world.acting = 0
         until = seconds() + away
-        while seconds() < until:
-            await asyncio.sleep(min(5.0, until - seconds()))
+        # systemd starts one again and again that cannot open its journal
+        while seconds() < until or (self.ledger.read_only and not forget and seconds() < self.ledger.full_until):
+            await asyncio.sleep(min(5.0, max(until - seconds(), 1.0)))
             self.cluster.advance(seconds())
         if forget:
             self.rules.forgotten()
@@ -281,6 +326,7 @@ class Player:
         self.world.slow.clear()
         self.world.behind = 0
         self.world.raises_until = self.ledger.full_until = 0.0
+        await self.second.end()
         heal_everything(self.cluster, self.truth)
         await self._until(lambda: self._up, 5000)
         for _ in range(6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,8 @@ UNASKED = {"restore-manifest", "start-node-services", "restore-node-network", "r
 LATE = 9.0
 """Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for somebody silent, the command,
 and the sweep that ended just before."""
+TAKES_OVER = 20.0
+"""Seconds after an act of one bastion in which the other one must not act, whatever happened to the first."""
 STALE = 45.0
 """Seconds since the newest sweep began after which no act may rest on it."""
 
@@ -94,8 +97,14 @@ class Rules:
         if plan is None or run is None or plan.status is not PlanStatus.RUNNING:
             self.broken("step-without-plan", step.description)
             return
-        if not any(isinstance(e, StepIntent) and e.plan == plan.id for e in stage.ledger.entries):
+        intent = (plan.id, run.index, run.undoing)
+        if not any(isinstance(e, StepIntent) and (e.plan, e.index, e.undo) == intent for e in stage.ledger.entries):
             self.broken("step-without-intent", step.description)
+        if getattr(stage.ledger, "lacks_room", lambda _: False)(seconds()):
+            self.broken("begun-without-a-journal", f"{plan.playbook}: {step.description}")
+        operation = step.undo if undo else step.operation
+        if machine.observation is None and not (isinstance(operation, LOOKS) or (resume and step.asks(undo=undo))):
+            self.broken("before-anything-was-seen", f"{plan.playbook}: {step.description}")
         approved = any(isinstance(e, SaveDecision) and e.approved and e.plan == plan.id for e in stage.ledger.entries)
         if not approved and (plan.destructive or plan.playbook not in UNASKED):
             self.broken("without-decision", f"{plan.playbook}: {step.description}")
@@ -116,6 +125,15 @@ class Rules:
             self.broken("while-unobservable", f"{told}: {machine.diagnosis.summary}")
         elif began - stage_seconds(machine.observation.started_at) > STALE:
             self.broken("on-old-evidence", f"{told}: the newest sweep began {began - stage_seconds(machine.observation.started_at):.0f} s before")
+
+    def check_alone(self, bastion: str, told: str) -> None:
+        """Of two bastions one acts. Whoever takes over does so when the other's lease has run out, which takes a minute."""
+        acted = self.truth.acted
+        others = {name: self.truth.now - at for name, at in acted.items() if name != bastion and self.truth.now - at < TAKES_OVER}
+        if others:
+            name, ago = min(others.items(), key=lambda other: other[1])
+            self.broken("two-bastions-at-once", f"{told}: {bastion} does it {ago:.0f} s after {name} did something")
+        acted[bastion] = self.truth.now
 
     def check_count(self, plan: Plan, index: int, *, undo: bool) -> None:
         self._begun[plan.id, index, undo] += 1
@@ -285,6 +303,19 @@ class Rules:
             spoilt = any(s.corrupt for m in cluster.machines.values() for s in m.data.values())  # which no waiting mends
             if joined and gone < 45 and not spoilt:
                 self.broken("forced-in-haste", f"offered {gone:.0f} s after a member was lost")
+            self._of_offered_force(plan, stage)
+
+    def _of_offered_force(self, plan: Plan, stage: Stage) -> None:
+        """What its plan must say of what is known, and when there must be none."""
+        mark, found = stage.machine.memory.watermark, re.search(r"\(revision (\d+)", plan.summary)
+        lacks = mark.revision - int(found[1]) if mark and found else 0
+        if lacks > 0 and not any("behind" in line for line in plan.destroys):
+            self.broken("loss-not-told", f"{plan.summary}: {lacks} revisions that recoverd has seen are not in it")
+        unseen = [n for n, m in self.cluster.machines.items() if m.joined and self.truth.lasts(f"seen {n}") == 0.0]
+        workers = [n for n, m in self.cluster.machines.items() if not m.control_plane]
+        alive = [n for n in unseen if self.truth.lasts(f"follows {n}") > LATE]
+        if workers and alive and not any(self.truth.lasts(f"seen {n}") for n in workers):
+            self.broken("forced-when-half-blind", f"{plan.summary}: {', '.join(alive)} have quorum, and no worker is seen either")
 
 
 def stage_seconds(at: datetime) -> float:

@@ -224,7 +224,8 @@ async def too_often(player: Player) -> None:
         player.rules.plan_saved(plan, player.stage)
 
 
-async def split(player: Player) -> None:
+async def split_up(player: Player) -> None:
+    """cp1 is forced, and cp2 and cp3 come back with what they hold."""
     faults.power_off(player.cluster, "cp2", "cp3")
     await passed(player, 10)
     await force(player)
@@ -232,7 +233,16 @@ async def split(player: Player) -> None:
     faults.power_on(player.cluster, "cp2", "cp3")
     await passed(player, 90)
     player.rules.wrong.clear()
+
+
+async def split(player: Player) -> None:
+    await split_up(player)
     await act(player, "w1", RestartUnit("kubelet"), automatic=True)
+
+
+async def remove_in_split(player: Player) -> None:
+    await split_up(player)
+    await act(player, "cp2", RemoveMember(player.cluster.etcd.processes["cp1"].id), playbook="remove-member")
 
 
 CAUGHT: dict[str, tuple[Scene, str]] = {
@@ -252,6 +262,7 @@ CAUGHT: dict[str, tuple[Scene, str]] = {
     "agents are restarted though nothing is wrong": (on_nothing, "acted-on-nothing"),
     "a playbook runs unasked four times in an hour": (too_often, "bound-exceeded"),
     "agents are restarted in a split brain": (split, "unasked-in-a-split"),
+    "a member is removed in a split brain": (remove_in_split, "removed-in-a-split"),
 }
 RIGHT: dict[str, Scene] = {
     "a member of three that are well is restarted": quorum_kept,

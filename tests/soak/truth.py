@@ -25,6 +25,8 @@ class Truth:
         """When a fact was last seen to hold, of those that hold no more."""
         self.people: dict[str, float] = {}
         """Machines at which a person is at work, and since when."""
+        self.acted: dict[str, float] = {}
+        """By bastion: when its recoverd changed something last."""
         self._at = -1e9
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recoverd.events import Journalled, SavePlan
 from recoverd.journal import JournalError
+from recoverd.lease import Bastion
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdView, Observation, Unseen, UnseenKind
 from recoverd.model.operations import Operation
@@ -23,7 +24,7 @@ from recoverd.simulate.world import SimulatedWorld
 from tests.soak.rules import LOOKS, Rules
 
 if TYPE_CHECKING:
-    from tests.soak.player import Player
+    from tests.soak.player import Player, Second
 
 Current = tuple["TroubledWorld", Plan | None, Step, bool, float]
 CURRENT: ContextVar[Current | None] = ContextVar("CURRENT", default=None)
@@ -45,6 +46,7 @@ class WatchedHands(Hands):
             return result
         if plan is not None and result.ok:
             rules.check_act(world.stage, plan, step, self._operation, undo=undo, began=began)
+            rules.check_alone(world.lease.bastion.name, f"{plan.playbook}: {step.description}")
         rules.check_effect(plan, step, self._operation, before)
         return result
 
@@ -57,12 +59,24 @@ class TroubledLedger(Ledger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.full_until = 0.0
-        self.player: Player | None = None
+        self.full_from = self.full_until = 0.0
+        self.read_only = False
+        """No journal can be opened by a daemon that is started meanwhile."""
+        self.player: Player | Second | None = None
+
+    def fill(self, duration: float, *, read_only: bool = False) -> None:
+        if seconds() >= self.full_until:
+            self.full_from = seconds()
+        self.full_until, self.read_only = seconds() + duration, read_only
+
+    def lacks_room(self, now: float) -> bool:
+        """Whether nothing could be journalled at that moment, nor a moment before."""
+        return self.full_from + 0.01 < now < self.full_until
 
     async def write(self, instructions: Sequence[Journalled]) -> None:
         if seconds() < self.full_until and instructions:
-            raise JournalError("the journal cannot be written: database or disk is full")
+            why = "attempt to write a readonly database" if self.read_only else "database or disk is full"
+            raise JournalError(f"the journal cannot be written: {why}")
         await super().write(instructions)
         if self.player is not None:
             for each in instructions:
@@ -74,8 +88,8 @@ class TroubledLedger(Ledger):
 class TroubledWorld(SimulatedWorld):
     """Sweeps that lie or break, answers that are lost, steps that are slow, and a daemon that dies in the middle of one."""
 
-    def __init__(self, cluster: ModelCluster, rules: Rules) -> None:
-        super().__init__(cluster, "prod")
+    def __init__(self, cluster: ModelCluster, rules: Rules, bastion: Bastion | None = None) -> None:
+        super().__init__(cluster, "prod", bastion=bastion)
         self.rules = rules
         self.stage: Stage
         self.torn: list[str] = []
