@@ -31,8 +31,9 @@ class Replanning(Deciding):
         step, playbook = plan.steps[run.index], next((p for p in self.playbooks if p.name == plan.playbook), None)
         if step.looks or playbook is None or not unchanged(plan, run) or (not plan.basis and not isinstance(playbook, Askable)):
             return None  # a join rests on what its machines were asked as it began
-        fresh = evidence.observation.started_at >= run.started_at
-        if not fresh:
+        if evidence.blind:
+            return None  # which is held for that
+        if evidence.observation.started_at < run.started_at:
             return None if plan.automatic else Gate(Verdict.HOLD, "the next sweep")
         why = self._another(plan, run, evidence)
         if not why:

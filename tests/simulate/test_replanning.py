@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from recoverd.events import Approved
+from recoverd.model.memory import Memory
+from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.simulate import faults, pki
 from recoverd.simulate.clock import now, run
@@ -65,6 +69,32 @@ def test_maintenance_that_would_be_of_more_by_now_gives_way_and_is_offered_anew(
         await rig.until("maintenance", 5)
         await rig.until("healthy", 900)
         assert rig.plans()[second.id].status is PlanStatus.SUCCEEDED
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_what_is_not_seen_for_a_moment_does_not_make_another_plan() -> None:
+    """After the approval no etcd is seen for three sweeps: nobody knows whether the member is still down, and the approval is not used up by that."""
+
+    async def story() -> None:
+        rig = Rig(3, 1)
+        await rig.stage.wait(30)
+        faults.power_off(rig.cluster, "cp3")
+        first = await offered(rig, "remove-member")
+        observe, torn = rig.world.observe, 3
+
+        async def blind(sequence: int, memory: Memory) -> Observation:
+            nonlocal torn
+            seen, torn = await observe(sequence, memory), torn - 1
+            return seen if torn < 0 else replace(seen, etcd=dict.fromkeys(seen.etcd, Unseen(UnseenKind.TIMEOUT, "no answer within 3 s")))
+
+        rig.world.observe = blind  # type: ignore[method-assign]
+        await approve(rig)
+        await rig.stage.wait(3)
+        assert torn < 3
+        await rig.until("healthy", 300)
+        assert rig.plans()[first.id].status is PlanStatus.SUCCEEDED and list(rig.plans()) == [first.id]
         await rig.stage.kill()
 
     run(story())
