@@ -100,8 +100,10 @@ class Truth:
             yield from self._objects(store)
 
     def _machine(self, name: str, machine: Machine, now: float) -> Iterator[str]:
-        if not machine.up(now) or machine.hung:
+        if not machine.up(now):
             yield f"ill down {name}"
+        elif machine.hung:
+            yield f"ill hung {name}"  # only for who logs in there: its kubelet goes on, and its node is Ready
         for unit in machine.units.values():
             if not unit.active:
                 yield f"ill {unit.name} {name}"
