@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from recoverd.decide import Choice, choose
@@ -13,7 +13,7 @@ from recoverd.model.finding import FAULT_STATES, State
 from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.record import Run
-from recoverd.playbooks.base import Askable, Situation
+from recoverd.playbooks.base import Askable, Proposal, Situation
 
 TOLD = 3
 """Steps that are named of those that would be other ones."""
@@ -51,8 +51,11 @@ class Replanning(Deciding):
     def _another(self, plan: Plan, run: Run, evidence: Evidence) -> str:
         """In which way it is not what would be planned now, in words; "" where it is."""
         situation = self._present(plan)
+        left = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}]
         if plan.requested_by:
             choice = Choice(None, self._asked_now(plan, situation))
+        elif any(not difference(left, [s.of_plan(plan.id) for s in own.steps]) for own in self._own(plan, situation)):
+            return ""  # that another plan would come first, as after an acknowledgement, makes this one no other
         else:
             choice = choose(situation, self.playbooks, self.record.declined)
             if choice.playbook and choice.playbook.name != plan.playbook:
@@ -61,8 +64,13 @@ class Replanning(Deciding):
             return ""  # the patience that it asks for was had before the approval, and began anew with a restart of a moment
         if choice.proposal is None:
             return f"nothing like it would be planned ({'; '.join(choice.reasons) or 'what it was made for is not found'})"
-        left = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}]
         return difference(left, [s.of_plan(plan.id) for s in choice.proposal.steps])
+
+    def _own(self, plan: Plan, situation: Situation) -> Iterator[Proposal]:
+        """What its playbook would plan now for the very findings that it was made for."""
+        playbook = next(p for p in self.playbooks if p.name == plan.playbook)
+        answers = (playbook.propose(f, situation) for f in situation.confirmed if f.key in plan.basis)
+        return (answer for answer in answers if isinstance(answer, Proposal))
 
     def _present(self, plan: Plan) -> Situation:
         """The situation as it was for the plan when it was made, by what is found now; in maintenance these are warnings.

@@ -311,7 +311,7 @@ class Hands:
     def _remove(self, o: RemoveMember) -> StepResult:
         view = member(self._cluster, self._name)
         if isinstance(view, Unseen):
-            return StepResult(False, f"member {o.member_id} was not removed: {view.reason}. Nothing was changed")
+            return StepResult(False, f"member {o.member_id} was not removed: {view.reason}. Nothing was changed", untouched=True)
         if all(m.id != o.member_id for m in view.members):
             return StepResult(True, f"member {o.member_id} is not in the list of {self._name} any more", already_done=True)
         if why := self._cluster.etcd.remove(self._name, o.member_id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.events import Approved
+from recoverd.events import Acknowledged, Approved
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.plan import Plan, PlanStatus
@@ -95,6 +95,32 @@ def test_what_is_not_seen_for_a_moment_does_not_make_another_plan() -> None:
         assert torn < 3
         await rig.until("healthy", 300)
         assert rig.plans()[first.id].status is PlanStatus.SUCCEEDED and list(rig.plans()) == [first.id]
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_an_acknowledgement_after_the_approval_does_not_put_another_plan_first() -> None:
+    """Of two corrupt members one could not be rebuilt; the other's plan is approved, and then what failed is let be tried again."""
+
+    async def story() -> None:
+        rig = Rig(5, 1)
+        await rig.stage.wait(70)
+        faults.corrupt_data(rig.cluster, "cp4")
+        faults.corrupt_data(rig.cluster, "cp5")
+        first = await offered(rig, "rebuild-member")
+        rig.world.fail_at = 1
+        await approve(rig)
+        assert await rig.stage.until(lambda: rig.plans()[first.id].status is PlanStatus.FAILED, 120), rig.plans()[first.id]
+        rig.world.fail_at = None
+        second = await offered(rig, "rebuild-member")
+        assert second.basis != first.basis
+        await approve(rig)
+        incident = rig.stage.machine.record.incident
+        assert incident is not None
+        await rig.stage.give(Acknowledged(incident.id, "alice", now()))
+        assert await rig.stage.until(lambda: not rig.plans()[second.id].status.open, 600)
+        assert rig.plans()[second.id].status is PlanStatus.SUCCEEDED, rig.plans()[second.id].reason
         await rig.stage.kill()
 
     run(story())
