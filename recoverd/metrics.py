@@ -158,10 +158,8 @@ class Metrics:
 
     def status(self, status: ClusterStatus) -> None:
         """State and phase, which change between sweeps too."""
-        for state in State:
-            self.state.labels(status.name, state).set(state is status.state)
-        for phase in Phase:
-            self.phase.labels(status.name, phase).set(phase is status.phase)
+        self.series.set(self.state, status.name, {(state,): float(state is status.state) for state in State})
+        self.series.set(self.phase, status.name, {(phase,): float(phase is status.phase) for phase in Phase})
         self.paused.labels(status.name).set(status.paused)
         self.waiting.labels(status.name).set(len(self._waiting.get(status.name, {})))
         self.incident_open.labels(status.name).set(status.incident is not None)

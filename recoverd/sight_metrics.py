@@ -10,23 +10,29 @@ from recoverd.model.observation import EtcdView, HostView, Observation, Unseen
 
 
 class Series:
-    """The label values that a gauge has for a cluster now, so that those of what is gone can be taken away."""
+    """What a gauge has for a cluster now, by its other labels, so that the series of what is gone can be taken away.
+
+    They are kept because a gauge takes longer to find one by its labels than to set it, and a sweep sets all of them.
+    """
 
     def __init__(self) -> None:
-        self._labels: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+        self._kept: dict[tuple[str, str], dict[tuple[str, ...], Gauge]] = {}
 
     def set(self, gauge: Gauge, cluster: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Make these the gauge's only values for the cluster."""
-        before = self._labels.get((gauge._name, cluster), set())
-        for labels in before - values.keys():
+        kept = self._kept.setdefault((gauge._name, cluster), {})
+        for labels in kept.keys() - values.keys():
             gauge.remove(cluster, *labels)
+            del kept[labels]
         for labels, value in values.items():
-            gauge.labels(cluster, *labels).set(value)
-        self._labels[gauge._name, cluster] = set(values)
+            series = kept.get(labels)
+            if series is None:
+                series = kept[labels] = gauge.labels(cluster, *labels)
+            series.set(value)
 
     def forget(self, cluster: str) -> None:
         """The gauges have no values for the cluster any more."""
-        self._labels = {key: labels for key, labels in self._labels.items() if key[1] != cluster}
+        self._kept = {key: series for key, series in self._kept.items() if key[1] != cluster}
 
 
 class SightMetrics:
@@ -45,7 +51,7 @@ class SightMetrics:
         self.db_in_use = Gauge("recoverd_etcd_database_in_use_bytes", "Part of etcd's database that is in use.", member, registry=registry)
         self.db_quota = Gauge("recoverd_etcd_database_quota_bytes", "Quota of etcd's database.", member, registry=registry)
         self._series = series
-        self._seen: dict[str, set[tuple[str, str]]] = {}
+        self._seen: dict[str, dict[tuple[str, ...], float]] = {}
 
     def swept(self, observation: Observation) -> None:
         self._sources(observation)
@@ -59,16 +65,12 @@ class SightMetrics:
     def _sources(self, observation: Observation) -> None:
         """The time of what was seen now; what is unseen keeps the time when it last was, and what is no longer looked at goes."""
         name, at = observation.cluster, observation.at.timestamp()
-        views: dict[tuple[str, str], object] = {("api", ""): observation.api.objects}
+        views: dict[tuple[str, ...], object] = {("api", ""): observation.api.objects}
         views |= {("etcd", host): view for host, view in observation.etcd.items()}
         views |= {("hosts", host): view for host, view in observation.hosts.items()}
-        before = self._seen.setdefault(name, set())
-        for source in before - views.keys():
-            self.last_seen.remove(name, *source)
-        seen = {source for source, view in views.items() if not isinstance(view, Unseen)}
-        for source in seen:
-            self.last_seen.labels(name, *source).set(at)
-        self._seen[name] = (before & views.keys()) | seen
+        before = {source: last for source, last in self._seen.get(name, {}).items() if source in views}
+        self._seen[name] = before | {source: at for source, view in views.items() if not isinstance(view, Unseen)}
+        self._series.set(self.last_seen, name, self._seen[name])
 
     def _certificates(self, observation: Observation) -> None:
         values: dict[tuple[str, ...], float] = {
