@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.finding import Code, Finding, Severity, State
@@ -52,7 +51,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> bool:
     """Certificates that the cluster itself uses. kubelet.conf may keep an embedded one that rotation has left behind (kubeadm before 1.17)."""
-    name = PurePosixPath(certificate.path).name
+    name = _file(certificate.path)
     if name == "kubelet.conf":
         return not any(c.path.endswith(KUBELET_CLIENT) for c in host.certificates)
     return not worker or name == KUBELET_CLIENT or certificate.is_ca
@@ -61,16 +60,24 @@ def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> b
 def _expiry(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
     now = _earliest(scene, host)
     lead = timedelta(seconds=scene.settings.maintenance.certificates_before)
+    soon, soon_of_ca = now + lead, now + max(lead, CA_SOON)
     for certificate in host.certificates:
+        # the dates first: nearly every certificate of every machine is done with by them
+        if certificate.not_after >= (soon_of_ca if certificate.is_ca else soon):
+            continue
         if not _matters(certificate, host, worker=severity is Severity.NOTICE):
             continue
-        file = PurePosixPath(certificate.path).name
+        file = _file(certificate.path)
         if certificate.not_after < now:
             weak = file in ADMINS or file in KUBELETS_OWN[1:] or not made_by_kubeadm(certificate.path)
             yield _expired(name, certificate, Severity.NOTICE if weak else severity)
-        elif certificate.not_after < now + (max(lead, CA_SOON) if certificate.is_ca else lead):
+        else:
             noticed = severity is Severity.NOTICE or certificate.is_ca or file in KUBELETS_OWN or not made_by_kubeadm(certificate.path)
             yield _soon(now, name, certificate, Severity.NOTICE if noticed else Severity.WARNING)
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _earliest(scene: Scene, *hosts: HostView) -> datetime:
@@ -204,7 +211,7 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
         )
     listed = pki.listed
     # kubeconfigs of people are often taken away on purpose
-    for path in (p for p in known.files if listed is not None and PurePosixPath(p).name not in ADMINS):
+    for path in (p for p in known.files if listed is not None and _file(p) not in ADMINS):
         if listed is not None and path not in listed and path not in now:
             severity = _severity(scene, name, path, ("missing",))
             yield Finding(
@@ -246,7 +253,7 @@ def _story(name: str, made: list[CertificateView], known: KnownPki) -> tuple[str
     if not made:
         return ()
     first, last = min(c.not_before for c in made), max(c.not_before for c in made)
-    names = ", ".join(PurePosixPath(c.path).name for c in made[:6]) + (" ..." if len(made) > 6 else "")
+    names = ", ".join(_file(c.path) for c in made[:6]) + (" ..." if len(made) > 6 else "")
     return (
         f"{name}: {len(made)} of {len(known.certificates)} certificates are others than before ({names}), valid from {first:%Y-%m-%d %H:%M:%S} "
         f"to {last:%H:%M:%S} UTC",
@@ -262,7 +269,7 @@ def _severity(scene: Scene, name: str, path: str, kinds: Collection[str] = ()) -
 
 
 def _broken(scene: Scene, name: str, path: str, kinds: Collection[str]) -> bool:
-    file, endpoint, node = PurePosixPath(path).name, scene.endpoint_health(name), scene.node(name)
+    file, endpoint, node = _file(path), scene.endpoint_health(name), scene.node(name)
     if file in CONTROLLERS:
         container = scene.container(name, CONTROLLERS[file])
         return container is not None and not container.running

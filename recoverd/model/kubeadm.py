@@ -4,6 +4,7 @@ business of recoverd's: they are shown, and nothing is concluded from them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 AUTHORITIES = ("pki/ca.crt", "pki/etcd/ca.crt", "pki/front-proxy-ca.crt")
 """In /etc/kubernetes."""
@@ -25,10 +26,12 @@ SIGNED_BY: Mapping[str, str] = {
 """Leaves; all in /etc/kubernetes but the last, which is kubelet's own and in /var/lib/kubelet."""
 
 
+@lru_cache(maxsize=1024)  # every sweep asks it of every certificate, and machines have them at the same few dozen paths
 def authority_of(path: str) -> str:
     """The CA, relative to /etc/kubernetes, that must have signed this file's certificate; "" for one that kubeadm does not make, and for a CA."""
     return next((authority for name, authority in SIGNED_BY.items() if path.endswith(f"/{name}")), "")
 
 
+@lru_cache(maxsize=1024)
 def made_by_kubeadm(path: str) -> bool:
     return bool(authority_of(path)) or any(path.endswith(f"/{name}") for name in AUTHORITIES)
