@@ -23,6 +23,7 @@ from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Machine
+from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
@@ -40,13 +41,14 @@ def network(
         return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
     ready = [n.name for n in objects.nodes if n.ready]
     seen = [n for n in ready if isinstance(hosts.get(n), HostView)]
-    probes = tuple(p for source in seen for p in _probes(cluster, store, sequence, source, seen))
+    paths = cluster.nodes.paths()
+    probes = _probes(cluster, store, paths, sequence, seen)
     return NetworkView(
         round=sequence,
         hosts={n: view if isinstance(view, Unseen) else _host(cluster, store, cluster.machines[n]) for n, view in hosts.items()},
         pods={n: _pods(cluster, store, cluster.machines[n], hosts[n]) for n in ready},
         probes=probes,
-        services=tuple(s for source in seen if (s := _service(cluster, store, sequence, source)) is not None),
+        services=_services(cluster, store, paths, sequence, seen),
         agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
         failing_since=_failing(probes, failing, moment(cluster.now)),
         back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > UP_SINCE else None,
@@ -105,31 +107,42 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
     return NodePods(moment(now), "kubelet" if asked else "ssh", len(listed), len(machine.pods), missing, extra)
 
 
-def _probes(cluster: ModelCluster, store: Store, sequence: int, source: str, hosts: Sequence[str]) -> list[PodProbe]:
-    made = []
+def _probes(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, hosts: Sequence[str]) -> tuple[PodProbe, ...]:
+    """From every host to some of the pods of every host."""
+    of_hosts: dict[str, list[tuple[str, str]]] = {}
+    for uid, address in sorted(cluster.nodes.reported.items()):
+        of_hosts.setdefault(store.pods.get(uid, ""), []).append((uid, address))
+    tried = []
     for target in hosts:
-        pods = sorted((uid, address) for uid, address in cluster.nodes.reported.items() if store.pods.get(uid) == target)
+        pods = of_hosts.get(target, [])
         for k in range(min(PODS, len(pods))):
             uid, address = pods[(sequence + k) % len(pods)]
-            ready = store.ready.get(uid) in store.endpoints
-            made.append(PodProbe(source, target, address, f"default/{uid}", SERVICE, _answer(cluster, source, address), ready))
-    return made
+            tried.append((target, address, f"default/{uid}", store.ready.get(uid) in store.endpoints))
+    return tuple(
+        PodProbe(source, target, address, pod, SERVICE, _answer(paths, source, address), ready)
+        for source in hosts
+        for target, address, pod, ready in tried
+    )
 
 
-def _service(cluster: ModelCluster, store: Store, sequence: int, source: str) -> ServiceProbe | None:
+def _services(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, sources: Sequence[str]) -> tuple[ServiceProbe, ...]:
     endpoints = sorted(store.endpoints)
     if not endpoints:
-        return None
-    came = cluster.nodes.answers(source)
-    answers = tuple(Answer.OK if came[(sequence + k) % len(came)] else Answer.TIMEOUT for k in range(TRIES)) if came else (Answer.TIMEOUT,) * TRIES
+        return ()
     direct = [endpoints[(sequence + k) % len(endpoints)] for k in range(min(DIRECT, len(endpoints)))]
     hosts = tuple(sorted({node for uid, node in store.pods.items() if store.ready.get(uid) in store.endpoints}))
     steady = cluster.nodes.for_seconds(cluster.nodes.steady_since)
-    return ServiceProbe(source, SERVICE, ADDRESS, answers, {e: _answer(cluster, source, e) for e in direct}, hosts, steady)
+    made = []
+    for source in sources:
+        known = paths.programmed(source)
+        came = (known and paths.reaches(source, known[(sequence + k) % len(known)]) for k in range(TRIES))
+        answers = tuple(Answer.OK if arrived else Answer.TIMEOUT for arrived in came)
+        made.append(ServiceProbe(source, SERVICE, ADDRESS, answers, {e: _answer(paths, source, e) for e in direct}, hosts, steady))
+    return tuple(made)
 
 
-def _answer(cluster: ModelCluster, source: str, address: str) -> Answer:
-    arrived = cluster.nodes.reaches(source, address)
+def _answer(paths: PodPaths, source: str, address: str) -> Answer:
+    arrived = paths.reaches(source, address)
     return Answer.UNREACHABLE if arrived is None else Answer.OK if arrived else Answer.TIMEOUT
 
 

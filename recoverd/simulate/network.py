@@ -1,8 +1,11 @@
-"""Who reaches whom: the bastion's view of machines, and etcd's peer port between them."""
+"""Who reaches whom: the bastion's view of machines, etcd's peer port between them, and pods from machines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
 
 
 @dataclass(slots=True)
@@ -25,3 +28,33 @@ class Network:
         if one == other:
             return True
         return not {one, other} & self.blocked and self.groups.get(one, 0) == self.groups.get(other, 0)
+
+
+class PodPaths:
+    """Which pods machines reach, as everything stands at one moment."""
+
+    def __init__(self, machines: Mapping[str, Machine], now: float) -> None:
+        self._machines = machines
+        self._now = now
+        self._pods = {pod.address: (machine, pod) for machine in machines.values() if machine.up(now) for pod in machine.pods.values()}
+        self._sorted: dict[frozenset[str], Sequence[str]] = {}
+
+    def reaches(self, source: str, address: str) -> bool | None:
+        """Whether a packet from a machine arrives at a pod; None when nobody has that address any more."""
+        machine, pod = self._pods.get(address, (None, None))
+        if machine is None or pod is None or pod.started_at > self._now:
+            return None
+        if machine.name == source or not machine.passes(BRIDGE):
+            return machine.passes(BRIDGE)
+        sender = self._machines[source]
+        tunnels = all(m.passes(TUNNEL) and not m.wedged for m in (machine, sender))
+        return machine.forwarding and tunnels and machine.number not in sender.lost_routes
+
+    def programmed(self, source: str) -> Sequence[str]:
+        """The endpoints of the service that a machine's rules know, in order."""
+        proxy = self._machines[source].agents.get("kube-proxy")
+        if proxy is None or proxy.flushed:
+            return ()
+        if proxy.programmed not in self._sorted:  # nearly always those of every other machine too
+            self._sorted[proxy.programmed] = sorted(proxy.programmed)
+        return self._sorted[proxy.programmed]

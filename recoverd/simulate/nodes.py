@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recoverd.simulate.api import Api
-from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Agent, Machine, Pod
+from recoverd.simulate.hosts import BRIDGE, UP_SINCE, Agent, Machine, Pod
+from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
 AGENTS = ("flanneld", "kube-proxy")
@@ -53,6 +54,11 @@ class Nodes:
         self.followed: float | None = UP_SINCE
         """Since when an API server has served; None while none does."""
         self._now = 0.0
+        self._listed: Mapping[str, str] = {}
+        self._by_node: dict[str, dict[str, None]] = {}
+        """The pods of `_listed`, uids by node."""
+        self._as_reported: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+        """Pods and ready pods of the API that were found to be as the kubelets had reported them."""
 
     # --- watches ---
 
@@ -64,8 +70,10 @@ class Nodes:
         """
         since = self._runs_since(name, process)
         store = store or self._api.store  # which is worked out anew for each who asks
-        if since is None or store is None:
-            return False
+        return since is not None and store is not None and self._told(name, process, since, store)
+
+    def _told(self, name: str, process: str, since: float, store: Store) -> bool:
+        """The same of one that runs since then. Whoever is told the same twice is none the wiser: it may be asked any number of times."""
         watch = self._watches.get((name, process))
         if watch is None or watch.since != since:
             watch = self._watches[name, process] = Watch(since)
@@ -86,9 +94,10 @@ class Nodes:
         agent = machine.agents.get(process)
         return agent.started_at if agent and agent.runs(self._now) else None
 
-    def controls(self, process: str) -> bool:
+    def controls(self, process: str, store: Store | None = None) -> bool:
         """Some controller-manager (or scheduler) works."""
-        return any(self.hears(n, process) for n, m in self._machines.items() if m.control_plane)
+        store = store or self._api.store
+        return any(self.hears(n, process, store) for n, m in self._machines.items() if m.control_plane)
 
     # --- time ---
 
@@ -99,24 +108,38 @@ class Nodes:
             self.followed = None
             return
         self.followed = now if self.followed is None else self.followed
+        placed, hearing = self._placed(store), list[Machine]()
         for name, machine in self._machines.items():
+            if not machine.up(now):
+                continue
             if self.hears(name, "kubelet", store) and name in store.nodes:
-                self._run_pods(machine, store)
-            for process in (*CONTROLLERS, *machine.agents):
-                # every process is told, so that each has followed the history up to now
-                if self.hears(name, process, store) and process in machine.agents:
-                    agent = machine.agents[process]
+                hearing.append(machine)
+                self._run_pods(machine, placed.get(name, {}))
+            for process in CONTROLLERS if machine.containers else ():
+                self.hears(name, process, store)  # so that each has followed the history up to now
+            for process, agent in machine.agents.items():
+                if agent.runs(now) and self._told(name, process, agent.started_at, store):
                     agent.programmed = frozenset() if agent.flushed else store.endpoints
                     agent.synced = True
-        self._report()
-        if self.controls("kube-controller-manager"):
-            self._endpoints()
-        self._note_differences()
+        store = self._report(store, hearing)
+        if store is not None and self.controls("kube-controller-manager", store):
+            store = self._endpoints(store)
+        if store is not None:
+            self._note_differences(store)
 
-    def _run_pods(self, machine: Machine, store: Store) -> None:
+    def _placed(self, store: Store) -> Mapping[str, dict[str, None]]:
+        """Uids of the pods that the API binds to each node."""
+        if store.pods is not self._listed:
+            self._listed, self._by_node = store.pods, {}
+            for uid, node in store.pods.items():
+                self._by_node.setdefault(node, {})[uid] = None
+        return self._by_node
+
+    def _run_pods(self, machine: Machine, wanted: Mapping[str, None]) -> None:
         """kubelet makes the pods on its machine those that the API binds to it."""
-        wanted = [uid for uid, node in store.pods.items() if node == machine.name]
-        for uid in [u for u in machine.pods if store.pods.get(u) != machine.name]:
+        if machine.pods.keys() == wanted.keys():
+            return
+        for uid in machine.pods.keys() - wanted.keys():
             del machine.pods[uid]
         for uid in wanted:
             if uid not in machine.pods:
@@ -128,38 +151,43 @@ class Nodes:
         self.bound.setdefault(uid, self._now)
         return Pod(uid, uid, started_at, f"10.244.{machine.number}.{self._made}:80")
 
-    def _report(self) -> None:
-        """kubelets that hear tell the API which pods of theirs are ready."""
-        store = self._api.store
-        if store is None:
-            return
-        ready = dict(store.ready)
+    def _report(self, store: Store, hearing: Sequence[Machine]) -> Store | None:
+        """kubelets that hear tell the API which pods of theirs are ready. Returns what it then holds."""
         self._cut = {n: self._cut.get(n, self._now) for n, m in self._machines.items() if not m.passes(BRIDGE)}
+        changed: dict[str, str | None] = {}
+        for machine in hearing:
+            fails = self._now - self._cut.get(machine.name, self._now) >= UNREADY
+            for uid, pod in machine.pods.items():
+                address = pod.address if pod.started_at <= self._now and not fails else None
+                if store.ready.get(uid) != address:
+                    changed[uid] = address
+        if not changed and self._as_reported[0] is store.pods and self._as_reported[1] is store.ready:
+            return store
+        said = {uid: address for uid, address in (dict(store.ready) | changed).items() if address is not None}
+        self.reported = {uid: address for uid, address in (self.reported | said).items() if uid in store.pods}
+        ready = {uid: address for uid, address in said.items() if uid in store.pods}
+        if ready == store.ready:
+            self._as_reported = store.pods, store.ready
+            return store
+        self._api.write(lambda s: replace(s, ready=ready))
+        return self._api.store
+
+    def _endpoints(self, store: Store) -> Store | None:
+        """kube-controller-manager makes the service's endpoints those that are ready. Returns what the API then holds."""
+        endpoints = frozenset(store.ready.values())
+        if endpoints == store.endpoints:
+            return store
+        self._api.write(lambda s: replace(s, endpoints=endpoints))
+        return self._api.store
+
+    def _note_differences(self, store: Store) -> None:
+        odd: dict[tuple[str, str], float] = {}
         for name, machine in self._machines.items():
-            if name in store.nodes and self.hears(name, "kubelet", store):
-                fails = self._now - self._cut.get(name, self._now) >= UNREADY
-                for uid, pod in machine.pods.items():
-                    if pod.started_at <= self._now and not fails:
-                        ready[uid] = pod.address
-                    else:
-                        ready.pop(uid, None)
-        self.reported = {uid: address for uid, address in (self.reported | ready).items() if uid in store.pods}
-        ready = {uid: address for uid, address in ready.items() if uid in store.pods}
-        if ready != store.ready:
-            self._api.write(lambda s: replace(s, ready=ready))
-
-    def _endpoints(self) -> None:
-        store = self._api.store
-        if store is not None and (endpoints := frozenset(store.ready.values())) != store.endpoints:
-            self._api.write(lambda s: replace(s, endpoints=endpoints))
-
-    def _note_differences(self) -> None:
-        store = self._api.store
-        if store is None:
-            return
-        odd = {(n, u) for n, m in self._machines.items() for u in m.pods if store.pods.get(u) != n}
-        self.odd = {key: self.odd.get(key, self._now) for key in odd}
-        if set(self.since) != store.endpoints:
+            wanted = self._placed(store).get(name, {})
+            if not machine.pods.keys() <= wanted.keys():
+                odd |= {(name, uid): self.odd.get((name, uid), self._now) for uid in machine.pods if uid not in wanted}
+        self.odd = odd
+        if self.since.keys() != store.endpoints:
             self.steady_since = self._now
             self.gone |= {address: self._now for address in self.since if address not in store.endpoints}
             self.since = {address: self.since.get(address, self._now) for address in store.endpoints}
@@ -217,23 +245,10 @@ class Nodes:
 
     # --- who reaches whom ---
 
-    def reaches(self, source: str, address: str) -> bool | None:
-        """Whether a packet from a machine arrives at a pod; None when nobody has that address any more."""
-        number = int(address.split(".")[2])  # as `pod` makes addresses
-        for name, machine in self._machines.items():
-            if machine.number != number or not machine.up(self._now):
-                continue
-            pod = next((p for p in machine.pods.values() if p.address == address), None)
-            if pod is None or pod.started_at > self._now:
-                return None
-            if name == source or not machine.passes(BRIDGE):
-                return machine.passes(BRIDGE)
-            sender = self._machines[source]
-            tunnels = all(m.passes(TUNNEL) and not m.wedged for m in (machine, sender))
-            return machine.forwarding and tunnels and machine.number not in sender.lost_routes
-        return None
+    def paths(self) -> PodPaths:
+        return PodPaths(self._machines, self._now)
 
     def answers(self, source: str) -> list[bool]:
         """What requests to the service come to, sent from a machine to each endpoint that its rules know."""
-        proxy = self._machines[source].agents.get("kube-proxy")
-        return [self.reaches(source, e) is True for e in sorted(proxy.programmed)] if proxy and not proxy.flushed else []
+        paths = self.paths()
+        return [paths.reaches(source, e) is True for e in paths.programmed(source)]
