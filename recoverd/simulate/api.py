@@ -64,11 +64,11 @@ class Api:
         self._now = now
         for name, machine in self._machines.items():
             self._follow_container(name, machine.container(API), now)
-        if self.serving():
+        self._etcd.busy = self.serving() is not None
+        if self._etcd.busy:
             for name, machine in self._machines.items():
                 if machine.up(now) and machine.units["kubelet"].active and machine.joined:
                     self._heard[name] = now
-        self._etcd.busy = self.serving() is not None
 
     def _follow_container(self, name: str, container: Container | None, now: float) -> None:
         server = self._servers.get(name)

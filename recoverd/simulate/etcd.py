@@ -60,7 +60,7 @@ class Process:
 
     @property
     def leads(self) -> bool:
-        return self.leader == self.id
+        return bool(self.leader) and self.leader == self.id
 
 
 class Etcd:
@@ -215,37 +215,39 @@ class Etcd:
         before = {name: p.leader for name, p in free.items()}
         for process in self.processes.values():
             process.leader = ""
-        best = sorted(self.processes.items(), key=lambda i: (i[1].store.term, i[1].store.revision, before[i[0]] == i[1].id, i[0]), reverse=True)
-        for name, candidate in best:
-            if name not in free or candidate.id not in candidate.store.voters:
+        best = sorted(((s.term, s.revision, before[n] == s.member_id, n) for n, p in free.items() if (s := p.store)), reverse=True)
+        for _, _, led, name in best:
+            if name not in free:
                 continue
-            voters = candidate.store.voters
-            with_it = [n for n, p in free.items() if self._network.peers(name, n) and p.store.same_cluster(candidate.store) and p.id in voters]
-            if 2 * len(with_it) <= len(voters):
+            candidate, store = free[name], free[name].store
+            voters = store.voters
+            with_it = [n for n, p in free.items() if self._network.peers(name, n) and (s := p.store).same_cluster(store) and s.member_id in voters]
+            if store.member_id not in voters or 2 * len(with_it) <= len(voters):
                 continue
-            if before[name] != candidate.id:
-                candidate.store = replace(candidate.store, term=candidate.store.term + 1)
-            candidate.leader = candidate.id
-            if self.busy:
-                candidate.store = replace(candidate.store, revision=candidate.store.revision + 1)
+            candidate.leader = store.member_id
+            if not led:
+                store = replace(store, term=store.term + 1)
+            candidate.store = store.at_revision(store.revision + 1) if self.busy else store
             for follower in self._replicate(candidate):
                 free.pop(follower, None)
 
     def _replicate(self, leader: Process) -> list[str]:
         """Give the leader's data to all who reach it and are listed, publish the names of those that have just come; returns who has them."""
+        store = leader.store
+        listed = {m.id for m in store.members}
         reached = [
             (n, p)
             for n, p in self.processes.items()
-            if self._network.peers(leader.machine.name, n) and p.store.same_cluster(leader.store) and leader.store.member(p.id)
+            if self._network.peers(leader.machine.name, n) and (s := p.store).same_cluster(store) and s.member_id in listed
         ]
-        rows = {p.id: (n, p.machine.address) for n, p in reached}
-        members = tuple(m if m.started or m.id not in rows else _named(m, *rows[m.id]) for m in leader.store.members)
-        if members != leader.store.members:
-            leader.store = replace(leader.store, members=members)
+        if not all(m.started for m in store.members):
+            rows = {p.id: (n, p.machine.address) for n, p in reached}
+            members = tuple(m if m.started or m.id not in rows else _named(m, *rows[m.id]) for m in store.members)
+            store = leader.store = replace(store, members=members)
         for _, process in reached:
-            process.store = leader.store.seen_by(process.id)
-            process.leader = leader.id
-        gone = [n for n, p in self.processes.items() if p.leader == leader.id and leader.store.member(p.id) is None]
+            process.store = store.seen_by(process.id)
+            process.leader = store.member_id
+        gone = [n for n, p in self.processes.items() if p.leader == store.member_id and p.id not in listed]
         for name in gone:
             self._leave(name, "the member has been permanently removed from the cluster")
             del self.processes[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from recoverd.model.operations import MANIFESTS
 from recoverd.simulate.pki import Papers
@@ -15,6 +16,13 @@ BOOT = 25.0
 """Seconds from power to sshd and kubelet."""
 LOG_LINES = 10
 BRIDGE, TUNNEL = "cni0", "flannel.1"
+
+
+@lru_cache(maxsize=1024)  # every tick asks it of every file of every machine
+def component_of(path: str) -> str | None:
+    """What kubelet takes a file for a manifest of; None where it does not look."""
+    prefix = f"{MANIFESTS}/"
+    return path.removeprefix(prefix).removesuffix(".yaml") if path.startswith(prefix) else None
 
 
 @dataclass(slots=True)
@@ -140,7 +148,7 @@ class Machine:
         return self.on and now >= self.up_at
 
     def passes(self, device: str) -> bool:
-        return device not in self.gone | self.down and not (device == BRIDGE and self.loose)
+        return device not in self.gone and device not in self.down and not (device == BRIDGE and self.loose)
 
     def empty_run(self) -> None:
         """As a boot leaves it."""
@@ -163,8 +171,7 @@ class Machine:
 
     def manifests(self) -> dict[str, str]:
         """By component."""
-        prefix = f"{MANIFESTS}/"
-        return {p.removeprefix(prefix).removesuffix(".yaml"): text for p, text in self.files.items() if p.startswith(prefix)}
+        return {component: text for p, text in self.files.items() if (component := component_of(p)) is not None}
 
     def say(self, component: str, line: str) -> None:
         self.logs.setdefault(component, deque(maxlen=LOG_LINES)).append(line)

@@ -52,8 +52,10 @@ class Kubelet:
         poll = now - self._polled >= POLL
         if poll:
             self._polled = now
-        self._read(machine.manifests(), now, poll)
-        for component in sorted({*self._acted, *machine.containers}):
+        present = machine.manifests()
+        if self._noticed or present != self._acted:
+            self._read(present, now, poll)
+        for component in sorted(self._acted.keys() | machine.containers.keys()) if self._acted or machine.containers else ():
             self._settle(component, now)
 
     def _read(self, present: dict[str, str], now: float, poll: bool) -> None:

@@ -18,6 +18,7 @@ CA, ETCD_CA, PROXY_CA = f"{KUBERNETES}/pki/ca.crt", f"{KUBERNETES}/pki/etcd/ca.c
 AUTHORITIES = (CA, ETCD_CA, PROXY_CA)
 SERVING, ETCD_SERVING = f"{KUBERNETES}/pki/apiserver.crt", f"{KUBERNETES}/pki/etcd/server.crt"
 ETCD_CLIENTS = (f"{KUBERNETES}/pki/etcd/healthcheck-client.crt", f"{KUBERNETES}/pki/apiserver-etcd-client.crt")
+OF_ETCD = (ETCD_SERVING, *ETCD_CLIENTS)
 KUBELET_CLIENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
 SIGNED: Mapping[str, str] = {
     SERVING: CA,
@@ -54,6 +55,9 @@ def _first_key(ca: str) -> str:
     return f"{ca} of kubeadm init"
 
 
+FIRST_CA = _first_key(CA)
+
+
 def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
     """As `kubeadm certs renew all` leaves it; `kubelet`: its client certificate alone."""
     leaves = [leaf for leaf in SIGNED if leaf in papers and (leaf == KUBELET_CLIENT) is kubelet]
@@ -77,17 +81,18 @@ def trouble(papers: Papers, now: float) -> str:
         return ""
     if papers[SERVING].ends < now:
         return "certificate has expired"
-    if papers[SERVING].key != _first_key(CA):
+    if papers[SERVING].key != FIRST_CA:
         return "unable to get local issuer certificate"
     return ""
 
 
 def etcd_trouble(papers: Papers, now: float) -> str:
     """Why etcd and those who ask it do not accept each other; "" when they do."""
-    for path in (ETCD_SERVING, *ETCD_CLIENTS) if papers else ():
-        if papers[path].ends < now:
+    for path in OF_ETCD if papers else ():
+        paper = papers[path]
+        if paper.ends < now:
             return f"{path} has expired"
-        if papers[path].key != papers[ETCD_CA].key:
+        if paper.key != papers[ETCD_CA].key:
             return f"{path} is signed by another CA"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from recoverd.model.observation import MemberEntry
 
@@ -51,7 +51,7 @@ class Store:
         return next((m for m in self.members if m.id == member_id), None)
 
     def same_cluster(self, other: Store) -> bool:
-        return (self.cluster_id, self.history) == (other.cluster_id, other.history)
+        return self.cluster_id == other.cluster_id and self.history == other.history
 
     @property
     def keys(self) -> int:
@@ -59,7 +59,17 @@ class Store:
 
     def seen_by(self, member_id: str) -> Store:
         """The same data at another member."""
-        return replace(self, member_id=member_id, corrupt=False)
+        return self if member_id == self.member_id and not self.corrupt else self._copy(member_id, self.revision, corrupt=False)
+
+    def at_revision(self, revision: int) -> Store:
+        return self._copy(self.member_id, revision, corrupt=self.corrupt)
+
+    def _copy(self, member_id: str, revision: int, *, corrupt: bool) -> Store:
+        """As `dataclasses.replace` makes it, in a fraction of the time: every tick makes one for each member."""
+        return Store(
+            self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes, self.pods, self.ready,
+            self.endpoints, self.cordons, self.budget, self.compacted, corrupt,
+        )  # fmt: skip
 
 
 def peer_url(address: str) -> str:

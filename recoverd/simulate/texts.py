@@ -30,7 +30,8 @@ class Command:
     problem: str = ""
 
     def unknown(self, component: str) -> str:
-        return next((f for f in self.flags if f not in FLAGS.get(component, frozenset())), "")
+        known = FLAGS.get(component, frozenset())
+        return "" if self.flags.keys() <= known else next(f for f in self.flags if f not in known)
 
 
 def path_of(component: str) -> str:
