@@ -43,7 +43,7 @@ def known_pki(
         if not isinstance(view, HostView) or any("certificate" in p for p in view.problems) or any((code, host) in found for code in UNSOUND):
             continue
         there = pki_of(view, before, observation.at)
-        if there is None or (before and before.digest == there.digest):
+        if there is None or (before and before.alike(there)):
             continue
         key = (host, "pki", there.digest)
         since = sights.get(key, observation.at)

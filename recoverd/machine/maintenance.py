@@ -83,8 +83,8 @@ class Maintaining(Replanning):
             return
         for host, known in self.memory.pki.items():
             view = self.observation.hosts.get(host)
-            now = pki_of(view, known, self.now) if isinstance(view, HostView) else None
-            if known.kept or now is None or now.digest != known.digest:
+            now = pki_of(view, known, self.now) if isinstance(view, HostView) and not known.kept else None
+            if now is None or not now.alike(known):
                 continue
             target, asked = f"{KEPT}/{known.digest}", self._copying.get(host)
             if asked and asked.target == target and asked.made_at:

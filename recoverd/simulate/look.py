@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 
 from recoverd.model.observation import (
     ApiView,
@@ -120,8 +121,12 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
 
 def _manifest(machine: Machine, path: str, text: str) -> ManifestView:
     """When a file was changed is known only of those that never were."""
-    changed = moment(UP_SINCE) if machine.first.get(path) == text else None
-    return ManifestView(path, _sha256(text), text, command_of(text).problem, changed)
+    return _manifest_of(path, text, moment(UP_SINCE) if machine.first.get(path) == text else None)
+
+
+@lru_cache(maxsize=1024)
+def _manifest_of(path: str, text: str, changed: datetime | None) -> ManifestView:
+    return ManifestView(path, hashlib.sha256(text.encode()).hexdigest(), text, command_of(text).problem, changed)
 
 
 def _data(machine: Machine) -> EtcdDataView:
@@ -140,7 +145,3 @@ def _directory(machine: Machine) -> str:
 def _data_in(machine: Machine, path: str) -> EtcdDataView:
     there = any(p.startswith(f"{path}/") for p in machine.data)
     return EtcdDataView(path, there or machine.joined, f"{path}/member" not in machine.data)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

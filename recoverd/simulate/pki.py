@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
 from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES
 from recoverd.model.observation import CertificateView, PkiView
@@ -33,8 +35,7 @@ SIGNED: Mapping[str, str] = {
 """Each leaf, and the file of the CA that signs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paper:
+class Paper(NamedTuple):
     """One certificate. Of a CA, `key` is its own key; of a leaf, that of the CA that signed it."""
 
     key: str
@@ -72,7 +73,7 @@ def remade(papers: Papers, now: float, *authorities: str) -> Papers:
 
 def dated(papers: Papers, ends: float) -> Papers:
     """Every leaf over at that moment."""
-    return papers | {leaf: replace(papers[leaf], ends=ends) for leaf in SIGNED if leaf in papers}
+    return papers | {leaf: papers[leaf]._replace(ends=ends) for leaf in SIGNED if leaf in papers}
 
 
 def trouble(papers: Papers, now: float) -> str:
@@ -99,22 +100,27 @@ def etcd_trouble(papers: Papers, now: float) -> str:
 
 def views(papers: Papers) -> tuple[tuple[CertificateView, ...], PkiView | None]:
     """As a look over SSH finds them."""
-    if not papers:
-        return (), None
+    return _views_of(tuple(papers.items()), moment(0)) if papers else ((), None)
+
+
+@lru_cache(maxsize=256)  # a story has few, and every sweep looks at those of every machine
+def _views_of(items: tuple[tuple[str, Paper], ...], epoch: datetime) -> tuple[tuple[CertificateView, ...], PkiView | None]:
+    """`epoch`: the clock by which their dates are told."""
+    papers = dict(items)
     authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES}
     keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES} | {ACCOUNTS_KEY: _digest(ACCOUNTS_KEY)}
-    return tuple(_views(papers)), PkiView(authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES)))
+    return tuple(_views(papers, epoch)), PkiView(authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES)))
 
 
-def _views(papers: Papers) -> Iterator[CertificateView]:
+def _views(papers: Papers, epoch: datetime) -> Iterator[CertificateView]:
     for path, paper in papers.items():
         is_ca, authority = path in AUTHORITIES, SIGNED.get(path, "")
         yield CertificateView(
             path=path,
             subject="CN=system:node:model,O=system:nodes" if path == KUBELET_CLIENT else f"CN={path.rsplit('/', 1)[-1]}",
             issuer=f"CN={(authority or path).rsplit('/', 1)[-1]}",
-            not_before=moment(paper.begins),
-            not_after=moment(paper.ends),
+            not_before=epoch + timedelta(seconds=paper.begins),
+            not_after=epoch + timedelta(seconds=paper.ends),
             is_ca=is_ca,
             sha256=_digest(f"{path} {paper}"),
             key=_digest(paper.key) if is_ca else "",

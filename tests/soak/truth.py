@@ -124,16 +124,16 @@ class Truth:
             yield f"ill api {name}"
         if trouble(machine.papers, now + 14 * 86400) or etcd_trouble(machine.papers, now + 14 * 86400):
             yield f"ill papers {name}"
-        manifests = machine.manifests()
+        manifests, where = machine.manifests(), data_dir(machine)
         for component in COMPONENTS:
             text = manifests.get(component)
             if text is None or (c := command_of(text)).problem or c.unknown(component) or FORCE in text:
                 yield f"ill manifest {name} {component}"
             if machine.container(component) is None:
                 yield f"ill container {name} {component}"
-        if not good_data(machine, (f"{data_dir(machine)}/member",)):
+        if not good_data(machine, (f"{where}/member",)):
             yield f"ill data {name}"
-        if data_dir(machine) != ETCD_DIR:
+        if where != ETCD_DIR:
             yield f"ill data-dir {name}"
 
     def _objects(self, store: Store) -> Iterator[str]:
@@ -163,9 +163,14 @@ def data_dir(machine: Machine) -> str:
     return command_of(text).flags.get("--data-dir", ETCD_DIR) if text else ETCD_DIR
 
 
+def _used(machine: Machine) -> Iterator[str]:
+    yield f"{ETCD_DIR}/member"
+    yield f"{data_dir(machine)}/member"
+
+
 def good_data(machine: Machine, paths: tuple[str, ...] = ()) -> Store | None:
     """The cluster's own data on a machine, whole, where an etcd would use them; what was kept aside does not count."""
-    for path in paths or (f"{ETCD_DIR}/member", f"{data_dir(machine)}/member"):
+    for path in paths or _used(machine):
         store = machine.data.get(path)
         if store is not None and store.uid == UID and not store.corrupt and "begun anew" not in store.history:
             return store

@@ -152,7 +152,7 @@ def test_kubelets_own_certificate_is_repaired_only_where_it_is_broken_and_before
 
 
 def test_no_ca_is_ever_renewed() -> None:
-    cluster = papered(Cluster(1), change=lambda p: p | {pki.CA: replace(p[pki.CA], ends=-60.0)}).api_down(health=EndpointHealth.TLS)
+    cluster = papered(Cluster(1), change=lambda p: p | {pki.CA: p[pki.CA]._replace(ends=-60.0)}).api_down(health=EndpointHealth.TLS)
     answer = asked("renew-certificates", situation(cluster))
     assert isinstance(answer, Refusal) and "is a CA, which is never renewed" in answer.reason
 
@@ -351,7 +351,7 @@ def test_renewed_leaves_are_taken_in_after_a_minute_and_a_new_ca_after_a_day() -
 
 def test_what_does_not_fit_together_is_never_taken_in() -> None:
     def foreign(papers: Papers) -> Papers:
-        return papers | {pki.SERVING: replace(papers[pki.SERVING], key="another")}
+        return papers | {pki.SERVING: papers[pki.SERVING]._replace(key="another")}
 
     assert "cp1" not in learnt([(0, foreign), (MEANT, foreign)], Cluster(1).memory()).pki
 
