@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import fields, replace
+from datetime import datetime
+from operator import attrgetter
 
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
@@ -25,6 +26,9 @@ REACHED = 512
 """Services that are remembered as reached."""
 WATERMARK_EVERY = 30.0
 """Seconds between two writes of what changes all the time."""
+
+STEADY = attrgetter(*(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest")))
+STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
 
 Sights = Mapping[tuple[str, str, str], datetime]
 """(host, component, sha256) of manifests other than the known-good one, and since when they are seen with their component healthy."""
@@ -100,10 +104,9 @@ def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
     return memory.healthy_at, memory.watermark.at if memory.watermark else None
 
 
-def _steady(memory: Memory) -> Memory:
+def _steady(memory: Memory) -> tuple[object, ...]:
     """Without what every sweep changes."""
-    watermark = memory.watermark and replace(memory.watermark, revision=0, at=datetime.min.replace(tzinfo=UTC))
-    return replace(memory, watermark=watermark, healthy_at=None, pod_count=None, newest=())
+    return (*STEADY(memory), *(STEADY_WATERMARK(memory.watermark) if memory.watermark else ()))
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Paths:
 
 
 def paths(scene: Scene, view: NetworkView) -> Paths:
-    known = set(scene.memory.reached) | {p.service for p in view.probes if p.answer.arrived and p.source != p.target}
+    known = {*scene.memory.reached, *(p.service for p in view.probes if p.source != p.target and p.answer.arrived)}
     fit = {name for name in view.hosts if judged(scene, name)}
     probes = [p for p in view.probes if p.source in fit and p.target in fit and p.service in known]
     alive = {p.pod for p in probes if p.answer.arrived}

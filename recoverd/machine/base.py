@@ -78,7 +78,9 @@ class MachineBase:
         vars(self).update({name: _copied(value) for name, value in turn.values.items()}, lifecycle=lifecycle, _written=None)
 
     def _set(self, **changes: Any) -> None:
-        self.record = replace(self.record, **changes)
+        # most of what a sweep sets is so already, and a record that is the same object is compared and journalled at no cost
+        if any(getattr(self.record, name) != value for name, value in changes.items()):
+            self.record = replace(self.record, **changes)
 
     def _emit(self, *instructions: Instruction) -> None:
         self._out.extend(instructions)

@@ -25,7 +25,7 @@ class Answer(StrEnum):
 
     @property
     def arrived(self) -> bool:
-        return self in (Answer.OK, Answer.REFUSED)
+        return self is Answer.OK or self is Answer.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,8 @@ class Etcd:
 
     def _follow_container(self, name: str, machine: Machine, now: float) -> None:
         container, process = machine.container("etcd"), self.processes.get(name)
+        if container is None and process is None:
+            return
         if process is not None and process.path in machine.data and process.store.corrupt:
             self._leave(name, "panic: page 23 already freed")
             container = None
@@ -200,8 +202,8 @@ class Etcd:
 
     def _old_members_disturb(self, now: float) -> None:
         """A cluster made by force, and members of the old one that are alive and know it."""
-        for name, process in tuple(self.processes.items()):
-            if not process.forced or now - process.container.started_at > PANICS:
+        for name, process in [(n, p) for n, p in self.processes.items() if p.forced]:
+            if now - process.container.started_at > PANICS:
                 continue
             for other in self.processes.values():
                 old = not other.store.same_cluster(process.store) and other.store.member(process.id) is not None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from recoverd.model.operations import MANIFESTS
 from recoverd.simulate.pki import Papers
@@ -16,13 +16,6 @@ BOOT = 25.0
 """Seconds from power to sshd and kubelet."""
 LOG_LINES = 10
 BRIDGE, TUNNEL = "cni0", "flannel.1"
-
-
-@lru_cache(maxsize=1024)  # every tick asks it of every file of every machine
-def component_of(path: str) -> str | None:
-    """What kubelet takes a file for a manifest of; None where it does not look."""
-    prefix = f"{MANIFESTS}/"
-    return path.removeprefix(prefix).removesuffix(".yaml") if path.startswith(prefix) else None
 
 
 @dataclass(slots=True)
@@ -139,6 +132,9 @@ class Machine:
     """Who has looked at the machine since its boot: name by id."""
     unwritable: str = ""
     """Why nothing can be written to /run, when nothing can."""
+    _files: dict[str, str] = field(default_factory=dict)
+    _manifests: Mapping[str, str] = field(default_factory=dict)
+    """Those among `_files`."""
 
     def __post_init__(self) -> None:
         for name in ("kubelet", "containerd"):
@@ -169,9 +165,13 @@ class Machine:
     def joined(self) -> bool:
         return "/etc/kubernetes/kubelet.conf" in self.files
 
-    def manifests(self) -> dict[str, str]:
-        """By component."""
-        return {component: text for p, text in self.files.items() if (component := component_of(p)) is not None}
+    def manifests(self) -> Mapping[str, str]:
+        """By component. Files are written, deleted and moved in many places; they are taken in again when any of them is not as it was."""
+        if self._files != self.files:
+            self._files = dict(self.files)
+            prefix, suffix = f"{MANIFESTS}/", ".yaml"
+            self._manifests = {p.removeprefix(prefix).removesuffix(suffix): text for p, text in self.files.items() if p.startswith(prefix)}
+        return self._manifests
 
     def say(self, component: str, line: str) -> None:
         self.logs.setdefault(component, deque(maxlen=LOG_LINES)).append(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 
 from recoverd.simulate.hosts import Container, Machine
@@ -58,7 +59,7 @@ class Kubelet:
         for component in sorted(self._acted.keys() | machine.containers.keys()) if self._acted or machine.containers else ():
             self._settle(component, now)
 
-    def _read(self, present: dict[str, str], now: float, poll: bool) -> None:
+    def _read(self, present: Mapping[str, str], now: float, poll: bool) -> None:
         """Take in changed files: by inotify a moment later, at a poll at once."""
         for component in {*present, *self._acted}:
             text = present.get(component)

@@ -77,8 +77,11 @@ class Nodes:
         watch = self._watches.get((name, process))
         if watch is None or watch.since != since:
             watch = self._watches[name, process] = Watch(since)
-        watch.deaf = (watch.deaf and store.compacted <= watch.revision) or store.revision < watch.revision
-        watch.revision = max(watch.revision, store.revision)
+        if store.revision < watch.revision:
+            watch.deaf = True
+        else:
+            watch.deaf = watch.deaf and store.compacted <= watch.revision
+            watch.revision = store.revision
         return not watch.deaf
 
     def _runs_since(self, name: str, process: str) -> float | None:
@@ -108,7 +111,7 @@ class Nodes:
             self.followed = None
             return
         self.followed = now if self.followed is None else self.followed
-        placed, hearing = self._placed(store), list[Machine]()
+        placed, hearing = self.placed(store), list[Machine]()
         for name, machine in self._machines.items():
             if not machine.up(now):
                 continue
@@ -127,7 +130,7 @@ class Nodes:
         if store is not None:
             self._note_differences(store)
 
-    def _placed(self, store: Store) -> Mapping[str, dict[str, None]]:
+    def placed(self, store: Store) -> Mapping[str, dict[str, None]]:
         """Uids of the pods that the API binds to each node."""
         if store.pods is not self._listed:
             self._listed, self._by_node = store.pods, {}
@@ -183,7 +186,7 @@ class Nodes:
     def _note_differences(self, store: Store) -> None:
         odd: dict[tuple[str, str], float] = {}
         for name, machine in self._machines.items():
-            wanted = self._placed(store).get(name, {})
+            wanted = self.placed(store).get(name, {})
             if not machine.pods.keys() <= wanted.keys():
                 odd |= {(name, uid): self.odd.get((name, uid), self._now) for uid in machine.pods if uid not in wanted}
         self.odd = odd

@@ -31,7 +31,7 @@ class Command:
 
     def unknown(self, component: str) -> str:
         known = FLAGS.get(component, frozenset())
-        return "" if self.flags.keys() <= known else next(f for f in self.flags if f not in known)
+        return next((f for f in self.flags if f not in known), "") if not self.flags.keys() <= known else ""
 
 
 def path_of(component: str) -> str:

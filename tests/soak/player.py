@@ -297,9 +297,11 @@ class Player:
             self._well_since = None
             return
         self._well_since = seconds() if self._well_since is None else self._well_since
+        if seconds() - self._well_since <= TOLD_WITHIN:
+            return
         joined = {f" {n}" for n in self._nodes()}
         for fact, since in self.truth.since.items():
-            if fact.startswith(GRAVE) and min(seconds() - since, seconds() - self._well_since) > TOLD_WITHIN:
+            if fact.startswith(GRAVE) and seconds() - since > TOLD_WITHIN:
                 subject = fact.rpartition(" ")[2]
                 if fact.startswith("ill down w") and self._warned_of(subject):
                     continue

@@ -137,7 +137,7 @@ class Truth:
             yield f"ill data-dir {name}"
 
     def _objects(self, store: Store) -> Iterator[str]:
-        machines = self.cluster.machines
+        machines, placed = self.cluster.machines, self.cluster.nodes.placed(store)
         if store.uid != UID or "restored" in store.history or "forced" in store.history or "begun" in store.history:
             yield "ill history"
         if store.cordons:
@@ -146,11 +146,11 @@ class Truth:
             yield "ill node-object"
         for name in store.nodes:
             machine = machines[name]
-            if set(machine.pods) != {u for u, n in store.pods.items() if n == name}:
+            if machine.pods.keys() != placed.get(name, {}).keys():
                 yield f"ill pods {name}"
             if not self.cluster.nodes.hears(name, "kubelet", store) or any(not self.cluster.nodes.hears(name, a, store) for a in machine.agents):
                 yield f"ill deaf {name}"
-        if store.endpoints != frozenset(store.ready.values()) or set(store.ready) != set(store.pods):
+        if store.endpoints != frozenset(store.ready.values()) or store.ready.keys() != store.pods.keys():
             yield "ill endpoints"
 
 
