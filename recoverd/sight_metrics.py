@@ -12,11 +12,11 @@ from recoverd.model.observation import EtcdView, HostView, Observation, Unseen
 class Series:
     """What a gauge has for a cluster now, by its other labels, so that the series of what is gone can be taken away.
 
-    They are kept because a gauge takes longer to find one by its labels than to set it, and a sweep sets all of them.
+    They are kept with their values: a gauge takes long to find one by its labels, and most of what a sweep would set is so already.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], dict[tuple[str, ...], Gauge]] = {}
+        self._kept: dict[tuple[str, str], dict[tuple[str, ...], tuple[Gauge, float]]] = {}
 
     def set(self, gauge: Gauge, cluster: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Make these the gauge's only values for the cluster."""
@@ -25,10 +25,12 @@ class Series:
             gauge.remove(cluster, *labels)
             del kept[labels]
         for labels, value in values.items():
-            series = kept.get(labels)
+            series, before = kept.get(labels, (None, None))
             if series is None:
-                series = kept[labels] = gauge.labels(cluster, *labels)
-            series.set(value)
+                series = gauge.labels(cluster, *labels)
+            if value != before:
+                series.set(value)
+                kept[labels] = series, value
 
     def forget(self, cluster: str) -> None:
         """The gauges have no values for the cluster any more."""
