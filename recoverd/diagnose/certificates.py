@@ -146,32 +146,32 @@ def _mismatches(scene: Scene, name: str, host: HostView, *, worker: bool = False
         if not made_by_kubeadm(path):
             continue
         certificate = certificates.get(path)
-        kinds, wrong, evidence = list[str](), list[str](), list[str]()
-        if certificate and certificate.signed is False and _matters(certificate, host, worker=worker):
-            kinds.append("signature")
-            wrong.append(f"was not signed by the CA in place ({certificate.authority})")
-            evidence.append(_line(name, certificate))
-        if certificate and certificate.key and (held := pki.keys.get(_key_file(path))) not in (None, certificate.key):
-            kinds.append("key")
-            wrong.append(
-                f"does not belong to its private key ({_key_file(path)})" if held else f"has no key that openssl can read ({_key_file(path)})"
-            )
-            evidence.append(f"public key of {path}: sha256 {certificate.key[:16]}; of its private key: {held[:16] if held else 'none'}")
-        if path in pki.authorities and path.endswith(".conf") and (why := _trusts_another(path, host)):
-            kinds.append("authority")
-            wrong.append("trusts another CA than the one in place")
-            evidence.append(why)
-        if wrong:
-            severity = Severity.NOTICE if worker else _severity(scene, name, path, kinds)
-            yield Finding(
-                Code.CERTIFICATE_MISMATCH,
-                f"{name}:{path}",
-                f"{path} on {name} {' and '.join(wrong)}: {_effect(severity)}.",
-                tuple(evidence),
-                severity=severity,
-                state=_state(path, severity),
-                facts={"host": name, "path": path, "wrong": ",".join(kinds), "ca": "yes" if certificate and certificate.is_ca else "no"},
-            )
+        if not (wrongs := tuple(_wrongs(name, host, path, certificate, worker=worker))):
+            continue
+        kinds, wrong, evidence = zip(*wrongs, strict=True)
+        severity = Severity.NOTICE if worker else _severity(scene, name, path, kinds)
+        yield Finding(
+            Code.CERTIFICATE_MISMATCH,
+            f"{name}:{path}",
+            f"{path} on {name} {' and '.join(wrong)}: {_effect(severity)}.",
+            evidence,
+            severity=severity,
+            state=_state(path, severity),
+            facts={"host": name, "path": path, "wrong": ",".join(kinds), "ca": "yes" if certificate and certificate.is_ca else "no"},
+        )
+
+
+def _wrongs(name: str, host: HostView, path: str, certificate: CertificateView | None, *, worker: bool) -> Iterator[tuple[str, str, str]]:
+    """What does not fit with a file: in a word, in words, and the evidence."""
+    assert host.pki is not None
+    if certificate and certificate.signed is False and _matters(certificate, host, worker=worker):
+        yield "signature", f"was not signed by the CA in place ({certificate.authority})", _line(name, certificate)
+    if certificate and certificate.key and (held := host.pki.keys.get(_key_file(path))) not in (None, certificate.key):
+        key = _key_file(path)
+        what = f"does not belong to its private key ({key})" if held else f"has no key that openssl can read ({key})"
+        yield "key", what, f"public key of {path}: sha256 {certificate.key[:16]}; of its private key: {held[:16] if held else 'none'}"
+    if path.endswith(".conf") and path in host.pki.authorities and (why := _trusts_another(path, host)):
+        yield "authority", "trusts another CA than the one in place", why
 
 
 def _key_file(path: str) -> str:
