@@ -56,8 +56,9 @@ class Kubelet:
         present = machine.manifests()
         if self._noticed or present != self._acted:
             self._read(present, now, poll)
-        for component in sorted(self._acted.keys() | machine.containers.keys()) if self._acted or machine.containers else ():
-            self._settle(component, now)
+        if not self._settled():
+            for component in sorted({*self._acted, *machine.containers}):
+                self._settle(component, now)
 
     def _read(self, present: Mapping[str, str], now: float, poll: bool) -> None:
         """Take in changed files: by inotify a moment later, at a poll at once."""
@@ -79,6 +80,13 @@ class Kubelet:
                 self._acted.pop(component, None)
             else:
                 self._acted[component] = text
+
+    def _settled(self) -> bool:
+        """Just what is wanted runs, and none of it is about to stop."""
+        containers, acted = self._machine.containers, self._acted
+        return len(containers) == len(acted) and all(
+            c.running and c.stops_at is None and acted.get(component) == c.content for component, c in containers.items()
+        )
 
     def _settle(self, component: str, now: float) -> None:
         machine, wanted = self._machine, self._acted.get(component)

@@ -86,8 +86,10 @@ class Nodes:
 
     def _runs_since(self, name: str, process: str) -> float | None:
         machine = self._machines[name]
-        if not machine.up(self._now):
-            return None
+        return self._process(machine, process) if machine.up(self._now) else None
+
+    def _process(self, machine: Machine, process: str) -> float | None:
+        """The same on a machine that is up."""
         if process == "kubelet":
             unit = machine.units["kubelet"]
             return unit.since if unit.active and machine.joined else None
@@ -115,11 +117,13 @@ class Nodes:
         for name, machine in self._machines.items():
             if not machine.up(now):
                 continue
-            if self.hears(name, "kubelet", store) and name in store.nodes:
+            since = self._process(machine, "kubelet")
+            if since is not None and self._told(name, "kubelet", since, store) and name in store.nodes:
                 hearing.append(machine)
                 self._run_pods(machine, placed.get(name, {}))
             for process in CONTROLLERS if machine.containers else ():
-                self.hears(name, process, store)  # so that each has followed the history up to now
+                if (since := self._process(machine, process)) is not None:
+                    self._told(name, process, since, store)  # so that each has followed the history up to now
             for process, agent in machine.agents.items():
                 if agent.runs(now) and self._told(name, process, agent.started_at, store):
                     agent.programmed = frozenset() if agent.flushed else store.endpoints
