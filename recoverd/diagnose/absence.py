@@ -127,6 +127,12 @@ def leader(asked: Asked) -> str:
     return "" if _led(asked.observation) else "no etcd member was seen with a leader"
 
 
+def holding(asked: Asked) -> str:
+    """A member was seen to serve the data of before: a directory that is not empty, and a leader, are as well those of a cluster begun anew."""
+    roll = asked.diagnosis.roll
+    return "" if roll and roll.holding else "no etcd member was seen to hold the data of this cluster"
+
+
 def member(asked: Asked) -> str:
     """This very member was seen to serve under a leader, or the list of those that do holds no such member any more."""
     if why := leader(asked):
@@ -269,7 +275,7 @@ SHOWN_BY: Mapping[str, tuple[Witness, ...]] = {
     Code.ETCD_DATA_DIRECTORY_CHANGED: (*MANIFEST, data),
     Code.ETCD_FORCE_FLAG_LEFT: MANIFEST,
     Code.ETCD_DATA_EMPTY: (data,),
-    Code.ETCD_DATA_LOST: ETCD,
+    Code.ETCD_DATA_LOST: (leader, holding),
     Code.ETCD_MEMBER_CORRUPT: (leader, data),
     Code.ETCD_SPLIT_BRAIN: (leader, stranger, data),
     Code.ETCD_REVISION_WENT_BACK: (agents,),

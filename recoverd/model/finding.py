@@ -81,6 +81,8 @@ class Roll:
     """Those of them that were seen to serve."""
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Names in the configuration, by the name of the Node that the API server lists for the machine."""
+    holding: frozenset[str] = frozenset()
+    """Control planes whose etcd follows a leader and was seen to hold this cluster's data."""
 
 
 @dataclass(frozen=True, slots=True)
