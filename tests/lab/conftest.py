@@ -90,7 +90,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.sections.append(("evidence", str(kept)))
     if report.when == "call" and item.get_closest_marker("spoils"):
         item.session.stash[spoilt] = True
-    if ours:
+    if ours and (ours["cluster"].dir / "nodes.json").exists():
         report.user_properties.append(("versions", versions(ours["cluster"])))
     return report
 

@@ -293,7 +293,8 @@ class Player:
         if self._up and running is not None and running.done() and not running.cancelled():
             self.rules.broken("loop-ended", repr(running.exception()))
         blind = self.cluster.network.blind or self.world.troubled or seconds() < self.ledger.full_until
-        if not self._up or blind or self.stage.position != "healthy":
+        looked = self.stage.machine.diagnosis is not None  # recoverd that was just started says nothing of its own yet
+        if not self._up or not looked or blind or self.stage.position != "healthy":
             self._well_since = None
             return
         self._well_since = seconds() if self._well_since is None else self._well_since
