@@ -266,6 +266,7 @@ class Player:
             self.cluster.advance(seconds())
         if forget:
             self.rules.forgotten()
+            self.saved.clear()  # what was open in a journal that is lost is nobody's plan any more
             self.stage = self._staged()
         else:
             self.stage.start()
