@@ -52,17 +52,19 @@ class Paths:
 
 
 def paths(scene: Scene, view: NetworkView) -> Paths:
-    known = {*scene.memory.reached, *(p.service for p in view.probes if p.source != p.target and p.answer.arrived)}
+    arrived = [p for p in view.probes if p.answer.arrived]
+    known = {*scene.memory.reached, *(p.service for p in arrived if p.source != p.target)}
     fit = {name for name in view.hosts if judged(scene, name)}
-    probes = [p for p in view.probes if p.source in fit and p.target in fit and p.service in known]
-    alive = {p.pod for p in probes if p.answer.arrived}
-    dead = _dead_nodes(probes, alive)
+    probes, arrived = ([p for p in of if p.source in fit and p.target in fit and p.service in known] for of in (view.probes, arrived))
+    alive = {p.pod for p in arrived}
+    good = {(p.source, p.target) for p in arrived if p.source != p.target}
     by_pair: dict[Pair, list[PodProbe]] = {}
     for probe in probes:
-        if probe.source != probe.target:
+        if probe.source != probe.target and (probe.source, probe.target) not in good:
             by_pair.setdefault((probe.source, probe.target), []).append(probe)
-    good = {pair for pair, of in by_pair.items() if any(p.answer.arrived for p in of)}
-    failing = {pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair not in good and (pair[1] in dead or any(p.pod in alive for p in of))}
+    # where every pair has an answer, no node has to explain that another has none
+    dead = _dead_nodes(probes, arrived, alive) if by_pair else set()
+    failing = {pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair[1] in dead or any(p.pod in alive for p in of)}
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
@@ -70,14 +72,14 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     return Paths(frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure)
 
 
-def _dead_nodes(probes: list[PodProbe], alive: set[str]) -> set[str]:
+def _dead_nodes(probes: list[PodProbe], arrived: list[PodProbe], alive: set[str]) -> set[str]:
     """Nodes of which several pods were tried and none is reached by anybody, though their services are reached elsewhere."""
     tried: dict[str, dict[str, str]] = {}
     answering: dict[str, set[str]] = {}
     for probe in probes:
         tried.setdefault(probe.target, {})[probe.pod] = probe.service
-        if probe.answer.arrived:
-            answering.setdefault(probe.service, set()).add(probe.target)
+    for probe in arrived:
+        answering.setdefault(probe.service, set()).add(probe.target)
     dead = set()
     for host, own in tried.items():
         # nothing on the host answers, so every target in `answering` is elsewhere

@@ -135,22 +135,24 @@ class Api:
             return EndpointView(VIP, EndpointHealth.REFUSED, "connection refused: nothing listens there")
         return EndpointView(VIP, EndpointHealth.READY, "ok")
 
-    def objects(self) -> ObjectsView | Unseen:
-        """What a ready API server that the bastion reaches lists."""
+    def lists(self) -> str | None:
+        """The machine of a ready API server that the bastion reaches."""
         via = self.address().health is EndpointHealth.READY
-        name = next((n for n in self._servers if self.ready(n) and (via or self._network.bastion_reaches(n))), None)
+        return next((n for n in self._servers if self.ready(n) and (via or self._network.bastion_reaches(n))), None)
+
+    def objects(self) -> ObjectsView | Unseen:
+        """What it lists."""
+        name = self.lists()
         if name is None:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         store = self._etcd.processes[name].store
-        nodes = tuple(
-            replace(self._node(n), unschedulable=n in store.cordons, cordoned_by=store.cordons.get(n, "")) for n in store.nodes if n in self._machines
-        )
+        nodes = tuple(self._node(n, n in store.cordons, store.cordons.get(n, "")) for n in store.nodes if n in self._machines)
         pods = dict.fromkeys(store.nodes, 0)
         for node in store.pods.values():
             pods[node] = pods.get(node, 0) + 1
         return ObjectsView(nodes, pods, "v1.20.2")
 
-    def _node(self, name: str) -> NodeView:
+    def _node(self, name: str, cordoned: bool, by: str) -> NodeView:
         machine = self._machines[name]
         ready = self._now - self._heard.get(name, self._now) <= HEARTBEAT
-        return NodeView(name, ready, False, machine.control_plane, machine.address, machine.boot_id, "v1.20.2")
+        return NodeView(name, ready, cordoned, machine.control_plane, machine.address, machine.boot_id, "v1.20.2", by)

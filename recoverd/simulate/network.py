@@ -47,8 +47,9 @@ class PodPaths:
         if machine.name == source or not machine.passes(BRIDGE):
             return machine.passes(BRIDGE)
         sender = self._machines[source]
-        tunnels = all(m.passes(TUNNEL) and not m.wedged for m in (machine, sender))
-        return machine.forwarding and tunnels and machine.number not in sender.lost_routes
+        if machine.wedged or sender.wedged or not (machine.passes(TUNNEL) and sender.passes(TUNNEL)):
+            return False
+        return machine.forwarding and machine.number not in sender.lost_routes
 
     def programmed(self, source: str) -> Sequence[str]:
         """The endpoints of the service that a machine's rules know, in order."""

@@ -72,6 +72,14 @@ class Nodes:
         store = store or self._api.store  # which is worked out anew for each who asks
         return since is not None and store is not None and self._told(name, process, since, store)
 
+    def all_hear(self, name: str, store: Store) -> bool:
+        """Whether its kubelet and every agent on a machine are told of changes."""
+        machine = self._machines[name]
+        return machine.up(self._now) and all(
+            (since := self._process(machine, process)) is not None and self._told(name, process, since, store)
+            for process in ("kubelet", *machine.agents)
+        )
+
     def _told(self, name: str, process: str, since: float, store: Store) -> bool:
         """The same of one that runs since then. Whoever is told the same twice is none the wiser: it may be asked any number of times."""
         watch = self._watches.get((name, process))

@@ -13,7 +13,7 @@ from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.lease import HostLease
 from recoverd.model.memory import Guest, Memory
-from recoverd.model.observation import HostView, Observation, Unseen
+from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
 from recoverd.simulate.act import Hands
@@ -46,7 +46,7 @@ class SimulatedWorld(World):
         began = seconds()
         self.lease.begin()
         self.cluster.advance(began)
-        silent = isinstance(self.cluster.api.objects(), Unseen) and any(not m.up(began) for m in self.cluster.machines.values())
+        silent = self.cluster.api.lists() is None and any(not m.up(began) for m in self.cluster.machines.values())
         await asyncio.sleep(DEADLINE if silent or self.cluster.network.blind else SWEEP)
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)

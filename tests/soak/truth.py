@@ -148,7 +148,7 @@ class Truth:
             machine = machines[name]
             if machine.pods.keys() != placed.get(name, {}).keys():
                 yield f"ill pods {name}"
-            if not self.cluster.nodes.hears(name, "kubelet", store) or any(not self.cluster.nodes.hears(name, a, store) for a in machine.agents):
+            if not self.cluster.nodes.all_hear(name, store):
                 yield f"ill deaf {name}"
         if store.endpoints != frozenset(store.ready.values()) or store.ready.keys() != store.pods.keys():
             yield "ill endpoints"
