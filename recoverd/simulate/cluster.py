@@ -91,10 +91,11 @@ class ModelCluster:
         while self.now + TICK <= to + 1e-9:
             self.now += TICK
             for name, machine in self.machines.items():
-                if machine.booting and machine.up(self.now):
+                if not machine.up(self.now):
+                    continue
+                if machine.booting:
                     self._booted(name, machine)
-                if machine.up(self.now):
-                    self.kubelets[name].tick(self.now)
+                self.kubelets[name].tick(self.now)
             self.etcd.tick(self.now)
             self.api.tick(self.now)
             self.nodes.tick(self.now)

@@ -110,7 +110,7 @@ class Etcd:
         url = peer_url(self._machines[name].address)
         row = MemberEntry(id_of(f"{url} {len(leader.store.members)}"), "", (url,), (), learner)
         leader.store = replace(leader.store, members=(*leader.store.members, row), revision=leader.store.revision + 1)
-        self._replicate(leader)
+        self._replicate(leader, self._reached(leader))
 
     def remove(self, name: str, member_id: str) -> str:
         """`member remove`, asked of the member on `name`. Returns why etcd refuses it: no leader, or too few members that have ever started would be
@@ -132,7 +132,7 @@ class Etcd:
         if leader is None:
             return False
         leader.store = change(leader.store)
-        self._replicate(leader)
+        self._replicate(leader, self._reached(leader))
         return True
 
     # --- time ---
@@ -222,38 +222,41 @@ class Etcd:
             if name not in free:
                 continue
             candidate, store = free[name], free[name].store
-            voters = store.voters
-            with_it = [n for n, p in free.items() if self._network.peers(name, n) and (s := p.store).same_cluster(store) and s.member_id in voters]
+            voters, reached = store.voters, self._reached(candidate)
+            with_it = [n for n, member_id in reached.items() if n in free and member_id in voters]
             if store.member_id not in voters or 2 * len(with_it) <= len(voters):
                 continue
             candidate.leader = store.member_id
             if not led:
                 store = replace(store, term=store.term + 1)
             candidate.store = store.at_revision(store.revision + 1) if self.busy else store
-            for follower in self._replicate(candidate):
+            self._replicate(candidate, reached)
+            for follower in reached:
                 free.pop(follower, None)
 
-    def _replicate(self, leader: Process) -> list[str]:
-        """Give the leader's data to all who reach it and are listed, publish the names of those that have just come; returns who has them."""
-        store = leader.store
+    def _reached(self, leader: Process) -> dict[str, str]:
+        """Members that a leader lists and that reach it, itself too: their ids by their machines' names."""
+        name, store = leader.machine.name, leader.store
         listed = {m.id for m in store.members}
-        reached = [
-            (n, p)
-            for n, p in self.processes.items()
-            if self._network.peers(leader.machine.name, n) and (s := p.store).same_cluster(store) and s.member_id in listed
-        ]
+        peers = ((n, p.store) for n, p in self.processes.items() if self._network.peers(name, n))
+        return {n: s.member_id for n, s in peers if s.same_cluster(store) and s.member_id in listed}
+
+    def _replicate(self, leader: Process, reached: Mapping[str, str]) -> None:
+        """Give the leader's data to all that it has reached, and publish the names of those that have just come."""
+        store = leader.store
         if not all(m.started for m in store.members):
-            rows = {p.id: (n, p.machine.address) for n, p in reached}
+            rows = {member_id: (n, self._machines[n].address) for n, member_id in reached.items()}
             members = tuple(m if m.started or m.id not in rows else _named(m, *rows[m.id]) for m in store.members)
             store = leader.store = replace(store, members=members)
-        for _, process in reached:
-            process.store = store.seen_by(process.id)
+        for name, member_id in reached.items():
+            process = self.processes[name]
+            process.store = store.seen_by(member_id)
             process.leader = store.member_id
-        gone = [n for n, p in self.processes.items() if p.leader == store.member_id and p.id not in listed]
-        for name in gone:
-            self._leave(name, "the member has been permanently removed from the cluster")
-            del self.processes[name]
-        return [n for n, _ in reached]
+        others = [n for n, p in self.processes.items() if n not in reached and p.leader == store.member_id]
+        for name in others:
+            if store.member(self.processes[name].id) is None:
+                self._leave(name, "the member has been permanently removed from the cluster")
+                del self.processes[name]
 
     def _live_or_die(self, now: float) -> None:
         for name, process in tuple(self.processes.items()):

@@ -11,7 +11,8 @@ from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
 AGENTS = ("flanneld", "kube-proxy")
-CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+CONTROLLER_MANAGER = "kube-controller-manager"
+CONTROLLERS = (CONTROLLER_MANAGER, "kube-scheduler")
 POD_START = 3.0
 """From the binding of a pod until it is ready."""
 AGENT_START = 2.5
@@ -121,7 +122,7 @@ class Nodes:
             self.followed = None
             return
         self.followed = now if self.followed is None else self.followed
-        placed, hearing = self.placed(store), list[Machine]()
+        placed, hearing, controlled = self.placed(store), list[Machine](), False
         for name, machine in self._machines.items():
             if not machine.up(now):
                 continue
@@ -130,14 +131,15 @@ class Nodes:
                 hearing.append(machine)
                 self._run_pods(machine, placed.get(name, {}))
             for process in CONTROLLERS if machine.containers else ():
-                if (since := self._process(machine, process)) is not None:
-                    self._told(name, process, since, store)  # so that each has followed the history up to now
+                # each is told, so that it has followed the history up to now
+                if (since := self._process(machine, process)) is not None and self._told(name, process, since, store):
+                    controlled = controlled or process == CONTROLLER_MANAGER
             for process, agent in machine.agents.items():
                 if agent.runs(now) and self._told(name, process, agent.started_at, store):
                     agent.programmed = frozenset() if agent.flushed else store.endpoints
                     agent.synced = True
-        store = self._report(store, hearing)
-        if store is not None and self.controls("kube-controller-manager", store):
+        told, store = store, self._report(store, hearing)
+        if store is not None and (controlled if store is told else self.controls(CONTROLLER_MANAGER, store)):
             store = self._endpoints(store)
         if store is not None:
             self._note_differences(store)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
+from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.store import Store
@@ -114,7 +115,7 @@ class Truth:
         if machine.control_plane:
             yield from self._plane(name, machine, now)
         lost = machine.gone or machine.down or machine.loose or machine.lost_routes or machine.wedged or not machine.forwarding
-        if lost or not (machine.passes(BRIDGE) and machine.passes(TUNNEL)):
+        if lost:
             yield f"ill paths {name}"
         if "kube-proxy" not in machine.agents or any(not a.runs(now) or a.flushed for a in machine.agents.values()):
             yield f"ill agents {name}"
@@ -127,7 +128,7 @@ class Truth:
         manifests, where = machine.manifests(), data_dir(machine)
         for component in COMPONENTS:
             text = manifests.get(component)
-            if text is None or (c := command_of(text)).problem or c.unknown(component) or FORCE in text:
+            if text is None or not runnable(component, text):
                 yield f"ill manifest {name} {component}"
             if machine.container(component) is None:
                 yield f"ill container {name} {component}"
@@ -152,6 +153,12 @@ class Truth:
                 yield f"ill deaf {name}"
         if store.endpoints != frozenset(store.ready.values()) or store.ready.keys() != store.pods.keys():
             yield "ill endpoints"
+
+
+@lru_cache(maxsize=1024)
+def runnable(component: str, manifest: str) -> bool:
+    command = command_of(manifest)
+    return not (command.problem or command.unknown(component) or FORCE in manifest)
 
 
 def lineage(store: Store) -> str:
