@@ -145,11 +145,11 @@ class Metrics:
         """Take in one sweep and what the machine made of it."""
         name, at = observation.cluster, observation.at.timestamp()
         self.status(status)
-        self.last_sweep.labels(name).set(at)
-        self.behind.labels(name).set(observation.behind)
+        self.series.set(self.last_sweep, name, {(): at})
+        self.series.set(self.behind, name, {(): observation.behind})
         lease = {"held": Held, "other": HeldBy, "unknown": Unknown}
         self.series.set(self.lease, name, {(state,): float(isinstance(observation.lease, kind)) for state, kind in lease.items()})
-        self.own.labels(name).set(len(observation.own))
+        self.series.set(self.own, name, {(): len(observation.own)})
         for source, seconds in observation.durations.items():
             self.sweep.labels(name, source).observe(seconds)
         self.sight.swept(observation)
@@ -160,9 +160,9 @@ class Metrics:
         """State and phase, which change between sweeps too."""
         self.series.set(self.state, status.name, {(state,): float(state is status.state) for state in State})
         self.series.set(self.phase, status.name, {(phase,): float(phase is status.phase) for phase in Phase})
-        self.paused.labels(status.name).set(status.paused)
+        self.series.set(self.paused, status.name, {(): status.paused})
         self.waiting.labels(status.name).set(len(self._waiting.get(status.name, {})))
-        self.incident_open.labels(status.name).set(status.incident is not None)
+        self.series.set(self.incident_open, status.name, {(): status.incident is not None})
 
     def applied(self, instructions: Sequence[Instruction]) -> None:
         """Count what the machine decided."""

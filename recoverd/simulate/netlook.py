@@ -76,7 +76,7 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         rules=_rules(cluster, store, machine),
         tool="curl",
         veths=(len(own), 0 if machine.loose else len(own)),
-        pods=sum(node == machine.name and uid in cluster.nodes.reported for uid, node in store.pods.items()),
+        pods=sum(uid in cluster.nodes.reported for uid in cluster.nodes.placed(store).get(machine.name, ())),
         pod_addresses=tuple(p.address for p in own[:4]),
     )
 
@@ -96,7 +96,7 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
     if not asked and isinstance(seen, Unseen):
         return seen
     nodes, now = cluster.nodes, cluster.now
-    listed = [uid for uid, node in store.pods.items() if node == machine.name]
+    listed = nodes.placed(store).get(machine.name, {})
     missing = tuple(
         PodMismatch(uid, f"default/{uid}", age := now - nodes.bound[uid], moment(now - age), "Running" if uid in store.ready else "Pending")
         for uid in listed
