@@ -15,6 +15,7 @@ from datetime import datetime
 from recoverd.diagnose import paths, rules
 from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age
 from recoverd.diagnose.paths import Paths
+from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import current
 from recoverd.model.finding import Code, Finding, Severity, State
@@ -25,9 +26,6 @@ from recoverd.model.observation import Unseen, UnseenKind
 BROKEN = State.WORKER_NETWORK_BROKEN
 START = 20.0
 """Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it does within one unless it is deaf."""
-RECONNECT = 60.0
-"""Seconds from the API server's return within which every kubelet hears of its pods again: between two attempts client-go's reflector waits for up to
-30 s and, by chance, as much again (k8s.io/client-go, tools/cache/reflector.go)."""
 KUBELET_START = 15.0
 """Seconds that kubelet needs from its start to know its pods again."""
 STOPPED = 15.0

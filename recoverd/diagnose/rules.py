@@ -13,6 +13,9 @@ from recoverd.model.network import Answer, NetworkView, NodeNetworkView, RuleGap
 BROKEN = State.WORKER_NETWORK_BROKEN
 SYNC = 20.0
 """Seconds that kube-proxy may take from a change of endpoints to its rules; and after its start."""
+RECONNECT = 60.0
+"""Seconds from the API server's return within which every kubelet hears of its pods again, and every kube-proxy of services: between two attempts
+client-go's reflector waits for up to 30 s and, by chance, as much again (k8s.io/client-go, tools/cache/reflector.go)."""
 
 
 def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
@@ -34,7 +37,8 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         return
     facts = facts_of(scene, name)
     if not rules.mode:
-        expected = _expected_mode(scene, view, name, runs=proxy is not None)
+        back = scene.age(view.back_since)
+        expected = _expected_mode(scene, view, name, runs=proxy is not None and (back is None or back >= RECONNECT))
         if expected:
             yield Finding(
                 Code.SERVICE_RULES_STALE,
@@ -63,14 +67,15 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
 def _expected_mode(scene: Scene, view: NetworkView, name: str, *, runs: bool) -> str:
     """Why there should be rules, as a line of evidence; "" where it cannot be told.
 
-    Where none were ever seen they are not gone, as on a node that is just joining, whose kube-proxy is bound and not started yet.
+    Where none were ever seen they are not gone, as on a node that is just joining: its kube-proxy is bound and not started yet, or it came up while
+    the API was away and has not heard of any service (both observed).
     """
     remembered = scene.memory.networks.get(name)
     if remembered and remembered.proxy:
         return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
     node = facts_of(scene, name)["node"]
     agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
-    return f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs" if agent and runs else ""
+    return f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs beside an API server" if agent and runs else ""
 
 
 def _lasting(gap: RuleGap) -> RuleGap:

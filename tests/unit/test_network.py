@@ -217,6 +217,13 @@ def test_rules_that_were_never_seen_are_missed_where_kube_proxy_runs() -> None:
     assert (Code.SERVICE_RULES_STALE, "w3") in {f.key for f in network.seen(Memory(reached=(WEB,))).faults}
 
 
+@pytest.mark.parametrize(("back", "found"), [(5.0, False), (90.0, True), (None, True)])
+def test_a_kube_proxy_that_came_up_while_the_api_was_away_is_given_time(back: float | None, found: bool) -> None:
+    network = PodNetwork().rules("w3", mode="")
+    network.back = back
+    assert ((Code.SERVICE_RULES_STALE, "w3") in {f.key for f in network.seen(Memory(reached=(WEB,))).faults}) is found
+
+
 def test_a_service_is_not_blamed_for_the_path_to_its_endpoints() -> None:
     diagnosis = PodNetwork().cut("w3", "w1").service_fails("w3", WEB).seen()
     assert faults(diagnosis) == [(Code.POD_PATH_BROKEN, "w3>w1")]
