@@ -202,7 +202,8 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
     alarmed = entry is not None and any((a.member_id, a.alarm) == (entry.id, "CORRUPT") for v in situation.etcd_views.values() for a in v.alarms)
-    stamp = f"{situation.name}-{situation.since.get(finding.key, situation.now):%Y%m%dT%H%M%SZ}"
+    since = situation.since.get(finding.key, situation.now)  # when it is lost again, later in the incident, that is another one
+    stamp = f"{situation.kept}-{since:%Y%m%dT%H%M%SZ}"
     return Rebuild(
         host=host,
         asked=asked,

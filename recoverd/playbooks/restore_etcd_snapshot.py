@@ -150,7 +150,7 @@ def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey,
     watermark = situation.memory.watermark
     stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}" + (f"-{situation.ran}" if not requires and situation.ran else "")
     old = watermark.cluster_id if watermark else ""
-    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.name, requires)
+    return Restore(point, tuple(members), stamp, bump, minors.pop(), old, situation.name, situation.kept, requires)
 
 
 def _member(host: str, situation: Situation) -> Member | Refusal:
@@ -275,7 +275,7 @@ def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:
 
 def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> WriteFile:
     """With an annotation, so that kubelet takes it for another pod than the one whose back-off it remembers."""
-    content = annotated(text, f"{restore.incident}-{restore.stamp}")
+    content = annotated(text, f"{restore.kept}-{restore.stamp}")
     return WriteFile(f"{MANIFESTS}/{component}.yaml", content, hashlib.sha256(content.encode()).hexdigest(), before="", needs=needs)
 
 

@@ -45,6 +45,8 @@ class Restore:
     old_cluster: str
     incident: str
     """`Situation.name`."""
+    kept: str
+    """`Situation.kept`: a plan that is made again after one that failed finds other things in place than that one did."""
     requires: tuple[FindingKey, ...]
     """What must be found still while the API servers are stopped; nothing when a person asked for it."""
 
@@ -65,11 +67,11 @@ class Restore:
 
 
 def held(restore: Restore) -> str:
-    return f"{HELD}/{restore.incident}-{restore.stamp}"
+    return f"{HELD}/{restore.kept}-{restore.stamp}"
 
 
 def aside(restore: Restore, member: Member) -> str:
-    return f"{member.data}/member.{restore.incident}-{restore.stamp}"
+    return f"{member.data}/member.{restore.kept}-{restore.stamp}"
 
 
 def database(member: Member) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
-from recoverd.simulate.clock import seconds
+from recoverd.events import Acknowledged, Approved, Refused
+from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import fresh
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, path_of
+from tests.simulate.rig import Rig
 
 BY_HAND = "put back by hand"
 RAISED = 500
@@ -57,3 +60,21 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
         if name in planes or not machine.control_plane:
             for unit in machine.units:
                 cluster.restart_unit(name, unit)
+
+
+async def people_help(rig: Rig) -> None:
+    """For half an hour what is offered is approved, and what failed acknowledged; a machine that is off is switched on, unless it must stay off."""
+    stage = rig.stage
+    for _ in range(15):
+        if not rig.was_forced():
+            for name in rig.cluster.machines:
+                rig.cluster.power_on(name)
+        with suppress(Refused):
+            if stage.waiting_plan:
+                await stage.give(Approved(stage.waiting_plan.id, "alice", "", now()))
+            elif stage.machine.record.incident:
+                await stage.give(Acknowledged(stage.machine.record.incident.id, "alice", now()))
+        if await stage.until(lambda: stage.position == "healthy" and stage.machine.record.plan is None, 120):
+            await stage.wait(30)
+            if stage.position == "healthy":
+                return

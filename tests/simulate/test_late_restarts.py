@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from recoverd.events import Acknowledged, Approved, Refused
+from recoverd.events import Approved, Refused
 from recoverd.model.settings import MAY_RUN_UNASKED
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.texts import FORCE
-from tests.simulate.people import healthy_files, pass_time, set_right
+from tests.simulate.people import healthy_files, pass_time, people_help, set_right
 from tests.simulate.rig import Rig
 from tests.simulate.test_crashes import lost, stuck
 
@@ -36,6 +36,10 @@ class Case:
     spares: int = 0
     workers: int = 1
     steps: int = 12
+
+    @property
+    def unasked(self) -> bool:
+        return self.playbook in MAY_RUN_UNASKED
 
 
 CASES = (
@@ -93,7 +97,7 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
     await stage.wait(60)
     if by_hand:
         assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, "etcd is as people have left it"
-    await _people_help(rig)
+    await people_help(rig)
     rig.check_history()
     if not by_hand and stage.position.endswith("/escalated"):
         # nobody looked for twenty minutes, and what is left may say nothing of the time before: then a person is told
@@ -115,7 +119,7 @@ async def _killed_at(rig: Rig, case: Case, step: int, when: str) -> bool:
     """Have the plan of the case begin, and end the daemon at that step."""
     stage = rig.stage
     ordered = lambda: setattr(rig.world, f"kill_{when}", rig.world.count + step)  # noqa: E731
-    if case.playbook in MAY_RUN_UNASKED:
+    if case.unasked:
         ordered()
     elif await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600):
         ordered()
@@ -128,21 +132,3 @@ async def _killed_at(rig: Rig, case: Case, step: int, when: str) -> bool:
     dead = await stage.until(rig.world.dead.is_set, 400)
     rig.world.kill_before = rig.world.kill_after = None
     return dead
-
-
-async def _people_help(rig: Rig) -> None:
-    """For half an hour what is offered is approved, and what failed acknowledged; a machine that is off is switched on, unless it must stay off."""
-    stage = rig.stage
-    for _ in range(15):
-        if not rig.was_forced():
-            for name in rig.cluster.machines:
-                rig.cluster.power_on(name)
-        with suppress(Refused):
-            if stage.waiting_plan:
-                await stage.give(Approved(stage.waiting_plan.id, "alice", "", now()))
-            elif stage.machine.record.incident:
-                await stage.give(Acknowledged(stage.machine.record.incident.id, "alice", now()))
-        if await stage.until(lambda: stage.position == "healthy" and stage.machine.record.plan is None, 120):
-            await stage.wait(30)
-            if stage.position == "healthy":
-                return

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from recoverd.decide import choose
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.loss import CORRUPTION
 from recoverd.diagnose.scene import Scene
@@ -337,6 +338,21 @@ def test_a_second_restore_in_an_incident_goes_beyond_what_the_first_handed_out()
 
     cluster = lost(1, NEW)
     assert bump(1) - bump(0) == bump(2) - bump(1) == BUMP
+
+
+@pytest.mark.parametrize("playbook", ["rebuild-member", "restore-etcd-snapshot"])
+def test_a_plan_that_is_made_again_keeps_nothing_under_the_names_of_the_first(playbook: str) -> None:
+    """The first one failed when etcd's new manifest was in place already: "etcd.yaml exists already", said the second of what the first had kept."""
+    cluster = corrupt(built(3)) if playbook == "rebuild-member" else lost(3)
+    now = situation(cluster, memory=with_points(cluster))
+
+    def targets(now: Situation) -> set[tuple[str, str]]:
+        answer = choose(now, registry(), ()).proposal
+        assert answer
+        return {(h, o.target) for h, o in of(MovePath, answer.steps) if isinstance(o, MovePath)}
+
+    first = targets(now)
+    assert len(first) >= 2 and not targets(replace(now, ran=1)) & first
 
 
 def changed_manifest(cluster: Cluster, name: str, *flags: str) -> Cluster:
