@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 
 from recoverd.model.observation import EndpointHealth, EtcdView, HostView, Observation, Unseen, UnseenKind
 
@@ -58,11 +57,9 @@ def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
 
 def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
     """ "" for a member that is the same process as before and only slow: what it said stands as if it had said it now."""
-    container = host.containers.get("etcd") if host else None
-    if host and container and container.running and container.started_at and view.seen_at:
-        started = container.started_at - timedelta(seconds=host.clock_offset)
-        if started < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
-            return ""
+    began = host.running_since("etcd") if host else None
+    if began and view.seen_at and began < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
+        return ""
     how = "listens and does not answer" if seen.kind is UnseenKind.TIMEOUT else "is not running"
     return f"as it said before it was restarted; without quorum it {how} now"
 

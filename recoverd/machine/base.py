@@ -158,6 +158,7 @@ class MachineBase:
             ran=self.record.ran - (self.record.run is not None),  # while a plan runs: as when it was made
             point=point,
             mark=self.record.mark,
+            fault_since=self.record.incident.fault_since if self.record.incident else None,
             unseen=self.record.unseen,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from recoverd.model.lease import HostLease, Lease
@@ -343,6 +343,13 @@ class HostView:
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
+
+    def running_since(self, component: str) -> datetime | None:
+        """By the bastion's clock; None where it does not run, or since when is not known."""
+        container = self.containers.get(component)
+        if container is None or not container.running or container.started_at is None:
+            return None
+        return container.started_at - timedelta(seconds=self.clock_offset)
 
 
 @dataclass(frozen=True, slots=True)

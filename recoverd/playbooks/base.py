@@ -41,6 +41,8 @@ class Situation:
     """Id of the restore point that a person named with `recoverctl run --point`; "" leaves it to the playbook."""
     mark: str = ""
     """`Record.mark`."""
+    fault_since: datetime | None = None
+    """`Incident.fault_since` of the open one; None where there is none."""
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep without a gap in which it could not."""
 

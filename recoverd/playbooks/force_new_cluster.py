@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import yaml
@@ -67,11 +67,16 @@ class ForceNewCluster:
         if flagged is None:
             return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
         data = host.etcd_data if host else None
+        copied = _to_be_copied(name, view, situation)
         asked = situation.by_hand and name in blind  # a person says what it holds
         steps = (
-            *self._save(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept, "" if asked else _uid(situation)),
+            *(
+                self._copy(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept)
+                if copied
+                else self._fetch(name, view, finding, "" if asked else _uid(situation))
+            ),
             *self._stop_others(others, finding, situation),
-            *self._force(name, view, manifest, flagged, finding, situation.kept),
+            *self._force(name, view, replace(manifest, sha256="") if copied else manifest, flagged, finding, situation.kept),
         )
         return Proposal(
             summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
@@ -91,7 +96,7 @@ class ForceNewCluster:
             ),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
-                f"afterwards: none by itself; the {'copy of the data' if view.remembered else 'emergency snapshot'} is the way back, "
+                f"afterwards: none by itself; the {'copy of the data' if copied else 'emergency snapshot'} is the way back, "
                 f"and {FLAG} is taken out even when a later step fails",
             ),
             resolves=(finding.key,),
@@ -119,19 +124,22 @@ class ForceNewCluster:
         return survivors
 
     @staticmethod
-    def _save(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str, uid: str) -> list[Step]:
-        """A copy of the data first: a snapshot where the member serves one, else its directory, with etcd stopped so that the copy is whole.
+    def _fetch(name: str, view: EtcdView, finding: Finding, uid: str) -> list[Step]:
+        """A copy of the data first.
 
         A restore point never takes its place: that is taken from a healthy member with a leader, and without quorum there is none.
         """
+        what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
+        return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, (finding.key,)), view.db_size)]
+
+    @staticmethod
+    def _copy(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str) -> list[Step]:
+        """The same where the member serves no snapshot: of its directory, with etcd stopped so that the copy is whole."""
         requires = (finding.key,)
-        if not view.remembered:
-            what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
-            return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, requires), view.db_size)]
         # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
         move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
         copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
-        why = "it was restarted without quorum and serves no snapshot"
+        why = "it was restarted without quorum and serves no snapshot, or for moments only"
         return [
             Step(name, f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside", move, 20.0, requires, undo=move.inverse()),
             Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
@@ -168,7 +176,7 @@ class ForceNewCluster:
             Step(
                 name,
                 f"put {FLAG} into the manifest of etcd on {name}",
-                WriteFile(manifest.path, flagged, flagged_digest, before="" if view.remembered else manifest.sha256),
+                WriteFile(manifest.path, flagged, flagged_digest, before=manifest.sha256),
                 timeout=20.0,
                 requires=(finding.key,),
                 undo=take_out,
@@ -206,6 +214,17 @@ class ForceNewCluster:
                     f"the membership of {label}, which never started; stop the join that waits there (kubeadm reset) before joining it again"
                 )
         return lines
+
+
+def _to_be_copied(name: str, view: EtcdView, situation: Situation) -> bool:
+    """Whether a snapshot cannot be had of this member, or only while it happens to serve.
+
+    One that was restarted since the fault began serves when a joining member's etcd gives it a leader for a moment, until its probe ends it again:
+    the plan keeps to the copy, since one that changes with every turn of that cannot be approved (observed on a busy lab, every half minute).
+    """
+    host = situation.host(name)
+    began = host.running_since("etcd") if host else None
+    return bool(view.remembered) or bool(began and situation.fault_since and began > situation.fault_since)
 
 
 def _uid(situation: Situation) -> str:

@@ -47,6 +47,25 @@ def test_quorum_stays_lost_when_the_survivor_is_restarted_and_a_plan_goes_on_fro
     assert s.plan == again
 
 
+def test_a_plan_keeps_to_the_copy_when_the_restarted_member_serves_for_moments() -> None:
+    """A joining member's etcd gives it a leader now and then; seen on a busy lab: another plan to approve at every turn of that."""
+
+    def serving(cluster: Cluster) -> Cluster:
+        return stuck(cluster).container("cp1", "etcd", started_at=restarted, restarts=1)
+
+    s = Script()
+    s.sweep(stuck, times=3)
+    restarted = s.now
+    s.sweep(mute, times=3)
+    first = s.plan
+    for _ in range(4):
+        s.sweep(serving, times=5)
+        assert s.where == (State.ETCD_STUCK, Phase.AWAITING_APPROVAL) and s.plan == first
+        s.sweep(mute, times=5)
+        assert s.plan == first
+    assert CopyPath in [type(step.operation) for step in first.steps]
+
+
 def test_a_member_that_is_only_slow_is_judged_by_what_it_said() -> None:
     s = Script()
     s.sweep(stuck, times=2)
