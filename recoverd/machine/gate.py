@@ -123,7 +123,7 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=False):
         return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, f"this bastion is not the one that acts ({why})")
-    if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
+    if not step.undo_always and (why := guards.stopped_between(undo, run) or guards.undo_overtaken(plan, undo, run.away, evidence)):
         return Gate(Verdict.STOP, why)
     if not (moves_data(undo) or restarts_member(undo)):
         return Gate(Verdict.GO)

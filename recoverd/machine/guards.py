@@ -16,6 +16,7 @@ from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.finding import Code, Diagnosis, FindingKey, State
 from recoverd.model.observation import EtcdView, ObjectsView, Observation
 from recoverd.model.operations import Operation, RestartStaticPod
+from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Run
 
@@ -115,6 +116,15 @@ def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence)
     if gone or evidence.diagnosis.state is State.HEALTHY:
         return f"recoverd was away for {away:.0f} s, and what the plan was made for is gone: whoever repaired it may need things as they are"
     return ""
+
+
+def stopped_between(undo: Operation, run: Run) -> str:
+    """Certificates that a plan has put in stay where it only stops: those before them are what it was made for, and what was restarted since would
+    not come up with them. Only a step that fails, as when no API server comes up, shows that the new ones are no better.
+    """
+    if not run.superseded or not isinstance(undo, PutBackPki):
+        return ""
+    return "the certificates that were in place before are those that the plan was made for, and nothing shows that those in place now do not work"
 
 
 def live_data(host: str, operation: Operation, evidence: Evidence) -> str:

@@ -36,6 +36,13 @@ def aside(situation: Situation) -> str:
     return f"{KEPT}/before-{situation.kept}"
 
 
+def taken_back(situation: Situation) -> str:
+    return (
+        f"until its API server is back, by itself when a step fails: on each control plane, {aside(situation)} is put back and the static pods are "
+        "restarted; a plan that is only stopped, as by a pause, leaves the certificates that it has put in"
+    )
+
+
 def together(found: Mapping[str, Sequence[Finding]], situation: Situation) -> bool:
     """Whether no control plane can be brought back alone: no API server serves, or etcd's members do not trust each other's certificates."""
     members = [n for n, of_host in found.items() if any(f.facts["path"].startswith(ETCD_FILES) and f.severity is Severity.FAULT for f in of_host)]

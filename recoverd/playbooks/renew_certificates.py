@@ -19,7 +19,7 @@ from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KUBERNETES, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, restarts, staged, together
+from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, restarts, staged, taken_back, together
 from recoverd.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
@@ -68,7 +68,7 @@ class RenewCertificates:
                 "copies of admin.conf elsewhere (~/.kube/config) keep the old certificate",
             ),
             undo=(
-                f"until its API server is back, by itself: on each control plane, {aside(situation)} is put back and the static pods are restarted",
+                taken_back(situation),
                 f"later, by hand: copy {aside(situation)}/pki and its *.conf back to {KUBERNETES} and restart the static pods",
             ),
             verify_within=120.0,

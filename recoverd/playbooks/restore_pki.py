@@ -14,7 +14,7 @@ from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, restarts, staged, together
+from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, restarts, staged, taken_back, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RestorePki:
             evidence=(*(line for f in every for line in f.evidence), *(self._kept(h, situation) for h in found), MEMORY),
             destroys=(f"what was made since is no longer in use; it is kept in {aside(situation)} on each control plane",),
             undo=(
-                f"until its API server is back, by itself: on each control plane, {aside(situation)} is put back and the static pods are restarted",
+                taken_back(situation),
                 "when the new CA was meant: reject this plan; after a day of health with it, recoverd takes it for the right one",
             ),
             verify_within=120.0,
