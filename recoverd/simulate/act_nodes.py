@@ -90,7 +90,7 @@ class NodeHands:
 
     def _restart(self, o: RestartDaemonPods) -> StepResult:
         """Deleting a pod changes nothing on a node whose kubelet is deaf, or while no controller makes another."""
-        process = PROCESS[o.agent]
-        self._restarted = self._restarted or self._cluster.nodes.restart_agent(o.node, process)
-        up = self._restarted and self._cluster.machines[o.node].agents[process].runs(self._cluster.now)
+        process, agents = PROCESS[o.agent], self._cluster.machines[o.node].agents
+        self._restarted = self._restarted or (process in agents and self._cluster.nodes.restart_agent(o.node, process))
+        up = self._restarted and process in agents and agents[process].runs(self._cluster.now)
         return StepResult(up, f"{process} on {o.node} was made anew" if up else f"{o.node} has no new pod of {process} that is Ready")

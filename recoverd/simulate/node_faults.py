@@ -37,8 +37,8 @@ def delete_route(c: ModelCluster, name: str, *to: str) -> None:
 def stop_kube_proxy(c: ModelCluster, *names: str) -> None:
     """`pkill -STOP kube-proxy`: it hears nothing any more, and its rules stay as they are."""
     for name in names:
-        agent = c.machines[name].agents["kube-proxy"]
-        agent.stopped_at = agent.stopped_at or c.now
+        if agent := c.machines[name].agents.get("kube-proxy"):
+            agent.stopped_at = agent.stopped_at or c.now
 
 
 def delete_kube_proxy(c: ModelCluster) -> None:
