@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from recoverd.diagnose.nodes import judged
-from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
 from recoverd.known_pki import known_pki
 from recoverd.model.finding import Code, Diagnosis, State
@@ -63,6 +63,7 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
         # both are over in a healthy sweep without an incident
         setback=memory.setback if memory.setback and not memory.setback.proven else None,
         guest=None,
+        worked=_worked(observation, memory),
     )
     return new, {**watched, **of_networks, **of_pki}
 
@@ -187,6 +188,18 @@ def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tupl
     return known, watched
 
 
+def _worked(observation: Observation, memory: Memory) -> tuple[str, ...]:
+    now = {
+        name
+        for name, view in observation.hosts.items()
+        if isinstance(view, HostView)
+        and _healthy(observation, name, API, view)
+        and (began := view.running_since(API)) is not None
+        and (observation.at - began).total_seconds() >= SETTLE
+    }
+    return memory.worked if now <= set(memory.worked) else tuple(sorted(now | set(memory.worked)))
+
+
 def _ran_before(manifest: ManifestView, view: HostView, now: datetime) -> bool:
     """What is seen for the first time has been in place for so long already that it is what runs."""
     if manifest.modified_at is None:
@@ -198,7 +211,7 @@ def _healthy(observation: Observation, host: str, component: str, view: HostView
     if component == "etcd":
         etcd = observation.etcd.get(host)
         return isinstance(etcd, EtcdView) and etcd.healthy and not etcd.learner
-    if component == "kube-apiserver":
+    if component == API:
         endpoint = observation.api.members.get(host)
         return endpoint is not None and endpoint.health is EndpointHealth.READY
     container = view.containers.get(component)

@@ -17,7 +17,7 @@ REFUSES_US = re.compile(r"\b40[13]\b")
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
     """`explained`: control planes whose API server's manifest is already found to be the cause."""
-    names = scene.parts or (() if scene.memory.manifests or scene.membership.known else scene.control_plane_names)
+    names = scene.parts or (() if scene.remembers or scene.membership.known else scene.control_plane_names)
     for name in names:
         if scene.endpoint_health(name) is EndpointHealth.READY or name in explained:
             continue

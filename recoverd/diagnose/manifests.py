@@ -87,7 +87,8 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
     known = scene.memory.manifests.get(name, {}).get(component)
     current = host.manifests.get(component)
     if current is None:
-        if known is not None or not scene.memory.manifests.get(name):
+        # without etcd's it may be elsewhere, and a controller may be run otherwise
+        if known is not None or component == API or not scene.memory.manifests.get(name):
             yield _missing(name, component, known)
         return
     if component == "etcd" and FORCE in current.content:

@@ -167,8 +167,13 @@ class Scene:
         return tuple(n for n in self.control_plane_names if self._is_part(n))
 
     def remembered(self, name: str) -> bool:
-        """It was seen working once: its API server's manifest was recorded while healthy."""
-        return API in self.memory.manifests.get(name, {})
+        """It was seen working once."""
+        return name in self.memory.worked or API in self.memory.manifests.get(name, {})
+
+    @cached_property
+    def remembers(self) -> bool:
+        """Whether any control plane was seen working."""
+        return any(self.remembered(name) for name in self.control_plane_names)
 
     def _is_part(self, name: str) -> bool:
         host = self.host(name)
@@ -176,10 +181,10 @@ class Scene:
             return False
         listed = self.membership.entry_of(name)
         if self.membership.known:
-            # without a memory of anything, a started member is the best proof there is; with one, a machine that is not in it is still joining
+            # where none is remembered, a started member is the best proof there is; else a machine that is not remembered is still joining
             started = listed is not None and listed.started and not listed.learner
-            return started and (self.remembered(name) or not self.memory.manifests)
-        if self.memory.manifests:
+            return started and (self.remembered(name) or not self.remembers)
+        if self.remembers:
             return self.remembered(name)
         if host is None:
             return False

@@ -130,7 +130,7 @@ class Memory:
     """Known-good facts of one cluster. Empty until the cluster was once seen healthy."""
 
     manifests: Mapping[str, Mapping[str, KnownManifest]] = field(default_factory=dict)
-    """By control-plane name, then component. A control plane without an entry was never seen working."""
+    """By control-plane name, then component."""
     watermark: Watermark | None = None
     workers: tuple[Worker, ...] = ()
     """Learnt from the API where the configuration lists none."""
@@ -150,3 +150,8 @@ class Memory:
     """The objects that were created last, newest first, as the last healthy sweep saw them."""
     guest: Guest | None = None
     """Of the newest join."""
+    worked: tuple[str, ...] = ()
+    """Control planes whose API server was seen ready while all was well, a minute or more after it was started.
+
+    With those whose API server's manifest is known these are the working parts of the cluster: it may be too new to be known, as after an edit.
+    """

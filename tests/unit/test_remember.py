@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from recoverd.diagnose import diagnose
+from recoverd.diagnose.scene import API
+from recoverd.model.finding import Code, State
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EndpointHealth, UnseenKind
+from recoverd.model.observation import EndpointHealth, ManifestView, UnseenKind
 from recoverd.remember import SETTLE, Sights, remember
 from tests.unit.builders import NOW, Cluster, manifest
 
@@ -44,6 +48,28 @@ def test_a_changed_manifest_is_not_known_good_before_it_has_run_for_a_while() ->
     assert after.manifests == memory.manifests
     after, _ = sweep(SETTLE, sights)
     assert after.manifests["cp1"]["kube-apiserver"].sha256 == edited.sha256
+
+
+@pytest.mark.parametrize("damaged", [None, replace(manifest("kube-apiserver"), content="apiVersion", problem="it ends in the middle")])
+def test_a_control_plane_that_has_served_is_a_part_of_the_cluster_though_its_manifest_is_too_new_to_be_known(damaged: ManifestView | None) -> None:
+    """Seen on the lab: an edit, a new bastion, and a second edit half a minute later left the cluster `unobservable`, and no fault was found."""
+
+    def cluster() -> Cluster:
+        view = replace(manifest("kube-apiserver"), modified_at=NOW - timedelta(seconds=20))
+        return Cluster(1).manifest("cp1", API, view).container("cp1", API, started_at=NOW - timedelta(hours=1))
+
+    memory, _ = looked(cluster(), Memory())
+    assert API not in memory.manifests["cp1"] and memory.worked == ("cp1",)
+    broken = cluster().manifest("cp1", API, damaged).container("cp1", API, running=False).api_down()
+    diagnosis = diagnose(broken.observation(), memory, broken.settings)
+    assert diagnosis.state is State.APISERVER_DOWN, diagnosis.summary
+    assert diagnosis.faults[0].code == (Code.MANIFEST_INVALID if damaged else Code.MANIFEST_MISSING)
+
+
+def test_an_api_server_that_has_only_just_started_has_not_worked_yet() -> None:
+    """A join in its first seconds, beside control planes that have."""
+    cluster = Cluster(3).container("cp1", API, started_at=NOW - timedelta(hours=1)).container("cp3", API, started_at=NOW - timedelta(seconds=20))
+    assert looked(cluster, Memory())[0].worked == ("cp1", "cp2")
 
 
 def test_a_fault_in_between_starts_the_wait_anew() -> None:
