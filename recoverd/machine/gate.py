@@ -21,6 +21,7 @@ from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
+from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Pause, Run
 from recoverd.model.settings import Bounds
@@ -123,12 +124,14 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=False):
         return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, f"this bastion is not the one that acts ({why})")
-    if not step.undo_always and (why := guards.stopped_between(undo, run) or guards.undo_overtaken(plan, undo, run.away, evidence)):
+    if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
         return Gate(Verdict.STOP, why)
-    if not (moves_data(undo) or restarts_member(undo)):
+    if not (moves_data(undo) or restarts_member(undo) or isinstance(undo, PutBackPki)):
         return Gate(Verdict.GO)
     if run.held_since and evidence.observation.started_at < run.held_since:
         return Gate(Verdict.HOLD, "the next sweep")
+    if why := guards.no_better(plan, step, run, evidence):
+        return Gate(Verdict.STOP, why)
     quorum = guards.quorum_without(step.host, evidence) if restarts_member(undo) else ""
     if why := guards.live_data(step.host, undo, evidence) or quorum:
         return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, why)

@@ -118,13 +118,19 @@ def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence)
     return ""
 
 
-def stopped_between(undo: Operation, run: Run) -> str:
-    """Certificates that a plan has put in stay where it only stops: those before them are what it was made for, and what was restarted since would
-    not come up with them. Only a step that fails, as when no API server comes up, shows that the new ones are no better.
+def no_better(plan: Plan, step: Step, run: Run, evidence: Evidence) -> str:
+    """Certificates that a plan has put in stay where those before them cannot be better, so that taking them back would only make it worse: they are
+    over; or the API server serves with the new ones; or the plan only stops, and nothing shows that the new ones do not work.
     """
-    if not run.superseded or not isinstance(undo, PutBackPki):
+    if not isinstance(step.undo, PutBackPki):
         return ""
-    return "the certificates that were in place before are those that the plan was made for, and nothing shows that those in place now do not work"
+    if any(code == Code.CERTIFICATE_EXPIRED and subject.startswith(f"{step.host}:") for code, subject in plan.basis):
+        return "certificates that were in place before are over"
+    if step.host in evidence.scene.ready_members:
+        return f"the API server on {step.host} serves with those that are in place now"
+    if run.superseded:
+        return "those that were in place before are what the plan was made for, and nothing shows that the ones in place now do not work"
+    return ""
 
 
 def live_data(host: str, operation: Operation, evidence: Evidence) -> str:
