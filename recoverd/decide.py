@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from recoverd.diagnose.histories import HISTORIES, in_the_way
+from recoverd.model.catalogue import host_in
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Askable, ForNodes, Playbook, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.histories import HISTORIES, in_the_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
             if situation.settings.approval_of(playbook.name) is Approval.NEVER:
                 reasons.append(f"{playbook.name} is switched off in the configuration (approval: never)")
                 continue
-            if why := in_the_way(finding, situation):
-                reasons.append(why)
+            if second := in_the_way(situation.diagnosis.faults, (finding.code,)):
+                said = "nothing else is done before a person has said which is right"
+                reasons.append(f"etcd has more than one history, and {said}: {second.message}")
                 continue
             answer = playbook.propose(finding, situation)
             if isinstance(answer, Proposal):
@@ -87,7 +88,7 @@ def _of_nodes(situation: Situation, playbook: Playbook) -> Choice:
 
 def _about(finding: Finding) -> set[str]:
     """The machine and the node that a finding names; none where it is about the cluster."""
-    return {finding.facts.get("host", ""), finding.facts.get("node", ""), re.split("[>/:]", finding.subject)[0]} - {""}
+    return {finding.facts.get("host", ""), finding.facts.get("node", ""), host_in(finding.subject)} - {""}
 
 
 def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from recoverd.model.finding import Code, Diagnosis, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity
 from recoverd.model.kubeadm import made_by_kubeadm
 from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES, KnownPki
 from recoverd.model.observation import HostView, Observation

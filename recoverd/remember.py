@@ -11,7 +11,8 @@ from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
 from recoverd.known_pki import known_pki
-from recoverd.model.finding import Code, Diagnosis, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import EndpointHealth, EtcdView, HostView, ManifestView, ObjectsView, Observation

@@ -11,59 +11,16 @@ from dataclasses import replace
 
 from recoverd.diagnose import api, certificates, controllers, etcd, host, loss, manifests, network, reach, setback
 from recoverd.diagnose.scene import API, Scene
-from recoverd.model.finding import Code, Diagnosis, Finding, Roll, Severity, State
+from recoverd.model.catalogue import RANK, Code
+from recoverd.model.finding import Diagnosis, Finding, Roll, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation
 from recoverd.model.settings import ClusterSettings
 
 __all__ = ["diagnose"]
 
-ORDER = (
-    Code.ETCD_DATA_LOST,
-    Code.ETCD_SPLIT_BRAIN,
-    Code.ETCD_DATA_DIRECTORY_CHANGED,
-    Code.RUNTIME_DOWN,
-    Code.KUBELET_DOWN,
-    Code.ETCD_DATA_EMPTY,
-    Code.ETCD_MEMBER_CORRUPT,
-    Code.ETCD_MANIFEST_MISSING,
-    Code.ETCD_MANIFEST_INVALID,
-    Code.ETCD_MANIFEST_CHANGED,
-    Code.ETCD_FOREIGN_CLUSTER,
-    Code.ETCD_CORRUPT,
-    Code.ETCD_NEVER_STARTED,
-    Code.CERTIFICATE_MISSING,
-    Code.PKI_REPLACED,
-    Code.CERTIFICATE_MISMATCH,
-    Code.CERTIFICATE_EXPIRED,
-    Code.ETCD_QUORUM_LOST,
-    Code.ETCD_NO_LEADER,
-    Code.ETCD_NOSPACE,
-    Code.ETCD_MEMBER_DOWN,
-    Code.ETCD_LEARNER_STUCK,
-    Code.ETCD_FORCE_FLAG_LEFT,
-    Code.MANIFEST_MISSING,
-    Code.MANIFEST_INVALID,
-    Code.MANIFEST_CHANGED,
-    Code.VIP_WRONG,
-    Code.CRASH_LOOPING,
-    Code.API_NOT_ANSWERING,
-    Code.ETCD_REVISION_WENT_BACK,
-    Code.WORKER_KUBELET_DOWN,
-    Code.IP_FORWARDING_OFF,
-    Code.POD_DEVICE_MISSING,
-    Code.KUBE_PROXY_DOWN,
-    Code.CNI_AGENT_DOWN,
-    Code.PODS_NOT_ON_NODE,
-    Code.SERVICE_RULES_STALE,
-    Code.POD_PATH_BROKEN,
-    Code.POD_NETWORK_BROKEN,
-    Code.SERVICE_UNREACHABLE,
-    Code.DNS_UNREACHABLE,
-)
-"""Most fundamental first: what stands earlier can cause what stands later."""
 RANKS = {Severity.FAULT: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
-IDLE_KUBELET = ORDER.index(Code.MANIFEST_MISSING) - 0.5
+IDLE_KUBELET = RANK[Code.MANIFEST_MISSING] - 0.5
 """Where a stopped kubelet stands whose static pods all still run: it has caused nothing yet."""
 
 
@@ -124,7 +81,7 @@ def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:
     unique = {f.key: f for f in reversed(findings)}
 
     def rank(finding: Finding) -> tuple[int, float, str, str]:
-        place = float(ORDER.index(finding.code)) if finding.code in ORDER else len(ORDER)
+        place: float = RANK[finding.code]
         if finding.code == Code.KUBELET_DOWN and _pods_run(scene, finding.subject):
             place = IDLE_KUBELET
         return (RANKS[finding.severity], place, finding.code, finding.subject)

@@ -1,18 +1,18 @@
 """When a finding is gone: only when what shows it was seen without it. Pure.
 
-`SHOWN_BY` has one row for each finding code: what a sweep must have seen before it means anything that the code is not found in it. It is asked
-before a step is skipped, before a plan is called a success, before a plan that was offered is withdrawn, and before an incident is closed. A code
-that has no row is a failed import and not a default: nobody can add a finding and forget what proves its end.
+The catalogue says of each code what a sweep must have seen before it means anything that it is not found in it (`ShownBy`); here are the witnesses
+of that. They are asked before a step is skipped, before a plan is called a success, before a plan that was offered is withdrawn, and before an
+incident is closed. A row of the catalogue cannot leave it out: nobody can add a finding and forget what proves its end.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from recoverd.diagnose.api import refuses_us
-from recoverd.model.finding import Code, Diagnosis, FindingKey, State
+from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in
+from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, EtcdView, HostView, ObjectsView, Observation, Unseen
 
@@ -28,12 +28,12 @@ class Asked:
     @property
     def host(self) -> str:
         """The machine or node that it is about, the first of a path FROM>TO; "" for one of the whole cluster."""
-        return re.split("[>/:]", self.subject)[0]
+        return host_in(self.subject)
 
     @property
     def ends(self) -> tuple[str, ...]:
         """The node, or both of a path."""
-        return tuple(re.split("[/:]", end)[0] for end in self.subject.split(">"))
+        return ends_of(self.subject)
 
 
 Witness = Callable[[Asked], str]
@@ -57,7 +57,7 @@ def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observa
 def _unseen(key: FindingKey, diagnosis: Diagnosis, observation: Observation) -> str:
     code, subject = key
     asked = Asked(subject, diagnosis, observation)
-    return next((why for witness in SHOWN_BY.get(code, ()) if (why := witness(asked))), "")
+    return next((why for shown in SHOWN_BY.get(code, ()) if (why := WITNESSES[shown](asked))), "")
 
 
 # --- witnesses ---
@@ -244,66 +244,22 @@ def _works(endpoint: EndpointView) -> bool:
     return endpoint.health is EndpointHealth.READY or refuses_us(endpoint)
 
 
-MANIFEST, CERTIFICATE, SERVICE = (manifests,), (file,), (unit,)
-ETCD, NODE, NOTICE = (leader,), (node,), ()
-
-SHOWN_BY: Mapping[str, tuple[Witness, ...]] = {
-    Code.MANIFEST_MISSING: MANIFEST,
-    Code.MANIFEST_INVALID: MANIFEST,
-    Code.MANIFEST_CHANGED: MANIFEST,
-    Code.CRASH_LOOPING: (serves,),
-    Code.API_NOT_ANSWERING: (serves,),
-    Code.CERTIFICATE_EXPIRED: CERTIFICATE,
-    Code.CERTIFICATE_EXPIRES_SOON: CERTIFICATE,
-    Code.CERTIFICATE_MISMATCH: CERTIFICATE,
-    Code.CERTIFICATE_MISSING: CERTIFICATE,
-    Code.PKI_REPLACED: CERTIFICATE,
-    Code.KUBELET_DOWN: SERVICE,
-    Code.RUNTIME_DOWN: SERVICE,
-    Code.VIP_WRONG: (address,),
-    Code.ETCD_NEVER_STARTED: ETCD,
-    Code.ETCD_QUORUM_LOST: ETCD,
-    Code.ETCD_LEARNER_STUCK: ETCD,
-    Code.ETCD_NO_LEADER: ETCD,
-    Code.ETCD_MEMBER_DOWN: (member,),
-    Code.ETCD_NOSPACE: ETCD,
-    Code.ETCD_CORRUPT: ETCD,
-    Code.ETCD_FOREIGN_CLUSTER: (leader, stranger),
-    Code.ETCD_MANIFEST_MISSING: MANIFEST,
-    Code.ETCD_MANIFEST_INVALID: MANIFEST,
-    Code.ETCD_MANIFEST_CHANGED: MANIFEST,
-    Code.ETCD_DATA_DIRECTORY_CHANGED: (*MANIFEST, data),
-    Code.ETCD_FORCE_FLAG_LEFT: MANIFEST,
-    Code.ETCD_DATA_EMPTY: (data,),
-    Code.ETCD_DATA_LOST: (leader, holding),
-    Code.ETCD_MEMBER_CORRUPT: (leader, data),
-    Code.ETCD_SPLIT_BRAIN: (leader, stranger, data),
-    Code.ETCD_REVISION_WENT_BACK: (agents,),
-    Code.PODS_NOT_ON_NODE: NODE,
-    Code.SERVICE_RULES_STALE: NODE,
-    Code.POD_NETWORK_BROKEN: NODE,
-    Code.POD_PATH_BROKEN: NODE,
-    Code.SERVICE_UNREACHABLE: NODE,
-    Code.DNS_UNREACHABLE: NODE,
-    Code.KUBE_PROXY_DOWN: NODE,
-    Code.CNI_AGENT_DOWN: NODE,
-    Code.IP_FORWARDING_OFF: NODE,
-    Code.POD_DEVICE_MISSING: NODE,
-    Code.WORKER_KUBELET_DOWN: NODE,
-    Code.CONTROLLER_DOWN: (controllers,),
-    # notices: shown as they come, and nothing rests on their end
-    Code.NOT_JOINED: (leader,),
-    Code.HOST_UNSEEN: NOTICE,
-    Code.SOURCE_UNSEEN: NOTICE,
-    Code.CLOCK_SKEW: (machine,),
-    Code.DISK_LOW: (machine,),
-    Code.ETCD_DB_LARGE: (data,),
-    Code.NODE_NOT_READY: (lists,),
-    Code.NODE_LEFT_CORDONED: (lists,),
-    Code.CLUSTER_DARK: NOTICE,
+WITNESSES: Mapping[ShownBy, Witness] = {
+    ShownBy.MANIFESTS: manifests,
+    ShownBy.FILE: file,
+    ShownBy.UNITS: unit,
+    ShownBy.MACHINE: machine,
+    ShownBy.STRANGER: stranger,
+    ShownBy.DATA: data,
+    ShownBy.LEADER: leader,
+    ShownBy.HOLDING: holding,
+    ShownBy.MEMBER: member,
+    ShownBy.SERVES: serves,
+    ShownBy.ADDRESS: address,
+    ShownBy.LISTS: lists,
+    ShownBy.NODE: node,
+    ShownBy.AGENTS: agents,
+    ShownBy.CONTROLLERS: controllers,
 }
-"""By finding code. A notice becomes a warning or a fault one day: give it its witnesses as well."""
-
-CODES = frozenset(value for name, value in vars(Code).items() if name.isupper())
-if without := CODES - set(SHOWN_BY):
-    raise ImportError(f"recoverd.diagnose.absence.SHOWN_BY must say what proves that these findings are gone: {', '.join(sorted(without))}")
+if without := set(ShownBy) - set(WITNESSES):
+    raise ImportError(f"recoverd.diagnose.absence has no witness for {', '.join(sorted(without))}")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, YOUNG, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
 
 DOWN = State.APISERVER_DOWN

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.kubeadm import made_by_kubeadm
 from recoverd.model.memory import ACCOUNTS_KEY, KUBERNETES, KnownPki
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView

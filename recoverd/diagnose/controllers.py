@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.manifests import up
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.observation import ContainerView
 
 EFFECTS = {

@@ -8,7 +8,8 @@ from enum import Enum, auto
 
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
 from recoverd.model.observation import EtcdView, MemberEntry, Unseen
 

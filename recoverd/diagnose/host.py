@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from recoverd.diagnose.members import Membership
 from recoverd.diagnose.nodes import facts_of
 from recoverd.diagnose.scene import API, Scene
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
 
 RUNTIMES = ("containerd", "docker", "crio")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 
 CORRUPTION = re.compile(

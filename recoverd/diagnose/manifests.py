@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
-from recoverd.model.finding import Code, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
 from recoverd.model.observation import ContainerView, EndpointHealth, EtcdView, HostView, ManifestView
 

@@ -18,7 +18,8 @@ from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import current
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
 from recoverd.model.observation import Unseen, UnseenKind

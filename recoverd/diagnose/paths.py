@@ -13,7 +13,8 @@ from datetime import datetime
 
 from recoverd.diagnose.nodes import facts_of, judged
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, State
 from recoverd.model.network import Answer, NetworkView, PodProbe
 
 BROKEN = State.WORKER_NETWORK_BROKEN

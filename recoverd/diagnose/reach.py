@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from recoverd.diagnose.api import answer, refuses_us
 from recoverd.diagnose.scene import NOT_SERVING, Scene
-from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.lease import HeldBy
 from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen, UnseenKind

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from recoverd.diagnose.nodes import booting, facts_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, State
 from recoverd.model.network import Answer, NetworkView, NodeNetworkView, RuleGap, RulesView, ServiceProbe
 
 BROKEN = State.WORKER_NETWORK_BROKEN

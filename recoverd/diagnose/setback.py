@@ -12,7 +12,8 @@ from dataclasses import replace
 from recoverd.diagnose.etcd import describe, elsewhere
 from recoverd.diagnose.loss import began_anew
 from recoverd.diagnose.scene import Scene
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
 

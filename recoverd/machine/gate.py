@@ -15,8 +15,9 @@ from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
 from recoverd.machine.guards import Evidence
+from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.effects import looks, moves_data, restarts_member
-from recoverd.model.finding import Code, Diagnosis, Finding, FindingKey, State
+from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import Settled
@@ -29,7 +30,7 @@ from recoverd.model.settings import Bounds
 PATIENCE = 60.0
 """Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came back takes a moment to show it."""
 
-PATHS = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.SERVICE_UNREACHABLE, Code.DNS_UNREACHABLE})
+PATHS = codes(Of.PATHS)
 """Faults that show on a node and may have their cause on the node at the other end."""
 
 

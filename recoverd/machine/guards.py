@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recoverd.diagnose import people
+from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
 from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
-from recoverd.model.finding import Code, Diagnosis, FindingKey, State
+from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.observation import EtcdView, ObjectsView, Observation
 from recoverd.model.operations import Operation, RestartStaticPod
 from recoverd.model.pki_operations import PutBackPki
@@ -22,9 +23,6 @@ from recoverd.model.record import Run
 
 LATE = 60.0
 """Seconds without recoverd from which on people may have repaired things themselves."""
-HISTORIES = frozenset({Code.ETCD_FOREIGN_CLUSTER, Code.ETCD_SPLIT_BRAIN})
-REMEDIED = HISTORIES | {Code.ETCD_DATA_LOST, Code.ETCD_DATA_DIRECTORY_CHANGED}
-"""A plan that was made for one of these is itself the way out of two histories."""
 EXISTING = "--initial-cluster-state=existing"
 
 
@@ -74,8 +72,8 @@ def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
 
     A plan that was made for just that, or for data that are lost, is the way out of it.
     """
-    found = next((f for f in evidence.diagnosis.findings if f.code in HISTORIES), None)
-    if found is None or any(code in REMEDIED for code, _ in basis):
+    found = in_the_way(evidence.diagnosis.findings, (code for code, _ in basis))
+    if found is None:
         return ""
     return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {found.message}"
 

@@ -17,7 +17,8 @@ import yaml
 
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from recoverd.model.finding import Code, Finding, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.kubeadm import made_by_kubeadm
 from recoverd.model.observation import EtcdView, ObjectsView, Unseen

@@ -6,30 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 
 from recoverd.bounds import too_few_ready
 from recoverd.diagnose.loss import began_anew, unread
-from recoverd.model.finding import Code, Finding, FindingKey
+from recoverd.model.catalogue import Code, Of, codes
+from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
 from recoverd.playbooks.base import Situation
 
-OF_NODES = frozenset(
-    {
-        Code.PODS_NOT_ON_NODE,
-        Code.SERVICE_RULES_STALE,
-        Code.POD_NETWORK_BROKEN,
-        Code.POD_PATH_BROKEN,
-        Code.SERVICE_UNREACHABLE,
-        Code.DNS_UNREACHABLE,
-        Code.KUBE_PROXY_DOWN,
-        Code.CNI_AGENT_DOWN,
-        Code.IP_FORWARDING_OFF,
-        Code.POD_DEVICE_MISSING,
-        Code.WORKER_KUBELET_DOWN,
-    }
-)
+OF_NODES = codes(Of.NODE)
 """Every finding of these names the node that it is about."""
 
 
-OF_RULES = frozenset({Code.SERVICE_RULES_STALE, Code.SERVICE_UNREACHABLE, Code.DNS_UNREACHABLE})
+OF_RULES = codes(Of.RULES)
 """What kube-proxy alone keeps right."""
 SEVERAL = 3
 """Nodes from which on the same fault on all of them is no accident of each."""

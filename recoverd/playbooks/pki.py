@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.pki_operations import KEPT, KUBERNETES

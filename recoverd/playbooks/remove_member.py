@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.kubeadm import AUTHORITIES, authority_of
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KUBERNETES, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient

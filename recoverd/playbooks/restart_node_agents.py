@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods, Settled
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.plan import Step

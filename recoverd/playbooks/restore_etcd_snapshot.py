@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from recoverd.diagnose.loss import holders, unaccounted
 from recoverd.diagnose.setback import BUMP
 from recoverd.model.bastion_operations import AwaitApi
+from recoverd.model.catalogue import Code
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendSnapshot, image_of, minor_of
-from recoverd.model.finding import Code, Finding, FindingKey
+from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
 from recoverd.model.plan import Step

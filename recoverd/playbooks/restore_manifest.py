@@ -7,24 +7,15 @@ from dataclasses import dataclass
 
 from recoverd.diagnose.manifests import images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code, Of, codes
+from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.starts import serves_nothing
 
-MANIFEST_CODES = frozenset(
-    {
-        Code.MANIFEST_MISSING,
-        Code.MANIFEST_INVALID,
-        Code.MANIFEST_CHANGED,
-        Code.ETCD_MANIFEST_MISSING,
-        Code.ETCD_MANIFEST_INVALID,
-        Code.ETCD_MANIFEST_CHANGED,
-        Code.ETCD_DATA_DIRECTORY_CHANGED,
-    }
-)
+MANIFEST_CODES = codes(Of.MANIFEST)
 MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
 
 PATIENCE = 10

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl, destination

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from recoverd.model.finding import Code, Finding, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recoverd.bounds import too_few_ready
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot, Cordon, Drain, PodChoice, Reboot, Settled
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from recoverd.model.finding import Code, Diagnosis
+from recoverd.model.catalogue import Of, codes
+from recoverd.model.finding import Diagnosis
 from recoverd.model.observation import EtcdView, HostView, Observation
 from recoverd.playbooks.base import Situation
 
-DOUBTFUL = frozenset(
-    {
-        Code.ETCD_CORRUPT,
-        Code.ETCD_DATA_DIRECTORY_CHANGED,
-        Code.ETCD_DATA_EMPTY,
-        Code.ETCD_DATA_LOST,
-        Code.ETCD_FOREIGN_CLUSTER,
-        Code.ETCD_MEMBER_CORRUPT,
-        Code.ETCD_SPLIT_BRAIN,
-    }
-)
+DOUBTFUL = codes(Of.DOUBT)
 """What is found of members that must be the source of nothing: an etcd that began anew over an empty directory is healthy, and leads itself."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recoverd.diagnose.loss import began_anew, says_new, unread
-from recoverd.model.finding import Code
+from recoverd.model.catalogue import Code
 from recoverd.model.operations import MANIFESTS, Unit
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Situation

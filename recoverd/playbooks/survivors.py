@@ -13,19 +13,12 @@ from urllib.parse import urlsplit
 
 from recoverd.diagnose.etcd import STARTING
 from recoverd.diagnose.loss import corruption, left_behind
-from recoverd.model.finding import Code
+from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen
 from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
 
-STOPPERS = (
-    Code.RUNTIME_DOWN,
-    Code.KUBELET_DOWN,
-    Code.ETCD_MANIFEST_MISSING,
-    Code.ETCD_MANIFEST_INVALID,
-    Code.ETCD_MANIFEST_CHANGED,
-    Code.ETCD_DATA_DIRECTORY_CHANGED,
-)
+STOPPERS = codes(Of.STOPS_ETCD)
 """Findings of a machine that say by themselves why its etcd does not run."""
 
 

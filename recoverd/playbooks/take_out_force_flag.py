@@ -10,7 +10,8 @@ import hashlib
 from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.operations import AwaitFlag, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation

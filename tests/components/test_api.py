@@ -18,7 +18,8 @@ from aiohttp import web
 
 from recoverd.config import ClusterConfig, Deadlines
 from recoverd.diagnose import diagnose
-from recoverd.model.finding import Code, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import ApiView, EndpointHealth, EndpointView, ObjectsView, Observation, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings

@@ -18,7 +18,8 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.known_pki import pki_of
-from recoverd.model.finding import Code, Diagnosis, Severity
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity
 from recoverd.model.observation import EndpointHealth, HostView
 from recoverd.model.pki_operations import KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.observe.hosts import look_at

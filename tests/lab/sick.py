@@ -12,7 +12,8 @@ from pathlib import Path
 
 import recoverd.machine.cluster as machine
 from recoverd.cli.daemon import main
-from recoverd.model.finding import Code, Diagnosis, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.settings import ClusterSettings

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from recoverd.diagnose import diagnose
-from recoverd.model.finding import Code
+from recoverd.model.catalogue import Code
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.node_operations import Agent, Cordon, Drain, RestartDaemonPods

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from recoverd.model.finding import Code, Diagnosis, Finding, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.plan import StepResult
 from recoverd.model.record import Declined
 from recoverd.model.settings import ClusterSettings

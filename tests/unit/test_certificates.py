@@ -28,7 +28,8 @@ from recoverd.events import (
 from recoverd.known_pki import MEANT, SETTLE, pki_of
 from recoverd.machine import ClusterMachine
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.finding import Code, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Severity, State
 from recoverd.model.memory import ACCOUNTS_KEY, Memory
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView, PkiView
 from recoverd.model.operations import RestartStaticPod

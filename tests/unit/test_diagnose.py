@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from recoverd.diagnose import diagnose
-from recoverd.model.finding import Code, Diagnosis, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.lease import HeldBy
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, NodeView, ObjectsView, UnseenKind

@@ -8,7 +8,8 @@ import pytest
 
 from recoverd.diagnose.absence import doubt
 from recoverd.machine.gate import Verdict, look
-from recoverd.model.finding import Code, Diagnosis, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, State
 from recoverd.model.network import Answer, NetworkView, NodeNetworkView, PodProbe, RulesView
 from recoverd.model.node_operations import Drain
 from recoverd.model.observation import EtcdView, Unseen, UnseenKind

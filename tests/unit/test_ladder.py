@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from recoverd.bounds import too_few_ready
-from recoverd.model.finding import Code
+from recoverd.model.catalogue import Code
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods, Settled
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit

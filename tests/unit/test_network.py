@@ -12,7 +12,8 @@ from recoverd.codec import dump, load
 from recoverd.diagnose import diagnose
 from recoverd.events import Acknowledged, Observed
 from recoverd.machine import ClusterMachine
-from recoverd.model.finding import Code, Diagnosis, Severity, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, Setback
 from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.model.finding import Code, Finding
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
 from recoverd.model.memory import Memory, NodeNetwork
 from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from recoverd.model.bastion_operations import FetchSnapshot
-from recoverd.model.finding import Code, Phase, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EtcdDataView, EtcdView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
 from recoverd.recall import recall, witness

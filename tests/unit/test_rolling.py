@@ -8,7 +8,8 @@ from recoverd.codec import dump, load
 from recoverd.diagnose import diagnose
 from recoverd.events import Paused, Perform, Restarted
 from recoverd.machine import ClusterMachine
-from recoverd.model.finding import Code, Diagnosis, Phase, State
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import Cordon, Settled, Uncordon
 from recoverd.model.observation import Observation

@@ -1,10 +1,12 @@
-"""The picture of the state machine is of the machine that runs."""
+"""The pages that are made of the code are those of the code that runs."""
 
 from __future__ import annotations
 
 import re
 import runpy
 from pathlib import Path
+
+import pytest
 
 from recoverd.machine.diagram import mermaid
 from recoverd.machine.lifecycle import table
@@ -13,9 +15,10 @@ from recoverd.model.finding import FAULT_STATES, PHASED_STATES, Phase, State
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_is_up_to_date() -> None:
-    page = runpy.run_path(str(ROOT / "scripts/draw-states"))["page"]()
-    assert (ROOT / "docs/states.md").read_text() == page, "run `make docs`"
+@pytest.mark.parametrize("name", ["states", "findings"])
+def test_the_page_is_up_to_date(name: str) -> None:
+    page = runpy.run_path(str(ROOT / f"scripts/draw-{name}"))["page"]()
+    assert (ROOT / f"docs/{name}.md").read_text() == page, "run `make docs`"
 
 
 def test_the_picture_has_every_state_phase_and_move() -> None:

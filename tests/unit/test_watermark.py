@@ -9,7 +9,7 @@ import pytest
 
 from recoverd.events import Event, Observed, Remember, Restarted, Stopping
 from recoverd.machine import ClusterMachine
-from recoverd.model.finding import Code
+from recoverd.model.catalogue import Code
 from recoverd.model.memory import Memory
 from recoverd.remember import WATERMARK_EVERY
 from tests.unit.builders import NOW, Cluster, member_id

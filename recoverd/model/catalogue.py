@@ -1,0 +1,454 @@
+"""The catalogue of findings: one row for each, most fundamental first. Pure.
+
+A row says everything that is known of a finding by its code alone: how its subject is written, what must have been seen before its absence from a
+sweep means anything (`recoverd.diagnose.absence` has the witnesses), what it means, and which sets it belongs to. Its place is its rank: what stands
+earlier can cause what stands later. `docs/findings.md` is made of it. A code, once released, keeps its meaning: alerts and scripts match on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Flag, StrEnum, auto
+
+
+class About(StrEnum):
+    """How the subject of a finding is written."""
+
+    CLUSTER = ""
+    HOST = "HOST"
+    """A machine, by its name in the configuration."""
+    COMPONENT = "HOST[/COMPONENT]"
+    """Alone for the API server, else with the controller's name."""
+    FILE = "HOST:PATH"
+    MEMBER = "MEMBER"
+    """The member's HOST, or its peer address where no host is known."""
+    NODE = "NODE"
+    """A Node, as the API server calls it."""
+    PATH = "FROM>TO"
+    """One direction between two nodes."""
+    CONTROLLER = "CONTROLLER"
+    """kube-controller-manager or kube-scheduler."""
+    SOURCE = "SOURCE"
+    """What was asked."""
+
+
+class ShownBy(StrEnum):
+    """What has to be seen in a sweep before it means anything that the finding is not in it."""
+
+    MANIFESTS = "the static pod manifests of the machine"
+    FILE = "the file, or the listing of its directory"
+    UNITS = "what systemd on the machine says of its units"
+    MACHINE = "the machine"
+    STRANGER = "the machine, whether members list it or not"
+    DATA = "etcd's data directory, or its etcd serving"
+    LEADER = "an etcd member with a leader"
+    HOLDING = "an etcd member that holds this cluster's data"
+    MEMBER = "the member serving, or a list of those that do without it"
+    SERVES = "the API server of that control plane answering"
+    ADDRESS = "the address in the kubeconfig answering as an API server"
+    LISTS = "nodes and pods as the API server lists them"
+    NODE = "those lists, the node's machine and its network"
+    AGENTS = "every machine whose node is Ready"
+    CONTROLLERS = "it running, or every control plane"
+
+
+class Of(Flag):
+    """Sets that findings belong to."""
+
+    NOTHING = 0
+    MANIFEST = auto()
+    """`restore-manifest` puts the known-good one back."""
+    NODE = auto()
+    """One node's pods or network: the ladder of restarts and reboots is for these."""
+    PATHS = auto()
+    """Seen from elsewhere: what cannot be reached may be another node that is broken."""
+    RULES = auto()
+    """kube-proxy's rules, seen or used."""
+    DOUBT = auto()
+    """No snapshot is taken from, and no member made from, one of which this is found."""
+    HISTORIES = auto()
+    """etcd has two histories: nothing is restarted or moved before a person has said which is right."""
+    WAY_OUT = auto()
+    """A plan that is made for it is itself the way out of two histories."""
+    STOPS_ETCD = auto()
+    """It says by itself why the etcd of its machine does not run."""
+
+
+class Code(StrEnum):
+    """The findings."""
+
+    about: About
+    shown_by: tuple[ShownBy, ...]
+    meaning: str
+    of: Of
+
+    def __new__(cls, code: str, about: About, shown_by: tuple[ShownBy, ...], meaning: str, of: Of = Of.NOTHING) -> Code:
+        row = str.__new__(cls, code)
+        row._value_ = code
+        row.about, row.shown_by, row.meaning, row.of = about, shown_by, meaning, of
+        return row
+
+    # etcd, and what stops a control plane altogether
+    ETCD_DATA_LOST = (
+        "etcd-data-lost",
+        About.CLUSTER,
+        (ShownBy.LEADER, ShownBy.HOLDING),
+        "etcd's data is gone, begun anew or corrupt on every member.",
+        Of.DOUBT | Of.WAY_OUT,
+    )
+    ETCD_SPLIT_BRAIN = (
+        "etcd-split-brain",
+        About.MEMBER,
+        (ShownBy.LEADER, ShownBy.STRANGER, ShownBy.DATA),
+        "A member has no data and a manifest that says `--initial-cluster-state=new` while its peers hold data: it is or becomes a second cluster.",
+        Of.DOUBT | Of.HISTORIES | Of.WAY_OUT,
+    )
+    ETCD_DATA_DIRECTORY_CHANGED = (
+        "etcd-data-directory-changed",
+        About.HOST,
+        (ShownBy.MANIFESTS, ShownBy.DATA),
+        "etcd's manifest names a directory without the cluster's data, and the data are whole where they were.",
+        Of.DOUBT | Of.WAY_OUT | Of.MANIFEST | Of.STOPS_ETCD,
+    )
+    RUNTIME_DOWN = (
+        "container-runtime-down",
+        About.HOST,
+        (ShownBy.UNITS,),
+        "The container runtime of a control plane does not run: no container can be started.",
+        Of.STOPS_ETCD,
+    )
+    KUBELET_DOWN = (
+        "kubelet-down",
+        About.HOST,
+        (ShownBy.UNITS,),
+        "kubelet of a control plane does not run: static pods that stop are not started again.",
+        Of.STOPS_ETCD,
+    )
+    ETCD_DATA_EMPTY = (
+        "etcd-data-directory-empty",
+        About.HOST,
+        (ShownBy.DATA,),
+        "The data directory of a member is empty or gone: its copy is lost, and etcd must not be started on it.",
+        Of.DOUBT,
+    )
+    ETCD_MEMBER_CORRUPT = (
+        "etcd-member-corrupt",
+        About.HOST,
+        (ShownBy.LEADER, ShownBy.DATA),
+        "A member's data is corrupt by its own words in its log.",
+        Of.DOUBT,
+    )
+    ETCD_MANIFEST_MISSING = (
+        "etcd-manifest-missing",
+        About.HOST,
+        (ShownBy.MANIFESTS,),
+        "The static pod manifest of etcd is not there: kubelet stops etcd and does not start it again.",
+        Of.MANIFEST | Of.STOPS_ETCD,
+    )
+    ETCD_MANIFEST_INVALID = (
+        "etcd-manifest-invalid",
+        About.HOST,
+        (ShownBy.MANIFESTS,),
+        "The static pod manifest of etcd is none that kubelet can run.",
+        Of.MANIFEST | Of.STOPS_ETCD,
+    )
+    ETCD_MANIFEST_CHANGED = (
+        "etcd-manifest-changed",
+        About.HOST,
+        (ShownBy.MANIFESTS,),
+        "The static pod manifest of etcd is not the known-good one, and its etcd does not come up.",
+        Of.MANIFEST | Of.STOPS_ETCD,
+    )
+    ETCD_FOREIGN_CLUSTER = (
+        "etcd-cluster-id-differs",
+        About.MEMBER,
+        (ShownBy.LEADER, ShownBy.STRANGER),
+        "A control plane's etcd belongs to another cluster than its peers.",
+        Of.DOUBT | Of.HISTORIES | Of.WAY_OUT,
+    )
+    ETCD_CORRUPT = (
+        "etcd-corrupt-alarm",
+        About.MEMBER,
+        (ShownBy.LEADER,),
+        "etcd has raised the CORRUPT alarm.",
+        Of.DOUBT,
+    )
+    ETCD_NEVER_STARTED = (
+        "etcd-member-never-started",
+        About.MEMBER,
+        (ShownBy.LEADER,),
+        "A member was added and has never started, as when a join hangs; it counts as a voter.",
+    )
+    # certificates
+    CERTIFICATE_MISSING = (
+        "certificate-missing",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A certificate or kubeconfig that was there while the cluster was healthy is gone.",
+    )
+    PKI_REPLACED = (
+        "pki-replaced",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A CA or the service account key is not the one that the cluster was healthy with.",
+    )
+    CERTIFICATE_MISMATCH = (
+        "certificate-mismatch",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A certificate is not signed by the CA in place or not of its private key, or a kubeconfig trusts another CA.",
+    )
+    CERTIFICATE_EXPIRED = (
+        "certificate-expired",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A certificate is over.",
+    )
+    # etcd, as its members tell it
+    ETCD_QUORUM_LOST = (
+        "etcd-quorum-lost",
+        About.CLUSTER,
+        (ShownBy.LEADER,),
+        "Fewer voters are alive than quorum needs: nothing can be written.",
+    )
+    ETCD_NO_LEADER = (
+        "etcd-no-leader",
+        About.CLUSTER,
+        (ShownBy.LEADER,),
+        "Enough members answer, and none has a leader.",
+    )
+    ETCD_NOSPACE = (
+        "etcd-nospace",
+        About.MEMBER,
+        (ShownBy.LEADER,),
+        "etcd has raised the NOSPACE alarm: it takes no writes.",
+    )
+    ETCD_MEMBER_DOWN = (
+        "etcd-member-down",
+        About.MEMBER,
+        (ShownBy.MEMBER,),
+        "A member does not serve, and quorum holds without it.",
+    )
+    ETCD_LEARNER_STUCK = (
+        "etcd-learner-not-promoted",
+        About.MEMBER,
+        (ShownBy.LEADER,),
+        "A learner was added and has not become a voter.",
+    )
+    ETCD_FORCE_FLAG_LEFT = (
+        "etcd-force-new-cluster-flag-left",
+        About.HOST,
+        (ShownBy.MANIFESTS,),
+        "etcd's manifest still has `--force-new-cluster`: its next start throws every other member out again.",
+    )
+    # the API server
+    MANIFEST_MISSING = (
+        "apiserver-manifest-missing",
+        About.COMPONENT,
+        (ShownBy.MANIFESTS,),
+        "The static pod manifest of the API server or of a controller is not there.",
+        Of.MANIFEST,
+    )
+    MANIFEST_INVALID = (
+        "apiserver-manifest-invalid",
+        About.COMPONENT,
+        (ShownBy.MANIFESTS,),
+        "That manifest is none that kubelet can run.",
+        Of.MANIFEST,
+    )
+    MANIFEST_CHANGED = (
+        "apiserver-manifest-changed",
+        About.COMPONENT,
+        (ShownBy.MANIFESTS,),
+        "That manifest is not the known-good one, and what it starts does not come up.",
+        Of.MANIFEST,
+    )
+    VIP_WRONG = (
+        "api-address-wrong",
+        About.CLUSTER,
+        (ShownBy.ADDRESS,),
+        "A control plane answers, and the address in the kubeconfig does not.",
+    )
+    CRASH_LOOPING = (
+        "apiserver-crash-looping",
+        About.HOST,
+        (ShownBy.SERVES,),
+        "The API server of a control plane ends again and again.",
+    )
+    API_NOT_ANSWERING = (
+        "apiserver-not-answering",
+        About.HOST,
+        (ShownBy.SERVES,),
+        "The API server of a control plane is down with no cause proven yet; nothing is done about it.",
+    )
+    ETCD_REVISION_WENT_BACK = (
+        "etcd-revision-went-back",
+        About.CLUSTER,
+        (ShownBy.AGENTS,),
+        "etcd's data went back in time: what watched the API before is deaf until it is restarted.",
+    )
+    # nodes and their network
+    WORKER_KUBELET_DOWN = (
+        "worker-kubelet-down",
+        About.NODE,
+        (ShownBy.NODE,),
+        "kubelet or the runtime of a worker does not run, and its node is not Ready.",
+        Of.NODE,
+    )
+    IP_FORWARDING_OFF = (
+        "ip-forwarding-off",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The node does not forward packets: no pod on it is reached.",
+        Of.NODE,
+    )
+    POD_DEVICE_MISSING = (
+        "pod-device-missing",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The bridge or tunnel device that the node's pods need is gone or down.",
+        Of.NODE,
+    )
+    KUBE_PROXY_DOWN = (
+        "kube-proxy-down",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The DaemonSet wants a kube-proxy there, and none runs.",
+        Of.NODE,
+    )
+    CNI_AGENT_DOWN = (
+        "cni-agent-down",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The DaemonSet wants the CNI's agent there, and none runs.",
+        Of.NODE,
+    )
+    PODS_NOT_ON_NODE = (
+        "pods-not-on-node",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The API binds pods, by uid, to the node that its kubelet does not run, beyond the time that a start takes.",
+        Of.NODE,
+    )
+    SERVICE_RULES_STALE = (
+        "service-rules-stale",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The endpoints programmed on the node are not those of the EndpointSlices, or the rules are gone.",
+        Of.NODE | Of.RULES,
+    )
+    POD_PATH_BROKEN = (
+        "pod-path-broken",
+        About.PATH,
+        (ShownBy.NODE,),
+        "Pods of one node cannot be reached from another, though others reach them.",
+        Of.NODE | Of.PATHS,
+    )
+    POD_NETWORK_BROKEN = (
+        "pod-network-broken",
+        About.NODE,
+        (ShownBy.NODE,),
+        "Probes from the node fail to pods of several nodes, or from several nodes to its pods.",
+        Of.NODE | Of.PATHS,
+    )
+    SERVICE_UNREACHABLE = (
+        "service-unreachable",
+        About.NODE,
+        (ShownBy.NODE,),
+        "Service addresses cannot be reached from the node though its path to their endpoints is good.",
+        Of.NODE | Of.PATHS | Of.RULES,
+    )
+    DNS_UNREACHABLE = (
+        "cluster-dns-unreachable",
+        About.NODE,
+        (ShownBy.NODE,),
+        "The cluster's DNS cannot be reached from the node.",
+        Of.NODE | Of.PATHS | Of.RULES,
+    )
+    # warnings and notices, by name
+    CERTIFICATE_EXPIRES_SOON = (
+        "certificate-expires-soon",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A certificate is over soon.",
+    )
+    CLOCK_SKEW = (
+        "clock-skew",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "The machine's clock is not the bastion's.",
+    )
+    CLUSTER_DARK = (
+        "cluster-dark",
+        About.CLUSTER,
+        (),
+        "Everything of the cluster went dark together: the bastion may be blind itself.",
+    )
+    NOT_JOINED = (
+        "control-plane-not-joined",
+        About.HOST,
+        (ShownBy.LEADER,),
+        "A configured control plane was never seen as a working part of the cluster.",
+    )
+    CONTROLLER_DOWN = (
+        "controller-down",
+        About.CONTROLLER,
+        (ShownBy.CONTROLLERS,),
+        "It runs on no control plane while an API server is ready.",
+    )
+    DISK_LOW = (
+        "disk-low",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "A filesystem of the machine is nearly full.",
+    )
+    ETCD_DB_LARGE = (
+        "etcd-database-near-quota",
+        About.MEMBER,
+        (ShownBy.DATA,),
+        "etcd's database is near its quota.",
+    )
+    HOST_UNSEEN = (
+        "host-unseen",
+        About.HOST,
+        (),
+        "A machine could not be looked at.",
+    )
+    NODE_LEFT_CORDONED = (
+        "node-left-cordoned",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    NODE_NOT_READY = (
+        "node-not-ready",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready.",
+    )
+    SOURCE_UNSEEN = (
+        "source-unseen",
+        About.SOURCE,
+        (),
+        "Something could not be asked.",
+    )
+
+
+def codes(of: Of) -> frozenset[Code]:
+    """Those that belong to the set."""
+    return frozenset(code for code in Code if of in code.of)
+
+
+RANK: Mapping[str, int] = {code: place for place, code in enumerate(Code)}
+SHOWN_BY: Mapping[str, tuple[ShownBy, ...]] = {code: code.shown_by for code in Code}
+
+
+def host_in(subject: str) -> str:
+    """The machine, node or member that a subject names, the first of a path FROM>TO; "" for the whole cluster."""
+    return re.split("[>/:]", subject)[0]
+
+
+def ends_of(subject: str) -> tuple[str, ...]:
+    """The node, or both of a path."""
+    return tuple(re.split("[/:]", end)[0] for end in subject.split(">"))
