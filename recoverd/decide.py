@@ -88,7 +88,7 @@ def _of_nodes(situation: Situation, playbook: Playbook) -> Choice:
 
 def _about(finding: Finding) -> set[str]:
     """The machine and the node that a finding names; none where it is about the cluster."""
-    return {finding.facts.get("host", ""), finding.facts.get("node", ""), host_in(finding.subject)} - {""}
+    return {finding.facts.host, finding.facts.node, host_in(finding.subject)} - {""}
 
 
 def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:

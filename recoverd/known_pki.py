@@ -38,7 +38,7 @@ def known_pki(
 ) -> tuple[Mapping[str, KnownPki], dict[tuple[str, str, str], datetime]]:
     """The known certificates after a healthy sweep, and those being watched. What does not fit together is never taken in."""
     new, watched = dict(known), dict[tuple[str, str, str], datetime]()
-    found = {(f.code, f.facts.get("host")) for f in diagnosis.findings if f.severity is not Severity.NOTICE}
+    found = {(f.code, f.facts.host) for f in diagnosis.findings if f.severity is not Severity.NOTICE}
     for host in observation.etcd:
         view, before = observation.hosts.get(host), known.get(host)
         if not isinstance(view, HostView) or any("certificate" in p for p in view.problems) or any((code, host) in found for code in UNSOUND):

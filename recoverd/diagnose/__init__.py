@@ -12,6 +12,7 @@ from dataclasses import replace
 from recoverd.diagnose import api, certificates, controllers, etcd, host, loss, manifests, network, reach, setback
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import RANK, Code
+from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Diagnosis, Finding, Roll, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation
@@ -58,7 +59,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))
     yield from of_manifests
-    explained = frozenset(f.facts["host"] for f in of_manifests if f.facts.get("component") == API)
+    explained = frozenset(f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API)
     yield from api.findings(scene, explained)
     yield from controllers.findings(scene)
     yield from setback.findings(scene)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, YOUNG, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
 
@@ -52,7 +53,7 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
             f"The API server on {name} does not stay up ({up(scene, container)}).",
             (f"{API} on {name}: {up(scene, container)}", answer(scene.endpoint(name)), *(f"it says: {line}" for line in container.log_tail[-6:])),
             state=DOWN,
-            facts={"host": name, "component": API, "blames_etcd": "yes" if _blames_etcd(scene, name, container) else "no"},
+            facts=Facts(name),
         ),
     )
 
@@ -83,7 +84,7 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
         evidence.append(f"{API} on {name}: {up(scene, container) if container else 'no container of it is known'}")
         evidence += [f"it says: {line}" for line in container.log_tail[-4:]] if container else []
         message = f"The API server on {name} does not serve ({endpoint.health}); what on {name} itself causes it is not proven."
-    return (Finding(Code.API_NOT_ANSWERING, name, message, tuple(evidence), state=DOWN, facts={"host": name, "component": API}),)
+    return (Finding(Code.API_NOT_ANSWERING, name, message, tuple(evidence), state=DOWN, facts=Facts(name)),)
 
 
 def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:

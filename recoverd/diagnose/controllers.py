@@ -36,5 +36,4 @@ def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerVi
         "then crictl logs.",
         tuple(line for name, c in seen.items() for line in (f"{component} on {name}: {up(scene, c)}", *(f"it says: {x}" for x in c.log_tail[-3:]))),
         severity=Severity.WARNING,
-        facts={"component": component, "hosts": ",".join(seen)},
     )

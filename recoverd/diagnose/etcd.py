@@ -9,6 +9,7 @@ from enum import Enum, auto
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
 from recoverd.model.observation import EtcdView, MemberEntry, Unseen
@@ -107,15 +108,8 @@ def _quorum_word(scene: Scene, vitals: tuple[Vital, ...]) -> str:
     return "lost" if possible < scene.membership.needed else "unknown"
 
 
-def _facts(scene: Scene, vitals: tuple[Vital, ...], entry: MemberEntry, host: str | None) -> dict[str, str]:
-    return {
-        "member_id": entry.id,
-        "name": entry.name,
-        "host": host or "",
-        "address": peer_address(entry),
-        "peer_url": ", ".join(entry.peer_urls),
-        "quorum": _quorum_word(scene, vitals),
-    }
+def _facts(scene: Scene, vitals: tuple[Vital, ...], entry: MemberEntry, host: str | None) -> MemberFacts:
+    return MemberFacts(host or "", member_id=entry.id, peer_url=", ".join(entry.peer_urls), quorum=_quorum_word(scene, vitals))
 
 
 def _member_list(scene: Scene) -> tuple[str, ...]:
@@ -132,12 +126,12 @@ def _never_started(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]
         place = scene.membership.label(vital.entry)
         count, needed = len(vitals), scene.membership.needed
         effect = f"it counts as a voter all the same: {needed} of {count} are needed" + (
-            "" if facts["quorum"] == "present" else ", and quorum is not there"
+            "" if facts.quorum == "present" else ", and quorum is not there"
         )
         yield Finding(
             Code.ETCD_NEVER_STARTED,
             place,
-            f"The etcd member at {facts['peer_url'] or place} was added and never started, as when a control plane's join hangs; {effect}.",
+            f"The etcd member at {facts.peer_url or place} was added and never started, as when a control plane's join hangs; {effect}.",
             _member_list(scene),
             state=STUCK,
             facts=facts,
@@ -153,13 +147,6 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
     unknown = [v for v in vitals if v.life is Life.UNKNOWN]
     count, needed, alive = len(vitals), membership.needed, len(serving)
     camp = membership.camp
-    facts = {
-        "voters": str(count),
-        "needed": str(needed),
-        "alive": str(alive),
-        "unknown": str(len(unknown)),
-        "survivors": ",".join(sorted(v.host for v in serving if v.host)),
-    } | {f"revision/{n}": str(v.revision) for n, v in sorted(camp.items())}
     evidence = tuple(v.why for v in vitals) or _member_list(scene)  # a list without a voter says something, too
     if serving and alive + len(unknown) < needed:
         missing = ", ".join(f"{membership.label(v.entry)} ({_missing_as(v)})" for v in vitals if v not in serving)
@@ -170,7 +157,6 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
             "Nothing can be written, and the API server cannot serve.",
             evidence,
             state=STUCK,
-            facts=facts,
         )
         return
     unseen = f" {len(unknown)} could not be seen, so whether quorum is lost cannot be told." if unknown else " An election lasts a second or two."
@@ -186,7 +172,6 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         f"etcd has no leader as far as {', '.join(sorted(camp))} can tell: {alive} of {count} voters are seen to serve, {needed} needed.{unseen}",
         evidence,
         state=STUCK,
-        facts=facts,
     )
 
 
@@ -242,7 +227,7 @@ def _down_unlisted(scene: Scene) -> Iterator[Finding]:
             f"etcd on {name} does not run, and no other member answers, so nothing is known of quorum.",
             (why, *_logs(scene, name)),
             state=STUCK,
-            facts={"member_id": ids.get(name, ""), "name": name, "host": name, "address": scene.addresses[name], "peer_url": "", "quorum": "unknown"},
+            facts=MemberFacts(name, member_id=ids.get(name, ""), quorum="unknown"),
         )
 
 
@@ -263,7 +248,7 @@ def _learners(scene: Scene) -> Iterator[Finding]:
             _member_list(scene),
             severity=Severity.FAULT if stuck else Severity.NOTICE,
             state=STUCK if stuck else None,
-            facts=_facts(scene, vitals, entry, host) | {"started": "yes" if entry.started else "no"},
+            facts=_facts(scene, vitals, entry, host),
         )
 
 
@@ -299,7 +284,7 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
             f"etcd on {subject} has raised the {alarm} alarm: {meaning}.",
             (f"alarm {alarm} of member {member_id}", *size),
             state=STUCK,
-            facts={"member_id": member_id, "host": subject if entry else "", "alarm": alarm},
+            facts=MemberFacts(subject if entry else "", member_id=member_id),
         )
 
 
@@ -336,7 +321,7 @@ def _foreign(scene: Scene, name: str, why: str) -> Finding:
         "/etc/kubernetes/manifests, then member/ of its data directory aside; then the machine is reset and joined anew.",
         (*(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())), *last),
         state=STUCK,
-        facts={"member_id": view.member_id, "host": name, "cluster_id": view.cluster_id, "expected": scene.membership.cluster_id},
+        facts=MemberFacts(name, member_id=view.member_id),
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recoverd.diagnose.members import Membership
-from recoverd.diagnose.nodes import facts_of
+from recoverd.diagnose.nodes import facts_of, node_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
 
@@ -56,7 +57,7 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
                 (_unit_line(scene, name, unit), *_consequence(scene, name)),
                 severity=severity,
                 state=state,
-                facts={"host": name, "unit": unit.name},
+                facts=Facts(name),
             )
 
 
@@ -67,11 +68,11 @@ def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             continue
         yield Finding(
             Code.WORKER_KUBELET_DOWN,
-            facts_of(scene, name)["node"],
+            node_of(scene, name),
             f"{unit.name} on the worker {name} is not running ({unit.active}, {unit.sub or unit.result}), and its node is not Ready.",
-            (_unit_line(scene, name, unit), f"the API server calls the node {facts_of(scene, name)['node']} not Ready"),
+            (_unit_line(scene, name, unit), f"the API server calls the node {node_of(scene, name)} not Ready"),
             state=State.WORKER_NETWORK_BROKEN,
-            facts=facts_of(scene, name) | {"unit": unit.name},
+            facts=facts_of(scene, name),
         )
         return
 

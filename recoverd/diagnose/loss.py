@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 
@@ -21,15 +21,6 @@ OF_THE_LOG = re.compile(r"\bwal|crc mismatch|cannot be repaired|cannot unmarshal
 """Which of those are about the write-ahead log (etcd's wal and walpb); the database beside it may be whole."""
 DISAGREES = "found data inconsistency with peers"
 """Said by every member that compares itself with one whose data differ, when several start at once (etcd's CheckInitialHashKV)."""
-
-
-class Fate(StrEnum):
-    EMPTY = "its data directory is gone or empty"
-    ANEW = "it has begun a new, empty cluster"
-    CORRUPT = "its data is corrupt"
-    HELD = "it holds data"
-    ELSEWHERE = "its data is where it was, and its manifest names another directory"
-    UNKNOWN = "it could not be looked at"
 
 
 LOST = (Fate.EMPTY, Fate.ANEW, Fate.CORRUPT)
@@ -174,7 +165,7 @@ def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
         f"The data of etcd is lost on every member ({', '.join(fates)}): {rest}. Last seen: {was}.",
         tuple(_line(scene, name, f) for name, f in fates.items()),
         state=State.ETCD_STUCK,
-        facts={"hosts": ",".join(fates), "only_log": ",".join(logs)} | {f"fate/{n}": f.name.lower() for n, f in fates.items()},
+        facts=LossFacts(fates=fates),
     )
 
 
@@ -193,7 +184,7 @@ def _corrupt(name: str, why: tuple[str, ...]) -> Finding:
         f"The etcd member on {name} is corrupt: it does not come up, and says itself that its files are damaged. It must be a source of nothing.",
         why,
         state=State.ETCD_STUCK,
-        facts={"host": name},
+        facts=Facts(name),
     )
 
 
@@ -211,5 +202,5 @@ def _split(scene: Scene, name: str, host: HostView, others: list[str]) -> Findin
             *(f"{n}: {Fate.HELD}" for n in others),
         ),
         state=State.ETCD_STUCK,
-        facts={"host": name, "path": path},
+        facts=Facts(name),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts, ManifestFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
 from recoverd.model.observation import ContainerView, EndpointHealth, EtcdView, HostView, ManifestView
@@ -55,7 +56,7 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         "(it would begin a second, empty cluster or be refused by the others).",
         (f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}", *_stopped(scene, name)),
         state=State.ETCD_STUCK,
-        facts={"host": name, "path": data.path},
+        facts=Facts(name),
     )
 
 
@@ -75,7 +76,7 @@ def _data_elsewhere(scene: Scene, name: str, host: HostView) -> Iterator[Finding
         "the known-good manifest nothing is lost.",
         (f"{name}:{before.path} holds the data of before", *_difference(known.content, current.content), *_stopped(scene, name)),
         state=State.ETCD_STUCK,
-        facts={"host": name, "component": "etcd", "path": current.path, "sha256": current.sha256, "data": before.path},
+        facts=ManifestFacts(name, component="etcd"),
     )
 
 
@@ -124,7 +125,7 @@ def _missing(name: str, component: str, known: KnownManifest | None) -> Finding:
         f"The static pod manifest of {component} on {name} is missing ({path}): kubelet stops {component} and does not start it again.",
         tuple(evidence),
         state=_state(component),
-        facts={"host": name, "component": component, "path": path, "sha256": ""},
+        facts=ManifestFacts(name, component=component),
     )
 
 
@@ -139,7 +140,7 @@ def _finding(code: str, name: str, component: str, current: ManifestView, what: 
         f"The static pod manifest of {component} on {name} {what}.",
         (*evidence, *lines),
         state=_state(component),
-        facts={"host": name, "component": component, "path": current.path, "sha256": current.sha256},
+        facts=ManifestFacts(name, component=component),
     )
 
 
@@ -151,7 +152,7 @@ def _flag_left(name: str, current: ManifestView) -> Finding:
         f"The manifest of etcd on {name} still has {FORCE}: at its next start etcd throws every other member out again.",
         (f"{name}:{current.path}: {line}",),
         state=State.ETCD_STUCK,
-        facts={"host": name, "component": "etcd", "path": current.path, "sha256": current.sha256},
+        facts=ManifestFacts(name, component="etcd"),
     )
 
 

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from recoverd.diagnose import paths, rules
-from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age
+from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts, Facts, PodsFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
@@ -71,7 +72,7 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
     before = f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered and remembered.recorded_at else ""
     yield Finding(
         Code.IP_FORWARDING_OFF,
-        facts_of(scene, name)["node"],
+        node_of(scene, name),
         f"IP forwarding is switched off on {name}: its pods reach nothing outside of it, and nothing outside reaches them.",
         (f"{name}: net.ipv4.ip_forward = 0{before}",),
         state=BROKEN,
@@ -101,13 +102,12 @@ def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Ite
             effect = f"the pods on {name} are reached without it"
         yield Finding(
             Code.POD_DEVICE_MISSING,
-            facts_of(scene, name)["node"],
+            node_of(scene, name),
             f"The device {device}{f' ({kind})' if kind else ''} on {name} {words}; {effect}.",
             (f"{name}: ip link: {_listed(host.links)}",) + ((f"running there: {', '.join(host.pod_addresses)}",) if host.pod_addresses else ()),
             severity=Severity.FAULT if needed and not reached else Severity.NOTICE,
             state=BROKEN if needed and not reached else None,
-            facts=facts_of(scene, name)
-            | {"device": device, "kind": kind, "problem": problem, "addresses": ",".join(remembered.addresses.get(device, ()))},
+            facts=DeviceFacts(name, node_of(scene, name), device, problem),
         )
         return  # one finding a node: the first is the bridge that the others hang on, or a tunnel
 
@@ -162,7 +162,7 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
         + tuple(f"on {node}, not in the API: {p.pod} ({p.uid}), for at least {p.age:.0f} s" for p in extra[:6])
         + (f"{pods.listed} listed, {pods.run} known to {who}, compared at {pods.at:%H:%M:%S} UTC",),
         state=BROKEN,
-        facts=facts_of(scene, name) | {"node": node, "missing": str(len(missing)), "extra": str(len(extra))},
+        facts=PodsFacts(name, node, len(missing), len(extra)),
     )
 
 
@@ -187,7 +187,7 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         f"{agent.daemonset} does not work on {agent.node}, where it is wanted: {why}; {effect}.",
         (f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod {agent.pod or '(none)'} {agent.status}".rstrip(),),
         state=BROKEN,
-        facts=facts_of(scene, name) | {"node": agent.node, "daemonset": agent.daemonset, "pod": agent.pod},
+        facts=Facts(name, agent.node),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.diagnose.scene import SETTLING, Scene
+from recoverd.model.facts import Facts
 
 
 def booting(scene: Scene, name: str) -> bool:
@@ -17,10 +18,14 @@ def judged(scene: Scene, name: str) -> bool:
     return scene.host(name) is not None and node is not None and node.ready and not booting(scene, name)
 
 
-def facts_of(scene: Scene, name: str) -> dict[str, str]:
-    """`node`: name of the Node object; `host`: name in the configuration."""
+def node_of(scene: Scene, name: str) -> str:
+    """Name of the Node of a machine; its own where the API server lists none."""
     node = scene.node(name)
-    return {"node": node.name if node else name, "host": name}
+    return node.name if node else name
+
+
+def facts_of(scene: Scene, name: str) -> Facts:
+    return Facts(name, node_of(scene, name))
 
 
 def kubelet_age(scene: Scene, name: str) -> float | None:

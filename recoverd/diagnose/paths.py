@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.diagnose.nodes import facts_of, judged
+from recoverd.diagnose.nodes import facts_of, judged, node_of
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import Answer, NetworkView, PodProbe
 
@@ -110,7 +111,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             f"look at the route or tunnel from {source} to {target}.",
             _lines(seen, [(source, target)]),
             state=BROKEN,
-            facts={**facts_of(scene, source), "from": source, "to": target, **_since_fact(view, [(source, target)])},
+            facts=facts_of(scene, source),
         )
 
 
@@ -124,14 +125,13 @@ def _node(scene: Scene, view: NetworkView, seen: Paths, host: str) -> Finding:
     if goals:
         said.append(f"no pods on {', '.join(goals)} can be reached from {host}, though others reach them")
     text = ", and ".join(said)
-    direction = "both" if sources and goals else "in" if sources else "out"
     return Finding(
         Code.POD_NETWORK_BROKEN,
-        facts_of(scene, host)["node"],
+        node_of(scene, host),
         f"{text[0].upper()}{text[1:]}{_since(view, pairs)}.",
         _lines(seen, pairs),
         state=BROKEN,
-        facts={**facts_of(scene, host), "direction": direction, "from": ",".join(sources), "to": ",".join(goals), **_since_fact(view, pairs)},
+        facts=PodNetworkFacts(host, node_of(scene, host), sources, goals),
     )
 
 
@@ -149,8 +149,3 @@ def _begun(view: NetworkView, pairs: list[Pair]) -> datetime | None:
 def _since(view: NetworkView, pairs: list[Pair]) -> str:
     begun = _begun(view, pairs)
     return f" since {begun:%H:%M:%S} UTC" if begun else ""
-
-
-def _since_fact(view: NetworkView, pairs: list[Pair]) -> dict[str, str]:
-    begun = _begun(view, pairs)
-    return {"since": begun.isoformat()} if begun else {}

@@ -50,7 +50,6 @@ def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Findi
         f"{name} could not be looked at over SSH ({unseen.kind}); {advice}. Nothing is concluded about it.",
         tuple(evidence),
         severity=Severity.NOTICE,
-        facts={"kind": str(unseen.kind)},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose.nodes import booting, facts_of
+from recoverd.diagnose.nodes import booting, facts_of, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
@@ -43,11 +43,11 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         if expected:
             yield Finding(
                 Code.SERVICE_RULES_STALE,
-                facts["node"],
+                facts.node,
                 f"The service rules are gone from {name}: no service address works from it or from its pods.",
                 (f"{name}: kube-proxy's own chain KUBE-SERVICES, table or virtual servers are not there", expected),
                 state=BROKEN,
-                facts=facts | {"mode": "", "gone": "yes"},
+                facts=facts,
             )
         return
     gaps = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale]
@@ -57,11 +57,11 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         how = "are gone" if gone else "are not those of the endpoints"
         yield Finding(
             Code.SERVICE_RULES_STALE,
-            facts["node"],
+            facts.node,
             f"The rules on {name} for {services} {how} ({len(gaps)} of {rules.checked} services compared, {rules.mode}).",
             tuple(_line(name, g) for g in gaps[:8]),
             state=BROKEN,
-            facts=facts | {"mode": rules.mode, "gone": "yes" if gone else "no", "services": ",".join(g.service for g in gaps)},
+            facts=facts,
         )
 
 
@@ -74,7 +74,7 @@ def _expected_mode(scene: Scene, view: NetworkView, name: str, *, runs: bool) ->
     remembered = scene.memory.networks.get(name)
     if remembered and remembered.proxy:
         return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
-    node = facts_of(scene, name)["node"]
+    node = node_of(scene, name)
     agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
     return f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs beside an API server" if agent and runs else ""
 
@@ -105,11 +105,11 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
         kind = "The cluster's DNS" if dns else "Services" if len(bad) > 1 else "A service"
         yield Finding(
             code,
-            facts_of(scene, name)["node"],
+            node_of(scene, name),
             f"{kind} cannot be reached from {name} ({what}), though {name} reaches {'its' if dns or len(bad) == 1 else 'their'} endpoints directly.",
             tuple(_probe_line(s) for s in bad),
             state=BROKEN,
-            facts=facts_of(scene, name) | {"services": ",".join(s.service for s in bad)},
+            facts=facts_of(scene, name),
         )
 
 

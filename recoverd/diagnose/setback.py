@@ -13,6 +13,7 @@ from recoverd.diagnose.etcd import describe, elsewhere
 from recoverd.diagnose.loss import began_anew
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
@@ -120,7 +121,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         ),
         severity=Severity.FAULT if fault else Severity.NOTICE,
         state=State.WORKER_NETWORK_BROKEN if fault else None,
-        facts={"watermark": str(setback.was), "revision": str(setback.now), "cluster_id": setback.cluster_id, "stale": ",".join(left)},
+        facts=SetbackFacts(stale=tuple(left)),
     )
 
 
@@ -141,11 +142,5 @@ def _anew(scene: Scene, setback: Setback) -> Finding:
             "a cluster that was made anew on purpose gets another name in the configuration of recoverd",
         ),
         state=State.ETCD_STUCK,
-        facts={
-            "watermark": str(setback.was),
-            "revision": str(setback.now),
-            "cluster_id": setback.cluster_id,
-            "anew": "yes",
-            "hosts": ",".join(emptied),
-        },
+        facts=SetbackFacts(anew=tuple(emptied)),
     )

@@ -208,7 +208,7 @@ def _of_nodes(finding: Finding) -> bool:
 
 
 def _node(finding: Finding) -> str:
-    return finding.facts.get("node", finding.subject)
+    return finding.facts.node or finding.subject
 
 
 def committed(plan: Plan, run: Run, part: str) -> bool:

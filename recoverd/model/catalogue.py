@@ -449,6 +449,11 @@ def host_in(subject: str) -> str:
     return re.split("[>/:]", subject)[0]
 
 
+def path_in(subject: str) -> str:
+    """The path of HOST:PATH; "" where the subject has none."""
+    return subject.partition(":")[2]
+
+
 def ends_of(subject: str) -> tuple[str, ...]:
     """The node, or both of a path."""
     return tuple(re.split("[/:]", end)[0] for end in subject.split(">"))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from recoverd.model.facts import Facts
+
 
 class State(StrEnum):
     """State of one cluster. `unobservable` means that the bastion cannot tell; nothing is ever done in it."""
@@ -61,8 +63,8 @@ class Finding:
     severity: Severity = Severity.FAULT
     state: State | None = None
     """The state that a FAULT argues for."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """What a playbook needs of it, in words or digits (member id, component, path)."""
+    facts: Facts = field(default_factory=Facts)
+    """What a playbook needs of it."""
 
     @property
     def key(self) -> FindingKey:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.kubeadm import made_by_kubeadm
@@ -245,7 +245,7 @@ def _unfit(finding: Finding) -> bool:
     """Whether the cluster's own certificates are over or do not fit together. kubelet's serving certificate, which nobody checks and which is over
     after a year on every machine, is none of those."""
     if finding.code == Code.CERTIFICATE_EXPIRED:
-        return made_by_kubeadm(finding.facts.get("path", ""))
+        return made_by_kubeadm(path_in(finding.subject))
     return finding.code in (Code.PKI_REPLACED, Code.CERTIFICATE_MISSING, Code.CERTIFICATE_MISMATCH) and finding.severity is not Severity.NOTICE
 
 

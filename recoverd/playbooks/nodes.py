@@ -23,7 +23,7 @@ SEVERAL = 3
 
 
 def node_of(finding: Finding) -> str:
-    return finding.facts.get("node") or node_in(finding.key)
+    return finding.facts.node or node_in(finding.key)
 
 
 def node_in(key: FindingKey) -> str:
@@ -48,8 +48,8 @@ def node_views(situation: Situation) -> Mapping[str, NodeView]:
 def host_of(node: str, situation: Situation) -> str:
     """Configured name of the machine that is this node: by what a finding says, by its address, else by its name."""
     for finding in situation.confirmed:
-        if finding.facts.get("node") == node and finding.facts.get("host"):
-            return finding.facts["host"]
+        if finding.facts.node == node and finding.facts.host:
+            return finding.facts.host
     view = node_views(situation).get(node)
     known = situation.settings.host_at(view.address) if view and view.address else None
     return known.name if known else node

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
@@ -28,7 +28,7 @@ OFFERED = timedelta(days=1)
 def by_host(findings: Sequence[Finding], situation: Situation) -> dict[str, list[Finding]]:
     """By control plane, in the order of the configuration; only those that a person named, where somebody did."""
     planes = [h.name for h in situation.settings.control_planes if not situation.nodes or h.name in situation.nodes]
-    found = {name: [f for f in findings if f.facts.get("host") == name] for name in planes}
+    found = {name: [f for f in findings if f.facts.host == name] for name in planes}
     return {name: of_host for name, of_host in found.items() if of_host}
 
 
@@ -46,7 +46,7 @@ def taken_back(situation: Situation) -> str:
 
 def together(found: Mapping[str, Sequence[Finding]], situation: Situation) -> bool:
     """Whether no control plane can be brought back alone: no API server serves, or etcd's members do not trust each other's certificates."""
-    members = [n for n, of_host in found.items() if any(f.facts["path"].startswith(ETCD_FILES) and f.severity is Severity.FAULT for f in of_host)]
+    members = [n for n, of_host in found.items() if any(path_in(f.subject).startswith(ETCD_FILES) and f.severity is Severity.FAULT for f in of_host)]
     api = situation.observation.api
     serving = any(e.health is EndpointHealth.READY for e in api.members.values())
     return len(found) > 1 and (len(members) > 1 or not serving)
@@ -89,8 +89,8 @@ def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Ste
 
 def replaced(host: str, situation: Situation) -> Finding | None:
     """A CA there is not the one that the cluster was healthy with."""
-    found = (f for f in situation.diagnosis.findings if f.code == Code.PKI_REPLACED and f.facts.get("host") == host)
-    return next((f for f in found if f.facts["path"].endswith("ca.crt")), None)
+    found = (f for f in situation.diagnosis.findings if f.code == Code.PKI_REPLACED and f.facts.host == host)
+    return next((f for f in found if path_in(f.subject).endswith("ca.crt")), None)
 
 
 def _voters(situation: Situation) -> int:

@@ -84,7 +84,7 @@ class RebuildMember:
     repairs: frozenset[str] = frozenset({Code.ETCD_MEMBER_CORRUPT, Code.ETCD_CORRUPT, Code.ETCD_DATA_EMPTY, Code.ETCD_SPLIT_BRAIN})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.facts.get("host", "")
+        host = finding.facts.host
         if situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
             return None  # there is nobody to rebuild it from
         view = situation.host(host)
@@ -166,7 +166,7 @@ def _gone(situation: Situation) -> str:
 def _asked(host: str, situation: Situation) -> tuple[str, EtcdView] | None:
     """The member that is asked: the leader, else any that follows one, of those whose data are not in doubt."""
     corrupt = {a.member_id for v in situation.etcd_views.values() for a in v.alarms if a.alarm == "CORRUPT"}
-    bad = {f.facts.get("host") for f in situation.confirmed if f.code in DOUBTFUL}
+    bad = {f.facts.host for f in situation.confirmed if f.code in DOUBTFUL}
     sound = {n: v for n, v in situation.scene.membership.camp.items() if n != host and n not in bad and v.member_id not in corrupt}
     able = {n: v for n, v in sound.items() if v.has_leader and not v.learner}
     if not able:

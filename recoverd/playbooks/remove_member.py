@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import Step
@@ -34,9 +35,10 @@ class RemoveMemberPlaybook:
         if asked is None:
             return Refusal("no member that is healthy and knows a leader can be asked to remove another")
         name, view = asked
-        member = next((m for m in view.members if m.id == finding.facts.get("member_id")), None)
+        id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
+        member = next((m for m in view.members if m.id == id), None)
         if member is None:
-            return Refusal(f"the member list of {name} does not hold the member that the finding names ({finding.facts.get('member_id', 'no id')})")
+            return Refusal(f"the member list of {name} does not hold the member that the finding names ({id or 'no id'})")
         patience = situation.settings.bounds.member_down_after
         if situation.age(finding) < patience and not situation.by_hand:
             return Wait(

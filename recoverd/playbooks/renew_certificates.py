@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, path_in
+from recoverd.model.facts import FileFacts
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.kubeadm import AUTHORITIES, authority_of
 from recoverd.model.observation import HostView
@@ -42,7 +43,7 @@ class RenewCertificates:
             return Refusal(why)
         found = by_host([f for f in situation.confirmed if f.code in self.repairs and not _not_ours(f)], situation)
         if not found:
-            return Refusal(f"{finding.facts.get('host', '')} is not one of the control planes that were named")
+            return Refusal(f"{finding.facts.host} is not one of the control planes that were named")
         for host, of_host in found.items():
             if refused := self._refused(host, of_host, situation):
                 return refused
@@ -86,7 +87,7 @@ class RenewCertificates:
             return Refusal(f"on {host} a CA was replaced, and certificates of that one would be trusted by nobody: {found.message}")
         lacking = [f for f in findings if not _signable(f, situation)]
         if lacking and (len(lacking) == len(findings) or any(f.severity is Severity.FAULT for f in lacking)):
-            files = ", ".join(f.facts["path"] for f in lacking)
+            files = ", ".join(path_in(f.subject) for f in lacking)
             what = f"{' and '.join(sorted({_signing_key(f) for f in lacking}))} is not on {host} (an external CA)"
             return Refusal(f"{what}: have whoever holds it sign new certificates for {files}")
         if any(_of_kubelet(f) for f in findings) and not _node_name(view):
@@ -103,7 +104,7 @@ class RenewCertificates:
             return now + OFFERED
         if end := open_until(windows, now):
             return end
-        ends = [datetime.fromisoformat(f.facts["not_after"]) for of_host in found.values() for f in of_host if "not_after" in f.facts]
+        ends = [f.facts.not_after for of_host in found.values() for f in of_host if isinstance(f.facts, FileFacts) and f.facts.not_after]
         opens = next_open(windows, now)
         if opens is None or (ends and opens > min(ends) - AT_LAST):
             return now + OFFERED
@@ -147,28 +148,30 @@ class RenewCertificates:
 
 def _not_ours(finding: Finding) -> str:
     """Why this finding is not for `kubeadm certs renew`; "" when it is."""
-    path, host = finding.facts.get("path", ""), finding.facts.get("host", "")
-    if finding.facts.get("ca") == "yes":
+    facts, host = finding.facts, finding.facts.host
+    assert isinstance(facts, FileFacts)
+    path = facts.path
+    if facts.authority:
         return f"{path} on {host} is a CA, which is never renewed by recoverd: every program that trusts it has to be given the new one"
-    if "authority" in finding.facts.get("wrong", "") and not _of_kubelet(finding):
+    if "authority" in facts.wrong and not _of_kubelet(finding):
         return f"{path} on {host} trusts another CA, which no renewal changes; `kubeadm init phase kubeconfig` makes it anew once it is moved away"
     return ""
 
 
 def _signing_key(finding: Finding) -> str:
     """The private key of the CA that kubeadm has sign this file's certificate; it passes over a leaf whose CA's key is elsewhere, and ends well."""
-    return f"{KUBERNETES}/{authority_of(finding.facts.get('path', '')) or AUTHORITIES[0]}".removesuffix(".crt") + ".key"
+    return f"{KUBERNETES}/{authority_of(path_in(finding.subject)) or AUTHORITIES[0]}".removesuffix(".crt") + ".key"
 
 
 def _signable(finding: Finding, situation: Situation) -> bool:
     """Whether that key is on the machine, as far as can be told."""
-    view = situation.host(finding.facts.get("host", ""))
+    view = situation.host(finding.facts.host)
     keys = view.pki.keys if view and view.pki else {}
     return not keys or _signing_key(finding) in keys
 
 
 def _of_kubelet(finding: Finding) -> bool:
-    return PurePosixPath(finding.facts.get("path", "")).name in OF_KUBELET
+    return PurePosixPath(path_in(finding.subject)).name in OF_KUBELET
 
 
 def _node_name(view: HostView) -> str:

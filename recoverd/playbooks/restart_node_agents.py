@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods, Settled
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
@@ -92,7 +93,7 @@ def went_back(situation: Situation) -> Finding | None:
 
 def _stale(back: Finding) -> list[str]:
     """HOST/AGENT of what still follows the lost history; empty where that is not known."""
-    return [name for name in back.facts.get("stale", "").split(",") if name]
+    return list(back.facts.stale) if isinstance(back.facts, SetbackFacts) else []
 
 
 def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:

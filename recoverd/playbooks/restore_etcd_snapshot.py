@@ -8,7 +8,7 @@ the controllers wait for revisions of the future, so they are restarted here, ev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from recoverd.diagnose.setback import BUMP
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendSnapshot, image_of, minor_of
+from recoverd.model.facts import Fate, LossFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
@@ -49,10 +50,11 @@ class RestoreEtcdSnapshot:
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         since = situation.since.get(finding.key, situation.now)
-        hosts = [h for h in finding.facts.get("hosts", "").split(",") if h]
-        if wait := _mounting(finding, hosts, situation):
+        assert isinstance(finding.facts, LossFacts)
+        fates = finding.facts.fates
+        if wait := _mounting(finding, fates, situation):
             return wait
-        return self._proposal(_gathered(hosts, since, (finding.key,), situation), finding.evidence, situation)
+        return self._proposal(_gathered(fates, since, (finding.key,), situation), finding.evidence, situation)
 
     def asked(self, situation: Situation) -> Answer:
         """The data is there and a person says that it is wrong, as after a deletion by mistake or a restore of the wrong snapshot."""
@@ -108,10 +110,10 @@ class RestoreEtcdSnapshot:
         )
 
 
-def _mounting(finding: Finding, hosts: Iterable[str], situation: Situation) -> Wait | None:
+def _mounting(finding: Finding, fates: Mapping[str, Fate], situation: Situation) -> Wait | None:
     """A directory that is empty on a machine that was booted only minutes ago may be a disk that is not mounted yet."""
     patience = situation.settings.bounds.member_down_after
-    views = {h: view for h in hosts if finding.facts.get(f"fate/{h}") == "empty" and (view := situation.host(h)) is not None}
+    views = {h: view for h, fate in fates.items() if fate is Fate.EMPTY and (view := situation.host(h)) is not None}
     young = [h for h, view in views.items() if view.uptime < BOOTED]
     if not young or situation.by_hand or situation.age(finding) >= patience:
         return None

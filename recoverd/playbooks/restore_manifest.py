@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from recoverd.diagnose.manifests import images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
+from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, Unstick, WriteFile
 from recoverd.model.plan import Step
@@ -34,7 +35,7 @@ class RestoreManifest:
         host = finding.subject.split("/")[0]
         mine = [f for f in situation.confirmed if f.code in MANIFEST_CODES and f.subject.split("/")[0] == host]
         # etcd before what needs it
-        mine.sort(key=lambda f: f.facts.get("component") != "etcd")
+        mine.sort(key=lambda f: component_of(f) != "etcd")
         writes: list[Step] = []
         waits: list[Step] = []
         for each in mine:
@@ -43,7 +44,7 @@ class RestoreManifest:
                 return found
             writes.append(found)
             waits += self._wait(each, host, situation)
-        names = ", ".join(f.facts["component"] for f in mine)
+        names = ", ".join(component_of(f) for f in mine)
         return Proposal(
             summary=f"put back the known-good manifest of {names} on {host}",
             steps=(*writes, *waits),
@@ -55,7 +56,7 @@ class RestoreManifest:
         )
 
     def _write(self, finding: Finding, host: str, situation: Situation) -> Step | Refusal:
-        component = finding.facts.get("component", "")
+        component = component_of(finding)
         known = situation.memory.manifests.get(host, {}).get(component)
         view = situation.host(host)
         if known is None:
@@ -106,7 +107,7 @@ class RestoreManifest:
 
     @staticmethod
     def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
-        component = finding.facts.get("component", "")
+        component = component_of(finding)
         start = Step(host, f"see that kubelet starts {component} on {host}, and restart kubelet when it does not", Unstick(component, PATIENCE), 60.0)
         if component == "kube-apiserver":
             return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
@@ -114,6 +115,11 @@ class RestoreManifest:
         if component == "etcd" and any(n != host for n in membership.camp):
             return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=len(membership.voters)), timeout=90.0)]
         return [start]
+
+
+def component_of(finding: Finding) -> str:
+    assert isinstance(finding.facts, ManifestFacts)
+    return finding.facts.component
 
 
 def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
@@ -124,10 +130,10 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
     """
     gone = [f for f in situation.diagnosis.faults if f.code in MISSING]
     if len(gone) > 1:
-        names = ", ".join(f"{f.facts['component']} on {f.facts['host']}" for f in gone)
+        names = ", ".join(f"{component_of(f)} on {f.facts.host}" for f in gone)
         return f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them away to restore data by hand"
     for finding in mine:
-        component = finding.facts["component"]
+        component = component_of(finding)
         if finding.code == Code.ETCD_DATA_DIRECTORY_CHANGED:
             return f"somebody has changed --data-dir of etcd on {host}, as in a restore into another directory"
         view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)

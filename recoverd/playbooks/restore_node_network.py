@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import NetworkView, NodeNetworkView
@@ -65,10 +66,9 @@ def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView)
     if Code.IP_FORWARDING_OFF in codes and known.forwarding and view.forwarding is False:
         yield f"{FORWARDING} = 1", Sysctl(FORWARDING, "1")
     for finding in findings:
-        device, problem = finding.facts.get("device", ""), finding.facts.get("problem", "")
-        if finding.code != Code.POD_DEVICE_MISSING or device not in known.devices:
+        if not isinstance(finding.facts, DeviceFacts) or (device := finding.facts.device) not in known.devices:
             continue
-        if problem == "down":
+        if finding.facts.problem == "down":
             yield f"the device {device}", LinkUp(device)
         elif known.devices[device] == "bridge":
             addresses = known.addresses.get(device, ())

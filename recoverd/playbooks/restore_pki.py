@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
@@ -29,10 +29,10 @@ class RestorePki:
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if not _in_copy(finding):
-            return Refusal(f"{finding.facts.get('path', '')} is no part of the copies that recoverd keeps")
+            return Refusal(f"{path_in(finding.subject)} is no part of the copies that recoverd keeps")
         found = by_host([f for f in situation.confirmed if f.code in self.repairs and _in_copy(f)], situation)
         if not found:
-            return Refusal(f"{finding.facts.get('host', '')} is not one of the control planes that were named")
+            return Refusal(f"{finding.facts.host} is not one of the control planes that were named")
         for host in found:
             known = situation.memory.pki.get(host)
             if situation.host(host) is None:
@@ -90,12 +90,12 @@ def _of_members(found: Mapping[str, Sequence[Finding]]) -> bool:
     etcd reads its certificate at every handshake and its CA only when it starts (client/pkg/transport): restarted alone, a member with the old CA
     refuses peers that have new certificates in place, and is refused when it is taken back.
     """
-    paths = [f.facts["path"] for of_host in found.values() for f in of_host if f.code == Code.PKI_REPLACED]
+    paths = [path_in(f.subject) for of_host in found.values() for f in of_host if f.code == Code.PKI_REPLACED]
     return paths.count(f"{KUBERNETES}/pki/etcd/ca.crt") > 1
 
 
 def _in_copy(finding: Finding) -> bool:
-    return finding.facts.get("path", "").startswith(f"{KUBERNETES}/")
+    return path_in(finding.subject).startswith(f"{KUBERNETES}/")
 
 
 PLAYBOOK = RestorePki()

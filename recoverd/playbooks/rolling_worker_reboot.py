@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recoverd.bounds import too_few_ready
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, ends_of
+from recoverd.model.facts import DeviceFacts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Finding
 from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot, Cordon, Drain, PodChoice, Reboot, Settled
 from recoverd.model.observation import ObjectsView
@@ -140,15 +141,14 @@ class RollingWorkerReboot:
 def _hidden(finding: Finding, group: Collection[str]) -> bool:
     """Shown only by pods that the drain of these hosts takes away, so that nothing is proven when it is not found any more after that."""
     facts = finding.facts
-    match finding.code:
-        case Code.POD_NETWORK_BROKEN:
-            return facts.get("direction") in ("in", "both")
-        case Code.POD_PATH_BROKEN:
-            return facts.get("to") in group
-        case Code.PODS_NOT_ON_NODE:
-            return facts.get("extra") == "0"  # a pod that is being deleted is not missed
-        case code:
-            return code == Code.POD_DEVICE_MISSING  # no fault where no pod needs it
+    match facts:
+        case PodNetworkFacts():
+            return bool(facts.sources)
+        case PodsFacts():
+            return not facts.extra  # a pod that is being deleted is not missed
+        case DeviceFacts():
+            return True  # no fault where no pod needs it
+    return finding.code == Code.POD_PATH_BROKEN and ends_of(finding.subject)[1] in group
 
 
 def _steps(group: tuple[str, ...], found: Mapping[str, Sequence[Finding]], situation: Situation) -> Iterator[Step]:

@@ -22,7 +22,7 @@ class StartNodeServices:
     repairs: frozenset[str] = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.facts.get("host", finding.subject)
+        host = finding.facts.host or finding.subject
         view = situation.host(host)
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so nothing is started on it")
@@ -46,7 +46,7 @@ class StartNodeServices:
             steps.append(Step(host, f"start {name} on {host}", Unit("start", name), timeout=60.0, requires=(finding.key,) if not steps else ()))
         if not steps:
             return None
-        basis = tuple(f.key for f in situation.confirmed if f.facts.get("host", f.subject) == host and f.code in self.repairs)
+        basis = tuple(f.key for f in situation.confirmed if (f.facts.host or f.subject) == host and f.code in self.repairs)
         return Proposal(
             summary=f"start {' and '.join(names)} on {host}",
             steps=tuple(steps),

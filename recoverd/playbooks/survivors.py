@@ -97,7 +97,7 @@ def _lost(entry: MemberEntry, name: str, seen: HostView, situation: Situation) -
 
 def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
     """What keeps an etcd from running whose data is there."""
-    found = [f.message for f in situation.diagnosis.faults if f.code in STOPPERS and f.facts.get("host") == name]
+    found = [f.message for f in situation.diagnosis.faults if f.code in STOPPERS and f.facts.host == name]
     container = seen.containers.get("etcd")
     said = [f"its log ends: {line}" for line in container.log_tail[-2:]] if container and not found else []
     unseen = [] if seen.etcd_data else ["its data directory could not be looked at"]

@@ -27,7 +27,7 @@ class TakeOutForceFlag:
     repairs: frozenset[str] = frozenset({Code.ETCD_FORCE_FLAG_LEFT})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.facts["host"]
+        host = finding.facts.host
         seen, view, membership = situation.host(host), situation.etcd(host), situation.scene.membership
         manifest = seen.manifests.get("etcd") if seen else None
         if manifest is None or manifest.problem or FLAG not in manifest.content:

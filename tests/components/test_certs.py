@@ -18,7 +18,8 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.known_pki import pki_of
-from recoverd.model.catalogue import Code
+from recoverd.model.catalogue import Code, path_in
+from recoverd.model.facts import FileFacts
 from recoverd.model.finding import Diagnosis, Severity
 from recoverd.model.observation import EndpointHealth, HostView
 from recoverd.model.pki_operations import KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
@@ -157,7 +158,7 @@ def told(view: HostView, before: HostView | None = None, down: bool = False, hea
 
 
 def found(diagnosis: Diagnosis, code: str) -> dict[str, Severity]:
-    return {f.facts["path"].removeprefix("/etc/kubernetes/"): f.severity for f in diagnosis.findings if f.code == code}
+    return {path_in(f.subject).removeprefix("/etc/kubernetes/"): f.severity for f in diagnosis.findings if f.code == code}
 
 
 # --- looking ---
@@ -203,8 +204,8 @@ async def test_a_key_that_does_not_fit_and_a_leaf_of_another_ca(hands: Hands, no
     (node.kubernetes / "pki/etcd/peer.key").write_text("")
     shutil.copy(node.kubernetes / "pki/etcd/server.crt", node.kubernetes / "pki/front-proxy-client.crt")
     diagnosis = told(await seen(hands))
-    wrong = {f.facts["path"].rsplit("/", 1)[-1]: f.facts["wrong"] for f in diagnosis.findings if f.code == Code.CERTIFICATE_MISMATCH}
-    assert wrong == {"apiserver.crt": "key", "peer.crt": "key", "front-proxy-client.crt": "signature,key"}
+    wrong = {path_in(f.subject).rsplit("/", 1)[-1]: f.facts.wrong for f in diagnosis.findings if isinstance(f.facts, FileFacts) and f.facts.wrong}
+    assert wrong == {"apiserver.crt": {"key"}, "peer.crt": {"key"}, "front-proxy-client.crt": {"signature", "key"}}
     assert {f.severity for f in diagnosis.findings} == {Severity.WARNING}
     assert set(found(told(await seen(hands), down=True), Code.CERTIFICATE_MISMATCH).values()) == {Severity.FAULT}
 

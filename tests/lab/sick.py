@@ -13,6 +13,7 @@ from pathlib import Path
 import recoverd.machine.cluster as machine
 from recoverd.cli.daemon import main
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts
 from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
@@ -37,7 +38,7 @@ def _still(observation: Observation, node: str, boot_id: str) -> bool:
 
 
 def _fault(node: str) -> Finding:
-    facts = {"node": node, "host": node}
+    facts = Facts(node, node)
     return Finding(Code.PODS_NOT_ON_NODE, node, f"{node} is sick.", (f"{node}: said by the test",), state=State.WORKER_NETWORK_BROKEN, facts=facts)
 
 

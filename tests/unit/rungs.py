@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts
 from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.plan import StepResult
 from recoverd.model.record import Declined
@@ -21,10 +23,8 @@ STALE = Code.PODS_NOT_ON_NODE
 BACK = Finding(Code.ETCD_REVISION_WENT_BACK, "", "etcd went back", ("1300 -> 900",), state=State.WORKER_NETWORK_BROKEN)
 
 
-def fault(code: str, node: str, **facts: str) -> Finding:
-    return Finding(
-        code, node, f"{code} on {node}", (f"{node}: proof",), state=State.WORKER_NETWORK_BROKEN, facts={"node": node, "host": node, **facts}
-    )
+def fault(code: str, node: str, kind: type[Facts] = Facts, **facts: Any) -> Finding:
+    return Finding(code, node, f"{code} on {node}", (f"{node}: proof",), state=State.WORKER_NETWORK_BROKEN, facts=kind(node, node, **facts))
 
 
 def situation(

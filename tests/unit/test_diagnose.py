@@ -10,6 +10,7 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import ManifestFacts, MemberFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.lease import HeldBy
 from recoverd.model.memory import Memory
@@ -297,10 +298,8 @@ def test_join_stuck_is_one_incident_with_the_cause_first() -> None:
     diagnosis = seen(cluster.join_stuck())
     assert diagnosis.state is State.ETCD_STUCK
     assert faults(diagnosis) == [(Code.ETCD_NEVER_STARTED, "cp2"), (Code.ETCD_QUORUM_LOST, ""), (Code.API_NOT_ANSWERING, "cp1")]
-    cause, quorum = diagnosis.faults[:2]
-    assert cause.facts["member_id"] == member_id("cp2") and cause.facts["quorum"] == "lost"
-    assert cause.facts["peer_url"] == "https://10.99.1.12:2380"
-    assert quorum.facts == {"voters": "2", "needed": "2", "alive": "1", "unknown": "0", "survivors": "cp1", "revision/cp1": "1234"}
+    cause = diagnosis.faults[0]
+    assert cause.facts == MemberFacts("cp2", member_id=member_id("cp2"), peer_url="https://10.99.1.12:2380", quorum="lost")
     assert diagnosis.find(Code.NOT_JOINED, "cp2")
 
 
@@ -348,9 +347,9 @@ def test_manifest_findings_carry_what_a_playbook_needs() -> None:
     cluster = Cluster()
     missing = seen(cluster.manifest("cp1", "kube-scheduler", None)).faults[0]
     path = "/etc/kubernetes/manifests/kube-scheduler.yaml"
-    assert missing.facts == {"host": "cp1", "component": "kube-scheduler", "path": path, "sha256": ""}
+    assert missing.facts == ManifestFacts("cp1", component="kube-scheduler") and path in missing.message
     changed = seen(mistyped(Cluster())).faults[0]
-    assert changed.facts["sha256"] == manifest("kube-apiserver", "--secure-prot=6443").sha256
+    assert manifest("kube-apiserver", "--secure-prot=6443").sha256[:12] in changed.evidence[0]
     assert any("+ - --secure-prot=6443" in line for line in changed.evidence)
     assert any("unknown flag" in line for line in changed.evidence)
 

@@ -12,6 +12,7 @@ import pytest
 
 from recoverd.bounds import too_few_ready
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import SetbackFacts
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods, Settled
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
@@ -181,7 +182,7 @@ def test_what_was_chosen_for_the_drain_is_in_the_plan(choice: PodChoice, destruc
 
 
 def test_agents_that_started_anew_already_are_let_be() -> None:
-    back = replace(BACK, facts={"stale": "cp1/kube-scheduler,cp1/kubelet,w1/kubelet,w1/kube-proxy"})
+    back = replace(BACK, facts=SetbackFacts(stale=("cp1/kube-scheduler", "cp1/kubelet", "w1/kubelet", "w1/kube-proxy")))
     steps = proposal("restart-node-agents", situation(Cluster(1, 2), back)).steps
     assert [s.host for s in steps if isinstance(s.operation, RestartUnit)] == ["cp1", "w1"]
     assert [s.operation.component for s in steps if isinstance(s.operation, RestartStaticPod)] == ["kube-scheduler"]

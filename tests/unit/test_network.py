@@ -13,6 +13,7 @@ from recoverd.diagnose import diagnose
 from recoverd.events import Acknowledged, Observed
 from recoverd.machine import ClusterMachine
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, Setback
 from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
@@ -125,7 +126,7 @@ def test_it_is_found_and_no_other_node_is_named(change: Change, expected: list[t
     diagnosis = network.seen()
     assert (diagnosis.state, faults(diagnosis)) == (State.WORKER_NETWORK_BROKEN, expected)
     for finding in diagnosis.faults:
-        assert finding.facts["node"] in finding.message and finding.evidence
+        assert finding.facts.node in finding.message and finding.evidence
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_it_says_since_when_and_which_cannot_reach_which() -> None:
     found = PodNetwork().cut_off("w2", but=("w2",)).seen().find(Code.POD_NETWORK_BROKEN, "w2")
     assert found is not None
     assert "cannot be reached from cp1, w1, w3 (w2 itself reaches them) since 19:09:53 UTC" in found.message
-    assert (found.facts["from"], found.facts["direction"]) == ("cp1,w1,w3", "in")
+    assert found.facts == PodNetworkFacts("w2", "w2", sources=("cp1", "w1", "w3"))
 
 
 def test_an_api_server_that_is_down_outranks_the_network() -> None:
@@ -286,8 +287,8 @@ def restarted(network: PodNetwork, *names: str) -> PodNetwork:
 def test_data_that_went_back_is_a_fault_at_once_and_names_the_stale_agents() -> None:
     diagnosis = restarted(gone_back(PodNetwork()), "w1").seen()
     assert faults(diagnosis) == [(Code.ETCD_REVISION_WENT_BACK, "")]
-    stale = diagnosis.faults[0].facts["stale"].split(",")
-    assert stale == [
+    stale = diagnosis.faults[0].facts.stale  # type: ignore[attr-defined]
+    assert list(stale) == [
         "cp1/kube-controller-manager",
         "cp1/kube-proxy",
         "cp1/kube-scheduler",

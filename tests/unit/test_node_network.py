@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import Memory, NodeNetwork
 from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
@@ -41,7 +42,7 @@ def restoring(finding: Finding, seen: NodeNetworkView) -> Situation:
 
 
 def missing(device: str, problem: str) -> Finding:
-    return fault(Code.POD_DEVICE_MISSING, "w1", device=device, problem=problem)
+    return fault(Code.POD_DEVICE_MISSING, "w1", DeviceFacts, device=device, problem=problem)
 
 
 @pytest.mark.parametrize(

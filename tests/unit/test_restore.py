@@ -14,6 +14,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import BUMP, current
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot, minor_of
+from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, CreatedView, EndpointHealth, EtcdDataView, EtcdToolView, HostView, Unseen
@@ -121,7 +122,8 @@ def test_a_cluster_that_began_anew_over_deleted_data_is_lost_data_and_not_a_heal
     assert seen(anew(built(1))).faults[0].code == "etcd-data-lost"
     three = anew(lost(3))
     finding = seen(three).find("etcd-data-lost")
-    assert finding and finding.facts["fate/cp1"] == "anew" and "0 node objects where 5 were" in " ".join(finding.evidence)
+    assert finding and isinstance(finding.facts, LossFacts) and finding.facts.fates["cp1"] is Fate.ANEW
+    assert "0 node objects where 5 were" in " ".join(finding.evidence)
     # kubelets that were restarted meanwhile have registered themselves
     registered = anew(built(1)).etcd_changed("cp1", nodes=1)
     assert seen(registered).find("etcd-data-lost")
@@ -169,7 +171,7 @@ def test_no_kubelet_is_started_anew_beside_a_cluster_that_has_begun_anew(playboo
     mute = built(3).ssh_fails("cp2", "cp3").etcd_stopped("cp1")
     for cluster, known in ((three, later), (mute, later)):
         assert not [f for f in seen(cluster, known).faults if f.state is State.WORKER_NETWORK_BROKEN]
-        finding = Finding(code, "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts={"node": "w1", "host": "w1"})
+        finding = Finding(code, "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1"))
         answer = next(p for p in registry() if p.name == playbook).propose(finding, situation(cluster, memory=known))
         assert isinstance(answer, Refusal) and "end them all" in answer.reason, answer
 
@@ -183,13 +185,13 @@ def test_no_kubelet_is_started_anew_while_it_is_not_seen_what_an_etcd_that_is_be
     assert noticed is None
     diagnosis = seen(cluster, memory)
     assert not diagnosis.find("etcd-revision-went-back") and not diagnosis.find("etcd-data-lost")
-    finding = Finding("pods-not-on-node", "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts={"node": "w1", "host": "w1"})
+    finding = Finding("pods-not-on-node", "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1"))
     answer = next(p for p in registry() if p.name == playbook).propose(finding, situation(cluster, memory=memory))
     assert isinstance(answer, Refusal) and "was not seen yet" in answer.reason, answer
     # one to which nothing was ever written holds nothing, whatever of it was seen
     empty = anew(lost(3)).etcd_changed("cp1", revision=1, nodes=None, uid=None)
     found = seen(empty, memory).find("etcd-data-lost")
-    assert found and found.facts["fate/cp1"] == "anew"
+    assert found and isinstance(found.facts, LossFacts) and found.facts.fates["cp1"] is Fate.ANEW
 
 
 def test_a_restore_ends_what_began_anew() -> None:
@@ -237,7 +239,7 @@ def test_members_may_be_called_otherwise_than_their_machines() -> None:
     for called in (names, {n: f"{n}.example.com" for n in names}):
         every = lost(3)
         found = seen(every, members(every.memory(), **called)).find("etcd-data-lost")
-        assert found and found.facts["hosts"] == "cp1,cp2,cp3"
+        assert found and isinstance(found.facts, LossFacts) and tuple(found.facts.fates) == ("cp1", "cp2", "cp3")
 
 
 def test_data_is_not_lost_while_an_api_server_is_ready() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from recoverd.codec import dump, load
@@ -9,6 +11,7 @@ from recoverd.diagnose import diagnose
 from recoverd.events import Paused, Perform, Restarted
 from recoverd.machine import ClusterMachine
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts, Facts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import Cordon, Settled, Uncordon
@@ -21,7 +24,7 @@ from tests.unit.builders import NOW, Cluster
 from tests.unit.rolling import Rolling, steps_of
 from tests.unit.rungs import OK, STALE, fault
 
-INBOUND = {"direction": "in", "from": "w2,w3", "to": ""}
+INBOUND = PodNetworkFacts("w1", "w1", sources=("w2", "w3"))
 
 
 def test_one_node_after_the_other_each_seen_well_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,16 +86,16 @@ def test_a_node_that_heals_while_it_is_drained_is_uncordoned_and_not_rebooted(mo
     ("code", "facts", "kept"),
     [
         (Code.POD_NETWORK_BROKEN, INBOUND, False),
-        (Code.POD_NETWORK_BROKEN, {"direction": "out", "to": "w2,w3"}, True),
-        (Code.POD_DEVICE_MISSING, {"device": "cni0", "problem": "gone"}, False),
-        (STALE, {"missing": "2", "extra": "0"}, False),
-        (STALE, {"missing": "2", "extra": "2"}, True),
+        (Code.POD_NETWORK_BROKEN, PodNetworkFacts("w1", "w1", targets=("w2", "w3")), True),
+        (Code.POD_DEVICE_MISSING, DeviceFacts("w1", "w1", "cni0", "gone"), False),
+        (STALE, PodsFacts("w1", "w1", 2, 0), False),
+        (STALE, PodsFacts("w1", "w1", 2, 2), True),
     ],
 )
 def test_a_fault_that_only_pods_show_is_not_taken_for_gone_when_they_were_evicted(
-    monkeypatch: pytest.MonkeyPatch, code: str, facts: dict[str, str], kept: bool
+    monkeypatch: pytest.MonkeyPatch, code: str, facts: Facts, kept: bool
 ) -> None:
-    r = Rolling(monkeypatch, sick=("w1",), of=lambda n: fault(code, n, **facts))
+    r = Rolling(monkeypatch, sick=("w1",), of=lambda n: replace(fault(code, n), facts=facts))
     r.until("drain w1")
     r.sick.clear()
     done = r.finish()

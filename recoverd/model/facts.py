@@ -1,0 +1,93 @@
+"""What a finding says in a form that can be acted upon, beside its words: one class for each kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What every finding may say: where it is."""
+
+    host: str = ""
+    """Name of the machine in the configuration; "" where it is about none, or none that is known."""
+    node: str = ""
+    """Name of the Node that the API server lists for it; "" where it is about no node."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFacts(Facts):
+    component: str = ""
+    """`etcd`, `kube-apiserver`, `kube-controller-manager` or `kube-scheduler`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts(Facts):
+    """Of a certificate or kubeconfig."""
+
+    path: str = ""
+    not_after: datetime | None = None
+    authority: bool = False
+    """It is a CA that has expired or does not fit."""
+    wrong: frozenset[str] = frozenset()
+    """What does not fit: `issuer`, `key`, `authority`, ... (`recoverd.diagnose.certificates`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFacts(Facts):
+    member_id: str = ""
+    """In hexadecimal; "" where it is not known."""
+    peer_url: str = ""
+    quorum: str = ""
+    """`present`, `lost` or `unknown`, where that was judged."""
+
+
+class Fate(StrEnum):
+    """What has become of a member's data."""
+
+    EMPTY = "its data directory is gone or empty"
+    ANEW = "it has begun a new, empty cluster"
+    CORRUPT = "its data is corrupt"
+    HELD = "it holds data"
+    ELSEWHERE = "its data is where it was, and its manifest names another directory"
+    UNKNOWN = "it could not be looked at"
+
+
+@dataclass(frozen=True, slots=True)
+class LossFacts(Facts):
+    fates: Mapping[str, Fate] = field(default_factory=dict)
+    """By control plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetbackFacts(Facts):
+    stale: tuple[str, ...] = ()
+    """HOST/AGENT of what still follows the history that is gone; empty where that is not known."""
+    anew: tuple[str, ...] = ()
+    """Control planes whose etcd has begun a new, empty cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts(Facts):
+    device: str = ""
+    problem: str = ""
+    """`gone`, `down`, `address` (it has lost its own) or `ports` (no pod hangs on it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetworkFacts(Facts):
+    sources: tuple[str, ...] = ()
+    """Nodes that do not reach its pods."""
+    targets: tuple[str, ...] = ()
+    """Nodes whose pods it does not reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodsFacts(Facts):
+    missing: int = 0
+    """Pods that the API binds to it and its kubelet does not run."""
+    extra: int = 0
+    """Pods that it runs and the API does not list."""
