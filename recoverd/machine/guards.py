@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from recoverd.diagnose import people
 from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
+from recoverd.model.catalogue import Code
 from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.observation import EtcdView, ObjectsView, Observation
