@@ -41,9 +41,9 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
             if situation.settings.approval_of(playbook.name) is Approval.NEVER:
                 reasons.append(f"{playbook.name} is switched off in the configuration (approval: never)")
                 continue
-            if second := in_the_way(situation.diagnosis.faults, (finding.code,)):
+            if second := in_the_way(situation.diagnosis.faults, situation.unended, (finding.code,)):
                 said = "nothing else is done before a person has said which is right"
-                reasons.append(f"etcd has more than one history, and {said}: {second.message}")
+                reasons.append(f"etcd has more than one history, and {said}: {second}")
                 continue
             answer = playbook.propose(finding, situation)
             if isinstance(answer, Proposal):

@@ -72,9 +72,29 @@ def machine(asked: Asked) -> str:
 
 
 def stranger(asked: Asked) -> str:
-    """The machine was looked at. That no member lists it ends nothing here: it is what makes it a stranger."""
+    """Its etcd was seen not to run, or to have a leader in common with another, or every other control plane's was seen not to run.
+
+    While one side only has no leader, as when somebody is at work on a machine of it, nothing says any more that there are two: they are two all the
+    same. That no member lists the machine ends nothing here: it is what makes it a stranger.
+    """
     view = asked.observation.hosts.get(asked.host)
-    return f"{asked.host} could not be looked at: {view.reason}" if isinstance(view, Unseen) else ""
+    if isinstance(view, Unseen):
+        return f"{asked.host} could not be looked at: {view.reason}"
+    mine = asked.observation.etcd.get(asked.host)
+    if mine is None or _stopped(asked.observation, asked.host):
+        return ""
+    views = {n: v for n, v in asked.observation.etcd.items() if n != asked.host}
+    if isinstance(mine, EtcdView) and mine.has_leader and any(isinstance(v, EtcdView) and v.leader == mine.leader for v in views.values()):
+        return ""
+    left = [n for n in views if not _stopped(asked.observation, n)]
+    return f"etcd on {asked.host} was not seen to have a leader in common with {', '.join(left)}, and is not stopped on either side" if left else ""
+
+
+def _stopped(observation: Observation, name: str) -> bool:
+    """The machine was looked at and its etcd does not run there."""
+    host, seen = observation.hosts.get(name), observation.etcd.get(name)
+    container = host.containers.get("etcd") if isinstance(host, HostView) else None
+    return isinstance(host, HostView) and isinstance(seen, Unseen) and not (container is not None and container.running)
 
 
 def manifests(asked: Asked) -> str:

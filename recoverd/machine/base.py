@@ -12,7 +12,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.machine.guards import Evidence
 from recoverd.machine.lifecycle import Lifecycle
-from recoverd.machine.sight import confirmed, name_of
+from recoverd.machine.sight import confirmed, name_of, unended
 from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory
@@ -126,6 +126,11 @@ class MachineBase:
         """Those of them that were seen often enough."""
         return confirmed(findings, self.record.sightings, self.settings.bounds.confirm_sweeps)
 
+    def _unended(self) -> dict[FindingKey, str]:
+        """What the incident was opened for and the newest sweep neither finds nor shows to be gone, and why."""
+        assert self.observation is not None and self.diagnosis is not None
+        return unended(self.record.sightings, self.diagnosis, self.observation)
+
     def _since(self, findings: Sequence[Finding]) -> dict[FindingKey, datetime]:
         return {f.key: self.record.sightings[name_of(f.key)].since for f in findings}
 
@@ -138,7 +143,7 @@ class MachineBase:
         """What is known now; None when nothing has been seen since recoverd was started."""
         if self.observation is None or self.diagnosis is None:
             return None
-        return Evidence(self._scene(), self.diagnosis, self.now)
+        return Evidence(self._scene(), self.diagnosis, self.now, self._unended())
 
     def _situation(self, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
         assert self.observation is not None and self.diagnosis is not None
@@ -160,6 +165,7 @@ class MachineBase:
             mark=self.record.mark,
             fault_since=self.record.incident.fault_since if self.record.incident else None,
             unseen=self.record.unseen,
+            unended=self._unended(),
         )
 
     def _forbidden(self, *, unasked: bool) -> str:

@@ -6,8 +6,8 @@ once more (a sweep is a moment old); here it is refused before anything is sent,
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from recoverd.diagnose import people
@@ -34,6 +34,8 @@ class Evidence:
     scene: Scene
     diagnosis: Diagnosis
     now: datetime
+    unended: Mapping[FindingKey, str] = field(default_factory=dict)
+    """What the incident was opened for and this sweep neither finds nor shows to be gone, and why."""
 
     @property
     def observation(self) -> Observation:
@@ -73,10 +75,8 @@ def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
 
     A plan that was made for just that, or for data that are lost, is the way out of it.
     """
-    found = in_the_way(evidence.diagnosis.findings, (code for code, _ in basis))
-    if found is None:
-        return ""
-    return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {found.message}"
+    second = in_the_way(evidence.diagnosis.findings, evidence.unended, (code for code, _ in basis))
+    return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {second}" if second else ""
 
 
 def rereads(plan: Plan, run: Run, part: str = "") -> bool:

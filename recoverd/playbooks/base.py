@@ -41,6 +41,8 @@ class Situation:
     """Id of the restore point that a person named with `recoverctl run --point`; "" leaves it to the playbook."""
     mark: str = ""
     """`Record.mark`."""
+    unended: Mapping[FindingKey, str] = field(default_factory=dict)
+    """What the incident was opened for and this sweep neither finds nor shows to be gone, and why."""
     fault_since: datetime | None = None
     """`Incident.fault_since` of the open one; None where there is none."""
     unseen: Mapping[str, datetime] = field(default_factory=dict)

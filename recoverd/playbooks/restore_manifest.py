@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from recoverd.diagnose.manifests import images
+from recoverd.diagnose.manifests import FORCE, images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.facts import ManifestFacts
@@ -95,6 +95,13 @@ class RestoreManifest:
             data = view.etcd_before
         if data is None:
             return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
+        current = view.manifests.get("etcd") if view else None
+        if current and FORCE in current.content and (others := _may_serve(host, situation)):
+            return Refusal(
+                f"etcd on {host} was started with {FORCE}, which makes a member a cluster of its own: without the flag it would serve as "
+                f"a second one beside {', '.join(others)}. Move its manifest away, remove its member from a control plane that serves, and join "
+                f"{host} again"
+            )
         if not data.holds:
             holders = sorted(n for n, v in situation.etcd_views.items() if n != host and v.revision > 1)
             other = f"Seen to hold the data: {', '.join(holders) or 'no other member'}"
@@ -115,6 +122,14 @@ class RestoreManifest:
         if component == "etcd" and any(n != host for n in membership.camp):
             return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=len(membership.voters)), timeout=90.0)]
         return [start]
+
+
+def _may_serve(host: str, situation: Situation) -> list[str]:
+    """Other control planes whose etcd runs, may be started, or is not seen."""
+    scene = situation.scene
+    others = (n for n in scene.control_plane_names if n != host)
+    members = (n for n in others if scene.remembered(n) or scene.membership.entry_of(n) is not None)
+    return [n for n in members if (view := situation.host(n)) is None or "etcd" in view.manifests]
 
 
 def component_of(finding: Finding) -> str:

@@ -172,3 +172,20 @@ def test_what_recoverd_itself_could_not_look_at_is_neither_silent_nor_broken() -
 def test_an_address_that_was_not_asked_is_not_wrong() -> None:
     late = Cluster(3, 2).address_answers(EndpointHealth.NOT_TRIED, "late")
     assert not diagnose(late.observation(), late.memory(), late.settings).faults
+
+
+def _parted(leader: str = "b0b") -> Cluster:
+    """cp1 was made a cluster of its own, cp2 and cp3 go on."""
+    cluster = Cluster(3)
+    return cluster.etcd_changed("cp1", leader=leader, members=(cluster.members[0],))
+
+
+def test_a_second_history_is_not_over_when_one_side_only_has_no_leader() -> None:
+    key = (Code.ETCD_FOREIGN_CLUSTER, "cp1")
+    assert key in diagnose(_parted().observation(), _parted().memory(), _parted().settings).keys
+    silent = _parted().etcd_stopped("cp2").no_leader("cp3")
+    assert key not in diagnose(silent.observation(), silent.memory(), silent.settings).keys, "nothing says any more that there are two"
+    assert "leader in common with cp3" in left_open(silent, key)
+    assert left_open(_parted().etcd_stopped("cp1"), key) == ""
+    assert left_open(_parted().etcd_stopped("cp2").etcd_stopped("cp3"), key) == ""
+    assert left_open(Cluster(3), key) == ""

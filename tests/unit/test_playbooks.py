@@ -11,6 +11,7 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
+from recoverd.model.catalogue import Code
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, UnitView, Unseen
 from recoverd.model.operations import MovePath, WriteFile
@@ -190,3 +191,13 @@ def test_the_annotation_is_the_only_difference_and_replaces_an_older_one() -> No
     assert once == KUBEADM.replace("  annotations:\n", "  annotations:\n    recoverd/incident: prod-1\n")
     assert annotated(once, "prod-2") == once.replace("prod-1", "prod-2")
     assert annotated("not: [yaml", "prod-1") == "not: [yaml"
+
+
+def test_no_member_that_was_forced_is_started_beside_others_without_the_flag() -> None:
+    """Found by a random story: recoverd put the known-good manifest in, and with it a second cluster in front of an API server."""
+    forced = manifest("etcd", "--force-new-cluster=true")
+    three = Cluster(3).manifest("cp1", "etcd", forced).etcd_stopped("cp1", restarts=3, log_tail=("panic: recovering backend from snapshot error",))
+    answer = asked("restore-manifest", Code.ETCD_MANIFEST_CHANGED, three)
+    assert isinstance(answer, Refusal) and "a second one beside cp2, cp3" in answer.reason
+    alone = Cluster(1).manifest("cp1", "etcd", forced).etcd_stopped("cp1", restarts=3).api_down()
+    assert isinstance(asked("restore-manifest", Code.ETCD_MANIFEST_CHANGED, alone), Proposal)
