@@ -32,6 +32,7 @@ from recoverd.events import (
     Stopping,
     Ticked,
 )
+from recoverd.machine import invariants
 from recoverd.machine.clock import SET_BACK, SET_FORWARD, Reading, jumped, moved, within
 from recoverd.machine.joining import Joining
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing, unended
@@ -78,6 +79,7 @@ class ClusterMachine(Joining):
         """
         self._out = []
         before, position = self.record, self.lifecycle.position
+        broken_before = invariants.broken(before, self.lifecycle.state, self.lifecycle.phase)
         self._tell_jump(reading)
         self._tell_time(event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted))
         self._dispatch(event)
@@ -89,6 +91,7 @@ class ClusterMachine(Joining):
             self._emit(Remember(self.settings.name, self.memory))
         if self.record != before:
             self._emit(SaveRecord(self.settings.name, self.record))
+        invariants.check(broken_before, invariants.broken(self.record, self.lifecycle.state, self.lifecycle.phase), event)
         # everything that is journalled comes before anything that is carried out
         return sorted(self._out, key=lambda i: isinstance(i, Perform | Keep))
 

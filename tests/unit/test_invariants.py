@@ -1,0 +1,57 @@
+"""What must hold of a machine after every event is told in words, and an event that would break it is thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from recoverd.events import Ticked
+from recoverd.machine.invariants import Inconsistent, broken
+from recoverd.model.finding import Phase, State
+from recoverd.model.plan import PlanStatus
+from recoverd.model.record import Record
+from tests.unit.test_machine import Script
+from tests.unit.test_recall import stuck
+
+Change = Callable[[Record], Record]
+
+
+def waiting() -> Record:
+    s = Script()
+    s.sweep(stuck, times=2)
+    return s.machine.record
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "phase", "words"),
+    [
+        (lambda r: replace(r, incident=None), State.ETCD_STUCK, Phase.AWAITING_APPROVAL, "have an open incident"),
+        (lambda r: r, State.HEALTHY, None, "a healthy cluster has no open incident"),
+        (lambda r: r, State.ETCD_STUCK, Phase.SUSPECTED, "nothing is only suspected"),
+        (lambda r: r, State.ETCD_STUCK, Phase.REMEDIATING, "in `remediating` a plan runs"),
+        (lambda r: r, State.ETCD_STUCK, Phase.ESCALATED, "a plan waits in"),
+        (lambda r: r, State.UNOBSERVABLE, Phase.CONFIRMED, "have phases"),
+        (lambda r: replace(r, verify_since=r.since), State.ETCD_STUCK, Phase.AWAITING_APPROVAL, "was begun"),
+        (lambda r: replace(r, plan=r.plan and r.plan.with_status(PlanStatus.FAILED, "")), State.ETCD_STUCK, Phase.PAUSED, "at hand is open"),
+    ],
+)
+def test_a_record_that_is_not_as_it_must_be_is_told_why(change: Change, state: State, phase: Phase | None, words: str) -> None:
+    record = waiting()
+    assert not broken(record, State.ETCD_STUCK, Phase.AWAITING_APPROVAL)
+    assert any(words in rule for rule in broken(change(record), state, phase)), broken(change(record), state, phase)
+
+
+def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_it_broken_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    machine, record = s.machine, s.machine.record
+    turn = machine.turn()
+    monkeypatch.setattr(type(machine), "_settle_pause", lambda self: self._set(incident=None))
+    with pytest.raises(Inconsistent, match="a Ticked would leave the machine"):
+        machine.handle(Ticked(s.now))
+    machine.take_back(turn)
+    assert machine.record == record
+    machine.record = replace(record, incident=None)
+    machine.handle(Ticked(s.now))
