@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -145,6 +146,8 @@ class ClusterLoop:
         self._running = running
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        """The end of the next sweep."""
         self._rest = asyncio.Event()
         self._acting: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
@@ -194,6 +197,18 @@ class ClusterLoop:
         self.swept_at = time.monotonic()
         self._metrics.swept(observation, self.machine.status())
         self.first_sweep.set()
+        self._ended.set()
+        self._ended = asyncio.Event()
+
+    async def sweep_anew(self, seconds: float) -> None:
+        """Have a sweep begin at once, and wait until one that began after now has ended, for so many seconds at most."""
+        moment = self._clock()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (seen := self.machine.observation) is None or seen.started_at < moment:
+                    ended = self._ended
+                    self._wake.set()
+                    await ended.wait()
 
     async def handle(self, event: Event) -> None:
         """Let the machine take the event, journal what comes of it, then carry it out.

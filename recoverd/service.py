@@ -24,11 +24,16 @@ from recoverd.events import (
 )
 from recoverd.journal import Journal
 from recoverd.loop import ClusterLoop, JournalWriter, now
-from recoverd.model.joining import JoinRequest
+from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
+from recoverd.playbooks.join_checks import OF_THE_SWEEP
 
+JUDGED = 3
+"""Sweeps that have to show a cluster as unfit for a join."""
+SWEPT_WITHIN = 20.0
+"""Seconds that such a sweep is waited for."""
 WATCH_BACKLOG = 1000
 """Lines a slow watcher may lag behind before it loses the oldest."""
 
@@ -134,8 +139,7 @@ class Service:
             facts = await loop.survey(request, source, planes)
         finally:
             del self._surveys[cluster]
-        machine.joinable()
-        checks = machine.judged(request, facts)
+        checks = await self._judged(loop, request, facts)
         for check in checks:
             yield check
         if bad := [c.name for c in checks if not c.ok]:
@@ -153,6 +157,20 @@ class Service:
                     # this line is published once the plan's last status is in the journal
                     ended = event.event in ENDS and event.detail.startswith(f"plan {plan.id} ")
         yield await self._joined(plan.id, request)
+
+    @staticmethod
+    async def _judged(loop: ClusterLoop, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
+        """What the facts come to.
+
+        A sweep beside the asking of every machine may have seen little: what one shows as bad has to be so in three on end.
+        """
+        for left in reversed(range(JUDGED)):
+            loop.machine.joinable()
+            checks = loop.machine.judged(request, facts)
+            if not left or not any(c.name in OF_THE_SWEEP and not c.ok for c in checks):
+                break
+            await loop.sweep_anew(SWEPT_WITHIN)
+        return checks
 
     async def _joined(self, plan: str, request: JoinRequest) -> JoinEnded:
         ended = await self._plan(plan)

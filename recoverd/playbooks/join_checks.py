@@ -25,6 +25,9 @@ ETCD_ROOM = 1 << 30
 KUBELET_ROOM = 2 << 30
 CA_LEFT = timedelta(days=1)
 """A CA that ends sooner would make a control plane that is dead tomorrow."""
+HEALTHY, QUORUM = "cluster is healthy", "etcd quorum"
+OF_THE_SWEEP = frozenset({HEALTHY, QUORUM})
+"""Checks that the next sweep may answer otherwise."""
 WORDS = {
     Reached.REFUSED: "refused (a firewall rejects it, or nothing listens)",
     Reached.FILTERED: "no answer (a firewall drops it, or there is no way)",
@@ -78,7 +81,7 @@ def _healthy(situation: Situation) -> Check:
         why = f"not Ready: {', '.join(away)}"
     elif joined := [n for n in unseen if any(m.name == n for m in members)]:
         why = f"not to be looked at over SSH: {', '.join(joined)}"
-    return Check("cluster is healthy", not why, why or diagnosis.summary)
+    return Check(HEALTHY, not why, why or diagnosis.summary)
 
 
 def _bounds(situation: Situation) -> Check:
@@ -252,18 +255,18 @@ def _unfit(finding: Finding) -> bool:
 def _quorum(request: JoinRequest, facts: JoinFacts, situation: Situation) -> Check:
     view = situation.etcd(facts.source)
     if not isinstance(view, EtcdView):
-        return Check("etcd quorum", False, f"etcd on {facts.source} was not seen")
+        return Check(QUORUM, False, f"etcd on {facts.source} was not seen")
     now, alive = len(view.voters), sum(v.healthy for v in situation.etcd_views.values() if v.cluster_id == view.cluster_id)
     need = (now + 1) // 2 + 1
     if alive >= need:
-        return Check("etcd quorum", True, f"{need} of {now + 1} voters will be needed, and {alive} are there without the new one")
+        return Check(QUORUM, True, f"{need} of {now + 1} voters will be needed, and {alive} are there without the new one")
     told = f"with {now + 1} voters {need} are needed, and {alive} are there until the new one has started"
     if now != 1:
-        return Check("etcd quorum", False, f"{told}; bring the others back first")
+        return Check(QUORUM, False, f"{told}; bring the others back first")
     if not request.take_back_single:
         what = "if it does not start, the API server is lost and only --force-new-cluster brings it back; approve that with --take-back-single-member"
-        return Check("etcd quorum", False, f"{told}: {what}")
-    return Check("etcd quorum", True, f"{told}; --force-new-cluster on {facts.source} is approved in case it does not")
+        return Check(QUORUM, False, f"{told}: {what}")
+    return Check(QUORUM, True, f"{told}; --force-new-cluster on {facts.source} is approved in case it does not")
 
 
 def _ports(request: JoinRequest, facts: JoinFacts) -> Iterator[Check]:

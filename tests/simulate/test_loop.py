@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from recoverd.events import Event, StepEnded
 from recoverd.machine.clock import Reading
+from recoverd.model.joining import JoinRequest
+from recoverd.model.memory import Memory
+from recoverd.model.observation import EtcdView, Observation
+from recoverd.service import Service
 from recoverd.simulate import faults
 from recoverd.simulate.clock import run
 from tests.simulate.rig import Rig
@@ -36,3 +41,30 @@ async def _defect() -> None:
     rig.stage.start()
     await rig.until("healthy", 120)
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("bad", "fit"), [(1, True), (2, True), (10, False)])
+def test_a_join_is_refused_for_what_three_sweeps_on_end_show(bad: int, fit: bool) -> None:
+    """Seen on a busy lab: etcd's /health was late in the sweep beside the asking of every machine, and a good join was refused."""
+
+    async def story() -> None:
+        rig = Rig(1, 1, spares=1)
+        loop, machine, observe = rig.stage.loop, rig.stage.machine, rig.world.observe
+        await rig.stage.wait(30)
+        request = JoinRequest("cp2", rig.cluster.machines["cp2"].address, take_back_single=True)
+        told = await loop.survey(request, *machine.join_through())
+        left = bad
+
+        async def late(sequence: int, memory: Memory) -> Observation:
+            nonlocal left
+            seen, left = await observe(sequence, memory), left - 1
+            return seen if left < 0 else replace(seen, etcd={n: replace(v, healthy=False) for n, v in seen.etcd.items() if isinstance(v, EtcdView)})
+
+        rig.world.observe = late  # type: ignore[method-assign]
+        assert await rig.stage.until(lambda: left < bad and (seen := machine.observation) and not seen.etcd["cp1"].healthy, 10)  # type: ignore[union-attr]
+        checks = await Service._judged(loop, request, told)
+        assert all(c.ok for c in checks) is fit, [c for c in checks if not c.ok]
+        assert left == (-1 if fit else bad - 3), "it asks for sweeps, and for no more than it needs"
+        await rig.stage.kill()
+
+    run(story())
