@@ -97,8 +97,9 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
 def _nodes(scene: Scene) -> Iterator[Finding]:
     if scene.objects is None or not scene.objects.nodes:
         return
-    # a control plane's machine has findings of its own
-    lost = {node.name: w.name for w in scene.workers if scene.dark(w.name) and (node := scene.node(w.name)) and not node.unschedulable}
+    # several silent control planes, with quorum somewhere among them, are no fault that can be proven of any one of them
+    hosts = (*(w.name for w in scene.workers), *scene.parts)
+    lost = {node.name: name for name in hosts if scene.dark(name) and (node := scene.node(name)) and not node.unschedulable}
     for node in scene.objects.nodes:
         if not node.ready:
             silent = f", and its machine {lost[node.name]} does not answer" if node.name in lost else ""

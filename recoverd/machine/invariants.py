@@ -58,7 +58,7 @@ def _of_plan(record: Record, state: State, phase: Phase | None) -> Iterator[str]
         yield "in `remediating` a plan runs"
     if record.verify_since is not None and phase is not Phase.VERIFYING:
         yield "a plan is verified in `verifying`"
-    if waits and state in FAULT_STATES and phase not in WAITS:
-        yield "a plan waits in `awaiting-approval` or `paused`"
+    if waits and record.incident is not None and state in FAULT_STATES and phase not in WAITS:
+        yield "an incident's plan waits in `awaiting-approval` or `paused`"
     if record.run is not None and plan is not None and not 0 <= record.run.index < len(plan.steps):
         yield "the step whose turn it is is one of the plan's"

@@ -305,7 +305,7 @@ class Player:
         for fact, since in self.truth.since.items():
             if fact.startswith(GRAVE) and seconds() - since > TOLD_WITHIN:
                 subject = fact.rpartition(" ")[2]
-                if fact.startswith("ill down w") and self._warned_of(subject):
+                if fact.startswith("ill down") and self._warned_of(subject):
                     continue
                 if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
                     self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy")

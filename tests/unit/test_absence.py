@@ -189,3 +189,11 @@ def test_a_second_history_is_not_over_when_one_side_only_has_no_leader() -> None
     assert left_open(_parted().etcd_stopped("cp1"), key) == ""
     assert left_open(_parted().etcd_stopped("cp2").etcd_stopped("cp3"), key) == ""
     assert left_open(Cluster(3), key) == ""
+
+
+def test_a_control_plane_that_is_lost_among_hidden_ones_is_a_warning() -> None:
+    """Of five, two hidden and two off: quorum is somewhere among the four that are silent, so no one of them is proven down."""
+    cluster = Cluster(5).powered_off("cp3", "cp4").powered_off("cp1", "cp5", node_ready=True)
+    diagnosis = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    assert diagnosis.state is State.HEALTHY, diagnosis.summary
+    assert {(f.code, f.subject) for f in diagnosis.warnings} == {(Code.NODE_NOT_READY, "cp3"), (Code.NODE_NOT_READY, "cp4")}

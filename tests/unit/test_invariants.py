@@ -31,7 +31,7 @@ def waiting() -> Record:
         (lambda r: r, State.HEALTHY, None, "a healthy cluster has no open incident"),
         (lambda r: r, State.ETCD_STUCK, Phase.SUSPECTED, "nothing is only suspected"),
         (lambda r: r, State.ETCD_STUCK, Phase.REMEDIATING, "in `remediating` a plan runs"),
-        (lambda r: r, State.ETCD_STUCK, Phase.ESCALATED, "a plan waits in"),
+        (lambda r: r, State.ETCD_STUCK, Phase.ESCALATED, "plan waits in"),
         (lambda r: r, State.UNOBSERVABLE, Phase.CONFIRMED, "have phases"),
         (lambda r: replace(r, verify_since=r.since), State.ETCD_STUCK, Phase.AWAITING_APPROVAL, "was begun"),
         (lambda r: replace(r, plan=r.plan and r.plan.with_status(PlanStatus.FAILED, "")), State.ETCD_STUCK, Phase.PAUSED, "at hand is open"),
