@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import contextmanager
 from dataclasses import replace
 
+from recoverd import __version__
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.events import (
     Acknowledged,
@@ -24,6 +25,7 @@ from recoverd.events import (
 )
 from recoverd.journal import Journal
 from recoverd.loop import ClusterLoop, JournalWriter, now
+from recoverd.model.dump import Dump
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
@@ -65,6 +67,12 @@ class Service:
 
     def notices(self) -> list[str]:
         return self._notices()
+
+    def dump(self, cluster: str) -> Dump:
+        machine = self._loop(cluster).machine
+        if machine.observation is None:
+            raise Refused(f"{cluster} has not been swept yet; ask again in a few seconds")
+        return Dump(__version__, machine.settings, machine.observation, machine.memory, machine.record)
 
     async def incidents(self, cluster: str | None) -> list[Incident]:
         return await self._writer.read(lambda j: j.incidents(cluster=cluster))

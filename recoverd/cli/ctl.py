@@ -84,6 +84,14 @@ def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
 
 
 @main.command()
+@click.argument("cluster")
+@click.pass_obj
+def dump(client: ControlClient, cluster: str) -> None:
+    """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets: `recoverd judge FILE` judges it again."""
+    click.echo(json.dumps(_finish(client.get(f"/v1/dump/{cluster}")), indent=1, ensure_ascii=False))
+
+
+@main.command()
 @click.argument("incident")
 @as_json
 @click.pass_obj

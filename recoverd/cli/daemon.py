@@ -1,4 +1,4 @@
-"""`recoverd`: run, check-config, drill."""
+"""`recoverd`: run, check-config, judge, drill."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ def drill(scenario: str | None, approve: bool) -> None:
             click.echo(f"{name:28} {summary}")
         return
     sys.exit(drills.drill(scenario, approve))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def judge(file: Path) -> None:
+    """Judge a FILE that `recoverctl dump` wrote, as this version of recoverd would: what is found, and what would be planned."""
+    from recoverd.cli import judge as judging
+
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        click.echo(f"{file} cannot be read: {error}", err=True)
+        sys.exit(2)
+    try:
+        click.echo(judging.judged(text), nl=False)
+    except ValueError as error:
+        click.echo(f"{file} is no dump that this version of recoverd reads: {str(error).splitlines()[0]}", err=True)
+        sys.exit(2)
 
 
 def _load(file: Path) -> Config:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from recoverd.events import SaveDecision
 from recoverd.journal import StepRow
+from recoverd.model.dump import Dump
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
@@ -56,6 +57,10 @@ class Controller(Protocol):
     def status(self) -> list[ClusterStatus]: ...
     def notices(self) -> list[str]:
         """What an operator should know of recoverd itself, a sentence each."""
+        ...
+
+    def dump(self, cluster: str) -> Dump:
+        """What was seen of the cluster in the newest sweep, and is remembered of it."""
         ...
 
     async def incidents(self, cluster: str | None) -> list[Incident]: ...

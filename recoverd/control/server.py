@@ -17,10 +17,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from recoverd.codec import plain
 from recoverd.control import shapes
 from recoverd.control.protocol import Controller, JoinEnded, Told
 from recoverd.events import Refused
 from recoverd.journal import JournalError
+from recoverd.model.dump import without_secrets
 from recoverd.model.joining import JoinRequest
 
 log = structlog.get_logger()
@@ -74,10 +76,14 @@ class ControlServer:
                 raise Refused(f"there is no incident {name}; `recoverctl incidents` lists them", missing=True)
             return _json(shapes.report(report))
 
+        async def dump(request: web.Request) -> web.Response:
+            return _json(without_secrets(plain(ask.dump(request.match_info["cluster"]))))
+
         async def points(request: web.Request) -> web.Response:
             return _json({"restore_points": [shapes.point(*p) for p in ask.restore_points(request.query.get("cluster"))]})
 
         router.add_get("/v1/status", self._status)
+        router.add_get("/v1/dump/{cluster}", dump)
         router.add_get("/v1/restore-points", points)
         router.add_get("/v1/plans", plans)
         router.add_get("/v1/incidents", incidents)

@@ -28,6 +28,10 @@ RETOLD = 60.0
 class Deciding(PlanRunning):
     """The part of the machine that is at work in `confirmed`, `awaiting-approval` and `escalated`."""
 
+    def remedy(self) -> Choice:
+        """What would be planned for what is confirmed as things are seen now, whatever waits or runs."""
+        return choose(self._situation(), self.playbooks, self.record.declined)
+
     def _decide(self, instead: str = "") -> None:
         """`instead`: which plan the one that is made now takes the place of, and why."""
         choice = self._choice()
@@ -60,7 +64,7 @@ class Deciding(PlanRunning):
         if why := self._forbidden(unasked=False):
             self._explain(why, "observing")
             return None
-        choice = choose(self._situation(), self.playbooks, self.record.declined)
+        choice = self.remedy()
         if waiting is None:
             return choice
         if proposal := self._as_planned(waiting, choice):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 
+from recoverd.cli.daemon import main as recoverd
 from recoverd.control.client import ControlClient
 
 from .clusters import Daemon
@@ -73,6 +75,26 @@ async def test_who_approved_is_whom_the_kernel_names(make: Make, run: Callable[.
     assert [(d["by"], d["approved"], d["reason"]) for d in decisions] == [("nobody", False, "not now"), ("root", True, "forged")]
     assert shown["acknowledged_by"] == "uid 54321"
     assert "alice" not in json.dumps(shown)
+
+
+async def test_what_the_daemon_has_is_written_and_judged_by_whoever_gets_it(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = run(prod := await make(approval=REQUIRED))
+    daemon.start()
+    await daemon.ready()
+    await daemon.in_phase("healthy")
+    prod.node.unit("kubelet", "inactive")
+    status = await daemon.in_phase("apiserver-down", "awaiting-approval")
+    code, text = await daemon.ctl("dump", "prod")
+    assert code == 0, text
+    (tmp_path / "prod.json").write_text(text)
+    told = CliRunner().invoke(recoverd, ["judge", str(tmp_path / "prod.json")])
+    assert told.exit_code == 0, told.output
+    assert status["summary"] in told.output and "remedy: start-node-services" in told.output
+    assert (await daemon.ctl("dump", "nowhere"))[0] == 4
+    for bad in ("[1", '{"format": 1}'):
+        (tmp_path / "bad.json").write_text(bad)
+        refused = CliRunner().invoke(recoverd, ["judge", str(tmp_path / "bad.json")])
+        assert refused.exit_code == 2 and "is no dump" in refused.output
 
 
 @pytest.fixture

@@ -124,6 +124,8 @@ def _daemon(bastion: Bastion) -> Iterator[Thing]:
     yield "status.txt", ctl("status")
     for words in (["status"], ["plans", "--all"], ["incidents"]):
         yield f"{words[0]}.json", ctl(*words, "-o", "json")
+    for cluster in bastion.clusters:
+        yield f"{cluster.name}.dump.json", ctl("dump", cluster.name)
     yield "incidents-shown.txt", lambda: _shown(bastion)
     yield "log", lambda: end_of(bastion.log)
     yield "recoverd.yaml", bastion.config.read_bytes

@@ -1,0 +1,42 @@
+"""`recoverd judge`: a dump of a cluster, judged again by the code at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.codec import load
+from recoverd.decide import Choice
+from recoverd.diagnose import diagnose
+from recoverd.machine import ClusterMachine
+from recoverd.model.dump import Dump
+from recoverd.playbooks import registry
+
+
+def judged(text: str) -> str:
+    """The state, every finding with its evidence, and the remedy for what was confirmed. Raises `ValueError` for what is no dump."""
+    return "".join(f"{line}\n" for line in _lines(load(Dump, text)))
+
+
+def _lines(dump: Dump) -> Iterator[str]:
+    busy = dump.record.plan.id if dump.record.plan and dump.record.run else ""
+    diagnosis = diagnose(dump.observation, dump.memory, dump.settings, busy)
+    yield f"{dump.settings.name} at {dump.observation.at:%Y-%m-%d %H:%M:%S} UTC: {diagnosis.state}"
+    yield f"recoverd {dump.recoverd} stood in {dump.record.state}"
+    yield diagnosis.summary
+    for finding in diagnosis.findings:
+        yield ""
+        yield f"{finding.severity} {finding.code} {finding.subject}".rstrip()
+        yield f"  {finding.message}"
+        yield from (f"  | {line}" for line in finding.evidence)
+    yield ""
+    machine = ClusterMachine(dump.settings, registry(), now=dump.observation.at, record=dump.record, memory=dump.memory)
+    machine.observation, machine.diagnosis = dump.observation, diagnosis
+    yield from _remedy(machine.remedy())
+
+
+def _remedy(choice: Choice) -> Iterator[str]:
+    if choice.playbook is None or choice.proposal is None:
+        yield "no remedy" + (f": {'; '.join(choice.reasons)}" if choice.reasons else " for what is confirmed")
+        return
+    yield f"remedy: {choice.playbook.name}: {choice.proposal.summary}"
+    yield from (f"  {n}. {step.host}: {step.description}" for n, step in enumerate(choice.proposal.steps, 1))
