@@ -187,7 +187,7 @@ DEFECTS = {
             "await-plan 60 [0 s]",
             "approve [0 s]",
             "await-step 3 [0 s]",
-            "fail-step [200 s]",
+            "truncate-manifest cp1 kube-apiserver [200 s]",
         ),
         "certificates-made-worse",
     ),
