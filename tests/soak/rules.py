@@ -211,7 +211,8 @@ class Rules:
         alive = [n for n, p in self.cluster.etcd.processes.items() if p.id in voters and p.store.same_cluster(store) and (p.leader or n == name)]
         others = [n for n in alive if n != name]
         lost = min((self.truth.now - at for f, at in self.truth.ended.items() if f.startswith("follows ") and f[8:] not in alive), default=1e9)
-        if len(voters) > 1 and 2 * len(others) <= len(voters) and lost > LATE and before.etcd.id in voters:  # type: ignore[attr-defined]
+        late = min(lost, self.truth.lasts(f"follows {name}"))  # a leader that came up a moment ago is in no sweep yet
+        if len(voters) > 1 and 2 * len(others) <= len(voters) and late > LATE and before.etcd.id in voters:  # type: ignore[attr-defined]
             self.broken("quorum-lost-by-act", f"{told}: {len(others)} of {len(voters)} voters are left, the last was lost {lost:.0f} s before")
 
     def _of_nodes(self, plan: Plan, step: Step, operation: Operation, before: Host, after: Host, told: str) -> None:
