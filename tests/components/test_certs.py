@@ -324,7 +324,8 @@ async def test_a_renewal_that_is_still_at_work_is_waited_for(hands: Hands, node:
     before = node.everything()
     shutil.copy(shutil.which("tail") or "", stand_in)
     work = f"echo $$ > {tmp_path}/pid; exec {stand_in} -f /dev/null -- /dev/null 'certs renew' 2>/dev/null"
-    first = await asyncio.create_subprocess_exec(*node.processes.enter(work))
+    first = await asyncio.create_subprocess_exec(*node.processes.enter(work), stdout=asyncio.subprocess.PIPE)
+    assert first.stdout and await asyncio.wait_for(first.stdout.readline(), 30), "tail has not said which file it follows"
     async with asyncio.TaskGroup() as group:
         second = group.create_task(hands.do(RenewLeaves(kept), timeout=60.0))
         await asyncio.wait([second], timeout=4.0)
