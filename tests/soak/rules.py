@@ -9,6 +9,7 @@ from datetime import datetime
 
 from recoverd.events import SaveDecision, StepIntent
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.effects import restarts_member
 from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.finding import State
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot, Reboot, Settled
@@ -170,7 +171,7 @@ class Rules:
         told = f"{plan.playbook} ({plan.id}): {step.description}"
         unasked = plan.automatic
         self._of_data(plan, name, before, after, told)
-        self._of_quorum(plan, name, before, after, told)
+        self._of_quorum(plan, operation, name, before, after, told)
         self._of_nodes(plan, step, operation, before, after, told)
         self._of_starts(name, before, after, told)
         if after.forced and not before.forced:
@@ -199,7 +200,7 @@ class Rules:
         if plan.automatic:
             self.broken("data-moved-unasked", told)
 
-    def _of_quorum(self, plan: Plan, name: str, before: Host, after: Host, told: str) -> None:
+    def _of_quorum(self, plan: Plan, operation: Operation, name: str, before: Host, after: Host, told: str) -> None:
         container = self.cluster.machines[name].container("etcd")
         ends = container is None or container.stops_at is not None or path_of("etcd") not in self.cluster.machines[name].files
         if before.etcd is None or not before.follows or not (ends or not after.boots[1]) or plan.playbook == "restore-etcd-snapshot":
@@ -212,8 +213,8 @@ class Rules:
         others = [n for n in alive if n != name]
         lost = min((self.truth.now - at for f, at in self.truth.ended.items() if f.startswith("follows ") and f[8:] not in alive), default=1e9)
         late = min(lost, self.truth.lasts(f"follows {name}"))  # a leader that came up a moment ago is in no sweep yet
-        if len(voters) == 2 and others and path_of("etcd") in self.cluster.machines[name].files:
-            return  # a restart of one of two is a moment's outage that the plan tells
+        if len(voters) == 2 and others and restarts_member(operation):
+            return  # a moment's outage that the plan tells, as the gate lets it be
         if len(voters) > 1 and 2 * len(others) <= len(voters) and late > LATE and before.etcd.id in voters:  # type: ignore[attr-defined]
             self.broken("quorum-lost-by-act", f"{told}: {len(others)} of {len(voters)} voters are left, the last was lost {lost:.0f} s before")
 
