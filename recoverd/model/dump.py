@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from recoverd.model.memory import Memory
@@ -14,7 +15,8 @@ from recoverd.model.settings import ClusterSettings
 FORMAT = 1
 HIDDEN = "(hidden)"
 SECRETS = (
-    re.compile(r"^(\s*value:).*$", re.MULTILINE),
+    re.compile(r"^(( *)value:).*(?:\n\2 +.*)*", re.MULTILINE),
+    re.compile(r"^(( *)- value:).*(?:\n\2   +.*)*", re.MULTILINE),
     re.compile(r"(--[\w-]*(?:token|password|secret)[\w-]*=)(?!/|\"?/)\S+"),
     re.compile(r"(\bBearer )\S+"),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END)", re.DOTALL),
@@ -37,9 +39,7 @@ def without_secrets(value: Any) -> Any:
     """Plain data (dicts, lists, strings, numbers) with what `SECRETS` finds in its strings hidden."""
     match value:
         case str():
-            for pattern in SECRETS:
-                value = pattern.sub(rf"\g<1> {HIDDEN}" if pattern is SECRETS[0] else rf"\g<1>{HIDDEN}", value)
-            return value
+            return reduce(lambda text, pattern: pattern.sub(rf"\g<1>{HIDDEN}", text), SECRETS, value)
         case dict():
             return {key: without_secrets(of) for key, of in value.items()}
         case list():

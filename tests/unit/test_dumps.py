@@ -47,13 +47,15 @@ def test_what_is_written_is_read_again_and_judged_the_same() -> None:
 
 def test_secrets_are_not_in_it() -> None:
     text = manifest("kube-apiserver").content + (
-        "    env:\n    - name: PASSWORD\n      value: hunter2\n    - --token-auth-file=/etc/tokens\n    - --oidc-client-secret=s3cret\n"
+        "    env:\n    - name: PASSWORD\n      value: hunter2\n    - value: 0therWise\n"
+        "    - value: |\n        blocked\n        twice\n      name: KEY\n"
+        "    - --token-auth-file=/etc/tokens\n    - --oidc-client-secret=s3cret\n"
     )
     logs = ["GET / Authorization: Bearer abc.def", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"]
     hidden = json.dumps(without_secrets({"content": text, "log": logs, "n": 1}))
-    for secret in ("hunter2", "s3cret", "abc.def", "MIIE"):
+    for secret in ("hunter2", "0therWise", "blocked", "twice", "s3cret", "abc.def", "MIIE"):
         assert secret not in hidden
-    assert "--token-auth-file=/etc/tokens" in hidden and HIDDEN in hidden
+    assert "--token-auth-file=/etc/tokens" in hidden and "name: KEY" in hidden and HIDDEN in hidden
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 1}', "[1"])
