@@ -215,8 +215,7 @@ def _healthy(observation: Observation, host: str, component: str, view: HostView
     if component == API:
         endpoint = observation.api.members.get(host)
         return endpoint is not None and endpoint.health is EndpointHealth.READY
-    container = view.containers.get(component)
-    return container is not None and container.running
+    return view.runs(component)
 
 
 def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -> Watermark | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from recoverd.diagnose.api import refuses_us
-from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in
+from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in, path_in
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, EtcdView, HostView, ObjectsView, Observation, Unseen
@@ -92,9 +92,8 @@ def stranger(asked: Asked) -> str:
 
 def _stopped(observation: Observation, name: str) -> bool:
     """The machine was looked at and its etcd does not run there."""
-    host, seen = observation.hosts.get(name), observation.etcd.get(name)
-    container = host.containers.get("etcd") if isinstance(host, HostView) else None
-    return isinstance(host, HostView) and isinstance(seen, Unseen) and not (container is not None and container.running)
+    host = observation.hosts.get(name)
+    return isinstance(host, HostView) and isinstance(observation.etcd.get(name), Unseen) and not host.runs("etcd")
 
 
 def manifests(asked: Asked) -> str:
@@ -111,7 +110,7 @@ def file(asked: Asked) -> str:
 
     Of the API server's own, that the server is accepted says as much.
     """
-    path, endpoint = asked.subject.partition(":")[2], asked.observation.api.members.get(asked.host)
+    path, endpoint = path_in(asked.subject), asked.observation.api.members.get(asked.host)
     if path.endswith("/apiserver.crt") and endpoint is not None and endpoint.health is EndpointHealth.READY:
         return ""
     if why := machine(asked):
@@ -228,7 +227,7 @@ def agents(asked: Asked) -> str:
 def controllers(asked: Asked) -> str:
     """The component was seen to run on a control plane, or every control plane was looked at."""
     views = [v for n, v in asked.observation.hosts.items() if n in asked.observation.etcd]
-    runs = any(isinstance(v, HostView) and (c := v.containers.get(asked.subject)) is not None and c.running for v in views)
+    runs = any(isinstance(v, HostView) and v.runs(asked.subject) for v in views)
     unseen = next((v for v in views if isinstance(v, Unseen)), None)
     return "" if runs or unseen is None else f"{asked.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
 

@@ -65,12 +65,6 @@ def _loops(scene: Scene, container: ContainerView) -> bool:
     return container.restarts > 0 and age is not None and age < YOUNG
 
 
-def _blames_etcd(scene: Scene, name: str, container: ContainerView) -> bool:
-    endpoint = scene.endpoint(name)
-    checks = endpoint.failing_checks if endpoint else ()
-    return any("etcd" in c for c in checks) or any(":2379" in line or "context deadline exceeded" in line for line in container.log_tail)
-
-
 def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
     endpoint = scene.endpoint(name)
     if endpoint is None or refuses_us(endpoint) or not _proven_down(scene, name, endpoint):

@@ -101,7 +101,7 @@ def _soon(now: datetime, name: str, certificate: CertificateView, severity: Seve
         f"The {what} {certificate.path} on {name} expires in {left:.1f} days.",
         (_line(name, certificate),),
         severity=severity,
-        facts=FileFacts(name, path=certificate.path, not_after=certificate.not_after),
+        facts=FileFacts(name, not_after=certificate.not_after),
     )
 
 
@@ -114,7 +114,7 @@ def _expired(name: str, certificate: CertificateView, severity: Severity) -> Fin
         (_line(name, certificate),),
         severity=severity,
         state=_state(certificate.path, severity),
-        facts=FileFacts(name, path=certificate.path, not_after=certificate.not_after, authority=certificate.is_ca),
+        facts=FileFacts(name, not_after=certificate.not_after, authority=certificate.is_ca),
     )
 
 
@@ -132,7 +132,7 @@ def _endpoint_certificate(scene: Scene, name: str) -> Iterator[Finding]:
         f"The API server on {name} shows a certificate that expired on {expires:%Y-%m-%d %H:%M} UTC.",
         (f"https://{endpoint.address}: {endpoint.detail or 'expired certificate'}",),
         state=State.APISERVER_DOWN,
-        facts=FileFacts(name, path=path, not_after=expires),
+        facts=FileFacts(name, not_after=expires),
     )
 
 
@@ -159,7 +159,7 @@ def _mismatches(scene: Scene, name: str, host: HostView, *, worker: bool = False
             evidence,
             severity=severity,
             state=_state(path, severity),
-            facts=FileFacts(name, path=path, authority=bool(certificate and certificate.is_ca), wrong=frozenset(kinds)),
+            facts=FileFacts(name, authority=bool(certificate and certificate.is_ca), wrong=frozenset(kinds)),
         )
 
 
@@ -223,7 +223,7 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
                 (f"{name}:{path} does not exist; it was there when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC", *story),
                 severity=severity,
                 state=_state(path, severity),
-                facts=FileFacts(name, path=path),
+                facts=FileFacts(name),
             )
 
 
@@ -236,7 +236,7 @@ def _replaced(scene: Scene, name: str, path: str, what: str, before: str, eviden
         (*evidence, f"known from {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC: {before}"),
         severity=severity,
         state=_state(path, severity),
-        facts=FileFacts(name, path=path),
+        facts=FileFacts(name),
     )
 
 

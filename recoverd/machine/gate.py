@@ -26,6 +26,7 @@ from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Pause, Run
 from recoverd.model.settings import Bounds
+from recoverd.playbooks.nodes import node_of
 
 PATIENCE = 60.0
 """Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came back takes a moment to show it."""
@@ -196,8 +197,8 @@ def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Obs
         return f"{host} to be up for {SETTLING:g} s, since nothing is said of a network that is just starting"
     if unseen := witness_unseen(host, settled.node, observation):
         return unseen
-    elsewhere = any(f.code not in PATHS and _node(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults)
-    left = [f for f in diagnosis.faults if _node(f) == settled.node and _of_nodes(f)]
+    elsewhere = any(f.code not in PATHS and node_of(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults)
+    left = [f for f in diagnosis.faults if node_of(f) == settled.node and _of_nodes(f)]
     # what cannot be reached may be a node that is itself broken and whose turn has not come
     left = [f for f in left if not (elsewhere and f.code in PATHS)]
     return "; ".join(f.message for f in left)
@@ -205,10 +206,6 @@ def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Obs
 
 def _of_nodes(finding: Finding) -> bool:
     return finding.state is State.WORKER_NETWORK_BROKEN and finding.code != Code.ETCD_REVISION_WENT_BACK
-
-
-def _node(finding: Finding) -> str:
-    return finding.facts.node or finding.subject
 
 
 def committed(plan: Plan, run: Run, part: str) -> bool:

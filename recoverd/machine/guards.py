@@ -139,8 +139,8 @@ def live_data(host: str, operation: Operation, evidence: Evidence) -> str:
     view = evidence.scene.host(host)
     if view is None:
         return f"{host} to be looked at: whether etcd runs there is not known"
-    container, member = view.containers.get("etcd"), evidence.observation.etcd.get(host)
-    if (container is not None and container.running) or (isinstance(member, EtcdView) and not member.remembered):
+    member = evidence.observation.etcd.get(host)
+    if view.runs("etcd") or (isinstance(member, EtcdView) and not member.remembered):
         return f"etcd on {host} to end: it runs, and its data must not be moved from under it"
     return ""
 

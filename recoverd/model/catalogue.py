@@ -40,7 +40,7 @@ class ShownBy(StrEnum):
     FILE = "the file, or the listing of its directory"
     UNITS = "what systemd on the machine says of its units"
     MACHINE = "the machine"
-    STRANGER = "the machine, whether members list it or not"
+    STRANGER = "its etcd stopped or with a leader in common with another, or every other control plane's stopped"
     DATA = "etcd's data directory, or its etcd serving"
     LEADER = "an etcd member with a leader"
     HOLDING = "an etcd member that holds this cluster's data"

@@ -26,9 +26,8 @@ class ManifestFacts(Facts):
 
 @dataclass(frozen=True, slots=True)
 class FileFacts(Facts):
-    """Of a certificate or kubeconfig."""
+    """Of a certificate or kubeconfig; its path is in the finding's subject (`recoverd.model.catalogue.path_in`)."""
 
-    path: str = ""
     not_after: datetime | None = None
     authority: bool = False
     """It is a CA that has expired or does not fit."""

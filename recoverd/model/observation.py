@@ -344,6 +344,11 @@ class HostView:
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
 
+    def runs(self, component: str) -> bool:
+        """Whether the newest container of a static pod was seen to run."""
+        container = self.containers.get(component)
+        return container is not None and container.running
+
     def running_since(self, component: str) -> datetime | None:
         """By the bastion's clock; None where it does not run, or since when is not known."""
         container = self.containers.get(component)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import yaml
@@ -77,7 +77,7 @@ class ForceNewCluster:
                 else self._fetch(name, view, finding, "" if asked else _uid(situation))
             ),
             *self._stop_others(others, finding, situation),
-            *self._force(name, view, replace(manifest, sha256="") if copied else manifest, flagged, finding, situation.kept),
+            *self._force(name, view, manifest, "" if copied else manifest.sha256, flagged, finding, situation.kept),
         )
         return Proposal(
             summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
@@ -168,7 +168,8 @@ class ForceNewCluster:
         return steps
 
     @staticmethod
-    def _force(name: str, view: EtcdView, manifest: ManifestView, flagged: str, finding: Finding, incident: str) -> tuple[Step, ...]:
+    def _force(name: str, view: EtcdView, manifest: ManifestView, before: str, flagged: str, finding: Finding, incident: str) -> tuple[Step, ...]:
+        """`before`: digest of the manifest that is in place by then; "" where it is aside."""
         final = annotated(without_flag(manifest.content), incident)
         digest, flagged_digest = _sha256(final), _sha256(flagged)
         held = AwaitEtcd(members=1, min_revision=view.revision, min_nodes=view.nodes or 0, min_pods=view.pods or 0)
@@ -177,7 +178,7 @@ class ForceNewCluster:
             Step(
                 name,
                 f"put {FLAG} into the manifest of etcd on {name}",
-                WriteFile(manifest.path, flagged, flagged_digest, before=manifest.sha256),
+                WriteFile(manifest.path, flagged, flagged_digest, before=before),
                 timeout=20.0,
                 requires=(finding.key,),
                 undo=take_out,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from recoverd.bounds import too_few_ready
 from recoverd.diagnose.loss import began_anew, unread
-from recoverd.model.catalogue import Code, Of, codes
+from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
@@ -28,7 +28,7 @@ def node_of(finding: Finding) -> str:
 
 def node_in(key: FindingKey) -> str:
     """The node of a finding's key; "" for one of the whole cluster. A path's subject is FROM>TO."""
-    return key[1].split(">")[0]
+    return host_in(key[1])
 
 
 def broken(situation: Situation) -> dict[str, list[Finding]]:

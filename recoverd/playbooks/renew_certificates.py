@@ -148,9 +148,8 @@ class RenewCertificates:
 
 def _not_ours(finding: Finding) -> str:
     """Why this finding is not for `kubeadm certs renew`; "" when it is."""
-    facts, host = finding.facts, finding.facts.host
+    facts, path, host = finding.facts, path_in(finding.subject), finding.facts.host
     assert isinstance(facts, FileFacts)
-    path = facts.path
     if facts.authority:
         return f"{path} on {host} is a CA, which is never renewed by recoverd: every program that trusts it has to be given the new one"
     if "authority" in facts.wrong and not _of_kubelet(finding):

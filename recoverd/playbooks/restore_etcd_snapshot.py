@@ -278,7 +278,7 @@ def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:
 
 def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> WriteFile:
     """With an annotation, so that kubelet takes it for another pod than the one whose back-off it remembers."""
-    content = annotated(text, f"{restore.kept}-{restore.stamp}")
+    content = annotated(text, restore.name)
     return WriteFile(f"{MANIFESTS}/{component}.yaml", content, hashlib.sha256(content.encode()).hexdigest(), before="", needs=needs)
 
 

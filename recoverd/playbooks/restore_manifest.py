@@ -32,8 +32,8 @@ class RestoreManifest:
     repairs: frozenset[str] = MANIFEST_CODES
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.subject.split("/")[0]
-        mine = [f for f in situation.confirmed if f.code in MANIFEST_CODES and f.subject.split("/")[0] == host]
+        host = finding.facts.host
+        mine = [f for f in situation.confirmed if f.code in MANIFEST_CODES and f.facts.host == host]
         # etcd before what needs it
         mine.sort(key=lambda f: component_of(f) != "etcd")
         writes: list[Step] = []

@@ -51,6 +51,11 @@ class Restore:
     """What must be found still while the API servers are stopped; nothing when a person asked for it."""
 
     @property
+    def name(self) -> str:
+        """What it puts into the names of all that it keeps aside and writes."""
+        return f"{self.kept}-{self.stamp}"
+
+    @property
     def asked(self) -> bool:
         """A person said that the data is wrong."""
         return not self.requires
@@ -67,11 +72,11 @@ class Restore:
 
 
 def held(restore: Restore) -> str:
-    return f"{HELD}/{restore.kept}-{restore.stamp}"
+    return f"{HELD}/{restore.name}"
 
 
 def aside(restore: Restore, member: Member) -> str:
-    return f"{member.data}/member.{restore.kept}-{restore.stamp}"
+    return f"{member.data}/member.{restore.name}"
 
 
 def database(member: Member) -> str:

@@ -174,10 +174,10 @@ def test_an_address_that_was_not_asked_is_not_wrong() -> None:
     assert not diagnose(late.observation(), late.memory(), late.settings).faults
 
 
-def _parted(leader: str = "b0b") -> Cluster:
+def _parted() -> Cluster:
     """cp1 was made a cluster of its own, cp2 and cp3 go on."""
     cluster = Cluster(3)
-    return cluster.etcd_changed("cp1", leader=leader, members=(cluster.members[0],))
+    return cluster.etcd_changed("cp1", leader="b0b", members=(cluster.members[0],))
 
 
 def test_a_second_history_is_not_over_when_one_side_only_has_no_leader() -> None:

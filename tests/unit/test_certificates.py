@@ -413,6 +413,18 @@ class Watch:
             out = self.machine.handle(StepEnded(work[0].plan.id, work[0].index, work[0].undo, result, self.now))
 
 
+def never_ready(host: str, failed: list[str]) -> Callable[[Perform], bool]:
+    """Every wait for its API server fails, and is put into `failed`."""
+
+    def fails(work: Perform) -> bool:
+        step = work.plan.steps[work.index]
+        if wanted := step.host == host and isinstance(step.operation, AwaitApi):
+            failed.append(host)
+        return wanted
+
+    return fails
+
+
 SOON = ((soon, ()),)
 
 
@@ -449,14 +461,7 @@ def test_certificates_are_not_taken_back_where_those_before_them_cannot_be_bette
     sight = SOON if ready else ((over, ("cp2",)),)
     watch.sweep(*sight, times=2, change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.TLS))
     failed: list[str] = []
-
-    def fails(work: Perform) -> bool:
-        step = work.plan.steps[work.index]
-        if wanted := step.host == "cp2" and isinstance(step.operation, AwaitApi):
-            failed.append("cp2")
-        return wanted
-
-    done = watch.run(watch.approve(), fails, *sight, change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.REFUSED))
+    done = watch.run(watch.approve(), never_ready("cp2", failed), *sight, change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.REFUSED))
     assert failed and not [(h, k) for h, k, undo in done if undo], done
     assert "the files are in place; NOT done" in watch.machine.record.explanation, watch.machine.record.explanation
 
@@ -464,17 +469,8 @@ def test_certificates_are_not_taken_back_where_those_before_them_cannot_be_bette
 def test_a_control_plane_that_does_not_come_back_is_taken_back_and_those_before_it_stay() -> None:
     watch = Watch(3)
     watch.sweep(*SOON, times=2)
-    out = watch.approve()
-
     down: list[str] = []
-
-    def fails(work: Perform) -> bool:
-        step = work.plan.steps[work.index]
-        if failed := step.host == "cp2" and isinstance(step.operation, AwaitApi):
-            down.append("cp2")
-        return failed
-
-    done = watch.run(out, fails, *SOON, change=lambda c: c.endpoint("cp2", EndpointHealth.REFUSED) if down else c)
+    done = watch.run(watch.approve(), never_ready("cp2", down), *SOON, change=lambda c: c.endpoint("cp2", EndpointHealth.REFUSED) if down else c)
     assert [(h, k) for h, k, undo in done if undo] == [("cp2", "put-back-pki")]
     assert "cp3" not in {h for h, _, _ in done}
     assert watch.machine.lifecycle.position == "maintenance/escalated"
