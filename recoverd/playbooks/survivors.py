@@ -26,6 +26,7 @@ class Chance(StrEnum):
     """Of a voter that does not serve, to serve again."""
 
     NONE = "its data is lost or corrupt"
+    EMPTIED = "its data is gone, as while somebody restores it"
     STARTABLE = "its machine answers and its data is whole"
     BOOTING = "its machine has only just come up"
     SILENT = "silent, NOT proven dead"
@@ -43,7 +44,7 @@ class Missing:
     why: str = ""
     """What keeps it from serving, as far as that is seen."""
     until: datetime | None = None
-    """Of a silent one: when it has been so for the bound `force_after`."""
+    """Of a silent one: when it has been so for the bound `force_after`. Of an emptied one: for the bound `member_down_after`."""
 
     @property
     def label(self) -> str:
@@ -74,25 +75,27 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
         since = situation.unseen.get(name, situation.now if name else min(situation.since.values(), default=situation.now))
         until = since + timedelta(seconds=situation.settings.bounds.force_after)
         return Missing(entry, name, Chance.SILENT, seen.reason if isinstance(seen, Unseen) else "it is not in the configuration", until)
-    if why := _lost(entry, name, seen, situation):
+    if why := _lost(entry, name, situation):
         return Missing(entry, name, Chance.NONE, why)
-    if seen.etcd_data is not None and not seen.etcd_data.holds and not left_behind(seen):
-        return Missing(entry, name, Chance.BOOTING, f"{seen.etcd_data.path} is empty, as a disk that is not mounted yet")
+    data = seen.etcd_data
+    if data is not None and not data.holds and not left_behind(seen):
+        if situation.scene.settling(name):
+            return Missing(entry, name, Chance.BOOTING, f"{data.path} is empty, as a disk that is not mounted yet")
+        since = situation.since.get((Code.ETCD_DATA_EMPTY, name), situation.now)
+        until = since + timedelta(seconds=situation.settings.bounds.member_down_after)
+        return Missing(entry, name, Chance.EMPTIED, f"{data.path} there is {'empty' if data.exists else 'missing'}", until)
     return Missing(entry, name, Chance.STARTABLE, _stopped_by(name, seen, situation))
 
 
-def _lost(entry: MemberEntry, name: str, seen: HostView, situation: Situation) -> str:
+def _lost(entry: MemberEntry, name: str, situation: Situation) -> str:
     """Why this member cannot come back with its data; "" where it may."""
-    scene, view, data = situation.scene, situation.etcd(name), seen.etcd_data
+    view = situation.etcd(name)
     if view is not None and view.member_id != entry.id:
         return f"the etcd that runs there is another member, {view.member_id}"
     if any(a.member_id == entry.id and a.alarm == "CORRUPT" for v in situation.etcd_views.values() for a in v.alarms):
         return "etcd has raised the CORRUPT alarm against it"
-    if said := corruption(scene, name):
-        return said[-1]
-    if data is not None and not data.holds and not left_behind(seen) and not scene.settling(name):
-        return f"{data.path} there is {'empty' if data.exists else 'missing'}"
-    return ""
+    said = corruption(situation.scene, name)
+    return said[-1] if said else ""
 
 
 def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
@@ -119,13 +122,27 @@ def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situatio
     waited = [m for m in gone if m.chance is Chance.BOOTING or (m.until is not None and situation.now < m.until)]
     if not waited or serving + len(startable) + len(waited) < view.quorum:
         return None
-    names = ", ".join(f"{m.label} ({m.chance})" for m in waited)
+    spare = len(waited) - (view.quorum - serving - len(startable))
+    return Wait(_waited_for(waited, spare, situation) + (f" {cure}" if cure else ""))
+
+
+def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
+    """In words: what may come back, why that is likely, and until when it is waited for. `spare` of them may stay away for quorum to come back."""
+    names, bounds = ", ".join(f"{m.label} ({m.chance})" for m in waited), situation.settings.bounds
     ends = sorted(m.until for m in waited if m.until is not None)
-    when = f" or at {ends[-1]:%H:%M:%S} UTC" if ends else ""
-    return Wait(
-        f"etcd has lost quorum, which comes back with {names}: a machine takes minutes to boot. Forcing a new cluster is offered when it is seen "
-        f"that they cannot{when} (bound `force_after`: {situation.settings.bounds.force_after:g} s of silence). Look at their consoles."
-        + (f" {cure}" if cure else "")
+    when = f" or at {ends[spare]:%H:%M:%S} UTC" if spare < len(ends) else ""
+    held, why, look = [], [], []
+    if any(m.chance is not Chance.EMPTIED for m in waited):
+        held.append(f"bound `force_after`: {bounds.force_after:g} s of silence")
+        why.append("a machine takes minutes to boot")
+        look.append("Look at their consoles.")
+    if any(m.chance is Chance.EMPTIED for m in waited):
+        held.append(f"bound `member_down_after`: {bounds.member_down_after:g} s without its data")
+        why.append("data that are gone may be put back, or their disk mounted")
+        look.append("Is somebody at work there?")
+    return (
+        f"etcd has lost quorum, which comes back with {names}: {', and '.join(why)}. Forcing a new cluster is offered when it is seen that they "
+        f"cannot{when} ({'; '.join(held)}). {' '.join(look)}"
     )
 
 

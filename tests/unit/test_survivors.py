@@ -80,7 +80,16 @@ def test_what_cannot_bring_quorum_back_is_not_waited_for() -> None:
     cluster = off(Cluster(5), "cp5")
     for name in ("cp2", "cp3", "cp4"):
         stopped(cluster, name, etcd_data=EMPTY)
-    assert "make cp1" in plan_of(forced(situation(cluster, minutes=0.1)))
+    assert "make cp1" in plan_of(forced(situation(cluster, minutes=1.1)))
+
+
+def test_data_that_are_gone_may_be_in_the_hands_of_somebody_who_restores_them() -> None:
+    """Seen in a random story: of two members, one had its data moved away by a person, and forcing the other was offered 20 s later."""
+    cluster = stopped(Cluster(2).no_leader().api_down("cp1"), "cp2", etcd_data=EMPTY)
+    early = forced(situation(cluster, minutes=0.5))
+    assert isinstance(early, Wait) and "somebody restores it" in early.reason and "`member_down_after`: 60 s" in early.reason
+    assert "console" not in early.reason and "force_after" not in early.reason
+    assert "make cp1" in plan_of(forced(situation(cluster, minutes=1.1)))
 
 
 def test_an_empty_directory_right_after_a_boot_may_be_a_disk_that_is_not_mounted_yet() -> None:
