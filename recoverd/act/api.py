@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
+from recoverd.act.carry import hand
 from recoverd.act.host import stop_at
 from recoverd.hosts import HostPool, HostUnseen
+from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.model.plan import StepResult
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
@@ -58,3 +60,6 @@ async def _named(access: Access, address: str, port: int, seconds: float, dial: 
     if view.health is EndpointHealth.TLS and "mismatch" in view.detail:
         return await probe(access, address, port, seconds=seconds, dial=dial, named=access.host)
     return view
+
+
+hand(AwaitApi)(lambda o, at: await_api(at.reach.cluster.kubeconfig, at.reach.hosts, at.host, at.reach.addresses.get(at.host, ""), at.until))

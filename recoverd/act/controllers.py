@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from recoverd.act.carry import hand
 from recoverd.act.kube import Kube, KubeFailure
 from recoverd.act.node import poll
-from recoverd.model.node_operations import CONTROLLER_MANAGER
+from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitControllers, AwaitEndpoints
 from recoverd.model.plan import StepResult
 
 STEADY = 1.0
@@ -69,3 +70,7 @@ async def await_endpoints(kube: Kube, until: float) -> StepResult:
             True, f"after {took:.0f} s endpoints {trouble}; the plan goes on, since kube-proxy follows what {CONTROLLER_MANAGER} does later"
         )
     return StepResult(True, f"the endpoints of all services are the addresses of their pods, after {took:.0f} s")
+
+
+hand(AwaitControllers)(lambda o, at: await_controllers(at.reach.kube, at.until))
+hand(AwaitEndpoints)(lambda o, at: await_endpoints(at.reach.kube, at.until))

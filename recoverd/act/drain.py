@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from recoverd.act.carry import hand
 from recoverd.act.kube import Json, Kube, KubeFailure
 from recoverd.model.node_operations import Drain, PodChoice
 from recoverd.model.plan import StepResult
@@ -213,3 +214,6 @@ def _done(operation: Drain, sorting: Sorting, total: int, stuck: list[str], took
 
 def _names(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+hand(Drain)(lambda o, at: drain(o, at.reach.kube, at.until, ask=at.ask))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception, retry_if_result, wait_fixed
 
+from recoverd.act.carry import hand
 from recoverd.act.host import stop_at
 from recoverd.etcd import EtcdClient, EtcdUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
@@ -144,3 +145,8 @@ def _listed(view: EtcdView, member_id: str) -> bool:
 
 def _left(until: float) -> float:
     return max(0.1, until - asyncio.get_running_loop().time())
+
+
+hand(FetchSnapshot)(lambda o, at: fetch_snapshot(o, at.etcd, at.host, at.reach.snapshots, at.until))
+hand(RemoveMember)(lambda o, at: remove_member(o, at.etcd, at.host, at.until, ask=at.ask))
+hand(AwaitEtcd)(lambda o, at: await_etcd(o, at.etcd, at.host, at.until))

@@ -8,25 +8,10 @@ from enum import Enum
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 from tenacity.stop import stop_base
 
+from recoverd.act.carry import hand
 from recoverd.hosts import CommandResult, HostPool, HostUnseen
-from recoverd.model.etcd_operations import RestoreSnapshot
-from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import (
-    AwaitContainerGone,
-    AwaitFlag,
-    AwaitUnit,
-    CopyPath,
-    HostOperation,
-    MovePath,
-    RestartStaticPod,
-    RestartUnit,
-    Shell,
-    Unit,
-    Unstick,
-    WriteFile,
-)
-from recoverd.model.pki_operations import KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
+from recoverd.model.operations import HostOperation, kinds_of
 from recoverd.model.plan import StepResult
 
 CHECK_SECONDS = 5.0
@@ -56,7 +41,7 @@ class HostRunner:
 
     async def perform(self, operation: HostOperation, until: float, *, resume: bool, ask: bool = False) -> StepResult:
         """`resume`: it may have run before, so its check is asked first. `ask`: that alone, and what is not done is told as `undone`."""
-        name = named(operation)
+        name = operation.title
         if resume and (settled := await self._resumed(operation, name, until)):
             return settled
         if ask:
@@ -155,55 +140,12 @@ class stop_at(stop_base):  # noqa: N801  named as tenacity's own
         return _left(self._moment) <= 0
 
 
-def named(operation: HostOperation) -> str:
-    """What the operation is, in a few words."""
-    match operation:
-        case WriteFile(path=path):
-            return f"writing {path}"
-        case MovePath(source=source, target=target):
-            return f"moving {source} to {target}"
-        case CopyPath(source=source, target=target):
-            return f"copying {source} to {target}"
-        case Unit(verb=verb, unit=unit):
-            return f"systemctl {verb} {unit}"
-        case Sysctl(key=key, value=value):
-            return f"setting {key} to {value}"
-        case PutRoute(route=route):
-            return f"putting back the route {route}"
-        case PutBridge(name=name):
-            return f"making the bridge {name} again"
-        case LinkUp(name=name):
-            return f"switching {name} on"
-        case KeepPki(target=target):
-            return f"keeping the certificates in {target}"
-        case PutBackPki(source=source):
-            return f"putting back the certificates from {source}"
-        case RenewLeaves():
-            return "kubeadm certs renew all"
-        case RepairKubeletClient():
-            return "renewing kubelet's client certificate"
-        case RestartUnit(unit=unit):
-            return f"systemctl restart {unit}"
-        case AwaitUnit(unit=unit, stable=stable):
-            return f"waiting for {unit} to stay up for {stable} s"
-        case RestartStaticPod(component=component):
-            return f"restarting the static pod {component}"
-        case AwaitContainerGone(component=component):
-            return f"waiting for {component} to be gone"
-        case AwaitFlag(component=component, flag=flag, present=present):
-            return f"waiting for {component} to run {'with' if present else 'without'} {flag}"
-        case Unstick(component=component):
-            return f"starting {component} out of its back-off"
-        case RestoreSnapshot(data=data):
-            return f"restoring the snapshot into {data}"
-        case Shell(script=script):
-            first = script.strip().splitlines()[0] if script.strip() else "an empty script"
-            return f"`{first[:80]}`"
-
-
 def _tail(text: str, lines: int) -> str:
     return " / ".join(line.strip()[:300] for line in text.strip().splitlines()[-lines:])
 
 
 def _left(until: float) -> float:
     return until - asyncio.get_running_loop().time()
+
+
+hand(*kinds_of(HostOperation))(lambda o, at: HostRunner(at.reach.hosts, at.host).perform(o, at.until, resume=at.resume, ask=at.ask))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recoverd.act import join_scripts as scripts
+from recoverd.act.carry import Carry, hand
 from recoverd.etcd import EtcdClient, EtcdUnseen
 from recoverd.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.join_operations import JoinControlPlane
@@ -172,3 +173,12 @@ class JoinRunner:
 def _said(result: CommandResult) -> str:
     lines = [line.strip()[:300] for line in (result.stderr.strip() or result.stdout.strip()).splitlines()]
     return " / ".join(lines[-4:]) or f"exit status {result.exit_status}"
+
+
+async def _join(operation: JoinControlPlane, at: Carry) -> StepResult:
+    """It is begun once, and one that was begun before a crash is watched on."""
+    runner = JoinRunner(operation, at.reach.hosts, at.reach.etcd(operation.source), at.until)
+    return await runner.perform(resume=at.resume, ask=at.ask)
+
+
+hand(JoinControlPlane)(_join)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from recoverd.act import join_scripts as scripts
+from recoverd.act.api import await_api
+from recoverd.act.carry import Carry, hand
 from recoverd.act.etcd import await_etcd, remove_member
 from recoverd.act.host import HostRunner
 from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget, listed
@@ -302,3 +304,15 @@ class TakeBackRunner:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _take_back(operation: TakeBackJoin, at: Carry) -> StepResult:
+    reach, source = at.reach, operation.source
+
+    async def ready(until: float) -> StepResult:
+        return await await_api(reach.cluster.kubeconfig, reach.hosts, source, reach.addresses.get(source, ""), until)
+
+    return await TakeBackRunner(operation, reach.hosts, reach.etcd(source), ready, at.until).perform()
+
+
+hand(TakeBackJoin)(_take_back)

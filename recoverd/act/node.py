@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
+from recoverd.act.carry import Carry, hand
 from recoverd.act.drain import name_of
 from recoverd.act.host import GUARD_STATUS, HostRunner, stop_at
 from recoverd.act.kube import Json, Kube, KubeFailure
 from recoverd.hosts import HostPool, HostUnseen
-from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Uncordon
+from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
 from recoverd.model.operations import RestartStaticPod
 from recoverd.model.plan import StepResult
 from recoverd.progress import report
@@ -285,3 +286,17 @@ def _pod_ready(pod: Json) -> bool:
 
 def _left(until: float) -> float:
     return max(0.1, until - asyncio.get_running_loop().time())
+
+
+async def _settled(operation: Settled, at: Carry) -> StepResult:
+    return StepResult(False, "this step is judged by the state machine, sweep by sweep, and is never carried out")
+
+
+# each looks at what is there before it does anything, so a resumed one is simply done again, unless it is only asked about
+hand(Cordon)(lambda o, at: cordon(o, at.reach.kube, ask=at.ask))
+hand(Uncordon)(lambda o, at: uncordon(o, at.reach.kube))
+hand(Reboot)(lambda o, at: reboot(o, at.reach.hosts, at.host, at.until, ask=at.ask))
+hand(AwaitReboot)(lambda o, at: await_reboot(o, at.reach.hosts, at.host, at.until))
+hand(AwaitNodeReady)(lambda o, at: await_node_ready(o, at.reach.kube, at.until))
+hand(RestartDaemonPods)(lambda o, at: restart_daemon_pods(o, at.reach.kube, at.reach.hosts, at.host, at.until))
+hand(Settled)(_settled)

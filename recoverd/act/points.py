@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recoverd.act import scratch
+from recoverd.act.carry import hand
 from recoverd.act.point_node import NodeFiles, forget_keys, take_node
 from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
 from recoverd.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
 from recoverd.hosts import HostPool
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
-from recoverd.model.point_operations import TakeRestorePoint
+from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import PointSettings, RestorePoint, point_id, surplus
 from recoverd.model.settings import ClusterSettings
 
@@ -306,3 +307,7 @@ def _size(count: int) -> str:
 
 def _left(until: float) -> float:
     return until - asyncio.get_running_loop().time()
+
+
+hand(TakeRestorePoint)(lambda o, at: at.reach.points.take(o, at.host, at.until, resume=at.resume))
+hand(LookAtRestorePoints)(lambda o, at: at.reach.points.look())

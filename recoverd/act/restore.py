@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
+from recoverd.act.carry import hand
 from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS, stop_at
 from recoverd.etcd import EtcdClient, EtcdUnseen
 from recoverd.hosts import HostPool, HostUnseen
@@ -164,3 +165,11 @@ def _digest(path: Path) -> str:
 
 def _left(until: float) -> float:
     return max(0.1, until - asyncio.get_running_loop().time())
+
+
+# each looks whether it has been done, so a resumed one is simply done again, unless it is only asked about
+hand(SendSnapshot)(lambda o, at: send_snapshot(o, at.reach.hosts, at.host, at.until, resume=at.resume, ask=at.ask))
+hand(AwaitRestored)(lambda o, at: await_restored(o, at.etcd, at.host, at.until))
+hand(AddMember)(lambda o, at: add_member(o, at.etcd, at.host, at.until, ask=at.ask))
+hand(PromoteMember)(lambda o, at: promote_member(o, at.etcd, at.host, at.until, ask=at.ask))
+hand(DisarmAlarm)(lambda o, at: disarm_alarm(o, at.etcd, at.host, at.until, ask=at.ask))

@@ -102,6 +102,10 @@ class RestoreSnapshot:
     repeatable = True
 
     @property
+    def title(self) -> str:
+        return f"restoring the snapshot into {self.data}"
+
+    @property
     def beside(self) -> str:
         return f"{self.data}/restored-{self.token}"
 

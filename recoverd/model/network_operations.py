@@ -23,6 +23,10 @@ class Sysctl:
     repeatable = True
 
     @property
+    def title(self) -> str:
+        return f"setting {self.key} to {self.value}"
+
+    @property
     def path(self) -> str:
         return f"/proc/sys/{self.key.replace('.', '/')}"
 
@@ -51,6 +55,10 @@ class PutRoute:
     kind: Literal["put-route"] = "put-route"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"putting back the route {self.route}"
+
     def command(self) -> str:
         to = shlex.quote(destination(self.route))
         return (
@@ -75,6 +83,10 @@ class PutBridge:
     kind: Literal["put-bridge"] = "put-bridge"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"making the bridge {self.name} again"
+
     def command(self) -> str:
         name = shlex.quote(self.name)
         addresses = "\n".join(f"ip addr replace {shlex.quote(a)} brd + dev {name}" for a in self.addresses)
@@ -98,6 +110,10 @@ class LinkUp:
     name: str
     kind: Literal["link-up"] = "link-up"
     repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"switching {self.name} on"
 
     def command(self) -> str:
         return f"ip link set dev {shlex.quote(self.name)} up"

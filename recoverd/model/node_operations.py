@@ -95,6 +95,10 @@ class Reboot:
     kind: Literal["reboot"] = "reboot"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return "asking it to reboot"
+
     def command(self) -> str:
         mark = REBOOT_ASKED
         return (

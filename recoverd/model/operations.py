@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from recoverd.model.bastion_operations import BastionOperation
 from recoverd.model.etcd_guards import at_rest, not_anew, not_over_nothing, of_data, of_etcd
@@ -45,6 +45,10 @@ class WriteFile:
     """A path that must exist at that moment, when set: no etcd manifest over data that was there when the plan was made and is gone."""
     kind: Literal["write-file"] = "write-file"
     repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"writing {self.path}"
 
     def command(self) -> str:
         path, name = shlex.quote(self.path), self.path.rsplit("/", 1)[-1]
@@ -97,6 +101,10 @@ class MovePath:
     kind: Literal["move-path"] = "move-path"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"moving {self.source} to {self.target}"
+
     def command(self) -> str:
         s, t = shlex.quote(self.source), shlex.quote(self.target)
         parent = shlex.quote(self.target.rsplit("/", 1)[0])
@@ -135,6 +143,10 @@ class CopyPath:
     kind: Literal["copy-path"] = "copy-path"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"copying {self.source} to {self.target}"
+
     def command(self) -> str:
         s, t = shlex.quote(self.source), shlex.quote(self.target)
         return (
@@ -159,6 +171,10 @@ class Unit:
     kind: Literal["unit"] = "unit"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"systemctl {self.verb} {self.unit}"
+
     def command(self) -> str:
         return (
             f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\n"
@@ -177,6 +193,10 @@ class RestartUnit:
     kind: Literal["restart-unit"] = "restart-unit"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"systemctl restart {self.unit}"
+
     def command(self) -> str:
         return f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl restart {self.unit}"
 
@@ -193,6 +213,10 @@ class AwaitUnit:
     seconds: int
     kind: Literal["await-unit"] = "await-unit"
     repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"waiting for {self.unit} to stay up for {self.stable} s"
 
     def command(self) -> str:
         tell = f"{{ systemctl status --no-pager -n 3 {self.unit} 2>&1 | tail -n 3 >&2; }}"
@@ -225,6 +249,10 @@ class RestartStaticPod:
     kind: Literal["restart-static-pod"] = "restart-static-pod"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"restarting the static pod {self.component}"
+
     def command(self) -> str:
         none = "systemctl restart kubelet" if self.start else complain(f"no {self.component} runs here")
         held = "none=$((none+1)); [ $none -ne 45 ] || systemctl restart kubelet; " if self.start else ""  # asked three times a second
@@ -251,6 +279,10 @@ class AwaitContainerGone:
     kind: Literal["await-container-gone"] = "await-container-gone"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"waiting for {self.component} to be gone"
+
     def command(self) -> str:
         return _until(self.check(), self.seconds, f"{self.component} still runs after {self.seconds} s")
 
@@ -268,6 +300,10 @@ class AwaitFlag:
     seconds: int
     kind: Literal["await-flag"] = "await-flag"
     repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"waiting for {self.component} to run {'with' if self.present else 'without'} {self.flag}"
 
     def command(self) -> str:
         what = f"{self.component} does not run {'with' if self.present else 'without'} {self.flag} after {self.seconds} s"
@@ -298,6 +334,10 @@ class Unstick:
     kind: Literal["unstick"] = "unstick"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"starting {self.component} out of its back-off"
+
     def command(self) -> str:
         restart = f"{_guarded('kubelet')}systemctl restart kubelet"
         if not self.patience:
@@ -322,6 +362,11 @@ class Shell:
     done: str = ""
     repeatable: bool = False
     kind: Literal["shell"] = "shell"
+
+    @property
+    def title(self) -> str:
+        first = self.script.strip().splitlines()[0] if self.script.strip() else "an empty script"
+        return f"`{first[:80]}`"
 
     def command(self) -> str:
         return self.script
@@ -362,3 +407,8 @@ def _until(condition: str, seconds: int, otherwise: str, tell: str = ":") -> str
         f"i=0; until {condition}; do i=$((i+1)); [ $i -lt {3 * seconds} ] || {{ {tell}; echo {shlex.quote(otherwise)} >&2; exit 4; }}; "
         "sleep 0.3 2>/dev/null || sleep 1; done"
     )
+
+
+def kinds_of(union: object) -> tuple[type[Any], ...]:
+    """The kinds of operation that a union of them names."""
+    return get_args(union)

@@ -85,6 +85,10 @@ class KeepPki:
     kind: Literal["keep-pki"] = "keep-pki"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"keeping the certificates in {self.target}"
+
     def command(self) -> str:
         t, k, parent = shlex.quote(self.target), shlex.quote(self.kubernetes), shlex.quote(self.target.rsplit("/", 1)[0])
         name, incomplete = "[0-9a-f]" * 16, complain(f"not all of {self.kubernetes}/pki could be copied")
@@ -131,6 +135,10 @@ class PutBackPki:
     kind: Literal["put-back-pki"] = "put-back-pki"
     repeatable = True
 
+    @property
+    def title(self) -> str:
+        return f"putting back the certificates from {self.source}"
+
     def command(self) -> str:
         s, k = shlex.quote(self.source), shlex.quote(self.kubernetes)
         keep = KeepPki(self.aside, kubernetes=self.kubernetes).command() if self.aside else ":"
@@ -172,6 +180,10 @@ class RenewLeaves:
     repeatable = True
 
     @property
+    def title(self) -> str:
+        return "kubeadm certs renew all"
+
+    @property
     def mark(self) -> str:
         return f"{self.kept}/renewed"
 
@@ -202,6 +214,10 @@ class RepairKubeletClient:
     kubelet_pki: str = KUBELET_PKI
     kind: Literal["repair-kubelet-client"] = "repair-kubelet-client"
     repeatable = True
+
+    @property
+    def title(self) -> str:
+        return "renewing kubelet's client certificate"
 
     @property
     def mark(self) -> str:
