@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from recoverd.diagnose import diagnose
 from recoverd.events import (
@@ -82,7 +83,7 @@ class ClusterMachine(Joining):
         broken_before = invariants.broken(before, self.lifecycle.state, self.lifecycle.phase)
         self._tell_jump(reading)
         self._tell_time(event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted))
-        self._dispatch(event)
+        TAKES[type(event)](self, event)
         self._settle_pause()
         if self.lifecycle.position != position:
             self._set(state=self.lifecycle.position, since=self.now)
@@ -116,46 +117,22 @@ class ClusterMachine(Joining):
         if back > SET_BACK:
             self._note("clock-went-back", f"the bastion's clock went back by {back.total_seconds():.0f} s; times ahead of it count from now on")
 
-    def _dispatch(self, event: Event) -> None:
-        match event:
-            case Observed():
-                self._observed(event.observation)
-            case StepEnded():
-                self._step_ended(event)
-            case Approved():
-                self._approve(event)
-            case Rejected():
-                self._reject(event)
-            case Paused():
-                self._pause(event)
-            case Resumed():
-                self._resume(event)
-            case Acknowledged():
-                self._acknowledge(event)
-            case Kept():
-                self._kept(event)
-            case PlanRequested():
-                self._request(event)
-            case PointRequested():
-                self._request_point(event)
-            case PointsKept():
-                self._points_kept(event)
-            case JoinRequested():
-                self._join(event)
-            case Restarted():
-                self._set(unseen={})
-                self._continue_after_restart()
-                self._look_at_points()
-            case Stopping():
-                self._write_down()
-            case Ticked() if self.record.run:
-                self._look_again()
-            case Ticked():
-                if (plan := self._waiting_plan) and self.now >= plan.expires_at and self.observation and not self.record.pause:
-                    if self.record.incident:
-                        self._decide()
-                    elif self.lifecycle.state is State.HEALTHY:
-                        self._maintain()
+    def _restarted(self) -> None:
+        self._set(unseen={})
+        self._continue_after_restart()
+        self._look_at_points()
+
+    def _ticked(self) -> None:
+        if self.record.run:
+            self._look_again()
+            return
+        plan = self._waiting_plan
+        if plan is None or self.now < plan.expires_at or self.observation is None or self.record.pause:
+            return
+        if self.record.incident:
+            self._decide()
+        elif self.lifecycle.state is State.HEALTHY:
+            self._maintain()
 
     # --- sweeps ---
 
@@ -374,3 +351,23 @@ class ClusterMachine(Joining):
             f"{self.record.explanation}; {'taking back' if run.undoing else 'at'} step {run.index + 1} of {len(plan.steps)}{since}, "
             f"on {step.host}: {step.description}"
         )
+
+
+TAKES: Mapping[type, Callable[[ClusterMachine, Any], None]] = {
+    Observed: lambda m, e: m._observed(e.observation),
+    StepEnded: ClusterMachine._step_ended,
+    Approved: ClusterMachine._approve,
+    Rejected: ClusterMachine._reject,
+    Paused: ClusterMachine._pause,
+    Resumed: ClusterMachine._resume,
+    Acknowledged: ClusterMachine._acknowledge,
+    Kept: ClusterMachine._kept,
+    PlanRequested: ClusterMachine._request,
+    PointRequested: ClusterMachine._request_point,
+    PointsKept: ClusterMachine._points_kept,
+    JoinRequested: ClusterMachine._join,
+    Restarted: lambda m, _: m._restarted(),
+    Stopping: lambda m, _: m._write_down(),
+    Ticked: lambda m, _: m._ticked(),
+}
+"""What each kind of event is taken by."""

@@ -13,7 +13,7 @@ from recoverd.machine.sight import let_go, name_of, unended
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
-from recoverd.playbooks.base import Askable
+from recoverd.playbooks.base import Askable, Playbook
 
 
 class Requests(Maintaining):
@@ -141,6 +141,21 @@ class Requests(Maintaining):
             self._note("let-go", f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}")
 
     def _request(self, event: PlanRequested) -> None:
+        playbook = self._playbook_asked_for(event)
+        self._refuse_request(playbook)
+        choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
+        if choice.playbook is None or choice.proposal is None:
+            raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
+        if self._waiting_plan:
+            self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
+            if self.record.incident is None:
+                # another maintenance, whose number is in its steps
+                choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
+        assert choice.playbook is not None and choice.proposal is not None
+        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason, point=event.point)
+
+    def _playbook_asked_for(self, event: PlanRequested) -> Playbook:
+        """Raises `Refused` where what is asked for names something that there is not."""
         playbook = next((p for p in self.playbooks if p.name == event.playbook), None)
         if playbook is None:
             raise Refused(f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in self.playbooks)}", missing=True)
@@ -149,6 +164,10 @@ class Requests(Maintaining):
             raise Refused(f"{self._who()} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
         if event.point and not isinstance(playbook, Askable):
             raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
+        return playbook
+
+    def _refuse_request(self, playbook: Playbook) -> None:
+        """Raises `Refused` where nothing can be planned now, whatever is asked for."""
         if self.record.run or self.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
             raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
         if self.record.pause:
@@ -162,16 +181,6 @@ class Requests(Maintaining):
             raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
         if self.lifecycle.state is State.MAINTENANCE:
             raise Refused(f"maintenance {self._incident_id} of {self._who()} is just ending; ask again in a few seconds")
-        choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
-        if choice.playbook is None or choice.proposal is None:
-            raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
-        if self._waiting_plan:
-            self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
-            if self.record.incident is None:
-                # another maintenance, whose number is in its steps
-                choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
-        assert choice.playbook is not None and choice.proposal is not None
-        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason, point=event.point)
 
     def _who(self) -> str:
         return self.settings.name

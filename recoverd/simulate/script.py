@@ -127,8 +127,6 @@ class Player:
             case "until", [place, "within", duration]:
                 if not await stage.until(lambda: self._there(place), float(duration)):
                     self._refused(f"after {duration} s it is not {place} but {stage.position}")
-            case "approve", []:
-                await self._approve()
             case "crash", []:
                 await stage.kill()
                 stage.start()
@@ -136,17 +134,20 @@ class Player:
                 await stage.keep_point()
             case "join-control-plane", [name, *options]:
                 await self._join(name, "take-back-single-member" in options)
-            case "say", _:
-                pass
+            case "approve", []:
+                await self._approve()
             case (("reject" | "pause" | "resume" | "ack"), _):
                 await self._give(self._request(word, " ".join(rest) or "no reason given"))
-            case name, names if name in self._faults:
-                try:
-                    self._faults[name](stage.cluster, *names)
-                except (TypeError, KeyError, ValueError) as error:
-                    raise ScriptError(f"{line!r} cannot be done: {error}") from error
-            case _:
-                raise ScriptError(f"{line!r} is no line of a story; the faults are: {', '.join(sorted(self._faults))}")
+            case _ if word != "say":
+                self._fault(line, word, rest)
+
+    def _fault(self, line: str, word: str, names: list[str]) -> None:
+        if word not in self._faults:
+            raise ScriptError(f"{line!r} is no line of a story; the faults are: {', '.join(sorted(self._faults))}")
+        try:
+            self._faults[word](self.stage.cluster, *names)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ScriptError(f"{line!r} cannot be done: {error}") from error
 
     def _there(self, place: str) -> bool:
         return self.stage.position == place or self.stage.position.startswith(f"{place}/")

@@ -78,6 +78,19 @@ async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run
     await daemon.in_phase("healthy")
     assert (prod.node.unit("kubelet"), prod.node.asked) == ("active", ["start kubelet"])
 
+    incident, shown = await _told_afterwards(daemon)
+    assert {"opened", "plan-made", "approved", "closed"} <= {e["event"] for e in await watching}
+    for at in times([status, plan, incident, shown]):
+        assert at.endswith("Z") and datetime.fromisoformat(at).tzinfo == UTC
+
+    assert daemon.kill(signal.SIGTERM) == 0
+    assert not daemon.socket.exists()
+    assert "Traceback" not in daemon.log.read_text()
+    assert (await daemon.ctl("status"))[0] == 3
+
+
+async def _told_afterwards(daemon: Daemon) -> tuple[Any, Any]:
+    """The incident in the list and as it is shown alone, each looked at."""
     (incident,) = (await daemon.json("incidents"))["incidents"]
     assert set(incident) >= {"id", "cluster", "state", "opened_at", "closed_at", "outcome", "timeline"}
     assert (incident["state"], incident["outcome"]) == ("apiserver-down", "recovered") and incident["closed_at"]
@@ -90,14 +103,7 @@ async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run
     assert "kubelet" in text and "approved" in text and "Traceback" not in text
     assert incident["id"] in (await daemon.ctl("incidents"))[1]
     assert await daemon.metric('recoverd_actions_total{cluster="prod",outcome="succeeded",playbook="start-node-services"}') == 1
-    assert {"opened", "plan-made", "approved", "closed"} <= {e["event"] for e in await watching}
-    for at in times([status, plan, incident, shown]):
-        assert at.endswith("Z") and datetime.fromisoformat(at).tzinfo == UTC
-
-    assert daemon.kill(signal.SIGTERM) == 0
-    assert not daemon.socket.exists()
-    assert "Traceback" not in daemon.log.read_text()
-    assert (await daemon.ctl("status"))[0] == 3
+    return incident, shown
 
 
 REFUSALS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -212,39 +212,21 @@ class Player:
         return points[-1].id if playbook == "restore-etcd-snapshot" and points else ""
 
     async def _trouble(self, name: str, args: tuple[str, ...]) -> None:
-        world = self.world
-        match name, args:
-            case "crash", (away,):
-                await self._down_for(float(away))
-            case "forget", (away,):
-                self.ledger = TroubledLedger()
-                await self._down_for(float(away), forget=True)
-            case (("kill-before" | "kill-after"), (away,)):
-                setattr(world, name.replace("-", "_"), float(away))
-            case (("fail-step" | "not-begun" | "lost-answer" | "no-answer"), ()):
-                world.next.append((name, 0.0))
-            case "slow-step", (amount,):
-                world.next.append((name, float(amount)))
-            case "torn", (*_, how, count) if len(args) == 2:
-                world.torn += [how] * int(count)
-            case "lag", (behind,):
-                world.lag_behind(int(behind))
-            case "sweeps-raise", (duration,):
-                world.raises_until = seconds() + float(duration)
-            case "slow-sweeps", (count, amount):
-                world.slow += [float(amount)] * int(count)
-            case (("journal-full" | "journal-read-only"), (duration,)):
-                self.ledger.fill(float(duration), read_only=name == "journal-read-only")
-            case "second-daemon", (duration,):
-                self.second.begin(float(duration))
-            case "clock", (jump,):
-                clock.EPOCH += timedelta(seconds=float(jump))
-            case "await-plan", (within,):
-                await self._until(lambda: self.stage.waiting_plan is not None, float(within))
-            case "await-step", (step,):
-                await self._until(lambda: (r := self.stage.machine.record.run) is not None and r.index >= int(step) - 1, 150)
-            case _:
-                raise ValueError(f"nobody knows how to {name} {args}")
+        if name not in TROUBLES:
+            raise ValueError(f"nobody knows how to {name} {args}")
+        happens = TROUBLES[name](self, *args)
+        if happens is not None:
+            await happens
+
+    async def _forget(self, away: str) -> None:
+        self.ledger = TroubledLedger()
+        await self._down_for(float(away), forget=True)
+
+    def _jump(self, by: str) -> None:
+        clock.EPOCH += timedelta(seconds=float(by))
+
+    async def _reach_step(self, step: str) -> None:
+        await self._until(lambda: (r := self.stage.machine.record.run) is not None and r.index >= int(step) - 1, 150)
 
     # --- the daemon ---
 
@@ -374,6 +356,42 @@ class Player:
         left = [i for i in done - back if plan.steps[i].undo is not None]
         if left and "point of no return" in plan.reason:
             self.rules.broken("not-taken-back", f"{plan.playbook}: step {left[0] + 1} stays, and nothing was committed: {plan.reason[:200]}")
+
+
+def _next(kind: str) -> Callable[..., None]:
+    return lambda p, amount="0": p.world.next.append((kind, float(amount)))
+
+
+def _fill(*, read_only: bool) -> Callable[..., None]:
+    return lambda p, duration: p.ledger.fill(float(duration), read_only=read_only)
+
+
+def _kill(when: str) -> Callable[..., None]:
+    return lambda p, away: setattr(p.world, when, float(away))
+
+
+TROUBLES: dict[str, Callable[..., Awaitable[object] | None]] = {
+    "crash": lambda p, away: p._down_for(float(away)),
+    "forget": Player._forget,
+    "kill-before": _kill("kill_before"),
+    "kill-after": _kill("kill_after"),
+    "fail-step": _next("fail-step"),
+    "not-begun": _next("not-begun"),
+    "lost-answer": _next("lost-answer"),
+    "no-answer": _next("no-answer"),
+    "slow-step": _next("slow-step"),
+    "torn": lambda p, how, count: p.world.torn.extend([how] * int(count)),
+    "lag": lambda p, behind: p.world.lag_behind(int(behind)),
+    "sweeps-raise": lambda p, duration: setattr(p.world, "raises_until", seconds() + float(duration)),
+    "slow-sweeps": lambda p, count, amount: p.world.slow.extend([float(amount)] * int(count)),
+    "journal-full": _fill(read_only=False),
+    "journal-read-only": _fill(read_only=True),
+    "second-daemon": lambda p, duration: p.second.begin(float(duration)),
+    "clock": Player._jump,
+    "await-plan": lambda p, within: p._until(lambda: p.stage.waiting_plan is not None, float(within)),
+    "await-step": Player._reach_step,
+}
+"""What each kind of trouble does."""
 
 
 def play(story: Story) -> Outcome:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from recoverd.events import Event, Observed, Paused, Restarted, StepEnded
+from recoverd.machine.cluster import TAKES
 from recoverd.model.plan import StepResult
 from tests.unit.builders import Cluster
 from tests.unit.test_machine import Script, manifest_gone, stuck
@@ -50,3 +51,7 @@ def test_after_a_failed_write_every_field_is_as_before(what: str) -> None:
     assert s.machine._written is None, "nobody knows what the journal has, so all of it is written with the next event"
     s.machine.handle(events[what])
     assert everything(s) != before
+
+
+def test_every_kind_of_event_is_taken() -> None:
+    assert set(TAKES) == set(get_args(Event))
