@@ -1,36 +1,42 @@
-"""Parts of a node's network put back on the model, as over SSH."""
+"""Parts of a node's network put back on the model, as over SSH; each at once."""
 
 from __future__ import annotations
 
 import re
 
-from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl
+from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.plan import StepResult
-from recoverd.simulate.hosts import Machine
+from recoverd.simulate.carry import Carry, hand
 
 FORWARDING = "net.ipv4.ip_forward"
 ROUTE = re.compile(r"10\.244\.(\d+)\.0/24 ")
 
 
-def put_back(machine: Machine, operation: NetworkOperation) -> StepResult:
-    """Carry it out at once."""
-    match operation:
-        case Sysctl(key=key, value=value):
-            if key == FORWARDING:
-                machine.forwarding = value == "1"
-            return StepResult(True, f"{key} on {machine.name} is {value}")
-        case PutRoute(route=route):
-            to = ROUTE.match(route)
-            if to:
-                machine.lost_routes.discard(int(to[1]))
-            return StepResult(True, f"{machine.name} has the route {route}")
-        case PutBridge(name=name):
-            machine.gone.discard(name)
-            machine.down.discard(name)
-            machine.loose = False
-            return StepResult(True, f"the bridge {name} on {machine.name} is there, and its pods hang on it")
-        case LinkUp(name=name):
-            if name in machine.gone:
-                return StepResult(False, f'on {machine.name}: Cannot find device "{name}"')
-            machine.down.discard(name)
-            return StepResult(True, f"{name} on {machine.name} is up")
+@hand(Sysctl)
+def sysctl(o: Sysctl, at: Carry) -> StepResult:
+    if o.key == FORWARDING:
+        at.machine.forwarding = o.value == "1"
+    return StepResult(True, f"{o.key} on {at.name} is {o.value}")
+
+
+@hand(PutRoute)
+def put_route(o: PutRoute, at: Carry) -> StepResult:
+    if to := ROUTE.match(o.route):
+        at.machine.lost_routes.discard(int(to[1]))
+    return StepResult(True, f"{at.name} has the route {o.route}")
+
+
+@hand(PutBridge)
+def put_bridge(o: PutBridge, at: Carry) -> StepResult:
+    at.machine.gone.discard(o.name)
+    at.machine.down.discard(o.name)
+    at.machine.loose = False
+    return StepResult(True, f"the bridge {o.name} on {at.name} is there, and its pods hang on it")
+
+
+@hand(LinkUp)
+def link_up(o: LinkUp, at: Carry) -> StepResult:
+    if o.name in at.machine.gone:
+        return StepResult(False, f'on {at.name}: Cannot find device "{o.name}"')
+    at.machine.down.discard(o.name)
+    return StepResult(True, f"{o.name} on {at.name} is up")

@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-from recoverd.model.pki_operations import KUBERNETES, STATIC_PODS, KeepPki, PkiOperation, PutBackPki, RenewLeaves, RepairKubeletClient
+from recoverd.model.pki_operations import KUBERNETES, STATIC_PODS, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.plan import StepResult
-from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.carry import Carry, hand
 from recoverd.simulate.pki import Papers, renewed
 
-ON_PKI = KeepPki | PutBackPki | RenewLeaves | RepairKubeletClient
+
+def _not_kept(o: KeepPki, at: Carry) -> bool:
+    return o.target not in at.machine.kept
 
 
-def pki_lacking(cluster: ModelCluster, name: str, o: PkiOperation) -> bool:
-    """Its check says that it has not been done."""
-    machine = cluster.machines[name]
-    match o:
-        case KeepPki(target=target):
-            return target not in machine.kept
-        case PutBackPki(source=source):
-            return not _same(machine.kept.get(source, {}), machine.papers)
-        case RenewLeaves() | RepairKubeletClient():
-            return o.mark not in machine.files
+@hand(KeepPki, lacking=_not_kept)
+def keep(o: KeepPki, at: Carry) -> StepResult:
+    if at.resume and not _not_kept(o, at):
+        return _done(at)
+    at.machine.kept.setdefault(o.target, _of_kubernetes(at.machine.papers))
+    return StepResult(True, f"keeping the certificates in {o.target} on {at.name}: done")
 
 
-def on_pki(cluster: ModelCluster, name: str, o: PkiOperation, *, resume: bool) -> StepResult:
-    """`resume`: it may have been done before, so its check is asked first."""
-    if resume and not pki_lacking(cluster, name, o):
-        return StepResult(True, f"on {name} it had been done already", already_done=True)
-    machine = cluster.machines[name]
-    match o:
-        case KeepPki(target=target):
-            machine.kept.setdefault(target, _of_kubernetes(machine.papers))
-            return StepResult(True, f"keeping the certificates in {target} on {name}: done")
-        case PutBackPki():
-            return _put_back(cluster, name, o)
-        case RenewLeaves(kept=kept) | RepairKubeletClient(kept=kept):
-            if kept not in machine.kept:
-                return StepResult(False, f"on {name}: nothing was kept in {kept}; it refused before changing anything")
-            machine.papers = renewed(machine.papers, cluster.now, kubelet=isinstance(o, RepairKubeletClient))
-            machine.files[o.mark] = ""
-            what = "kubeadm certs renew all" if isinstance(o, RenewLeaves) else "renewing kubelet's client certificate"
-            return StepResult(True, f"{what} on {name}: done")
+def _not_put_back(o: PutBackPki, at: Carry) -> bool:
+    return not _same(at.machine.kept.get(o.source, {}), at.machine.papers)
 
 
-def _put_back(cluster: ModelCluster, name: str, o: PutBackPki) -> StepResult:
-    machine = cluster.machines[name]
+@hand(PutBackPki, lacking=_not_put_back)
+def put_back(o: PutBackPki, at: Carry) -> StepResult:
+    machine = at.machine
+    if at.resume and not _not_put_back(o, at):
+        return _done(at)
     if o.source not in machine.kept:
-        return StepResult(False, f"on {name}: there is no copy of the certificates in {o.source}; it refused before changing anything")
+        return StepResult(False, f"on {at.name}: there is no copy of the certificates in {o.source}; it refused before changing anything")
     if o.aside:
         machine.kept.setdefault(o.aside, _of_kubernetes(machine.papers))
     changed = not _same(machine.kept[o.source], machine.papers)
@@ -53,8 +38,29 @@ def _put_back(cluster: ModelCluster, name: str, o: PutBackPki) -> StepResult:
     for mark in o.marks:
         machine.files.pop(mark, None)
     for component in STATIC_PODS if o.restart and changed else ():
-        cluster.kubelets[name].exited(component, cluster.now, "received signal; shutting down")
-    return StepResult(True, f"putting back the certificates from {o.source} on {name}: done")
+        at.cluster.kubelets[at.name].exited(component, at.now, "received signal; shutting down")
+    return StepResult(True, f"putting back the certificates from {o.source} on {at.name}: done")
+
+
+def _unmarked(o: RenewLeaves | RepairKubeletClient, at: Carry) -> bool:
+    return o.mark not in at.machine.files
+
+
+@hand(RenewLeaves, RepairKubeletClient, lacking=_unmarked)
+def renew(o: RenewLeaves | RepairKubeletClient, at: Carry) -> StepResult:
+    machine = at.machine
+    if at.resume and not _unmarked(o, at):
+        return _done(at)
+    if o.kept not in machine.kept:
+        return StepResult(False, f"on {at.name}: nothing was kept in {o.kept}; it refused before changing anything")
+    machine.papers = renewed(machine.papers, at.now, kubelet=isinstance(o, RepairKubeletClient))
+    machine.files[o.mark] = ""
+    what = "kubeadm certs renew all" if isinstance(o, RenewLeaves) else "renewing kubelet's client certificate"
+    return StepResult(True, f"{what} on {at.name}: done")
+
+
+def _done(at: Carry) -> StepResult:
+    return StepResult(True, f"on {at.name} it had been done already", already_done=True)
 
 
 def _of_kubernetes(papers: Papers) -> Papers:

@@ -9,6 +9,7 @@ from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import EndpointHealth, EtcdView, MemberEntry, Unseen
 from recoverd.model.plan import StepResult
+from recoverd.simulate.carry import Carry, hand
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
@@ -49,93 +50,77 @@ def _reached(cluster: ModelCluster, source: str, target: str, port: int) -> Reac
     return Reached.OPEN
 
 
-class JoinHands:
-    """One of the two operations, asked again and again; `over` when a failure is final."""
+def _entry(it: JoinControlPlane | TakeBackJoin, view: EtcdView | None) -> MemberEntry | None:
+    return next((m for m in view.members if peer_url(it.address) in m.peer_urls), None) if view else None
 
-    def __init__(self, cluster: ModelCluster, operation: JoinControlPlane | TakeBackJoin, *, ask: bool = False) -> None:
-        self._cluster = cluster
-        self._it = operation
-        self._ask = ask
-        self._machine = cluster.machines[operation.name]
-        self._added: float | None = None
-        self._began: float | None = None
-        self._forced = False
-        self.over = False
 
-    def attempt(self) -> StepResult:
-        if isinstance(self._it, JoinControlPlane):
-            return self._join(self._it)
-        return self._back(self._it)
+def _source(it: JoinControlPlane | TakeBackJoin, at: Carry) -> EtcdView | None:
+    view = member(at.cluster, it.source)
+    return view if isinstance(view, EtcdView) else None
 
-    def _entry(self) -> MemberEntry | None:
-        view = self._view()
-        return next((m for m in view.members if peer_url(self._it.address) in m.peer_urls), None) if view else None
 
-    def _view(self) -> EtcdView | None:
-        view = member(self._cluster, self._it.source)
-        return view if isinstance(view, EtcdView) else None
+def _fail(at: Carry, why: str) -> StepResult:
+    at.over = True
+    return StepResult(False, why)
 
-    def _fail(self, why: str) -> StepResult:
-        self.over = True
-        return StepResult(False, why)
 
-    # --- the join ---
+@hand(JoinControlPlane, waits=True, on_machine=False)
+def join(it: JoinControlPlane, at: Carry) -> StepResult:
+    now, machine, entry = at.now, at.cluster.machines[it.name], _entry(it, _source(it, at))
+    at.began = now if at.began is None else at.began
+    if not machine.joined and entry is None:
+        if at.ask:
+            at.over = True
+            return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
+        if now - at.began < KUBEADM_SECONDS:
+            return StepResult(False, f"kubeadm join is at work on {it.name}")
+        try:
+            at.cluster.etcd.add(it.name)
+        except ValueError as error:
+            return _fail(at, f"the join of {it.name} failed: {error}")
+        planes = [n for n, m in at.cluster.machines.items() if m.control_plane and (m.joined or n == it.name)]
+        at.cluster.give_files(it.name, planes, "existing")
+    if not at.was:
+        at.was, at.since = True, now
+    if entry is not None and entry.started and at.cluster.api.endpoint(it.name).health is EndpointHealth.READY:
+        return StepResult(True, f"{it.name} has joined, its etcd member is a voter")
+    if now - at.since >= it.member_seconds and (entry is None or not entry.started):
+        lasted = f"its etcd member was added and has not started within {now - at.since:.0f} s"
+        return _fail(at, f"the join of {it.name} failed: {lasted}, so the join was stopped")
+    return StepResult(False, f"waiting for the etcd member on {it.name} to start")
 
-    def _join(self, it: JoinControlPlane) -> StepResult:
-        now = self._cluster.now
-        self._began = now if self._began is None else self._began
-        entry = self._entry()
-        if not self._machine.joined and entry is None:
-            if self._ask:
-                self.over = True
-                return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
-            if now - self._began < KUBEADM_SECONDS:
-                return StepResult(False, f"kubeadm join is at work on {it.name}")
-            try:
-                self._cluster.etcd.add(it.name)
-            except ValueError as error:
-                return self._fail(f"the join of {it.name} failed: {error}")
-            planes = [n for n, m in self._cluster.machines.items() if m.control_plane and (m.joined or n == it.name)]
-            self._cluster.give_files(it.name, planes, "existing")
-        self._added = now if self._added is None else self._added
-        if entry is not None and entry.started and self._cluster.api.endpoint(it.name).health is EndpointHealth.READY:
-            return StepResult(True, f"{it.name} has joined, its etcd member is a voter")
-        if now - self._added >= it.member_seconds and (entry is None or not entry.started):
-            waited = f"its etcd member was added and has not started within {now - self._added:.0f} s"
-            return self._fail(f"the join of {it.name} failed: {waited}, so the join was stopped")
-        return StepResult(False, f"waiting for the etcd member on {it.name} to start")
 
-    # --- its taking back ---
+@hand(TakeBackJoin, waits=True, on_machine=False)
+def take_back(it: TakeBackJoin, at: Carry) -> StepResult:
+    cluster, machine, source = at.cluster, at.cluster.machines[it.name], at.cluster.machines[it.source]
+    view = _source(it, at)
+    entry = _entry(it, view)
+    if view is None:
+        return StepResult(False, f"etcd on {it.source} is not seen")
+    if entry is not None:
+        if not entry.started:
+            machine.files.pop(path_of("etcd"), None)
+        if view.has_leader:
+            cluster.etcd.remove(it.source, entry.id)
+            return StepResult(False, f"member {entry.id} is being removed")
+        if it.force is None:
+            return _fail(at, f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned")
+        source.files[path_of("etcd")] = it.force.flagged
+        return StepResult(False, f"etcd on {it.source} is being made a cluster of its own")
+    if it.force and FORCE in source.files[path_of("etcd")]:
+        if not view.has_leader:
+            return StepResult(False, f"etcd on {it.source} has no leader yet")
+        source.files[path_of("etcd")] = it.force.final
+    running = source.container("etcd")
+    if running is None or FORCE in running.content:
+        return StepResult(False, f"etcd on {it.source} still runs with {FORCE}")
+    if cluster.api.endpoint(it.source).health is not EndpointHealth.READY:
+        return StepResult(False, f"the API server on {it.source} is not ready")
+    _clean(machine)
+    return StepResult(True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean")
 
-    def _back(self, it: TakeBackJoin) -> StepResult:
-        cluster, machine, source = self._cluster, self._machine, self._cluster.machines[it.source]
-        entry, view = self._entry(), self._view()
-        if view is None:
-            return StepResult(False, f"etcd on {it.source} is not seen")
-        if entry is not None:
-            if not entry.started:
-                machine.files.pop(path_of("etcd"), None)
-            if view.has_leader:
-                cluster.etcd.remove(it.source, entry.id)
-                return StepResult(False, f"member {entry.id} is being removed")
-            if it.force is None:
-                return self._fail(f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned")
-            source.files[path_of("etcd")] = it.force.flagged
-            return StepResult(False, f"etcd on {it.source} is being made a cluster of its own")
-        if it.force and FORCE in source.files[path_of("etcd")]:
-            if not view.has_leader:
-                return StepResult(False, f"etcd on {it.source} has no leader yet")
-            source.files[path_of("etcd")] = it.force.final
-        running = source.container("etcd")
-        if running is None or FORCE in running.content:
-            return StepResult(False, f"etcd on {it.source} still runs with {FORCE}")
-        if cluster.api.endpoint(it.source).health is not EndpointHealth.READY:
-            return StepResult(False, f"the API server on {it.source} is not ready")
-        self._clean(machine)
-        return StepResult(True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean")
 
-    @staticmethod
-    def _clean(machine: Machine) -> None:
-        for path in [p for p in machine.files if p.startswith("/etc/kubernetes/")]:
-            del machine.files[path]
-        machine.data.clear()
+def _clean(machine: Machine) -> None:
+    for path in [p for p in machine.files if p.startswith("/etc/kubernetes/")]:
+        del machine.files[path]
+    machine.data.clear()

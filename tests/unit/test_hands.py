@@ -1,14 +1,21 @@
-"""Every kind of operation has one hand in the live world, and a title and a command in words."""
+"""Every kind of operation has one hand in the live world and one on the model, and a title and a command in words."""
 
 from __future__ import annotations
 
-import recoverd.act  # noqa: F401  has every hand named
+import recoverd.act
+import recoverd.simulate.act  # noqa: F401  has every hand named, as the other
 from recoverd.act.carry import HANDS
-from recoverd.model.operations import HostOperation, Operation, kinds_of
+from recoverd.model.node_operations import Settled
+from recoverd.model.operations import HostOperation, Operation, Shell, kinds_of
+from recoverd.simulate.carry import HANDS as ON_MODEL
+
+NOT_ON_MODEL = {Shell, Settled}
+"""The text of a command is never read there, and what is settled is judged by the machine."""
 
 
 def test_every_kind_of_operation_has_one_hand() -> None:
     assert set(HANDS) == set(kinds_of(Operation))
+    assert set(ON_MODEL) == set(kinds_of(Operation)) - NOT_ON_MODEL
 
 
 def test_every_operation_says_what_it_is() -> None:
