@@ -14,10 +14,14 @@ from recoverd.model.observation import EtcdDataView, EtcdView, HostView
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"
     r"|page expected to be|unexpected fault address|assertion failed|found data inconsistency with peers|cannot be repaired"
-    r"|cannot unmarshal|data corruption"
+    r"|cannot unmarshal|data corruption|state\.commit \d+ is out of range|snapshot file doesn't exist|failed to find database snapshot file"
+    r"|wal: .*(unexpected EOF|file not found)"
 )
 """What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc; bbolt's page.go, freelist.go, db.go)."""
-OF_THE_LOG = re.compile(r"\bwal|crc mismatch|cannot be repaired|cannot unmarshal", re.IGNORECASE)
+FORGOTTEN = re.compile(r"tocommit\(\d+\) is out of range")
+"""A leader tells it of entries that it has acknowledged, and its log does not have them any more: a machine put back to a snapshot, or a disk that
+had not written what it said (etcd-io/etcd #13509, #15699). A member that was forced, and hears those of before, says so, too (seen on 3.4)."""
+OF_THE_LOG = re.compile(r"\bwal|crc mismatch|cannot be repaired|cannot unmarshal|is out of range", re.IGNORECASE)
 """Which of those are about the write-ahead log (etcd's wal and walpb); the database beside it may be whole."""
 DISAGREES = "found data inconsistency with peers"
 """Said by every member that compares itself with one whose data differ, when several start at once (etcd's CheckInitialHashKV)."""
@@ -134,7 +138,16 @@ def _damage(scene: Scene, name: str) -> tuple[str, ...]:
     container = scene.container(name, "etcd")
     if container is None or name in scene.etcd_views or not (scene.etcd_stopped(name) or container.restarts):
         return ()
-    return tuple(line for line in container.log_tail if CORRUPTION.search(line))
+    forgotten = _followed(scene, name)
+    return tuple(line for line in container.log_tail if CORRUPTION.search(line) or (forgotten and FORGOTTEN.search(line)))
+
+
+def _followed(scene: Scene, name: str) -> bool:
+    """The members that have a leader list it, and it was not forced to be a cluster of its own."""
+    host, membership = scene.host(name), scene.membership
+    manifest = host.manifests.get("etcd") if host else None
+    forced = manifest is not None and "--force-new-cluster" in manifest.content
+    return bool(membership.leader) and membership.entry_of(name) is not None and not forced
 
 
 def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:

@@ -13,6 +13,7 @@ from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import point_first
+from recoverd.playbooks.survivors import only_stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class RemoveMemberPlaybook:
                 f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
                 "a rebooting machine or a join that is just happening looks the same"
             )
+        if not situation.by_hand and (stopped := only_stopped(member, view, situation)):
+            return stopped
         if member.id == view.member_id:
             return Refusal(f"{name} is the only one that could be asked, and a member is not asked to remove itself")
         camp = situation.scene.membership.camp.values()

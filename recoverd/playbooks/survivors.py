@@ -146,6 +146,17 @@ def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
     )
 
 
+def only_stopped(member: MemberEntry, view: EtcdView, situation: Situation) -> Refusal | None:
+    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local one. None: it is lost."""
+    gone = next((m for m in missing(view, situation.scene.membership.camp.values(), situation) if m.entry.id == member.id), None)
+    if gone is None or gone.chance not in (Chance.STARTABLE, Chance.BOOTING):
+        return None
+    return Refusal(
+        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why} Cure that there, and it catches up by itself; where that "
+        f"cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
+    )
+
+
 def behind_a_point(name: str, view: EtcdView, gone: tuple[Missing, ...], situation: Situation) -> Refusal | None:
     """A verified restore point is ahead of the furthest survivor: going back to it loses less."""
     point = best(situation.memory.points)

@@ -153,6 +153,16 @@ def test_a_corrupt_member_is_not_what_a_new_cluster_is_made_of() -> None:
     assert isinstance(answer, Refusal) and "CORRUPT" in answer.reason
 
 
+def test_a_member_that_is_only_stopped_is_not_removed() -> None:
+    """Its machine answers, and its data are whole: a full disk, swap that is on. A good member was offered for removal after a minute."""
+    cluster = Cluster(3).etcd_stopped("cp2", restarts=4, log_tail=("write wal/1.tmp: no space left on device",))
+    answer = asked("remove-member", "etcd-member-down", cluster)
+    assert isinstance(answer, Refusal) and "is stopped and not lost" in answer.reason and "no space left on device" in answer.reason
+    now = replace(situation(cluster), by_hand=True)
+    finding = now.diagnosis.find("etcd-member-down")
+    assert finding and isinstance(next(p for p in registry() if p.name == "remove-member").propose(finding, now), Proposal)
+
+
 def test_members_that_were_alive_are_waited_for_and_one_that_never_started_is_not() -> None:
     off = Cluster(3).powered_off("cp2", "cp3").no_leader().api_down("cp1")
     assert isinstance(asked("force-new-cluster", "etcd-quorum-lost", off, minutes=0.5), Wait)

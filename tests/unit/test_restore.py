@@ -507,18 +507,31 @@ def corrupt(cluster: Cluster, name: str = "cp2") -> Cluster:
         "unexpected fault address 0x7f2c3c1ff000",
         '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data inconsistency with peers"}',
         "panic: assertion failed: Page expected to be: 5, but self identifies as 0",
+        "panic: 8e9e05c52164694d state.commit 25 is out of range [10, 20]",
+        "panic: recovering backend from snapshot error: database snapshot file path error: snap: snapshot file doesn't exist",
+        '{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file"}',
+        '{"level":"fatal","msg":"failed to open WAL","error":"wal: could not read /var/lib/etcd/member/wal/0.wal: unexpected EOF"}',
     ],
 )
 def test_what_etcd_says_of_damaged_files_is_known(line: str) -> None:
     assert CORRUPTION.search(line)
 
 
-@pytest.mark.parametrize(
-    "line", ["panic: tocommit(12) is out of range", "listen tcp 10.0.0.1:2380: bind: address already in use", "no space left on device"]
-)
+@pytest.mark.parametrize("line", ["listen tcp 10.0.0.1:2380: bind: address already in use", "no space left on device"])
 def test_what_is_no_damage_is_not_taken_for_it(line: str) -> None:
     assert not CORRUPTION.search(line)
     assert not seen(built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))).find("etcd-member-corrupt")
+
+
+def test_entries_that_were_acknowledged_and_are_gone_are_damage_where_others_lead() -> None:
+    """A machine that was put back to an older snapshot: its peers go on, and it ends itself at every start (etcd-io/etcd #13509)."""
+    line = "panic: tocommit(587192) is out of range [lastIndex(587189)]. Was the raft log corrupted, truncated, or lost?"
+    cluster = built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))
+    assert seen(cluster).find("etcd-member-corrupt")
+    assert isinstance(ask("rebuild-member", "etcd-member-corrupt", cluster), Proposal)
+    forced = built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,)).manifest("cp2", "etcd", manifest("etcd", "--force-new-cluster=true"))
+    assert not seen(forced).find("etcd-member-corrupt"), "it hears the members of before"
+    assert not seen(built(1).etcd_stopped("cp1", restarts=4, log_tail=(line,))).find("etcd-member-corrupt")
 
 
 def test_members_that_find_each_other_inconsistent_are_not_all_corrupt() -> None:
