@@ -68,8 +68,8 @@ alerts: host-packages ## the alert rules against their tests
 units: ## the systemd unit, as systemd reads it
 	@scripts/verify-units $(SYSTEMD_UNITS)
 
-docs: $(DEV) ## write the pages anew that are made of the code (docs/states.md, docs/findings.md)
-	@for page in states findings; do PYTHONPATH=. $(PY) scripts/draw-$$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
+docs: $(DEV) ## write the pages anew that are made of the code (docs/states.md, findings, playbooks, stories)
+	@for page in states findings playbooks stories; do PYTHONPATH=. $(PY) scripts/draw-$$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
 
 host-packages:
 	@scripts/host-packages

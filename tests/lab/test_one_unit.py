@@ -33,7 +33,7 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 
 def install(node: Node, entry: dict[str, Any], files: Path) -> None:
-    """What README.md says of installing, without a package index: the packages of this environment go to /opt/recoverd."""
+    """What docs/install.md says, without a package index: the packages of this environment go to /opt/recoverd."""
     root = node.dir / "root"
     node.sh("rm -rf /opt/recoverd; python3 -m venv --without-pip /opt/recoverd")
     target = root / "opt/recoverd/lib/python3.11/site-packages"

@@ -235,10 +235,11 @@ def test_the_dashboard_uses_only_what_is_exported() -> None:
 # --- the README ---
 
 
-def test_the_readme_names_only_files_targets_and_commands_that_exist() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_a_page_names_only_files_targets_and_commands_that_exist(page: str) -> None:
     from recoverd.cli.ctl import main as ctl
 
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / page).read_text()
     for path in re.findall(r"(?<![\w/])((?:config|docs|scripts|systemd)/[\w./-]*\w)", text):
         assert (ROOT / path).exists(), path
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
