@@ -78,7 +78,7 @@ class EtcdClient:
         optional = asyncio.get_running_loop().time() + timeout * OPTIONAL_SHARE
         quota = asyncio.create_task(_or_else(0, self._quota, optional))
         try:
-            async with self._deadline(timeout), self._requests(timeout) as ask:
+            async with self.asking(timeout) as ask:
                 status, members, health, nodes, pods, uid = await asyncio.gather(
                     ask("/v3/maintenance/status", {}),
                     ask("/v3/cluster/member/list", {"linearizable": False}),
@@ -93,7 +93,7 @@ class EtcdClient:
 
     async def standing(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
         """Only what every member tells at once, quorum or not: its status and the member list; `healthy` is whether it knows a leader."""
-        async with self._deadline(timeout), self._requests(timeout) as ask:
+        async with self.asking(timeout) as ask:
             status, members = await asyncio.gather(ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False}))
             view = self._parsed(status, members, (False, ""), None, None, 0)
         return replace(view, healthy=view.has_leader)
@@ -111,7 +111,7 @@ class EtcdClient:
 
     async def promote_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
         """Make a learner a voter, once; raises `EtcdRefused` while it has not caught up with the leader."""
-        async with self._deadline(timeout), self._requests(timeout) as ask:
+        async with self.asking(timeout) as ask:
             await ask("/v3/cluster/member/promote", {"ID": str(int(member_id, 16))})
 
     async def disarm(self, member_id: str, alarm: str, *, timeout: float) -> None:  # noqa: ASYNC109
@@ -138,7 +138,7 @@ class EtcdClient:
 
         retrying = AsyncRetrying(retry=retry_if_exception(_election), wait=wait_fixed(0.5), reraise=True)
         try:
-            async with self._deadline(timeout), self._requests(timeout) as ask:
+            async with self.asking(timeout) as ask:
                 await retrying(ask_once)
         except EtcdUnseen as unseen:
             if lost and unseen is not lost and unseen.unseen.kind is UnseenKind.TIMEOUT:
@@ -147,7 +147,7 @@ class EtcdClient:
 
     async def keys(self, revision: int, *, timeout: float) -> int:  # noqa: ASYNC109
         """How many keys lived at a revision, by the member's own data. Raises `EtcdRefused` where it is compacted away, `EtcdUnseen`."""
-        async with self._deadline(timeout), self._requests(timeout) as ask:
+        async with self.asking(timeout) as ask:
             return int((await ask("/v3/kv/range", {**EVERY_KEY, "revision": str(revision)})).get("count", 0))
 
     async def snapshot(self, target: Path, *, timeout: float) -> SnapshotInfo:  # noqa: ASYNC109
@@ -162,6 +162,12 @@ class EtcdClient:
                         return await file.finish()
                     except SnapshotError as error:
                         raise EtcdRefused(f"the snapshot from etcd on {self._host} is not usable: {error}") from error
+
+    @asynccontextmanager
+    async def asking(self, seconds: float) -> AsyncIterator[Ask]:
+        """For several questions within one deadline: a function that takes a path and a body. Raises `EtcdRefused` or `EtcdUnseen`."""
+        async with self._deadline(seconds), self._requests(seconds) as ask:
+            yield ask
 
     @asynccontextmanager
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:

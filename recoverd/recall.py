@@ -1,9 +1,13 @@
-"""What etcd members that have lost their leader said last, while they cannot say it again. Pure.
+"""What etcd members that have lost their leader, or reached their quota, said last, while they cannot say it again. Pure.
 
 kubelet restarts an etcd whose /health fails, about 80 s after quorum is lost (the liveness probe in kubeadm's manifest), and a member that was
 restarted without quorum listens and answers nothing until there is a leader (observed on 3.4). What it said before still holds: without a leader
 neither its data nor the member list can change, and with one it would answer. It is held against the data that are there: where somebody has put
 others in their place, nobody has said anything of them.
+
+The same probe fails while the NOSPACE alarm is up (etcd's /health; kubeadm before 1.31 asks it as it is), whether there is a leader or not, so that
+each member is restarted again and again, with kubelet's back-off of up to 5 minutes in between. The alarm is in the data: it holds until a member
+that has a leader tells of none.
 """
 
 from __future__ import annotations
@@ -15,13 +19,18 @@ from recoverd.model.observation import EndpointHealth, EtcdView, HostView, Obser
 
 MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
 """It listens and says nothing, or is just being restarted."""
+BACK_OFF = 400.0
+"""Seconds for which what a member with the alarm said holds: kubelet's longest back-off, and the start after it."""
 
 
 def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
-    """The newest words of the members without a leader, by host; none as soon as anything shows that there is one."""
+    """The newest words of the members that have no leader, by host, none as soon as anything shows that there is one; and of those with the alarm."""
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     if _has_leader(observation, views):
-        return {}
+        if any(v.has_leader and not v.full for v in views.values()):
+            return {}
+        before = {n: v for n, v in before.items() if v.full}
+        views = {n: v for n, v in views.items() if v.full}
     if not views:
         return before
     now = {n: replace(_counted(v, before.get(n)), seen_at=observation.at, of_data=_identity(observation, n)) for n, v in views.items()}
@@ -31,7 +40,9 @@ def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping
 def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Observation:
     """The observation with the last words of those members that are mute now and still have their data, marked as `remembered`."""
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
-    if not witnessed or _has_leader(observation, views):
+    led = _has_leader(observation, views)
+    witnessed = {n: v for n, v in witnessed.items() if (_holds_on(v, observation) if v.full else not led)}
+    if not witnessed:
         return observation
     recalled = {n: counted for n, v in views.items() if (counted := _counted(v, witnessed.get(n))) != v}
     for name, view in witnessed.items():
@@ -39,7 +50,9 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
         data = host.etcd_data if isinstance(host, HostView) else None
         same = data is not None and (not view.of_data or data.identity == view.of_data)
         if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.holds and same:
-            recalled[name] = replace(view, healthy=False, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
+            # nobody knows whether it would find a leader
+            leader = "" if view.full else view.leader
+            recalled[name] = replace(view, healthy=False, leader=leader, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
 
 
@@ -61,7 +74,12 @@ def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
     if began and view.seen_at and began < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
         return ""
     how = "listens and does not answer" if seen.kind is UnseenKind.TIMEOUT else "is not running"
-    return f"as it said before it was restarted; without quorum it {how} now"
+    since = "kubelet's probe restarts it again and again while the alarm is up, and it" if view.full else "without quorum it"
+    return f"as it said before it was restarted; {since} {how} now"
+
+
+def _holds_on(view: EtcdView, observation: Observation) -> bool:
+    return view.seen_at is not None and (observation.at - view.seen_at).total_seconds() < BACK_OFF
 
 
 def _has_leader(observation: Observation, views: Mapping[str, EtcdView]) -> bool:

@@ -21,6 +21,10 @@ PROMOTION = 120.0
 """Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught up and gives up after 2 minutes."""
 
 
+BIGGEST = 5
+"""Prefixes that are named of a database that is full."""
+
+
 class Life(Enum):
     SERVES = auto()
     DEAD = auto()
@@ -143,6 +147,8 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
     membership = scene.membership
     if not membership.camp or membership.leader:
         return
+    if any(v.full and v.remembered for v in membership.camp.values()):
+        return  # it is being restarted for its alarm, which is the finding
     serving = [v for v in vitals if v.life is Life.SERVES]
     unknown = [v for v in vitals if v.life is Life.UNKNOWN]
     count, needed, alive = len(vitals), membership.needed, len(serving)
@@ -278,6 +284,7 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
         subject = scene.membership.label(entry) if entry else member_id
         view = scene.membership.camp.get(subject)
         size = (f"{subject}: database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",) if view else ()
+        size = (*size, *biggest(scene)) if alarm == "NOSPACE" else size
         yield Finding(
             code,
             subject,
@@ -286,6 +293,12 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
             state=STUCK,
             facts=MemberFacts(subject if entry else "", member_id=member_id),
         )
+
+
+def biggest(scene: Scene) -> tuple[str, ...]:
+    """Lines that name what takes most of etcd's space without its history; none where that was not read."""
+    uses = next((v.prefixes for _, v in sorted(scene.membership.camp.items()) if v.prefixes), ())
+    return tuple(f"{use.prefix}: {use.keys} keys, about {_mib(use.size)} without their history" for use in uses[:BIGGEST])
 
 
 def _mib(size: int) -> str:

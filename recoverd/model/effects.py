@@ -28,13 +28,14 @@ from recoverd.model.operations import (
 )
 from recoverd.model.pki_operations import PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
-LOOKS = _WAITS | AwaitUnit | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
+LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
 WITHOUT_LEASE = LookAtRestorePoints | TakeRestorePoint
 """Operations that a bastion carries out whoever may act on the cluster: they read there."""
-LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin
+LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin | Compact | Defragment
 """Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
 STARTS = RestartStaticPod | RestartUnit | Unit | Unstick
 """Operations through which kubelet may start whatever manifests are in place on the machine."""

@@ -126,6 +126,16 @@ class AlarmEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixUse:
+    """What lies under one prefix of etcd's keys, as `/registry/events/`."""
+
+    prefix: str
+    keys: int
+    size: int
+    """Bytes of the keys and of their newest values, by the size of the first and last few of them: an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
 class EtcdView:
     """One etcd member as it describes itself (JSON gateway over an SSH tunnel, and its metrics port)."""
 
@@ -160,6 +170,13 @@ class EtcdView:
     """When it said this, set for what is kept of it."""
     of_data: str = ""
     """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
+    prefixes: tuple[PrefixUse, ...] = ()
+    """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and empty where that was not answered."""
+
+    @property
+    def full(self) -> bool:
+        """Some member has reached its quota: each tells the alarms of all."""
+        return any(a.alarm == "NOSPACE" for a in self.alarms)
 
     @property
     def has_leader(self) -> bool:

@@ -20,6 +20,7 @@ from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation
 from recoverd.model.pki_operations import PkiOperation
 from recoverd.model.shell import PIDS, complain
+from recoverd.model.space_operations import SpaceOperation
 
 MANIFESTS = "/etc/kubernetes/manifests"
 HELD = "/etc/kubernetes/recoverd"
@@ -378,7 +379,7 @@ class Shell:
 UnitOperation = Unit | RestartUnit | AwaitUnit
 PodOperation = RestartStaticPod | AwaitContainerGone | AwaitFlag | Unstick
 HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
-Operation = HostOperation | BastionOperation | EtcdOperation | NodeOperation | JoinOperation
+Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
 
 
 def _guarded(unit: str) -> str:

@@ -23,6 +23,7 @@ from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import EtcdAbout, look_at
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.network import NetworkCollector
+from recoverd.observe.space import SpaceWatch
 
 __all__ = ["Collector"]
 
@@ -43,6 +44,7 @@ class Collector:
         self._network = NetworkCollector(cluster, hosts)
         self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
+        self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -68,7 +70,7 @@ class Collector:
         async with late.Heartbeat() as heart:
             (api, network), members, machines = await asyncio.gather(
                 objects(),
-                timed("etcd", asyncio.gather(*(self._member(client) for client in self._etcd.values()))),
+                timed("etcd", asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))),
                 timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
             )
         hosts = dict(zip(names, machines, strict=True))
@@ -104,8 +106,10 @@ class Collector:
             self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
         return replace(view, etcd_tool=tool) if not ask and isinstance(view, HostView) else view
 
-    async def _member(self, client: EtcdClient) -> EtcdView | Unseen:
+    async def _member(self, name: str, client: EtcdClient) -> EtcdView | Unseen:
+        seconds, began = self._cluster.deadlines.etcd, time.monotonic()
         try:
-            return await client.view(timeout=self._cluster.deadlines.etcd)
+            view = await client.view(timeout=seconds)
         except EtcdUnseen as unseen:
             return unseen.unseen
+        return await self._space.look(name, client, view, timeout=max(0.1, seconds - (time.monotonic() - began)))

@@ -103,9 +103,11 @@ class Api:
         return self._etcd.processes[name].store if name else None
 
     def write(self, change: Callable[[Store], Store]) -> bool:
-        """Change objects; False while no API server is ready."""
+        """Change objects; False while no API server is ready, or etcd takes no writes."""
         name = self.serving()
-        return name is not None and self._etcd.write(name, lambda store: replace(change(store), revision=store.revision + 1))
+        if name is None or self._etcd.processes[name].store.alarms:
+            return False  # mvcc: database space exceeded
+        return self._etcd.write(name, lambda store: replace(change(store), revision=store.revision + 1))
 
     # --- as the bastion dials it ---
 

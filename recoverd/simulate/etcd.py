@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.observation import EtcdView, MemberEntry, Unseen, UnseenKind
+from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, PrefixUse, Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
-from recoverd.simulate.store import Store, client_url, fresh, id_of, peer_url
+from recoverd.simulate.store import SMALL, Store, client_url, fresh, id_of, peer_url
 from recoverd.simulate.texts import ETCD_DIR, FORCE, command_of
 
 BOOT = 0.5
@@ -17,6 +17,8 @@ ELECTION = 0.5
 LIVENESS, STARTUP = 80.0, 240.0
 """kubelet kills an etcd that has no leader: 8 (liveness) or, before it ever served, 24 (startup) failures of /health 10 s apart (kubeadm's
 manifest). So quorum lost for a minute and a half leaves a member that was restarted without a leader: it listens and answers nothing (observed)."""
+QUOTA = 2 << 30
+"""Bytes, etcd's own default."""
 PANICS = 10.0
 """Seconds after a start with the flag in which a message of an old member that is still alive ends it (observed: it panics or splits)."""
 
@@ -34,6 +36,8 @@ class Process:
     forced: bool
     leader: str = ""
     """Member id; "" when it knows none."""
+    well: bool = False
+    """Its /health has said true since it was started."""
     answers: bool = False
     """It had a leader since it was started; before that it listens and answers nothing (observed on 3.4)."""
     without_since: float = 0.0
@@ -62,6 +66,11 @@ class Process:
     def leads(self) -> bool:
         return bool(self.leader) and self.leader == self.id
 
+    @property
+    def healthy(self) -> bool:
+        """/health says true: not without a leader, nor while an alarm is up."""
+        return bool(self.leader) and not self.store.alarms
+
 
 class Etcd:
     """All etcd processes of the model."""
@@ -72,6 +81,8 @@ class Etcd:
         self._leave = leave
         self.processes: dict[str, Process] = {}
         """By machine, those that listen."""
+        self.files: dict[str, int] = {}
+        """Bytes of the database's file, by machine: free pages stay in it until it is defragmented."""
         self.busy = True
         """Something writes: leases alone are some writes a second."""
 
@@ -93,14 +104,19 @@ class Etcd:
             return Unseen(UnseenKind.REFUSED, f"etcd on {name} cannot be asked: connection refused on port 2379")
         if not process.answers:
             return Unseen(UnseenKind.TIMEOUT, f"etcd on {name} did not answer within 3 s")
-        store, led = process.store, bool(process.leader)
-        why = "" if led else "/health says false"
+        store, well = process.store, process.healthy
+        why = "" if well else "/health says false"
         counts = (len(store.nodes), len(store.pods))
-        size = (20 << 20, 10 << 20, 2 << 30)
+        alarms = tuple(AlarmEntry(member, "NOSPACE") for member in store.alarms)
         return EtcdView(
-            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader, self._learner(process), led, why,
-            store.members, *size, (), *counts, store.uid,
+            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader, self._learner(process), well, why,
+            store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid, prefixes=_prefixes(store) if alarms else (),
         )  # fmt: skip
+
+    def size(self, name: str) -> int:
+        """Bytes of the file of the member's database."""
+        process = self.processes[name]
+        return max(self.files.get(name, 2 * SMALL), process.store.in_use)
 
     # --- what others do ---
 
@@ -229,7 +245,9 @@ class Etcd:
             candidate.leader = store.member_id
             if not led:
                 store = replace(store, term=store.term + 1)
-            candidate.store = store.at_revision(store.revision + 1) if self.busy else store
+            if self.busy and not store.alarms and self.size(name) >= QUOTA:
+                store = replace(store, alarms=(store.member_id,))
+            candidate.store = store.at_revision(store.revision + 1) if self.busy and not store.alarms else store
             self._replicate(candidate, reached)
             for follower in reached:
                 free.pop(follower, None)
@@ -260,9 +278,10 @@ class Etcd:
 
     def _live_or_die(self, now: float) -> None:
         for name, process in tuple(self.processes.items()):
-            if process.leader:
-                process.answers, process.without_since = True, now
-            elif now - process.without_since > (LIVENESS if process.answers else STARTUP):
+            process.answers = process.answers or bool(process.leader)
+            if process.healthy:
+                process.well, process.without_since = True, now
+            elif now - process.without_since > (LIVENESS if process.well else STARTUP):
                 self._leave(name, "received signal; shutting down (killed by kubelet: the liveness probe of /health failed)")
                 del self.processes[name]
 
@@ -275,6 +294,11 @@ class Etcd:
     def _learner(self, process: Process) -> bool:
         row = process.store.member(process.id)
         return row is not None and row.learner
+
+
+def _prefixes(store: Store) -> tuple[PrefixUse, ...]:
+    events = store.live - SMALL // 2
+    return (PrefixUse("/registry/events/", events >> 10, events), PrefixUse("/registry/pods/", len(store.pods), SMALL // 2))
 
 
 def _named(row: MemberEntry, name: str, address: str) -> MemberEntry:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from recoverd.playbooks.force_new_cluster import with_flag
 from recoverd.simulate import node_faults, pki_faults
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.etcd import QUOTA
+from recoverd.simulate.store import SMALL
 from recoverd.simulate.texts import ETCD_DIR, path_of
 
 Fault = Callable[..., None]
@@ -50,15 +52,18 @@ def hide(c: ModelCluster, *names: str) -> None:
 
 
 def break_vip(c: ModelCluster) -> None:
+    """Nothing answers any more at the address in the kubeconfig."""
     c.network.vip_broken = True
 
 
 def power_off(c: ModelCluster, *names: str) -> None:
+    """These machines are off."""
     for name in names:
         c.power_off(name)
 
 
 def power_on(c: ModelCluster, *names: str) -> None:
+    """These machines are switched on, and boot."""
     for name in names:
         c.power_on(name)
 
@@ -75,10 +80,12 @@ def hang(c: ModelCluster, name: str) -> None:
 
 
 def unhang(c: ModelCluster, name: str) -> None:
+    """It runs commands again."""
     c.machines[name].hung = False
 
 
 def delete_manifest(c: ModelCluster, name: str, component: str) -> None:
+    """A static pod's manifest is gone."""
     c.machines[name].files.pop(path_of(component), None)
 
 
@@ -131,6 +138,21 @@ def corrupt_data(c: ModelCluster, name: str) -> None:
     c.machines[name].data[path] = replace(c.machines[name].data[path], corrupt=True)
 
 
+def fill_etcd(c: ModelCluster, live: str = "10") -> None:
+    """Something writes until etcd has reached its quota: objects that take `live` MiB, and the rest is their history."""
+    leader = c.etcd.leaders()[0]
+    full = replace(leader.store, in_use=QUOTA, live=int(live) << 20, alarms=(leader.id,))
+    c.etcd.write(leader.machine.name, lambda _: full)
+    c.etcd.files.update(dict.fromkeys(c.etcd.processes, QUOTA))
+
+
+def empty_etcd(c: ModelCluster) -> None:
+    """A person deletes, compacts and defragments, and takes the alarm back, wherever an etcd leads."""
+    for leader in c.etcd.leaders():
+        c.etcd.write(leader.machine.name, lambda s: replace(s, in_use=SMALL, live=SMALL, alarms=()))
+    c.etcd.files.clear()
+
+
 def newer_etcdctl(c: ModelCluster) -> None:
     """The control planes' etcdctl is one that knows --bump-revision and --mark-compacted."""
     for machine in c.machines.values():
@@ -138,6 +160,7 @@ def newer_etcdctl(c: ModelCluster) -> None:
 
 
 def stop(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    """`systemctl stop`."""
     it = c.machines[name].units[unit]
     it.active, it.since = False, c.now
 
@@ -191,6 +214,7 @@ def log_in(c: ModelCluster, name: str, user: str = "alice") -> None:
 
 
 def log_out(c: ModelCluster, name: str, user: str = "alice") -> None:
+    """The terminal is closed."""
     c.machines[name].terminals.pop(user, None)
 
 
@@ -205,6 +229,7 @@ def end_etcd(c: ModelCluster, name: str) -> None:
 
 
 def start(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    """`systemctl start`."""
     c.restart_unit(name, unit)
 
 

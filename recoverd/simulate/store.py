@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from recoverd.model.observation import MemberEntry
 
+SMALL = 10 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -37,6 +39,12 @@ class Store:
     """Whoever has followed an older revision is told that it is gone, and lists anew."""
     corrupt: bool = False
     """Its database's pages were overwritten: this member's own affair, which is not replicated."""
+    in_use: int = SMALL
+    """Bytes of its database that are no free pages."""
+    live: int = SMALL
+    """Bytes of those that are of the newest revision of the objects."""
+    alarms: tuple[str, ...] = ()
+    """Ids of the members that have raised NOSPACE."""
 
     @property
     def healthy(self) -> int:
@@ -68,7 +76,7 @@ class Store:
         """As `dataclasses.replace` makes it, in a fraction of the time: every tick makes one for each member."""
         return Store(
             self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes, self.pods, self.ready,
-            self.endpoints, self.cordons, self.budget, self.compacted, corrupt,
+            self.endpoints, self.cordons, self.budget, self.compacted, corrupt, self.in_use, self.live, self.alarms,
         )  # fmt: skip
 
 

@@ -6,7 +6,10 @@ systemd's own hierarchy is gone).
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import subprocess
 import time
 
 from tests.lab.kubelab.cluster import Cluster
@@ -53,3 +56,31 @@ def forget_join(cluster: Cluster, spare: str) -> None:
         "rm -rf /etc/kubernetes /var/lib/etcd; mkdir -p /etc/kubernetes/manifests"
     )
     cluster.node("cp1").sh(f"kubectl delete node {spare} --ignore-not-found >/dev/null")
+
+
+def set_quota(node: Node, size: int) -> None:
+    """Give etcd a quota of so many bytes, and wait until it serves with it."""
+    manifest, flag = "/etc/kubernetes/manifests/etcd.yaml", f"--quota-backend-bytes={size}"
+    node.sh(f"sed 's|^    - etcd$|&\\n    - {flag}|' {manifest} > /root/etcd.yaml && mv /root/etcd.yaml {manifest}")
+    serves = ["endpoint", "health", "--command-timeout=2s"]
+    node.wait_for(
+        lambda: node.answers(f"pgrep -xa etcd | grep -q -e {flag}") and "is healthy" in ctl(node, *serves, check=False),
+        f"does not serve with {flag}",
+        120,
+    )
+
+
+def fill(node: Node, *, objects: bool = False) -> int:
+    """Put megabytes until etcd has no space left: into one key again and again, or, with `objects`, into a new one each time. Returns how many."""
+    value = base64.b64encode(os.urandom(750_000)).decode()
+    for number in range(1, 1000):
+        key = f"fill/{number if objects else 'one'}"
+        put = subprocess.run(command(node, "put", key), input=value, text=True, capture_output=True, timeout=60)
+        if "space exceeded" in put.stderr:
+            return number - 1
+        put.check_returncode()
+    raise AssertionError("etcd has no quota")
+
+
+def alarms(node: Node) -> str:
+    return ctl(node, "alarm", "list", check=False).strip()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from recoverd.events import Acknowledged, Approved, Refused
+from recoverd.simulate import faults
 from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import fresh
@@ -44,6 +45,7 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
             machine.papers = machine.papers | fresh()
         for unit in machine.units.values():
             unit.refuses = ""
+    faults.empty_etcd(cluster)
     planes = [n for n, m in cluster.machines.items() if m.control_plane and n in healthy]
     for name in planes:
         machine = cluster.machines[name]

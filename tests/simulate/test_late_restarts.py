@@ -54,6 +54,7 @@ CASES = (
     Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),
     Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
+    Case("free-etcd-space", faults.fill_etcd, control_planes=3, steps=19),
     Case("restore-pki", lambda c: FAULTS["remake-pki"](c, "cp1"), steps=8),
 )
 EVERYTHING = [

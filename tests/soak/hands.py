@@ -81,6 +81,7 @@ async def join(c: ModelCluster, truth: Truth, name: str) -> None:
 def heal_everything(c: ModelCluster, truth: Truth) -> None:
     """Networks, machines, units, manifests, flags. Members that a forced or restored cluster has thrown out stay as they are."""
     faults.heal(c)
+    faults.empty_etcd(c)
     apart = any("forced" in s.history or "restored" in s.history or s.uid != UID for m in c.machines.values() for s in m.data.values())
     planes = [n for n, m in c.machines.items() if m.control_plane and m.joined]
     for name, machine in c.machines.items():

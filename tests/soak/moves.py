@@ -130,6 +130,9 @@ LATER: dict[str, Draw] = {"second-daemon": _choice("40", "120", "400", "900"), "
 """Kinds of trouble that came later."""
 LATER_FROM = 50000
 """The first seed whose story may have them: those before stay the stories that they were, and the fixed ones what they have found."""
+FULL: dict[str, Draw] = {"fill-etcd": _choice("10", "300", "2040"), "empty-etcd": _nothing}
+FULL_FROM = 1 << 30
+"""As above: an etcd that reaches its quota came later still."""
 WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
 ALWAYS = ("approve", "await-plan")
 
@@ -157,6 +160,8 @@ def drawn(seed: int) -> Story:
         for what in sorted(LATER):
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
                 moves.insert(rng.randint(0, len(moves)), Move(what, LATER[what](rng, who), rng.choice(WAITS)))
+    if seed >= FULL_FROM and rng.random() < 0.2:
+        moves.insert(rng.randint(0, len(moves)), Move("fill-etcd", FULL["fill-etcd"](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 

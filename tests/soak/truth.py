@@ -88,6 +88,8 @@ class Truth:
         leaders = cluster.etcd.leaders()
         if len(leaders) != 1:
             yield "ill etcd leaders"
+        if any(p.store.alarms for p in leaders):
+            yield "ill etcd full"
         voters = {m.id for p in leaders for m in p.store.members}
         if leaders and voters != {p.id for p in cluster.etcd.processes.values() if p.leader}:
             yield "ill etcd members"

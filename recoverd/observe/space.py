@@ -1,0 +1,34 @@
+"""What takes the space of an etcd that has reached its quota: read only then, and no oftener than it changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.etcd_space import prefixes
+from recoverd.model.observation import EtcdView, PrefixUse
+
+READ_EVERY = 60.0
+"""Seconds. Nothing is written while the alarm is up; only leases end."""
+
+
+class SpaceWatch:
+    """The same for each member of a cluster."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[float, tuple[PrefixUse, ...]]] = {}
+
+    async def look(self, name: str, client: EtcdClient, view: EtcdView, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
+        """The view with its prefixes, where it tells of the NOSPACE alarm; those of before, where they did not come within `timeout` seconds."""
+        if not view.full:
+            self._read.pop(name, None)
+            return view
+        at, known = self._read.get(name, (0.0, ()))
+        if not known or time.monotonic() - at > READ_EVERY:
+            try:
+                known = await prefixes(client, timeout=timeout)
+                self._read[name] = (time.monotonic(), known)
+            except EtcdUnseen:  # the next sweep asks again
+                pass
+        return replace(view, prefixes=known)

@@ -1,0 +1,93 @@
+"""Room is made in a real etcd that has reached its quota."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from recoverd.etcd_space import prefixes
+from recoverd.hosts import HostPool
+from recoverd.model.observation import EtcdView
+from recoverd.model.plan import StepResult
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+
+from .conftest import EtcdNode, Sshd
+from .test_act import Hands
+from .test_etcd import client
+from .test_restore import StartEtcd
+
+QUOTA = 24 << 20
+
+
+def fill(node: EtcdNode, *, objects: bool = False) -> None:
+    """Megabytes, into one key again and again or into a new one each time, until there is no space."""
+    value = base64.b64encode(os.urandom(750_000)).decode()
+    for number in range(100):
+        put = subprocess.run(
+            node.ctl_command("put", f"/registry/events/{number if objects else 'one'}"), input=value, text=True, capture_output=True, timeout=30
+        )
+        if "space exceeded" in put.stderr:
+            return
+        put.check_returncode()
+    raise AssertionError("it has no quota")
+
+
+async def view(pool: HostPool, node: EtcdNode) -> EtcdView:
+    return await client(pool, node).view(timeout=10)
+
+
+async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+    (node,) = make_etcd()
+    node.start(f"--quota-backend-bytes={QUOTA}")
+    node.ctl("put", "/registry/minions/n1", "node")
+    fill(node)
+    before = await view(pool, node)
+    assert before.full and not before.healthy and before.db_size >= QUOTA * 0.9
+    hands = Hands(sshd, tmp_path / "state", node)
+    for operation in (Compact(QUOTA // 2), Defragment(), DisarmSpace()):
+        result: StepResult = await hands.do(operation, timeout=60)
+        assert result.ok, result.detail
+        again = await hands.do(operation, timeout=60)
+        assert again.ok, again.detail
+    after = await view(pool, node)
+    assert not after.full and after.healthy and after.db_size < QUOTA // 2 and (after.nodes, after.revision) == (1, before.revision)
+    assert not (await hands.do(AwaitWrites(), timeout=1)).ok
+    node.ctl("put", "/registry/leases/n1", "renewed")
+    await hands.pool.close()
+
+
+async def test_where_objects_fill_it_the_compaction_says_so(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+    (node,) = make_etcd()
+    node.start(f"--quota-backend-bytes={QUOTA}")
+    fill(node, objects=True)
+    hands = Hands(sshd, tmp_path / "state", node)
+    result = await hands.do(Compact(QUOTA // 2), timeout=60)
+    assert not result.ok and "12 MiB are the most with which writes go on" in result.detail, result.detail
+    uses = await prefixes(client(pool, node), timeout=20)
+    assert uses[0].prefix == "/registry/events/" and 15 < uses[0].keys < 24 and uses[0].size == pytest.approx(uses[0].keys * 1_000_000, rel=0.01)
+    await hands.pool.close()
+
+
+async def test_prefixes_are_told_apart(etcd: EtcdNode, pool: HostPool) -> None:
+    for key in ("/registry/pods/a/b", "/registry/pods/c/d", "/registry/apps/x", "compact_rev_key", "fill/1", "fill/2"):
+        etcd.ctl("put", key, "x" * 100)
+    uses = {use.prefix: use.keys for use in await prefixes(client(pool, etcd), timeout=20)}
+    assert uses == {"/registry/pods/": 2, "/registry/apps/": 1, "/registry/minions/": 1, "compact_rev_key": 1, "fill/": 2}
+
+
+async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+    nodes = make_etcd(("cp1", "cp2", "cp3"))
+    for node in nodes:
+        node.start()
+    nodes[0].ctl("put", "/registry/minions/n1", "node")
+    for node in nodes:
+        hands = Hands(sshd, tmp_path / node.name, node)
+        result = await hands.do(Defragment(), timeout=60)
+        assert result.ok, result.detail
+        after = await view(pool, node)
+        assert after.healthy and after.leader != after.member_id
+        await hands.pool.close()
