@@ -11,9 +11,9 @@ from pathlib import Path
 from recoverd.act.carry import HANDS, Carry, Reach
 from recoverd.act.kube import Kube
 from recoverd.act.points import PointKeeper
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import HostPool
 from recoverd.model.effects import LOOKS_FIRST
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import HostSettings

@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
 from recoverd.act.carry import hand
 from recoverd.act.host import stop_at
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.model.plan import StepResult

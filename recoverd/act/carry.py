@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recoverd.act.kube import Kube
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import HostPool
 from recoverd.model.plan import StepResult
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any
 
 from recoverd.act.carry import hand
 from recoverd.act.kube import Json, Kube, KubeFailure
+from recoverd.engine.progress import report
 from recoverd.model.node_operations import Drain, PodChoice
 from recoverd.model.plan import StepResult
-from recoverd.progress import report
 
 POLL_SECONDS = 1.0
 EVICT_EVERY = 5.0

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception, retry_if_res
 
 from recoverd.act.carry import hand
 from recoverd.act.host import stop_at
-from recoverd.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.observation import EtcdView, UnseenKind
 from recoverd.model.plan import StepResult

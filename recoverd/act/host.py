@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 from tenacity.stop import stop_base
 
 from recoverd.act.carry import hand
-from recoverd.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import HostOperation, kinds_of
 from recoverd.model.plan import StepResult

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from recoverd.act import join_scripts as scripts
 from recoverd.act.carry import Carry, hand
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.engine.progress import report
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import StepResult
-from recoverd.progress import report
 
 SECRETS_SECONDS = 60.0
 FORGET_SECONDS = 12.0

@@ -14,15 +14,15 @@ from recoverd.act.carry import Carry, hand
 from recoverd.act.etcd import await_etcd, remove_member
 from recoverd.act.host import HostRunner
 from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget, listed
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.engine.progress import report
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.operations import AwaitFlag, Unstick, WriteFile
 from recoverd.model.plan import StepResult
 from recoverd.playbooks.force_new_cluster import FLAG
-from recoverd.progress import report
 
 REFUSED = 3
 """The exit status of a script whose guard found that another bastion acts."""

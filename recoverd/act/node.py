@@ -11,11 +11,11 @@ from recoverd.act.carry import Carry, hand
 from recoverd.act.drain import name_of
 from recoverd.act.host import GUARD_STATUS, HostRunner, stop_at
 from recoverd.act.kube import Json, Kube, KubeFailure
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.engine.progress import report
 from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
 from recoverd.model.operations import RestartStaticPod
 from recoverd.model.plan import StepResult
-from recoverd.progress import report
 
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 3.0

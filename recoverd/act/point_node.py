@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.clients.pem import describe, load
 from recoverd.model.points import PKI_ASIDE
 from recoverd.observe.look import Section, sections
-from recoverd.pem import describe, load
 
 SCRIPT = files("recoverd.act").joinpath("point_node.sh").read_text()
 OUTPUT = 16 << 20

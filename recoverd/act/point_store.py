@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from recoverd.codec import dump, load
+from recoverd.model.codec import dump, load
 from recoverd.model.points import RestorePoint
 
 MANIFEST, SNAPSHOT = "point.json", "snapshot.db"

@@ -12,8 +12,8 @@ from recoverd.act import scratch
 from recoverd.act.carry import hand
 from recoverd.act.point_node import NodeFiles, forget_keys, take_node
 from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
-from recoverd.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
-from recoverd.hosts import HostPool
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
+from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint

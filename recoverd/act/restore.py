@@ -11,8 +11,8 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
 from recoverd.act.carry import hand
 from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS, stop_at
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, SendSnapshot
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult

@@ -19,7 +19,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, wait_fixed
 
 from recoverd.act.host import stop_at
-from recoverd.etcd import EVERY_KEY
+from recoverd.clients.etcd import EVERY_KEY
 
 CLIENT, PEER = "client:1", "peer:2"
 """etcd makes of unix://client:1 a socket of that name in its working directory (observed on 3.4)."""

@@ -10,8 +10,8 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 from recoverd.act.carry import hand
 from recoverd.act.etcd import POLL_SECONDS, VIEW_SECONDS
 from recoverd.act.host import stop_at
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.etcd_space import compact, defragment, hand_over
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.etcd_space import compact, defragment, hand_over
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace

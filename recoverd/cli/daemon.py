@@ -25,11 +25,11 @@ def main() -> None:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def run(file: Path, log_format: str) -> None:
     """Run the daemon."""
-    from recoverd import daemon, logs  # what only the daemon needs is loaded only for it
+    from recoverd.daemon import logs, wiring  # what only the daemon needs is loaded only for it
 
     config = _load(file)
     logs.set_up(log_format)
-    sys.exit(daemon.run(config, file))
+    sys.exit(wiring.run(config, file))
 
 
 @main.command("check-config")

@@ -15,8 +15,8 @@ import structlog
 
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
-from recoverd.events import Note
-from recoverd.journal import Journal
+from recoverd.engine.journal import Journal
+from recoverd.model.events import Note
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
 from recoverd.model.observation import EtcdView, HostView, Observation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.codec import load
-from recoverd.decide import Choice
 from recoverd.diagnose import diagnose
 from recoverd.machine import ClusterMachine
+from recoverd.machine.decide import Choice
+from recoverd.model.codec import load
 from recoverd.model.dump import Dump
 from recoverd.playbooks import registry
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from recoverd.events import SaveDecision
-from recoverd.journal import StepRow
+from recoverd.engine.journal import StepRow
 from recoverd.model.dump import Dump
+from recoverd.model.events import SaveDecision
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
@@ -52,7 +52,7 @@ Told = Check | WatchEvent | JoinEnded
 
 
 class Controller(Protocol):
-    """Requests return the sentence to print; they raise `recoverd.events.Refused` when they cannot be carried out. `by` is a Unix user."""
+    """Requests return the sentence to print; they raise `recoverd.model.events.Refused` when they cannot be carried out. `by` is a Unix user."""
 
     def status(self) -> list[ClusterStatus]: ...
     def notices(self) -> list[str]:

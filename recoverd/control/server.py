@@ -17,12 +17,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from recoverd.codec import plain
 from recoverd.control import shapes
 from recoverd.control.protocol import Controller, JoinEnded, Told
-from recoverd.events import Refused
-from recoverd.journal import JournalError
+from recoverd.engine.journal import JournalError
+from recoverd.model.codec import plain
 from recoverd.model.dump import without_secrets
+from recoverd.model.events import Refused
 from recoverd.model.joining import JoinRequest
 
 log = structlog.get_logger()

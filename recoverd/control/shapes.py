@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
-from recoverd.events import SaveDecision
-from recoverd.journal import StepRow
+from recoverd.engine.journal import StepRow
+from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
 from recoverd.model.plan import Incident, Plan

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from recoverd.diagnose.scene import Scene
-from recoverd.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.machine.guards import Evidence
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.sight import confirmed, name_of, unended
+from recoverd.model.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory

@@ -8,7 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from recoverd.diagnose import diagnose
-from recoverd.events import (
+from recoverd.machine import invariants
+from recoverd.machine.clock import SET_BACK, SET_FORWARD, Reading, jumped, moved, within
+from recoverd.machine.joining import Joining
+from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing, unended
+from recoverd.memory.recall import recall, witness
+from recoverd.memory.remember import Sights, notice, remember, worth_writing
+from recoverd.model.events import (
     Acknowledged,
     Approved,
     Diagnosed,
@@ -33,10 +39,6 @@ from recoverd.events import (
     Stopping,
     Ticked,
 )
-from recoverd.machine import invariants
-from recoverd.machine.clock import SET_BACK, SET_FORWARD, Reading, jumped, moved, within
-from recoverd.machine.joining import Joining
-from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing, unended
 from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -45,8 +47,6 @@ from recoverd.model.record import Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.model.status import ClusterStatus
 from recoverd.playbooks.base import Playbook
-from recoverd.recall import recall, witness
-from recoverd.remember import Sights, notice, remember, worth_writing
 
 PARTLY = 3
 """So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the cluster is called unobservable."""

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recoverd.bounds import unasked
-from recoverd.decide import Choice, choose, nothing_to_do
 from recoverd.diagnose import people
 from recoverd.diagnose.absence import doubt
-from recoverd.events import SavePlan
+from recoverd.machine.decide import Choice, choose, nothing_to_do
 from recoverd.machine.gate import PATIENCE, obstacle, parts, unwanted
 from recoverd.machine.running import PlanRunning
+from recoverd.model.events import SavePlan
 from recoverd.model.finding import Phase
 from recoverd.model.observation import Unseen
 from recoverd.model.plan import Plan, PlanStatus

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.events import Perform, Progress, StepIntent, SweepNow
 from recoverd.machine.gate import BLIND_PATIENCE, PATIENCE, committed
 from recoverd.machine.guards import Evidence
 from recoverd.machine.points import KeepingPoints
+from recoverd.model.events import Perform, Progress, StepIntent, SweepNow
 from recoverd.model.plan import Plan, TimelineEntry
 from recoverd.model.record import Run
 

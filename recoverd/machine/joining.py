@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.events import JoinRequested, Refused, SaveDecision, SavePlan
 from recoverd.machine.requests import Requests
+from recoverd.model.events import JoinRequested, Refused, SaveDecision, SavePlan
 from recoverd.model.finding import State
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Guest

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recoverd.diagnose.absence import unproven
-from recoverd.events import Kept, SaveIncident
-from recoverd.known_pki import pki_of
 from recoverd.machine.replanning import Replanning
+from recoverd.memory.pki import pki_of
+from recoverd.model.events import Kept, SaveIncident
 from recoverd.model.finding import State
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KEPT, KeepPki

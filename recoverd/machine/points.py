@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from recoverd.events import Keep, PointRequested, PointsKept, Refused
 from recoverd.machine.base import MachineBase
 from recoverd.machine.guards import too_old
+from recoverd.model.events import Keep, PointRequested, PointsKept, Refused
 from recoverd.model.finding import State
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.pki_operations import KeepPki

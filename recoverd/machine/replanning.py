@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from recoverd.decide import Choice, choose
+from recoverd.machine.decide import Choice, choose
 from recoverd.machine.deciding import Deciding
 from recoverd.machine.gate import Gate, Verdict, parts
 from recoverd.machine.guards import LATE, Evidence

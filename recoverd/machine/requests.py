@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.decide import choose, on_request
-from recoverd.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
+from recoverd.machine.decide import choose, on_request
 from recoverd.machine.gate import unwanted
 from recoverd.machine.guards import too_old
 from recoverd.machine.maintenance import Maintaining
 from recoverd.machine.sight import let_go, name_of, unended
+from recoverd.model.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause

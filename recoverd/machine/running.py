@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from recoverd.bounds import prune
 from recoverd.diagnose.absence import doubt
-from recoverd.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
 from recoverd.machine.gate import BLIND_PATIENCE, Gate, Verdict, committed, forwards, parts
 from recoverd.machine.guards import Evidence
 from recoverd.machine.holding import TRIES
 from recoverd.machine.taking_back import TakingBack
+from recoverd.model.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
 from recoverd.model.node_operations import Settled
 from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult
 from recoverd.model.record import Run

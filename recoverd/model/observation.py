@@ -165,7 +165,7 @@ class EtcdView:
     """UID of the namespace kube-system in this member's data, by which one Kubernetes cluster is told from another; "" where there is none, None
     where that was not answered or is encrypted."""
     remembered: str = ""
-    """Why this is what the member said before and not what it says now (`recoverd.recall`); "" for what was seen in this sweep."""
+    """Why this is what the member said before and not what it says now (`recoverd.memory.recall`); "" for what was seen in this sweep."""
     seen_at: datetime | None = None
     """When it said this, set for what is kept of it."""
     of_data: str = ""

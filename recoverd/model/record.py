@@ -140,7 +140,7 @@ class Record:
     history: tuple[ActionRecord, ...] = ()
     declined: tuple[Declined, ...] = ()
     witnessed: Mapping[str, EtcdView] = field(default_factory=dict)
-    """The last words of etcd members without a leader, by host (`recoverd.recall`)."""
+    """The last words of etcd members without a leader, by host (`recoverd.memory.recall`)."""
     cause: str = ""
     """`code subject` of the fault that came first in the newest sweep of the open incident."""
     explanation: str = ""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.hosts import HostPool
+from recoverd.clients.lease import LeaseKeeper
 from recoverd.config import ClusterConfig
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.hosts import HostPool
-from recoverd.lease import LeaseKeeper
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView

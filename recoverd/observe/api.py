@@ -13,15 +13,15 @@ from typing import Any
 import aiohttp
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
+from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.clients.own import own_failure
 from recoverd.config import ClusterConfig
-from recoverd.hosts import HostPool, HostUnseen
 from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.probe import probe
 from recoverd.observe.rest import list_all, request
-from recoverd.own import own_failure
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 """Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""

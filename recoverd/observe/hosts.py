@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
-from recoverd.hosts import HostPool, HostUnseen
-from recoverd.lease import LeaseKeeper
+from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.clients.lease import LeaseKeeper
 from recoverd.model.etcd_operations import TOOL
 from recoverd.model.observation import HostView, Unseen, UnseenKind
 from recoverd.model.shell import PIDS

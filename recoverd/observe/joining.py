@@ -19,7 +19,7 @@ from importlib.resources import files
 import yaml
 from cryptography import x509
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import Unseen
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 
 SCRIPT = (files(__package__) / "keys.sh").read_text()
 KUBERNETES = "/etc/kubernetes"

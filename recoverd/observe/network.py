@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
-from recoverd.hosts import HostPool, HostUnseen
 from recoverd.model.memory import Memory
 from recoverd.model.network import AgentView, Answer, Link, NetworkView, NodeNetworkView, PodProbe, ServiceProbe
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind

@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from recoverd.clients.pem import describe, load
 from recoverd.model.kubeadm import authority_of
 from recoverd.model.observation import CertificateView, PkiView
-from recoverd.pem import describe, load
 
 UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 """What `cryptography` raises for a certificate that it cannot tell all of, as one on a curve that it does not know; most are no `ValueError`."""

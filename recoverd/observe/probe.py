@@ -12,9 +12,9 @@ from datetime import datetime
 import aiohttp
 from cryptography import x509
 
+from recoverd.clients.own import own_failure
 from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.observe.kubeconfig import Access
-from recoverd.own import own_failure
 
 CONNECT_SHARE = 0.6
 """Share of the deadline within which the TCP connection and TLS must stand; later there is nobody, not somebody slow."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from recoverd.etcd import EtcdClient, EtcdUnseen
-from recoverd.etcd_space import prefixes
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.etcd_space import prefixes
 from recoverd.model.observation import EtcdView, PrefixUse
 
 READ_EVERY = 60.0

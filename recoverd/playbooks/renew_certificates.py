@@ -22,7 +22,7 @@ from recoverd.model.pki_operations import KUBERNETES, KeepPki, PutBackPki, Renew
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, restarts, staged, taken_back, together
-from recoverd.windows import next_open, open_until
+from recoverd.playbooks.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
 AT_LAST = timedelta(days=1)

@@ -24,7 +24,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from recoverd.events import Acknowledged, Approved, Event, JoinRequested, Note, Paused, Refused, Rejected, Resumed
+from recoverd.model.events import Acknowledged, Approved, Event, JoinRequested, Note, Paused, Refused, Rejected, Resumed
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Plan
 from recoverd.model.settings import Bounds, ClusterSettings

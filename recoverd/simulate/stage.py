@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from recoverd.codec import dump, load
-from recoverd.events import Event, Journalled, Note, Remember, SaveRecord
-from recoverd.journal import Journal
-from recoverd.loop import Clockwork, ClusterLoop
+from recoverd.engine.journal import Journal
+from recoverd.engine.loop import Clockwork, ClusterLoop
+from recoverd.engine.world import World
 from recoverd.machine import ClusterMachine
-from recoverd.metrics import Metrics
+from recoverd.metrics.server import Metrics
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Event, Journalled, Note, Remember, SaveRecord
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Record
@@ -21,7 +22,6 @@ from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import TICK, ModelCluster
 from recoverd.simulate.points import take
 from recoverd.simulate.world import SimulatedWorld
-from recoverd.world import World
 
 
 class Ledger:

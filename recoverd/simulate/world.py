@@ -1,4 +1,4 @@
-"""`recoverd.world.World` over the model cluster, in virtual time."""
+"""`recoverd.engine.world.World` over the model cluster, in virtual time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from recoverd.lease import Bastion, LeaseKeeper
+from recoverd.clients.lease import Bastion, LeaseKeeper
+from recoverd.engine.world import World
 from recoverd.model.effects import WITHOUT_LEASE
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
@@ -22,7 +23,6 @@ from recoverd.simulate.cluster import TICK, ModelCluster
 from recoverd.simulate.joining import survey
 from recoverd.simulate.lease import look, refuses
 from recoverd.simulate.look import observe
-from recoverd.world import World
 
 SWEEP, DEADLINE = 0.5, 3.0
 """Seconds of a sweep in which all answer, and of one that waits for somebody silent."""

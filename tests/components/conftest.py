@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from recoverd.clients.hosts import HostPool
 from recoverd.config import SshSettings
-from recoverd.hosts import HostPool
 from recoverd.model.settings import HostSettings
 from tests.ports import free_port
 

@@ -157,7 +157,7 @@ class Server:
 
 
 def main() -> None:
-    from recoverd import daemon, logs  # noqa: F401  what `recoverd run` loads
+    from recoverd.daemon import logs, wiring  # noqa: F401  what `recoverd run` loads
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the tests, which a terminal's Ctrl-C reaches as well
     gc.freeze()  # what is loaded stays shared

@@ -15,9 +15,9 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from recoverd.act import Actor
 from recoverd.act import etcd as act_etcd
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import HostPool
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.finding import FindingKey
 from recoverd.model.node_operations import Drain, Reboot

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.diagnose import diagnose
-from recoverd.known_pki import pki_of
+from recoverd.memory.pki import pki_of
 from recoverd.model.catalogue import Code, path_in
 from recoverd.model.facts import FileFacts
 from recoverd.model.finding import Diagnosis, Severity

@@ -130,9 +130,9 @@ async def test_requests_that_make_no_sense(served: Path, path: str, body: bytes,
 async def served(tmp_path: Path) -> AsyncIterator[Path]:
     """A control socket over no cluster, without a daemon."""
     from recoverd.control.server import ControlServer
-    from recoverd.journal import Journal
-    from recoverd.loop import JournalWriter
-    from recoverd.service import Service
+    from recoverd.daemon.service import Service
+    from recoverd.engine.journal import Journal
+    from recoverd.engine.loop import JournalWriter
 
     journal = Journal(tmp_path / "j.sqlite3")
     server = ControlServer(Service(JournalWriter(journal)), tmp_path / "s")

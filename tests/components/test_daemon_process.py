@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recoverd.journal import Journal
+from recoverd.engine.journal import Journal
 
 from .clusters import Daemon, Notified
 from .conftest import Process
@@ -57,11 +57,11 @@ async def test_systemd_is_told_of_readiness_and_life_and_a_stuck_loop_is_silent(
 
 async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch: pytest.MonkeyPatch, make: Make, tmp_path: Path) -> None:
     """The event loop lives, one cluster's sweep does not: what `_stuck` says, systemd and /-/healthy are told."""
-    from recoverd import daemon
     from recoverd.config import load
-    from recoverd.loop import JournalWriter
-    from recoverd.metrics import Metrics
-    from recoverd.watches import Watches
+    from recoverd.daemon import wiring as daemon
+    from recoverd.daemon.watches import Watches
+    from recoverd.engine.loop import JournalWriter
+    from recoverd.metrics.server import Metrics
 
     prod = await make(deadlines={"api": "2s", "etcd": "2s", "hosts": "3s"})
     config = load(Daemon(tmp_path, prod).file)

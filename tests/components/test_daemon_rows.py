@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recoverd.journal import Journal
+from recoverd.engine.journal import Journal
 
 from .clusters import Daemon
 from .daemons import Make, make, run

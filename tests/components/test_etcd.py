@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from recoverd.etcd import EtcdClient, EtcdRefused, EtcdUnseen
-from recoverd.hosts import HostPool
+from recoverd.clients.etcd import EtcdClient, EtcdRefused, EtcdUnseen
+from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import UnseenKind
 
 from .conftest import Authority, EtcdNode, Sshd, free_port

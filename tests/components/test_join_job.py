@@ -13,7 +13,7 @@ import yaml
 
 from recoverd.act import join_scripts as scripts
 from recoverd.act.join import cleared
-from recoverd.hosts import CommandResult, HostPool
+from recoverd.clients.hosts import CommandResult, HostPool
 from recoverd.model.join_operations import JOB, MARK, JoinControlPlane
 
 from .conftest import Sshd

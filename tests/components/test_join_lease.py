@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from recoverd.act.join_back import TakeBackRunner
-from recoverd.hosts import HostPool
-from recoverd.lease import Bastion, LeaseKeeper
+from recoverd.clients.hosts import HostPool
+from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.model.join_operations import JOB, MARK, TakeBackJoin
 from recoverd.model.lease import HostLease
 from recoverd.model.observation import EtcdView, MemberEntry

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.joining import MachineFacts, Reached
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings

@@ -14,8 +14,8 @@ import yaml
 
 from recoverd.act.join import JoinRunner
 from recoverd.act.join_back import TakeBackRunner
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import CommandResult, HostPool
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import CommandResult, HostPool
 from recoverd.model.join_operations import JOB, MARK, JoinControlPlane, TakeBackJoin
 from recoverd.model.plan import StepResult
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.lease import Bastion, LeaseKeeper, this_bastion
+from recoverd.clients.lease import Bastion, LeaseKeeper, this_bastion
 from recoverd.model.lease import Held, HeldBy, HostLease, Unknown, forbids, judged
 from recoverd.model.observation import HostView
 from recoverd.observe import hosts as looks

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from recoverd.config import ClusterConfig
-from recoverd.live import LiveWorld
+from recoverd.daemon.live import LiveWorld
 from recoverd.model.joining import JoinRequest, MachineFacts
 from recoverd.model.memory import Guest, Memory
 from recoverd.model.observation import Unseen, UnseenKind

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.hosts import HostPool
+from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen, UnseenKind
 from recoverd.observe import hosts
 from recoverd.observe.look import LookError, parse

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recoverd.clients.dial import LOGINS
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig, Deadlines, SshSettings
 from recoverd.diagnose import diagnose
-from recoverd.dial import LOGINS
-from recoverd.hosts import HostPool, HostUnseen
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation, Unseen, UnseenKind

@@ -23,7 +23,7 @@ from recoverd.act import scratch
 from recoverd.act.point_node import take_node
 from recoverd.act.point_store import PointStore
 from recoverd.act.points import PointKeeper
-from recoverd.etcd import EtcdClient
+from recoverd.clients.etcd import EtcdClient
 from recoverd.model.plan import StepResult
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PKI_ASIDE, PointSettings, RestorePoint
@@ -267,8 +267,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from recoverd.act import point_store, points, scratch
 from recoverd.config import SshSettings
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import HostPool
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import ClusterSettings, HostSettings

@@ -18,7 +18,7 @@ import yaml
 from aiohttp import web
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from recoverd.metrics import Metrics, app
+from recoverd.metrics.server import Metrics, app
 from recoverd.model.finding import Finding, Phase, State
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.status import ClusterStatus

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig, SshSettings
-from recoverd.hosts import HostPool
 from recoverd.model.observation import ApiView, EndpointHealth, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe.api import ApiCollector

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from tenacity import AsyncRetrying, Retrying, stop_after_delay, wait_fixed
 
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
 from recoverd.diagnose.loss import CORRUPTION
-from recoverd.etcd import EtcdClient
-from recoverd.hosts import HostPool
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.etcd_operations import TOOL, AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
 from recoverd.model.plan import StepResult

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.etcd_space import prefixes
-from recoverd.hosts import HostPool
+from recoverd.clients.etcd_space import prefixes
+from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from recoverd.events import Acknowledged, Approved, Refused
+from recoverd.model.events import Acknowledged, Approved, Refused
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import ModelCluster

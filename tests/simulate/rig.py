@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from recoverd.events import Note, SaveDecision, SavePlan, StepIntent
 from recoverd.machine.guards import rereads
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.effects import moves_data
+from recoverd.model.events import Note, SaveDecision, SavePlan, StepIntent
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.events import Approved
-from recoverd.journal import Journal
+from recoverd.engine.journal import Journal
+from recoverd.model.events import Approved
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run

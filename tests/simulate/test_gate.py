@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.events import Acknowledged, Approved, PlanRequested, Refused
+from recoverd.model.events import Acknowledged, Approved, PlanRequested, Refused
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import Reboot
@@ -345,7 +345,7 @@ def test_a_cancelled_event_that_was_journalled_has_happened() -> None:
     """A client goes away while its approval is being written: what the journal has is carried out, and what it has not is as if never asked."""
 
     async def story(committed: bool) -> None:
-        from recoverd.loop import CommittedFirst
+        from recoverd.engine.loop import CommittedFirst
 
         rig = Rig(3, 1)
         await rig.stage.wait(30)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from recoverd.events import Approved, Refused
+from recoverd.model.events import Approved, Refused
 from recoverd.model.settings import MAY_RUN_UNASKED
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run

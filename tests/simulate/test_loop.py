@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.events import Event, StepEnded
+from recoverd.daemon.service import Service
 from recoverd.machine.clock import Reading
+from recoverd.model.events import Event, StepEnded
 from recoverd.model.joining import JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdView, Observation
-from recoverd.service import Service
 from recoverd.simulate import faults
 from recoverd.simulate.clock import run
 from tests.simulate.rig import Rig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from recoverd.events import Approved, Note
+from recoverd.model.events import Approved, Note
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PointSettings

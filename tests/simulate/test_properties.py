@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from recoverd.events import Acknowledged, Approved, Paused, Refused, Rejected, Resumed
+from recoverd.model.events import Acknowledged, Approved, Paused, Refused, Rejected, Resumed
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.events import Acknowledged, Approved
+from recoverd.model.events import Acknowledged, Approved
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.plan import Plan, PlanStatus

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.events import Approved, Event, Paused, Resumed, StepEnded
+from recoverd.model.events import Approved, Event, Paused, Resumed, StepEnded
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import RestartStaticPod
 from recoverd.model.plan import PlanStatus, Step

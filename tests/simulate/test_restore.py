@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recoverd.events import Approved, PlanRequested, Refused
+from recoverd.model.events import Approved, PlanRequested, Refused
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run

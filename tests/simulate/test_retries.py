@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from recoverd.events import Approved
+from recoverd.model.events import Approved
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate.clock import now, run
 from tests.simulate.people import people_help

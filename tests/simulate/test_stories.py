@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import recoverd.simulate
-from recoverd.events import Note
+from recoverd.model.events import Note
 from recoverd.simulate.clock import run, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.script import Block, Player, Script, parse, terse, written

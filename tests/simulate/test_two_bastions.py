@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from recoverd.events import Approved, Note, PlanRequested, Refused
-from recoverd.lease import Bastion
+from recoverd.clients.lease import Bastion
 from recoverd.model.etcd_operations import RestoreSnapshot, SendSnapshot
+from recoverd.model.events import Approved, Note, PlanRequested, Refused
 from recoverd.model.lease import Held, HeldBy, Unknown
 from recoverd.model.plan import PlanStatus, Step, StepResult
 from recoverd.simulate import faults

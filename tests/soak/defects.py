@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from recoverd import decide, remember
+from recoverd.clients.lease import LeaseKeeper
 from recoverd.diagnose import loss, people, reach
 from recoverd.diagnose.scene import Scene
-from recoverd.events import Perform, StepIntent
-from recoverd.lease import LeaseKeeper
-from recoverd.machine import base, deciding, gate, guards, requests, running
+from recoverd.machine import base, decide, deciding, gate, guards, requests, running
 from recoverd.machine.cluster import ClusterMachine
 from recoverd.machine.deciding import Deciding
 from recoverd.machine.guards import Evidence
 from recoverd.machine.holding import Holding
 from recoverd.machine.replanning import Replanning
 from recoverd.machine.running import PlanRunning
+from recoverd.memory import remember
+from recoverd.model.events import Perform, StepIntent
 from recoverd.playbooks import force_new_cluster, restart_node_agents, start_node_services, survivors
 from recoverd.playbooks.base import Situation
 from recoverd.simulate import world as simulated

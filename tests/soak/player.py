@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from recoverd.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
-from recoverd.journal import JournalError
-from recoverd.lease import Bastion
+from recoverd.clients.lease import Bastion
+from recoverd.engine.journal import JournalError
+from recoverd.model.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
 from recoverd.model.finding import Severity
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.points import PointSettings

@@ -7,10 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.events import SaveDecision, StepIntent
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.effects import restarts_member
 from recoverd.model.etcd_operations import AwaitRestored
+from recoverd.model.events import SaveDecision, StepIntent
 from recoverd.model.finding import State
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot, Reboot, Settled
 from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Operation

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.events import SavePlan, StepIntent
 from recoverd.model.bastion_operations import RemoveMember
+from recoverd.model.events import SavePlan, StepIntent
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import MovePath, Operation, RestartStaticPod, RestartUnit, Unit, WriteFile
 from recoverd.model.plan import Plan, PlanStatus, Step

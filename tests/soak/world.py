@@ -8,9 +8,9 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recoverd.events import Journalled, SavePlan
-from recoverd.journal import JournalError
-from recoverd.lease import Bastion
+from recoverd.clients.lease import Bastion
+from recoverd.engine.journal import JournalError
+from recoverd.model.events import Journalled, SavePlan
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EtcdView, Observation, Unseen, UnseenKind
 from recoverd.model.operations import Operation

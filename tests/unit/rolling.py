@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.codec import dump, load
 from recoverd.diagnose import diagnose
-from recoverd.events import Approved, Instruction, Note, Observed, Perform, SavePlan, StepEnded
 from recoverd.machine import ClusterMachine
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Approved, Instruction, Note, Observed, Perform, SavePlan, StepEnded
 from recoverd.model.finding import Diagnosis, Finding, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation

@@ -10,7 +10,12 @@ import pytest
 
 from recoverd.config import windows as written
 from recoverd.diagnose import diagnose
-from recoverd.events import (
+from recoverd.machine import ClusterMachine
+from recoverd.memory.pki import MEANT, SETTLE, pki_of
+from recoverd.memory.remember import Sights, remember
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
+from recoverd.model.catalogue import Code
+from recoverd.model.events import (
     Acknowledged,
     Approved,
     Instruction,
@@ -25,10 +30,6 @@ from recoverd.events import (
     Rejected,
     StepEnded,
 )
-from recoverd.known_pki import MEANT, SETTLE, pki_of
-from recoverd.machine import ClusterMachine
-from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
-from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity, State
 from recoverd.model.memory import ACCOUNTS_KEY, Memory
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView, PkiView
@@ -38,10 +39,9 @@ from recoverd.model.plan import Outcome, Plan, StepResult
 from recoverd.model.settings import MaintenanceSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.remember import Sights, remember
+from recoverd.playbooks.windows import next_open, open_until
 from recoverd.simulate import pki
 from recoverd.simulate.pki import Papers
-from recoverd.windows import next_open, open_until
 from tests.unit.builders import NOW, Cluster
 
 DAY = 86400.0

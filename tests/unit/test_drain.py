@@ -8,8 +8,8 @@ import pytest
 
 from recoverd.act.drain import name_of, sort
 from recoverd.act.node import is_agent
+from recoverd.engine.progress import Telling, report, reporting
 from recoverd.model.node_operations import Agent, Drain, PodChoice
-from recoverd.progress import Telling, report, reporting
 
 SET = {"kind": "ReplicaSet", "name": "web", "controller": True}
 DAEMON = {"kind": "DaemonSet", "name": "kube-proxy", "controller": True}

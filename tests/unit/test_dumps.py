@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.cli.judge import judged
-from recoverd.codec import load, plain
+from recoverd.model.codec import load, plain
 from recoverd.model.dump import HIDDEN, Dump, without_secrets
 from tests.unit.builders import manifest
 from tests.unit.test_machine import Script

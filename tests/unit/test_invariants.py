@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.events import Ticked
 from recoverd.machine.invariants import Inconsistent, broken
+from recoverd.model.events import Ticked
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import PlanStatus
 from recoverd.model.record import Record

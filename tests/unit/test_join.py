@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from recoverd.events import JoinRequested, Observed, Paused, Perform, Refused, SaveDecision, SaveIncident, StepEnded
 from recoverd.machine import ClusterMachine
 from recoverd.model.bastion_operations import AwaitEtcd
+from recoverd.model.events import JoinRequested, Observed, Paused, Perform, Refused, SaveDecision, SaveIncident, StepEnded
 from recoverd.model.finding import State
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached

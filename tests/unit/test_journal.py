@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.codec import dump, load
-from recoverd.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
-from recoverd.journal import Journal, JournalError, Saved
+from recoverd.daemon.watches import paused
+from recoverd.engine.journal import Journal, JournalError, Saved
 from recoverd.model import bastion_operations, operations
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, StepResult, TimelineEntry
 from recoverd.model.record import Record, Run
-from recoverd.watches import paused
 from tests.unit.builders import NOW, Cluster
 
 OPERATIONS: list[operations.Operation] = [
@@ -130,8 +130,8 @@ def test_a_journal_of_a_newer_recoverd_is_refused(file: Path) -> None:
 def test_a_writer_that_is_killed_leaves_only_whole_transactions(file: Path) -> None:
     script = f"""
         from pathlib import Path
-        from recoverd.journal import Journal
-        from recoverd.events import Note, StepIntent
+        from recoverd.engine.journal import Journal
+        from recoverd.model.events import Note, StepIntent
         from recoverd.model.plan import TimelineEntry
         from tests.unit.builders import NOW
         journal = Journal(Path({str(file)!r}))

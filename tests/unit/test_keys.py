@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from recoverd.hosts import CommandResult, HostPool
+from recoverd.clients.hosts import CommandResult, HostPool
 from recoverd.observe.keys import NOTHING, KeyWatch
 
 KEY = "/etc/kubernetes/pki/apiserver.key"

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.events import (
+from recoverd.machine import ClusterMachine
+from recoverd.model.bastion_operations import RemoveMember
+from recoverd.model.events import (
     Acknowledged,
     Approved,
     Event,
@@ -27,8 +29,6 @@ from recoverd.events import (
     StepEnded,
     StepIntent,
 )
-from recoverd.machine import ClusterMachine
-from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import AlarmEntry, HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from prometheus_client.samples import Sample
 
-from recoverd.events import Note, Remember
-from recoverd.metrics import Metrics
+from recoverd.metrics.server import Metrics
+from recoverd.model.events import Note, Remember
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation

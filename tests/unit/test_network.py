@@ -8,17 +8,17 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.codec import dump, load
 from recoverd.diagnose import diagnose
-from recoverd.events import Acknowledged, Observed
 from recoverd.machine import ClusterMachine
+from recoverd.memory.remember import LOSS_SETTLE, SETTLE, Sights, remember
 from recoverd.model.catalogue import Code
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Acknowledged, Observed
 from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, Setback
 from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
-from recoverd.remember import LOSS_SETTLE, SETTLE, Sights, remember
 from tests.unit.builders import NOW, Cluster
 from tests.unit.pod_network import API, DNS, WEB, PodNetwork
 

@@ -26,7 +26,7 @@ from recoverd.config.schema import (
     PointsModel,
     SshModel,
 )
-from recoverd.metrics import Metrics
+from recoverd.metrics.server import Metrics
 from recoverd.model.node_operations import CONTROLLER_MANAGER
 from recoverd.playbooks import registry
 from tests.unit.test_config import KUBECONFIG

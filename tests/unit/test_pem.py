@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from recoverd.clients.pem import Description, describe, load
 from recoverd.observe.pki import pki
-from recoverd.pem import Description, describe, load
 
 CA = b"""-----BEGIN CERTIFICATE-----
 MIIBbDCCARKgAwIBAgIBADAKBggqhkjOPQQDAjAVMRMwEQYDVQQDDAprdWJlcm5l

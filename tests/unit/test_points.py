@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.codec import dump, load
-from recoverd.events import (
+from recoverd.machine import ClusterMachine
+from recoverd.model.bastion_operations import FetchSnapshot
+from recoverd.model.codec import dump, load
+from recoverd.model.events import (
     Approved,
     Keep,
     Note,
@@ -24,8 +26,6 @@ from recoverd.events import (
     Restarted,
     SaveRecord,
 )
-from recoverd.machine import ClusterMachine
-from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.memory import Memory
 from recoverd.model.observation import AlarmEntry, EtcdView, UnseenKind
 from recoverd.model.plan import StepResult

@@ -10,8 +10,8 @@ import pytest
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
 from recoverd.control.protocol import IncidentReport
-from recoverd.events import SaveDecision
-from recoverd.journal import StepRow
+from recoverd.engine.journal import StepRow
+from recoverd.model.events import SaveDecision
 from recoverd.model.finding import State
 from recoverd.model.node_operations import AwaitReboot, Cordon, Drain, PodChoice, Reboot
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus, Step, StepResult, TimelineEntry

@@ -6,12 +6,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from recoverd.memory.recall import recall, witness
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EtcdDataView, EtcdView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
-from recoverd.recall import recall, witness
 from tests.unit.builders import Cluster, unseen
 from tests.unit.test_machine import Script
 

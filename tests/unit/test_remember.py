@@ -9,11 +9,11 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.scene import API
+from recoverd.memory.remember import SETTLE, Sights, remember
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, ManifestView, UnseenKind
-from recoverd.remember import SETTLE, Sights, remember
 from tests.unit.builders import NOW, Cluster, manifest
 
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.decide import choose
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.loss import CORRUPTION
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import BUMP, current
+from recoverd.machine.decide import choose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot, minor_of
 from recoverd.model.facts import Facts, Fate, LossFacts

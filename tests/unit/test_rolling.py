@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.codec import dump, load
 from recoverd.diagnose import diagnose
-from recoverd.events import Paused, Perform, Restarted
 from recoverd.machine import ClusterMachine
 from recoverd.model.catalogue import Code
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Paused, Perform, Restarted
 from recoverd.model.facts import DeviceFacts, Facts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.events import Acknowledged, Note, Observed, Perform, Restarted
 from recoverd.machine.clock import Reading
 from recoverd.machine.sight import key_of, name_of
 from recoverd.model.catalogue import Code
+from recoverd.model.events import Acknowledged, Note, Observed, Perform, Restarted
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EndpointHealth, UnseenKind
 from recoverd.model.plan import ActionRecord

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from recoverd.diagnose import diagnose
+from recoverd.memory.recall import BACK_OFF, recall, witness
 from recoverd.model.catalogue import Code
 from recoverd.model.observation import AlarmEntry, DiskView, EtcdDataView, EtcdView, PrefixUse, UnseenKind
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Proposal, Refusal, Situation
-from recoverd.recall import BACK_OFF, recall, witness
 from tests.unit.builders import NOW, Cluster, manifest, member_id, unseen
 from tests.unit.test_playbooks import asked, situation
 

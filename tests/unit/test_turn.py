@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from recoverd.events import Event, Observed, Paused, Restarted, StepEnded
 from recoverd.machine.cluster import TAKES
+from recoverd.model.events import Event, Observed, Paused, Restarted, StepEnded
 from recoverd.model.plan import StepResult
 from tests.unit.builders import Cluster
 from tests.unit.test_machine import Script, manifest_gone, stuck

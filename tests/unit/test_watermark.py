@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from recoverd.events import Event, Observed, Remember, Restarted, Stopping
 from recoverd.machine import ClusterMachine
+from recoverd.memory.remember import WATERMARK_EVERY
 from recoverd.model.catalogue import Code
+from recoverd.model.events import Event, Observed, Remember, Restarted, Stopping
 from recoverd.model.memory import Memory
-from recoverd.remember import WATERMARK_EVERY
 from tests.unit.builders import NOW, Cluster, member_id
 
 Change = Callable[[Cluster], object]

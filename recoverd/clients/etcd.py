@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 
-from recoverd.etcd_pki import PKI, CredentialsCache
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.etcd_pki import PKI, CredentialsCache
+from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.clients.own import own_failure
+from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
 from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, Unseen, UnseenKind
-from recoverd.own import own_failure
-from recoverd.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
 
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 

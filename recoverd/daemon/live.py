@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recoverd.act import Actor
+from recoverd.clients.hosts import HostPool
+from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.config import ClusterConfig
-from recoverd.hosts import HostPool
-from recoverd.lease import Bastion, LeaseKeeper
+from recoverd.engine.world import World
 from recoverd.model.effects import WITHOUT_LEASE
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
@@ -17,7 +18,6 @@ from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import HostSettings
 from recoverd.observe import Collector
 from recoverd.observe.joining import look
-from recoverd.world import World
 
 EMPTY = Memory()
 LEASE_SECONDS = 30.0
@@ -25,7 +25,7 @@ LEASE_SECONDS = 30.0
 
 
 class LiveWorld(World):
-    """`recoverd.world.World` over real machines. Workers that the configuration does not list are those that the memory has learnt."""
+    """`recoverd.engine.world.World` over real machines. Workers that the configuration does not list are those that the memory has learnt."""
 
     def __init__(self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY, bastion: Bastion | None = None) -> None:
         self._settings = cluster.settings

@@ -10,7 +10,7 @@ from operator import attrgetter
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
-from recoverd.known_pki import known_pki
+from recoverd.memory.pki import known_pki
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker

@@ -38,7 +38,7 @@ class Series:
 
 
 class SightMetrics:
-    """Part of `recoverd.metrics.Metrics`."""
+    """Part of `recoverd.metrics.server.Metrics`."""
 
     def __init__(self, registry: CollectorRegistry, series: Series) -> None:
         member = ["cluster", "member"]

@@ -13,15 +13,15 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
 from recoverd import __version__
-from recoverd.events import Instruction, Note, Remember, SaveIncident, SavePlan
+from recoverd.metrics.points import PointMetrics
+from recoverd.metrics.sight import Series, SightMetrics
+from recoverd.model.events import Instruction, Note, Remember, SaveIncident, SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
 from recoverd.model.lease import Held, HeldBy, Unknown
 from recoverd.model.network import NetworkView, NodePods
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.status import ClusterStatus
-from recoverd.point_metrics import PointMetrics
-from recoverd.sight_metrics import Series, SightMetrics
 
 SWEEP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ENDED = (PlanStatus.SUCCEEDED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)

@@ -20,8 +20,8 @@ from typing import IO, Any, TypeVar
 
 import structlog
 
-from recoverd.codec import dump, load
-from recoverd.events import Journalled, Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
+from recoverd.model.codec import dump, load
+from recoverd.model.events import Journalled, Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus, StepResult, TimelineEntry
 from recoverd.model.record import Record

@@ -1,4 +1,4 @@
-"""What the daemon needs of the outside: one implementation over real machines (`recoverd.live`), one over the model cluster (`recoverd.simulate`)."""
+"""What the loop needs of the outside: one implementation over real machines (`recoverd.daemon.live`), one over the model (`recoverd.simulate`)."""
 
 from __future__ import annotations
 

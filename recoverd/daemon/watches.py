@@ -17,14 +17,14 @@ from pathlib import Path
 
 import structlog
 
+from recoverd.clients.lease import Bastion, this_bastion
 from recoverd.config import ClusterConfig, Config, ConfigError, load
-from recoverd.events import Note
-from recoverd.journal import Journal, JournalError, Saved
-from recoverd.lease import Bastion, this_bastion
-from recoverd.live import LiveWorld
-from recoverd.loop import Clockwork, ClusterLoop, JournalWriter, now
+from recoverd.daemon.live import LiveWorld
+from recoverd.engine.journal import Journal, JournalError, Saved
+from recoverd.engine.loop import Clockwork, ClusterLoop, JournalWriter, now
 from recoverd.machine import ClusterMachine
-from recoverd.metrics import Metrics
+from recoverd.metrics.server import Metrics
+from recoverd.model.events import Note
 from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Pause, Record

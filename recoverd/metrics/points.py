@@ -13,7 +13,7 @@ OUTCOMES = {"restore-point-taken": "taken", "restore-point-failed": "failed"}
 
 
 class PointMetrics:
-    """Part of `recoverd.metrics.Metrics`."""
+    """Part of `recoverd.metrics.server.Metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         cluster = ["cluster"]

@@ -14,12 +14,12 @@ from aiohttp import web
 
 from recoverd.config import Config
 from recoverd.control.server import ControlServer
-from recoverd.journal import Journal, JournalError
-from recoverd.loop import JournalWriter
-from recoverd.metrics import Metrics, app
-from recoverd.notify import notify, watchdog_seconds
-from recoverd.service import Service
-from recoverd.watches import Watches
+from recoverd.daemon.notify import notify, watchdog_seconds
+from recoverd.daemon.service import Service
+from recoverd.daemon.watches import Watches
+from recoverd.engine.journal import Journal, JournalError
+from recoverd.engine.loop import JournalWriter
+from recoverd.metrics.server import Metrics, app
 
 log = structlog.get_logger()
 

@@ -13,7 +13,13 @@ from typing import Protocol, TypeVar
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from recoverd.events import (
+from recoverd.engine.journal import Journal, JournalError
+from recoverd.engine.progress import Telling, reporting
+from recoverd.engine.world import World
+from recoverd.machine import ClusterMachine
+from recoverd.machine.clock import Reading
+from recoverd.metrics.server import Metrics
+from recoverd.model.events import (
     Event,
     Instruction,
     Journalled,
@@ -32,16 +38,10 @@ from recoverd.events import (
     SweepNow,
     Ticked,
 )
-from recoverd.journal import Journal, JournalError
-from recoverd.machine import ClusterMachine
-from recoverd.machine.clock import Reading
-from recoverd.metrics import Metrics
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.observation import Observation
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Step, StepResult, TimelineEntry
-from recoverd.progress import Telling, reporting
-from recoverd.world import World
 
 log = structlog.get_logger()
 T = TypeVar("T")

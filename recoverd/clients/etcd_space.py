@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from recoverd.etcd import Ask, EtcdClient, EtcdRefused
+from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused
 from recoverd.model.observation import PrefixUse
 
 OUT_OF_RANGE = 11

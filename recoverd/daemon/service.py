@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from recoverd import __version__
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
-from recoverd.events import (
+from recoverd.engine.journal import Journal
+from recoverd.engine.loop import ClusterLoop, JournalWriter, now
+from recoverd.model.dump import Dump
+from recoverd.model.events import (
     Acknowledged,
     Approved,
     Event,
@@ -23,9 +26,6 @@ from recoverd.events import (
     Resumed,
     SaveIncident,
 )
-from recoverd.journal import Journal
-from recoverd.loop import ClusterLoop, JournalWriter, now
-from recoverd.model.dump import Dump
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint

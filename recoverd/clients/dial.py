@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 import asyncssh
 
+from recoverd.clients.own import own_failure
 from recoverd.model.observation import Unseen, UnseenKind
-from recoverd.own import own_failure
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
+from recoverd.clients.dial import LOGINS, HostUnseen, Target, dial, turn
+from recoverd.clients.own import own_failure
 from recoverd.config.types import jump_parts
-from recoverd.dial import LOGINS, HostUnseen, Target, dial, turn
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
-from recoverd.own import own_failure
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings
@@ -132,7 +132,7 @@ class HostPool:
         self._links: dict[str, _Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.guard: Callable[[str], str] = lambda host: ""
-        """By host: what stands before every script that changes something there (`recoverd.lease`)."""
+        """By host: what stands before every script that changes something there (`recoverd.clients.lease`)."""
         self.update_hosts(hosts)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:

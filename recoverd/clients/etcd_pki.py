@@ -7,7 +7,7 @@ import os
 import shlex
 import ssl
 
-from recoverd.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.observation import UnseenKind
 
 PKI = "/etc/kubernetes/pki/etcd"
