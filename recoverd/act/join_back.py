@@ -22,7 +22,7 @@ from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.operations import AwaitFlag, Unstick, WriteFile
 from recoverd.model.plan import StepResult
-from recoverd.playbooks.force_new_cluster import FLAG
+from recoverd.playbooks.etcd_manifest import FLAG
 
 REFUSED = 3
 """The exit status of a script whose guard found that another bastion acts."""

@@ -1,11 +1,17 @@
-"""What the playbooks that give etcd members data again need of a static pod manifest: its flags, and changed copies of its text."""
+"""What playbooks need of a static pod manifest of etcd: its flags, and changed copies of its text. Pure."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
+import yaml
+
 from recoverd.playbooks.base import Refusal, Situation
+
+FLAG = "--force-new-cluster"
+ANNOTATION = "recoverd/incident"
 
 
 def flag(manifest: str, name: str) -> str:
@@ -22,6 +28,44 @@ def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
     lines = "".join(rf"\n\g<1>- {name}={value}" for name, value in flags.items())
     changed, count = re.subn(r"^(\s*)- etcd[ \t]*$", rf"\g<0>{lines}", text, count=1, flags=re.MULTILINE)
     return changed if count else None
+
+
+def with_flag(manifest: str) -> str | None:
+    """The manifest's text with the flag as the first argument of etcd; None where the command line is not as kubeadm writes it."""
+    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FLAG}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
+    return text if count else None
+
+
+def without_flag(manifest: str) -> str:
+    """The manifest's text without the flag, whoever put it in."""
+    return re.sub(rf"^\s*- {FLAG}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
+
+
+@lru_cache(maxsize=32)  # it is asked for in every sweep while a plan waits, and reading YAML takes long
+def annotated(manifest: str, incident: str) -> str:
+    """The manifest with an annotation that names the incident.
+
+    Kubelet makes a static pod's UID of the manifest's content, and the UID that ran before sits in a crash-loop back-off when etcd was restarted
+    while it had no quorum: with the very same content back, etcd started 20 s later (observed), with a new UID 2 s later.
+    """
+    line = f"    {ANNOTATION}: {incident}\n"
+    text = re.sub(rf"^    {ANNOTATION}: .*\n", "", manifest, flags=re.MULTILINE)
+    changed, count = re.subn(r"^  annotations:[ ]*\n", rf"\g<0>{line}", text, count=1, flags=re.MULTILINE)
+    if not count:
+        changed = re.sub(r"^metadata:[ ]*\n", rf"\g<0>  annotations:\n{line}", text, count=1, flags=re.MULTILINE)
+    return changed if _same_pod(manifest, changed) else manifest
+
+
+def _same_pod(before: str, after: str) -> bool:
+    """Whether the annotation is the only difference, as YAML."""
+    try:
+        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        for pod in (old, new):
+            (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
+            pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return False
+    return bool(old == new)
 
 
 def content_of(component: str, host: str, situation: Situation) -> str:

@@ -8,12 +8,8 @@ make the new cluster panic or split from it, so they are stopped for good first.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-
-import yaml
 
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
@@ -23,11 +19,10 @@ from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
 
-FLAG = "--force-new-cluster"
-ANNOTATION = "recoverd/incident"
 READ_WITHIN = 60.0
 """Seconds in which what a member holds may be late to be read; then it can only be looked for in its snapshot."""
 
@@ -254,44 +249,6 @@ def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait 
         f"{unread(*blind)}, and by nothing that was remembered could its snapshot tell. Look: `etcdctl get --prefix /registry/minions --keys-only` "
         f"there; when it holds this cluster: `recoverctl run force-new-cluster {situation.settings.name}` and approve"
     )
-
-
-def with_flag(manifest: str) -> str | None:
-    """The manifest's text with the flag as the first argument of etcd; None where the command line is not as kubeadm writes it."""
-    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FLAG}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
-    return text if count else None
-
-
-def without_flag(manifest: str) -> str:
-    """The manifest's text without the flag, whoever put it in."""
-    return re.sub(rf"^\s*- {FLAG}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
-
-
-@lru_cache(maxsize=32)  # it is asked for in every sweep while a plan waits, and reading YAML takes long
-def annotated(manifest: str, incident: str) -> str:
-    """The manifest with an annotation that names the incident.
-
-    Kubelet makes a static pod's UID of the manifest's content, and the UID that ran before sits in a crash-loop back-off when etcd was restarted
-    while it had no quorum: with the very same content back, etcd started 20 s later (observed), with a new UID 2 s later.
-    """
-    line = f"    {ANNOTATION}: {incident}\n"
-    text = re.sub(rf"^    {ANNOTATION}: .*\n", "", manifest, flags=re.MULTILINE)
-    changed, count = re.subn(r"^  annotations:[ ]*\n", rf"\g<0>{line}", text, count=1, flags=re.MULTILINE)
-    if not count:
-        changed = re.sub(r"^metadata:[ ]*\n", rf"\g<0>  annotations:\n{line}", text, count=1, flags=re.MULTILINE)
-    return changed if _same_pod(manifest, changed) else manifest
-
-
-def _same_pod(before: str, after: str) -> bool:
-    """Whether the annotation is the only difference, as YAML."""
-    try:
-        old, new = yaml.safe_load(before), yaml.safe_load(after)
-        for pod in (old, new):
-            (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
-            pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
-        return False
-    return bool(old == new)
 
 
 def _sha256(text: str) -> str:

@@ -18,7 +18,7 @@ from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.force_new_cluster import FLAG, annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag
 from recoverd.playbooks.sources import point_first
 
 ALONE_SECONDS, TOGETHER_SECONDS = 12, 40

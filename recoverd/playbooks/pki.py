@@ -13,8 +13,8 @@ from recoverd.model.observation import EndpointHealth
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.pki_operations import KEPT, KUBERNETES
 from recoverd.model.plan import Step
+from recoverd.playbooks.agents import PLANES, STABLE
 from recoverd.playbooks.base import Situation
-from recoverd.playbooks.restart_node_agents import PLANES, STABLE
 
 ETCD_FILES = (f"{KUBERNETES}/pki/etcd/",)
 MEMORY = (

@@ -20,8 +20,7 @@ from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url, with_flags
-from recoverd.playbooks.force_new_cluster import annotated, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, with_flags, without_flag
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import DOUBTFUL, point_first
 from recoverd.playbooks.starts import services

@@ -19,35 +19,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding
-from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitEndpoints, AwaitNodeReady, RestartDaemonPods, Settled
+from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
 from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.plan import Step
-from recoverd.model.settings import Approval
+from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import (
     OF_NODES,
-    another_machine,
     broken,
     emptied,
     everywhere,
     groups,
     host_of,
-    nobody_keeps_rules,
-    node_in,
     node_of,
-    node_views,
-    off_on_purpose,
 )
-from recoverd.playbooks.starts import begins_anew
 
-NAME = "restart-node-agents"
-PLANES = (CONTROLLER_MANAGER, "kube-scheduler")
-STABLE = 5
-"""Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
-LEAD_SECONDS = 75.0
-"""For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
 ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
 SETTLE_SECONDS = 120.0
@@ -58,7 +45,7 @@ OF_KUBELET = frozenset({Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_DOWN})
 
 @dataclass(frozen=True, slots=True)
 class RestartNodeAgents:
-    name: str = NAME
+    name: str = AGENTS
     summary: str = "restart kubelet, kube-proxy and the CNI agent of broken nodes"
     destructive: bool = False
     order: int = 30
@@ -71,7 +58,7 @@ class RestartNodeAgents:
         nodes, refused = eligible(situation)
         mine = node_of(finding)
         if not nodes or (mine and mine not in nodes):
-            return Refusal(refused.get(mine) or "; ".join(refused.values()) or f"there is no node whose agents {NAME} could restart")
+            return Refusal(refused.get(mine) or "; ".join(refused.values()) or f"there is no node whose agents {AGENTS} could restart")
         back = went_back(situation)
         found = broken(situation)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
@@ -85,49 +72,6 @@ class RestartNodeAgents:
             rounds=1 + (len(nodes) - 1) // ROUND,
             asks="" if back else everywhere(OF_KUBELET, situation),
         )
-
-
-def went_back(situation: Situation) -> Finding | None:
-    return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
-
-
-def _stale(back: Finding) -> list[str]:
-    """HOST/AGENT of what still follows the lost history; empty where that is not known."""
-    return list(back.facts.stale) if isinstance(back.facts, SetbackFacts) else []
-
-
-def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The nodes whose agents can be restarted and have not been in vain; and for the other broken ones, why not."""
-    if situation.settings.approval_of(NAME) is Approval.NEVER:
-        return (), {}
-    back = went_back(situation)
-    wanted = list(broken(situation))
-    if back:
-        old = {name.split("/")[0] for name in _stale(back)}
-        wanted = list(dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted]))
-    if situation.nodes:
-        wanted = list(situation.nodes)
-    spent = situation.spent(NAME) if not situation.by_hand else frozenset()
-    all_spent = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
-    nodes, refused = [], {}
-
-    def in_vain(node: str) -> str:
-        return "" if back else nobody_keeps_rules(node, situation)
-
-    for node in wanted:
-        host = host_of(node, situation)
-        view = situation.host(host)
-        if all_spent or any(node_in(key) == node for key in spent):
-            refused[node] = f"{NAME} was tried on {node} in this incident and did not help"
-        elif view is None:
-            refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
-        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or in_vain(node):
-            refused[node] = why
-        else:
-            nodes.append(node)
-    planes = {h.name for h in situation.settings.control_planes}
-    # after a setback control planes first; else the canary is a worker, and they are last
-    return tuple(sorted(nodes, key=lambda n: ((host_of(n, situation) in planes) is not bool(back), n))), refused
 
 
 def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
@@ -182,11 +126,6 @@ def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
             yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
 
 
-def await_endpoints(situation: Situation) -> Step:
-    """Before kube-proxy is started anew after a setback. It does not fail."""
-    return Step(situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS)
-
-
 def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
     """Of these nodes, all in one go."""
     for node, host in hosts.items():
@@ -203,7 +142,7 @@ def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> I
     """Those that run since before."""
     for node, host in hosts.items():
         for component in PLANES if host in planes else ():
-            if _stale(back) and f"{host}/{component}" not in _stale(back):
+            if stale(back) and f"{host}/{component}" not in stale(back):
                 continue  # it ended itself when it lost its lease, and has started since
             yield Step(host, f"restart {component} on {host}", RestartStaticPod(component, 60), 75.0, part=node, contained=True)
 

@@ -23,10 +23,9 @@ from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonP
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
+from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import content_of, data_directory, flag, log_elsewhere, peer_url
-from recoverd.playbooks.force_new_cluster import annotated, without_flag
-from recoverd.playbooks.restart_node_agents import PLANES, STABLE, await_endpoints
+from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, without_flag
 from recoverd.playbooks.restoring import Member, Restore, aside, chosen, database, destroys, held, utc
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.starts import services

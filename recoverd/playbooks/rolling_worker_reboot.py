@@ -15,7 +15,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot, Cordon, Drain, PodChoice, Reboot, Settled
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step
-from recoverd.playbooks import restart_node_agents
+from recoverd.playbooks.agents import AGENTS, eligible
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.nodes import (
     OF_NODES,
@@ -53,9 +53,9 @@ class RollingWorkerReboot:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if why := emptied(situation):
             return Refusal(why)
-        earlier, _ = restart_node_agents.eligible(situation)
+        earlier, _ = eligible(situation)
         if earlier and not situation.by_hand:
-            return Wait(f"{NAME} is offered for {node_of(finding)} when {restart_node_agents.NAME} has not helped")
+            return Wait(f"{NAME} is offered for {node_of(finding)} when {AGENTS} has not helped")
         found = broken(situation)
         nodes, refused = self._candidates(situation)
         if not nodes or (not situation.by_hand and node_of(finding) not in nodes):

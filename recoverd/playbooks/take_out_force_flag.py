@@ -15,7 +15,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.operations import AwaitFlag, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.force_new_cluster import FLAG, annotated, without_flag
+from recoverd.playbooks.etcd_manifest import FLAG, annotated, without_flag
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from recoverd.playbooks.force_new_cluster import with_flag
+from recoverd.playbooks.etcd_manifest import with_flag
 from recoverd.simulate import node_faults, pki_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recoverd.model.observation import EndpointHealth, EtcdView, Unseen, UnseenKind
-from recoverd.playbooks.force_new_cluster import annotated, with_flag
+from recoverd.playbooks.etcd_manifest import annotated, with_flag
 from recoverd.simulate import faults
 from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.texts import path_of

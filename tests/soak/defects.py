@@ -20,7 +20,7 @@ from recoverd.machine.replanning import Replanning
 from recoverd.machine.running import PlanRunning
 from recoverd.memory import remember
 from recoverd.model.events import Perform, StepIntent
-from recoverd.playbooks import force_new_cluster, restart_node_agents, start_node_services, survivors
+from recoverd.playbooks import agents, force_new_cluster, start_node_services, survivors
 from recoverd.playbooks.base import Situation
 from recoverd.simulate import world as simulated
 from recoverd.simulate.act import Hands
@@ -92,7 +92,7 @@ PAUSE = ((running, "forwards", lambda plan, run, pause, evidence: _forwards(plan
 AT_ONCE = ((Holding, "_continue_after_restart", _at_once),)
 EMPTY = (
     (start_node_services, "begins_anew", silent),
-    (restart_node_agents, "begins_anew", silent),
+    (agents, "begins_anew", silent),
     (guards, "empty_behind", silent),
     (Hands, "_guard", silent),
 )

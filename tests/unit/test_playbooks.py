@@ -18,7 +18,7 @@ from recoverd.model.operations import MovePath, WriteFile
 from recoverd.model.points import PointSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.force_new_cluster import annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from tests.unit.builders import Cluster, manifest, member_id
 
 

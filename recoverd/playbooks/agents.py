@@ -1,0 +1,69 @@
+"""What several playbooks need of the agents of nodes and of the controllers when they are started anew. Pure."""
+
+from __future__ import annotations
+
+from recoverd.model.catalogue import Code
+from recoverd.model.facts import SetbackFacts
+from recoverd.model.finding import Finding
+from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitEndpoints
+from recoverd.model.plan import Step
+from recoverd.model.settings import Approval
+from recoverd.playbooks.base import Situation
+from recoverd.playbooks.nodes import another_machine, broken, host_of, nobody_keeps_rules, node_in, node_views, off_on_purpose
+from recoverd.playbooks.starts import begins_anew
+
+AGENTS = "restart-node-agents"
+"""The playbook, whose having helped or not is asked before a node is rebooted."""
+PLANES = (CONTROLLER_MANAGER, "kube-scheduler")
+STABLE = 5
+"""Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
+LEAD_SECONDS = 75.0
+"""For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
+
+
+def await_endpoints(situation: Situation) -> Step:
+    """Before kube-proxy is started anew after a setback. It does not fail."""
+    return Step(situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS)
+
+
+def went_back(situation: Situation) -> Finding | None:
+    return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
+
+
+def stale(back: Finding) -> list[str]:
+    """HOST/AGENT of what still follows the lost history; empty where that is not known."""
+    return list(back.facts.stale) if isinstance(back.facts, SetbackFacts) else []
+
+
+def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The nodes whose agents can be restarted and have not been in vain; and for the other broken ones, why not."""
+    if situation.settings.approval_of(AGENTS) is Approval.NEVER:
+        return (), {}
+    back = went_back(situation)
+    wanted = list(broken(situation))
+    if back:
+        old = {name.split("/")[0] for name in stale(back)}
+        wanted = list(dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted]))
+    if situation.nodes:
+        wanted = list(situation.nodes)
+    spent = situation.spent(AGENTS) if not situation.by_hand else frozenset()
+    all_spent = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
+    nodes, refused = [], {}
+
+    def in_vain(node: str) -> str:
+        return "" if back else nobody_keeps_rules(node, situation)
+
+    for node in wanted:
+        host = host_of(node, situation)
+        view = situation.host(host)
+        if all_spent or any(node_in(key) == node for key in spent):
+            refused[node] = f"{AGENTS} was tried on {node} in this incident and did not help"
+        elif view is None:
+            refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
+        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or in_vain(node):
+            refused[node] = why
+        else:
+            nodes.append(node)
+    planes = {h.name for h in situation.settings.control_planes}
+    # after a setback control planes first; else the canary is a worker, and they are last
+    return tuple(sorted(nodes, key=lambda n: ((host_of(n, situation) in planes) is not bool(back), n))), refused
