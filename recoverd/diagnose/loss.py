@@ -9,7 +9,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
-from recoverd.model.observation import EtcdDataView, EtcdView, HostView
+from recoverd.model.observation import EtcdDataView, EtcdView, HostView, accused
 
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"
@@ -72,7 +72,7 @@ def _held_elsewhere(scene: Scene, fates: dict[str, Fate]) -> bool:
 def fate(scene: Scene, name: str) -> Fate:
     """What is proven of the data of one member."""
     host, view = scene.host(name), scene.etcd_views.get(name)
-    if view is not None and any(a.alarm == "CORRUPT" and a.member_id == view.member_id for v in scene.etcd_views.values() for a in v.alarms):
+    if view is not None and view.member_id in accused(scene.etcd_views.values()):
         return Fate.CORRUPT
     if view is not None:
         anew = began_anew(scene, view)

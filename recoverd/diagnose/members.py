@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from recoverd.model.memory import Watermark
-from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.observation import EtcdView, MemberEntry, quorum_of
 from recoverd.model.settings import ClusterSettings
 
 
@@ -53,7 +53,7 @@ class Membership:
     @property
     def needed(self) -> int:
         """Voters that must be alive: more than half of all that are listed, started or not (etcd's rule)."""
-        return len(self.voters) // 2 + 1
+        return quorum_of(len(self.voters))
 
     @property
     def leader(self) -> str:

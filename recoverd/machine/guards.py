@@ -16,7 +16,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.finding import Diagnosis, FindingKey, State
-from recoverd.model.observation import EtcdView, ObjectsView, Observation
+from recoverd.model.observation import EtcdView, ObjectsView, Observation, quorum_of
 from recoverd.model.operations import Operation, RestartStaticPod
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
@@ -181,7 +181,7 @@ def quorum_without(host: str, evidence: Evidence) -> str:
     mine = {id for id, name in voters.items() if name == host}
     if not alive & mine:
         return ""
-    needed = len(voters) // 2 + 1 if len(voters) > 2 else len(voters) - 1
+    needed = quorum_of(len(voters)) if len(voters) > 2 else len(voters) - 1
     if len(alive - mine) >= needed:
         return ""
     silent = ", ".join(sorted(name or id for id, name in voters.items() if id not in alive | mine))

@@ -6,7 +6,7 @@ holds facts, `recoverd.diagnose` makes findings of them. Times are timezone-awar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -188,8 +188,18 @@ class EtcdView:
 
     @property
     def quorum(self) -> int:
-        """Voters that must be alive (etcd: more than half of all voters, started or not)."""
-        return len(self.voters) // 2 + 1
+        """Voters that must be alive, of those that it lists, started or not."""
+        return quorum_of(len(self.voters))
+
+
+def quorum_of(voters: int) -> int:
+    """How many of so many voters must be alive: more than half of them (etcd's rule), whether they have started or not."""
+    return voters // 2 + 1
+
+
+def accused(views: Iterable[EtcdView]) -> frozenset[str]:
+    """Ids of the members against which etcd has raised the CORRUPT alarm, as any member tells it: they must be the source of nothing."""
+    return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, ManifestView, MemberEntry
+from recoverd.model.observation import EtcdView, ManifestView, MemberEntry, accused
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
@@ -103,7 +103,7 @@ class ForceNewCluster:
     @staticmethod
     def _survivors(situation: Situation) -> dict[str, EtcdView] | Refusal:
         """The members from which a new cluster may be made, by host."""
-        corrupt = {a.member_id for v in situation.etcd_views.values() for a in v.alarms if a.alarm == "CORRUPT"}
+        corrupt = accused(situation.etcd_views.values())
         members = {n: v for n, v in situation.etcd_views.items() if not v.learner and any(m.id == v.member_id for m in v.members)}
         survivors = {n: v for n, v in members.items() if v.member_id not in corrupt}
         if members and not survivors:

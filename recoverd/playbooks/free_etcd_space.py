@@ -14,7 +14,7 @@ from recoverd.diagnose.etcd import biggest
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, HostView
+from recoverd.model.observation import EtcdView, HostView, accused
 from recoverd.model.operations import Unstick
 from recoverd.model.plan import Step
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
@@ -45,7 +45,7 @@ class FreeEtcdSpace:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         membership = situation.scene.membership
         members = {n: v for n, v in sorted(membership.camp.items()) if not v.learner and situation.host(n) is not None}
-        if any(a.alarm == "CORRUPT" for v in membership.camp.values() for a in v.alarms):
+        if accused(membership.camp.values()):
             return Refusal("etcd has raised the CORRUPT alarm as well: which member is right comes first, and none is compacted before")
         if len(members) < membership.needed:
             return Refusal(

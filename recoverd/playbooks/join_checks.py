@@ -15,7 +15,7 @@ from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.kubeadm import made_by_kubeadm
-from recoverd.model.observation import EtcdView, ObjectsView, Unseen
+from recoverd.model.observation import EtcdView, ObjectsView, Unseen, quorum_of
 from recoverd.playbooks.base import Situation
 from recoverd.playbooks.join_control_plane import needs
 
@@ -257,7 +257,7 @@ def _quorum(request: JoinRequest, facts: JoinFacts, situation: Situation) -> Che
     if not isinstance(view, EtcdView):
         return Check(QUORUM, False, f"etcd on {facts.source} was not seen")
     now, alive = len(view.voters), sum(v.healthy for v in situation.etcd_views.values() if v.cluster_id == view.cluster_id)
-    need = (now + 1) // 2 + 1
+    need = quorum_of(now + 1)
     if alive >= need:
         return Check(QUORUM, True, f"{need} of {now + 1} voters will be needed, and {alive} are there without the new one")
     told = f"with {now + 1} voters {need} are needed, and {alive} are there until the new one has started"

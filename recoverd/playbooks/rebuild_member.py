@@ -16,13 +16,13 @@ from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.observation import EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, with_flags, without_flag
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.sources import DOUBTFUL, point_first
+from recoverd.playbooks.sources import asked, point_first
 from recoverd.playbooks.starts import services
 from recoverd.playbooks.survivors import host_of
 
@@ -89,8 +89,8 @@ class RebuildMember:
         view = situation.host(host)
         if view is None or view.etcd_data is None:
             return Refusal(f"{host or finding.subject} cannot be looked at now over SSH, so its member is not rebuilt")
-        asked = _asked(host, situation)
-        if asked is None:
+        source = asked(situation, without=host)
+        if source is None:
             return Refusal(
                 f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to etcd on the others first (its log "
                 f"says why it does not come up){_strangers(situation)}{_gone(situation)}"
@@ -104,11 +104,11 @@ class RebuildMember:
                 f"{finding.message} Rebuilding the member from its peers is offered when that has lasted {patience:g} s (bound `member_down_after`): "
                 "a disk that is not mounted yet after a boot looks the same"
             )
-        rebuild = _gathered(host, *asked, finding, situation)
+        rebuild = _gathered(host, *source, finding, situation)
         if isinstance(rebuild, Refusal):
             return rebuild
         alive = _alive(rebuild, situation)
-        needed = max(rebuild.view.quorum, 0 if rebuild.learner else (rebuild.left + 1) // 2 + 1)
+        needed = max(rebuild.view.quorum, 0 if rebuild.learner else quorum_of(rebuild.left + 1))
         if alive < needed:
             return Refusal(
                 f"without {host} {alive} of {len(rebuild.view.voters)} voters are seen to follow the leader, and {needed} are needed: "
@@ -119,9 +119,9 @@ class RebuildMember:
 
 def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
     host, left, voters = rebuild.host, rebuild.left, len(rebuild.view.voters)
-    added = f"added as a learner it does not count until it votes: then {left + 1} voters, {(left + 1) // 2 + 1} needed, {alive + 1} healthy"
+    added = f"added as a learner it does not count until it votes: then {left + 1} voters, {quorum_of(left + 1)} needed, {alive + 1} healthy"
     if not rebuild.learner:
-        added = f"added as a voter: {left + 1} voters, {(left + 1) // 2 + 1} needed, {alive} healthy until it has started"
+        added = f"added as a voter: {left + 1} voters, {quorum_of(left + 1)} needed, {alive} healthy until it has started"
     old = f" as {_aside(rebuild)}" if not rebuild.empty else ": there is none"
     return Proposal(
         summary=f"rebuild the etcd member on {host} from its peers, asked of {rebuild.asked}; quorum holds throughout",
@@ -129,7 +129,7 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
         basis=(rebuild.finding.key,),
         evidence=(
             *rebuild.finding.evidence,
-            f"now {voters} voters, {rebuild.view.quorum} needed, {alive} healthy without it; removed: {left} voters, {left // 2 + 1} needed, "
+            f"now {voters} voters, {rebuild.view.quorum} needed, {alive} healthy without it; removed: {left} voters, {quorum_of(left)} needed, "
             f"{alive} healthy; {added}",
         ),
         destroys=(f"the membership of {host} until it has caught up; its own copy of the data is kept aside{old}",),
@@ -162,18 +162,6 @@ def _gone(situation: Situation) -> str:
     return f". {away}Only when it is gone for good: {first}`recoverctl run restore-etcd-snapshot {name} --point ID {nodes}` puts the others back"
 
 
-def _asked(host: str, situation: Situation) -> tuple[str, EtcdView] | None:
-    """The member that is asked: the leader, else any that follows one, of those whose data are not in doubt."""
-    corrupt = {a.member_id for v in situation.etcd_views.values() for a in v.alarms if a.alarm == "CORRUPT"}
-    bad = {f.facts.host for f in situation.confirmed if f.code in DOUBTFUL}
-    sound = {n: v for n, v in situation.scene.membership.camp.items() if n != host and n not in bad and v.member_id not in corrupt}
-    able = {n: v for n, v in sound.items() if v.has_leader and not v.learner}
-    if not able:
-        return None
-    name = next((n for n, v in sorted(able.items()) if v.leader == v.member_id), sorted(able)[0])
-    return name, able[name]
-
-
 def _alive(rebuild: Rebuild, situation: Situation) -> int:
     """Voters other than it that are seen to follow the same leader."""
     ids = {m.id for m in rebuild.view.voters if rebuild.entry is None or m.id != rebuild.entry.id}
@@ -201,7 +189,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         return Refusal(f"no `- etcd` command line was found in the manifest of etcd on {host} to be told of its peers")
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
-    alarmed = entry is not None and any((a.member_id, a.alarm) == (entry.id, "CORRUPT") for v in situation.etcd_views.values() for a in v.alarms)
+    alarmed = entry is not None and entry.id in accused(situation.etcd_views.values())
     since = situation.since.get(finding.key, situation.now)  # when it is lost again, later in the incident, that is another one
     stamp = f"{situation.kept}-{since:%Y%m%dT%H%M%SZ}"
     return Rebuild(

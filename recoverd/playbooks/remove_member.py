@@ -8,11 +8,11 @@ from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMe
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, MemberEntry
+from recoverd.model.observation import EtcdView, MemberEntry, quorum_of
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.sources import point_first
+from recoverd.playbooks.sources import asked, point_first
 from recoverd.playbooks.survivors import only_stopped
 
 
@@ -32,10 +32,10 @@ class RemoveMemberPlaybook:
                 f"etcd on {', '.join(sorted(strangers))} serves a history of its own: which one is right is for a person to say before a member is "
                 "removed"
             )
-        asked = self._asked(situation)
-        if asked is None:
+        source = asked(situation, healthy=True)
+        if source is None:
             return Refusal("no member that is healthy and knows a leader can be asked to remove another")
-        name, view = asked
+        name, view = source
         id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
         member = next((m for m in view.members if m.id == id), None)
         if member is None:
@@ -53,7 +53,7 @@ class RemoveMemberPlaybook:
         camp = situation.scene.membership.camp.values()
         alive = sum(v.healthy and v.leader == view.leader and not v.learner and v.member_id != member.id for v in camp)
         voters_after = len(view.voters) - (0 if member.learner else 1)
-        needed_after = voters_after // 2 + 1
+        needed_after = quorum_of(voters_after)
         if alive < needed_after:
             return Refusal(
                 f"after the removal {voters_after} voters would be left, {needed_after} of them needed, and only {alive} are seen healthy: "
@@ -81,15 +81,6 @@ class RemoveMemberPlaybook:
             undo=(f"none; join {label} again as a new member. {kept}",),
             moving=moving(view.db_size),
         )
-
-    @staticmethod
-    def _asked(situation: Situation) -> tuple[str, EtcdView] | None:
-        able = {n: v for n, v in situation.scene.membership.camp.items() if v.healthy and v.has_leader and not v.learner}
-        if not able:
-            return None
-        # the leader answers from its own log; else any
-        name = next((n for n, v in able.items() if v.leader == v.member_id), sorted(able)[0])
-        return name, able[name]
 
     @staticmethod
     def _steps(

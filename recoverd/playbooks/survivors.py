@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from recoverd.diagnose.etcd import STARTING
 from recoverd.diagnose.loss import corruption, left_behind
 from recoverd.model.catalogue import Code, Of, codes
-from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen
+from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen, accused
 from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
 
@@ -92,7 +92,7 @@ def _lost(entry: MemberEntry, name: str, situation: Situation) -> str:
     view = situation.etcd(name)
     if view is not None and view.member_id != entry.id:
         return f"the etcd that runs there is another member, {view.member_id}"
-    if any(a.member_id == entry.id and a.alarm == "CORRUPT" for v in situation.etcd_views.values() for a in v.alarms):
+    if entry.id in accused(situation.etcd_views.values()):
         return "etcd has raised the CORRUPT alarm against it"
     said = corruption(situation.scene, name)
     return said[-1] if said else ""
