@@ -8,7 +8,7 @@ from pathlib import Path
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
 from recoverd.act.carry import hand
-from recoverd.act.host import stop_at
+from recoverd.act.until import POLL_SECONDS, stop_at
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.observation import EndpointHealth, EndpointView
@@ -16,7 +16,6 @@ from recoverd.model.plan import StepResult
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.probe import probe
 
-POLL_SECONDS = 0.3
 PROBE_SECONDS = 2.0
 LAST_SECONDS = 1.0
 """What even the last look before the deadline gets: an answer cut short would be all that the failure tells."""

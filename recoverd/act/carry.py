@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from recoverd.act.kube import Kube
 from recoverd.clients.etcd import EtcdClient
 from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
 from recoverd.model.plan import StepResult
-
-if TYPE_CHECKING:
-    from recoverd.act.points import PointKeeper
+from recoverd.model.point_operations import TakeRestorePoint
 
 O = TypeVar("O")  # noqa: E741
+
+
+class Points(Protocol):
+    """What takes restore points and looks at those that there are (`recoverd.act.points`)."""
+
+    async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult: ...
+    async def look(self) -> StepResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Reach:
     kube: Kube
     etcd: Callable[[str], EtcdClient]
     """The client for the member on a host."""
-    points: PointKeeper
+    points: Points
     snapshots: Path
     """Directory of the snapshots that plans fetch."""
     addresses: dict[str, str]

@@ -12,13 +12,12 @@ from pathlib import Path
 from tenacity import AsyncRetrying, RetryError, retry_if_exception, retry_if_result, wait_fixed
 
 from recoverd.act.carry import hand
-from recoverd.act.host import stop_at
+from recoverd.act.until import POLL_SECONDS, stop_at, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.observation import EtcdView, UnseenKind
 from recoverd.model.plan import StepResult
 
-POLL_SECONDS = 0.3
 VIEW_SECONDS = 3.0
 LAST_SECONDS = 1.0
 """What even the last look before the deadline gets: an answer cut short would be all that the failure tells."""
@@ -39,12 +38,12 @@ async def fetch_snapshot(operation: FetchSnapshot, etcd: EtcdClient, host: str, 
     target = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{label}.db"
 
     async def once() -> StepResult:
-        view = await etcd.view(timeout=max(VIEW_SECONDS, min(ANSWERS_SECONDS, _left(until) / 3)))
+        view = await etcd.view(timeout=max(VIEW_SECONDS, min(ANSWERS_SECONDS, timeout(until) / 3)))
         free = _free(directory)
         if free < view.db_size + DISK_RESERVE:
             needs = f"it takes {view.db_size} bytes and {DISK_RESERVE} stay in reserve, and {directory} on the bastion has {free} free"
             return StepResult(False, f"no snapshot was fetched from {host}: {needs}. Make room there; nothing was changed")
-        info = await etcd.snapshot(target, timeout=_left(until))
+        info = await etcd.snapshot(target, timeout=timeout(until))
         if operation.holds and not await asyncio.to_thread(holds, info.path, operation.holds):
             return StepResult(False, f"{_another(host, operation.holds)}. The snapshot is {info.path}; nothing was changed")
         return StepResult(True, f"{info.path}, {info.size} bytes, sha256 {info.sha256}, revision {view.revision} or later")
@@ -87,14 +86,14 @@ async def remove_member(operation: RemoveMember, etcd: EtcdClient, host: str, un
     """
     member = operation.member_id
     try:
-        if not _listed(await etcd.view(timeout=max(VIEW_SECONDS, _left(until) / 3)), member):
+        if not _listed(await etcd.view(timeout=max(VIEW_SECONDS, timeout(until) / 3)), member):
             return StepResult(True, f"member {member} is not in the list of {host} any more", already_done=True)
     except EtcdUnseen as unseen:
         return StepResult(False, f"member {member} was not removed: {unseen}. Nothing was changed", untouched=True)
     if ask:
         return StepResult(False, f"member {member} is still listed by {host}: it has not been removed yet", undone=True)
     try:
-        await etcd.remove_member(member, timeout=_left(until))
+        await etcd.remove_member(member, timeout=timeout(until))
         failure = ""
     except EtcdUnseen as unseen:
         failure = str(unseen)
@@ -116,7 +115,7 @@ async def await_etcd(operation: AwaitEtcd, etcd: EtcdClient, host: str, until: f
     async def missing() -> str:
         try:
             # as it was then: an API server that is back already goes on deleting what it was about to (observed)
-            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, _left(until))), at=operation.min_revision)
+            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, timeout(until))), at=operation.min_revision)
         except EtcdUnseen as unseen:
             return str(unseen)
         seen.append(view)
@@ -141,10 +140,6 @@ def _free(directory: Path) -> int:
 
 def _listed(view: EtcdView, member_id: str) -> bool:
     return any(m.id == member_id for m in view.members)
-
-
-def _left(until: float) -> float:
-    return max(0.1, until - asyncio.get_running_loop().time())
 
 
 hand(FetchSnapshot)(lambda o, at: fetch_snapshot(o, at.etcd, at.host, at.reach.snapshots, at.until))

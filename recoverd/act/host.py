@@ -6,9 +6,9 @@ import asyncio
 from enum import Enum
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
-from tenacity.stop import stop_base
 
 from recoverd.act.carry import hand
+from recoverd.act.until import left, stop_at
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import HostOperation, kinds_of
@@ -47,7 +47,7 @@ class HostRunner:
         if ask:
             return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
         try:
-            result = await self._hosts.run(self._host, self._hosts.guard(self._host) + operation.command(), timeout=max(_left(until), 0.1))
+            result = await self._hosts.run(self._host, self._hosts.guard(self._host) + operation.command(), timeout=max(left(until), 0.1))
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)
@@ -130,22 +130,8 @@ class HostRunner:
         return f"{name} on {self._host} {how}: {said}; {state}"
 
 
-class stop_at(stop_base):  # noqa: N801  named as tenacity's own
-    """Stop when the event loop's clock is past a moment."""
-
-    def __init__(self, moment: float) -> None:
-        self._moment = moment
-
-    def __call__(self, retry_state: object) -> bool:
-        return _left(self._moment) <= 0
-
-
 def _tail(text: str, lines: int) -> str:
     return " / ".join(line.strip()[:300] for line in text.strip().splitlines()[-lines:])
-
-
-def _left(until: float) -> float:
-    return until - asyncio.get_running_loop().time()
 
 
 hand(*kinds_of(HostOperation))(lambda o, at: HostRunner(at.reach.hosts, at.host).perform(o, at.until, resume=at.resume, ask=at.ask))

@@ -9,8 +9,9 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
 from recoverd.act.carry import Carry, hand
 from recoverd.act.drain import name_of
-from recoverd.act.host import GUARD_STATUS, HostRunner, stop_at
+from recoverd.act.host import GUARD_STATUS, HostRunner
 from recoverd.act.kube import Json, Kube, KubeFailure
+from recoverd.act.until import stop_at, timeout
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
@@ -130,7 +131,7 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
     if ask:
         return await HostRunner(hosts, host).asked(operation, until)
     try:
-        result = await hosts.run(host, hosts.guard(host) + operation.command(), timeout=_left(until))
+        result = await hosts.run(host, hosts.guard(host) + operation.command(), timeout=timeout(until))
     except HostUnseen as unseen:
         if unseen.sent:
             return StepResult(True, f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its boot id tells whether it did")
@@ -151,7 +152,7 @@ async def await_reboot(operation: AwaitReboot, hosts: HostPool, host: str, until
 
     async def look() -> str:
         try:
-            result = await hosts.run(host, f"cat {BOOT_ID}", timeout=min(LOOK_SECONDS, _left(until)))
+            result = await hosts.run(host, f"cat {BOOT_ID}", timeout=min(LOOK_SECONDS, timeout(until)))
         except HostUnseen as unseen:
             return f"does not answer over SSH ({unseen})"
         seen = result.stdout.strip()
@@ -256,7 +257,7 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
 async def _rules(hosts: HostPool, host: str, until: float) -> str:
     """Wait a few seconds until a kube-proxy that has just been started has written its rules (0.4 s, observed); what came of that, in words."""
     try:
-        said = await hosts.run(host, WRITTEN, timeout=min(WRITTEN_SECONDS, _left(until)))
+        said = await hosts.run(host, WRITTEN, timeout=min(WRITTEN_SECONDS, timeout(until)))
     except HostUnseen as unseen:
         return f"; whether it has written its rules cannot be told: {unseen.unseen.reason}"
     return ", which has written its rules" if "written" in said.stdout else "; whether it has written its rules its metrics on port 10249 do not tell"
@@ -282,10 +283,6 @@ def _owner(pod: Json) -> str:
 def _pod_ready(pod: Json) -> bool:
     conditions = pod.get("status", {}).get("conditions") or ()
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _left(until: float) -> float:
-    return max(0.1, until - asyncio.get_running_loop().time())
 
 
 async def _settled(operation: Settled, at: Carry) -> StepResult:

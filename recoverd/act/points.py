@@ -12,6 +12,7 @@ from recoverd.act import scratch
 from recoverd.act.carry import hand
 from recoverd.act.point_node import NodeFiles, forget_keys, take_node
 from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
+from recoverd.act.until import left
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
 from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import EtcdView
@@ -136,7 +137,7 @@ class PointKeeper:
 
     async def _healthy(self, host: str, until: float) -> EtcdView:
         try:
-            view = await self._etcd(host).view(timeout=max(VIEW_SECONDS, _left(until) / 4))
+            view = await self._etcd(host).view(timeout=max(VIEW_SECONDS, left(until) / 4))
         except EtcdUnseen as unseen:
             raise PointFailed(f"no restore point was taken from {host}: {unseen}") from unseen
         if not view.healthy or not view.has_leader or view.learner:
@@ -154,10 +155,10 @@ class PointKeeper:
 
     async def _fetch(self, draft: _Draft, until: float) -> tuple[SnapshotInfo, list[NodeFiles]]:
         planes = [h.name for h in self._cluster.control_planes]
-        seconds = max(5.0, min(NODE_SECONDS, _left(until) / 3))
+        seconds = max(5.0, min(NODE_SECONDS, left(until) / 3))
         keys = self._settings.keys_on_bastion
         try:
-            info = await self._etcd(draft.host).snapshot(draft.directory / SNAPSHOT, timeout=max(1.0, _left(until) - seconds))
+            info = await self._etcd(draft.host).snapshot(draft.directory / SNAPSHOT, timeout=max(1.0, left(until) - seconds))
         except EtcdUnseen as unseen:
             raise PointFailed(f"no restore point was taken from {draft.host}: {unseen}") from unseen
         nodes = await asyncio.gather(*(take_node(self._hosts, n, draft.id, seconds, keys=keys) for n in planes))
@@ -238,7 +239,7 @@ class PointKeeper:
     async def _compared(self, point: RestorePoint, view: EtcdView, restored: scratch.Restored, until: float) -> tuple[int, str]:
         """The number of keys, held against what the member has at that revision, where it still can say."""
         try:
-            live = await self._etcd(point.host).keys(restored.revision, timeout=max(VIEW_SECONDS, _left(until)))
+            live = await self._etcd(point.host).keys(restored.revision, timeout=max(VIEW_SECONDS, left(until)))
         except EtcdUnseen as unseen:
             return restored.keys, f"not compared with the member, which could not say how many it had then ({unseen})"
         if live != restored.keys:
@@ -303,10 +304,6 @@ def _told(point: RestorePoint) -> str:
 
 def _size(count: int) -> str:
     return f"{count / MIB:.0f} MiB" if count >= MIB else f"{count} bytes"
-
-
-def _left(until: float) -> float:
-    return until - asyncio.get_running_loop().time()
 
 
 hand(TakeRestorePoint)(lambda o, at: at.reach.points.take(o, at.host, at.until, resume=at.resume))

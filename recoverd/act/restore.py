@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
-
 from recoverd.act.carry import hand
-from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS, stop_at
+from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS
+from recoverd.act.until import polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, SendSnapshot
 from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
 
-POLL_SECONDS = 0.3
 VIEW_SECONDS = 3.0
 
 
@@ -35,7 +32,7 @@ async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, unt
             return StepResult(
                 False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent. {_way_on(operation)}"
             )
-        result = await hosts.send(host, hosts.guard(host) + operation.receive(), Path(operation.source), timeout=_left(until))
+        result = await hosts.send(host, hosts.guard(host) + operation.receive(), Path(operation.source), timeout=timeout(until))
     except HostUnseen as unseen:
         return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
     except OSError as error:
@@ -71,7 +68,7 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
         seen.append((view, keys or 0))
         return operation.lacks(view, keys)
 
-    if failure := await _polled(missing, until):
+    if failure := await polled(missing, until):
         return StepResult(False, f"etcd on {host} does not serve what was restored; last seen: {failure}")
     view, keys = seen[-1]
     members = ", ".join(f"{m.name} {m.id}" for m in view.voters)
@@ -86,7 +83,7 @@ async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: f
             return StepResult(True, f"the member at {operation.peer_url} is in the list of {host} already, as {found}", already_done=True)
         if ask:
             return StepResult(False, f"no member at {operation.peer_url} has been added yet", undone=True)
-        await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=_left(until))
+        await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=timeout(until))
         failure = ""
     except EtcdUnseen as unseen:
         failure = str(unseen)
@@ -120,7 +117,7 @@ async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, 
 
     if ask and (failure := await missing()):
         return StepResult(False, f"the member at {operation.peer_url} has not been promoted: {failure}", undone=True)
-    if failure := await _polled(missing, until):
+    if failure := await polled(missing, until):
         what = "a learner has no vote, so quorum is as it was; look at etcd's log on its machine"
         return StepResult(False, f"the member at {operation.peer_url} was not promoted; last seen: {failure}; {what}")
     return StepResult(True, f"the member at {operation.peer_url} has caught up and votes")
@@ -144,27 +141,14 @@ async def disarm_alarm(operation: DisarmAlarm, etcd: EtcdClient, host: str, unti
 
     if ask and (failure := await raised()):
         return StepResult(False, f"{what} has not been taken back: {failure}", undone=True)
-    if failure := await _polled(raised, until):
+    if failure := await polled(raised, until):
         return StepResult(False, f"{what} was not taken back; last seen from {host}: {failure}. etcdctl alarm disarm does it by hand")
     return StepResult(True, f"{what} is not raised any more, as {host} says")
-
-
-async def _polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
-    """Ask until nothing is missing: "", or what was missing last."""
-    try:
-        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(missing)
-    except RetryError as over:
-        return str(over.last_attempt.result())
-    return ""
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _left(until: float) -> float:
-    return max(0.1, until - asyncio.get_running_loop().time())
 
 
 # each looks whether it has been done, so a resumed one is simply done again, unless it is only asked about

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, wait_fixed
 
-from recoverd.act.host import stop_at
+from recoverd.act.until import left, stop_at
 from recoverd.clients.etcd import EVERY_KEY
 
 CLIENT, PEER = "client:1", "peer:2"
@@ -91,7 +91,7 @@ async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: fl
     """The revision that was restored, by `snapshot status` where it says, and the keys that etcd itself has at it."""
     told = await _status(programs, snapshot, scratch, until)
     command = [programs.restorer, "snapshot", "restore", str(snapshot), "--data-dir", str(scratch / "data")]
-    await _run(command, scratch, _left(until))
+    await _run(command, scratch, left(until))
     process = await _start(programs, scratch)
     try:
         revision, keys = await _ask(process, scratch, told, until)
@@ -104,7 +104,7 @@ async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: fl
 
 async def _status(programs: Programs, snapshot: Path, scratch: Path, until: float) -> int:
     """The revision by `snapshot status`, which walks through the whole database; 0 where it does not say."""
-    text = await _run([programs.restorer, "snapshot", "status", str(snapshot), "-w", "json"], scratch, _left(until))
+    text = await _run([programs.restorer, "snapshot", "status", str(snapshot), "-w", "json"], scratch, left(until))
     try:
         return int(json.loads(text.strip().splitlines()[-1])["revision"])
     except (ValueError, KeyError, TypeError, IndexError):
@@ -225,7 +225,3 @@ def _environment() -> dict[str, str]:
 def _minor(version: str) -> tuple[int, int]:
     found = re.match(r"v?(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _left(until: float) -> float:
-    return until - asyncio.get_running_loop().time()

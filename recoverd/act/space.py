@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
-
 from recoverd.act.carry import hand
-from recoverd.act.etcd import POLL_SECONDS, VIEW_SECONDS
-from recoverd.act.host import stop_at
+from recoverd.act.etcd import VIEW_SECONDS
+from recoverd.act.until import polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.etcd_space import compact, defragment, hand_over
 from recoverd.model.observation import EtcdView
@@ -27,10 +25,10 @@ async def compact_history(operation: Compact, etcd: EtcdClient, host: str, until
 
     async def refused() -> str:
         nonlocal revision
-        revision = await compact(etcd, timeout=_left(until))
+        revision = await compact(etcd, timeout=timeout(until))
         return ""
 
-    if failure := await _polled(refused, until):
+    if failure := await polled(lambda: _once(refused), until):
         return StepResult(False, f"etcd was not compacted, asked on {host}; last: {failure}. No object is lost by that, or by half of it")
     view = await _freed(operation, etcd, until)
     told = f"history before revision {revision} is dropped"
@@ -52,7 +50,7 @@ async def _freed(operation: Compact, etcd: EtcdClient, until: float) -> EtcdView
         await compact(etcd, timeout=VIEW_SECONDS)
         return "too much is in use"
 
-    await _polled(lacks, min(until, _now() + FREED_SECONDS))
+    await polled(lambda: _once(lacks), min(until, asyncio.get_running_loop().time() + FREED_SECONDS))
     return seen[-1] if seen else None
 
 
@@ -67,10 +65,10 @@ async def defragment_member(etcd: EtcdClient, host: str, until: float) -> StepRe
             return f"etcd on {host} knows no leader"
         if view.leader == view.member_id:
             await _give_away(etcd, view)
-        await defragment(etcd, timeout=_left(until))
+        await defragment(etcd, timeout=timeout(until))
         return ""
 
-    if failure := await _polled(missing, until):
+    if failure := await polled(lambda: _once(missing), until):
         kept = "Its data are as they were: the new file takes the place of the old one only when it is whole"
         return StepResult(False, f"etcd on {host} was not defragmented; last: {failure}. {kept}")
 
@@ -79,7 +77,7 @@ async def defragment_member(etcd: EtcdClient, host: str, until: float) -> StepRe
         sizes.append(view.db_size)
         return "" if view.has_leader else f"etcd on {host} knows no leader"
 
-    if failure := await _polled(away, until):
+    if failure := await polled(lambda: _once(away), until):
         return StepResult(False, f"etcd on {host} was defragmented, and does not serve since; last: {failure}. Look at its log there")
     return StepResult(True, f"the database of etcd on {host} takes {_mib(sizes[-1])}, before {_mib(max(sizes))}")
 
@@ -107,7 +105,7 @@ async def disarm_space(etcd: EtcdClient, host: str, until: float, *, ask: bool) 
 
     if ask and (failure := await _once(raised)):
         return StepResult(False, f"the alarm has not been taken back: {failure}", undone=True)
-    if failure := await _polled(raised, until):
+    if failure := await polled(lambda: _once(raised), until):
         return StepResult(False, f"the alarm NOSPACE was not taken back; last seen from {host}: {failure}. `etcdctl alarm disarm` does it by hand")
     return StepResult(True, f"no member has the alarm NOSPACE any more, as {host} says")
 
@@ -119,19 +117,9 @@ async def await_writes(operation: AwaitWrites, etcd: EtcdClient, host: str, unti
         seen.append(await etcd.standing(timeout=VIEW_SECONDS))
         return operation.lacks(seen[-1], seen[0].revision)
 
-    if failure := await _polled(missing, until):
+    if failure := await polled(lambda: _once(missing), until):
         return StepResult(False, f"etcd on {host} was not seen to take writes; last: {failure}. Is an API server ready, and a kubelet at work?")
     return StepResult(True, f"etcd takes writes: on {host} revision {seen[0].revision} went on to {seen[-1].revision}")
-
-
-async def _polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
-    """Ask until nothing is missing: "", or what was missing last."""
-    try:
-        retrying = AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))
-        await retrying(lambda: _once(missing))
-    except RetryError as over:
-        return str(over.last_attempt.result())
-    return ""
 
 
 async def _once(missing: Callable[[], Awaitable[str]]) -> str:
@@ -143,14 +131,6 @@ async def _once(missing: Callable[[], Awaitable[str]]) -> str:
 
 def _mib(size: int) -> str:
     return f"{size / 1048576:.0f} MiB"
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _left(until: float) -> float:
-    return max(0.1, until - _now())
 
 
 hand(Compact)(lambda o, at: compact_history(o, at.etcd, at.host, at.until))
