@@ -15,7 +15,8 @@ from recoverd.act.carry import hand
 from recoverd.act.until import POLL_SECONDS, stop_at, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
-from recoverd.model.observation import EtcdView, UnseenKind
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import StepResult
 
 VIEW_SECONDS = 3.0

@@ -16,8 +16,8 @@ from recoverd.act.carry import Carry, hand
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import JoinControlPlane
-from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import StepResult
 
 SECRETS_SECONDS = 60.0

@@ -18,8 +18,8 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import TakeBackJoin
-from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.operations import AwaitFlag, Unstick, WriteFile
 from recoverd.model.plan import StepResult
 from recoverd.playbooks.etcd_manifest import FLAG

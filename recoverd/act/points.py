@@ -15,7 +15,7 @@ from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
 from recoverd.act.until import left
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
 from recoverd.clients.hosts import HostPool
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import PointSettings, RestorePoint, point_id, surplus

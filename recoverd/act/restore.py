@@ -11,8 +11,8 @@ from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS
 from recoverd.act.until import polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, SendSnapshot
-from recoverd.model.observation import EtcdView
 from recoverd.model.plan import StepResult
 
 VIEW_SECONDS = 3.0

@@ -10,7 +10,7 @@ from recoverd.act.etcd import VIEW_SECONDS
 from recoverd.act.until import polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.etcd_space import compact, defragment, hand_over
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 

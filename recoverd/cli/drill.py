@@ -16,10 +16,11 @@ import structlog
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
 from recoverd.engine.journal import Journal
+from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Note
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
-from recoverd.model.observation import EtcdView, HostView, Observation
+from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Plan
 from recoverd.simulate import faults
 from recoverd.simulate.clock import EPOCH, moment, now, run, seconds

@@ -25,7 +25,8 @@ from recoverd.clients.etcd_pki import PKI, CredentialsCache
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
-from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, Unseen, UnseenKind
+from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry
+from recoverd.model.observation import Unseen, UnseenKind
 
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 

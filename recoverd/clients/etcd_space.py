@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused
-from recoverd.model.observation import PrefixUse
+from recoverd.model.etcd import PrefixUse
 
 OUT_OF_RANGE = 11
 """gRPC's code for a revision that is compacted already (etcd's ErrGRPCCompacted)."""

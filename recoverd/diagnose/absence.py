@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from recoverd.diagnose.api import refuses_us
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in, path_in
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import EndpointHealth, EndpointView, EtcdView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from enum import Enum, auto
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
-from recoverd.model.observation import EtcdView, MemberEntry, Unseen
+from recoverd.model.observation import Unseen
 
 STUCK = State.ETCD_STUCK
 STARTING = 40.0

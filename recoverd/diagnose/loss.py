@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, accused
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
-from recoverd.model.observation import EtcdDataView, EtcdView, HostView, accused
+from recoverd.model.observation import EtcdDataView, HostView
 
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"

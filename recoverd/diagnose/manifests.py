@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView
 from recoverd.model.facts import Facts, ManifestFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
-from recoverd.model.observation import ContainerView, EndpointHealth, EtcdView, HostView, ManifestView
+from recoverd.model.observation import ContainerView, EndpointHealth, HostView, ManifestView
 
 DIRECTORY = "/etc/kubernetes/manifests"
 COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
 from recoverd.model.memory import Watermark
-from recoverd.model.observation import EtcdView, MemberEntry, quorum_of
 from recoverd.model.settings import ClusterSettings
 
 

@@ -6,19 +6,9 @@ from datetime import datetime
 from functools import cached_property
 
 from recoverd.diagnose.members import Membership
+from recoverd.model.etcd import EtcdView
 from recoverd.model.memory import Memory
-from recoverd.model.observation import (
-    ContainerView,
-    EndpointHealth,
-    EndpointView,
-    EtcdView,
-    HostView,
-    NodeView,
-    ObjectsView,
-    Observation,
-    Unseen,
-    UnseenKind,
-)
+from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView, HostView, NodeView, ObjectsView, Observation, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings
 
 API = "kube-apiserver"

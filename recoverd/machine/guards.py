@@ -15,8 +15,9 @@ from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
+from recoverd.model.etcd import EtcdView, quorum_of
 from recoverd.model.finding import Diagnosis, FindingKey, State
-from recoverd.model.observation import EtcdView, ObjectsView, Observation, quorum_of
+from recoverd.model.observation import ObjectsView, Observation
 from recoverd.model.operations import Operation, RestartStaticPod
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.machine.requests import Requests
+from recoverd.model.etcd import EtcdView
 from recoverd.model.events import JoinRequested, Refused, SaveDecision, SavePlan
 from recoverd.model.finding import State
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Guest
-from recoverd.model.observation import EtcdView
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Proposal
 from recoverd.playbooks.join_checks import judge

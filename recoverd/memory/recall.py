@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from recoverd.model.observation import EndpointHealth, EtcdView, HostView, Observation, Unseen, UnseenKind
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
 
 MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
 """It listens and says nothing, or is just being restarted."""

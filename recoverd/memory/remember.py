@@ -12,10 +12,11 @@ from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
 from recoverd.memory.pki import known_pki
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
-from recoverd.model.observation import EndpointHealth, EtcdView, HostView, ManifestView, ObjectsView, Observation
+from recoverd.model.observation import EndpointHealth, HostView, ManifestView, ObjectsView, Observation
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0

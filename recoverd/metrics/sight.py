@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from recoverd.model.observation import EtcdView, HostView, Observation, Unseen
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import HostView, Observation, Unseen
 
 
 class Series:

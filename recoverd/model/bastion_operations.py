@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.point_operations import PointOperation
 
 

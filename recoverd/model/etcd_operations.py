@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.shell import PIDS, complain
 
 TOOL = r"""etcd_tool() {

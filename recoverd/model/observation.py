@@ -6,11 +6,12 @@ holds facts, `recoverd.diagnose` makes findings of them. Times are timezone-awar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from recoverd.model.etcd import EtcdView
 from recoverd.model.lease import HostLease, Lease
 from recoverd.model.network import NetworkView
 from recoverd.model.unseen import Unseen as Unseen
@@ -100,106 +101,6 @@ class ApiView:
     members: Mapping[str, EndpointView]
     """By control-plane name."""
     objects: ObjectsView | Unseen
-
-
-@dataclass(frozen=True, slots=True)
-class MemberEntry:
-    """One row of etcd's member list. An unstarted member has no name and no client URLs (seen on etcd 3.4 and 3.5)."""
-
-    id: str
-    """Hexadecimal, as etcdctl prints it."""
-    name: str
-    peer_urls: tuple[str, ...]
-    client_urls: tuple[str, ...] = ()
-    learner: bool = False
-
-    @property
-    def started(self) -> bool:
-        return bool(self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmEntry:
-    member_id: str
-    alarm: str
-    """`NOSPACE` or `CORRUPT`."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixUse:
-    """What lies under one prefix of etcd's keys, as `/registry/events/`."""
-
-    prefix: str
-    keys: int
-    size: int
-    """Bytes of the keys and of their newest values, by the size of the first and last few of them: an estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdView:
-    """One etcd member as it describes itself (JSON gateway over an SSH tunnel, and its metrics port)."""
-
-    member_id: str
-    cluster_id: str
-    version: str
-    revision: int
-    raft_term: int
-    leader: str
-    """Member id of the leader in hexadecimal, "" when this member knows of none."""
-    learner: bool
-    healthy: bool
-    """/health answered true."""
-    health_reason: str
-    members: tuple[MemberEntry, ...]
-    """The member list, read without quorum."""
-    db_size: int
-    db_in_use: int
-    quota: int
-    """Backend quota in bytes; 0 where it could not be learnt."""
-    alarms: tuple[AlarmEntry, ...] = ()
-    nodes: int | None = None
-    """Keys under /registry/minions/, a serializable count, None where it was not answered."""
-    pods: int | None = None
-    """Keys under /registry/pods/."""
-    uid: str | None = None
-    """UID of the namespace kube-system in this member's data, by which one Kubernetes cluster is told from another; "" where there is none, None
-    where that was not answered or is encrypted."""
-    remembered: str = ""
-    """Why this is what the member said before and not what it says now (`recoverd.memory.recall`); "" for what was seen in this sweep."""
-    seen_at: datetime | None = None
-    """When it said this, set for what is kept of it."""
-    of_data: str = ""
-    """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
-    prefixes: tuple[PrefixUse, ...] = ()
-    """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and empty where that was not answered."""
-
-    @property
-    def full(self) -> bool:
-        """Some member has reached its quota: each tells the alarms of all."""
-        return any(a.alarm == "NOSPACE" for a in self.alarms)
-
-    @property
-    def has_leader(self) -> bool:
-        return bool(self.leader)
-
-    @property
-    def voters(self) -> tuple[MemberEntry, ...]:
-        return tuple(m for m in self.members if not m.learner)
-
-    @property
-    def quorum(self) -> int:
-        """Voters that must be alive, of those that it lists, started or not."""
-        return quorum_of(len(self.voters))
-
-
-def quorum_of(voters: int) -> int:
-    """How many of so many voters must be alive: more than half of them (etcd's rule), whether they have started or not."""
-    return voters // 2 + 1
-
-
-def accused(views: Iterable[EtcdView]) -> frozenset[str]:
-    """Ids of the members against which etcd has raised the CORRUPT alarm, as any member tells it: they must be the source of nothing."""
-    return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT")
 
 
 @dataclass(frozen=True, slots=True)

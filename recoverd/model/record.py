@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import FindingKey
-from recoverd.model.observation import EtcdView
 from recoverd.model.plan import ActionRecord, Incident, Plan
 
 

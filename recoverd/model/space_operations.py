@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import LeaseKeeper
 from recoverd.config import ClusterConfig
+from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ApiView, EtcdToolView, EtcdView, HostView, Observation, Unseen
+from recoverd.model.observation import ApiView, EtcdToolView, HostView, Observation, Unseen
 from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import EtcdAbout, look_at

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.etcd_space import prefixes
-from recoverd.model.observation import EtcdView, PrefixUse
+from recoverd.model.etcd import EtcdView, PrefixUse
 
 READ_EVERY = 60.0
 """Seconds. Nothing is written while the alarm is up; only leases end."""

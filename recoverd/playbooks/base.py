@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from recoverd.diagnose.scene import Scene
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EtcdView, HostView, Observation
+from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Step
 from recoverd.model.record import Declined
 from recoverd.model.settings import ClusterSettings

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, MemberEntry, accused
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, ManifestView, MemberEntry, accused
+from recoverd.model.observation import ManifestView
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from recoverd.diagnose.etcd import biggest
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, accused
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, HostView, accused
+from recoverd.model.observation import HostView
 from recoverd.model.operations import Unstick
 from recoverd.model.plan import Step
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from recoverd.model.catalogue import Code, path_in
+from recoverd.model.etcd import EtcdView, quorum_of
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.kubeadm import made_by_kubeadm
-from recoverd.model.observation import EtcdView, ObjectsView, Unseen, quorum_of
+from recoverd.model.observation import ObjectsView, Unseen
 from recoverd.playbooks.base import Situation
 from recoverd.playbooks.join_control_plane import needs
 

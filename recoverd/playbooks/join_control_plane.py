@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Finding
 from recoverd.model.join_operations import ForceAlone, JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import JoinFacts, JoinRequest
-from recoverd.model.observation import EtcdView
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag

@@ -14,9 +14,9 @@ from enum import Enum
 from recoverd.diagnose.loss import began_anew, unaccounted
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, MovePath, Unstick, WriteFile
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
-from recoverd.model.observation import EtcdView, MemberEntry, quorum_of
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from recoverd.model.catalogue import Of, codes
+from recoverd.model.etcd import EtcdView, accused
 from recoverd.model.facts import LossFacts, SetbackFacts
 from recoverd.model.finding import Diagnosis, Finding
-from recoverd.model.observation import EtcdView, HostView, Observation, accused
+from recoverd.model.observation import HostView, Observation
 from recoverd.playbooks.base import Situation
 
 DOUBTFUL = codes(Of.DOUBT)

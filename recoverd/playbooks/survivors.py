@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from recoverd.diagnose.etcd import STARTING
 from recoverd.diagnose.loss import corruption, left_behind
 from recoverd.model.catalogue import Code, Of, codes
-from recoverd.model.observation import EtcdView, HostView, MemberEntry, Unseen, accused
+from recoverd.model.etcd import EtcdView, MemberEntry, accused
+from recoverd.model.observation import HostView, Unseen
 from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recoverd.model.etcd import MemberEntry
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
-from recoverd.model.observation import MemberEntry, Unseen
+from recoverd.model.observation import Unseen
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
 from recoverd.simulate.look import member

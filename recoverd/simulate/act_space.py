@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.model.observation import EtcdView, Unseen
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import Unseen
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 from recoverd.simulate.carry import Carry, hand

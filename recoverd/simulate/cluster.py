@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from recoverd.model.observation import MemberEntry
+from recoverd.model.etcd import MemberEntry
 from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.simulate.api import API, Api

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.observation import AlarmEntry, EtcdView, MemberEntry, PrefixUse, Unseen, UnseenKind
+from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry, PrefixUse
+from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.store import SMALL, Store, client_url, fresh, id_of, peer_url

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
-from recoverd.model.observation import EndpointHealth, EtcdView, MemberEntry, Unseen
+from recoverd.model.observation import EndpointHealth, Unseen
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
 from recoverd.simulate.clock import moment

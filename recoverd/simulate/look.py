@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
+from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import (
     ApiView,
     ContainerView,
@@ -15,7 +16,6 @@ from recoverd.model.observation import (
     DiskView,
     EtcdDataView,
     EtcdToolView,
-    EtcdView,
     HostView,
     LoginView,
     ManifestView,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from recoverd.model.observation import MemberEntry
+from recoverd.model.etcd import MemberEntry
 
 SMALL = 10 << 20
 

@@ -14,9 +14,9 @@ import pytest
 from recoverd.act.join_back import TakeBackRunner
 from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import Bastion, LeaseKeeper
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import JOB, MARK, TakeBackJoin
 from recoverd.model.lease import HostLease
-from recoverd.model.observation import EtcdView, MemberEntry
 from recoverd.model.plan import StepResult
 from tests.unit.builders import Cluster
 

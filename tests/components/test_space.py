@@ -11,7 +11,7 @@ import pytest
 
 from recoverd.clients.etcd_space import prefixes
 from recoverd.clients.hosts import HostPool
-from recoverd.model.observation import EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 

@@ -9,10 +9,11 @@ import pytest
 
 from recoverd.daemon.service import Service
 from recoverd.machine.clock import Reading
+from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Event, StepEnded
 from recoverd.model.joining import JoinRequest
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EtcdView, Observation
+from recoverd.model.observation import Observation
 from recoverd.simulate import faults
 from recoverd.simulate.clock import run
 from tests.simulate.rig import Rig

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recoverd.model.observation import EndpointHealth, EtcdView, Unseen, UnseenKind
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
 from recoverd.playbooks.etcd_manifest import annotated, with_flag
 from recoverd.simulate import faults
 from recoverd.simulate.cluster import ModelCluster, settings_for

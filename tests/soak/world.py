@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from recoverd.clients.lease import Bastion
 from recoverd.engine.journal import JournalError
+from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Journalled, SavePlan
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EtcdView, Observation, Unseen, UnseenKind
+from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.operations import Operation
 from recoverd.model.plan import Plan, Step, StepResult
 from recoverd.simulate import world as simulated

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.memory import KnownManifest, Memory, Watermark
 from recoverd.model.observation import (
     ApiView,
@@ -20,10 +21,8 @@ from recoverd.model.observation import (
     EndpointHealth,
     EndpointView,
     EtcdDataView,
-    EtcdView,
     HostView,
     ManifestView,
-    MemberEntry,
     NodeView,
     ObjectsView,
     Observation,

@@ -10,11 +10,12 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import AlarmEntry, EtcdView
 from recoverd.model.facts import ManifestFacts, MemberFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.lease import HeldBy
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, DiskView, EndpointHealth, EtcdDataView, EtcdView, NodeView, ObjectsView, UnseenKind
+from recoverd.model.observation import DiskView, EndpointHealth, EtcdDataView, NodeView, ObjectsView, UnseenKind
 from tests.unit.builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
 
 H = EndpointHealth

@@ -10,20 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoverd.diagnose import diagnose
+from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import (
-    AlarmEntry,
     ApiView,
     CertificateView,
     ContainerView,
     EndpointHealth,
     EndpointView,
     EtcdDataView,
-    EtcdView,
     HostView,
     ManifestView,
-    MemberEntry,
     NodeView,
     ObjectsView,
     Observation,

@@ -9,10 +9,11 @@ import pytest
 from recoverd.diagnose.absence import doubt
 from recoverd.machine.gate import Verdict, look
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.network import Answer, NetworkView, NodeNetworkView, PodProbe, RulesView
 from recoverd.model.node_operations import Drain
-from recoverd.model.observation import EtcdView, Unseen, UnseenKind
+from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.plan import Step
 from recoverd.model.settings import Bounds
 from tests.unit.builders import Cluster

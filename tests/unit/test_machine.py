@@ -10,6 +10,7 @@ import pytest
 
 from recoverd.machine import ClusterMachine
 from recoverd.model.bastion_operations import RemoveMember
+from recoverd.model.etcd import AlarmEntry
 from recoverd.model.events import (
     Acknowledged,
     Approved,
@@ -30,7 +31,7 @@ from recoverd.model.events import (
     StepIntent,
 )
 from recoverd.model.finding import Phase, State
-from recoverd.model.observation import AlarmEntry, HostView, UnseenKind
+from recoverd.model.observation import HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry

@@ -12,8 +12,9 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import AlarmEntry, EtcdView
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, UnitView, Unseen
+from recoverd.model.observation import EtcdDataView, UnitView, Unseen
 from recoverd.model.operations import MovePath, WriteFile
 from recoverd.model.points import PointSettings
 from recoverd.playbooks import registry

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recoverd.machine import ClusterMachine
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.codec import dump, load
+from recoverd.model.etcd import AlarmEntry, EtcdView
 from recoverd.model.events import (
     Approved,
     Keep,
@@ -27,7 +28,7 @@ from recoverd.model.events import (
     SaveRecord,
 )
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, EtcdView, UnseenKind
+from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import KEEP_LEAST, PointSettings, RestorePoint, best, due, point_id, surplus

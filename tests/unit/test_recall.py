@@ -9,8 +9,9 @@ from pathlib import Path
 from recoverd.memory.recall import recall, witness
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Phase, State
-from recoverd.model.observation import EtcdDataView, EtcdView, UnseenKind
+from recoverd.model.observation import EtcdDataView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
 from tests.unit.builders import Cluster, unseen
 from tests.unit.test_machine import Script

@@ -13,11 +13,12 @@ from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import BUMP, current
 from recoverd.machine.decide import choose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
+from recoverd.model.etcd import AlarmEntry
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot, minor_of
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, CreatedView, EndpointHealth, EtcdDataView, EtcdToolView, HostView, Unseen
+from recoverd.model.observation import CreatedView, EndpointHealth, EtcdDataView, EtcdToolView, HostView, Unseen
 from recoverd.model.operations import MANIFESTS, MovePath, RestartStaticPod, RestartUnit, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.points import PointSettings, RestorePoint

@@ -10,7 +10,8 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.memory.recall import BACK_OFF, recall, witness
 from recoverd.model.catalogue import Code
-from recoverd.model.observation import AlarmEntry, DiskView, EtcdDataView, EtcdView, PrefixUse, UnseenKind
+from recoverd.model.etcd import AlarmEntry, EtcdView, PrefixUse
+from recoverd.model.observation import DiskView, EtcdDataView, UnseenKind
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Proposal, Refusal, Situation

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from recoverd.model.bastion_operations import FetchSnapshot
+from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry
 from recoverd.model.memory import Memory
-from recoverd.model.observation import AlarmEntry, EtcdDataView, EtcdView, HostView, MemberEntry
+from recoverd.model.observation import EtcdDataView, HostView
 from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
