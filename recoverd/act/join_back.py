@@ -20,8 +20,9 @@ from recoverd.engine.progress import report
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import TakeBackJoin
-from recoverd.model.operations import AwaitFlag, Unstick, WriteFile
+from recoverd.model.operations import WriteFile
 from recoverd.model.plan import StepResult
+from recoverd.model.unit_operations import AwaitFlag, Unstick
 from recoverd.playbooks.etcd_manifest import FLAG
 
 REFUSED = 3

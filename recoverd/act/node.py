@@ -15,8 +15,8 @@ from recoverd.act.until import stop_at, timeout
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
-from recoverd.model.operations import RestartStaticPod
 from recoverd.model.plan import StepResult
+from recoverd.model.unit_operations import RestartStaticPod
 
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 3.0

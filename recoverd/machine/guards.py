@@ -18,10 +18,11 @@ from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.etcd import EtcdView, quorum_of
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.observation import ObjectsView, Observation
-from recoverd.model.operations import Operation, RestartStaticPod
+from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Run
+from recoverd.model.unit_operations import RestartStaticPod
 
 LATE = 60.0
 """Seconds without recoverd from which on people may have repaired things themselves."""

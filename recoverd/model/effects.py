@@ -14,21 +14,11 @@ from recoverd.model.node_operations import (
     Settled,
     Uncordon,
 )
-from recoverd.model.operations import (
-    AwaitContainerGone,
-    AwaitFlag,
-    AwaitUnit,
-    MovePath,
-    Operation,
-    RestartStaticPod,
-    RestartUnit,
-    Unit,
-    Unstick,
-    WriteFile,
-)
+from recoverd.model.operations import MovePath, Operation, WriteFile
 from recoverd.model.pki_operations import PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, RestartStaticPod, RestartUnit, Unit, Unstick
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
 LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint

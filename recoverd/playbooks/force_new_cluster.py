@@ -17,8 +17,9 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, MemberEntry, accused
 from recoverd.model.finding import Finding
 from recoverd.model.observation import ManifestView
-from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitFlag, CopyPath, MovePath, Unstick, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag
 from recoverd.playbooks.sizes import moving, sized

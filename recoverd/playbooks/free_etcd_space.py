@@ -16,9 +16,9 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, accused
 from recoverd.model.finding import Finding
 from recoverd.model.observation import HostView
-from recoverd.model.operations import Unstick
 from recoverd.model.plan import Step
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.sizes import moving, sized
 

@@ -10,9 +10,9 @@ from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.observation import EndpointHealth
-from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.pki_operations import KEPT, KUBERNETES
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.agents import PLANES, STABLE
 from recoverd.playbooks.base import Situation
 

@@ -17,8 +17,9 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Finding
-from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, MovePath, Unstick, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitContainerGone, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, with_flags, without_flag
 from recoverd.playbooks.sizes import moving, sized

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
-from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import (

@@ -20,9 +20,10 @@ from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendS
 from recoverd.model.facts import Fate, LossFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
-from recoverd.model.operations import HELD, MANIFESTS, AwaitContainerGone, AwaitUnit, MovePath, RestartStaticPod, RestartUnit, Unstick, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
 from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, without_flag

@@ -10,8 +10,9 @@ from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding
-from recoverd.model.operations import HELD, Unstick, WriteFile
+from recoverd.model.operations import HELD, WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.starts import serves_nothing

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code, path_in
 from recoverd.model.finding import Finding, Severity
-from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, restarts, staged, taken_back, together
 

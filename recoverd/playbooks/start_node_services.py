@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
-from recoverd.model.operations import Unit
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import Unit
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import emptied, everywhere
 from recoverd.playbooks.starts import begins_anew

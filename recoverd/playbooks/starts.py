@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.loss import began_anew, says_new, unread
 from recoverd.model.catalogue import Code
-from recoverd.model.operations import MANIFESTS, Unit
+from recoverd.model.operations import MANIFESTS
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import Unit
 from recoverd.playbooks.base import Situation
 
 

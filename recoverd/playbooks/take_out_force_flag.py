@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
-from recoverd.model.operations import AwaitFlag, WriteFile
+from recoverd.model.operations import WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitFlag
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.etcd_manifest import FLAG, annotated, without_flag
 

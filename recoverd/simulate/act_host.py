@@ -6,19 +6,9 @@ import hashlib
 from typing import TypeVar
 
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import (
-    AwaitContainerGone,
-    AwaitFlag,
-    AwaitUnit,
-    CopyPath,
-    MovePath,
-    RestartStaticPod,
-    RestartUnit,
-    Unit,
-    Unstick,
-    WriteFile,
-)
+from recoverd.model.operations import CopyPath, MovePath, WriteFile
 from recoverd.model.plan import StepResult
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, RestartStaticPod, RestartUnit, Unit, Unstick
 from recoverd.simulate.carry import Carry, hand, waited
 from recoverd.simulate.guarded import begins_anew
 from recoverd.simulate.hosts import Machine

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from recoverd.model.etcd_guards import MANIFEST, of_data, of_etcd
-from recoverd.model.operations import CopyPath, MovePath, Operation, RestartStaticPod, RestartUnit, Unit, WriteFile
+from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
 from recoverd.model.pki_operations import PutBackPki
+from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.texts import ETCD_DIR, command_of
 

@@ -21,9 +21,10 @@ from recoverd.config import ClusterConfig
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.finding import FindingKey
 from recoverd.model.node_operations import Drain, Reboot
-from recoverd.model.operations import AwaitContainerGone, AwaitFlag, MovePath, Operation, RestartUnit, Shell, Unit, WriteFile
+from recoverd.model.operations import MovePath, Operation, Shell, WriteFile
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import ClusterSettings
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, RestartUnit, Unit
 
 from .conftest import EtcdNode, Sshd, free_port
 from .test_ssh import until

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from recoverd.model.etcd_guards import MANIFEST
-from recoverd.model.operations import CopyPath, HostOperation, MovePath, RestartStaticPod, RestartUnit, Unit, Unstick, WriteFile
+from recoverd.model.operations import CopyPath, HostOperation, MovePath, WriteFile
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.shell import PIDS
+from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit, Unstick
 
 REFUSED = 3
 POD = """spec:

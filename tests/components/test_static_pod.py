@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.model.operations import RestartStaticPod
 from recoverd.model.shell import PIDS
+from recoverd.model.unit_operations import RestartStaticPod
 
 
 class Machine:

@@ -14,11 +14,11 @@ from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
 from recoverd.model.observation import EndpointHealth, Observation
-from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Unstick
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Unstick
 from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld

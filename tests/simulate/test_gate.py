@@ -13,8 +13,9 @@ from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import Reboot
 from recoverd.model.observation import Observation
-from recoverd.model.operations import RestartStaticPod, WriteFile
+from recoverd.model.operations import WriteFile
 from recoverd.model.plan import PlanStatus, Step, StepResult
+from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run, seconds
 from recoverd.simulate.hosts import BOOT

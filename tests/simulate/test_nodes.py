@@ -12,7 +12,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.node_operations import Agent, Cordon, Drain, RestartDaemonPods
 from recoverd.model.observation import ObjectsView
-from recoverd.model.operations import RestartStaticPod, Unstick
+from recoverd.model.unit_operations import RestartStaticPod, Unstick
 from recoverd.simulate import faults, look
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import moment

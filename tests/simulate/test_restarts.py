@@ -9,8 +9,8 @@ import pytest
 
 from recoverd.model.events import Approved, Event, Paused, Resumed, StepEnded
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import RestartStaticPod
 from recoverd.model.plan import PlanStatus, Step
+from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run, seconds
 from recoverd.simulate.texts import ETCD_DIR, path_of

@@ -13,11 +13,12 @@ from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.events import SaveDecision, StepIntent
 from recoverd.model.finding import State
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot, Reboot, Settled
-from recoverd.model.operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Operation
+from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
+from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
 from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble

@@ -13,9 +13,10 @@ import pytest
 from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.events import SavePlan, StepIntent
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import MovePath, Operation, RestartStaticPod, RestartUnit, Unit, WriteFile
+from recoverd.model.operations import MovePath, Operation, WriteFile
 from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.record import Pause, Run
+from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit
 from recoverd.simulate import clock, faults, node_faults
 from recoverd.simulate.clock import now
 from recoverd.simulate.texts import ETCD_DIR, FORCE, path_of

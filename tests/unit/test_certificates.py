@@ -33,10 +33,10 @@ from recoverd.model.events import (
 from recoverd.model.finding import Severity, State
 from recoverd.model.memory import ACCOUNTS_KEY, Memory
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView, PkiView
-from recoverd.model.operations import RestartStaticPod
 from recoverd.model.pki_operations import KEPT, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.plan import Outcome, Plan, StepResult
 from recoverd.model.settings import MaintenanceSettings
+from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.windows import next_open, open_until

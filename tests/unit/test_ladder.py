@@ -15,9 +15,9 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, Cordon, Drain, PodChoice, Reboot, RestartDaemonPods, Settled
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
-from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval, Bounds, DrainSettings
+from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Proposal, Refusal, Wait
 from tests.unit.builders import Cluster

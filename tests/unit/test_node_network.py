@@ -14,7 +14,7 @@ from recoverd.model.memory import Memory, NodeNetwork
 from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import AwaitUnit, RestartStaticPod, RestartUnit
+from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.base import Proposal, Refusal, Situation
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation

@@ -19,9 +19,10 @@ from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import CreatedView, EndpointHealth, EtcdDataView, EtcdToolView, HostView, Unseen
-from recoverd.model.operations import MANIFESTS, MovePath, RestartStaticPod, RestartUnit, WriteFile
+from recoverd.model.operations import MANIFESTS, MovePath, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.points import PointSettings, RestorePoint
+from recoverd.model.unit_operations import RestartStaticPod, RestartUnit
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Askable, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import flag, with_flags

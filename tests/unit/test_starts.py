@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from recoverd.model.observation import EtcdDataView
-from recoverd.model.operations import MovePath, Unit
+from recoverd.model.operations import MovePath
+from recoverd.model.unit_operations import Unit
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal
 from recoverd.playbooks.starts import begins_anew
