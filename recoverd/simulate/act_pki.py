@@ -46,7 +46,6 @@ def _unmarked(o: RenewLeaves | RepairKubeletClient, at: Carry) -> bool:
     return o.mark not in at.machine.files
 
 
-@hand(RenewLeaves, RepairKubeletClient, lacking=_unmarked)
 def renew(o: RenewLeaves | RepairKubeletClient, at: Carry) -> StepResult:
     machine = at.machine
     if at.resume and not _unmarked(o, at):
@@ -57,6 +56,10 @@ def renew(o: RenewLeaves | RepairKubeletClient, at: Carry) -> StepResult:
     machine.files[o.mark] = ""
     what = "kubeadm certs renew all" if isinstance(o, RenewLeaves) else "renewing kubelet's client certificate"
     return StepResult(True, f"{what} on {at.name}: done")
+
+
+hand(RenewLeaves, lacking=_unmarked)(renew)
+hand(RepairKubeletClient, lacking=_unmarked)(renew)
 
 
 def _done(at: Carry) -> StepResult:

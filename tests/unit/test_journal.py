@@ -16,7 +16,7 @@ import pytest
 
 from recoverd.daemon.watches import paused
 from recoverd.engine.journal import Journal, JournalError, Saved
-from recoverd.model import bastion_operations, operations
+from recoverd.model import bastion_operations, operations, unit_operations
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
 from recoverd.model.finding import State
@@ -28,10 +28,10 @@ from tests.unit.builders import NOW, Cluster
 OPERATIONS: list[operations.Operation] = [
     operations.WriteFile("/etc/kubernetes/manifests/etcd.yaml", "a: b\n", "aa", "bb"),
     operations.MovePath("/a", "/b"),
-    operations.Unit("start", "kubelet"),
-    operations.AwaitContainerGone("etcd", 30),
-    operations.AwaitFlag("etcd", "--force-new-cluster", False, 30),
-    operations.Unstick("kube-apiserver"),
+    unit_operations.Unit("start", "kubelet"),
+    unit_operations.AwaitContainerGone("etcd", 30),
+    unit_operations.AwaitFlag("etcd", "--force-new-cluster", False, 30),
+    unit_operations.Unstick("kube-apiserver"),
     operations.Shell("true"),
     bastion_operations.FetchSnapshot("before"),
     bastion_operations.RemoveMember("8e9e05c52164694d"),
