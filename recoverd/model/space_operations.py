@@ -17,30 +17,31 @@ class Compact:
     """Drop every revision before the one that etcd is at when this is begun, of all members, asked of the one on the step's host.
 
     No object is lost by it; whoever watches from an older revision is told that it is gone, and lists anew. Done when this member has freed the
-    pages. It fails where more than `most` bytes (0: as many as there are) are in use even then: there is nothing to defragment.
+    pages; the others do it beside that.
     """
 
-    most: int = 0
     kind: Literal["compact"] = "compact"
     repeatable = True
 
     def command(self) -> str:
-        asked = "POST https://127.0.0.1:2379/v3/kv/compaction with the revision of then, physical (over the SSH tunnel)"
-        return f"{asked}; at most {self.most} bytes in use afterwards" if self.most else asked
+        return "POST https://127.0.0.1:2379/v3/kv/compaction with the revision of then, physical (over the SSH tunnel)"
 
 
 @dataclass(frozen=True, slots=True)
 class Defragment:
     """Give the free pages of the database of the member on the step's host back to its disk; it answers nothing meanwhile.
 
-    A member that leads hands that to another first, so that the cluster goes on. It needs as much room on the disk as is in use.
+    A member that leads hands that to another first, so that the cluster goes on. It needs as much room on the disk as is in use. It fails where the
+    database takes more than `most` bytes even then (0: as many as there are): nothing is left to be freed.
     """
 
+    most: int = 0
     kind: Literal["defragment"] = "defragment"
     repeatable = True
 
     def command(self) -> str:
-        return "POST https://127.0.0.1:2379/v3/maintenance/defragment {} (over the SSH tunnel), after leading was handed to another where it leads"
+        asked = "POST https://127.0.0.1:2379/v3/maintenance/defragment {} (over the SSH tunnel), after leading was handed to another where it leads"
+        return f"{asked}; at most {self.most} bytes afterwards" if self.most else asked
 
 
 @dataclass(frozen=True, slots=True)

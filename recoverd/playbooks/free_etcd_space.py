@@ -69,14 +69,14 @@ class FreeEtcdSpace:
         in_turn, follows = (", one after the other", ", which follows by then") if len(members) > 1 else ("", "")
         waits = "now if it waits in its crash-loop back-off"
         what = f"fetch a snapshot from {first} (revision {members[first].revision}) and check its hash"
-        compaction = f"drop the history of every object, and see {_mib(most)} or less in use" if most else "drop the history of every object"
+        small = f", and see it take {_mib(most)} or less" if most else ""
         return Proposal(
             summary=f"drop etcd's history, defragment it on {', '.join(members)}{in_turn}, and take its NOSPACE alarm back",
             steps=(
                 *(Step(n, f"start etcd on {n} {waits}", Unstick("etcd", 1), 60.0, requires) for n in members),
                 sized(Step(first, what, FetchSnapshot("before-free-etcd-space"), 180.0, requires), size),
-                sized(Step(first, compaction, Compact(most), 180.0, requires), size),
-                *(sized(Step(n, f"defragment etcd on {n}{follows}", Defragment(), 180.0, requires), size) for n in members),
+                sized(Step(first, "drop the history of every object", Compact(), 180.0, requires), size),
+                *(sized(Step(n, f"defragment etcd on {n}{follows}{small}", Defragment(most), 180.0, requires), size) for n in members),
                 Step(first, "take the alarm NOSPACE of all members back", DisarmSpace(), 60.0, requires, commits=True),
                 *(Step(n, f"see etcd on {n} healthy", AwaitEtcd(members=voters), 120.0) for n in members),
                 *(Step(n, f"start the API server on {n} {waits}", Unstick("kube-apiserver", 1), 60.0) for n in members),

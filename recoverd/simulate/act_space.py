@@ -25,13 +25,8 @@ def compact(o: Compact, at: Carry) -> StepResult:
     view = _led(at)
     if isinstance(view, str):
         return StepResult(False, view)
-    at.over = True
     at.cluster.etcd.write(at.name, lambda s: replace(s, in_use=s.live))
-    in_use = at.cluster.etcd.processes[at.name].store.in_use
-    told = f"history before revision {view.revision} is dropped; {_mib(in_use)} of {_mib(view.db_size)} are in use on {at.name}"
-    if o.most and in_use > o.most:
-        told += f": that is what the objects themselves take, and {_mib(o.most)} are the most with which writes go on"
-    return StepResult(not o.most or in_use <= o.most, told)
+    return StepResult(True, f"history before revision {view.revision} is dropped")
 
 
 @hand(Defragment, waits=True)
@@ -39,8 +34,11 @@ def defragment(o: Defragment, at: Carry) -> StepResult:
     view, files = _led(at), at.cluster.etcd.files
     if isinstance(view, str):
         return StepResult(False, view)
-    files[at.name] = view.db_in_use
-    return StepResult(True, f"the database of etcd on {at.name} takes {_mib(view.db_in_use)}, before {_mib(view.db_size)}")
+    at.over, files[at.name] = True, view.db_in_use
+    told = f"the database of etcd on {at.name} takes {_mib(view.db_in_use)}, before {_mib(view.db_size)}"
+    if o.most and view.db_in_use > o.most:
+        return StepResult(False, f"{told}: that is what the objects themselves take, and with more than {_mib(o.most)} writes soon end again")
+    return StepResult(True, told)
 
 
 def _full(o: DisarmSpace, at: Carry) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from recoverd.clients.etcd_space import prefixes
-from recoverd.clients.hosts import HostPool
 from recoverd.model.etcd import EtcdView
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
@@ -36,50 +35,53 @@ def fill(node: EtcdNode, *, objects: bool = False) -> None:
     raise AssertionError("it has no quota")
 
 
-async def view(pool: HostPool, node: EtcdNode) -> EtcdView:
-    return await client(pool, node).view(timeout=10)
+async def view(hands: Hands, node: EtcdNode) -> EtcdView:
+    return await client(hands.pool, node).view(timeout=10)
 
 
-async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
     (node,) = make_etcd()
     node.start(f"--quota-backend-bytes={QUOTA}")
     node.ctl("put", "/registry/minions/n1", "node")
     fill(node)
-    before = await view(pool, node)
-    assert before.full and not before.healthy and before.db_size >= QUOTA * 0.9
     hands = Hands(sshd, tmp_path / "state", node)
-    for operation in (Compact(QUOTA // 2), Defragment(), DisarmSpace()):
+    before = await view(hands, node)
+    assert before.full and not before.healthy and before.db_size >= QUOTA * 0.9
+    for operation in (Compact(), Defragment(QUOTA // 2), DisarmSpace()):
         result: StepResult = await hands.do(operation, timeout=60)
         assert result.ok, result.detail
         again = await hands.do(operation, timeout=60)
         assert again.ok, again.detail
-    after = await view(pool, node)
+    after = await view(hands, node)
     assert not after.full and after.healthy and after.db_size < QUOTA // 2 and (after.nodes, after.revision) == (1, before.revision)
     assert not (await hands.do(AwaitWrites(), timeout=1)).ok
     node.ctl("put", "/registry/leases/n1", "renewed")
     await hands.pool.close()
 
 
-async def test_where_objects_fill_it_the_compaction_says_so(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+async def test_where_objects_fill_it_the_defragmentation_says_so(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
     (node,) = make_etcd()
     node.start(f"--quota-backend-bytes={QUOTA}")
     fill(node, objects=True)
     hands = Hands(sshd, tmp_path / "state", node)
-    result = await hands.do(Compact(QUOTA // 2), timeout=60)
-    assert not result.ok and "12 MiB are the most with which writes go on" in result.detail, result.detail
-    uses = await prefixes(client(pool, node), timeout=20)
+    assert (await hands.do(Compact(), timeout=60)).ok
+    result = await hands.do(Defragment(QUOTA // 2), timeout=5)
+    assert not result.ok and "with more than 12 MiB writes soon end again" in result.detail, result.detail
+    uses = await prefixes(client(hands.pool, node), timeout=20)
     assert uses[0].prefix == "/registry/events/" and 15 < uses[0].keys < 24 and uses[0].size == pytest.approx(uses[0].keys * 1_000_000, rel=0.01)
     await hands.pool.close()
 
 
-async def test_prefixes_are_told_apart(etcd: EtcdNode, pool: HostPool) -> None:
+async def test_prefixes_are_told_apart(etcd: EtcdNode, sshd: Sshd, tmp_path: Path) -> None:
+    hands = Hands(sshd, tmp_path / "state", etcd)
     for key in ("/registry/pods/a/b", "/registry/pods/c/d", "/registry/apps/x", "compact_rev_key", "fill/1", "fill/2"):
         etcd.ctl("put", key, "x" * 100)
-    uses = {use.prefix: use.keys for use in await prefixes(client(pool, etcd), timeout=20)}
+    uses = {use.prefix: use.keys for use in await prefixes(client(hands.pool, etcd), timeout=20)}
+    await hands.pool.close()
     assert uses == {"/registry/pods/": 2, "/registry/apps/": 1, "/registry/minions/": 1, "compact_rev_key": 1, "fill/": 2}
 
 
-async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
     nodes = make_etcd(("cp1", "cp2", "cp3"))
     for node in nodes:
         node.start()
@@ -88,6 +90,6 @@ async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: Sta
         hands = Hands(sshd, tmp_path / node.name, node)
         result = await hands.do(Defragment(), timeout=60)
         assert result.ok, result.detail
-        after = await view(pool, node)
+        after = await view(hands, node)
         assert after.healthy and after.leader != after.member_id
         await hands.pool.close()

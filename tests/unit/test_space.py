@@ -80,7 +80,7 @@ def answer(now: Situation) -> object:
 def test_the_quota_is_that_of_the_manifest(flag: str, most: int) -> None:
     cluster = full(Cluster(1), uses=())
     cluster.manifest("cp1", "etcd", manifest("etcd", flag))
-    assert next(s.operation for s in proposal(cluster).steps if isinstance(s.operation, Compact)).most == most
+    assert next(s.operation for s in proposal(cluster).steps if isinstance(s.operation, Defragment)).most == most
 
 
 def test_it_is_refused_without_quorum_room_or_a_cluster_that_agrees() -> None:
