@@ -58,13 +58,14 @@ def forget_join(cluster: Cluster, spare: str) -> None:
     cluster.node("cp1").sh(f"kubectl delete node {spare} --ignore-not-found >/dev/null")
 
 
-def set_quota(node: Node, size: int) -> None:
-    """Give etcd a quota of so many bytes, and wait until it serves with it."""
+def set_quota(node: Node, size: int, *, full: bool = False) -> None:
+    """Give etcd a quota of so many bytes, and wait until it serves with it, or, where it is full, runs."""
     manifest, flag = "/etc/kubernetes/manifests/etcd.yaml", f"--quota-backend-bytes={size}"
-    node.sh(f"sed 's|^    - etcd$|&\\n    - {flag}|' {manifest} > /root/etcd.yaml && mv /root/etcd.yaml {manifest}")
+    node.sh(f"sed -e /quota-backend/d -e 's|^    - etcd$|&\\n    - {flag}|' {manifest} > /root/etcd.yaml && mv /root/etcd.yaml {manifest}")
 
     def serves() -> bool:
-        asked = subprocess.run(command(node, "endpoint", "health", "--command-timeout=2s"), capture_output=True, timeout=30)
+        ask = ("endpoint", "status" if full else "health", "--command-timeout=2s")
+        asked = subprocess.run(command(node, *ask), capture_output=True, timeout=30)
         return asked.returncode == 0 and node.answers(f"pgrep -xa etcd | grep -q -e {flag}")
 
     node.wait_for(serves, f"does not serve with {flag}", 120)
