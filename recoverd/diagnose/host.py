@@ -155,6 +155,15 @@ def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             (f"{name}: clock offset {host.clock_offset:+.3f} s, allowed {limit:g} s",),
             severity=Severity.NOTICE,
         )
+    if host.synchronised is False:
+        yield Finding(
+            Code.CLOCK_UNSYNCHRONISED,
+            name,
+            f"The clock of {name} is not synchronised: it drifts, and certificates, leases and etcd's own times rest on it. See to chrony, ntpd or "
+            "systemd-timesyncd there.",
+            (f"{name}: timedatectl says NTPSynchronized=no; now {host.clock_offset:+.3f} s beside the bastion's",),
+            severity=Severity.NOTICE,
+        )
 
 
 def _disks(name: str, host: HostView) -> Iterator[Finding]:

@@ -379,6 +379,12 @@ class Code(StrEnum):
         (ShownBy.MACHINE,),
         "The machine's clock is not the bastion's.",
     )
+    CLOCK_UNSYNCHRONISED = (
+        "clock-unsynchronised",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "The machine's kernel does not call its clock synchronised.",
+    )
     CLUSTER_DARK = (
         "cluster-dark",
         About.CLUSTER,

@@ -267,6 +267,8 @@ class HostView:
     """Looked for only while no etcd runs on a control plane; None too where there is none."""
     people: PeopleView | None = None
     """None where it could not be told."""
+    synchronised: bool | None = None
+    """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
     lease: HostLease | None = None

@@ -29,6 +29,8 @@ from recoverd.observe.space import SpaceWatch
 __all__ = ["Collector"]
 
 T = TypeVar("T")
+CLOCK_EVERY = 600.0
+"""Seconds; the question starts a service on the machine."""
 TOOL_EVERY = 600.0
 """Seconds for which the program that restores snapshots is taken to be where it was found: asking it takes some of the machine's time."""
 
@@ -45,6 +47,8 @@ class Collector:
         self._network = NetworkCollector(cluster, hosts)
         self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
+        self._clocks: dict[str, tuple[float, bool | None]] = {}
+        """By host: until when it holds, and whether its clock was synchronised."""
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
@@ -102,7 +106,15 @@ class Collector:
         ask = name in self._etcd and (known != minor or tool is None or time.monotonic() > until)
         image = image_of(manifest.content) if manifest else ""
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
-        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, self._lease if name in self._etcd else None)
+        lease = self._lease if name in self._etcd else None
+        due, synchronised = self._clocks.get(name, (0.0, None))
+        clock = time.monotonic() > due
+        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, lease, clock=clock)
+        if isinstance(view, HostView):
+            if clock:
+                self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
+            else:
+                view = replace(view, synchronised=synchronised)
         if ask and isinstance(view, HostView):
             self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
         return replace(view, etcd_tool=tool) if not ask and isinstance(view, HostView) else view

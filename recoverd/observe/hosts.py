@@ -39,16 +39,23 @@ NO_ETCD = EtcdAbout()
 
 
 async def look_at(
-    hosts: HostPool, name: str, seconds: float, about: EtcdAbout = NO_ETCD, keys: KeyWatch | None = None, lease: LeaseKeeper | None = None
+    hosts: HostPool,
+    name: str,
+    seconds: float,
+    about: EtcdAbout = NO_ETCD,
+    keys: KeyWatch | None = None,
+    lease: LeaseKeeper | None = None,
+    *,
+    clock: bool = False,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
 
-    With `lease`, the look renews, takes or lets go of it there.
+    With `lease`, the look renews, takes or lets go of it there. `clock`: whether the machine's clock is synchronised is asked, too.
     """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
-        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
+        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)} C={'1' if clock else ''}"
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"

@@ -132,11 +132,15 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
+        synchronised=SYNCHRONISED.get(by_name["synchronised"].text.strip()) if "synchronised" in by_name else None,
         people=part("people", _people, None),
         problems=tuple(problems),
         lease=part("lease", _lease, None) if "lease" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
+
+
+SYNCHRONISED = {"NTPSynchronized=yes": True, "NTPSynchronized=no": False}
 
 
 def _clock(section: Section) -> datetime | None:

@@ -167,6 +167,23 @@ async def test_the_uptime_is_since_the_machines_own_init(pool: HostPool, machine
     assert abs((await seen(pool)).uptime - (time.clock_gettime(time.CLOCK_BOOTTIME) - INIT_STARTED)) < 5
 
 
+@pytest.mark.parametrize(("says", "seen"), [("NTPSynchronized=yes", True), ("NTPSynchronized=no", False), ("", None)])
+async def test_whether_the_clock_is_synchronised_is_asked_now_and_then(
+    says: str, seen: bool | None, start_sshd: StartSshd, machine: Machine, tmp_path: Path
+) -> None:
+    """Before systemd 239 `timedatectl` knows no `show`, and says so on stderr."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    tool = tools / "timedatectl"
+    tool.write_text(f"#!/bin/sh\n[ -z '{says}' ] && {{ echo 'Unknown operation show' >&2; exit 1; }}\necho '{says}'\n")
+    tool.chmod(0o755)
+    pool = start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin").pool("cp1")
+    asked, not_asked = [await hosts.look_at(pool, "cp1", 10.0, clock=clock) for clock in (True, False)]
+    await pool.close()
+    assert isinstance(asked, HostView) and isinstance(not_asked, HostView)
+    assert (asked.synchronised, not_asked.synchronised) == (seen, None)
+
+
 def test_uptime_and_start_times_in_a_container() -> None:
     """The kernel booted 1000 s ago, the container's init started 20 s ago, and a process of etcd 5 s ago."""
 

@@ -186,6 +186,7 @@ QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
     ("a host hangs", lambda c: c.ssh_fails("cp2", kind=K.TIMEOUT), Code.HOST_UNSEEN),
     ("etcd answers garbage", lambda c: _etcd(c, "cp2", K.GARBAGE), Code.SOURCE_UNSEEN),
     ("clock skew", skewed, Code.CLOCK_SKEW),
+    ("clock not synchronised", lambda c: c.host("w1", synchronised=False), Code.CLOCK_UNSYNCHRONISED),
     ("disk low", lambda c: c.host("cp1", disks=(DiskView("/var/lib/etcd", 100 << 30, 5 << 30),)), Code.DISK_LOW),
     ("database large", lambda c: c.etcd_changed("cp1", db_size=1900 << 20), Code.ETCD_DB_LARGE),
     ("worker's kubelet stopped", lambda c: c.stopped("w1", "kubelet"), Code.KUBELET_DOWN),
