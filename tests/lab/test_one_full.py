@@ -16,7 +16,7 @@ QUOTA = 40 << 20
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(control_planes=1, workers=1)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 @pytest.mark.spoils
