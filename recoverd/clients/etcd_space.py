@@ -6,11 +6,12 @@ Source: etcd's maintenance guide; its JSON gateway (api/etcdserverpb/rpc.proto).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused
+from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused, EtcdUnseen
 from recoverd.model.etcd import PrefixUse
+from recoverd.model.observation import UnseenKind
 
 OUT_OF_RANGE = 11
 """gRPC's code for a revision that is compacted already (etcd's ErrGRPCCompacted)."""
@@ -50,17 +51,24 @@ async def prefixes(etcd: EtcdClient, *, timeout: float) -> tuple[PrefixUse, ...]
 
     Serializable reads, which need no quorum. Raises `EtcdRefused` or `EtcdUnseen`.
     """
-    found: list[PrefixUse] = []
-    async with etcd.asking(timeout) as ask:
-        start = b"\0"
-        while len(found) < PREFIXES:
-            kvs = (await ask("/v3/kv/range", {**_from(start), "limit": "1", "keys_only": True})).get("kvs")
-            if not kvs:
-                break
-            prefix = _prefix(base64.b64decode(kvs[0]["key"]))
-            found.append(await _use(ask, prefix))
-            start = _end(prefix)
+    try:
+        async with etcd.asking(timeout) as ask:
+            found = [use async for use in _uses(ask)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EtcdUnseen(UnseenKind.GARBAGE, f"what etcd answered of its keys cannot be understood ({error!r})") from error
     return tuple(sorted(found, key=lambda use: -use.size))
+
+
+async def _uses(ask: Ask) -> AsyncIterator[PrefixUse]:
+    """One prefix after the other, in the order of the keys."""
+    start = b"\0"
+    for _ in range(PREFIXES):
+        kvs = (await ask("/v3/kv/range", {**_from(start), "limit": "1", "keys_only": True})).get("kvs")
+        if not kvs:
+            return
+        prefix = _prefix(base64.b64decode(kvs[0]["key"]))
+        yield await _use(ask, prefix)
+        start = _end(prefix)
 
 
 def _prefix(key: bytes) -> bytes:

@@ -8,15 +8,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from recoverd.clients.etcd import EtcdUnseen
 from recoverd.clients.etcd_space import prefixes
 from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import StepResult
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
 
 from .conftest import EtcdNode, Sshd
 from .test_act import Hands
-from .test_etcd import client
+from .test_etcd import client, pretender
 from .test_restore import StartEtcd
 
 QUOTA = 24 << 20
@@ -79,6 +82,21 @@ async def test_prefixes_are_told_apart(etcd: EtcdNode, sshd: Sshd, tmp_path: Pat
     uses = {use.prefix: use.keys for use in await prefixes(client(hands.pool, etcd), timeout=20)}
     await hands.pool.close()
     assert uses == {"/registry/pods/": 2, "/registry/apps/": 1, "/registry/minions/": 1, "compact_rev_key": 1, "fill/": 2}
+
+
+@pytest.mark.parametrize("answer", [b'{"kvs": [1]}', b'{"kvs": [{"key": "x"}]}', b"no json"])
+async def test_an_answer_that_makes_no_sense_is_unseen(answer: bytes, make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+    (node,) = make_etcd()
+    hands = Hands(sshd, tmp_path / "state", node)
+
+    async def garbage(_: web.Request) -> web.Response:
+        return web.Response(body=answer)
+
+    async for _ in pretender(node, garbage):
+        with pytest.raises(EtcdUnseen) as told:
+            await prefixes(client(hands.pool, node), timeout=20)
+        assert told.value.unseen.kind is UnseenKind.GARBAGE
+    await hands.pool.close()
 
 
 async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
