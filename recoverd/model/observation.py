@@ -268,7 +268,7 @@ class HostView:
     people: PeopleView | None = None
     """None where it could not be told."""
     synchronised: bool | None = None
-    """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told."""
+    """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told, and in a container."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
     lease: HostLease | None = None

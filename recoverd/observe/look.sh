@@ -95,7 +95,8 @@ data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
 [ "${D:-$d}" = "$d" ] || data etcd-before "$D" "${w:-$D/member/wal}" # the manifest names another directory than it did
 data etcd-data "$d" "${w:-$d/member/wal}"
 # V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
-# C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd nothing
-[ -z "${C-}" ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
+# C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd nothing. A container has its
+# host's clock, which is not for it to keep
+[ -z "${C-}" ] || [ -e /run/systemd/container ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
 s end
