@@ -9,10 +9,10 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tenacity import AsyncRetrying, RetryError, retry_if_exception, retry_if_result, wait_fixed
+from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 
 from recoverd.act.carry import hand
-from recoverd.act.until import POLL_SECONDS, stop_at, timeout
+from recoverd.act.until import POLL_SECONDS, polled, stop_at, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.etcd import EtcdView
@@ -114,20 +114,14 @@ async def await_etcd(operation: AwaitEtcd, etcd: EtcdClient, host: str, until: f
     seen: list[EtcdView] = []
 
     async def missing() -> str:
-        try:
-            # as it was then: an API server that is back already goes on deleting what it was about to (observed)
-            view = await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, timeout(until))), at=operation.min_revision)
-        except EtcdUnseen as unseen:
-            return str(unseen)
-        seen.append(view)
-        return operation.lacks(view)
+        # as it was then: an API server that is back already goes on deleting what it was about to (observed)
+        seen.append(await etcd.view(timeout=max(LAST_SECONDS, min(VIEW_SECONDS, timeout(until))), at=operation.min_revision))
+        return operation.lacks(seen[-1])
 
     began = asyncio.get_running_loop().time()
-    try:
-        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(missing)
-    except RetryError as over:
+    if failure := await polled(missing, until):
         took = asyncio.get_running_loop().time() - began
-        return StepResult(False, f"etcd on {host} is not as wanted after {took:.0f} s; last seen: {over.last_attempt.result()}")
+        return StepResult(False, f"etcd on {host} is not as wanted after {took:.0f} s; last seen: {failure}")
     view = seen[-1]
     counts = f"{view.nodes if view.nodes is not None else '?'} nodes, {view.pods if view.pods is not None else '?'} pods"
     return StepResult(True, f"etcd on {host} is healthy with a leader, {len(view.voters)} voter(s), revision {view.revision}, {counts}")

@@ -18,12 +18,11 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
-from recoverd.model.etcd import EtcdView, MemberEntry
+from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.operations import WriteFile
 from recoverd.model.plan import StepResult
 from recoverd.model.unit_operations import AwaitFlag, Unstick
-from recoverd.playbooks.etcd_manifest import FLAG
 
 REFUSED = 3
 """The exit status of a script whose guard found that another bastion acts."""
@@ -202,7 +201,7 @@ class TakeBackRunner:
         force = self._it.force
         assert force is not None
         try:
-            check = await self._hosts.run(self._it.source, f"grep -q -e {FLAG} {force.path}", timeout=5.0)
+            check = await self._hosts.run(self._it.source, f"grep -q -e {FORCE} {force.path}", timeout=5.0)
         except HostUnseen:
             return False
         return check.exit_status == 0
@@ -218,7 +217,7 @@ class TakeBackRunner:
         if not begun and (await self._alone()):
             return
         if not begun:
-            self._tell(f"putting {FLAG} into the manifest of etcd on {it.source}")
+            self._tell(f"putting {FORCE} into the manifest of etcd on {it.source}")
             await self._host(flagged, 20.0)
         try:
             self._tell(f"waiting for etcd on {it.source} to be alone")
@@ -226,7 +225,7 @@ class TakeBackRunner:
         finally:
             # the flag must never stay
             await self._host(final, 20.0)
-        await self._host(AwaitFlag("etcd", FLAG, present=False, seconds=60), 75.0)
+        await self._host(AwaitFlag("etcd", FORCE, present=False, seconds=60), 75.0)
         await self._ok(await_etcd(view_alone, self._etcd, it.source, self._clock() + 60.0))
 
     async def _alone(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recoverd.act.carry import hand
 from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS
-from recoverd.act.until import polled, timeout
+from recoverd.act.until import asked, polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.etcd import EtcdView
@@ -59,12 +59,9 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
     seen: list[tuple[EtcdView, int]] = []
 
     async def missing() -> str:
-        try:
-            view = await etcd.view(timeout=VIEW_SECONDS)
-            # at that revision: once there is a leader, leases of the snapshot end (API servers' have 15 s), and their keys with them
-            keys = await etcd.keys(operation.revision, timeout=VIEW_SECONDS) if view.has_leader and view.revision >= operation.revision else None
-        except EtcdUnseen as unseen:
-            return str(unseen)
+        view = await etcd.view(timeout=VIEW_SECONDS)
+        # at that revision: once there is a leader, leases of the snapshot end (API servers' have 15 s), and their keys with them
+        keys = await etcd.keys(operation.revision, timeout=VIEW_SECONDS) if view.has_leader and view.revision >= operation.revision else None
         seen.append((view, keys or 0))
         return operation.lacks(view, keys)
 
@@ -101,21 +98,18 @@ async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, 
     """Ask until it is a voter: etcd refuses while the learner has not caught up, and says so."""
 
     async def missing() -> str:
-        try:
-            view = await etcd.view(timeout=VIEW_SECONDS)
-            row = next((m for m in view.members if operation.peer_url in m.peer_urls), None)
-            if row is None:
-                return f"{host} lists no member at {operation.peer_url}"
-            if not row.learner:
-                return ""
-            if ask:
-                return "it is a learner still"
-            await etcd.promote_member(row.id, timeout=VIEW_SECONDS)
-            return "promoted, and not seen so yet"
-        except EtcdUnseen as unseen:
-            return str(unseen)
+        view = await etcd.view(timeout=VIEW_SECONDS)
+        row = next((m for m in view.members if operation.peer_url in m.peer_urls), None)
+        if row is None:
+            return f"{host} lists no member at {operation.peer_url}"
+        if not row.learner:
+            return ""
+        if ask:
+            return "it is a learner still"
+        await etcd.promote_member(row.id, timeout=VIEW_SECONDS)
+        return "promoted, and not seen so yet"
 
-    if ask and (failure := await missing()):
+    if ask and (failure := await asked(missing)):
         return StepResult(False, f"the member at {operation.peer_url} has not been promoted: {failure}", undone=True)
     if failure := await polled(missing, until):
         what = "a learner has no vote, so quorum is as it was; look at etcd's log on its machine"
@@ -125,25 +119,20 @@ async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, 
 
 async def disarm_alarm(operation: DisarmAlarm, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
     """Take an alarm back and see it gone."""
-    what = f"the alarm {operation.alarm} of member {operation.member_id}"
 
     async def raised() -> str:
-        try:
-            view = await etcd.view(timeout=VIEW_SECONDS)
-            if not any((a.member_id, a.alarm) == (operation.member_id, operation.alarm) for a in view.alarms):
-                return ""
-            if ask:
-                return "it is raised"
-            await etcd.disarm(operation.member_id, operation.alarm, timeout=VIEW_SECONDS)
-            return "etcd accepted it, and it is still raised"
-        except EtcdUnseen as unseen:
-            return str(unseen)
+        members = operation.raised(await etcd.standing(timeout=VIEW_SECONDS))
+        if not members or ask:
+            return f"it is raised by {', '.join(members)}" if members else ""
+        for member in members:
+            await etcd.disarm(member, operation.alarm, timeout=VIEW_SECONDS)
+        return "etcd accepted it, and it is still raised"
 
-    if ask and (failure := await raised()):
-        return StepResult(False, f"{what} has not been taken back: {failure}", undone=True)
+    if ask and (failure := await asked(raised)):
+        return StepResult(False, f"{operation.about} has not been taken back: {failure}", undone=True)
     if failure := await polled(raised, until):
-        return StepResult(False, f"{what} was not taken back; last seen from {host}: {failure}. etcdctl alarm disarm does it by hand")
-    return StepResult(True, f"{what} is not raised any more, as {host} says")
+        return StepResult(False, f"{operation.about} was not taken back; last seen from {host}: {failure}. etcdctl alarm disarm does it by hand")
+    return StepResult(True, f"{operation.about} is not raised any more, as {host} says")
 
 
 def _digest(path: Path) -> str:

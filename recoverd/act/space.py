@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from recoverd.act.carry import hand
 from recoverd.act.etcd import VIEW_SECONDS
 from recoverd.act.until import left, polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.etcd_space import compact, defragment, hand_over
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import EtcdView, mib
 from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import StepResult
-from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 
 HAND_OVER_SECONDS = 10.0
 COMPACTS_SECONDS = 30.0
@@ -32,7 +31,7 @@ async def compact_history(etcd: EtcdClient, host: str, until: float) -> StepResu
         revision = await compact(etcd, timeout=timeout(until))
         return ""
 
-    if failure := await polled(_in_words(refused), until):
+    if failure := await polled(refused, until):
         return StepResult(False, f"etcd was not compacted, asked on {host}; last: {failure}. No object is lost by that, or by half of it")
     return StepResult(True, f"history before revision {revision} is dropped")
 
@@ -55,17 +54,17 @@ async def defragment_member(operation: Defragment, etcd: EtcdClient, host: str, 
 
     patience = asyncio.get_running_loop().time() + min(COMPACTS_SECONDS, left(until) / 2)
     while True:
-        if failure := await polled(_in_words(undone), until):
+        if failure := await polled(undone, until):
             kept = "Its data are as they were: the new file takes the place of the old one only when it is whole"
             return StepResult(False, f"etcd on {host} was not defragmented; last: {failure}. {kept}")
-        if failure := await polled(_in_words(away), until):
+        if failure := await polled(away, until):
             return StepResult(False, f"etcd on {host} was defragmented, and does not serve since; last: {failure}. Look at its log there")
-        told = f"the database of etcd on {host} takes {_mib(sizes[-1])}, before {_mib(max(sizes))}"
+        told = f"the database of etcd on {host} takes {mib(sizes[-1])}, before {mib(max(sizes))}"
         if not operation.most or sizes[-1] <= operation.most:
             return StepResult(True, told)
         if left(patience) <= 0:
             return StepResult(
-                False, f"{told}: that is what the objects themselves take, and with more than {_mib(operation.most)} writes soon end again"
+                False, f"{told}: that is what the objects themselves take, and with more than {mib(operation.most)} writes soon end again"
             )
         await asyncio.sleep(1)
 
@@ -89,23 +88,6 @@ async def _give_away(etcd: EtcdClient, view: EtcdView) -> None:
             continue
 
 
-async def disarm_space(etcd: EtcdClient, host: str, until: float, *, ask: bool) -> StepResult:
-    async def raised() -> str:
-        view = await etcd.standing(timeout=VIEW_SECONDS)
-        members = [a.member_id for a in view.alarms if a.alarm == "NOSPACE"]
-        if not members or ask:
-            return f"NOSPACE is raised by {', '.join(members)}" if members else ""
-        for member in members:
-            await etcd.disarm(member, "NOSPACE", timeout=VIEW_SECONDS)
-        return "etcd accepted it, and the alarm is up still"
-
-    if ask and (failure := await _in_words(raised)()):
-        return StepResult(False, f"the alarm has not been taken back: {failure}", undone=True)
-    if failure := await polled(_in_words(raised), until):
-        return StepResult(False, f"the alarm NOSPACE was not taken back; last seen from {host}: {failure}. `etcdctl alarm disarm` does it by hand")
-    return StepResult(True, f"no member has the alarm NOSPACE any more, as {host} says")
-
-
 async def await_writes(operation: AwaitWrites, etcd: EtcdClient, host: str, until: float) -> StepResult:
     seen: list[EtcdView] = []
 
@@ -113,28 +95,11 @@ async def await_writes(operation: AwaitWrites, etcd: EtcdClient, host: str, unti
         seen.append(await etcd.standing(timeout=VIEW_SECONDS))
         return operation.lacks(seen[-1], seen[0].revision)
 
-    if failure := await polled(_in_words(missing), until):
+    if failure := await polled(missing, until):
         return StepResult(False, f"etcd on {host} was not seen to take writes; last: {failure}. Is an API server ready, and a kubelet at work?")
     return StepResult(True, f"etcd takes writes: on {host} revision {seen[0].revision} went on to {seen[-1].revision}")
 
 
-def _in_words(missing: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
-    """The same, with what could not be asked as what is missing."""
-
-    async def told() -> str:
-        try:
-            return await missing()
-        except EtcdUnseen as unseen:
-            return str(unseen)
-
-    return told
-
-
-def _mib(size: int) -> str:
-    return f"{size / 1048576:.0f} MiB"
-
-
 hand(Compact)(lambda o, at: compact_history(at.etcd, at.host, at.until))
 hand(Defragment)(lambda o, at: defragment_member(o, at.etcd, at.host, at.until))
-hand(DisarmSpace)(lambda o, at: disarm_space(at.etcd, at.host, at.until, ask=at.ask))
 hand(AwaitWrites)(lambda o, at: await_writes(o, at.etcd, at.host, at.until))

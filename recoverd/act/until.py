@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 from tenacity.stop import stop_base
 
+from recoverd.clients.etcd import EtcdUnseen
+
 POLL_SECONDS = 0.3
 LEAST = 0.1
 """Seconds that a call is given at the least, so that it can say what is wrong."""
@@ -33,10 +35,18 @@ def timeout(until: float) -> float:
     return max(LEAST, left(until))
 
 
+async def asked(missing: Callable[[], Awaitable[str]]) -> str:
+    """What is missing, in words; "" when nothing is. An etcd that could not be asked says why not."""
+    try:
+        return await missing()
+    except EtcdUnseen as unseen:
+        return str(unseen)
+
+
 async def polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
     """Ask until nothing is missing: "", or what was missing last."""
     try:
-        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(missing)
+        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(asked, missing)
     except RetryError as over:
         return str(over.last_attempt.result())
     return ""

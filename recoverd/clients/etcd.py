@@ -33,9 +33,9 @@ __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 T = TypeVar("T")
 UID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_ANSWER = 8 << 20
+"""Bytes of one answer; the metrics are the longest, some hundred kilobytes."""
 SILENT_SECONDS = 30.0
 """Between two parts of a snapshot. A member that is ended in the middle may leave the connection open."""
-"""Bytes of one answer; the metrics are the longest, some hundred kilobytes."""
 OPTIONAL_SHARE = 0.7
 """Share of the deadline that the requests get whose answer a view can do without."""
 

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, MemberEntry
+from recoverd.model.etcd import EtcdView, MemberEntry, PrefixUse, mib
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
@@ -298,12 +298,16 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
 
 def biggest(scene: Scene) -> tuple[str, ...]:
     """Lines that name what takes most of etcd's space without its history; none where that was not read."""
-    uses = next((v.prefixes for _, v in sorted(scene.membership.camp.items()) if v.prefixes), ())
-    return tuple(f"{use.prefix}: {use.keys} keys, about {_mib(use.size)} without their history" for use in uses[:BIGGEST])
+    return tuple(f"{use.prefix}: {use.keys} keys, about {mib(use.size)} without their history" for use in space_used(scene)[:BIGGEST])
+
+
+def space_used(scene: Scene) -> tuple[PrefixUse, ...]:
+    """What takes etcd's space by the first member that could be asked, the biggest first; empty where none was."""
+    return next((v.prefixes for _, v in sorted(scene.membership.camp.items()) if v.prefixes), ())
 
 
 def _mib(size: int) -> str:
-    return f"{size / 1048576:.0f} MiB" if size else "unknown"
+    return mib(size) if size else "unknown"
 
 
 def _outside(scene: Scene) -> Iterator[Finding]:

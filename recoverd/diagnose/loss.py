@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, accused
+from recoverd.model.etcd import FORCE, EtcdView, accused
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, HostView
@@ -147,7 +147,7 @@ def _followed(scene: Scene, name: str) -> bool:
     """The members that have a leader list it, and it was not forced to be a cluster of its own."""
     host, membership = scene.host(name), scene.membership
     manifest = host.manifests.get("etcd") if host else None
-    forced = manifest is not None and "--force-new-cluster" in manifest.content
+    forced = manifest is not None and FORCE in manifest.content
     return bool(membership.leader) and membership.entry_of(name) is not None and not forced
 
 

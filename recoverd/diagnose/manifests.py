@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import FORCE, EtcdView
 from recoverd.model.facts import Facts, ManifestFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
@@ -16,7 +16,6 @@ from recoverd.model.observation import ContainerView, EndpointHealth, HostView, 
 
 DIRECTORY = "/etc/kubernetes/manifests"
 COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")
-FORCE = "--force-new-cluster"
 YOUNG = 60.0
 """Seconds within which a container that was restarted counts as looping and not as running."""
 SETTLE = 60.0

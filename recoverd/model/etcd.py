@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+FORCE = "--force-new-cluster"
+"""The flag of etcd that keeps the data of one member and throws every other member out (etcd's disaster recovery guide)."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemberEntry:
@@ -100,6 +103,11 @@ class EtcdView:
 def quorum_of(voters: int) -> int:
     """How many of so many voters must be alive: more than half of them (etcd's rule), whether they have started or not."""
     return voters // 2 + 1
+
+
+def mib(size: float) -> str:
+    """Bytes in words, as the operator reads of databases and quotas."""
+    return f"{size / 1048576:.0f} MiB"
 
 
 def accused(views: Iterable[EtcdView]) -> frozenset[str]:

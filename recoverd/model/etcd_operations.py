@@ -220,16 +220,27 @@ class PromoteMember:
 
 @dataclass(frozen=True, slots=True)
 class DisarmAlarm:
-    """Take back an alarm of a member that is not in the cluster any more, asked of the step's host. Done when it is not raised."""
+    """Take back an alarm of a member, which need not be in the cluster any more, asked of the step's host. Done when it is not raised."""
 
     member_id: str
+    """"" for those of all members."""
     alarm: Literal["CORRUPT", "NOSPACE"]
     kind: Literal["disarm-alarm"] = "disarm-alarm"
     repeatable = True
 
     def command(self) -> str:
-        body = f'{{"action": "DEACTIVATE", "memberID": "{int(self.member_id, 16)}", "alarm": "{self.alarm}"}}'
-        return f"POST https://127.0.0.1:2379/v3/maintenance/alarm {body} (over the SSH tunnel)"
+        member, each = (f"{int(self.member_id, 16)}", "") if self.member_id else ("...", "for each member that has raised it ")
+        body = f'{{"action": "DEACTIVATE", "memberID": "{member}", "alarm": "{self.alarm}"}}'
+        return f"POST https://127.0.0.1:2379/v3/maintenance/alarm {body} {each}(over the SSH tunnel)"
+
+    @property
+    def about(self) -> str:
+        """The alarm, in words."""
+        return f"the alarm {self.alarm} of {f'member {self.member_id}' if self.member_id else 'any member'}"
+
+    def raised(self, view: EtcdView) -> list[str]:
+        """Ids of the members that have the alarm still, of those that it is about."""
+        return [a.member_id for a in view.alarms if a.alarm == self.alarm and self.member_id in ("", a.member_id)]
 
 
 def image_of(manifest: str) -> str:

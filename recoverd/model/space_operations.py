@@ -1,4 +1,4 @@
-"""What makes room in etcd's database: history is dropped, free pages are given back, the alarm is taken back. Data, as in `operations`.
+"""What makes room in etcd's database: history is dropped, free pages are given back. Data, as in `operations`.
 
 Source: etcd's maintenance guide (history compaction, defragmentation, space quota). While the NOSPACE alarm is up etcd takes neither puts nor leases;
 compaction, defragmentation and the taking back of alarms are let through (etcd's `applierV3Capped`).
@@ -45,18 +45,6 @@ class Defragment:
 
 
 @dataclass(frozen=True, slots=True)
-class DisarmSpace:
-    """Take the NOSPACE alarms of all members back, asked of the one on the step's host. Done when none is raised."""
-
-    kind: Literal["disarm-space"] = "disarm-space"
-    repeatable = True
-
-    def command(self) -> str:
-        body = '{"action": "DEACTIVATE", "memberID": "...", "alarm": "NOSPACE"}'
-        return f"POST https://127.0.0.1:2379/v3/maintenance/alarm {body} for each member that has raised it (over the SSH tunnel)"
-
-
-@dataclass(frozen=True, slots=True)
 class AwaitWrites:
     """Wait until the member on the step's host takes writes: its revision goes on, and no NOSPACE alarm is up.
 
@@ -76,4 +64,4 @@ class AwaitWrites:
         return "" if view.revision > before else f"nothing was written since, its revision is {view.revision} still"
 
 
-SpaceOperation = Compact | Defragment | DisarmSpace | AwaitWrites
+SpaceOperation = Compact | Defragment | AwaitWrites

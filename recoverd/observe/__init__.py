@@ -110,14 +110,13 @@ class Collector:
         due, synchronised = self._clocks.get(name, (0.0, None))
         clock = time.monotonic() > due
         view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, lease, clock=clock)
-        if isinstance(view, HostView):
-            if clock:
-                self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
-            else:
-                view = replace(view, synchronised=synchronised)
-        if ask and isinstance(view, HostView):
+        if isinstance(view, Unseen):
+            return view
+        if clock:
+            self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
+        if ask:
             self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
-        return replace(view, etcd_tool=tool) if not ask and isinstance(view, HostView) else view
+        return replace(view, synchronised=view.synchronised if clock else synchronised, etcd_tool=view.etcd_tool if ask else tool)
 
     async def _member(self, name: str, client: EtcdClient) -> EtcdView | Unseen:
         seconds, began = self._cluster.deadlines.etcd, time.monotonic()

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from recoverd.model.etcd import FORCE
 from recoverd.playbooks.base import Refusal, Situation
 
-FLAG = "--force-new-cluster"
 ANNOTATION = "recoverd/incident"
 
 
@@ -32,13 +32,13 @@ def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
 
 def with_flag(manifest: str) -> str | None:
     """The manifest's text with the flag as the first argument of etcd; None where the command line is not as kubeadm writes it."""
-    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FLAG}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
+    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FORCE}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
     return text if count else None
 
 
 def without_flag(manifest: str) -> str:
     """The manifest's text without the flag, whoever put it in."""
-    return re.sub(rf"^\s*- {FLAG}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
+    return re.sub(rf"^\s*- {FORCE}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
 
 
 @lru_cache(maxsize=32)  # it is asked for in every sweep while a plan waits, and reading YAML takes long

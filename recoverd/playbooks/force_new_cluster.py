@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, MemberEntry, accused
+from recoverd.model.etcd import FORCE, EtcdView, MemberEntry, accused
 from recoverd.model.finding import Finding
 from recoverd.model.observation import ManifestView
 from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
 
@@ -63,7 +63,7 @@ class ForceNewCluster:
             return Refusal(f"the manifest of etcd on {name}, the surviving member, is {manifest.problem if manifest else 'not there to be edited'}")
         flagged = with_flag(manifest.content)
         if flagged is None:
-            return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FLAG} behind")
+            return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FORCE} behind")
         data = host.etcd_data if host else None
         copied = _to_be_copied(name, view, situation)
         asked = situation.by_hand and name in blind  # a person says what it holds
@@ -95,7 +95,7 @@ class ForceNewCluster:
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
                 f"afterwards: none by itself; the {'copy of the data' if copied else 'emergency snapshot'} is the way back, "
-                f"and {FLAG} is taken out even when a later step fails",
+                f"and {FORCE} is taken out even when a later step fails",
             ),
             resolves=(finding.key,),
             verify_within=120.0,
@@ -174,7 +174,7 @@ class ForceNewCluster:
         return (
             Step(
                 name,
-                f"put {FLAG} into the manifest of etcd on {name}",
+                f"put {FORCE} into the manifest of etcd on {name}",
                 WriteFile(manifest.path, flagged, flagged_digest, before=before),
                 timeout=20.0,
                 requires=(finding.key,),
@@ -188,8 +188,8 @@ class ForceNewCluster:
                 held,
                 timeout=120.0,
             ),
-            Step(name, f"take {FLAG} out again", take_out, timeout=20.0),
-            Step(name, f"see etcd on {name} run without {FLAG}", AwaitFlag("etcd", FLAG, present=False, seconds=60), timeout=75.0),
+            Step(name, f"take {FORCE} out again", take_out, timeout=20.0),
+            Step(name, f"see etcd on {name} run without {FORCE}", AwaitFlag("etcd", FORCE, present=False, seconds=60), timeout=75.0),
             Step(name, f"see etcd on {name} healthy without the flag", held, timeout=90.0),
             Step(name, f"start the API server on {name} now if it waits in its crash-loop back-off", Unstick("kube-apiserver", 1), 60.0),
             Step(name, f"see the API server on {name} ready", AwaitApi(), timeout=180.0),

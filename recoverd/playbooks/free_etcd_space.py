@@ -7,19 +7,20 @@ more: the API server notes its compactions in etcd, which takes no writes. While
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from recoverd.diagnose.etcd import biggest
+from recoverd.diagnose.etcd import biggest, space_used
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, accused
+from recoverd.model.etcd import EtcdView, accused, mib
+from recoverd.model.etcd_operations import DisarmAlarm
 from recoverd.model.finding import Finding
 from recoverd.model.observation import HostView
 from recoverd.model.plan import Step
-from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.sizes import moving, sized
 
 USABLE = 0.95
@@ -53,8 +54,7 @@ class FreeEtcdSpace:
                 f"etcd takes a compaction only with its quorum, and {len(members)} of {len(membership.voters)} members are seen, "
                 f"{membership.needed} are needed: see to the others first"
             )
-        uses = next((v.prefixes for v in membership.camp.values() if v.prefixes), ())
-        live, quota = sum(use.size for use in uses), min(_quota(situation.host(n)) for n in members)
+        live, quota = sum(use.size for use in space_used(situation.scene)), min(_quota(situation.host(n)) for n in members)
         if live * PAGES > USABLE * quota and not situation.by_hand:
             return _nothing_to_free(live, quota, situation)
         return _no_room(members, live, situation) or self._plan(members, quota, finding, situation)
@@ -69,7 +69,7 @@ class FreeEtcdSpace:
         in_turn, follows = (", one after the other", ", which follows by then") if len(members) > 1 else ("", "")
         waits = "now if it waits in its crash-loop back-off"
         what = f"fetch a snapshot from {first} (revision {members[first].revision}) and check its hash"
-        small = f", and see it take {_mib(most)} or less" if most else ""
+        small = f", and see it take {mib(most)} or less" if most else ""
         return Proposal(
             summary=f"drop etcd's history, defragment it on {', '.join(members)}{in_turn}, and take its NOSPACE alarm back",
             steps=(
@@ -77,7 +77,7 @@ class FreeEtcdSpace:
                 sized(Step(first, what, FetchSnapshot("before-free-etcd-space"), 180.0, requires), size),
                 sized(Step(first, "drop the history of every object", Compact(), 180.0, requires), size),
                 *(sized(Step(n, f"defragment etcd on {n}{follows}{small}", Defragment(most), 180.0, requires), size) for n in members),
-                Step(first, "take the alarm NOSPACE of all members back", DisarmSpace(), 60.0, requires, commits=True),
+                Step(first, "take the alarm NOSPACE of all members back", DisarmAlarm("", "NOSPACE"), 60.0, requires, commits=True),
                 *(Step(n, f"see etcd on {n} healthy", AwaitEtcd(members=voters), 120.0) for n in members),
                 *(Step(n, f"start the API server on {n} {waits}", Unstick("kube-apiserver", 1), 60.0) for n in members),
                 *(Step(n, f"see the API server on {n} ready", AwaitApi(), 180.0) for n in members),
@@ -99,7 +99,7 @@ class FreeEtcdSpace:
 def _nothing_to_free(live: int, quota: int, situation: Situation) -> Refusal:
     """The objects themselves fill it: what dropping their history would free is used up by the next writes."""
     return Refusal(
-        f"what etcd holds without any history takes about {_mib(live)} of its quota of {_mib(quota)}, so there is nothing to free. The most is taken "
+        f"what etcd holds without any history takes about {mib(live)} of its quota of {mib(quota)}, so there is nothing to free. The most is taken "
         f"by: {'; '.join(biggest(situation.scene))}. Either fewer objects (`kubectl delete`, which etcd may refuse with the alarm up) or a greater "
         f"quota: --quota-backend-bytes in /etc/kubernetes/manifests/etcd.yaml, one control plane after the other, {LARGEST} (8 GiB) at the most. "
         f"`recoverctl run free-etcd-space {situation.settings.name}` makes the plan all the same; it stops where too little is freed"
@@ -115,7 +115,7 @@ def _no_room(members: dict[str, EtcdView], live: int, situation: Situation) -> R
         disk, needed = max(mounts, key=lambda d: len(d.path), default=None), live or view.db_in_use
         if disk and disk.free < needed + ROOM:
             return Refusal(
-                f"defragmenting writes what is in use once more, about {_mib(needed)}, and {disk.path} on {name} has {_mib(disk.free)} free. "
+                f"defragmenting writes what is in use once more, about {mib(needed)}, and {disk.path} on {name} has {mib(disk.free)} free. "
                 "Make room there first"
             )
     return None
@@ -124,13 +124,9 @@ def _no_room(members: dict[str, EtcdView], live: int, situation: Situation) -> R
 def _quota(host: HostView | None) -> int:
     """As etcd's manifest has it: what a member tells of it may come too late in a sweep, and a plan has to be the same in the next one."""
     manifest = host.manifests.get("etcd") if host else None
-    found = re.search(r"^\s*- --quota-backend-bytes=\"?(-?\d+)", manifest.content, re.MULTILINE) if manifest else None
-    bytes_ = int(found[1]) if found else 0
-    return UNLIMITED if bytes_ < 0 else bytes_ or DEFAULT
-
-
-def _mib(size: float) -> str:
-    return f"{size / 1048576:.0f} MiB"
+    given = flag(manifest.content, "--quota-backend-bytes") if manifest else ""
+    size = int(given) if given.removeprefix("-").isdigit() else 0
+    return UNLIMITED if size < 0 else size or DEFAULT
 
 
 PLAYBOOK = FreeEtcdSpace()

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import FORCE, EtcdView
 from recoverd.model.finding import Finding
 from recoverd.model.join_operations import ForceAlone, JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.etcd_manifest import FLAG, annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from recoverd.playbooks.sources import point_first
 
 ALONE_SECONDS, TOGETHER_SECONDS = 12, 40
@@ -105,7 +105,7 @@ def _destroys(name: str, source: str, force: ForceAlone | None) -> tuple[str, ..
         return (cleaned,)
     return (
         cleaned,
-        f"if its member does not start: {source} becomes a one-member cluster by {FLAG}; nothing can be written meanwhile, nothing is lost",
+        f"if its member does not start: {source} becomes a one-member cluster by {FORCE}; nothing can be written meanwhile, nothing is lost",
     )
 
 
@@ -115,11 +115,11 @@ def _force(source: str, label: str, situation: Situation) -> ForceAlone | Refusa
     manifest = host.manifests.get("etcd") if host else None
     if manifest is None or manifest.problem:
         return Refusal(f"the manifest of etcd on {source} is {manifest.problem if manifest else 'not there'}, so a join could not be taken back")
-    if FLAG in manifest.content:
-        return Refusal(f"the manifest of etcd on {source} holds {FLAG} already; take it out first")
+    if FORCE in manifest.content:
+        return Refusal(f"the manifest of etcd on {source} holds {FORCE} already; take it out first")
     flagged = with_flag(manifest.content)
     if flagged is None:
-        return Refusal(f"no `- etcd` command line was found in {manifest.path} on {source} to put {FLAG} behind, so a join could not be taken back")
+        return Refusal(f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a join could not be taken back")
     return ForceAlone(manifest.path, manifest.sha256, flagged, annotated(without_flag(manifest.content), label))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from recoverd.diagnose.manifests import FORCE, images
+from recoverd.diagnose.manifests import images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
+from recoverd.model.etcd import FORCE
 from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, WriteFile

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import FORCE
 from recoverd.model.finding import Finding
 from recoverd.model.operations import WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitFlag
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.etcd_manifest import FLAG, annotated, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, without_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +32,25 @@ class TakeOutForceFlag:
         host = finding.facts.host
         seen, view, membership = situation.host(host), situation.etcd(host), situation.scene.membership
         manifest = seen.manifests.get("etcd") if seen else None
-        if manifest is None or manifest.problem or FLAG not in manifest.content:
+        if manifest is None or manifest.problem or FORCE not in manifest.content:
             return None
         if view is None or not view.healthy or view.remembered:
             return Refusal(
                 f"etcd on {host} is not seen healthy, and what runs there is restarted when its manifest changes: see why first, and never add a "
-                f"member while {FLAG} is in {manifest.path}"
+                f"member while {FORCE} is in {manifest.path}"
             )
         left = len(membership.camp) - 1
         if len(membership.voters) > 1 and left < membership.needed:
             return Refusal(f"etcd on {host} is restarted by it, and quorum lost meanwhile: {left} members serve then, {membership.needed} are needed")
         final = annotated(without_flag(manifest.content), situation.incident)
-        if FLAG in final:
-            return Refusal(f"{FLAG} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand")
+        if FORCE in final:
+            return Refusal(f"{FORCE} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand")
         digest = hashlib.sha256(final.encode()).hexdigest()
         return Proposal(
-            summary=f"take {FLAG} out of the manifest of etcd on {host}; kubelet restarts etcd for it",
+            summary=f"take {FORCE} out of the manifest of etcd on {host}; kubelet restarts etcd for it",
             steps=(
-                Step(host, f"take {FLAG} out", WriteFile(manifest.path, final, digest, before=manifest.sha256), 20.0, (finding.key,), commits=True),
-                Step(host, f"see etcd on {host} run without {FLAG}", AwaitFlag("etcd", FLAG, present=False, seconds=60), timeout=75.0),
+                Step(host, f"take {FORCE} out", WriteFile(manifest.path, final, digest, before=manifest.sha256), 20.0, (finding.key,), commits=True),
+                Step(host, f"see etcd on {host} run without {FORCE}", AwaitFlag("etcd", FORCE, present=False, seconds=60), timeout=75.0),
                 Step(host, f"see etcd on {host} healthy without the flag", AwaitEtcd(members=len(membership.voters)), timeout=90.0),
                 Step(host, f"see the API server on {host} ready", AwaitApi(), timeout=180.0),
             ),

@@ -114,9 +114,19 @@ def promote(o: PromoteMember, at: Carry) -> StepResult:
     return StepResult(False, "promoted, and not seen so yet")
 
 
-@hand(DisarmAlarm, lacking=lambda _, __: False, waits=True, guarded=False)
+def _raised(o: DisarmAlarm, at: Carry) -> bool:
+    view = member(at.cluster, at.name)
+    return not isinstance(view, Unseen) and bool(o.raised(view))
+
+
+@hand(DisarmAlarm, lacking=_raised, waits=True, guarded=False)
 def disarm(o: DisarmAlarm, at: Carry) -> StepResult:
     view = member(at.cluster, at.name)
     if isinstance(view, Unseen):
         return StepResult(False, view.reason)
-    return StepResult(True, f"the alarm {o.alarm} of member {o.member_id} is not raised any more, as {at.name} says")
+    raised = o.raised(view)
+    if raised and not at.cluster.etcd.write(at.name, lambda s: replace(s, alarms=tuple(m for m in s.alarms if m not in raised))):
+        return StepResult(False, f"etcd on {at.name} knows no leader")
+    return StepResult(
+        True, f"the alarm {o.alarm} of {f'member {o.member_id}' if o.member_id else 'any member'} is not raised any more, as {at.name} says"
+    )

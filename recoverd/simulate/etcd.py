@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry, PrefixUse
+from recoverd.model.etcd import FORCE, AlarmEntry, EtcdView, MemberEntry, PrefixUse
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.store import SMALL, Store, client_url, fresh, id_of, peer_url
-from recoverd.simulate.texts import ETCD_DIR, FORCE, command_of
+from recoverd.simulate.texts import ETCD_DIR, command_of
 
 BOOT = 0.5
 """From the start of its container until it listens: with kubelet's reaction and an election that makes the 2.5 s that were observed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from recoverd.model.etcd import EtcdView, MemberEntry
+from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import EndpointHealth, Unseen
@@ -16,7 +16,7 @@ from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import member, unreachable
 from recoverd.simulate.store import peer_url
-from recoverd.simulate.texts import ETCD_DIR, FORCE, path_of
+from recoverd.simulate.texts import ETCD_DIR, path_of
 
 VERSION = "v1.20.2"
 KUBEADM_SECONDS = 6.0

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import yaml
 
+from recoverd.model.etcd import FORCE
 from recoverd.model.operations import MANIFESTS
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_DIR = "/var/lib/etcd"
-FORCE = "--force-new-cluster"
 FLAGS: Mapping[str, frozenset[str]] = {
     "etcd": frozenset({"--name", "--data-dir", "--initial-cluster", "--initial-cluster-state", "--listen-client-urls", "--listen-peer-urls", FORCE}),
     "kube-apiserver": frozenset({"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file"}),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,9 +10,11 @@ from aiohttp import web
 from recoverd.clients.etcd import EtcdUnseen
 from recoverd.clients.etcd_space import prefixes
 from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd_operations import DisarmAlarm
 from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import StepResult
-from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
+from tests import filling
 
 from .conftest import EtcdNode, Sshd
 from .test_act import Hands
@@ -26,16 +25,7 @@ QUOTA = 24 << 20
 
 
 def fill(node: EtcdNode, *, objects: bool = False) -> None:
-    """Megabytes, into one key again and again or into a new one each time, until there is no space."""
-    value = base64.b64encode(os.urandom(750_000)).decode()
-    for number in range(100):
-        put = subprocess.run(
-            node.ctl_command("put", f"/registry/events/{number if objects else 'one'}"), input=value, text=True, capture_output=True, timeout=30
-        )
-        if "space exceeded" in put.stderr:
-            return
-        put.check_returncode()
-    raise AssertionError("it has no quota")
+    filling.fill(lambda key: node.ctl_command("put", f"/registry/events/{key}"), objects=objects)
 
 
 async def view(hands: Hands, node: EtcdNode) -> EtcdView:
@@ -50,7 +40,7 @@ async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd
     hands = Hands(sshd, tmp_path / "state", node)
     before = await view(hands, node)
     assert before.full and not before.healthy and before.db_size >= QUOTA * 0.9
-    for operation in (Compact(), Defragment(QUOTA // 2), DisarmSpace()):
+    for operation in (Compact(), Defragment(QUOTA // 2), DisarmAlarm("", "NOSPACE")):
         result: StepResult = await hands.do(operation, timeout=60)
         assert result.ok, result.detail
         again = await hands.do(operation, timeout=60)

@@ -6,12 +6,11 @@ systemd's own hierarchy is gone).
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import subprocess
 import time
 
+from tests import filling
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.host import run
 from tests.lab.kubelab.node import Node
@@ -72,15 +71,8 @@ def set_quota(node: Node, size: int, *, full: bool = False) -> None:
 
 
 def fill(node: Node, *, objects: bool = False) -> int:
-    """Put megabytes until etcd has no space left: into one key again and again, or, with `objects`, into a new one each time. Returns how many."""
-    value = base64.b64encode(os.urandom(750_000)).decode()
-    for number in range(1, 1000):
-        key = f"fill/{number if objects else 'one'}"
-        put = subprocess.run(command(node, "put", key), input=value, text=True, capture_output=True, timeout=60)
-        if "space exceeded" in put.stderr:
-            return number - 1
-        put.check_returncode()
-    raise AssertionError("etcd has no quota")
+    """Put megabytes under fill/ until etcd has no space left (`tests.filling`). Returns how many."""
+    return filling.fill(lambda key: command(node, "put", f"fill/{key}"), objects=objects)
 
 
 def alarms(node: Node) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from recoverd.engine.journal import Journal
+from recoverd.model.etcd import FORCE
 from recoverd.model.events import Approved
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.stage import Ledger
-from recoverd.simulate.texts import FORCE
 from tests.simulate.rig import Rig
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from recoverd.model.etcd import FORCE
 from recoverd.model.events import Acknowledged, Approved, PlanRequested, Refused
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
@@ -19,7 +20,7 @@ from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run, seconds
 from recoverd.simulate.hosts import BOOT
-from recoverd.simulate.texts import FORCE, path_of
+from recoverd.simulate.texts import path_of
 from recoverd.simulate.world import SimulatedWorld
 from tests.simulate.rig import Rig
 

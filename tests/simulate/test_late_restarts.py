@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from recoverd.model.etcd import FORCE
 from recoverd.model.events import Approved, Refused
 from recoverd.model.settings import MAY_RUN_UNASKED
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.texts import FORCE
 from tests.simulate.people import healthy_files, pass_time, people_help, set_right
 from tests.simulate.rig import Rig
 from tests.simulate.test_crashes import lost, stuck

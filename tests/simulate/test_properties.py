@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+from recoverd.model.etcd import FORCE
 from recoverd.model.events import Acknowledged, Approved, Paused, Refused, Rejected, Resumed
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.texts import FORCE
 from tests.simulate.rig import Rig
 
 FAULTS = faults.by_name()

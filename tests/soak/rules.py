@@ -9,6 +9,7 @@ from datetime import datetime
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.effects import restarts_member
+from recoverd.model.etcd import FORCE
 from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.events import SaveDecision, StepIntent
 from recoverd.model.finding import State
@@ -23,7 +24,7 @@ from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.stage import Stage
-from recoverd.simulate.texts import FORCE, command_of, path_of
+from recoverd.simulate.texts import command_of, path_of
 from tests.soak.truth import UID, Truth, data_dir, good_data, lineage
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot

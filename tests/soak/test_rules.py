@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from recoverd.model.bastion_operations import RemoveMember
+from recoverd.model.etcd import FORCE
 from recoverd.model.events import SavePlan, StepIntent
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import MovePath, Operation, WriteFile
@@ -19,7 +20,7 @@ from recoverd.model.record import Pause, Run
 from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit
 from recoverd.simulate import clock, faults, node_faults
 from recoverd.simulate.clock import now
-from recoverd.simulate.texts import ETCD_DIR, FORCE, path_of
+from recoverd.simulate.texts import ETCD_DIR, path_of
 from tests.soak.hands import BY_HAND
 from tests.soak.moves import Story
 from tests.soak.player import Player

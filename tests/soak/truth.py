@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from recoverd.model.etcd import FORCE
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.store import Store
-from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, FORCE, command_of
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of
 
 UID = "the UID of kube-system"
 """Of the cluster that the story began with, whatever was restored since."""

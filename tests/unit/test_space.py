@@ -11,8 +11,9 @@ from recoverd.diagnose import diagnose
 from recoverd.memory.recall import BACK_OFF, recall, witness
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import AlarmEntry, EtcdView, PrefixUse
+from recoverd.model.etcd_operations import DisarmAlarm
 from recoverd.model.observation import DiskView, EtcdDataView, UnseenKind
-from recoverd.model.space_operations import AwaitWrites, Compact, Defragment, DisarmSpace
+from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Proposal, Refusal, Situation
 from tests.unit.builders import NOW, Cluster, manifest, member_id, unseen
@@ -46,7 +47,7 @@ def test_history_is_dropped_each_member_is_defragmented_and_the_alarm_is_taken_b
     plan = proposal(full(Cluster(3)))
     operations = [type(s.operation) for s in plan.steps]
     assert [s.host for s in plan.steps if isinstance(s.operation, Defragment)] == ["cp1", "cp2", "cp3"]
-    order = [operations.index(kind) for kind in (Compact, Defragment, DisarmSpace, AwaitWrites)]
+    order = [operations.index(kind) for kind in (Compact, Defragment, DisarmAlarm, AwaitWrites)]
     assert order == sorted(order) and plan.steps[-1].operation == AwaitWrites()
     assert "snapshot" in plan.steps[3].description and "no object" in plan.destroys[0]
     assert any("/registry/events/: 90000 keys, about 900 MiB" in line for line in plan.evidence)
