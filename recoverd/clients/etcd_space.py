@@ -6,7 +6,7 @@ Source: etcd's maintenance guide; its JSON gateway (api/etcdserverpb/rpc.proto).
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused, EtcdUnseen
@@ -46,29 +46,33 @@ async def hand_over(etcd: EtcdClient, to: str, *, timeout: float) -> None:  # no
         await ask("/v3/maintenance/transfer-leadership", {"targetID": str(int(to, 16))})
 
 
-async def prefixes(etcd: EtcdClient, *, timeout: float) -> tuple[PrefixUse, ...]:  # noqa: ASYNC109
-    """What the keys of this member take, by prefix, the biggest first: `/registry/RESOURCE/`, for others up to their first slash.
+class PrefixReader:
+    """Reads what the keys of one member take, by prefix: `/registry/RESOURCE/`, for others up to their first slash.
 
-    Serializable reads, which need no quorum. Raises `EtcdRefused` or `EtcdUnseen`.
+    A cluster has some hundred prefixes and a question takes several round trips, so on a busy machine one sweep's time is not enough: what was
+    read is kept, and the next reading goes on from there. Serializable reads, which need no quorum.
     """
-    try:
-        async with etcd.asking(timeout) as ask:
-            found = [use async for use in _uses(ask)]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EtcdUnseen(UnseenKind.GARBAGE, f"what etcd answered of its keys cannot be understood ({error!r})") from error
-    return tuple(sorted(found, key=lambda use: -use.size))
+
+    def __init__(self) -> None:
+        self._found: list[PrefixUse] = []
+        self._start = b"\0"
+
+    async def read(self, etcd: EtcdClient, *, timeout: float) -> tuple[PrefixUse, ...]:  # noqa: ASYNC109
+        """All of them, the biggest first. Raises `EtcdRefused` or `EtcdUnseen`, as where the time did not suffice; then it is to be called again."""
+        try:
+            async with etcd.asking(timeout) as ask:
+                while len(self._found) < PREFIXES and (key := await _first_key(ask, self._start)) is not None:
+                    prefix = _prefix(key)
+                    self._found.append(await _use(ask, prefix))
+                    self._start = _end(prefix)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise EtcdUnseen(UnseenKind.GARBAGE, f"what etcd answered of its keys cannot be understood ({error!r})") from error
+        return tuple(sorted(self._found, key=lambda use: -use.size))
 
 
-async def _uses(ask: Ask) -> AsyncIterator[PrefixUse]:
-    """One prefix after the other, in the order of the keys."""
-    start = b"\0"
-    for _ in range(PREFIXES):
-        kvs = (await ask("/v3/kv/range", {**_from(start), "limit": "1", "keys_only": True})).get("kvs")
-        if not kvs:
-            return
-        prefix = _prefix(base64.b64decode(kvs[0]["key"]))
-        yield await _use(ask, prefix)
-        start = _end(prefix)
+async def _first_key(ask: Ask, start: bytes) -> bytes | None:
+    kvs = (await ask("/v3/kv/range", {**_from(start), "limit": "1", "keys_only": True})).get("kvs")
+    return base64.b64decode(kvs[0]["key"]) if kvs else None
 
 
 def _prefix(key: bytes) -> bytes:

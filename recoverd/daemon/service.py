@@ -138,7 +138,7 @@ class Service:
         """Checks first, all of them; then, where all are good, the plan, followed to its end."""
         loop = self._loop(cluster)
         machine = loop.machine
-        machine.joinable()
+        await self._joinable(loop)
         if cluster in self._surveys:
             raise Refused(f"a join is being checked on {cluster} already, asked for by {self._surveys[cluster]}")
         self._surveys[cluster] = by
@@ -167,13 +167,24 @@ class Service:
         yield await self._joined(plan.id, request)
 
     @staticmethod
-    async def _judged(loop: ClusterLoop, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
+    async def _joinable(loop: ClusterLoop) -> None:
+        """Raise `Refused` where no join may begin now. One sweep that did not see all that `healthy` rests on is no reason by itself."""
+        for left in reversed(range(JUDGED)):
+            try:
+                loop.machine.joinable()
+                return
+            except Refused:
+                if not left or loop.machine.diagnosis is None or not loop.machine.diagnosis.partial:
+                    raise
+            await loop.sweep_anew(SWEPT_WITHIN)
+
+    async def _judged(self, loop: ClusterLoop, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
         """What the facts come to.
 
         A sweep beside the asking of every machine may have seen little: what one shows as bad has to be so in three on end.
         """
         for left in reversed(range(JUDGED)):
-            loop.machine.joinable()
+            await self._joinable(loop)
             checks = loop.machine.judged(request, facts)
             if not left or not any(c.name in OF_THE_SWEEP and not c.ok for c in checks):
                 break

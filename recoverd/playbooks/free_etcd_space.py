@@ -19,7 +19,7 @@ from recoverd.model.observation import HostView
 from recoverd.model.plan import Step
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 from recoverd.model.unit_operations import Unstick
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.sizes import moving, sized
 
@@ -32,6 +32,8 @@ DEFAULT = 2 << 30
 UNLIMITED = 1 << 62
 ROOM = 64 << 20
 """Bytes that have to be left on the disk beside."""
+READING = 90.0
+"""Seconds that are waited for it to be known what takes the space: on a busy machine it takes several sweeps, and etcd is restarted meanwhile."""
 LARGEST = 8 << 30
 """Bytes; the largest quota that etcd suggests (its maintenance guide)."""
 
@@ -54,6 +56,8 @@ class FreeEtcdSpace:
                 f"etcd takes a compaction only with its quorum, and {len(members)} of {len(membership.voters)} members are seen, "
                 f"{membership.needed} are needed: see to the others first"
             )
+        if not space_used(situation.scene) and situation.age(finding) < READING and not situation.by_hand:
+            return Wait("what takes the space is being read, member by member: where objects themselves do, there is nothing to free")
         live, quota = sum(use.size for use in space_used(situation.scene)), min(_quota(situation.host(n)) for n in members)
         if live * PAGES > USABLE * quota and not situation.by_hand:
             return _nothing_to_free(live, quota, situation)

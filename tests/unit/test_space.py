@@ -15,7 +15,8 @@ from recoverd.model.etcd_operations import DisarmAlarm
 from recoverd.model.observation import DiskView, EtcdDataView, UnseenKind
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Proposal, Refusal, Situation
+from recoverd.playbooks.base import Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.free_etcd_space import READING
 from tests.unit.builders import NOW, Cluster, manifest, member_id, unseen
 from tests.unit.test_playbooks import asked, situation
 
@@ -69,6 +70,15 @@ def test_objects_that_fill_it_by_themselves_are_named_and_nothing_is_done() -> N
     assert "about 1901 MiB of its quota of 2048 MiB" in reason and "/registry/events/: 90000 keys" in reason and "--quota-backend-bytes" in reason
     now = replace(situation(full(Cluster(1), uses=uses)), by_hand=True)
     assert isinstance(answer(now), Proposal)
+
+
+def test_no_plan_is_made_before_it_is_known_what_takes_the_space() -> None:
+    """Where objects do, there is nothing to free; but a member that never tells must not keep the plan away."""
+    now = situation(full(Cluster(1), uses=()))
+    (key,) = [f.key for f in now.confirmed if f.code == Code.ETCD_NOSPACE]
+    assert isinstance(answer(replace(now, since={key: now.now})), Wait)
+    assert isinstance(answer(replace(now, since={key: now.now - timedelta(seconds=READING)})), Proposal)
+    assert isinstance(answer(replace(now, since={key: now.now}, by_hand=True)), Proposal)
 
 
 def answer(now: Situation) -> object:
