@@ -124,7 +124,7 @@ class Rules:
             self.broken("while-paused", told)
         if machine.diagnosis is None or machine.observation is None:
             self.broken("before-anything-was-seen", told)
-        elif machine.diagnosis.state is State.UNOBSERVABLE and seconds() - stage_seconds(machine.observation.at) > 1.5:
+        elif machine.diagnosis.state is State.UNOBSERVABLE and began > stage_seconds(machine.observation.at):
             self.broken("while-unobservable", f"{told}: {machine.diagnosis.summary}")
         elif began - stage_seconds(machine.observation.started_at) > STALE:
             self.broken("on-old-evidence", f"{told}: the newest sweep began {began - stage_seconds(machine.observation.started_at):.0f} s before")
