@@ -218,17 +218,17 @@ class ClusterLoop:
         async with self._turn:
             if self.retired and not isinstance(event, Stopping):
                 raise Retired(f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds")
-            turn = self.machine.turn()
+            taken = self.machine.take(event, Reading(self._clock(), self._running()))
             try:
-                instructions = self.machine.handle(event, Reading(self._clock(), self._running()))
-                cancelled = await self._journal([i for i in instructions if isinstance(i, Journalled)])
+                cancelled = await self._journal([i for i in taken.instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened
-                self.machine.take_back(turn)
+                self.machine.drop()
                 raise
-            self._metrics.applied(instructions)
+            self.machine.adopt(taken)
+            self._metrics.applied(taken.instructions)
             self._rest.set()
-            for instruction in instructions:
+            for instruction in taken.instructions:
                 self._carry_out(instruction)
             if cancelled:
                 raise asyncio.CancelledError

@@ -578,11 +578,11 @@ def test_while_paused_an_offer_expires_and_none_is_made() -> None:
 
 def test_a_copy_counts_once_a_later_sweep_still_finds_what_it_is_named_after() -> None:
     watch = Watch()
-    watch.machine.memory = replace(watch.machine.memory, pki={})
+    watch.machine.state = replace(watch.machine.state, memory=replace(watch.machine.memory, pki={}))
     watch.sweep()
-    (keep,) = (i for i in watch.sweep() if isinstance(i, Keep)) if "cp1" not in watch.machine._copying else (None,)
+    (keep,) = (i for i in watch.sweep() if isinstance(i, Keep)) if "cp1" not in watch.machine.state.copies else (None,)
     assert keep is None or keep.step.host == "cp1"
-    operation = KeepPki(watch.machine._copying["cp1"].target, prune=True)
+    operation = KeepPki(watch.machine.state.copies["cp1"].target, prune=True)
     assert operation.target.endswith(watch.machine.memory.pki["cp1"].digest)
     watch.machine.handle(Kept("cp1", operation, StepResult(True, "done"), watch.now))
     assert not watch.machine.memory.pki["cp1"].kept
@@ -593,7 +593,7 @@ def test_a_copy_counts_once_a_later_sweep_still_finds_what_it_is_named_after() -
 
 def test_a_copy_that_failed_is_told_and_tried_again_later() -> None:
     watch = Watch()
-    watch.machine.memory = replace(watch.machine.memory, pki={})
+    watch.machine.state = replace(watch.machine.state, memory=replace(watch.machine.memory, pki={}))
     (keep,) = (i for i in watch.sweep() if isinstance(i, Keep))
     assert isinstance(keep.step.operation, KeepPki)
     out = watch.machine.handle(Kept("cp1", keep.step.operation, StepResult(False, "no room"), watch.now))

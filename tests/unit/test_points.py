@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.machine import ClusterMachine
+from recoverd.machine import ClusterMachine, deciding, outlook
+from recoverd.machine.restore_points import source_host
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.codec import dump, load
 from recoverd.model.etcd import AlarmEntry, EtcdView
@@ -352,13 +353,13 @@ def test_none_is_taken_from_a_member_that_has_begun_a_new_cluster() -> None:
     s.ended()
     memory = s.machine.memory
     assert memory.watermark
-    s.machine.memory = replace(memory, watermark=replace(memory.watermark, uid="the one"))
+    s.machine.state = replace(s.machine.state, memory=replace(memory, watermark=replace(memory.watermark, uid="the one")))
 
     def two_emptied(c: Cluster) -> None:
         c.etcd_changed("cp1", "cp2", uid="another").etcd_changed("cp3", uid="the one")
 
     s.sweep(two_emptied)
-    assert [s.machine._source(n) for n in range(2)] == ["cp3", "cp3"]
+    assert [source_host(s.machine.turn(), n) for n in range(2)] == ["cp3", "cp3"]
 
 
 def began_anew(c: Cluster) -> None:
@@ -395,8 +396,8 @@ def test_where_the_data_is_lost_everywhere_there_is_nobody_to_take_one_from() ->
     s = Points(control_planes=1)
     s.sweep(empty, times=3)
     assert s.machine.diagnosis and s.machine.diagnosis.find("etcd-data-lost")
-    assert s.machine._source(0) is None
-    assert Points(control_planes=1).machine._source(0) is None, "nothing was seen yet"
+    assert source_host(s.machine.turn(), 0) is None
+    assert source_host(Points(control_planes=1).machine.turn(), 0) is None, "nothing was seen yet"
 
 
 def test_what_goes_back_to_a_point_takes_none_before() -> None:
@@ -405,9 +406,10 @@ def test_what_goes_back_to_a_point_takes_none_before() -> None:
     for _ in range(30):
         s.sweep(dead("cp3"))
     playbook = next(p for p in registry() if p.name == "remove-member")
-    situation = s.machine._situation()
+    turn = s.machine.turn()
+    situation = outlook.situation(turn)
     proposal = next(a for f in situation.confirmed if f.code in playbook.repairs and (a := playbook.propose(f, situation)))
-    made = s.machine._make(playbook, replace(proposal, own_point=True))  # type: ignore[type-var,arg-type]
+    made = deciding.make(turn, playbook, replace(proposal, own_point=True))  # type: ignore[arg-type]
     assert not [step for step in made.steps if isinstance(step.operation, TakeRestorePoint)]
 
 
