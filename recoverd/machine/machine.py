@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from recoverd.machine import (
+    chores,
     deciding,
     holding,
     invariants,
     joining,
     maintenance,
-    pki_copies,
     requests,
     restore_points,
     running,
@@ -26,17 +26,16 @@ from recoverd.memory.remember import worth_writing
 from recoverd.model.events import (
     Acknowledged,
     Approved,
+    ChoreEnded,
     Event,
     Instruction,
     JoinRequested,
-    Keep,
-    Kept,
     Observed,
     Paused,
     Perform,
+    PerformChore,
     PlanRequested,
     PointRequested,
-    PointsKept,
     Rejected,
     Remember,
     Restarted,
@@ -74,7 +73,7 @@ def handle(state: MachineState, event: Event, settings: ClusterSettings, playboo
     requests.settle_pause(turn)
     _write(turn, before)
     invariants.check(_broken(before), _broken(turn.state), event)
-    return Taken(turn.state, sorted(turn.instructions, key=lambda i: isinstance(i, Perform | Keep)))
+    return Taken(turn.state, sorted(turn.instructions, key=lambda i: isinstance(i, Perform | PerformChore)))
 
 
 def _write(turn: Turn, before: MachineState) -> None:
@@ -121,7 +120,7 @@ def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
 def _restarted(turn: Turn, event: Restarted) -> None:
     turn.set(unseen={})
     holding.after_restart(turn)
-    restore_points.after_restart(turn)
+    chores.after_restart(turn)
 
 
 def _ticked(turn: Turn, event: Ticked) -> None:
@@ -149,8 +148,7 @@ TAKES: Mapping[type, Callable[[Turn, Any], None]] = {
     PlanRequested: requests.request,
     JoinRequested: joining.begin,
     PointRequested: restore_points.request,
-    PointsKept: restore_points.ended,
-    Kept: pki_copies.ended,
+    ChoreEnded: chores.ended,
     Restarted: _restarted,
     Stopping: lambda turn, _: turn.write_down(),
     Ticked: _ticked,

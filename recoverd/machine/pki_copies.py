@@ -8,14 +8,19 @@ from recoverd.machine import outlook
 from recoverd.machine.state import Copy
 from recoverd.machine.turn import Turn
 from recoverd.memory.pki import pki_of
-from recoverd.model.events import Kept
+from recoverd.model.events import ChoreEnded
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KEPT, KeepPki
 from recoverd.model.settings import Approval
 
+OPERATIONS: tuple[type, ...] = (KeepPki,)
 AGAIN = 600.0
 """Seconds after which a copy that was not made is tried again."""
 KEEP_SECONDS = 60.0
+
+
+def after_restart(turn: Turn) -> None:
+    """What was asked for is forgotten with the process: it is asked for again when it is due, and a copy that is there already is left as it is."""
 
 
 def consider(turn: Turn) -> None:
@@ -37,15 +42,16 @@ def consider(turn: Turn) -> None:
                 turn.note("pki-kept", f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only")
         elif asked is None or asked.target != target or (turn.now - asked.asked_at).total_seconds() >= AGAIN:
             turn.become(copies={**turn.state.copies, host: Copy(target, turn.now)})
-            turn.keep(host, f"keep the certificates of {host} in {target} there", KeepPki(target, prune=True), KEEP_SECONDS)
+            turn.perform_chore(host, f"keep the certificates of {host} in {target} there", KeepPki(target, prune=True), KEEP_SECONDS)
 
 
-def ended(turn: Turn, event: Kept) -> None:
+def ended(turn: Turn, event: ChoreEnded) -> None:
     """What came of a copy that was asked for."""
-    asked = turn.state.copies.get(event.host)
-    if asked is None or asked.target != event.operation.target:
+    host, operation = event.step.host, event.step.operation
+    asked = turn.state.copies.get(host)
+    if asked is None or not isinstance(operation, KeepPki) or asked.target != operation.target:
         return
     if event.result.ok:
-        turn.become(copies={**turn.state.copies, event.host: replace(asked, made_at=event.at)})
+        turn.become(copies={**turn.state.copies, host: replace(asked, made_at=event.at)})
     else:
-        turn.note("pki-not-kept", f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {event.host}; tried again later")
+        turn.note("pki-not-kept", f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {host}; tried again later")

@@ -11,7 +11,7 @@ from datetime import timedelta
 from recoverd.machine import outlook
 from recoverd.machine.guards import too_old
 from recoverd.machine.turn import Turn
-from recoverd.model.events import PointRequested, PointsKept, Refused
+from recoverd.model.events import ChoreEnded, PointRequested, Refused
 from recoverd.model.finding import State
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.plan import Step, StepResult
@@ -19,13 +19,14 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 from recoverd.model.points import RETRY, due
 from recoverd.playbooks.sources import sources
 
+OPERATIONS: tuple[type, ...] = (TakeRestorePoint, LookAtRestorePoints)
 LOOK_SECONDS = 60.0
 URGENT_SECONDS = 180.0
 """What a plan waits for its restore point."""
 
 
 def consider(turn: Turn) -> None:
-    """Called for a healthy sweep without an incident."""
+    """Take one where the schedule says so."""
     clock = turn.record.points
     if turn.record.pause or _refusal(turn) or not due(turn.settings.points, turn.now, clock.attempted, clock.failures):
         return
@@ -68,7 +69,7 @@ def _refusal(turn: Turn) -> str:
 def _begin(turn: Turn, host: str, why: str) -> None:
     turn.set(points=replace(turn.record.points, attempted=turn.now, running=why))
     turn.note("restore-point-started", f"a restore point is taken from {host} ({why})")
-    turn.keep(host, f"take a restore point from {host}", TakeRestorePoint(why), turn.settings.points.timeout)
+    turn.perform_chore(host, f"take a restore point from {host}", TakeRestorePoint(why), turn.settings.points.timeout)
 
 
 def after_restart(turn: Turn) -> None:
@@ -80,10 +81,10 @@ def after_restart(turn: Turn) -> None:
     known = settings.interval or settings.before_plans or turn.memory.points
     turn.set(points=replace(clock, running="look" if known else ""))
     if known:
-        turn.keep(turn.settings.control_planes[0].name, "look at the restore points on the bastion", LookAtRestorePoints(), LOOK_SECONDS)
+        turn.perform_chore(turn.settings.control_planes[0].name, "look at the restore points on the bastion", LookAtRestorePoints(), LOOK_SECONDS)
 
 
-def ended(turn: Turn, event: PointsKept) -> None:
+def ended(turn: Turn, event: ChoreEnded) -> None:
     """What came of it: the clock of the schedule goes on, and the points that there are now are remembered."""
     clock, result = turn.record.points, event.result
     turn.set(points=replace(clock, running=""))

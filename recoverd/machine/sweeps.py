@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from recoverd.diagnose import diagnose
-from recoverd.machine import deciding, incidents, maintenance, outlook, pki_copies, restore_points, running, verifying
+from recoverd.machine import chores, deciding, incidents, maintenance, outlook, running, verifying
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
 from recoverd.machine.state import Sweep
 from recoverd.machine.turn import Turn
@@ -101,9 +101,8 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
         turn.set(fault_since=None)
         memory, sights = remember(turn.newest.observation, diagnosis, turn.memory, turn.settings, turn.state.sights)
         turn.become(memory=memory, sights=sights)
-        restore_points.consider(turn)
         maintenance.maintain(turn)
-        pki_copies.consider(turn)
+        chores.consider(turn)
     elif turn.record.calm_sweeps >= bounds.recover_sweeps and turn.record.verify_since is None:
         incidents.close(turn, turn.record.incident)
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.state import MachineState, Sweep
-from recoverd.model.events import Instruction, Keep, Note, SaveIncident, SavePlan
+from recoverd.model.events import Instruction, Note, PerformChore, SaveIncident, SavePlan
 from recoverd.model.memory import Memory
-from recoverd.model.pki_operations import KeepPki
+from recoverd.model.operations import Operation
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, TimelineEntry
-from recoverd.model.point_operations import PointOperation
 from recoverd.model.record import Declined, Record, Run
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook
@@ -168,6 +167,6 @@ class Turn:
         of_maintenance = self.record.incident is None or self.record.incident.maintenance
         self.set(declined=(*self.record.declined, Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else "")))
 
-    def keep(self, host: str, description: str, operation: PointOperation | KeepPki, seconds: float) -> None:
+    def perform_chore(self, host: str, description: str, operation: Operation, seconds: float) -> None:
         """Have it carried out beside plans."""
-        self.emit(Keep(self.name, Step(host, description, operation, seconds)))
+        self.emit(PerformChore(self.name, Step(host, description, operation, seconds)))

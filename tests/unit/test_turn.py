@@ -9,9 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
+from recoverd.machine.chores import CHORES
 from recoverd.machine.machine import TAKES
-from recoverd.model.events import Event, Observed, Paused, Remember, Restarted, StepEnded
-from recoverd.model.plan import StepResult
+from recoverd.model.events import Approved, Event, Observed, Paused, PerformChore, Refused, Remember, Restarted, StepEnded
+from recoverd.model.plan import Step, StepResult
+from recoverd.model.point_operations import TakeRestorePoint
+from recoverd.model.points import PointSettings
 from tests.unit.builders import Cluster
 from tests.unit.test_machine import Script, manifest_gone, stuck
 
@@ -52,3 +55,27 @@ def test_after_a_failed_write_every_field_is_as_before(what: str) -> None:
 
 def test_every_kind_of_event_is_taken() -> None:
     assert set(TAKES) == set(get_args(Event))
+
+
+def test_a_refused_request_leaves_the_very_same_state() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    before = s.machine.state
+    with pytest.raises(Refused, match="is not open any more"):
+        s.machine.handle(Approved("prod-9.9", "alice", "", s.now + timedelta(seconds=5)))
+    assert s.machine.state is before
+
+
+def test_what_comes_of_an_operation_is_taken_by_one_chore() -> None:
+    of_chores = [operation for chore in CHORES for operation in chore.OPERATIONS]
+    assert len(of_chores) == len(set(of_chores))
+    due = {type(step.operation) for step in performed()}
+    assert TakeRestorePoint in due and due <= set(of_chores)
+
+
+def performed() -> list[Step]:
+    """The chores that are due in the first healthy minutes."""
+    s = Script()
+    s.settings = s.machine.settings = replace(s.settings, points=PointSettings(interval=60.0))
+    s.sweep(times=60)
+    return [i.step for i in s.seen if isinstance(i, PerformChore)]
