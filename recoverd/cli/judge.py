@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from recoverd.diagnose import diagnose
 from recoverd.machine import ClusterMachine
 from recoverd.machine.decide import Choice
+from recoverd.machine.state import Sweep
 from recoverd.model.codec import load
 from recoverd.model.dump import Dump
 from recoverd.playbooks import registry
@@ -30,7 +32,7 @@ def _lines(dump: Dump) -> Iterator[str]:
         yield from (f"  | {line}" for line in finding.evidence)
     yield ""
     machine = ClusterMachine(dump.settings, registry(), now=dump.observation.at, record=dump.record, memory=dump.memory)
-    machine.observation, machine.diagnosis = dump.observation, diagnosis
+    machine.state = replace(machine.state, sweep=Sweep(dump.observation, diagnosis))
     yield from _remedy(machine.remedy())
 
 

@@ -20,15 +20,14 @@ from recoverd.machine import ClusterMachine
 from recoverd.machine.clock import Reading
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import (
+    ChoreEnded,
     Event,
     Instruction,
     Journalled,
-    Keep,
-    Kept,
     Note,
     Observed,
     Perform,
-    PointsKept,
+    PerformChore,
     Progress,
     Refused,
     Remember,
@@ -40,7 +39,6 @@ from recoverd.model.events import (
 )
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.observation import Observation
-from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Step, StepResult, TimelineEntry
 
 log = structlog.get_logger()
@@ -218,17 +216,17 @@ class ClusterLoop:
         async with self._turn:
             if self.retired and not isinstance(event, Stopping):
                 raise Retired(f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds")
-            turn = self.machine.turn()
+            taken = self.machine.take(event, Reading(self._clock(), self._running()))
             try:
-                instructions = self.machine.handle(event, Reading(self._clock(), self._running()))
-                cancelled = await self._journal([i for i in instructions if isinstance(i, Journalled)])
+                cancelled = await self._journal([i for i in taken.instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened
-                self.machine.take_back(turn)
+                self.machine.drop()
                 raise
-            self._metrics.applied(instructions)
+            self.machine.adopt(taken)
+            self._metrics.applied(taken.instructions)
             self._rest.set()
-            for instruction in instructions:
+            for instruction in taken.instructions:
                 self._carry_out(instruction)
             if cancelled:
                 raise asyncio.CancelledError
@@ -283,8 +281,8 @@ class ClusterLoop:
             case Perform():
                 task = asyncio.create_task(self._perform(instruction), name=f"{self.name} step {instruction.index + 1}")
                 self._act(task)
-            case Keep():
-                self._act(asyncio.create_task(self._keep(instruction.step), name=f"{self.name} {instruction.step.description}"))
+            case PerformChore():
+                self._act(asyncio.create_task(self._do_chore(instruction.step), name=f"{self.name} {instruction.step.description}"))
 
     def _act(self, task: asyncio.Task[None]) -> None:
         self._acting.add(task)
@@ -302,12 +300,9 @@ class ClusterLoop:
         result = await self._carried(what.plan.steps[what.index], what.plan.incident, undo=what.undo, resume=what.resume)
         await self._take_in(StepEnded(what.plan.id, what.index, what.undo, result, self._clock()))
 
-    async def _keep(self, step: Step) -> None:
+    async def _do_chore(self, step: Step) -> None:
         result = await self._carried(step, "", undo=False, resume=False)
-        if isinstance(step.operation, KeepPki):
-            await self._take_in(Kept(step.host, step.operation, result, self._clock()))
-        else:
-            await self._take_in(PointsKept(result, self._clock()))
+        await self._take_in(ChoreEnded(step, result, self._clock()))
 
     async def _carried(self, step: Step, incident: str, *, undo: bool, resume: bool) -> StepResult:
         try:

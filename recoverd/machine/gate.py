@@ -1,11 +1,8 @@
-"""The gate: whether the next step of a plan may be begun or taken back, by what the newest sweep shows. Nothing goes round it.
-
-And what a plan has left on each of its nodes. Pure.
-"""
+"""The gate: whether the next step of a plan may be begun or taken back, by what the newest sweep shows. Nothing goes round it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -14,6 +11,7 @@ from recoverd.bounds import too_few_ready
 from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
+from recoverd.machine.account import committed
 from recoverd.machine.guards import Evidence
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.effects import looks, moves_data, restarts_member
@@ -206,47 +204,3 @@ def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Obs
 
 def _of_nodes(finding: Finding) -> bool:
     return finding.state is State.WORKER_NETWORK_BROKEN and finding.code != Code.ETCD_REVISION_WENT_BACK
-
-
-def committed(plan: Plan, run: Run, part: str) -> bool:
-    """A step of the part, or of the whole plan, that is a point of no return has been begun."""
-    return any(s.commits and s.part in (part, "") for s in plan.steps[: run.reached + 1])
-
-
-def parts(plan: Plan) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(s.part for s in plan.steps if s.part))
-
-
-def kept_of(plan: Plan, run: Run, begun: Iterable[int]) -> str:
-    """Steps that could have been taken back and were not, in words; "" when there is none."""
-    steps = ((i, plan.steps[i]) for i in begun if i not in run.back)
-    return "; ".join(f"step {i + 1} on {s.host} ({s.description}), by: {' '.join(s.undo.command().split())[:300]}" for i, s in steps if s.undo)
-
-
-def account(plan: Plan, run: Run) -> str:
-    """What the plan left on each of its nodes when it stopped; "" for a plan that is all of one part."""
-    lines = []
-    for part in parts(plan):
-        mine = [i for i, s in enumerate(plan.steps) if s.part == part]
-        begun = [i for i in mine if i <= run.reached]
-        if part in run.skipped:
-            state = f"left alone, {run.skipped[part]}"
-        elif part in run.failed:
-            state = f"failed: {run.failed[part]}"
-        elif not begun:
-            state = "not begun"
-        elif mine[-1] <= run.done:
-            state = "done"
-        elif committed(plan, run, part):
-            state = f"left as it is (last step begun: {plan.steps[begun[-1]].description})"
-        elif guards.rereads(plan, run, part):
-            left = "; ".join(plan.steps[i].description for i in mine if i > run.done and not plan.steps[i].looks)
-            state = f"the files are in place; NOT done, and what runs may have others in memory until it is: {left}"
-        elif kept := kept_of(plan, run, begun):
-            state = f"NOT taken back, see to it by hand: {kept}"
-        elif any(plan.steps[i].undo for i in begun):
-            state = "taken back"
-        else:
-            state = f"begun (last step: {plan.steps[begun[-1]].description})"
-        lines.append(f"{part}: {state}")
-    return "; ".join(lines)

@@ -8,6 +8,7 @@ raises `transitions.MachineError`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
@@ -81,17 +82,30 @@ def states(phased: Sequence[State] = PHASED_STATES) -> list[Any]:
 _MACHINE = _Machine(model=None, states=states(), transitions=table(), initial=str(State.HEALTHY), auto_transitions=False, model_attribute="position")
 
 
+class _Walker:
+    """What transitions moves: one that stands somewhere, for as long as one move takes."""
+
+    def __init__(self, position: str) -> None:
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Where one cluster stands; `move` is the only way to change it."""
+    """Where one cluster stands, as a value; `after` gives where it stands after a move of the table."""
 
     position: str
 
-    def __init__(self, position: str = str(State.HEALTHY)) -> None:
-        _MACHINE.add_model(self, initial=position)
+    @classmethod
+    def at(cls, position: str) -> Lifecycle:
+        """Raises `ValueError` for a position that there is not, as a journal of another version may hold."""
+        _MACHINE.get_state(position)
+        return cls(position)
 
-    def move(self, trigger: str) -> None:
-        """Take one of the table's moves from the present position; `MachineError` where there is none."""
-        self.trigger(trigger)  # type: ignore[attr-defined]  # added by transitions
+    def after(self, trigger: str) -> Lifecycle:
+        """Take one of the table's moves; `MachineError` where there is none from here."""
+        walker = _Walker(self.position)
+        _MACHINE.trigger_event(walker, trigger)
+        return Lifecycle(walker.position)
 
     @property
     def state(self) -> State:

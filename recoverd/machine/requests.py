@@ -1,14 +1,18 @@
-"""What a person asks of the machine: approve, reject, pause, resume, acknowledge, make a plan by hand."""
+"""What a person asks of the machine: approve, reject, pause, resume, acknowledge, make a plan by hand.
+
+Each function carries out one request or raises `Refused` with the reason; of a refused request nothing is kept.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from recoverd.machine import deciding, outlook, replanning, running
 from recoverd.machine.decide import choose, on_request
 from recoverd.machine.gate import unwanted
 from recoverd.machine.guards import too_old
-from recoverd.machine.maintenance import Maintaining
-from recoverd.machine.sight import let_go, name_of, unended
+from recoverd.machine.sight import let_go, name_of
+from recoverd.machine.turn import Turn
 from recoverd.model.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
@@ -16,171 +20,186 @@ from recoverd.model.record import Pause
 from recoverd.playbooks.base import Askable, Playbook
 
 
-class Requests(Maintaining):
-    """Each method carries out one request or raises `Refused` with the reason; a refused request changes nothing."""
+def approve(turn: Turn, event: Approved) -> None:
+    """Begin a waiting plan, where it is by the newest sweep still what would be planned."""
+    plan = _plan_named(turn, event.plan)
+    refuse_paused(turn)
+    if turn.now >= plan.expires_at:
+        raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
+    refuse_stale(turn)
+    diagnosis = turn.sweep.diagnosis if turn.sweep else None
+    if diagnosis is None or diagnosis.state is State.UNOBSERVABLE:
+        raise Refused(f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
+    if why := outlook.forbidden(turn, unasked=False):
+        raise Refused(f"{turn.name}: {why}")
+    if turn.record.incident is None and (turn.lifecycle.state is not State.HEALTHY or diagnosis.state is not State.HEALTHY):
+        raise Refused(f"plan {plan.id} is for a healthy cluster, and {turn.name} is not ({diagnosis.summary}); nothing is started")
+    gone = [k for k in plan.basis if k not in diagnosis.keys]
+    if gone:
+        names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
+        raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {turn.name}`")
+    if unseen := replanning.not_seen(turn, plan):
+        raise Refused(
+            f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is not known, and nothing is "
+            f"started; approve again when `recoverctl status {turn.name}` shows it, or the plan that takes its place"
+        )
+    proposal = replanning.as_planned(turn, plan, choose(replanning.present(turn, plan), turn.playbooks, turn.record.declined))
+    if proposal is None:
+        raise Refused(
+            f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
+            f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
+        )
+    _refuse_unwanted(turn, plan)
+    plan = deciding.retell(turn, plan, proposal, now=True)
+    turn.emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
+    turn.note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
+    running.start(turn, plan, f"approved by {event.by}")
 
-    def _approve(self, event: Approved) -> None:
-        plan = self._plan_named(event.plan)
-        if self.record.pause:
-            raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
-        if self.now >= plan.expires_at:
-            raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
-        self._refuse_stale()
-        if self.diagnosis is None or self.diagnosis.state is State.UNOBSERVABLE:
-            raise Refused(f"{self._who()} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
-        if why := self._forbidden(unasked=False):
-            raise Refused(f"{self._who()}: {why}")
-        if self.record.incident is None and (self.lifecycle.state is not State.HEALTHY or self.diagnosis.state is not State.HEALTHY):
-            raise Refused(f"plan {plan.id} is for a healthy cluster, and {self._who()} is not ({self.diagnosis.summary}); nothing is started")
-        gone = [k for k in plan.basis if k not in self.diagnosis.keys]
-        if gone:
-            names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
-            raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {self._who()}`")
-        if unseen := self._unseen(plan):
-            raise Refused(
-                f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is not known, and nothing is "
-                f"started; approve again when `recoverctl status {self._who()}` shows it, or the plan that takes its place"
-            )
-        proposal = self._as_planned(plan, choose(self._present(plan), self.playbooks, self.record.declined))
-        if proposal is None:
-            raise Refused(
-                f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
-                f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
-            )
-        self._refuse_unwanted(plan)
-        plan = self._retell(plan, proposal, now=True)
-        self._emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
-        self._note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
-        self._start(plan, f"approved by {event.by}")
 
-    def _refuse_stale(self) -> None:
-        """Nothing is decided on a sweep that is older than a few intervals, as when sweeps break."""
-        evidence = self._evidence()
-        if evidence and (why := too_old(evidence)):
-            raise Refused(f"{self._who()} has not been looked at for a while, and nothing is started without {why}; the log of recoverd tells why")
+def refuse_paused(turn: Turn) -> None:
+    """Nothing is begun while a person has said hands off."""
+    if pause := turn.record.pause:
+        raise Refused(f"{turn.name} is paused by {pause.by} ({pause.reason}): recoverctl resume {turn.name} first")
 
-    def _refuse_unwanted(self, plan: Plan) -> None:
-        evidence = self._evidence()
-        for step in plan.steps if evidence else ():
-            if evidence and (why := unwanted(step, plan.basis, False, plan.requested_by, evidence)):
-                raise Refused(f"plan {plan.id} is not started: {why}")
 
-    def _reject(self, event: Rejected) -> None:
-        plan = self._plan_named(event.plan)
-        self._emit(SaveDecision(plan.id, False, event.by, event.reason, event.at))
-        why = f"rejected by {event.by}: {event.reason}"
-        self._close_plan(PlanStatus.REJECTED, why)
-        again = f"`recoverctl ack {plan.incident}` lets recoverd offer it again"
-        if self.record.incident is None:
-            again = f"`recoverctl run {plan.playbook} {self._who()}` makes it anew at any time"
-        told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
-        self._decline(plan, told)
-        if self.lifecycle.phase is Phase.AWAITING_APPROVAL:
-            self.lifecycle.move("escalate")
-        self._explain(told, "escalated" if self.record.incident else "declined")
+def refuse_stale(turn: Turn) -> None:
+    """Nothing is decided on a sweep that is older than a few intervals, as when sweeps break."""
+    evidence = outlook.evidence(turn)
+    if evidence and (why := too_old(evidence)):
+        raise Refused(f"{turn.name} has not been looked at for a while, and nothing is started without {why}; the log of recoverd tells why")
 
-    def _plan_named(self, name: str) -> Plan:
-        plan = self.record.plan
-        if plan is None or plan.id != name:
-            instead = f"{plan.id} ({plan.playbook}) is" if plan else "none is"
-            raise Refused(f"plan {name} is not open any more, and {instead} open on {self._who()}; `recoverctl plans` shows it, `--all` why it ended")
-        if plan.status is PlanStatus.RUNNING:
-            raise Refused(f"plan {name} is running already")
-        return plan
 
-    def _pause(self, event: Paused) -> None:
-        if self.record.pause:
-            raise Refused(
-                f"{self._who()} is paused already, by {self.record.pause.by} since {self.record.pause.at:%H:%M:%S} UTC ({self.record.pause.reason})"
-            )
-        self._set(pause=Pause(event.by, event.reason, event.at))
-        late = " (the running plan is past its point of no return and ends first)" if self.record.run and self.record.run.committed else ""
-        self._note("paused", f"by {event.by}: {event.reason}{late}")
-        self._settle_pause()
+def _refuse_unwanted(turn: Turn, plan: Plan) -> None:
+    evidence = outlook.evidence(turn)
+    for step in plan.steps if evidence else ():
+        if evidence and (why := unwanted(step, plan.basis, False, plan.requested_by, evidence)):
+            raise Refused(f"plan {plan.id} is not started: {why}")
 
-    def _settle_pause(self) -> None:
-        if self.record.pause and self.lifecycle.phase in (Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED):
-            self.lifecycle.move("pause")
-            self._set(
-                explanation=f"paused by {self.record.pause.by} ({self.record.pause.reason}); `recoverctl resume {self._who()}` lets recoverd go on"
-            )
 
-    def _resume(self, event: Resumed) -> None:
-        if self.record.pause is None:
-            raise Refused(f"{self._who()} is not paused")
-        self._set(pause=None)
-        self._note("resumed", f"by {event.by}")
-        if self.lifecycle.phase is Phase.PAUSED:
-            self.lifecycle.move("offer" if self._waiting_plan else "reconsider")
-            self._set(explanation="")
+def reject(turn: Turn, event: Rejected) -> None:
+    """Close a waiting plan for good: it is not offered again for the same findings before it is acknowledged."""
+    plan = _plan_named(turn, event.plan)
+    turn.emit(SaveDecision(plan.id, False, event.by, event.reason, event.at))
+    why = f"rejected by {event.by}: {event.reason}"
+    turn.close_plan(PlanStatus.REJECTED, why)
+    again = f"`recoverctl ack {plan.incident}` lets recoverd offer it again"
+    if turn.record.incident is None:
+        again = f"`recoverctl run {plan.playbook} {turn.name}` makes it anew at any time"
+    told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
+    turn.decline(plan, told)
+    if turn.lifecycle.phase is Phase.AWAITING_APPROVAL:
+        turn.move("escalate")
+    turn.explain(told, "escalated" if turn.record.incident else "declined")
 
-    def _acknowledge(self, event: Acknowledged) -> None:
-        incident = self.record.incident
-        mine = incident is not None and incident.id == event.incident
-        self._set(history=tuple(replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in self.record.history))
-        if not mine:
-            self._set(declined=tuple(d for d in self.record.declined if d.maintenance != event.incident))
-            return
-        self._save_incident(acknowledged_by=event.by)
-        self._note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
-        self._set(declined=())
-        self._let_go(event.by)
-        if (setback := self.memory.setback) and not setback.acknowledged:
-            self.memory = replace(self.memory, setback=replace(setback, acknowledged=True))
-        if self.lifecycle.phase is Phase.ESCALATED:
-            self.lifecycle.move("reconsider")
-            self._set(explanation="")
 
-    def _let_go(self, by: str) -> None:
-        """A person says that what the incident waits to see gone is not to be waited for."""
-        if self.diagnosis is None or self.observation is None or self.diagnosis.state is not State.HEALTHY:
-            return
-        if left := unended(self.record.sightings, self.diagnosis, self.observation):
-            self._set(sightings=let_go(self.record.sightings, left), explanation="")
-            names = ", ".join(name_of(key).strip() for key in left)
-            self._note("let-go", f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}")
+def _plan_named(turn: Turn, name: str) -> Plan:
+    plan = turn.record.plan
+    if plan is None or plan.id != name:
+        instead = f"{plan.id} ({plan.playbook}) is" if plan else "none is"
+        raise Refused(f"plan {name} is not open any more, and {instead} open on {turn.name}; `recoverctl plans` shows it, `--all` why it ended")
+    if plan.status is PlanStatus.RUNNING:
+        raise Refused(f"plan {name} is running already")
+    return plan
 
-    def _request(self, event: PlanRequested) -> None:
-        playbook = self._playbook_asked_for(event)
-        self._refuse_request(playbook)
-        choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
-        if choice.playbook is None or choice.proposal is None:
-            raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
-        if self._waiting_plan:
-            self._close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
-            if self.record.incident is None:
-                # another maintenance, whose number is in its steps
-                choice = on_request(self._situation(event.nodes, by_hand=True, point=event.point), playbook)
-        assert choice.playbook is not None and choice.proposal is not None
-        self._offer(choice.playbook, choice.proposal, requested_by=event.by, why=event.reason, point=event.point)
 
-    def _playbook_asked_for(self, event: PlanRequested) -> Playbook:
-        """Raises `Refused` where what is asked for names something that there is not."""
-        playbook = next((p for p in self.playbooks if p.name == event.playbook), None)
-        if playbook is None:
-            raise Refused(f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in self.playbooks)}", missing=True)
-        known = {h.name for h in (*self.settings.control_planes, *self.settings.workers)} | {w.name for w in self.memory.workers}
-        if strangers := [n for n in event.nodes if n not in known]:
-            raise Refused(f"{self._who()} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
-        if event.point and not isinstance(playbook, Askable):
-            raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
-        return playbook
+def put_on_hold(turn: Turn, event: Paused) -> None:
+    """Watch on and do nothing, until a person resumes it."""
+    if pause := turn.record.pause:
+        raise Refused(f"{turn.name} is paused already, by {pause.by} since {pause.at:%H:%M:%S} UTC ({pause.reason})")
+    turn.set(pause=Pause(event.by, event.reason, event.at))
+    late = " (the running plan is past its point of no return and ends first)" if turn.record.run and turn.record.run.committed else ""
+    turn.note("paused", f"by {event.by}: {event.reason}{late}")
+    settle_pause(turn)
 
-    def _refuse_request(self, playbook: Playbook) -> None:
-        """Raises `Refused` where nothing can be planned now, whatever is asked for."""
-        if self.record.run or self.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
-            raise Refused(f"plan {self.record.plan.id if self.record.plan else ''} is acting on {self._who()}; one plan at a time")
-        if self.record.pause:
-            raise Refused(f"{self._who()} is paused by {self.record.pause.by} ({self.record.pause.reason}): recoverctl resume {self._who()} first")
-        self._refuse_stale()
-        if self.observation is None:
-            raise Refused(f"{self._who()} has not been looked at since recoverd started; ask again in a few seconds")
-        if why := self._forbidden(unasked=False):
-            raise Refused(f"{self._who()}: {why}")
-        if self.lifecycle.state is State.UNOBSERVABLE or (self.record.incident is None and self.lifecycle.state is not State.HEALTHY):
-            raise Refused(f"{self._who()} is {self.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
-        if self.lifecycle.state is State.MAINTENANCE:
-            raise Refused(f"maintenance {self._incident_id} of {self._who()} is just ending; ask again in a few seconds")
 
-    def _who(self) -> str:
-        return self.settings.name
+def settle_pause(turn: Turn) -> None:
+    """Go to the phase `paused` as soon as there is a way there; called at the end of every event, as a fault may be confirmed while paused."""
+    pause = turn.record.pause
+    if pause and turn.lifecycle.phase in (Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED):
+        turn.move("pause")
+        turn.set(explanation=f"paused by {pause.by} ({pause.reason}); `recoverctl resume {turn.name}` lets recoverd go on")
+
+
+def resume(turn: Turn, event: Resumed) -> None:
+    """Go on after a pause."""
+    if turn.record.pause is None:
+        raise Refused(f"{turn.name} is not paused")
+    turn.set(pause=None)
+    turn.note("resumed", f"by {event.by}")
+    if turn.lifecycle.phase is Phase.PAUSED:
+        turn.move("offer" if turn.waiting_plan else "reconsider")
+        turn.set(explanation="")
+
+
+def acknowledge(turn: Turn, event: Acknowledged) -> None:
+    """What was refused or failed in an incident, open or closed, may be tried again; the bounds do not count it any more."""
+    incident = turn.record.incident
+    mine = incident is not None and incident.id == event.incident
+    turn.set(history=tuple(replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in turn.record.history))
+    if not mine:
+        turn.set(declined=tuple(d for d in turn.record.declined if d.maintenance != event.incident))
+        return
+    turn.save_incident(acknowledged_by=event.by)
+    turn.note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
+    turn.set(declined=())
+    _let_go(turn, event.by)
+    if (setback := turn.memory.setback) and not setback.acknowledged:
+        turn.learn(replace(turn.memory, setback=replace(setback, acknowledged=True)))
+    if turn.lifecycle.phase is Phase.ESCALATED:
+        turn.move("reconsider")
+        turn.set(explanation="")
+
+
+def _let_go(turn: Turn, by: str) -> None:
+    """A person says that what the incident waits to see gone is not to be waited for."""
+    if turn.sweep is None or turn.sweep.diagnosis.state is not State.HEALTHY:
+        return
+    if left := outlook.unended(turn):
+        turn.set(sightings=let_go(turn.record.sightings, left), explanation="")
+        names = ", ".join(name_of(key).strip() for key in left)
+        turn.note("let-go", f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}")
+
+
+def request(turn: Turn, event: PlanRequested) -> None:
+    """Make the plan that a person asked for; it waits for approval like any other, in place of one that waits already."""
+    playbook = _playbook_asked_for(turn, event)
+    _refuse_request(turn, playbook)
+    choice = on_request(outlook.situation(turn, event.nodes, by_hand=True, point=event.point), playbook)
+    if choice.playbook is None or choice.proposal is None:
+        raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
+    if turn.waiting_plan:
+        turn.close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
+        if turn.record.incident is None:
+            # another maintenance, whose number is in its steps
+            choice = on_request(outlook.situation(turn, event.nodes, by_hand=True, point=event.point), playbook)
+    assert choice.playbook is not None and choice.proposal is not None
+    deciding.offer(turn, choice.playbook, choice.proposal, requested_by=event.by, why=event.reason, point=event.point)
+
+
+def _playbook_asked_for(turn: Turn, event: PlanRequested) -> Playbook:
+    """Raises `Refused` where what is asked for names something that there is not."""
+    playbook = turn.playbook(event.playbook)
+    if playbook is None:
+        raise Refused(f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in turn.playbooks)}", missing=True)
+    known = {h.name for h in (*turn.settings.control_planes, *turn.settings.workers)} | {w.name for w in turn.memory.workers}
+    if strangers := [n for n in event.nodes if n not in known]:
+        raise Refused(f"{turn.name} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
+    if event.point and not isinstance(playbook, Askable):
+        raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
+    return playbook
+
+
+def _refuse_request(turn: Turn, playbook: Playbook) -> None:
+    """Raises `Refused` where nothing can be planned now, whatever is asked for."""
+    if turn.record.run or turn.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
+        raise Refused(f"plan {turn.record.plan.id if turn.record.plan else ''} is acting on {turn.name}; one plan at a time")
+    refuse_paused(turn)
+    refuse_stale(turn)
+    if turn.sweep is None:
+        raise Refused(f"{turn.name} has not been looked at since recoverd started; ask again in a few seconds")
+    if why := outlook.forbidden(turn, unasked=False):
+        raise Refused(f"{turn.name}: {why}")
+    if turn.lifecycle.state is State.UNOBSERVABLE or (turn.record.incident is None and turn.lifecycle.state is not State.HEALTHY):
+        raise Refused(f"{turn.name} is {turn.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
+    if turn.lifecycle.state is State.MAINTENANCE:
+        raise Refused(f"maintenance {turn.incident_id} of {turn.name} is just ending; ask again in a few seconds")

@@ -1,6 +1,6 @@
 """Events into the state machine, and the instructions that come out of it. Data only.
 
-The live daemon, the drill, the property tests and the crash tests all drive `recoverd.machine.ClusterMachine.handle` with these, as dask's
+The live daemon, the drill, the property tests and the crash tests all drive `recoverd.machine.ClusterMachine` with these, as dask's
 `handle_stimulus` and etcd's raft `Ready` are driven.
 """
 
@@ -13,7 +13,6 @@ from recoverd.model.finding import Diagnosis
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
-from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Incident, Plan, Step, StepResult, TimelineEntry
 from recoverd.model.record import Record
 
@@ -94,19 +93,10 @@ class PointRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class PointsKept:
-    """What came of a `Keep` on restore points."""
+class ChoreEnded:
+    """What came of a `PerformChore`."""
 
-    result: StepResult
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What came of a `Keep` of certificates."""
-
-    host: str
-    operation: KeepPki
+    step: Step
     result: StepResult
     at: datetime
 
@@ -145,7 +135,7 @@ class Stopping:
 
 Request = Approved | Rejected | Paused | Resumed | Acknowledged | PlanRequested | PointRequested | JoinRequested
 """Of a person."""
-Event = Request | Observed | StepEnded | PointsKept | Kept | Ticked | Restarted | Stopping
+Event = Request | Observed | StepEnded | ChoreEnded | Ticked | Restarted | Stopping
 
 
 class Refused(Exception):  # noqa: N818
@@ -235,11 +225,8 @@ class Perform:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Carry out one operation that belongs to no plan: on restore points (its intent is in `Record.points`), or a copy of what is known to be good.
-
-    It changes nothing that is in use.
-    """
+class PerformChore:
+    """Carry out one operation that belongs to no plan and changes nothing that is in use, as taking a restore point. Its result comes back too."""
 
     cluster: str
     step: Step
@@ -270,4 +257,4 @@ class Diagnosed:
 
 
 Journalled = SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome
-Instruction = Journalled | Perform | Keep | Progress | SweepNow | Diagnosed
+Instruction = Journalled | Perform | PerformChore | Progress | SweepNow | Diagnosed

@@ -115,9 +115,10 @@ class Stage:
 
     async def keep_point(self) -> None:
         """A restore point is taken, and recoverd knows it."""
-        memory, point = self.machine.memory, take(self.cluster, self.settings.name)
-        self.machine.memory = replace(memory, points=(*memory.points, point))
-        await self.ledger.write([Remember(self.settings.name, self.machine.memory)])
+        machine, point = self.machine, take(self.cluster, self.settings.name)
+        memory = replace(machine.memory, points=(*machine.memory.points, point))
+        machine.state = replace(machine.state, memory=memory)
+        await self.ledger.write([Remember(self.settings.name, memory)])
 
     async def give(self, event: Event) -> None:
         """A person asks for something; raises `Refused`."""

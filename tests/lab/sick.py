@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-import recoverd.machine.cluster as machine
 from recoverd.cli.daemon import main
+from recoverd.machine import sweeps
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Diagnosis, Finding, State
@@ -20,7 +20,7 @@ from recoverd.model.observation import HostView, Observation
 from recoverd.model.settings import ClusterSettings
 
 FILE = Path(sys.argv[1])
-real = machine.diagnose
+real = sweeps.diagnose
 
 
 def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings, busy: str) -> Diagnosis:
@@ -43,5 +43,5 @@ def _fault(node: str) -> Finding:
 
 
 if __name__ == "__main__":
-    machine.diagnose = diagnose
+    sweeps.diagnose = diagnose
     main(sys.argv[2:], prog_name="recoverd")

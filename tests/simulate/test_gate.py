@@ -283,7 +283,8 @@ def test_a_large_database_is_given_its_time() -> None:
         await rig.stage.wait(30)
         await rig.stage.keep_point()
         machine = rig.stage.machine
-        machine.memory = replace(machine.memory, points=tuple(replace(p, size=8 << 30) for p in machine.memory.points))
+        points = tuple(replace(p, size=8 << 30) for p in machine.memory.points)
+        machine.state = replace(machine.state, memory=replace(machine.memory, points=points))
         faults.delete_data(rig.cluster, "cp1", "cp2", "cp3")
         await offered(rig, "restore-etcd-snapshot")
         plan = rig.stage.waiting_plan

@@ -9,6 +9,7 @@ import pytest
 
 from recoverd.daemon.service import Service
 from recoverd.machine.clock import Reading
+from recoverd.machine.machine import Taken
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Event, Refused, StepEnded
 from recoverd.model.joining import JoinRequest
@@ -27,14 +28,14 @@ def test_a_defect_where_a_result_is_taken_in_ends_the_daemon_and_a_restart_goes_
 async def _defect() -> None:
     rig = Rig(1, 1)
     await rig.stage.wait(12)
-    handle = rig.stage.machine.handle
+    take = rig.stage.machine.take
 
-    def broken(event: Event, *reading: Reading | None) -> object:
+    def broken(event: Event, reading: Reading | None = None) -> Taken:
         if isinstance(event, StepEnded):
             raise ZeroDivisionError("a defect")
-        return handle(event, *reading)
+        return take(event, reading)
 
-    rig.stage.machine.handle = broken  # type: ignore[method-assign,assignment]
+    rig.stage.machine.take = broken  # type: ignore[method-assign]
     faults.delete_manifest(rig.cluster, "cp1", "kube-apiserver")
     with pytest.raises(ZeroDivisionError):
         await rig.stage.until(lambda: False, 60)

@@ -201,7 +201,7 @@ def test_nothing_is_done_to_a_cluster_that_needs_nothing(plot: list[Move]) -> No
 
 def test_the_rules_catch_a_destructive_step_without_approval() -> None:
     """The net is not torn: a machine that runs a destructive plan unasked is caught."""
-    from recoverd.machine.deciding import Deciding
+    from recoverd.machine import deciding, running
 
     async def unasked() -> None:
         rig = Rig(1, 1, 1)
@@ -212,10 +212,10 @@ def test_the_rules_catch_a_destructive_step_without_approval() -> None:
         await rig.stage.kill()
         rig.check_history()
 
-    real = Deciding._take
-    Deciding._take = lambda self, playbook, proposal, declined: self._start(self._make(playbook, proposal), "unasked")  # type: ignore[method-assign]
+    real = deciding.take
+    deciding.take = lambda turn, playbook, proposal, declined: running.start(turn, deciding.make(turn, playbook, proposal), "unasked")
     try:
         with pytest.raises(AssertionError, match="was not approved"):
             run(unasked())
     finally:
-        Deciding._take = real  # type: ignore[method-assign]
+        deciding.take = real

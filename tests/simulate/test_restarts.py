@@ -140,14 +140,14 @@ def test_a_step_that_recoverd_never_sees_the_end_of_is_not_begun_for_ever() -> N
         await rig.stage.wait(60)
 
         def break_it() -> None:
-            handle = rig.stage.machine.handle
+            take = rig.stage.machine.take
 
             def broken(event: Event, *clocks: Any) -> object:
                 if isinstance(event, StepEnded) and not (event.result.undone or event.result.uncertain):
                     raise ZeroDivisionError("a defect")
-                return handle(event, *clocks)
+                return take(event, *clocks)
 
-            rig.stage.machine.handle = broken  # type: ignore[method-assign,assignment]
+            rig.stage.machine.take = broken  # type: ignore[method-assign,assignment]
 
         break_it()
         FAULTS["stop-kube-proxy"](rig.cluster, "w1")

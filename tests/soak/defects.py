@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
+from recoverd import bounds
 from recoverd.clients.lease import LeaseKeeper
 from recoverd.diagnose import loss, people, reach
 from recoverd.diagnose.scene import Scene
-from recoverd.machine import base, decide, deciding, gate, guards, requests, running
-from recoverd.machine.cluster import ClusterMachine
-from recoverd.machine.deciding import Deciding
+from recoverd.machine import decide, deciding, gate, guards, holding, outlook, replanning, requests, running, sweeps
 from recoverd.machine.guards import Evidence
-from recoverd.machine.holding import Holding
-from recoverd.machine.replanning import Replanning
-from recoverd.machine.running import PlanRunning
+from recoverd.machine.turn import Turn
 from recoverd.memory import remember
 from recoverd.model.events import Perform, StepIntent
 from recoverd.playbooks import agents, force_new_cluster, start_node_services, survivors
@@ -58,26 +55,26 @@ def nothing(*_: object, **__: object) -> None:
 
 # --- what is taken out ---
 
-_forwards, _current, _ended, _members = running.forwards, remember.current, PlanRunning._ended, ClusterMachine._since_last_sweep
+_forwards, _current, _ended = running.forwards, remember.current, running._ended
 
 
-def _at_once(self: Holding) -> None:
+def _at_once(turn: Turn) -> None:
     """After a restart the step in flight is begun again before anything is looked at."""
-    record = self.record
+    record = turn.record
     if record.plan and record.run:
         run = record.run
-        self._set(run=replace(run, held_since=None))
-        self._emit(StepIntent(record.plan.id, run.index, run.undoing, self.now), Perform(record.plan, run.index, run.undoing, False))
+        turn.set(run=replace(run, held_since=None))
+        turn.emit(StepIntent(record.plan.id, run.index, run.undoing, turn.now), Perform(record.plan, run.index, run.undoing, False))
 
 
-def _goes_on(self: PlanRunning, plan: Any, run: Any, result: Any, what: str) -> None:
+def _goes_on(turn: Turn, plan: Any, run: Any, result: Any, what: str) -> None:
     """A step that failed does not end the plan."""
-    self._next_step(run.index + 1)
+    running._next_step(turn, run.index + 1)
 
 
-def _begun_is_past(self: PlanRunning, plan: Any, run: Any, result: Any) -> None:
+def _begun_is_past(turn: Turn, plan: Any, run: Any, result: Any) -> None:
     """What was begun counts as done, also where it is proven that nothing was."""
-    _ended(self, plan, run, replace(result, untouched=False))
+    _ended(turn, plan, run, replace(result, untouched=False))
 
 
 async def _lost(self: TroubledLedger, instructions: Sequence[Any]) -> None:
@@ -89,7 +86,7 @@ async def _may(self: LeaseKeeper, seconds: float) -> str:
 
 
 PAUSE = ((running, "forwards", lambda plan, run, pause, evidence: _forwards(plan, run, None, evidence)),)
-AT_ONCE = ((Holding, "_continue_after_restart", _at_once),)
+AT_ONCE = ((holding, "after_restart", _at_once),)
 EMPTY = (
     (start_node_services, "begins_anew", silent),
     (agents, "begins_anew", silent),
@@ -98,24 +95,24 @@ EMPTY = (
 )
 HISTORIES = ((decide, "in_the_way", silent), (guards, "second_history", silent))
 SECOND_SWEEP = ((remember, "current", lambda scene: (s := _current(scene)) and replace(s, proven=True)),)
-STALE = ((guards, "not_yet_seen", silent), (Replanning, "_otherwise", nothing))
+STALE = ((guards, "not_yet_seen", silent), (replanning, "otherwise", nothing))
 OLD = (*STALE, (guards, "too_old", silent), (requests, "too_old", silent))
 LOSS = ((force_new_cluster, "lost_writes", lambda *_: ()),)
 STARTABLE = ((force_new_cluster, "may_return", nothing), (force_new_cluster, "behind_a_point", nothing))
-ANY_PLAN = ((Deciding, "_same", staticmethod(lambda plan, playbook, proposal: proposal is not None)), (Replanning, "_otherwise", nothing))
-PATIENCE = ((ClusterMachine, "_since_last_sweep", nothing), (survivors, "may_return", nothing), (force_new_cluster, "may_return", nothing))
+ANY_PLAN = ((replanning, "same", lambda plan, playbook, proposal: proposal is not None), (replanning, "otherwise", nothing))
+PATIENCE = ((sweeps, "_since_last_sweep", nothing), (survivors, "may_return", nothing), (force_new_cluster, "may_return", nothing))
 QUORUM = ((guards, "quorum_without", silent),)
 NAMES = ((Situation, "kept", property(lambda self: "one")),)
 PEOPLE = ((people, "at_work", silent), (people, "on_any", silent))
 BEHIND = ((loss, "left_behind", nothing),)
-ASKS = ((Deciding, "_unasked", lambda self, playbook, proposal: True),)
+ASKS = ((deciding, "runs_unasked", lambda turn, playbook, proposal: True),)
 HALF = ((reach, "_half_blind", silent), (Scene, "cut_off", property(lambda self: False)))
-BEGUN = ((PlanRunning, "_ended", _begun_is_past),)
+BEGUN = ((running, "_ended", _begun_is_past),)
 TRIES = ((running, "TRIES", 1000),)
 BLIND = ((Evidence, "blind", property(lambda self: False)),)
-BOUNDS = ((deciding, "unasked", nothing),)
+BOUNDS = ((bounds, "unasked", nothing),)
 LEASE = (
-    (base, "forbids", silent),
+    (outlook, "forbids", silent),
     (gate, "forbids", silent),
     (LeaseKeeper, "may_act", _may),
     (simulated, "refuses", silent),
@@ -140,7 +137,7 @@ DEFECTS = {
     ),
     "F3 a second history stops nothing": Defect(HISTORIES, told(3, 2, *SPLIT, "stop w1 kubelet [75 s]"), "unasked-in-a-split"),
     "F4 the first that does not come back does not stop the rest": Defect(
-        ((PlanRunning, "_failed", _goes_on),),
+        ((running, "_failed", _goes_on),),
         told(1, 3, "take-snapshot [30 s]", "spoil-kubelet w1 w2 w3 [0 s]", "restore-snapshot cp1 [200 s]"),
         "second-node-down",
     ),

@@ -65,7 +65,7 @@ async def act(player: Player, host: str, operation: Operation, *, playbook: str 
         "prod-1.1", "prod-1", "prod", playbook, "", False, automatic, PlanStatus.RUNNING, now(), now(), (), (), (), (), (), (step,), 60.0, 900.0
     )
     machine = player.stage.machine
-    machine.record = replace(machine.record, plan=plan, run=Run(now(), 0))
+    machine.state = replace(machine.state, record=replace(machine.record, plan=plan, run=Run(now(), 0)))
     player.ledger.entries.append(StepIntent(plan.id, 0, False, now()))
     performing = asyncio.create_task(player.world.perform(step, undo=False, resume=False))
     for _ in range(4):
@@ -74,7 +74,7 @@ async def act(player: Player, host: str, operation: Operation, *, playbook: str 
     performing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await performing
-    machine.record = replace(machine.record, plan=None, run=None)
+    machine.state = replace(machine.state, record=replace(machine.record, plan=None, run=None))
 
 
 def sha256(text: str) -> str:
@@ -183,7 +183,7 @@ async def at_work(player: Player) -> None:
 
 async def paused(player: Player) -> None:
     machine = player.stage.machine
-    machine.record = replace(machine.record, pause=Pause("alice", "hands off", now()))
+    machine.state = replace(machine.state, record=replace(machine.record, pause=Pause("alice", "hands off", now())))
     await passed(player, 5)
     await act(player, "w1", RestartUnit("kubelet"), automatic=True)
 
@@ -191,7 +191,7 @@ async def paused(player: Player) -> None:
 async def unseen(player: Player) -> None:
     player.world.raises_until = 1e9
     await passed(player, 10)
-    player.stage.machine.diagnosis = player.stage.machine.observation = None
+    player.stage.machine.state = replace(player.stage.machine.state, sweep=None)
     await act(player, "w1", RestartUnit("kubelet"), automatic=True)
 
 
@@ -199,7 +199,7 @@ async def old_sweep(player: Player) -> None:
     player.world.raises_until = 1e9
     await passed(player, 120)
     step, machine = Step("w1", "a step", RestartUnit("kubelet"), 60.0), player.stage.machine
-    machine.record = replace(machine.record, run=Run(now(), 0))
+    machine.state = replace(machine.state, record=replace(machine.record, run=Run(now(), 0)))
     plan = running("restart-node-agents", step, automatic=True)
     player.rules.check_act(player.stage, plan, step, step.operation, undo=False, began=clock.seconds())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recoverd.machine.deciding import Deciding
+from recoverd.machine import deciding, running
 from recoverd.simulate import faults
 from tests.soak.hands import BY_HAND
 from tests.soak.moves import FAULTS, FULL, Move, Story, drawn
@@ -34,7 +34,8 @@ def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
 
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs destructive plans unasked: of eight moves the one is left that makes it do so."""
-    monkeypatch.setattr(Deciding, "_take", lambda self, playbook, proposal, declined: self._start(self._make(playbook, proposal), "unasked"))
+    unasked = lambda turn, playbook, proposal, declined: running.start(turn, deciding.make(turn, playbook, proposal), "unasked")  # noqa: E731
+    monkeypatch.setattr(deciding, "take", unasked)
     idle = [Move("heal", (), 1.0), Move("newer-etcdctl", (), 1.0), Move("hand-uncordon", ("w1",), 1.0)]
     story = Story(0, 1, 1, False, False, (*idle, Move("block-and-join", ("cp9",), 75.0), *idle))
     assert [w.what for w in play(story).wrong] == ["without-decision"]

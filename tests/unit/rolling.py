@@ -50,11 +50,11 @@ class Rolling:
         self.now = NOW
         self.memory = cluster.memory()
         self.seen: list[Instruction] = []
-        monkeypatch.setattr("recoverd.machine.cluster.diagnose", self.diagnosed)
+        monkeypatch.setattr("recoverd.machine.sweeps.diagnose", self.diagnosed)
         self.machine = ClusterMachine(self.settings, registry(), now=NOW, memory=self.memory)
         spent = Declined("restart-node-agents", tuple(of(n).key for n in sick), "did not help")
         for _ in range(2):
-            self.machine._set(declined=(spent,))
+            self.machine.state = replace(self.machine.state, record=replace(self.machine.record, declined=(spent,)))
             self.sweep()
         assert self.machine.record.plan and self.machine.record.plan.playbook == "rolling-worker-reboot"
         if approve:

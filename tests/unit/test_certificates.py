@@ -18,13 +18,13 @@ from recoverd.model.catalogue import Code
 from recoverd.model.events import (
     Acknowledged,
     Approved,
+    ChoreEnded,
     Instruction,
-    Keep,
-    Kept,
     Note,
     Observed,
     Paused,
     Perform,
+    PerformChore,
     PlanRequested,
     Refused,
     Rejected,
@@ -34,7 +34,7 @@ from recoverd.model.finding import Severity, State
 from recoverd.model.memory import ACCOUNTS_KEY, Memory
 from recoverd.model.observation import CertificateView, EndpointHealth, HostView, PkiView
 from recoverd.model.pki_operations import KEPT, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
-from recoverd.model.plan import Outcome, Plan, StepResult
+from recoverd.model.plan import Outcome, Plan, Step, StepResult
 from recoverd.model.settings import MaintenanceSettings
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks import registry
@@ -578,29 +578,29 @@ def test_while_paused_an_offer_expires_and_none_is_made() -> None:
 
 def test_a_copy_counts_once_a_later_sweep_still_finds_what_it_is_named_after() -> None:
     watch = Watch()
-    watch.machine.memory = replace(watch.machine.memory, pki={})
+    watch.machine.state = replace(watch.machine.state, memory=replace(watch.machine.memory, pki={}))
     watch.sweep()
-    (keep,) = (i for i in watch.sweep() if isinstance(i, Keep)) if "cp1" not in watch.machine._copying else (None,)
+    (keep,) = (i for i in watch.sweep() if isinstance(i, PerformChore)) if "cp1" not in watch.machine.state.copies else (None,)
     assert keep is None or keep.step.host == "cp1"
-    operation = KeepPki(watch.machine._copying["cp1"].target, prune=True)
+    operation = KeepPki(watch.machine.state.copies["cp1"].target, prune=True)
     assert operation.target.endswith(watch.machine.memory.pki["cp1"].digest)
-    watch.machine.handle(Kept("cp1", operation, StepResult(True, "done"), watch.now))
+    watch.machine.handle(ChoreEnded(Step("cp1", "a copy", operation, 60.0), StepResult(True, "done"), watch.now))
     assert not watch.machine.memory.pki["cp1"].kept
     watch.sweep(times=2)
     assert watch.machine.memory.pki["cp1"].kept == operation.target
-    assert not [i for i in watch.sweep(times=3) if isinstance(i, Keep)]
+    assert not [i for i in watch.sweep(times=3) if isinstance(i, PerformChore)]
 
 
 def test_a_copy_that_failed_is_told_and_tried_again_later() -> None:
     watch = Watch()
-    watch.machine.memory = replace(watch.machine.memory, pki={})
-    (keep,) = (i for i in watch.sweep() if isinstance(i, Keep))
+    watch.machine.state = replace(watch.machine.state, memory=replace(watch.machine.memory, pki={}))
+    (keep,) = (i for i in watch.sweep() if isinstance(i, PerformChore))
     assert isinstance(keep.step.operation, KeepPki)
-    out = watch.machine.handle(Kept("cp1", keep.step.operation, StepResult(False, "no room"), watch.now))
+    out = watch.machine.handle(ChoreEnded(keep.step, StepResult(False, "no room"), watch.now))
     assert any("no room" in str(i) for i in out)
-    assert not [i for i in watch.sweep(times=3) if isinstance(i, Keep)]
+    assert not [i for i in watch.sweep(times=3) if isinstance(i, PerformChore)]
     watch.now += timedelta(minutes=10)
-    assert [i for i in watch.sweep() if isinstance(i, Keep)]
+    assert [i for i in watch.sweep() if isinstance(i, PerformChore)]
 
 
 def test_kubelets_unchecked_serving_certificate_is_only_a_notice() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from recoverd.machine import requests
 from recoverd.machine.invariants import Inconsistent, broken
 from recoverd.model.events import Ticked
 from recoverd.model.finding import Phase, State
@@ -47,11 +48,9 @@ def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_i
     s = Script()
     s.sweep(stuck, times=2)
     machine, record = s.machine, s.machine.record
-    turn = machine.turn()
-    monkeypatch.setattr(type(machine), "_settle_pause", lambda self: self._set(incident=None))
+    monkeypatch.setattr(requests, "settle_pause", lambda turn: turn.set(incident=None))
     with pytest.raises(Inconsistent, match="a Ticked would leave the machine"):
         machine.handle(Ticked(s.now))
-    machine.take_back(turn)
     assert machine.record == record
-    machine.record = replace(record, incident=None)
+    machine.state = replace(machine.state, record=replace(record, incident=None))
     machine.handle(Ticked(s.now))

@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.machine import ClusterMachine
+from recoverd.machine import ClusterMachine, deciding, outlook
+from recoverd.machine.restore_points import source_host
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.codec import dump, load
 from recoverd.model.etcd import AlarmEntry, EtcdView
 from recoverd.model.events import (
     Approved,
-    Keep,
+    ChoreEnded,
     Note,
     Observed,
     Paused,
     Perform,
+    PerformChore,
     PointRequested,
-    PointsKept,
     Refused,
     Remember,
     Restarted,
@@ -29,7 +30,7 @@ from recoverd.model.events import (
 )
 from recoverd.model.memory import Memory
 from recoverd.model.observation import UnseenKind
-from recoverd.model.plan import StepResult
+from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import KEEP_LEAST, PointSettings, RestorePoint, best, due, point_id, surplus
 from recoverd.model.record import Record
@@ -115,6 +116,11 @@ def test_the_memory_keeps_them_in_the_journal() -> None:
 # --- the machine ---
 
 
+def ended(result: StepResult, at: datetime) -> ChoreEnded:
+    """What came of what was begun about the points."""
+    return ChoreEnded(Step("cp1", "a chore", TakeRestorePoint("schedule"), 60.0), result, at)
+
+
 class Points(Script):
     def __init__(self, control_planes: int = 3, settings: PointSettings = SETTINGS) -> None:
         super().__init__(control_planes)
@@ -122,16 +128,16 @@ class Points(Script):
         self.machine = ClusterMachine(self.settings, registry(), now=NOW, memory=self.memory)
         self.points: tuple[RestorePoint, ...] = ()
 
-    def asked(self) -> Keep | None:
+    def asked(self) -> PerformChore | None:
         """What the machine has begun about the points and was not answered."""
-        begun = [i for i in self.seen if isinstance(i, Keep | PointsKept)]
-        return begun[-1] if begun and isinstance(begun[-1], Keep) and self.machine.record.points.running else None
+        begun = [i for i in self.seen if isinstance(i, PerformChore)]
+        return begun[-1] if begun and self.machine.record.points.running else None
 
     def ended(self, ok: bool = True) -> None:
         """It comes to an end."""
         if ok:
             self.points = (*self.points, point(len(self.points) + 1))
-        self.give(PointsKept(StepResult(ok, "ok" if ok else "no room", points=self.points), self.now))
+        self.give(ended(StepResult(ok, "ok" if ok else "no room", points=self.points), self.now))
 
     def until_taken(self, hours: float, change: Change = lambda c: c) -> float:
         """Sweeps until one is begun; after how many minutes."""
@@ -161,10 +167,10 @@ def test_the_first_is_taken_once_the_cluster_is_seen_healthy_and_the_next_after_
     out = s.sweep()
     asked = s.asked()
     assert asked and asked.step.operation == TakeRestorePoint("schedule") and asked.step.timeout == 600.0
-    assert isinstance(out[-1], Keep) and isinstance(out[-1].step.operation, TakeRestorePoint), "what is journalled comes before what is carried out"
+    assert out[-1] is asked, "what is journalled comes before what is carried out"
     assert any(isinstance(i, SaveRecord) and i.record.points.running == "schedule" for i in out), "the intent is journalled"
     s.sweep(times=10)
-    assert len([i for i in s.seen if isinstance(i, Keep)]) == 1, "one at a time"
+    assert len([i for i in s.seen if isinstance(i, PerformChore)]) == 1, "one at a time"
     s.ended()
     assert s.machine.memory.points == s.points and s.events()[-1] == "restore-point-taken"
     assert 118 <= s.until_taken(3) <= 121
@@ -268,9 +274,9 @@ def test_a_restart_looks_at_the_disk_and_counts_what_was_interrupted_as_a_failur
     assert asked and asked.step.operation == LookAtRestorePoints()
     assert s.events()[-1] == "restore-point-failed" and s.machine.record.points.failures == 1
     s.sweep(times=5)
-    assert len([i for i in s.seen if isinstance(i, Keep)]) == 2, "not while the disk is looked at"
+    assert len([i for i in s.seen if isinstance(i, PerformChore)]) == 2, "not while the disk is looked at"
     s.points = (point(1), point(2))
-    s.give(PointsKept(StepResult(True, "removed what there was of prod-3", points=s.points), s.now))
+    s.give(ended(StepResult(True, "removed what there was of prod-3", points=s.points), s.now))
     assert s.machine.memory.points == s.points and s.events()[-1] == "restore-points"
     assert s.until_taken(1) <= 7, "soon after, and not at once in a loop of crashes"
 
@@ -280,7 +286,7 @@ def test_a_disk_that_cannot_be_looked_at_forgets_nothing() -> None:
     s.until_taken(3)
     s.ended()
     s.give(Restarted(s.now))
-    s.give(PointsKept(StepResult(False, "the restore points cannot be looked at"), s.now))
+    s.give(ended(StepResult(False, "the restore points cannot be looked at"), s.now))
     assert s.machine.memory.points == s.points
 
 
@@ -352,13 +358,13 @@ def test_none_is_taken_from_a_member_that_has_begun_a_new_cluster() -> None:
     s.ended()
     memory = s.machine.memory
     assert memory.watermark
-    s.machine.memory = replace(memory, watermark=replace(memory.watermark, uid="the one"))
+    s.machine.state = replace(s.machine.state, memory=replace(memory, watermark=replace(memory.watermark, uid="the one")))
 
     def two_emptied(c: Cluster) -> None:
         c.etcd_changed("cp1", "cp2", uid="another").etcd_changed("cp3", uid="the one")
 
     s.sweep(two_emptied)
-    assert [s.machine._source(n) for n in range(2)] == ["cp3", "cp3"]
+    assert [source_host(s.machine.turn(), n) for n in range(2)] == ["cp3", "cp3"]
 
 
 def began_anew(c: Cluster) -> None:
@@ -395,8 +401,8 @@ def test_where_the_data_is_lost_everywhere_there_is_nobody_to_take_one_from() ->
     s = Points(control_planes=1)
     s.sweep(empty, times=3)
     assert s.machine.diagnosis and s.machine.diagnosis.find("etcd-data-lost")
-    assert s.machine._source(0) is None
-    assert Points(control_planes=1).machine._source(0) is None, "nothing was seen yet"
+    assert source_host(s.machine.turn(), 0) is None
+    assert source_host(Points(control_planes=1).machine.turn(), 0) is None, "nothing was seen yet"
 
 
 def test_what_goes_back_to_a_point_takes_none_before() -> None:
@@ -405,9 +411,10 @@ def test_what_goes_back_to_a_point_takes_none_before() -> None:
     for _ in range(30):
         s.sweep(dead("cp3"))
     playbook = next(p for p in registry() if p.name == "remove-member")
-    situation = s.machine._situation()
+    turn = s.machine.turn()
+    situation = outlook.situation(turn)
     proposal = next(a for f in situation.confirmed if f.code in playbook.repairs and (a := playbook.propose(f, situation)))
-    made = s.machine._make(playbook, replace(proposal, own_point=True))  # type: ignore[type-var,arg-type]
+    made = deciding.make(turn, playbook, replace(proposal, own_point=True))  # type: ignore[arg-type]
     assert not [step for step in made.steps if isinstance(step.operation, TakeRestorePoint)]
 
 

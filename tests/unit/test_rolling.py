@@ -233,7 +233,7 @@ def test_a_kubelet_that_does_not_stay_up_ends_the_plan_before_the_next_is_touche
         found = tuple(fault(STALE, n) for n in sorted(sick))
         return Diagnosis(State.WORKER_NETWORK_BROKEN, found, "stale") if found else real
 
-    monkeypatch.setattr("recoverd.machine.cluster.diagnose", diagnosed)
+    monkeypatch.setattr("recoverd.machine.sweeps.diagnose", diagnosed)
     r.machine = ClusterMachine(cluster.settings, registry(), now=NOW, memory=cluster.memory())
     r.now, r.seen, r.workers, r.unready, r.cordoned, r.dark, r.uptime = NOW, [], 3, set(), set(), False, 86400.0
     r.sick, r.blind, r.of = sick, False, lambda n: fault(STALE, n)

@@ -223,7 +223,7 @@ def ticking(s: Script, change: Change, times: int, ahead: float = 0.0) -> None:
 def test_a_clock_that_is_set_forward_ends_no_patience_and_no_bound(by: int) -> None:
     s = Script()
     ran = ActionRecord("restore-manifest", ((Code.MANIFEST_MISSING, "cp1"),), s.now, s.now, True, incident="prod-9")
-    s.machine.record = replace(s.machine.record, history=(ran,))
+    s.machine.state = replace(s.machine.state, record=replace(s.machine.record, history=(ran,)))
     ticking(s, stuck, 4)
     before, age = lasting(s), s.now - ran.started_at
     s.now += timedelta(seconds=by)

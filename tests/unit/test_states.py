@@ -7,9 +7,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from transitions import MachineError
 
 from recoverd.machine.diagram import mermaid
-from recoverd.machine.lifecycle import table
+from recoverd.machine.lifecycle import Lifecycle, table
 from recoverd.model.finding import FAULT_STATES, PHASED_STATES, Phase, State
 
 ROOT = Path(__file__).parents[2]
@@ -42,3 +43,19 @@ def test_mermaid_can_read_the_names() -> None:
     for line in lines:
         outside = re.sub(r'"[^"]*"|: .*$|-->|\[\*\]|[{}]', "", line)
         assert re.fullmatch(r"[\w\s]*", outside), line
+
+
+def test_every_move_of_the_table_leads_where_it_says_and_leaves_where_it_was() -> None:
+    for row in table():
+        for source in row["source"]:
+            stood = Lifecycle.at(source)
+            assert stood.after(row["trigger"]) == Lifecycle.at(row["dest"]), f"{row['trigger']} from {source}"
+            assert stood.position == source
+
+
+def test_there_is_no_other_move_and_no_other_position() -> None:
+    with pytest.raises(MachineError):
+        Lifecycle.at("healthy").after("offer")
+    for position in ("etcd-stuck/asleep", "on-fire", "healthy/confirmed"):
+        with pytest.raises(ValueError, match="is not a registered state"):
+            Lifecycle.at(position)

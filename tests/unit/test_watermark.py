@@ -118,10 +118,11 @@ def test_a_setback_is_compared_with_the_history_that_is_gone_until_it_is_over() 
 
 def test_what_the_journal_did_not_take_is_written_with_the_next_sweep() -> None:
     daemon = Daemon()
-    before = daemon.machine.turn()
+    before = daemon.machine.state
     daemon.sweep(30, 2030)
     assert daemon.journal.watermark is not None and revision_of(daemon.journal) == 2030
-    daemon.machine.take_back(before)  # its transaction has failed
+    daemon.machine.state = before
+    daemon.machine.drop()  # its transaction has failed
     assert daemon.revision == 1234
     assert daemon.sweep(35, 2035)
 

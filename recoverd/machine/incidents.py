@@ -1,0 +1,61 @@
+"""How an incident begins and how it ends."""
+
+from __future__ import annotations
+
+from recoverd.machine.sight import name_of
+from recoverd.machine.turn import Turn
+from recoverd.model.finding import Diagnosis, State
+from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
+
+
+def open_maintenance(turn: Turn, plan: Plan) -> None:
+    """Open the incident that an approved plan belongs to, when there is none yet."""
+    incident = Incident(
+        id=plan.incident,
+        cluster=turn.name,
+        state=State.MAINTENANCE,
+        summary=plan.summary,
+        opened_at=turn.now,
+        fault_since=turn.now,
+        maintenance=True,
+    )
+    turn.open_incident(incident, plans=1, calm_sweeps=0)
+
+
+def close(turn: Turn, incident: Incident) -> None:
+    """The cluster is healthy again: say how it came to be so, and forget what belonged to the incident."""
+    if turn.waiting_plan:
+        turn.close_plan(PlanStatus.SUPERSEDED, "the cluster is healthy again without it")
+    helped = any(a.incident == incident.id and a.ok for a in turn.record.history)
+    tried = turn.record.declined or any(a.incident == incident.id for a in turn.record.history)
+    outcome = Outcome.RECOVERED if helped else Outcome.RECOVERED_BY_HAND if tried else Outcome.RECOVERED_BY_ITSELF
+    if incident.maintenance and not helped and incident.state is State.MAINTENANCE:
+        outcome = Outcome.NOT_DONE
+    seconds = (turn.now - incident.fault_since).total_seconds()
+    since = "maintenance began" if incident.maintenance else "the fault was first seen"
+    turn.note("closed", f"healthy again, {seconds:.0f} s after {since} ({outcome})")
+    turn.save_incident(closed_at=turn.now, outcome=outcome)
+    turn.move("recover")
+    lasting = tuple(d for d in turn.record.declined if d.maintenance)
+    turn.set(incident=None, declined=lasting, sightings={}, fault_since=None, plans=0, ran=0, explanation="")
+
+
+def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
+    """A fault has lasted: open its incident, and tell every finding with its evidence."""
+    if turn.waiting_plan:
+        turn.close_plan(PlanStatus.SUPERSEDED, f"it was offered while the cluster was healthy, and it is not any more: {diagnosis.summary}")
+    number = turn.record.incidents + 1
+    incident = Incident(
+        id=f"{turn.name}-{number}",
+        cluster=turn.name,
+        state=diagnosis.state,
+        summary=diagnosis.summary,
+        opened_at=turn.now,
+        fault_since=turn.record.fault_since or turn.now,
+    )
+    turn.open_incident(incident, incidents=number, plans=0, cause=name_of(diagnosis.faults[0].key))
+    turn.move("confirm")
+    turn.note("opened", f"{diagnosis.state}: {diagnosis.summary}")
+    for finding in diagnosis.findings:
+        evidence = "; ".join(finding.evidence)
+        turn.note("finding", f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else ""))

@@ -1,0 +1,76 @@
+"""What is known now, for whoever decides: what is confirmed, what a gate looks at, what a playbook is shown. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from recoverd.diagnose.scene import Scene
+from recoverd.machine import sight
+from recoverd.machine.guards import Evidence
+from recoverd.machine.turn import Turn
+from recoverd.model.finding import Finding, FindingKey, State
+from recoverd.model.lease import forbids
+from recoverd.playbooks.base import Situation
+
+
+def confirmed(turn: Turn) -> tuple[Finding, ...]:
+    """The faults seen often enough or, while the cluster is healthy, the warnings."""
+    if turn.sweep is None:
+        return ()
+    found = turn.sweep.diagnosis
+    return lasting(turn, found.warnings if turn.lifecycle.state is State.HEALTHY else found.faults)
+
+
+def lasting(turn: Turn, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those of them that were seen often enough."""
+    return sight.confirmed(findings, turn.record.sightings, turn.settings.bounds.confirm_sweeps)
+
+
+def unended(turn: Turn) -> dict[FindingKey, str]:
+    """What the incident was opened for and the newest sweep neither finds nor shows to be gone, and why."""
+    return sight.unended(turn.record.sightings, turn.newest.diagnosis, turn.newest.observation)
+
+
+def since(turn: Turn, findings: Sequence[Finding]) -> dict[FindingKey, datetime]:
+    """Since when each of them is seen."""
+    return {f.key: turn.record.sightings[sight.name_of(f.key)].since for f in findings}
+
+
+def scene(turn: Turn) -> Scene:
+    """What the rules look at: the newest sweep, beside what is remembered."""
+    return Scene(turn.newest.observation, turn.memory, turn.settings)
+
+
+def evidence(turn: Turn) -> Evidence | None:
+    """What a gate looks at; None when nothing has been seen since recoverd was started."""
+    return Evidence(scene(turn), turn.sweep.diagnosis, turn.now, unended(turn)) if turn.sweep else None
+
+
+def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
+    """What a playbook looks at. `nodes`, `by_hand` and `point` are what a person asked for."""
+    faults, record = confirmed(turn), turn.record
+    return Situation(
+        now=turn.now,
+        incident=turn.incident_id,
+        settings=turn.settings,
+        observation=turn.newest.observation,
+        diagnosis=turn.newest.diagnosis,
+        memory=turn.memory,
+        confirmed=faults,
+        since=since(turn, faults),
+        nodes=nodes,
+        by_hand=by_hand,
+        declined=record.declined,
+        ran=record.ran - (record.run is not None),  # while a plan runs: as when it was made
+        point=point,
+        mark=record.mark,
+        fault_since=record.incident.fault_since if record.incident else None,
+        unseen=record.unseen,
+        unended=unended(turn),
+    )
+
+
+def forbidden(turn: Turn, *, unasked: bool) -> str:
+    """Why this bastion may not act on the cluster now, by the lease that the newest sweep saw; "" when it may."""
+    return forbids(turn.sweep.observation.lease if turn.sweep else None, unasked=unasked)

@@ -1,0 +1,177 @@
+"""What one more sweep means: counted, judged, remembered, and taken to whoever has to act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from recoverd.diagnose import diagnose
+from recoverd.machine import chores, deciding, incidents, maintenance, outlook, running, verifying
+from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
+from recoverd.machine.state import Sweep
+from recoverd.machine.turn import Turn
+from recoverd.memory.recall import recall, witness
+from recoverd.memory.remember import notice, remember
+from recoverd.model.events import Diagnosed, Observed
+from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
+from recoverd.model.observation import Observation
+from recoverd.model.plan import PlanStatus
+
+PARTLY = 3
+"""So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the cluster is called unobservable."""
+
+
+def observed(turn: Turn, event: Observed) -> None:
+    """One more sweep: judge it, then go on with the plan that runs, or with what the cluster needs by it."""
+    observation = event.observation
+    _since_last_sweep(turn, observation)
+    turn.set(witnessed=witness(observation, turn.record.witnessed))
+    observation = recall(observation, turn.record.witnessed)
+    diagnosis = diagnose(observation, turn.memory, turn.settings, _busy(turn))
+    if diagnosis.state is not State.HEALTHY and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:
+        turn.write_down()  # whoever is started after a crash must know as much of the time before
+    turn.become(sweep=Sweep(observation, diagnosis))
+    turn.emit(Diagnosed(turn.name, diagnosis))
+    dark = diagnosis.state is State.UNOBSERVABLE
+    turn.set(unseen={} if dark else silent(turn.record.unseen, observation))
+    if not dark:
+        turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
+        turn.learn(notice(observation, turn.memory, turn.settings))
+    depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident
+    turn.set(swept_at=observation.at if depends else None)
+    if run := turn.record.run:
+        turn.set(run=replace(run, seen_at=turn.now))
+        running.look_again(turn)  # other steps are taken or stopped in `_next_step`, on the findings just noted
+        return
+    verifying.judge(turn)
+    if dark:
+        _dark(turn, diagnosis)
+    elif diagnosis.state is State.HEALTHY:
+        _calm(turn, diagnosis)
+    else:
+        _fault(turn, diagnosis)
+
+
+def _busy(turn: Turn) -> str:
+    """The id of the plan that has begun and has not ended."""
+    return turn.record.plan.id if turn.record.plan and turn.record.run else ""
+
+
+def _since_last_sweep(turn: Turn, observation: Observation) -> None:
+    """After a time without a sweep, by a restart of any length or otherwise, nothing counts on from before it."""
+    if not (seconds := gap(turn.record.swept_at, observation, turn.settings)):
+        return
+    turn.become(sights={})
+    turn.set(sightings=interrupted(turn.record.sightings), witnessed={}, unseen={}, fault_sweeps=0, calm_sweeps=0)
+    if turn.record.incident:
+        turn.note("looked-again", f"after {seconds:.0f} s without a sweep everything is confirmed anew")
+
+
+def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
+    """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is unobservable and its waiting plan void.
+
+    Where only something was not seen that `healthy` rests on, that takes longer: under load one source or another is late.
+    """
+    bounds = turn.settings.bounds
+    enough = bounds.confirm_sweeps * (PARTLY if diagnosis.partial else 1)
+    turn.set(dark_sweeps=min(turn.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0)
+    if turn.record.dark_sweeps < enough or turn.lifecycle.state is State.UNOBSERVABLE:
+        return
+    if turn.record.verify_since:
+        return  # its own deadline ends it
+    if turn.waiting_plan:
+        turn.close_plan(PlanStatus.SUPERSEDED, "the cluster cannot be seen any more")
+    turn.move("go_dark")
+    turn.set(sightings=interrupted(turn.record.sightings))
+    turn.explain(f"nothing is done while the cluster cannot be seen: {diagnosis.summary}", "unobservable")
+
+
+def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
+    """Nothing is found: remember how the cluster is now, and see to what is done while it is healthy; or close the incident."""
+    bounds = turn.settings.bounds
+    if turn.record.incident and (left := outlook.unended(turn)):
+        _wait_for(turn, left)
+        return
+    turn.set(calm_sweeps=min(turn.record.calm_sweeps + 1, bounds.recover_sweeps), fault_sweeps=0)
+    if turn.record.incident is None:
+        if turn.lifecycle.state is not State.HEALTHY:
+            turn.move("recover")
+            if not turn.waiting_plan:
+                turn.set(explanation="")
+        turn.set(fault_since=None)
+        memory, sights = remember(turn.newest.observation, diagnosis, turn.memory, turn.settings, turn.state.sights)
+        turn.become(memory=memory, sights=sights)
+        maintenance.maintain(turn)
+        chores.consider(turn)
+    elif turn.record.calm_sweeps >= bounds.recover_sweeps and turn.record.verify_since is None:
+        incidents.close(turn, turn.record.incident)
+
+
+def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:
+    """Nothing is found any more, and what was found is not seen to be gone: the incident stays open, and says what it waits for."""
+    incident = turn.record.incident
+    assert incident is not None
+    turn.set(calm_sweeps=0, fault_sweeps=0)
+    if turn.lifecycle.state is State.UNOBSERVABLE and incident.state in FAULT_STATES:
+        turn.move(f"reopen_{incident.state}")
+    if turn.record.verify_since:
+        return
+    if turn.lifecycle.phase is Phase.VERIFYING:
+        turn.move("reconsider")
+    if plan := turn.waiting_plan:
+        if turn.now >= plan.expires_at and not turn.record.pause:
+            deciding.decide(turn)
+        return
+    names = "; ".join(f"{name_of(key).strip()} ({why})" for key, why in left.items())
+    turn.explain(
+        f"nothing is found any more, but it was not seen that this is gone: {names}. The incident closes when a sweep shows it, or when what "
+        f"it is about is no part of the cluster any more (a member removed, a node deleted, a machine taken out of the configuration); "
+        f"`recoverctl ack {incident.id}` closes it without that",
+        "waits-to-see",
+    )
+
+
+def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
+    """A fault is found: suspect it, confirm it, and decide what is done about it."""
+    turn.set(
+        calm_sweeps=0,
+        fault_sweeps=turn.record.fault_sweeps + 1,
+        fault_since=turn.record.fault_since or turn.newest.observation.started_at,
+    )
+    if turn.lifecycle.state in (State.HEALTHY, State.UNOBSERVABLE):
+        turn.move(f"{'reopen' if turn.record.incident else 'suspect'}_{diagnosis.state}")
+    elif turn.lifecycle.state is not diagnosis.state:
+        _shift(turn, diagnosis)
+    if turn.lifecycle.phase is Phase.SUSPECTED and _lasts(turn):
+        incidents.open_fault(turn, diagnosis)
+    if turn.record.incident is None:
+        return
+    turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
+    if turn.record.incident.summary != diagnosis.summary or turn.record.incident.state is not diagnosis.state:
+        turn.save_incident(summary=diagnosis.summary, state=diagnosis.state)
+    if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:
+        # another fault comes first now; the summary alone changes with every second that it counts
+        turn.set(cause=cause)
+        turn.note("cause", diagnosis.summary)
+    if turn.record.verify_since:
+        return
+    if turn.lifecycle.phase is Phase.VERIFYING:
+        turn.move("reconsider")
+    if turn.lifecycle.phase is not Phase.PAUSED and not turn.record.pause:
+        deciding.decide(turn)
+
+
+def _lasts(turn: Turn) -> bool:
+    """A fault was seen often enough on end, or comes and goes; or there is one in every sweep, be it another each time."""
+    sweeps, confirmed = turn.settings.bounds.confirm_sweeps, outlook.confirmed(turn)
+    if confirmed and turn.record.fault_sweeps >= sweeps:
+        return True
+    flapping = any(flaps(turn.record.sightings[name_of(f.key)], sweeps) for f in confirmed)
+    return flapping or turn.record.fault_sweeps >= UNSTEADY * sweeps
+
+
+def _shift(turn: Turn, diagnosis: Diagnosis) -> None:
+    """Another state of the same incident: the cause came to light, or one fault was repaired and another is left."""
+    turn.move(f"shift_{diagnosis.state}")
+    if turn.lifecycle.phase is Phase.CONFIRMED and turn.waiting_plan:
+        turn.move("offer")  # the plan stands until it is seen to be stale
