@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
+from recoverd.model.call import HostCall
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
+from recoverd.shell import described
 
 Shape = dict[str, Any]
 
@@ -92,6 +95,12 @@ def plan(row: Plan) -> Shape:
             for s in row.steps
         ],
     }
+
+
+def functions(rows: Sequence[Plan]) -> str:
+    """The shell functions that the plans' steps call, each once, with what they need and what explains them."""
+    operations = (s.operation for p in rows for s in p.steps)
+    return described(*(o.call() for o in operations if isinstance(o, HostCall)))
 
 
 def step(row: StepRow) -> Shape:
