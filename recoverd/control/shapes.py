@@ -8,10 +8,10 @@ from typing import Any
 
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
-from recoverd.model.call import HostCall
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
+from recoverd.model.operations import functions_of
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
@@ -98,9 +98,8 @@ def plan(row: Plan) -> Shape:
 
 
 def functions(rows: Sequence[Plan]) -> str:
-    """The shell functions that the plans' steps call, each once, with what they need and what explains them."""
-    operations = (s.operation for p in rows for s in p.steps)
-    return described(*(o.call() for o in operations if isinstance(o, HostCall)))
+    """The shell functions that the plans' steps and what takes them back call, each once, with what they need and what explains them."""
+    return described(name for p in rows for s in p.steps for o in (s.operation, s.undo) if o for name in functions_of(o))
 
 
 def step(row: StepRow) -> Shape:

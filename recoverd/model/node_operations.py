@@ -181,6 +181,8 @@ class RestartDaemonPods:
     agent: Agent
     kind: Literal["restart-daemon-pods"] = "restart-daemon-pods"
     repeatable = True
+    functions = ("restart_pod", "rules_written")
+    """Of the shell library."""
 
     def command(self) -> str:
         delete = f"kubectl delete pod --field-selector spec.nodeName={self.node}"

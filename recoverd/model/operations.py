@@ -16,7 +16,7 @@ from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
 from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
-from recoverd.model.node_operations import NodeOperation
+from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
 from recoverd.model.pki_operations import PkiOperation
 from recoverd.model.space_operations import SpaceOperation
 from recoverd.model.unit_operations import PodOperation, UnitOperation
@@ -134,6 +134,13 @@ class Shell(HostCall):
 
 HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
 Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
+
+
+def functions_of(operation: Operation) -> tuple[str, ...]:
+    """The functions of the shell library that an operation is, or that its hand calls on the way; none where it does without a shell."""
+    if isinstance(operation, HostCall):
+        return (operation.call().function,)
+    return operation.functions if isinstance(operation, JoinOperation | RestartDaemonPods) else ()
 
 
 def kinds_of(union: object) -> tuple[type[Any], ...]:

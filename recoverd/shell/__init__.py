@@ -95,6 +95,6 @@ def script(*calls: Call) -> str:
     return "\n".join((*(f.text for f in needed(c.function for c in calls)), *(c.line for c in calls)))
 
 
-def described(*calls: Call) -> str:
-    """The functions that the calls need with the comments that explain them, for a person."""
-    return "\n\n".join(f"{f.comment}\n{f.text}" if f.comment else f.text for f in needed(c.function for c in calls))
+def described(names: Iterable[str]) -> str:
+    """These functions and what they need, with the comments that explain them, for a person."""
+    return "\n\n".join(f"{f.comment}\n{f.text}" for f in needed(names))

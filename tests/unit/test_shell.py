@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 import recoverd
 from recoverd import shell as library_of
+from recoverd.act.join import Secrets, start
 from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd_guards import of_data, of_etcd
 from recoverd.model.etcd_operations import SendSnapshot
-from recoverd.model.node_operations import Reboot
+from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
+from recoverd.model.node_operations import Reboot, RestartDaemonPods
 from recoverd.model.operations import CopyPath, HostOperation, MovePath, Shell, WriteFile, kinds_of
 from recoverd.shell import Malformed, described, library, parsed, script
 from tests.shells import SHELLS, command, sent
@@ -68,6 +71,7 @@ def sh(shell: str, text: str, home: Path, *words: str) -> subprocess.CompletedPr
 def test_what_any_operation_is_given_arrives_as_it_is(shell: str, tmp_path: Path) -> None:
     """Each function is stood in for by one that prints what it got, in one script for all of them."""
     asked = [call for kind in KINDS for text in NASTY for call in calls(made(kind, text))]
+    asked += [start(JoinControlPlane(t, t, t, t, 12, 60), Secrets(t, t, t, t)) for t in NASTY]
     stand_ins = {f"{call.function}() {{ printf '%s\\0' {call.function} \"$@\" END; }}" for call in asked}
     done = sh(shell, "\n".join((*stand_ins, *(call.line for call in asked))), tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,6 +94,7 @@ def _rows(printed: bytes) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_script_that_is_sent_can_be_read(shell: str, tmp_path: Path) -> None:
     asked = [call for kind in KINDS for text in ("it's $(touch pwned)", "a\nb") for call in calls(made(kind, text))]
+    asked += [Call(name) for name in library()]
     done = sh(shell, "\n".join(f"{{\n{script(*CALLS, call)}\n}} </dev/null" for call in asked), tmp_path, "-n")
     assert done.returncode == 0, done.stderr
 
@@ -148,6 +153,15 @@ def test_a_call_is_sent_with_all_that_it_needs_and_nothing_else() -> None:
         script(Call.of("no_such_function"))
 
 
+def test_what_a_plan_calls_on_the_way_is_in_the_library_and_what_a_hand_calls_is_told() -> None:
+    """So `recoverctl plans --script` shows all of it."""
+    root = Path(recoverd.__file__).parent
+    told = {name for kind in (JoinControlPlane, TakeBackJoin, RestartDaemonPods) for name in kind.functions}
+    called = {m for path in (root / "act").glob("*.py") for m in re.findall(r'Call\.of\(\s*"([a-z_]+)"', path.read_text())}
+    assert told <= library().keys()
+    assert called - {"boot_id", "take_point", "remove"} <= told, "what only looks, and what restore points do, is no plan's to show"
+
+
 def test_what_goes_into_a_command_line_is_short() -> None:
     """The snapshot is the script's stdin, so the script is in the command: quoted twice, and sshd takes no long ones."""
     send = SendSnapshot("/x/s.db", "0" * 64, 1 << 30, "/var/lib/etcd/s.db")
@@ -161,7 +175,7 @@ def test_a_plan_shows_the_call_and_the_command_that_matters_and_a_shell_reads_th
     assert subprocess.run(["sh", "-n"], input=odd, text=True, check=False).returncode == 0
     assert Shell("true").command() == "any_shell true" and Shell("true").check() is None
     assert "secret" not in repr(Call.of("join_start", "secret"))
-    assert "# gone COMPONENT SECONDS: wait" in described(Call.of("gone", "etcd", 60))
+    assert "# gone COMPONENT SECONDS: wait" in described(["gone"])
 
 
 def test_only_a_call_quotes() -> None:
