@@ -10,6 +10,8 @@ PLANES ?= 1
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
+SHELL_LIBRARY := $(wildcard recoverd/*/*.sh)
+SHELL_SCRIPTS := $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* tests/lab/faults/* .ci/run)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 # where it is set, every worker of the tests and every process that they start compiles the same modules anew
@@ -51,11 +53,13 @@ lab-test: $(DEV) ## the core on real kubeadm clusters; Debian 12 and root; the f
 lab-all: $(DEV) ## every lab test, or TESTS="name ...", with the results in docs/lab-results.md
 	@scripts/lab-all $(if $(COUNT),--count $(COUNT)) $(TESTS) -- $(PYTEST_ARGS)
 
-lint: $(DEV) ## style, types and the contract of imports
+lint: $(DEV) ## style, types, the contract of imports, and the shell
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+	.venv/bin/shellcheck --shell=sh $(SHELL_LIBRARY)
+	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
 format: $(DEV) ## write the style that `lint` checks
 	$(PY) -m ruff check --fix .

@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 from recoverd.act.carry import hand
 from recoverd.act.until import left, stop_at
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
+from recoverd.model.call import Call
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import HostOperation, kinds_of
 from recoverd.model.plan import StepResult
@@ -47,7 +48,7 @@ class HostRunner:
         if ask:
             return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
         try:
-            result = await self._hosts.run(self._host, self._hosts.guard(self._host) + operation.command(), timeout=max(left(until), 0.1))
+            result = await self._hosts.act(self._host, operation.call(), timeout=max(left(until), 0.1))
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)
@@ -67,7 +68,8 @@ class HostRunner:
 
     async def _resumed(self, operation: HostOperation | Reboot, name: str, until: float) -> StepResult | None:
         """What the check says of an operation that may have run before; None when it is to be run (again)."""
-        answer = await self._settled(operation.check(), until, wait_for_done=False) if operation.check() else Answer.NOT_DONE
+        check = operation.check()
+        answer = await self._settled(check, until, wait_for_done=False) if check else Answer.NOT_DONE
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host} had been done already", already_done=True)
         if answer is Answer.UNSEEN:
@@ -80,11 +82,12 @@ class HostRunner:
 
     async def _interrupted(self, operation: HostOperation, name: str, until: float, unseen: HostUnseen) -> StepResult:
         """The command may be at work still, or may never have begun: its check is asked until the step's deadline."""
-        if not operation.check():
+        check = operation.check()
+        if check is None:
             return StepResult(
                 False, f"{name} on {self._host} may or may not have been done: {unseen}. Look there before anything else", uncertain=True
             )
-        answer = await self._settled(operation.check(), until, wait_for_done=True)
+        answer = await self._settled(check, until, wait_for_done=True)
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host} is done, as its check says ({unseen})")
         if answer is Answer.NOT_DONE:
@@ -93,7 +96,8 @@ class HostRunner:
         return StepResult(False, what, uncertain=True)
 
     async def _verified(self, operation: HostOperation, name: str, until: float, result: CommandResult) -> StepResult:
-        answer = await self._settled(operation.check(), until, wait_for_done=False) if operation.check() else Answer.DONE
+        check = operation.check()
+        answer = await self._settled(check, until, wait_for_done=False) if check else Answer.DONE
         said = _tail(result.stdout, 1)
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host}: done{f' ({said})' if said else ''}")
@@ -103,7 +107,7 @@ class HostRunner:
             False, f"{name} on {self._host} ended well, and yet its effect is not there: something took it back at once. Look at {self._host}"
         )
 
-    async def _settled(self, check: str, until: float, *, wait_for_done: bool) -> Answer:
+    async def _settled(self, check: Call, until: float, *, wait_for_done: bool) -> Answer:
         """Ask the check until it is answered (or, `wait_for_done`, until it says done); what it said last, when the time is over."""
         unsettled = (Answer.UNSEEN, Answer.NOT_DONE) if wait_for_done else (Answer.UNSEEN,)
         retrying = AsyncRetrying(
@@ -115,9 +119,9 @@ class HostRunner:
             answer = over.last_attempt.result()
         return answer
 
-    async def _ask(self, check: str) -> Answer:
+    async def _ask(self, check: Call) -> Answer:
         try:
-            result = await self._hosts.run(self._host, check, timeout=CHECK_SECONDS)
+            result = await self._hosts.ask(self._host, check, timeout=CHECK_SECONDS)
         except HostUnseen as unseen:
             self._unseen = str(unseen)
             return Answer.UNSEEN

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from recoverd.act import join_scripts as scripts
 from recoverd.act.carry import Carry, hand
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
+from recoverd.model.call import Call
 from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.plan import StepResult
@@ -33,6 +34,31 @@ KEY = re.compile(r"\b[0-9a-f]{64}\b")
 HASH = re.compile(r"\bsha256:[0-9a-f]{64}\b")
 
 
+class State(StrEnum):
+    """How the job on the new machine stands, in the words of `join_state` (recoverd/shell/join.sh)."""
+
+    NONE = "none"
+    """This join has not begun there."""
+    RUNNING = "running"
+    ENDED = "ended"
+    FAILED = "failed"
+    LOST = "lost"
+    """It had begun, does not run, and has left no exit status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What `kubeadm join` needs; `repr` tells nothing."""
+
+    endpoint: str
+    token: str
+    ca_hash: str
+    key: str
+
+    def __repr__(self) -> str:
+        return "Secrets(...)"
+
+
 class JoinFailed(Exception):  # noqa: N818
     """Why it failed, for the operator."""
 
@@ -48,10 +74,16 @@ def listed(view: EtcdView, address: str) -> MemberEntry | None:
     return next((m for m in view.members if any(f"//{host}:" in url for url in m.peer_urls)), None)
 
 
+def start(it: JoinControlPlane, secrets: Secrets) -> Call:
+    """Mark the machine, which must be clean, and begin `kubeadm join` in the background with a deadline of its own."""
+    cluster = (secrets.endpoint, secrets.token, secrets.ca_hash, secrets.key)
+    return Call.of("join_start", it.label, it.seconds, it.skip_preflight, it.name, it.address, *cluster)
+
+
 async def forget(hosts: HostPool, source: str, label: str) -> str:
     """Delete the secrets of a join that has ended; "", or why they may still be there. Never fails: they end by themselves."""
     try:
-        result = await hosts.run(source, hosts.guard(source) + scripts.forget(label), timeout=FORGET_SECONDS)
+        result = await hosts.act(source, Call.of("join_forget", label), timeout=FORGET_SECONDS)
         why = _said(result) if result.exit_status != 0 else ""
     except HostUnseen as unseen:
         why = str(unseen)
@@ -74,10 +106,10 @@ class JoinRunner:
         """`ask`: one that was not begun is not begun now."""
         it = self._it
         try:
-            state = await self._state() if resume else scripts.State.NONE
-            if state is scripts.State.NONE and ask:
+            state = await self._state() if resume else State.NONE
+            if state is State.NONE and ask:
                 return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
-            if state is scripts.State.NONE:
+            if state is State.NONE:
                 await self._begin()
             result = await self._watch()
         except JoinFailed as failed:
@@ -94,23 +126,23 @@ class JoinRunner:
         report(f"{it.source}: making a certificate key and a token", 0.0)
         secrets = await self._secrets()
         try:
-            result = await self._hosts.run(it.name, self._hosts.guard(it.name) + scripts.start(it, secrets), timeout=30.0)
+            result = await self._hosts.act(it.name, start(it, secrets), timeout=30.0)
         except HostUnseen as unseen:
             raise JoinFailed(f"kubeadm join may not have been started on {it.name}: {cleared(str(unseen))}") from None
         if result.exit_status != 0:
             raise JoinFailed(f"kubeadm join was not started on {it.name}: {cleared(_said(result))}")
 
-    async def _secrets(self) -> scripts.Secrets:
+    async def _secrets(self) -> Secrets:
         source = self._it.source
         try:
-            result = await self._hosts.run(source, self._hosts.guard(source) + scripts.secrets(self._it.label), timeout=SECRETS_SECONDS)
+            result = await self._hosts.act(source, Call.of("join_secrets", self._it.label), timeout=SECRETS_SECONDS)
         except HostUnseen as unseen:
             raise JoinFailed(f"no token and no certificate key could be made: {cleared(str(unseen))}") from None
         key = re.search(r"^key ([0-9a-f]{64})$", result.stdout, re.MULTILINE)
         line = re.search(r"kubeadm join (\S+) .*--token (\S+) .*--discovery-token-ca-cert-hash (sha256:[0-9a-f]{64})", result.stdout)
         if result.exit_status != 0 or not key or not line:
             raise JoinFailed(f"no token and no certificate key could be made on {source}: {cleared(_said(result))}; nothing was changed")
-        return scripts.Secrets(line[1], line[2], line[3], key[1])
+        return Secrets(line[1], line[2], line[3], key[1])
 
     async def _watch(self) -> StepResult:
         """Until kubeadm has ended; and its member has its seconds from the moment it is listed."""
@@ -122,9 +154,9 @@ class JoinRunner:
             if entry is not None:
                 listed_at = listed_at or self._clock()
                 started = started or entry.started
-            if state is scripts.State.ENDED:
+            if state is State.ENDED:
                 return await self._ended(started)
-            if state in (scripts.State.FAILED, scripts.State.LOST):
+            if state in (State.FAILED, State.LOST):
                 raise JoinFailed(await self._why(state))
             waited = self._clock() - listed_at if listed_at else 0.0
             if listed_at and not started and waited >= it.member_seconds:
@@ -151,22 +183,22 @@ class JoinRunner:
         except EtcdUnseen:
             return None
 
-    async def _state(self) -> scripts.State:
+    async def _state(self) -> State:
         """How the job on the new machine stands; a machine that does not answer for a moment is not taken for lost."""
         try:
-            result = await self._hosts.run(self._it.name, scripts.state(self._it.label), timeout=ASK_SECONDS)
+            result = await self._hosts.ask(self._it.name, Call.of("join_state", self._it.label), timeout=ASK_SECONDS)
         except HostUnseen:
-            return scripts.State.RUNNING
+            return State.RUNNING
         word = result.stdout.strip().split("\n")[-1]
-        return scripts.State(word) if word in set(scripts.State) else scripts.State.LOST
+        return State(word) if word in set(State) else State.LOST
 
-    async def _why(self, state: scripts.State) -> str:
+    async def _why(self, state: State) -> str:
         """What kubeadm, and etcd on the new machine, said last."""
         try:
-            result = await self._hosts.run(self._it.name, scripts.WHY, timeout=ASK_SECONDS)
+            result = await self._hosts.ask(self._it.name, Call.of("join_why"), timeout=ASK_SECONDS)
         except HostUnseen as unseen:
             return f"what was said on {self._it.name} cannot be read: {unseen}"
-        lost = "the job is gone without an exit status (was the machine rebooted?); " if state is scripts.State.LOST else ""
+        lost = "the job is gone without an exit status (was the machine rebooted?); " if state is State.LOST else ""
         return lost + (cleared(" / ".join(line.strip()[:300] for line in result.stdout.splitlines() if line.strip())) or "nothing was said")
 
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from recoverd.act import join_scripts as scripts
 from recoverd.act.api import await_api
 from recoverd.act.carry import Carry, hand
 from recoverd.act.etcd import await_etcd, remove_member
@@ -18,6 +17,7 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
+from recoverd.model.call import Call
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.operations import WriteFile
@@ -37,7 +37,8 @@ REMOVE_SECONDS = 20.0
 STOP_SECONDS = 6.0
 TRIES = 3
 """For what is asked of the new machine: one that is busy may be late once."""
-CLEAN_SECONDS = scripts.RESET_SECONDS + 60.0
+CLEAN_SECONDS = 120.0
+"""kubeadm reset has 60 s of them (`join_clean` in recoverd/shell/join.sh)."""
 
 
 class Stuck(Exception):  # noqa: N818
@@ -83,7 +84,7 @@ class TakeBackRunner:
         why = ""
         for _ in range(TRIES):
             try:
-                result = await self._act(self._it.name, scripts.stop(self._it.label), STOP_SECONDS)
+                result = await self._act(self._it.name, Call.of("join_stop", self._it.label), STOP_SECONDS)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
@@ -173,20 +174,20 @@ class TakeBackRunner:
 
     # --- the lease ---
 
-    async def _act(self, name: str, script: str, seconds: float) -> CommandResult:
-        """A script that changes something on a machine: it does nothing where another bastion has come to act meanwhile."""
+    async def _act(self, name: str, call: Call, seconds: float) -> CommandResult:
+        """A call that changes something on a machine: it does nothing where another bastion has come to act meanwhile."""
         if name != self._it.source:
             await self._still_mine(name)
-        return await self._hosts.run(name, self._hosts.guard(name) + script, timeout=seconds)
+        return await self._hosts.act(name, call, timeout=seconds)
 
     async def _still_mine(self, name: str) -> None:
         """The new machine may have no lease of its own yet, and etcd none at all: for these the source's counts, asked at the last moment."""
-        if not (guard := self._hosts.guard(self._it.source)):
+        if (guard := self._hosts.guard(self._it.source)) is None:
             return
         why = ""
         for _ in range(TRIES):
             try:
-                asked = await self._hosts.run(self._it.source, guard, timeout=ASK_SECONDS)
+                asked = await self._hosts.ask(self._it.source, guard, timeout=ASK_SECONDS)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
@@ -201,7 +202,7 @@ class TakeBackRunner:
         force = self._it.force
         assert force is not None
         try:
-            check = await self._hosts.run(self._it.source, f"grep -q -e {FORCE} {force.path}", timeout=5.0)
+            check = await self._hosts.ask(self._it.source, Call.of("file_has", force.path, FORCE), timeout=5.0)
         except HostUnseen:
             return False
         return check.exit_status == 0
@@ -240,7 +241,7 @@ class TakeBackRunner:
         why = ""
         for _ in range(TRIES):
             try:
-                result = await self._act(self._it.name, scripts.silence(self._it.label), 20.0)
+                result = await self._act(self._it.name, Call.of("join_silence", self._it.label), 20.0)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
@@ -274,7 +275,7 @@ class TakeBackRunner:
         it = self._it
         self._tell(f"cleaning {it.name}")
         try:
-            result = await self._act(it.name, scripts.clean(it.label), CLEAN_SECONDS)
+            result = await self._act(it.name, Call.of("join_clean", it.label), CLEAN_SECONDS)
         except HostUnseen as unseen:
             raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {unseen}; `kubeadm reset -f` there") from None
         if result.exit_status != 0:
@@ -285,9 +286,9 @@ class TakeBackRunner:
         """Once its kubelet has ended, which would register it again; before the mark goes, so that an interrupted one is done again."""
         it = self._it
         with suppress(HostUnseen):
-            await self._act(it.name, "timeout 20 systemctl stop kubelet", 25.0)
+            await self._act(it.name, Call.of("stop_kubelet"), 25.0)
         try:
-            gone = await self._act(it.source, scripts.delete_node(it.name), 70.0)
+            gone = await self._act(it.source, Call.of("join_delete_node", it.name), 70.0)
         except HostUnseen as unseen:
             self._done.append(f"the node {it.name} could not be deleted ({unseen}): kubectl delete node {it.name}")
             return

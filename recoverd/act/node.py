@@ -14,7 +14,8 @@ from recoverd.act.kube import Json, Kube, KubeFailure
 from recoverd.act.until import stop_at, timeout
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.engine.progress import report
-from recoverd.model.node_operations import BOOT_ID, CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
+from recoverd.model.call import Call
+from recoverd.model.node_operations import CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
 from recoverd.model.plan import StepResult
 from recoverd.model.unit_operations import RestartStaticPod
 
@@ -27,22 +28,6 @@ PROXY_GRACE = 1
 PROCESS_SECONDS = 20
 """For kubelet to start another kube-proxy after its process was ended."""
 WRITTEN_SECONDS = 15.0
-WRITTEN = """
-get() { curl -s -m 1 http://127.0.0.1:10249/metrics || wget -q -T 1 -O - http://127.0.0.1:10249/metrics; }
-i=0 mute=0
-while [ $i -lt 30 ] && [ $mute -lt 10 ]; do
-  at=$(get 2>/dev/null | sed -n 's/^kubeproxy_sync_proxy_rules_last_timestamp_seconds //p')
-  case $at in '') mute=$((mute+1));; 0) mute=0;; *) echo written; break;; esac
-  sleep 0.3; i=$((i+1))
-done
-for family in ipv4 ipv6; do timeout 5 conntrack -D -f $family -p tcp --state SYN_SENT; done >/dev/null 2>&1 || true
-"""
-"""kube-proxy's own word, at the address that kubeadm leaves as it is by default. Nothing there for 3 s: it is switched off or elsewhere.
-
-Then what was begun under the old rules and never answered is forgotten: for 120 s the kernel sends whoever gets the same source port to where the
-first one went, a pod that is gone or nowhere, and kube-proxy clears UDP only (observed on 1.20.2 with Linux 6.18: one connection to a healthy service
-in some hundred was silent for its 5 s). Who asks just then sends his SYN again after 1 s. kubeadm's preflight wants conntrack on every node.
-"""
 CNI_PATHS = ("/etc/cni", "/opt/cni")
 UNMARK: Json = {"metadata": {"annotations": {CORDONED: None}}}
 Change = tuple[Json, str]
@@ -131,7 +116,7 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
     if ask:
         return await HostRunner(hosts, host).asked(operation, until)
     try:
-        result = await hosts.run(host, hosts.guard(host) + operation.command(), timeout=timeout(until))
+        result = await hosts.act(host, operation.call(), timeout=timeout(until))
     except HostUnseen as unseen:
         if unseen.sent:
             return StepResult(True, f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its boot id tells whether it did")
@@ -152,7 +137,7 @@ async def await_reboot(operation: AwaitReboot, hosts: HostPool, host: str, until
 
     async def look() -> str:
         try:
-            result = await hosts.run(host, f"cat {BOOT_ID}", timeout=min(LOOK_SECONDS, timeout(until)))
+            result = await hosts.ask(host, Call.of("boot_id"), timeout=min(LOOK_SECONDS, timeout(until)))
         except HostUnseen as unseen:
             return f"does not answer over SSH ({unseen})"
         seen = result.stdout.strip()
@@ -257,7 +242,7 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
 async def _rules(hosts: HostPool, host: str, until: float) -> str:
     """Wait a few seconds until a kube-proxy that has just been started has written its rules (0.4 s, observed); what came of that, in words."""
     try:
-        said = await hosts.run(host, WRITTEN, timeout=min(WRITTEN_SECONDS, timeout(until)))
+        said = await hosts.ask(host, Call.of("rules_written"), timeout=min(WRITTEN_SECONDS, timeout(until)))
     except HostUnseen as unseen:
         return f"; whether it has written its rules cannot be told: {unseen.unseen.reason}"
     return ", which has written its rules" if "written" in said.stdout else "; whether it has written its rules its metrics on port 10249 do not tell"

@@ -6,18 +6,16 @@ import base64
 import binascii
 import json
 import secrets
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.pem import describe, load
+from recoverd.model.call import Call
 from recoverd.model.points import PKI_ASIDE
 from recoverd.observe.look import Section, sections
 
-SCRIPT = files("recoverd.act").joinpath("point_node.sh").read_text()
 OUTPUT = 16 << 20
 
 
@@ -41,11 +39,9 @@ async def take_node(
 ) -> NodeFiles:
     """Copy the private keys aside on the node, and bring the rest. Never raises for the node."""
     marker = f"=={secrets.token_hex(8)}"
-    head = {"M": marker, "A": PKI_ASIDE, "I": id, "B": "yes" if keys else "no"}
-    script = "\n".join(f"{name}={shlex.quote(value)}" for name, value in head.items()) + "\n" + SCRIPT
     taken = NodeFiles(host)
     try:
-        result = await hosts.run(host, script, timeout=seconds, max_output=OUTPUT)
+        result = await hosts.ask(host, Call.of("take_point", marker, PKI_ASIDE, id, keys), timeout=seconds, max_output=OUTPUT)
     except HostUnseen as unseen:
         taken.lacks.append(f"nothing of {host}: {unseen}")
         return taken
@@ -59,9 +55,8 @@ async def take_node(
 
 async def forget_keys(hosts: HostPool, host: str, ids: Sequence[str], seconds: float) -> bool:
     """Remove the keys' copies of points that are gone; whether the node could be reached."""
-    paths = " ".join(shlex.quote(f"{PKI_ASIDE}/{i}") for i in ids)
     try:
-        await hosts.run(host, f"rm -rf {paths}", timeout=seconds)
+        await hosts.ask(host, Call.of("remove", *(f"{PKI_ASIDE}/{i}" for i in ids)), timeout=seconds)
     except HostUnseen:
         return False
     return True

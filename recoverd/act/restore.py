@@ -22,7 +22,7 @@ async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, unt
     """Done already when a file with this hash is there; a second sending does no harm, since the file appears only when it is whole."""
     name = f"sending {operation.source} to {operation.target} on {host}"
     try:
-        if resume and (await hosts.run(host, operation.check(), timeout=CHECK_SECONDS)).exit_status == 0:
+        if resume and (await hosts.ask(host, operation.check(), timeout=CHECK_SECONDS)).exit_status == 0:
             return StepResult(True, f"{operation.target} on {host} is there already, with the right hash", already_done=True)
         if ask:
             return StepResult(False, f"{name} has not been done yet", undone=True)
@@ -32,7 +32,7 @@ async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, unt
             return StepResult(
                 False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent. {_way_on(operation)}"
             )
-        result = await hosts.send(host, hosts.guard(host) + operation.receive(), Path(operation.source), timeout=timeout(until))
+        result = await hosts.send(host, operation.call(), Path(operation.source), timeout=timeout(until))
     except HostUnseen as unseen:
         return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
     except OSError as error:

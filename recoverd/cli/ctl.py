@@ -103,12 +103,14 @@ def show(client: ControlClient, incident: str, output: str) -> None:
 
 @main.command()
 @click.option("--all", "everything", is_flag=True, help="Those that are no longer open too.")
+@click.option("--script", is_flag=True, help="With the shell functions that their steps call on the machines.")
 @as_json
 @click.pass_obj
-def plans(client: ControlClient, everything: bool, output: str) -> None:
+def plans(client: ControlClient, everything: bool, script: bool, output: str) -> None:
     """The plans that wait or run, with evidence and exact steps."""
-    answer = _finish(client.get("/v1/plans", **({"all": "1"} if everything else {})))
-    _print(answer, output, lambda p: p.plans(answer["plans"]))
+    asked = {"all": "1"} if everything else {}
+    answer = _finish(client.get("/v1/plans", **asked, **({"script": "1"} if script else {})))
+    _print(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", "")))
 
 
 @main.command()

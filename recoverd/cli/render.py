@@ -85,12 +85,16 @@ class Printer:
             ):
                 self.line(command, "bold", 4)
 
-    def plans(self, plans: list[Shape]) -> None:
+    def plans(self, plans: list[Shape], script: str = "") -> None:
+        """`script`: the functions that their steps call, printed once, as a shell takes them."""
         if not plans:
             self.line("no plan is open (recoverctl plans --all shows the others)")
         for plan in plans:
             self.plan(plan)
             self.line()
+        if script:
+            self.line("# what these steps call on the machines, as root, in POSIX sh", "bold")
+            self.line(script)
 
     def plan(self, p: Shape, now: str | None = None) -> None:
         """`now` is the present time where it is not that of this machine."""

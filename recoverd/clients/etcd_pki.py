@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import ssl
 
 from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.model.call import Call
 from recoverd.model.observation import UnseenKind
 
 PKI = "/etc/kubernetes/pki/etcd"
@@ -39,8 +39,7 @@ class CredentialsCache:
 
     async def _read(self, seconds: float) -> ssl.SSLContext:
         paths = [f"{self._pki}/{name}" for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key")]
-        script = f"\necho '{_SEPARATOR}'\n".join(f"cat {shlex.quote(path)} || exit 1" for path in paths)
-        result = await self._hosts.run(self._host, script, timeout=seconds)
+        result = await self._hosts.ask(self._host, Call.of("print_files", _SEPARATOR, *paths), timeout=seconds)
         if result.exit_status != 0:
             reason = result.stderr.strip() or f"exit status {result.exit_status}"
             raise HostUnseen(UnseenKind.NOT_TRIED, f"the client certificate for etcd cannot be read on {self._host}: {reason}")

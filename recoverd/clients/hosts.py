@@ -10,7 +10,7 @@ import asyncio
 import math
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,12 @@ import asyncssh
 
 from recoverd.clients.dial import LOGINS, HostUnseen, Target, dial, turn
 from recoverd.clients.own import own_failure
+from recoverd.clients.streams import collect, feed, tell
 from recoverd.config.types import jump_parts
+from recoverd.model.call import Call
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
+from recoverd.shell import script as script_of
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings
@@ -30,7 +33,6 @@ __all__ = ["CommandResult", "HostPool", "HostUnseen"]
 
 PROBE_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ class HostPool:
         self._jump = _Link(_jump_target(ssh.jump, ssh.user), ssh) if ssh.jump else None
         self._links: dict[str, _Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self.guard: Callable[[str], str] = lambda host: ""
-        """By host: what stands before every script that changes something there (`recoverd.clients.lease`)."""
+        self.guard: Callable[[str], Call | None] = lambda host: None
+        """By host: what stands before every call that changes something there (`recoverd.clients.lease`)."""
         self.update_hosts(hosts)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
@@ -180,8 +182,16 @@ class HostPool:
             raise HostUnseen(UnseenKind.DENIED, what)
         return result
 
-    async def send(self, host: str, script: str, source: Path, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
-        """Run a POSIX sh script on a host, as `run` does, with the file `source` of the bastion as its stdin. The script must not matter by halves.
+    async def ask(self, host: str, call: Call, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
+        """Run a call of the shell library for which no lease is needed, as `run` does; the functions that it needs are sent before it."""
+        return await self.run(host, script_of(call), timeout=timeout, max_output=max_output)
+
+    async def act(self, host: str, call: Call, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
+        """Run a call that changes something: as `ask`, and behind the host's guard, in the same script."""
+        return await self.run(host, self._guarded(host, call), timeout=timeout)
+
+    async def send(self, host: str, call: Call, source: Path, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
+        """Run a call on a host, as `act` does, with the file `source` of the bastion as its stdin. The call must not matter by halves.
 
         Raises `HostUnseen` as `run` does, and `OSError` when the file cannot be read.
         """
@@ -189,10 +199,11 @@ class HostPool:
         running = _Running()
         try:
             async with asyncio.timeout(timeout):
-                lease, process = await self._start(link, running, self._shell(timeout, script))
+                # its stdin is the file's, so the functions are in the command itself: they have to stay few there
+                lease, process = await self._start(link, running, self._shell(timeout, self._guarded(host, call)))
                 try:
                     running.sent = True
-                    return await self._collected(link, lease, process, _feed(process, source), 1 << 16)
+                    return await self._collected(link, lease, process, feed(process, source), 1 << 16)
                 finally:
                     lease.release()
         except TimeoutError:
@@ -243,6 +254,9 @@ class HostPool:
         if self._jump:
             await self._jump.close()
 
+    def _guarded(self, host: str, call: Call) -> str:
+        return script_of(*filter(None, (self.guard(host), call)))
+
     def _link(self, host: str) -> _Link:
         link = self._links.get(host)
         if link is None:
@@ -281,7 +295,7 @@ class HostPool:
     ) -> CommandResult:
         """Send the script, collect its output."""
         running.sent = True
-        return await self._collected(link, lease, process, _tell(process, script), max_output)
+        return await self._collected(link, lease, process, tell(process, script), max_output)
 
     async def _collected(
         self, link: _Link, lease: _Lease, process: asyncssh.SSHClientProcess[bytes], give: Awaitable[None], max_output: int
@@ -290,7 +304,7 @@ class HostPool:
         ended = False
         try:
             (out, out_cut), (err, err_cut), _ = await asyncio.gather(
-                _collect(process, process.stdout, max_output), _collect(process, process.stderr, max_output), give
+                collect(process, process.stdout, max_output), collect(process, process.stderr, max_output), give
             )
             truncated = out_cut or err_cut
             if not truncated:
@@ -336,38 +350,6 @@ class _Running:
 
     lease: _Lease | None = None
     sent: bool = False
-
-
-def _whole(script: str) -> bytes:
-    """The script as one compound command: sh runs nothing of it when the connection breaks while it is sent, and it cannot eat its own text."""
-    return f"{{\n{script}\n}} </dev/null\n".encode()
-
-
-async def _tell(process: asyncssh.SSHClientProcess[bytes], script: str) -> None:
-    with suppress(OSError):  # a command that has ended already (a forced one, say) takes no script; its exit status says the rest
-        process.stdin.write(_whole(script))
-        process.stdin.write_eof()
-
-
-async def _feed(process: asyncssh.SSHClientProcess[bytes], source: Path) -> None:
-    """The file as the process's stdin, no faster than it is taken."""
-    with suppress(asyncssh.Error, BrokenPipeError, ConnectionError):  # a script that refused takes no more; its exit status says the rest
-        with source.open("rb") as file:
-            while part := await asyncio.to_thread(file.read, CHUNK):
-                process.stdin.write(part)
-                await process.stdin.drain()
-        process.stdin.write_eof()
-
-
-async def _collect(process: asyncssh.SSHClientProcess[bytes], stream: asyncssh.SSHReader[bytes], limit: int) -> tuple[bytes, bool]:
-    """Read to the end, or to the limit; past the limit the channel is closed, which ends the other stream too."""
-    parts, size = [], 0
-    while size <= limit and (part := await stream.read(CHUNK)):
-        parts.append(part)
-        size += len(part)
-    if size > limit:
-        process.close()
-    return b"".join(parts)[:limit], size > limit
 
 
 async def _raise_if_closed(link: _Link, lease: _Lease, port: int, error: Exception) -> None:

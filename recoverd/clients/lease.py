@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shlex
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recoverd.model.call import Call
 from recoverd.model.lease import SECONDS, HeldBy, HostLease, Lease, Unknown, judged, wanted
 
 MARGIN = 5.0
@@ -103,28 +103,16 @@ class LeaseKeeper:
                 return "who may act on this cluster was not seen for a while: no sweep has ended since"
         return f"the recoverd on {self.lease.name} acts on this cluster" if isinstance(self.lease, HeldBy) else ""
 
-    def guard(self, host: str) -> str:
-        """What stands before a script that changes something on the host: it refuses, with nothing done, where another bastion holds the lease.
+    def guard(self, host: str) -> Call | None:
+        """What stands before a call that changes something on the host: it refuses, with nothing done, where another bastion holds the lease.
 
         Once another bastion was met here, it also refuses where this one's own lease is not there any more. Workers have no lease: for them counts
         what the control planes say.
         """
         fence, strict = self.terms(host)
-        return guard(self.bastion.id, fence, strict=strict) if host in self._planes else ""
+        return Call.of("lease_guard", self.bastion.id, fence, strict) if host in self._planes else None
 
     def terms(self, host: str) -> tuple[int, bool]:
         """The fencing number that must stand there (0: any of this bastion's), and whether it must stand there at all."""
         fence = self._fences.get(host, 0)
         return fence, bool(self._others) and fence != 0
-
-
-def guard(id: str, fence: int, *, strict: bool) -> str:
-    """The lines of shell of `LeaseKeeper.guard`."""
-    mine = f'[ "$h $f" = {shlex.quote(f"{id} {fence}")} ]' if fence else f'[ "$h" = {shlex.quote(id)} ]'
-    free = "false" if strict else '[ -z "$h" ] || [ "$u" -le "${t%%.*}" ]'
-    return (
-        "h= f= u=0 n=; { read -r h f u n _ </run/recoverd-lease/lease; } 2>/dev/null; read -r t _ </proc/uptime\n"
-        "case $u in ''|*[!0-9]*|????????????????*) h= u=0 ;; esac\n"
-        f'{{ {mine} && [ "$u" -gt "${{t%%.*}}" ]; }} || {free} || {{\n'
-        '  echo "nothing was done: the recoverd on ${n:-another bastion} holds the lease of this cluster, or this one lost its own" >&2; exit 3; }\n'
-    )

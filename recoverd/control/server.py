@@ -64,7 +64,9 @@ class ControlServer:
         router = application.router
 
         async def plans(request: web.Request) -> web.Response:
-            return _json({"plans": [shapes.plan(p) for p in await ask.plans(all=request.query.get("all") == "1")]})
+            rows = await ask.plans(all=request.query.get("all") == "1")
+            script = {"script": shapes.functions(rows)} if request.query.get("script") == "1" else {}
+            return _json({"plans": [shapes.plan(p) for p in rows], **script})
 
         async def incidents(request: web.Request) -> web.Response:
             return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})

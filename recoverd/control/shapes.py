@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +11,11 @@ from recoverd.engine.journal import StepRow
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
+from recoverd.model.operations import functions_of
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
+from recoverd.shell import described
 
 Shape = dict[str, Any]
 
@@ -92,6 +95,11 @@ def plan(row: Plan) -> Shape:
             for s in row.steps
         ],
     }
+
+
+def functions(rows: Sequence[Plan]) -> str:
+    """The shell functions that the plans' steps and what takes them back call, each once, with what they need and what explains them."""
+    return described(name for p in rows for s in p.steps for o in (s.operation, s.undo) if o for name in functions_of(o))
 
 
 def step(row: StepRow) -> Shape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from recoverd.diagnose import people
 from recoverd.diagnose.histories import in_the_way
@@ -154,7 +155,7 @@ def empty_behind(host: str, operation: Operation, evidence: Evidence) -> str:
         return ""
     data = view.etcd_data
     if data is None:
-        return f"etcd's data directory on {host} to be looked at, since {operation.command().splitlines()[-1][:60]} may start etcd there"
+        return f"etcd's data directory on {host} to be looked at, since {operation.title} may start etcd there"
     if not data.holds:
         return (
             f"etcd's data on {host}: {data.path} holds none, its manifest is in place, and whatever starts kubelet there starts a second, "
@@ -163,7 +164,7 @@ def empty_behind(host: str, operation: Operation, evidence: Evidence) -> str:
     return ""
 
 
-def _may_start_etcd(operation: Operation) -> bool:
+def _may_start_etcd(operation: Operation) -> TypeGuard[STARTS]:
     if isinstance(operation, RestartStaticPod):
         return operation.static
     return isinstance(operation, STARTS)

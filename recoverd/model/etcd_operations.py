@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd import EtcdView
-from recoverd.model.shell import PIDS, complain
-
-TOOL = r"""etcd_tool() {
-  image=/run/recoverd/etcd-image.$$ # its own for every run
-  etcd_tool_at "$1" "$(command -v etcdutl)" "$(command -v etcdctl)" $(
-    for p in $(pids etcd); do for n in etcdutl etcdctl; do echo "$p/root/usr/local/bin/$n"; done; done) && return
-  [ -n "$2" ] && command -v ctr >/dev/null && mkdir -p -m 700 $image || return 1
-  ctr -n k8s.io images mount "$2" $image >/dev/null 2>&1 && etcd_tool_at "$1" $image/usr/local/bin/etcdutl $image/usr/local/bin/etcdctl
-}
-etcd_tool_done() {
-  [ ! -e /run/recoverd/etcd-image.$$ ] || ctr -n k8s.io images unmount --rm /run/recoverd/etcd-image.$$ >/dev/null 2>&1 || true
-  rmdir /run/recoverd/etcd-image.$$ 2>/dev/null || true
-}
-etcd_tool_at() {
-  minor=$1; shift
-  for t; do
-    [ -x "$t" ] || continue
-    v=$(ETCDCTL_API=3 "$t" version 2>/dev/null | sed -n 's/^etcd[a-z]* version: //p')
-    case $v in "$minor"*) ;; *) continue ;; esac
-    [ -n "$v" ] || continue
-    b=no; ETCDCTL_API=3 "$t" snapshot restore --help 2>&1 | grep -q -e --mark-compacted && b=yes
-    echo "$v $b $t"; return 0
-  done
-  return 1
-}"""
-"""A shell function that prints `VERSION yes|no PATH` of a program of that minor version ("3.4."; "" for any) that restores snapshots here; yes
-where it knows --bump-revision and --mark-compacted. `etcd_tool_done` takes back what it mounted. Needs `pids`.
-
-kubeadm's nodes have it only in etcd's image, which may have no shell; its programs are static, so they run as they are: from the root of the running
-etcd, or from the image that its manifest names, mounted read-only. Never from wherever else in a container's files: pods could put a program there,
-and this runs as root.
-"""
 
 
 @dataclass(frozen=True, slots=True)
-class SendSnapshot:
+class SendSnapshot(HostCall):
     """Send a restore point's snapshot from the bastion to the step's host, whole and with its hash checked there, or leave nothing."""
 
     source: str
@@ -55,29 +23,16 @@ class SendSnapshot:
     kind: Literal["send-snapshot"] = "send-snapshot"
     repeatable = True
 
-    def command(self) -> str:
-        return f"{self.receive()}\n# from {self.source} on the bastion, over SSH"
+    def call(self) -> Call:
+        """It takes the file from its stdin."""
+        return Call.of("receive_snapshot", self.target, self.sha256, self.size, does=f"from {self.source} on the bastion, over SSH")
 
-    def receive(self) -> str:
-        """The script that takes the file from its stdin."""
-        folder = self.target.rsplit("/", 1)[0]
-        t, parent = shlex.quote(self.target), shlex.quote(folder)
-        room = complain(f"there is no room in {folder} for the snapshot and what is made of it")
-        return (
-            f"set -eu\numask 077\nmkdir -p -m 700 {parent}\nset -- $(df -Pk {parent} | tail -n 1)\n"
-            # the snapshot and what is made of it are on this disk together, and etcd itself must be able to write
-            f'test "$4" -gt {3 * self.size // 1024 + 65536} || {room}\n'
-            f'part={t}.$$.part\ntrap \'rm -f "$part"\' EXIT\ncat > "$part"\n'
-            f'test "$(sha256sum "$part" | cut -c 1-64)" = {self.sha256} || {complain("what arrived is not the snapshot that was sent")}\n'
-            f'sync "$part" || sync\nmv -f "$part" {t}'
-        )
-
-    def check(self) -> str:
-        return f'test "$(sha256sum {shlex.quote(self.target)} 2>/dev/null | cut -c 1-64)" = {self.sha256}'
+    def check(self) -> Call:
+        return Call.of("has_hash", self.target, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreSnapshot:
+class RestoreSnapshot(HostCall):
     """Make a member's data of a snapshot on the step's host, in the place where etcd looks for it. Nothing may be there, and no etcd may run.
 
     Made beside that place and renamed in, so that what is there is whole. With `bump`, revisions go on that far above the snapshot's, and older
@@ -109,40 +64,12 @@ class RestoreSnapshot:
     def beside(self) -> str:
         return f"{self.data}/restored-{self.token}"
 
-    def command(self) -> str:
-        s, b, m = shlex.quote(self.snapshot), shlex.quote(self.beside), shlex.quote(f"{self.data}/member")
-        bump = f" --bump-revision {self.bump} --mark-compacted" if self.bump else ""
-        flags = (
-            f"--name {shlex.quote(self.name)} --initial-cluster {shlex.quote(self.cluster)} --initial-cluster-token {shlex.quote(self.token)} "
-            f'--initial-advertise-peer-urls {shlex.quote(self.peer_url)} --data-dir "$new"{bump}'
-        )
-        none = f"no etcdctl or etcdutl {self.minor}x was found on this machine, in PATH or in etcd's image ({self.image or 'unknown'})"
-        lacks = "the program that restores snapshots here does not know --bump-revision and --mark-compacted, with which the plan was made"
-        mixed = f"{self.data}/member exists, and restored data must not be mixed with it"
-        free = f'test ! -e {m} || {complain(mixed)}\ntest -z "$(pids etcd)" || {complain("etcd runs here")}\n'
-        other = "another restore is at work on this machine, and has not ended"
-        return (
-            f"set -eu\n{PIDS}\n{TOOL}\n{self.check()} && exit 0\n"
-            # one that lost its connection may still be at work; what an earlier one left is in nobody's use then
-            f"if command -v flock >/dev/null; then\nmkdir -p -m 700 /run/recoverd\nexec 9>/run/recoverd/restore.lock\n"
-            f"flock -w 100 9 || {complain(other)}\n"
-            f"rm -rf {b}.[0-9]*\n{self.check()} && exit 0\nfi\n"
-            f"{free}"
-            f"if ! test -e {b}/whole; then\n"
-            f'test "$(sha256sum {s} | cut -c 1-64)" = {self.sha256} || {complain(f"{self.snapshot} is not the snapshot that the plan names")}\n'
-            f"found=$(etcd_tool {shlex.quote(self.minor)} {shlex.quote(self.image)}) || {complain(none)}\ntool=${{found#* * }}\n"
-            + (f'case $found in *" yes "*) ;; *) {complain(lacks)} ;; esac\n' if self.bump else "")
-            # its own directory for every run, where there is no flock
-            + f"new={b}.$$\ntrap 'rm -rf \"$new\"; etcd_tool_done' EXIT\n"
-            f'ETCDCTL_API=3 "$tool" snapshot restore {s} {flags}\ntest -e "$new/member/snap/db"\necho "$found" > "$new/whole"\n'
-            f'chown -R "$(stat -c %u:%g {shlex.quote(self.data)})" "$new" 2>/dev/null || true\nsync\nrm -rf {b}\nmv "$new" {b}\nfi\n'
-            # the restore took its time
-            f"{free}mv {b}/member {m}\nrm -f {s}\ncat {b}/whole"
-        )
+    def call(self) -> Call:
+        words = (self.name, self.peer_url, self.cluster, self.token, self.bump, self.minor, self.image)
+        return Call.of("restore_snapshot", self.snapshot, self.sha256, self.data, *words, does=f"etcdctl snapshot restore {self.snapshot}")
 
-    def check(self) -> str:
-        b = shlex.quote(self.beside)
-        return f"{{ test -e {b}/whole && test ! -e {b}/member && test -e {shlex.quote(f'{self.data}/member/snap/db')}; }}"
+    def check(self) -> Call:
+        return Call.of("restored", self.beside, self.data)
 
 
 @dataclass(frozen=True, slots=True)

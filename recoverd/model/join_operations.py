@@ -29,6 +29,8 @@ class JoinControlPlane:
     skip_preflight: bool = False
     kind: Literal["join-control-plane"] = "join-control-plane"
     repeatable = True
+    functions = ("join_secrets", "join_start", "join_state", "join_why", "join_forget")
+    """Of the shell library."""
 
     def command(self) -> str:
         skip = " --skip-phases=preflight" if self.skip_preflight else ""
@@ -68,6 +70,19 @@ class TakeBackJoin:
     force: ForceAlone | None = None
     kind: Literal["take-back-join"] = "take-back-join"
     repeatable = True
+    functions = (
+        "join_stop",
+        "join_silence",
+        "file_has",
+        "write_file",
+        "await_flag",
+        "unstick",
+        "stop_kubelet",
+        "join_delete_node",
+        "join_clean",
+        "join_forget",
+    )
+    """Of the shell library."""
 
     def command(self) -> str:
         forced = ""

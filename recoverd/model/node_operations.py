@@ -6,16 +6,14 @@ that a person would use for it.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from recoverd.model.call import Call, HostCall
+
 CORDONED = "recoverd.io/cordoned-by"
 """Annotation on a node that recoverd has cordoned; its value is the plan. Without it a cordon is somebody else's and stays."""
-RUN_DIR = "/run/recoverd"
-"""On a node; gone after a reboot, as a mark that says `was asked to reboot` must be."""
-REBOOT_ASKED = f"{RUN_DIR}/reboot-asked"
 CONTROLLER_MANAGER = "kube-controller-manager"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -88,7 +86,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Reboot:
+class Reboot(HostCall):
     """Ask the machine to reboot, once: not when its boot id is no longer `boot_id`, and not when it was asked before in this boot."""
 
     boot_id: str
@@ -99,16 +97,11 @@ class Reboot:
     def title(self) -> str:
         return "asking it to reboot"
 
-    def command(self) -> str:
-        mark = REBOOT_ASKED
-        return (
-            f'test "$(cat {BOOT_ID})" = {shlex.quote(self.boot_id)} || {{ echo "has been rebooted already"; exit 0; }}\n'
-            f'mkdir -p {RUN_DIR}\n( set -C; : > {mark} ) 2>/dev/null || {{ echo "was asked to reboot before"; exit 0; }}\n'
-            f"systemctl --no-block reboot || {{ rm -f {mark}; exit 4; }}"
-        )
+    def call(self) -> Call:
+        return Call.of("ask_to_reboot", self.boot_id, does="systemctl reboot")
 
-    def check(self) -> str:
-        return f'{{ test "$(cat {BOOT_ID})" != {shlex.quote(self.boot_id)} || test -e {REBOOT_ASKED}; }}'
+    def check(self) -> Call:
+        return Call.of("asked_to_reboot", self.boot_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +181,8 @@ class RestartDaemonPods:
     agent: Agent
     kind: Literal["restart-daemon-pods"] = "restart-daemon-pods"
     repeatable = True
+    functions = ("restart_pod", "rules_written")
+    """Of the shell library."""
 
     def command(self) -> str:
         delete = f"kubectl delete pod --field-selector spec.nodeName={self.node}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from recoverd.model.etcd_guards import not_anew
-from recoverd.model.shell import PIDS, complain
+from recoverd.model.call import Call, HostCall
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(HostCall):
     """Start or restart a systemd unit and see it active. A restart is not repeated after a crash unless the unit is not active."""
 
     verb: Literal["start", "restart"]
@@ -23,18 +21,15 @@ class Unit:
     def title(self) -> str:
         return f"systemctl {self.verb} {self.unit}"
 
-    def command(self) -> str:
-        return (
-            f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\n"
-            f"systemctl {self.verb} {self.unit}\nsystemctl is-active {self.unit}"
-        )
+    def call(self) -> Call:
+        return Call.of("start_unit", self.verb, self.unit, does=self.title)
 
-    def check(self) -> str:
-        return f"systemctl is-active --quiet {self.unit}"
+    def check(self) -> Call:
+        return Call.of("unit_active", self.unit)
 
 
 @dataclass(frozen=True, slots=True)
-class RestartUnit:
+class RestartUnit(HostCall):
     """Restart a systemd unit whether it is active or not, since what it holds in its memory is what is wrong. Restarting twice does no harm."""
 
     unit: str
@@ -45,15 +40,15 @@ class RestartUnit:
     def title(self) -> str:
         return f"systemctl restart {self.unit}"
 
-    def command(self) -> str:
-        return f"set -eu\n{_guarded(self.unit)}systemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl restart {self.unit}"
+    def call(self) -> Call:
+        return Call.of("restart_unit", self.unit, does=self.title)
 
-    def check(self) -> str:
-        return ""  # active before and after: it cannot be told, so a resumed one restarts it again
+    def check(self) -> None:
+        return None  # active before and after: it cannot be told, so a resumed one restarts it again
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitUnit:
+class AwaitUnit(HostCall):
     """Wait until a unit has been active for `stable` seconds without a break; one that fails at once looks active for a moment."""
 
     unit: str
@@ -66,22 +61,15 @@ class AwaitUnit:
     def title(self) -> str:
         return f"waiting for {self.unit} to stay up for {self.stable} s"
 
-    def command(self) -> str:
-        tell = f"{{ systemctl status --no-pager -n 3 {self.unit} 2>&1 | tail -n 3 >&2; }}"
-        return _until(self.check(), self.seconds, f"{self.unit} has not been active for {self.stable} s", tell)
+    def call(self) -> Call:
+        return Call.of("await_unit", self.unit, self.stable, self.seconds)
 
-    def check(self) -> str:
-        """systemd counts in microseconds of the monotonic clock since the boot, /proc/uptime in seconds."""
-        show = f"systemctl show --property={{}} {self.unit} | cut -d= -f2"
-        entered = "$(" + show.format("ActiveEnterTimestampMonotonic") + ")"
-        return (
-            f"{{ systemctl is-active --quiet {self.unit} && read -r up rest </proc/uptime && "
-            f"test $(( ${{up%%.*}} - {entered} / 1000000 )) -ge {self.stable}; }}"
-        )
+    def check(self) -> Call:
+        return Call.of("stays_up", self.unit, self.stable)
 
 
 @dataclass(frozen=True, slots=True)
-class RestartStaticPod:
+class RestartStaticPod(HostCall):
     """End a static pod's process and wait until kubelet has started another: the quickest restart, and the manifest is not touched."""
 
     component: str
@@ -101,25 +89,17 @@ class RestartStaticPod:
     def title(self) -> str:
         return f"restarting the static pod {self.component}"
 
-    def command(self) -> str:
-        none = "systemctl restart kubelet" if self.start else complain(f"no {self.component} runs here")
-        held = "none=$((none+1)); [ $none -ne 45 ] || systemctl restart kubelet; " if self.start else ""  # asked three times a second
-        of_etcd = self.component == "etcd"
-        guard = not_anew(f"a restart of {self.component}", beside=not of_etcd) if of_etcd or self.start else ""
-        return (
-            f"set -eu\n{guard}{PIDS}\nrunning() {{ pids {self.component}{'' if self.static else ' any'}; }}\nold=$(running)\n"
-            f"""test -n "$old" || {none}\nfor p in $old; do kill -s {self.signal} ${{p##*/}}; done\n"""
-            f'none=0\nanother() {{ now=$(running); [ -n "$now" ] || {{ {held}return 1; }}; none=0; '
-            'for p in $now; do for o in $old; do [ "$p" != "$o" ] || return 1; done; done; }\n'
-            + _until("another", self.seconds, f"kubelet has started no new {self.component} within {self.seconds} s")
-        )
+    def call(self) -> Call:
+        which = "" if self.static else "any"
+        does = f"kill -s {self.signal} {self.component}, for kubelet to start another"
+        return Call.of("restart_pod", self.component, self.seconds, self.signal, which, self.start, does=does)
 
-    def check(self) -> str:
-        return ""  # another process than which one cannot be told after a crash; a second restart does no harm
+    def check(self) -> None:
+        return None  # another process than which one cannot be told after a crash; a second restart does no harm
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitContainerGone:
+class AwaitContainerGone(HostCall):
     """Wait until no process of a static pod's component runs on the host: moving a manifest away only asks kubelet to stop it."""
 
     component: str
@@ -131,15 +111,15 @@ class AwaitContainerGone:
     def title(self) -> str:
         return f"waiting for {self.component} to be gone"
 
-    def command(self) -> str:
-        return _until(self.check(), self.seconds, f"{self.component} still runs after {self.seconds} s")
+    def call(self) -> Call:
+        return Call.of("gone", self.component, self.seconds)
 
-    def check(self) -> str:
-        return f"! {_running(self.component)}"
+    def check(self) -> Call:
+        return Call.of("nobody", self.component)
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitFlag:
+class AwaitFlag(HostCall):
     """Wait until the component runs with (or, `present` false, without) a command-line flag: kubelet takes a moment to act on a changed manifest."""
 
     component: str
@@ -151,25 +131,21 @@ class AwaitFlag:
 
     @property
     def title(self) -> str:
-        return f"waiting for {self.component} to run {'with' if self.present else 'without'} {self.flag}"
+        return f"waiting for {self.component} to run {self._how} {self.flag}"
 
-    def command(self) -> str:
-        what = f"{self.component} does not run {'with' if self.present else 'without'} {self.flag} after {self.seconds} s"
-        return _until(self.check(), self.seconds, what)
+    def call(self) -> Call:
+        return Call.of("await_flag", self.component, self.flag, self._how, self.seconds)
 
-    def check(self) -> str:
-        """At least one process of it runs and every one is as wanted; one that is ending has no command line any more and does not count."""
-        wanted, other = ("r=0", "{ r=1; break; }") if self.present else ("{ r=1; break; }", "r=0")
-        flag = shlex.quote(self.flag.replace(".", "[.]") + "(=true)?")
-        return (
-            f"{{ {PIDS}\nr=1; for p in $(pids {self.component}); do "
-            'a=$(tr "\\0" "\\n" 2>/dev/null <$p/cmdline) && [ -n "$a" ] || continue; '
-            f'if printf "%s\\n" "$a" | grep -qxE -e {flag}; then {wanted}; else {other}; fi; done; [ $r = 0 ]; }}'
-        )
+    def check(self) -> Call:
+        return Call.of("runs_flag", self.component, self.flag, self._how)
+
+    @property
+    def _how(self) -> str:
+        return "with" if self.present else "without"
 
 
 @dataclass(frozen=True, slots=True)
-class Unstick:
+class Unstick(HostCall):
     """When no process of the component runs, restart kubelet: only that clears a crash-loop back-off of up to 5 minutes (observed); pods run on.
 
     With `patience` kubelet has had no time yet to act on a manifest, and an old process may still be ending: then that many seconds in a row
@@ -186,37 +162,12 @@ class Unstick:
     def title(self) -> str:
         return f"starting {self.component} out of its back-off"
 
-    def command(self) -> str:
-        restart = f"{_guarded('kubelet')}systemctl restart kubelet"
-        if not self.patience:
-            return f"{_running(self.component)} || {{ {restart}; }}"
-        return (
-            f"with=0 without=0 i=0\nwhile [ $with -lt 5 ] && [ $i -lt {self.patience + 30} ]; do\n"
-            f"if {_running(self.component)}; then with=$((with+1)) without=0; else with=0 without=$((without+1)); fi\n"
-            f"[ $without -lt {self.patience} ] || {{ {restart}; exit; }}\ni=$((i+1)); sleep 1\ndone"
-        )
+    def call(self) -> Call:
+        return Call.of("unstick", self.component, self.patience, does="systemctl restart kubelet, if none runs")
 
-    def check(self) -> str:
-        return ""  # kubelet is active whether or not it was restarted; asking `command` again does no harm
+    def check(self) -> None:
+        return None  # kubelet is active whether or not it was restarted; asking `call` again does no harm
 
 
 UnitOperation = Unit | RestartUnit | AwaitUnit
 PodOperation = RestartStaticPod | AwaitContainerGone | AwaitFlag | Unstick
-
-
-def _guarded(unit: str) -> str:
-    """Before a unit is started, which may start what is in place. A runtime that is restarted may end what runs, and kubelet does not."""
-    return not_anew(unit, beside=unit == "kubelet")
-
-
-def _running(component: str) -> str:
-    """A shell condition: does a process of the component run?"""
-    return f'{{ {PIDS}\n[ -n "$(pids {component})" ]; }}'
-
-
-def _until(condition: str, seconds: int, otherwise: str, tell: str = ":") -> str:
-    """A shell loop that ends when the condition holds, or fails after about so many seconds; `tell` says more about it first."""
-    return (
-        f"i=0; until {condition}; do i=$((i+1)); [ $i -lt {3 * seconds} ] || {{ {tell}; echo {shlex.quote(otherwise)} >&2; exit 4; }}; "
-        "sleep 0.3 2>/dev/null || sleep 1; done"
-    )

@@ -12,14 +12,15 @@ from importlib.resources import files
 
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.lease import LeaseKeeper
-from recoverd.model.etcd_operations import TOOL
 from recoverd.model.observation import HostView, Unseen, UnseenKind
-from recoverd.model.shell import PIDS
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.look import LookError, parse
+from recoverd.shell import functions
 
 SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
+PIDS = functions("pids")
+TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at")
 OUTPUT_LIMIT = 1 << 20
 
 

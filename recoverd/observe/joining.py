@@ -20,6 +20,7 @@ import yaml
 from cryptography import x509
 
 from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.model.call import Call
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import Unseen
 
@@ -28,8 +29,6 @@ LOOK_SECONDS = 25.0
 CONNECT_SECONDS = 4
 """A connection that is not made in so many seconds, twice, is filtered: a lost packet is sent again after one second, and then after two more."""
 LISTEN_SECONDS = 30
-LISTEN_DIRECTORY = "/run/recoverd/listen"
-ADMIN = "/etc/kubernetes/admin.conf"
 
 PYTHON = """
 import selectors, socket, sys, time
@@ -41,6 +40,11 @@ for port in sys.argv[3:]:
 print("listening", flush=True)
 while time.monotonic() < end:
     for key, _ in chosen.select(end - time.monotonic()): key.fileobj.accept()[0].close()
+"""
+CONNECT = """
+import socket, sys
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()
+except OSError as e: sys.exit(str(e))
 """
 PERL = """
 use IO::Socket::INET; use IO::Select; $| = 1;
@@ -140,9 +144,8 @@ def _authorities(rows: Sequence[str]) -> list[tuple[str, datetime]]:
 
 async def _configuration(hosts: HostPool, source: str) -> tuple[Mapping[str, object], str]:
     """kubeadm's ClusterConfiguration, or why it is not known."""
-    ask = f"timeout 15 kubectl --kubeconfig {ADMIN} -n kube-system get configmap kubeadm-config -o 'jsonpath={{.data.ClusterConfiguration}}'"
     try:
-        result = await hosts.run(source, ask, timeout=LOOK_SECONDS)
+        result = await hosts.ask(source, Call.of("join_configuration"), timeout=LOOK_SECONDS)
         read = yaml.safe_load(result.stdout) if result.exit_status == 0 else None
     except HostUnseen as unseen:
         return {}, f"the cluster's kubeadm-config could not be read: {unseen}"
@@ -168,28 +171,10 @@ async def reach(hosts: HostPool, new: str, addresses: Mapping[str, str], ports: 
     return tuple(p for row in found for p in row), listening
 
 
-def _listen_script(address: str, ports: Sequence[int]) -> str:
-    """Let what is there listen in the background: python3, perl, or systemd's own socket activation."""
-    arguments = f"{LISTEN_SECONDS} {shlex.quote(address)} {' '.join(map(str, ports))}"
-    units = " ".join(f"-l {shlex.quote(f'[{address}]' if ':' in address else address)}:{p}" for p in ports)
-    return f"""set -u; d={LISTEN_DIRECTORY}; umask 077; mkdir -p $d; rm -f $d/said
-run() {{ setsid timeout -k 1 {LISTEN_SECONDS} "$@" </dev/null >$d/said 2>&1 & echo $! >$d/pid; }}
-if command -v python3 >/dev/null; then run python3 -c {shlex.quote(PYTHON)} {arguments}
-elif command -v perl >/dev/null && perl -MIO::Socket::INET -e1 2>/dev/null; then run perl -e {shlex.quote(PERL)} {arguments}
-elif command -v systemd-socket-activate >/dev/null; then run systemd-socket-activate -a {units} true
-else echo "none of python3, perl and systemd-socket-activate is there to listen with" >&2; exit 3; fi
-i=0; while [ $i -lt 30 ]; do
-  grep -qi listening $d/said && exit 0
-  kill -0 $(cat $d/pid) 2>/dev/null || {{ tail -n 1 $d/said >&2; exit 4; }}
-  i=$((i+1)); sleep 0.2
-done; echo "nothing listened within 6 s" >&2; exit 5"""
-
-
 async def _listen(hosts: HostPool, host: str, address: str, ports: Sequence[int]) -> str:
     """Let something listen there, and come back when it does; else why it does not."""
-    script = _listen_script(address, ports)
     try:
-        result = await hosts.run(host, script, timeout=LOOK_SECONDS)
+        result = await hosts.ask(host, Call.of("join_listen", LISTEN_SECONDS, address, PYTHON, PERL, *ports), timeout=LOOK_SECONDS)
     except HostUnseen as unseen:
         return f"nothing could listen on {host}: {unseen}"
     return "" if result.exit_status == 0 else f"nothing could listen on {host} at {address}: {result.stderr.strip()[-200:] or result.exit_status}"
@@ -197,11 +182,8 @@ async def _listen(hosts: HostPool, host: str, address: str, ports: Sequence[int]
 
 async def _silence(hosts: HostPool, host: str) -> None:
     """End the listener; it ends by itself, too."""
-    script = f"""d={LISTEN_DIRECTORY}; p=$(cat $d/pid 2>/dev/null) || exit 0
-grep -qa timeout /proc/$p/cmdline 2>/dev/null && kill -- -$p 2>/dev/null
-i=0; while kill -0 $p 2>/dev/null && [ $i -lt 20 ]; do i=$((i+1)); sleep 0.1; done; rm -rf $d"""
     with suppress(HostUnseen):
-        await hosts.run(host, script, timeout=10.0)
+        await hosts.ask(host, Call.of("join_listen_end"), timeout=10.0)
 
 
 async def _probe(hosts: HostPool, source: str, targets: Sequence[tuple[str, str]], ports: Sequence[int]) -> list[Probe]:
@@ -209,23 +191,9 @@ async def _probe(hosts: HostPool, source: str, targets: Sequence[tuple[str, str]
     pairs = [(target, address, port) for target, address in targets for port in ports]
     if not pairs:
         return []
-    code = (
-        "import socket,sys\ntry: socket.create_connection((sys.argv[1],int(sys.argv[2])),float(sys.argv[3])).close()\n"
-        "except OSError as e: sys.exit(str(e))"
-    )
-    script = f"""LC_ALL=C; export LC_ALL
-one() {{
-  for try in 1 2; do
-    if command -v bash >/dev/null; then said=$(timeout {CONNECT_SECONDS} bash -c 'exec 3<>/dev/tcp/$0/$1' "$2" "$3" 2>&1)
-    else said=$(timeout {CONNECT_SECONDS} python3 -c {shlex.quote(code)} "$2" "$3" {CONNECT_SECONDS} 2>&1); fi
-    r=$?; [ $r = 124 ] || break
-  done
-  echo "$1 $3 $r $(echo $said | tr '\\n' ' ')"
-}}
-{chr(10).join(f"one {shlex.quote(t)} {shlex.quote(a)} {p} &" for t, a, p in pairs)}
-wait"""
+    words = [word for target, address, port in pairs for word in (target, address, port)]
     try:
-        result = await hosts.run(source, script, timeout=LOOK_SECONDS)
+        result = await hosts.ask(source, Call.of("join_reach", CONNECT_SECONDS, CONNECT, *words), timeout=LOOK_SECONDS)
     except HostUnseen as unseen:
         return [Probe(source, t, p, Reached.UNTOLD, str(unseen)) for t, _, p in pairs]
     told = {(row[0], row[1]): row[2:] for row in (line.split(" ", 3) for line in result.stdout.splitlines()) if len(row) >= 3}

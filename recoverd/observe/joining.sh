@@ -1,5 +1,6 @@
 # What a machine says of itself before a control plane joins, as root, in POSIX sh. Each line is "NAME VALUE..."; NAMES are those to resolve.
 # Nothing here changes anything, and no private key is printed.
+# shellcheck disable=SC2231 # $K is a path without blanks
 LC_ALL=C; export LC_ALL
 K=/etc/kubernetes
 echo "hostname $(cat /proc/sys/kernel/hostname)"
@@ -14,11 +15,12 @@ for f in $K/*.conf $K/manifests/*.yaml $K/pki /var/lib/etcd/member /var/lib/kube
   [ -e "$f" ] && echo "left $f"
 done
 for c in /proc/[0-9]*/comm; do
-  n=; read -r n 2>/dev/null <$c || continue
+  n=; read -r n 2>/dev/null <"$c" || continue
   case $n in etcd|kube-apiserver|kube-controller|kube-scheduler) echo "left a running $n" ;; esac
 done
 for p in /var/lib/etcd /var/lib/kubelet; do
   d=$p; while [ ! -e "$d" ]; do d=${d%/*}; d=${d:-/}; done
+  # shellcheck disable=SC2046 # its columns
   set -- $(df -Pk "$d" 2>/dev/null | tail -n 1); [ $# -ge 4 ] && echo "free $p $4"
 done
 for n in $NAMES; do

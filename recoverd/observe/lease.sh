@@ -3,10 +3,10 @@
 # lease ID NAME SECONDS FENCE WANT PROCESS: FENCE is the number this process knows its lease by, 0 for none; WANT 1 takes or renews, 0 lets go.
 # PROCESS tells it from a copy with the same ID: where the answer to a look was lost that took the lease, its number is not known yet
 lease_read() {
-  lh= lf=0 lu=0 ln= lp=
-  [ ! -r $ld/lease ] || read -r lh lf lu ln lp <$ld/lease
+  lh='' lf=0 lu=0 ln='' lp=''
+  [ ! -r "$ld/lease" ] || read -r lh lf lu ln lp <"$ld/lease"
   for word in "$lf" "$lu"; do
-    case $word in ''|*[!0-9]*|????????????????*) lh= lf=0 lu=0 ln= lp= ;; esac
+    case $word in ''|*[!0-9]*|????????????????*) lh='' lf=0 lu=0 ln='' lp='' ;; esac
   done
 }
 lease_turn() {
@@ -19,10 +19,10 @@ lease_turn() {
     give=$(date +%s); [ "$give" -gt "$lf" ] || give=$((lf + 1)); until=$((now + $3))
   fi
   if [ -n "$give" ]; then
-    if why=$( { printf '%s %s %s %s %s\n' "$1" "$give" "$until" "$2" "$6" >$ld/lease.new && mv -f $ld/lease.new $ld/lease; } 2>&1 ); then
+    if why=$( { printf '%s %s %s %s %s\n' "$1" "$give" "$until" "$2" "$6" >"$ld/lease.new" && mv -f "$ld/lease.new" "$ld/lease"; } 2>&1 ); then
       lh=$1 lf=$give lu=$until ln=$2; [ "$until" = 0 ] || echo mine
     else
-      echo "problem $why"; rm -f $ld/lease.new 2>/dev/null
+      echo "problem $why"; rm -f "$ld/lease.new" 2>/dev/null
     fi
   fi
   echo "holder ${lh:--} $lf $((lu - now)) $ln"
@@ -35,13 +35,13 @@ lease() {
       ! command -v flock >/dev/null || flock -w 2 9 || { echo 'problem its lock is held by another program'; exit; }
       lease_turn "$@"
     ) 9>>$ld/lock
-    { printf '%s %s\n' "$now" "$2" >$ld/seen.$1; } 2>/dev/null
+    { printf '%s %s\n' "$now" "$2" >"$ld/seen.$1"; } 2>/dev/null
   else
     echo "problem $why"
     lease_read
     echo "holder ${lh:--} $lf $((lu - now)) $ln"
   fi
-  for f in $ld/seen.*; do
+  for f in "$ld"/seen.*; do
     [ "$f" != "$ld/seen.$1" ] && [ -r "$f" ] && read -r at who <"$f" && echo "other $((now - at)) $who"
   done
 }

@@ -1,6 +1,10 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]"; M is set before this text,
 # D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool` (recoverd.model) are defined.
 # Nothing here changes anything but the lease below, and no private key is printed.
+# shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks; $R, $limit and $size are words or a number
+# shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find cannot sort by time
+# shellcheck disable=SC2034 # read needs names for what is passed over
+# shellcheck disable=SC2015 # an assignment does not fail, so `A && B || C` is what it looks like
 LC_ALL=C; export LC_ALL
 K=/etc/kubernetes
 s() { printf '\n%s\n' "$M $*"; } # on a line of its own, even after a file whose last line has no end

@@ -24,9 +24,11 @@ for p in /proc/[0-9]*/comm; do
       stat=; read -r stat 2>/dev/null <"${p%comm}stat" && echo "$n $stat" ;;
   esac
 done
+# shellcheck disable=SC2012 # kubelet names them by their UIDs
 if [ -d /var/lib/kubelet/pods ]; then s pods; ls /var/lib/kubelet/pods | head -n 2048; fi
 
 # For the wanted services "svc IP:PORT CHAIN" and "ep CHAIN IP:PORT"; "chain" when kube-proxy's own chain is there.
+# shellcheck disable=SC2016 # awk's own
 CHAINS='
 BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
 /^:KUBE-SERVICES / { found = 1; next }
@@ -75,6 +77,7 @@ fi
 if [ -n "$P" ]; then
   if have bash && have timeout; then
     s tool bash
+    # shellcheck disable=SC2016 # bash's own
     printf '%s\n' "$P" | timeout "$T" bash -c 'while read -r id ip port; do
       case $id in
         u*) ( exec 3<>"/dev/udp/$ip/$port" && printf "\x55\x55\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01" >&3 &&

@@ -19,12 +19,14 @@ from recoverd.clients.etcd import EtcdClient
 from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.call import Call
 from recoverd.model.finding import FindingKey
 from recoverd.model.node_operations import Drain, Reboot
 from recoverd.model.operations import MovePath, Operation, Shell, WriteFile
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import ClusterSettings
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, RestartUnit, Unit
+from tests.shells import sent
 
 from .conftest import EtcdNode, Sshd, free_port
 from .test_ssh import until
@@ -92,13 +94,13 @@ def test_a_file_is_written_byte_for_byte_by_every_shell(tmp_path: Path, shell: s
     target = tmp_path / "it's a dir" / "manifest.yaml"
     target.parent.mkdir()
     operation = write(target, text)
-    script = f"{{\n{operation.command()}\n}} </dev/null\n"
+    script = f"{{\n{sent(operation.call())}\n}} </dev/null\n"
     done = subprocess.run([*shell.split(), "-s"], input=script.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert target.read_bytes() == text.encode()
     assert target.stat().st_mode & 0o777 == 0o600
     assert list((target.parent / "beside").iterdir()) == []
-    assert subprocess.run([*shell.split(), "-c", operation.check()], check=False).returncode == 0
+    assert subprocess.run([*shell.split(), "-c", sent(operation.check())], check=False).returncode == 0
 
 
 async def test_a_file_is_replaced_and_what_was_there_is_kept(hands: Hands, tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ async def test_a_failure_names_host_status_and_last_words(hands: Hands) -> None:
 async def test_a_reboot_is_not_asked_for_where_another_bastion_holds_the_lease(hands: Hands) -> None:
     once = Reboot("not the boot id of this machine")
     assert (await hands.do(once)).already_done
-    hands.pool.guard = lambda host: f"echo 'another holds the lease of {host}' >&2; exit 3\n"
+    hands.pool.guard = lambda host: Call.of("refuse", f"another holds the lease of {host}")
     refused = await hands.do(once)
     assert not refused.ok and refused.untouched and "cp1 was not asked to reboot: another holds the lease of cp1" in refused.detail
 

@@ -67,6 +67,8 @@ async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run
     assert await daemon.metric('recoverd_plans_awaiting_approval{cluster="prod"}') == 1
     for text in ((await daemon.ctl("status"))[1], (await daemon.ctl("plans"))[1]):
         assert f"recoverctl approve {plan['id']}" in text and "kubelet" in text
+    script = (await daemon.ctl("plans", "--script"))[1].split("# what these steps call", 1)[1]
+    assert [script.count(f"\n{name}() ") for name in ("start_unit", "not_anew", "pids", "write_file")] == [1, 1, 1, 0]
 
     for code, *arguments in REFUSALS:
         assert ((await daemon.ctl(*arguments))[0], arguments) == (code, arguments)

@@ -15,8 +15,8 @@ import pytest
 from recoverd.model.etcd_guards import MANIFEST
 from recoverd.model.operations import CopyPath, HostOperation, MovePath, WriteFile
 from recoverd.model.pki_operations import PutBackPki
-from recoverd.model.shell import PIDS
 from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit, Unstick
+from tests.shells import command, sent
 
 REFUSED = 3
 POD = """spec:
@@ -57,11 +57,9 @@ class Machine:
         return POD.format(data=self.data, more="".join(f"    - {line}\n" for line in more))
 
     def run(self, operation: HostOperation) -> subprocess.CompletedProcess[str]:
-        script = operation.command()
-        running = f"pids() {{ {'echo /proc/1' if self.etcd_runs else ':'}; }}"
-        script = re.sub(f"(?<!{re.escape(str(self.home))}){re.escape(MANIFEST)}", str(self.manifest), script.replace(PIDS, running))
-        command = [str(shutil.which("busybox")), "sh"] if self.shell == "busybox" else [self.shell]
-        return subprocess.run([*command, "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=30)
+        script = sent(operation.call(), f"pids() {{ {'echo /proc/1' if self.etcd_runs else ':'}; }}")
+        script = re.sub(f"(?<!{re.escape(str(self.home))}){re.escape(MANIFEST)}", str(self.manifest), script)
+        return subprocess.run([*command(self.shell), "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=30)
 
     def refuses(self, operation: HostOperation, *words: str) -> None:
         before = self.everything()

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recoverd.act import join_scripts as scripts
-from recoverd.act.join import cleared
+from recoverd.act.join import Secrets, cleared, start
 from recoverd.clients.hosts import CommandResult, HostPool
+from recoverd.model.call import Call
 from recoverd.model.join_operations import JOB, MARK, JoinControlPlane
+from tests.shells import sent
 
 from .conftest import Sshd
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="as on real machines, root is asked")
 TOKEN, KEY = "abcdef.0123456789abcdef", "0123456789abcdef" * 4
-SECRETS = scripts.Secrets("k8s-api:6443", TOKEN, "sha256:" + "ab" * 32, KEY)
+SECRETS = Secrets("k8s-api:6443", TOKEN, "sha256:" + "ab" * 32, KEY)
 IT = JoinControlPlane("cp2-20260305T191000Z", "cp1", "cp2", "10.99.1.12", 12, 60, skip_preflight=True)
 KUBEADM = """#!/bin/sh
 case "$*" in
@@ -41,12 +42,12 @@ class Job:
     pool: HostPool
     home: Path
 
-    async def run(self, script: str) -> CommandResult:
-        own = script.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
+    async def run(self, call: Call) -> CommandResult:
+        own = sent(call).replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
         return await self.pool.run("cp2", own, timeout=20)
 
     async def state(self, label: str = IT.label) -> str:
-        return (await self.run(scripts.state(label))).stdout.strip()
+        return (await self.run(Call.of("join_state", label))).stdout.strip()
 
     async def until(self, wanted: str) -> None:
         async with asyncio.timeout(20):
@@ -71,14 +72,14 @@ async def job(start_sshd: Callable[..., Sshd], tmp_path: Path) -> AsyncIterator[
     sshd = start_sshd(SetEnv=f"PATH={home}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     pool = sshd.pool("cp2")
     yield Job(pool, home)
-    await Job(pool, home).run(scripts.stop(IT.label))
+    await Job(pool, home).run(Call.of("join_stop", IT.label))
     await pool.close()
 
 
 @pytest.mark.parametrize(("status", "state"), [("0", "ended"), ("1", "failed")])
 async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, state: str) -> None:
     assert await job.state() == "none"
-    begun = await job.run(scripts.start(IT, SECRETS))
+    begun = await job.run(start(IT, SECRETS))
     assert begun.exit_status == 0, begun.stderr
     await job.until("running")
     async with asyncio.timeout(20):
@@ -100,31 +101,31 @@ async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, 
 
 
 async def test_stopped_it_is_gone_and_so_are_its_secrets(job: Job) -> None:
-    assert (await job.run(scripts.stop("cp2-another"))).stdout.strip() == "none"
-    await job.run(scripts.start(IT, SECRETS))
+    assert (await job.run(Call.of("join_stop", "cp2-another"))).stdout.strip() == "none"
+    await job.run(start(IT, SECRETS))
     await job.until("running")
-    assert (await job.run(scripts.stop("cp2-another"))).stdout.strip() == "none"
+    assert (await job.run(Call.of("join_stop", "cp2-another"))).stdout.strip() == "none"
     assert await job.state() == "running"
-    assert (await job.run(scripts.stop(IT.label))).stdout.strip() == "begun"
+    assert (await job.run(Call.of("join_stop", IT.label))).stdout.strip() == "begun"
     await job.until("lost")
     assert job.secrets_in() == []
 
 
 async def test_given_up_it_does_not_begin_afterwards(job: Job) -> None:
     """A start whose connection was lost may be at work still, before it has marked the machine: it was taken back as if it had never begun."""
-    assert (await job.run(scripts.stop(IT.label))).stdout.strip() == "none"
-    begun = await job.run(scripts.start(IT, SECRETS))
+    assert (await job.run(Call.of("join_stop", IT.label))).stdout.strip() == "none"
+    begun = await job.run(start(IT, SECRETS))
     assert begun.exit_status == 3 and "given up" in begun.stderr
     assert await job.state() == "none" and not job.file("arguments").exists() and job.secrets_in() == []
     again = replace(IT, label="cp2-20260305T201000Z")
-    assert (await job.run(scripts.start(again, SECRETS))).exit_status == 0
+    assert (await job.run(start(again, SECRETS))).exit_status == 0
     assert await job.state(again.label) == "running"
-    assert (await job.run(scripts.stop(again.label))).stdout.strip() == "begun"
+    assert (await job.run(Call.of("join_stop", again.label))).stdout.strip() == "begun"
 
 
 async def test_nothing_is_begun_without_a_kubeadm_that_tells_its_version(job: Job) -> None:
     job.file("bin/kubeadm").write_text("#!/bin/sh\nexit 1\n")
-    begun = await job.run(scripts.start(IT, SECRETS))
+    begun = await job.run(start(IT, SECRETS))
     assert begun.exit_status == 3 and "join-defaults" in begun.stderr
     assert await job.state() == "none"
     assert job.secrets_in() == []

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recoverd.clients.hosts import HostPool, HostUnseen
+from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.joining import MachineFacts, Reached
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
@@ -72,7 +73,7 @@ async def test_open_refused_and_silent_ports_are_told_apart_in_both_directions(p
     for port in (heard, refused, mute):
         with listening(CP2, port):
             pass  # nobody holds it any more, as the join needs it
-    assert not Path(joining.LISTEN_DIRECTORY).exists()  # noqa: ASYNC240
+    assert not Path("/run/recoverd/listen").exists()  # noqa: ASYNC240
 
 
 async def test_a_port_that_is_taken_on_the_new_machine_is_told(pool: HostPool) -> None:
@@ -89,10 +90,14 @@ async def test_a_port_that_is_taken_on_the_new_machine_is_told(pool: HostPool) -
 @pytest.mark.parametrize("missing", ["python3", "python3 perl"])
 async def test_something_else_listens_where_there_is_no_python(pool: HostPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     port = free_port()
-    script = joining._listen_script(CP2, (port,))
-    for name in missing.split():
-        script = script.replace(f"command -v {name} ", "false ")
-    monkeypatch.setattr(joining, "_listen_script", lambda *_: script)
+    run = pool.run
+
+    async def lacking(host: str, script: str, **how: Any) -> CommandResult:
+        for name in missing.split():
+            script = script.replace(f"command -v {name} ", "false ")
+        return await run(host, script, **how)
+
+    monkeypatch.setattr(pool, "run", lacking)
     try:
         probes, why = await joining.reach(pool, "cp2", {"cp1": CP1, "cp2": CP2}, (port,))
     finally:

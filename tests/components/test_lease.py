@@ -17,6 +17,7 @@ from recoverd.model.observation import HostView
 from recoverd.observe import hosts as looks
 from recoverd.observe.look import parse
 from recoverd.simulate.clock import EPOCH
+from tests.shells import sent
 
 from .clusters import Daemon
 from .daemons import Make, make, run
@@ -56,6 +57,11 @@ class Plane:
 @pytest.fixture(params=SHELLS)
 def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Plane:
     return Plane(tmp_path, request.param)
+
+
+def behind(keeper: LeaseKeeper) -> str:
+    """A script that says `done`, behind the guard."""
+    return f"{sent(keeper.guard('cp1'))}\necho done"
 
 
 def keeper_of(plane: Plane, id: str) -> LeaseKeeper:
@@ -118,8 +124,8 @@ def test_a_copy_of_the_bastion_takes_it_once_and_the_two_do_not_take_it_from_eac
     for _ in range(4):
         plane.at(plane.now + 5)
         assert isinstance(sweep(old), HeldBy) and isinstance(sweep(copy), Held)
-    assert plane.do(old.guard("cp1") + "echo done").returncode == 3
-    assert plane.do(copy.guard("cp1") + "echo done").stdout == "done\n"
+    assert plane.do(behind(old)).returncode == 3
+    assert plane.do(behind(copy)).stdout == "done\n"
 
 
 def test_a_boot_empties_it_and_the_number_goes_on_growing(plane: Plane) -> None:
@@ -145,30 +151,30 @@ def test_where_nothing_can_be_written_it_is_read_all_the_same(plane: Plane) -> N
     lease = keeper.take({"cp1": said})
     assert isinstance(lease, Unknown) and "0 of 1" in lease.reason
     assert forbids(lease, unasked=True) == "", "a site with one bastion goes on repairing"
-    assert plane.do(keeper.guard("cp1") + "echo done").stdout == "done\n"
+    assert plane.do(behind(keeper)).stdout == "done\n"
 
 
 def test_a_script_of_who_lost_it_does_nothing(plane: Plane) -> None:
     a, b = keeper_of(plane, "aa"), keeper_of(plane, "bb")
     a.take({"cp1": plane.look("aa")})
-    assert plane.do(a.guard("cp1") + "echo done").stdout == "done\n"
+    assert plane.do(behind(a)).stdout == "done\n"
     assert isinstance(b.take({"cp1": plane.look("bb")}), HeldBy)
-    refused = plane.do(b.guard("cp1") + "echo done")
+    refused = plane.do(behind(b))
     assert (refused.returncode, refused.stdout) == (3, "") and "nothing was done: the recoverd on aa" in refused.stderr
     # a was stopped for a while
     plane.at(1070)
     b.take({"cp1": plane.look("bb", want=1)})
-    late = plane.do(a.guard("cp1") + "echo done")
+    late = plane.do(behind(a))
     assert (late.returncode, late.stdout) == (3, "")
-    assert plane.do(b.guard("cp1") + "echo done").stdout == "done\n"
-    assert a.guard("w1") == "", "workers have no lease"
+    assert plane.do(behind(b)).stdout == "done\n"
+    assert a.guard("w1") is None, "workers have no lease"
 
 
 def test_a_lone_bastions_script_is_not_held_up_by_a_boot(plane: Plane) -> None:
     keeper = keeper_of(plane, "aa")
     keeper.take({"cp1": plane.look("aa")})
     shutil.rmtree(plane.run)
-    assert plane.do(keeper.guard("cp1") + "echo done").stdout == "done\n"
+    assert plane.do(behind(keeper)).stdout == "done\n"
 
 
 def test_of_two_that_hold_half_each_one_gives_way() -> None:

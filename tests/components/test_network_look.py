@@ -13,6 +13,7 @@ import pytest
 from recoverd.model.network import Answer
 from recoverd.model.network_operations import PutRoute, destination
 from recoverd.observe.netlook import HostLook, parse_look, script
+from tests.shells import sent
 
 SCRIPT = (files("recoverd.observe") / "network.sh").read_text()
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
@@ -151,11 +152,11 @@ def test_a_route_is_added_once_and_never_over_another(route: str) -> None:
     other = f"{destination(route)} via 10.99.1.99 dev host0"
     script = f"""ip link add host0 type veth peer name host1 && ip addr add 10.99.1.21/24 dev host0 || exit 9
 ip link set host0 up && ip link set host1 up || exit 9
-({put.command()}) || exit 8
-{put.check()} || exit 7
+({sent(put.call())}) || exit 8
+({sent(put.check())}) || exit 7
 ip -4 route del {route} && ip -4 route add {other} || exit 6
-({put.command()}) 2>/dev/null && exit 5
+({sent(put.call())}) 2>/dev/null && exit 5
 ip -4 route show | grep -q 'via 10.99.1.99' || exit 4
-! {put.check()} || exit 3"""
+! ({sent(put.check())}) || exit 3"""
     done = subprocess.run([*NAMESPACE, "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)

@@ -164,7 +164,7 @@ async def test_keys_come_to_the_bastion_only_when_configured(site: Site) -> None
 async def test_a_hostile_node_writes_nothing_outside_the_point(site: Site, tmp_path: Path, start_sshd: Callable[..., Sshd]) -> None:
     script = tmp_path / "hostile"
     script.write_text(
-        "#!/bin/sh\nm=$(sed -n 's/^M=//p' | head -n 1)\n"
+        "#!/bin/sh\nm=$(sed -n 's/^take_point \\([^ ]*\\) .*/\\1/p' | head -n 1)\n"
         'printf "\\n%s pki\\ndone\\n\\n%s file /../../evil\\nZXZpbA==\\n\\n%s file evil\\nZXZpbA==\\n\\n%s end\\n" $m $m $m $m\n'
     )
     script.chmod(0o755)

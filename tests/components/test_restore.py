@@ -18,8 +18,11 @@ from recoverd.clients.etcd import EtcdClient
 from recoverd.clients.hosts import HostPool
 from recoverd.diagnose.loss import CORRUPTION
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
-from recoverd.model.etcd_operations import TOOL, AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
+from recoverd.model.call import Call
+from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
 from recoverd.model.plan import StepResult
+from recoverd.shell import functions
+from tests.shells import sent
 
 from .conftest import EtcdNode, Sshd
 from .test_act import Hands
@@ -47,9 +50,8 @@ def restore(sent: SendSnapshot, node: EtcdNode, nodes: list[EtcdNode], bump: int
 
 def unguarded(operation: RestoreSnapshot) -> str:
     """Its script with the guard that looks for etcd processes taken out: other tests' etcds run on this machine."""
-    lines = [line for line in operation.command().splitlines() if "etcd runs here" not in line]
-    assert len(lines) == len(operation.command().splitlines()) - 2  # before it restores, and before it moves
-    return "\n".join(lines)
+    assert functions("restore_snapshot").count("place_free") == 2, "before it restores, and before it moves"
+    return sent(operation.call(), "running() { return 1; }")
 
 
 async def run(pool: HostPool, script: str) -> tuple[int | None, str]:
@@ -63,7 +65,7 @@ async def run(pool: HostPool, script: str) -> tuple[int | None, str]:
 def found(minor: str, path: str, image: str = "") -> str:
     """What is found with these directories in PATH, by a script that cleans up behind itself."""
     # other etcds run on this machine
-    script = f'pids() {{ :; }}\n{TOOL}\netcd_tool "{minor}" "{image}"; etcd_tool_done'
+    script = sent(Call.of("etcd_tool", minor, image), functions("etcd_tool_done"), "pids() { :; }") + "\netcd_tool_done"
     return subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False).stdout.strip()
 
 
@@ -140,7 +142,7 @@ async def test_what_is_cut_off_on_its_way_leaves_nothing(pool: HostPool, tmp_pat
     source = tmp_path / "s.db"
     source.write_bytes(os.urandom(1 << 20))
     wrong = replace(send(source, tmp_path / "node" / "s.db"), sha256="0" * 64)
-    result = await pool.send("cp1", wrong.receive(), source, timeout=20)
+    result = await pool.send("cp1", wrong.call(), source, timeout=20)
     assert (result.exit_status, list((tmp_path / "node").iterdir())) == (3, [])
 
 
@@ -161,13 +163,13 @@ async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEt
         node.kill()
         # MovePath refuses while any etcd runs on the machine, and here the other members do
         (node.data / "member").rename(node.data / "member.prod-1")
-        sent = send(info.path, node.data / "point.db")
-        assert (await hands.do(sent, timeout=30)).ok
-        operation = restore(sent, node, nodes)
+        point = send(info.path, node.data / "point.db")
+        assert (await hands.do(point, timeout=30)).ok
+        operation = restore(point, node, nodes)
         status, said = await run(pool, unguarded(operation))
         assert status == 0, said
         assert "3.4." in said
-        assert (await run(pool, operation.check()))[0] == 0
+        assert (await run(pool, sent(operation.check())))[0] == 0
         assert "point.db" not in [p.name for p in node.data.iterdir()], "the snapshot is not kept twice"
         assert (await run(pool, unguarded(operation)))[0] == 0, "a second time does nothing"
     for node in nodes:
@@ -197,7 +199,7 @@ async def test_nothing_is_restored_over_data_nor_from_another_snapshot_nor_witho
     operation = restore(send(info.path, info.path), node, [node])
     status, said = await run(pool, unguarded(operation))
     assert (status, "exists, and restored data must not be mixed" in said) == (3, True)
-    running = await run(pool, "\n".join(line for line in operation.command().splitlines() if "must not be mixed" not in line))
+    running = await run(pool, sent(operation.call()).replace('refuse "$1/member exists', ': "$1/member exists'))
     assert running[0] == 3 and "etcd runs here" in running[1]
     node.kill()
     (node.data / "member").rename(node.data / "member.old")
@@ -222,7 +224,7 @@ async def test_an_interrupted_restore_is_done_again_from_the_start(etcd: EtcdNod
     assert operation.beside == str(beside)
     left = etcd.data / f"{beside.name}.4711"
     (left / "member").mkdir(parents=True)
-    assert (await run(pool, operation.check()))[0] != 0
+    assert (await run(pool, sent(operation.check())))[0] != 0
     assert (done := await run(pool, unguarded(operation)))[0] == 0, done
     assert not left.exists(), "what the killed one had begun"
     # killed between the two renames: what is whole is taken as it is

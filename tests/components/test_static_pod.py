@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.model.shell import PIDS
 from recoverd.model.unit_operations import RestartStaticPod
+from tests.shells import sent
 
 
 class Machine:
@@ -24,8 +24,7 @@ class Machine:
         subprocess.run(["sh", "-c", self.start], check=True)
 
     def run(self, operation: RestartStaticPod) -> subprocess.CompletedProcess[str]:
-        script = operation.command().replace(PIDS, f"pids() {{ ls -d /proc/$(cat {self.pid}) 2>/dev/null || true; }}")
-        assert script != operation.command()
+        script = sent(operation.call(), f"pids() {{ ls -d /proc/$(cat {self.pid}) 2>/dev/null || true; }}")
         path = {"PATH": f"{self.home}:{os.environ['PATH']}"}
         return subprocess.run(["sh", "-c", script], env=os.environ | path, capture_output=True, text=True, timeout=60)
 

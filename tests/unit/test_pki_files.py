@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from recoverd.model.pki_operations import KeepPki, PutBackPki
+from tests.shells import sent
 
 
 def sh(operation: KeepPki | PutBackPki) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["sh", "-c", operation.command()], capture_output=True, text=True, check=False)
+    return subprocess.run(["sh", "-c", sent(operation.call())], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -74,6 +75,6 @@ def test_a_copy_that_is_not_whole_is_none(linked: Path, tmp_path: Path) -> None:
     cp.write_text('#!/bin/sh\n/bin/cp "$@"\nfor to; do :; done\n: > "$to"/sa.key\nexit 1\n')
     cp.chmod(0o755)
     keep = KeepPki(str(kept), kubernetes=str(linked))
-    done = subprocess.run(["sh", "-c", f"PATH={cp.parent}:$PATH\n{keep.command()}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", f"PATH={cp.parent}:$PATH\n{sent(keep.call())}"], capture_output=True, text=True, check=False)
     assert done.returncode == 3 and "not all of" in done.stderr
     assert not kept.exists()

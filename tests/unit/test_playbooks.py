@@ -20,6 +20,7 @@ from recoverd.model.points import PointSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
+from tests.shells import sent
 from tests.unit.builders import Cluster, manifest, member_id
 
 
@@ -71,10 +72,10 @@ def test_the_etcd_manifest_is_not_put_in_when_the_data_is_emptied_after_the_plan
     data, target = tmp_path / "the data" / "member", tmp_path / "etcd.yaml"
     data.mkdir(parents=True)
     write = replace(step, path=str(target), needs=f"{data}/db", keep="", beside=str(tmp_path / "beside"))
-    refused = subprocess.run(["sh", "-c", write.command()], capture_output=True, text=True, check=False)
+    refused = subprocess.run(["sh", "-c", sent(write.call())], capture_output=True, text=True, check=False)
     assert (refused.returncode, target.exists()) == (3, False) and "does not exist" in refused.stderr
     (data / "db").touch()
-    assert subprocess.run(["sh", "-c", write.command()], check=False).returncode == 0 and target.read_text() == step.content
+    assert subprocess.run(["sh", "-c", sent(write.call())], check=False).returncode == 0 and target.read_text() == step.content
 
 
 def test_a_manifest_that_was_never_recorded_is_not_invented() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from recoverd.memory.recall import recall, witness
 from recoverd.model.bastion_operations import FetchSnapshot
+from recoverd.model.call import Call
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EtcdDataView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
+from tests.shells import sent
 from tests.unit.builders import Cluster, unseen
 from tests.unit.test_machine import Script
 
@@ -122,16 +124,16 @@ def test_a_copy_is_whole_or_not_there(tmp_path: Path) -> None:
     (source / "snap" / "db").write_bytes(b"\0data")
     copy = CopyPath(str(source), str(target))
 
-    def sh(script: str) -> int:
-        return subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode
+    def sh(call: Call | None) -> int:
+        return subprocess.run(["sh", "-c", sent(call)], capture_output=True, check=False).returncode
 
     (tmp_path / "copy.part").mkdir()  # left by one that was interrupted
     assert sh(copy.check()) != 0
-    assert sh(copy.command()) == 0 and sh(copy.check()) == 0
+    assert sh(copy.call()) == 0 and sh(copy.check()) == 0
     assert (target / "snap" / "db").read_bytes() == b"\0data" and not (tmp_path / "copy.part").exists()
     (source / "snap" / "db").write_bytes(b"newer")
-    assert sh(copy.command()) == 0 and (target / "snap" / "db").read_bytes() == b"\0data"
-    assert sh(replace(copy, source=str(tmp_path / "none"), target=str(tmp_path / "other")).command()) == 3
+    assert sh(copy.call()) == 0 and (target / "snap" / "db").read_bytes() == b"\0data"
+    assert sh(replace(copy, source=str(tmp_path / "none"), target=str(tmp_path / "other")).call()) == 3
 
 
 def test_what_it_said_is_not_said_of_data_that_somebody_has_put_there_since() -> None:

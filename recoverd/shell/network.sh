@@ -1,0 +1,53 @@
+# What runs of a node's network, put back as it was. None of it outlasts a reboot.
+
+# set_sysctl FILE VALUE: set the kernel parameter whose file below /proc/sys that is.
+set_sysctl() { printf '%s\n' "$2" >"$1"; }
+
+# sysctl_is FILE VALUE: is it so?
+sysctl_is() { [ "$(cat "$1")" = "$2" ]; }
+
+# put_route DESTINATION WORD...: add an IPv4 route, given as `ip route` prints it. 3 where one leads to DESTINATION by now: it is somebody's, and newer.
+put_route() {
+  pr_to=$1; shift
+  if ip -4 route show exact "$pr_to" | grep -q .; then
+    { echo "there is another route to $pr_to by now:"; ip -4 route show exact "$pr_to"; } >&2
+    exit 3
+  fi
+  ip -4 route add "$@"
+}
+
+# route_is LINE: is there such a route, as `ip route` prints it?
+route_is() { ip -4 route show | sed 's/ *$//' | grep -qxF -- "$1"; }
+
+# loose_cables: the pods' cables that hang on no bridge; by `ip`, since /sys/class/net may be another network namespace's.
+loose_cables() { ip -o link show type veth | grep -v ' master ' | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | grep '^veth' || true; }
+
+# put_bridge NAME ADDRESS...: make the pod bridge with its addresses, and plug the loose cables into it. The CNI's bridge plugin makes a missing bridge
+# only for the next new pod, and never plugs older pods in again.
+put_bridge() {
+  set -eu
+  pb_name=$1; shift
+  ip link show dev "$pb_name" >/dev/null 2>&1 || ip link add name "$pb_name" type bridge
+  for a in "$@"; do ip addr replace "$a" brd + dev "$pb_name"; done
+  ip link set dev "$pb_name" up
+  pb_hairpin=0; ! grep -qsE '"hairpinMode": *true' /etc/cni/net.d/* || pb_hairpin=1
+  for v in $(loose_cables); do
+    ip link set dev "$v" master "$pb_name"
+    ip link set dev "$v" up
+    [ $pb_hairpin = 0 ] || ip link set dev "$v" type bridge_slave hairpin on
+  done
+}
+
+# bridge_is NAME ADDRESS...: is it up with these, and does no cable hang loose?
+bridge_is() {
+  bi_name=$1; shift
+  link_is_up "$bi_name" || return 1
+  for a in "$@"; do ip -4 addr show dev "$bi_name" | grep -qF "inet $a " || return 1; done
+  [ -z "$(loose_cables)" ]
+}
+
+# link_up NAME: switch a network device on.
+link_up() { ip link set dev "$1" up; }
+
+# link_is_up NAME: is it?
+link_is_up() { ip link show dev "$1" up 2>/dev/null | grep -q .; }
