@@ -118,7 +118,7 @@ def test_the_memory_keeps_them_in_the_journal() -> None:
 class Points(Script):
     def __init__(self, control_planes: int = 3, settings: PointSettings = SETTINGS) -> None:
         super().__init__(control_planes)
-        self.settings = replace(self.settings, points=settings)
+        self.settings = replace(self.settings, points=settings, bounds=replace(self.settings.bounds, force_after=60.0))
         self.machine = ClusterMachine(self.settings, registry(), now=NOW, memory=self.memory)
         self.points: tuple[RestorePoint, ...] = ()
 
