@@ -17,6 +17,7 @@ SANDBOX, IMAGE = "sandbox", "image"
 PROGRAMS = (KUBELET, *RUNTIMES, ETCD, API)
 MACHINE = (*PROGRAMS, SANDBOX)
 """Whoever meets it says so."""
+OF_DISKS = ("disk-full", "read-only")
 QUOTED = 120
 """Characters of what a line names, in a sentence for the operator."""
 
@@ -202,7 +203,8 @@ _CONTROL_PLANE = (
     _row("file-not-readable", (ETCD, API), r"(?:open|stat|lstat|mkdir) (/[^\s:]+): permission denied", "it may not use {0}",
          "put the owner and the mode of {0} right"),
     _row("file-missing", (KUBELET,),
-         r"(?:failed to run Kubelet|command failed|failed to construct kubelet).*(?:open|stat) (/[^\s:\"]+): no such file or directory",
+         r"(?:failed to run Kubelet|command failed|failed to construct kubelet)(?!.*bootstrap-kubelet).*"
+         r"(?:open|stat) (/[^\s:\"]+): no such file or directory",
          "{0}, which it is told to use, is not there",
          "put {0} back, or take out what names it (/var/lib/kubelet/config.yaml, kubeadm-flags.env, kubelet.conf)" + BY_ITSELF),
     _row("file-missing", (ETCD, API), r"(?:open|stat) (/[^\s:]+): no such file or directory", "{0}, which it is told to use, is not there",

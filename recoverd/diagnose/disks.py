@@ -14,6 +14,8 @@ from recoverd.model.observation import DiskView, HostView
 SEGMENT = 64 << 20
 """Bytes that etcd takes at once for a new file of its log (its wal.SegmentSizeBytes); without them it ends."""
 
+THEN = "etcd comes up by itself then, within the five minutes of kubelet's back-off; at once with `systemctl restart kubelet`"
+
 
 def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.addresses:
@@ -37,7 +39,7 @@ def _low(name: str, host: HostView) -> Iterator[Finding]:
 
 
 def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
-    disk = _below(host)
+    disk = below_etcd(host)
     if disk is None:
         return
     held = host.etcd_data.path if host.etcd_data else "etcd's data"
@@ -46,8 +48,7 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
             Code.FILE_SYSTEM_READ_ONLY,
             f"{name}:{disk.path}",
             f"{disk.path} on {name}, which holds {held}, is mounted read-only, as after an error of its disk, and etcd cannot run on it. Nothing is "
-            "wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it; etcd comes up by "
-            "itself then.",
+            f"wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it. {THEN}.",
             (_line(name, disk), stopped),
             state=State.ETCD_STUCK,
             facts=Facts(name),
@@ -58,14 +59,20 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
             Code.DISK_FULL,
             f"{name}:{disk.path}",
             f"{disk.path} on {name}, which holds {held}, is full, and etcd cannot run on it. Nothing is wrong with the member.{largest} Cure: free "
-            "space, rotated logs first, and nothing below member/; etcd comes up by itself then.",
+            f"space, rotated logs first, and nothing below member/. {THEN}.",
             (_line(name, disk), stopped, *(f"{name}: {line}" for line in host.largest)),
             state=State.ETCD_STUCK,
             facts=Facts(name),
         )
 
 
-def _below(host: HostView) -> DiskView | None:
+def cured(host: HostView) -> bool:
+    """The disk that holds etcd's data was seen with room, and can be written."""
+    disk = below_etcd(host)
+    return disk is not None and not disk.read_only and disk.free >= SEGMENT
+
+
+def below_etcd(host: HostView) -> DiskView | None:
     """The disk that holds etcd's data: that of the longest mount point above them."""
     data = PurePosixPath(host.etcd_data.path if host.etcd_data else "/var/lib/etcd")
     above = [d for d in host.disks if data.is_relative_to(d.path)]

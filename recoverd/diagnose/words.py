@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from recoverd.diagnose.causes import KUBELET, Reason, reason, reason_of_pod
+from dataclasses import replace
+
+from recoverd.diagnose import disks
+from recoverd.diagnose.causes import KUBELET, OF_DISKS, Reason, reason, reason_of_pod
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
 from recoverd.model.observation import UnitView
@@ -39,6 +42,8 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
     if not runs and (stuck := reason_of_pod(host.journals.get(KUBELET, ()), component)):
         return KUBELET, stuck
     own = reason(container.log_tail, component) if container is not None else None
+    if own and own.cause.name in OF_DISKS and disks.cured(host):
+        own = replace(own, why="it found its disk full or read-only, which has room and can be written now", cure=f"none is needed: {disks.THEN}")
     return (component, own) if own else None
 
 

@@ -45,6 +45,8 @@ class RemoveMemberPlaybook:
             return lost
         patience = situation.settings.bounds.member_down_after
         if situation.age(finding) < patience and not situation.by_hand:
+            if lost:
+                return Wait(f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself (bound `member_down_after`)")
             return Wait(
                 f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
                 "a rebooting machine or a join that is just happening looks the same"

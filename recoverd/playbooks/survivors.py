@@ -118,7 +118,7 @@ def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situatio
     A machine that answers, and whose member cannot come back, is waited for no more than one that never started.
     """
     startable = [m for m in gone if m.chance is Chance.STARTABLE]
-    cure = "; ".join(f"{m.label}: {m.chance}. {m.why}" for m in startable)
+    cure = " ".join(f"{m.label}: {m.chance}. {m.why.rstrip('.')}." for m in startable)
     if startable and serving + len(startable) >= view.quorum:
         return Refusal(
             f"quorum is back, and nothing is lost, as soon as etcd runs again on {', '.join(m.label for m in startable)}. {cure} Cure that there; "
@@ -163,8 +163,8 @@ def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refus
     if gone is None or gone.chance not in (Chance.STARTABLE, Chance.BOOTING):
         return None
     return Refusal(
-        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why} Cure that there, and it catches up by itself; where that "
-        f"cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
+        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why.rstrip('.')}. Cure that there, and it catches up by "
+        f"itself; where that cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
     )
 
 
