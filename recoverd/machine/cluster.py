@@ -146,7 +146,7 @@ class ClusterMachine(Joining):
         self.observation, self.diagnosis = observation, diagnosis
         self._emit(Diagnosed(self.settings.name, diagnosis))
         dark = diagnosis.state is State.UNOBSERVABLE
-        self._set(unseen={} if dark else silent(self.record.unseen, observation))
+        self._set(unseen={} if dark and not diagnosis.partial else silent(self.record.unseen, observation))
         if not dark:
             self._set(sightings=sighted(self.record.sightings, diagnosis, observation, self.settings), dark_sweeps=0)
             self.memory = notice(observation, self.memory, self.settings)
