@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recoverd.diagnose import api, certificates, controllers, etcd, host, loss, manifests, network, reach, setback
+from recoverd.diagnose import api, certificates, controllers, disks, etcd, host, loss, manifests, network, reach, setback, static_pods
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import RANK, Code
 from recoverd.model.facts import ManifestFacts
@@ -54,6 +54,8 @@ def _judged(scene: Scene) -> Diagnosis:
 
 def _all(scene: Scene) -> Iterable[Finding]:
     yield from host.findings(scene)
+    yield from disks.findings(scene)
+    yield from static_pods.findings(scene)
     yield from certificates.findings(scene)
     yield from etcd.findings(scene)
     yield from loss.findings(scene)

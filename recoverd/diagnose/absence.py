@@ -132,6 +132,25 @@ def unit(asked: Asked) -> str:
     return f"systemd on {asked.host} said nothing of kubelet" if isinstance(view, HostView) and "kubelet" not in view.units else ""
 
 
+def disks(asked: Asked) -> str:
+    """The machine's disks were looked at, or its etcd serves, which writes on them."""
+    if isinstance(asked.observation.etcd.get(asked.host), EtcdView):
+        return ""
+    if why := machine(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    return f"the disks of {asked.host} could not be looked at" if isinstance(view, HostView) and not view.disks else ""
+
+
+def static_pods(asked: Asked) -> str:
+    """Each of the machine's manifests was seen with its container running, or has gone. That kubelet says nothing of it now is no proof."""
+    if why := manifests(asked):
+        return why
+    view = asked.observation.hosts.get(asked.host)
+    left = [c for c in ("etcd", "kube-apiserver") if c in view.manifests and not view.runs(c)] if isinstance(view, HostView) else []
+    return f"{' and '.join(left)} on {asked.host} was not seen to run" if left and not _left(asked, asked.host) else ""
+
+
 def data(asked: Asked) -> str:
     """etcd's data directory on the machine was looked at, or its etcd serves."""
     if why := machine(asked):
@@ -269,6 +288,8 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.FILE: file,
     ShownBy.UNITS: unit,
     ShownBy.MACHINE: machine,
+    ShownBy.DISKS: disks,
+    ShownBy.STATIC_PODS: static_pods,
     ShownBy.STRANGER: stranger,
     ShownBy.DATA: data,
     ShownBy.LEADER: leader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from recoverd.diagnose import words
 from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, YOUNG, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
@@ -46,12 +47,18 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
     kubelet = host.units.get("kubelet") if host else None
     if container is None or kubelet is None or not kubelet.running or not _loops(scene, container):
         return ()
+    cause, proof = words.of_pod(scene, name, API)
     return (
         Finding(
             Code.CRASH_LOOPING,
             name,
-            f"The API server on {name} does not stay up ({up(scene, container)}).",
-            (f"{API} on {name}: {up(scene, container)}", answer(scene.endpoint(name)), *(f"it says: {line}" for line in container.log_tail[-6:])),
+            f"The API server on {name} does not stay up ({up(scene, container)}).{cause}",
+            (
+                f"{API} on {name}: {up(scene, container)}",
+                *proof,
+                answer(scene.endpoint(name)),
+                *(f"it says: {line}" for line in container.log_tail[-6:]),
+            ),
             state=DOWN,
             facts=Facts(name),
         ),
@@ -77,7 +84,10 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
         container = scene.container(name, API)
         evidence.append(f"{API} on {name}: {up(scene, container) if container else 'no container of it is known'}")
         evidence += [f"it says: {line}" for line in container.log_tail[-4:]] if container else []
-        message = f"The API server on {name} does not serve ({endpoint.health}); what on {name} itself causes it is not proven."
+        cause, proof = words.of_pod(scene, name, API)
+        evidence += proof
+        unknown = f"; what on {name} itself causes it is not proven."
+        message = f"The API server on {name} does not serve ({endpoint.health}){f'.{cause}' if cause else unknown}"
     return (Finding(Code.API_NOT_ANSWERING, name, message, tuple(evidence), state=DOWN, facts=Facts(name)),)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from recoverd.diagnose import words
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
 from recoverd.model.catalogue import Code
@@ -204,11 +205,12 @@ def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         count, needed = len(vitals), scene.membership.needed
         left = f"{count - len(dead)} of {count} voters are left and {needed} are needed" if quorum == "present" else f"quorum is {quorum}"
         what = "Its whole machine does not answer" if vital.dark else "Its machine answers and its etcd does not serve"
+        cause, proof = words.of_pod(scene, host, "etcd") if host and not vital.dark else ("", ())
         yield Finding(
             Code.ETCD_MEMBER_DOWN,
             scene.membership.label(vital.entry),
-            f"The etcd member {vital.entry.name} is down. {what}; {left}.",
-            (vital.why, *(v.why for v in vitals if v.life is Life.SERVES), *_logs(scene, host)),
+            f"The etcd member {vital.entry.name} is down. {what}; {left}.{cause}",
+            (vital.why, *proof, *(v.why for v in vitals if v.life is Life.SERVES), *_logs(scene, host)),
             state=STUCK,
             facts=_facts(scene, vitals, vital.entry, host),
         )
@@ -228,11 +230,12 @@ def _down_unlisted(scene: Scene) -> Iterator[Finding]:
         why = scene.etcd_stopped(name)
         if not why or (scene.settling(name) and scene.vip_ready):
             continue
+        cause, proof = words.of_pod(scene, name, "etcd")
         yield Finding(
             Code.ETCD_MEMBER_DOWN,
             name,
-            f"etcd on {name} does not run, and no other member answers, so nothing is known of quorum.",
-            (why, *_logs(scene, name)),
+            f"etcd on {name} does not run, and no other member answers, so nothing is known of quorum.{cause}",
+            (why, *proof, *_logs(scene, name)),
             state=STUCK,
             facts=MemberFacts(name, member_id=ids.get(name, ""), quorum="unknown"),
         )

@@ -1,24 +1,18 @@
-"""Machines: kubelet and container runtime, clock and disk; and control planes that are not part of the cluster."""
+"""Machines: kubelet and container runtime, and the clock; and control planes that are not part of the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recoverd.diagnose import words
 from recoverd.diagnose.members import Membership
-from recoverd.diagnose.nodes import facts_of, node_of
+from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
 
 RUNTIMES = ("containerd", "docker", "crio")
-
-
-FALLS = 2
-"""Restarts by systemd itself; the count begins anew when somebody starts the unit."""
-STANDS = 10.0
-"""Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -37,7 +31,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.addresses:
         if (host := scene.host(name)) is not None:
             yield from _clock(scene, name, host)
-            yield from _disks(name, host)
 
 
 def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
@@ -47,45 +40,51 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
     runtimes = (host.runtime,) if host.runtime else RUNTIMES
     for code, units in ((Code.RUNTIME_DOWN, runtimes), (Code.KUBELET_DOWN, ("kubelet",))):
         for unit in (host.units[u] for u in units if u in host.units):
-            if unit.active in ("active", "reloading") or _starting(scene, name, unit):
+            if _runs(scene, unit) or _starting(scene, name, unit):
                 continue
             effect = "static pods that stop are not started again" if code == Code.KUBELET_DOWN else "no container can be started"
+            said = words.of_unit(scene, name, unit)
             yield Finding(
                 code,
                 name,
-                f"{unit.name} on {name} is not running ({unit.active}, {unit.sub or unit.result}): {effect}.",
-                (_unit_line(scene, name, unit), *_consequence(scene, name)),
+                f"{unit.name} on {name} {_how(scene, unit)}: {effect}.{words.sentence(said)}",
+                (_unit_line(scene, name, unit), *words.proof(unit.name, name, said), *_consequence(scene, name)),
                 severity=severity,
                 state=state,
-                facts=Facts(name),
+                facts=words.unit_facts(name, "", unit, said),
             )
 
 
 def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     """A worker that is not Ready because its kubelet or runtime does not run. The runtime first: kubelet needs it."""
     for unit in (host.units[u] for u in (host.runtime or "containerd", "kubelet") if u in host.units):
-        if (unit.active in ("active", "reloading") and not _falling(scene, unit)) or _starting(scene, name, unit):
+        if _runs(scene, unit) or _starting(scene, name, unit):
             continue
+        said, node = words.of_unit(scene, name, unit), node_of(scene, name)
         yield Finding(
             Code.WORKER_KUBELET_DOWN,
-            node_of(scene, name),
-            f"{unit.name} on the worker {name} is not running ({unit.active}, {unit.sub or unit.result}), and its node is not Ready.",
-            (_unit_line(scene, name, unit), f"the API server calls the node {node_of(scene, name)} not Ready"),
+            node,
+            f"{unit.name} on the worker {name} {_how(scene, unit)}, and its node is not Ready.{words.sentence(said)}",
+            (_unit_line(scene, name, unit), *words.proof(unit.name, name, said), f"the API server calls the node {node} not Ready"),
             state=State.WORKER_NETWORK_BROKEN,
-            facts=facts_of(scene, name),
+            facts=words.unit_facts(name, node, unit, said),
         )
         return
+
+
+def _runs(scene: Scene, unit: UnitView) -> bool:
+    return unit.active in ("active", "reloading") and not words.falling(scene, unit)
+
+
+def _how(scene: Scene, unit: UnitView) -> str:
+    if unit.active != "failed" and words.fails(scene, unit):
+        return "does not stay up, and systemd starts it again and again"
+    return f"is not running ({unit.active}, {unit.sub or unit.result})"
 
 
 def _starting(scene: Scene, name: str, unit: UnitView) -> bool:
     """A unit on its way up after a boot; `auto-restart` is one that failed."""
     return unit.active == "activating" and unit.sub != "auto-restart" and scene.settling(name)
-
-
-def _falling(scene: Scene, unit: UnitView) -> bool:
-    """One that systemd starts again and again is active for a moment each time; seen in such a moment it is no better."""
-    age = scene.age(unit.since)
-    return unit.restarts >= FALLS and age is not None and age < STANDS
 
 
 def _unit_line(scene: Scene, name: str, unit: UnitView) -> str:
@@ -164,15 +163,3 @@ def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             (f"{name}: timedatectl says NTPSynchronized=no; now {host.clock_offset:+.3f} s beside the bastion's",),
             severity=Severity.NOTICE,
         )
-
-
-def _disks(name: str, host: HostView) -> Iterator[Finding]:
-    for disk in host.disks:
-        if disk.total > 0 and (disk.free < 0.1 * disk.total or disk.free < 1 << 30):
-            yield Finding(
-                Code.DISK_LOW,
-                f"{name}:{disk.path}",
-                f"{disk.path} on {name} has {disk.free / (1 << 30):.1f} GiB free of {disk.total / (1 << 30):.1f}.",
-                (f"{name}:{disk.path}: {disk.free} of {disk.total} bytes free ({disk.free / disk.total:.0%})",),
-                severity=Severity.NOTICE,
-            )

@@ -33,7 +33,7 @@ def observed(turn: Turn, event: Observed) -> None:
     turn.become(sweep=Sweep(observation, diagnosis))
     turn.emit(Diagnosed(turn.name, diagnosis))
     dark = diagnosis.state is State.UNOBSERVABLE
-    turn.set(unseen={} if dark else silent(turn.record.unseen, observation))
+    turn.set(unseen={} if dark and not diagnosis.partial else silent(turn.record.unseen, observation))
     if not dark:
         turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
         turn.learn(notice(observation, turn.memory, turn.settings))

@@ -40,6 +40,8 @@ class ShownBy(StrEnum):
     FILE = "the file, or the listing of its directory"
     UNITS = "what systemd on the machine says of its units"
     MACHINE = "the machine"
+    DISKS = "the machine's disks"
+    STATIC_PODS = "the static pods running, or no manifests of them"
     STRANGER = "its etcd stopped or with a leader in common with another, or every other control plane's stopped"
     DATA = "etcd's data directory, or its etcd serving"
     LEADER = "an etcd member with a leader"
@@ -111,6 +113,20 @@ class Code(StrEnum):
         "etcd's manifest names a directory without the cluster's data, and the data are whole where they were.",
         Of.DOUBT | Of.WAY_OUT | Of.MANIFEST | Of.STOPS_ETCD,
     )
+    DISK_FULL = (
+        "disk-full",
+        About.FILE,
+        (ShownBy.DISKS,),
+        "The disk that holds etcd's data is full, and etcd there does not run.",
+        Of.STOPS_ETCD,
+    )
+    FILE_SYSTEM_READ_ONLY = (
+        "file-system-read-only",
+        About.FILE,
+        (ShownBy.DISKS,),
+        "The file system that holds etcd's data is mounted read-only, and etcd there does not run.",
+        Of.STOPS_ETCD,
+    )
     RUNTIME_DOWN = (
         "container-runtime-down",
         About.HOST,
@@ -123,6 +139,13 @@ class Code(StrEnum):
         About.HOST,
         (ShownBy.UNITS,),
         "kubelet of a control plane does not run: static pods that stop are not started again.",
+        Of.STOPS_ETCD,
+    )
+    STATIC_PODS_STUCK = (
+        "static-pods-do-not-start",
+        About.HOST,
+        (ShownBy.STATIC_PODS,),
+        "kubelet of a control plane runs and does not start its static pods, for a reason that it names.",
         Of.STOPS_ETCD,
     )
     ETCD_DATA_EMPTY = (

@@ -44,6 +44,17 @@ class MemberFacts(Facts):
     """`present`, `lost` or `unknown`, where that was judged."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnitFacts(Facts):
+    unit: str = ""
+    """Name of the unit that does not run."""
+    why: str = ""
+    """What its own words say of why it ends (`recoverd.diagnose.causes`); "" where they say nothing that is known."""
+    cure: str = ""
+    restart: bool = True
+    """A restart may help, as far as that is known."""
+
+
 class Fate(StrEnum):
     """What has become of a member's data."""
 

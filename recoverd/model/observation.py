@@ -184,6 +184,8 @@ class DiskView:
     path: str
     total: int
     free: int
+    read_only: bool = False
+    """It is mounted so that nothing can be written, as after an error of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,11 @@ class HostView:
     """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told, and in a container."""
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
+    journals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By unit: what it said in the last minutes that sounds like trouble, newest last, each line at most 400 characters, without control characters.
+    Read of units that fail, and of kubelet where something on the machine looks wrong; a unit whose journal was not read is not in it."""
+    largest: tuple[str, ...] = ()
+    """The largest files below /var/log and etcd's data, as `SIZE PATH`: looked for now and then while a disk is full."""
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
 

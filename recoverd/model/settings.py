@@ -41,7 +41,7 @@ class Bounds:
     member_down_after: float = 60.0
     """An etcd member must have been seen dead for this long before its removal is offered: a reboot takes minutes at most."""
     force_after: float = 300.0
-    """So long a machine must have been silent before `force-new-cluster` gives it up: real ones take minutes to boot."""
+    """So long a machine must have been silent before `force-new-cluster` or `remove-member` gives it up: real ones take minutes to boot."""
     max_clock_skew: float = 5.0
     person_at_work: str = "ask"
     """`ask`: what would run unasked on a machine where a person is at work is asked about. `ignore`: it runs."""

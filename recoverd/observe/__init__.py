@@ -18,10 +18,11 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ApiView, EtcdToolView, HostView, Observation, Unseen
+from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
 from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import EtcdAbout, look_at
+from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.network import NetworkCollector
 from recoverd.observe.space import SpaceWatch
@@ -49,6 +50,7 @@ class Collector:
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
         self._clocks: dict[str, tuple[float, bool | None]] = {}
         """By host: until when it holds, and whether its clock was synchronised."""
+        self._journals = JournalWatch()
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
@@ -79,6 +81,9 @@ class Collector:
                 timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
             )
         hosts = dict(zip(names, machines, strict=True))
+        if isinstance(api.objects, ObjectsView):
+            machines_at = {h.name: h.address for h in (*settings.control_planes, *settings.workers)}
+            self._journals.lists(api.objects.nodes, {w.name: w.address for w in memory.workers} | machines_at)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
             cluster=settings.name,
@@ -109,9 +114,13 @@ class Collector:
         lease = self._lease if name in self._etcd else None
         due, synchronised = self._clocks.get(name, (0.0, None))
         clock = time.monotonic() > due
-        view = await look_at(self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, lease, clock=clock)
+        journals, largest = self._journals.asks(name)
+        view = await look_at(
+            self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, lease, clock=clock, journals=journals, largest=largest
+        )
         if isinstance(view, Unseen):
             return view
+        view = self._journals.took(name, view, largest=largest)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
         if ask:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -48,15 +49,19 @@ async def look_at(
     lease: LeaseKeeper | None = None,
     *,
     clock: bool = False,
+    journals: Sequence[str] = (),
+    largest: bool = False,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
 
     With `lease`, the look renews, takes or lets go of it there. `clock`: whether the machine's clock is synchronised is asked, too.
+    `journals`: of these units, as of those that fail, it is asked what they said last. `largest`: and which files are the largest.
     """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
         given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)} C={'1' if clock else ''}"
+        given += f" J={shlex.quote(' '.join(journals))} F={'1' if largest else ''}"
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"

@@ -27,6 +27,7 @@ from recoverd.model.observation import (
     PeopleView,
     UnitView,
 )
+from recoverd.observe import journal
 from recoverd.observe.pki import pki
 
 T = TypeVar("T")
@@ -128,13 +129,15 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         containers=dict(_containers(found, boot_time, problems)),
         certificates=certificates,
         pki=keys,
-        disks=part("disks", _disks, ()),
+        disks=part("disks", lambda s: _disks(s, by_name["read-only"].lines if "read-only" in by_name else ()), ()),
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         synchronised=SYNCHRONISED.get(by_name["synchronised"].text.strip()) if "synchronised" in by_name else None,
         people=part("people", _people, None),
         problems=tuple(problems),
+        journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
+        largest=part("largest", _largest, ()) if "largest" in by_name else (),
         lease=part("lease", _lease, None) if "lease" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
@@ -315,13 +318,20 @@ def _log_line(line: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:LOG_LINE]
 
 
-def _disks(section: Section) -> tuple[DiskView, ...]:
+def _disks(section: Section, read_only: Sequence[str]) -> tuple[DiskView, ...]:
     disks = {}
     for line in section.lines[1:]:
         fields = line.split(None, 5)
         if len(fields) == 6 and fields[1].isdigit() and fields[3].isdigit():
-            disks[fields[5]] = DiskView(fields[5], int(fields[1]) * 1024, int(fields[3]) * 1024)
+            disks[fields[5]] = DiskView(fields[5], int(fields[1]) * 1024, int(fields[3]) * 1024, fields[5] in read_only)
     return tuple(disks.values())
+
+
+def _largest(section: Section) -> tuple[str, ...]:
+    """What `ls -sk` printed, the largest first: kibibytes and a path, each once."""
+    files = (line.split(None, 1) for line in section.lines)
+    sizes = {_log_line(f[1].strip()): int(f[0]) for f in files if len(f) == 2 and f[0].isdigit()}
+    return tuple(f"{size / 1024:.0f} MiB {path}" for path, size in sizes.items())[:5]
 
 
 def _etcd_data(section: Section) -> EtcdDataView:

@@ -18,9 +18,25 @@ s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
 s joined; there $K/kubelet.conf
 s units
-limit=; command -v timeout >/dev/null && limit='timeout 2'
-$limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
-  kubelet.service containerd.service docker.service crio.service 2>&1
+limit= brief=; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
+units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
+  kubelet.service containerd.service docker.service crio.service 2>&1)
+printf '%s\n' "$units"
+# why a unit fails stands in its journal: of one that fails now, and of those that J names, since something looked wrong there. What kubelet says ten
+# times a second while it has no API server is left out, so that there is room for what it says once
+journal() { # UNIT
+  s journal "$1"
+  $brief journalctl -u "$1.service" -n 400 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
+    grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused' | tail -n 30 | cut -c1-700
+}
+printf '%s\n\n' "$units" | while IFS== read -r k v; do
+  case $k in
+    Id) unit=${v%.service} ;;
+    LoadState) load=$v ;;
+    ActiveState) active=$v ;;
+    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load" = loaded ] && journal "$unit" ;; esac; unit=- load= active= ;;
+  esac
+done
 # R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
 [ -z "${R-}" ] || { s lease; lease $R; }
 s endpoint
@@ -47,7 +63,10 @@ for c in /proc/[0-9]*/comm; do
   case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
-s disks; df -Pk / /var/lib/etcd /var/lib/kubelet /var/lib/containerd 2>/dev/null
+s disks; df -Pk / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
+s read-only; while read -r dev at type how rest; do case ",$how," in *,ro,*) echo "$at" ;; esac; done 2>/dev/null </proc/mounts | head -n 100
+# F is set now and then while a disk is full
+[ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 
 s manifests; there $K/manifests
 if [ -d $K/manifests ]; then
@@ -74,7 +93,7 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null | head -n 1)
   [ -n "$log" ] && printf '%s\n' "log $log" "first $(head -n 1 "$log" 2>/dev/null | cut -c1-40)"
   # a panic's first line, which says why, has a long trace behind it
-  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency' | tail -n 3 | cut -c1-600
+  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file' | tail -n 3 | cut -c1-600
   [ -n "$log" ] && { tail -n 10 "$log" 2>/dev/null | cut -c1-600; echo; }
 done
 

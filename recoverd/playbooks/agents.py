@@ -9,7 +9,7 @@ from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitEndpoints
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
-from recoverd.playbooks.nodes import another_machine, broken, host_of, nobody_keeps_rules, node_in, node_views, off_on_purpose
+from recoverd.playbooks.nodes import another_machine, broken, ends_itself, host_of, nobody_keeps_rules, node_in, node_views, off_on_purpose
 from recoverd.playbooks.starts import begins_anew
 
 AGENTS = "restart-node-agents"
@@ -47,6 +47,7 @@ def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
     if situation.nodes:
         wanted = list(situation.nodes)
     spent = situation.spent(AGENTS) if not situation.by_hand else frozenset()
+    stuck = {} if situation.by_hand else {n: ends_itself(host_of(n, situation), situation) for n in wanted}
     all_spent = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
     nodes, refused = [], {}
 
@@ -60,7 +61,9 @@ def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
             refused[node] = f"{AGENTS} was tried on {node} in this incident and did not help"
         elif view is None:
             refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
-        elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or in_vain(node):
+        elif why := (
+            another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or stuck.get(node) or in_vain(node)
+        ):
             refused[node] = why
         else:
             nodes.append(node)

@@ -23,7 +23,7 @@ from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstic
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, lost_writes, may_return, missing, newest_point, told
+from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, if_they_return, lost_writes, may_return, missing, newest_point, told
 
 READ_WITHIN = 60.0
 """Seconds in which what a member holds may be late to be read; then it can only be looked for in its snapshot."""
@@ -88,6 +88,7 @@ class ForceNewCluster:
             ),
             destroys=(
                 *_unread(name, asked),
+                *if_they_return(gone),
                 *lost_writes(name, view, situation),
                 *told(gone, situation),
                 *self._destroys(others, situation),

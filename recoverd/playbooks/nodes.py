@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from recoverd.bounds import too_few_ready
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.catalogue import Code, Of, codes, host_in
+from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
@@ -81,6 +82,19 @@ def off_on_purpose(view: HostView, host: str) -> str:
             return (
                 f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with `systemctl status {name}`, "
                 f"and `systemctl unmask {name}` when it should run"
+            )
+    return ""
+
+
+def ends_itself(host: str, situation: Situation) -> str:
+    """Why no start and no reboot of a machine helps: kubelet or the runtime ends at once, for a cause that it names itself and that neither cures.
+    "" where that is not so."""
+    for finding in situation.confirmed:
+        facts = finding.facts
+        if isinstance(facts, UnitFacts) and facts.host == host and facts.why and not facts.restart:
+            return (
+                f"{facts.unit} on {host} ends at once, and neither a restart nor a reboot changes why: by its own words, {facts.why}. "
+                f"Cure: {facts.cure}"
             )
     return ""
 

@@ -13,7 +13,7 @@ from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import asked, point_first
-from recoverd.playbooks.survivors import only_stopped
+from recoverd.playbooks.survivors import not_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,19 @@ class RemoveMemberPlaybook:
         member = next((m for m in view.members if m.id == id), None)
         if member is None:
             return Refusal(f"the member list of {name} does not hold the member that the finding names ({id or 'no id'})")
+        lost = None if situation.by_hand else not_lost(member, view, situation)
+        if isinstance(lost, Wait):
+            return lost
         patience = situation.settings.bounds.member_down_after
         if situation.age(finding) < patience and not situation.by_hand:
+            if lost:
+                return Wait(f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself (bound `member_down_after`)")
             return Wait(
                 f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
                 "a rebooting machine or a join that is just happening looks the same"
             )
-        if not situation.by_hand and (stopped := only_stopped(member, view, situation)):
-            return stopped
+        if lost:
+            return lost
         if member.id == view.member_id:
             return Refusal(f"{name} is the only one that could be asked, and a member is not asked to remove itself")
         camp = situation.scene.membership.camp.values()
@@ -77,6 +82,7 @@ class RemoveMemberPlaybook:
             destroys=(
                 f"the membership of {label}: its copy of the data is no longer part of the cluster, and the machine has to be joined anew "
                 "(kubeadm reset, then kubeadm join --control-plane)",
+                *_if_it_returns(label, finding, situation),
             ),
             undo=(f"none; join {label} again as a new member. {kept}",),
             moving=moving(view.db_size),
@@ -98,6 +104,16 @@ class RemoveMemberPlaybook:
                 timeout=60.0,
             ),
         )
+
+
+def _if_it_returns(label: str, finding: Finding, situation: Situation) -> tuple[str, ...]:
+    """Of a member whose machine is silent."""
+    if finding.code != Code.ETCD_MEMBER_DOWN or not finding.facts.host or situation.host(finding.facts.host) is not None:
+        return ()
+    return (
+        f"IF {label} COMES BACK, for it is silent and NOT proven dead: it would have caught up by itself, and after this it has to be wiped and "
+        "joined again; look at its console first",
+    )
 
 
 PLAYBOOK = RemoveMemberPlaybook()

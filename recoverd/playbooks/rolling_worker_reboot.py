@@ -22,6 +22,7 @@ from recoverd.playbooks.nodes import (
     another_machine,
     broken,
     emptied,
+    ends_itself,
     groups,
     host_of,
     nobody_keeps_rules,
@@ -111,7 +112,7 @@ class RollingWorkerReboot:
                 refused[node] = f"{node} is not listed by the API server"
             elif view is None:
                 refused[node] = f"{host} cannot be looked at over SSH, so it cannot be rebooted from here; see to its power and its console"
-            elif why := another_machine(node, host, situation) or off_on_purpose(view, host):
+            elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or ends_itself(host, situation):
                 refused[node] = f"{node} is not rebooted: {why}"
             elif why := nobody_keeps_rules(node, situation):
                 refused[node] = why  # the same for every node, and told once

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Finding
+from recoverd.model.observation import HostView, UnitView
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unit
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
@@ -28,34 +30,57 @@ class StartNodeServices:
             return Refusal(f"{host} cannot be looked at now, so nothing is started on it")
         if why := emptied(situation) if finding.code == Code.WORKER_KUBELET_DOWN else begins_anew(host, situation):
             return Refusal(why)
-        # the runtime first: kubelet needs it
-        names = [n for n in (view.runtime, "kubelet") if n and n in view.units and not view.units[n].running]
         steps: list[Step] = []
-        for name in names:
-            unit = view.units[name]
+        for unit in self._down(host, view, situation):
             if unit.load != "loaded":
                 return Refusal(
-                    f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; "
-                    f"look with `systemctl status {name}`, and `systemctl unmask {name}` when it should run"
+                    f"{unit.name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; "
+                    f"look with `systemctl status {unit.name}`, and `systemctl unmask {unit.name}` when it should run"
                 )
-            if unit.active == "activating" or unit.sub == "auto-restart":
-                return Refusal(
-                    f"systemd keeps restarting {name} on {host} and it keeps failing ({unit.result}), so starting it would not help; "
-                    f"look with `journalctl -u {name} -n 50` on {host}"
-                )
-            steps.append(Step(host, f"start {name} on {host}", Unit("start", name), timeout=60.0, requires=(finding.key,) if not steps else ()))
+            if not situation.by_hand and (why := self._in_vain(host, unit, situation)):
+                if steps:
+                    break  # the runtime is started, and kubelet, which systemd starts anew, may have ended for want of it
+                return Refusal(why)
+            what = f"start {unit.name} on {host}"
+            steps.append(Step(host, what, Unit("start", unit.name), timeout=60.0, requires=(finding.key,) if not steps else ()))
         if not steps:
             return None
         basis = tuple(f.key for f in situation.confirmed if (f.facts.host or f.subject) == host and f.code in self.repairs)
         return Proposal(
-            summary=f"start {' and '.join(names)} on {host}",
+            summary=f"start {' and '.join(_started(steps))} on {host}",
             steps=tuple(steps),
             basis=basis,
             evidence=finding.evidence,
-            undo=tuple(f"systemctl stop {n} (on {host})" for n in reversed(names)),
+            undo=tuple(f"systemctl stop {n} (on {host})" for n in reversed(_started(steps))),
             verify_within=90.0,
             asks=everywhere({Code.WORKER_KUBELET_DOWN}, situation),
         )
+
+    @staticmethod
+    def _down(host: str, view: HostView, situation: Situation) -> list[UnitView]:
+        """The runtime first: kubelet needs it. One that is up for a moment only, by what is found of it, is down."""
+        found = {f.facts.unit for f in situation.confirmed if isinstance(f.facts, UnitFacts) and f.facts.host == host}
+        return [view.units[n] for n in (view.runtime, "kubelet") if n in view.units and (not view.units[n].running or n in found)]
+
+    @staticmethod
+    def _in_vain(host: str, unit: UnitView, situation: Situation) -> str:
+        """Why it is not started: systemd does so already, or it has ended by itself for what no start changes."""
+        again = unit.active == "activating" or unit.sub == "auto-restart" or unit.running
+        facts = next(
+            (f.facts for f in situation.confirmed if isinstance(f.facts, UnitFacts) and (f.facts.host, f.facts.unit) == (host, unit.name)), None
+        )
+        if facts and facts.why and (again or not facts.restart):
+            return f"{unit.name} on {host} ends at once, and no start changes why: by its own words, {facts.why}. Cure: {facts.cure}"
+        if not again:
+            return ""
+        return (
+            f"systemd keeps restarting {unit.name} on {host} and it keeps failing ({unit.result}), so starting it would not help; what it "
+            f"says of why is not known to recoverd: look with `journalctl -u {unit.name} -n 50` on {host}"
+        )
+
+
+def _started(steps: list[Step]) -> list[str]:
+    return [s.operation.unit for s in steps if isinstance(s.operation, Unit)]
 
 
 PLAYBOOK = StartNodeServices()

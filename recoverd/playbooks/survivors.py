@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from recoverd.diagnose import words
 from recoverd.diagnose.etcd import STARTING
 from recoverd.diagnose.loss import corruption, left_behind
 from recoverd.model.catalogue import Code, Of, codes
@@ -102,10 +103,13 @@ def _lost(entry: MemberEntry, name: str, situation: Situation) -> str:
 def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
     """What keeps an etcd from running whose data is there."""
     found = [f.message for f in situation.diagnosis.faults if f.code in STOPPERS and f.facts.host == name]
+    unseen = [] if seen.etcd_data else ["its data directory could not be looked at"]
+    cause, proof = words.of_pod(situation.scene, name, "etcd")
+    if not found and cause:
+        found = [f"etcd there does not run.{cause}", *(f"({line})" for line in proof)]
     container = seen.containers.get("etcd")
     said = [f"its log ends: {line}" for line in container.log_tail[-2:]] if container and not found else []
-    unseen = [] if seen.etcd_data else ["its data directory could not be looked at"]
-    return " ".join((*unseen, *found, *said)) or f"look with `journalctl -u kubelet` and at the log of etcd on {name}"
+    return " ".join((*unseen, *found, *said)) or f"What keeps it down is not said by anything there: look at kubelet and at the log of etcd on {name}"
 
 
 def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
@@ -114,7 +118,7 @@ def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situatio
     A machine that answers, and whose member cannot come back, is waited for no more than one that never started.
     """
     startable = [m for m in gone if m.chance is Chance.STARTABLE]
-    cure = "; ".join(f"{m.label}: {m.chance}. {m.why}" for m in startable)
+    cure = " ".join(f"{m.label}: {m.chance}. {m.why.rstrip('.')}." for m in startable)
     if startable and serving + len(startable) >= view.quorum:
         return Refusal(
             f"quorum is back, and nothing is lost, as soon as etcd runs again on {', '.join(m.label for m in startable)}. {cure} Cure that there; "
@@ -147,14 +151,20 @@ def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
     )
 
 
-def only_stopped(member: MemberEntry, view: EtcdView, situation: Situation) -> Refusal | None:
-    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local one. None: it is lost."""
+def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
+    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local one; or it is silent, and may
+    be booting. None: it is lost."""
     gone = next((m for m in missing(view, situation.scene.membership.camp.values(), situation) if m.entry.id == member.id), None)
+    if gone is not None and gone.chance is Chance.SILENT and gone.until is not None and situation.now < gone.until:
+        return Wait(
+            f"the member on {gone.label} is {gone.chance}: a machine takes minutes to boot. It is offered for removal at {gone.until:%H:%M:%S} UTC "
+            f"(bound `force_after`: {situation.settings.bounds.force_after:g} s of silence). Look at its console"
+        )
     if gone is None or gone.chance not in (Chance.STARTABLE, Chance.BOOTING):
         return None
     return Refusal(
-        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why} Cure that there, and it catches up by itself; where that "
-        f"cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
+        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why.rstrip('.')}. Cure that there, and it catches up by "
+        f"itself; where that cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
     )
 
 
@@ -193,6 +203,17 @@ def newest_point(situation: Situation) -> str:
         return "there is no restore point of this cluster"
     how = "verified" if point.verified else "not verified by restoring it"
     return f"the restore point to fall back on: {point.id}, revision {point.revision}, {how}"
+
+
+def if_they_return(gone: Iterable[Missing]) -> Iterable[str]:
+    """What is lost if silent members come back after all."""
+    silent = [m for m in gone if m.chance is Chance.SILENT]
+    if silent:
+        names, their, they = ", ".join(m.label for m in silent), *(("its", "it has") if len(silent) == 1 else ("their", "they have"))
+        yield (
+            f"IF {names} COME{'S' if len(silent) == 1 else ''} BACK, for {Chance.SILENT}: every write that only {they} is lost, and {they} to be "
+            f"wiped and joined again. With {their} data quorum would be back, and nothing lost"
+        )
 
 
 def told(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:

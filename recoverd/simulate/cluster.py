@@ -105,7 +105,8 @@ class ModelCluster:
         machine.boots += 1
         self.kubelets[name].started()
         for unit in machine.units.values():
-            unit.active, unit.since = True, self.now
+            unit.falls_since = None
+            unit.start(self.now)
         for pod in machine.pods.values():
             pod.started_at = self.now
         self.nodes.booted(name)
@@ -128,13 +129,10 @@ class ModelCluster:
     def restart_unit(self, name: str, unit: str) -> str:
         """Start or restart; returns why it does not come up."""
         it = self.machines[name].units[unit]
-        if it.refuses:
-            it.active = False
-            return it.refuses
-        it.active, it.since = True, self.now
-        if unit == "kubelet":
+        it.start(self.now)
+        if it.active and unit == "kubelet":
             self.kubelets[name].started()
-        return ""
+        return it.refuses
 
 
 def _row(machine: Machine) -> MemberEntry:

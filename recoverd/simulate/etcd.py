@@ -165,16 +165,16 @@ class Etcd:
         container, process = machine.container("etcd"), self.processes.get(name)
         if container is None and process is None:
             return
-        if process is not None and process.path in machine.data and process.store.corrupt:
-            self._leave(name, "panic: page 23 already freed")
-            container = None
-        elif process is not None and process.container is container and process.path not in machine.data:
-            self._leave(name, "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
+        if process is not None and (why := self._ends(process, container)):
+            self._leave(name, why)
             container = None
         if process is not None and (process.container is not container or process.path not in machine.data):
             del self.processes[name]
             process = None
         if container is None or process is not None or container.stops_at is not None or now - container.started_at < BOOT:
+            return
+        if machine.disk:
+            self._leave(name, machine.disk)
             return
         command = command_of(container.content)
         if flag := command.unknown("etcd"):
@@ -195,6 +195,18 @@ class Etcd:
             self._leave(name, "the member has been permanently removed from the cluster")
             return
         self.processes[name] = Process(machine, container, path, forced, without_since=now)
+
+    @staticmethod
+    def _ends(process: Process, container: Container | None) -> str:
+        """Why one that runs ends itself; "" when it does not."""
+        machine = process.machine
+        if machine.disk:
+            return machine.disk
+        if process.path in machine.data and process.store.corrupt:
+            return "panic: page 23 already freed"
+        if process.container is container and process.path not in machine.data:
+            return "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory"
+        return ""
 
     def _begin(self, machine: Machine, path: str, flags: Mapping[str, str]) -> str:
         """Start on an empty directory: join those who are there, or begin a cluster of its own. Returns why it cannot."""

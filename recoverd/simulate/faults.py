@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recoverd.playbooks.etcd_manifest import with_flag
-from recoverd.simulate import node_faults, pki_faults
+from recoverd.simulate import machine_faults, node_faults, pki_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.store import SMALL
@@ -161,8 +161,7 @@ def newer_etcdctl(c: ModelCluster) -> None:
 
 def stop(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     """`systemctl stop`."""
-    it = c.machines[name].units[unit]
-    it.active, it.since = False, c.now
+    c.machines[name].units[unit].stop(c.now)
 
 
 def break_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
@@ -254,6 +253,11 @@ def restore_snapshot(c: ModelCluster, name: str) -> None:
 
 def by_name() -> dict[str, Fault]:
     """Every fault by the word for it in a story."""
-    of = {__name__: globals(), node_faults.__name__: vars(node_faults), pki_faults.__name__: vars(pki_faults)}
+    of = {
+        __name__: globals(),
+        node_faults.__name__: vars(node_faults),
+        machine_faults.__name__: vars(machine_faults),
+        pki_faults.__name__: vars(pki_faults),
+    }
     found = [v for names in of.values() for k, v in names.items() if callable(v) and not k.startswith("_")]
     return {f.__name__.replace("_", "-"): f for f in found if f.__module__ in of and f is not by_name}

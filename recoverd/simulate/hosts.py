@@ -15,6 +15,8 @@ UP_SINCE = -3 * 86400.0
 BOOT = 25.0
 """Seconds from power to sshd and kubelet."""
 LOG_LINES = 10
+AGAIN, ALIVE = 11.0, 1.0
+"""A unit that ends itself is started so often (kubeadm's RestartSec is 10 s), and is up for so long each time."""
 BRIDGE, TUNNEL = "cni0", "flannel.1"
 
 
@@ -24,7 +26,20 @@ class SystemdUnit:
     active: bool = True
     since: float = UP_SINCE
     refuses: str = ""
-    """Why it does not start, when it does not."""
+    """Why it does not start, when it does not: its own words."""
+    falls_since: float | None = None
+    """Since when it ends itself at once, and systemd starts it again and again; None while it does not."""
+
+    def start(self, now: float) -> None:
+        """Started by whoever: it comes up, or ends itself at once."""
+        if self.refuses:
+            self.active = False
+            self.falls_since = now if self.falls_since is None else self.falls_since
+        else:
+            self.active, self.since, self.falls_since = True, now, None
+
+    def stop(self, now: float) -> None:
+        self.active, self.since, self.falls_since = False, now, None
 
 
 @dataclass(slots=True)
@@ -36,6 +51,8 @@ class Container:
     content: str
     started_at: float
     restarts: int = 0
+    boots: int = 0
+    """Of its machine when it was made: a boot takes its sandbox away."""
     running: bool = True
     stops_at: float | None = None
     """When it has been told to stop and will be gone."""
@@ -108,6 +125,10 @@ class Machine:
     """net.ipv4.ip_forward; a boot switches it on."""
     bumps: bool = False
     """Its etcdctl knows --bump-revision and --mark-compacted."""
+    disk: str = ""
+    """What an etcd says that cannot write there, because the disk is full or read-only."""
+    no_sandbox: str = ""
+    """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
     wedged: bool = False
     """Its tunnel device is there, up, and passes nothing in either direction; only a boot mends it."""
     gone: set[str] = field(default_factory=set)

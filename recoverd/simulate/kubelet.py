@@ -104,7 +104,10 @@ class Kubelet:
         if now < self._not_before.get(uid, now):
             return
         again = container is not None and container.uid == uid
-        machine.containers[component] = Container(component, uid, wanted, now, container.restarts + 1 if container and again else 0)
+        if machine.no_sandbox and not (again and container is not None and container.boots == machine.boots):
+            return
+        restarts = container.restarts + 1 if container and again else 0
+        machine.containers[component] = Container(component, uid, wanted, now, restarts, machine.boots)
 
     def exited(self, component: str, now: float, line: str) -> None:
         """The process in the container ended by itself, or a liveness probe killed it."""

@@ -28,7 +28,7 @@ from recoverd.model.observation import (
 )
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import UP_SINCE, Machine
+from recoverd.simulate.hosts import AGAIN, ALIVE, UP_SINCE, Machine, SystemdUnit
 from recoverd.simulate.netlook import network
 from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
@@ -73,12 +73,13 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         uptime=cluster.now - machine.up_at,
         joined=machine.joined,
         runtime="containerd",
-        units={u.name: UnitView(u.name, "loaded", *_unit(u.active), since=moment(u.since)) for u in machine.units.values()},
+        units={u.name: _unit(u, cluster.now) for u in machine.units.values()},
+        journals=_journals(machine),
         manifests={c: _manifest(machine, path_of(c), text) for c, text in machine.manifests().items()},
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
-        disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
+        disks=(DiskView("/var/lib/etcd", 100 << 30, 0 if "no space" in machine.disk else 50 << 30, "read-only" in machine.disk),),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
         people=PeopleView(tuple(LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items()))),
@@ -106,8 +107,22 @@ def _view(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
     return cluster.etcd.view(name)
 
 
-def _unit(active: bool) -> tuple[str, str, str]:
-    return ("active", "running", "success") if active else ("inactive", "dead", "success")
+def _unit(unit: SystemdUnit, now: float) -> UnitView:
+    """One that ends itself is seen in the moment in which it is up as well."""
+    if unit.falls_since is None:
+        how = ("active", "running", "success") if unit.active else ("inactive", "dead", "success")
+        return UnitView(unit.name, "loaded", *how, since=moment(unit.since))
+    times, into = divmod(now - unit.falls_since, AGAIN)
+    how = ("active", "running", "success") if into < ALIVE else ("activating", "auto-restart", "exit-code")
+    return UnitView(unit.name, "loaded", *how, since=moment(now - (into if into < ALIVE else into - ALIVE)), restarts=int(times))
+
+
+def _journals(machine: Machine) -> dict[str, tuple[str, ...]]:
+    """Of units that end themselves, and of a kubelet whose static pods do not all run."""
+    said: dict[str, tuple[str, ...]] = {u.name: (u.refuses,) for u in machine.units.values() if u.falls_since is not None}
+    if machine.no_sandbox and machine.units["kubelet"].active and any(machine.container(c) is None for c in machine.manifests()):
+        said["kubelet"] = (machine.no_sandbox,)
+    return said
 
 
 def _container(machine: Machine, component: str) -> ContainerView | None:

@@ -20,7 +20,7 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 @pytest.mark.core("remove-member")
 @pytest.mark.spoils
 def test_a_machine_that_is_lost_for_good_is_removed_from_the_members(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
-    daemon = bastion(cluster, bounds={"member_down_after": "15s"})
+    daemon = bastion(cluster, bounds={"member_down_after": "15s", "force_after": "30s"})
     cluster.node("cp3").power_off()
     plan = daemon.approve("remove-member", 90)
     done = daemon.ended(plan, 240)

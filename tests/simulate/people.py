@@ -43,6 +43,7 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
         machine.hung = machine.wedged = False
         if machine.papers:
             machine.papers = machine.papers | fresh()
+        machine.disk = machine.no_sandbox = ""
         for unit in machine.units.values():
             unit.refuses = ""
     faults.empty_etcd(cluster)

@@ -77,7 +77,7 @@ def test_started_again_late_nothing_is_lost_and_nothing_is_gone_over(case: Case,
 
 
 async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) -> None:
-    rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0)
+    rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0, force_after=20.0)
     stage, cluster = rig.stage, rig.cluster
     await stage.wait(70)
     await stage.keep_point()

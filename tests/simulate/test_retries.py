@@ -26,7 +26,7 @@ def test_a_plan_that_failed_is_made_again_and_succeeds(case: Case, step: int) ->
 
 
 async def _retried(case: Case, step: int) -> None:
-    rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0)
+    rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0, force_after=20.0)
     stage, cluster = rig.stage, rig.cluster
     await stage.wait(70)
     await stage.keep_point()

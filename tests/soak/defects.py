@@ -149,6 +149,9 @@ DEFECTS = {
         LOSS, told(3, 1, "partition cp1 [75 s]", "power-off cp2 cp3 [0 s]", "heal [0 s]", "await-plan 400 [0 s]"), "loss-not-told"
     ),
     "F8 a member is forced while the others can be started": Defect(STARTABLE, told(3, 1, "power-off cp2 cp3 [30 s]"), "forced-in-haste"),
+    "F8 a member is forced while disks that are full could be freed": Defect(
+        STARTABLE, told(3, 1, "fill-disk cp2 cp3 [60 s]"), "forced-while-curable"
+    ),
     "F9 what was approved runs, whatever would be planned now": Defect(
         ANY_PLAN,
         told(

@@ -92,7 +92,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             continue
         c.power_on(name)
         for unit in machine.units.values():
-            unit.refuses = ""
+            unit.refuses = machine.disk = machine.no_sandbox = ""
             if not unit.active and machine.up(c.now):
                 c.restart_unit(name, unit.name)
         machine.fresh_network()

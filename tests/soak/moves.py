@@ -133,6 +133,12 @@ LATER_FROM = 50000
 FULL: dict[str, Draw] = {"fill-etcd": _choice("10", "300", "2040"), "empty-etcd": _nothing}
 FULL_FROM = 1 << 30
 """As above: an etcd that reaches its quota came later still."""
+CURABLE: dict[str, Draw] = {
+    "crash-unit": _and(node, unit), "fill-disk": planes2, "break-disk": planes2, "free-disk": planes2, "lose-resolv-conf": planes2,
+    "link-resolv-conf": planes2,
+}  # fmt: skip
+CURABLE_FROM = 3 << 29
+"""As above: what keeps programs from running and a person can cure on the machine."""
 WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
 ALWAYS = ("approve", "await-plan")
 
@@ -162,6 +168,9 @@ def drawn(seed: int) -> Story:
                 moves.insert(rng.randint(0, len(moves)), Move(what, LATER[what](rng, who), rng.choice(WAITS)))
     if seed >= FULL_FROM and rng.random() < 0.2:
         moves.insert(rng.randint(0, len(moves)), Move("fill-etcd", FULL["fill-etcd"](rng, who), rng.choice(WAITS)))
+    if seed >= CURABLE_FROM and rng.random() < 0.5:
+        for what in _some(rng, CURABLE, rng.randint(1, 3)):
+            moves.insert(rng.randint(0, len(moves)), Move(what, CURABLE[what](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 

@@ -24,7 +24,7 @@ from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.stage import Stage
-from recoverd.simulate.texts import command_of, path_of
+from recoverd.simulate.texts import ETCD_DIR, command_of, path_of
 from tests.soak.truth import UID, Truth, data_dir, good_data, lineage
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot
@@ -318,10 +318,29 @@ class Rules:
         if lacks > 0 and not any("behind" in line for line in plan.destroys):
             self.broken("loss-not-told", f"{plan.summary}: {lacks} revisions that recoverd has seen are not in it")
         unseen = [n for n, m in self.cluster.machines.items() if m.joined and self.truth.lasts(f"seen {n}") == 0.0]
+        if cure := self._curable():
+            self.broken("forced-while-curable", f"{plan.summary}: {', '.join(cure)} answer and have their data")
         workers = [n for n, m in self.cluster.machines.items() if not m.control_plane]
         alive = [n for n in unseen if self.truth.lasts(f"follows {n}") > LATE]
         if workers and alive and not any(self.truth.lasts(f"seen {n}") for n in workers):
             self.broken("forced-when-half-blind", f"{plan.summary}: {', '.join(alive)} have quorum, and no worker is seen either")
+
+    def _curable(self) -> list[str]:
+        """Machines whose members do not serve and only have to be started for quorum to be back; none where that would not be enough."""
+        cluster, truth = self.cluster, self.truth
+        lists = {tuple(sorted(m.id for m in p.store.members)): p.store for p in cluster.etcd.processes.values()}
+        if len(lists) != 1:
+            return []
+        (store,) = lists.values()
+        serving = {p.id for p in cluster.etcd.processes.values()} & store.voters
+        found: dict[str, str] = {}
+        for name, machine in cluster.machines.items():
+            own = good_data(machine, (f"{ETCD_DIR}/member",))
+            whole = own is not None and lineage(own) == lineage(store) and own.member_id in store.voters and data_dir(machine) == ETCD_DIR
+            lasts = truth.lasts(f"data {name}") > LATE and truth.lasts(f"seen {name}") > LATE
+            if own is not None and whole and lasts and own.member_id not in serving:
+                found[own.member_id] = name
+        return sorted(found.values()) if found and 2 * len(serving | found.keys()) > len(store.voters) else []
 
 
 def stage_seconds(at: datetime) -> float:

@@ -11,7 +11,7 @@ One for each kind of wrong act that an attack on the model found (F1 to F21), in
 | F5 | a setback is proven by a second sweep | acted-on-nothing |
 | F6 | the flag rests on a sweep that began after the step before | forced-while-quorum-lives |
 | F7 | what was seen and the survivor lacks is told | loss-not-told |
-| F8 | nothing is forced while a cure is in sight | forced-in-haste |
+| F8 | nothing is forced while a cure is in sight | forced-in-haste, forced-while-curable |
 | F9 | what was approved is what would be planned now | forced-not-the-newest |
 | F10 | no act on a sweep of any age | on-old-evidence |
 | F11 | no member is removed by the word of a second history | removed-in-a-split |

@@ -113,6 +113,8 @@ class Truth:
                 yield f"ill {unit.name} {name}"
             elif unit.refuses:
                 yield f"ill spoilt {name}"  # which shows at its next start
+        if machine.disk or machine.no_sandbox:
+            yield f"ill spoilt {name}"
         if now - machine.units["kubelet"].since < 60 or machine.booting or now - machine.up_at < 60:
             yield f"ill fresh {name}"
         if machine.control_plane:

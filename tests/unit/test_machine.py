@@ -405,7 +405,7 @@ def test_the_same_cause_is_told_once_however_its_seconds_count() -> None:
 
 
 def test_a_plan_to_remove_a_member_stays_the_same_while_the_cluster_is_written_to() -> None:
-    s = Script(3)
+    s = Script(3, force_after=60.0)
 
     def dead(cluster: Cluster) -> object:
         return cluster.powered_off("cp3").node("cp3", ready=False).etcd_changed(revision=2000 + int(cluster.now.timestamp()) % 1000)

@@ -124,7 +124,7 @@ def ended(result: StepResult, at: datetime) -> ChoreEnded:
 class Points(Script):
     def __init__(self, control_planes: int = 3, settings: PointSettings = SETTINGS) -> None:
         super().__init__(control_planes)
-        self.settings = replace(self.settings, points=settings)
+        self.settings = replace(self.settings, points=settings, bounds=replace(self.settings.bounds, force_after=60.0))
         self.machine = ClusterMachine(self.settings, registry(), now=NOW, memory=self.memory)
         self.points: tuple[RestorePoint, ...] = ()
 

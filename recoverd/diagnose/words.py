@@ -1,0 +1,73 @@
+"""What the programs of a machine say of why they do not run, as what is found of them needs it. Pure; the table is in `causes`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recoverd.diagnose import disks
+from recoverd.diagnose.causes import KUBELET, OF_DISKS, Reason, reason, reason_of_pod
+from recoverd.diagnose.scene import Scene
+from recoverd.model.facts import UnitFacts
+from recoverd.model.observation import UnitView
+
+FALLS = 2
+"""Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+STANDS = 10.0
+"""Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
+
+
+def falling(scene: Scene, unit: UnitView) -> bool:
+    """One that systemd starts again and again is active for a moment each time; seen in such a moment it is no better."""
+    age = scene.age(unit.since)
+    return unit.restarts >= FALLS and age is not None and age < STANDS
+
+
+def fails(scene: Scene, unit: UnitView) -> bool:
+    """It ends by itself: systemd starts it again and again, or has given it up. One that somebody stopped does not."""
+    return unit.active == "failed" or unit.sub == "auto-restart" or (unit.running and falling(scene, unit))
+
+
+def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:
+    """Why a unit ends by itself. Of one that somebody stopped, what it said before says nothing."""
+    host = scene.host(name)
+    return reason(host.journals.get(unit.name, ()), unit.name) if host is not None and fails(scene, unit) else None
+
+
+def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason] | None:
+    """Whose words say why a static pod does not run, and why: kubelet's, who cannot start it, before its own last ones."""
+    host, container = scene.host(name), scene.container(name, component)
+    if host is None:
+        return None
+    runs = container is not None and container.running
+    if not runs and (stuck := reason_of_pod(host.journals.get(KUBELET, ()), component)):
+        return KUBELET, stuck
+    own = reason(container.log_tail, component) if container is not None else None
+    if own and own.cause.name in OF_DISKS and disks.cured(host):
+        own = replace(own, why="it found its disk full or read-only, which has room and can be written now", cure=f"none is needed: {disks.THEN}")
+    return (component, own) if own else None
+
+
+def sentence(found: Reason | None, who: str = "") -> str:
+    """As the end of a finding's message; "" without a reason."""
+    whose = f"{who}'s" if who else "its own"
+    return f" Why, by {whose} words: {found.why}. Cure: {found.cure}." if found else ""
+
+
+def of_pod(scene: Scene, name: str, component: str) -> tuple[str, tuple[str, ...]]:
+    """The end of a message about a static pod that does not run, and the line that proves it."""
+    found = of_static_pod(scene, name, component)
+    if found is None:
+        return "", ()
+    who, why = found
+    return sentence(why, "" if who == component else who), proof(who, name, why)
+
+
+def proof(who: str, name: str, found: Reason | None) -> tuple[str, ...]:
+    """The line that it rests on."""
+    return (f"{who} on {name} says: {found.line}",) if found else ()
+
+
+def unit_facts(name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
+    if found is None:
+        return UnitFacts(name, node, unit.name)
+    return UnitFacts(name, node, unit.name, found.why, found.cure, found.cause.restart)

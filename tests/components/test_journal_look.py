@@ -1,0 +1,131 @@
+"""What the look at a machine brings of its journals and disks, with every sh there is here. journalctl's own words are those of systemd 252."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from recoverd.model.observation import HostView
+from recoverd.observe import hosts as looks
+from recoverd.observe.journal import LINE, LINES
+from recoverd.observe.look import parse
+from recoverd.simulate.clock import EPOCH
+
+SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
+UNIT = (
+    "Id={name}.service\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult=exit-code\nStateChangeTimestampMonotonic={at}\nNRestarts={n}\n"
+)
+FATAL = "F1128 14:37:29.123456   12345 server.go:158] unknown flag: --network-plugin-gone"
+JOURNALCTL = """#!/bin/sh
+[ "$*" = "-u $2 -n 400 -o short-unix -q --no-pager" ] || { echo "unknown option: $*" >&2; exit 1; }
+echo "$2" >>HERE/asked
+cat HERE/$2
+"""
+
+
+class Node:
+    def __init__(self, here: Path, shell: str) -> None:
+        self.here = here
+        self._shell = [shell, *(["sh"] if shell == "busybox" else [])]
+        (here / "bin").mkdir()
+        self.program("journalctl", JOURNALCTL)
+        self.units(kubelet="active", containerd="active")
+
+    def program(self, name: str, text: str) -> None:
+        (self.here / "bin" / name).write_text(text.replace("HERE", str(self.here)))
+        (self.here / "bin" / name).chmod(0o755)
+
+    def units(self, since: int = 1000000, **active: str) -> None:
+        """As `systemctl show` prints them, with docker installed and not in use."""
+        subs = {"active": "running", "activating": "auto-restart", "failed": "failed", "inactive": "dead"}
+        states = {**active, "docker": "inactive"}
+        blocks = [UNIT.format(name=n, load="loaded", active=a, sub=subs[a], at=since, n=3) for n, a in states.items()]
+        blocks.append(UNIT.format(name="crio", load="not-found", active="activating", sub="dead", at=0, n=0))
+        (self.here / "units").write_text("\n".join(blocks))
+        self.program("systemctl", "#!/bin/sh\ncat HERE/units\n")
+
+    def says(self, unit: str, *lines: str, ago: float = 5.0) -> None:
+        at = time.time() - ago
+        with (self.here / f"{unit}.service").open("a") as file:
+            file.writelines(f"{at:.6f} w1 {unit}[12345]: {line}\n" for line in lines)
+
+    def look(self, journals: str = "", largest: str = "") -> HostView:
+        given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n{looks.SCRIPT}"
+        path = f"{self.here}/bin:{os.environ['PATH']}"
+        said = subprocess.run(self._shell, input=given, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PATH": path})
+        return parse(said.stdout, "@@", middle=EPOCH).view
+
+    @property
+    def asked(self) -> list[str]:
+        file = self.here / "asked"
+        return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture(params=SHELLS)
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> Node:
+    return Node(tmp_path, request.param)
+
+
+def test_a_machine_on_which_all_is_well_is_not_asked(node: Node) -> None:
+    node.says("kubelet", FATAL)
+    view = node.look()
+    assert view.journals == {} and node.asked == []
+    assert set(view.units) == {"kubelet", "containerd", "docker"}
+
+
+def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> None:
+    node.units(kubelet="activating", containerd="active")
+    usage = [f"      --flag-{n} int   a flag of kubelet's usage" for n in range(150)]
+    noise = ['E1128 14:37:28.000001   12345 kubelet.go:2183] node "w1" not found'] * 40
+    trace = [f"k8s.io/kubernetes/vendor/f{n}(0xc000128001)" for n in range(100)]
+    node.says("kubelet", *noise, *usage, FATAL, "goroutine 1 [running]:", *trace)
+    node.says("kubelet", "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")
+    view = node.look()
+    assert node.asked == ["kubelet.service"]
+    assert view.journals["kubelet"] == (FATAL, "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")
+
+
+def test_a_unit_that_runs_is_read_when_it_is_asked_for(node: Node) -> None:
+    node.says("containerd", 'time="2026-03-05T19:10:00Z" level=error msg="failed to do something"')
+    assert list(node.look("containerd").journals) == ["containerd"]
+    assert node.asked == ["containerd.service"]
+
+
+def test_what_was_said_long_ago_or_before_its_start_is_not_about_now(node: Node) -> None:
+    node.units(kubelet="failed", containerd="active")
+    node.says("kubelet", "Error: old", ago=700)
+    node.says("kubelet", "Error: young", ago=30)
+    assert node.look().journals == {"kubelet": ("Error: young",)}
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    node.units(since=int((time.time() - 20 - boot) * 1e6), kubelet="active", containerd="active")
+    assert node.look("kubelet").journals == {}, "it has been up for 20 s since then"
+
+
+def test_what_a_journal_holds_is_text_and_little_of_it(node: Node) -> None:
+    node.units(kubelet="failed", containerd="active")
+    node.says("kubelet", *(f"Error number {chr(97 + n)}" for n in range(26)), "@@ end")
+    node.says("kubelet", "Error: \x1b[31m $(touch /tmp/owned) `id` '\"; rm -rf \\ " + "x" * 5000)
+    lines = node.look().journals["kubelet"]
+    assert len(lines) == LINES and all(len(x) <= LINE and x.isprintable() for x in lines)
+    assert lines[-1].startswith("Error:  [31m $(touch /tmp/owned)"), "the newest are kept, and nothing of them is run"
+
+
+def test_a_journal_that_does_not_answer_costs_a_second_and_nothing_else(node: Node) -> None:
+    node.units(kubelet="failed", containerd="active")
+    node.program("journalctl", "#!/bin/sh\nexec sleep 30\n")
+    began = time.monotonic()
+    view = node.look()
+    assert time.monotonic() - began < 4 and view.journals == {} and "kubelet" in view.units
+
+
+def test_the_largest_files_are_told_where_they_are_asked_for(node: Node) -> None:
+    (node.here / "etcd").mkdir()
+    with (node.here / "etcd/audit.log").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 30 << 20)
+    assert node.look().largest == ()
+    assert any(f.endswith("etcd/audit.log") and f.startswith("30 MiB") for f in node.look(largest="1").largest)

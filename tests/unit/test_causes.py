@@ -1,0 +1,63 @@
+"""Why programs end, by their own words: each row of the table with a line that was really seen, as operators have reported it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recoverd.diagnose.causes import CAUSES, PROGRAMS, reason, reason_of_pod
+
+ROWS = (Path(__file__).parent / "fixtures/causes.txt").read_text().splitlines()
+SEEN = [tuple(part.strip() for part in row.split(" | ", 3)) for row in ROWS if row and not row.startswith("#")]
+
+
+@pytest.mark.parametrize(("program", "name", "says", "line"), SEEN, ids=[f"{p}-{n}-{i}" for i, (p, n, *_) in enumerate(SEEN)])
+def test_what_was_really_said_is_understood(program: str, name: str, says: str, line: str) -> None:
+    found = reason([line], program)
+    assert found is not None and found.cause.name == name, found
+    assert says in found.why and found.line == line
+    assert found.cure and "{" not in found.why + found.cure and "(?" not in found.why
+
+
+def test_every_row_was_seen_once() -> None:
+    seen = {(name, program) for program, name, _, _ in SEEN}
+    assert not [c.name for c in CAUSES if not any((c.name, program) in seen for program in c.of)]
+    assert len(CAUSES) == len({(c.name, c.of) for c in CAUSES})
+
+
+def test_the_newest_cause_counts_and_a_consequence_only_where_nothing_else_is_said() -> None:
+    swap, full = "running with swap on is not supported", "mkdir /var/lib/kubelet: no space left on device"
+    after = ["lookup k8s-api: no such host", "kubelet.service: Failed with result 'exit-code'."]
+    for lines, name in (([swap, full, *after], "disk-full"), ([full, swap, *after], "swap"), (after, "name-not-resolved")):
+        found = reason(lines, "kubelet")
+        assert found and found.cause.name == name
+
+
+def test_what_is_not_understood_is_no_cause() -> None:
+    for program in PROGRAMS:
+        assert (
+            reason(
+                ["E1128 14:37:29.1 1 server.go:1] something new", "", "\x00\xff" * 50, "kubelet.service: Failed with result 'exit-code'."], program
+            )
+            is None
+        )
+    assert reason([], "kubelet") is None and reason(["running with swap on is not supported"], "no such program") is None
+
+
+def test_a_pod_is_not_down_for_another_pods_image() -> None:
+    line = 'Error syncing pod 0ab ("web-1_default(0ab)"): with ImagePullBackOff: "Back-off pulling image \\"r/web:1\\""'
+    assert reason_of_pod([line], "etcd") is None
+    found = reason_of_pod([line.replace("web-1", "etcd-cp1")], "etcd")
+    assert found and found.cause.name == "no-image"
+
+
+def test_what_a_line_names_is_no_template_and_is_cut() -> None:
+    found = reason(["unknown flag: --{0}{host}", "open /a/{1.__class__}/b: no such file or directory"], "etcd")
+    assert found and found.why.startswith("/a/{1.__class__}/b, which")
+    long = reason([f"open /{'a' * 5000}: no such file or directory"], "etcd")
+    assert long and len(long.why) < 200
+
+
+def test_only_what_a_restart_has_cured_is_restarted_for() -> None:
+    assert {c.name for c in CAUSES if c.restart} == {"out-of-memory", "dead-connection", "pleg"}
