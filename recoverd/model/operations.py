@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from recoverd.model.bastion_operations import BastionOperation
 from recoverd.model.etcd_guards import at_rest, not_over_nothing, of_data, of_etcd
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
+from recoverd.model.file_operations import FileOperation
 from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation
@@ -187,7 +188,9 @@ class Shell:
         return self.done
 
 
-HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+HostOperation = (
+    WriteFile | MovePath | CopyPath | FileOperation | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+)
 Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
 
 

@@ -20,6 +20,7 @@ from recoverd.observe.look import LookError, parse
 
 SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
+NODE = (files(__package__) / "node.sh").read_text()
 OUTPUT_LIMIT = 1 << 20
 
 
@@ -47,18 +48,23 @@ async def look_at(
     lease: LeaseKeeper | None = None,
     *,
     clock: bool = False,
+    node: bool = False,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
 
     With `lease`, the look renews, takes or lets go of it there. `clock`: whether the machine's clock is synchronised is asked, too.
+    `node`: its kubelet, its runtime and the way to the API server are asked, and their configuration is read.
     """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
-        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)} C={'1' if clock else ''}"
+        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
+        given += f" C={'1' if clock else ''} N={'1' if node else ''}"
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if node:
+            given += f"\n{NODE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)
     except HostUnseen as unseen:
         return unseen.unseen

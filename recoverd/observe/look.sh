@@ -98,5 +98,7 @@ data etcd-data "$d" "${w:-$d/member/wal}"
 # C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd nothing. A container has its
 # host's clock, which is not for it to keep
 [ -z "${C-}" ] || [ -e /run/systemd/container ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
+# N is set where the node is not well, and now and then (node.sh)
+[ -z "${N-}" ] || node_look
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
 s end
