@@ -12,7 +12,7 @@ from recoverd.model.node_look import FileView, Heard, NodeLook
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
 """How crictl and ctr say that a socket took the connection and nothing came back."""
-ABSENT = ("connection refused", "no such file")
+ABSENT = ("connection refused", "no such file", "couldn't connect to server")
 TEXT = 300
 
 

@@ -7,13 +7,14 @@ node_file() { # PATH
   grep -qiE -e '(password|passwd|secret|token|auth|key-data) *"?[]:=]+ *"?[^] "{[]' -e 'PRIVATE KEY' "$1" && return 0
   s node-file "$1"; echo "$size $(stat -c %Y "$1" 2>/dev/null)"; base64 <"$1"
 }
+late() { case $1 in 124|137|143) return 0 ;; esac; return 1; } # what timeout ends with; busybox's own with 143
 # A connection to HOST PORT within two seconds: "connected", then the first line of the answer to what was asked, if anything
 node_dial() { # HOST PORT [REQUEST]
   if command -v bash >/dev/null && command -v timeout >/dev/null; then
     timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit 1
       echo connected
       [ -z "$2" ] || { printf "$2" >&3; IFS= read -r -u 3 line && echo "said $line"; }' "$1" "$2" "${3-}" 2>&1
-    [ $? -ne 124 ] || echo "over"
+    late $? && echo over
   elif command -v curl >/dev/null; then
     scheme=https; [ -z "${3-}" ] || scheme=http
     curl -sSk --noproxy '*' -m 2 -o /dev/null -w 'connects=%{num_connects} said=%{http_code}\n' "$scheme://$1:$2/healthz" 2>&1 | sed \
@@ -27,8 +28,8 @@ node_runtime() { # SOCKET; within three seconds
     if command -v crictl >/dev/null; then timeout 3 crictl --runtime-endpoint "unix://$1" version 2>&1
     elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 3 ctr --address "$1" version 2>&1
     else echo unknown; return; fi
-    r=$?; [ $r -ne 124 ] || { echo over; return; }
-    [ $r -ne 0 ] || echo answered
+    r=$?
+    if late $r; then echo over; elif [ $r -eq 0 ]; then echo answered; fi
   else
     echo unknown
   fi

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
@@ -18,7 +19,7 @@ from recoverd.model.network import NetworkView
 from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.observation import HostView, UnitView
-from recoverd.model.operations import HELD, WriteFile
+from recoverd.model.operations import HELD, MovePath, Shell, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
 from recoverd.playbooks.agents import STABLE
@@ -123,24 +124,30 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     units = [u for n in (view.runtime, "kubelet") if (u := view.units.get(n)) is not None]
     if view.node is None or not any(_fails(u) for u in units) or off_on_purpose(view, host):
         return None
-    paths = list(_differing(host, view.node, situation))
-    if not paths:
+    paths, added = list(_differing(host, view.node, situation)), list(_added(host, view, situation))
+    if not paths and not added:
         return None
     if why := emptied(situation) if finding.code == Code.WORKER_KUBELET_DOWN else begins_anew(host, situation):
         return Refusal(why)
+    done = [*([f"put back {', '.join(paths)}"] if paths else []), *([f"move {', '.join(added)} away"] if added else [])]
     steps = [_write(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
-    read = {"kubelet"} | {reader_of(p, view.runtime) for p in paths}
+    for path in added:
+        to = f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}"
+        steps.append(Step(host, f"move {path} on {host} away, which was not there when it worked", MovePath(path, to), 20.0, requires=(finding.key,)))
+    if any(".service.d/" in p for p in (*paths, *added)):
+        steps.append(Step(host, f"have systemd on {host} read its units anew", Shell("systemctl daemon-reload", repeatable=True), 30.0))
+    read = {"kubelet"} | {reader_of(p, view.runtime) for p in (*paths, *added)}
     anew = [n for n in (view.runtime, "kubelet") if n in read]
     steps += [Step(host, f"restart {name} on {host}", RestartUnit(name), 60.0) for name in anew]
     steps.append(Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0))
     return Proposal(
-        summary=f"put back {', '.join(paths)} on {host} and restart {' and '.join(anew)}",
+        summary=f"{'; '.join(done)} on {host}, and restart {' and '.join(anew)}",
         steps=tuple(steps),
         basis=(finding.key,),
-        evidence=(*finding.evidence, *(line for p in paths for line in _difference(host, p, view.node, situation))),
+        evidence=(*finding.evidence, *(line for p in (*paths, *added) for line in _difference(host, p, view.node, situation))),
         undo=(f"what was in place is kept in {HELD}/{situation.kept}/ on {host}; copy it back and restart the unit",),
         verify_within=90.0,
-        asks=f"somebody or some package has changed {', '.join(paths)} on {host} since what reads it was last started",
+        asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what reads it was last started",
     )
 
 
@@ -153,6 +160,16 @@ def _differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]
     for path, known in situation.memory.files.get(host, {}).items():
         there = look.files.get(path)
         if path != HOSTS and not path.startswith(CNI_DIR) and (there is None or there.sha256 != known.sha256):
+            yield path
+
+
+def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
+    """Files that were not there when the others were recorded, and that what reads them was started without while it was well."""
+    known = situation.memory.files.get(host, {})
+    recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not p.startswith(CNI_DIR)), default=None)
+    for path, file in view.node.files.items() if view.node and recorded else ():
+        in_parts = ".service.d/" in path or ".conf.d/" in path
+        if in_parts and path not in known and recorded and file.modified_at and file.modified_at - timedelta(seconds=view.clock_offset) > recorded:
             yield path
 
 
