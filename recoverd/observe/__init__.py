@@ -33,6 +33,8 @@ CLOCK_EVERY = 600.0
 """Seconds; the question starts a service on the machine."""
 NODE_EVERY = 600.0
 """Seconds between two closer looks at a machine with whose node nothing is wrong: for what is remembered of it."""
+FIRST_EVERY = 20.0
+"""The same while nothing is remembered of it yet: that is learnt in a healthy sweep only."""
 UP = 60.0
 """Seconds for which kubelet and the runtime must be up for a machine to need no closer look."""
 TOOL_EVERY = 600.0
@@ -120,7 +122,7 @@ class Collector:
         if isinstance(view, Unseen):
             return view
         if closer:
-            self._nodes[name] = time.monotonic() + NODE_EVERY
+            self._nodes[name] = time.monotonic() + (NODE_EVERY if name in memory.files else FIRST_EVERY)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
         if ask:

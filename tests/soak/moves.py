@@ -133,6 +133,11 @@ LATER_FROM = 50000
 FULL: dict[str, Draw] = {"fill-etcd": _choice("10", "300", "2040"), "empty-etcd": _nothing}
 FULL_FROM = 1 << 30
 """As above: an etcd that reaches its quota came later still."""
+MUTE: dict[str, Draw] = {
+    "hang-unit": _and(node, unit), "mute-kubelet": node, "lose-api-name": nodes3, "delete-cni-config": nodes3, "delete-node": node,
+}  # fmt: skip
+MUTE_FROM = 3 << 29
+"""As above: nodes that are not Ready though their units are active."""
 WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
 ALWAYS = ("approve", "await-plan")
 
@@ -162,6 +167,9 @@ def drawn(seed: int) -> Story:
                 moves.insert(rng.randint(0, len(moves)), Move(what, LATER[what](rng, who), rng.choice(WAITS)))
     if seed >= FULL_FROM and rng.random() < 0.2:
         moves.insert(rng.randint(0, len(moves)), Move("fill-etcd", FULL["fill-etcd"](rng, who), rng.choice(WAITS)))
+    if seed >= MUTE_FROM and rng.random() < 0.4:
+        for what in rng.choices(sorted(MUTE), k=rng.choice((1, 1, 2, 3))):
+            moves.insert(rng.randint(0, len(moves)), Move(what, MUTE[what](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 
