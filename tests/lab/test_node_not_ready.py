@@ -65,7 +65,7 @@ def _faults(daemon: Bastion) -> list[Shape]:
         pytest.param("cp1", "kill -STOP $(pidof kubelet)", "kubelet-hangs", AGENTS, id="kubelet-of-a-control-plane"),
         pytest.param(
             "w1", "sed '/k8s-api/d' /etc/hosts >/root/h; cat /root/h >/etc/hosts; systemctl restart kubelet", "node-cut-off", FILES, id="name",
-            marks=pytest.mark.core(FILES),
+            marks=pytest.mark.core("restore-node-files"),
         ),
         pytest.param("w1", "mv /etc/cni/net.d/10-lab.conflist /root/; systemctl restart containerd", "cni-config-missing", FILES, id="cni"),
     ],
