@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recoverd.diagnose import api, certificates, controllers, disks, etcd, host, loss, manifests, network, reach, setback, static_pods
+from recoverd.diagnose import api, certificates, controllers, disks, etcd, host, loss, manifests, network, notready, reach, setback, static_pods
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import RANK, Code
 from recoverd.model.facts import ManifestFacts
@@ -53,7 +53,8 @@ def _judged(scene: Scene) -> Diagnosis:
 
 
 def _all(scene: Scene) -> Iterable[Finding]:
-    yield from host.findings(scene)
+    of_hosts = tuple(host.findings(scene))
+    yield from of_hosts
     yield from disks.findings(scene)
     yield from static_pods.findings(scene)
     yield from certificates.findings(scene)
@@ -66,6 +67,8 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)
+    stopped = frozenset(f.facts.host for f in of_hosts if f.severity is Severity.FAULT)
+    yield from notready.findings(scene, stopped)
     yield from reach.findings(scene)
 
 

@@ -33,7 +33,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _source(name, f"Parts of {name} could not be looked at.", host.problems)
     yield from _etcd_unseen(scene)
     yield from _api_unseen(scene)
-    yield from _nodes(scene)
+    yield from _cordons(scene)
 
 
 def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Finding:
@@ -94,23 +94,10 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _nodes(scene: Scene) -> Iterator[Finding]:
+def _cordons(scene: Scene) -> Iterator[Finding]:
     if scene.objects is None or not scene.objects.nodes:
         return
-    # several silent control planes, with quorum somewhere among them, are no fault that can be proven of any one of them
-    hosts = (*(w.name for w in scene.workers), *scene.parts)
-    lost = {node.name: name for name in hosts if scene.dark(name) and (node := scene.node(name)) and not node.unschedulable}
     for node in scene.objects.nodes:
-        if not node.ready:
-            silent = f", and its machine {lost[node.name]} does not answer" if node.name in lost else ""
-            yield Finding(
-                Code.NODE_NOT_READY,
-                node.name,
-                f"The node {node.name} is not Ready{silent}.",
-                (f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}",),
-                # one that was cordoned is missed by nobody, and one that answers is judged by what is found on it
-                severity=Severity.WARNING if silent else Severity.NOTICE,
-            )
         if node.unschedulable and node.cordoned_by not in ("", scene.busy) and not isinstance(scene.observation.lease, HeldBy):
             yield Finding(
                 Code.NODE_LEFT_CORDONED,
@@ -119,12 +106,6 @@ def _nodes(scene: Scene) -> Iterator[Finding]:
                 f"no new pod gets there. When it is well: kubectl uncordon {node.name}",
                 (f"its annotation {CORDONED} says {node.cordoned_by}",),
                 severity=Severity.WARNING,
-            )
-    for name in (*scene.parts, *(w.name for w in scene.workers)):
-        if scene.node(name) is None:
-            listed = ", ".join(sorted(n.name for n in scene.objects.nodes)[:10])
-            yield _source(
-                f"{name}/node", f"{name} is in the configuration, and the cluster has no node of this name or address.", (f"nodes: {listed}",)
             )
 
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
+from recoverd.memory.files import known_files
 from recoverd.memory.pki import known_pki
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
@@ -49,6 +50,7 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
     if objects and not settings.workers:
         workers = tuple(Worker(n.name, n.address) for n in objects.nodes if not n.control_plane and n.address)
     networks, of_networks = _networks(observation, Scene(observation, memory, settings), sights)
+    files, texts = known_files(Scene(observation, memory, settings), memory)
     pki, of_pki = known_pki(observation, diagnosis, memory.pki, sights)
     new = replace(
         memory,
@@ -66,6 +68,8 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
         setback=memory.setback if memory.setback and not memory.setback.proven else None,
         guest=None,
         worked=_worked(observation, memory),
+        files=files,
+        texts=texts,
     )
     return new, {**watched, **of_networks, **of_pki}
 

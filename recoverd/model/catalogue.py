@@ -319,6 +319,44 @@ class Code(StrEnum):
         "kubelet or the runtime of a worker does not run, and its node is not Ready.",
         Of.NODE,
     )
+    RUNTIME_HANGS = (
+        "container-runtime-hangs",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready, and its container runtime, which systemd calls active, answers nothing.",
+        Of.NODE,
+    )
+    KUBELET_HANGS = (
+        "kubelet-hangs",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready, and its kubelet, which systemd calls active, answers nothing, or answers and tells the API server nothing.",
+        Of.NODE,
+    )
+    NODE_CUT_OFF = (
+        "node-cut-off",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready, and its machine does not resolve or does not reach the API server's address, where the API server is ready.",
+    )
+    CNI_CONFIG_MISSING = (
+        "cni-config-missing",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready, and there is no configuration of the pod network on it.",
+    )
+    NODE_DELETED = (
+        "node-deleted",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "The Node of a machine that was well was deleted, and its kubelet runs.",
+    )
+    NODE_NOT_READY = (
+        "node-not-ready",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node is not Ready; for a minute and more, with no cause that has a row of its own, it is a fault.",
+    )
     IP_FORWARDING_OFF = (
         "ip-forwarding-off",
         About.NODE,
@@ -449,12 +487,6 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
-    )
-    NODE_NOT_READY = (
-        "node-not-ready",
-        About.NODE,
-        (ShownBy.LISTS,),
-        "A node is not Ready.",
     )
     SOURCE_UNSEEN = (
         "source-unseen",

@@ -116,6 +116,15 @@ class KnownPki:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A configuration file of a node, or a line of one, as what reads it was started with and was well."""
+
+    sha256: str
+    """Under which its text is in `Memory.texts`: most nodes have the same."""
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """A machine that a person let join: reached over SSH though it is not in the configuration yet. For one that is, this counts for nothing."""
 
@@ -150,8 +159,17 @@ class Memory:
     """The objects that were created last, newest first, as the last healthy sweep saw them."""
     guest: Guest | None = None
     """Of the newest join."""
+    files: Mapping[str, Mapping[str, KnownFile]] = field(default_factory=dict)
+    """By host name, then path; of /etc/hosts only the line that names the API server's address."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """By sha256: what is in `files`."""
     worked: tuple[str, ...] = ()
     """Control planes whose API server was seen ready while all was well, a minute or more after it was started.
 
     With those whose API server's manifest is known these are the working parts of the cluster: it may be too new to be known, as after an edit.
     """
+
+    def known_file(self, host: str, path: str) -> str:
+        """Its text; "" where none is remembered."""
+        known = self.files.get(host, {}).get(path)
+        return self.texts.get(known.sha256, "") if known else ""

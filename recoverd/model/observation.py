@@ -14,6 +14,7 @@ from enum import StrEnum
 from recoverd.model.etcd import EtcdView
 from recoverd.model.lease import HostLease, Lease
 from recoverd.model.network import NetworkView
+from recoverd.model.node_look import NodeLook
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
 
@@ -63,6 +64,11 @@ class NodeView:
     kubelet_version: str = ""
     cordoned_by: str = ""
     """The plan of recoverd that has cordoned it; "" for a cordon of somebody else's, and where it has none."""
+    reason: str = ""
+    """Of its condition Ready, as `KubeletNotReady` (kubelet says so itself) or `NodeStatusUnknown` (nothing was heard of it)."""
+    message: str = ""
+    since: datetime | None = None
+    """When that condition became what it is, by the clock of whoever set it; None where it is not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +275,8 @@ class HostView:
     """Looked for only while no etcd runs on a control plane; None too where there is none."""
     people: PeopleView | None = None
     """None where it could not be told."""
+    node: NodeLook | None = None
+    """Looked for only where something is wrong with the node, and now and then."""
     synchronised: bool | None = None
     """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told, and in a container."""
     problems: tuple[str, ...] = ()

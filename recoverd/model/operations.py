@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from recoverd.model.bastion_operations import BastionOperation
 from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
+from recoverd.model.file_operations import FileOperation
 from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
@@ -132,7 +133,9 @@ class Shell(HostCall):
         return Call.of("any_shell", self.done) if self.done else None
 
 
-HostOperation = WriteFile | MovePath | CopyPath | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+HostOperation = (
+    WriteFile | MovePath | CopyPath | FileOperation | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+)
 Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
 
 

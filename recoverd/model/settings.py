@@ -92,6 +92,7 @@ class MaintenanceSettings:
 DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
+    "restore-node-files": Approval.AUTOMATIC,
     "restore-node-network": Approval.AUTOMATIC,
     "restart-node-agents": Approval.AUTOMATIC,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -18,10 +18,10 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, UnitView, Unseen
 from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
-from recoverd.observe.hosts import EtcdAbout, look_at
+from recoverd.observe.hosts import Asked, EtcdAbout, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.network import NetworkCollector
@@ -32,6 +32,12 @@ __all__ = ["Collector"]
 T = TypeVar("T")
 CLOCK_EVERY = 600.0
 """Seconds; the question starts a service on the machine."""
+NODE_EVERY = 600.0
+"""Seconds between two closer looks at a machine with whose node nothing is wrong: for what is remembered of it."""
+FIRST_EVERY = 20.0
+"""The same while nothing is remembered of it yet: that is learnt in a healthy sweep only."""
+UP = 60.0
+"""Seconds for which kubelet and the runtime must be up for a machine to need no closer look."""
 TOOL_EVERY = 600.0
 """Seconds for which the program that restores snapshots is taken to be where it was found: asking it takes some of the machine's time."""
 
@@ -51,6 +57,8 @@ class Collector:
         self._clocks: dict[str, tuple[float, bool | None]] = {}
         """By host: until when it holds, and whether its clock was synchronised."""
         self._journals = JournalWatch()
+        self._nodes: dict[str, float] = {}
+        """By host: when it is due for a closer look; those that are not well are in every sweep."""
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
@@ -84,6 +92,7 @@ class Collector:
         if isinstance(api.objects, ObjectsView):
             machines_at = {h.name: h.address for h in (*settings.control_planes, *settings.workers)}
             self._journals.lists(api.objects.nodes, {w.name: w.address for w in memory.workers} | machines_at)
+        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
             cluster=settings.name,
@@ -113,14 +122,15 @@ class Collector:
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
         lease = self._lease if name in self._etcd else None
         due, synchronised = self._clocks.get(name, (0.0, None))
-        clock = time.monotonic() > due
+        clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
         journals, largest = self._journals.asks(name)
-        view = await look_at(
-            self._hosts, name, self._cluster.deadlines.hosts, about, self._keys, lease, clock=clock, journals=journals, largest=largest
-        )
+        seconds, asked = self._cluster.deadlines.hosts, Asked(clock=clock, node=closer, journals=journals, largest=largest)
+        view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
         if isinstance(view, Unseen):
             return view
         view = self._journals.took(name, view, largest=largest)
+        if closer:
+            self._nodes[name] = time.monotonic() + (NODE_EVERY if name in memory.files else FIRST_EVERY)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
         if ask:
@@ -134,3 +144,22 @@ class Collector:
         except EtcdUnseen as unseen:
             return unseen.unseen
         return await self._space.look(name, client, view, timeout=max(0.1, seconds - (time.monotonic() - began)))
+
+
+def unwell(hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str]) -> list[str]:
+    """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed, or a unit of theirs is not up."""
+    listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
+    ready = {key for n in listed if n.ready for key in (n.name, n.address)}
+    found = []
+    for name, view in hosts.items():
+        if not isinstance(view, HostView) or not view.joined:
+            continue
+        units = [view.units[u] for u in ("kubelet", view.runtime) if u in view.units]
+        falls = any(not u.running or u.restarts for u in units if not u.running or _young(u, view))
+        if falls or (listed and not {name, addresses.get(name, "")} & ready):
+            found.append(name)
+    return found
+
+
+def _young(unit: UnitView, view: HostView) -> bool:
+    return unit.since is not None and (datetime.now(UTC) - unit.since).total_seconds() + view.clock_offset < UP

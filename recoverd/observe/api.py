@@ -20,6 +20,7 @@ from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
+from recoverd.observe.kubelet import instant
 from recoverd.observe.probe import probe
 from recoverd.observe.rest import list_all, request
 
@@ -29,6 +30,8 @@ DIRECT_SHARE = 0.6
 """Share of the deadline after which a control plane's own address is given up and asked through SSH instead: a firewall may be between."""
 PORT = 6443
 NEWEST = 100
+MESSAGE = 300
+"""Characters of what a condition says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +181,24 @@ async def _body(response: Any, *kinds: str) -> Any:
 def _node(node: dict[str, Any]) -> NodeView:
     meta, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
     labels = meta.get("labels", {})
+    ready: dict[str, Any] = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), {})
     return NodeView(
         name=str(meta["name"]),
-        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions", ())),
+        ready=ready.get("status") == "True",
         unschedulable=bool(spec.get("unschedulable", False)),
         control_plane=any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master")),
         address=next((str(a["address"]) for a in status.get("addresses", ()) if a.get("type") == "InternalIP"), ""),
         boot_id=str(status.get("nodeInfo", {}).get("bootID", "")),
         kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
         cordoned_by=str((meta.get("annotations") or {}).get(CORDONED, "")),
+        reason="" if ready.get("status") == "True" else str(ready.get("reason") or ""),
+        message="" if ready.get("status") == "True" else _one_line(ready.get("message")),
+        since=instant(ready.get("lastTransitionTime")),
     )
+
+
+def _one_line(text: Any) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(text or ""))[:MESSAGE]
 
 
 def _pods(table: dict[str, Any]) -> dict[str, int]:

@@ -6,7 +6,6 @@ import asyncio
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -22,6 +21,7 @@ SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
 PIDS = functions("pids")
 TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at")
+NODE = (files(__package__) / "node.sh").read_text()
 OUTPUT_LIMIT = 1 << 20
 
 
@@ -40,6 +40,23 @@ class EtcdAbout:
 NO_ETCD = EtcdAbout()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one look asks beside what every look does."""
+
+    clock: bool = False
+    """Whether the machine's clock is synchronised."""
+    node: bool = False
+    """What its kubelet and its runtime answer, whether it reaches the API server, and their configuration."""
+    journals: tuple[str, ...] = ()
+    """Units of which it is asked what they said last, as of those that fail."""
+    largest: bool = False
+    """Which files are the largest."""
+
+
+NOTHING_MORE = Asked()
+
+
 async def look_at(
     hosts: HostPool,
     name: str,
@@ -47,24 +64,22 @@ async def look_at(
     about: EtcdAbout = NO_ETCD,
     keys: KeyWatch | None = None,
     lease: LeaseKeeper | None = None,
-    *,
-    clock: bool = False,
-    journals: Sequence[str] = (),
-    largest: bool = False,
+    more: Asked = NOTHING_MORE,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
 
-    With `lease`, the look renews, takes or lets go of it there. `clock`: whether the machine's clock is synchronised is asked, too.
-    `journals`: of these units, as of those that fail, it is asked what they said last. `largest`: and which files are the largest.
+    With `lease`, the look renews, takes or lets go of it there. `more` is asked beside what every look asks.
     """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
-        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)} C={'1' if clock else ''}"
-        given += f" J={shlex.quote(' '.join(journals))} F={'1' if largest else ''}"
+        given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
+        given += f" J={shlex.quote(' '.join(more.journals))} F={_set(more.largest)} C={_set(more.clock)} N={_set(more.node)}"
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if more.node:
+            given += f"\n{NODE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)
     except HostUnseen as unseen:
         return unseen.unseen
@@ -77,6 +92,11 @@ async def look_at(
         return look.view
     found = await keys.digests(hosts, name, look.key_stamp, until - asyncio.get_running_loop().time())
     return replace(look.view, pki=replace(look.view.pki, keys=found))
+
+
+def _set(flag: bool) -> str:
+    """As a variable that is empty or not."""
+    return "1" if flag else ""
 
 
 def _word(name: str) -> str:

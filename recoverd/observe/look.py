@@ -28,6 +28,7 @@ from recoverd.model.observation import (
     UnitView,
 )
 from recoverd.observe import journal
+from recoverd.observe.node import node_look
 from recoverd.observe.pki import pki
 
 T = TypeVar("T")
@@ -117,6 +118,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
     part("manifests", lambda s: _said(s, 0), False)
     manifests = dict(_manifests(found, problems))
+    files = {s.word: s.text for s in found if s.name == "node-file"}
     certificates, keys = pki(((s.name, s.word, s.text) for s in found), problems)
     view = HostView(
         boot_id=boot_id,
@@ -135,6 +137,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         synchronised=SYNCHRONISED.get(by_name["synchronised"].text.strip()) if "synchronised" in by_name else None,
         people=part("people", _people, None),
+        node=part("node", lambda s: node_look(s.lines, files), None) if "node" in by_name else None,
         problems=tuple(problems),
         journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
         largest=part("largest", _largest, ()) if "largest" in by_name else (),

@@ -18,7 +18,7 @@ s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
 s joined; there $K/kubelet.conf
 s units
-limit= brief=; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
+limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
 units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
   kubelet.service containerd.service docker.service crio.service 2>&1)
 printf '%s\n' "$units"
@@ -29,12 +29,12 @@ journal() { # UNIT
   $brief journalctl -u "$1.service" -n 400 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
     grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused' | tail -n 30 | cut -c1-700
 }
-printf '%s\n\n' "$units" | while IFS== read -r k v; do
+printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
   case $k in
     Id) unit=${v%.service} ;;
     LoadState) load=$v ;;
     ActiveState) active=$v ;;
-    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load" = loaded ] && journal "$unit" ;; esac; unit=- load= active= ;;
+    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load" = loaded ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
 done
 # R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
@@ -121,5 +121,7 @@ data etcd-data "$d" "${w:-$d/member/wal}"
 # C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd nothing. A container has its
 # host's clock, which is not for it to keep
 [ -z "${C-}" ] || [ -e /run/systemd/container ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
+# N is set where the node is not well, and now and then (node.sh)
+[ -z "${N-}" ] || node_look
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }
 s end

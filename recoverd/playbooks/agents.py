@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding
@@ -9,7 +11,17 @@ from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitEndpoints
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
-from recoverd.playbooks.nodes import another_machine, broken, ends_itself, host_of, nobody_keeps_rules, node_in, node_views, off_on_purpose
+from recoverd.playbooks.nodes import (
+    OF_NODES,
+    another_machine,
+    broken,
+    ends_itself,
+    host_of,
+    nobody_keeps_rules,
+    node_in,
+    node_views,
+    off_on_purpose,
+)
 from recoverd.playbooks.starts import begins_anew
 
 AGENTS = "restart-node-agents"
@@ -35,12 +47,12 @@ def stale(back: Finding) -> list[str]:
     return list(back.facts.stale) if isinstance(back.facts, SetbackFacts) else []
 
 
-def eligible(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The nodes whose agents can be restarted and have not been in vain; and for the other broken ones, why not."""
+def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The nodes with findings of these codes whose agents can be restarted and have not been in vain; and for the other ones, why not."""
     if situation.settings.approval_of(AGENTS) is Approval.NEVER:
         return (), {}
     back = went_back(situation)
-    wanted = list(broken(situation))
+    wanted = list(broken(situation, of))
     if back:
         old = {name.split("/")[0] for name in stale(back)}
         wanted = list(dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted]))

@@ -32,11 +32,11 @@ def node_in(key: FindingKey) -> str:
     return host_in(key[1])
 
 
-def broken(situation: Situation) -> dict[str, list[Finding]]:
+def broken(situation: Situation, of: Collection[str] = OF_NODES) -> dict[str, list[Finding]]:
     """Confirmed findings by the node they are about."""
     found: dict[str, list[Finding]] = {}
     for finding in situation.confirmed:
-        if finding.code in OF_NODES:
+        if finding.code in of:
             found.setdefault(node_of(finding), []).append(finding)
     return found
 
@@ -115,7 +115,7 @@ def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
 def everywhere(codes: Collection[str], situation: Situation) -> str:
     """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them. "" where it is not so."""
     workers = {n.name for n in node_views(situation).values() if not n.control_plane}
-    found = broken(situation)
+    found = broken(situation, codes)
     for code in sorted(codes):
         having = {node for node, of_node in found.items() if any(f.code == code for f in of_node)} & workers
         if len(workers) >= SEVERAL and having == workers:

@@ -15,11 +15,11 @@ waited for in any case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
-from recoverd.model.finding import Finding
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
@@ -39,8 +39,15 @@ ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
 SETTLE_SECONDS = 120.0
 """For the canary to be seen well: rules count as stale for 20 s after kube-proxy's start."""
-OF_KUBELET = frozenset({Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_DOWN})
+HANGING = frozenset({Code.KUBELET_HANGS, Code.RUNTIME_HANGS})
+NOT_KNOWN = frozenset({Code.NODE_NOT_READY, Code.NODE_DELETED})
+"""A fresh kubelet may mend it and may not, or somebody has wanted it so: one node alone, and a person is asked."""
+OF_KUBELET = HANGING | NOT_KNOWN | {Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_DOWN}
 """What a fresh kubelet can mend; everything else is its neighbours' work, and it is let be."""
+ALONE = OF_KUBELET - {Code.PODS_NOT_ON_NODE}
+"""Where nothing but these is found of a node, kube-proxy and the CNI's agent are let be."""
+HUNG_SECONDS = 130.0
+"""For systemd to stop what hangs: it waits 90 s (TimeoutStopSec) before it kills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +57,20 @@ class RestartNodeAgents:
     destructive: bool = False
     order: int = 30
     for_nodes: bool = True
-    repairs: frozenset[str] = OF_NODES | {Code.ETCD_REVISION_WENT_BACK}
+    repairs: frozenset[str] = OF_NODES | NOT_KNOWN | {Code.ETCD_REVISION_WENT_BACK}
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if why := emptied(situation):
             return Refusal(why)
-        nodes, refused = eligible(situation)
-        mine = node_of(finding)
+        mine, unknown = node_of(finding), finding.code in NOT_KNOWN
+        if unknown and finding.severity is not Severity.FAULT:
+            return None
+        nodes, refused = eligible(situation, NOT_KNOWN if unknown else OF_NODES)
+        nodes = tuple(n for n in nodes if n == mine) if unknown else nodes
         if not nodes or (mine and mine not in nodes):
             return Refusal(refused.get(mine) or "; ".join(refused.values()) or f"there is no node whose agents {AGENTS} could restart")
         back = went_back(situation)
-        found = broken(situation)
+        found = broken(situation, OF_NODES | NOT_KNOWN)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
         return Proposal(
             summary=f"restart the agents of {', '.join(nodes)}" + (", and the controllers, since etcd's revision went back" if back else ""),
@@ -70,8 +80,24 @@ class RestartNodeAgents:
             undo=("none is needed: pods run on while kubelet restarts, and rules stay programmed while kube-proxy does",),
             verify_within=120.0,
             rounds=1 + (len(nodes) - 1) // ROUND,
-            asks="" if back else everywhere(OF_KUBELET, situation),
+            asks="" if back else everywhere(OF_KUBELET, situation) or _asks(finding, nodes, situation),
         )
+
+
+def _asks(finding: Finding, nodes: tuple[str, ...], situation: Situation) -> str:
+    """What speaks against doing it unasked; "" where nothing does."""
+    if finding.code == Code.NODE_NOT_READY:
+        return f"why {node_of(finding)} is not Ready is not proven: a restart of its kubelet may help, and may not"
+    if finding.code == Code.NODE_DELETED:
+        return f"somebody has deleted the node {node_of(finding)}, and its kubelet would make it anew"
+    docker = [n for n in _hung(nodes, situation) if (view := situation.host(host_of(n, situation))) and view.runtime == "docker"]
+    return f"a restart of docker on {', '.join(docker)} ends every container there, unless live-restore is on" if docker else ""
+
+
+def _hung(nodes: Iterable[str], situation: Situation) -> list[str]:
+    """Those whose runtime hangs."""
+    found = broken(situation)
+    return [n for n in nodes if any(f.code == Code.RUNTIME_HANGS for f in found.get(n, []))]
 
 
 def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
@@ -102,7 +128,7 @@ def _canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, s
 
 def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
     """The canary, seen well, then the others in groups; each step for all of a group before the next."""
-    found = broken(situation)
+    found = broken(situation, OF_NODES | NOT_KNOWN)
     codes = {n: {f.code for f in found.get(n, [])} for n in hosts}
     # whoever names a node without a finding wants all of its agents anew
     kubelets = {n for n in hosts if not codes[n] or codes[n] & OF_KUBELET}
@@ -112,7 +138,7 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
             yield replace(step, contained=False, takes_down=tuple(down) if isinstance(step.operation, RestartUnit) else ())
         for node, host in down.items():
             yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node)
-        for step in _daemons({n: hosts[n] for n in group if codes[n] != {Code.WORKER_KUBELET_DOWN}}):
+        for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}):
             yield replace(step, contained=number > 0)
         if number == 0 and len(hosts) > 1:
             (node,) = group
@@ -128,12 +154,14 @@ def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
 
 def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
     """Of these nodes, all in one go."""
+    found, hung = broken(situation), _hung(hosts, situation)
     for node, host in hosts.items():
         view = situation.host(host)
         runtime = view.units.get(view.runtime) if view else None
-        if runtime and not runtime.running:
-            yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), 30.0, part=node, contained=True)
-        yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0, part=node, contained=True)
+        seconds = HUNG_SECONDS if any(f.code in HANGING for f in found.get(node, [])) else 30.0
+        if runtime and (not runtime.running or node in hung):
+            yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), seconds, part=node, contained=True)
+        yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), seconds, part=node, contained=True)
     for node, host in hosts.items():
         yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=node, contained=True)
 

@@ -118,3 +118,23 @@ print_files() {
 
 # remove PATH...: delete them, with all that is in them.
 remove() { rm -rf "$@"; }
+
+# put_hosts_line LINE NAME...: add LINE to /etc/hosts, to the file itself: in a container it is a mount, over which nothing can be renamed.
+# 3 where a line names one of these hosts by now.
+put_hosts_line() {
+  set -eu
+  ph_line=$1; shift
+  if hosts_line_is "$ph_line"; then return 0; fi
+  for ph_name in "$@"; do
+    ! names_host "$ph_name" || refuse "/etc/hosts names $ph_name otherwise by now"
+  done
+  [ -z "$(tail -c 1 /etc/hosts)" ] || echo >>/etc/hosts
+  printf '%s\n' "$ph_line" >>/etc/hosts
+  sync /etc/hosts || sync
+}
+
+# names_host NAME: does a line of /etc/hosts?
+names_host() { sed -e 's/#.*//' -e 's/$/ /' /etc/hosts | tr '\t' ' ' | grep -qF " $1 "; }
+
+# hosts_line_is LINE: is it there?
+hosts_line_is() { grep -qxF -- "$1" /etc/hosts; }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TypeVar
 
+from recoverd.model.file_operations import HostsLine
+from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import CopyPath, MovePath, WriteFile
 from recoverd.model.plan import StepResult
@@ -45,6 +47,17 @@ def write(o: WriteFile, at: Carry) -> StepResult:
         files.setdefault(o.keep, there)
     files[o.path] = o.content
     return StepResult(True, f"writing {o.path} on {at.name}: done")
+
+
+@hand(HostsLine, lacking=lambda o, at: o.line not in at.machine.files.get(HOSTS, "").splitlines())
+def hosts_line(o: HostsLine, at: Carry) -> StepResult:
+    lines = at.machine.files.get(HOSTS, "").splitlines()
+    if o.line in lines:
+        return StepResult(True, f"{o.title} on {at.name} had been done already", already_done=True)
+    if any(set(line.split()[1:]) & set(o.line.split()[1:]) for line in lines):
+        return at.refused(f"{HOSTS} names that host otherwise by now")
+    at.machine.files[HOSTS] = "\n".join((*lines, o.line, ""))
+    return StepResult(True, f"{o.title} on {at.name}: done")
 
 
 @hand(MovePath, lacking=lambda o, at: has(at.machine, o.source) or not (o.optional or has(at.machine, o.target)))

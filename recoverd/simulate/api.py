@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from recoverd.model.observation import EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
 from recoverd.simulate.etcd import Etcd
-from recoverd.simulate.hosts import Container, Machine
+from recoverd.simulate.hosts import UP_SINCE, Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
 from recoverd.simulate.store import Store
@@ -43,6 +43,8 @@ class Api:
         self._leave = leave
         self._servers: dict[str, Server] = {}
         self._heard: dict[str, float] = {}
+        self._ready: dict[str, tuple[bool, float]] = {}
+        """Whether each node is Ready, and since when."""
         self._now = 0.0
 
     def ready(self, name: str) -> bool:
@@ -67,8 +69,32 @@ class Api:
         self._etcd.busy = self.serving() is not None
         if self._etcd.busy:
             for name, machine in self._machines.items():
-                if machine.up(now) and machine.units["kubelet"].active and machine.joined:
+                if self._posts(machine):
                     self._heard[name] = now
+                ready = not self._unready(machine)[0]
+                if ready is not self._ready.get(name, (not ready, 0.0))[0]:
+                    self._ready[name] = (ready, now)
+
+    def _posts(self, machine: Machine) -> bool:
+        """Its kubelet tells the API server how it is."""
+        well = machine.up(self._now) and machine.units["kubelet"].active and machine.joined
+        return well and "kubelet" not in machine.hangs and not machine.mute and machine.resolves
+
+    def _unready(self, machine: Machine) -> tuple[str, str]:
+        """Reason and message of a node's condition Ready; "" for both where it is. In kubelet's words, and the node controller's, of 1.20."""
+        if self._now - self._heard.get(machine.name, self._now) > HEARTBEAT:
+            return "NodeStatusUnknown", "Kubelet stopped posting node status."
+        if "containerd" in machine.hangs:
+            return "KubeletNotReady", "[container runtime is down, PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s]"
+        if not machine.networked:
+            return "KubeletNotReady", "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized"
+        return "", ""
+
+    def register(self, name: str) -> None:
+        """A kubelet that starts makes its Node where there is none."""
+        store, machine = self.store, self._machines[name]
+        if store is not None and name not in store.nodes and machine.joined and self._posts(machine):
+            self.write(lambda s: replace(s, nodes=(*s.nodes, name)))
 
     def _follow_container(self, name: str, container: Container | None, now: float) -> None:
         server = self._servers.get(name)
@@ -156,5 +182,7 @@ class Api:
 
     def _node(self, name: str, cordoned: bool, by: str) -> NodeView:
         machine = self._machines[name]
-        ready = self._now - self._heard.get(name, self._now) <= HEARTBEAT
-        return NodeView(name, ready, cordoned, machine.control_plane, machine.address, machine.boot_id, "v1.20.2", by)
+        reason, message = self._unready(machine)
+        since = moment(self._ready.get(name, (True, UP_SINCE))[1])
+        head = (name, not reason, cordoned, machine.control_plane, machine.address, machine.boot_id, "v1.20.2", by)
+        return NodeView(*head, reason, message, since)

@@ -10,7 +10,7 @@ from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.simulate.api import API, Api
 from recoverd.simulate.etcd import Etcd
-from recoverd.simulate.hosts import BOOT, UP_SINCE, Agent, Machine
+from recoverd.simulate.hosts import BOOT, NODE_FILES, UP_SINCE, Agent, Machine
 from recoverd.simulate.kubelet import Kubelet
 from recoverd.simulate.network import Network
 from recoverd.simulate.nodes import AGENTS, Nodes
@@ -73,12 +73,13 @@ class ModelCluster:
             self.give_files(name, planes[:count], "new" if count == 1 else "existing")
             machine.first = dict(machine.files)
         for name in workers:
-            self.machines[name].files["/etc/kubernetes/kubelet.conf"] = ""
+            self.machines[name].files |= {"/etc/kubernetes/kubelet.conf": "", **NODE_FILES}
+            self.machines[name].first = dict(self.machines[name].files)
 
     def give_files(self, name: str, peers: Sequence[str], state: str) -> None:
         """What kubeadm writes on a control plane."""
         machine = self.machines[name]
-        machine.files["/etc/kubernetes/kubelet.conf"] = ""
+        machine.files |= {"/etc/kubernetes/kubelet.conf": "", **NODE_FILES}
         machine.papers = fresh_papers()
         initial: Mapping[str, str] = {n: self.machines[n].address for n in peers}
         for component in COMPONENTS:
@@ -107,6 +108,7 @@ class ModelCluster:
         for unit in machine.units.values():
             unit.falls_since = None
             unit.start(self.now)
+            machine.started(unit.name)
         for pod in machine.pods.values():
             pod.started_at = self.now
         self.nodes.booted(name)
@@ -130,8 +132,10 @@ class ModelCluster:
         """Start or restart; returns why it does not come up."""
         it = self.machines[name].units[unit]
         it.start(self.now)
+        self.machines[name].started(unit)
         if it.active and unit == "kubelet":
             self.kubelets[name].started()
+            self.api.register(name)
         return it.refuses
 
 

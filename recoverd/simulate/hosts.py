@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from recoverd.model.node_look import CNI_DIR, HOSTS
 from recoverd.model.operations import MANIFESTS
 from recoverd.simulate.pki import Papers
 from recoverd.simulate.store import Store
@@ -18,6 +19,10 @@ LOG_LINES = 10
 AGAIN, ALIVE = 11.0, 1.0
 """A unit that ends itself is started so often (kubeadm's RestartSec is 10 s), and is up for so long each time."""
 BRIDGE, TUNNEL = "cni0", "flannel.1"
+HOSTS_LINE = "10.99.1.10 k8s-api"
+CNI_FILE = f"{CNI_DIR}/10-model.conflist"
+NODE_FILES = {HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n", CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n'}
+"""What every node has beside what kubeadm writes."""
 
 
 @dataclass(slots=True)
@@ -129,6 +134,10 @@ class Machine:
     """What an etcd says that cannot write there, because the disk is full or read-only."""
     no_sandbox: str = ""
     """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
+    hangs: set[str] = field(default_factory=set)
+    """Units that systemd calls active and that answer nothing, until they are started anew."""
+    mute: bool = False
+    """Its kubelet's connection to the API server is dead, and it keeps it until it is started anew."""
     wedged: bool = False
     """Its tunnel device is there, up, and passes nothing in either direction; only a boot mends it."""
     gone: set[str] = field(default_factory=set)
@@ -177,6 +186,22 @@ class Machine:
         self.forwarding, self.wedged, self.loose = True, False, False
         for lost in (self.gone, self.down, self.lost_routes):
             lost.clear()
+
+    def started(self, unit: str) -> None:
+        """Another process of a unit is in the place of the old one."""
+        self.hangs.discard(unit)
+        if unit == "kubelet":
+            self.mute = False
+
+    @property
+    def resolves(self) -> bool:
+        """Its /etc/hosts names the API server's address."""
+        return HOSTS_LINE in self.files.get(HOSTS, "").splitlines()
+
+    @property
+    def networked(self) -> bool:
+        """Its runtime has a configuration of the pod network."""
+        return any(path.startswith(f"{CNI_DIR}/") for path in self.files)
 
     @property
     def boot_id(self) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from recoverd.model.etcd import EtcdView
+from recoverd.model.node_look import FileView, Heard, NodeLook
 from recoverd.model.observation import (
     ApiView,
     ContainerView,
@@ -26,9 +27,10 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import AGAIN, ALIVE, UP_SINCE, Machine, SystemdUnit
+from recoverd.simulate.hosts import AGAIN, ALIVE, CNI_FILE, HOSTS_LINE, UP_SINCE, Machine, SystemdUnit
 from recoverd.simulate.netlook import network
 from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
@@ -83,7 +85,41 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
         people=PeopleView(tuple(LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items()))),
+        node=_node(cluster, machine),
         etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps) if machine.control_plane else None,
+    )
+
+
+def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
+    """The closer look, in every sweep: for who goes by it that makes no difference."""
+    if not machine.joined:
+        return None
+    files = tuple((p, machine.files[p], machine.first.get(p) == machine.files[p]) for p in (CNI_FILE,) if p in machine.files)
+    hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
+    return _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
+
+
+def _hears(machine: Machine, unit: str) -> Heard:
+    if not machine.units[unit].active:
+        return Heard.REFUSED
+    return Heard.SILENT if unit in machine.hangs else Heard.ANSWERS
+
+
+@lru_cache(maxsize=256)
+def _node_of(resolves: bool, serves: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]) -> NodeLook:
+    address = HOSTS_LINE.split()[0]
+    return NodeLook(
+        server=VIP,
+        addresses=(address,) if resolves else (),
+        reaches=resolves and serves,
+        said="" if resolves else "k8s-api: Name or service not known",
+        hosts=(HOSTS_LINE,) if resolves else (),
+        kubelet=hears[0],
+        kubelet_said="HTTP/1.0 200 OK" if hears[0] is Heard.ANSWERS else "",
+        runtime=hears[1],
+        runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
+        cni=tuple(path.rpartition("/")[2] for path, _, _ in files),
+        files={p: FileView(hashlib.sha256(text.encode()).hexdigest(), text, moment(UP_SINCE) if first else None) for p, text, first in files},
     )
 
 

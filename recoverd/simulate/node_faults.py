@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recoverd.model.node_look import HOSTS
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import BRIDGE
+from recoverd.simulate.hosts import BRIDGE, CNI_FILE, HOSTS_LINE
 
 
 def forwarding_off(c: ModelCluster, name: str) -> None:
@@ -63,3 +64,31 @@ def flush_service_rules(c: ModelCluster, *names: str) -> None:
 def budget(c: ModelCluster, healthy: str) -> None:
     """`kubectl create poddisruptionbudget web --min-available=N`; with 0 it forbids nothing."""
     c.api.write(lambda s: replace(s, budget=int(healthy)))
+
+
+def hang_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
+    """`kill -STOP` of kubelet or containerd: systemd calls it active, and it answers nothing."""
+    c.machines[name].hangs.add(unit)
+
+
+def mute_kubelet(c: ModelCluster, name: str) -> None:
+    """Its connection to the API server is dead, and it writes into it still ("use of closed network connection")."""
+    c.machines[name].mute = True
+
+
+def lose_api_name(c: ModelCluster, *names: str) -> None:
+    """cloud-init writes /etc/hosts anew at a boot, without the line of the API server's address; kubelet's old connection is gone too."""
+    for name in names:
+        files = c.machines[name].files
+        files[HOSTS] = "".join(line for line in files.get(HOSTS, "").splitlines(keepends=True) if line.strip() != HOSTS_LINE)
+
+
+def delete_cni_config(c: ModelCluster, *names: str) -> None:
+    """`rm /etc/cni/net.d/*`."""
+    for name in names:
+        c.machines[name].files.pop(CNI_FILE, None)
+
+
+def delete_node(c: ModelCluster, name: str) -> None:
+    """`kubectl delete node NAME`, of a machine that is well."""
+    c.api.write(lambda s: replace(s, nodes=tuple(n for n in s.nodes if n != name)))

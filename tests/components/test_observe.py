@@ -184,7 +184,7 @@ async def test_whether_the_clock_is_synchronised_is_asked_now_and_then(
     tool.write_text(f"#!/bin/sh\n[ -z '{says}' ] && {{ echo 'Unknown operation show' >&2; exit 1; }}\necho '{says}'\n")
     tool.chmod(0o755)
     pool = start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin").pool("cp1")
-    asked, not_asked = [await hosts.look_at(pool, "cp1", 10.0, clock=clock) for clock in (True, False)]
+    asked, not_asked = [await hosts.look_at(pool, "cp1", 10.0, more=hosts.Asked(clock=clock)) for clock in (True, False)]
     await pool.close()
     assert isinstance(asked, HostView) and isinstance(not_asked, HostView)
     assert (asked.synchronised, not_asked.synchronised) == (seen, None)

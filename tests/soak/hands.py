@@ -10,7 +10,7 @@ from typing import Any
 from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import Agent
+from recoverd.simulate.hosts import NODE_FILES, Agent
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
 
@@ -95,6 +95,10 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             unit.refuses = machine.disk = machine.no_sandbox = ""
             if not unit.active and machine.up(c.now):
                 c.restart_unit(name, unit.name)
+        machine.hangs.clear()
+        machine.mute = False
+        if machine.joined:
+            machine.files |= NODE_FILES
         machine.fresh_network()
         if machine.joined or not machine.control_plane:
             machine.agents.setdefault("kube-proxy", Agent("kube-proxy", c.now))  # kubeadm init phase addon kube-proxy

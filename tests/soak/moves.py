@@ -139,6 +139,11 @@ CURABLE: dict[str, Draw] = {
 }  # fmt: skip
 CURABLE_FROM = 3 << 29
 """As above: what keeps programs from running and a person can cure on the machine."""
+MUTE: dict[str, Draw] = {
+    "hang-unit": _and(node, unit), "mute-kubelet": node, "lose-api-name": nodes3, "delete-cni-config": nodes3, "delete-node": node,
+}  # fmt: skip
+MUTE_FROM = 7 << 28
+"""As above: nodes that are not Ready though their units are active."""
 WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
 ALWAYS = ("approve", "await-plan")
 
@@ -171,6 +176,9 @@ def drawn(seed: int) -> Story:
     if seed >= CURABLE_FROM and rng.random() < 0.5:
         for what in _some(rng, CURABLE, rng.randint(1, 3)):
             moves.insert(rng.randint(0, len(moves)), Move(what, CURABLE[what](rng, who), rng.choice(WAITS)))
+    if seed >= MUTE_FROM and rng.random() < 0.4:
+        for what in rng.choices(sorted(MUTE), k=rng.choice((1, 1, 2, 3))):
+            moves.insert(rng.randint(0, len(moves)), Move(what, MUTE[what](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 

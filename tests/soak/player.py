@@ -29,7 +29,7 @@ from tests.soak.world import TroubledLedger, TroubledWorld
 FAULTS = faults.by_name()
 EPOCH = clock.EPOCH
 WARM = 25.0
-GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down")
+GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down", "ill mute")
 """What `healthy` must not be said of, or for a worker whose machine is off, not without a warning that names it."""
 TOLD_WITHIN = 150.0
 """Seconds within which it is not called healthy any more: a node is not Ready after 40, and a sweep sees that twice."""
@@ -287,7 +287,7 @@ class Player:
         for fact, since in self.truth.since.items():
             if fact.startswith(GRAVE) and seconds() - since > TOLD_WITHIN:
                 subject = fact.rpartition(" ")[2]
-                if fact.startswith("ill down") and self._warned_of(subject):
+                if fact.startswith(("ill down", "ill mute")) and self._warned_of(subject):
                     continue
                 if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
                     self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy")

@@ -29,7 +29,7 @@ from tests.soak.truth import UID, Truth, data_dir, good_data, lineage
 
 _WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot
 LOOKS = _WAITS | AwaitRestored | AwaitUnit | FetchSnapshot | KeepPki | LookAtRestorePoints | Settled | TakeRestorePoint
-UNASKED = {"restore-manifest", "start-node-services", "restore-node-network", "restart-node-agents"}
+UNASKED = {"restore-manifest", "start-node-services", "restore-node-files", "restore-node-network", "restart-node-agents"}
 LATE = 9.0
 """Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for somebody silent, the command,
 and the sweep that ended just before."""

@@ -36,7 +36,7 @@ def test_the_rungs_are_asked_in_their_order_and_only_the_last_asks_a_person() ->
 def test_what_always_asks_asks_even_where_the_configuration_says_automatic() -> None:
     everything = {p.name: Approval.AUTOMATIC for p in registry()}
     settings = replace(Cluster().settings, approval=everything)
-    assert {n for n in everything if settings.approval_of(n) is Approval.AUTOMATIC} == {*RUNGS[:3], "restore-manifest"}
+    assert {n for n in everything if settings.approval_of(n) is Approval.AUTOMATIC} == {*RUNGS[:3], "restore-manifest", "restore-node-files"}
     assert replace(settings, approval={"restore-pki": Approval.NEVER}).approval_of("restore-pki") is Approval.NEVER
 
 

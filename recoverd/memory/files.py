@@ -1,0 +1,62 @@
+"""What is remembered of the files that a node's kubelet, its runtime and its CNI go by. Pure.
+
+A file counts as known-good only when what reads it was started after it was written, and is well: an edit shows at the next start, which may be
+months later, at the next boot. Only such starts say what works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from recoverd.diagnose.nodes import judged
+from recoverd.diagnose.scene import Scene
+from recoverd.model.memory import KnownFile, Memory
+from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
+from recoverd.model.observation import HostView
+
+SETTLE = timedelta(seconds=60)
+"""For the CNI's configuration, which a runtime reads whenever it changes."""
+
+Files = Mapping[str, Mapping[str, KnownFile]]
+
+
+def known_files(scene: Scene, memory: Memory) -> tuple[Files, Mapping[str, str]]:
+    """The known files of every node, and their texts, after a healthy sweep; the very same objects where nothing is new."""
+    files, texts = dict(memory.files), dict(memory.texts)
+    for name in scene.addresses:
+        view = scene.host(name)
+        if view is None or view.node is None or not judged(scene, name):
+            continue
+        before = files.get(name, {})
+        found = dict(_proven(scene, view, view.node))
+        gone = {p for p in before if p != HOSTS and p not in view.node.files and _started_since(view, p, before[p].recorded_at)}
+        new = {p: k for p, k in before.items() if p not in gone}
+        for path, text in found.items():
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if path not in new or new[path].sha256 != digest:
+                new[path], texts[digest] = KnownFile(digest, scene.now), text
+        if new != before:
+            files[name] = new
+    if files == memory.files:
+        return memory.files, memory.texts
+    used = {known.sha256 for of_host in files.values() for known in of_host.values()}
+    return files, {digest: text for digest, text in texts.items() if digest in used}
+
+
+def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str, str]]:
+    for path, file in look.files.items():
+        if file.modified_at is None:
+            continue
+        written = file.modified_at - timedelta(seconds=view.clock_offset)
+        if written + SETTLE <= scene.now if path.startswith(CNI_DIR) else _started_since(view, path, written):
+            yield path, file.content
+    # a connection was opened by that name just now
+    if look.reaches and look.addresses and (lines := [line for line in look.hosts if line.split()[0] in look.addresses]):
+        yield HOSTS, f"{lines[0]}\n"
+
+
+def _started_since(view: HostView, path: str, at: datetime) -> bool:
+    unit = view.units.get(reader_of(path, view.runtime))
+    return unit is not None and unit.running and unit.since is not None and unit.since > at

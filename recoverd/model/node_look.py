@@ -1,0 +1,68 @@
+"""What a machine says of why its node is not Ready, and of the files that its kubelet, its runtime and its CNI go by. Pure.
+
+It is asked where something is wrong with a node, and else only now and then: from that what was in place while all was well is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+CNI_DIR = "/etc/cni/net.d"
+"""Where the runtime looks for the CNI's configuration, unless it is told otherwise (containerd's and CRI-O's default)."""
+HOSTS = "/etc/hosts"
+
+
+class Heard(StrEnum):
+    """What came of asking a daemon of the machine something."""
+
+    ANSWERS = "answers"
+    SILENT = "silent"
+    """It took the connection and said nothing within its time: it hangs, whatever systemd calls it."""
+    REFUSED = "refused"
+    """Nothing listens there."""
+    UNKNOWN = "unknown"
+    """It could not be asked: the machine has no tool for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A configuration file as it stands on a machine."""
+
+    sha256: str
+    content: str
+    modified_at: datetime | None = None
+    """By the machine's own clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLook:
+    """One closer look at a node's machine."""
+
+    server: str = ""
+    """HOST:PORT of the API server in /etc/kubernetes/kubelet.conf; "" where there is none."""
+    addresses: tuple[str, ...] | None = None
+    """What the host in `server` resolves to there, itself when it is an address; None where it could not be asked."""
+    reaches: bool | None = None
+    """A TCP connection to `server` could be opened from there; None where it could not be tried."""
+    said: str = ""
+    """What was said where it could not."""
+    hosts: tuple[str, ...] = ()
+    """The lines of /etc/hosts that name the host in `server`."""
+    kubelet: Heard = Heard.UNKNOWN
+    """By its /healthz on 127.0.0.1."""
+    kubelet_said: str = ""
+    runtime: Heard = Heard.UNKNOWN
+    """By its socket, asked for its version."""
+    runtime_said: str = ""
+    cni: tuple[str, ...] | None = None
+    """Names of the CNI's configuration files (.conf, .conflist, .json); None where the directory could not be listed."""
+    files: Mapping[str, FileView] = field(default_factory=dict)
+    """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
+
+
+def reader_of(path: str, runtime: str) -> str:
+    """The unit that reads a file at its start: kubelet, or the runtime."""
+    return runtime if path.startswith(("/etc/containerd/", "/etc/crio/", "/etc/docker/")) else "kubelet"

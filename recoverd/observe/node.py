@@ -1,0 +1,72 @@
+"""What `node.sh` printed, as a `NodeLook`. Pure; what makes no sense is taken as not asked."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from recoverd.model.node_look import FileView, Heard, NodeLook
+
+HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
+"""How crictl and ctr say that a socket took the connection and nothing came back."""
+ABSENT = ("connection refused", "no such file", "couldn't connect to server")
+TEXT = 300
+
+
+def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
+    """The view, of the lines of the section `node` and the text of each section `node-file` by its path."""
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        said.setdefault(word, []).append("".join(c if c.isprintable() else " " for c in rest.strip())[:TEXT])
+    asked = said.get("asked", [])
+    host, _, port = said.get("server", [""])[0].partition(" ")
+    reach = said.get("reach", [])
+    kubelet, runtime = _heard(said.get("kubelet", []), "said HTTP"), _heard(said.get("runtime", []), "answered")
+    return NodeLook(
+        server=f"{host}:{port}" if host and port.isdigit() else "",
+        addresses=tuple(said.get("address", [])) if "name" in asked else None,
+        reaches=True if "connected" in reach else False if reach and "unknown" not in reach else None,
+        said="" if "connected" in reach else _told(reach),
+        hosts=tuple(" ".join(line.split()) for line in said.get("hosts", [])),
+        kubelet=kubelet,
+        kubelet_said=_told(said.get("kubelet", [])),
+        runtime=runtime,
+        runtime_said=_told(said.get("runtime", [])),
+        cni=tuple(said.get("cni", [])) if "cni" in asked else None,
+        files={path: view for path, text in files.items() if (view := _file(text)) is not None},
+    )
+
+
+def _heard(lines: list[str], answer: str) -> Heard:
+    text = "\n".join(lines).lower()
+    if any(line.startswith(answer) for line in lines):
+        return Heard.ANSWERS
+    if any(sign in text for sign in ABSENT):
+        return Heard.REFUSED
+    # connected, and nothing more before the time was over
+    if "connected" in lines or any(sign in text for sign in HANGS) or (answer == "answered" and "over" in lines):
+        return Heard.SILENT
+    return Heard.UNKNOWN
+
+
+def _told(lines: list[str]) -> str:
+    """What was printed beside the words of the protocol; "" where the time ran out without a word."""
+    return " / ".join(line.removeprefix("said ") for line in lines if line not in ("connected", "over", "unknown", "answered"))[:TEXT]
+
+
+def _file(text: str) -> FileView | None:
+    first, _, rest = text.partition("\n")
+    size, *modified = first.split()
+    try:
+        data = base64.b64decode("".join(rest.split()), validate=True)
+        content = data.decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if len(data) != int(size):
+        return None
+    at = datetime.fromtimestamp(int(modified[0]), UTC) if modified else None
+    return FileView(hashlib.sha256(data).hexdigest(), content, at)

@@ -1,0 +1,72 @@
+# Why a machine's node may not be Ready, as root, in POSIX sh; a function that look.sh calls, with its `s` and `limit`. Nothing is changed, and a
+# file in which a password or a token may stand is left out whole, here on the machine.
+# shellcheck disable=SC2154,SC2016 # $limit is look.sh's; what bash is given is for it to expand
+node_file() { # PATH
+  [ -f "$1" ] && [ -r "$1" ] || return 0
+  size=$(wc -c 2>/dev/null <"$1") || return 0
+  [ "$size" -le 32768 ] || return 0
+  grep -qiE -e '(password|passwd|secret|token|auth|key-data) *"?[]:=]+ *"?[^] "{[]' -e 'PRIVATE KEY' "$1" && return 0
+  s node-file "$1"; echo "$size $(stat -c %Y "$1" 2>/dev/null)"; base64 <"$1"
+}
+late() { case $1 in 124|137|143) return 0 ;; esac; return 1; } # what timeout ends with; busybox's own with 143
+# A connection to HOST PORT within two seconds: "connected", then the first line of the answer to what was asked, if anything
+node_dial() { # HOST PORT [REQUEST]
+  if command -v bash >/dev/null && command -v timeout >/dev/null; then
+    timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit 1
+      echo connected
+      [ -z "$2" ] || { printf "$2" >&3; IFS= read -r -u 3 line && echo "said $line"; }' "$1" "$2" "${3-}" 2>&1
+    late $? && echo over
+  elif command -v curl >/dev/null; then
+    scheme=https; [ -z "${3-}" ] || scheme=http
+    curl -sSk --noproxy '*' -m 2 -o /dev/null -w 'connects=%{num_connects} said=%{http_code}\n' "$scheme://$1:$2/healthz" 2>&1 | sed \
+      -e 's/^connects=1 said=000$/connected/' -e "s/^connects=1 said=/connected\nsaid HTTP /" -e 's/^connects=0.*//'
+  else
+    echo unknown
+  fi
+}
+node_runtime() { # SOCKET; within three seconds
+  if command -v timeout >/dev/null; then
+    if command -v crictl >/dev/null; then timeout 3 crictl --runtime-endpoint "unix://$1" version 2>&1
+    elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 3 ctr --address "$1" version 2>&1
+    else echo unknown; return; fi
+    r=$?
+    if late $r; then echo over; elif [ $r -eq 0 ]; then echo answered; fi
+  else
+    echo unknown
+  fi
+}
+node_look() {
+  where=$(sed -n 's/^ *server: *//p' /etc/kubernetes/kubelet.conf 2>/dev/null | head -n 1 | tr -d "\"'")
+  where=${where#*://}; where=${where%%/*}; name=${where%:*}; port=${where##*:}; [ "$port" != "$where" ] || port=443
+  sock=$(grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/config.yaml 2>/dev/null |
+    head -n 1 | sed -e 's/^[^=: ]*[=: ]*//' -e 's,^unix://,,')
+  [ -n "$sock" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done
+  healthz=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml 2>/dev/null | head -n 1)
+  s node
+  [ -z "$name" ] || {
+    echo "server $name $port"
+    case $name in
+      *[!0-9.]*)
+        if command -v getent >/dev/null; then
+          for a in $($limit getent ahostsv4 "$name" 2>/dev/null | sed 's/ .*//' | sort -u); do echo "address $a"; done; echo "asked name"
+        fi
+        grep -E "^[^#]*[[:space:]]$(echo "$name" | sed 's/[.]/[.]/g')([[:space:]]|\$)" /etc/hosts 2>/dev/null | head -n 4 | sed 's/^/hosts /' ;;
+      *) echo "address $name"; echo "asked name" ;;
+    esac
+  }
+  {
+    { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
+    { [ "$healthz" = 0 ] || node_dial 127.0.0.1 "${healthz:-10248}" 'GET /healthz HTTP/1.0\r\n\r\n' | sed 's/^/kubelet /'; } &
+    { [ -z "$sock" ] || node_runtime "$sock" | sed 's/^/runtime /'; } &
+    wait
+  } 2>&1 | cut -c1-300
+  if [ ! -e /etc/cni/net.d ] || ls /etc/cni/net.d >/dev/null 2>&1; then
+    for f in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do [ -e "$f" ] && echo "cni ${f##*/}"; done
+    echo "asked cni"
+  fi
+  for f in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
+    /etc/systemd/system/kubelet.service.d/*.conf /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
+    /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
+    node_file "$f"
+  done
+}

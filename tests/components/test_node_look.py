@@ -1,0 +1,229 @@
+"""The closer look at a node's machine, by each shell: what its daemons answer over real sockets, where its names lead, and which files it brings."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recoverd.model.file_operations import HostsLine
+from recoverd.model.node_look import HOSTS, Heard, NodeLook
+from recoverd.observe.hosts import NODE
+from recoverd.observe.look import sections
+from recoverd.observe.node import node_look
+from recoverd.shell import script
+
+SHELLS = [s for s in ("bash", "dash", "busybox") if shutil.which(s)]
+FOLDERS = (
+    "/etc/kubernetes",
+    "/etc/containerd",
+    "/etc/crio",
+    "/etc/docker",
+    "/etc/cni",
+    "/etc/hosts",
+    "/etc/systemd",
+    "/var/lib/kubelet",
+    "/run/containerd",
+)
+
+
+class Machine:
+    def __init__(self, root: Path, shell: str) -> None:
+        self.root, self.shell, self.tools = root, [str(shutil.which(shell)), *(["sh"] if shell == "busybox" else [])], root / "tools"
+        self.tools.mkdir(parents=True)
+        self.write("/etc/hosts", "127.0.0.1 localhost\n")
+        self.healthz = self.write("/var/lib/kubelet/config.yaml", "healthzPort: 1\n")
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def tool(self, name: str, text: str) -> None:
+        file = self.tools / name
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+
+    def here(self, script: str) -> str:
+        for folder in FOLDERS:
+            script = script.replace(folder, f"{self.root}{folder}")
+        return script
+
+    def run(self, script: str, path: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": f"{self.tools}:{path or '/usr/bin:/bin'}"}
+        return subprocess.run([*self.shell, "-c", self.here(script)], env=environment, capture_output=True, text=True, timeout=30)
+
+    def look(self, path: str = "") -> NodeLook:
+        head = "limit='timeout 2'; command -v timeout >/dev/null || limit=\ns() { printf '\\n%s\\n' \"@@ $*\"; }\n"
+        done = self.run(f"{head}{NODE}\nnode_look\ns end", path)
+        found = sections(done.stdout, "@@")
+        assert [s.name for s in found][0::999] == ["node"] and found[-1].name == "end", (done.stdout, done.stderr)
+        texts = {s.word.removeprefix(str(self.root)): s.text for s in found if s.name == "node-file"}
+        return node_look(next(s.lines for s in found if s.name == "node"), texts)
+
+    def served_at(self, name: str, port: int) -> None:
+        self.write("/etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: https://{name}:{port}\n")
+
+
+@pytest.fixture(params=SHELLS)
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "machine", request.param)
+
+
+@contextmanager
+def listening(answer: bytes = b"", accept: bool = True) -> Iterator[int]:
+    """A port that says this to whoever connects and asks; with nothing to say it takes the connection and is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            held = []
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                if answer:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+                    connection.close()
+
+        if accept:
+            threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_kubelet_that_answers_one_that_hangs_and_none(machine: Machine) -> None:
+    with listening(b"HTTP/1.0 200 OK\r\n\r\nok") as port:
+        machine.healthz.write_text(f"healthzPort: {port}\n")
+        answered = machine.look()
+    assert (answered.kubelet, "200" in answered.kubelet_said) == (Heard.ANSWERS, True)
+    with listening(accept=False) as port:  # as one that was stopped: the kernel takes the connection
+        machine.healthz.write_text(f"healthzPort: {port}\n")
+        assert machine.look().kubelet is Heard.SILENT
+    assert machine.look().kubelet is Heard.REFUSED
+    machine.healthz.write_text("healthzPort: 0\n")
+    assert machine.look().kubelet is Heard.UNKNOWN
+
+
+def test_without_bash_curl_asks(machine: Machine, tmp_path: Path) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    only = tmp_path / "only"
+    only.mkdir()
+    for tool in ("sh", "sed", "head", "tr", "grep", "sort", "cut", "ls", "stat", "wc", "base64", "timeout", "curl", "getent", "cat"):
+        if found := shutil.which(tool):
+            (only / tool).symlink_to(found)
+    with listening(b"HTTP/1.0 200 OK\r\n\r\nok") as port:
+        machine.healthz.write_text(f"healthzPort: {port}\n")
+        machine.served_at("127.0.0.1", port)
+        look = machine.look(str(only))
+    assert (look.kubelet, look.reaches) == (Heard.ANSWERS, True)
+    assert (machine.look(str(only)).kubelet, machine.look(str(only)).reaches) == (Heard.REFUSED, False)
+    with listening(accept=False) as port:
+        machine.healthz.write_text(f"healthzPort: {port}\n")
+        assert machine.look(str(only)).kubelet is Heard.SILENT
+
+
+def test_where_the_api_server_is(machine: Machine) -> None:
+    with listening() as port:
+        machine.served_at("localhost", port)
+        look = machine.look()
+        assert (look.server, look.reaches) == (f"localhost:{port}", True)
+        assert look.addresses is not None and "127.0.0.1" in look.addresses and look.hosts == ("127.0.0.1 localhost",)
+        machine.served_at("127.0.0.1", port)
+        assert machine.look().addresses == ("127.0.0.1",)
+    look = machine.look()
+    assert look.reaches is False and look.said
+    machine.served_at("no-such-name.invalid", 6443)
+    look = machine.look()
+    assert (look.addresses, look.reaches, look.hosts) == ((), False, ())
+
+
+@pytest.mark.parametrize(
+    ("does", "heard"),
+    [
+        ("echo 'RuntimeName:  containerd'", Heard.ANSWERS),
+        ("sleep 20", Heard.SILENT),
+        ("echo 'rpc error: code = DeadlineExceeded desc = context deadline exceeded'; exit 1", Heard.SILENT),
+        ("echo 'dial unix /run/containerd/containerd.sock: connect: connection refused'; exit 1", Heard.REFUSED),
+        ("echo 'unknown service runtime.v1alpha2.RuntimeService'; exit 1", Heard.UNKNOWN),
+    ],
+)
+def test_what_a_runtime_says(machine: Machine, does: str, heard: Heard) -> None:
+    machine.tool("crictl", does)
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/x.sock --a=1"\n')
+    look = machine.look()
+    assert look.runtime is heard
+    assert heard is not Heard.UNKNOWN or "unknown service" in look.runtime_said
+
+
+def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine) -> None:
+    flags = 'KUBELET_KUBEADM_ARGS="--x=1"\n'
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", flags)
+    machine.write("/etc/containerd/config.toml", '[registry.configs."r".auth]\n  username = "u"\n  password = "hunter2"\n')
+    machine.write("/etc/cni/net.d/10-lab.conflist", '{"cniVersion": "0.3.1"}')
+    machine.write("/etc/cni/net.d/calico-kubeconfig", "token: abc\n")
+    machine.write("/etc/systemd/system/kubelet.service.d/20-x.conf", "[Service]\nEnvironment=A=b\n")
+    look = machine.look()
+    assert look.cni == ("10-lab.conflist",)
+    assert {p: f.content for p, f in look.files.items() if "config.yaml" not in p} == {
+        "/var/lib/kubelet/kubeadm-flags.env": flags,
+        "/etc/cni/net.d/10-lab.conflist": '{"cniVersion": "0.3.1"}',
+        "/etc/systemd/system/kubelet.service.d/20-x.conf": "[Service]\nEnvironment=A=b\n",
+    }
+    assert all(f.modified_at for f in look.files.values())
+
+
+def test_a_runtime_of_containerds_own_defaults_is_no_secret(machine: Machine) -> None:
+    """As `containerd config default` prints it (1.6), and kubeadm's configuration of kubelet (1.20)."""
+    defaults = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = ""\n  [plugins."io.containerd.grpc.v1.cri".registry.auths]\n'
+    machine.write("/etc/containerd/config.toml", defaults)
+    machine.healthz.write_text("authentication:\n  webhook:\n    cacheTTL: 0s\nauthorization:\n  mode: Webhook\nhealthzPort: 1\n")
+    assert {"/etc/containerd/config.toml", "/var/lib/kubelet/config.yaml"} <= set(machine.look().files)
+
+
+def test_without_a_directory_there_is_no_configuration(machine: Machine) -> None:
+    assert machine.look().cni == ()
+
+
+# --- the line in /etc/hosts ---
+
+LINE = HostsLine("10.99.1.10 k8s-api api.example")
+
+
+def put(machine: Machine) -> subprocess.CompletedProcess[str]:
+    return machine.run(script(LINE.call()))
+
+
+def test_a_line_is_added_once_and_after_a_line_without_an_end(machine: Machine) -> None:
+    file = machine.write(HOSTS, "127.0.0.1 localhost")
+    assert put(machine).returncode == 0, put(machine).stderr
+    assert put(machine).returncode == 0
+    assert file.read_text() == f"127.0.0.1 localhost\n{LINE.line}\n"
+
+
+@pytest.mark.parametrize("there", ["10.0.0.9 k8s-api\n", "10.0.0.9\tother api.example # mine\n"])
+def test_somebody_elses_line_of_the_same_host_is_left_alone(machine: Machine, there: str) -> None:
+    file = machine.write(HOSTS, there)
+    done = put(machine)
+    assert done.returncode == 3 and "otherwise by now" in done.stderr
+    assert file.read_text() == there
+
+
+@pytest.mark.parametrize("there", ["# 10.0.0.9 k8s-api\n", "10.0.0.9 k8s-api-old my-k8s-api\n", "10.0.0.9 apixexample\n"])
+def test_a_comment_or_another_name_is_no_line_of_it(machine: Machine, there: str) -> None:
+    file = machine.write(HOSTS, there)
+    assert put(machine).returncode == 0
+    assert file.read_text() == f"{there}{LINE.line}\n"

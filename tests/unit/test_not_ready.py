@@ -1,0 +1,147 @@
+"""Nodes that are not Ready: when that is a fault, whose, and what proves it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from recoverd.diagnose import diagnose
+from recoverd.diagnose.notready import CLIENT, LONG, SHORT
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, State
+from recoverd.model.memory import KnownFile, Memory, NodeNetwork
+from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
+from recoverd.model.observation import UnseenKind
+from tests.unit.builders import Cluster, certificate
+
+LINE = "10.99.1.10 k8s-api"
+WELL = NodeLook("k8s-api:6443", ("10.99.1.10",), True, "", (LINE,), Heard.ANSWERS, "HTTP/1.0 200 OK", Heard.ANSWERS, "", ("10-lab.conflist",))
+STOPPED = {"reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
+PLEG = {"reason": "KubeletNotReady", "message": "PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s"}
+UNINITIALISED = {
+    "reason": "KubeletNotReady",
+    "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:docker: network plugin is not "
+    "ready: cni config uninitialized",
+}
+
+
+def not_ready(name: str = "w1", seconds: float = LONG, condition: dict[str, str] | None = None, **look: Any) -> Cluster:
+    cluster = Cluster(1, 2)
+    since = cluster.now - timedelta(seconds=seconds)
+    return cluster.node(name, ready=False, since=since, **(condition or STOPPED)).host(name, node=replace(WELL, **look))
+
+
+def judged(cluster: Cluster, memory: Memory | None = None) -> Diagnosis:
+    return diagnose(cluster.observation(), memory or cluster.memory(), cluster.settings)
+
+
+@pytest.mark.parametrize(
+    ("condition", "look", "code"),
+    [
+        pytest.param(STOPPED, {"kubelet": Heard.SILENT}, Code.KUBELET_HANGS, id="kubelet stands still"),
+        pytest.param(STOPPED, {"runtime": Heard.SILENT}, Code.RUNTIME_HANGS, id="the runtime stands still, and kubelet with it"),
+        pytest.param(PLEG, {"runtime": Heard.SILENT}, Code.RUNTIME_HANGS, id="kubelet says so of its runtime"),
+        pytest.param(PLEG, {"runtime": Heard.UNKNOWN}, Code.RUNTIME_HANGS, id="by kubelet's word alone"),
+        pytest.param(PLEG, {}, Code.KUBELET_HANGS, id="the runtime answers, and kubelet takes it for broken"),
+        pytest.param(STOPPED, {"addresses": (), "reaches": False, "hosts": ()}, Code.NODE_CUT_OFF, id="its name does not resolve"),
+        pytest.param(STOPPED, {"reaches": False, "said": "No route to host"}, Code.NODE_CUT_OFF, id="no way there"),
+        pytest.param(UNINITIALISED, {"cni": ()}, Code.CNI_CONFIG_MISSING, id="no CNI configuration"),
+    ],
+)
+def test_a_proven_cause_is_a_fault_at_once(condition: dict[str, str], look: dict[str, Any], code: Code) -> None:
+    found = judged(not_ready(seconds=SHORT, condition=condition, **look))
+    assert [(f.code, f.subject) for f in found.faults] == [(code, "w1")]
+    assert found.state is State.WORKER_NETWORK_BROKEN and found.faults[0].facts.host == "w1"
+    assert condition["message"][:40] in found.faults[0].evidence[0]
+    assert judged(not_ready(seconds=SHORT - 1, condition=condition, **look)).state is State.HEALTHY, "a flap of seconds is none"
+
+
+@pytest.mark.parametrize("name", ["w1", "cp1"])
+def test_what_posts_nothing_and_answers_is_a_dead_connection_after_a_minute(name: str) -> None:
+    assert judged(not_ready(name, LONG - 1)).state is State.HEALTHY
+    found = judged(not_ready(name)).faults
+    assert [(f.code, f.subject) for f in found] == [(Code.KUBELET_HANGS, name)] and "connection that is dead" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("condition", "look"),
+    [
+        pytest.param(UNINITIALISED, {}, id="a CNI whose file is there"),
+        pytest.param({"reason": "KubeletNotReady", "message": "Missing node capacity for resources: ephemeral-storage"}, {}, id="some other reason"),
+        pytest.param(STOPPED, {"reaches": None, "kubelet": Heard.UNKNOWN, "runtime": Heard.UNKNOWN}, id="a machine that could be asked nothing"),
+        pytest.param({"reason": "", "message": ""}, {}, id="no reason at all"),
+    ],
+)
+def test_without_a_proven_cause_it_is_a_fault_after_a_minute_with_its_own_words(condition: dict[str, str], look: dict[str, Any]) -> None:
+    assert judged(not_ready(seconds=LONG - 1, condition=condition, **look)).state is State.HEALTHY
+    found = judged(not_ready(condition=condition, **look)).faults
+    assert [(f.code, f.subject) for f in found] == [(Code.NODE_NOT_READY, "w1")]
+    assert condition["message"] in found[0].message
+
+
+def test_a_client_certificate_that_is_over_is_named_and_no_restart_is_of_use() -> None:
+    cluster = not_ready()
+    cluster.host("w1", certificates=(certificate(CLIENT, cluster.now - timedelta(hours=2)),))
+    (fault,) = [f for f in judged(cluster).faults if f.code == Code.NODE_NOT_READY]
+    assert "certificate" in fault.message and "restart does not help" in fault.message
+
+
+@pytest.mark.parametrize(
+    "excused",
+    [
+        pytest.param(lambda c: c.node("w1", unschedulable=True), id="cordoned"),
+        pytest.param(lambda c: c.host("w1", uptime=40.0), id="booting"),
+        pytest.param(lambda c: c.node("w1", since=None), id="since when is not said"),
+        pytest.param(lambda c: c.container("cp1", "kube-apiserver", started_at=c.now - timedelta(seconds=30)), id="an API server that just started"),
+    ],
+)
+def test_what_is_on_its_way_or_wanted_so_is_a_notice(excused: Any) -> None:
+    found = judged(excused(not_ready(kubelet=Heard.SILENT)))
+    assert found.state is State.HEALTHY
+    assert found.find(Code.NODE_NOT_READY) is not None
+
+
+def test_the_time_is_that_of_the_clock_which_said_it() -> None:
+    """The node controller's is that of a control plane, kubelet's its own."""
+    behind = [
+        judged(not_ready(condition=condition, seconds=SHORT, kubelet=Heard.SILENT).host(name, clock_offset=-50.0))
+        for condition, name in ((STOPPED, "cp1"), (PLEG, "w1"))
+    ]
+    assert all(d.find(Code.NODE_NOT_READY) and not d.find(Code.KUBELET_HANGS) for d in behind)
+
+
+def test_units_that_do_not_run_are_found_of_them_and_not_twice() -> None:
+    found = judged(not_ready().stopped("w1", "kubelet"))
+    assert [f.code for f in found.faults] == [Code.WORKER_KUBELET_DOWN]
+    assert found.find(Code.NODE_NOT_READY) is not None
+
+
+@pytest.mark.parametrize("kind", [UnseenKind.UNREACHABLE, UnseenKind.DENIED])
+def test_a_worker_that_cannot_be_looked_at_is_a_fault_after_a_minute(kind: UnseenKind) -> None:
+    assert judged(not_ready(seconds=LONG - 1).ssh_fails("w1", kind=kind)).state is State.HEALTHY
+    found = judged(not_ready().ssh_fails("w1", kind=kind)).faults
+    assert [(f.code, f.subject) for f in found] == [(Code.NODE_NOT_READY, "w1")]
+
+
+def test_the_name_that_it_had_is_named() -> None:
+    cluster = not_ready(addresses=(), reaches=False, hosts=())
+    memory = replace(cluster.memory(), files={"w1": {HOSTS: KnownFile("d", cluster.now)}}, texts={"d": f"{LINE}\n"})
+    assert f"`{LINE}`" in judged(cluster, memory).faults[0].message
+
+
+def test_a_node_that_was_deleted_is_found_where_it_is_known_to_have_been_one() -> None:
+    cluster = Cluster(1, 2)
+    objects = cluster.objects
+    cluster.objects = replace(objects, nodes=tuple(n for n in objects.nodes if n.name != "w2"))  # type: ignore[union-attr, type-var]
+    assert judged(cluster).state is State.HEALTHY, "the address in the configuration may be another one than the node's"
+    memory = replace(cluster.memory(), networks={"w2": NodeNetwork(True)})
+    assert [(f.code, f.subject) for f in judged(cluster, memory).faults] == [(Code.NODE_DELETED, "w2")]
+    assert judged(cluster.stopped("w2", "kubelet"), memory).find(Code.NODE_DELETED) is None
+
+
+def test_a_directory_that_could_not_be_listed_proves_nothing() -> None:
+    assert judged(not_ready(seconds=SHORT, condition=UNINITIALISED, cni=None)).state is State.HEALTHY
+    assert CNI_DIR not in judged(not_ready(condition=UNINITIALISED, cni=None)).faults[0].message
