@@ -153,6 +153,13 @@ def test_a_call_is_sent_with_all_that_it_needs_and_nothing_else() -> None:
         script(Call.of("no_such_function"))
 
 
+def test_a_function_is_given_every_argument_that_it_reads() -> None:
+    """Else it ends in the middle, or takes an empty word for a path."""
+    for call in (call for kind in KINDS for call in calls(made(kind, "x"))):
+        read = [int(n) for n in re.findall(r"\$\{?([1-9])(?!-)", library()[call.function].text)]
+        assert len(call.arguments) >= max(read, default=0), call
+
+
 def test_what_a_plan_calls_on_the_way_is_in_the_library_and_what_a_hand_calls_is_told() -> None:
     """So `recoverctl plans --script` shows all of it."""
     root = Path(recoverd.__file__).parent
