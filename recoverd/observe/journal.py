@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from recoverd.model.observation import HostView, NodeView, UnitView
 
-RECENT = timedelta(minutes=10)
-"""What was said earlier is not about what is wrong now."""
+RECENT, FAILING = timedelta(minutes=10), timedelta(minutes=2)
+"""What was said earlier is not about what is wrong now; a unit that systemd starts again and again says it again."""
 LINES, LINE = 15, 400
 YOUNG = timedelta(minutes=2)
 """So long after its last start a unit that systemd has restarted is asked about."""
@@ -42,7 +42,7 @@ def read(sections: Iterable[tuple[str, str, Sequence[str]]], clock: datetime | N
 def _since(unit: UnitView, clock: datetime) -> datetime:
     if unit.running and unit.since is not None and clock - unit.since > STANDS:
         return max(unit.since - timedelta(seconds=1), clock - RECENT)
-    return clock - RECENT
+    return clock - (FAILING if unit.running or unit.active == "activating" else RECENT)
 
 
 def _lines(text: Sequence[str], since: datetime) -> tuple[str, ...]:

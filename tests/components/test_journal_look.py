@@ -101,6 +101,10 @@ def test_what_was_said_long_ago_or_before_its_start_is_not_about_now(node: Node)
     node.says("kubelet", "Error: old", ago=700)
     node.says("kubelet", "Error: young", ago=30)
     assert node.look().journals == {"kubelet": ("Error: young",)}
+    node.says("kubelet", "Error: of the cause before", ago=150)
+    assert len(node.look().journals["kubelet"]) == 2, "it was given up, and says no more"
+    node.units(kubelet="activating", containerd="active")
+    assert node.look().journals == {"kubelet": ("Error: young",)}
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     node.units(since=int((time.time() - 20 - boot) * 1e6), kubelet="active", containerd="active")
     assert node.look("kubelet").journals == {}, "it has been up for 20 s since then"
@@ -121,6 +125,15 @@ def test_a_journal_that_does_not_answer_costs_a_second_and_nothing_else(node: No
     began = time.monotonic()
     view = node.look()
     assert time.monotonic() - began < 4 and view.journals == {} and "kubelet" in view.units
+
+
+def test_a_file_system_that_is_mounted_read_only_is_known(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = next(d.path for d in node.look().disks)
+    assert not any(d.read_only for d in node.look().disks)
+    lines = ("proc /proc proc rw,relatime", f"/dev/sda1 {root} ext4 ro,relatime,errors=remount-ro", "/dev/sdb /mnt ext4 rw,errors=remount-ro")
+    (node.here / "mounts").write_text("".join(f"{line} 0 0\n" for line in lines))
+    monkeypatch.setattr(looks, "SCRIPT", looks.SCRIPT.replace("/proc/mounts", str(node.here / "mounts")))
+    assert [d.path for d in node.look().disks if d.read_only] == [root]
 
 
 def test_the_largest_files_are_told_where_they_are_asked_for(node: Node) -> None:
