@@ -11,6 +11,7 @@ from datetime import timedelta
 from recoverd.machine import outlook
 from recoverd.machine.guards import too_old
 from recoverd.machine.turn import Turn
+from recoverd.model.catalogue import Of, codes
 from recoverd.model.events import ChoreEnded, PointRequested, Refused
 from recoverd.model.finding import State
 from recoverd.model.observation import EndpointHealth
@@ -20,6 +21,7 @@ from recoverd.model.points import RETRY, due
 from recoverd.playbooks.sources import sources
 
 OPERATIONS: tuple[type, ...] = (TakeRestorePoint, LookAtRestorePoints)
+APART = codes(Of.APART)
 LOOK_SECONDS = 60.0
 URGENT_SECONDS = 180.0
 """What a plan waits for its restore point."""
@@ -32,6 +34,12 @@ def consider(turn: Turn) -> None:
         return
     if source := source_host(turn, clock.failures):
         _begin(turn, source, "schedule")
+
+
+def consider_beside(turn: Turn) -> None:
+    """The same in a sweep with faults, where they are of single nodes alone."""
+    if turn.record.incident and _is_beside(turn):
+        consider(turn)
 
 
 def request(turn: Turn, event: PointRequested) -> None:
@@ -53,17 +61,24 @@ def _refusal(turn: Turn) -> str:
         return f"it has not been looked at for a while, and whether it is healthy is not known without {why}; the log of recoverd tells why"
     if turn.record.points.running:
         return "something is being done about its restore points already, and there is one at a time: recoverctl watch"
-    if turn.record.incident or turn.record.run:
+    beside = _is_beside(turn)
+    if (turn.record.incident and not beside) or turn.record.run:
         incident = turn.record.incident.id if turn.record.incident else "a plan is running"
         return f"while something is wrong with it ({incident}), only a destructive plan begins with one"
     observation, diagnosis = turn.sweep.observation, turn.sweep.diagnosis
-    if diagnosis.state is not State.HEALTHY or diagnosis.faults or turn.memory.setback:
+    if turn.memory.setback or not (beside or (diagnosis.state is State.HEALTHY and not diagnosis.faults)):
         return f"it is not healthy ({diagnosis.summary})"
     if observation.api.vip.health is not EndpointHealth.READY:
         return "its API server is not ready"
-    if turn.record.calm_sweeps < turn.settings.bounds.recover_sweeps:
+    if not beside and turn.record.calm_sweeps < turn.settings.bounds.recover_sweeps:
         return "it has been seen healthy in too few sweeps; ask again in a few seconds"
     return ""
+
+
+def _is_beside(turn: Turn) -> bool:
+    """What is wrong is of single nodes alone, which says nothing of etcd: a worker that is off for a week must not make a week without a point."""
+    found = turn.newest.diagnosis
+    return found.state is State.WORKER_NETWORK_BROKEN and {f.code for f in found.faults} <= APART
 
 
 def _begin(turn: Turn, host: str, why: str) -> None:

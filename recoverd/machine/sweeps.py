@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from recoverd.diagnose import diagnose
-from recoverd.machine import chores, deciding, incidents, maintenance, outlook, running, verifying
+from recoverd.machine import chores, deciding, incidents, maintenance, outlook, restore_points, running, verifying
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
 from recoverd.machine.state import Sweep
 from recoverd.machine.turn import Turn
@@ -50,6 +50,7 @@ def observed(turn: Turn, event: Observed) -> None:
         _calm(turn, diagnosis)
     else:
         _fault(turn, diagnosis)
+        restore_points.consider_beside(turn)
 
 
 def _busy(turn: Turn) -> str:

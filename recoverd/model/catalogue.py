@@ -73,6 +73,8 @@ class Of(Flag):
     """etcd has two histories: nothing is restarted or moved before a person has said which is right."""
     WAY_OUT = auto()
     """A plan that is made for it is itself the way out of two histories."""
+    APART = auto()
+    """Of one node's kubelet or machine alone: beside it etcd and the API server are well, and restore points are taken on."""
     STOPS_ETCD = auto()
     """It says by itself why the etcd of its machine does not run."""
 
@@ -317,45 +319,49 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.NODE,),
         "kubelet or the runtime of a worker does not run, and its node is not Ready.",
-        Of.NODE,
+        Of.NODE | Of.APART,
     )
     RUNTIME_HANGS = (
         "container-runtime-hangs",
         About.NODE,
         (ShownBy.LISTS,),
         "A node is not Ready, and its container runtime, which systemd calls active, answers nothing.",
-        Of.NODE,
+        Of.NODE | Of.APART,
     )
     KUBELET_HANGS = (
         "kubelet-hangs",
         About.NODE,
         (ShownBy.LISTS,),
         "A node is not Ready, and its kubelet, which systemd calls active, answers nothing, or answers and tells the API server nothing.",
-        Of.NODE,
+        Of.NODE | Of.APART,
     )
     NODE_CUT_OFF = (
         "node-cut-off",
         About.NODE,
         (ShownBy.LISTS,),
         "A node is not Ready, and its machine does not resolve or does not reach the API server's address, where the API server is ready.",
+        Of.APART,
     )
     CNI_CONFIG_MISSING = (
         "cni-config-missing",
         About.NODE,
         (ShownBy.LISTS,),
         "A node is not Ready, and there is no configuration of the pod network on it.",
+        Of.APART,
     )
     NODE_DELETED = (
         "node-deleted",
         About.NODE,
         (ShownBy.LISTS,),
         "The Node of a machine that was well was deleted, and its kubelet runs.",
+        Of.APART,
     )
     NODE_NOT_READY = (
         "node-not-ready",
         About.NODE,
         (ShownBy.LISTS,),
         "A node is not Ready; for a minute and more, with no cause that has a row of its own, it is a fault.",
+        Of.APART,
     )
     IP_FORWARDING_OFF = (
         "ip-forwarding-off",

@@ -28,6 +28,7 @@ from recoverd.model.events import (
     Restarted,
     SaveRecord,
 )
+from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import UnseenKind
 from recoverd.model.plan import Step, StepResult
@@ -213,6 +214,23 @@ def corrupt(c: Cluster) -> None:
 )
 def test_none_is_taken_while_anything_is_wrong(change: Change) -> None:
     Points().never(5, change)
+
+
+def off(c: Cluster) -> None:
+    """A worker that was switched off an hour ago."""
+    c.ssh_fails("w1").node("w1", ready=False, since=NOW - timedelta(hours=1), reason="NodeStatusUnknown")
+
+
+def test_they_are_taken_on_beside_a_worker_that_is_off_for_days() -> None:
+    s = Points()
+    s.sweep()
+    s.sweep()
+    s.ended()
+    s.sweep(off, times=3)
+    assert 118 <= s.until_taken(3, off) <= 121
+    assert s.machine.record.incident and s.machine.lifecycle.state is State.WORKER_NETWORK_BROKEN
+    s.ended()
+    s.never(5, lambda c: (off(c), c.stopped("cp3", "kubelet")))
 
 
 def test_none_is_taken_while_paused_or_when_switched_off() -> None:
