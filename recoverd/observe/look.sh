@@ -16,13 +16,13 @@ there() {
 s boot; cat /proc/sys/kernel/random/boot_id
 s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
-s joined; there $K/kubelet.conf
+joined=$(there $K/kubelet.conf); s joined; echo "$joined"
 s units
 limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
 units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
   kubelet.service containerd.service docker.service crio.service 2>&1)
 printf '%s\n' "$units"
-# why a unit fails stands in its journal: of one that fails now, and of those that J names, since something looked wrong there. What kubelet says ten
+# why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something looked wrong there. What kubelet says ten
 # times a second while it has no API server is left out, so that there is room for what it says once
 journal() { # UNIT
   s journal "$1"
@@ -34,7 +34,7 @@ printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
     Id) unit=${v%.service} ;;
     LoadState) load=$v ;;
     ActiveState) active=$v ;;
-    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load" = loaded ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
+    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
 done
 # R is set for control planes where a lease is kept: what `lease` (lease.sh) is told

@@ -33,6 +33,9 @@ class Node:
         self.here = here
         self._shell = [shell, *(["sh"] if shell == "busybox" else [])]
         (here / "bin").mkdir()
+        self.joined = here / "kubernetes/kubelet.conf"
+        self.joined.parent.mkdir()
+        self.joined.touch()
         self.program("journalctl", JOURNALCTL)
         self.units(kubelet="active", containerd="active")
 
@@ -55,7 +58,8 @@ class Node:
             file.writelines(f"{at:.6f} w1 {unit}[12345]: {line}\n" for line in lines)
 
     def look(self, journals: str = "", largest: str = "") -> HostView:
-        given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n{looks.SCRIPT}"
+        given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n"
+        given += looks.SCRIPT.replace("K=/etc/kubernetes", f"K={self.joined.parent}")
         path = f"{self.here}/bin:{os.environ['PATH']}"
         said = subprocess.run(self._shell, input=given, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PATH": path})
         return parse(said.stdout, "@@", middle=EPOCH).view
@@ -88,6 +92,14 @@ def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> 
     view = node.look()
     assert node.asked == ["kubelet.service"]
     assert view.journals["kubelet"] == (FATAL, "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")
+
+
+def test_a_machine_that_is_no_node_yet_is_not_asked(node: Node) -> None:
+    """kubeadm's unit ends itself there every ten seconds, for ever."""
+    node.units(kubelet="activating", containerd="active")
+    node.says("kubelet", FATAL)
+    node.joined.unlink()
+    assert node.look("kubelet").journals == {} and node.asked == []
 
 
 def test_a_unit_that_runs_is_read_when_it_is_asked_for(node: Node) -> None:
