@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
+from recoverd.diagnose.causes import KUBELET, Reason, reason
 from recoverd.diagnose.nodes import booting
 from recoverd.diagnose.scene import API, Scene
+from recoverd.diagnose.words import proof, sentence, unit_facts
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
@@ -59,13 +61,14 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
     code, why, evidence = cause or _unproven(scene, node, name, host, look)
+    words = None if cause else _words(scene, host)
     return Finding(
         code,
         node.name,
         f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {why}",
         (_condition(node), *evidence),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=Facts(name, node.name),
+        facts=unit_facts(name, node.name, host.units["kubelet"], words) if words else Facts(name, node.name),
     )
 
 
@@ -136,6 +139,9 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
     if over := _expired(host, scene.now):
         text = f"kubelet's client certificate on {name} was over at {over:%Y-%m-%d %H:%M} UTC, so that the API server does not know it any more"
         return Code.NODE_NOT_READY, f"{text}. A restart does not help: {CLIENT} has to be signed anew.", (f"{name}: {CLIENT}",)
+    if words := _words(scene, host):
+        code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
+        return code, f"{said.rstrip('.')}.{sentence(words, KUBELET)}", (*proof(KUBELET, name, words), *_asked(name, look))
     posts_nothing = node.reason == UNKNOWN and look.kubelet is Heard.ANSWERS and look.reaches and look.runtime is not Heard.SILENT
     if posts_nothing and _up(scene, host, "kubelet") >= LONG:
         text = (
@@ -143,6 +149,13 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
         )
         return Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: {look.kubelet_said}", f"{name}: {look.server} was connected to from there")
     return Code.NODE_NOT_READY, f"{said}{'' if said.endswith('.') else '.'}", _asked(name, look)
+
+
+def _words(scene: Scene, host: HostView) -> Reason | None:
+    """What kubelet, which runs, says of why it does not do its work; its certificate that is over speaks for itself."""
+    if _expired(host, scene.now) or _up(scene, host, KUBELET) < LONG:
+        return None
+    return reason(host.journals.get(KUBELET, ()), KUBELET)
 
 
 def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause | None:

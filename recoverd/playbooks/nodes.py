@@ -92,10 +92,8 @@ def ends_itself(host: str, situation: Situation) -> str:
     for finding in situation.confirmed:
         facts = finding.facts
         if isinstance(facts, UnitFacts) and facts.host == host and facts.why and not facts.restart:
-            return (
-                f"{facts.unit} on {host} ends at once, and neither a restart nor a reboot changes why: by its own words, {facts.why}. "
-                f"Cure: {facts.cure}"
-            )
+            does = "does not do its work" if finding.code == Code.NODE_NOT_READY else "ends at once"
+            return f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, {facts.why}. Cure: {facts.cure}"
     return ""
 
 

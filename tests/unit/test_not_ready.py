@@ -11,6 +11,7 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.notready import CLIENT, LONG, SHORT
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
@@ -87,6 +88,17 @@ def test_a_client_certificate_that_is_over_is_named_and_no_restart_is_of_use() -
     cluster.host("w1", certificates=(certificate(CLIENT, cluster.now - timedelta(hours=2)),))
     (fault,) = [f for f in judged(cluster).faults if f.code == Code.NODE_NOT_READY]
     assert "certificate" in fault.message and "restart does not help" in fault.message
+
+
+def test_what_kubelet_says_of_it_decides_whether_a_restart_is_of_use() -> None:
+    """Texts of kubelet 1.20; the first ends with a restart (kubernetes/kubernetes#87615), the second with another name of the machine."""
+    dead = "E1128 14:37:29.1 12 kubelet_node_status.go:447] Error updating node status, will retry: write tcp: use of closed network connection"
+    renamed = 'E1128 14:37:29.1 12 kubelet.go:1] nodes "w1-new" is forbidden: node "w1" is not allowed to modify node "w1-new"'
+    (fault,) = judged(not_ready(reaches=None).host("w1", journals={"kubelet": (dead,)})).faults
+    assert fault.code == Code.KUBELET_HANGS and dead in fault.evidence[1]
+    (fault,) = judged(not_ready().host("w1", journals={"kubelet": (renamed,)})).faults
+    assert fault.code == Code.NODE_NOT_READY and "Cure: " in fault.message
+    assert isinstance(fault.facts, UnitFacts) and not fault.facts.restart
 
 
 @pytest.mark.parametrize(
