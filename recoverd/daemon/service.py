@@ -26,6 +26,7 @@ from recoverd.model.events import (
     Resumed,
     SaveIncident,
 )
+from recoverd.model.finding import State
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
@@ -170,11 +171,14 @@ class Service:
     async def _joinable(loop: ClusterLoop) -> None:
         """Raise `Refused` where no join may begin now. One sweep that did not see all that `healthy` rests on is no reason by itself."""
         for left in reversed(range(JUDGED)):
+            machine = loop.machine
             try:
-                loop.machine.joinable()
+                machine.joinable()
+                machine.join_through()
                 return
             except Refused:
-                if not left or loop.machine.diagnosis is None or not loop.machine.diagnosis.partial:
+                torn = machine.diagnosis is not None and (machine.diagnosis.partial or machine.diagnosis.state is State.HEALTHY)
+                if not left or not torn:
                     raise
             await loop.sweep_anew(SWEPT_WITHIN)
 

@@ -154,7 +154,7 @@ _KUBELET = (
          "`hostnamectl set-hostname {1}`, and restart kubelet"),
     _row("dead-connection", (KUBELET,), r"use of closed network connection", "it keeps to a connection to the API server that is dead",
          "restart kubelet", restart=True, weak=True),
-    _row("pleg", (KUBELET,), r"PLEG is not healthy|container runtime is down", "the container runtime does not answer it",
+    _row("pleg", (KUBELET,), r"PLEG is not healthy: pleg was last seen|container runtime is down", "the container runtime does not answer it",
          "restart the container runtime, then kubelet; see what hangs (NFS, a disk)", restart=True, weak=True),
     _row("no-cni", (KUBELET,), r"cni (?:config|plugin not) (?:un)?initialized|[Nn]o networks found in (/\S+)",
          "the pod network's configuration is not there (/etc/cni/net.d)",

@@ -36,6 +36,8 @@ NODE_EVERY = 600.0
 """Seconds between two closer looks at a machine with whose node nothing is wrong: for what is remembered of it."""
 FIRST_EVERY = 20.0
 """The same while nothing is remembered of it yet: that is learnt in a healthy sweep only."""
+CLOSER = 2.5
+"""Seconds that a closer look may take more: what hangs there is waited for two."""
 UP = 60.0
 """Seconds for which kubelet and the runtime must be up for a machine to need no closer look."""
 TOOL_EVERY = 600.0
@@ -124,7 +126,8 @@ class Collector:
         due, synchronised = self._clocks.get(name, (0.0, None))
         clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
         journals, largest = self._journals.asks(name)
-        seconds, asked = self._cluster.deadlines.hosts, Asked(clock=clock, node=closer, journals=journals, largest=largest)
+        seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
+        asked = Asked(clock=clock, node=closer, journals=journals, largest=largest)
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
         if isinstance(view, Unseen):
             return view

@@ -23,11 +23,13 @@ units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Resul
   kubelet.service containerd.service docker.service crio.service 2>&1)
 printf '%s\n' "$units"
 # why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something looked wrong there. What kubelet says ten
-# times a second while it has no API server is left out, so that there is room for what it says once
+# times a second while it has no API server, and what it and containerd say while all is well (1.20, 1.6), is left out: there has to be room for what is
+# said once
 journal() { # UNIT
   s journal "$1"
   $brief journalctl -u "$1.service" -n 400 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
-    grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused' | tail -n 30 | cut -c1-700
+    grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
+    tail -n 60 | cut -c1-500
 }
 printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
   case $k in

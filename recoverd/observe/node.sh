@@ -24,10 +24,10 @@ node_dial() { # HOST PORT [REQUEST]
     echo unknown
   fi
 }
-node_runtime() { # SOCKET; within three seconds
+node_runtime() { # SOCKET; within two seconds
   if command -v timeout >/dev/null; then
-    if command -v crictl >/dev/null; then timeout 3 crictl --runtime-endpoint "unix://$1" version 2>&1
-    elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 3 ctr --address "$1" version 2>&1
+    if command -v crictl >/dev/null; then timeout 2 crictl --runtime-endpoint "unix://$1" version 2>&1
+    elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 2 ctr --address "$1" version 2>&1
     else echo unknown; return; fi
     r=$?
     if late $r; then echo over; elif [ $r -eq 0 ]; then echo answered; fi

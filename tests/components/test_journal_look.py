@@ -85,7 +85,11 @@ def test_a_machine_on_which_all_is_well_is_not_asked(node: Node) -> None:
 def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> None:
     node.units(kubelet="activating", containerd="active")
     usage = [f"      --flag-{n} int   a flag of kubelet's usage" for n in range(150)]
-    noise = ['E1128 14:37:28.000001   12345 kubelet.go:2183] node "w1" not found'] * 40
+    noise = [
+        'E1128 14:37:28.000001   12345 kubelet.go:2183] node "w1" not found',
+        'E1128 14:37:28.000002   12345 file.go:104] Unable to read config path "/etc/kubernetes/manifests": path does not exist, ignoring',
+        'W1128 14:37:28.000003   12345 manager.go:949] Error getting perf_event cgroup path: "could not find path for resource"',
+    ] * 30
     trace = [f"k8s.io/kubernetes/vendor/f{n}(0xc000128001)" for n in range(100)]
     node.says("kubelet", *noise, *usage, FATAL, "goroutine 1 [running]:", *trace)
     node.says("kubelet", "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")

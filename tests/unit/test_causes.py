@@ -45,6 +45,18 @@ def test_what_is_not_understood_is_no_cause() -> None:
     assert reason([], "kubelet") is None and reason(["running with swap on is not supported"], "no such program") is None
 
 
+def test_what_a_kubelet_says_at_every_start_is_no_cause() -> None:
+    """Observed on 1.20.2."""
+    said = [
+        "E1128 02:29:06.873190     217 kubelet.go:1826] skipping pod synchronization - PLEG is not healthy: pleg has yet to be successful",
+        "E1128 02:29:06.991818     217 container_manager_linux.go:528] failed to apply oom score -999 to PID 217: write /proc/217/oom_score_adj: "
+        "permission denied",
+        'W1128 02:28:52.368973     525 manager.go:594] Failed to retrieve checkpoint for "kubelet_internal_checkpoint": checkpoint is not found',
+        'E1128 15:40:02.777257      98 file.go:104] Unable to read config path "/etc/kubernetes/manifests": path does not exist, ignoring',
+    ]
+    assert reason(said, "kubelet") is None and reason_of_pod(said, "etcd") is None
+
+
 def test_a_pod_is_not_down_for_another_pods_image() -> None:
     line = 'Error syncing pod 0ab ("web-1_default(0ab)"): with ImagePullBackOff: "Back-off pulling image \\"r/web:1\\""'
     assert reason_of_pod([line], "etcd") is None
