@@ -26,7 +26,6 @@ from recoverd.model.events import (
     Resumed,
     SaveIncident,
 )
-from recoverd.model.finding import State
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
@@ -172,13 +171,14 @@ class Service:
         """Raise `Refused` where no join may begin now. One sweep that did not see all that `healthy` rests on is no reason by itself."""
         for left in reversed(range(JUDGED)):
             machine = loop.machine
+            seen = machine.diagnosis is not None and not machine.diagnosis.partial
             try:
                 machine.joinable()
+                seen = False  # all but etcd's members is as it must be
                 machine.join_through()
                 return
             except Refused:
-                torn = machine.diagnosis is not None and (machine.diagnosis.partial or machine.diagnosis.state is State.HEALTHY)
-                if not left or not torn:
+                if seen or not left:
                     raise
             await loop.sweep_anew(SWEPT_WITHIN)
 
