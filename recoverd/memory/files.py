@@ -1,7 +1,8 @@
 """What is remembered of the files that a node's kubelet, its runtime and its CNI go by. Pure.
 
 A file counts as known-good only when what reads it was started after it was written, and is well: an edit shows at the next start, which may be
-months later, at the next boot. Only such starts say what works.
+months later, at the next boot. Only such starts say what works, and not before kubelet and the runtime have both been up for a while since: a node is
+called Ready for 40 s after its kubelet has come to its end (observed: containerd, started without its CRI plugin, runs; it is kubelet that ends).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from recoverd.model.memory import KnownFile, Memory
 from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
 from recoverd.model.observation import HostView
 
-SETTLE = timedelta(seconds=60)
-"""For the CNI's configuration, which a runtime reads whenever it changes."""
+SETTLE = timedelta(seconds=90)
+"""For which kubelet and the runtime must have been up; and the age of a CNI's configuration, which a runtime reads whenever it changes."""
 
 Files = Mapping[str, Mapping[str, KnownFile]]
 
@@ -27,7 +28,7 @@ def known_files(scene: Scene, memory: Memory) -> tuple[Files, Mapping[str, str]]
     files, texts = dict(memory.files), dict(memory.texts)
     for name in scene.addresses:
         view = scene.host(name)
-        if view is None or view.node is None or not judged(scene, name):
+        if view is None or view.node is None or not judged(scene, name) or not _stands(scene, view):
             continue
         before = files.get(name, {})
         found = dict(_proven(scene, view, view.node))
@@ -55,6 +56,12 @@ def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str,
     # a connection was opened by that name just now
     if look.reaches and look.addresses and (lines := [line for line in look.hosts if line.split()[0] in look.addresses]):
         yield HOSTS, f"{lines[0]}\n"
+
+
+def _stands(scene: Scene, view: HostView) -> bool:
+    """kubelet and the runtime have been up for so long that the node would not be Ready any more if they were not at work."""
+    units = [view.units.get("kubelet"), view.units.get(view.runtime)]
+    return all(u is not None and u.running and u.since is not None and u.since + SETTLE <= scene.now for u in units)
 
 
 def _started_since(view: HostView, path: str, at: datetime) -> bool:

@@ -27,7 +27,7 @@ printf '%s\n' "$units"
 # said once
 journal() { # UNIT
   s journal "$1"
-  $brief journalctl -u "$1.service" -n 400 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
+  $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
     grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
     tail -n 60 | cut -c1-500
 }

@@ -22,7 +22,7 @@ UNIT = (
 )
 FATAL = "F1128 14:37:29.123456   12345 server.go:158] unknown flag: --network-plugin-gone"
 JOURNALCTL = """#!/bin/sh
-[ "$*" = "-u $2 -n 400 -o short-unix -q --no-pager" ] || { echo "unknown option: $*" >&2; exit 1; }
+[ "$*" = "-u $2 -n 3000 -o short-unix -q --no-pager" ] || { echo "unknown option: $*" >&2; exit 1; }
 echo "$2" >>HERE/asked
 cat HERE/$2
 """

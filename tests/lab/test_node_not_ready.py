@@ -24,7 +24,7 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 @pytest.fixture
 def daemon(cluster: Cluster, bastion: Callable[..., Bastion]) -> Bastion:
     made = bastion(cluster, bounds={"cooldown": 0, "attempts": 100})
-    made.wait("the files of the nodes are known", lambda: _known(made), 120)
+    made.wait("the files of the nodes are known", lambda: _known(made), 300)
     return made
 
 

@@ -68,6 +68,14 @@ def test_a_line_by_which_nothing_was_reached_is_not_known(look: NodeLook) -> Non
     assert HOSTS not in learnt(look).files.get("w1", {})
 
 
+def test_what_was_only_just_started_proves_nothing() -> None:
+    """Seen on the lab: containerd was started without its CRI plugin, and for as long as the node was still called Ready that counted as good."""
+    edited = replace(WELL, files=files(ago=timedelta(seconds=30), **{RUNTIME: 'disabled_plugins = ["cri"]\n'}))
+    for unit in ("containerd", "kubelet"):
+        cluster = Cluster(1, 2).unit("w1", "containerd", since=NOW - timedelta(seconds=100)).unit("w1", unit, since=NOW - timedelta(seconds=20))
+        assert learnt(edited, KNOWN, units=cluster._seen("w1").units).known_file("w1", RUNTIME) == GOOD[RUNTIME]
+
+
 def test_of_a_node_that_is_not_ready_nothing_is_learnt() -> None:
     cluster = Cluster(1, 2).node("w1", ready=False).host("w1", node=replace(WELL, files=files()))
     assert "w1" not in known_files(situation(cluster).scene, Memory())[0]
