@@ -15,8 +15,6 @@ from tests.soak.shrink import shrunk
 def test_every_word_for_a_fault_can_happen() -> None:
     drawn_ones = FAULTS.keys() | FULL.keys() | CURABLE.keys() | MUTE.keys()
     assert faults.by_name().keys() - drawn_ones == set(), "a fault of the model that no random story has"
-        "a fault of the model that no random story has"
-    )
     assert FAULTS.keys() <= faults.by_name().keys() | BY_HAND.keys()
 
 
