@@ -169,16 +169,15 @@ class TakeBackRunner:
         return check.exit_status == 0
 
     async def _forced(self, choice: Force) -> None:
-        """What puts the flag in and was refused needs no way out; whatever else comes of it, the flag comes out."""
+        """A flag that was proven not to be put in needs no way out; whatever else comes of it, it comes out."""
+        put_in = [await self._carried(step) for step in choice.into if not step.looks]
+        if refused := next((r for r in put_in if r.untouched and not r.ok), None):
+            raise self._stuck(refused)
         take_out, *rest = choice.out
-        for step in choice.into:
-            if not step.looks and (put_in := await self._carried(step)).untouched:
-                await self._ok(_known(put_in))
         try:
-            for step in choice.into:
-                if step.looks:
-                    self._tell(step.description)
-                    await self._ok(self._carried(step))
+            if failed := next((r for r in put_in if not r.ok), None):
+                raise self._stuck(failed)
+            await self._waited([s for s in choice.into if s.looks])
         finally:
             await self._ok(self._carried(take_out, always=True))
         await self._waited(rest)
@@ -223,7 +222,10 @@ class TakeBackRunner:
     async def _ok(self, work: Awaitable[StepResult]) -> None:
         result = await work
         if not result.ok:
-            raise Stuck(f"{result.detail}. {self._it.name} was not cleaned")
+            raise self._stuck(result)
+
+    def _stuck(self, result: StepResult) -> Stuck:
+        return Stuck(f"{result.detail}. {self._it.name} was not cleaned")
 
     # --- afterwards ---
 
@@ -278,10 +280,6 @@ class TakeBackRunner:
     @staticmethod
     def _clock() -> float:
         return asyncio.get_running_loop().time()
-
-
-async def _known(result: StepResult) -> StepResult:
-    return result
 
 
 async def _take_back(operation: TakeBackJoin, at: Carry) -> StepResult:

@@ -71,7 +71,7 @@ def test_killed_at_a_write_it_goes_on_with_what_it_finds(planes: int, number: in
 
 @pytest.mark.parametrize("full", BY_FORCE)
 def test_a_write_that_cannot_be_journalled_is_not_made_but_for_the_way_out_of_the_flag(full: str) -> None:
-    """The disk is full for an instant: what was to be written is left, and told. A flag that stayed would be worse than a write that is not journalled."""
+    """The disk is full for an instant: what was to be written is left, and told. A flag that stayed would be worse than one write without a line."""
 
     async def story() -> None:
         rig, _ = await begun(1)
