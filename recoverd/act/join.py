@@ -17,9 +17,10 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.call import Call
-from recoverd.model.etcd import EtcdView, MemberEntry
+from recoverd.model.etcd import MemberEntry
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.plan import StepResult
+from recoverd.playbooks.take_back import listed
 
 SECRETS_SECONDS = 60.0
 FORGET_SECONDS = 12.0
@@ -66,12 +67,6 @@ class JoinFailed(Exception):  # noqa: N818
 def cleared(text: str) -> str:
     """Text without anything that looks like a token or a certificate key."""
     return KEY.sub("[key]", TOKEN.sub("[token]", HASH.sub("[CA hash]", text)))
-
-
-def listed(view: EtcdView, address: str) -> MemberEntry | None:
-    """The row of the member whose peer URL is on an address."""
-    host = f"[{address}]" if ":" in address else address
-    return next((m for m in view.members if any(f"//{host}:" in url for url in m.peer_urls)), None)
 
 
 def start(it: JoinControlPlane, secrets: Secrets) -> Call:

@@ -1,10 +1,12 @@
-"""Taking a join back: member out of etcd first, by force where one member has lost its quorum, then the API server, and the new machine last."""
+"""Taking a join back: member out of etcd first, then the API server, and the new machine last.
+
+What is done to etcd is chosen by `recoverd.playbooks.take_back` after each look; here it is looked at and carried out, each write journalled before.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,29 +14,24 @@ from recoverd.act.api import await_api
 from recoverd.act.carry import Carry, hand
 from recoverd.act.etcd import await_etcd, remove_member
 from recoverd.act.host import HostRunner
-from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget, listed
+from recoverd.act.join import POLL_SECONDS, VIEW_SECONDS, cleared, forget
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.engine.progress import report
+from recoverd.engine.writes import journalled
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.call import Call
-from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
+from recoverd.model.etcd import FORCE
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.operations import WriteFile
-from recoverd.model.plan import StepResult
+from recoverd.model.plan import Step, StepResult
 from recoverd.model.unit_operations import AwaitFlag, Unstick
+from recoverd.playbooks.take_back import Force, Look, Looks, Nothing, Remove, Seen, Silence, Stop, choose
 
 REFUSED = 3
 """The exit status of a script whose guard found that another bastion acts."""
 ASK_SECONDS = 5.0
-LOOK_SECONDS = 60.0
-"""To be told the member list; it is served without quorum."""
-MUTE_SECONDS = 15.0
-"""A member that was restarted without quorum listens and tells nothing (observed on 3.4); then what was before the join has to do."""
-LEADER_SECONDS = 4.0
-"""Without a leader for so long, while it should have one, quorum is lost: an election takes a second or two."""
-REMOVE_SECONDS = 20.0
-STOP_SECONDS = 6.0
+STOP_SECONDS, SILENCE_SECONDS = 6.0, 20.0
 TRIES = 3
 """For what is asked of the new machine: one that is busy may be late once."""
 CLEAN_SECONDS = 120.0
@@ -95,82 +92,46 @@ class TakeBackRunner:
         return None
 
     async def _out_of_etcd(self, reachable: bool) -> None:
-        it = self._it
-        looked = await self._look(reachable)
-        if looked is None:
-            await self._silence()
-            await self._forced()
-            self._done.append(f"etcd on {it.source}, which had lost its quorum and told nothing any more, is a cluster of its own again")
-            return
-        view, entry = looked
-        if entry is None and (view.has_leader or await self._has_leader(LEADER_SECONDS)):
-            self._done.append(f"etcd on {it.source} has no member at {it.address}")
-            if it.force:
-                await self._forced()  # of an interrupted one, what is left to do
-            return
-        if entry is not None and entry.started and not reachable:
-            raise Stuck(f"{it.name} does not answer, and its member has started; take it out by hand when it is clear what became of {it.name}")
-        if entry is not None and not entry.started and reachable:
-            # it may start at any moment, and would then take part in what is done now
-            await self._silence()
-        # of two voters, one of which never started and cannot any more, nobody can be elected
-        hopeless = entry is not None and not entry.started and reachable and len(view.voters) == 2
-        if await self._has_leader(0.0 if hopeless else LEADER_SECONDS):
-            await self._still_mine(it.source)
-            result = await remove_member(RemoveMember(self._entry(entry).id), self._etcd, it.source, self._clock() + REMOVE_SECONDS)
-            if not result.ok:
-                raise Stuck(f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member out, then `kubeadm reset` there")
-            self._done.append(result.detail)
-            return
-        if it.force is None:
-            raise Stuck(
-                f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned. Make its etcd reach its peers on "
-                "port 2380, or approve the plan force-new-cluster that recoverd offers"
-            )
-        if reachable and entry is not None and entry.started:
-            await self._silence()
-        await self._forced()
-        self._done.append(f"etcd on {it.source} is a cluster of its own again")
-
-    @staticmethod
-    def _entry(entry: MemberEntry | None) -> MemberEntry:
-        if entry is None:
-            raise Stuck("etcd has no leader, though the new member is not listed; look at the other members")
-        return entry
-
-    async def _look(self, reachable: bool) -> tuple[EtcdView, MemberEntry | None] | None:
-        """The source's own words, which it has without quorum, too. None: it has been mute for long, and may be forced for what was before.
-
-        That takes that it was alone before the join, and that the new machine can be kept from taking part.
-        """
-        began, unseen = self._clock(), ""
-        while self._clock() < began + LOOK_SECONDS:
-            if self._it.force and reachable and self._clock() > began + MUTE_SECONDS:
-                return None
-            try:
-                view = await self._etcd.standing(timeout=VIEW_SECONDS)
-            except EtcdUnseen as error:
-                unseen = str(error)
-                if self._it.force and await self._begun():
-                    # an interrupted one: etcd is just being restarted by its own manifest
-                    await self._forced()
-                await asyncio.sleep(POLL_SECONDS)
-                continue
-            return view, listed(view, self._it.address)
-        raise Stuck(f"the member list cannot be read: {unseen}. {self._it.name} was not cleaned; look at etcd on {self._it.source}")
-
-    async def _has_leader(self, seconds: float) -> bool:
-        end = self._clock() + seconds
+        """Look, and do what `choose` says of it, until the member of this join is out."""
+        it, looks = self._it, Looks(self._clock())
         while True:
-            try:
-                view = await self._etcd.standing(timeout=VIEW_SECONDS)
-                if view.has_leader and view.healthy:
-                    return True
-            except EtcdUnseen:
-                pass
-            if self._clock() >= end:
-                return False
-            await asyncio.sleep(POLL_SECONDS)
+            seen = await self._look(looks, reachable)
+            choice = choose(it, seen)
+            match choice:
+                case Look():
+                    await asyncio.sleep(POLL_SECONDS)
+                case Silence():
+                    await self._silence()
+                    looks.silenced = True
+                case Stop(reason=reason):
+                    raise Stuck(reason)
+                case Nothing(waits=waits):
+                    await self._waited(waits)
+                    self._done.append(f"etcd on {it.source} has no member at {it.address}")
+                    return
+                case Remove():
+                    await self._still_mine(it.source)
+                    result = await self._carried(choice.via)
+                    if not result.ok:
+                        raise Stuck(
+                            f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member out, then `kubeadm reset` there"
+                        )
+                    self._done.append(result.detail)
+                    return
+                case Force():
+                    await self._forced(choice)
+                    mute = ", which had lost its quorum and told nothing any more," if seen.view is None and not seen.flagged else ""
+                    self._done.append(f"etcd on {it.source}{mute} is a cluster of its own again")
+                    return
+
+    async def _look(self, looks: Looks, reachable: bool) -> Seen:
+        """The source's own words, which it has without quorum, too; and whether its manifest holds the flag already."""
+        try:
+            view, why = await self._etcd.standing(timeout=VIEW_SECONDS), ""
+        except EtcdUnseen as error:
+            view, why = None, str(error)
+        flagged = await self._flagged()
+        return looks.seen(self._clock(), view, why, reachable=reachable, flagged=flagged)
 
     # --- the lease ---
 
@@ -198,73 +159,81 @@ class TakeBackRunner:
 
     # --- by force ---
 
-    async def _begun(self) -> bool:
-        force = self._it.force
-        assert force is not None
-        try:
-            check = await self._hosts.ask(self._it.source, Call.of("file_has", force.path, FORCE), timeout=5.0)
-        except HostUnseen:
+    async def _flagged(self) -> bool:
+        if (force := self._it.force) is None:
             return False
+        try:
+            check = await self._hosts.ask(self._it.source, Call.of("file_has", force.path, FORCE), timeout=ASK_SECONDS)
+        except HostUnseen:
+            return False  # then it is asked by what writes the manifest, which refuses where it is not as it was
         return check.exit_status == 0
 
-    async def _forced(self) -> None:
-        """The flag in, etcd healthy and alone, the flag out again, etcd healthy; each is skipped where it has been done."""
-        it, force = self._it, self._it.force
-        assert force is not None
-        flagged = WriteFile(force.path, force.flagged, _sha256(force.flagged), before=force.before)
-        final = WriteFile(force.path, force.final, _sha256(force.final), before=flagged.sha256)
-        view_alone = AwaitEtcd(members=1)
-        begun = await self._begun()
-        if not begun and (await self._alone()):
-            return
-        if not begun:
-            self._tell(f"putting {FORCE} into the manifest of etcd on {it.source}")
-            await self._host(flagged, 20.0)
+    async def _forced(self, choice: Force) -> None:
+        """A flag that was proven not to be put in needs no way out; whatever else comes of it, it comes out."""
+        put_in = [await self._carried(step) for step in choice.into if not step.looks]
+        if refused := next((r for r in put_in if r.untouched and not r.ok), None):
+            raise self._stuck(refused)
+        take_out, *rest = choice.out
         try:
-            self._tell(f"waiting for etcd on {it.source} to be alone")
-            await self._ok(await_etcd(view_alone, self._etcd, it.source, self._clock() + 60.0))
+            if failed := next((r for r in put_in if not r.ok), None):
+                raise self._stuck(failed)
+            await self._waited([s for s in choice.into if s.looks])
         finally:
-            # the flag must never stay
-            await self._host(final, 20.0)
-        await self._host(AwaitFlag("etcd", FORCE, present=False, seconds=60), 75.0)
-        await self._ok(await_etcd(view_alone, self._etcd, it.source, self._clock() + 60.0))
+            await self._ok(self._carried(take_out, always=True))
+        await self._waited(rest)
 
-    async def _alone(self) -> bool:
-        try:
-            view = await self._etcd.standing(timeout=VIEW_SECONDS)
-        except EtcdUnseen:
-            return False
-        return view.has_leader and len(view.members) == 1
+    async def _waited(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self._tell(step.description)
+            await self._ok(self._carried(step))
+
+    async def _carried(self, step: Step, *, always: bool = False) -> StepResult:
+        """One of the operations that the choice is made of; each that changes something is journalled."""
+        operation, host, etcd = step.operation, step.host, self._etcd
+
+        async def work() -> StepResult:
+            until = self._clock() + step.timeout
+            if isinstance(operation, RemoveMember):
+                return await remove_member(operation, etcd, host, until)
+            if isinstance(operation, AwaitEtcd):
+                return await await_etcd(operation, etcd, host, until)
+            assert isinstance(operation, WriteFile | AwaitFlag | Unstick), operation
+            return await HostRunner(self._hosts, host).perform(operation, until, resume=False)
+
+        return await work() if step.looks else await journalled(step.description, work, always=always)
 
     async def _silence(self) -> None:
         """End etcd on the new machine, or go no further: alive, it would disturb what is done on the source."""
+        await self._ok(journalled(f"end etcd on {self._it.name}", self._silenced))
+
+    async def _silenced(self) -> StepResult:
         why = ""
         for _ in range(TRIES):
             try:
-                result = await self._act(self._it.name, Call.of("join_silence", self._it.label), 20.0)
+                result = await self._act(self._it.name, Call.of("join_silence", self._it.label), SILENCE_SECONDS)
             except HostUnseen as unseen:
                 why = str(unseen)
                 continue
             if result.exit_status == 0:
-                return
+                return StepResult(True, "ended")
             why = result.stderr.strip()[-200:]
-        raise Stuck(f"etcd on {self._it.name} could not be ended: {why}. End it there (its manifest out of /etc/kubernetes/manifests)")
-
-    async def _host(self, operation: WriteFile | AwaitFlag | Unstick, seconds: float) -> None:
-        await self._ok(HostRunner(self._hosts, self._it.source).perform(operation, self._clock() + seconds, resume=False))
+        return StepResult(False, f"etcd on {self._it.name} could not be ended: {why}. End it there (its manifest out of /etc/kubernetes/manifests)")
 
     async def _ok(self, work: Awaitable[StepResult]) -> None:
         result = await work
         if not result.ok:
-            raise Stuck(f"{result.detail}. {self._it.name} was not cleaned")
+            raise self._stuck(result)
+
+    def _stuck(self, result: StepResult) -> Stuck:
+        return Stuck(f"{result.detail}. {self._it.name} was not cleaned")
 
     # --- afterwards ---
 
     async def _api(self) -> None:
         it = self._it
         self._tell(f"waiting for the API server on {it.source}")
-        await self._host(Unstick("kube-apiserver"), 60.0)
-        await self._ok(await_etcd(AwaitEtcd(members=it.members), self._etcd, it.source, self._clock() + 60.0))
+        await self._ok(self._carried(Step(it.source, f"unstick the API server on {it.source}", Unstick("kube-apiserver"), 60.0)))
+        await self._ok(self._carried(Step(it.source, "see etcd as it was", AwaitEtcd(members=it.members), 60.0)))
         result = await self._await_api(min(self._until, self._clock() + 120.0))
         if not result.ok:
             raise Stuck(f"{result.detail}. {it.name} was not cleaned")
@@ -272,28 +241,38 @@ class TakeBackRunner:
 
     async def _clean(self) -> None:
         """Make the machine as it was: its member is out, so nothing on it counts any more."""
+        self._tell(f"cleaning {self._it.name}")
+        result = await journalled(f"clean {self._it.name}", self._cleaned)
+        if not result.ok:
+            raise Stuck(f"{self._it.name} is out of etcd and could not be cleaned: {result.detail}; `kubeadm reset -f` there")
+        self._done.append(f"{self._it.name} is clean ({result.detail})")
+
+    async def _cleaned(self) -> StepResult:
         it = self._it
-        self._tell(f"cleaning {it.name}")
         try:
             result = await self._act(it.name, Call.of("join_clean", it.label), CLEAN_SECONDS)
         except HostUnseen as unseen:
-            raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {unseen}; `kubeadm reset -f` there") from None
+            return StepResult(False, str(unseen))
         if result.exit_status != 0:
-            raise Stuck(f"{it.name} is out of etcd and could not be cleaned: {cleared(result.stderr.strip()[-300:])}; `kubeadm reset -f` there")
-        self._done.append(f"{it.name} is clean ({result.stdout.strip().splitlines()[-1] if result.stdout.strip() else 'nothing was said'})")
+            return StepResult(False, cleared(result.stderr.strip()[-300:]))
+        return StepResult(True, result.stdout.strip().splitlines()[-1] if result.stdout.strip() else "nothing was said")
 
     async def _delete_node(self) -> None:
         """Once its kubelet has ended, which would register it again; before the mark goes, so that an interrupted one is done again."""
+        name = self._it.name
+        gone = await journalled(f"end kubelet on {name} and delete the node {name}", self._deleted)
+        if not gone.ok:
+            self._done.append(f"the node {name} could not be deleted ({gone.detail}): kubectl delete node {name}")
+
+    async def _deleted(self) -> StepResult:
         it = self._it
         with suppress(HostUnseen):
             await self._act(it.name, Call.of("stop_kubelet"), 25.0)
         try:
             gone = await self._act(it.source, Call.of("join_delete_node", it.name), 70.0)
         except HostUnseen as unseen:
-            self._done.append(f"the node {it.name} could not be deleted ({unseen}): kubectl delete node {it.name}")
-            return
-        if gone.exit_status != 0:
-            self._done.append(f"the node {it.name} could not be deleted ({' '.join(gone.stderr.split())[:200]}): kubectl delete node {it.name}")
+            return StepResult(False, str(unseen))
+        return StepResult(gone.exit_status == 0, " ".join(gone.stderr.split())[:200] if gone.exit_status else "deleted")
 
     def _tell(self, what: str) -> None:
         report(f"{self._it.name}: {what}", self._clock() - self._began)
@@ -301,10 +280,6 @@ class TakeBackRunner:
     @staticmethod
     def _clock() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def _take_back(operation: TakeBackJoin, at: Carry) -> StepResult:

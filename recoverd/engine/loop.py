@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -16,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 from recoverd.engine.journal import Journal, JournalError
 from recoverd.engine.progress import Telling, reporting
 from recoverd.engine.world import World
+from recoverd.engine.writes import writing
 from recoverd.machine import ClusterMachine
 from recoverd.machine.clock import Reading
 from recoverd.metrics.server import Metrics
@@ -308,7 +310,7 @@ class ClusterLoop:
         try:
             async with asyncio.timeout(step.timeout + GRACE):
                 tell = Telling(lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), "waiting", text))))
-                with reporting(tell):
+                with reporting(tell), writing(partial(self._wrote, incident)):
                     return await self._world.perform(step, undo=undo, resume=resume)
         except TimeoutError:
             return StepResult(
@@ -323,6 +325,18 @@ class ClusterLoop:
                 f"recoverd itself failed while carrying it out on {step.host} ({error!r}); look at {step.host} and report this",
                 uncertain=True,
             )
+
+    async def _wrote(self, incident: str, what: str, result: StepResult | None) -> None:
+        """One write of a step that makes several: the journal has it before it is made. What came of one that is made is told in any case."""
+        event = "write-begun" if result is None else "write-done" if result.ok else "write-failed"
+        note = Note(self.name, incident, TimelineEntry(self._clock(), event, f"{what}: {result.detail}" if result else what))
+        try:
+            await self._writer.write([note])
+        except JournalError as error:
+            if result is None:
+                raise
+            self._log.error("what came of a write could not be journalled; after a restart it is looked at", error=str(error))
+        self._carry_out(note)
 
     async def _take_in(self, event: Event) -> None:
         """A result must not be lost: the journal may be full for a while."""

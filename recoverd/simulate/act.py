@@ -8,7 +8,7 @@ from recoverd.model.observation import Unseen
 from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
 from recoverd.model.plan import StepResult
 from recoverd.simulate import act_etcd, act_host, act_network, act_nodes, act_pki, act_restore, act_space, joining  # noqa: F401  each names its hands
-from recoverd.simulate.carry import HANDS, Carry
+from recoverd.simulate.carry import HANDS, Carry, Write
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.guarded import refused
 from recoverd.simulate.look import unreachable
@@ -27,6 +27,12 @@ class Hands:
     def waits(self) -> bool:
         """Its failure is only "not yet"."""
         return self._hand is not None and self._hand.waits(self._operation) and not self._at.over
+
+    @property
+    def due(self) -> Write | None:
+        """What the last attempt wants to be journalled and made before the next one; given once."""
+        due, self._at.due = self._at.due, None
+        return due
 
     def attempt(self) -> StepResult:
         operation, hand, at = self._operation, self._hand, self._at

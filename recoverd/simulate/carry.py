@@ -13,6 +13,16 @@ from recoverd.simulate.hosts import Machine
 O = TypeVar("O")  # noqa: E741
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One of several writes of one operation, which is journalled before it is made."""
+
+    what: str
+    make: Callable[[], StepResult]
+    always: bool = False
+    """Also where it cannot be journalled."""
+
+
 @dataclass(slots=True)
 class Carry:
     """One carrying out on one machine: attempted again and again until it is ok, or over, or the step's time is."""
@@ -34,6 +44,10 @@ class Carry:
     """How that was at the last look."""
     first: int | None = None
     """A number that it saw at the first look."""
+    kept: Any = None
+    """What a hand that looks several times keeps from one look to the next."""
+    due: Write | None = None
+    """What is to be journalled and made before it is attempted again."""
 
     @property
     def machine(self) -> Machine:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import EndpointHealth, Unseen
-from recoverd.model.plan import StepResult
-from recoverd.simulate.carry import Carry, hand
+from recoverd.model.plan import Step, StepResult
+from recoverd.playbooks.take_back import Force, Looks, Nothing, Remove, Silence, Stop, choose
+from recoverd.simulate.carry import HANDS, Carry, Write, hand
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
@@ -91,37 +93,99 @@ def join(it: JoinControlPlane, at: Carry) -> StepResult:
     return StepResult(False, f"waiting for the etcd member on {it.name} to start")
 
 
+@dataclass(slots=True)
+class Back:
+    """How far one taking back has come."""
+
+    looks: Looks
+    steps: list[Step] = field(default_factory=list)
+    """Of what was chosen, still to be carried out."""
+    always: Step | None = None
+    """That of them which is made though it cannot be journalled."""
+    out: bool = False
+    """Its member is out of etcd."""
+
+
 @hand(TakeBackJoin, waits=True, on_machine=False)
 def take_back(it: TakeBackJoin, at: Carry) -> StepResult:
-    cluster, machine, source = at.cluster, at.cluster.machines[it.name], at.cluster.machines[it.source]
+    """As the live hand does it: a look, what `choose` says of it, and another look."""
+    back: Back = at.kept or Back(Looks(at.now))
+    at.kept = back
+    if back.steps:
+        return _next(it, at, back)
+    return _left(it, at) if back.out else _chosen(it, at, back)
+
+
+def _chosen(it: TakeBackJoin, at: Carry, back: Back) -> StepResult:
+    machine, source = at.cluster.machines[it.name], at.cluster.machines[it.source]
     view = _source(it, at)
-    entry = _entry(it, view)
-    if view is None:
-        return StepResult(False, f"etcd on {it.source} is not seen")
-    if entry is not None:
-        if not entry.started:
-            machine.files.pop(path_of("etcd"), None)
-        if view.has_leader:
-            cluster.etcd.remove(it.source, entry.id)
-            return StepResult(False, f"member {entry.id} is being removed")
-        if it.force is None:
-            return _fail(at, f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned")
-        source.files[path_of("etcd")] = it.force.flagged
-        return StepResult(False, f"etcd on {it.source} is being made a cluster of its own")
-    if it.force and FORCE in source.files[path_of("etcd")]:
-        if not view.has_leader:
-            return StepResult(False, f"etcd on {it.source} has no leader yet")
-        source.files[path_of("etcd")] = it.force.final
-    running = source.container("etcd")
-    if running is None or FORCE in running.content:
-        return StepResult(False, f"etcd on {it.source} still runs with {FORCE}")
-    if cluster.api.endpoint(it.source).health is not EndpointHealth.READY:
+    flagged = it.force is not None and FORCE in source.files.get(it.force.path, "")
+    reachable = unreachable(at.cluster, machine) is None
+    seen = back.looks.seen(at.now, view, f"etcd on {it.source} is not seen", reachable=reachable, flagged=flagged)
+    match choice := choose(it, seen):
+        case Stop(reason=reason):
+            return _fail(at, reason)
+        case Silence():
+            at.due = Write(f"end etcd on {it.name}", lambda: _silence(machine, back))
+        case Remove(via=step):
+            back.steps = [step]
+        case Force(into=into, out=out):
+            back.steps, back.always = [*into, *out], out[0]
+        case Nothing(waits=waits):
+            back.steps, back.out = list(waits), True
+    if back.steps:
+        return _next(it, at, back)
+    return _left(it, at) if back.out else StepResult(False, f"etcd on {it.source} is looked at: {type(choice).__name__}")
+
+
+def _next(it: TakeBackJoin, at: Carry, back: Back) -> StepResult:
+    """The next of the steps that were chosen: one that writes is made once it is journalled."""
+    step = back.steps[0]
+    if step.looks:
+        result = _carried(step, at)
+        if result.ok:
+            back.steps.pop(0)
+            return take_back(it, at)
+        return result
+    at.due = Write(step.description, lambda: _written(step, at, back), step == back.always)
+    return StepResult(False, step.description)
+
+
+def _written(step: Step, at: Carry, back: Back) -> StepResult:
+    result = _carried(step, at)
+    if result.ok:
+        back.steps.pop(0)
+    else:
+        at.over = True
+    return result
+
+
+def _carried(step: Step, at: Carry) -> StepResult:
+    machine = at.cluster.machines[step.host]
+    if (unseen := unreachable(at.cluster, machine)) is not None:
+        return StepResult(False, unseen.reason)
+    return HANDS[type(step.operation)].attempt(step.operation, Carry(at.cluster, step.host, False, False))
+
+
+def _silence(machine: Machine, back: Back) -> StepResult:
+    machine.files.pop(path_of("etcd"), None)
+    back.looks.silenced = True
+    return StepResult(True, "ended")
+
+
+def _left(it: TakeBackJoin, at: Carry) -> StepResult:
+    """What is left to do once the member is out."""
+    machine = at.cluster.machines[it.name]
+    if at.cluster.api.endpoint(it.source).health is not EndpointHealth.READY:
         return StepResult(False, f"the API server on {it.source} is not ready")
-    _clean(machine)
+    if machine.data or any(p.startswith("/etc/kubernetes/") for p in machine.files):
+        at.due = Write(f"clean {it.name}", lambda: _clean(machine))
+        return StepResult(False, f"{it.name} is not clean")
     return StepResult(True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean")
 
 
-def _clean(machine: Machine) -> None:
+def _clean(machine: Machine) -> StepResult:
     for path in [p for p in machine.files if p.startswith("/etc/kubernetes/")]:
         del machine.files[path]
     machine.data.clear()
+    return StepResult(True, "clean")

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.engine.world import World
+from recoverd.engine.writes import journalled
 from recoverd.model.effects import WITHOUT_LEASE
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
@@ -18,6 +20,7 @@ from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
 from recoverd.simulate.act import Hands
+from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import TICK, ModelCluster
 from recoverd.simulate.joining import survey
@@ -84,11 +87,19 @@ class SimulatedWorld(World):
         while True:
             self.cluster.advance(seconds())
             result = hands.attempt()
+            if due := hands.due:
+                result = await journalled(due.what, partial(self.write, due), always=due.always)
+                if result.ok:
+                    continue
             if result.ok or result.undone or not hands.waits:
                 return result
             if seconds() - began >= step.timeout:
                 return StepResult(False, f"not as wanted after {seconds() - began:.0f} s; last seen: {result.detail}")
             await asyncio.sleep(TICK)
+
+    async def write(self, due: Write) -> StepResult:
+        """One write of a step that makes several; the journal has it already."""
+        return due.make()
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
         await asyncio.sleep(SWEEP)

@@ -19,6 +19,7 @@ from recoverd.model.plan import Plan, PlanStatus, Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Unstick
+from recoverd.simulate.carry import Write
 from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld
@@ -57,6 +58,11 @@ class Watched(SimulatedWorld):
         self.kill_after: int | None = None
         """The carrying out (counted from 0) at whose begin or end the daemon dies: intent journalled, result not."""
         self.count = 0
+        self.kill_before_write: int | None = None
+        self.kill_after_write: int | None = None
+        """The same of a write of a step that makes several, counted from 0."""
+        self.writes = 0
+        self.written: list[str] = []
         self.dead = asyncio.Event()
         self.last: Observation | None = None
         self.done: list[tuple[str, str, Step]] = []
@@ -92,6 +98,16 @@ class Watched(SimulatedWorld):
             return result
         finally:
             self.acting -= 1
+
+    async def write(self, due: Write) -> StepResult:
+        number, self.writes = self.writes, self.writes + 1
+        self.written.append(due.what)
+        if number == self.kill_before_write:
+            await self._die()
+        result = await super().write(due)
+        if number == self.kill_after_write:
+            await self._die()
+        return result
 
     async def _die(self) -> None:
         self.dead.set()
@@ -180,7 +196,7 @@ class Rig:
     async def restart_when_dead(self) -> None:
         await self.world.dead.wait()
         await self.stage.kill()
-        self.world.kill_before = self.world.kill_after = None
+        self.world.kill_before = self.world.kill_after = self.world.kill_before_write = self.world.kill_after_write = None
         self.stage.start()
 
     async def until(self, place: str, within: float) -> None:
