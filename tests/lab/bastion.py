@@ -236,7 +236,8 @@ class Bastion:
             plan = self.wait_plan(playbook, seconds)
             answer = self.ctl("approve", plan["id"], "--reason", "the lab test")
             # what has just changed is refused in these words, and asked again
-            assert answer.returncode == 0 or any(w in answer.stderr for w in ("not open any more", "newest sweep", "cannot be seen at this moment")), answer.stderr
+            again = ("not open any more", "newest sweep", "cannot be seen at this moment")
+            assert answer.returncode == 0 or any(w in answer.stderr for w in again), answer.stderr
             return plan if answer.returncode == 0 else None
 
         found: Shape = self.wait(f"{playbook} is approved", approved, seconds)
