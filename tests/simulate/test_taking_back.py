@@ -14,6 +14,7 @@ from recoverd.model.joining import JoinRequest
 from recoverd.model.plan import PlanStatus
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run
+from tests.simulate.people import pass_time, people_help
 from tests.simulate.rig import Rig
 
 PUT_IN, TAKE_OUT = f"put {FORCE} into the manifest of etcd on cp1", f"take {FORCE} out of the manifest of etcd on cp1"
@@ -63,6 +64,30 @@ def test_killed_at_a_write_it_goes_on_with_what_it_finds(planes: int, number: in
         again = when == "before" or written.startswith("end etcd")
         assert sum(i.startswith(written) for i in intents) == (2 if again else 1), intents
         assert sorted(rig.world.written) == sorted(intents), "a write that the journal had not"
+        rig.check_history()
+        await rig.stage.kill()
+
+    run(story())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("planes", "number"), WRITES)
+def test_started_again_late_no_flag_stays_and_nothing_is_forced_twice(planes: int, number: int, when: str) -> None:
+    """Twenty minutes later the cluster may be well, and nothing be taken back any more; a person is told what is left."""
+
+    async def story() -> None:
+        rig, _ = await begun(planes)
+        setattr(rig.world, f"kill_{when}_write", number)
+        assert await rig.stage.until(rig.world.dead.is_set, 240)
+        await rig.stage.kill()
+        await pass_time(rig.cluster, 1200.0)
+        setattr(rig.world, f"kill_{when}_write", None)
+        rig.stage.start()
+        await rig.stage.wait(300)
+        await people_help(rig)
+        assert not any(FORCE in text for m in rig.cluster.machines.values() for text in m.manifests().values())
+        (leader,) = rig.cluster.etcd.leaders()
+        assert leader.store.history.count("forced") == (1 if planes == 1 else 0)
         rig.check_history()
         await rig.stage.kill()
 
