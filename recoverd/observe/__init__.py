@@ -129,11 +129,13 @@ class Collector:
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
         asked = Asked(clock=clock, node=closer, journals=journals, largest=largest)
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
+        if closer:
+            learnt = isinstance(view, HostView) and name in memory.files
+            # one that hangs must not hang for longer in every sweep
+            self._nodes[name] = time.monotonic() + (NODE_EVERY if learnt else FIRST_EVERY)
         if isinstance(view, Unseen):
             return view
         view = self._journals.took(name, view, largest=largest)
-        if closer:
-            self._nodes[name] = time.monotonic() + (NODE_EVERY if name in memory.files else FIRST_EVERY)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
         if ask:
