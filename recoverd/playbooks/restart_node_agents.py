@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
+from recoverd.model.observation import UnitView
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
@@ -137,7 +138,7 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
         for step in _kubelets(down, situation):
             yield replace(step, contained=False, takes_down=tuple(down) if isinstance(step.operation, RestartUnit) else ())
         for node, host in down.items():
-            yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node)
+            yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 90.0, part=node)
         for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}):
             yield replace(step, contained=number > 0)
         if number == 0 and len(hosts) > 1:
@@ -153,17 +154,24 @@ def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
 
 
 def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
-    """Of these nodes, all in one go."""
+    """Of these nodes, all in one go. A kubelet whose runtime alone hangs goes on by itself when that answers again."""
     found, hung = broken(situation), _hung(hosts, situation)
+    alone = {n for n in hung if {f.code for f in found[n]} == {Code.RUNTIME_HANGS}}
     for node, host in hosts.items():
-        view = situation.host(host)
-        runtime = view.units.get(view.runtime) if view else None
+        runtime = _runtime(host, situation)
         seconds = HUNG_SECONDS if any(f.code in HANGING for f in found.get(node, [])) else 30.0
         if runtime and (not runtime.running or node in hung):
             yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), seconds, part=node, contained=True)
-        yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), seconds, part=node, contained=True)
+        if node not in alone:
+            yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), seconds, part=node, contained=True)
     for node, host in hosts.items():
-        yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=node, contained=True)
+        unit = runtime.name if node in alone and (runtime := _runtime(host, situation)) else "kubelet"
+        yield Step(host, f"see {unit} on {host} stay up", AwaitUnit(unit, STABLE, 40), 50.0, part=node, contained=True)
+
+
+def _runtime(host: str, situation: Situation) -> UnitView | None:
+    view = situation.host(host)
+    return view.units.get(view.runtime) if view else None
 
 
 def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> Iterator[Step]:

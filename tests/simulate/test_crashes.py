@@ -50,6 +50,7 @@ def stuck(c: ModelCluster) -> None:
     faults.join(c, "cp2")
 
 
+FAULTS = faults.by_name()
 CASES = (
     Case("force-new-cluster", 10, stuck, spares=1),
     Case("force-new-cluster", 8, lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3),
@@ -62,6 +63,9 @@ CASES = (
     Case("restore-etcd-snapshot", 45, lost_with_bump, control_planes=3, voters=3, every=3),
     Case("rebuild-member", 11, lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, voters=3),
     Case("start-node-services", 1, lambda c: faults.stop(c, "cp1", "kubelet")),
+    Case("restore-node-files", 2, lambda c: FAULTS["lose-api-name"](c, "w1")),
+    Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
+    Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
 ASKS = ("force-new-cluster", "remove-member", "rebuild-member", "restore-etcd-snapshot")
 KILLS = [(case, step, when) for case in CASES for step in range(0, case.killed_at or case.steps, case.every) for when in ("before", "after")]

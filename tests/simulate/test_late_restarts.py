@@ -51,6 +51,7 @@ CASES = (
     Case("rebuild-member", lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, steps=11),
     Case("start-node-services", lambda c: faults.stop(c, "cp1", "kubelet"), steps=1),
     Case("restart-node-agents", lambda c: FAULTS["stop-kube-proxy"](c, "w1"), workers=2, steps=5),
+    Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
     Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),
     Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),

@@ -10,7 +10,7 @@ from datetime import datetime
 from tests.lab.bastion import Bastion, Shape
 from tests.lab.soak.trouble import Episode
 
-UNASKED = {"restore-manifest", "start-node-services", "restore-node-network", "restart-node-agents"}
+UNASKED = {"restore-manifest", "start-node-services", "restore-node-files", "restore-node-network", "restart-node-agents"}
 """What README promises to do without a person."""
 OURS = {"rolling-worker-reboot", "force-new-cluster", "restore-etcd-snapshot", "rebuild-member"}
 """Playbooks after which a history or a boot id may be another."""
