@@ -9,13 +9,15 @@ from pathlib import Path
 from recoverd.act.carry import hand
 from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS
 from recoverd.act.until import asked, polled, timeout
-from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdRefused
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, SendSnapshot
 from recoverd.model.plan import StepResult
 
 VIEW_SECONDS = 3.0
+ADD_SECONDS = 10.0
+"""For one asking; it is asked again until the deadline."""
 
 
 async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, until: float, *, resume: bool, ask: bool) -> StepResult:
@@ -74,24 +76,37 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
 
 
 async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
-    """Add, and see it listed; done already when it is. `ask`: only look whether it is."""
-    try:
-        if found := operation.added(await etcd.view(timeout=VIEW_SECONDS)):
+    """Add, and see it listed; done already when it is. `ask`: only look whether it is.
+
+    An etcd that is busy may answer nothing for some seconds (observed on 3.4.23, just after another member was removed): it is asked until the
+    deadline. Asked twice it adds no second one, since it refuses a peer URL that a member has.
+    """
+    sent, found, refusal = False, "", ""
+
+    async def missing() -> str:
+        nonlocal sent, found, refusal
+        if (found := operation.added(await etcd.view(timeout=VIEW_SECONDS)) or "") or ask:
+            return ""
+        sent = True
+        try:
+            await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=min(ADD_SECONDS, timeout(until)))
+        except EtcdRefused as refused:
+            refusal = str(refused)
+            return ""
+        return "etcd accepted it"
+
+    failure = await polled(missing, until - VIEW_SECONDS)
+    if found:
+        if not sent:
             return StepResult(True, f"the member at {operation.peer_url} is in the list of {host} already, as {found}", already_done=True)
-        if ask:
-            return StepResult(False, f"no member at {operation.peer_url} has been added yet", undone=True)
-        await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=timeout(until))
-        failure = ""
-    except EtcdUnseen as unseen:
-        failure = str(unseen)
-    try:
-        found = operation.added(await etcd.view(timeout=VIEW_SECONDS))
-    except EtcdUnseen as unseen:
-        what = f"whether the member at {operation.peer_url} was added cannot be told: {failure or 'etcd accepted it'}; afterwards: {unseen}"
+        return StepResult(True, f"the member at {operation.peer_url} was added as {'learner' if operation.learner else 'voter'} {found}")
+    if ask:
+        what = "has been added yet" if not failure else f"was seen: {failure}"
+        return StepResult(False, f"no member at {operation.peer_url} {what}", undone=not failure, uncertain=bool(failure))
+    if sent and not refusal:
+        what = f"whether the member at {operation.peer_url} was added cannot be told: {failure}"
         return StepResult(False, f"{what}. Look at the member list", uncertain=True)
-    if not found:
-        return StepResult(False, f"{host} does not list a member at {operation.peer_url}: {failure or 'etcd accepted it'}. Nothing was changed")
-    return StepResult(True, f"the member at {operation.peer_url} was added as {'learner' if operation.learner else 'voter'} {found}")
+    return StepResult(False, f"{host} does not list a member at {operation.peer_url}: {refusal or failure}. Nothing was changed")
 
 
 async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:

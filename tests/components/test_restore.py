@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -248,6 +249,9 @@ async def test_one_of_three_is_made_anew_from_its_peers_and_quorum_holds(start_e
     (third.data / "member").rename(third.data / "member.prod-1")
     add = AddMember(url, learner=True, without=old)
     assert (await hands.do(add, resume=True, timeout=5, requires=(("x", ""),))).undone, "only asked"
+    # for longer than one look is waited for, as seen on a busy lab
+    first.process.send_signal(signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(4.5, first.process.send_signal, signal.SIGCONT)
     added = await hands.do(add, timeout=60)
     assert added.ok and not added.already_done, added.detail
     assert (await hands.do(add, resume=True)).already_done
