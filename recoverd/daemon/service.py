@@ -138,12 +138,11 @@ class Service:
         """Checks first, all of them; then, where all are good, the plan, followed to its end."""
         loop = self._loop(cluster)
         machine = loop.machine
-        await self._joinable(loop)
+        source, planes = await self._joinable(loop)
         if cluster in self._surveys:
             raise Refused(f"a join is being checked on {cluster} already, asked for by {self._surveys[cluster]}")
         self._surveys[cluster] = by
         try:
-            source, planes = machine.join_through()
             facts = await loop.survey(request, source, planes)
         finally:
             del self._surveys[cluster]
@@ -167,20 +166,19 @@ class Service:
         yield await self._joined(plan.id, request)
 
     @staticmethod
-    async def _joinable(loop: ClusterLoop) -> None:
-        """Raise `Refused` where no join may begin now. One sweep that did not see all that `healthy` rests on is no reason by itself."""
-        for left in reversed(range(JUDGED)):
-            machine = loop.machine
-            seen = machine.diagnosis is not None and not machine.diagnosis.partial
+    async def _joinable(loop: ClusterLoop) -> tuple[str, tuple[str, ...]]:
+        """Through which control plane a join goes, and all that are members. Raises `Refused` where none may begin now, and for what one sweep did
+        not see when the next do not, too."""
+        for _ in range(JUDGED - 1):
             try:
-                machine.joinable()
-                seen = False  # all but etcd's members is as it must be
-                machine.join_through()
-                return
-            except Refused:
-                if seen or not left:
+                loop.machine.joinable()
+                return loop.machine.join_through()
+            except Refused as refused:
+                if not refused.passing:
                     raise
             await loop.sweep_anew(SWEPT_WITHIN)
+        loop.machine.joinable()
+        return loop.machine.join_through()
 
     async def _judged(self, loop: ClusterLoop, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
         """What the facts come to.

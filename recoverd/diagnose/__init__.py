@@ -76,11 +76,10 @@ def _roll(scene: Scene) -> Roll:
     membership = scene.membership
     serving = frozenset(membership.camp) if membership.leader else frozenset[str]()
     listed = frozenset(membership.label(e) for e in membership.entries) if membership.leader else None
-    nodes = {node.name: name for name in scene.addresses if (node := scene.node(name)) is not None}
     holding = frozenset(
         n for n, v in scene.etcd_views.items() if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
     )
-    return Roll(frozenset(scene.parts), listed, serving, nodes, holding)
+    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding)
 
 
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.diagnose.causes import KUBELET, Reason, reason
@@ -38,10 +39,9 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
     """Of each node that is not Ready, and of each that was deleted. `explained` are hosts of which a fault is found that says why."""
     if scene.objects is None or not scene.objects.nodes:
         return
-    hosts = {node.name: name for name in scene.addresses if (node := scene.node(name)) is not None}
     for node in scene.objects.nodes:
         if not node.ready:
-            yield _finding(scene, node, hosts.get(node.name, ""), explained)
+            yield _finding(scene, node, scene.machines.get(node.name, ""), explained)
     for name in (*scene.parts, *(w.name for w in scene.workers)):
         if scene.node(name) is None:
             yield _unlisted(scene, name)
@@ -60,15 +60,14 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     cause = _hanging(scene, node, name, host, look) or _cut_off(scene, node, name, look) or _without_cni(node, name, look)
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
-    code, why, evidence = cause or _unproven(scene, node, name, host, look)
-    words = None if cause else _words(scene, host)
+    cause = cause or _unproven(scene, node, name, host, look)
     return Finding(
-        code,
+        cause.code,
         node.name,
-        f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {why}",
-        (_condition(node), *evidence),
+        f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {cause.why}",
+        (_condition(node), *cause.evidence),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=unit_facts(name, node.name, host.units["kubelet"], words) if words else Facts(name, node.name),
+        facts=unit_facts(name, node.name, host.units[KUBELET], cause.words) if cause.words else Facts(name, node.name),
     )
 
 
@@ -129,8 +128,15 @@ def _since(host: HostView, unit: str) -> str:
     return f"{view.since:%Y-%m-%d %H:%M:%S} UTC" if view and view.since else "an unknown time"
 
 
-Cause = tuple[Code, str, tuple[str, ...]]
-"""The code, what follows "not Ready since then", and what proves it beside the condition."""
+@dataclass(frozen=True, slots=True)
+class Cause:
+    code: Code
+    why: str
+    """What follows "not Ready since then"."""
+    evidence: tuple[str, ...]
+    """What proves it beside the condition."""
+    words: Reason | None = None
+    """What kubelet says of it, where that is what it rests on."""
 
 
 def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause:
@@ -138,24 +144,24 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
     said = node.message or node.reason or "no reason is given"
     if over := _expired(host, scene.now):
         text = f"kubelet's client certificate on {name} was over at {over:%Y-%m-%d %H:%M} UTC, so that the API server does not know it any more"
-        return Code.NODE_NOT_READY, f"{text}. A restart does not help: {CLIENT} has to be signed anew.", (f"{name}: {CLIENT}",)
+        return Cause(Code.NODE_NOT_READY, f"{text}. A restart does not help: {CLIENT} has to be signed anew.", (f"{name}: {CLIENT}",))
     if words := _words(scene, host):
         code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
-        return code, f"{said.rstrip('.')}.{sentence(words, KUBELET)}", (*proof(KUBELET, name, words), *_asked(name, look))
+        return Cause(code, f"{said.rstrip('.')}.{sentence(words, KUBELET)}", (*proof(KUBELET, name, words), *_asked(name, look)), words)
     posts_nothing = node.reason == UNKNOWN and look.kubelet is Heard.ANSWERS and look.reaches and look.runtime is not Heard.SILENT
     if posts_nothing and _up(scene, host, "kubelet") >= LONG:
         text = (
             f"kubelet on {name} runs, answers there and reaches {look.server}, and tells the API server nothing, as over a connection that is dead."
         )
-        return Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: {look.kubelet_said}", f"{name}: {look.server} was connected to from there")
-    return Code.NODE_NOT_READY, f"{said}{'' if said.endswith('.') else '.'}", _asked(name, look)
+        return Cause(
+            Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: {look.kubelet_said}", f"{name}: {look.server} was connected to from there")
+        )
+    return Cause(Code.NODE_NOT_READY, f"{said}{'' if said.endswith('.') else '.'}", _asked(name, look))
 
 
 def _words(scene: Scene, host: HostView) -> Reason | None:
-    """What kubelet, which runs, says of why it does not do its work; its certificate that is over speaks for itself."""
-    if _expired(host, scene.now) or _up(scene, host, KUBELET) < LONG:
-        return None
-    return reason(host.journals.get(KUBELET, ()), KUBELET)
+    """What kubelet, which runs, says of why it does not do its work."""
+    return reason(host.journals.get(KUBELET, ()), KUBELET) if _up(scene, host, KUBELET) >= LONG else None
 
 
 def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause | None:
@@ -163,14 +169,14 @@ def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: Node
     up = _up(scene, host, host.runtime)
     if up >= LONG and (look.runtime is Heard.SILENT or (look.runtime is not Heard.ANSWERS and OF_RUNTIME.search(node.message))):
         text = f"{runtime} on {name} hangs: systemd has called it active since {_since(host, host.runtime)}, and its socket answers nothing."
-        return Code.RUNTIME_HANGS, text, (f"{name}: {runtime} asked for its version: {look.runtime_said or look.runtime}",)
+        return Cause(Code.RUNTIME_HANGS, text, (f"{name}: {runtime} asked for its version: {look.runtime_said or look.runtime}",))
     up = _up(scene, host, "kubelet")
     if up >= LONG and look.kubelet is Heard.SILENT:
         text = f"kubelet on {name} hangs: systemd has called it active since {_since(host, 'kubelet')}, and it answers nothing."
-        return Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: connected, and no answer within 2 s",)
+        return Cause(Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: connected, and no answer within 2 s",))
     if up >= LONG and OF_RUNTIME.search(node.message) and look.runtime is Heard.ANSWERS:
         text = f"kubelet on {name} takes {runtime} for broken, which answers there: {node.message}."
-        return Code.KUBELET_HANGS, text, (f"{name}: {runtime} answered when asked for its version",)
+        return Cause(Code.KUBELET_HANGS, text, (f"{name}: {runtime} answered when asked for its version",))
     return None
 
 
@@ -182,17 +188,19 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
     known = scene.memory.known_file(name, HOSTS)
     then = f", which was `{known.strip()}` in {HOSTS} there while all was well" if known else ""
     if look.addresses == ():
-        return Code.NODE_CUT_OFF, f"{name} does not resolve {host}{then}: its kubelet does not find the API server.", _asked(name, look)
+        return Cause(Code.NODE_CUT_OFF, f"{name} does not resolve {host}{then}: its kubelet does not find the API server.", _asked(name, look))
     if look.reaches is False:
         to = f" ({', '.join(look.addresses)})" if look.addresses and look.addresses != (host,) else ""
         text = f"{name} does not reach {look.server}{to}, where the API server is ready: {look.said or 'no answer within 2 s'}{then}."
-        return Code.NODE_CUT_OFF, text, _asked(name, look)
+        return Cause(Code.NODE_CUT_OFF, text, _asked(name, look))
     return None
 
 
 def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:
     if look.cni == () and OF_CNI.search(node.message):
-        return Code.CNI_CONFIG_MISSING, f"there is no configuration of the pod network in {CNI_DIR} on {name}.", (f"{name}: {CNI_DIR} holds none",)
+        return Cause(
+            Code.CNI_CONFIG_MISSING, f"there is no configuration of the pod network in {CNI_DIR} on {name}.", (f"{name}: {CNI_DIR} holds none",)
+        )
     return None
 
 

@@ -134,6 +134,11 @@ class Scene:
         return by_name.get(name) or by_address.get(self.addresses.get(name, ""))
 
     @cached_property
+    def machines(self) -> dict[str, str]:
+        """By Node: the machine in the configuration, for those that have one."""
+        return {node.name: name for name in self.addresses if (node := self.node(name)) is not None}
+
+    @cached_property
     def _nodes(self) -> tuple[dict[str, NodeView], dict[str, NodeView]]:
         nodes = tuple(reversed(self.objects.nodes)) if self.objects else ()  # of several, the first counts
         return {n.name: n for n in nodes}, {n.address: n for n in nodes if n.address}

@@ -9,9 +9,8 @@ from datetime import datetime
 from recoverd.machine import deciding, joining
 from recoverd.machine.clock import Reading
 from recoverd.machine.decide import Choice
-from recoverd.machine.lifecycle import Lifecycle
 from recoverd.machine.machine import Taken, handle
-from recoverd.machine.state import begun
+from recoverd.machine.state import OfState, begun
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Event, Instruction
 from recoverd.model.finding import Diagnosis, Phase
@@ -24,7 +23,7 @@ from recoverd.model.status import ClusterStatus
 from recoverd.playbooks.base import Playbook
 
 
-class ClusterMachine:
+class ClusterMachine(OfState):
     """The state machine of one cluster.
 
     `settings` and `playbooks` say what it may do, `record` and `memory` are what an earlier process saved, `now` is the clock at the start.
@@ -89,22 +88,6 @@ class ClusterMachine:
     def judged(self, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
         """What the facts about a join come to by the newest sweep."""
         return joining.judged(self.turn(), request, facts)
-
-    @property
-    def record(self) -> Record:
-        return self.state.record
-
-    @property
-    def memory(self) -> Memory:
-        return self.state.memory
-
-    @property
-    def now(self) -> datetime:
-        return self.state.now
-
-    @property
-    def lifecycle(self) -> Lifecycle:
-        return self.state.lifecycle
 
     @property
     def observation(self) -> Observation | None:

@@ -34,14 +34,14 @@ def joinable(turn: Turn) -> None:
         raise Refused(f"{who}: {why}")
     diagnosis = turn.sweep.diagnosis
     if turn.lifecycle.state is not State.HEALTHY or diagnosis.state is not State.HEALTHY:
-        raise Refused(f"{who} is not healthy, and only a healthy cluster is joined: {diagnosis.summary}")
+        raise Refused(f"{who} is not healthy, and only a healthy cluster is joined: {diagnosis.summary}", passing=diagnosis.partial)
 
 
 def join_through(turn: Turn) -> tuple[str, tuple[str, ...]]:
     """The control plane whose etcd leads, or else the first, and all that are members."""
     views = {n: v for n, v in turn.newest.observation.etcd.items() if isinstance(v, EtcdView) and any(m.id == v.member_id for m in v.members)}
     if not views:
-        raise Refused(f"no etcd member of {turn.name} answers")
+        raise Refused(f"no etcd member of {turn.name} answers", passing=True)
     return next((n for n, v in views.items() if v.leader == v.member_id), min(views)), tuple(views)
 
 

@@ -57,6 +57,29 @@ class MachineState:
         return Lifecycle(self.record.state)
 
 
+class OfState:
+    """What holds a machine's state, and answers for it: the machine itself, and a turn."""
+
+    __slots__ = ()
+    state: MachineState
+
+    @property
+    def record(self) -> Record:
+        return self.state.record
+
+    @property
+    def memory(self) -> Memory:
+        return self.state.memory
+
+    @property
+    def now(self) -> datetime:
+        return self.state.now
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        return self.state.lifecycle
+
+
 def begun(now: datetime, record: Record | None = None, memory: Memory | None = None) -> MachineState:
     """The state of a machine that starts at `now` with what an earlier process saved; `ValueError` where that is of a version with other states."""
     memory = memory or Memory()

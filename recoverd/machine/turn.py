@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from recoverd.machine.lifecycle import Lifecycle
-from recoverd.machine.state import MachineState, Sweep
+from recoverd.machine.state import MachineState, OfState, Sweep
 from recoverd.model.events import Instruction, Note, PerformChore, SaveIncident, SavePlan
 from recoverd.model.memory import Memory
 from recoverd.model.operations import Operation
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, TimelineEntry
-from recoverd.model.record import Declined, Record, Run
+from recoverd.model.record import Declined, Run
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook
 
@@ -26,7 +24,7 @@ class GaveWay:
     why: str
 
 
-class Turn:
+class Turn(OfState):
     """One event being taken. Every part of the machine is functions that are given it first, and change the machine through it alone.
 
     Nothing of it counts before whoever drives the machine adopts the state that it ends in: a turn that could not be journalled is thrown away.
@@ -47,22 +45,6 @@ class Turn:
     @property
     def name(self) -> str:
         return self.settings.name
-
-    @property
-    def record(self) -> Record:
-        return self.state.record
-
-    @property
-    def memory(self) -> Memory:
-        return self.state.memory
-
-    @property
-    def now(self) -> datetime:
-        return self.state.now
-
-    @property
-    def lifecycle(self) -> Lifecycle:
-        return self.state.lifecycle
 
     @property
     def sweep(self) -> Sweep | None:

@@ -7,15 +7,15 @@ called Ready for 40 s after its kubelet has come to its end (observed: container
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
-from recoverd.model.memory import KnownFile, Memory
+from recoverd.model.memory import KnownFile
 from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
 from recoverd.model.observation import HostView
+from recoverd.model.operations import sha256
 
 SETTLE = timedelta(seconds=90)
 """For which kubelet and the runtime must have been up; and the age of a CNI's configuration, which a runtime reads whenever it changes."""
@@ -23,27 +23,28 @@ SETTLE = timedelta(seconds=90)
 Files = Mapping[str, Mapping[str, KnownFile]]
 
 
-def known_files(scene: Scene, memory: Memory) -> tuple[Files, Mapping[str, str]]:
+def known_files(scene: Scene) -> tuple[Files, Mapping[str, str]]:
     """The known files of every node, and their texts, after a healthy sweep; the very same objects where nothing is new."""
-    files, texts = dict(memory.files), dict(memory.texts)
+    memory, changed, texts = scene.memory, dict[str, Mapping[str, KnownFile]](), dict[str, str]()
     for name in scene.addresses:
         view = scene.host(name)
         if view is None or view.node is None or not judged(scene, name) or not _stands(scene, view):
             continue
-        before = files.get(name, {})
+        before = memory.files.get(name, {})
         found = dict(_proven(scene, view, view.node))
         gone = {p for p in before if p != HOSTS and p not in view.node.files and _started_since(view, p, before[p].recorded_at)}
         new = {p: k for p, k in before.items() if p not in gone}
         for path, text in found.items():
-            digest = hashlib.sha256(text.encode()).hexdigest()
+            digest = sha256(text)
             if path not in new or new[path].sha256 != digest:
                 new[path], texts[digest] = KnownFile(digest, scene.now), text
         if new != before:
-            files[name] = new
-    if files == memory.files:
+            changed[name] = new
+    if not changed:
         return memory.files, memory.texts
+    files = {**memory.files, **changed}
     used = {known.sha256 for of_host in files.values() for known in of_host.values()}
-    return files, {digest: text for digest, text in texts.items() if digest in used}
+    return files, {digest: text for digest, text in {**memory.texts, **texts}.items() if digest in used}
 
 
 def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str, str]]:
@@ -60,7 +61,7 @@ def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str,
 
 def _stands(scene: Scene, view: HostView) -> bool:
     """kubelet and the runtime have been up for so long that the node would not be Ready any more if they were not at work."""
-    units = [view.units.get("kubelet"), view.units.get(view.runtime)]
+    units = [view.units.get("kubelet"), view.runtime_unit]
     return all(u is not None and u.running and u.since is not None and u.since + SETTLE <= scene.now for u in units)
 
 

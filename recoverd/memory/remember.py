@@ -49,8 +49,9 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
     workers = memory.workers
     if objects and not settings.workers:
         workers = tuple(Worker(n.name, n.address) for n in objects.nodes if not n.control_plane and n.address)
-    networks, of_networks = _networks(observation, Scene(observation, memory, settings), sights)
-    files, texts = known_files(Scene(observation, memory, settings), memory)
+    scene = Scene(observation, memory, settings)
+    networks, of_networks = _networks(observation, scene, sights)
+    files, texts = known_files(scene)
     pki, of_pki = known_pki(observation, diagnosis, memory.pki, sights)
     new = replace(
         memory,

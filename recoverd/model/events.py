@@ -139,11 +139,13 @@ Event = Request | Observed | StepEnded | ChoreEnded | Ticked | Restarted | Stopp
 
 
 class Refused(Exception):  # noqa: N818
-    """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no such thing."""
+    """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no such thing, `passing` when it
+    rests on what one sweep did not see, which the next one may."""
 
-    def __init__(self, text: str, *, missing: bool = False) -> None:
+    def __init__(self, text: str, *, missing: bool = False, passing: bool = False) -> None:
         super().__init__(text)
         self.missing = missing
+        self.passing = passing
 
 
 # --- instructions ---

@@ -289,6 +289,11 @@ class HostView:
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
 
+    @property
+    def runtime_unit(self) -> UnitView | None:
+        """The unit of the container runtime; None where there is none."""
+        return self.units.get(self.runtime)
+
     def runs(self, component: str) -> bool:
         """Whether the newest container of a static pod was seen to run."""
         container = self.containers.get(component)

@@ -8,6 +8,7 @@ POSIX sh (`recoverd.shell`), since nodes need not have bash or Python, and runs 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -25,6 +26,11 @@ from recoverd.model.unit_operations import PodOperation, UnitOperation
 MANIFESTS = "/etc/kubernetes/manifests"
 HELD = "/etc/kubernetes/recoverd"
 """Where manifests are kept that were taken out of kubelet's sight; same file system as MANIFESTS, so a rename is atomic."""
+
+
+def sha256(text: str) -> str:
+    """What `WriteFile` and the machines know a text by, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

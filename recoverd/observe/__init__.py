@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -18,13 +18,14 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, UnitView, Unseen
+from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
 from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import Asked, EtcdAbout, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.network import NetworkCollector
+from recoverd.observe.restless import unwell
 from recoverd.observe.space import SpaceWatch
 
 __all__ = ["Collector"]
@@ -38,8 +39,6 @@ FIRST_EVERY = 20.0
 """The same while nothing is remembered of it yet: that is learnt in a healthy sweep only."""
 CLOSER = 2.5
 """Seconds that a closer look may take more: what hangs there is waited for two."""
-UP = 60.0
-"""Seconds for which kubelet and the runtime must be up for a machine to need no closer look."""
 TOOL_EVERY = 600.0
 """Seconds for which the program that restores snapshots is taken to be where it was found: asking it takes some of the machine's time."""
 
@@ -92,8 +91,7 @@ class Collector:
             )
         hosts = dict(zip(names, machines, strict=True))
         if isinstance(api.objects, ObjectsView):
-            machines_at = {h.name: h.address for h in (*settings.control_planes, *settings.workers)}
-            self._journals.lists(api.objects.nodes, {w.name: w.address for w in memory.workers} | machines_at)
+            self._journals.lists(api.objects.nodes, self._hosts.addresses)
         self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
@@ -149,22 +147,3 @@ class Collector:
         except EtcdUnseen as unseen:
             return unseen.unseen
         return await self._space.look(name, client, view, timeout=max(0.1, seconds - (time.monotonic() - began)))
-
-
-def unwell(hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str]) -> list[str]:
-    """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed, or a unit of theirs is not up."""
-    listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
-    ready = {key for n in listed if n.ready for key in (n.name, n.address)}
-    found = []
-    for name, view in hosts.items():
-        if not isinstance(view, HostView) or not view.joined:
-            continue
-        units = [view.units[u] for u in ("kubelet", view.runtime) if u in view.units]
-        falls = any(not u.running or u.restarts for u in units if not u.running or _young(u, view))
-        if falls or (listed and not {name, addresses.get(name, "")} & ready):
-            found.append(name)
-    return found
-
-
-def _young(unit: UnitView, view: HostView) -> bool:
-    return unit.since is not None and (datetime.now(UTC) - unit.since).total_seconds() + view.clock_offset < UP

@@ -23,6 +23,7 @@ from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import instant
 from recoverd.observe.probe import probe
 from recoverd.observe.rest import list_all, request
+from recoverd.observe.text import printable
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 """Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""
@@ -192,13 +193,9 @@ def _node(node: dict[str, Any]) -> NodeView:
         kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
         cordoned_by=str((meta.get("annotations") or {}).get(CORDONED, "")),
         reason="" if ready.get("status") == "True" else str(ready.get("reason") or ""),
-        message="" if ready.get("status") == "True" else _one_line(ready.get("message")),
+        message="" if ready.get("status") == "True" else printable(str(ready.get("message") or ""), MESSAGE),
         since=instant(ready.get("lastTransitionTime")),
     )
-
-
-def _one_line(text: Any) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(text or ""))[:MESSAGE]
 
 
 def _pods(table: dict[str, Any]) -> dict[str, int]:

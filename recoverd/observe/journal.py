@@ -11,9 +11,11 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from recoverd.model.observation import HostView, NodeView, UnitView
+from recoverd.observe.restless import restless
+from recoverd.observe.text import printable
 
 RECENT, FAILING = timedelta(minutes=10), timedelta(minutes=2)
 """What was said earlier is not about what is wrong now; a unit that systemd starts again and again says it again."""
@@ -52,7 +54,7 @@ def _lines(text: Sequence[str], since: datetime) -> tuple[str, ...]:
         stamped = STAMPED.match(line)
         if stamped is None or int(stamped[1][:12]) < since.timestamp():
             continue
-        said = "".join(c if c.isprintable() else " " for c in stamped[2])[:LINE].strip()
+        said = printable(stamped[2], LINE).strip()
         same = KLOG.sub("", said)
         newest.pop(same, None)
         newest[same] = said
@@ -94,8 +96,6 @@ def wanted(view: HostView) -> tuple[str, ...]:
     """The units of a machine whose journals may say what is wrong there."""
     if not view.joined:
         return ()
-    clock = datetime.now(UTC) + timedelta(seconds=view.clock_offset)
-    units = [u for n, u in view.units.items() if n in ("kubelet", view.runtime) and u.load == "loaded"]
-    restless = [u.name for u in units if not u.running or (u.restarts and u.since and clock - u.since < YOUNG)]
+    units = [u.name for u in restless(view, YOUNG) if u.load == "loaded"]
     missing = any(not view.runs(c) for c in ("etcd", "kube-apiserver") if c in view.manifests)
-    return tuple(dict.fromkeys((*restless, *(["kubelet"] if missing else []))))
+    return tuple(dict.fromkeys((*units, *(["kubelet"] if missing else []))))

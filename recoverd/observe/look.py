@@ -30,6 +30,7 @@ from recoverd.model.observation import (
 from recoverd.observe import journal
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import pki
+from recoverd.observe.text import printable
 
 T = TypeVar("T")
 RUNTIMES = ("containerd", "docker", "crio")
@@ -318,7 +319,7 @@ def _log_line(line: str) -> str:
     """Without what the runtime puts before it (CRI: time, stream, tag)."""
     parts = line.split(" ", 3)
     text = parts[3] if len(parts) == 4 and parts[1] in ("stdout", "stderr") else line
-    return "".join(c if c.isprintable() else " " for c in text)[:LOG_LINE]
+    return printable(text, LOG_LINE)
 
 
 def _disks(section: Section, read_only: Sequence[str]) -> tuple[DiskView, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from recoverd.model.node_look import FileView, Heard, NodeLook
+from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
 """How crictl and ctr say that a socket took the connection and nothing came back."""
@@ -21,7 +22,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
     said: dict[str, list[str]] = {}
     for line in lines:
         word, _, rest = line.partition(" ")
-        said.setdefault(word, []).append("".join(c if c.isprintable() else " " for c in rest.strip())[:TEXT])
+        said.setdefault(word, []).append(printable(rest.strip(), TEXT))
     asked = said.get("asked", [])
     host, _, port = said.get("server", [""])[0].partition(" ")
     reach = said.get("reach", [])

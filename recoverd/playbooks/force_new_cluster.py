@@ -7,7 +7,6 @@ make the new cluster panic or split from it, so they are stopped for good first.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry, accused
 from recoverd.model.finding import Finding
 from recoverd.model.observation import ManifestView
-from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
@@ -169,7 +168,7 @@ class ForceNewCluster:
     def _force(name: str, view: EtcdView, manifest: ManifestView, before: str, flagged: str, finding: Finding, incident: str) -> tuple[Step, ...]:
         """`before`: digest of the manifest that is in place by then; "" where it is aside."""
         final = annotated(without_flag(manifest.content), incident)
-        digest, flagged_digest = _sha256(final), _sha256(flagged)
+        digest, flagged_digest = sha256(final), sha256(flagged)
         held = AwaitEtcd(members=1, min_revision=view.revision, min_nodes=view.nodes or 0, min_pods=view.pods or 0)
         take_out = WriteFile(manifest.path, final, digest, before=flagged_digest)
         return (
@@ -252,10 +251,6 @@ def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait 
         f"{unread(*blind)}, and by nothing that was remembered could its snapshot tell. Look: `etcdctl get --prefix /registry/minions --keys-only` "
         f"there; when it holds this cluster: `recoverctl run force-new-cluster {situation.settings.name}` and approve"
     )
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _revisions(views: dict[str, EtcdView]) -> str:

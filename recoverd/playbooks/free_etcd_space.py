@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recoverd.diagnose.disks import below_etcd
 from recoverd.diagnose.etcd import biggest, space_used
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
@@ -56,9 +57,10 @@ class FreeEtcdSpace:
                 f"etcd takes a compaction only with its quorum, and {len(members)} of {len(membership.voters)} members are seen, "
                 f"{membership.needed} are needed: see to the others first"
             )
-        if not space_used(situation.scene) and situation.age(finding) < READING and not situation.by_hand:
+        used = space_used(situation.scene)
+        if not used and situation.age(finding) < READING and not situation.by_hand:
             return Wait("what takes the space is being read, member by member: where objects themselves do, there is nothing to free")
-        live, quota = sum(use.size for use in space_used(situation.scene)), min(_quota(situation.host(n)) for n in members)
+        live, quota = sum(use.size for use in used), min(_quota(situation.host(n)) for n in members)
         if live * PAGES > USABLE * quota and not situation.by_hand:
             return _nothing_to_free(live, quota, situation)
         return _no_room(members, live, situation) or self._plan(members, quota, finding, situation)
@@ -114,9 +116,7 @@ def _no_room(members: dict[str, EtcdView], live: int, situation: Situation) -> R
     """A database is defragmented into a file beside it, which is as large as what is in use."""
     for name, view in members.items():
         host = situation.host(name)
-        path = host.etcd_data.path if host and host.etcd_data else "/var/lib/etcd"
-        mounts = [d for d in host.disks if path == d.path or path.startswith(d.path.rstrip("/") + "/")] if host else []
-        disk, needed = max(mounts, key=lambda d: len(d.path), default=None), live or view.db_in_use
+        disk, needed = below_etcd(host) if host else None, live or view.db_in_use
         if disk and disk.free < needed + ROOM:
             return Refusal(
                 f"defragmenting writes what is in use once more, about {mib(needed)}, and {disk.path} on {name} has {mib(disk.free)} free. "

@@ -7,7 +7,6 @@ later (observed).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -121,10 +120,6 @@ def _force(source: str, label: str, situation: Situation) -> ForceAlone | Refusa
     if flagged is None:
         return Refusal(f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a join could not be taken back")
     return ForceAlone(manifest.path, manifest.sha256, flagged, annotated(without_flag(manifest.content), label))
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _members(view: EtcdView) -> str:

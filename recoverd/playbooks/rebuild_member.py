@@ -6,7 +6,6 @@ Sources: etcd's runtime reconfiguration guide (remove the member, add it again, 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -17,7 +16,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.finding import Finding
-from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
@@ -244,7 +243,7 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
     how = "as a learner, without a vote" if rebuild.learner else "as a voter"
     # etcd accepts a new member only once its members have been connected for 5 s
     yield Step(asked, f"add {host} again, {how}", AddMember(rebuild.peer_url, rebuild.learner, old), 60.0, commits=True)
-    write = WriteFile(path, rebuild.manifest, hashlib.sha256(rebuild.manifest.encode()).hexdigest(), before="")
+    write = WriteFile(path, rebuild.manifest, sha256(rebuild.manifest), before="")
     yield Step(host, f"start etcd on {host} with all its peers and --initial-cluster-state=existing", write, 20.0)
     if rebuild.learner:
         promote = Step(asked, f"wait until {host} has caught up, and give it its vote", PromoteMember(rebuild.peer_url), 240.0)

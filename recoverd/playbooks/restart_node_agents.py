@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
-from recoverd.model.observation import UnitView
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
@@ -158,20 +157,17 @@ def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
     found, hung = broken(situation), _hung(hosts, situation)
     alone = {n for n in hung if {f.code for f in found[n]} == {Code.RUNTIME_HANGS}}
     for node, host in hosts.items():
-        runtime = _runtime(host, situation)
+        view = situation.host(host)
+        runtime = view.runtime_unit if view else None
         seconds = HUNG_SECONDS if any(f.code in HANGING for f in found.get(node, [])) else 30.0
         if runtime and (not runtime.running or node in hung):
             yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), seconds, part=node, contained=True)
         if node not in alone:
             yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), seconds, part=node, contained=True)
     for node, host in hosts.items():
-        unit = runtime.name if node in alone and (runtime := _runtime(host, situation)) else "kubelet"
+        view = situation.host(host)
+        unit = view.runtime if view and node in alone else "kubelet"
         yield Step(host, f"see {unit} on {host} stay up", AwaitUnit(unit, STABLE, 40), 50.0, part=node, contained=True)
-
-
-def _runtime(host: str, situation: Situation) -> UnitView | None:
-    view = situation.host(host)
-    return view.units.get(view.runtime) if view else None
 
 
 def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> Iterator[Step]:

@@ -7,7 +7,6 @@ the controllers wait for revisions of the future, so they are restarted here, ev
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendS
 from recoverd.model.facts import Fate, LossFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
-from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile
+from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
@@ -279,7 +278,7 @@ def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:
 def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> WriteFile:
     """With an annotation, so that kubelet takes it for another pod than the one whose back-off it remembers."""
     content = annotated(text, restore.name)
-    return WriteFile(f"{MANIFESTS}/{component}.yaml", content, hashlib.sha256(content.encode()).hexdigest(), before="", needs=needs)
+    return WriteFile(f"{MANIFESTS}/{component}.yaml", content, sha256(content), before="", needs=needs)
 
 
 def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:

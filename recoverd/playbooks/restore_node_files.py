@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from recoverd.diagnose.words import fails
 from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.finding import Finding
 from recoverd.model.network import NetworkView
 from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
-from recoverd.model.observation import HostView, UnitView
+from recoverd.model.observation import HostView
 from recoverd.model.operations import HELD, MovePath, Shell, WriteFile
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
@@ -121,8 +122,8 @@ def _network(finding: Finding, host: str, look: NodeLook, situation: Situation) 
 
 def _failing(finding: Finding, host: str, view: HostView, situation: Situation) -> Answer:
     """A unit that ends again and again, beside files that are not what they were when it worked."""
-    units = [u for n in (view.runtime, "kubelet") if (u := view.units.get(n)) is not None]
-    if view.node is None or not any(_fails(u) for u in units) or off_on_purpose(view, host):
+    scene, units = situation.scene, [u for u in (view.runtime_unit, view.units.get("kubelet")) if u is not None]
+    if view.node is None or not any(fails(scene, u) for u in units) or off_on_purpose(view, host):
         return None
     paths, added = list(_differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
@@ -149,10 +150,6 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         verify_within=90.0,
         asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what reads it was last started",
     )
-
-
-def _fails(unit: UnitView) -> bool:
-    return unit.sub == "auto-restart" or unit.active == "failed" or (unit.restarts > 1 and unit.result not in ("", "success"))
 
 
 def _differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]:

@@ -6,13 +6,12 @@ never taken for lost: a member that is mute is forced only where nobody but the 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import TakeBackJoin
-from recoverd.model.operations import WriteFile
+from recoverd.model.operations import WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitFlag
 
@@ -200,8 +199,8 @@ def _force(it: TakeBackJoin, *, flagged: bool = False) -> Force:
     """`flagged`: the flag is in; it is still waited for that etcd has acted on it."""
     force, source = it.force, it.source
     assert force is not None
-    put_in = WriteFile(force.path, force.flagged, _sha256(force.flagged), before=force.before)
-    take_out = WriteFile(force.path, force.final, _sha256(force.final), before=put_in.sha256)
+    put_in = WriteFile(force.path, force.flagged, sha256(force.flagged), before=force.before)
+    take_out = WriteFile(force.path, force.final, sha256(force.final), before=put_in.sha256)
     alone = Step(source, f"wait for etcd on {source} to be alone", AwaitEtcd(members=1), ALONE_SECONDS)
     gone = AwaitFlag("etcd", FORCE, present=False, seconds=FLAG_SECONDS)
     into = (Step(source, f"put {FORCE} into the manifest of etcd on {source}", put_in, WRITE_SECONDS), alone)
@@ -211,7 +210,3 @@ def _force(it: TakeBackJoin, *, flagged: bool = False) -> Force:
         alone,
     )
     return Force(source, into[1:] if flagged else into, out)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

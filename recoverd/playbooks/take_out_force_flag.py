@@ -6,14 +6,13 @@ disaster recovery guide). kubelet restarts etcd when its manifest changes, so th
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import FORCE
 from recoverd.model.finding import Finding
-from recoverd.model.operations import WriteFile
+from recoverd.model.operations import WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitFlag
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
@@ -45,7 +44,7 @@ class TakeOutForceFlag:
         final = annotated(without_flag(manifest.content), situation.incident)
         if FORCE in final:
             return Refusal(f"{FORCE} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand")
-        digest = hashlib.sha256(final.encode()).hexdigest()
+        digest = sha256(final)
         return Proposal(
             summary=f"take {FORCE} out of the manifest of etcd on {host}; kubelet restarts etcd for it",
             steps=(

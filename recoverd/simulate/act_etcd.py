@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.observation import EndpointHealth, Unseen
+from recoverd.model.operations import sha256
 from recoverd.model.plan import StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.points import RestorePoint, point_id
-from recoverd.simulate.act_host import sha256
 from recoverd.simulate.carry import Carry, hand, waited
 from recoverd.simulate.clock import moment
 from recoverd.simulate.look import member

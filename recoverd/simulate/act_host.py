@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TypeVar
 
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
-from recoverd.model.operations import CopyPath, MovePath, WriteFile
+from recoverd.model.operations import CopyPath, MovePath, WriteFile, sha256
 from recoverd.model.plan import StepResult
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, RestartStaticPod, RestartUnit, Unit, Unstick
 from recoverd.simulate.carry import Carry, hand, waited
@@ -89,10 +88,6 @@ def copy(o: CopyPath, at: Carry) -> StepResult:
 
 def has(machine: Machine, path: str) -> bool:
     return any(p == path or p.startswith(f"{path}/") for p in (*machine.files, *machine.data))
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _copy(kept: dict[str, V], source: str, target: str) -> list[str]:

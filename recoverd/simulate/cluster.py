@@ -107,8 +107,7 @@ class ModelCluster:
         self.kubelets[name].started()
         for unit in machine.units.values():
             unit.falls_since = None
-            unit.start(self.now)
-            machine.started(unit.name)
+            machine.start(unit.name, self.now)
         for pod in machine.pods.values():
             pod.started_at = self.now
         self.nodes.booted(name)
@@ -131,8 +130,7 @@ class ModelCluster:
     def restart_unit(self, name: str, unit: str) -> str:
         """Start or restart; returns why it does not come up."""
         it = self.machines[name].units[unit]
-        it.start(self.now)
-        self.machines[name].started(unit)
+        self.machines[name].start(unit, self.now)
         if it.active and unit == "kubelet":
             self.kubelets[name].started()
             self.api.register(name)

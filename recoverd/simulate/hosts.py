@@ -187,8 +187,9 @@ class Machine:
         for lost in (self.gone, self.down, self.lost_routes):
             lost.clear()
 
-    def started(self, unit: str) -> None:
-        """Another process of a unit is in the place of the old one."""
+    def start(self, unit: str, now: float) -> None:
+        """Another process of a unit is put in the place of the old one, if any."""
+        self.units[unit].start(now)
         self.hangs.discard(unit)
         if unit == "kubelet":
             self.mute = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -27,6 +26,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.model.operations import sha256
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -119,7 +119,7 @@ def _node_of(resolves: bool, serves: bool, hears: tuple[Heard, ...], files: tupl
         runtime=hears[1],
         runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
         cni=tuple(path.rpartition("/")[2] for path, _, _ in files),
-        files={p: FileView(hashlib.sha256(text.encode()).hexdigest(), text, moment(UP_SINCE) if first else None) for p, text, first in files},
+        files={p: FileView(sha256(text), text, moment(UP_SINCE) if first else None) for p, text, first in files},
     )
 
 
@@ -177,7 +177,7 @@ def _manifest(machine: Machine, path: str, text: str) -> ManifestView:
 
 @lru_cache(maxsize=1024)
 def _manifest_of(path: str, text: str, changed: datetime | None) -> ManifestView:
-    return ManifestView(path, hashlib.sha256(text.encode()).hexdigest(), text, command_of(text).problem, changed)
+    return ManifestView(path, sha256(text), text, command_of(text).problem, changed)
 
 
 def _data(machine: Machine) -> EtcdDataView:

@@ -243,6 +243,12 @@ class Bastion:
         found: Shape = self.wait(f"{playbook} is approved", approved, seconds)
         return found
 
+    def repaired(self, seconds: float) -> Shape:
+        """The incident when it is closed."""
+        self.wait("there is an incident", self.incidents, seconds)
+        closed: Shape = self.wait("the incident is closed", lambda: next((i for i in self.incidents() if i["closed_at"]), None), seconds)
+        return closed
+
     def ended(self, plan: Shape, seconds: float) -> Shape:
         """The plan when it is open no more."""
 

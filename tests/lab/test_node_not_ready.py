@@ -42,12 +42,6 @@ def unready(cluster: Cluster, node: str, seconds: float = 300) -> float:
     return time.monotonic()
 
 
-def repaired(daemon: Bastion, seconds: float) -> tuple[Shape, set[str]]:
-    """The incident when it is closed, and the playbooks that ran."""
-    incident: Shape = daemon.wait("the incident is closed", lambda: next((i for i in daemon.incidents() if i["closed_at"]), None), seconds)
-    return incident, {p["playbook"] for p in daemon.plans(everything=True) if p["status"] == "succeeded"}
-
-
 def found(daemon: Bastion, code: str, subject: str, since: float, seconds: float) -> None:
     daemon.wait(f"{code} is found of {subject}", lambda: any((f["code"], f["subject"]) == (code, subject) for f in _faults(daemon)), seconds, 0.5)
     print(f"{code} of {subject} was found {time.monotonic() - since:.0f} s after the API called it not Ready")
@@ -75,7 +69,8 @@ def test_a_hanging_node_is_undone_unasked(cluster: Cluster, daemon: Bastion, nod
     cluster.node(node).sh(fault)
     since = unready(cluster, node)
     found(daemon, code, node, since, 60)
-    incident, ran = repaired(daemon, 300)
+    incident = daemon.repaired(300)
+    ran = {p["playbook"] for p in daemon.plans(everything=True) if p["status"] == "succeeded"}
     assert (incident["state"], incident["outcome"], ran) == ("worker-network-broken", "recovered", {playbook}), daemon.tail()
     daemon.wait_state("healthy", seconds=60)
     assert boots(cluster) == before

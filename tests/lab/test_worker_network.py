@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.bastion import Bastion, Shape
+from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
 from tests.lab.witness import Client, boots, pods
@@ -57,13 +57,6 @@ def spread(cluster: Cluster, *, anew: bool = False) -> None:
     raise AssertionError(f"the web pods are not spread: {there}")
 
 
-def repaired(s: Bastion, seconds: float) -> Shape:
-    """The incident when it is closed."""
-    s.wait("there is an incident", s.incidents, seconds)
-    closed: Shape = s.wait("the incident is closed", lambda: next((i for i in s.incidents() if i["closed_at"]), None), seconds)
-    return closed
-
-
 def acted(s: Bastion) -> list[tuple[str, str, frozenset[str]]]:
     """(playbook, how it ended, nodes) of every plan, oldest first."""
     plans = sorted(s.plans(everything=True), key=lambda p: p["created_at"])
@@ -87,7 +80,7 @@ def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site:
     if "cni0" in fault:
         spread(cluster, anew=True)  # young pods show that a bridge is needed, too
     cluster.node("w1").sh(fault)
-    incident = repaired(s, 240)
+    incident = s.repaired(240)
     assert incident["state"] == "worker-network-broken" and incident["outcome"] == "recovered", s.ctl("show", incident["id"]).stdout
     done = acted(s)
     assert {name for name, _, _ in done} == playbooks, done
@@ -114,7 +107,7 @@ def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, 
         return bool(s.incidents())
 
     s.wait("there is an incident", flushed, 240, every=5)
-    incident = repaired(s, 240)
+    incident = s.repaired(240)
     assert incident["state"] == "worker-network-broken", s.ctl("show", incident["id"]).stdout
     assert {name for name, _, _ in acted(s)} <= {"restart-node-agents"}, acted(s)
     assert boots(cluster) == before

@@ -42,7 +42,7 @@ def files(ago: timedelta = 30 * HOUR, **changed: str) -> dict[str, FileView]:
 def learnt(look: NodeLook, memory: Memory | None = None, **host: Any) -> Memory:
     cluster = Cluster(1, 2).host("w1", node=look, **host)
     memory = memory or cluster.memory()
-    found, texts = known_files(replace(situation(cluster), memory=memory).scene, memory)
+    found, texts = known_files(replace(situation(cluster), memory=memory).scene)
     return replace(memory, files=found, texts=texts)
 
 
@@ -78,7 +78,7 @@ def test_what_was_only_just_started_proves_nothing() -> None:
 
 def test_of_a_node_that_is_not_ready_nothing_is_learnt() -> None:
     cluster = Cluster(1, 2).node("w1", ready=False).host("w1", node=replace(WELL, files=files()))
-    assert "w1" not in known_files(situation(cluster).scene, Memory())[0]
+    assert "w1" not in known_files(replace(situation(cluster), memory=Memory()).scene)[0]
 
 
 def now(*found: Finding, look: NodeLook | None = None, agents: tuple[AgentView, ...] = (), workers: int = 2, **unit: Any) -> Situation:
@@ -179,6 +179,6 @@ def test_known_files_share_their_texts() -> None:
         .host("w1", node=replace(WELL, files=files(ago=timedelta(days=4))))
         .host("w2", node=replace(WELL, files=files(ago=timedelta(days=4))))
     )
-    found, texts = known_files(situation(cluster).scene, Memory())
+    found, texts = known_files(replace(situation(cluster), memory=Memory()).scene)
     assert len(texts) == 4 and {k.sha256 for n in ("w1", "w2") for k in found[n].values()} == set(texts)
     assert KnownFile(sha(GOOD[CNI]), NOW) == found["w2"][CNI]
