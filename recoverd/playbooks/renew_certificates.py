@@ -25,6 +25,7 @@ from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, re
 from recoverd.playbooks.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
+WITHOUT_QUORUM = "etcd's members are restarted one right after the other, so that a quorum which is still there is away for some seconds"
 AT_LAST = timedelta(days=1)
 """A window that opens later than so long before the first expiry is not waited for."""
 
@@ -67,6 +68,7 @@ class RenewCertificates:
                 *self._outside(finding, situation),
                 MEMORY,
                 "the API server of each control plane is away for some seconds while it is restarted; pods run on",
+                *([WITHOUT_QUORUM] if at_once else []),
                 "copies of admin.conf elsewhere (~/.kube/config) keep the old certificate",
             ),
             undo=(

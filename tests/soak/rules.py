@@ -20,6 +20,7 @@ from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
+from recoverd.playbooks.renew_certificates import WITHOUT_QUORUM
 from recoverd.simulate.clock import moment, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
@@ -217,6 +218,8 @@ class Rules:
         late = min(lost, self.truth.lasts(f"follows {name}"))  # a leader that came up a moment ago is in no sweep yet
         if len(voters) == 2 and others and restarts_member(operation):
             return  # a moment's outage that the plan tells, as the gate lets it be
+        if restarts_member(operation) and WITHOUT_QUORUM in plan.evidence:
+            return  # nobody trusts what they serve, so that none can come back alone: the plan that was approved tells that outage as well
         if len(voters) > 1 and 2 * len(others) <= len(voters) and late > LATE and before.etcd.id in voters:  # type: ignore[attr-defined]
             self.broken("quorum-lost-by-act", f"{told}: {len(others)} of {len(voters)} voters are left, the last was lost {lost:.0f} s before")
 
