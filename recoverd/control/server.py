@@ -19,7 +19,7 @@ from aiohttp import web
 
 from recoverd.control import shapes
 from recoverd.control.protocol import Controller, JoinEnded, Told
-from recoverd.engine.journal import JournalError
+from recoverd.engine.journal_file import JournalError
 from recoverd.model.codec import plain
 from recoverd.model.dump import without_secrets
 from recoverd.model.events import Refused

@@ -20,7 +20,8 @@ import structlog
 from recoverd.clients.lease import Bastion, this_bastion
 from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
-from recoverd.engine.journal import Journal, JournalError, Saved
+from recoverd.engine.journal import Journal, Saved
+from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, JournalWriter, now
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics

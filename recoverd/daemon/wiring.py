@@ -17,7 +17,8 @@ from recoverd.control.server import ControlServer
 from recoverd.daemon.notify import notify, watchdog_seconds
 from recoverd.daemon.service import Service
 from recoverd.daemon.watches import Watches
-from recoverd.engine.journal import Journal, JournalError
+from recoverd.engine.journal import Journal
+from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import JournalWriter
 from recoverd.metrics.server import Metrics, app
 

@@ -14,7 +14,8 @@ from typing import Protocol, TypeVar
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from recoverd.engine.journal import Journal, JournalError
+from recoverd.engine.journal import Journal
+from recoverd.engine.journal_file import JournalError
 from recoverd.engine.progress import Telling, reporting
 from recoverd.engine.world import World
 from recoverd.engine.writes import writing

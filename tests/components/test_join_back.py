@@ -11,7 +11,7 @@ import pytest
 
 from recoverd.act.join_back import TakeBackRunner
 from recoverd.clients.hosts import CommandResult
-from recoverd.engine.journal import JournalError
+from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writes import writing
 from recoverd.model.call import Call
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from recoverd.engine.journal import JournalError
+from recoverd.engine.journal_file import JournalError
 from recoverd.model.etcd import FORCE
 from recoverd.model.events import JoinRequested, Journalled, Note
 from recoverd.model.joining import JoinRequest

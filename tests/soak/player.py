@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from recoverd.clients.lease import Bastion
-from recoverd.engine.journal import JournalError
+from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
 from recoverd.model.finding import Severity
 from recoverd.model.plan import Plan, PlanStatus

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from recoverd.clients.lease import Bastion
-from recoverd.engine.journal import JournalError
+from recoverd.engine.journal_file import JournalError
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Journalled, SavePlan
 from recoverd.model.memory import Memory

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from recoverd.daemon.watches import paused
-from recoverd.engine.journal import Journal, JournalError, Saved
+from recoverd.engine.journal import Journal, Saved
+from recoverd.engine.journal_file import JournalError
 from recoverd.model import bastion_operations, operations, unit_operations
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
