@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from recoverd import __version__
+from recoverd.cli import approval
 from recoverd.cli.render import Printer, clean, when
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 
@@ -20,6 +21,7 @@ REFUSED, NO_DAEMON, MISSING = 1, 3, 4
 DEFAULT_SOCKET = "/run/recoverd/control.sock"
 
 as_json = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the answer.")
+in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,12 +67,13 @@ def _done(answer: dict[str, Any], output: str) -> None:
 
 @main.command()
 @click.argument("cluster", required=False)
+@in_full
 @as_json
 @click.pass_obj
-def status(client: ControlClient, cluster: str | None, output: str) -> None:
+def status(client: ControlClient, cluster: str | None, full: bool, output: str) -> None:
     """How the clusters are, what is wrong and what is done about it."""
     answer = _finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
-    _print(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", [])))
+    _print(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", []), full=full))
 
 
 @main.command()
@@ -102,25 +105,39 @@ def show(client: ControlClient, incident: str, output: str) -> None:
 
 
 @main.command()
+@click.argument("of", metavar="[PLAN|INCIDENT|CLUSTER]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Those that are no longer open too.")
+@in_full
 @click.option("--script", is_flag=True, help="With the shell functions that their steps call on the machines.")
 @as_json
 @click.pass_obj
-def plans(client: ControlClient, everything: bool, script: bool, output: str) -> None:
-    """The plans that wait or run, with evidence and exact steps."""
-    asked = {"all": "1"} if everything else {}
-    answer = _finish(client.get("/v1/plans", **asked, **({"script": "1"} if script else {})))
-    _print(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", "")))
+def plans(client: ControlClient, of: str | None, everything: bool, full: bool, script: bool, output: str) -> None:
+    """The plans that wait or run, with evidence and steps; one of them, or those of one incident or cluster."""
+    asked = ({"all": "1"} if everything else {}) | ({"script": "1"} if script else {}) | ({"of": of} if of else {})
+    answer = _finish(client.get("/v1/plans", **asked))
+    _print(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", ""), full=full))
 
 
 @main.command()
 @click.argument("plan")
 @click.option("--reason", default="", help="Kept in the journal.")
+@click.option("--yes", is_flag=True, help="Ask nothing; of a destructive plan, with --digest.")
+@click.option("--digest", default="", help="Only if it is the plan with this digest, which `recoverctl plans PLAN --full` shows.")
+@click.option("--wait", is_flag=True, help="Tell what happens until the plan is over; exits 1 when it did not succeed.")
 @as_json
 @click.pass_obj
-def approve(client: ControlClient, plan: str, reason: str, output: str) -> None:
-    """Let PLAN run."""
-    _done(_finish(client.post(f"/v1/plans/{plan}/approve", reason=reason)), output)
+def approve(client: ControlClient, plan: str, reason: str, yes: bool, digest: str, wait: bool, output: str) -> None:
+    """Let PLAN run. On a terminal it is shown first, and asked for."""
+    ok = _finish(_approved(client, plan, reason, digest, output, yes=yes, wait=wait))
+    sys.exit(0 if ok else REFUSED)
+
+
+async def _approved(client: ControlClient, plan: str, reason: str, digest: str, output: str, *, yes: bool, wait: bool) -> bool:
+    shown = await approval.only(client, plan)
+    approval.agreed(shown, digest, yes=yes)
+    known = len(await approval.lines(client, shown["incident"])) if wait else 0
+    _done(await client.post(f"/v1/plans/{plan}/approve", reason=reason, digest=digest or shown["digest"]), output)
+    return not wait or await approval.ended(client, shown, known)
 
 
 @main.command()

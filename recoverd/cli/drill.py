@@ -15,6 +15,7 @@ import structlog
 
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
+from recoverd.control.changes import nothing, texts
 from recoverd.engine.journal import Journal
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Note
@@ -150,7 +151,9 @@ class Teller:
     def ask(self, plan: Plan) -> bool:
         """The plan whole, then yes or no."""
         self._printer.line()
-        self._printer.plan(shapes.plan(plan), shapes.moment(now()))
+        machine = self.stage.machine if self.stage else None
+        there = texts(machine.observation, machine.memory) if machine and machine.observation else nothing
+        self._printer.plan(shapes.plan(plan, there), shapes.moment(now()))
         self._printer.line()
         question = f"Approve plan {plan.id} ({plan.playbook})?"
         if self._approve:

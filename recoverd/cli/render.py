@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import textwrap
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recoverd.cli.folding import Block, folded, generic
+
 Shape = dict[str, Any]
-LONG = 12
-"""Lines of a command shown; a manifest within it is cut."""
+EVIDENCE, CHANGES, GIST = 6, 8, 160
+"""Lines of evidence and of changes in a file, and columns of a command, that fit one screen of a plan."""
+WIDE = 1000
+ALIKE = 3
+"""Findings of one kind that are told one by one."""
 STYLES = {"healthy": "green", "unobservable": "yellow", "maintenance": "yellow"}
 
 
@@ -47,76 +53,143 @@ class Printer:
         for part in clean(text).split("\n"):
             self._console.print(Text(" " * indent + part, style=style), soft_wrap=True)
 
-    def status(self, clusters: list[Shape], notices: list[str] | None = None) -> None:
+    def prose(self, text: object, indent: int = 0, hanging: int | None = None, style: str = "") -> None:
+        """A sentence: wrapped at words on a terminal, and one line where a program may read it."""
+        if not self._console.is_terminal:
+            return self.line(text, style, indent)
+        first, rest = " " * indent, " " * (indent if hanging is None else hanging)
+        for part in clean(text).split("\n"):
+            width = max(40, self._console.width)
+            lines = textwrap.wrap(part, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+            for line in lines or [""]:
+                self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def _table(self, table: Table) -> None:
+        """A table that is as wide as it has to be: an id that is cut cannot be typed."""
+        self._console.print(table, width=WIDE, soft_wrap=True)
+
+    def status(self, clusters: list[Shape], notices: list[str] | None = None, *, full: bool = False) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"):
             table.add_column(column, no_wrap=True)
         for c in clusters:
             place = c["state"] + (f"/{c['phase']}" if c["phase"] else "") + (" (paused)" if c["paused"] else "")
-            cells = (c["name"], Text(place, style=STYLES.get(c["state"], "bold red")), seconds(c["since"]), c["incident"] or "-", c["plan"] or "-")
+            cells = (
+                c["name"],
+                Text(place, style=STYLES.get(c["state"], "bold red")),
+                seconds(c["fault_since"] or c["since"]),
+                c["incident"] or "-",
+                c["plan"] or "-",
+            )
             table.add_row(*cells)
-        self._console.print(table)
+        self._table(table)
         for c in clusters:
             if c["state"] != "healthy" or c["paused"] or c["findings"]:
-                self._cluster(c)
+                self._cluster(c, full=full)
         for notice in notices or ():
             self.line()
             self.line(f"recoverd: {notice}", "yellow")
 
-    def _cluster(self, c: Shape) -> None:
+    def _cluster(self, c: Shape, *, full: bool) -> None:
         self.line()
         self.line(f"{c['name']}: {c['summary']}", "bold")
         if c["paused"]:
             self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
-        for f in c["findings"]:
-            kind = "" if f["severity"] == "fault" else f"{f['severity']} "
-            self.line(f"{kind}{f['code']} {f['subject']}".rstrip(), indent=2)
-            self.line(f["message"], indent=4)
-            for line in f["evidence"]:
-                self.line(f"| {line}", "dim", 4)
+        for _, alike in groupby(c["findings"], lambda f: (f["severity"], f["code"])):
+            self._findings(list(alike), full=full)
         if c["explanation"]:
-            self.line(f"now: {c['explanation']}", indent=2)
+            self.prose(f"now: {c['explanation']}", 2, 4)
         if c["plan"] and (c["phase"] == "awaiting-approval" or c["state"] == "healthy"):
             self.line("to do:", indent=2)
             for command in (
-                f"recoverctl plans    # every step of {c['plan']}",
+                f"recoverctl plans {c['plan']}",
                 f"recoverctl approve {c['plan']}",
                 f"recoverctl reject {c['plan']} --reason WHY",
             ):
                 self.line(command, "bold", 4)
 
-    def plans(self, plans: list[Shape], script: str = "") -> None:
+    def _findings(self, alike: list[Shape], *, full: bool) -> None:
+        """Findings of one kind: each, or the first and the subjects of the others where there are many."""
+        told = alike if full or len(alike) <= ALIKE else alike[:1]
+        for f in told:
+            kind = "" if f["severity"] == "fault" else f"{f['severity']} "
+            self.line(f"{kind}{f['code']} {f['subject']}".rstrip(), indent=2)
+            self.prose(f["message"], 4)
+            for line in f["evidence"]:
+                self.prose(f"| {line}", 4, 6, "dim")
+        if len(told) < len(alike):
+            others = ", ".join(f["subject"] for f in alike[1:])
+            self.prose(f"{len(alike) - 1} more of this kind (--full): {others}", 4)
+
+    def plans(self, plans: list[Shape], script: str = "", *, full: bool = False) -> None:
         """`script`: the functions that their steps call, printed once, as a shell takes them."""
         if not plans:
             self.line("no plan is open (recoverctl plans --all shows the others)")
         for plan in plans:
-            self.plan(plan)
+            self.plan(plan, full=full)
             self.line()
         if script:
             self.line("# what these steps call on the machines, as root, in POSIX sh", "bold")
             self.line(script)
 
-    def plan(self, p: Shape, now: str | None = None) -> None:
-        """`now` is the present time where it is not that of this machine."""
+    def plan(self, p: Shape, now: str | None = None, *, full: bool = False) -> None:
+        """One screen of a plan: what is lost stands last, next to where one approves. `full`: every step and command, and all evidence.
+
+        `now` is the present time where it is not that of this machine.
+        """
         self.line(f"{p['id']}  {p['playbook']}  {p['status']}{'  DESTRUCTIVE' if p['destructive'] else ''}", "bold")
-        self.line(p["summary"], indent=2)
+        self.prose(p["summary"], 2)
         if p["reason"]:
-            self.line(f"why {p['status']}: {p['reason']}", indent=2)
-        if p["status"] == "awaiting-approval":
+            self.prose(f"why {p['status']}: {p['reason']}", 2)
+        waits = p["status"] == "awaiting-approval"
+        if waits:
             self.line(f"expires {when(p['expires_at'])} (in {seconds(now or datetime.now(UTC).isoformat(), p['expires_at'])})", indent=2)
-        for title, key in (("evidence", "evidence"), ("what it can destroy", "destroys"), ("how it is undone", "undo")):
-            if p[key]:
-                self.line(f"{title}:", indent=2)
-                for text in p[key]:
-                    self.line(f"- {text}", indent=4)
-        self.line("steps:", indent=2)
-        for number, step in enumerate(p["steps"], 1):
-            mark = "  <- point of no return" if step["point_of_no_return"] else ""
-            self.line(f"{number}. {step['host']}: {step['description']} (at most {step['timeout']:g} s){mark}", indent=4)
-            for text in shortened(step["command"]):
-                self.line(text, "dim", 9)
-        if p["status"] == "awaiting-approval":
+        self._listed("evidence", p["evidence"], most=None if full else EVIDENCE)
+        self._steps(p["steps"], full=full)
+        self._listed("how it is undone", p["undo"])
+        self._listed("WHAT IS LOST", p["destroys"], "bold red")
+        if waits:
+            if full:
+                self.line(f"digest {p['digest']}", indent=2)
             self.line(f"recoverctl approve {p['id']}", "bold", 2)
+
+    def _listed(self, title: str, texts: list[str], style: str = "", most: int | None = None) -> None:
+        if texts:
+            self.line(f"{title}:", style, 2)
+        for text in texts[:most]:
+            self.prose(f"- {text}", 4, 6)
+        if most is not None and len(texts) > most:
+            self.line(f"... {len(texts) - most} more (--full)", "dim", 4)
+
+    def _steps(self, steps: list[Shape], *, full: bool) -> None:
+        blocks = [Block(n, n, (s["host"],), (s,)) for n, s in enumerate(steps, 1)] if full else list(folded(steps))
+        told = "" if full else f" ({len(steps)}, alike ones told once; --full: each with its commands)"
+        self.line(f"steps{told}:", indent=2)
+        for block in blocks:
+            hosts = ", ".join(dict.fromkeys(block.hosts))
+            turn = len(block.steps) > 1
+            if turn:
+                self.line(f"{block.numbers}. {hosts}, one after the other:", indent=4)
+            for step in block.steps:
+                several = len(block.hosts) > 1
+                what = generic(step["description"], step["host"]) if several else step["description"]
+                mark = "  <- point of no return" if step["point_of_no_return"] else ""
+                limit = f"(at most {step['timeout']:g} s{' each' if several else ''})"
+                self.prose(f"- {what} {limit}{mark}" if turn else f"{block.numbers}. {hosts}: {what} {limit}{mark}", 7 if turn else 4, 9)
+                self._command(step, several=several, full=full)
+
+    def _command(self, step: Shape, *, several: bool, full: bool) -> None:
+        """What a step runs: the one command that matters and the lines that it changes; `full`: all of it."""
+        if not full:
+            if not step["looks"]:
+                gist = generic(step["gist"], step["host"]) if several else step["gist"]
+                self.line(gist if len(gist) <= GIST else f"{gist[:GIST]}...", "dim", 9)
+            changed = step["changes"] if len(step["changes"]) <= CHANGES else [*step["changes"][:CHANGES], "..."]
+            for line in changed:
+                self.line(line, {"+": "green", "-": "red"}.get(line[0], "dim"), 11)
+            return
+        for text in step["command"].split("\n"):
+            self.line(text, "dim", 9)
 
     def incidents(self, incidents: list[Shape]) -> None:
         if not incidents:
@@ -127,7 +200,7 @@ class Printer:
             table.add_column(column, no_wrap=True)
         for i in incidents:
             table.add_row(i["id"], i["state"], when(i["opened_at"]), seconds(i["fault_since"], i["closed_at"]), i["outcome"] or "open")
-        self._console.print(table)
+        self._table(table)
         self.line("recoverctl show INCIDENT tells one whole")
 
     def restore_points(self, points: list[Shape]) -> None:
@@ -142,7 +215,7 @@ class Printer:
             age, size = seconds(p["taken_at"]), f"{p['size'] / (1 << 20):.1f} MiB"
             cells = (p["id"], when(p["taken_at"]), age, p["host"], str(p["revision"]), str(p["keys"] or "?"), size, verified, p["why"])
             table.add_row(*cells)
-        self._console.print(table)
+        self._table(table)
         last = points[-1]
         self.line(f"{last['id']}: {last['how_verified']}")
         for text in last["lacks"]:
@@ -190,18 +263,6 @@ class Printer:
                 self.line(f"{node or 'the cluster'}: {spent.strip() if mine else 'nothing'}", "bold", 4)
             for result in mine:
                 self.line(_result(plan, result), indent=6 if nodes != [None] else 4)
-
-
-def shortened(command: str) -> Iterator[str]:
-    """The lines of a command; of a long one (a whole manifest) the first and the last."""
-    lines = command.split("\n")
-    if len(lines) <= LONG + 2:
-        yield from lines
-        return
-    head, tail = lines[: LONG - 4], lines[-4:]
-    yield from head
-    yield f"... {len(lines) - len(head) - len(tail)} more lines (recoverctl plans -o json has them) ..."
-    yield from tail
 
 
 def _result(plan: Shape, result: Shape) -> str:

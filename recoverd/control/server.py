@@ -18,12 +18,14 @@ import structlog
 from aiohttp import web
 
 from recoverd.control import shapes
+from recoverd.control.changes import Texts, nothing, texts
 from recoverd.control.protocol import Controller, JoinEnded, Told
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.codec import plain
 from recoverd.model.dump import without_secrets
 from recoverd.model.events import Refused
 from recoverd.model.joining import JoinRequest
+from recoverd.model.plan import Plan, PlanStatus
 
 log = structlog.get_logger()
 MODE = 0o660
@@ -64,9 +66,9 @@ class ControlServer:
         router = application.router
 
         async def plans(request: web.Request) -> web.Response:
-            rows = await ask.plans(all=request.query.get("all") == "1")
+            rows = await ask.plans(all=request.query.get("all") == "1", of=request.query.get("of", ""))
             script = {"script": shapes.functions(rows)} if request.query.get("script") == "1" else {}
-            return _json({"plans": [shapes.plan(p) for p in rows], **script})
+            return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], **script})
 
         async def incidents(request: web.Request) -> web.Response:
             return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})
@@ -93,7 +95,7 @@ class ControlServer:
         router.add_get("/v1/watch", self._watch)
         router.add_post("/v1/join", self._join)
         for path, act in {
-            "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason")),
+            "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason"), _text(b, "digest")),
             "/v1/plans/{id}/reject": lambda b, i, by: ask.reject(i, by, _text(b, "reason", required=True)),
             "/v1/incidents/{id}/ack": lambda b, i, by: ask.acknowledge(i, by),
             "/v1/restore-points": lambda b, i, by: ask.take_point(_text(b, "cluster", required=True), by),
@@ -155,6 +157,17 @@ class ControlServer:
             async for event in self._controller.watch():
                 await response.write(json.dumps(shapes.watched(event)).encode() + b"\n")
         return response
+
+
+def _there(controller: Controller, plan: Plan) -> Texts:
+    """What is in the files of the plan's machines, while it waits: afterwards its own texts are in them."""
+    if plan.status is not PlanStatus.AWAITING_APPROVAL:
+        return nothing
+    try:
+        there = controller.dump(plan.cluster)
+        return texts(there.observation, there.memory)
+    except Refused:  # the daemon has just been started, or the cluster is not watched any more
+        return nothing
 
 
 def caller(request: web.Request) -> str:

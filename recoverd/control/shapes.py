@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from recoverd.control.changes import Texts, changes, nothing
 from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
 from recoverd.model.events import SaveDecision
@@ -30,6 +31,7 @@ def status(cluster: ClusterStatus) -> Shape:
         "state": cluster.state,
         "phase": cluster.phase,
         "since": moment(cluster.since),
+        "fault_since": moment(cluster.fault_since),
         "paused": cluster.paused,
         "pause_reason": cluster.pause_reason,
         "summary": cluster.summary,
@@ -66,7 +68,8 @@ def incident(row: Incident) -> Shape:
     }
 
 
-def plan(row: Plan) -> Shape:
+def plan(row: Plan, there: Texts = nothing) -> Shape:
+    """`there`: what is in the files that its steps write, for what they change in them."""
     return {
         "id": row.id,
         "incident": row.incident,
@@ -74,6 +77,7 @@ def plan(row: Plan) -> Shape:
         "playbook": row.playbook,
         "summary": row.summary,
         "destructive": row.destructive,
+        "digest": row.digest,
         "automatic": row.automatic,
         "status": row.status,
         "reason": row.reason,
@@ -89,10 +93,13 @@ def plan(row: Plan) -> Shape:
                 "node": s.part or None,
                 "description": s.description,
                 "command": s.command,
+                "gist": s.gist,
+                "changes": changed,
+                "looks": s.looks,
                 "timeout": s.timeout,
                 "point_of_no_return": s.commits,
             }
-            for s in row.steps
+            for s, changed in zip(row.steps, changes(row, there), strict=True)
         ],
     }
 

@@ -89,11 +89,21 @@ class Service:
 
         return await self._writer.read(gather)
 
-    async def plans(self, *, all: bool) -> list[Plan]:
-        return await self._writer.read(lambda j: j.plans(open_only=not all))
+    async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
+        if not of:
+            return await self._writer.read(lambda j: j.plans(open_only=not all))
+        if found := await self._writer.read(lambda j: j.plan(of)):
+            return [found]
+        rows = await self._writer.read(lambda j: j.plans(open_only=not all))
+        chosen = [p for p in rows if of in (p.cluster, p.incident)]
+        if not chosen and of not in self.loops and await self._writer.read(lambda j: j.incident(of)) is None:
+            raise Refused(f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True)
+        return chosen
 
-    async def approve(self, plan: str, by: str, reason: str) -> str:
+    async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
         found = await self._plan(plan)
+        if digest and digest != found.digest:
+            raise Refused(f"plan {plan} has the digest {found.digest} and not {digest}: it is not the one that was read; recoverctl plans {plan}")
         await self._loop(found.cluster).handle(Approved(plan, by, reason, now()))
         return f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it runs now: recoverctl watch"
 

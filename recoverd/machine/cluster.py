@@ -117,6 +117,7 @@ class ClusterMachine(OfState):
             summary=diagnosis.summary if diagnosis else "no sweep has ended yet",
             findings=diagnosis.findings if diagnosis else (),
             incident=record.incident.id if record.incident else None,
+            fault_since=record.incident.fault_since if record.incident and not record.incident.maintenance else None,
             plan=record.plan.id if record.plan else None,
             last_sweep=self.observation.at if self.observation else None,
             explanation=self._doing(),

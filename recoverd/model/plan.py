@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.call import HostCall
+from recoverd.model.codec import dump
 from recoverd.model.effects import looks
 from recoverd.model.finding import FindingKey, State
 from recoverd.model.node_operations import Cordon, Uncordon
-from recoverd.model.operations import Operation
+from recoverd.model.operations import Operation, WriteFile
 from recoverd.model.points import RestorePoint
 
 
@@ -66,6 +69,14 @@ class Step:
         return self.operation.command()
 
     @property
+    def gist(self) -> str:
+        """The one command of it that matters, on a line; what it waits for where it only looks."""
+        does = self.operation.call().does if isinstance(self.operation, HostCall) else ""
+        if isinstance(self.operation, WriteFile):
+            does = f"write {self.operation.path}"
+        return " ".join((does or self.command.partition("\n")[0]).split())
+
+    @property
     def looks(self) -> bool:
         """It only looks or waits, and changes nothing."""
         return looks(self.operation)
@@ -118,6 +129,12 @@ class Plan:
     """Id of the restore point that a person named with `recoverctl run --point`."""
     asks: str = ""
     """Why it waits for a person, though the configuration lets it run unasked; "" where that is not so."""
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of what it would do and destroy, for who approves by a script what somebody has read."""
+        whole = (self.id, self.cluster, self.playbook, self.summary, *self.destroys, *map(dump, self.steps))
+        return hashlib.sha256("\n".join(whole).encode()).hexdigest()[:12]
 
     def with_status(self, status: PlanStatus, reason: str = "") -> Plan:
         return replace(self, status=status, reason=reason or self.reason)

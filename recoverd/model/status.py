@@ -14,11 +14,14 @@ class ClusterStatus:
     state: State
     phase: Phase | None
     since: datetime
+    """When its state or phase changed last."""
     paused: bool
     pause_reason: str
     summary: str
     findings: tuple[Finding, ...]
     incident: str | None
+    fault_since: datetime | None
+    """When the fault was first seen that the open incident is of."""
     plan: str | None
     last_sweep: datetime | None
     explanation: str

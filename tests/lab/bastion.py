@@ -234,7 +234,7 @@ class Bastion:
 
         def approved() -> Shape | None:
             plan = self.wait_plan(playbook, seconds)
-            answer = self.ctl("approve", plan["id"], "--reason", "the lab test")
+            answer = self.ctl("approve", plan["id"], "--yes", "--digest", plan["digest"], "--reason", "the lab test")
             # what has just changed is refused in these words, and asked again
             again = ("not open any more", "newest sweep", "cannot be seen at this moment")
             assert answer.returncode == 0 or any(w in answer.stderr for w in again), answer.stderr

@@ -38,11 +38,13 @@ def test_the_incident_is_told_whole() -> None:
         "FAULT",
         "etcd-member-never-started cp2",
         "etcd has lost quorum: 1 of 2 voters alive, 2 needed",
-        "what it can destroy:",
+        "WHAT IS LOST:",
         "how it is undone:",
         "<- point of no return",
         "Approve plan prod-1.1 (force-new-cluster)? yes (--approve)",
         "take --force-new-cluster out again",
+        "+ - --force-new-cluster=true",
+        "- - --force-new-cluster=true",
         "0 of 15 workload pods were restarted",
         "1 cluster alive",
     ):
@@ -54,3 +56,12 @@ def test_where_nobody_can_be_asked_nothing_is_done_and_it_says_what_is_needed() 
     assert result.exit_code == 1
     assert "give --approve, or run the drill on a terminal" in result.output
     assert "0 steps were carried out" in result.output and "was not approved" in result.output
+
+
+def test_the_longest_plan_is_one_that_can_be_read_with_what_is_lost_at_its_end() -> None:
+    told = drill("data-lost").output
+    plan = told[told.index("\nprod-1.1 ") + 1 : told.index("\n  recoverctl approve prod-1.1")].splitlines()
+    assert len(plan) < 60 and any("etcdctl snapshot restore" in line for line in plan)
+    lost = plan.index("  WHAT IS LOST:")
+    assert len(plan) - lost < 10 and "everything written between" in plan[lost + 1]
+    assert "13-21. cp1, cp2, cp3, one after the other:" in "\n".join(plan), "71 steps, folded"

@@ -158,7 +158,8 @@ class Turn:
             if self.at - seen < self.episode.thinks:
                 continue
             verb = "approve" if plan["playbook"] in wanted else "reject"
-            answer = self.bastion.ctl(verb, plan["id"], "--reason", "the lab's soak")
+            read = ("--yes", "--digest", plan["digest"]) if verb == "approve" else ()
+            answer = self.bastion.ctl(verb, plan["id"], *read, "--reason", "the lab's soak")
             if not answer.returncode:
                 self.say(f"{verb}: {plan['playbook']}")
                 self.last = self.at

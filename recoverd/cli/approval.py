@@ -1,0 +1,77 @@
+"""An approval at a terminal: the plan on one screen, what is lost next to the prompt, and the cluster's name to type where data is at stake."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from recoverd.cli.render import Printer, clean, when
+from recoverd.control.client import ControlClient, Denied
+
+Shape = dict[str, Any]
+POLL = 1.0
+"""Seconds between two looks at a plan that is waited for."""
+
+
+def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
+    """Return when the plan may be approved; raise `Denied` when it may not, with what to type instead.
+
+    `yes`: nothing is asked, as in a script. What destroys data needs the digest of the plan that was read then. Without a terminal nobody can be
+    asked either: what destroys nothing is approved by the command itself.
+    """
+    if plan["status"] != "awaiting-approval":
+        return  # the daemon says what became of it
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if yes or not at_terminal:
+        if plan["destructive"] and not (yes and digest):
+            raise Denied(
+                f"plan {plan['id']} is DESTRUCTIVE and is approved by who has read it: recoverctl plans {plan['id']}; then at a terminal, or "
+                f"recoverctl approve {plan['id']} --yes --digest {plan['digest']}"
+            )
+        return
+    Printer().plan(plan)
+    click.echo()
+    if plan["destructive"]:
+        name = click.prompt(f"What is lost stands above. Type the name of the cluster, {plan['cluster']}, to approve", default="", show_default=False)
+        if name.strip() != plan["cluster"]:
+            raise Denied("that is not its name; nothing was approved")
+    elif not click.confirm(f"Approve plan {plan['id']} ({plan['playbook']} on {plan['cluster']})?"):
+        raise Denied("nothing was approved")
+
+
+async def only(client: ControlClient, plan: str) -> Shape:
+    """The plan of that name, as it is now."""
+    found: Shape = (await client.get("/v1/plans", of=plan))["plans"][0]
+    return found
+
+
+async def ended(client: ControlClient, plan: Shape, since: int) -> bool:
+    """Print what happens until the plan is over; whether it succeeded. `since`: lines of its incident's timeline that are known."""
+    while True:
+        now = await only(client, plan["id"])
+        since = await _told(client, now["incident"], since)
+        if now["status"] not in ("awaiting-approval", "running"):
+            click.echo(clean(f"plan {now['id']} {now['status']}" + (f": {now['reason']}" if now["reason"] else "")))
+            return bool(now["status"] == "succeeded")
+        await asyncio.sleep(POLL)
+
+
+async def lines(client: ControlClient, incident: str) -> list[Shape]:
+    """The timeline of an incident; of a plan without one, nothing."""
+    try:
+        found: list[Shape] = (await client.get(f"/v1/incidents/{incident}"))["timeline"]
+    except Denied as denied:
+        if not denied.missing:
+            raise
+        return []
+    return found
+
+
+async def _told(client: ControlClient, incident: str, since: int) -> int:
+    timeline = await lines(client, incident)
+    for entry in timeline[since:]:
+        click.echo(clean(f"{when(entry['at'])[11:19]}  {entry['event']:16} {entry['detail']}"))
+    return len(timeline)
