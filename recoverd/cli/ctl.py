@@ -13,6 +13,7 @@ import click
 
 from recoverd import __version__
 from recoverd.cli import approval
+from recoverd.cli import check as checking
 from recoverd.cli.render import Printer, clean, when
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 
@@ -74,6 +75,20 @@ def status(client: ControlClient, cluster: str | None, full: bool, output: str) 
     """How the clusters are, what is wrong and what is done about it."""
     answer = _finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
     _print(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", []), full=full))
+
+
+@main.command()
+@click.argument("cluster", required=False)
+@click.pass_obj
+def check(client: ControlClient, cluster: str | None) -> None:
+    """One line for Nagios and its like; exits 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (no daemon, no such cluster)."""
+    try:
+        answer = asyncio.run(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
+        code, line = checking.verdict(answer["clusters"], answer.get("notices", []))
+    except (Denied, NoDaemon) as error:
+        code, line = checking.UNKNOWN, f"UNKNOWN: {error}"
+    click.echo(clean(line))
+    sys.exit(code)
 
 
 @main.command()

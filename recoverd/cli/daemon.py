@@ -1,14 +1,15 @@
-"""`recoverd`: run, check-config, judge, drill."""
+"""`recoverd`: run, check-config, schema, judge, drill."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from recoverd import __version__
-from recoverd.config import Config, ConfigError, load
+from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.playbooks import registry
 
 
@@ -45,6 +46,12 @@ def check_config(file: Path) -> None:
             approval = "required" if playbook.destructive else settings.approval_of(playbook.name)
             click.echo(f"  {playbook.name:24} {approval if settings.approval_of(playbook.name) != 'never' else 'never':10} {playbook.summary}")
     click.echo(f"{file} is good")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, for an editor that completes and checks YAML by one."""
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 @main.command()

@@ -1,6 +1,7 @@
 """The configuration: one YAML file, checked whole before anything is done with it."""
 
+from recoverd.config.jsonschema import json_schema
 from recoverd.config.load import load
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, SshSettings
 
-__all__ = ["ClusterConfig", "Config", "ConfigError", "Deadlines", "SshSettings", "load"]
+__all__ = ["ClusterConfig", "Config", "ConfigError", "Deadlines", "SshSettings", "json_schema", "load"]

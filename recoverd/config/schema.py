@@ -6,7 +6,7 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from recoverd.config import windows
 from recoverd.config.types import jump_parts
@@ -89,10 +89,16 @@ def _window(value: str) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+def _as(*shapes: dict[str, Any]) -> WithJsonSchema:
+    """How it is written in the file, which the type that comes of it does not say."""
+    return WithJsonSchema({"anyOf": list(shapes)})
+
+
+NUMBER: dict[str, Any] = {"type": "number", "minimum": 0}
+Duration = Annotated[float, BeforeValidator(_duration), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"})]
 Positive = Annotated[Duration, Field(gt=0)]
-Size = Annotated[int, BeforeValidator(_size)]
-Share = Annotated[int | str, BeforeValidator(_share)]
+Size = Annotated[int, BeforeValidator(_size), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+\s*(KiB|MiB|GiB|TiB)?\s*$"})]
+Share = Annotated[int | str, BeforeValidator(_share), _as(NUMBER, {"type": "string", "pattern": r"^\s*(\d{1,2}|100)%\s*$"})]
 Label = Annotated[str, AfterValidator(_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -1,0 +1,39 @@
+"""`recoverctl check`: one line and an exit code for Nagios, Icinga and whatever else runs plugins of that kind. Pure.
+
+Source: Monitoring Plugins Development Guidelines, "Plugin Return Codes": 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Shape = dict[str, Any]
+OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+WORST = (CRITICAL, UNKNOWN, WARNING, OK)
+CALM = ("healthy", "maintenance")
+
+
+def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
+    """The code of the worst cluster, and the line: what is wrong where, the worst first. One that cannot be observed is CRITICAL: it may be down."""
+    if not clusters:
+        return UNKNOWN, "UNKNOWN: recoverd watches no cluster"
+    judged = sorted(((_of(c), c) for c in clusters), key=lambda pair: WORST.index(pair[0][0]))
+    troubles = [f"{c['name']} {why}" for (code, why), c in judged if code != OK] + [f"recoverd: {n}" for n in notices]
+    code = judged[0][0][0]
+    if notices and code == OK:
+        code = WARNING
+    told = "; ".join(troubles) or ", ".join(f"{c['name']} {c['state']}" for c in clusters)
+    return code, f"{WORDS[code]}: {' '.join(told.split())} | clusters={len(clusters)} not_healthy={sum(c['state'] not in CALM for c in clusters)}"
+
+
+def _of(c: Shape) -> tuple[int, str]:
+    place = c["state"] + (f"/{c['phase']}" if c["phase"] else "")
+    if c["last_sweep"] is None:
+        return UNKNOWN, "has not been swept yet"
+    if c["state"] not in CALM:
+        return CRITICAL, f"is {place}: {c['summary']}"
+    if c["paused"]:
+        return WARNING, f"is {place} and paused: {c['pause_reason']}"
+    warned = [f for f in c["findings"] if f["severity"] == "warning"]
+    return (WARNING, f"is {place}: {warned[0]['message']}") if warned else (OK, "")
