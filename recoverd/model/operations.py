@@ -84,7 +84,7 @@ class MovePath(HostCall):
         return f"moving {self.source} to {self.target}"
 
     def call(self) -> Call:
-        return Call.of("move_path", self.source, self.target, self.optional, self.needs, self.sha256, does=f"mv {self.source} {self.target}")
+        return Call.of("move_path", self.source, self.target, self.optional, self.needs, self.sha256, does="mv")
 
     def check(self) -> Call:
         return Call.of("moved", self.source, self.target, self.optional)
@@ -110,7 +110,7 @@ class CopyPath(HostCall):
         return f"copying {self.source} to {self.target}"
 
     def call(self) -> Call:
-        return Call.of("copy_path", self.source, self.target, does=f"cp -a {self.source} {self.target}")
+        return Call.of("copy_path", self.source, self.target, does="cp -a")
 
     def check(self) -> Call:
         return Call.of("present", self.target)

@@ -12,7 +12,7 @@ from recoverd.model.codec import dump
 from recoverd.model.effects import looks
 from recoverd.model.finding import FindingKey, State
 from recoverd.model.node_operations import Cordon, Uncordon
-from recoverd.model.operations import Operation, WriteFile
+from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
 from recoverd.model.points import RestorePoint
 
 
@@ -72,8 +72,11 @@ class Step:
     def gist(self) -> str:
         """The one command of it that matters, on a line; what it waits for where it only looks."""
         does = self.operation.call().does if isinstance(self.operation, HostCall) else ""
-        if isinstance(self.operation, WriteFile):
-            does = f"write {self.operation.path}"
+        match self.operation:
+            case WriteFile(path=path):
+                does = f"write {path}"
+            case MovePath(source=source, target=target) | CopyPath(source=source, target=target):
+                does = f"{does} {source} {target}"
         return " ".join((does or self.command.partition("\n")[0]).split())
 
     @property
