@@ -66,7 +66,7 @@ class Printer:
 
     def _table(self, table: Table) -> None:
         """A table that is as wide as it has to be: an id that is cut cannot be typed."""
-        self._console.print(table, width=WIDE, soft_wrap=True)
+        Console(highlight=False, width=WIDE).print(table)
 
     def status(self, clusters: list[Shape], notices: list[str] | None = None, *, full: bool = False) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
