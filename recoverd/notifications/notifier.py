@@ -189,8 +189,8 @@ class Notifier:
 
     def _called(self, receiver: str, news: News) -> bool:
         """Whether a person was called for the incident."""
-        mine = (key.split() for who, cluster, key in self._heard if (who, cluster) == (receiver, news.cluster))
-        return any(topic in (Topic.WAITING, Topic.ESCALATED) and subject.partition(".")[0] == news.incident for topic, subject in mine)
+        mine = (key.partition(" ") for who, cluster, key in self._heard if (who, cluster) == (receiver, news.cluster))
+        return any(topic in (Topic.WAITING, Topic.ESCALATED) and subject.partition(".")[0] == news.incident for topic, _, subject in mine)
 
     def _remember(self, heard: Heard, at: datetime) -> None:
         self._heard[heard] = at
