@@ -48,7 +48,7 @@ class News:
 
     @property
     def key(self) -> str:
-        return f"{self.topic}{'-over' if self.over else ''} {self.subject}"
+        return f"{self.topic}{'-over' if self.over and self.topic is Topic.UNOBSERVABLE else ''} {self.subject}"
 
     @property
     def body(self) -> str:

@@ -3,10 +3,10 @@
 It stands beside the loops. They hand it what an event came to, which costs them no wait; what is sent, is sent by tasks and threads of its own.
 
 **After a restart.** That somebody was told is a line of the journal (`notified`), written when the message has been taken. A new process reads
-these lines first, and tells nothing before a sweep has ended: what stands and was told is not told again, what stands and was not (recoverd was killed
-before it got through, or nobody could be reached) is told once. Of what only happened in the time of another process, the end of an incident is told
-where it is not older than a message may be; a failed plan is not, since what follows from it stands. A message that was taken in the moment in which
-recoverd was killed may come twice.
+these lines first, and tells nothing before a sweep has ended: what stands and was told is not told again, what stands and was not is told once
+(recoverd was killed before it got through, or nobody could be reached). Of what only happened in the time of another process, the end of an
+incident is told where it is not older than a message may be; a failed plan is not, since what follows from it stands. A message that was taken in
+the moment in which recoverd was killed may come twice.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Notifier:
             if kept:
                 kept.receiver = receiver
             else:
-                worker = self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, link)
+                worker: Outbox | Alarm = self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, link)
                 self._tasks[name] = asyncio.create_task(_for_ever(worker.run, name), name=f"notifications for {name}")
         self._beat(config.heartbeat)
         self._metrics.expect([*wanted, *([HEARTBEAT] if config.heartbeat else [])])

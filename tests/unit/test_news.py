@@ -47,7 +47,9 @@ def test_a_plan_that_waits_says_what_is_broken_what_is_lost_until_when_and_what_
     fault, since, plan, lost, more, until, command = waiting.lines
     assert "was added and never started" in fault and since.startswith("Broken since ")
     assert plan.startswith("Plan prod-1.1: make cp1")
-    assert lost.startswith("LOST: every write") and more.startswith("LOST: ") and f"({len(s.plan.destroys) - 2} more: recoverctl plans prod-1.1)" in more
+    assert (
+        lost.startswith("LOST: every write") and more.startswith("LOST: ") and f"({len(s.plan.destroys) - 2} more: recoverctl plans prod-1.1)" in more
+    )
     assert until == f"Until {s.plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On bastion1:"
     assert command == "recoverctl approve prod-1.1"
     assert all(len(each) <= LONGEST for each in (waiting.title, *waiting.lines))
