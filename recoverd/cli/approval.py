@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from recoverd.cli.render import Printer, clean, when
+from recoverd.cli.render import Printer, when
 from recoverd.control.client import ControlClient, Denied
+from recoverd.model.text import clean
 
 Shape = dict[str, Any]
 POLL = 1.0

@@ -14,8 +14,9 @@ import click
 from recoverd import __version__
 from recoverd.cli import approval
 from recoverd.cli import check as checking
-from recoverd.cli.render import Printer, clean, when
+from recoverd.cli.render import Printer, when
 from recoverd.control.client import ControlClient, Denied, NoDaemon
+from recoverd.model.text import clean
 
 T = TypeVar("T")
 REFUSED, NO_DAEMON, MISSING = 1, 3, 4
@@ -228,6 +229,22 @@ def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -
         _print(answer, output, lambda p: p.restore_points(answer["restore_points"]))
     else:
         raise click.UsageError("restore-points, restore-points CLUSTER, or restore-points take CLUSTER")
+
+
+@main.command("notify-test")
+@click.argument("receiver", required=False)
+@as_json
+@click.pass_obj
+def notify_test(client: ControlClient, receiver: str | None, output: str) -> None:
+    """Send a test to RECEIVER, or to all of them, and tell what came of each; exits 1 when one was not told."""
+    answer = _finish(client.post("/v1/notify-test", **({"receiver": receiver} if receiver else {})))
+
+    def told(printer: Printer) -> None:
+        for d in answer["receivers"]:
+            printer.line(f"{'ok' if d['ok'] else 'FAILED':8}  {d['receiver']}: {d['detail']}")
+
+    _print(answer, output, told)
+    sys.exit(0 if all(d["ok"] for d in answer["receivers"]) else REFUSED)
 
 
 @main.command("join-control-plane")

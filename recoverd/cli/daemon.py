@@ -10,6 +10,7 @@ import click
 
 from recoverd import __version__
 from recoverd.config import Config, ConfigError, json_schema, load
+from recoverd.model.news import Topic
 from recoverd.playbooks import registry
 
 
@@ -45,6 +46,11 @@ def check_config(file: Path) -> None:
         for playbook in registry():
             approval = "required" if playbook.destructive else settings.approval_of(playbook.name)
             click.echo(f"  {playbook.name:24} {approval if settings.approval_of(playbook.name) != 'never' else 'never':10} {playbook.summary}")
+    for receiver in config.notifications:
+        topics, clusters = ", ".join(t for t in Topic if t in receiver.on), ", ".join(sorted(receiver.clusters))
+        click.echo(f"{receiver.name} ({receiver.kind}) is told of {clusters}: {topics}")
+    if config.heartbeat:
+        click.echo(f"a sign of life every {config.heartbeat.every:g} s")
     click.echo(f"{file} is good")
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recoverd.cli.folding import Block, folded, generic
+from recoverd.model.text import clean, lasting
 
 Shape = dict[str, Any]
 EVIDENCE, CHANGES, GIST = 6, 8, 160
@@ -23,11 +24,6 @@ ALIKE = 3
 STYLES = {"healthy": "green", "unobservable": "yellow", "maintenance": "yellow"}
 
 
-def clean(value: object) -> str:
-    """Text from a cluster, with control characters made visible: it must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in str(value))
-
-
 def when(text: str | None) -> str:
     return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "-"
 
@@ -35,11 +31,7 @@ def when(text: str | None) -> str:
 def seconds(text: str, until: str | None = None) -> str:
     """How long from one moment to another, or to now."""
     end = datetime.fromisoformat(until) if until else datetime.now(UTC)
-    left = int((end - datetime.fromisoformat(text)).total_seconds())
-    sign, left = ("-", -left) if left < 0 else ("", left)
-    if left < 120:
-        return f"{sign}{left} s"
-    return f"{sign}{left // 60} min" if left < 7200 else f"{sign}{left // 3600} h {left % 3600 // 60} min"
+    return lasting((end - datetime.fromisoformat(text)).total_seconds())
 
 
 class Printer:

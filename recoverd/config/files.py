@@ -54,15 +54,32 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
 
 def check_kubeconfig(path: Path) -> str | None:
     """What is wrong with a kubeconfig, or None."""
-    content = _read(path)
-    if content is None:
+    if problem := check_private(path):
+        return problem
+    try:
+        return _kubeconfig_problem(path, yaml.safe_load(path.read_bytes()))
+    except yaml.YAMLError as error:
+        return f"{path} is not YAML: {_one_line(error)}"
+
+
+def check_private(path: Path) -> str | None:
+    """What is wrong with a file that holds a secret, or None: it cannot be read, or everybody can."""
+    if _read(path) is None:
         return _unreadable(path)
     if path.stat().st_mode & 0o007 and not _is_credential(path):
         return f"{path} can be read by everybody (mode {path.stat().st_mode & 0o777:04o}) and holds credentials; chmod 600 {path}"
+    return None
+
+
+def read_text(path: Path) -> str | ValueError:
+    """What is in the file, or why that cannot be had."""
+    content = _read(path)
+    if content is None:
+        return ValueError(_unreadable(path))
     try:
-        return _kubeconfig_problem(path, yaml.safe_load(content))
-    except yaml.YAMLError as error:
-        return f"{path} is not YAML: {_one_line(error)}"
+        return content.decode()
+    except UnicodeDecodeError:
+        return ValueError(f"{path} is not UTF-8")
 
 
 def _kubeconfig_problem(path: Path, config: object) -> str | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from recoverd.config import windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
+from recoverd.config.receivers import told
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts
 from recoverd.model.points import PointSettings
@@ -45,11 +46,15 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
                 models.append((where, model))
     errors += _duplicates(models)
     clusters = [_cluster(where, model, path.parent.absolute(), known_playbooks, errors, warnings) for where, model in models]
+    here = path.parent.absolute()
+    # those too that are wrong elsewhere: that they are not known is no mistake of who names them
+    names = [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry] if isinstance(listed, list) else []
+    receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
     if errors or file is None:
         raise ConfigError(path, list(dict.fromkeys(errors)))
     host, _, port = file.listen.rpartition(":")
-    here = path.parent.absolute()
-    return Config(resolve(file.state_dir, here), resolve(file.socket, here), (host.strip("[]"), int(port)), tuple(clusters), tuple(warnings))
+    listen = (host.strip("[]"), int(port))
+    return Config(resolve(file.state_dir, here), resolve(file.socket, here), listen, tuple(clusters), tuple(warnings), receivers, heartbeat)
 
 
 class _UniqueKeys(yaml.SafeLoader):

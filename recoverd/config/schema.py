@@ -6,10 +6,11 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from recoverd.config import windows
 from recoverd.config.types import jump_parts
+from recoverd.model.news import Topic
 from recoverd.model.node_operations import PodChoice
 from recoverd.model.settings import Approval
 
@@ -198,9 +199,30 @@ class DefaultsModel(Strict):
     ssh: dict[str, Any] = {}
 
 
+class NotificationModel(Strict):
+    name: Label
+    kind: Literal["apprise", "alertmanager"] = "apprise"
+    url_file: str
+    on: Annotated[list[Topic], Field(min_length=1)] = list(Topic)
+    clusters: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on(cls, raw: Any) -> Any:
+        """YAML 1.1 reads the word `on` as true."""
+        return {"on" if key is True else key: value for key, value in raw.items()} if isinstance(raw, dict) else raw
+
+
+class HeartbeatModel(Strict):
+    url_file: str
+    every: Annotated[Duration, Field(ge=10)] = 300.0
+
+
 class FileModel(Strict):
     state_dir: str = "/var/lib/recoverd"
     socket: str = "/run/recoverd/control.sock"
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9770"
+    notifications: list[NotificationModel] = []
+    heartbeat: HeartbeatModel | None = None
     defaults: DefaultsModel = DefaultsModel()
     clusters: Annotated[list[dict[str, Any]], Field(min_length=1)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
+from recoverd.model.news import Topic
 from recoverd.model.settings import ClusterSettings
 
 Problem = tuple[str, str]
@@ -66,9 +68,32 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """Somebody who is told by the bastion itself. The URL is read from its file when something is sent, and kept nowhere."""
+
+    name: str
+    kind: Literal["apprise", "alertmanager"]
+    url_file: Path
+    on: frozenset[Topic]
+    clusters: frozenset[str]
+    """Names of those that it is told about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Where a sign of life goes while the clusters are swept."""
+
+    url_file: Path
+    every: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     state_dir: Path
     socket: Path
     listen: tuple[str, int]
     clusters: tuple[ClusterConfig, ...]
     warnings: tuple[Problem, ...] = ()
+    notifications: tuple[Receiver, ...] = ()
+    heartbeat: Heartbeat | None = None

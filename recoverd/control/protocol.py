@@ -48,6 +48,15 @@ class JoinEnded:
     """The plan's id; None where it was refused and nothing was changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came of one message of a test."""
+
+    receiver: str
+    ok: bool
+    detail: str
+
+
 Told = Check | WatchEvent | JoinEnded
 
 
@@ -80,6 +89,10 @@ class Controller(Protocol):
     async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str) -> str: ...
     def restore_points(self, cluster: str | None) -> list[tuple[str, RestorePoint]]:
         """Cluster and point, oldest first within a cluster."""
+        ...
+
+    async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
+        """What came of a message to each receiver, or to one."""
         ...
 
     async def take_point(self, cluster: str, by: str) -> str: ...

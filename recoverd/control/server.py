@@ -86,6 +86,10 @@ class ControlServer:
         async def points(request: web.Request) -> web.Response:
             return _json({"restore_points": [shapes.point(*p) for p in ask.restore_points(request.query.get("cluster"))]})
 
+        async def notify_test(request: web.Request) -> web.Response:
+            told = await ask.notify_test(_text(await _body(request), "receiver") or None, caller(request))
+            return _json({"receivers": [shapes.delivery(d) for d in told]})
+
         router.add_get("/v1/status", self._status)
         router.add_get("/v1/dump/{cluster}", dump)
         router.add_get("/v1/restore-points", points)
@@ -94,6 +98,7 @@ class ControlServer:
         router.add_get("/v1/incidents/{incident}", show)
         router.add_get("/v1/watch", self._watch)
         router.add_post("/v1/join", self._join)
+        router.add_post("/v1/notify-test", notify_test)
         for path, act in {
             "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason"), _text(b, "digest")),
             "/v1/plans/{id}/reject": lambda b, i, by: ask.reject(i, by, _text(b, "reason", required=True)),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recoverd.control.changes import Texts, changes, nothing
-from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
+from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
@@ -154,6 +154,10 @@ def point(cluster: str, row: RestorePoint) -> Shape:
 
 def watched(event: WatchEvent) -> Shape:
     return {"at": moment(event.at), "cluster": event.cluster, "event": event.event, "detail": event.detail}
+
+
+def delivery(row: Delivery) -> Shape:
+    return {"receiver": row.receiver, "ok": row.ok, "detail": row.detail}
 
 
 def told(line: Told) -> Shape:

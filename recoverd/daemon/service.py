@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+import structlog
+
 from recoverd import __version__
-from recoverd.control.protocol import IncidentReport, JoinEnded, Told, WatchEvent
+from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import ClusterLoop, JournalWriter, now
 from recoverd.model.dump import Dump
@@ -39,15 +41,25 @@ SWEPT_WITHIN = 20.0
 WATCH_BACKLOG = 1000
 """Lines a slow watcher may lag behind before it loses the oldest."""
 
+Trial = Callable[[str | None], Awaitable[list[Delivery] | None]]
+"""Sends a test to one receiver, or to all; None where there is no such receiver."""
+log = structlog.get_logger()
+
 ENDS = frozenset(f"plan-{s}" for s in PlanStatus if not s.open)
 """Lines of history with which a plan ends."""
+
+
+async def nobody(receiver: str | None) -> list[Delivery] | None:
+    """A daemon that tells nobody."""
+    return None if receiver else []
 
 
 class Service:
     """Implements `recoverd.control.protocol.Controller`."""
 
-    def __init__(self, writer: JournalWriter, notices: Callable[[], list[str]] = list) -> None:
+    def __init__(self, writer: JournalWriter, notices: Callable[[], list[str]] = list, trial: Trial = nobody) -> None:
         self.loops: Mapping[str, ClusterLoop] = {}
+        self._trial = trial
         self._writer = writer
         self._notices = notices
         self._surveys: dict[str, str] = {}
@@ -231,6 +243,16 @@ class Service:
         with self._listening() as queue:
             while True:
                 yield await queue.get()
+
+    async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
+        told = await self._trial(receiver)
+        if told is None:
+            raise Refused(f"there is no receiver {receiver}; `notifications` in the configuration names them", missing=True)
+        if not told:
+            raise Refused("nobody is told anything: the configuration has neither `notifications` nor a `heartbeat`")
+        outcomes = ", ".join(f"{d.receiver} {'told' if d.ok else f'not told ({d.detail})'}" for d in told)
+        log.info(f"{by} asked for a test of the notifications: {outcomes}", event_name="notify-test")
+        return told
 
     async def _each(self, cluster: str | None, event: Event, done: str) -> str:
         """One cluster, or all of them: then those that refuse (paused already) are named and the others are done."""

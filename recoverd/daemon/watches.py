@@ -22,7 +22,7 @@ from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import Clockwork, ClusterLoop, JournalWriter, now
+from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, JournalWriter, now
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Note
@@ -40,15 +40,18 @@ FIXED = "state_dir", "socket", "listen"
 class Watches:
     """One `ClusterLoop` for each cluster of the configuration at `path`; `loops` is what others look at, and changes with it."""
 
-    def __init__(self, config: Config, path: Path, writer: JournalWriter, metrics: Metrics, publish: Callable[[Note], None]) -> None:
+    def __init__(self, config: Config, path: Path, writer: JournalWriter, metrics: Metrics, publish: Callable[[Note], None], heed: Heed) -> None:
         self.loops: dict[str, ClusterLoop] = {}
         self.refused = ""
         """Why the newest configuration was not taken; "" when it was."""
+        self.newest = config
+        """What was taken last, of which a cluster's part may have to wait for the end of a plan."""
         self._config = config
         self._path = path
         self._writer = writer
         self._metrics = metrics
         self._publish = publish
+        self._heed = heed
         self._bastion: Bastion | None = None
         self._wanted: dict[str, ClusterConfig] = {}
         self._watched: dict[str, ClusterConfig] = {}
@@ -124,6 +127,7 @@ class Watches:
                 self._metrics.configured(False)
                 return [self.refused]
             self.refused = ""
+            self.newest = config
             self._metrics.configured(True)
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
             self._wanted = {c.settings.name: c for c in config.clusters}
@@ -202,7 +206,8 @@ class Watches:
         self._metrics.expect([name], [p.name for p in registry()])
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
         world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion)
-        self.loops[name] = ClusterLoop(machine, world, self._writer, self._metrics, Clockwork(cluster.interval), self._publish)
+        clockwork = Clockwork(cluster.interval)
+        self.loops[name] = ClusterLoop(machine, world, self._writer, self._metrics, clockwork, self._publish, heed=self._heed)
         self._watched[name] = cluster
 
     def _start(self, name: str) -> None:

@@ -21,6 +21,7 @@ from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import JournalWriter
 from recoverd.metrics.server import Metrics, app
+from recoverd.notifications.notifier import Notifier
 
 log = structlog.get_logger()
 
@@ -54,21 +55,31 @@ async def _run(config: Config, path: Path) -> int:
         stack.callback(journal.close)
         writer, metrics = JournalWriter(journal), Metrics()
         metrics.journal(journal.unreadable)
-        service = Service(writer, lambda: watches.notices())
-        watches = Watches(config, path, writer, metrics, service.publish)
+        notifier = Notifier(writer, metrics.notifications, lambda note: service.publish(note), lambda: trouble(writer, watches))
+        service = Service(writer, lambda: watches.notices(), notifier.test)
+        watches = Watches(config, path, writer, metrics, service.publish, notifier.heed)
         stack.push_async_callback(watches.close)
         await watches.open()
+        stack.push_async_callback(notifier.close)
+        await notifier.open(config)
         metrics.seed(journal.incidents(limit=100_000), journal.plans(limit=100_000))
         service.loops = watches.loops
         server = ControlServer(service, config.socket)
         await server.start()
         stack.push_async_callback(server.stop)
         await _serve_metrics(stack, metrics, watches, writer, config)
-        log.info("started", config=str(path), clusters=sorted(watches.loops), socket=str(config.socket), listen="{}:{}".format(*config.listen))
-        await _until_signalled(watches, stop, reload)
+        log.info(
+            "started", config=str(path), clusters=",".join(sorted(watches.loops)), socket=str(config.socket), listen="{}:{}".format(*config.listen)
+        )
+        await _until_signalled(watches, notifier, stop, reload)
         notify("STOPPING=1")
     log.info("stopped; a plan that was running goes on when recoverd is started again")
     return 0
+
+
+def trouble(writer: JournalWriter, watches: Watches) -> str | None:
+    """Why recoverd is not well, None when it is: it cannot write its journal, or does not sweep."""
+    return writer.trouble or watches.stuck(*STUCK_AFTER)
 
 
 async def _serve_metrics(stack: AsyncExitStack, metrics: Metrics, watches: Watches, writer: JournalWriter, config: Config) -> None:
@@ -76,20 +87,17 @@ async def _serve_metrics(stack: AsyncExitStack, metrics: Metrics, watches: Watch
         waiting = [n for n, loop in watches.loops.items() if not loop.first_sweep.is_set()]
         return f"the first sweep has not ended of: {', '.join(waiting)}" if waiting else None
 
-    def healthy() -> str | None:
-        return writer.trouble or watches.stuck(*STUCK_AFTER)
-
-    runner = web.AppRunner(app(metrics, ready, healthy), access_log=None)
+    runner = web.AppRunner(app(metrics, ready, lambda: trouble(writer, watches)), access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, *config.listen).start()
 
 
-async def _until_signalled(watches: Watches, stop: asyncio.Event, reload: asyncio.Event) -> None:
+async def _until_signalled(watches: Watches, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event) -> None:
     """Run every loop until a signal; a loop that ends by itself is a defect and ends the daemon, for systemd to start it again."""
     async with asyncio.TaskGroup() as group:
         watches.run_in(group)
-        tasks = [group.create_task(_tell_systemd(watches)), group.create_task(_reload(watches, reload))]
+        tasks = [group.create_task(_tell_systemd(watches)), group.create_task(_reload(watches, notifier, reload))]
         await stop.wait()
         await watches.leave()
         watches.stop()
@@ -97,13 +105,15 @@ async def _until_signalled(watches: Watches, stop: asyncio.Event, reload: asynci
             task.cancel()
 
 
-async def _reload(watches: Watches, asked: asyncio.Event) -> None:
+async def _reload(watches: Watches, notifier: Notifier, asked: asyncio.Event) -> None:
     """Take the configuration over at every SIGHUP, one after the other."""
     while True:
         await asked.wait()
         asked.clear()
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         lines = await watches.reload()
+        if not watches.refused:
+            notifier.take(watches.newest)
         tell = log.error if watches.refused else log.info
         for line in lines:
             tell(line, event_name="reload")

@@ -223,10 +223,13 @@ class Journal:
         rows = self._file.rows("SELECT n, approved, by, reason, at FROM decision WHERE plan=? ORDER BY n", plan)
         return self._each("decision", lambda approved, by, reason, at: SaveDecision(plan, bool(approved), by, reason, _time(at)), rows)
 
-    def notes(self, *, cluster: str | None = None, limit: int = 200) -> list[Note]:
+    def notes(self, *, cluster: str | None = None, event: str | None = None, limit: int = 200) -> list[Note]:
         """Newest first."""
         rows = self._file.rows(
-            "SELECT n, cluster, incident, at, event, detail FROM note WHERE ? IN (cluster, '') ORDER BY n DESC LIMIT ?", cluster or "", limit
+            "SELECT n, cluster, incident, at, event, detail FROM note WHERE ? IN (cluster, '') AND ? IN (event, '') ORDER BY n DESC LIMIT ?",
+            cluster or "",
+            event or "",
+            limit,
         )
         return self._each("note", lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(_time(at), event, detail)), rows)
 

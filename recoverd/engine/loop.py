@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,9 +47,23 @@ from recoverd.model.plan import Step, StepResult, TimelineEntry
 
 log = structlog.get_logger()
 T = TypeVar("T")
+Heed = Callable[[ClusterMachine, Sequence[Instruction]], None]
 
 GRACE = 15.0
 """Seconds that a step may take beyond its own deadline before its carrying out is given up."""
+LEVELS = {
+    "opened": logging.WARNING,
+    "cause": logging.WARNING,
+    "plan-made": logging.WARNING,
+    "unobservable": logging.WARNING,
+    "step-failed": logging.WARNING,
+    "node-failed": logging.WARNING,
+    "restore-point-failed": logging.WARNING,
+    "escalated": logging.ERROR,
+    "plan-failed": logging.ERROR,
+    "undo-refused": logging.ERROR,
+}
+"""How loud a line of history is in the log, where it is more than information: `journalctl -u recoverd -p warning` tells an outage."""
 
 
 def now() -> datetime:
@@ -130,7 +145,9 @@ class ClusterLoop:
         publish: Callable[[Note], None],
         clock: Callable[[], datetime] = now,
         running: Callable[[], float] = running,
+        heed: Heed = lambda machine, instructions: None,
     ) -> None:
+        """`heed` is given what each event came to, once that has happened; it neither waits nor raises."""
         self.machine = machine
         self.name = machine.settings.name
         self.first_sweep = asyncio.Event()
@@ -145,6 +162,7 @@ class ClusterLoop:
         self._publish = publish
         self._clock = clock
         self._running = running
+        self._heed = heed
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -231,6 +249,7 @@ class ClusterLoop:
             self._rest.set()
             for instruction in taken.instructions:
                 self._carry_out(instruction)
+            self._heed(self.machine, taken.instructions)
             if cancelled:
                 raise asyncio.CancelledError
 
@@ -273,7 +292,7 @@ class ClusterLoop:
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Note(entry=entry, incident=incident):
-                self._log.info(entry.detail, event_name=entry.event, incident=incident)
+                self._log.log(LEVELS.get(entry.event, logging.INFO), entry.detail, event_name=entry.event, incident=incident)
                 self._publish(instruction)
             case Progress(cluster=cluster, incident=incident, entry=entry):
                 self._publish(Note(cluster, incident, entry))

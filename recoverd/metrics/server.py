@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
 from recoverd import __version__
+from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.metrics.points import PointMetrics
 from recoverd.metrics.sight import Series, SightMetrics
 from recoverd.model.events import Instruction, Note, Remember, SaveIncident, SavePlan
@@ -94,6 +95,7 @@ class Metrics:
             "recoverd_pods_not_on_node", "Pods that the API's list and the node's kubelet do not agree about.", ["cluster", "node"], registry=registry
         )
         self.points = PointMetrics(registry)
+        self.notifications = NotificationMetrics(registry)
         self.reloaded = Gauge(
             "recoverd_config_last_reload_successful", "1 when the newest configuration was taken, 0 when it was refused.", registry=registry
         )

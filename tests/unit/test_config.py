@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from recoverd.config import ConfigError, load
+from recoverd.config.types import Heartbeat
+from recoverd.model.news import Topic
 from recoverd.model.settings import Approval
 
 KUBECONFIG = {
@@ -230,3 +232,60 @@ def test_the_command_prints_every_error_with_its_file_and_place(folder: Folder) 
     for part in ("recoverd.yaml: clusters[0].ssh.key: ", "recoverd.yaml: clusters[0].approval.restore-manifst: ", "did you mean restore-manifest?"):
         assert part in bad.output
     assert CliRunner().invoke(main, ["check-config", str(folder.path / "nowhere.yaml")]).exit_code == 2
+
+
+# --- who is told ---
+
+
+def told(folder: Folder, url: str, **changes: Any) -> None:
+    (folder.path / "url").write_text(f"# of the on-call team\n{url}\n")
+    (folder.path / "url").chmod(0o600)
+    folder.file["notifications"] = [{"name": "oncall", "url_file": "url"} | changes]
+
+
+def test_who_is_told_of_what_and_of_which_clusters(folder: Folder) -> None:
+    told(folder, "json://127.0.0.1/hunter2")
+    folder.file["heartbeat"] = {"url_file": "beat", "every": "1m"}
+    (folder.path / "beat").write_text("https://hc.example.org/hunter2")
+    (folder.path / "beat").chmod(0o600)
+    config = load(folder.write())
+    (receiver,) = config.notifications
+    assert (receiver.name, receiver.kind, receiver.url_file) == ("oncall", "apprise", folder.path / "url")
+    assert receiver.on == set(Topic) and receiver.clusters == {"prod"}
+    assert config.heartbeat == Heartbeat(folder.path / "beat", 60.0)
+    assert "hunter2" not in repr(config)
+
+
+def test_the_word_on_is_a_key_though_yaml_reads_it_as_true(folder: Folder) -> None:
+    told(folder, "json://127.0.0.1/hunter2")
+    text = folder.write().read_text().replace("url_file: url", "url_file: url\n  on: [waiting, escalated]")
+    assert load(folder.write(text)).notifications[0].on == {Topic.WAITING, Topic.ESCALATED}
+
+
+@pytest.mark.parametrize(
+    ("url", "change", "where", "what"),
+    [
+        ("nonsense://hunter2", {}, "url_file", "apprise knows no such URL"),
+        ("slack://hunter2", {}, "url_file", "apprise knows no such URL"),
+        ("json://127.0.0.1/hunter2\njson://127.0.0.1/hunter2", {}, "url_file", "holds 2 URLs"),
+        ("", {}, "url_file", "holds no URL"),
+        ("json://127.0.0.1/hunter2", {"url_file": "nowhere"}, "url_file", "No such file"),
+        ("json://127.0.0.1/hunter2", {"kind": "alertmanager"}, "url_file", "no http:// or https:// URL"),
+        ("http://127.0.0.1:hunter2", {"kind": "alertmanager"}, "url_file", "no http:// or https:// URL"),
+        ("json://127.0.0.1/hunter2", {"clusters": ["prod", "prdo"]}, "clusters[1]", "did you mean prod?"),
+        ("json://127.0.0.1/hunter2", {"on": ["wating"]}, "on[0]", "'waiting'"),
+        ("json://127.0.0.1/hunter2", {"on": []}, "on", "at least 1"),
+        ("json://127.0.0.1/hunter2", {"name": "heartbeat"}, "name", "sign of life"),
+    ],
+)
+def test_a_receiver_that_cannot_be_told_is_named_without_its_url(folder: Folder, url: str, change: dict[str, Any], where: str, what: str) -> None:
+    told(folder, url, **change)
+    errors = folder.errors()
+    assert what in errors[f"notifications[0].{where}"]
+    assert "hunter2" not in str(errors)
+
+
+def test_a_url_that_everybody_can_read_is_refused(folder: Folder) -> None:
+    told(folder, "json://127.0.0.1/hunter2")
+    (folder.path / "url").chmod(0o644)
+    assert "can be read by everybody" in folder.errors()["notifications[0].url_file"]

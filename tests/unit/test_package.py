@@ -87,6 +87,20 @@ def test_the_example_is_accepted_without_a_warning(installed: Path) -> None:
     assert f"{installed} is good" in result.output
 
 
+def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
+    """What is commented out there, as somebody would put it in force."""
+    text = installed.read_text().replace("notifications: []", "notifications:").replace("heartbeat: null\n", "")
+    begin, end = text.index("notifications:"), text.index("# What every cluster below")
+    part = re.sub(r"^# (- name|  \w+:|  #|heartbeat:)", r"\1", text[begin:end], flags=re.MULTILINE)
+    installed.write_text(text[:begin] + part + text[end:])
+    for name, url in (("oncall", "json://127.0.0.1/x"), ("heartbeat", "https://127.0.0.1/x")):
+        (installed.parent / "credentials" / name).write_text(url)
+    result = CliRunner().invoke(main, ["check-config", str(installed)])
+    assert result.exit_code == 0, result.output
+    assert "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, unobservable, recovered" in result.output
+    assert "a sign of life every 300 s" in result.output
+
+
 def test_outside_the_unit_the_missing_credentials_directory_is_named(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     result = CliRunner().invoke(main, ["check-config", str(installed)])
@@ -235,7 +249,7 @@ def test_the_dashboard_uses_only_what_is_exported() -> None:
 # --- the README ---
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "docs/notifications.md"])
 def test_a_page_names_only_files_targets_and_commands_that_exist(page: str) -> None:
     from recoverd.cli.ctl import main as ctl
 

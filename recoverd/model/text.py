@@ -1,0 +1,17 @@
+"""Text for people: what came from a cluster made harmless, and how long something took. Pure."""
+
+from __future__ import annotations
+
+
+def clean(value: object) -> str:
+    """Text from a cluster, with control characters made visible: it must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def lasting(seconds: float) -> str:
+    """A length of time as a person says it: 90 s, 14 min, 2 h 5 min."""
+    left = int(seconds)
+    sign, left = ("-", -left) if left < 0 else ("", left)
+    if left < 120:
+        return f"{sign}{left} s"
+    return f"{sign}{left // 60} min" if left < 7200 else f"{sign}{left // 3600} h {left % 3600 // 60} min"

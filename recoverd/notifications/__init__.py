@@ -1,0 +1,1 @@
+"""Telling people from the bastion itself, past everything that runs in the cluster that is broken."""

@@ -1,0 +1,216 @@
+"""What is news of a cluster, in the words that a person reads at night on a telephone. Pure.
+
+What stands (a fault, a plan that waits, a call for a person, a cluster that cannot be seen) is read off the machine after every event and not off the
+events: so it can be compared with what was told already, also by a process that was started since. What happens in a moment (a plan that failed, the
+end of an incident) is read off what the event had journalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from recoverd.model.events import Instruction, SaveIncident, SavePlan
+from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.news import News, Topic
+from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
+from recoverd.model.record import Record
+from recoverd.model.status import ClusterStatus
+from recoverd.model.text import clean, lasting
+
+LONGEST = 300
+"""Characters of one line; the whole is told by recoverctl."""
+LOST = 2
+"""Lines of what is lost with a plan."""
+OFFERED_AGAIN = 24 * 3600.0
+"""Seconds after which maintenance that still waits is told again: an offer that nobody took is made anew, under a new name, every half hour."""
+ALERTS = {
+    State.APISERVER_DOWN: "RecoverdApiserverDown",
+    State.ETCD_STUCK: "RecoverdEtcdStuck",
+    State.WORKER_NETWORK_BROKEN: "RecoverdWorkerNetworkBroken",
+}
+"""Names in config/alerts."""
+HOW = {
+    Outcome.RECOVERED: "recoverd repaired it",
+    Outcome.RECOVERED_BY_ITSELF: "it went away by itself, nothing was done",
+    Outcome.RECOVERED_BY_HAND: "repaired by hand",
+    Outcome.NOT_DONE: "the maintenance was not carried out to its end",
+    Outcome.UNKNOWN: "how is not known",
+}
+
+
+def standing(status: ClusterStatus, record: Record, bastion: str) -> tuple[News, ...]:
+    """What is so now. `bastion` is where one types the commands."""
+    found = (
+        _confirmed(status, record, bastion),
+        _waiting(status, record, bastion),
+        _escalated(status, record, bastion),
+        _dark(status, record, bastion),
+    )
+    return tuple(news for news in found if news)
+
+
+def happened(instructions: Iterable[Instruction], record: Record, bastion: str, now: datetime) -> tuple[News, ...]:
+    """What an event brought with it, by its instructions; `record` is the machine's after it."""
+    found = []
+    for instruction in instructions:
+        match instruction:
+            case SavePlan(plan=plan) if plan.status is PlanStatus.FAILED:
+                found.append(failed(plan, now, bastion))
+            case SaveIncident(incident=incident) if incident.closed_at:
+                helped = [a.playbook for a in record.history if a.incident == incident.id and a.ok]
+                found.append(recovered(incident, helped, bastion))
+            case _:
+                pass
+    return tuple(found)
+
+
+def line(text: object) -> str:
+    """One line of a message: without control characters, and not too long."""
+    whole = clean(" ".join(str(text).split()))
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 3]}..."
+
+
+def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    incident = record.incident
+    if incident is None or incident.state not in FAULT_STATES:
+        return None
+    doing = [line(f"Now: {status.explanation}")] if status.explanation else []
+    paused = [line(f"recoverd is paused and does nothing: {status.pause_reason}")] if status.paused else []
+    return News(
+        Topic.CONFIRMED,
+        status.name,
+        incident.id,
+        incident.fault_since,
+        line(f"{status.name}: BROKEN, {incident.state}"),
+        (line(incident.summary), f"Since {incident.fault_since:%H:%M:%S} UTC.", *paused, *doing, f"On {bastion}: recoverctl status {status.name}"),
+        incident=incident.id,
+        labels={"alertname": ALERTS[incident.state], "state": str(incident.state), "severity": "page"},
+    )
+
+
+def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    plan, incident = record.plan, record.incident
+    if plan is None or plan.status is not PlanStatus.AWAITING_APPROVAL:
+        return None
+    fault = [line(incident.summary), f"Broken since {incident.fault_since:%H:%M:%S} UTC."] if incident else []
+    lost = [line(f"LOST: {text}") for text in plan.destroys[:LOST]]
+    if len(plan.destroys) > LOST:
+        lost[-1] = line(f"{lost[-1][: LONGEST - 40]} ({len(plan.destroys) - LOST} more: recoverctl plans {plan.id})")
+    kind = "DESTRUCTIVE, " if plan.destructive else ""
+    return News(
+        Topic.WAITING,
+        status.name,
+        plan.id if incident else plan.playbook,
+        plan.created_at,
+        line(f"{status.name}: {'WAITS FOR YOU' if incident else 'maintenance is offered'} ({kind}{plan.playbook})"),
+        (
+            *fault,
+            line(f"Plan {plan.id}: {plan.summary}"),
+            *lost,
+            f"Until {plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On {bastion}:",
+            f"recoverctl approve {plan.id}" if incident else f"recoverctl plans {status.name}",
+        ),
+        incident=incident.id if incident else "",
+        again=None if incident else OFFERED_AGAIN,
+        labels={
+            "alertname": "RecoverdPlanAwaitsApproval" if incident else "RecoverdMaintenanceOffered",
+            "plan": plan.id,
+            "playbook": plan.playbook,
+            "severity": "page" if incident else "ticket",
+        },
+    )
+
+
+def _escalated(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    incident = record.incident
+    if status.phase is not Phase.ESCALATED or incident is None:
+        return None
+    return News(
+        Topic.ESCALATED,
+        status.name,
+        f"{incident.id}.{record.plans}" if record.plans else incident.id,  # after another plan it is another call
+        record.since,
+        line(f"{status.name}: A PERSON IS NEEDED, {incident.state}"),
+        (
+            line(incident.summary),
+            f"Broken since {incident.fault_since:%H:%M:%S} UTC.",
+            line(f"recoverd does nothing more: {status.explanation}"),
+            f"On {bastion}: recoverctl status {status.name}",
+            f"What failed or was refused is tried again after: recoverctl ack {incident.id}",
+        ),
+        incident=incident.id,
+        labels={"alertname": "RecoverdEscalated", "phase": "escalated", "severity": "page"},
+    )
+
+
+def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    if status.state is not State.UNOBSERVABLE:
+        return None
+    return News(
+        Topic.UNOBSERVABLE,
+        status.name,
+        f"{record.since:%Y-%m-%dT%H:%M:%S.%fZ}",
+        record.since,
+        line(f"{status.name}: CANNOT BE SEEN from {bastion}"),
+        (
+            line(status.summary),
+            f"Since {record.since:%H:%M:%S} UTC. Nothing is known of it, good or bad, and nothing is done.",
+            f"Suspect the network of {bastion} first, then its SSH key and kubeconfig. On {bastion}: recoverctl status {status.name}",
+        ),
+        incident=record.incident.id if record.incident else "",
+        labels={"alertname": "RecoverdUnobservable", "state": "unobservable", "severity": "page"},
+    )
+
+
+def seen_again(status: ClusterStatus, record: Record, subject: str, now: datetime) -> News:
+    """That a cluster can be seen again; `subject` is that of the news that it could not."""
+    since = datetime.fromisoformat(subject)
+    incident = record.incident
+    state = f"{status.state}: {status.summary}" if status.state is not State.HEALTHY else "healthy"
+    return News(
+        Topic.UNOBSERVABLE,
+        status.name,
+        subject,
+        since,
+        line(f"{status.name}: can be seen again, after {lasting((now - since).total_seconds())}"),
+        (line(f"It is {state}."),),
+        incident=incident.id if incident else "",
+        over=True,
+    )
+
+
+def failed(plan: Plan, at: datetime, bastion: str) -> News:
+    """That a plan failed, with what it left."""
+    return News(
+        Topic.FAILED,
+        plan.cluster,
+        plan.id,
+        at,
+        line(f"{plan.cluster}: plan {plan.id} FAILED ({plan.playbook})"),
+        (line(plan.reason), f"See what it left before anything else is tried. On {bastion}: recoverctl show {plan.incident}"),
+        incident=plan.incident,
+        labels={"alertname": "RecoverdActionFailed", "playbook": plan.playbook, "outcome": "failed", "severity": "page"},
+    )
+
+
+def recovered(incident: Incident, playbooks: Sequence[str], bastion: str) -> News:
+    """That an incident is closed: how long it lasted, and by what it ended."""
+    assert incident.closed_at is not None and incident.outcome is not None
+    took = lasting((incident.closed_at - incident.fault_since).total_seconds())
+    how = HOW[incident.outcome] + (f" ({', '.join(playbooks)})" if incident.outcome is Outcome.RECOVERED and playbooks else "")
+    was = f"{incident.fault_since:%H:%M:%S} to {incident.closed_at:%H:%M:%S} UTC"
+    return News(
+        Topic.RECOVERED,
+        incident.cluster,
+        incident.id,
+        incident.closed_at,
+        line(f"{incident.cluster}: healthy again after {took}"),
+        (
+            line(f"By: {how}."),
+            line(f"It was, from {was}: {incident.summary}"),
+            f"The whole story, on {bastion}: recoverctl show {incident.id}",
+        ),
+        incident=incident.id,
+        over=True,
+    )

@@ -1,0 +1,158 @@
+"""What a person reads on a telephone: each kind of news, off the real machine, with the cluster first and the command to type last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recoverd.model.events import Acknowledged, Instruction, Rejected
+from recoverd.model.finding import Phase, State
+from recoverd.model.news import News, Topic
+from recoverd.model.plan import StepResult
+from recoverd.notifications.news import LONGEST, OFFERED_AGAIN, failed, happened, line, seen_again, standing
+from tests.unit.test_machine import Script, manifest_gone, performing, stuck
+
+RULES = Path(__file__).parents[2] / "config/alerts/recoverd.yml"
+
+
+def so(s: Script) -> dict[Topic, News]:
+    return {n.topic: n for n in standing(s.machine.status(), s.machine.record, "bastion1")}
+
+
+def came(s: Script, out: list[Instruction]) -> list[News]:
+    return list(happened(out, s.machine.record, "bastion1", s.now))
+
+
+def read(news: News) -> str:
+    return f"{news.title}\n{news.body}"
+
+
+def test_of_a_healthy_cluster_and_of_a_suspicion_there_is_no_news() -> None:
+    s = Script()
+    s.sweep()
+    assert so(s) == {}
+    s.sweep(stuck)
+    assert s.machine.lifecycle.phase is Phase.SUSPECTED and so(s) == {}
+
+
+def test_a_plan_that_waits_says_what_is_broken_what_is_lost_until_when_and_what_to_type() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    waiting = so(s)[Topic.WAITING]
+    assert waiting.title == "prod: WAITS FOR YOU (DESTRUCTIVE, force-new-cluster)"
+    fault, since, plan, lost, more, until, command = waiting.lines
+    assert "was added and never started" in fault and since.startswith("Broken since ")
+    assert plan.startswith("Plan prod-1.1: make cp1")
+    assert (
+        lost.startswith("LOST: every write") and more.startswith("LOST: ") and f"({len(s.plan.destroys) - 2} more: recoverctl plans prod-1.1)" in more
+    )
+    assert until == f"Until {s.plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On bastion1:"
+    assert command == "recoverctl approve prod-1.1"
+    assert all(len(each) <= LONGEST for each in (waiting.title, *waiting.lines))
+
+
+def test_what_waits_is_another_thing_with_another_plan_and_the_same_while_it_waits() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    first = so(s)[Topic.WAITING]
+    s.sweep(stuck)
+    assert so(s)[Topic.WAITING].key == first.key == "waiting prod-1.1"
+    s.now = s.plan.expires_at
+    s.sweep(stuck, times=3)  # after half an hour without a sweep everything is confirmed anew
+    assert so(s)[Topic.WAITING].key == "waiting prod-1.2"
+
+
+def test_a_fault_that_is_repaired_unasked_is_told_with_what_is_being_done_and_its_end_with_by_what() -> None:
+    s = Script()
+    out = s.sweep(manifest_gone, times=2)
+    confirmed = so(s)[Topic.CONFIRMED]
+    assert confirmed.title == "prod: BROKEN, apiserver-down" and "Now: " in confirmed.body and "step 1 of" in confirmed.body
+    assert confirmed.lines[-1] == "On bastion1: recoverctl status prod"
+    s.run_all(out)
+    assert Topic.CONFIRMED in so(s), "it stands until the incident is closed"
+    s.sweep()
+    (over,) = came(s, s.sweep())
+    assert over.topic is Topic.RECOVERED and over.over and over.incident == "prod-1"
+    assert over.title.startswith("prod: healthy again after ") and over.lines[0] == "By: recoverd repaired it (restore-manifest)."
+    assert "kube-apiserver" in over.lines[1] and over.lines[-1].endswith("recoverctl show prod-1")
+    assert so(s) == {}
+
+
+def test_a_call_for_a_person_says_why_nothing_is_done_and_comes_anew_after_another_plan() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    out = s.give(Rejected(s.plan.id, "alice", "I do it\x1b[31m by hand", s.now)) and s.sweep(stuck)
+    called = so(s)[Topic.ESCALATED]
+    assert called.title == "prod: A PERSON IS NEEDED, etcd-stuck"
+    assert "recoverd does nothing more: " in called.body and "I do it\\x1b[31m by hand" in called.body, "control characters are made visible"
+    assert "recoverctl ack prod-1" in called.lines[-1]
+    assert came(s, out) == [], "a plan that was rejected has not failed"
+    s.give(Acknowledged("prod-1", "alice", s.now))
+    s.sweep(stuck)
+    s.give(Rejected(s.plan.id, "alice", "no", s.now))
+    s.sweep(stuck)
+    assert so(s)[Topic.ESCALATED].key != called.key
+
+
+def test_a_plan_that_failed_says_what_failed_and_where_to_look() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    out = s.answer(performing(s.approve()), StepResult(False, "no space left"))
+    (news,) = came(s, out)
+    assert news.title == "prod: plan prod-1.1 FAILED (force-new-cluster)"
+    assert "no space left" in news.lines[0] and "recoverctl show prod-1" in news.lines[1]
+
+
+def test_a_cluster_that_cannot_be_seen_and_that_it_can_again() -> None:
+    s = Script()
+    s.sweep()
+    s.sweep(lambda c: c.everything_dark(), times=2)
+    assert s.machine.lifecycle.state is State.UNOBSERVABLE
+    dark = so(s)[Topic.UNOBSERVABLE]
+    assert dark.title == "prod: CANNOT BE SEEN from bastion1" and "Nothing is known of it" in dark.body
+    s.sweep(lambda c: c.everything_dark())
+    assert so(s)[Topic.UNOBSERVABLE].key == dark.key
+    s.sweep()
+    assert so(s) == {}
+    back = seen_again(s.machine.status(), s.machine.record, dark.subject, dark.since + timedelta(minutes=3))
+    assert read(back) == "prod: can be seen again, after 3 min\nIt is healthy." and back.key == f"unobservable-over {dark.subject}"
+
+
+def test_maintenance_that_waits_is_offered_and_not_shouted_and_told_again_only_after_a_day() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    plan = replace(s.plan, playbook="renew-certificates", id="prod-m1.1", incident="prod-m1", destructive=False, destroys=())
+    s.machine.state = replace(s.machine.state, record=replace(s.machine.record, plan=plan, incident=None, state="healthy"))
+    offered = so(s)[Topic.WAITING]
+    assert offered.title == "prod: maintenance is offered (renew-certificates)" and offered.lines[-1] == "recoverctl plans prod"
+    s.machine.state = replace(s.machine.state, record=replace(s.machine.record, plan=replace(plan, id="prod-m2.1", incident="prod-m2")))
+    assert so(s)[Topic.WAITING].key == offered.key and offered.again == OFFERED_AGAIN, "an offer that is made anew every half hour is one thing"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\u202egpj.exe", "x\x07y", "a" * 1000])
+def test_no_line_breaks_out_of_its_message(text: str) -> None:
+    told = line(text)
+    assert told.isprintable() and len(told) <= LONGEST
+
+
+def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
+    rules = {r["alert"]: r for g in yaml.safe_load(RULES.read_text())["groups"] for r in g["rules"]}
+    s = Script()
+    s.sweep(stuck, times=2)
+    found = [*so(s).values(), failed(s.plan, s.now, "b")]
+    s.give(Rejected(s.plan.id, "alice", "no", s.now))
+    s.sweep(stuck)
+    found.append(so(s)[Topic.ESCALATED])
+    s.sweep(lambda c: c.everything_dark(), times=3)
+    found.append(so(s)[Topic.UNOBSERVABLE])
+    for news in found:
+        rule = rules[news.labels["alertname"]]
+        assert rule["labels"]["severity"] == news.labels["severity"]
+        # what a route or an inhibition may match on are the labels of the series in the rule's expression
+        for label in set(news.labels) - {"alertname", "severity"}:
+            assert label in ("plan", "playbook") or f'{label}="{news.labels[label]}"' in rule["expr"], (news.labels, rule["expr"])
+    assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED}
