@@ -133,7 +133,8 @@ class Notifier:
 
     async def test(self, receiver: str | None) -> list[Delivery] | None:
         """Send something to everybody, or to one, now; None where there is no such receiver."""
-        named: dict[str, Receiver | Heartbeat] = {n: o.receiver for n, o in (*self._outboxes.items(), *self._alarms.items())}
+        named: dict[str, Receiver | Heartbeat] = {n: o.receiver for n, o in self._outboxes.items()}
+        named |= {n: a.receiver for n, a in self._alarms.items()}
         if self._heart.config:
             named[HEARTBEAT] = self._heart.config
         chosen = {n: r for n, r in named.items() if receiver in (None, n)}

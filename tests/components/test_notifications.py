@@ -191,6 +191,8 @@ async def test_after_a_restart_nothing_is_told_twice_and_what_was_not_told_is_to
     await s.begin()
     s.restart()
     s.sweep(stuck, times=3)
+    for _ in range(2):  # what would be told again is told by the time that these have come and gone
+        await s.notifier.test("oncall")
     await s.kill()
     await there.stop()
     await s.begin()
@@ -204,9 +206,9 @@ async def test_after_a_restart_nothing_is_told_twice_and_what_was_not_told_is_to
     await s.begin()
     s.restart()
     s.sweep(stuck, times=3)
-    await there.until(told=2)
     await s.counted("oncall", "sent")
-    assert [m["message"].splitlines()[-1] for m in there.told] == ["recoverctl approve prod-1.1", "recoverctl approve prod-1.2"]
+    told = [m["message"].splitlines()[-1] for m in there.told if not m["title"].endswith("a test")]
+    assert told == ["recoverctl approve prod-1.1", "recoverctl approve prod-1.2"]
 
 
 async def test_the_end_of_an_incident_is_told_by_the_next_process(hook: Hook, tell: Tell) -> None:

@@ -56,7 +56,7 @@ def broken(now: datetime) -> Metrics:
         verify_within=60.0,
         deadline=900.0,
     )
-    status = ClusterStatus("prod", State.ETCD_STUCK, Phase.AWAITING_APPROVAL, now, False, "", "", (finding,), "prod-1", plan.id, now, "")
+    status = ClusterStatus("prod", State.ETCD_STUCK, Phase.AWAITING_APPROVAL, now, False, "", "", (finding,), "prod-1", now, plan.id, now, "")
     metrics = Metrics()
     metrics.expect(["prod"], [p.name for p in registry()])
     metrics.seed([incident], [plan])

@@ -19,7 +19,7 @@ from tests.unit.test_points import point
 
 
 def healthy() -> ClusterStatus:
-    return ClusterStatus("prod", State.HEALTHY, None, NOW, False, "", "", (), None, None, NOW, "")
+    return ClusterStatus("prod", State.HEALTHY, None, NOW, False, "", "", (), None, None, None, NOW, "")
 
 
 def samples(metrics: Metrics, name: str) -> list[Sample]:
