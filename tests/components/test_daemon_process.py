@@ -72,7 +72,7 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch
 
     loop: Any = Loop()
     journal = Journal(tmp_path / "journal.sqlite3")
-    watches = Watches(config, tmp_path, JournalWriter(journal), Metrics(), lambda _: None)
+    watches = Watches(config, tmp_path, JournalWriter(journal), Metrics(), lambda _: None, lambda _machine, _instructions: None)
     watches.loops["prod"], watches._watched["prod"] = loop, config.clusters[0]
     assert watches.stuck(*daemon.STUCK_AFTER) is None
     told = Notified(tmp_path / "notify")
