@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recoverd.cli.render import Printer, when
+from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied
 from recoverd.model.text import clean
 
@@ -74,5 +74,5 @@ async def lines(client: ControlClient, incident: str) -> list[Shape]:
 async def _told(client: ControlClient, incident: str, since: int) -> int:
     timeline = await lines(client, incident)
     for entry in timeline[since:]:
-        click.echo(clean(f"{when(entry['at'])[11:19]}  {entry['event']:16} {entry['detail']}"))
+        click.echo(happened(entry))
     return len(timeline)

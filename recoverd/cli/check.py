@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recoverd.cli.render import place
+
 Shape = dict[str, Any]
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -28,12 +30,11 @@ def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
 
 
 def _of(c: Shape) -> tuple[int, str]:
-    place = c["state"] + (f"/{c['phase']}" if c["phase"] else "")
     if c["last_sweep"] is None:
         return UNKNOWN, "has not been swept yet"
     if c["state"] not in CALM:
-        return CRITICAL, f"is {place}: {c['summary']}"
+        return CRITICAL, f"is {place(c)}: {c['summary']}"
     if c["paused"]:
-        return WARNING, f"is {place} and paused: {c['pause_reason']}"
+        return WARNING, f"is {place(c)} and paused: {c['pause_reason']}"
     warned = [f for f in c["findings"] if f["severity"] == "warning"]
-    return (WARNING, f"is {place}: {warned[0]['message']}") if warned else (OK, "")
+    return (WARNING, f"is {place(c)}: {warned[0]['message']}") if warned else (OK, "")

@@ -14,7 +14,7 @@ import click
 from recoverd import __version__
 from recoverd.cli import approval
 from recoverd.cli import check as checking
-from recoverd.cli.render import Printer, when
+from recoverd.cli.render import Printer, happened, place, when
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 
@@ -281,7 +281,7 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
         elif "check" in line:
             click.echo(clean(f"{'ok' if line['ok'] else 'FAILED':8}  {line['check']}: {line['detail']}"))
         elif "end" not in line:
-            click.echo(clean(f"{when(line['at'])[11:19]}  {line['event']:16} {line['detail']}"))
+            click.echo(happened(line))
         if "end" in line:
             if output == "text":
                 for text in line["end"].split("\n"):
@@ -304,8 +304,7 @@ async def _follow(client: ControlClient, output: str) -> None:
     if output == "text":
         # who comes late sees what is going on already
         for c in (await client.get("/v1/status"))["clusters"]:
-            place = c["state"] + (f"/{c['phase']}" if c["phase"] else "")
-            click.echo(clean(f"{'now':8}  {c['name']:12} {place:16} {c['explanation'] or c['summary']}"))
+            click.echo(clean(f"{'now':8}  {c['name']:12} {place(c):16} {c['explanation'] or c['summary']}"))
     async for event in client.watch():
         if output == "json":
             click.echo(json.dumps(event, ensure_ascii=False))

@@ -34,6 +34,16 @@ def seconds(text: str, until: str | None = None) -> str:
     return lasting((end - datetime.fromisoformat(text)).total_seconds())
 
 
+def place(c: Shape) -> str:
+    """Where a cluster stands: its state, and the phase where there is one."""
+    return str(c["state"]) + (f"/{c['phase']}" if c["phase"] else "")
+
+
+def happened(entry: Shape) -> str:
+    """One line of history, for a terminal."""
+    return clean(f"{when(entry['at'])[11:19]}  {entry['event']:16} {entry['detail']}")
+
+
 class Printer:
     """Prints shapes of the control API. Colour only on a terminal, and never with NO_COLOR (rich's own rule)."""
 
@@ -65,10 +75,10 @@ class Printer:
         for column in ("CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"):
             table.add_column(column, no_wrap=True)
         for c in clusters:
-            place = c["state"] + (f"/{c['phase']}" if c["phase"] else "") + (" (paused)" if c["paused"] else "")
+            stands = place(c) + (" (paused)" if c["paused"] else "")
             cells = (
                 c["name"],
-                Text(place, style=STYLES.get(c["state"], "bold red")),
+                Text(stands, style=STYLES.get(c["state"], "bold red")),
                 seconds(c["fault_since"] or c["since"]),
                 c["incident"] or "-",
                 c["plan"] or "-",

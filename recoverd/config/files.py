@@ -54,32 +54,33 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
 
 def check_kubeconfig(path: Path) -> str | None:
     """What is wrong with a kubeconfig, or None."""
-    if problem := check_private(path):
+    content = _read(path)
+    if content is None:
+        return _unreadable(path)
+    if problem := open_to_all(path):
         return problem
     try:
-        return _kubeconfig_problem(path, yaml.safe_load(path.read_bytes()))
+        return _kubeconfig_problem(path, yaml.safe_load(content))
     except yaml.YAMLError as error:
         return f"{path} is not YAML: {_one_line(error)}"
 
 
-def check_private(path: Path) -> str | None:
-    """What is wrong with a file that holds a secret, or None: it cannot be read, or everybody can."""
-    if _read(path) is None:
-        return _unreadable(path)
+def open_to_all(path: Path) -> str | None:
+    """That everybody can read a file that holds a secret, or None."""
     if path.stat().st_mode & 0o007 and not _is_credential(path):
         return f"{path} can be read by everybody (mode {path.stat().st_mode & 0o777:04o}) and holds credentials; chmod 600 {path}"
     return None
 
 
-def read_text(path: Path) -> str | ValueError:
-    """What is in the file, or why that cannot be had."""
+def read_text(path: Path) -> str:
+    """What is in the file. Raises `ValueError` with why that cannot be had."""
     content = _read(path)
     if content is None:
-        return ValueError(_unreadable(path))
+        raise ValueError(_unreadable(path))
     try:
         return content.decode()
     except UnicodeDecodeError:
-        return ValueError(f"{path} is not UTF-8")
+        raise ValueError(f"{path} is not UTF-8") from None
 
 
 def _kubeconfig_problem(path: Path, config: object) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from recoverd.config import windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.receivers import told
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
-from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts
+from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import Bounds, ClusterSettings, DrainSettings, HostSettings, MaintenanceSettings
 
@@ -45,8 +44,8 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
             if model:
                 models.append((where, model))
     errors += _duplicates(models)
-    clusters = [_cluster(where, model, path.parent.absolute(), known_playbooks, errors, warnings) for where, model in models]
     here = path.parent.absolute()
+    clusters = [_cluster(where, model, here, known_playbooks, errors, warnings) for where, model in models]
     # those too that are wrong elsewhere: that they are not known is no mistake of who names them
     names = [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry] if isinstance(listed, list) else []
     receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
@@ -115,8 +114,7 @@ def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
             model, fields = inner, inner.model_fields
         elif inner is not None:
             model, fields = HostModel, HostModel.model_fields
-    close = get_close_matches(str(loc[-1]), list(fields), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(fields)}"
+    return "; " + meant(str(loc[-1]), fields, "known are ")
 
 
 def _path(where: str, loc: tuple[int | str, ...]) -> str:
@@ -190,13 +188,7 @@ def _cluster(
         errors.append((f"{where}.kubeconfig", problem))
     for name in model.approval if playbooks is not None else ():
         if name not in (playbooks or ()):
-            close = get_close_matches(name, list(playbooks or ()), n=1)
-            errors.append(
-                (
-                    f"{where}.approval.{name}",
-                    f"unknown playbook; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(playbooks or ())}",
-                )
-            )
+            errors.append((f"{where}.approval.{name}", "unknown playbook; " + meant(name, playbooks or (), "known are ")))
     bounds, deadlines = Bounds(**model.bounds.model_dump()), Deadlines(**model.deadlines.model_dump())
     settings = ClusterSettings(
         name=model.name,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from recoverd.config.files import resolve
 from recoverd.config.schema import FileModel
-from recoverd.config.types import Heartbeat, Problem, Receiver
+from recoverd.config.types import Heartbeat, Problem, Receiver, meant
 from recoverd.config.urls import check_url
 
 HEARTBEAT = "heartbeat"
@@ -44,8 +43,4 @@ def _names(where: str, name: str, before: Collection[str]) -> Iterable[Problem]:
 def _clusters(where: str, named: Iterable[str], known: Collection[str]) -> Iterable[Problem]:
     for index, name in enumerate(named):
         if name not in known:
-            close = get_close_matches(name, list(known), n=1)
-            yield (
-                f"{where}.clusters[{index}]",
-                f"there is no cluster {name!r}; " + (f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"),
-            )
+            yield f"{where}.clusters[{index}]", f"there is no cluster {name!r}; " + meant(name, known, "there are: ")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -21,6 +22,13 @@ class ConfigError(Exception):
     def __init__(self, file: Path, errors: Sequence[Problem]) -> None:
         super().__init__("\n".join(f"{file}: {path}: {message}" if path else f"{file}: {message}" for path, message in errors))
         self.errors = list(errors)
+
+
+def meant(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a sentence about a name that is not known: the one that was probably meant, or all that there are."""
+    names = list(known)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}?" if close else otherwise + ", ".join(names)
 
 
 @dataclass(frozen=True, slots=True)

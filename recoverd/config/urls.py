@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
-from recoverd.config.files import check_private, read_text
+from recoverd.config.files import open_to_all, read_text
 
 
 class UrlError(Exception):
@@ -17,9 +17,17 @@ class UrlError(Exception):
 
 def read_url(path: Path) -> str:
     """The one URL that is in the file; lines that begin with # and empty ones do not count. Raises `UrlError`."""
-    text = read_text(path)
-    if isinstance(text, Exception):
-        raise UrlError(str(text))
+    return _only_url(_text(path), path)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except ValueError as error:
+        raise UrlError(str(error)) from None
+
+
+def _only_url(text: str, path: Path) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if len(lines) != 1:
         raise UrlError(f"{path} holds {len(lines) or 'no'} URL{'s' if lines else ''}; it is one URL on one line")
@@ -30,10 +38,11 @@ def read_url(path: Path) -> str:
 
 def check_url(kind: str, path: Path) -> str | None:
     """What is wrong with the file or with the URL in it, or None. `kind`: apprise, or else one that is asked by HTTP."""
-    if problem := check_private(path):
-        return problem
     try:
-        url = read_url(path)
+        text = _text(path)
+        if problem := open_to_all(path):
+            return problem
+        url = _only_url(text, path)
         if kind == "apprise":
             service(url)
         else:

@@ -9,6 +9,7 @@ from typing import Any
 from recoverd.control.changes import Texts, changes, nothing
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
+from recoverd.model import text
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
@@ -22,7 +23,7 @@ Shape = dict[str, Any]
 
 
 def moment(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+    return text.moment(at) if at else None
 
 
 def status(cluster: ClusterStatus) -> Shape:

@@ -102,13 +102,10 @@ class Service:
         return await self._writer.read(gather)
 
     async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
-        if not of:
-            return await self._writer.read(lambda j: j.plans(open_only=not all))
-        if found := await self._writer.read(lambda j: j.plan(of)):
+        if of and (found := await self._writer.read(lambda j: j.plan(of))):
             return [found]
-        rows = await self._writer.read(lambda j: j.plans(open_only=not all))
-        chosen = [p for p in rows if of in (p.cluster, p.incident)]
-        if not chosen and of not in self.loops and await self._writer.read(lambda j: j.incident(of)) is None:
+        chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
+        if of and not chosen and of not in self.loops and await self._writer.read(lambda j: j.incident(of)) is None:
             raise Refused(f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True)
         return chosen
 

@@ -196,12 +196,13 @@ class Journal:
         found = self._load(Incident, "incident", id, rows[0][0]) if rows else None
         return self._with_timeline(found) if found else None
 
-    def plans(self, *, incident: str | None = None, open_only: bool = False, limit: int = 200) -> list[Plan]:
-        """Oldest first within `incident`, else newest first."""
+    def plans(self, *, incident: str | None = None, of: str | None = None, open_only: bool = False, limit: int = 200) -> list[Plan]:
+        """Oldest first within `incident`, else newest first; only those `of` a cluster or an incident, where one is given."""
         rows = self._file.rows(
-            f"SELECT id, json FROM plan WHERE ? IN (incident, '') {f'AND status IN ({OPEN})' if open_only else ''} "  # noqa: S608
+            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') {f'AND status IN ({OPEN})' if open_only else ''} "  # noqa: S608
             f"ORDER BY rowid {'ASC' if incident else 'DESC'} LIMIT ?",
             incident or "",
+            of or "",
             limit,
         )
         return [p for id, text in rows if (p := self._load(Plan, "plan", id, text))]

@@ -49,3 +49,8 @@ class HostCall(ABC):
     def command(self) -> str:
         """What a plan shows of it."""
         return self.call().shown
+
+    def gist(self) -> str:
+        """The one command in it that matters."""
+        call = self.call()
+        return call.does or call.line.partition("\n")[0]

@@ -60,6 +60,9 @@ class WriteFile(HostCall):
     def call(self) -> Call:
         return Call.of("write_file", self.path, self.sha256, self.before, self.keep, self.beside, self.needs, self.content)
 
+    def gist(self) -> str:
+        return f"write {self.path}"
+
     def check(self) -> Call:
         return Call.of("has_hash", self.path, self.sha256)
 
@@ -86,6 +89,9 @@ class MovePath(HostCall):
     def call(self) -> Call:
         return Call.of("move_path", self.source, self.target, self.optional, self.needs, self.sha256, does="mv")
 
+    def gist(self) -> str:
+        return f"mv {self.source} {self.target}"
+
     def check(self) -> Call:
         return Call.of("moved", self.source, self.target, self.optional)
 
@@ -111,6 +117,9 @@ class CopyPath(HostCall):
 
     def call(self) -> Call:
         return Call.of("copy_path", self.source, self.target, does="cp -a")
+
+    def gist(self) -> str:
+        return f"cp -a {self.source} {self.target}"
 
     def check(self) -> Call:
         return Call.of("present", self.target)

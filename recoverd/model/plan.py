@@ -12,7 +12,7 @@ from recoverd.model.codec import dump
 from recoverd.model.effects import looks
 from recoverd.model.finding import FindingKey, State
 from recoverd.model.node_operations import Cordon, Uncordon
-from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
+from recoverd.model.operations import Operation
 from recoverd.model.points import RestorePoint
 
 
@@ -71,13 +71,8 @@ class Step:
     @property
     def gist(self) -> str:
         """The one command of it that matters, on a line; what it waits for where it only looks."""
-        does = self.operation.call().does if isinstance(self.operation, HostCall) else ""
-        match self.operation:
-            case WriteFile(path=path):
-                does = f"write {path}"
-            case MovePath(source=source, target=target) | CopyPath(source=source, target=target):
-                does = f"{does} {source} {target}"
-        return " ".join((does or self.command.partition("\n")[0]).split())
+        gist = self.operation.gist() if isinstance(self.operation, HostCall) else self.command.partition("\n")[0]
+        return " ".join(gist.split())
 
     @property
     def looks(self) -> bool:

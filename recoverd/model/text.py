@@ -1,6 +1,8 @@
-"""Text for people: what came from a cluster made harmless, and how long something took. Pure."""
+"""Text: what came from a cluster made harmless, how long something took, and moments as programs take them. Pure."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 
 def clean(value: object) -> str:
@@ -15,3 +17,8 @@ def lasting(seconds: float) -> str:
     if left < 120:
         return f"{sign}{left} s"
     return f"{sign}{left // 60} min" if left < 7200 else f"{sign}{left // 3600} h {left % 3600 // 60} min"
+
+
+def moment(at: datetime) -> str:
+    """A moment in ISO 8601 and UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

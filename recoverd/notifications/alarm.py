@@ -12,16 +12,15 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type
 
 from recoverd.config.types import Receiver
 from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.model.news import News
+from recoverd.model.text import moment
 from recoverd.notifications.outbox import WAIT
+from recoverd.notifications.trouble import Trouble
 from recoverd.notifications.wire import SendFailed
-
-log = structlog.get_logger()
 
 EVERY = 60.0
 """Seconds after which what is still so is sent again."""
@@ -47,7 +46,7 @@ class Alarm:
         """What Alertmanager was told is so."""
         self._changed = asyncio.Event()
         self._sent_at = -EVERY
-        self._trouble = ""
+        self._trouble = Trouble(receiver.name, metrics)
 
     def set(self, cluster: str, news: Iterable[News]) -> None:
         """That this, and nothing else, is so of the cluster now."""
@@ -77,27 +76,19 @@ class Alarm:
         self._changed.clear()
         now = datetime.now(UTC)
         standing = {_identity(n): alert(n, self._link, now + LASTS) for each in self._now.values() for n in each}
-        over = {key: {**was, "endsAt": _moment(now)} for key, was in self._sent.items() if key not in standing}
+        over = {key: {**was, "endsAt": moment(now)} for key, was in self._sent.items() if key not in standing}
         if not standing and not over:
             self._sent_at = time.monotonic()
             return
         try:
             await self._post([*standing.values(), *over.values()])
         except SendFailed as error:
-            self._failed(error)
+            again = "it is tried again for as long as there is something to tell"
+            self._trouble.failed(error, f"{self.receiver.name} cannot be told: {error}; {again}")
             raise
-        self._sent, self._sent_at, self._trouble = standing, time.monotonic(), ""
+        self._sent, self._sent_at = standing, time.monotonic()
+        self._trouble.over()
         self._metrics.count(self.receiver.name, "sent")
-
-    def _failed(self, error: SendFailed) -> None:
-        self._metrics.count(self.receiver.name, "retried")
-        if self._trouble != str(error):
-            self._trouble = str(error)
-            log.warning(
-                f"{self.receiver.name} cannot be told: {error}; it is tried again for as long as there is something to tell",
-                event_name="not-notified",
-                receiver=self.receiver.name,
-            )
 
 
 def alert(news: News, link: str, ends: datetime) -> dict[str, Any]:
@@ -105,15 +96,11 @@ def alert(news: News, link: str, ends: datetime) -> dict[str, Any]:
     return {
         "labels": dict(_identity(news)),
         "annotations": {"summary": news.title, "description": news.body},
-        "startsAt": _moment(min(news.since, ends)),
-        "endsAt": _moment(ends),
+        "startsAt": moment(min(news.since, ends)),
+        "endsAt": moment(ends),
         "generatorURL": link,
     }
 
 
 def _identity(news: News) -> Posted:
     return tuple(sorted({**news.labels, "cluster": news.cluster, "job": "recoverd"}.items()))
-
-
-def _moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

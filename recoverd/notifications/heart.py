@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from recoverd.config.receivers import HEARTBEAT
 from recoverd.config.types import Heartbeat
 from recoverd.metrics.notifications import NotificationMetrics
+from recoverd.notifications.trouble import Trouble
 from recoverd.notifications.wire import Courier, SendFailed, beat
-
-log = structlog.get_logger()
 
 AGAIN = 30.0
 """Seconds, at most, after which one that failed, or that recoverd's own trouble kept back, is tried again."""
@@ -26,7 +23,7 @@ class Heart:
         self._metrics = metrics
         self._healthy = healthy
         self._courier = Courier(HEARTBEAT)
-        self._trouble = ""
+        self._trouble = Trouble(HEARTBEAT, metrics)
 
     async def run(self) -> None:
         while True:
@@ -40,11 +37,8 @@ class Heart:
         try:
             await self._courier.run(lambda: beat(config.url_file))
         except SendFailed as error:
-            self._metrics.count(HEARTBEAT, "retried")
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                log.warning(f"the sign of life was not taken: {error}", event_name="not-notified", receiver=HEARTBEAT)
+            self._trouble.failed(error, f"the sign of life was not taken: {error}")
             return False
-        self._trouble = ""
+        self._trouble.over()
         self._metrics.count(HEARTBEAT, "sent")
         return True

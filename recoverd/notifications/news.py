@@ -58,8 +58,7 @@ def happened(instructions: Iterable[Instruction], record: Record, bastion: str, 
             case SavePlan(plan=plan) if plan.status is PlanStatus.FAILED:
                 found.append(failed(plan, now, bastion))
             case SaveIncident(incident=incident) if incident.closed_at:
-                helped = [a.playbook for a in record.history if a.incident == incident.id and a.ok]
-                found.append(recovered(incident, helped, bastion))
+                found.append(recovered(incident, helpful(incident, record), bastion))
             case _:
                 pass
     return tuple(found)
@@ -192,6 +191,11 @@ def failed(plan: Plan, at: datetime, bastion: str) -> News:
         incident=plan.incident,
         labels={"alertname": "RecoverdActionFailed", "playbook": plan.playbook, "outcome": "failed", "severity": "page"},
     )
+
+
+def helpful(incident: Incident, record: Record) -> list[str]:
+    """The playbooks that succeeded in the incident."""
+    return [a.playbook for a in record.history if a.incident == incident.id and a.ok]
 
 
 def recovered(incident: Incident, playbooks: Sequence[str], bastion: str) -> News:

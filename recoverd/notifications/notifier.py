@@ -58,7 +58,6 @@ class Notifier:
         self._writer = writer
         self._metrics = metrics
         self._publish = publish
-        self._healthy = healthy
         self._bastion = socket.gethostname()
         self._heard: OrderedDict[Heard, datetime] = OrderedDict()
         """What was told, or is about to be, and when."""
@@ -161,7 +160,7 @@ class Notifier:
 
     def _before(self, cluster: str, record: Record) -> list[News]:
         closed = self._closed.pop(cluster, [])
-        return [words.recovered(i, [a.playbook for a in record.history if a.incident == i.id and a.ok], self._bastion) for i in reversed(closed)]
+        return [words.recovered(i, words.helpful(i, record), self._bastion) for i in reversed(closed)]
 
     def _dark_for(self, receiver: str, cluster: str) -> str:
         """The subject of the newest message that the cluster cannot be seen."""

@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 from recoverd.config.types import Receiver
 from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.model.news import News
+from recoverd.notifications.trouble import Trouble
 from recoverd.notifications.wire import SendFailed
 
 log = structlog.get_logger()
@@ -59,8 +60,7 @@ class Outbox:
         self._stands = stands
         self._ended = ended
         self._wake = asyncio.Event()
-        self._trouble = ""
-        """Why the newest try failed; "" when it did not."""
+        self._trouble = Trouble(receiver.name, metrics)
         self._log = log.bind(receiver=receiver.name)
 
     def put(self, news: News) -> News | None:
@@ -109,13 +109,9 @@ class Outbox:
         try:
             await self._send(message.news)
         except SendFailed as error:
-            self._metrics.count(self.receiver.name, "retried")
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                self._log.warning(f"{self.receiver.name} cannot be told: {error}; it is tried again for {PATIENCE:g} s", event_name="not-notified")
+            self._trouble.failed(error, f"{self.receiver.name} cannot be told: {error}; it is tried again for {PATIENCE:g} s")
             return error.silent
-        if self._trouble:
-            self._trouble = ""
+        if self._trouble.over():
             self._log.info(f"{self.receiver.name} can be told again")
         await self._done(message, "sent")
         return False
@@ -124,4 +120,4 @@ class Outbox:
         self._metrics.count(self.receiver.name, outcome)
         with suppress(ValueError):  # dropped while it was being sent
             self.waiting.remove(message)
-        await self._ended(message.news, outcome, self._trouble)
+        await self._ended(message.news, outcome, self._trouble.why)
