@@ -50,8 +50,9 @@ def add_phantom(node: Node, address: str) -> None:
 
 def forget_join(cluster: Cluster, spare: str) -> None:
     """Make a spare control plane as new after a join that failed."""
+    # whoever gave up the join has left kubeadm running there for minutes, which is somebody at work for every daemon that comes after
     cluster.node(spare).sh(
-        "timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock >/dev/null 2>&1 || true; nft flush ruleset; "
+        "pkill -KILL -x kubeadm; timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock >/dev/null 2>&1 || true; nft flush ruleset; "
         "rm -rf /etc/kubernetes /var/lib/etcd; mkdir -p /etc/kubernetes/manifests"
     )
     cluster.node("cp1").sh(f"kubectl delete node {spare} --ignore-not-found >/dev/null")
