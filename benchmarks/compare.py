@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 
 def compare(rounds: int, by_hand: Callable[[], float], by_recoverd: Callable[[], float]) -> float:
-    """Seconds each takes, `rounds` times in turns. Prints every round and returns recoverd's median over the other's."""
+    """Seconds each takes, `rounds` times in turns. Prints every round and returns
+    recoverd's median over the other's.
+    """
     hand: list[float] = []
     ours: list[float] = []
     for turn in range(rounds):

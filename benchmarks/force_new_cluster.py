@@ -1,9 +1,12 @@
-"""How long recoverd takes to bring a cluster back by force-new-cluster, against the same commands typed by a person who has them ready.
+"""How long recoverd takes to bring a cluster back by force-new-cluster, against the same commands typed
+by a person who has them ready.
 
-    python -m benchmarks.force_new_cluster [ROUNDS]      root; builds and takes down a lab cluster of one control plane and one worker
+    python -m benchmarks.force_new_cluster [ROUNDS]      root; builds and takes down a lab cluster of
+    one control plane and one worker
 
-Both begin at a cluster whose etcd has lost its quorum to a member that never started, and end when etcd has one member, runs without the flag, and
-/readyz says ok. The person's run is a script on the control plane: no thinking, no typing. What is printed is the ratio of the two medians.
+Both begin at a cluster whose etcd has lost its quorum to a member that never started, and end when etcd has one member,
+runs without the flag, and /readyz says ok. The person's run is a script on the control plane: no thinking, no typing.
+What is printed is the ratio of the two medians.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ from tests.lab.witness import ready
 NUMBER = 9
 MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 HEALTHY = (
-    f"curl -s -m 2 --cacert {etcd.PKI}/ca.crt --cert {etcd.PKI}/server.crt --key {etcd.PKI}/server.key https://127.0.0.1:2379/health | grep -q true"
+    f"curl -s -m 2 --cacert {etcd.PKI}/ca.crt --cert {etcd.PKI}/server.crt --key {etcd.PKI}/server.key "
+    "https://127.0.0.1:2379/health | grep -q true"
 )
 BY_HAND = f"""flagged() {{ tr '\\0' '\\n' 2>/dev/null </proc/$(pidof etcd)/cmdline | grep -q force-new-cluster; }}
-sed 's/^    - etcd$/    - etcd\\n    - --force-new-cluster/' {MANIFEST} >/root/flagged.yaml; cp {MANIFEST} /root/plain.yaml
+sed 's/^    - etcd$/    - etcd\\n    - --force-new-cluster/' {MANIFEST} >/root/flagged.yaml
+cp {MANIFEST} /root/plain.yaml
 mv /root/flagged.yaml {MANIFEST}
 until flagged && {HEALTHY}; do sleep 0.3; done
 mv /root/plain.yaml {MANIFEST}
@@ -66,8 +71,14 @@ def by_recoverd(daemon: Bastion, node: Node) -> float:
 
 
 def whole(node: Node) -> bool:
-    """One member again, by a process without the flag, and the API server is ready. Before the repair /readyz may say ok in between."""
-    return etcd.members(node) == ["cp1"] and node.answers(f"! grep -q force-new {MANIFEST} /proc/$(pidof etcd)/cmdline") and ready(node)
+    """One member again, by a process without the flag, and the API server is ready. Before the repair
+    /readyz may say ok in between.
+    """
+    return (
+        etcd.members(node) == ["cp1"]
+        and node.answers(f"! grep -q force-new {MANIFEST} /proc/$(pidof etcd)/cmdline")
+        and ready(node)
+    )
 
 
 def main(rounds: int) -> None:

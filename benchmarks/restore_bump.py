@@ -1,10 +1,13 @@
-"""What --bump-revision is worth: `restore-etcd-snapshot` with an etcd that has it, against one that has not and has to have every agent restarted.
+"""What --bump-revision is worth: `restore-etcd-snapshot` with an etcd that has it, against one that has not and has
+to have every agent restarted.
 
-    python -m benchmarks.restore_bump [ROUNDS]      root; builds and takes down a lab cluster of one control plane and two workers
+    python -m benchmarks.restore_bump [ROUNDS]      root; builds and takes down a lab cluster of
+    one control plane and two workers
 
-First with Debian 12's etcd, 3.4.23, then, on the same cluster, with Debian 13's, 3.5.16. Both begin with the approval and end when every worker runs
-just the pods that the API lists for it, by uid, and answers of the service come twenty times in a row from each. What is printed is the ratio of the
-two medians, and how many kubelets were started anew in all rounds.
+First with Debian 12's etcd, 3.4.23, then, on the same cluster, with Debian 13's, 3.5.16. Both begin with the
+approval and end when every worker runs just the pods that the API lists for it, by uid, and answers of the
+service come twenty times in a row from each. What is printed is the ratio of the two medians, and how many
+kubelets were started anew in all rounds.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ def restored(cluster: Cluster, daemon: Bastion) -> float:
     daemon.wait_healthy(240)
     known = len(daemon.json("restore-points")["restore_points"])
     # refused while the daemon still looks at what is on the disk, and in the first sweeps after an incident
-    daemon.wait("a restore point is begun", lambda: daemon.ctl("restore-points", "take", f"lab{NUMBER}").returncode == 0, 90)
+    daemon.wait(
+        "a restore point is begun", lambda: daemon.ctl("restore-points", "take", f"lab{NUMBER}").returncode == 0, 90
+    )
     daemon.wait("a restore point is taken", lambda: len(daemon.json("restore-points")["restore_points"]) > known, 90)
     # every pod is another one than the restored data will list, so that a deaf kubelet shows
     cluster.node("cp1").sh("kubectl rollout restart deploy/web; kubectl rollout status deploy/web --timeout=120s")
@@ -44,7 +49,9 @@ def restored(cluster: Cluster, daemon: Bastion) -> float:
 
 def rounds_of(cluster: Cluster, rounds: int, name: str) -> tuple[list[float], int]:
     """Seconds of each round, and how many kubelets were started anew."""
-    daemon = Bastion(cluster, bounds={"cooldown": 0, "attempts": 100}, points={"programs": str(newer.fetch()), "interval": "0s"})
+    daemon = Bastion(
+        cluster, bounds={"cooldown": 0, "attempts": 100}, points={"programs": str(newer.fetch()), "interval": "0s"}
+    )
     took, anew = [], 0
     try:
         daemon.start()

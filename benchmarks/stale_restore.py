@@ -1,10 +1,13 @@
-"""How long recoverd takes to heal a cluster whose data was put back to an older snapshot, against the same restarts typed by a person who knows.
+"""How long recoverd takes to heal a cluster whose data was put back to an older snapshot, against the same
+restarts typed by a person who knows.
 
-    python -m benchmarks.stale_restore [ROUNDS]      root; builds and takes down a lab cluster of one control plane and three workers
+    python -m benchmarks.stale_restore [ROUNDS]      root; builds and takes down a lab cluster of one
+    control plane and three workers
 
-Both begin when the API server is back at the older revision. Both end when every worker runs just the pods that the API lists for it, by uid, and
-answers of the service come twenty times in a row from each. The person's run is a script: every kubelet, the controllers, then kube-proxy's pods; no
-looking, no thinking. recoverd's contains its finding out. What is printed is the ratio of the two medians.
+Both begin when the API server is back at the older revision. Both end when every worker runs just the pods that the API
+lists for it, by uid, and answers of the service come twenty times in a row from each. The person's run is a script:
+every kubelet, the controllers, then kube-proxy's pods; no looking, no thinking. recoverd's contains its finding out.
+What is printed is the ratio of the two medians.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ from tests.lab.kubelab.node import Node
 NUMBER = 9
 FAULT = Path(__file__).parents[1] / "tests/lab/faults/stale-restore"
 RUNNING = (
-    "cd /sys/fs/cgroup; find . -type d -name '*pod*' | grep -oE 'pod[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}' | tr _ - | cut -c4- | sort -u"
+    "cd /sys/fs/cgroup; find . -type d -name '*pod*' | grep -oE 'pod[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}' | "
+    "tr _ - | cut -c4- | sort -u"
 )
 """Uids of the pods that have a control group, which kubelet takes away with the pod."""
 ASK = "for i in $(seq 20); do curl -s -m 1 -o /dev/null http://10.96.0.80/ || exit 1; done"
 # A controller may have ended itself already, when it lost its lease with the API server.
 AGENTS = (
     "kill $(pidof kube-controller-manager kube-scheduler) || true; "
-    "until kubectl get --raw /readyz >/dev/null; do sleep 0.3; done; kubectl -n kube-system delete pod -l k8s-app=kube-proxy --wait=false"
+    "until kubectl get --raw /readyz >/dev/null; do sleep 0.3; done; kubectl -n kube-system delete pod -l "
+    "k8s-app=kube-proxy --wait=false"
 )
 
 
@@ -50,7 +55,9 @@ def healed(cluster: Cluster) -> bool:
         return listed.get(node.name, set()) <= running and node.answers(ASK)
 
     with ThreadPoolExecutor() as threads:
-        return sum(map(len, listed.values())) == 4 and all(threads.map(whole, [n for n in cluster.nodes if n.name != "cp1"]))
+        return sum(map(len, listed.values())) == 4 and all(
+            threads.map(whole, [n for n in cluster.nodes if n.name != "cp1"])
+        )
 
 
 def timed(cluster: Cluster, heal: Callable[[], object]) -> float:

@@ -1,10 +1,12 @@
-"""How long recoverd takes for the incident's two halves, against an earlier commit of its own: what was made safer must not have made it slow.
+"""How long recoverd takes for the incident's two halves, against an earlier commit of its own: what was made
+safer must not have made it slow.
 
-    python -m benchmarks.versions COMMIT [ROUNDS]      root; builds and takes down a lab cluster of one control plane and three workers
+    python -m benchmarks.versions COMMIT [ROUNDS]      root; builds and takes down a lab cluster of one
+    control plane and three workers
 
-In turns on one cluster: etcd without quorum, from the approval until it is whole (as `force_new_cluster` measures it), and a restore to older data,
-from the API server's return until every worker is (as `stale_restore` does). The earlier commit runs from a worktree of its own. What is printed is
-the ratio of the medians of each half.
+In turns on one cluster: etcd without quorum, from the approval until it is whole (as `force_new_cluster` measures it),
+and a restore to older data, from the API server's return until every worker is (as `stale_restore` does). The earlier
+commit runs from a worktree of its own. What is printed is the ratio of the medians of each half.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def worktree(commit: str) -> Iterator[Path]:
 
 def bastion(cluster: Cluster, tree: Path) -> Bastion:
     # without PYTHONSAFEPATH `python -m` looks in the working directory first
-    return Bastion(cluster, bounds={"cooldown": 0, "attempts": 100}, environment={"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"})
+    return Bastion(
+        cluster, bounds={"cooldown": 0, "attempts": 100}, environment={"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+    )
 
 
 def main(commit: str, rounds: int) -> None:

@@ -1,7 +1,8 @@
 """Whether a plan may run unasked now, and if not, which bound says so and until when. Pure: the clock is an argument.
 
-A person's approval stands above `attempts` and `cooldown`, which guard against flapping (as Orchestrator's RecoveryPeriodBlockSeconds,
-lifted by an acknowledgement); nothing stands above a pause, a plan that is acting, or the deadlines.
+A person's approval stands above `attempts` and `cooldown`, which guard against flapping (as
+Orchestrator's RecoveryPeriodBlockSeconds, lifted by an acknowledgement); nothing stands above a pause, a
+plan that is acting, or the deadlines.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ class Blocked:
     until: datetime | None
 
 
-def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> Blocked | None:
+def unasked(
+    playbook: str, basis: Sequence[FindingKey], history: Sequence[ActionRecord], bounds: Bounds, now: datetime
+) -> Blocked | None:
     """None when `playbook` may run for `basis` without a person at `now`, else the bound that forbids it.
 
-    `attempts` counts the playbook's runs within the window, whatever their cause; `cooldown` holds for a repeat of the same cause.
-    Acknowledged runs count for neither.
+    `attempts` counts the playbook's runs within the window, whatever their cause; `cooldown` holds for a repeat of the
+    same cause. Acknowledged runs count for neither.
     """
     runs = [a for a in history if a.playbook == playbook and not a.acknowledged]
     for action in reversed(runs):
@@ -38,8 +41,10 @@ def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[Action
             what = "ended without success" if action.ok is False else "repaired the same thing"
             return Blocked(
                 "cooldown",
-                f"{playbook} {what} at {_clock(action.ended_at or action.started_at)}; bound `cooldown` ({bounds.cooldown:g} s) keeps it from "
-                f"running unasked for the same cause until {_clock(until)}, unless the incident is acknowledged (recoverctl ack)",
+                f"{playbook} {what} at {_clock(action.ended_at or action.started_at)}; bound `cooldown` "
+                f"({bounds.cooldown:g} s) keeps it from "
+                f"running unasked for the same cause until {_clock(until)}, unless the incident is "
+                "acknowledged (recoverctl ack)",
                 until,
             )
     window = timedelta(seconds=bounds.window)
@@ -48,8 +53,10 @@ def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[Action
         until = recent[-bounds.attempts].started_at + window
         return Blocked(
             "attempts",
-            f"{playbook} ran {len(recent)} times since {_clock(recent[0].started_at)}; bound `attempts` allows {bounds.attempts} within "
-            f"{bounds.window:g} s, so not again unasked until {_clock(until)}, unless the incidents are acknowledged (recoverctl ack)",
+            f"{playbook} ran {len(recent)} times since {_clock(recent[0].started_at)}; bound `attempts` allows "
+            f"{bounds.attempts} within "
+            f"{bounds.window:g} s, so not again unasked until {_clock(until)}, unless the incidents are "
+            "acknowledged (recoverctl ack)",
             until,
         )
     return None
@@ -58,7 +65,8 @@ def unasked(playbook: str, basis: Sequence[FindingKey], history: Sequence[Action
 def too_few_ready(down: Sequence[str], nodes: Sequence[NodeView], bounds: Bounds) -> Blocked | None:
     """None when the nodes `down` may be taken out of service now, else `min_ready`.
 
-    A worker counts that is Ready and schedulable. Taking a node down that is not Ready takes nothing away, and is never forbidden by this.
+    A worker counts that is Ready and schedulable. Taking a node down that is not Ready takes nothing away,
+    and is never forbidden by this.
     """
     workers = [n for n in nodes if not n.control_plane]
     needed = bounds.ready_needed(len(workers))

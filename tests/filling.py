@@ -15,7 +15,9 @@ def fill(put: Callable[[str], Sequence[str]], *, objects: bool = False) -> int:
     """
     value = base64.b64encode(os.urandom(750_000)).decode()
     for number in range(1, 1000):
-        said = subprocess.run(put(f"{number if objects else 'one'}"), input=value, text=True, capture_output=True, timeout=60)
+        said = subprocess.run(
+            put(f"{number if objects else 'one'}"), input=value, text=True, capture_output=True, timeout=60
+        )
         if "space exceeded" in said.stderr:
             return number - 1
         said.check_returncode()

@@ -1,4 +1,6 @@
-"""Certificates that kubeadm made, signed once more by their own real CA with other dates, or by another CA, in a copy of /etc/kubernetes."""
+"""Certificates that kubeadm made, signed once more by their own real CA with other dates, or by another
+CA, in a copy of /etc/kubernetes.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ from recoverd.clients.pem import load as load_all
 
 def leaves(kubernetes: Path) -> list[Path]:
     """Leaf certificates and kubeconfigs with an embedded one."""
-    files = [p for p in (*kubernetes.glob("pki/*.crt"), *kubernetes.glob("pki/etcd/*.crt")) if not p.name.endswith("ca.crt")]
+    files = [
+        p for p in (*kubernetes.glob("pki/*.crt"), *kubernetes.glob("pki/etcd/*.crt")) if not p.name.endswith("ca.crt")
+    ]
     return [*files, *(p for p in kubernetes.glob("*.conf") if "client-certificate-data" in p.read_text())]
 
 
 def reissue(kubernetes: Path, *files: Path, days: float) -> list[Path]:
-    """Give these certificates (default: all leaves) other dates: over after so many days, which may be negative. Returns what was changed."""
+    """Give these certificates (default: all leaves) other dates: over after so many days, which may be
+    negative. Returns what was changed.
+    """
     changed = list(files or leaves(kubernetes))
     for file in changed:
         text = file.read_text()

@@ -10,7 +10,9 @@ import tempfile
 from pathlib import Path
 
 PORTS = range(10000, 30000)
-"""Below the ports that Linux gives to outgoing connections, which take one between its choice here and the program's start."""
+"""Below the ports that Linux gives to outgoing connections, which take one between its
+choice here and the program's start.
+"""
 _mine: list[int] = []
 """Descriptors of the locks on the ports that this process has chosen, for as long as it lives."""
 

@@ -27,7 +27,14 @@ for module in pkgutil.iter_modules(__path__):
 class Actor:
     """The hands of recoverd in one cluster. Snapshots go to `state_dir`/snapshots/CLUSTER."""
 
-    def __init__(self, cluster: ClusterConfig, hosts: HostPool, state_dir: Path, *, etcd: Callable[[str], EtcdClient] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        hosts: HostPool,
+        state_dir: Path,
+        *,
+        etcd: Callable[[str], EtcdClient] | None = None,
+    ) -> None:
         settings = cluster.settings
         self._make_etcd = etcd or (lambda host: EtcdClient(hosts, host))
         self._etcds: dict[str, EtcdClient] = {}
@@ -49,15 +56,20 @@ class Actor:
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         """Carry out the step, or its undo, within `step.timeout` seconds and a few more for asking what came of it.
 
-        `resume`: it may have run before. Then, unless it only looks, it is only asked whether it has been done: people may have repaired things
-        since the crash, so what has not is `undone`, and the state machine looks before it is begun once more.
+        `resume`: it may have run before. Then, unless it only looks, it is only asked whether it has been done:
+        people may have repaired things since the crash, so what has not is `undone`, and the state machine
+        looks before it is begun once more.
         """
         ask = resume and step.asks(undo=undo)
         operation = step.undo if undo else step.operation
         if operation is None:
             return StepResult(True, "there is nothing to take back", already_done=True)
         if ask and isinstance(operation, LOOKS_FIRST):
-            return StepResult(False, f"whether it has been done is looked at when it is begun once more: {operation.command()[:80]}", undone=True)
+            return StepResult(
+                False,
+                f"whether it has been done is looked at when it is begun once more: {operation.command()[:80]}",
+                undone=True,
+            )
         until = asyncio.get_running_loop().time() + step.timeout
         return await HANDS[type(operation)](operation, Carry(step.host, until, resume, ask, self._reach))
 

@@ -22,8 +22,12 @@ LAST_SECONDS = 1.0
 PORT = 6443
 
 
-async def await_api(kubeconfig: Path, hosts: HostPool, host: str, address: str, until: float, *, port: int = PORT) -> StepResult:
-    """Poll /readyz, at the host's own address and through SSH where that cannot be reached; the failure says what was last seen."""
+async def await_api(
+    kubeconfig: Path, hosts: HostPool, host: str, address: str, until: float, *, port: int = PORT
+) -> StepResult:
+    """Poll /readyz, at the host's own address and through SSH where that cannot be reached; the
+    failure says what was last seen.
+    """
     try:
         access = await read_access(kubeconfig)
     except KubeconfigError as error:
@@ -48,9 +52,14 @@ async def await_api(kubeconfig: Path, hosts: HostPool, host: str, address: str, 
         last: EndpointView = over.last_attempt.result()
         took = asyncio.get_running_loop().time() - began
         return StepResult(
-            False, f"the API server on {host} is not ready after {took:.0f} s; last seen at {last.address}: {last.health}: {last.detail}"
+            False,
+            f"the API server on {host} is not ready after {took:.0f} s; last seen at {last.address}: "
+            f"{last.health}: {last.detail}",
         )
-    return StepResult(True, f"the API server on {host} answers /readyz with ok, after {asyncio.get_running_loop().time() - began:.1f} s")
+    return StepResult(
+        True,
+        f"the API server on {host} answers /readyz with ok, after {asyncio.get_running_loop().time() - began:.1f} s",
+    )
 
 
 async def _named(access: Access, address: str, port: int, seconds: float, dial: tuple[str, int] | None) -> EndpointView:
@@ -61,4 +70,8 @@ async def _named(access: Access, address: str, port: int, seconds: float, dial: 
     return view
 
 
-hand(AwaitApi)(lambda o, at: await_api(at.reach.cluster.kubeconfig, at.reach.hosts, at.host, at.reach.addresses.get(at.host, ""), at.until))
+hand(AwaitApi)(
+    lambda o, at: await_api(
+        at.reach.cluster.kubeconfig, at.reach.hosts, at.host, at.reach.addresses.get(at.host, ""), at.until
+    )
+)

@@ -1,7 +1,9 @@
-"""What every hand is given, and which hand carries which operation out: one for each kind, beside the function that does it.
+"""What every hand is given, and which hand carries which operation out: one for each kind,
+beside the function that does it.
 
-`recoverd.act.Actor` asks for the hand of an operation and knows none by name. That each kind of `recoverd.model.operations.Operation` has one is
-checked by tests/unit/test_hands.py, as that the model cluster has one too.
+`recoverd.act.Actor` asks for the hand of an operation and knows none by name. That each kind of
+`recoverd.model.operations.Operation` has one is checked by tests/unit/test_hands.py, as that
+the model cluster has one too.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ O = TypeVar("O")  # noqa: E741
 class Points(Protocol):
     """What takes restore points and looks at those that there are (`recoverd.act.points`)."""
 
-    async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult: ...
+    async def take(
+        self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False
+    ) -> StepResult: ...
     async def look(self) -> StepResult: ...
 
 

@@ -11,9 +11,13 @@ from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitControllers,
 from recoverd.model.plan import StepResult
 
 STEADY = 1.0
-"""Seconds for which endpoints must agree with pods: a kubelet that has only just started has not told the API yet what it did."""
+"""Seconds for which endpoints must agree with pods: a kubelet that has only just started has
+not told the API yet what it did.
+"""
 UNTOLD = (401, 403, 404)
-"""Answers by which it cannot be told who leads: not allowed, or no Lease (before Kubernetes 1.14, or --leader-elect=false)."""
+"""Answers by which it cannot be told who leads: not allowed, or no Lease (before Kubernetes
+1.14, or --leader-elect=false).
+"""
 
 
 async def await_controllers(kube: Kube, until: float) -> StepResult:
@@ -29,15 +33,24 @@ async def await_controllers(kube: Kube, until: float) -> StepResult:
             return "" if untold else str(failure)
         at = str(spec.get("renewTime", ""))
         before, seen = seen, at
-        return "" if before not in ("", at) else f"has not renewed its lease yet (held by {spec.get('holderIdentity', 'nobody')}, renewed at {at})"
+        return (
+            ""
+            if before not in ("", at)
+            else f"has not renewed its lease yet (held by {spec.get('holderIdentity', 'nobody')}, renewed at {at})"
+        )
 
     trouble, took = await poll(look, CONTROLLER_MANAGER, until)
     if untold:
-        return StepResult(True, f"who leads cannot be told, and the plan goes on without: {untold}. config/rbac.yaml lets recoverd read the lease")
+        return StepResult(
+            True,
+            f"who leads cannot be told, and the plan goes on without: {untold}. config/rbac.yaml "
+            "lets recoverd read the lease",
+        )
     if trouble:
         return StepResult(
             False,
-            f"no {CONTROLLER_MANAGER} leads after {took:.0f} s: it {trouble}. Services would not follow pods that are started anew, so none are; "
+            f"no {CONTROLLER_MANAGER} leads after {took:.0f} s: it {trouble}. Services would not follow pods that are "
+            "started anew, so none are; "
             f"look at it: crictl ps -a --name {CONTROLLER_MANAGER}, and crictl logs",
         )
     return StepResult(True, f"{CONTROLLER_MANAGER} leads, after {took:.0f} s")
@@ -64,10 +77,16 @@ async def await_endpoints(kube: Kube, until: float) -> StepResult:
 
     trouble, took = await poll(look, "endpoints", until)
     if untold:
-        return StepResult(True, f"whether endpoints follow the pods cannot be told, and the plan goes on without: {untold}. See config/rbac.yaml")
+        return StepResult(
+            True,
+            "whether endpoints follow the pods cannot be told, and the plan goes on without: "
+            f"{untold}. See config/rbac.yaml",
+        )
     if trouble:
         return StepResult(
-            True, f"after {took:.0f} s endpoints {trouble}; the plan goes on, since kube-proxy follows what {CONTROLLER_MANAGER} does later"
+            True,
+            f"after {took:.0f} s endpoints {trouble}; the plan goes on, since kube-proxy follows what "
+            f"{CONTROLLER_MANAGER} does later",
         )
     return StepResult(True, f"the endpoints of all services are the addresses of their pods, after {took:.0f} s")
 

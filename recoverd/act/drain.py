@@ -1,6 +1,8 @@
-"""Draining a node as `kubectl drain` does: what it evicts, what it leaves, what it refuses; and every end of it in words.
+"""Draining a node as `kubectl drain` does: what it evicts, what it leaves, what it
+refuses; and every end of it in words.
 
-Source of the rules: the filters of kubectl's drain package (DaemonSet, mirror, local storage, unreplicated), unchanged from 1.17 to today.
+Source of the rules: the filters of kubectl's drain package (DaemonSet, mirror, local storage,
+unreplicated), unchanged from 1.17 to today.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ POLL_SECONDS = 1.0
 EVICT_EVERY = 5.0
 """Seconds between two attempts at a pod that a budget protects, as kubectl's."""
 OVER_GRACE = 60.0
-"""Seconds beyond a pod's own grace period after which its kubelet is taken not to be ending it: a deaf or dead one never does."""
+"""Seconds beyond a pod's own grace period after which its kubelet is taken not to be ending it:
+a deaf or dead one never does.
+"""
 RESERVE = 1.0
 NAMED = 6
 MIRROR = "kubernetes.io/config.mirror"
@@ -98,19 +102,30 @@ class _Leaving:
 async def drain(operation: Drain, kube: Kube, until: float, *, ask: bool = False) -> StepResult:
     """Evict until the node is empty of what can go, or the deadline: the result says which pods are where, and why.
 
-    `ask`: evict nothing. A drain that was over is gone through again in a moment, so nothing needs to be known of how far it had come.
+    `ask`: evict nothing. A drain that was over is gone through again in a moment, so nothing needs to
+    be known of how far it had come.
     """
     if ask:
-        return StepResult(False, f"whether {operation.node} still has to be drained is seen first; nothing more is evicted before that", undone=True)
+        return StepResult(
+            False,
+            f"whether {operation.node} still has to be drained is seen first; nothing more is evicted before that",
+            undone=True,
+        )
     try:
         sorting = sort(await kube.pods(operation.node), operation)
         if sorting.refused:
             return StepResult(False, _refusal(operation, sorting))
         return await _evict(operation, kube, sorting, until - RESERVE)
     except KubeFailure as failure:
-        return StepResult(False, f"the drain of {operation.node} stopped: {failure}. What was evicted by then stays evicted")
+        return StepResult(
+            False, f"the drain of {operation.node} stopped: {failure}. What was evicted by then stays evicted"
+        )
     except (KeyError, TypeError, AttributeError) as error:
-        return StepResult(False, f"the drain of {operation.node} stopped: the API server described a pod in a form not understood ({error!r})")
+        return StepResult(
+            False,
+            f"the drain of {operation.node} stopped: the API server described a pod in a form "
+            f"not understood ({error!r})",
+        )
 
 
 async def _evict(operation: Drain, kube: Kube, sorting: Sorting, until: float) -> StepResult:
@@ -131,9 +146,15 @@ async def _evict(operation: Drain, kube: Kube, sorting: Sorting, until: float) -
         else:
             for uid in [u for u in leaving if u not in there]:
                 del leaving[uid]
-            stuck = [x for x in leaving.values() if x.accepted_at is not None and (not ready or now() - x.accepted_at > x.grace + OVER_GRACE)]
+            stuck = [
+                x
+                for x in leaving.values()
+                if x.accepted_at is not None and (not ready or now() - x.accepted_at > x.grace + OVER_GRACE)
+            ]
             if len(stuck) == len(leaving):
-                return StepResult(True, _done(operation, sorting, total, [name_of(x.pod) for x in stuck], now() - began))
+                return StepResult(
+                    True, _done(operation, sorting, total, [name_of(x.pod) for x in stuck], now() - began)
+                )
         if now() + POLL_SECONDS > until:
             return StepResult(False, _late(operation, leaving, total, now() - began, trouble))
         report(f"draining {operation.node}: {_standing(leaving, total)}", now() - began)
@@ -141,9 +162,15 @@ async def _evict(operation: Drain, kube: Kube, sorting: Sorting, until: float) -
 
 
 async def _ask(kube: Kube, leaving: dict[str, _Leaving], now: float, until: float) -> None:
-    """Ask for the eviction of every pod that has not been granted it. Raises `KubeFailure` for what no waiting mends."""
+    """Ask for the eviction of every pod that has not been granted it. Raises
+    `KubeFailure` for what no waiting mends.
+    """
     for uid, each in list(leaving.items()):
-        if each.accepted_at is not None or now - each.tried_at < EVICT_EVERY or asyncio.get_running_loop().time() > until:
+        if (
+            each.accepted_at is not None
+            or now - each.tried_at < EVICT_EVERY
+            or asyncio.get_running_loop().time() > until
+        ):
             continue
         each.tried_at = now
         if each.pod["metadata"].get("deletionTimestamp"):
@@ -185,8 +212,10 @@ def _late(operation: Drain, leaving: dict[str, _Leaving], total: int, took: floa
     ending = [name_of(x.pod) for x in leaving.values() if x.accepted_at is not None]
     also = f". Still ending: {_names(ending)}" if ending else ""
     return (
-        f"the drain of {operation.node} was not over after {took:.0f} s: {total - len(leaving)} of {total} pods are gone, "
-        f"{_names([name_of(x.pod) for x in leaving.values()])} not. {_blocked(leaving) or trouble or 'No budget blocks it'}{also}. "
+        f"the drain of {operation.node} was not over after {took:.0f} s: {total - len(leaving)} "
+        f"of {total} pods are gone, "
+        f"{_names([name_of(x.pod) for x in leaving.values()])} not. "
+        f"{_blocked(leaving) or trouble or 'No budget blocks it'}{also}. "
         "Let the budget allow it (more replicas elsewhere, or a smaller minAvailable), or move these pods by hand"
     )
 
@@ -194,8 +223,10 @@ def _late(operation: Drain, leaving: dict[str, _Leaving], total: int, took: floa
 def _refusal(operation: Drain, sorting: Sorting) -> str:
     more = f"; and {len(sorting.refused) - NAMED} more" if len(sorting.refused) > NAMED else ""
     return (
-        f"the drain of {operation.node} was refused before anything was evicted: {'; '.join(sorting.refused[:NAMED])}{more}. "
-        "In the configuration, `drain: {local_storage: ..., unmanaged: ...}` chooses for such pods: `evict` (their emptyDir data is deleted, what "
+        f"the drain of {operation.node} was refused before anything was evicted: "
+        f"{'; '.join(sorting.refused[:NAMED])}{more}. "
+        "In the configuration, `drain: {local_storage: ..., unmanaged: ...}` chooses for such pods: `evict` (their "
+        "emptyDir data is deleted, what "
         "has no controller is gone for good) or `leave` (they stay and go through the reboot)"
     )
 
@@ -208,7 +239,9 @@ def _done(operation: Drain, sorting: Sorting, total: int, stuck: list[str], took
         parts.append(f"evicted by choice: {_names(sorting.chosen)}")
     if sorting.left:
         parts.append(f"left by choice, and rebooted with the node: {_names(sorting.left)}")
-    parts.append(f"stay as with kubectl drain: {len(sorting.daemons)} of DaemonSets, {len(sorting.mirrors)} mirror pods")
+    parts.append(
+        f"stay as with kubectl drain: {len(sorting.daemons)} of DaemonSets, {len(sorting.mirrors)} mirror pods"
+    )
     return "; ".join(parts)
 
 

@@ -41,7 +41,9 @@ class HostRunner:
         """Why the newest check was not answered."""
 
     async def perform(self, operation: HostOperation, until: float, *, resume: bool, ask: bool = False) -> StepResult:
-        """`resume`: it may have run before, so its check is asked first. `ask`: that alone, and what is not done is told as `undone`."""
+        """`resume`: it may have run before, so its check is asked first. `ask`: that alone, and what
+        is not done is told as `undone`.
+        """
         name = operation.title
         if resume and (settled := await self._resumed(operation, name, until)):
             return settled
@@ -52,17 +54,25 @@ class HostRunner:
         except HostUnseen as unseen:
             if unseen.sent:
                 return await self._interrupted(operation, name, until, unseen)
-            what = f"{name} on {self._host} was not begun: {unseen}. Nothing was changed; make the host reachable for recoverd"
+            what = (
+                f"{name} on {self._host} was not begun: {unseen}. Nothing was changed; make the "
+                "host reachable for recoverd"
+            )
             return StepResult(False, what, untouched=True)
         if result.exit_status != 0:
             return StepResult(False, self._failed(name, result), untouched=result.exit_status == GUARD_STATUS)
         return await self._verified(operation, name, until, result)
 
     async def asked(self, operation: Reboot, until: float) -> StepResult:
-        """Whether it has been done, by its check; nothing is run. A machine that cannot be reached may be on its way down: what follows tells."""
+        """Whether it has been done, by its check; nothing is run. A machine that cannot be reached may be on
+        its way down: what follows tells.
+        """
         settled = await self._resumed(operation, f"the reboot of {self._host}", until)
         if settled and settled.uncertain:
-            what = f"{self._host} cannot be reached ({self._unseen}): it may be going down; whether it comes back in another boot is waited for"
+            what = (
+                f"{self._host} cannot be reached ({self._unseen}): it may be going down; whether it comes back in "
+                "another boot is waited for"
+            )
             return StepResult(True, what, already_done=True)
         return settled or StepResult(False, f"{self._host} has not been asked to reboot yet", undone=True)
 
@@ -73,10 +83,16 @@ class HostRunner:
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host} had been done already", already_done=True)
         if answer is Answer.UNSEEN:
-            what = f"whether {name} on {self._host} was done cannot be told: {self._unseen}. Look there before anything else"
+            what = (
+                f"whether {name} on {self._host} was done cannot be told: {self._unseen}. Look "
+                "there before anything else"
+            )
             return StepResult(False, what, uncertain=True)
         if not operation.repeatable:
-            what = f"{name} on {self._host} may have run, its effect is not there, and running it twice may do harm. Look at {self._host}"
+            what = (
+                f"{name} on {self._host} may have run, its effect is not there, and running it twice may do "
+                f"harm. Look at {self._host}"
+            )
             return StepResult(False, what, uncertain=True)
         return None
 
@@ -85,14 +101,23 @@ class HostRunner:
         check = operation.check()
         if check is None:
             return StepResult(
-                False, f"{name} on {self._host} may or may not have been done: {unseen}. Look there before anything else", uncertain=True
+                False,
+                f"{name} on {self._host} may or may not have been done: {unseen}. Look there before anything else",
+                uncertain=True,
             )
         answer = await self._settled(check, until, wait_for_done=True)
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host} is done, as its check says ({unseen})")
         if answer is Answer.NOT_DONE:
-            return StepResult(False, f"{name} on {self._host} did not come about: {unseen}; its check says that it is not done. Look at {self._host}")
-        what = f"{name} on {self._host} may or may not have been done: {unseen}; afterwards: {self._unseen}. Look there before anything else"
+            return StepResult(
+                False,
+                f"{name} on {self._host} did not come about: {unseen}; its check says that it is not "
+                f"done. Look at {self._host}",
+            )
+        what = (
+            f"{name} on {self._host} may or may not have been done: {unseen}; afterwards: {self._unseen}. Look "
+            "there before anything else"
+        )
         return StepResult(False, what, uncertain=True)
 
     async def _verified(self, operation: HostOperation, name: str, until: float, result: CommandResult) -> StepResult:
@@ -102,16 +127,25 @@ class HostRunner:
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host}: done{f' ({said})' if said else ''}")
         if answer is Answer.UNSEEN:
-            return StepResult(True, f"{name} on {self._host} ended well; looking at it afterwards failed: {self._unseen}")
+            return StepResult(
+                True, f"{name} on {self._host} ended well; looking at it afterwards failed: {self._unseen}"
+            )
         return StepResult(
-            False, f"{name} on {self._host} ended well, and yet its effect is not there: something took it back at once. Look at {self._host}"
+            False,
+            f"{name} on {self._host} ended well, and yet its effect is not there: something took it back at "
+            f"once. Look at {self._host}",
         )
 
     async def _settled(self, check: Call, until: float, *, wait_for_done: bool) -> Answer:
-        """Ask the check until it is answered (or, `wait_for_done`, until it says done); what it said last, when the time is over."""
+        """Ask the check until it is answered (or, `wait_for_done`, until it says done); what it
+        said last, when the time is over.
+        """
         unsettled = (Answer.UNSEEN, Answer.NOT_DONE) if wait_for_done else (Answer.UNSEEN,)
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer in unsettled), wait=wait_fixed(RETRY_SECONDS), stop=stop_at(until), sleep=asyncio.sleep
+            retry=retry_if_result(lambda answer: answer in unsettled),
+            wait=wait_fixed(RETRY_SECONDS),
+            stop=stop_at(until),
+            sleep=asyncio.sleep,
         )
         try:
             answer: Answer = await retrying(self._ask, check)
@@ -128,9 +162,17 @@ class HostRunner:
         return Answer.DONE if result.exit_status == 0 else Answer.NOT_DONE
 
     def _failed(self, name: str, result: CommandResult) -> str:
-        how = f"ended with status {result.exit_status}" if result.exit_status is not None else "was ended by a signal or wrote without end"
+        how = (
+            f"ended with status {result.exit_status}"
+            if result.exit_status is not None
+            else "was ended by a signal or wrote without end"
+        )
         said = _tail(result.stderr, TAIL_LINES) or _tail(result.stdout, TAIL_LINES) or "it said nothing"
-        state = "it refused before changing anything" if result.exit_status == GUARD_STATUS else f"look at {self._host} for what it left"
+        state = (
+            "it refused before changing anything"
+            if result.exit_status == GUARD_STATUS
+            else f"look at {self._host} for what it left"
+        )
         return f"{name} on {self._host} {how}: {said}; {state}"
 
 
@@ -138,4 +180,6 @@ def _tail(text: str, lines: int) -> str:
     return " / ".join(line.strip()[:300] for line in text.strip().splitlines()[-lines:])
 
 
-hand(*kinds_of(HostOperation))(lambda o, at: HostRunner(at.reach.hosts, at.host).perform(o, at.until, resume=at.resume, ask=at.ask))
+hand(*kinds_of(HostOperation))(
+    lambda o, at: HostRunner(at.reach.hosts, at.host).perform(o, at.until, resume=at.resume, ask=at.ask)
+)

@@ -1,7 +1,8 @@
 """Joining a control plane and taking that back: composed of what is done on each machine, looking first each time.
 
-The token and the certificate key are read from the source's output, sent to the new machine inside a script on its standard input, and kept
-nowhere else; whatever is quoted from there is cleared of them. When the join has ended, well or not, they are taken out of the cluster as well.
+The token and the certificate key are read from the source's output, sent to the new machine inside a script on its
+standard input, and kept nowhere else; whatever is quoted from there is cleared of them. When the join has ended, well
+or not, they are taken out of the cluster as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ FORGET_SECONDS = 12.0
 """Within what a join leaves of its step's time: nothing waits for it, and what stays ends by itself."""
 POLL_SECONDS = 0.5
 VIEW_SECONDS = 4.0
-"""For status and member list, which every member tells at once; on a busy machine the connection alone takes a second."""
+"""For status and member list, which every member tells at once; on a busy machine the
+connection alone takes a second.
+"""
 ASK_SECONDS = 4.0
 """Short, too: a machine that has gone must not keep the member's seconds from being counted."""
 TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
@@ -76,7 +79,9 @@ def start(it: JoinControlPlane, secrets: Secrets) -> Call:
 
 
 async def forget(hosts: HostPool, source: str, label: str) -> str:
-    """Delete the secrets of a join that has ended; "", or why they may still be there. Never fails: they end by themselves."""
+    """Delete the secrets of a join that has ended; "", or why they may still be there. Never
+    fails: they end by themselves.
+    """
     try:
         result = await hosts.act(source, Call.of("join_forget", label), timeout=FORGET_SECONDS)
         why = _said(result) if result.exit_status != 0 else ""
@@ -84,7 +89,10 @@ async def forget(hosts: HostPool, source: str, label: str) -> str:
         why = str(unseen)
     if not why:
         return ""
-    return f"its token and the Secret kubeadm-certs may still be in the cluster, and end by themselves after 1 h and 2 h ({cleared(why)})"
+    return (
+        "its token and the Secret kubeadm-certs may still be in the cluster, and end by themselves after 1 "
+        f"h and 2 h ({cleared(why)})"
+    )
 
 
 class JoinRunner:
@@ -134,9 +142,14 @@ class JoinRunner:
         except HostUnseen as unseen:
             raise JoinFailed(f"no token and no certificate key could be made: {cleared(str(unseen))}") from None
         key = re.search(r"^key ([0-9a-f]{64})$", result.stdout, re.MULTILINE)
-        line = re.search(r"kubeadm join (\S+) .*--token (\S+) .*--discovery-token-ca-cert-hash (sha256:[0-9a-f]{64})", result.stdout)
+        line = re.search(
+            r"kubeadm join (\S+) .*--token (\S+) .*--discovery-token-ca-cert-hash (sha256:[0-9a-f]{64})", result.stdout
+        )
         if result.exit_status != 0 or not key or not line:
-            raise JoinFailed(f"no token and no certificate key could be made on {source}: {cleared(_said(result))}; nothing was changed")
+            raise JoinFailed(
+                f"no token and no certificate key could be made on {source}: "
+                f"{cleared(_said(result))}; nothing was changed"
+            )
         return Secrets(line[1], line[2], line[3], key[1])
 
     async def _watch(self) -> StepResult:
@@ -156,18 +169,32 @@ class JoinRunner:
             waited = self._clock() - listed_at if listed_at else 0.0
             if listed_at and not started and waited >= it.member_seconds:
                 raise JoinFailed(
-                    f"its etcd member was added and has not started within {waited:.0f} s, so the join was stopped: {await self._why(state)}"
+                    f"its etcd member was added and has not started within {waited:.0f} s, so the join was "
+                    f"stopped: {await self._why(state)}"
                 )
             if self._clock() >= self._until - 15.0 or self._clock() - began > it.seconds + 15.0:
-                raise JoinFailed(f"kubeadm join has not ended within {self._clock() - began:.0f} s: {await self._why(state)}")
-            what = "its etcd member has started" if started else "its etcd member to start" if listed_at else "its etcd member to be added"
-            report(f"{it.name}: kubeadm join is at work, {what if started else f'waiting for {what}'}", self._clock() - began)
+                raise JoinFailed(
+                    f"kubeadm join has not ended within {self._clock() - began:.0f} s: {await self._why(state)}"
+                )
+            what = (
+                "its etcd member has started"
+                if started
+                else "its etcd member to start"
+                if listed_at
+                else "its etcd member to be added"
+            )
+            report(
+                f"{it.name}: kubeadm join is at work, {what if started else f'waiting for {what}'}",
+                self._clock() - began,
+            )
             await asyncio.sleep(POLL_SECONDS)
 
     async def _ended(self, started: bool) -> StepResult:
         entry = await self._entry()
         if not started and (entry is None or not entry.started):
-            raise JoinFailed(f"kubeadm join ended well, and its member is not among the started ones of {self._it.source}")
+            raise JoinFailed(
+                f"kubeadm join ended well, and its member is not among the started ones of {self._it.source}"
+            )
         if entry is not None and entry.learner:
             raise JoinFailed("kubeadm join ended well, and its member is still a learner, which has no vote")
         return StepResult(True, f"{self._it.name} has joined, its etcd member is a voter")
@@ -194,7 +221,10 @@ class JoinRunner:
         except HostUnseen as unseen:
             return f"what was said on {self._it.name} cannot be read: {unseen}"
         lost = "the job is gone without an exit status (was the machine rebooted?); " if state is State.LOST else ""
-        return lost + (cleared(" / ".join(line.strip()[:300] for line in result.stdout.splitlines() if line.strip())) or "nothing was said")
+        return lost + (
+            cleared(" / ".join(line.strip()[:300] for line in result.stdout.splitlines() if line.strip()))
+            or "nothing was said"
+        )
 
 
 def _said(result: CommandResult) -> str:

@@ -1,6 +1,7 @@
 """Taking a join back: member out of etcd first, then the API server, and the new machine last.
 
-What is done to etcd is chosen by `recoverd.playbooks.take_back` after each look; here it is looked at and carried out, each write journalled before.
+What is done to etcd is chosen by `recoverd.playbooks.take_back` after each look; here it is looked at and carried
+out, each write journalled before.
 """
 
 from __future__ import annotations
@@ -43,10 +44,17 @@ class Stuck(Exception):  # noqa: N818
 
 
 class TakeBackRunner:
-    """One taking back. `until` is in the event loop's time; `await_api` waits for the source's API server until a moment."""
+    """One taking back. `until` is in the event loop's time; `await_api` waits for the
+    source's API server until a moment.
+    """
 
     def __init__(
-        self, operation: TakeBackJoin, hosts: HostPool, etcd: EtcdClient, await_api: Callable[[float], Awaitable[StepResult]], until: float
+        self,
+        operation: TakeBackJoin,
+        hosts: HostPool,
+        etcd: EtcdClient,
+        await_api: Callable[[float], Awaitable[StepResult]],
+        until: float,
     ) -> None:
         self._it = operation
         self._hosts = hosts
@@ -76,7 +84,9 @@ class TakeBackRunner:
         return StepResult(True, "; ".join(self._done))
 
     async def _stop(self) -> bool | None:
-        """End kubeadm on the new machine. False: this join has never begun there, and what is there is somebody else's; None: it does not answer."""
+        """End kubeadm on the new machine. False: this join has never begun there, and what is there is somebody
+        else's; None: it does not answer.
+        """
         self._tell("ending kubeadm join")
         why = ""
         for _ in range(TRIES):
@@ -86,7 +96,10 @@ class TakeBackRunner:
                 why = str(unseen)
                 continue
             if result.exit_status == REFUSED:
-                raise Stuck(f"{cleared(result.stderr.strip()[-300:])}. kubeadm join may be at work on {self._it.name}: ask the bastion that acts")
+                raise Stuck(
+                    f"{cleared(result.stderr.strip()[-300:])}. kubeadm join may be at work on {self._it.name}: "
+                    "ask the bastion that acts"
+                )
             return result.stdout.strip().endswith("begun")
         self._done.append(f"{self._it.name} could not be asked: {why}")
         return None
@@ -114,13 +127,18 @@ class TakeBackRunner:
                     result = await self._carried(choice.via)
                     if not result.ok:
                         raise Stuck(
-                            f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member out, then `kubeadm reset` there"
+                            f"{result.detail}. {it.name} was not cleaned, since it may be a voter: take its member "
+                            "out, then `kubeadm reset` there"
                         )
                     self._done.append(result.detail)
                     return
                 case Force():
                     await self._forced(choice)
-                    mute = ", which had lost its quorum and told nothing any more," if seen.view is None and not seen.flagged else ""
+                    mute = (
+                        ", which had lost its quorum and told nothing any more,"
+                        if seen.view is None and not seen.flagged
+                        else ""
+                    )
                     self._done.append(f"etcd on {it.source}{mute} is a cluster of its own again")
                     return
 
@@ -136,13 +154,17 @@ class TakeBackRunner:
     # --- the lease ---
 
     async def _act(self, name: str, call: Call, seconds: float) -> CommandResult:
-        """A call that changes something on a machine: it does nothing where another bastion has come to act meanwhile."""
+        """A call that changes something on a machine: it does nothing where another
+        bastion has come to act meanwhile.
+        """
         if name != self._it.source:
             await self._still_mine(name)
         return await self._hosts.act(name, call, timeout=seconds)
 
     async def _still_mine(self, name: str) -> None:
-        """The new machine may have no lease of its own yet, and etcd none at all: for these the source's counts, asked at the last moment."""
+        """The new machine may have no lease of its own yet, and etcd none at all: for these the source's
+        counts, asked at the last moment.
+        """
         if (guard := self._hosts.guard(self._it.source)) is None:
             return
         why = ""
@@ -154,8 +176,13 @@ class TakeBackRunner:
                 continue
             if asked.exit_status == 0:
                 return
-            raise Stuck(f"{cleared(asked.stderr.strip()[-300:])}. {name} is left as it is: look at it where that bastion acts")
-        raise Stuck(f"whether this bastion still acts on the cluster cannot be asked of {self._it.source} ({why}), so {name} is left as it is")
+            raise Stuck(
+                f"{cleared(asked.stderr.strip()[-300:])}. {name} is left as it is: look at it where that bastion acts"
+            )
+        raise Stuck(
+            f"whether this bastion still acts on the cluster cannot be asked of {self._it.source} ({why}), "
+            f"so {name} is left as it is"
+        )
 
     # --- by force ---
 
@@ -217,7 +244,11 @@ class TakeBackRunner:
             if result.exit_status == 0:
                 return StepResult(True, "ended")
             why = result.stderr.strip()[-200:]
-        return StepResult(False, f"etcd on {self._it.name} could not be ended: {why}. End it there (its manifest out of /etc/kubernetes/manifests)")
+        return StepResult(
+            False,
+            f"etcd on {self._it.name} could not be ended: {why}. End it there (its manifest out of "
+            "/etc/kubernetes/manifests)",
+        )
 
     async def _ok(self, work: Awaitable[StepResult]) -> None:
         result = await work
@@ -232,19 +263,25 @@ class TakeBackRunner:
     async def _api(self) -> None:
         it = self._it
         self._tell(f"waiting for the API server on {it.source}")
-        await self._ok(self._carried(Step(it.source, f"unstick the API server on {it.source}", Unstick("kube-apiserver"), 60.0)))
+        await self._ok(
+            self._carried(Step(it.source, f"unstick the API server on {it.source}", Unstick("kube-apiserver"), 60.0))
+        )
         await self._ok(self._carried(Step(it.source, "see etcd as it was", AwaitEtcd(members=it.members), 60.0)))
         result = await self._await_api(min(self._until, self._clock() + 120.0))
         if not result.ok:
             raise Stuck(f"{result.detail}. {it.name} was not cleaned")
-        self._done.append(f"the API server on {it.source} is ready {self._clock() - self._began:.0f} s after the taking back began")
+        self._done.append(
+            f"the API server on {it.source} is ready {self._clock() - self._began:.0f} s after the taking back began"
+        )
 
     async def _clean(self) -> None:
         """Make the machine as it was: its member is out, so nothing on it counts any more."""
         self._tell(f"cleaning {self._it.name}")
         result = await journalled(f"clean {self._it.name}", self._cleaned)
         if not result.ok:
-            raise Stuck(f"{self._it.name} is out of etcd and could not be cleaned: {result.detail}; `kubeadm reset -f` there")
+            raise Stuck(
+                f"{self._it.name} is out of etcd and could not be cleaned: {result.detail}; `kubeadm reset -f` there"
+            )
         self._done.append(f"{self._it.name} is clean ({result.detail})")
 
     async def _cleaned(self) -> StepResult:
@@ -258,7 +295,9 @@ class TakeBackRunner:
         return StepResult(True, result.stdout.strip().splitlines()[-1] if result.stdout.strip() else "nothing was said")
 
     async def _delete_node(self) -> None:
-        """Once its kubelet has ended, which would register it again; before the mark goes, so that an interrupted one is done again."""
+        """Once its kubelet has ended, which would register it again; before the mark goes, so that an
+        interrupted one is done again.
+        """
         name = self._it.name
         gone = await journalled(f"end kubelet on {name} and delete the node {name}", self._deleted)
         if not gone.ok:

@@ -1,4 +1,6 @@
-"""The API server as the steps use it: nodes and pods as plain JSON, a deadline on every call, and errors in the operator's words."""
+"""The API server as the steps use it: nodes and pods as plain JSON, a deadline on every call, and
+errors in the operator's words.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ Json = dict[str, Any]
 
 
 class KubeFailure(Exception):  # noqa: N818  as HostUnseen
-    """A call that did not come about. `status` is the HTTP status, 0 where no answer came; then a change may have been made nevertheless.
+    """A call that did not come about. `status` is the HTTP status, 0 where no answer came; then a change
+    may have been made nevertheless.
 
     `said` is the API server's own explanation, "" where it gave none.
     """
@@ -42,14 +45,18 @@ class KubeFailure(Exception):  # noqa: N818  as HostUnseen
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """What the Eviction API answered: `accepted`, `gone` (no such pod), `blocked` (a budget forbids it now) or `failed`."""
+    """What the Eviction API answered: `accepted`, `gone` (no such pod), `blocked` (a
+    budget forbids it now) or `failed`.
+    """
 
     answer: str
     reason: str = ""
 
 
 class Kube:
-    """One cluster's API server, through the address in the kubeconfig or, where that leads nowhere, through a control plane's own."""
+    """One cluster's API server, through the address in the kubeconfig or, where that leads nowhere,
+    through a control plane's own.
+    """
 
     def __init__(self, kubeconfig: Path, control_planes: Sequence[str]) -> None:
         self._kubeconfig = kubeconfig
@@ -68,7 +75,9 @@ class Kube:
         return await self._json(f"reading node {name}", lambda client: request(client, NODE, {"name": name}))
 
     async def patch_node(self, name: str, patch: Json) -> Json:
-        """Merge `patch` into the Node; with metadata.resourceVersion in it, status 409 when it has changed meanwhile."""
+        """Merge `patch` into the Node; with metadata.resourceVersion in it, status 409
+        when it has changed meanwhile.
+        """
         return await self._json(
             f"patching node {name}",
             lambda client: request(client, NODE, {"name": name}, method="PATCH", body=patch, content_type=MERGE_PATCH),
@@ -78,7 +87,9 @@ class Kube:
     async def pods(self, node: str) -> list[Json]:
         """Every pod bound to the node."""
         selector = f"spec.nodeName={node}"
-        listed = await self._json(f"listing the pods of node {node}", lambda client: list_all(client, "pods", fieldSelector=selector))
+        listed = await self._json(
+            f"listing the pods of node {node}", lambda client: list_all(client, "pods", fieldSelector=selector)
+        )
         return list(listed.get("items") or ())
 
     async def lease(self, name: str) -> Json:
@@ -90,11 +101,16 @@ class Kube:
         """Endpoints of services that are not the addresses of their pods, in words. Raises `KubeFailure`."""
         # the endpoints last: what they followed by then, the other lists show, too
         services = await self._json("listing services", lambda client: list_all(client, "services"))
-        pods = await self._json("listing all pods", lambda client: request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE))
+        pods = await self._json(
+            "listing all pods",
+            lambda client: request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
+        )
         try:
             return astray(services, await self._endpoints(), from_table(pods))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise KubeFailure(f"the API server listed pods or endpoints in a form that cannot be understood ({error!r})") from error
+            raise KubeFailure(
+                f"the API server listed pods or endpoints in a form that cannot be understood ({error!r})"
+            ) from error
 
     async def _endpoints(self) -> Json:
         """EndpointSlices, or Endpoints where there are none."""
@@ -131,9 +147,13 @@ class Kube:
         return Evicted("accepted")
 
     async def delete_pod(self, pod: Json, grace: int | None = None) -> None:
-        """Delete this very pod (by uid), with its own grace period unless `grace` gives seconds; one that is gone already is fine."""
+        """Delete this very pod (by uid), with its own grace period unless `grace` gives seconds;
+        one that is gone already is fine.
+        """
         meta = pod["metadata"]
-        options: Json = {"preconditions": {"uid": meta["uid"]}} | ({"gracePeriodSeconds": grace} if grace is not None else {})
+        options: Json = {"preconditions": {"uid": meta["uid"]}} | (
+            {"gracePeriodSeconds": grace} if grace is not None else {}
+        )
         try:
             await self._json(
                 f"deleting pod {meta['namespace']}/{meta['name']}",
@@ -145,19 +165,25 @@ class Kube:
                 raise
 
     async def _eviction_version(self) -> str:
-        """`policy/v1` from 1.22 on, `policy/v1beta1` before and until 1.25; found as kubectl does, from what the server says that it serves."""
+        """`policy/v1` from 1.22 on, `policy/v1beta1` before and until 1.25; found as kubectl does, from what
+        the server says that it serves.
+        """
         if not self._eviction:
             listed = await self._json("asking for the Eviction API", lambda client: request(client, "/api/v1/"))
             entry = next((r for r in listed.get("resources") or () if r.get("name") == "pods/eviction"), None)
             if entry is None:
                 raise KubeFailure(
-                    "the API server serves no Eviction API (pods/eviction), so pods cannot be evicted with their budgets respected", 404
+                    "the API server serves no Eviction API (pods/eviction), so pods cannot be evicted "
+                    "with their budgets respected",
+                    404,
                 )
             self._eviction = f"{entry.get('group') or 'policy'}/{entry.get('version') or 'v1beta1'}"
         return self._eviction
 
     async def _json(self, what: str, call: Callable[[ApiClient], Awaitable[Any]], *, changes: bool = False) -> Json:
-        """One call, at the first address that can be connected to. What may have changed something is not sent a second time."""
+        """One call, at the first address that can be connected to. What may have changed
+        something is not sent a second time.
+        """
         failures = []
         for server, client in await self._servers():
             try:
@@ -201,9 +227,13 @@ def _body(what: str, server: str, status: int, text: bytes) -> Json:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise KubeFailure(f"{what} failed: {server} answered HTTP {status} with something that is no JSON object", status or 500)
+        raise KubeFailure(
+            f"{what} failed: {server} answered HTTP {status} with something that is no JSON object", status or 500
+        )
     if status >= 300:
         said = str(body.get("message") or body.get("reason") or "")
         causes = "; ".join(str(c.get("message", "")) for c in (body.get("details") or {}).get("causes") or ())
-        raise KubeFailure(f"{what} failed: HTTP {status}: {said}{f' ({causes})' if causes else ''}", status, causes or said)
+        raise KubeFailure(
+            f"{what} failed: HTTP {status}: {said}{f' ({causes})' if causes else ''}", status, causes or said
+        )
     return body

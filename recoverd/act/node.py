@@ -15,7 +15,17 @@ from recoverd.act.until import stop_at, timeout
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.engine.progress import report
 from recoverd.model.call import Call
-from recoverd.model.node_operations import CORDONED, Agent, AwaitNodeReady, AwaitReboot, Cordon, Reboot, RestartDaemonPods, Settled, Uncordon
+from recoverd.model.node_operations import (
+    CORDONED,
+    Agent,
+    AwaitNodeReady,
+    AwaitReboot,
+    Cordon,
+    Reboot,
+    RestartDaemonPods,
+    Settled,
+    Uncordon,
+)
 from recoverd.model.plan import StepResult
 from recoverd.model.unit_operations import RestartStaticPod
 
@@ -24,7 +34,9 @@ LOOK_SECONDS = 3.0
 CONFLICT = 409
 TRIES = 5
 PROXY_GRACE = 1
-"""Seconds. kube-proxy, as process 1 of its container, does not hear SIGTERM and would be waited for 30 s (observed); what it has programmed stays."""
+"""Seconds. kube-proxy, as process 1 of its container, does not hear SIGTERM and would be waited for 30 s
+(observed); what it has programmed stays.
+"""
 PROCESS_SECONDS = 20
 """For kubelet to start another kube-proxy after its process was ended."""
 WRITTEN_SECONDS = 15.0
@@ -38,7 +50,8 @@ Change = tuple[Json, str]
 
 
 async def cordon(operation: Cordon, kube: Kube, *, ask: bool = False) -> StepResult:
-    """One patch with the version that was read, so that a cordon by a person a moment earlier is not taken for recoverd's own.
+    """One patch with the version that was read, so that a cordon by a person a moment earlier
+    is not taken for recoverd's own.
 
     `ask`: only look whether the node is cordoned.
     """
@@ -47,19 +60,28 @@ async def cordon(operation: Cordon, kube: Kube, *, ask: bool = False) -> StepRes
             if not (await kube.node(operation.node)).get("spec", {}).get("unschedulable"):
                 return StepResult(False, f"{operation.node} has not been cordoned yet", undone=True)
         except KubeFailure as failure:
-            what = f"whether recoverd has cordoned {operation.node} cannot be told: {failure}. If it has: kubectl uncordon {operation.node}"
+            what = (
+                f"whether recoverd has cordoned {operation.node} cannot be told: {failure}. If it has: kubectl "
+                f"uncordon {operation.node}"
+            )
             return StepResult(False, what, uncertain=True)
 
     def change(node: Json) -> Change | str:
         name, mark = operation.node, _mark(node)
         if not node.get("spec", {}).get("unschedulable"):
-            return {"spec": {"unschedulable": True}, "metadata": {"annotations": {CORDONED: operation.mark}}}, f"{name} is cordoned"
+            return {
+                "spec": {"unschedulable": True},
+                "metadata": {"annotations": {CORDONED: operation.mark}},
+            }, f"{name} is cordoned"
         if mark and mark == operation.mark:
             return f"{name} was cordoned already: by recoverd, for this plan"
         if not mark:
             return f"{name} was cordoned already: somebody cordoned it, and it stays cordoned afterwards"
         by = f"by recoverd's plan {mark} or by somebody since (its mark was taken off)"
-        return UNMARK, f"{name} was cordoned already, {by}, and it stays cordoned afterwards; kubectl uncordon {name} ends that"
+        return (
+            UNMARK,
+            f"{name} was cordoned already, {by}, and it stays cordoned afterwards; kubectl uncordon {name} ends that",
+        )
 
     return await _patched(kube, operation.node, change, "It was not cordoned")
 
@@ -72,13 +94,19 @@ async def uncordon(operation: Uncordon, kube: Kube) -> StepResult:
         if mark and mark == operation.mark:
             return {"spec": {"unschedulable": None}, **UNMARK}, f"{name} is schedulable again"
         cordoned = node.get("spec", {}).get("unschedulable")
-        return f"{name} {f'was cordoned by somebody else and stays cordoned; kubectl uncordon {name} ends that' if cordoned else 'is not cordoned'}"
+        if cordoned:
+            return f"{name} was cordoned by somebody else and stays cordoned; kubectl uncordon {name} ends that"
+        return f"{name} is not cordoned"
 
-    return await _patched(kube, operation.node, change, f"It stays cordoned; when it is well: kubectl uncordon {operation.node}")
+    return await _patched(
+        kube, operation.node, change, f"It stays cordoned; when it is well: kubectl uncordon {operation.node}"
+    )
 
 
 async def _patched(kube: Kube, name: str, change: Callable[[Json], Change | str], otherwise: str) -> StepResult:
-    """Patch the node by what it is; `change` gives the patch with what it does, or why none is needed. A change by others is looked at anew."""
+    """Patch the node by what it is; `change` gives the patch with what it does, or why none is needed. A
+    change by others is looked at anew.
+    """
     try:
         for last in (*[False] * (TRIES - 1), True):
             node = await kube.node(name)
@@ -97,7 +125,9 @@ async def _patched(kube: Kube, name: str, change: Callable[[Json], Change | str]
     except KubeFailure as failure:
         return StepResult(False, f"{failure}. {otherwise}")
     except (KeyError, TypeError, AttributeError) as error:
-        return StepResult(False, f"the API server described node {name} in a form not understood ({error!r}). {otherwise}")
+        return StepResult(
+            False, f"the API server described node {name} in a form not understood ({error!r}). {otherwise}"
+        )
     raise AssertionError("not reached")
 
 
@@ -109,7 +139,8 @@ def _mark(node: Json) -> str:
 
 
 async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *, ask: bool = False) -> StepResult:
-    """Ask once; the script on the host itself sees to it that a second asking does nothing. That the connection breaks is as it should be.
+    """Ask once; the script on the host itself sees to it that a second asking does nothing. That the
+    connection breaks is as it should be.
 
     `ask`: only look whether it was asked before.
     """
@@ -119,15 +150,24 @@ async def reboot(operation: Reboot, hosts: HostPool, host: str, until: float, *,
         result = await hosts.act(host, operation.call(), timeout=timeout(until))
     except HostUnseen as unseen:
         if unseen.sent:
-            return StepResult(True, f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its boot id tells whether it did")
+            return StepResult(
+                True,
+                f"{host} was asked to reboot, and the connection went ({unseen.unseen.kind}); its "
+                "boot id tells whether it did",
+            )
         return StepResult(
-            False, f"{host} was not asked to reboot: {unseen}. Nothing was changed on it; look at it, or reboot it by hand", untouched=True
+            False,
+            f"{host} was not asked to reboot: {unseen}. Nothing was changed on it; look at it, or reboot it by hand",
+            untouched=True,
         )
     if result.exit_status == GUARD_STATUS:
         return StepResult(False, f"{host} was not asked to reboot: {result.stderr.strip()[-300:]}", untouched=True)
     if result.exit_status != 0:
         said = (result.stderr or result.stdout).strip()[-300:]
-        return StepResult(False, f"{host} does not reboot when asked (systemctl ended with {result.exit_status}): {said}. Reboot it by hand")
+        return StepResult(
+            False,
+            f"{host} does not reboot when asked (systemctl ended with {result.exit_status}): {said}. Reboot it by hand",
+        )
     said = result.stdout.strip()
     return StepResult(True, f"{host} {said or 'was asked to reboot'}", already_done=bool(said))
 
@@ -149,7 +189,8 @@ async def await_reboot(operation: AwaitReboot, hosts: HostPool, host: str, until
     if trouble:
         return StepResult(
             False,
-            f"{host} did not come back from its reboot within {took:.0f} s: it {trouble}. Look at its console, switch it on, or reset it",
+            f"{host} did not come back from its reboot within {took:.0f} s: it {trouble}. Look at its console, "
+            "switch it on, or reset it",
         )
     return StepResult(True, f"{host} is in a new boot, after {took:.0f} s")
 
@@ -173,7 +214,11 @@ async def await_node_ready(operation: AwaitNodeReady, kube: Kube, until: float) 
 
     trouble, took = await poll(look, operation.node, until)
     if trouble:
-        return StepResult(False, f"node {operation.node} was not Ready within {took:.0f} s: {trouble}. Look there: journalctl -u kubelet -n 50")
+        return StepResult(
+            False,
+            f"node {operation.node} was not Ready within {took:.0f} s: {trouble}. Look there: "
+            "journalctl -u kubelet -n 50",
+        )
     return StepResult(True, f"node {operation.node} is Ready, after {took:.0f} s")
 
 
@@ -189,7 +234,12 @@ async def poll(look: Callable[[], Awaitable[str]], name: str, until: float) -> t
         return trouble
 
     try:
-        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until - POLL_SECONDS), sleep=asyncio.sleep)(told)
+        await AsyncRetrying(
+            retry=retry_if_result(bool),
+            wait=wait_fixed(POLL_SECONDS),
+            stop=stop_at(until - POLL_SECONDS),
+            sleep=asyncio.sleep,
+        )(told)
     except RetryError as over:
         return str(over.last_attempt.result()), now() - began
     return "", now() - began
@@ -198,31 +248,55 @@ async def poll(look: Callable[[], Awaitable[str]], name: str, until: float) -> t
 # --- agents ---
 
 
-async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: HostPool, host: str, until: float) -> StepResult:
-    """By the process where that can be; else delete the pods, and wait for a Ready one of each of their DaemonSets that is none of them."""
+async def restart_daemon_pods(
+    operation: RestartDaemonPods, kube: Kube, hosts: HostPool, host: str, until: float
+) -> StepResult:
+    """By the process where that can be; else delete the pods, and wait for a Ready one of each of their
+    DaemonSets that is none of them.
+    """
     if operation.agent is Agent.KUBE_PROXY:
         again = RestartStaticPod("kube-proxy", PROCESS_SECONDS, signal="KILL", static=False)
-        result = await HostRunner(hosts, host).perform(again, min(until, asyncio.get_running_loop().time() + PROCESS_SECONDS + 5), resume=False)
+        result = await HostRunner(hosts, host).perform(
+            again, min(until, asyncio.get_running_loop().time() + PROCESS_SECONDS + 5), resume=False
+        )
         if result.ok:
-            return StepResult(True, f"kube-proxy on {operation.node} was ended, and kubelet has started another{await _rules(hosts, host, until)}")
+            return StepResult(
+                True,
+                f"kube-proxy on {operation.node} was ended, and kubelet has started "
+                f"another{await _rules(hosts, host, until)}",
+            )
         report(f"{operation.node}: {result.detail}; its pod is deleted instead", 0)
     try:
         old = [p for p in await kube.pods(operation.node) if is_agent(p, operation.agent)]
     except KubeFailure as failure:
-        return StepResult(False, f"{operation.agent} on {operation.node} was not restarted: {failure}. Nothing was changed")
+        return StepResult(
+            False, f"{operation.agent} on {operation.node} was not restarted: {failure}. Nothing was changed"
+        )
     if not old and operation.agent is Agent.CNI:
-        return StepResult(True, f"no DaemonSet's pod of a CNI agent is bound to {operation.node}: there is nothing to restart", already_done=True)
+        return StepResult(
+            True,
+            f"no DaemonSet's pod of a CNI agent is bound to {operation.node}: there is nothing to restart",
+            already_done=True,
+        )
     gone, wanted = {p["metadata"]["uid"] for p in old}, {_owner(p) for p in old}
     try:
         for pod in old:
             if not pod["metadata"].get("deletionTimestamp"):
                 await kube.delete_pod(pod, PROXY_GRACE if operation.agent is Agent.KUBE_PROXY else None)
     except KubeFailure as failure:
-        return StepResult(False, f"{operation.agent} on {operation.node} was not restarted: {failure}. What was deleted by then is made anew")
+        return StepResult(
+            False,
+            f"{operation.agent} on {operation.node} was not restarted: {failure}. What was "
+            "deleted by then is made anew",
+        )
 
     async def look() -> str:
         try:
-            new = [p for p in await kube.pods(operation.node) if is_agent(p, operation.agent) and p["metadata"]["uid"] not in gone]
+            new = [
+                p
+                for p in await kube.pods(operation.node)
+                if is_agent(p, operation.agent) and p["metadata"]["uid"] not in gone
+            ]
         except KubeFailure as failure:
             return str(failure)
         up = {_owner(p) for p in new if _pod_ready(p)}
@@ -233,19 +307,27 @@ async def restart_daemon_pods(operation: RestartDaemonPods, kube: Kube, hosts: H
     names = ", ".join(name_of(p) for p in old) or "none was there"
     if trouble:
         return StepResult(
-            False, f"after its pods ({names}) were deleted, {operation.node} {trouble} within {took:.0f} s; look with kubectl describe pod"
+            False,
+            f"after its pods ({names}) were deleted, {operation.node} {trouble} within {took:.0f} s; look "
+            "with kubectl describe pod",
         )
     rules = await _rules(hosts, host, until) if operation.agent is Agent.KUBE_PROXY else ""
     return StepResult(True, f"{operation.agent} on {operation.node} was made anew ({names}), after {took:.0f} s{rules}")
 
 
 async def _rules(hosts: HostPool, host: str, until: float) -> str:
-    """Wait a few seconds until a kube-proxy that has just been started has written its rules (0.4 s, observed); what came of that, in words."""
+    """Wait a few seconds until a kube-proxy that has just been started has written its rules (0.4 s,
+    observed); what came of that, in words.
+    """
     try:
         said = await hosts.ask(host, Call.of("rules_written"), timeout=min(WRITTEN_SECONDS, timeout(until)))
     except HostUnseen as unseen:
         return f"; whether it has written its rules cannot be told: {unseen.unseen.reason}"
-    return ", which has written its rules" if "written" in said.stdout else "; whether it has written its rules its metrics on port 10249 do not tell"
+    return (
+        ", which has written its rules"
+        if "written" in said.stdout
+        else "; whether it has written its rules its metrics on port 10249 do not tell"
+    )
 
 
 def is_agent(pod: Json, agent: Agent) -> bool:
@@ -262,7 +344,9 @@ def is_agent(pod: Json, agent: Agent) -> bool:
 
 def _owner(pod: Json) -> str:
     owners = pod["metadata"].get("ownerReferences") or ()
-    return next((f"{pod['metadata'].get('namespace', '')}/{o.get('name')}" for o in owners if o.get("kind") == "DaemonSet"), "")
+    return next(
+        (f"{pod['metadata'].get('namespace', '')}/{o.get('name')}" for o in owners if o.get("kind") == "DaemonSet"), ""
+    )
 
 
 def _pod_ready(pod: Json) -> bool:
@@ -274,7 +358,8 @@ async def _settled(operation: Settled, at: Carry) -> StepResult:
     return StepResult(False, "this step is judged by the state machine, sweep by sweep, and is never carried out")
 
 
-# each looks at what is there before it does anything, so a resumed one is simply done again, unless it is only asked about
+# each looks at what is there before it does anything, so a resumed one is simply done again,
+# unless it is only asked about
 hand(Cordon)(lambda o, at: cordon(o, at.reach.kube, ask=at.ask))
 hand(Uncordon)(lambda o, at: uncordon(o, at.reach.kube))
 hand(Reboot)(lambda o, at: reboot(o, at.reach.hosts, at.host, at.until, ask=at.ask))

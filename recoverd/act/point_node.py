@@ -1,4 +1,6 @@
-"""What a restore point takes from one control plane over SSH: what kubeadm wrote there, but for private keys, which are copied on the node itself."""
+"""What a restore point takes from one control plane over SSH: what kubeadm wrote there, but for private keys, which
+are copied on the node itself.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ async def take_node(
     marker = f"=={secrets.token_hex(8)}"
     taken = NodeFiles(host)
     try:
-        result = await hosts.ask(host, Call.of("take_point", marker, PKI_ASIDE, id, keys), timeout=seconds, max_output=OUTPUT)
+        result = await hosts.ask(
+            host, Call.of("take_point", marker, PKI_ASIDE, id, keys), timeout=seconds, max_output=OUTPUT
+        )
     except HostUnseen as unseen:
         taken.lacks.append(f"nothing of {host}: {unseen}")
         return taken
@@ -67,7 +71,9 @@ def _take_in(found: Sequence[Section], taken: NodeFiles) -> None:
     for section in found:
         try:
             if section.name == "pki" and section.text.strip() != "done":
-                taken.lacks.append(f"the private keys of {taken.host} are not kept aside there: {' '.join(section.text.split())[:300]}")
+                taken.lacks.append(
+                    f"the private keys of {taken.host} are not kept aside there: {' '.join(section.text.split())[:300]}"
+                )
             elif section.name == "tar":
                 taken.content[f"{taken.host}/pki.tar"] = _decoded(section)
             elif section.name == "file":

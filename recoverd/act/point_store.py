@@ -16,7 +16,9 @@ DRAFT, GONE, SCRATCH = ".taking-", ".gone-", ".scratch-"
 
 
 class PointStore:
-    """The points of one cluster below `root`, each a directory of its id. Everything is for its owner only. Methods raise `OSError`."""
+    """The points of one cluster below `root`, each a directory of its id. Everything is for its owner
+    only. Methods raise `OSError`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -37,7 +39,9 @@ class PointStore:
                 point = load(RestorePoint, (directory / MANIFEST).read_bytes())
                 size = (directory / SNAPSHOT).stat().st_size
             except (OSError, ValueError) as error:
-                problems.append(f"{directory} is no whole restore point and does not count: {' '.join(str(error).split())[:200]}")
+                problems.append(
+                    f"{directory} is no whole restore point and does not count: {' '.join(str(error).split())[:200]}"
+                )
                 continue
             if size != point.size:
                 problems.append(f"{directory} does not count: its snapshot has {size} bytes and not {point.size}")

@@ -1,4 +1,6 @@
-"""Takes restore points, one at a time: fetched, checked, written through, verified by restoring them, and the surplus removed."""
+"""Takes restore points, one at a time: fetched, checked, written through, verified by restoring
+them, and the surplus removed.
+"""
 
 from __future__ import annotations
 
@@ -74,12 +76,18 @@ class PointKeeper:
             try:
                 return await asyncio.to_thread(self._look)
             except OSError as error:
-                return StepResult(False, f"the restore points in {self._store.root} cannot be looked at: {error}. See that recoverd may write there")
+                return StepResult(
+                    False,
+                    f"the restore points in {self._store.root} cannot be looked at: {error}. See "
+                    "that recoverd may write there",
+                )
 
     async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult:
-        """Take one from the member on `host`, by `until` in the event loop's time. One that is urgent ends one that is not.
+        """Take one from the member on `host`, by `until` in the event loop's time. One that
+        is urgent ends one that is not.
 
-        `resume`: it may have been taken already, for this very plan. Only then: a journal that is begun anew gives plans the names of earlier ones.
+        `resume`: it may have been taken already, for this very plan. Only then: a journal that is begun anew gives
+        plans the names of earlier ones.
         """
         if operation.urgent and self._patient:
             self._patient.cancel()
@@ -96,15 +104,26 @@ class PointKeeper:
                 return StepResult(False, str(gave_way), points=await asyncio.to_thread(self._listed))
             except PointFailed as failed:
                 await self._forget_orphans()
-                return StepResult(False, f"{failed}. Nothing was changed in the cluster", points=await asyncio.to_thread(self._listed))
+                return StepResult(
+                    False, f"{failed}. Nothing was changed in the cluster", points=await asyncio.to_thread(self._listed)
+                )
             except OSError as error:
                 await self._forget_orphans()
-                what = f"no restore point could be written in {self._store.root} on the bastion: {error}. Make room there or see to its disk"
-                return StepResult(False, f"{what}; nothing was left behind and nothing was changed in the cluster", points=self._listed())
+                what = (
+                    f"no restore point could be written in {self._store.root} on the bastion: {error}. Make "
+                    "room there or see to its disk"
+                )
+                return StepResult(
+                    False,
+                    f"{what}; nothing was left behind and nothing was changed in the cluster",
+                    points=self._listed(),
+                )
             finally:
                 self._patient = None
         told = [_told(point), *(f"lacks {each}" for each in point.lacks), *problems, *stuck]
-        return StepResult(True, "; ".join(told) + (f"; removed as surplus: {', '.join(gone)}" if gone else ""), points=kept)
+        return StepResult(
+            True, "; ".join(told) + (f"; removed as surplus: {', '.join(gone)}" if gone else ""), points=kept
+        )
 
     async def _ended(self, task: asyncio.Task[RestorePoint]) -> RestorePoint:
         """What came of the task, which a plan may have ended."""
@@ -112,14 +131,18 @@ class PointKeeper:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise GaveWay("no restore point was taken on the schedule: a plan that waits for one of its own came first") from None
+                raise GaveWay(
+                    "no restore point was taken on the schedule: a plan that waits for one of its own came first"
+                ) from None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             raise
 
     # --- one point ---
 
-    async def _take(self, operation: TakeRestorePoint, host: str, points: Sequence[RestorePoint], until: float) -> RestorePoint:
+    async def _take(
+        self, operation: TakeRestorePoint, host: str, points: Sequence[RestorePoint], until: float
+    ) -> RestorePoint:
         view = await self._healthy(host, until)
         self._room(view.db_size)
         now = self._clock()
@@ -149,8 +172,10 @@ class PointKeeper:
         free, reserve = self._store.free(), self._settings.min_free
         if free < database + reserve:
             raise PointFailed(
-                f"no restore point was taken: it needs {_size(database)}, {_size(reserve)} stay free (restore_points.min_free), and "
-                f"{self._store.root} on the bastion has {_size(free)} free. Make room there, or keep fewer (restore_points.keep)"
+                f"no restore point was taken: it needs {_size(database)}, {_size(reserve)} stay free "
+                "(restore_points.min_free), and "
+                f"{self._store.root} on the bastion has {_size(free)} free. Make room there, or keep "
+                "fewer (restore_points.keep)"
             )
 
     async def _fetch(self, draft: _Draft, until: float) -> tuple[SnapshotInfo, list[NodeFiles]]:
@@ -158,13 +183,17 @@ class PointKeeper:
         seconds = max(5.0, min(NODE_SECONDS, left(until) / 3))
         keys = self._settings.keys_on_bastion
         try:
-            info = await self._etcd(draft.host).snapshot(draft.directory / SNAPSHOT, timeout=max(1.0, left(until) - seconds))
+            info = await self._etcd(draft.host).snapshot(
+                draft.directory / SNAPSHOT, timeout=max(1.0, left(until) - seconds)
+            )
         except EtcdUnseen as unseen:
             raise PointFailed(f"no restore point was taken from {draft.host}: {unseen}") from unseen
         nodes = await asyncio.gather(*(take_node(self._hosts, n, draft.id, seconds, keys=keys) for n in planes))
         return info, nodes
 
-    async def _write(self, draft: _Draft, view: EtcdView, info: SnapshotInfo, nodes: Sequence[NodeFiles], now: datetime) -> RestorePoint:
+    async def _write(
+        self, draft: _Draft, view: EtcdView, info: SnapshotInfo, nodes: Sequence[NodeFiles], now: datetime
+    ) -> RestorePoint:
         content = {path: data for node in nodes for path, data in node.content.items()}
         configmaps = next((n.configmaps for n in nodes if n.configmaps.strip()), b"")
         lacks = [each for n in nodes for each in n.lacks]
@@ -184,7 +213,8 @@ class PointKeeper:
             revision=view.revision,
             keys=0,
             verified_at=None,
-            how_verified="not verified, but for its hash: recoverd was ended before that; the revision is what the member said before it was fetched",
+            how_verified="not verified, but for its hash: recoverd was ended before that; the revision is what the "
+            "member said before it was fetched",
             directory=str(self._store.path(draft.id)),
             sequence=draft.sequence,
             lacks=tuple(lacks),
@@ -201,31 +231,42 @@ class PointKeeper:
     # --- is it any good? ---
 
     async def _verified(self, point: RestorePoint, view: EtcdView, until: float) -> RestorePoint:
-        """The point with what was found out about it. Raises `PointFailed`, the point removed, when it cannot be restored."""
+        """The point with what was found out about it. Raises `PointFailed`, the point
+        removed, when it cannot be restored.
+        """
         try:
             programs = await scratch.find(self._settings.programs)
             restored = await self._restored(programs, point, view, until)
             keys, compared = await self._compared(point, view, restored, until)
         except scratch.Unable as unable:
-            why = f"not verified, but for its hash: {unable}; the revision is what the member said before it was fetched"
+            why = (
+                f"not verified, but for its hash: {unable}; the revision is what the member said before it was fetched"
+            )
             point = replace(point, how_verified=why)
         except scratch.Refuted as refuted:
             await asyncio.to_thread(self._store.remove, point.id)
             self._orphans = (*self._orphans, point.id)
             raise PointFailed(
-                f"the snapshot from {point.host} has a good hash and cannot be restored, so it was not kept: {refuted}. Its member's data may be "
+                f"the snapshot from {point.host} has a good hash and cannot be restored, so it was not kept: "
+                f"{refuted}. Its member's data may be "
                 f"corrupt: look at etcd on {point.host} (its log, `etcdctl endpoint hashkv --cluster`)"
             ) from refuted
         else:
             how = f"{restored.how}, {compared}"
-            point = replace(point, revision=restored.revision, keys=keys, verified_at=self._clock().timestamp(), how_verified=how)
+            point = replace(
+                point, revision=restored.revision, keys=keys, verified_at=self._clock().timestamp(), how_verified=how
+            )
         await _to_its_end(lambda: self._store.update(point))
         return point
 
-    async def _restored(self, programs: scratch.Programs, point: RestorePoint, view: EtcdView, until: float) -> scratch.Restored:
+    async def _restored(
+        self, programs: scratch.Programs, point: RestorePoint, view: EtcdView, until: float
+    ) -> scratch.Restored:
         free, need = self._store.free(), point.size + SCRATCH_LOGS + self._settings.min_free
         if free < need:
-            raise scratch.Unable(f"to restore it takes {_size(need)} with what stays free, and {self._store.root} has {_size(free)}")
+            raise scratch.Unable(
+                f"to restore it takes {_size(need)} with what stays free, and {self._store.root} has {_size(free)}"
+            )
         directory = self._store.root / f"{SCRATCH}{point.id}"
         directory.mkdir(mode=0o700)
         try:
@@ -233,17 +274,24 @@ class PointKeeper:
         finally:
             self._store.discard(directory)
         if restored.revision < view.revision:
-            raise scratch.Refuted(f"restored, it is at revision {restored.revision}, and the member was at {view.revision} before it was fetched")
+            raise scratch.Refuted(
+                f"restored, it is at revision {restored.revision}, and the member was at "
+                f"{view.revision} before it was fetched"
+            )
         return restored
 
-    async def _compared(self, point: RestorePoint, view: EtcdView, restored: scratch.Restored, until: float) -> tuple[int, str]:
+    async def _compared(
+        self, point: RestorePoint, view: EtcdView, restored: scratch.Restored, until: float
+    ) -> tuple[int, str]:
         """The number of keys, held against what the member has at that revision, where it still can say."""
         try:
             live = await self._etcd(point.host).keys(restored.revision, timeout=max(VIEW_SECONDS, left(until)))
         except EtcdUnseen as unseen:
             return restored.keys, f"not compared with the member, which could not say how many it had then ({unseen})"
         if live != restored.keys:
-            raise scratch.Refuted(f"restored, it has {restored.keys} keys at revision {restored.revision}, and the member had {live} then")
+            raise scratch.Refuted(
+                f"restored, it has {restored.keys} keys at revision {restored.revision}, and the member had {live} then"
+            )
         return restored.keys, f"as many as the member had at that revision; its own revision was {view.revision} before"
 
     # --- the disk ---
@@ -267,10 +315,14 @@ class PointKeeper:
             return None
 
     async def _forget_orphans(self) -> None:
-        """Remove the keys that nodes keep for points that are no more; what cannot be reached now is tried with the next point."""
+        """Remove the keys that nodes keep for points that are no more; what cannot be reached
+        now is tried with the next point.
+        """
         if self._orphans:
             planes = [h.name for h in self._cluster.control_planes]
-            reached = await asyncio.gather(*(forget_keys(self._hosts, name, self._orphans, FORGET_SECONDS) for name in planes))
+            reached = await asyncio.gather(
+                *(forget_keys(self._hosts, name, self._orphans, FORGET_SECONDS) for name in planes)
+            )
             self._orphans = () if all(reached) else self._orphans
 
     async def _retain(self) -> tuple[tuple[RestorePoint, ...], list[str], list[str]]:
@@ -299,7 +351,10 @@ async def _to_its_end(call: Callable[[], None]) -> None:
 
 
 def _told(point: RestorePoint) -> str:
-    return f"{point.id} from {point.host}: {_size(point.size)}, sha256 {point.sha256}, revision {point.revision}, {point.how_verified}"
+    return (
+        f"{point.id} from {point.host}: {_size(point.size)}, sha256 {point.sha256}, revision "
+        f"{point.revision}, {point.how_verified}"
+    )
 
 
 def _size(count: int) -> str:

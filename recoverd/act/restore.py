@@ -1,4 +1,6 @@
-"""Giving etcd members data again, as far as the bastion does it: a snapshot sent to a host, members added, promoted and awaited."""
+"""Giving etcd members data again, as far as the bastion does it: a snapshot sent to a host,
+members added, promoted and awaited.
+"""
 
 from __future__ import annotations
 
@@ -20,38 +22,53 @@ ADD_SECONDS = 10.0
 """For one asking; it is asked again until the deadline."""
 
 
-async def send_snapshot(operation: SendSnapshot, hosts: HostPool, host: str, until: float, *, resume: bool, ask: bool) -> StepResult:
-    """Done already when a file with this hash is there; a second sending does no harm, since the file appears only when it is whole."""
+async def send_snapshot(
+    operation: SendSnapshot, hosts: HostPool, host: str, until: float, *, resume: bool, ask: bool
+) -> StepResult:
+    """Done already when a file with this hash is there; a second sending does no harm, since the file
+    appears only when it is whole.
+    """
     name = f"sending {operation.source} to {operation.target} on {host}"
     try:
         if resume and (await hosts.ask(host, operation.check(), timeout=CHECK_SECONDS)).exit_status == 0:
-            return StepResult(True, f"{operation.target} on {host} is there already, with the right hash", already_done=True)
+            return StepResult(
+                True, f"{operation.target} on {host} is there already, with the right hash", already_done=True
+            )
         if ask:
             return StepResult(False, f"{name} has not been done yet", undone=True)
         found = await asyncio.to_thread(_digest, Path(operation.source))
         if found != operation.sha256:
             what = f"its sha256 is {found}, and {operation.sha256} was recorded when it was taken"
             return StepResult(
-                False, f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was sent. {_way_on(operation)}"
+                False,
+                f"{operation.source} on the bastion is not the snapshot any more: {what}. Nothing was "
+                f"sent. {_way_on(operation)}",
             )
         result = await hosts.send(host, operation.call(), Path(operation.source), timeout=timeout(until))
     except HostUnseen as unseen:
-        return StepResult(False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole")
+        return StepResult(
+            False, f"{name} did not come about: {unseen}. {operation.target} appears only when it is whole"
+        )
     except OSError as error:
         why = error.strerror or error
-        return StepResult(False, f"{operation.source} cannot be read on the bastion: {why}. Nothing was sent. {_way_on(operation)}")
+        return StepResult(
+            False, f"{operation.source} cannot be read on the bastion: {why}. Nothing was sent. {_way_on(operation)}"
+        )
     if result.exit_status != 0:
         said = " / ".join(result.stderr.strip().splitlines()[-3:]) or "it said nothing"
         state = "it refused" if result.exit_status == GUARD_STATUS else f"ended with status {result.exit_status}"
         return StepResult(False, f"{name} {state}: {said}; nothing was left there")
-    return StepResult(True, f"{operation.target} on {host}: {operation.size} bytes, sha256 {operation.sha256[:12]}, as on the bastion")
+    return StepResult(
+        True, f"{operation.target} on {host}: {operation.size} bytes, sha256 {operation.sha256[:12]}, as on the bastion"
+    )
 
 
 def _way_on(operation: SendSnapshot) -> str:
     """What a person does about a restore point that is no good."""
     directory = Path(operation.source).parent
     return (
-        f"Put the file back, or move {directory} elsewhere and restart recoverd: a plan is then made from the next of `recoverctl restore-points`, "
+        f"Put the file back, or move {directory} elsewhere and restart recoverd: a plan is then made from the next of "
+        "`recoverctl restore-points`, "
         "once the incident is acknowledged"
     )
 
@@ -62,8 +79,13 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
 
     async def missing() -> str:
         view = await etcd.view(timeout=VIEW_SECONDS)
-        # at that revision: once there is a leader, leases of the snapshot end (API servers' have 15 s), and their keys with them
-        keys = await etcd.keys(operation.revision, timeout=VIEW_SECONDS) if view.has_leader and view.revision >= operation.revision else None
+        # at that revision: once there is a leader, leases of the snapshot end (API servers' have 15
+        # s), and their keys with them
+        keys = (
+            await etcd.keys(operation.revision, timeout=VIEW_SECONDS)
+            if view.has_leader and view.revision >= operation.revision
+            else None
+        )
         seen.append((view, keys or 0))
         return operation.lacks(view, keys)
 
@@ -71,15 +93,23 @@ async def await_restored(operation: AwaitRestored, etcd: EtcdClient, host: str, 
         return StepResult(False, f"etcd on {host} does not serve what was restored; last seen: {failure}")
     view, keys = seen[-1]
     members = ", ".join(f"{m.name} {m.id}" for m in view.voters)
-    counts = f"{keys} keys, {view.nodes if view.nodes is not None else '?'} nodes, {view.pods if view.pods is not None else '?'} pods"
-    return StepResult(True, f"etcd on {host} serves: cluster {view.cluster_id}, members {members}, revision {view.revision}, {counts}")
+    counts = (
+        f"{keys} keys, {view.nodes if view.nodes is not None else '?'} nodes, "
+        f"{view.pods if view.pods is not None else '?'} pods"
+    )
+    return StepResult(
+        True, f"etcd on {host} serves: cluster {view.cluster_id}, members {members}, revision {view.revision}, {counts}"
+    )
 
 
-async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+async def add_member(
+    operation: AddMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False
+) -> StepResult:
     """Add, and see it listed; done already when it is. `ask`: only look whether it is.
 
-    An etcd that is busy may answer nothing for some seconds (observed on 3.4.23, just after another member was removed): it is asked until the
-    deadline. Asked twice it adds no second one, since it refuses a peer URL that a member has.
+    An etcd that is busy may answer nothing for some seconds (observed on 3.4.23, just after another
+    member was removed): it is asked until the deadline. Asked twice it adds no second one, since it
+    refuses a peer URL that a member has.
     """
     sent, found, refusal = False, "", ""
 
@@ -89,7 +119,9 @@ async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: f
             return ""
         sent = True
         try:
-            await etcd.add_member(operation.peer_url, learner=operation.learner, timeout=min(ADD_SECONDS, timeout(until)))
+            await etcd.add_member(
+                operation.peer_url, learner=operation.learner, timeout=min(ADD_SECONDS, timeout(until))
+            )
         except EtcdRefused as refused:
             refusal = str(refused)
             return ""
@@ -98,18 +130,31 @@ async def add_member(operation: AddMember, etcd: EtcdClient, host: str, until: f
     failure = await polled(missing, until - VIEW_SECONDS)
     if found:
         if not sent:
-            return StepResult(True, f"the member at {operation.peer_url} is in the list of {host} already, as {found}", already_done=True)
-        return StepResult(True, f"the member at {operation.peer_url} was added as {'learner' if operation.learner else 'voter'} {found}")
+            return StepResult(
+                True,
+                f"the member at {operation.peer_url} is in the list of {host} already, as {found}",
+                already_done=True,
+            )
+        return StepResult(
+            True,
+            f"the member at {operation.peer_url} was added as {'learner' if operation.learner else 'voter'} {found}",
+        )
     if ask:
         what = "has been added yet" if not failure else f"was seen: {failure}"
-        return StepResult(False, f"no member at {operation.peer_url} {what}", undone=not failure, uncertain=bool(failure))
+        return StepResult(
+            False, f"no member at {operation.peer_url} {what}", undone=not failure, uncertain=bool(failure)
+        )
     if sent and not refusal:
         what = f"whether the member at {operation.peer_url} was added cannot be told: {failure}"
         return StepResult(False, f"{what}. Look at the member list", uncertain=True)
-    return StepResult(False, f"{host} does not list a member at {operation.peer_url}: {refusal or failure}. Nothing was changed")
+    return StepResult(
+        False, f"{host} does not list a member at {operation.peer_url}: {refusal or failure}. Nothing was changed"
+    )
 
 
-async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+async def promote_member(
+    operation: PromoteMember, etcd: EtcdClient, host: str, until: float, *, ask: bool = False
+) -> StepResult:
     """Ask until it is a voter: etcd refuses while the learner has not caught up, and says so."""
 
     async def missing() -> str:
@@ -132,7 +177,9 @@ async def promote_member(operation: PromoteMember, etcd: EtcdClient, host: str, 
     return StepResult(True, f"the member at {operation.peer_url} has caught up and votes")
 
 
-async def disarm_alarm(operation: DisarmAlarm, etcd: EtcdClient, host: str, until: float, *, ask: bool = False) -> StepResult:
+async def disarm_alarm(
+    operation: DisarmAlarm, etcd: EtcdClient, host: str, until: float, *, ask: bool = False
+) -> StepResult:
     """Take an alarm back and see it gone."""
 
     async def raised() -> str:
@@ -146,7 +193,11 @@ async def disarm_alarm(operation: DisarmAlarm, etcd: EtcdClient, host: str, unti
     if ask and (failure := await asked(raised)):
         return StepResult(False, f"{operation.about} has not been taken back: {failure}", undone=True)
     if failure := await polled(raised, until):
-        return StepResult(False, f"{operation.about} was not taken back; last seen from {host}: {failure}. etcdctl alarm disarm does it by hand")
+        return StepResult(
+            False,
+            f"{operation.about} was not taken back; last seen from {host}: {failure}. etcdctl "
+            "alarm disarm does it by hand",
+        )
     return StepResult(True, f"{operation.about} is not raised any more, as {host} says")
 
 

@@ -1,4 +1,5 @@
-"""A snapshot really restored: into an etcd of its own on the bastion, that nobody else can reach and that ends with the check.
+"""A snapshot really restored: into an etcd of its own on the bastion, that nobody else can
+reach and that ends with the check.
 
 It listens on Unix sockets in a directory of mode 0700, never on a port: the snapshot holds every Secret of the cluster.
 """
@@ -55,12 +56,17 @@ async def find(directory: str) -> Programs:
     """The programs in `directory`, else on PATH. Raises `Unable`, with what is missing."""
 
     def which(*names: str) -> str | None:
-        return next((found for path in (directory or None, None) for n in names if (found := shutil.which(n, path=path))), None)
+        return next(
+            (found for path in (directory or None, None) for n in names if (found := shutil.which(n, path=path))), None
+        )
 
     etcd, restorer = which("etcd"), which("etcdutl", "etcdctl")
     if etcd is None or restorer is None:
         missing = " and ".join(n for n, found in (("etcd", etcd), ("etcdutl or etcdctl", restorer)) if found is None)
-        raise Unable(f"{missing} is not on the bastion (Debian packages etcd-server and etcd-client; `restore_points.programs` names a directory)")
+        raise Unable(
+            f"{missing} is not on the bastion (Debian packages etcd-server and etcd-client; "
+            "`restore_points.programs` names a directory)"
+        )
     versions = []
     for command in ([etcd, "--version"], [restorer, "version"]):
         try:
@@ -74,17 +80,28 @@ async def find(directory: str) -> Programs:
 
 
 async def restore(programs: Programs, snapshot: Path, scratch: Path, member_version: str, until: float) -> Restored:
-    """Restore `snapshot` below `scratch` (an empty directory of mode 0700), start etcd there and ask it. Raises `Unable` and `Refuted`."""
+    """Restore `snapshot` below `scratch` (an empty directory of mode 0700), start etcd there and ask it.
+    Raises `Unable` and `Refuted`.
+    """
     if _minor(programs.version) < _minor(member_version):
-        raise Unable(f"the bastion has etcd {programs.version}, older than the member's {member_version}, whose data it may not read")
+        raise Unable(
+            f"the bastion has etcd {programs.version}, older than the member's {member_version}, "
+            "whose data it may not read"
+        )
     try:
         revision, keys = await _restored(programs, snapshot, scratch, until)
     except Refuted as refuted:
         if _minor(programs.version) == _minor(member_version):
             raise
-        raise Unable(f"{refuted}. The bastion's etcd is {programs.version} and the member's {member_version}; that may be why") from refuted
+        raise Unable(
+            f"{refuted}. The bastion's etcd is {programs.version} and the member's {member_version}; that may be why"
+        ) from refuted
     name = Path(programs.restorer).name
-    return Restored(revision, keys, f"restored with {name} into a scratch etcd {programs.version} on the bastion: revision {revision}, {keys} keys")
+    return Restored(
+        revision,
+        keys,
+        f"restored with {name} into a scratch etcd {programs.version} on the bastion: revision {revision}, {keys} keys",
+    )
 
 
 async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: float) -> tuple[int, int]:
@@ -112,11 +129,17 @@ async def _status(programs: Programs, snapshot: Path, scratch: Path, until: floa
 
 
 async def _run(command: Sequence[str], directory: Path, seconds: float) -> str:
-    """What the command printed. Raises `Unable` for what the bastion is to blame for, `Refuted` for what it says itself."""
+    """What the command printed. Raises `Unable` for what the bastion is to blame for,
+    `Refuted` for what it says itself.
+    """
     name = " ".join(Path(command[0]).name if i == 0 else part for i, part in enumerate(command[:3]))
     try:
         process = await asyncio.create_subprocess_exec(
-            *_meek(command), cwd=directory, env=_environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *_meek(command),
+            cwd=directory,
+            env=_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
         raise Unable(f"`{name}` could not be started: {error}") from error
@@ -149,7 +172,9 @@ async def _start(programs: Programs, scratch: Path) -> asyncio.subprocess.Proces
     ]
     try:
         with (scratch / "etcd.log").open("wb") as log:
-            return await asyncio.create_subprocess_exec(*command, cwd=scratch, env=_environment(), stdout=log, stderr=log)
+            return await asyncio.create_subprocess_exec(
+                *command, cwd=scratch, env=_environment(), stdout=log, stderr=log
+            )
     except OSError as error:
         raise Unable(f"{programs.etcd} could not be started: {error}") from error
 
@@ -162,7 +187,9 @@ async def _ask(process: asyncio.subprocess.Process, scratch: Path, at: int, unti
             log = (scratch / "etcd.log").read_text(errors="replace")
             said = " / ".join(log.strip().splitlines()[-3:])[:600]
             here = process.returncode < 0 or "no space left" in log
-            raise (Unable if here else Refuted)(f"etcd, started on what was restored, ended with {process.returncode}: {said}")
+            raise (Unable if here else Refuted)(
+                f"etcd, started on what was restored, ended with {process.returncode}: {said}"
+            )
         async with asyncio.timeout(10.0):
             return await _counted(scratch, at)
 
@@ -171,7 +198,9 @@ async def _ask(process: asyncio.subprocess.Process, scratch: Path, at: int, unti
     try:
         answer: tuple[int, int] = await retrying(once)
     except RetryError as over:
-        raise Unable(f"etcd, started on what was restored, did not answer in time ({over.last_attempt.exception()!r})") from None
+        raise Unable(
+            f"etcd, started on what was restored, did not answer in time ({over.last_attempt.exception()!r})"
+        ) from None
     return answer
 
 

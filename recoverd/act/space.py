@@ -1,4 +1,6 @@
-"""Making room in etcd's database. While the alarm is up kubelet's probe ends each member again and again, so what is away or mute is asked again."""
+"""Making room in etcd's database. While the alarm is up kubelet's probe ends each member again and again, so what
+is away or mute is asked again.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,16 @@ from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 
 HAND_OVER_SECONDS = 10.0
 COMPACTS_SECONDS = 30.0
-"""For which a member is defragmented once more that is larger than it may be: a compaction is awaited on the member that was asked for it only."""
+"""For which a member is defragmented once more that is larger than it may be: a compaction is awaited on the
+member that was asked for it only.
+"""
 
 
 async def compact_history(etcd: EtcdClient, host: str, until: float) -> StepResult:
     """Asked again where it broke off: a revision that is compacted already is no error.
 
-    How much is free then is not told at once: etcd frees the pages of the last part with its next write (observed on 3.4.23).
+    How much is free then is not told at once: etcd frees the pages of the last part with its
+    next write (observed on 3.4.23).
     """
     revision = 0
 
@@ -32,12 +37,17 @@ async def compact_history(etcd: EtcdClient, host: str, until: float) -> StepResu
         return ""
 
     if failure := await polled(refused, until):
-        return StepResult(False, f"etcd was not compacted, asked on {host}; last: {failure}. No object is lost by that, or by half of it")
+        return StepResult(
+            False,
+            f"etcd was not compacted, asked on {host}; last: {failure}. No object is lost by that, or by half of it",
+        )
     return StepResult(True, f"history before revision {revision} is dropped")
 
 
 async def defragment_member(operation: Defragment, etcd: EtcdClient, host: str, until: float) -> StepResult:
-    """Wait for a leader, give leading away where others can, defragment, and see the member serve again, and small enough."""
+    """Wait for a leader, give leading away where others can, defragment, and see the member
+    serve again, and small enough.
+    """
     sizes: list[int] = []
 
     async def undone() -> str:
@@ -58,13 +68,18 @@ async def defragment_member(operation: Defragment, etcd: EtcdClient, host: str, 
             kept = "Its data are as they were: the new file takes the place of the old one only when it is whole"
             return StepResult(False, f"etcd on {host} was not defragmented; last: {failure}. {kept}")
         if failure := await polled(away, until):
-            return StepResult(False, f"etcd on {host} was defragmented, and does not serve since; last: {failure}. Look at its log there")
+            return StepResult(
+                False,
+                f"etcd on {host} was defragmented, and does not serve since; last: {failure}. Look at its log there",
+            )
         told = f"the database of etcd on {host} takes {mib(sizes[-1])}, before {mib(max(sizes))}"
         if not operation.most or sizes[-1] <= operation.most:
             return StepResult(True, told)
         if left(patience) <= 0:
             return StepResult(
-                False, f"{told}: that is what the objects themselves take, and with more than {mib(operation.most)} writes soon end again"
+                False,
+                f"{told}: that is what the objects themselves take, and with more than "
+                f"{mib(operation.most)} writes soon end again",
             )
         await asyncio.sleep(1)
 
@@ -78,7 +93,9 @@ async def _led(etcd: EtcdClient, host: str) -> EtcdView:
 
 
 async def _give_away(etcd: EtcdClient, view: EtcdView) -> None:
-    """A leader that stalls is voted out within a second or two; one that cannot hand over is defragmented all the same."""
+    """A leader that stalls is voted out within a second or two; one that cannot hand
+    over is defragmented all the same.
+    """
     others = [m.id for m in view.voters if m.started and m.id != view.member_id]
     for other in others:
         try:
@@ -96,7 +113,11 @@ async def await_writes(operation: AwaitWrites, etcd: EtcdClient, host: str, unti
         return operation.lacks(seen[-1], seen[0].revision)
 
     if failure := await polled(missing, until):
-        return StepResult(False, f"etcd on {host} was not seen to take writes; last: {failure}. Is an API server ready, and a kubelet at work?")
+        return StepResult(
+            False,
+            f"etcd on {host} was not seen to take writes; last: {failure}. Is an API server "
+            "ready, and a kubelet at work?",
+        )
     return StepResult(True, f"etcd takes writes: on {host} revision {seen[0].revision} went on to {seen[-1].revision}")
 
 

@@ -46,7 +46,9 @@ async def asked(missing: Callable[[], Awaitable[str]]) -> str:
 async def polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
     """Ask until nothing is missing: "", or what was missing last."""
     try:
-        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(asked, missing)
+        await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(
+            asked, missing
+        )
     except RetryError as over:
         return str(over.last_attempt.result())
     return ""

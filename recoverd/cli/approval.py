@@ -1,4 +1,6 @@
-"""An approval at a terminal: the plan on one screen, what is lost next to the prompt, and the cluster's name to type where data is at stake."""
+"""An approval at a terminal: the plan on one screen, what is lost next to the prompt, and the cluster's name
+to type where data is at stake.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ POLL = 1.0
 def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
     """Return when the plan may be approved; raise `Denied` when it may not, with what to type instead.
 
-    `yes`: nothing is asked, as in a script. What destroys data needs the digest of the plan that was read then. Without a terminal nobody can be
-    asked either: what destroys nothing is approved by the command itself.
+    `yes`: nothing is asked, as in a script. What destroys data needs the digest of the plan that was read then. Without
+    a terminal nobody can be asked either: what destroys nothing is approved by the command itself.
     """
     if plan["status"] != "awaiting-approval":
         return  # the daemon says what became of it
@@ -29,14 +31,19 @@ def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
     if yes or not at_terminal:
         if plan["destructive"] and not (yes and digest):
             raise Denied(
-                f"plan {plan['id']} is DESTRUCTIVE and is approved by who has read it: recoverctl plans {plan['id']}; then at a terminal, or "
+                f"plan {plan['id']} is DESTRUCTIVE and is approved by who has read it: recoverctl plans "
+                f"{plan['id']}; then at a terminal, or "
                 f"recoverctl approve {plan['id']} --yes --digest {plan['digest']}"
             )
         return
     Printer().plan(plan)
     click.echo()
     if plan["destructive"]:
-        name = click.prompt(f"What is lost stands above. Type the name of the cluster, {plan['cluster']}, to approve", default="", show_default=False)
+        name = click.prompt(
+            f"What is lost stands above. Type the name of the cluster, {plan['cluster']}, to approve",
+            default="",
+            show_default=False,
+        )
         if name.strip() != plan["cluster"]:
             raise Denied("that is not its name; nothing was approved")
     elif not click.confirm(f"Approve plan {plan['id']} ({plan['playbook']} on {plan['cluster']})?"):
@@ -50,7 +57,9 @@ async def only(client: ControlClient, plan: str) -> Shape:
 
 
 async def ended(client: ControlClient, plan: Shape, since: int) -> bool:
-    """Print what happens until the plan is over; whether it succeeded. `since`: lines of its incident's timeline that are known."""
+    """Print what happens until the plan is over; whether it succeeded. `since`: lines of its
+    incident's timeline that are known.
+    """
     while True:
         now = await only(client, plan["id"])
         since = await _told(client, now["incident"], since)

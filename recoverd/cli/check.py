@@ -17,7 +17,9 @@ CALM = ("healthy", "maintenance")
 
 
 def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
-    """The code of the worst cluster, and the line: what is wrong where, the worst first. One that cannot be observed is CRITICAL: it may be down."""
+    """The code of the worst cluster, and the line: what is wrong where, the worst first. One that cannot be
+    observed is CRITICAL: it may be down.
+    """
     if not clusters:
         return UNKNOWN, "UNKNOWN: recoverd watches no cluster"
     judged = sorted(((_of(c), c) for c in clusters), key=lambda pair: WORST.index(pair[0][0]))
@@ -26,7 +28,11 @@ def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
     if notices and code == OK:
         code = WARNING
     told = "; ".join(troubles) or ", ".join(f"{c['name']} {c['state']}" for c in clusters)
-    return code, f"{WORDS[code]}: {' '.join(told.split())} | clusters={len(clusters)} not_healthy={sum(c['state'] not in CALM for c in clusters)}"
+    return (
+        code,
+        f"{WORDS[code]}: {' '.join(told.split())} | clusters={len(clusters)} "
+        f"not_healthy={sum(c['state'] not in CALM for c in clusters)}",
+    )
 
 
 def _of(c: Shape) -> tuple[int, str]:

@@ -1,4 +1,6 @@
-"""`recoverctl`: what a person asks of the running daemon. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon, 4 no such thing."""
+"""`recoverctl`: what a person asks of the running daemon. Exit codes: 0 done, 1 refused or failed, 2
+usage, 3 no daemon, 4 no such thing.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ T = TypeVar("T")
 REFUSED, NO_DAEMON, MISSING = 1, 3, 4
 DEFAULT_SOCKET = "/run/recoverd/control.sock"
 
-as_json = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the answer.")
+as_json = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the answer.",
+)
 in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--socket",
-    type=click.Path(path_type=Path, readable=False),  # click would call a socket that one may not use a mistake of usage
+    type=click.Path(
+        path_type=Path, readable=False
+    ),  # click would call a socket that one may not use a mistake of usage
     envvar="RECOVERD_SOCKET",
     default=DEFAULT_SOCKET,
     show_default=True,
@@ -106,7 +117,9 @@ def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
 @click.argument("cluster")
 @click.pass_obj
 def dump(client: ControlClient, cluster: str) -> None:
-    """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets: `recoverd judge FILE` judges it again."""
+    """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets:
+    `recoverd judge FILE` judges it again.
+    """
     click.echo(json.dumps(_finish(client.get(f"/v1/dump/{cluster}")), indent=1, ensure_ascii=False))
 
 
@@ -138,7 +151,9 @@ def plans(client: ControlClient, of: str | None, everything: bool, full: bool, s
 @click.argument("plan")
 @click.option("--reason", default="", help="Kept in the journal.")
 @click.option("--yes", is_flag=True, help="Ask nothing; of a destructive plan, with --digest.")
-@click.option("--digest", default="", help="Only if it is the plan with this digest, which `recoverctl plans PLAN --full` shows.")
+@click.option(
+    "--digest", default="", help="Only if it is the plan with this digest, which `recoverctl plans PLAN --full` shows."
+)
 @click.option("--wait", is_flag=True, help="Tell what happens until the plan is over; exits 1 when it did not succeed.")
 @as_json
 @click.pass_obj
@@ -148,7 +163,9 @@ def approve(client: ControlClient, plan: str, reason: str, yes: bool, digest: st
     sys.exit(0 if ok else REFUSED)
 
 
-async def _approved(client: ControlClient, plan: str, reason: str, digest: str, output: str, *, yes: bool, wait: bool) -> bool:
+async def _approved(
+    client: ControlClient, plan: str, reason: str, digest: str, output: str, *, yes: bool, wait: bool
+) -> bool:
     shown = await approval.only(client, plan)
     approval.agreed(shown, digest, yes=yes)
     known = len(await approval.lines(client, shown["incident"])) if wait else 0
@@ -206,11 +223,17 @@ def resume(client: ControlClient, cluster: str | None, everything: bool, output:
 @click.argument("playbook")
 @click.argument("cluster")
 @click.option("--node", "nodes", multiple=True, help="Only on this node (may be given more than once).")
-@click.option("--point", default="", help="The restore point to go back to, for restore-etcd-snapshot; `recoverctl restore-points` lists them.")
+@click.option(
+    "--point",
+    default="",
+    help="The restore point to go back to, for restore-etcd-snapshot; `recoverctl restore-points` lists them.",
+)
 @click.option("--reason", default="", help="Kept in the journal.")
 @as_json
 @click.pass_obj
-def run(client: ControlClient, playbook: str, cluster: str, nodes: tuple[str, ...], point: str, reason: str, output: str) -> None:
+def run(
+    client: ControlClient, playbook: str, cluster: str, nodes: tuple[str, ...], point: str, reason: str, output: str
+) -> None:
     """Make a plan of PLAYBOOK for CLUSTER by hand; it waits for approval like any other."""
     body = {"playbook": playbook, "cluster": cluster, "nodes": list(nodes), "reason": reason}
     _done(_finish(client.post("/v1/run", **body, **({"point": point} if point else {}))), output)
@@ -252,21 +275,36 @@ def notify_test(client: ControlClient, receiver: str | None, output: str) -> Non
 @click.argument("name")
 @click.argument("address")
 @click.option(
-    "--host-key", default="", help="Public SSH host key of the machine (`ssh-ed25519 AAAA...`), where it is neither configured nor in known_hosts."
+    "--host-key",
+    default="",
+    help="Public SSH host key of the machine (`ssh-ed25519 AAAA...`), where it is neither "
+    "configured nor in known_hosts.",
 )
 @click.option(
     "--take-back-single-member",
     "take_back_single",
     is_flag=True,
-    help="Approve now that the only etcd member is made a cluster of its own again by --force-new-cluster, should the new one not start.",
+    help="Approve now that the only etcd member is made a cluster of its own again by --force-new-cluster, "
+    "should the new one not start.",
 )
-@click.option("--member-timeout", "member_seconds", type=click.IntRange(1, 600), help="Seconds for the new etcd member to start; default 12 or 40.")
-@click.option("--skip-preflight", is_flag=True, help="Leave kubeadm's own preflight checks out (no crictl; the images are there).")
+@click.option(
+    "--member-timeout",
+    "member_seconds",
+    type=click.IntRange(1, 600),
+    help="Seconds for the new etcd member to start; default 12 or 40.",
+)
+@click.option(
+    "--skip-preflight", is_flag=True, help="Leave kubeadm's own preflight checks out (no crictl; the images are there)."
+)
 @click.option("--reason", default="", help="Kept in the journal.")
 @as_json
 @click.pass_obj
-def join_control_plane(client: ControlClient, /, cluster: str, name: str, address: str, output: str, **options: Any) -> None:
-    """Join the machine NAME at ADDRESS to CLUSTER as a control plane: checked before, and taken back when its etcd member does not start."""
+def join_control_plane(
+    client: ControlClient, /, cluster: str, name: str, address: str, output: str, **options: Any
+) -> None:
+    """Join the machine NAME at ADDRESS to CLUSTER as a control plane: checked before, and taken back when
+    its etcd member does not start.
+    """
     ok = _finish(_joined(client, output, cluster=cluster, name=name, address=address, **options))
     sys.exit(0 if ok else REFUSED)
 
@@ -288,7 +326,8 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
                     click.echo(clean(text), err=not line["ok"])
             return bool(line["ok"])
     raise NoDaemon(
-        f"recoverd has stopped; a join that was begun goes on when it is started: recoverctl plans --all, recoverctl status {asked['cluster']}"
+        "recoverd has stopped; a join that was begun goes on when it is started: recoverctl plans --all, recoverctl "
+        f"status {asked['cluster']}"
     )
 
 
@@ -309,7 +348,9 @@ async def _follow(client: ControlClient, output: str) -> None:
         if output == "json":
             click.echo(json.dumps(event, ensure_ascii=False))
         else:
-            click.echo(clean(f"{when(event['at'])[11:19]}  {event['cluster']:12} {event['event']:16} {event['detail']}"))
+            click.echo(
+                clean(f"{when(event['at'])[11:19]}  {event['cluster']:12} {event['event']:16} {event['detail']}")
+            )
     raise NoDaemon("recoverd has stopped")
 
 

@@ -17,12 +17,19 @@ from recoverd.playbooks import registry
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recoverd")
 def main() -> None:
-    """Watches kubeadm clusters from a bastion host, repairs what it can prove broken, and asks before data is at stake."""
+    """Watches kubeadm clusters from a bastion host, repairs what it can prove broken,
+    and asks before data is at stake.
+    """
 
 
 @main.command()
 @click.option(
-    "--config", "file", type=click.Path(path_type=Path), default="/etc/recoverd/recoverd.yaml", show_default=True, help="Configuration file."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default="/etc/recoverd/recoverd.yaml",
+    show_default=True,
+    help="Configuration file.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def run(file: Path, log_format: str) -> None:
@@ -42,10 +49,15 @@ def check_config(file: Path) -> None:
     for cluster in config.clusters:
         settings = cluster.settings
         workers = f"{len(settings.workers)} workers" if settings.workers else "workers learnt from the API"
-        click.echo(f"{settings.name}: {len(settings.control_planes)} control planes, {workers}, every {cluster.interval:g} s")
+        click.echo(
+            f"{settings.name}: {len(settings.control_planes)} control planes, {workers}, every {cluster.interval:g} s"
+        )
         for playbook in registry():
             approval = "required" if playbook.destructive else settings.approval_of(playbook.name)
-            click.echo(f"  {playbook.name:24} {approval if settings.approval_of(playbook.name) != 'never' else 'never':10} {playbook.summary}")
+            click.echo(
+                f"  {playbook.name:24} "
+                f"{approval if settings.approval_of(playbook.name) != 'never' else 'never':10} {playbook.summary}"
+            )
     for receiver in config.notifications:
         topics, clusters = ", ".join(t for t in Topic if t in receiver.on), ", ".join(sorted(receiver.clusters))
         click.echo(f"{receiver.name} ({receiver.kind}) is told of {clusters}: {topics}")
@@ -64,7 +76,9 @@ def schema() -> None:
 @click.argument("scenario", required=False)
 @click.option("--approve", is_flag=True, help="Answer yes where an approval is asked.")
 def drill(scenario: str | None, approve: bool) -> None:
-    """Play SCENARIO on a model cluster: the same brain and playbooks, no cluster and no root. Without SCENARIO: list them."""
+    """Play SCENARIO on a model cluster: the same brain and playbooks, no cluster and no
+    root. Without SCENARIO: list them.
+    """
     from recoverd.cli import drill as drills
 
     if scenario is None:
@@ -77,7 +91,9 @@ def drill(scenario: str | None, approve: bool) -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def judge(file: Path) -> None:
-    """Judge a FILE that `recoverctl dump` wrote, as this version of recoverd would: what is found, and what would be planned."""
+    """Judge a FILE that `recoverctl dump` wrote, as this version of recoverd would: what is
+    found, and what would be planned.
+    """
     from recoverd.cli import judge as judging
 
     try:

@@ -1,4 +1,6 @@
-"""`recoverd drill`: a story played aloud on the model cluster, by the daemon's own loop, machine and playbooks, in virtual time."""
+"""`recoverd drill`: a story played aloud on the model cluster, by the daemon's own loop, machine
+and playbooks, in virtual time.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,14 @@ from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld
 
 INDENT = 26
-WORDS = {"opened": "confirmed", "finding": "found", "plan-made": "decided", "step-started": "doing", "step-done": "done", "step-failed": "FAILED"}
+WORDS = {
+    "opened": "confirmed",
+    "finding": "found",
+    "plan-made": "decided",
+    "step-started": "doing",
+    "step-done": "done",
+    "step-failed": "FAILED",
+}
 """What a line of history is called aloud, where its own word is not plain enough."""
 
 
@@ -41,13 +50,18 @@ def scenarios() -> dict[str, str]:
 
 
 def drill(name: str, approve: bool) -> int:
-    """Play one. Returns the exit code: 0 when the cluster is healthy at the end, 1 when not or not approved, 2 when there is no such scenario."""
+    """Play one. Returns the exit code: 0 when the cluster is healthy at the end, 1 when not or not approved, 2
+    when there is no such scenario.
+    """
     text = _texts().get(name)
     if text is None:
         click.echo(f"there is no scenario {name}; there are: {', '.join(sorted(_texts()))}", err=True)
         return 2
     # what the log would say is told by the teller
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     with tempfile.TemporaryDirectory(prefix="recoverd-drill-") as directory:
         journal = Journal(Path(directory) / "journal.sqlite3")
         try:
@@ -58,7 +72,9 @@ def drill(name: str, approve: bool) -> int:
 
 def _texts() -> dict[str, str]:
     folder = files("recoverd.simulate") / "scenarios"
-    return {f.name.removesuffix(".txt"): f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith(".txt")}
+    return {
+        f.name.removesuffix(".txt"): f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith(".txt")
+    }
 
 
 async def _play(name: str, script: Script, approve: bool, ledger: Ledger) -> int:
@@ -98,9 +114,14 @@ class Teller:
         for line in script.comments[1:]:
             self._printer.line(line)
         self._printer.line(
-            "The cluster and the clock are a model; the diagnosis, the decisions, the playbooks and the daemon's loop are the real ones.", "dim"
+            "The cluster and the clock are a model; the diagnosis, the decisions, the playbooks and the "
+            "daemon's loop are the real ones.",
+            "dim",
         )
-        self._printer.line(f"Control planes: {', '.join(planes[:joined])}{spares}; workers: {', '.join(workers)}. A sweep every 5 s.", "dim")
+        self._printer.line(
+            f"Control planes: {', '.join(planes[:joined])}{spares}; workers: {', '.join(workers)}. A sweep every 5 s.",
+            "dim",
+        )
         self._printer.line()
 
     def happens(self, line: str) -> None:
@@ -133,7 +154,12 @@ class Teller:
         elif note.entry.event in ("escalated", "step-failed", "plan-failed"):
             style = "bold red"
         finding = self._finding(note) if note.entry.event == "finding" else None
-        self._say(word, f"{finding.code} {finding.subject}".rstrip() + f": {finding.message}" if finding else note.entry.detail, style, note)
+        self._say(
+            word,
+            f"{finding.code} {finding.subject}".rstrip() + f": {finding.message}" if finding else note.entry.detail,
+            style,
+            note,
+        )
         for line in finding.evidence if finding else ():
             self._printer.line(f"| {line}", "dim", INDENT)
 
@@ -146,7 +172,9 @@ class Teller:
         self._say("refused", reason, "bold red")
 
     def checked(self, check: Check) -> None:
-        self._say("checked" if check.ok else "CHECK FAILED", f"{check.name}: {check.detail}", "" if check.ok else "bold red")
+        self._say(
+            "checked" if check.ok else "CHECK FAILED", f"{check.name}: {check.detail}", "" if check.ok else "bold red"
+        )
 
     def ask(self, plan: Plan) -> bool:
         """The plan whole, then yes or no."""
@@ -177,7 +205,9 @@ class Teller:
         cluster = self._cluster
         healthy = stage.position == "healthy" and not stopped
         self._printer.line()
-        self._printer.line(f"End: {stage.position}" + (f"; {stopped}" if stopped else ""), "bold green" if healthy else "bold red")
+        self._printer.line(
+            f"End: {stage.position}" + (f"; {stopped}" if stopped else ""), "bold green" if healthy else "bold red"
+        )
         closed = next((n for n in reversed(self._notes) if n.entry.event == "closed"), None)
         if closed:
             self._printer.line(closed.entry.detail, indent=2)
@@ -186,10 +216,17 @@ class Teller:
         elif stage.machine.record.explanation:
             self._printer.line(stage.machine.record.explanation, indent=2)
         ran = [n for n in self._notes if n.entry.event == "step-started"]
-        restarted = sum(self._pods.get(uid) != pod.started_at for m in cluster.machines.values() for uid, pod in m.pods.items())
+        restarted = sum(
+            self._pods.get(uid) != pod.started_at for m in cluster.machines.values() for uid, pod in m.pods.items()
+        )
         leaders = cluster.etcd.leaders()
-        self._printer.line(f"{len(ran)} steps were carried out; {restarted} of {len(self._pods)} workload pods were restarted", indent=2)
-        etcd = f"revision {leaders[0].store.revision}, {len(leaders[0].store.voters)} voter(s)" if leaders else "no leader"
+        self._printer.line(
+            f"{len(ran)} steps were carried out; {restarted} of {len(self._pods)} workload pods were restarted",
+            indent=2,
+        )
+        etcd = (
+            f"revision {leaders[0].store.revision}, {len(leaders[0].store.voters)} voter(s)" if leaders else "no leader"
+        )
         self._printer.line(f"etcd: {len(leaders)} cluster alive, {etcd}", indent=2)
         self._printer.line(f"{seconds():.0f} s of virtual time since {EPOCH:%H:%M:%S}", indent=2)
         return 0 if healthy else 1
@@ -214,4 +251,7 @@ def described(observation: Observation) -> str:
 def _member(view: object) -> str:
     if not isinstance(view, EtcdView):
         return str(getattr(view, "kind", "unseen"))
-    return f"{'leader' if view.leader == view.member_id else 'follower' if view.leader else 'NO LEADER'}, {len(view.voters)} voter(s)"
+    return (
+        f"{'leader' if view.leader == view.member_id else 'follower' if view.leader else 'NO LEADER'}, "
+        f"{len(view.voters)} voter(s)"
+    )

@@ -58,7 +58,9 @@ def _best(steps: Sequence[Shape], alike: Sequence[object], at: int) -> tuple[int
         while True:
             start = at + turn * times
             host = steps[start]["host"] if start < len(steps) else None
-            same = alike[start : start + turn] == alike[at : at + turn] and {s["host"] for s in steps[start : start + turn]} == {host}
+            same = alike[start : start + turn] == alike[at : at + turn] and {
+                s["host"] for s in steps[start : start + turn]
+            } == {host}
             if not same or host in seen:
                 break
             seen.add(host)

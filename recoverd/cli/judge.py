@@ -15,7 +15,9 @@ from recoverd.playbooks import registry
 
 
 def judged(text: str) -> str:
-    """The state, every finding with its evidence, and the remedy for what was confirmed. Raises `ValueError` for what is no dump."""
+    """The state, every finding with its evidence, and the remedy for what was confirmed. Raises
+    `ValueError` for what is no dump.
+    """
     return "".join(f"{line}\n" for line in _lines(load(Dump, text)))
 
 

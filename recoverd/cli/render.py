@@ -1,4 +1,6 @@
-"""What recoverctl prints for people: plain text that can be pasted, 80 columns wide where it can be, commands never wrapped."""
+"""What recoverctl prints for people: plain text that can be pasted, 80 columns wide where it
+can be, commands never wrapped.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,14 @@ class Printer:
         first, rest = " " * indent, " " * (indent if hanging is None else hanging)
         for part in clean(text).split("\n"):
             width = max(40, self._console.width)
-            lines = textwrap.wrap(part, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+            lines = textwrap.wrap(
+                part,
+                width,
+                initial_indent=first,
+                subsequent_indent=rest,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
             for line in lines or [""]:
                 self._console.print(Text(line, style=style), soft_wrap=True)
 
@@ -135,7 +144,8 @@ class Printer:
             self.line(script)
 
     def plan(self, p: Shape, now: str | None = None, *, full: bool = False) -> None:
-        """One screen of a plan: what is lost stands last, next to where one approves. `full`: every step and command, and all evidence.
+        """One screen of a plan: what is lost stands last, next to where one approves. `full`: every step
+        and command, and all evidence.
 
         `now` is the present time where it is not that of this machine.
         """
@@ -145,7 +155,11 @@ class Printer:
             self.prose(f"why {p['status']}: {p['reason']}", 2)
         waits = p["status"] == "awaiting-approval"
         if waits:
-            self.line(f"expires {when(p['expires_at'])} (in {seconds(now or datetime.now(UTC).isoformat(), p['expires_at'])})", indent=2)
+            self.line(
+                f"expires {when(p['expires_at'])} (in "
+                f"{seconds(now or datetime.now(UTC).isoformat(), p['expires_at'])})",
+                indent=2,
+            )
         self._listed("evidence", p["evidence"], most=None if full else EVIDENCE)
         self._steps(p["steps"], full=full)
         self._listed("how it is undone", p["undo"])
@@ -177,7 +191,11 @@ class Printer:
                 what = generic(step["description"], step["host"]) if several else step["description"]
                 mark = "  <- point of no return" if step["point_of_no_return"] else ""
                 limit = f"(at most {step['timeout']:g} s{' each' if several else ''})"
-                self.prose(f"- {what} {limit}{mark}" if turn else f"{block.numbers}. {hosts}: {what} {limit}{mark}", 7 if turn else 4, 9)
+                self.prose(
+                    f"- {what} {limit}{mark}" if turn else f"{block.numbers}. {hosts}: {what} {limit}{mark}",
+                    7 if turn else 4,
+                    9,
+                )
                 self._command(step, several=several, full=full)
 
     def _command(self, step: Shape, *, several: bool, full: bool) -> None:
@@ -201,13 +219,21 @@ class Printer:
         for column in ("INCIDENT", "STATE", "OPENED", "LASTED", "OUTCOME"):
             table.add_column(column, no_wrap=True)
         for i in incidents:
-            table.add_row(i["id"], i["state"], when(i["opened_at"]), seconds(i["fault_since"], i["closed_at"]), i["outcome"] or "open")
+            table.add_row(
+                i["id"],
+                i["state"],
+                when(i["opened_at"]),
+                seconds(i["fault_since"], i["closed_at"]),
+                i["outcome"] or "open",
+            )
         self._table(table)
         self.line("recoverctl show INCIDENT tells one whole")
 
     def restore_points(self, points: list[Shape]) -> None:
         if not points:
-            self.line("there is no restore point; recoverctl restore-points take CLUSTER takes one of a healthy cluster")
+            self.line(
+                "there is no restore point; recoverctl restore-points take CLUSTER takes one of a healthy cluster"
+            )
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("RESTORE POINT", "TAKEN", "AGE", "FROM", "REVISION", "KEYS", "SIZE", "VERIFIED", "WHY"):
@@ -215,7 +241,17 @@ class Printer:
         for p in points:
             verified = Text("yes", style="green") if p["verified_at"] else Text("no", style="yellow")
             age, size = seconds(p["taken_at"]), f"{p['size'] / (1 << 20):.1f} MiB"
-            cells = (p["id"], when(p["taken_at"]), age, p["host"], str(p["revision"]), str(p["keys"] or "?"), size, verified, p["why"])
+            cells = (
+                p["id"],
+                when(p["taken_at"]),
+                age,
+                p["host"],
+                str(p["revision"]),
+                str(p["keys"] or "?"),
+                size,
+                verified,
+                p["why"],
+            )
             table.add_row(*cells)
         self._table(table)
         last = points[-1]
@@ -231,7 +267,11 @@ class Printer:
         self.line()
         self.line(f"first seen  {when(r['fault_since'])}")
         self.line(f"confirmed   {when(r['opened_at'])} (after {seconds(r['fault_since'], r['opened_at'])})")
-        closed = f"{when(r['closed_at'])} (after {seconds(r['fault_since'], r['closed_at'])}), {r['outcome']}" if r["closed_at"] else "not yet"
+        closed = (
+            f"{when(r['closed_at'])} (after {seconds(r['fault_since'], r['closed_at'])}), {r['outcome']}"
+            if r["closed_at"]
+            else "not yet"
+        )
         self.line(f"healthy     {closed}")
         if r["acknowledged_by"]:
             self.line(f"acknowledged by {r['acknowledged_by']}")
@@ -246,10 +286,14 @@ class Printer:
             self._done(plan)
 
     def _done(self, plan: Shape) -> None:
-        """What came of a plan: who decided, and every step that was begun, node by node where the plan goes from node to node."""
+        """What came of a plan: who decided, and every step that was begun, node by node where
+        the plan goes from node to node.
+        """
         for d in plan["decisions"]:
             reason = f": {d['reason']}" if d["reason"] else ""
-            self.line(f"{'approved' if d['approved'] else 'rejected'} by {d['by']} at {when(d['at'])}{reason}", indent=2)
+            self.line(
+                f"{'approved' if d['approved'] else 'rejected'} by {d['by']} at {when(d['at'])}{reason}", indent=2
+            )
         results = plan["results"]
         if not results:
             return
@@ -261,7 +305,11 @@ class Printer:
             mine = [r for r in results if plan["steps"][r["index"]]["node"] == node]
             if nodes != [None]:
                 last = [r["ended_at"] for r in mine if r["ended_at"]]
-                spent = f" (from {when(mine[0]['intent_at'])[11:19]}, {seconds(mine[0]['intent_at'], last[-1])})" if last else ""
+                spent = (
+                    f" (from {when(mine[0]['intent_at'])[11:19]}, {seconds(mine[0]['intent_at'], last[-1])})"
+                    if last
+                    else ""
+                )
                 self.line(f"{node or 'the cluster'}: {spent.strip() if mine else 'nothing'}", "bold", 4)
             for result in mine:
                 self.line(_result(plan, result), indent=6 if nodes != [None] else 4)

@@ -26,9 +26,13 @@ KEEPALIVE_SECONDS = 5
 KEEPALIVE_MISSED = 3
 
 LOGINS = 32
-"""Logins of all clusters that are made at once: each takes some milliseconds of this process's time, and hundreds at once make all of them late."""
+"""Logins of all clusters that are made at once: each takes some milliseconds of this process's time, and hundreds
+at once make all of them late.
+"""
 RETRIES = 16
-"""How many of them may be to machines whose newest login came to nothing, so that those never keep the others waiting."""
+"""How many of them may be to machines whose newest login came to nothing, so that those
+never keep the others waiting.
+"""
 
 asyncssh.set_log_level(logging.WARNING)
 
@@ -39,7 +43,9 @@ _read: dict[Path, tuple[tuple[int, int, int], Any]] = {}
 
 @asynccontextmanager
 async def turn(failed: bool) -> AsyncIterator[None]:
-    """One of the `LOGINS` that may be made at once; where the newest attempt has `failed`, also one of the `RETRIES`."""
+    """One of the `LOGINS` that may be made at once; where the newest attempt has
+    `failed`, also one of the `RETRIES`.
+    """
     loop = asyncio.get_running_loop()
     if loop not in _turns:
         _turns[loop] = asyncio.Semaphore(LOGINS), asyncio.Semaphore(RETRIES)
@@ -49,7 +55,9 @@ async def turn(failed: bool) -> AsyncIterator[None]:
 
 
 class HostUnseen(Exception):  # noqa: N818
-    """A host, or something behind it, could not be reached over SSH. `sent` is True when a command may have run there nevertheless."""
+    """A host, or something behind it, could not be reached over SSH. `sent` is True when a command
+    may have run there nevertheless.
+    """
 
     def __init__(self, kind: UnseenKind, reason: str, *, sent: bool = False) -> None:
         super().__init__(reason)
@@ -72,8 +80,12 @@ class Target:
         return f"{self.name} ({self.address}:{self.port})"
 
 
-async def dial(target: Target, ssh: SshSettings, tunnel: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
-    """Connect within `ssh.connect_timeout` seconds, or raise `HostUnseen`. `tunnel` is a live connection to the jump host."""
+async def dial(
+    target: Target, ssh: SshSettings, tunnel: asyncssh.SSHClientConnection | None
+) -> asyncssh.SSHClientConnection:
+    """Connect within `ssh.connect_timeout` seconds, or raise `HostUnseen`. `tunnel` is a
+    live connection to the jump host.
+    """
     key, known_hosts = _read_key(target, ssh.key), _trusted(target, ssh.known_hosts)
     via = " through the jump host" if tunnel else ""
     talking = False
@@ -102,7 +114,11 @@ async def dial(target: Target, ssh: SshSettings, tunnel: asyncssh.SSHClientConne
             sock = None
             return connection
     except TimeoutError:
-        kind, what = (UnseenKind.TIMEOUT, "accepted the connection but did not complete the SSH login") if talking else _no_answer(tunnel)
+        kind, what = (
+            (UnseenKind.TIMEOUT, "accepted the connection but did not complete the SSH login")
+            if talking
+            else _no_answer(tunnel)
+        )
         raise HostUnseen(kind, f"{target}{via} {what} within {ssh.connect_timeout:g} s") from None
     except (OSError, asyncssh.Error, ValueError) as error:
         raise _classified(target, ssh, via, error) from error
@@ -116,10 +132,14 @@ def _no_answer(tunnel: asyncssh.SSHClientConnection | None) -> tuple[UnseenKind,
 
 
 async def _tcp(target: Target) -> socket.socket:
-    """A connected socket; made apart from the login, so that a machine that is off and one whose sshd hangs can be told apart."""
+    """A connected socket; made apart from the login, so that a machine that is off and one
+    whose sshd hangs can be told apart.
+    """
     loop = asyncio.get_running_loop()
     error: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(target.address, target.port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in await loop.getaddrinfo(
+        target.address, target.port, type=socket.SOCK_STREAM
+    ):
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
@@ -139,7 +159,10 @@ def _read_key(target: Target, path: Path) -> asyncssh.SSHKey:
     try:
         return _parsed(path, asyncssh.read_private_key)
     except (OSError, ValueError) as error:  # KeyImportError is a ValueError
-        raise HostUnseen(UnseenKind.OWN, f"{target} was not tried: the SSH key {path} cannot be used: {error} (recoverd check-config)") from error
+        raise HostUnseen(
+            UnseenKind.OWN,
+            f"{target} was not tried: the SSH key {path} cannot be used: {error} (recoverd check-config)",
+        ) from error
 
 
 def _read_known_hosts(target: Target, path: Path) -> asyncssh.SSHKnownHosts:
@@ -151,7 +174,9 @@ def _read_known_hosts(target: Target, path: Path) -> asyncssh.SSHKnownHosts:
 
 
 def _parsed(path: Path, read: Callable[[str], T]) -> T:
-    """What `read` makes of the file, made once for as long as the file stays the same. Raises what `read` raises, and `OSError`."""
+    """What `read` makes of the file, made once for as long as the file stays the same. Raises
+    what `read` raises, and `OSError`.
+    """
     about = path.stat()
     stamp = about.st_mtime_ns, about.st_size, about.st_ino
     known = _read.get(path)
@@ -161,14 +186,18 @@ def _parsed(path: Path, read: Callable[[str], T]) -> T:
     return content
 
 
-def _trusted(target: Target, path: Path) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
+def _trusted(
+    target: Target, path: Path
+) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
     """Whom to believe to be the target: its own key where one was given, else the file."""
     if not target.host_key:
         return _read_known_hosts(target, path)
     try:
         return [asyncssh.import_public_key(target.host_key)], [], []
     except ValueError as error:
-        raise HostUnseen(UnseenKind.UNTRUSTED, f"{target} was not tried: its host key that was given is none: {error}") from error
+        raise HostUnseen(
+            UnseenKind.UNTRUSTED, f"{target} was not tried: its host key that was given is none: {error}"
+        ) from error
 
 
 def _classified(target: Target, ssh: SshSettings, via: str, error: Exception) -> HostUnseen:
@@ -179,12 +208,15 @@ def _classified(target: Target, ssh: SshSettings, via: str, error: Exception) ->
         case asyncssh.PermissionDenied():
             return HostUnseen(
                 UnseenKind.DENIED,
-                f"{where} does not let {target.user} in with the key {ssh.key}; put its public part into that user's authorized_keys there",
+                f"{where} does not let {target.user} in with the key {ssh.key}; put its public part into that "
+                "user's authorized_keys there",
             )
         case asyncssh.HostKeyNotVerifiable():
             known = "that was given" if target.host_key else f"in {ssh.known_hosts}"
             what = f"the host key of {where} is not the one {known} ({error.reason})"
-            return HostUnseen(UnseenKind.UNTRUSTED, f"{what}; if the machine was rebuilt, check its new key and put it there")
+            return HostUnseen(
+                UnseenKind.UNTRUSTED, f"{what}; if the machine was rebuilt, check its new key and put it there"
+            )
         case asyncssh.ChannelOpenError():
             refused = "refused" in error.reason.lower()
             kind = UnseenKind.REFUSED if refused else UnseenKind.UNREACHABLE

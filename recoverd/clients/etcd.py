@@ -1,7 +1,8 @@
 """One etcd member, asked through its JSON gateway over an SSH tunnel; no etcdctl is needed on either side.
 
-Member list, status and a full snapshot are served without quorum (observed on 3.4 and 3.5). Alarms are taken from the status, where etcd 3.4 and
-later lists them: an alarm request goes through raft, so that it writes, and hangs for 7 s without quorum (observed on 3.4.23).
+Member list, status and a full snapshot are served without quorum (observed on 3.4 and 3.5). Alarms are taken from the
+status, where etcd 3.4 and later lists them: an alarm request goes through raft, so that it writes, and hangs for 7 s
+without quorum (observed on 3.4.23).
 """
 
 from __future__ import annotations
@@ -62,9 +63,13 @@ class EtcdRefused(EtcdUnseen):
 
 
 class EtcdClient:
-    """The member on one host. `port` and `metrics_port` are those on the host's 127.0.0.1, `pki` the directory of etcd's certificates there."""
+    """The member on one host. `port` and `metrics_port` are those on the host's 127.0.0.1, `pki` the
+    directory of etcd's certificates there.
+    """
 
-    def __init__(self, hosts: HostPool, host: str, *, port: int = 2379, metrics_port: int = 2381, pki: str = PKI) -> None:
+    def __init__(
+        self, hosts: HostPool, host: str, *, port: int = 2379, metrics_port: int = 2381, pki: str = PKI
+    ) -> None:
         self._hosts = hosts
         self._host = host
         self._port = port
@@ -72,9 +77,11 @@ class EtcdClient:
         self._credentials = CredentialsCache(hosts, host, pki)
 
     async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
-        """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and pods: at revision `at`, if given.
+        """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and
+        pods: at revision `at`, if given.
 
-        Status and member list must come; what else does not come in time is left out (health false, counts None, quota 0), and delays nothing.
+        Status and member list must come; what else does not come in time is left out (health false, counts
+        None, quota 0), and delays nothing.
         """
         optional = asyncio.get_running_loop().time() + timeout * OPTIONAL_SHARE
         quota = asyncio.create_task(_or_else(0, self._quota, optional))
@@ -93,22 +100,31 @@ class EtcdClient:
             quota.cancel()
 
     async def standing(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
-        """Only what every member tells at once, quorum or not: its status and the member list; `healthy` is whether it knows a leader."""
+        """Only what every member tells at once, quorum or not: its status and the member list;
+        `healthy` is whether it knows a leader.
+        """
         async with self.asking(timeout) as ask:
-            status, members = await asyncio.gather(ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False}))
+            status, members = await asyncio.gather(
+                ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False})
+            )
             view = self._parsed(status, members, (False, ""), None, None, 0)
         return replace(view, healthy=view.has_leader)
 
     async def remove_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
-        """Remove a member by its hexadecimal id; returns too when it is not listed. Raises `EtcdRefused` or `EtcdUnseen`."""
+        """Remove a member by its hexadecimal id; returns too when it is not listed. Raises
+        `EtcdRefused` or `EtcdUnseen`.
+        """
         await self._propose("/v3/cluster/member/remove", {"ID": str(int(member_id, 16))}, timeout, done=(NOT_FOUND,))
 
     async def add_member(self, peer_url: str, *, learner: bool, timeout: float) -> None:  # noqa: ASYNC109
         """Add a member; returns too when its peer URL is listed already. Raises `EtcdRefused` or `EtcdUnseen`.
 
-        etcd refuses, and is asked again, while its members have been connected for less than 5 s (strict reconfiguration check).
+        etcd refuses, and is asked again, while its members have been connected for less than 5 s
+        (strict reconfiguration check).
         """
-        await self._propose("/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": learner}, timeout, done=(ALREADY_EXISTS,))
+        await self._propose(
+            "/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": learner}, timeout, done=(ALREADY_EXISTS,)
+        )
 
     async def promote_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
         """Make a learner a voter, once; raises `EtcdRefused` while it has not caught up with the leader."""
@@ -123,7 +139,8 @@ class EtcdClient:
     async def _propose(self, path: str, body: Mapping[str, object], timeout: float, *, done: tuple[int, ...]) -> None:  # noqa: ASYNC109
         """Ask for a change; an error with a code in `done` says that it has been made.
 
-        Asked again until the deadline while etcd is without a leader: a proposal that was lost in an election is never answered (observed on 3.4).
+        Asked again until the deadline while etcd is without a leader: a proposal that was lost in an election is
+        never answered (observed on 3.4).
         """
         lost: BaseException | None = None
 
@@ -147,12 +164,16 @@ class EtcdClient:
             raise
 
     async def keys(self, revision: int, *, timeout: float) -> int:  # noqa: ASYNC109
-        """How many keys lived at a revision, by the member's own data. Raises `EtcdRefused` where it is compacted away, `EtcdUnseen`."""
+        """How many keys lived at a revision, by the member's own data. Raises `EtcdRefused` where it
+        is compacted away, `EtcdUnseen`.
+        """
         async with self.asking(timeout) as ask:
             return int((await ask("/v3/kv/range", {**EVERY_KEY, "revision": str(revision)})).get("count", 0))
 
     async def snapshot(self, target: Path, *, timeout: float) -> SnapshotInfo:  # noqa: ASYNC109
-        """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked. Raises `EtcdUnseen`, `OSError`."""
+        """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked.
+        Raises `EtcdUnseen`, `OSError`.
+        """
         async with self._deadline(timeout), self._session(timeout) as (session, base):
             with SnapshotFile(target) as file:
                 silence = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
@@ -166,7 +187,9 @@ class EtcdClient:
 
     @asynccontextmanager
     async def asking(self, seconds: float) -> AsyncIterator[Ask]:
-        """For several questions within one deadline: a function that takes a path and a body. Raises `EtcdRefused` or `EtcdUnseen`."""
+        """For several questions within one deadline: a function that takes a path and a body. Raises
+        `EtcdRefused` or `EtcdUnseen`.
+        """
         async with self._deadline(seconds), self._requests(seconds) as ask:
             yield ask
 
@@ -190,7 +213,9 @@ class EtcdClient:
 
     @asynccontextmanager
     async def _session(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-        """A session with the member's client certificate, which is forgotten when TLS fails, so that the next one reads it anew."""
+        """A session with the member's client certificate, which is forgotten when TLS fails, so
+        that the next one reads it anew.
+        """
         context = await self._credentials.get(timeout=seconds)
         try:
             async with (
@@ -225,7 +250,10 @@ class EtcdClient:
             parts.append(part)
             size += len(part)
             if size > MAX_ANSWER:
-                raise EtcdUnseen(UnseenKind.GARBAGE, f"etcd on {self._host} answered {response.url.path} with more than {MAX_ANSWER} bytes")
+                raise EtcdUnseen(
+                    UnseenKind.GARBAGE,
+                    f"etcd on {self._host} answered {response.url.path} with more than {MAX_ANSWER} bytes",
+                )
         return b"".join(parts).decode(errors="replace")
 
     def _answer(self, path: str, status: int, text: str) -> dict[str, Any]:
@@ -237,7 +265,9 @@ class EtcdClient:
         if status in (401, 403):
             raise EtcdUnseen(UnseenKind.DENIED, f"{where} HTTP {status}: {text[:200]}")
         if not isinstance(answer, dict):
-            raise EtcdUnseen(UnseenKind.GARBAGE, f"{where} something that is not a JSON object (HTTP {status}): {text[:200]!r}")
+            raise EtcdUnseen(
+                UnseenKind.GARBAGE, f"{where} something that is not a JSON object (HTTP {status}): {text[:200]!r}"
+            )
         if status != 200 and path != "/health":
             code = answer.get("code")
             said = answer.get("message") or answer.get("error") or text[:200]
@@ -245,7 +275,13 @@ class EtcdClient:
         return answer
 
     def _parsed(
-        self, status: dict[str, Any], members: dict[str, Any], health: tuple[bool, str], nodes: int | None, pods: int | None, quota: int
+        self,
+        status: dict[str, Any],
+        members: dict[str, Any],
+        health: tuple[bool, str],
+        nodes: int | None,
+        pods: int | None,
+        quota: int,
     ) -> EtcdView:
         try:
             header = status["header"]
@@ -316,17 +352,28 @@ EVERY_KEY: dict[str, object] = {"key": "AA==", "range_end": "AA==", "count_only"
 
 
 async def _count(ask: Ask, prefix: str, at: int) -> int:
-    """Number of keys with a prefix at revision `at` (0: now), from the member's own data: a serializable read needs no quorum."""
+    """Number of keys with a prefix at revision `at` (0: now), from the member's own data: a
+    serializable read needs no quorum.
+    """
     key, end = prefix.encode(), prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1])
-    query = {"key": base64.b64encode(key).decode(), "range_end": base64.b64encode(end).decode(), "count_only": True, "serializable": True}
+    query = {
+        "key": base64.b64encode(key).decode(),
+        "range_end": base64.b64encode(end).decode(),
+        "count_only": True,
+        "serializable": True,
+    }
     if at:
-        with contextlib.suppress(EtcdRefused):  # it is compacted away, or not reached yet: then those that there are now
+        with contextlib.suppress(
+            EtcdRefused
+        ):  # it is compacted away, or not reached yet: then those that there are now
             return int((await ask("/v3/kv/range", {**query, "revision": str(at)})).get("count", 0))
     return int((await ask("/v3/kv/range", query)).get("count", 0))
 
 
 async def _uid(ask: Ask) -> str | None:
-    """`EtcdView.uid`. The object is stored as Protobuf (or JSON), where the UID stands as text before everything else that looks like one."""
+    """`EtcdView.uid`. The object is stored as Protobuf (or JSON), where the UID stands as text before
+    everything else that looks like one.
+    """
     key = base64.b64encode(b"/registry/namespaces/kube-system").decode()
     found = (await ask("/v3/kv/range", {"key": key, "serializable": True})).get("kvs")
     if not found:
@@ -365,9 +412,15 @@ def _classified(where: str, error: Exception) -> EtcdUnseen:
     if own := own_failure(error):
         return EtcdUnseen(UnseenKind.OWN, f"{where} was not asked: {own}")
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return EtcdUnseen(UnseenKind.UNTRUSTED, f"{where} has a certificate that does not verify: {getattr(cause, 'verify_message', cause)}")
+        return EtcdUnseen(
+            UnseenKind.UNTRUSTED,
+            f"{where} has a certificate that does not verify: {getattr(cause, 'verify_message', cause)}",
+        )
     if isinstance(cause, ssl.SSLError) or "ALERT" in str(error):
-        what = f"{where} did not accept the client certificate healthcheck-client.crt of its host, or TLS failed otherwise: {error}"
+        what = (
+            f"{where} did not accept the client certificate healthcheck-client.crt of its host, or TLS "
+            f"failed otherwise: {error}"
+        )
         return EtcdUnseen(UnseenKind.DENIED, what)
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionError | ConnectionError):
         return EtcdUnseen(UnseenKind.UNREACHABLE, f"{where} closed the connection without an answer ({error})")

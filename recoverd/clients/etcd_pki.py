@@ -42,7 +42,9 @@ class CredentialsCache:
         result = await self._hosts.ask(self._host, Call.of("print_files", _SEPARATOR, *paths), timeout=seconds)
         if result.exit_status != 0:
             reason = result.stderr.strip() or f"exit status {result.exit_status}"
-            raise HostUnseen(UnseenKind.NOT_TRIED, f"the client certificate for etcd cannot be read on {self._host}: {reason}")
+            raise HostUnseen(
+                UnseenKind.NOT_TRIED, f"the client certificate for etcd cannot be read on {self._host}: {reason}"
+            )
         try:
             authority, certificate, key = result.stdout.split(f"{_SEPARATOR}\n")
             return _context(authority, certificate + key)
@@ -53,7 +55,9 @@ class CredentialsCache:
 
 def _context(authority: str, chain: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=authority)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # old clusters' certificates lack the key identifiers that Python 3.13 asks for
+    context.verify_flags &= (
+        ~ssl.VERIFY_X509_STRICT
+    )  # old clusters' certificates lack the key identifiers that Python 3.13 asks for
     # ssl reads a key only from a file; this one has no name on any disk
     file = os.memfd_create("etcd-client", os.MFD_CLOEXEC)
     try:

@@ -16,7 +16,9 @@ from recoverd.model.observation import UnseenKind
 OUT_OF_RANGE = 11
 """gRPC's code for a revision that is compacted already (etcd's ErrGRPCCompacted)."""
 SAMPLE = 3
-"""Values that are read at each end of a prefix to tell how large they are: six of the largest that etcd takes by itself fit in one answer."""
+"""Values that are read at each end of a prefix to tell how large they are: six of the largest that etcd
+takes by itself fit in one answer.
+"""
 PREFIXES = 300
 """At which the telling of prefixes ends; a cluster with many custom resources has some 150."""
 EVERY = base64.b64encode(b"\0").decode()
@@ -41,7 +43,9 @@ async def defragment(etcd: EtcdClient, *, timeout: float) -> None:  # noqa: ASYN
 
 
 async def hand_over(etcd: EtcdClient, to: str, *, timeout: float) -> None:  # noqa: ASYNC109
-    """Have this member, which leads, give that to another, by its hexadecimal id. Raises `EtcdRefused` or `EtcdUnseen`."""
+    """Have this member, which leads, give that to another, by its hexadecimal id. Raises
+    `EtcdRefused` or `EtcdUnseen`.
+    """
     async with etcd.asking(timeout) as ask:
         await ask("/v3/maintenance/transfer-leadership", {"targetID": str(int(to, 16))})
 
@@ -49,8 +53,9 @@ async def hand_over(etcd: EtcdClient, to: str, *, timeout: float) -> None:  # no
 class PrefixReader:
     """Reads what the keys of one member take, by prefix: `/registry/RESOURCE/`, for others up to their first slash.
 
-    A cluster has some hundred prefixes and a question takes several round trips, so on a busy machine one sweep's time is not enough: what was
-    read is kept, and the next reading goes on from there. Serializable reads, which need no quorum.
+    A cluster has some hundred prefixes and a question takes several round trips, so on a busy machine one
+    sweep's time is not enough: what was read is kept, and the next reading goes on from there.
+    Serializable reads, which need no quorum.
     """
 
     def __init__(self) -> None:
@@ -58,7 +63,9 @@ class PrefixReader:
         self._start = b"\0"
 
     async def read(self, etcd: EtcdClient, *, timeout: float) -> tuple[PrefixUse, ...]:  # noqa: ASYNC109
-        """All of them, the biggest first. Raises `EtcdRefused` or `EtcdUnseen`, as where the time did not suffice; then it is to be called again."""
+        """All of them, the biggest first. Raises `EtcdRefused` or `EtcdUnseen`, as where the time did not suffice;
+        then it is to be called again.
+        """
         try:
             async with etcd.asking(timeout) as ask:
                 while len(self._found) < PREFIXES and (key := await _first_key(ask, self._start)) is not None:
@@ -66,7 +73,9 @@ class PrefixReader:
                     self._found.append(await _use(ask, prefix))
                     self._start = _end(prefix)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise EtcdUnseen(UnseenKind.GARBAGE, f"what etcd answered of its keys cannot be understood ({error!r})") from error
+            raise EtcdUnseen(
+                UnseenKind.GARBAGE, f"what etcd answered of its keys cannot be understood ({error!r})"
+            ) from error
         return tuple(sorted(self._found, key=lambda use: -use.size))
 
 
@@ -93,12 +102,18 @@ def _from(start: bytes) -> Mapping[str, Any]:
 
 
 async def _use(ask: Ask, prefix: bytes) -> PrefixUse:
-    about = {"key": base64.b64encode(prefix).decode(), "range_end": base64.b64encode(_end(prefix)).decode(), "serializable": True}
+    about = {
+        "key": base64.b64encode(prefix).decode(),
+        "range_end": base64.b64encode(_end(prefix)).decode(),
+        "serializable": True,
+    }
     keys = int((await ask("/v3/kv/range", {**about, "count_only": True})).get("count", 0))
     sampled = 0
     read = 0
     for order in ("ASCEND", "DESCEND"):
-        for kv in (await ask("/v3/kv/range", {**about, "limit": str(SAMPLE), "sort_order": order, "sort_target": "KEY"})).get("kvs", ()):
+        for kv in (
+            await ask("/v3/kv/range", {**about, "limit": str(SAMPLE), "sort_order": order, "sort_target": "KEY"})
+        ).get("kvs", ()):
             sampled += len(base64.b64decode(kv["key"])) + len(base64.b64decode(kv.get("value", "")))
             read += 1
     return PrefixUse(prefix.decode(errors="replace"), keys, keys * sampled // read if read else 0)

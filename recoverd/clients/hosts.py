@@ -1,7 +1,8 @@
 """SSH to the machines of one cluster: one connection a host, reused, and a deadline on everything.
 
-Nothing of the bastion user's own SSH set-up is used (no agent, no ~/.ssh/config, no password), and a host key that is not in the configured
-known_hosts is never accepted. Every failure is a `HostUnseen` that says which host, what was tried and what to do about it.
+Nothing of the bastion user's own SSH set-up is used (no agent, no ~/.ssh/config, no password), and a host key that is
+not in the configured known_hosts is never accepted. Every failure is a `HostUnseen` that says which host, what was
+tried and what to do about it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class CommandResult:
 
 
 class _Lease:
-    """A live connection and how many use it; once retired it is handed out no more, and closed when its last user is done."""
+    """A live connection and how many use it; once retired it is handed out no more, and
+    closed when its last user is done.
+    """
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         self.connection = connection
@@ -87,7 +90,9 @@ class _Link:
         """An attempt waits for its turn, and nothing was sent to the machine."""
 
     async def get(self) -> _Lease:
-        """A usable connection. Callers that come together share one attempt, which the deadline of one of them does not end."""
+        """A usable connection. Callers that come together share one attempt, which the
+        deadline of one of them does not end.
+        """
         if self._lease and self._lease.usable:
             return self._lease
         if self._attempt is None:
@@ -138,7 +143,9 @@ class HostPool:
         self.update_hosts(hosts)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
-        """Set which hosts there are; connections to those that stay are kept. Must be called in the event loop once connections exist."""
+        """Set which hosts there are; connections to those that stay are kept. Must be called in the
+        event loop once connections exist.
+        """
         links: dict[str, _Link] = {}
         for host in hosts:
             target = Target(host.name, self._ssh.user, host.address, self._ssh.port, host.host_key)
@@ -158,11 +165,13 @@ class HostPool:
         return {name: link.target.address for name, link in self._links.items()}
 
     async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
-        """Run a POSIX sh script on a host, as root where `sudo` is set, and return what came of it within `timeout` seconds.
+        """Run a POSIX sh script on a host, as root where `sudo` is set, and return what came
+        of it within `timeout` seconds.
 
-        The script is read whole before its first command runs, and its stdin is /dev/null. stdout and stderr are each cut at `max_output` bytes.
-        Raises `HostUnseen` when the host cannot be reached, asks for a sudo password or does not end the script in time. A script that may have
-        run is never sent again; `HostUnseen.sent` says whether it may have.
+        The script is read whole before its first command runs, and its stdin is /dev/null. stdout and stderr are
+        each cut at `max_output` bytes. Raises `HostUnseen` when the host cannot be reached, asks for a sudo
+        password or does not end the script in time. A script that may have run is never sent again;
+        `HostUnseen.sent` says whether it may have.
         """
         link = self._link(host)
         running = _Running()
@@ -178,12 +187,17 @@ class HostPool:
         # a login shell may have printed a banner before it
         said = next((line for line in result.stderr.splitlines() if line.startswith("sudo:")), "")
         if self._ssh.sudo and result.exit_status in (1, 127) and said:
-            what = f"{link.target}: {link.target.user} may not become root ({said}); allow it `NOPASSWD: /bin/sh` in sudoers there"
+            what = (
+                f"{link.target}: {link.target.user} may not become root ({said}); allow it `NOPASSWD: "
+                "/bin/sh` in sudoers there"
+            )
             raise HostUnseen(UnseenKind.DENIED, what)
         return result
 
     async def ask(self, host: str, call: Call, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
-        """Run a call of the shell library for which no lease is needed, as `run` does; the functions that it needs are sent before it."""
+        """Run a call of the shell library for which no lease is needed, as `run` does; the functions
+        that it needs are sent before it.
+        """
         return await self.run(host, script_of(call), timeout=timeout, max_output=max_output)
 
     async def act(self, host: str, call: Call, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
@@ -191,7 +205,8 @@ class HostPool:
         return await self.run(host, self._guarded(host, call), timeout=timeout)
 
     async def send(self, host: str, call: Call, source: Path, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
-        """Run a call on a host, as `act` does, with the file `source` of the bastion as its stdin. The call must not matter by halves.
+        """Run a call on a host, as `act` does, with the file `source` of the bastion as its stdin. The
+        call must not matter by halves.
 
         Raises `HostUnseen` as `run` does, and `OSError` when the file cannot be read.
         """
@@ -211,10 +226,11 @@ class HostPool:
 
     @asynccontextmanager
     async def tunnel(self, host: str, port: int, *, timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
-        """A port on the bastion's 127.0.0.1 that leads to 127.0.0.1:`port` on the host, for as long as the context lasts.
+        """A port on the bastion's 127.0.0.1 that leads to 127.0.0.1:`port` on the host,
+        for as long as the context lasts.
 
-        `timeout` seconds are for opening it; what is done inside needs deadlines of its own. When the body fails because nothing listens on the
-        host's port, the `HostUnseen` of that is raised instead of what the body raised.
+        `timeout` seconds are for opening it; what is done inside needs deadlines of its own. When the body fails
+        because nothing listens on the host's port, the `HostUnseen` of that is raised instead of what the body raised.
         """
         link = self._link(host)
         try:
@@ -260,18 +276,25 @@ class HostPool:
     def _link(self, host: str) -> _Link:
         link = self._links.get(host)
         if link is None:
-            raise HostUnseen(UnseenKind.NOT_TRIED, f"no address of {host} is configured or was learnt from the API server")
+            raise HostUnseen(
+                UnseenKind.NOT_TRIED, f"no address of {host} is configured or was learnt from the API server"
+            )
         return link
 
     def _shell(self, seconds: float, script: str = "") -> str:
-        """The command that reads the script, or runs the given one. The host itself ends it at the deadline, since sshd delivers no signal to what
-        runs as root."""
+        """The command that reads the script, or runs the given one. The host itself ends it at the deadline, since sshd
+        delivers no signal to what runs as root.
+        """
         shell = f"sh -c {shlex.quote(script)}" if script else "sh -s"
         limited = f"command -v timeout >/dev/null && exec timeout -s KILL {math.ceil(seconds)} {shell}; exec {shell}"
         return f"{'sudo -n ' if self._ssh.sudo else ''}sh -c {shlex.quote(limited)}"
 
-    async def _start(self, link: _Link, running: _Running, command: str) -> tuple[_Lease, asyncssh.SSHClientProcess[bytes]]:
-        """Start the shell, which waits for its script; so on a connection that turns out to be dead this can be tried once more."""
+    async def _start(
+        self, link: _Link, running: _Running, command: str
+    ) -> tuple[_Lease, asyncssh.SSHClientProcess[bytes]]:
+        """Start the shell, which waits for its script; so on a connection that turns out to be
+        dead this can be tried once more.
+        """
         for last in (False, True):
             running.lease = None
             lease = await link.get()
@@ -283,7 +306,9 @@ class HostPool:
                 lease.retire()
                 lease.release()
                 if last:
-                    raise HostUnseen(UnseenKind.UNREACHABLE, f"{link.target} let recoverd in, but started no command: {error}") from error
+                    raise HostUnseen(
+                        UnseenKind.UNREACHABLE, f"{link.target} let recoverd in, but started no command: {error}"
+                    ) from error
             except BaseException:
                 lease.retire()
                 lease.release()
@@ -291,16 +316,29 @@ class HostPool:
         raise AssertionError("not reached")
 
     async def _converse(
-        self, link: _Link, lease: _Lease, process: asyncssh.SSHClientProcess[bytes], script: str, max_output: int, running: _Running
+        self,
+        link: _Link,
+        lease: _Lease,
+        process: asyncssh.SSHClientProcess[bytes],
+        script: str,
+        max_output: int,
+        running: _Running,
     ) -> CommandResult:
         """Send the script, collect its output."""
         running.sent = True
         return await self._collected(link, lease, process, tell(process, script), max_output)
 
     async def _collected(
-        self, link: _Link, lease: _Lease, process: asyncssh.SSHClientProcess[bytes], give: Awaitable[None], max_output: int
+        self,
+        link: _Link,
+        lease: _Lease,
+        process: asyncssh.SSHClientProcess[bytes],
+        give: Awaitable[None],
+        max_output: int,
     ) -> CommandResult:
-        """Give the process its stdin and collect its output. After a command that does not end, its connection is not used for anything new."""
+        """Give the process its stdin and collect its output. After a command that does not end, its
+        connection is not used for anything new.
+        """
         ended = False
         try:
             (out, out_cut), (err, err_cut), _ = await asyncio.gather(
@@ -325,21 +363,31 @@ class HostPool:
     @staticmethod
     def _lost(link: _Link) -> HostUnseen:
         return HostUnseen(
-            UnseenKind.UNREACHABLE, f"the SSH connection to {link.target} was lost while a command ran there; it may or may not have ended", sent=True
+            UnseenKind.UNREACHABLE,
+            f"the SSH connection to {link.target} was lost while a command ran there; it may or may not have ended",
+            sent=True,
         )
 
     def _late(self, link: _Link, running: _Running, timeout: float) -> HostUnseen:
         if running.sent:
-            what = f"{link.target} let recoverd in, but did not end a command within {timeout:g} s; the command was given up and is killed there"
+            what = (
+                f"{link.target} let recoverd in, but did not end a command within {timeout:g} s; the command was "
+                "given up and is killed there"
+            )
             return HostUnseen(UnseenKind.TIMEOUT, what, sent=True)
         if running.lease:
-            return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} let recoverd in, but did not start a command within {timeout:g} s")
+            return HostUnseen(
+                UnseenKind.TIMEOUT, f"{link.target} let recoverd in, but did not start a command within {timeout:g} s"
+            )
         return _no_connection(link, timeout)
 
 
 def _no_connection(link: _Link, seconds: float) -> HostUnseen:
     if link.queued:
-        what = f"{link.target} was not tried within {seconds:g} s: recoverd logs in to {LOGINS} machines at once, and others came first"
+        what = (
+            f"{link.target} was not tried within {seconds:g} s: recoverd logs in to {LOGINS} machines at "
+            "once, and others came first"
+        )
         return HostUnseen(UnseenKind.OWN, what)
     return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {seconds:g} s")
 
@@ -361,9 +409,12 @@ async def _raise_if_closed(link: _Link, lease: _Lease, port: int, error: Excepti
     except asyncssh.ChannelOpenError as closed:
         if closed.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
             raise HostUnseen(
-                UnseenKind.DENIED, f"sshd on {link.target} forbids tunnels ({closed.reason}); it needs AllowTcpForwarding yes (or local)"
+                UnseenKind.DENIED,
+                f"sshd on {link.target} forbids tunnels ({closed.reason}); it needs AllowTcpForwarding yes (or local)",
             ) from error
-        raise HostUnseen(UnseenKind.REFUSED, f"nothing listens on 127.0.0.1:{port} of {link.target}: {closed.reason}") from error
+        raise HostUnseen(
+            UnseenKind.REFUSED, f"nothing listens on 127.0.0.1:{port} of {link.target}: {closed.reason}"
+        ) from error
     except (TimeoutError, asyncssh.Error, OSError):
         return
 

@@ -1,4 +1,6 @@
-"""This bastion's side of the lease on a cluster's control planes: what it asks of them in each look, and what it may do by what they say."""
+"""This bastion's side of the lease on a cluster's control planes: what it asks of them in each look, and
+what it may do by what they say.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Bastion:
 
 
 def this_bastion(state_dir: Path) -> Bastion:
-    """The bastion of the state directory; its id is made at the first start and stays. Raises `OSError` when it can be neither read nor made."""
+    """The bastion of the state directory; its id is made at the first start and stays. Raises `OSError` when
+    it can be neither read nor made.
+    """
     file = state_dir / "bastion-id"
     try:
         id = file.read_text().strip()
@@ -44,7 +48,9 @@ def _since_boot() -> float:
 
 
 class LeaseKeeper:
-    """The lease of one cluster in one process. `clock` is one that nobody sets and that runs on while this machine is suspended."""
+    """The lease of one cluster in one process. `clock` is one that nobody sets and that runs on
+    while this machine is suspended.
+    """
 
     def __init__(self, bastion: Bastion, clock: Callable[[], float] = _since_boot) -> None:
         self.bastion = bastion
@@ -62,7 +68,8 @@ class LeaseKeeper:
     def asked(self, plane: str) -> tuple[str, str, float, int, bool, str]:
         """What a look at the control plane is told.
 
-        It is id, name, seconds, the fencing number known there (0: none), whether it is wanted, and what tells this process from a copy of it.
+        It is id, name, seconds, the fencing number known there (0: none), whether it is wanted, and what tells
+        this process from a copy of it.
         """
         return self.bastion.id, self.bastion.name, SECONDS, self._fences.get(plane, 0), self._want, self._process
 
@@ -77,13 +84,22 @@ class LeaseKeeper:
             if said and said.mine:
                 self._fences[plane] = said.fence
             elif said and said.holder != self.bastion.id:
-                self._fences.pop(plane, None)  # else a copy of this bastion holds it, and the number that is known here does not fit any more
-        met = [name for said in planes.values() if said for name in (*said.others, "" if said.mine or said.holder == self.bastion.id else said.name)]
+                self._fences.pop(
+                    plane, None
+                )  # else a copy of this bastion holds it, and the number that is known here does not fit any more
+        met = [
+            name
+            for said in planes.values()
+            if said
+            for name in (*said.others, "" if said.mine or said.holder == self.bastion.id else said.name)
+        ]
         self._others = tuple(dict.fromkeys((*self._others, *filter(None, met))))
         before, self.lease = self.lease, judged(planes, self._others)
         idle, self._want = not self._want, wanted(planes, self.bastion.id, self.lease)
         if idle and isinstance(before, HeldBy) and isinstance(self.lease, Unknown):
-            self.lease = HeldBy(before.name, 0.0)  # it has run out; the next look takes it, and until then it is nobody's
+            self.lease = HeldBy(
+                before.name, 0.0
+            )  # it has run out; the next look takes it, and until then it is nobody's
         self._judged_at = self._asked_at
         self._swept.set()
         return self.lease
@@ -91,7 +107,8 @@ class LeaseKeeper:
     async def may_act(self, seconds: float) -> str:
         """Why nothing may be begun by what is known now; "" when it may be.
 
-        After a time without sweeps (this process was stopped, or the machine slept) the next one is waited for, within `seconds`.
+        After a time without sweeps (this process was stopped, or the machine slept) the next one
+        is waited for, within `seconds`.
         """
         until = asyncio.get_running_loop().time() + seconds
         while self._clock() - self._judged_at > SECONDS - MARGIN:
@@ -104,15 +121,18 @@ class LeaseKeeper:
         return f"the recoverd on {self.lease.name} acts on this cluster" if isinstance(self.lease, HeldBy) else ""
 
     def guard(self, host: str) -> Call | None:
-        """What stands before a call that changes something on the host: it refuses, with nothing done, where another bastion holds the lease.
+        """What stands before a call that changes something on the host: it refuses, with nothing done, where
+        another bastion holds the lease.
 
-        Once another bastion was met here, it also refuses where this one's own lease is not there any more. Workers have no lease: for them counts
-        what the control planes say.
+        Once another bastion was met here, it also refuses where this one's own lease is not there any more. Workers
+        have no lease: for them counts what the control planes say.
         """
         fence, strict = self.terms(host)
         return Call.of("lease_guard", self.bastion.id, fence, strict) if host in self._planes else None
 
     def terms(self, host: str) -> tuple[int, bool]:
-        """The fencing number that must stand there (0: any of this bastion's), and whether it must stand there at all."""
+        """The fencing number that must stand there (0: any of this bastion's), and
+        whether it must stand there at all.
+        """
         fence = self._fences.get(host, 0)
         return fence, bool(self._others) and fence != 0

@@ -7,7 +7,8 @@ import socket
 import ssl
 
 REMEDIES = {
-    errno.EMFILE: "recoverd has no file handle left: raise LimitNOFILE in its unit (ulimit -n), or watch fewer machines",
+    errno.EMFILE: "recoverd has no file handle left: raise LimitNOFILE in its unit (ulimit "
+    "-n), or watch fewer machines",
     errno.ENFILE: "this machine has no file handle left: see what holds them (lsof), or raise fs.file-max",
     errno.ENOMEM: "there is no memory left on this machine, or within MemoryMax of recoverd's unit",
     errno.ENOBUFS: "this machine's network has no buffer left",
@@ -19,7 +20,8 @@ REMEDIES = {
 
 
 def own_failure(error: BaseException | None) -> str:
-    """What is the matter with recoverd itself that made `error`, with what to do about it; "" when it is no failure of its own.
+    """What is the matter with recoverd itself that made `error`, with what to do about it; ""
+    when it is no failure of its own.
 
     An error number is looked for in the error and in whatever it was made of.
     """

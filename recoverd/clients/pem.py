@@ -1,4 +1,6 @@
-"""Certificates as files hold them: read from PEM, and what each says of itself. Pure; every X.509 question is `cryptography`'s to answer."""
+"""Certificates as files hold them: read from PEM, and what each says of itself. Pure; every X.509 question
+is `cryptography`'s to answer.
+"""
 
 from __future__ import annotations
 

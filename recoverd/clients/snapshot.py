@@ -30,7 +30,9 @@ class SnapshotInfo:
 
 
 class SnapshotFile:
-    """Written beside its target, readable by its owner only, renamed by `finish`; anything else leaves nothing behind."""
+    """Written beside its target, readable by its owner only, renamed by `finish`;
+    anything else leaves nothing behind.
+    """
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -45,7 +47,9 @@ class SnapshotFile:
         self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._file.close()  # writes what is buffered, which fails again on a full disk
         finally:

@@ -15,7 +15,9 @@ PLACES = ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
 
 
 def resolve(text: str, beside: Path) -> Path:
-    """Fill in $CREDENTIALS_DIRECTORY, $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)); relative to the configuration's own folder."""
+    """Fill in $CREDENTIALS_DIRECTORY, $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)); relative to
+    the configuration's own folder.
+    """
     for name in PLACES:
         for form in (f"${{{name}}}", f"${name}"):
             text = text.replace(form, os.environ.get(name, form))
@@ -33,7 +35,10 @@ def check_key(path: Path) -> str | None:
         asyncssh.import_private_key(content)
     except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
         if isinstance(error, asyncssh.KeyEncryptionError) or "assphrase" in str(error):
-            return f"{path} is protected by a passphrase, and nobody is there to type it; make recoverd a key of its own: ssh-keygen -t ed25519 -N ''"
+            return (
+                f"{path} is protected by a passphrase, and nobody is there to type it; make recoverd a key of its own: "
+                "ssh-keygen -t ed25519 -N ''"
+            )
         return f"{path} is no SSH private key: {error}"
     return None
 
@@ -49,7 +54,10 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
     except (ValueError, asyncssh.Error) as error:
         return f"{path} is no known_hosts file: {error}", []
     option = f"-p {port} " if port != 22 else ""
-    return None, [f"{path} holds no key of {h.name}; after checking its fingerprint: ssh-keyscan {option}{h.address} >> {path}" for h in missing]
+    return None, [
+        f"{path} holds no key of {h.name}; after checking its fingerprint: ssh-keyscan {option}{h.address} >> {path}"
+        for h in missing
+    ]
 
 
 def check_kubeconfig(path: Path) -> str | None:
@@ -68,7 +76,10 @@ def check_kubeconfig(path: Path) -> str | None:
 def open_to_all(path: Path) -> str | None:
     """That everybody can read a file that holds a secret, or None."""
     if path.stat().st_mode & 0o007 and not _is_credential(path):
-        return f"{path} can be read by everybody (mode {path.stat().st_mode & 0o777:04o}) and holds credentials; chmod 600 {path}"
+        return (
+            f"{path} can be read by everybody (mode {path.stat().st_mode & 0o777:04o}) and holds "
+            f"credentials; chmod 600 {path}"
+        )
     return None
 
 
@@ -123,7 +134,10 @@ def _read(path: Path) -> bytes | None:
 
 def _unreadable(path: Path) -> str:
     if unset := next((name for name in PLACES if f"${name}" in str(path) or f"${{{name}}}" in str(path)), None):
-        return f"{path} cannot be read: {unset} is not set; systemd sets it for the unit, by hand: sudo {unset}=DIRECTORY recoverd check-config FILE"
+        return (
+            f"{path} cannot be read: {unset} is not set; systemd sets it for the unit, by hand: sudo {unset}=DIRECTORY "
+            "recoverd check-config FILE"
+        )
     try:
         path.read_bytes()
     except OSError as error:

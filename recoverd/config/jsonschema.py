@@ -1,4 +1,6 @@
-"""The JSON schema of the file, for editors: it says of what shape it is; what has to hold across it, `check-config` says. Pure."""
+"""The JSON schema of the file, for editors: it says of what shape it is; what has to hold across
+it, `check-config` says. Pure.
+"""
 
 from __future__ import annotations
 

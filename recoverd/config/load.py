@@ -20,7 +20,9 @@ from recoverd.model.settings import Bounds, ClusterSettings, DrainSettings, Host
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
 STALE_INTERVALS = 3
-"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a sweep and what is done on its word."""
+"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a
+sweep and what is done on its word.
+"""
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
@@ -47,13 +49,25 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     here = path.parent.absolute()
     clusters = [_cluster(where, model, here, known_playbooks, errors, warnings) for where, model in models]
     # those too that are wrong elsewhere: that they are not known is no mistake of who names them
-    names = [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry] if isinstance(listed, list) else []
+    names = (
+        [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry]
+        if isinstance(listed, list)
+        else []
+    )
     receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
     if errors or file is None:
         raise ConfigError(path, list(dict.fromkeys(errors)))
     host, _, port = file.listen.rpartition(":")
     listen = (host.strip("[]"), int(port))
-    return Config(resolve(file.state_dir, here), resolve(file.socket, here), listen, tuple(clusters), tuple(warnings), receivers, heartbeat)
+    return Config(
+        resolve(file.state_dir, here),
+        resolve(file.socket, here),
+        listen,
+        tuple(clusters),
+        tuple(warnings),
+        receivers,
+        heartbeat,
+    )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -64,7 +78,9 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key if isinstance(key, str) else id(key_node))
         return super().construct_mapping(node, deep=deep)
 
@@ -166,12 +182,20 @@ def _duplicates(models: list[tuple[str, ClusterModel]]) -> Iterable[Problem]:
                     own.setdefault((what, value), here)
                 if role == "control_planes":
                     if host.address in planes and not planes[host.address].startswith(f"{where}."):
-                        yield f"{here}.address", f"{host.address!r} is a control plane of another cluster already ({planes[host.address]})"
+                        yield (
+                            f"{here}.address",
+                            f"{host.address!r} is a control plane of another cluster already ({planes[host.address]})",
+                        )
                     planes.setdefault(host.address, here)
 
 
 def _cluster(
-    where: str, model: ClusterModel, here: Path, playbooks: Collection[str] | None, errors: list[Problem], warnings: list[Problem]
+    where: str,
+    model: ClusterModel,
+    here: Path,
+    playbooks: Collection[str] | None,
+    errors: list[Problem],
+    warnings: list[Problem],
 ) -> ClusterConfig:
     hosts = [HostSettings(h.name, h.address) for h in (*model.control_planes, *model.workers)]
     key, known_hosts, kubeconfig = (resolve(p, here) for p in (model.ssh.key, model.ssh.known_hosts, model.kubeconfig))
@@ -188,7 +212,9 @@ def _cluster(
         errors.append((f"{where}.kubeconfig", problem))
     for name in model.approval if playbooks is not None else ():
         if name not in (playbooks or ()):
-            errors.append((f"{where}.approval.{name}", "unknown playbook; " + meant(name, playbooks or (), "known are ")))
+            errors.append(
+                (f"{where}.approval.{name}", "unknown playbook; " + meant(name, playbooks or (), "known are "))
+            )
     bounds, deadlines = Bounds(**model.bounds.model_dump()), Deadlines(**model.deadlines.model_dump())
     settings = ClusterSettings(
         name=model.name,
@@ -198,8 +224,16 @@ def _cluster(
         approval=model.approval,
         drain=DrainSettings(**model.drain.model_dump()),
         points=PointSettings(**model.restore_points.model_dump()),
-        maintenance=MaintenanceSettings(tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before),
-        stale_after=STALE_INTERVALS * model.interval + deadlines.api + deadlines.etcd + deadlines.hosts + deadlines.network,
+        maintenance=MaintenanceSettings(
+            tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before
+        ),
+        stale_after=STALE_INTERVALS * model.interval
+        + deadlines.api
+        + deadlines.etcd
+        + deadlines.hosts
+        + deadlines.network,
     )
-    ssh = SshSettings(model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout)
+    ssh = SshSettings(
+        model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout
+    )
     return ClusterConfig(settings, model.interval, kubeconfig, ssh, deadlines)

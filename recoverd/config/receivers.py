@@ -14,8 +14,12 @@ HEARTBEAT = "heartbeat"
 """The name under which `recoverctl notify-test` and the metrics know the sign of life."""
 
 
-def told(file: FileModel, here: Path, clusters: Collection[str], errors: list[Problem]) -> tuple[tuple[Receiver, ...], Heartbeat | None]:
-    """Every receiver, and where the sign of life goes; what is wrong with them goes to `errors`. `here` is the configuration's own folder."""
+def told(
+    file: FileModel, here: Path, clusters: Collection[str], errors: list[Problem]
+) -> tuple[tuple[Receiver, ...], Heartbeat | None]:
+    """Every receiver, and where the sign of life goes; what is wrong with them goes to `errors`. `here` is
+    the configuration's own folder.
+    """
     receivers = []
     for index, model in enumerate(file.notifications):
         where = f"notifications[{index}]"
@@ -24,7 +28,9 @@ def told(file: FileModel, here: Path, clusters: Collection[str], errors: list[Pr
         path = resolve(model.url_file, here)
         if problem := check_url(model.kind, path):
             errors.append((f"{where}.url_file", problem))
-        receivers.append(Receiver(model.name, model.kind, path, frozenset(model.on), frozenset(model.clusters or clusters)))
+        receivers.append(
+            Receiver(model.name, model.kind, path, frozenset(model.on), frozenset(model.clusters or clusters))
+        )
     if file.heartbeat is None:
         return tuple(receivers), None
     path = resolve(file.heartbeat.url_file, here)

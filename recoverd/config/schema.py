@@ -79,7 +79,11 @@ def _share(value: Any) -> int | str:
 
 
 def _size(value: Any) -> int:
-    match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|TiB)?", str(value).strip()) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    match = (
+        re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|TiB)?", str(value).strip())
+        if isinstance(value, (int, str)) and not isinstance(value, bool)
+        else None
+    )
     if not match:
         raise ValueError(f"{value!r} is no size; write 500MiB, 2GiB or a number of bytes")
     return int(match[1]) * SIZES[match[2]]
@@ -96,10 +100,16 @@ def _as(*shapes: dict[str, Any]) -> WithJsonSchema:
 
 
 NUMBER: dict[str, Any] = {"type": "number", "minimum": 0}
-Duration = Annotated[float, BeforeValidator(_duration), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"})]
+Duration = Annotated[
+    float, BeforeValidator(_duration), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"})
+]
 Positive = Annotated[Duration, Field(gt=0)]
-Size = Annotated[int, BeforeValidator(_size), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+\s*(KiB|MiB|GiB|TiB)?\s*$"})]
-Share = Annotated[int | str, BeforeValidator(_share), _as(NUMBER, {"type": "string", "pattern": r"^\s*(\d{1,2}|100)%\s*$"})]
+Size = Annotated[
+    int, BeforeValidator(_size), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+\s*(KiB|MiB|GiB|TiB)?\s*$"})
+]
+Share = Annotated[
+    int | str, BeforeValidator(_share), _as(NUMBER, {"type": "string", "pattern": r"^\s*(\d{1,2}|100)%\s*$"})
+]
 Label = Annotated[str, AfterValidator(_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 Address = Annotated[str, AfterValidator(_address)]

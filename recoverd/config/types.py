@@ -20,7 +20,9 @@ class ConfigError(Exception):
     """Everything that is wrong with a configuration file, not only the first thing."""
 
     def __init__(self, file: Path, errors: Sequence[Problem]) -> None:
-        super().__init__("\n".join(f"{file}: {path}: {message}" if path else f"{file}: {message}" for path, message in errors))
+        super().__init__(
+            "\n".join(f"{file}: {path}: {message}" if path else f"{file}: {message}" for path, message in errors)
+        )
         self.errors = list(errors)
 
 
@@ -49,7 +51,14 @@ class SshSettings:
 def jump_parts(jump: str) -> tuple[str | None, str, int]:
     """User, host and port of `[USER@]HOST[:PORT]`. Raises `ValueError` for what is none."""
     parts = urlsplit(f"ssh://{jump}")
-    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.password is not None or parts.port == 0:
+    if (
+        not parts.hostname
+        or parts.path
+        or parts.query
+        or parts.fragment
+        or parts.password is not None
+        or parts.port == 0
+    ):
         raise ValueError(f"{jump!r} is no [USER@]HOST[:PORT]")
     return parts.username, parts.hostname, parts.port or 22
 
@@ -77,7 +86,9 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Somebody who is told by the bastion itself. The URL is read from its file when something is sent, and kept nowhere."""
+    """Somebody who is told by the bastion itself. The URL is read from its file when
+    something is sent, and kept nowhere.
+    """
 
     name: str
     kind: Literal["apprise", "alertmanager"]

@@ -1,4 +1,6 @@
-"""URLs of receivers, which hold passwords and tokens: read from files, and in no text, error or log, not even in part."""
+"""URLs of receivers, which hold passwords and tokens: read from files, and in no text,
+error or log, not even in part.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def _only_url(text: str, path: Path) -> str:
 
 
 def check_url(kind: str, path: Path) -> str | None:
-    """What is wrong with the file or with the URL in it, or None. `kind`: apprise, or else one that is asked by HTTP."""
+    """What is wrong with the file or with the URL in it, or None. `kind`: apprise, or
+    else one that is asked by HTTP.
+    """
     try:
         text = _text(path)
         if problem := open_to_all(path):
@@ -71,7 +75,10 @@ def service(url: str) -> object:
     except Exception as error:  # its text may hold the URL
         raise UrlError(f"apprise cannot read the URL that it holds ({type(error).__name__})") from None
     if not found:
-        raise UrlError("apprise knows no such URL as it holds, or something is missing in it; https://appriseit.com says how each is written")
+        raise UrlError(
+            "apprise knows no such URL as it holds, or something is missing in it; "
+            "https://appriseit.com says how each is written"
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""Maintenance windows as they are written: `Sun 02:00-04:00`, `Mon-Fri 22:00-02:00`, `Sat,Sun 01:00-05:00`, `daily 03:00-03:30`; UTC."""
+"""Maintenance windows as they are written: `Sun 02:00-04:00`, `Mon-Fri 22:00-02:00`, `Sat,Sun
+01:00-05:00`, `daily 03:00-03:30`; UTC.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def nothing(host: str, path: str) -> str:
 
 
 def changes(plan: Plan, there: Texts) -> list[list[str]]:
-    """Of each step the lines that go (`- `) and that come (`+ `): against what an earlier step writes, what its undo puts back, or what is there.
+    """Of each step the lines that go (`- `) and that come (`+ `): against what an earlier step writes, what its
+    undo puts back, or what is there.
 
     Nothing of a step that writes no file, or where nothing is known of what it replaces.
     """
@@ -54,5 +55,7 @@ def changes(plan: Plan, there: Texts) -> list[list[str]]:
 
 def _differing(before: str, after: str) -> list[str]:
     lines = unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
-    differing = [f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))]
+    differing = [
+        f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))
+    ]
     return [line for line in differing if not line[2:].startswith(f"{ANNOTATION}:")]

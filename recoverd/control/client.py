@@ -47,7 +47,10 @@ class ControlClient:
 
     async def _lines(self, method: str, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
         try:
-            async with self._session(None) as session, session.request(method, f"http://recoverd{path}", **options) as response:
+            async with (
+                self._session(None) as session,
+                session.request(method, f"http://recoverd{path}", **options) as response,
+            ):
                 if response.status != 200:
                     answer = await response.json(content_type=None)
                     raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
@@ -60,13 +63,18 @@ class ControlClient:
 
     async def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
-            async with self._session(ANSWER) as session, session.request(method, f"http://recoverd{path}", **options) as response:
+            async with (
+                self._session(ANSWER) as session,
+                session.request(method, f"http://recoverd{path}", **options) as response,
+            ):
                 answer: dict[str, Any] = await response.json(content_type=None)
                 if response.status != 200:
                     raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
                 return answer
         except TimeoutError:
-            raise NoDaemon(f"recoverd did not answer on {self._socket} within {ANSWER:g} s; see journalctl -u recoverd") from None
+            raise NoDaemon(
+                f"recoverd did not answer on {self._socket} within {ANSWER:g} s; see journalctl -u recoverd"
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._no_daemon(error) from error
         except ValueError as error:
@@ -79,9 +87,14 @@ class ControlClient:
     def _no_daemon(self, error: Exception) -> NoDaemon:
         cause = getattr(error, "os_error", None) or error
         if isinstance(cause, PermissionError):
-            return NoDaemon(f"you may not use {self._socket}; it is for members of the group {self._group()} (or use sudo)")
+            return NoDaemon(
+                f"you may not use {self._socket}; it is for members of the group {self._group()} (or use sudo)"
+            )
         if isinstance(cause, FileNotFoundError):
-            return NoDaemon(f"no recoverd runs here: there is no socket {self._socket} (systemctl status recoverd, or --socket PATH)")
+            return NoDaemon(
+                f"no recoverd runs here: there is no socket {self._socket} (systemctl status "
+                "recoverd, or --socket PATH)"
+            )
         if isinstance(cause, ConnectionRefusedError):
             return NoDaemon(f"recoverd has stopped: nobody listens on {self._socket} (systemctl start recoverd)")
         return NoDaemon(f"recoverd cannot be asked on {self._socket}: {cause}")

@@ -61,7 +61,9 @@ Told = Check | WatchEvent | JoinEnded
 
 
 class Controller(Protocol):
-    """Requests return the sentence to print; they raise `recoverd.model.events.Refused` when they cannot be carried out. `by` is a Unix user."""
+    """Requests return the sentence to print; they raise `recoverd.model.events.Refused` when they cannot be
+    carried out. `by` is a Unix user.
+    """
 
     def status(self) -> list[ClusterStatus]: ...
     def notices(self) -> list[str]:
@@ -75,7 +77,9 @@ class Controller(Protocol):
     async def incidents(self, cluster: str | None) -> list[Incident]: ...
     async def report(self, incident: str) -> IncidentReport | None: ...
     async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
-        """Those that are open, or `all`; only those `of` a plan's, an incident's or a cluster's name, where one is given (of a plan: open or not)."""
+        """Those that are open, or `all`; only those `of` a plan's, an incident's or a cluster's name, where one is
+        given (of a plan: open or not).
+        """
         ...
 
     async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
@@ -86,7 +90,9 @@ class Controller(Protocol):
     async def acknowledge(self, incident: str, by: str) -> str: ...
     async def pause(self, cluster: str | None, by: str, reason: str) -> str: ...
     async def resume(self, cluster: str | None, by: str) -> str: ...
-    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str) -> str: ...
+    async def request_plan(
+        self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str
+    ) -> str: ...
     def restore_points(self, cluster: str | None) -> list[tuple[str, RestorePoint]]:
         """Cluster and point, oldest first within a cluster."""
         ...
@@ -97,7 +103,9 @@ class Controller(Protocol):
 
     async def take_point(self, cluster: str, by: str) -> str: ...
     def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
-        """Every check, then what happens, then the end. Ends early only with the daemon; whoever stops listening stops nothing that has begun."""
+        """Every check, then what happens, then the end. Ends early only with the daemon; whoever stops
+        listening stops nothing that has begun.
+        """
         ...
 
     def watch(self) -> AsyncIterator[WatchEvent]: ...

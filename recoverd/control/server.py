@@ -84,7 +84,9 @@ class ControlServer:
             return _json(without_secrets(plain(ask.dump(request.match_info["cluster"]))))
 
         async def points(request: web.Request) -> web.Response:
-            return _json({"restore_points": [shapes.point(*p) for p in ask.restore_points(request.query.get("cluster"))]})
+            return _json(
+                {"restore_points": [shapes.point(*p) for p in ask.restore_points(request.query.get("cluster"))]}
+            )
 
         async def notify_test(request: web.Request) -> web.Response:
             told = await ask.notify_test(_text(await _body(request), "receiver") or None, caller(request))
@@ -136,7 +138,9 @@ class ControlServer:
             skip_preflight=body.get("skip_preflight") is True,
             member_seconds=_seconds(body, "member_seconds"),
         )
-        lines = self._controller.join(_text(body, "cluster", required=True), asked, caller(request), _text(body, "reason"))
+        lines = self._controller.join(
+            _text(body, "cluster", required=True), asked, caller(request), _text(body, "reason")
+        )
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         async with aclosing(lines):
             line: Told | None = await anext(lines)
@@ -176,7 +180,9 @@ def _there(controller: Controller, plan: Plan) -> Texts:
 
 
 def caller(request: web.Request) -> str:
-    """The Unix user at the other end, as the kernel reports it (SO_PEERCRED, unix(7)); "uid 1234" where it has no name."""
+    """The Unix user at the other end, as the kernel reports it (SO_PEERCRED, unix(7));
+    "uid 1234" where it has no name.
+    """
     sock = request.transport.get_extra_info("socket") if request.transport else None
     if sock is None:
         raise web.HTTPBadRequest(text="the other end of the connection is gone")
@@ -219,7 +225,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("a request broke recoverd itself", path=request.path)
         return _json(
-            {"error": f"recoverd itself failed at {request.path}; its log (journalctl -u recoverd) says how. Nothing more is known here"}, status=500
+            {
+                "error": f"recoverd itself failed at {request.path}; its log (journalctl -u recoverd) says how. "
+                "Nothing more is known here"
+            },
+            status=500,
         )
 
 
@@ -246,7 +256,9 @@ def _address(body: dict[str, Any]) -> str:
     try:
         return str(ip_address(_text(body, "address", required=True)))
     except ValueError:
-        raise web.HTTPBadRequest(text=f"{body['address']!r} is no IP address; give the one that the control planes will use") from None
+        raise web.HTTPBadRequest(
+            text=f"{body['address']!r} is no IP address; give the one that the control planes will use"
+        ) from None
 
 
 def _seconds(body: dict[str, Any], key: str) -> int:
@@ -266,7 +278,9 @@ def _clear_stale(path: Path) -> None:
     """Remove a socket that nobody listens on; refuse to take one over that answers."""
     if not path.is_socket():
         if path.exists():
-            raise OSError(f"{path} exists and is no socket; move it away or choose another `socket` in the configuration")
+            raise OSError(
+                f"{path} exists and is no socket; move it away or choose another `socket` in the configuration"
+            )
         return
     with socket.socket(socket.AF_UNIX) as probe:
         try:

@@ -106,8 +106,12 @@ def plan(row: Plan, there: Texts = nothing) -> Shape:
 
 
 def functions(rows: Sequence[Plan]) -> str:
-    """The shell functions that the plans' steps and what takes them back call, each once, with what they need and what explains them."""
-    return described(name for p in rows for s in p.steps for o in (s.operation, s.undo) if o for name in functions_of(o))
+    """The shell functions that the plans' steps and what takes them back call, each once, with what
+    they need and what explains them.
+    """
+    return described(
+        name for p in rows for s in p.steps for o in (s.operation, s.undo) if o for name in functions_of(o)
+    )
 
 
 def step(row: StepRow) -> Shape:
@@ -128,7 +132,11 @@ def decision(row: SaveDecision) -> Shape:
 
 def report(row: IncidentReport) -> Shape:
     plans = [
-        {**plan(p), "results": [step(s) for s in row.steps.get(p.id, [])], "decisions": [decision(d) for d in row.decisions.get(p.id, [])]}
+        {
+            **plan(p),
+            "results": [step(s) for s in row.steps.get(p.id, [])],
+            "decisions": [decision(d) for d in row.decisions.get(p.id, [])],
+        }
         for p in row.plans
     ]
     return {**incident(row.incident), "plans": plans}

@@ -25,9 +25,13 @@ LEASE_SECONDS = 30.0
 
 
 class LiveWorld(World):
-    """`recoverd.engine.world.World` over real machines. Workers that the configuration does not list are those that the memory has learnt."""
+    """`recoverd.engine.world.World` over real machines. Workers that the configuration does not list are
+    those that the memory has learnt.
+    """
 
-    def __init__(self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY, bastion: Bastion | None = None) -> None:
+    def __init__(
+        self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY, bastion: Bastion | None = None
+    ) -> None:
         self._settings = cluster.settings
         self._ssh = cluster.ssh
         self._memory = memory
@@ -51,7 +55,8 @@ class LiveWorld(World):
         return await self._actor.perform(step, undo=undo, resume=resume)
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
-        # over connections of its own: what the machine that asks to join turns out to be touches none of those that the cluster is watched over
+        # over connections of its own: what the machine that asks to join turns out to be touches none of those
+        # that the cluster is watched over
         hosts = self._with(HostSettings(request.name, request.address, request.host_key))
         pool = HostPool(self._ssh, hosts)
         try:
@@ -73,7 +78,9 @@ class LiveWorld(World):
         await self._hosts.close()
 
     def _hosts_now(self) -> tuple[HostSettings, ...]:
-        """Those of the configuration, the workers that were learnt where it lists none, and the machine that was let join."""
+        """Those of the configuration, the workers that were learnt where it lists none, and
+        the machine that was let join.
+        """
         guest = self._memory.guest
         return self._with(HostSettings(guest.name, guest.address, guest.host_key) if guest else None)
 
@@ -81,7 +88,11 @@ class LiveWorld(World):
         """The guest never takes the place of a machine that is known: of that one, known_hosts alone says who it is."""
         known = {h.name: h for h in (*self._settings.control_planes, *self._settings.workers)}
         if not self._settings.workers:
-            known |= {w.name: HostSettings(w.name, w.address) for w in self._memory.workers if w.name not in known and w.address}
+            known |= {
+                w.name: HostSettings(w.name, w.address)
+                for w in self._memory.workers
+                if w.name not in known and w.address
+            }
         if guest and guest.name not in known:
             known[guest.name] = guest
         return tuple(known.values())

@@ -26,10 +26,13 @@ def set_up(form: str = "text") -> None:
     processors += [structlog.processors.format_exc_info, _one_line, render]
     if journald:
         processors.append(_priority)
-    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=True)
+    structlog.configure(
+        processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=True
+    )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
     logging.captureWarnings(True)
-    # asyncio warns of each write to a tunnel whose machine has just gone; what came of it is told by whoever used the tunnel
+    # asyncio warns of each write to a tunnel whose machine has just gone; what came of it is
+    # told by whoever used the tunnel
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 

@@ -7,7 +7,9 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send `state` (for example `READY=1`) when systemd listens; do nothing otherwise. Never raises: the daemon goes on without systemd."""
+    """Send `state` (for example `READY=1`) when systemd listens; do nothing otherwise. Never raises: the
+    daemon goes on without systemd.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -96,7 +96,10 @@ class Service:
 
         def gather(journal: Journal) -> IncidentReport:
             plans = journal.plans(incident=incident)
-            steps, decisions = {p.id: journal.steps(p.id) for p in plans}, {p.id: journal.decisions(p.id) for p in plans}
+            steps, decisions = (
+                {p.id: journal.steps(p.id) for p in plans},
+                {p.id: journal.decisions(p.id) for p in plans},
+            )
             return IncidentReport(found, plans, steps, decisions)
 
         return await self._writer.read(gather)
@@ -106,13 +109,18 @@ class Service:
             return [found]
         chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
         if of and not chosen and of not in self.loops and await self._writer.read(lambda j: j.incident(of)) is None:
-            raise Refused(f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True)
+            raise Refused(
+                f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True
+            )
         return chosen
 
     async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
         found = await self._plan(plan)
         if digest and digest != found.digest:
-            raise Refused(f"plan {plan} has the digest {found.digest} and not {digest}: it is not the one that was read; recoverctl plans {plan}")
+            raise Refused(
+                f"plan {plan} has the digest {found.digest} and not {digest}: it is not the one that was "
+                f"read; recoverctl plans {plan}"
+            )
         await self._loop(found.cluster).handle(Approved(plan, by, reason, now()))
         return f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it runs now: recoverctl watch"
 
@@ -134,12 +142,16 @@ class Service:
         return f"incident {incident} acknowledged by {by}; recoverd may act on {found.cluster} again"
 
     async def pause(self, cluster: str | None, by: str, reason: str) -> str:
-        return await self._each(cluster, Paused(by, reason, now()), "paused: recoverd goes on watching and does nothing")
+        return await self._each(
+            cluster, Paused(by, reason, now()), "paused: recoverd goes on watching and does nothing"
+        )
 
     async def resume(self, cluster: str | None, by: str) -> str:
         return await self._each(cluster, Resumed(by, now()), "resumed")
 
-    async def request_plan(self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str) -> str:
+    async def request_plan(
+        self, playbook: str, cluster: str, nodes: tuple[str, ...], by: str, reason: str, point: str
+    ) -> str:
         loop = self._loop(cluster)
         await loop.handle(PlanRequested(playbook, nodes, by, reason, now(), point))
         plan = loop.machine.record.plan
@@ -151,7 +163,10 @@ class Service:
 
     async def take_point(self, cluster: str, by: str) -> str:
         await self._loop(cluster).handle(PointRequested(by, now()))
-        return f"a restore point of {cluster} is being taken; recoverctl watch tells when it is there, recoverctl restore-points {cluster} lists it"
+        return (
+            f"a restore point of {cluster} is being taken; recoverctl watch tells when it is there, recoverctl "
+            f"restore-points {cluster} lists it"
+        )
 
     async def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
         """Checks first, all of them; then, where all are good, the plan, followed to its end."""
@@ -186,8 +201,9 @@ class Service:
 
     @staticmethod
     async def _joinable(loop: ClusterLoop) -> tuple[str, tuple[str, ...]]:
-        """Through which control plane a join goes, and all that are members. Raises `Refused` where none may begin now, and for what one sweep did
-        not see when the next do not, too."""
+        """Through which control plane a join goes, and all that are members. Raises `Refused` where none may begin now,
+        and for what one sweep did not see when the next do not, too.
+        """
         for _ in range(JUDGED - 1):
             try:
                 loop.machine.joinable()
@@ -202,7 +218,8 @@ class Service:
     async def _judged(self, loop: ClusterLoop, request: JoinRequest, facts: JoinFacts) -> tuple[Check, ...]:
         """What the facts come to.
 
-        A sweep beside the asking of every machine may have seen little: what one shows as bad has to be so in three on end.
+        A sweep beside the asking of every machine may have seen little: what one shows as
+        bad has to be so in three on end.
         """
         for left in reversed(range(JUDGED)):
             await self._joinable(loop)
@@ -222,7 +239,8 @@ class Service:
         line = f"  - {{name: {request.name}, address: {request.address}}}"
         return JoinEnded(
             True,
-            f"{request.name} has joined {ended.cluster}. Add it to the cluster's control_planes in the configuration, its host key to known_hosts, "
+            f"{request.name} has joined {ended.cluster}. Add it to the cluster's control_planes in the configuration, "
+            "its host key to known_hosts, "
             f"and reload recoverd (systemctl reload recoverd):\n{line}",
             plan,
         )
@@ -244,7 +262,9 @@ class Service:
     async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
         told = await self._trial(receiver)
         if told is None:
-            raise Refused(f"there is no receiver {receiver}; `notifications` in the configuration names them", missing=True)
+            raise Refused(
+                f"there is no receiver {receiver}; `notifications` in the configuration names them", missing=True
+            )
         if not told:
             raise Refused("nobody is told anything: the configuration has neither `notifications` nor a `heartbeat`")
         outcomes = ", ".join(f"{d.receiver} {'told' if d.ok else f'not told ({d.detail})'}" for d in told)

@@ -1,7 +1,8 @@
-"""The clusters that are watched: begun with what the journal holds of each, and changed, one by one, to what the configuration says now.
+"""The clusters that are watched: begun with what the journal holds of each, and changed, one by one, to
+what the configuration says now.
 
-A change of one cluster ends nobody else's watch. It is taken over when no plan runs there and nothing is being carried out: a plan ends under the
-settings under which it was begun.
+A change of one cluster ends nobody else's watch. It is taken over when no plan runs there and nothing is being carried
+out: a plan ends under the settings under which it was begun.
 """
 
 from __future__ import annotations
@@ -38,9 +39,19 @@ FIXED = "state_dir", "socket", "listen"
 
 
 class Watches:
-    """One `ClusterLoop` for each cluster of the configuration at `path`; `loops` is what others look at, and changes with it."""
+    """One `ClusterLoop` for each cluster of the configuration at `path`; `loops` is what
+    others look at, and changes with it.
+    """
 
-    def __init__(self, config: Config, path: Path, writer: JournalWriter, metrics: Metrics, publish: Callable[[Note], None], heed: Heed) -> None:
+    def __init__(
+        self,
+        config: Config,
+        path: Path,
+        writer: JournalWriter,
+        metrics: Metrics,
+        publish: Callable[[Note], None],
+        heed: Heed,
+    ) -> None:
         self.loops: dict[str, ClusterLoop] = {}
         self.refused = ""
         """Why the newest configuration was not taken; "" when it was."""
@@ -63,7 +74,9 @@ class Watches:
         """Parts of the newest configuration that need a new start."""
 
     async def open(self) -> None:
-        """Make the loop of every cluster, with what the journal holds of it; none runs yet. Raises `JournalError`, and `OSError`."""
+        """Make the loop of every cluster, with what the journal holds of it; none runs yet. Raises
+        `JournalError`, and `OSError`.
+        """
         self._bastion = this_bastion(self._config.state_dir)
         for cluster in self._config.clusters:
             self._wanted[cluster.settings.name] = cluster
@@ -90,7 +103,9 @@ class Watches:
             await loop.close()
 
     def stuck(self, intervals: int, deadlines: int) -> str | None:
-        """Which cluster's newest sweep is older than so many intervals and so many times all its deadlines; None when none is."""
+        """Which cluster's newest sweep is older than so many intervals and so many times all
+        its deadlines; None when none is.
+        """
         for name, cluster in self._watched.items():
             limits = cluster.deadlines
             age = time.monotonic() - self.loops[name].swept_at
@@ -113,17 +128,25 @@ class Watches:
         journal = self._writer.journal
         if rows := Counter(place for place, _ in list(journal.unreadable)):
             named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))
-            lines.append(f"{journal.path} has rows that cannot be read and are left out ({named}); the log names them, and they are kept there")
+            lines.append(
+                f"{journal.path} has rows that cannot be read and are left out ({named}); the log names "
+                "them, and they are kept there"
+            )
         return lines
 
     async def reload(self) -> list[str]:
-        """Read the file again and take over what it says. Returns what comes of it, a sentence each; a file with an error changes nothing at all."""
+        """Read the file again and take over what it says. Returns what comes of it, a sentence each; a file with
+        an error changes nothing at all.
+        """
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(load, self._path, [p.name for p in registry()])
             except ConfigError as error:
                 at = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-                self.refused = f"the configuration was refused at {at}, and the one before stays in force: {'; '.join(str(error).splitlines())}"
+                self.refused = (
+                    f"the configuration was refused at {at}, and the one before stays in force: "
+                    f"{'; '.join(str(error).splitlines())}"
+                )
                 self._metrics.configured(False)
                 return [self.refused]
             self.refused = ""
@@ -137,7 +160,11 @@ class Watches:
 
     def _needs_start(self) -> list[str]:
         what = ", ".join(self._restart)
-        return [f"{self._path}: {what} changed, which needs a new start of recoverd (systemctl restart recoverd)"] if what else []
+        return (
+            [f"{self._path}: {what} changed, which needs a new start of recoverd (systemctl restart recoverd)"]
+            if what
+            else []
+        )
 
     # --- one cluster ---
 
@@ -150,9 +177,17 @@ class Watches:
     def _waits_for(self, name: str) -> str:
         if name not in self.loops:
             return f"{name} is watched from now on"
-        what = "is watched by its new configuration" if name in self._wanted else "is not in the configuration any more and is let go"
+        what = (
+            "is watched by its new configuration"
+            if name in self._wanted
+            else "is not in the configuration any more and is let go"
+        )
         plan = self.loops[name].machine.record.plan
-        when = f"when plan {plan.id} has ended" if plan and self.loops[name].machine.record.run else "as soon as nothing is being carried out there"
+        when = (
+            f"when plan {plan.id} has ended"
+            if plan and self.loops[name].machine.record.run
+            else "as soon as nothing is being carried out there"
+        )
         return f"{name} {what} {when}"
 
     async def _change(self, name: str) -> None:
@@ -190,7 +225,9 @@ class Watches:
         if loop.first_sweep.is_set():
             self.loops[name].first_sweep.set()
         self._start(name)
-        await self._tell(name, "reconfigured", f"{name} is watched by what {self._path} says now: {_differences(was, wanted)}")
+        await self._tell(
+            name, "reconfigured", f"{name} is watched by what {self._path} says now: {_differences(was, wanted)}"
+        )
 
     async def _tell(self, name: str, event: str, text: str) -> None:
         note = Note(name, "", TimelineEntry(now(), event, text))
@@ -207,7 +244,9 @@ class Watches:
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
         world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion)
         clockwork = Clockwork(cluster.interval)
-        self.loops[name] = ClusterLoop(machine, world, self._writer, self._metrics, clockwork, self._publish, heed=self._heed)
+        self.loops[name] = ClusterLoop(
+            machine, world, self._writer, self._metrics, clockwork, self._publish, heed=self._heed
+        )
         self._watched[name] = cluster
 
     def _start(self, name: str) -> None:
@@ -215,7 +254,9 @@ class Watches:
         self._tasks[name] = self._group.create_task(self.loops[name].run(), name=f"cluster {name}")
 
     async def _revived(self, cluster: ClusterConfig) -> ClusterMachine:
-        """The machine as an earlier process left it; where that cannot be read, one that is paused until a person has looked."""
+        """The machine as an earlier process left it; where that cannot be read, one that is
+        paused until a person has looked.
+        """
         name, at = cluster.settings.name, now()
         saved, numbers = await self._writer.read(lambda j: (j.saved(name), j.incident_ids(name)))
 
@@ -230,7 +271,9 @@ class Watches:
         saved, why = paused(saved, name, numbers, at)
         record = saved.record
         assert record is not None
-        log.error(f"{name} is watched, and nothing is done about it until a person resumes it", cluster=name, reason=why)
+        log.error(
+            f"{name} is watched, and nothing is done about it until a person resumes it", cluster=name, reason=why
+        )
 
         def write(journal: Journal) -> None:
             journal.begin_anew(name, record, saved.memory, why, at)
@@ -238,20 +281,30 @@ class Watches:
         try:
             await self._writer.read(write)
         except JournalError as error:
-            log.error("that a cluster is paused could not be journalled; it is all the same", cluster=name, error=str(error))
+            log.error(
+                "that a cluster is paused could not be journalled; it is all the same", cluster=name, error=str(error)
+            )
         return machine()
 
 
 def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[Saved, str]:
-    """What to begin with where `saved` is not whole: paused by recoverd itself; and why, with what a person has to look at. Pure."""
+    """What to begin with where `saved` is not whole: paused by recoverd itself; and why, with what
+    a person has to look at. Pure.
+    """
     if saved.record:
-        lost = "known-good manifests, etcd's furthest revision and learnt workers are to be learnt anew from a healthy cluster"
+        lost = (
+            "known-good manifests, etcd's furthest revision and learnt workers are to be learnt "
+            "anew from a healthy cluster"
+        )
         record = saved.record
     else:
         lost = "whether a plan was running, what was rejected and how often recoverd has acted is forgotten"
-        record = Record("healthy", at, born=at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids))
+        record = Record(
+            "healthy", at, born=at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids)
+        )
     why = (
-        f"{'; '.join(saved.trouble)}: {lost}. What it held is kept in the journal. See on the machines that nothing was left half done "
+        f"{'; '.join(saved.trouble)}: {lost}. What it held is kept in the journal. See on the machines that "
+        "nothing was left half done "
         f"(recoverctl plans --all shows the last plans), then: recoverctl resume {name}"
     )
     return Saved(replace(record, pause=record.pause or Pause("recoverd", why, at)), saved.memory, saved.trouble), why
@@ -264,6 +317,8 @@ def _highest(name: str, kind: str, ids: Iterable[str]) -> int:
 
 def _differences(was: ClusterConfig, now: ClusterConfig) -> str:
     """The names of what differs."""
-    parts = [part for part in ("interval", "kubeconfig", "ssh", "deadlines") if getattr(was, part) != getattr(now, part)]
+    parts = [
+        part for part in ("interval", "kubeconfig", "ssh", "deadlines") if getattr(was, part) != getattr(now, part)
+    ]
     parts += [part for part in was.settings.__slots__ if getattr(was.settings, part) != getattr(now.settings, part)]
     return ", ".join(parts)

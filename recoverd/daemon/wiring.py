@@ -26,13 +26,19 @@ from recoverd.notifications.notifier import Notifier
 log = structlog.get_logger()
 
 STUCK_AFTER = 10, 3
-"""A cluster whose last sweep is so many intervals and so many times all its deadlines old is stuck, and so is the daemon."""
+"""A cluster whose last sweep is so many intervals and so many times all its deadlines old
+is stuck, and so is the daemon.
+"""
 
 
 def run(config: Config, path: Path) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a signal, 1 when the daemon cannot be started; the log says why."""
+    """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a signal, 1 when the daemon
+    cannot be started; the log says why.
+    """
     with suppress(OSError, ValueError):
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a shell's soft limit of 1024 is for programs that use select(2)
+        _, most = resource.getrlimit(
+            resource.RLIMIT_NOFILE
+        )  # a shell's soft limit of 1024 is for programs that use select(2)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         return asyncio.run(_run(config, path))
@@ -55,7 +61,9 @@ async def _run(config: Config, path: Path) -> int:
         stack.callback(journal.close)
         writer, metrics = JournalWriter(journal), Metrics()
         metrics.journal(journal.unreadable)
-        notifier = Notifier(writer, metrics.notifications, lambda note: service.publish(note), lambda: trouble(writer, watches))
+        notifier = Notifier(
+            writer, metrics.notifications, lambda note: service.publish(note), lambda: trouble(writer, watches)
+        )
         service = Service(writer, lambda: watches.notices(), notifier.test)
         watches = Watches(config, path, writer, metrics, service.publish, notifier.heed)
         stack.push_async_callback(watches.close)
@@ -69,7 +77,11 @@ async def _run(config: Config, path: Path) -> int:
         stack.push_async_callback(server.stop)
         await _serve_metrics(stack, metrics, watches, writer, config)
         log.info(
-            "started", config=str(path), clusters=",".join(sorted(watches.loops)), socket=str(config.socket), listen="{}:{}".format(*config.listen)
+            "started",
+            config=str(path),
+            clusters=",".join(sorted(watches.loops)),
+            socket=str(config.socket),
+            listen="{}:{}".format(*config.listen),
         )
         await _until_signalled(watches, notifier, stop, reload)
         notify("STOPPING=1")
@@ -82,7 +94,9 @@ def trouble(writer: JournalWriter, watches: Watches) -> str | None:
     return writer.trouble or watches.stuck(*STUCK_AFTER)
 
 
-async def _serve_metrics(stack: AsyncExitStack, metrics: Metrics, watches: Watches, writer: JournalWriter, config: Config) -> None:
+async def _serve_metrics(
+    stack: AsyncExitStack, metrics: Metrics, watches: Watches, writer: JournalWriter, config: Config
+) -> None:
     def ready() -> str | None:
         waiting = [n for n, loop in watches.loops.items() if not loop.first_sweep.is_set()]
         return f"the first sweep has not ended of: {', '.join(waiting)}" if waiting else None
@@ -94,7 +108,9 @@ async def _serve_metrics(stack: AsyncExitStack, metrics: Metrics, watches: Watch
 
 
 async def _until_signalled(watches: Watches, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event) -> None:
-    """Run every loop until a signal; a loop that ends by itself is a defect and ends the daemon, for systemd to start it again."""
+    """Run every loop until a signal; a loop that ends by itself is a defect and ends the daemon,
+    for systemd to start it again.
+    """
     async with asyncio.TaskGroup() as group:
         watches.run_in(group)
         tasks = [group.create_task(_tell_systemd(watches)), group.create_task(_reload(watches, notifier, reload))]
@@ -117,7 +133,9 @@ async def _reload(watches: Watches, notifier: Notifier, asked: asyncio.Event) ->
         tell = log.error if watches.refused else log.info
         for line in lines:
             tell(line, event_name="reload")
-        notify(f"READY=1\nSTATUS={'configuration refused; ' if watches.refused else ''}watching {', '.join(watches.loops)}")
+        notify(
+            f"READY=1\nSTATUS={'configuration refused; ' if watches.refused else ''}watching {', '.join(watches.loops)}"
+        )
 
 
 async def _tell_systemd(watches: Watches) -> None:

@@ -1,7 +1,8 @@
 """From an observation to findings, and from findings to the state of the cluster. Pure: same input, same output.
 
-Rules that hold throughout: nothing is concluded from what is `Unseen`; a fault needs positive proof (a refused connection, a file that is absent on
-a machine that was looked at, a member list that says so); when the bastion may be blind itself, no fault is reported at all.
+Rules that hold throughout: nothing is concluded from what is `Unseen`; a fault needs positive proof (a refused
+connection, a file that is absent on a machine that was looked at, a member list that says so); when the bastion may be
+blind itself, no fault is reported at all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recoverd.diagnose import api, certificates, controllers, disks, etcd, host, loss, manifests, network, notready, reach, setback, static_pods
+from recoverd.diagnose import (
+    api,
+    certificates,
+    controllers,
+    disks,
+    etcd,
+    host,
+    loss,
+    manifests,
+    network,
+    notready,
+    reach,
+    setback,
+    static_pods,
+)
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import RANK, Code
 from recoverd.model.facts import ManifestFacts
@@ -62,7 +77,9 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))
     yield from of_manifests
-    explained = frozenset(f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API)
+    explained = frozenset(
+        f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API
+    )
     yield from api.findings(scene, explained)
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
@@ -77,7 +94,9 @@ def _roll(scene: Scene) -> Roll:
     serving = frozenset(membership.camp) if membership.leader else frozenset[str]()
     listed = frozenset(membership.label(e) for e in membership.entries) if membership.leader else None
     holding = frozenset(
-        n for n, v in scene.etcd_views.items() if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
+        n
+        for n, v in scene.etcd_views.items()
+        if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
     )
     return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding)
 
@@ -100,7 +119,10 @@ def _pods_run(scene: Scene, name: str) -> bool:
 
 def _cannot_tell(scene: Scene) -> str:
     if own := reach.own_trouble(scene):
-        return f"recoverd itself could not look at the cluster ({own}), so nothing is concluded: see to that on the bastion."
+        return (
+            f"recoverd itself could not look at the cluster ({own}), so nothing is concluded: "
+            "see to that on the bastion."
+        )
     return (
         f"No API server could be judged ({scene.vip.address}: {scene.vip.health}) and nothing is proven to be broken: "
         "check the kubeconfig, the addresses and the SSH key in the configuration."

@@ -1,8 +1,9 @@
 """When a finding is gone: only when what shows it was seen without it. Pure.
 
-The catalogue says of each code what a sweep must have seen before it means anything that it is not found in it (`ShownBy`); here are the witnesses
-of that. They are asked before a step is skipped, before a plan is called a success, before a plan that was offered is withdrawn, and before an
-incident is closed. A row of the catalogue cannot leave it out: nobody can add a finding and forget what proves its end.
+The catalogue says of each code what a sweep must have seen before it means anything that it is not found in it
+(`ShownBy`); here are the witnesses of that. They are asked before a step is skipped, before a plan is called a success,
+before a plan that was offered is withdrawn, and before an incident is closed. A row of the catalogue cannot leave it
+out: nobody can add a finding and forget what proves its end.
 """
 
 from __future__ import annotations
@@ -73,10 +74,12 @@ def machine(asked: Asked) -> str:
 
 
 def stranger(asked: Asked) -> str:
-    """Its etcd was seen not to run, or to have a leader in common with another, or every other control plane's was seen not to run.
+    """Its etcd was seen not to run, or to have a leader in common with another, or every other
+    control plane's was seen not to run.
 
-    While one side only has no leader, as when somebody is at work on a machine of it, nothing says any more that there are two: they are two all the
-    same. That no member lists the machine ends nothing here: it is what makes it a stranger.
+    While one side only has no leader, as when somebody is at work on a machine of it, nothing says any
+    more that there are two: they are two all the same. That no member lists the machine ends nothing here:
+    it is what makes it a stranger.
     """
     view = asked.observation.hosts.get(asked.host)
     if isinstance(view, Unseen):
@@ -85,10 +88,19 @@ def stranger(asked: Asked) -> str:
     if mine is None or _stopped(asked.observation, asked.host):
         return ""
     views = {n: v for n, v in asked.observation.etcd.items() if n != asked.host}
-    if isinstance(mine, EtcdView) and mine.has_leader and any(isinstance(v, EtcdView) and v.leader == mine.leader for v in views.values()):
+    if (
+        isinstance(mine, EtcdView)
+        and mine.has_leader
+        and any(isinstance(v, EtcdView) and v.leader == mine.leader for v in views.values())
+    ):
         return ""
     left = [n for n in views if not _stopped(asked.observation, n)]
-    return f"etcd on {asked.host} was not seen to have a leader in common with {', '.join(left)}, and is not stopped on either side" if left else ""
+    return (
+        f"etcd on {asked.host} was not seen to have a leader in common with {', '.join(left)}, and is "
+        "not stopped on either side"
+        if left
+        else ""
+    )
 
 
 def _stopped(observation: Observation, name: str) -> bool:
@@ -129,7 +141,11 @@ def unit(asked: Asked) -> str:
     if why := machine(asked):
         return why
     view = asked.observation.hosts.get(asked.host)
-    return f"systemd on {asked.host} said nothing of kubelet" if isinstance(view, HostView) and "kubelet" not in view.units else ""
+    return (
+        f"systemd on {asked.host} said nothing of kubelet"
+        if isinstance(view, HostView) and "kubelet" not in view.units
+        else ""
+    )
 
 
 def disks(asked: Asked) -> str:
@@ -143,11 +159,17 @@ def disks(asked: Asked) -> str:
 
 
 def static_pods(asked: Asked) -> str:
-    """Each of the machine's manifests was seen with its container running, or has gone. That kubelet says nothing of it now is no proof."""
+    """Each of the machine's manifests was seen with its container running, or has gone. That kubelet says
+    nothing of it now is no proof.
+    """
     if why := manifests(asked):
         return why
     view = asked.observation.hosts.get(asked.host)
-    left = [c for c in ("etcd", "kube-apiserver") if c in view.manifests and not view.runs(c)] if isinstance(view, HostView) else []
+    left = (
+        [c for c in ("etcd", "kube-apiserver") if c in view.manifests and not view.runs(c)]
+        if isinstance(view, HostView)
+        else []
+    )
     return f"{' and '.join(left)} on {asked.host} was not seen to run" if left and not _left(asked, asked.host) else ""
 
 
@@ -156,18 +178,26 @@ def data(asked: Asked) -> str:
     if why := machine(asked):
         return why
     view = asked.observation.hosts.get(asked.host)
-    if isinstance(view, HostView) and view.etcd_data is None and not isinstance(asked.observation.etcd.get(asked.host), EtcdView):
+    if (
+        isinstance(view, HostView)
+        and view.etcd_data is None
+        and not isinstance(asked.observation.etcd.get(asked.host), EtcdView)
+    ):
         return f"etcd's data directory on {asked.host} could not be looked at"
     return ""
 
 
 def leader(asked: Asked) -> str:
-    """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms are those of a cluster at work."""
+    """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms
+    are those of a cluster at work.
+    """
     return "" if _led(asked.observation) else "no etcd member was seen with a leader"
 
 
 def holding(asked: Asked) -> str:
-    """A member was seen to serve the data of before: a directory that is not empty, and a leader, are as well those of a cluster begun anew."""
+    """A member was seen to serve the data of before: a directory that is not empty, and a leader, are as well
+    those of a cluster begun anew.
+    """
     roll = asked.diagnosis.roll
     return "" if roll and roll.holding else "no etcd member was seen to hold the data of this cluster"
 
@@ -182,7 +212,9 @@ def member(asked: Asked) -> str:
     roll = asked.diagnosis.roll
     if asked.host not in asked.observation.etcd and roll is None:
         return ""
-    if roll is not None and (asked.subject in roll.serving or (roll.listed is not None and asked.subject not in roll.listed)):
+    if roll is not None and (
+        asked.subject in roll.serving or (roll.listed is not None and asked.subject not in roll.listed)
+    ):
         return ""
     said = f": {view.reason}" if isinstance(view, Unseen) else ""
     return f"the etcd member {asked.subject} was not seen to serve, and it is in the member list{said}"
@@ -211,7 +243,9 @@ def lists(asked: Asked) -> str:
 
 
 def node(asked: Asked) -> str:
-    """The API server listed nodes and pods, and the node's machine and its network were looked at; or it lists no such node any more."""
+    """The API server listed nodes and pods, and the node's machine and its network were looked at; or
+    it lists no such node any more.
+    """
     if why := lists(asked):
         return why
     roll = asked.diagnosis.roll
@@ -249,7 +283,11 @@ def controllers(asked: Asked) -> str:
     views = [v for n, v in asked.observation.hosts.items() if n in asked.observation.etcd]
     runs = any(isinstance(v, HostView) and v.runs(asked.subject) for v in views)
     unseen = next((v for v in views if isinstance(v, Unseen)), None)
-    return "" if runs or unseen is None else f"{asked.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
+    return (
+        ""
+        if runs or unseen is None
+        else f"{asked.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
+    )
 
 
 def witness_unseen(host: str, node: str, observation: Observation) -> str:
@@ -268,9 +306,16 @@ def _led(observation: Observation) -> bool:
 
 
 def _left(asked: Asked, host: str) -> bool:
-    """The machine is no control plane of the cluster any more: members under a leader do not list it, so what fails on it is no fault."""
+    """The machine is no control plane of the cluster any more: members under a leader do not list it,
+    so what fails on it is no fault.
+    """
     roll = asked.diagnosis.roll
-    return host in asked.observation.etcd and roll is not None and roll.listed is not None and host not in {*roll.listed, *roll.parts}
+    return (
+        host in asked.observation.etcd
+        and roll is not None
+        and roll.listed is not None
+        and host not in {*roll.listed, *roll.parts}
+    )
 
 
 def _deleted(observation: Observation, name: str) -> bool:

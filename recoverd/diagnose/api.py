@@ -39,7 +39,10 @@ def answer(endpoint: EndpointView | None) -> str:
     if endpoint is None:
         return "its API server's address was not dialled"
     checks = f" (failing: {', '.join(endpoint.failing_checks)})" if endpoint.failing_checks else ""
-    return f"https://{endpoint.address}/readyz: {endpoint.health}{f': {endpoint.detail}' if endpoint.detail else ''}{checks}"
+    return (
+        f"https://{endpoint.address}/readyz: "
+        f"{endpoint.health}{f': {endpoint.detail}' if endpoint.detail else ''}{checks}"
+    )
 
 
 def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
@@ -79,7 +82,9 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
     evidence = [answer(endpoint), f"the cluster's address: {answer(scene.vip)}"]
     if unseen := scene.unseen_host(name):
         evidence.append(f"{name} could not be looked at over SSH ({unseen.kind}): {unseen.reason}")
-        message = f"The API server on {name} does not answer, and its machine cannot be looked at, so no cause is proven."
+        message = (
+            f"The API server on {name} does not answer, and its machine cannot be looked at, so no cause is proven."
+        )
     else:
         container = scene.container(name, API)
         evidence.append(f"{API} on {name}: {up(scene, container) if container else 'no container of it is known'}")
@@ -92,7 +97,9 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
 
 
 def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:
-    """Whether this API server certainly does not serve. Silence counts only when the rest of the cluster is visible and nothing else answers."""
+    """Whether this API server certainly does not serve. Silence counts only when the rest of the cluster is
+    visible and nothing else answers.
+    """
     container = scene.container(name, API)
     stopped = container is not None and not container.running
     if scene.host(name) is None and scene.vip_ready and scene.dark(name):
@@ -106,7 +113,11 @@ def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:
 
 def _address(scene: Scene) -> Iterator[Finding]:
     vip = scene.vip
-    if vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED) or not scene.ready_members or refuses_us(vip):
+    if (
+        vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED)
+        or not scene.ready_members
+        or refuses_us(vip)
+    ):
         return
     # before the cluster was ever seen through this address, a wrong kubeconfig is as likely as a fault
     proven = scene.memory.healthy_at is not None
@@ -119,7 +130,8 @@ def _address(scene: Scene) -> Iterator[Finding]:
     yield Finding(
         Code.VIP_WRONG,
         "",
-        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} is ready behind its own address: "
+        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} is "
+        "ready behind its own address: "
         f"look at the virtual IP, the load balancer, DNS, or the kubeconfig.{doubt}",
         (answer(vip), *(answer(scene.endpoint(n)) for n in scene.ready_members)),
         severity=Severity.FAULT if proven else Severity.NOTICE,

@@ -1,7 +1,8 @@
-"""Certificates: those that are over or soon will be, those that do not fit together, and a PKI that was replaced since the cluster was healthy.
+"""Certificates: those that are over or soon will be, those that do not fit together, and a PKI that was replaced
+since the cluster was healthy.
 
-A file proves what the next start of its program will find, not what runs now: so what does not fit is a fault only where just that is broken which
-such a file breaks, and otherwise a warning.
+A file proves what the next start of its program will find, not what runs now: so what does not fit is a fault only
+where just that is broken which such a file breaks, and otherwise a warning.
 
 Sources: kubeadm's certificate pages; `kubeadm certs renew` never touches a CA, kubelet.conf or the service account key.
 """
@@ -21,7 +22,9 @@ from recoverd.model.observation import CertificateView, EndpointHealth, HostView
 
 KUBELET_CLIENT = "kubelet-client-current.pem"
 KUBELETS_OWN = (KUBELET_CLIENT, "kubelet-server-current.pem", "kubelet.crt")
-"""kubelet renews the first two by itself; nobody checks the third unless told to, and kubelet starts with it when it is over."""
+"""kubelet renews the first two by itself; nobody checks the third unless told to, and kubelet
+starts with it when it is over.
+"""
 ADMINS = ("admin.conf", "super-admin.conf")
 """Kubeconfigs of people: their expiry stops nobody but them."""
 CONTROLLERS = {"controller-manager.conf": "kube-controller-manager", "scheduler.conf": "kube-scheduler"}
@@ -52,7 +55,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 
 def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> bool:
-    """Certificates that the cluster itself uses. kubelet.conf may keep an embedded one that rotation has left behind (kubeadm before 1.17)."""
+    """Certificates that the cluster itself uses. kubelet.conf may keep an embedded one that rotation has
+    left behind (kubeadm before 1.17).
+    """
     name = _file(certificate.path)
     if name == "kubelet.conf":
         return not any(c.path.endswith(KUBELET_CLIENT) for c in host.certificates)
@@ -74,7 +79,12 @@ def _expiry(scene: Scene, name: str, host: HostView, severity: Severity) -> Iter
             weak = file in ADMINS or file in KUBELETS_OWN[1:] or not made_by_kubeadm(certificate.path)
             yield _expired(name, certificate, Severity.NOTICE if weak else severity)
         else:
-            noticed = severity is Severity.NOTICE or certificate.is_ca or file in KUBELETS_OWN or not made_by_kubeadm(certificate.path)
+            noticed = (
+                severity is Severity.NOTICE
+                or certificate.is_ca
+                or file in KUBELETS_OWN
+                or not made_by_kubeadm(certificate.path)
+            )
             yield _soon(now, name, certificate, Severity.NOTICE if noticed else Severity.WARNING)
 
 
@@ -83,7 +93,9 @@ def _file(path: str) -> str:
 
 
 def _earliest(scene: Scene, *hosts: HostView) -> datetime:
-    """A host whose clock is off, or a bastion whose clock is off, must not make a certificate expire: each of them has to say so."""
+    """A host whose clock is off, or a bastion whose clock is off, must not make a certificate
+    expire: each of them has to say so.
+    """
     return min((scene.now, *(scene.now + timedelta(seconds=h.clock_offset) for h in hosts)))
 
 
@@ -94,7 +106,11 @@ def _line(name: str, certificate: CertificateView) -> str:
 
 def _soon(now: datetime, name: str, certificate: CertificateView, severity: Severity) -> Finding:
     left = max((certificate.not_after - now).total_seconds() / 86400, 0)
-    what = "CA certificate, which nothing renews by itself and whose change takes planning," if certificate.is_ca else "certificate"
+    what = (
+        "CA certificate, which nothing renews by itself and whose change takes planning,"
+        if certificate.is_ca
+        else "certificate"
+    )
     return Finding(
         Code.CERTIFICATE_EXPIRES_SOON,
         f"{name}:{certificate.path}",
@@ -123,7 +139,12 @@ def _endpoint_certificate(scene: Scene, name: str) -> Iterator[Finding]:
     endpoint = scene.endpoint(name)
     expires: datetime | None = endpoint.certificate_expires if endpoint else None
     others = (h for h in scene.observation.hosts.values() if isinstance(h, HostView))
-    if endpoint is None or expires is None or expires >= _earliest(scene, *others) or endpoint.health is not EndpointHealth.TLS:
+    if (
+        endpoint is None
+        or expires is None
+        or expires >= _earliest(scene, *others)
+        or endpoint.health is not EndpointHealth.TLS
+    ):
         return
     path = f"{KUBERNETES}/pki/apiserver.crt"
     yield Finding(
@@ -163,7 +184,9 @@ def _mismatches(scene: Scene, name: str, host: HostView, *, worker: bool = False
         )
 
 
-def _wrongs(name: str, host: HostView, path: str, certificate: CertificateView | None, *, worker: bool) -> Iterator[tuple[str, str, str]]:
+def _wrongs(
+    name: str, host: HostView, path: str, certificate: CertificateView | None, *, worker: bool
+) -> Iterator[tuple[str, str, str]]:
     """What does not fit with a file: in a word, in words, and the evidence."""
     assert host.pki is not None
     if certificate and certificate.signed is False and _matters(certificate, host, worker=worker):
@@ -171,7 +194,11 @@ def _wrongs(name: str, host: HostView, path: str, certificate: CertificateView |
     if certificate and certificate.key and (held := host.pki.keys.get(_key_file(path))) not in (None, certificate.key):
         key = _key_file(path)
         what = f"does not belong to its private key ({key})" if held else f"has no key that openssl can read ({key})"
-        yield "key", what, f"public key of {path}: sha256 {certificate.key[:16]}; of its private key: {held[:16] if held else 'none'}"
+        yield (
+            "key",
+            what,
+            f"public key of {path}: sha256 {certificate.key[:16]}; of its private key: {held[:16] if held else 'none'}",
+        )
     if path.endswith(".conf") and path in host.pki.authorities and (why := _trusts_another(path, host)):
         yield "authority", "trusts another CA than the one in place", why
 
@@ -181,7 +208,9 @@ def _key_file(path: str) -> str:
 
 
 def _trusts_another(path: str, host: HostView) -> str:
-    """Why a kubeconfig's CA is none of those in place, as a line of evidence; "" when it is one of them, or that cannot be told."""
+    """Why a kubeconfig's CA is none of those in place, as a line of evidence; "" when it is one
+    of them, or that cannot be told.
+    """
     assert host.pki is not None
     place = next((p for p in host.pki.authorities if p.endswith("/pki/ca.crt")), "")
     trusted, there = host.pki.authorities[path], host.pki.authorities.get(place, ())
@@ -203,13 +232,22 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
     for path, before in known.authorities.items():
         there = pki.authorities.get(path)
         if there and not set(there) & set(before):
-            evidence = (f"{name}:{path}: key sha256 {there[0][:16]}, made {now[path].not_before:%Y-%m-%d %H:%M:%S} UTC", *story)
+            evidence = (
+                f"{name}:{path}: key sha256 {there[0][:16]}, made {now[path].not_before:%Y-%m-%d %H:%M:%S} UTC",
+                *story,
+            )
             yield _replaced(scene, name, path, f"The CA {path}", f"key sha256 {before[0][:16]}", evidence, known)
     accounts = pki.keys.get(ACCOUNTS_KEY)
     if accounts and known.accounts and accounts != known.accounts:
         evidence = (f"{name}:{ACCOUNTS_KEY}: public key sha256 {accounts[:16]}", *story)
         yield _replaced(
-            scene, name, ACCOUNTS_KEY, f"The service account key {ACCOUNTS_KEY}", f"public key sha256 {known.accounts[:16]}", evidence, known
+            scene,
+            name,
+            ACCOUNTS_KEY,
+            f"The service account key {ACCOUNTS_KEY}",
+            f"public key sha256 {known.accounts[:16]}",
+            evidence,
+            known,
         )
     listed = pki.listed
     # kubeconfigs of people are often taken away on purpose
@@ -220,14 +258,20 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
                 Code.CERTIFICATE_MISSING,
                 f"{name}:{path}",
                 f"{path} on {name} is gone: {_effect(severity)}.",
-                (f"{name}:{path} does not exist; it was there when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC", *story),
+                (
+                    f"{name}:{path} does not exist; it was there when recorded at "
+                    f"{known.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+                    *story,
+                ),
                 severity=severity,
                 state=_state(path, severity),
                 facts=FileFacts(name),
             )
 
 
-def _replaced(scene: Scene, name: str, path: str, what: str, before: str, evidence: tuple[str, ...], known: KnownPki) -> Finding:
+def _replaced(
+    scene: Scene, name: str, path: str, what: str, before: str, evidence: tuple[str, ...], known: KnownPki
+) -> Finding:
     severity = _severity(scene, name, path)
     return Finding(
         Code.PKI_REPLACED,
@@ -246,7 +290,9 @@ def _distrust(path: str) -> str:
     if "/etcd/" in path:
         return "members and API servers with certificates of the old one do not talk to those with the new one"
     if "front-proxy" in path:
-        return "extension API servers refuse what the API server passes on to them, until they have taken in the new one"
+        return (
+            "extension API servers refuse what the API server passes on to them, until they have taken in the new one"
+        )
     return "every kubelet, kubeconfig and pod that trusts the old one refuses the API server"
 
 
@@ -257,7 +303,8 @@ def _story(name: str, made: list[CertificateView], known: KnownPki) -> tuple[str
     first, last = min(c.not_before for c in made), max(c.not_before for c in made)
     names = ", ".join(_file(c.path) for c in made[:6]) + (" ..." if len(made) > 6 else "")
     return (
-        f"{name}: {len(made)} of {len(known.certificates)} certificates are others than before ({names}), valid from {first:%Y-%m-%d %H:%M:%S} "
+        f"{name}: {len(made)} of {len(known.certificates)} certificates are others than before ({names}), valid from "
+        f"{first:%Y-%m-%d %H:%M:%S} "
         f"to {last:%H:%M:%S} UTC",
     )
 
@@ -266,7 +313,9 @@ def _story(name: str, made: list[CertificateView], known: KnownPki) -> tuple[str
 
 
 def _severity(scene: Scene, name: str, path: str, kinds: Collection[str] = ()) -> Severity:
-    """A fault where just that is seen broken which such a file breaks; else a warning of what the next start will find."""
+    """A fault where just that is seen broken which such a file breaks; else a warning of
+    what the next start will find.
+    """
     return Severity.FAULT if _broken(scene, name, path, kinds) else Severity.WARNING
 
 

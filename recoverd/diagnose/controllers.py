@@ -1,6 +1,8 @@
-"""kube-controller-manager and kube-scheduler: nobody notices at once when they are gone, and everything slowly goes wrong. Pure.
+"""kube-controller-manager and kube-scheduler: nobody notices at once when they are gone, and
+everything slowly goes wrong. Pure.
 
-A warning and no fault: what ends them (a manifest, a certificate, an API server that does not serve) is a fault of its own where it can be proven.
+A warning and no fault: what ends them (a manifest, a certificate, an API server that does not serve) is a fault of
+its own where it can be proven.
 """
 
 from __future__ import annotations
@@ -32,8 +34,13 @@ def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerVi
     return Finding(
         Code.CONTROLLER_DOWN,
         component,
-        f"No {component} runs on any control plane: {effect}. If that lasts, look on {' and '.join(seen)}: crictl ps -a --name {component}, "
+        f"No {component} runs on any control plane: {effect}. If that lasts, look on {' and '.join(seen)}: crictl "
+        f"ps -a --name {component}, "
         "then crictl logs.",
-        tuple(line for name, c in seen.items() for line in (f"{component} on {name}: {up(scene, c)}", *(f"it says: {x}" for x in c.log_tail[-3:]))),
+        tuple(
+            line
+            for name, c in seen.items()
+            for line in (f"{component} on {name}: {up(scene, c)}", *(f"it says: {x}" for x in c.log_tail[-3:]))
+        ),
         severity=Severity.WARNING,
     )

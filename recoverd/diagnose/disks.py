@@ -14,7 +14,10 @@ from recoverd.model.observation import DiskView, HostView
 SEGMENT = 64 << 20
 """Bytes that etcd takes at once for a new file of its log (its wal.SegmentSizeBytes); without them it ends."""
 
-THEN = "etcd comes up by itself then, within the five minutes of kubelet's back-off; at once with `systemctl restart kubelet`"
+THEN = (
+    "etcd comes up by itself then, within the five minutes of kubelet's back-off; at once with "
+    "`systemctl restart kubelet`"
+)
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -47,8 +50,10 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
         yield Finding(
             Code.FILE_SYSTEM_READ_ONLY,
             f"{name}:{disk.path}",
-            f"{disk.path} on {name}, which holds {held}, is mounted read-only, as after an error of its disk, and etcd cannot run on it. Nothing is "
-            f"wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it. {THEN}.",
+            f"{disk.path} on {name}, which holds {held}, is mounted read-only, as after an error of its disk, and etcd "
+            "cannot run on it. Nothing is "
+            "wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount "
+            f"-o remount,rw` it. {THEN}.",
             (_line(name, disk), stopped),
             state=State.ETCD_STUCK,
             facts=Facts(name),
@@ -58,7 +63,8 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
         yield Finding(
             Code.DISK_FULL,
             f"{name}:{disk.path}",
-            f"{disk.path} on {name}, which holds {held}, is full, and etcd cannot run on it. Nothing is wrong with the member.{largest} Cure: free "
+            f"{disk.path} on {name}, which holds {held}, is full, and etcd cannot run on it. Nothing is wrong with the "
+            f"member.{largest} Cure: free "
             f"space, rotated logs first, and nothing below member/. {THEN}.",
             (_line(name, disk), stopped, *(f"{name}: {line}" for line in host.largest)),
             state=State.ETCD_STUCK,

@@ -1,4 +1,6 @@
-"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files are in `manifests`, data that went back in `setback`."""
+"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files are in `manifests`,
+data that went back in `setback`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ STUCK = State.ETCD_STUCK
 STARTING = 40.0
 """Seconds that kubeadm itself waits for a new member to start (its own words: "This can take up to 40s")."""
 PROMOTION = 120.0
-"""Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught up and gives up after 2 minutes."""
+"""Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught
+up and gives up after 2 minutes.
+"""
 
 
 BIGGEST = 5
@@ -66,10 +70,20 @@ def _vital(scene: Scene, entry: MemberEntry) -> Vital:
     if host in membership.camp and membership.camp[host].member_id == entry.id:
         return Vital(entry, host, Life.SERVES, describe(host, membership.camp[host]))
     if not entry.started:
-        return Vital(entry, host, Life.NEVER_STARTED, f"{urls}: member {entry.id} has no name and no client URL, so it was added and never started")
+        return Vital(
+            entry,
+            host,
+            Life.NEVER_STARTED,
+            f"{urls}: member {entry.id} has no name and no client URL, so it was added and never started",
+        )
     label = f"{host or entry.name} ({entry.id}, {urls})"
     if host is None:
-        return Vital(entry, host, Life.UNKNOWN, f"{label}: no configured control plane has this address or name, so it cannot be looked at")
+        return Vital(
+            entry,
+            host,
+            Life.UNKNOWN,
+            f"{label}: no configured control plane has this address or name, so it cannot be looked at",
+        )
     other = scene.etcd_views.get(host)
     if other is not None:
         return Vital(entry, host, Life.DEAD, f"{label}: the etcd that runs there is another member, {other.member_id}")
@@ -79,13 +93,23 @@ def _vital(scene: Scene, entry: MemberEntry) -> Vital:
 
 
 def _unseen_vital(scene: Scene, entry: MemberEntry, host: str, label: str) -> Vital:
-    """A voter whose etcd could not be seen: dead only when its whole machine is silent where it is known to have been."""
+    """A voter whose etcd could not be seen: dead only when its whole machine is silent
+    where it is known to have been.
+    """
     endpoint, unseen = scene.endpoint(host), scene.unseen_host(host)
     right_place = peer_address(entry) == scene.addresses.get(host) or scene.remembered(host)
     silent = endpoint is None or endpoint.health in SILENT
-    # a ready API server stands on a quorum, so with no leader among those that are seen it is the silent ones that have it
+    # a ready API server stands on a quorum, so with no leader among those that are seen it is
+    # the silent ones that have it
     elsewhere = scene.api_ready and not scene.membership.leader
-    if unseen is not None and unseen.kind in DARK and silent and right_place and scene.bastion_sees(but=host) and not elsewhere:
+    if (
+        unseen is not None
+        and unseen.kind in DARK
+        and silent
+        and right_place
+        and scene.bastion_sees(but=host)
+        and not elsewhere
+    ):
         answer = f"; its API server at {endpoint.address}: {endpoint.health}" if endpoint else ""
         why = f"{label}: the machine does not answer: {unseen.reason}{answer}"
         if scene.cut_off:
@@ -102,7 +126,10 @@ def describe(host: str, view: EtcdView) -> str:
     health = "healthy" if view.healthy else f"not healthy{f' ({view.health_reason})' if view.health_reason else ''}"
     serves = "has its data" if view.remembered else "serves"
     words = f"; {view.remembered}" if view.remembered else ""
-    return f"{host} ({view.member_id}): {serves}, {leader}, {health}, revision {view.revision}, raft term {view.raft_term}{words}"
+    return (
+        f"{host} ({view.member_id}): {serves}, {leader}, {health}, revision {view.revision}, raft "
+        f"term {view.raft_term}{words}"
+    )
 
 
 def _quorum_word(scene: Scene, vitals: tuple[Vital, ...]) -> str:
@@ -115,12 +142,17 @@ def _quorum_word(scene: Scene, vitals: tuple[Vital, ...]) -> str:
 
 
 def _facts(scene: Scene, vitals: tuple[Vital, ...], entry: MemberEntry, host: str | None) -> MemberFacts:
-    return MemberFacts(host or "", member_id=entry.id, peer_url=", ".join(entry.peer_urls), quorum=_quorum_word(scene, vitals))
+    return MemberFacts(
+        host or "", member_id=entry.id, peer_url=", ".join(entry.peer_urls), quorum=_quorum_word(scene, vitals)
+    )
 
 
 def _member_list(scene: Scene) -> tuple[str, ...]:
     source = scene.membership.source
-    rows = (f"{e.id}  {e.name or '(unstarted)'}  {', '.join(e.peer_urls)}{'  learner' if e.learner else ''}" for e in scene.membership.entries)
+    rows = (
+        f"{e.id}  {e.name or '(unstarted)'}  {', '.join(e.peer_urls)}{'  learner' if e.learner else ''}"
+        for e in scene.membership.entries
+    )
     return (f"member list as {source} gives it:", *rows)
 
 
@@ -137,7 +169,8 @@ def _never_started(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]
         yield Finding(
             Code.ETCD_NEVER_STARTED,
             place,
-            f"The etcd member at {facts.peer_url or place} was added and never started, as when a control plane's join hangs; {effect}.",
+            f"The etcd member at {facts.peer_url or place} was added and never started, as when a control "
+            f"plane's join hangs; {effect}.",
             _member_list(scene),
             state=STUCK,
             facts=facts,
@@ -167,17 +200,23 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
             state=STUCK,
         )
         return
-    unseen = f" {len(unknown)} could not be seen, so whether quorum is lost cannot be told." if unknown else " An election lasts a second or two."
+    unseen = (
+        f" {len(unknown)} could not be seen, so whether quorum is lost cannot be told."
+        if unknown
+        else " An election lasts a second or two."
+    )
     if scene.cut_off:
         silent = " and ".join(membership.label(v.entry) for v in unknown if v.dark)
         unseen = (
-            f" {silent} are silent, not proven dead: they may serve on where the bastion does not reach. Look at their consoles; where they are off, "
+            f" {silent} are silent, not proven dead: they may serve on where the bastion does not reach. Look at their "
+            "consoles; where they are off, "
             "switch them on."
         )
     yield Finding(
         Code.ETCD_NO_LEADER,
         "",
-        f"etcd has no leader as far as {', '.join(sorted(camp))} can tell: {alive} of {count} voters are seen to serve, {needed} needed.{unseen}",
+        f"etcd has no leader as far as {', '.join(sorted(camp))} can tell: {alive} of {count} voters are seen to "
+        f"serve, {needed} needed.{unseen}",
         evidence,
         state=STUCK,
     )
@@ -190,7 +229,9 @@ def _missing_as(vital: Vital) -> str:
 
 
 def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
-    """Started voters that are proven dead; by silence alone only when a leader is known, the numbers agree, and no node object contradicts."""
+    """Started voters that are proven dead; by silence alone only when a leader is known, the numbers agree,
+    and no node object contradicts.
+    """
     quorum = _quorum_word(scene, vitals)
     dead = [v for v in vitals if v.life is Life.DEAD]
     believable = bool(scene.membership.leader) and len(vitals) - len(dead) >= scene.membership.needed
@@ -203,7 +244,11 @@ def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         elif host is not None and quorum == "present" and scene.settling(host):
             continue
         count, needed = len(vitals), scene.membership.needed
-        left = f"{count - len(dead)} of {count} voters are left and {needed} are needed" if quorum == "present" else f"quorum is {quorum}"
+        left = (
+            f"{count - len(dead)} of {count} voters are left and {needed} are needed"
+            if quorum == "present"
+            else f"quorum is {quorum}"
+        )
         what = "Its whole machine does not answer" if vital.dark else "Its machine answers and its etcd does not serve"
         cause, proof = words.of_pod(scene, host, "etcd") if host and not vital.dark else ("", ())
         yield Finding(
@@ -242,7 +287,9 @@ def _down_unlisted(scene: Scene) -> Iterator[Finding]:
 
 
 def _learners(scene: Scene) -> Iterator[Finding]:
-    """A learner lives for seconds in a healthy join (kubeadm from 1.29): stuck only when it cannot be starting or catching up any more."""
+    """A learner lives for seconds in a healthy join (kubeadm from 1.29): stuck only when it cannot be
+    starting or catching up any more.
+    """
     vitals = tuple(_vital(scene, entry) for entry in scene.membership.voters)
     for entry in scene.membership.entries:
         if not entry.learner:
@@ -277,17 +324,24 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
     words = {
         "NOSPACE": (
             Code.ETCD_NOSPACE,
-            "the database has reached its quota: etcd refuses every write until it is compacted, defragmented and disarmed",
+            "the database has reached its quota: etcd refuses every write until it is compacted, "
+            "defragmented and disarmed",
         ),
         "CORRUPT": (Code.ETCD_CORRUPT, "its data differ from the others': it must not be used as a source of anything"),
     }
-    raised = dict.fromkeys((a.member_id, a.alarm) for v in scene.membership.camp.values() for a in v.alarms if a.alarm in words)
+    raised = dict.fromkeys(
+        (a.member_id, a.alarm) for v in scene.membership.camp.values() for a in v.alarms if a.alarm in words
+    )
     for member_id, alarm in raised:
         code, meaning = words[alarm]
         entry = next((e for e in scene.membership.entries if e.id == member_id), None)
         subject = scene.membership.label(entry) if entry else member_id
         view = scene.membership.camp.get(subject)
-        size = (f"{subject}: database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",) if view else ()
+        size = (
+            (f"{subject}: database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",)
+            if view
+            else ()
+        )
         size = (*size, *biggest(scene)) if alarm == "NOSPACE" else size
         yield Finding(
             code,
@@ -301,7 +355,10 @@ def _alarms(scene: Scene) -> Iterator[Finding]:
 
 def biggest(scene: Scene) -> tuple[str, ...]:
     """Lines that name what takes most of etcd's space without its history; none where that was not read."""
-    return tuple(f"{use.prefix}: {use.keys} keys, about {mib(use.size)} without their history" for use in space_used(scene)[:BIGGEST])
+    return tuple(
+        f"{use.prefix}: {use.keys} keys, about {mib(use.size)} without their history"
+        for use in space_used(scene)[:BIGGEST]
+    )
 
 
 def space_used(scene: Scene) -> tuple[PrefixUse, ...]:
@@ -321,25 +378,42 @@ def _outside(scene: Scene) -> Iterator[Finding]:
         return
     if others := ", ".join(sorted(elsewhere(scene, watermark))):
         for name in sorted(camp):
-            yield _foreign(scene, name, f"cluster id {scene.membership.cluster_id}; before, with {others}, it was {watermark.cluster_id}")
+            yield _foreign(
+                scene,
+                name,
+                f"cluster id {scene.membership.cluster_id}; before, with {others}, it was {watermark.cluster_id}",
+            )
 
 
 def elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
-    """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none in a cluster that was rebuilt."""
+    """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none
+    in a cluster that was rebuilt.
+    """
     moved = {e.name for e in scene.membership.entries if e.started} | set(scene.etcd_views)
     old = (set(watermark.members.values()) & set(scene.control_plane_names)) - moved
-    return {n for n in old if (host := scene.host(n)) is None or (host.joined and (host.etcd_data is None or host.etcd_data.holds))}
+    return {
+        n
+        for n in old
+        if (host := scene.host(n)) is None or (host.joined and (host.etcd_data is None or host.etcd_data.holds))
+    }
 
 
 def _foreign(scene: Scene, name: str, why: str) -> Finding:
     view, camp = scene.etcd_views[name], sorted(scene.membership.camp)
-    last = (f"the history that was seen last while all was well is that of {', '.join(camp)}",) if name not in camp and scene.memory.watermark else ()
+    last = (
+        (f"the history that was seen last while all was well is that of {', '.join(camp)}",)
+        if name not in camp and scene.memory.watermark
+        else ()
+    )
     return Finding(
         Code.ETCD_FOREIGN_CLUSTER,
         name,
-        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is for a person to say, and "
-        "recoverd does nothing unasked meanwhile. Where the wrong one runs, etcd is stopped for good: its manifest goes out of "
-        "/etc/kubernetes/manifests, then member/ of its data directory aside; then the machine is reset and joined anew.",
+        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is "
+        "for a person to say, and "
+        "recoverd does nothing unasked meanwhile. Where the wrong one runs, etcd is stopped for good: "
+        "its manifest goes out of "
+        "/etc/kubernetes/manifests, then member/ of its data directory aside; then the machine "
+        "is reset and joined anew.",
         (*(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())), *last),
         state=STUCK,
         facts=MemberFacts(name, member_id=view.member_id),
@@ -352,7 +426,8 @@ def _large(scene: Scene) -> Iterator[Finding]:
             yield Finding(
                 Code.ETCD_DB_LARGE,
                 name,
-                f"The etcd database on {name} fills {view.db_size / view.quota:.0%} of its quota; at 100% etcd refuses every write.",
+                f"The etcd database on {name} fills {view.db_size / view.quota:.0%} of its quota; at 100% "
+                "etcd refuses every write.",
                 (f"database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",),
                 severity=Severity.NOTICE,
             )

@@ -27,7 +27,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if host is not None and host.joined:
             node = scene.node(worker.name)
             down = node is not None and not node.ready
-            yield from _worker_down(scene, worker.name, host) if down else _services(scene, worker.name, host, Severity.NOTICE)
+            yield from (
+                _worker_down(scene, worker.name, host) if down else _services(scene, worker.name, host, Severity.NOTICE)
+            )
     for name in scene.addresses:
         if (host := scene.host(name)) is not None:
             yield from _clock(scene, name, host)
@@ -42,7 +44,11 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
         for unit in (host.units[u] for u in units if u in host.units):
             if _runs(scene, unit) or _starting(scene, name, unit):
                 continue
-            effect = "static pods that stop are not started again" if code == Code.KUBELET_DOWN else "no container can be started"
+            effect = (
+                "static pods that stop are not started again"
+                if code == Code.KUBELET_DOWN
+                else "no container can be started"
+            )
             said = words.of_unit(scene, name, unit)
             yield Finding(
                 code,
@@ -65,7 +71,11 @@ def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             Code.WORKER_KUBELET_DOWN,
             node,
             f"{unit.name} on the worker {name} {_how(scene, unit)}, and its node is not Ready.{words.sentence(said)}",
-            (_unit_line(scene, name, unit), *words.proof(unit.name, name, said), f"the API server calls the node {node} not Ready"),
+            (
+                _unit_line(scene, name, unit),
+                *words.proof(unit.name, name, said),
+                f"the API server calls the node {node} not Ready",
+            ),
             state=State.WORKER_NETWORK_BROKEN,
             facts=words.unit_facts(name, node, unit, said),
         )
@@ -91,7 +101,10 @@ def _unit_line(scene: Scene, name: str, unit: UnitView) -> str:
     age = scene.age(unit.since)
     since = f" since {unit.since:%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago" if unit.since and age is not None else ""
     load = "" if unit.load == "loaded" else f", {unit.load}"
-    return f"{name}: systemctl show {unit.name}: {unit.active} ({unit.sub}{load}), result {unit.result or 'none'}{since}, {unit.restarts} restarts"
+    return (
+        f"{name}: systemctl show {unit.name}: {unit.active} ({unit.sub}{load}), result "
+        f"{unit.result or 'none'}{since}, {unit.restarts} restarts"
+    )
 
 
 def _consequence(scene: Scene, name: str) -> tuple[str, ...]:
@@ -117,7 +130,8 @@ def _not_joined(scene: Scene, name: str) -> Finding:
     return Finding(
         Code.NOT_JOINED,
         name,
-        f"{name} is configured as a control plane and is not a working part of the cluster: {why}. What fails on it is not counted as a fault.",
+        f"{name} is configured as a control plane and is not a working part of the cluster: {why}. What fails on it "
+        "is not counted as a fault.",
         (_listed(membership),) if membership.known else (),
         severity=Severity.NOTICE,
     )
@@ -128,15 +142,19 @@ def _listed(membership: Membership) -> str:
 
 
 def _lost_member(scene: Scene, name: str) -> Finding:
-    """It worked and is no member any more, as when it was removed and could not be added again: quorum holds, with less to spare."""
+    """It worked and is no member any more, as when it was removed and could not be added again:
+    quorum holds, with less to spare.
+    """
     membership = scene.membership
     voters = len(membership.voters)
     spare = voters - membership.needed
     return Finding(
         Code.NOT_JOINED,
         name,
-        f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left and {membership.needed} needed: etcd "
-        f"survives the loss of {spare or 'none'}. Make it one again: `kubeadm reset -f` on {name}, `kubectl delete node {name}`, then `recoverctl "
+        f"{name} was a working control plane, and its etcd is not a member any more: {voters} voters are left and "
+        f"{membership.needed} needed: etcd "
+        f"survives the loss of {spare or 'none'}. Make it one again: `kubeadm reset -f` on {name}, `kubectl delete "
+        f"node {name}`, then `recoverctl "
         f"join-control-plane`; or take it out of the configuration. What fails on it is not counted as a fault.",
         (_listed(membership),),
         severity=Severity.WARNING,
@@ -150,7 +168,8 @@ def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         yield Finding(
             Code.CLOCK_SKEW,
             name,
-            f"The clock of {name} is {abs(host.clock_offset):.1f} s {side} the bastion's; look at its time synchronisation.",
+            f"The clock of {name} is {abs(host.clock_offset):.1f} s {side} the bastion's; look at "
+            "its time synchronisation.",
             (f"{name}: clock offset {host.clock_offset:+.3f} s, allowed {limit:g} s",),
             severity=Severity.NOTICE,
         )
@@ -158,7 +177,8 @@ def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         yield Finding(
             Code.CLOCK_UNSYNCHRONISED,
             name,
-            f"The clock of {name} is not synchronised: it drifts, and certificates, leases and etcd's own times rest on it. See to chrony, ntpd or "
+            f"The clock of {name} is not synchronised: it drifts, and certificates, leases and etcd's own times rest "
+            "on it. See to chrony, ntpd or "
             "systemd-timesyncd there.",
             (f"{name}: timedatectl says NTPSynchronized=no; now {host.clock_offset:+.3f} s beside the bastion's",),
             severity=Severity.NOTICE,

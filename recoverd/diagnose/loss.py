@@ -1,4 +1,6 @@
-"""etcd's data themselves: gone from every member, corrupt on one, or about to be begun anew beside those who hold them. Pure."""
+"""etcd's data themselves: gone from every member, corrupt on one, or about to be begun anew
+beside those who hold them. Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,28 @@ from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, HostView
 
 CORRUPTION = re.compile(
-    r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already freed|freepages: |invalid freelist"
-    r"|page expected to be|unexpected fault address|assertion failed|found data inconsistency with peers|cannot be repaired"
-    r"|cannot unmarshal|data corruption|state\.commit \d+ is out of range|snapshot file doesn't exist|failed to find database snapshot file"
+    r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already "
+    r"freed|freepages: |invalid freelist"
+    r"|page expected to be|unexpected fault address|assertion failed|found data inconsistency "
+    r"with peers|cannot be repaired"
+    r"|cannot unmarshal|data corruption|state\.commit \d+ is out of range|snapshot file doesn't exist|failed to "
+    r"find database snapshot file"
     r"|wal: .*(unexpected EOF|file not found)"
 )
-"""What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc; bbolt's page.go, freelist.go, db.go)."""
+"""What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc;
+bbolt's page.go, freelist.go, db.go).
+"""
 FORGOTTEN = re.compile(r"tocommit\(\d+\) is out of range")
-"""A leader tells it of entries that it has acknowledged, and its log does not have them any more: a machine put back to a snapshot, or a disk that
-had not written what it said (etcd-io/etcd #13509, #15699). A member that was forced, and hears those of before, says so, too (seen on 3.4)."""
+"""A leader tells it of entries that it has acknowledged, and its log does not have them any more: a machine put back to
+a snapshot, or a disk that had not written what it said (etcd-io/etcd #13509, #15699). A member that was forced, and
+hears those of before, says so, too (seen on 3.4).
+"""
 OF_THE_LOG = re.compile(r"\bwal|crc mismatch|cannot be repaired|cannot unmarshal|is out of range", re.IGNORECASE)
 """Which of those are about the write-ahead log (etcd's wal and walpb); the database beside it may be whole."""
 DISAGREES = "found data inconsistency with peers"
-"""Said by every member that compares itself with one whose data differ, when several start at once (etcd's CheckInitialHashKV)."""
+"""Said by every member that compares itself with one whose data differ, when several start at
+once (etcd's CheckInitialHashKV).
+"""
 
 
 LOST = (Fate.EMPTY, Fate.ANEW, Fate.CORRUPT)
@@ -41,7 +52,12 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _corrupt(name, why)
     for name in fates:
         others = [n for n, f in fates.items() if n != name and f is Fate.HELD]
-        if others and fates[name] is not Fate.ELSEWHERE and (host := scene.host(name)) is not None and _begins_anew(scene, name, host):
+        if (
+            others
+            and fates[name] is not Fate.ELSEWHERE
+            and (host := scene.host(name)) is not None
+            and _begins_anew(scene, name, host)
+        ):
             yield _split(scene, name, host, others)
 
 
@@ -53,7 +69,9 @@ def holders(scene: Scene) -> tuple[str, ...]:
     named, others = set(watermark.members.values()), unaccounted(scene)
     mine = tuple(n for n in scene.control_plane_names if n in named)
     # members may be called otherwise than their machines are in the configuration
-    return mine if mine and not others else tuple(n for n in scene.control_plane_names if n in mine or scene.remembered(n))
+    return (
+        mine if mine and not others else tuple(n for n in scene.control_plane_names if n in mine or scene.remembered(n))
+    )
 
 
 def unaccounted(scene: Scene) -> tuple[str, ...]:
@@ -63,10 +81,14 @@ def unaccounted(scene: Scene) -> tuple[str, ...]:
 
 
 def _held_elsewhere(scene: Scene, fates: dict[str, Fate]) -> bool:
-    """Somebody who cannot be looked at may hold the data, or does: an API server is ready, which is not that of a cluster begun anew."""
+    """Somebody who cannot be looked at may hold the data, or does: an API server is ready, which is
+    not that of a cluster begun anew.
+    """
     watermark, others = scene.memory.watermark, unaccounted(scene)
     named = set(watermark.members.values()) if watermark else set()
-    more = len(others) > sum(n not in named for n in fates)  # members on machines that are not configured, as after a join
+    more = len(others) > sum(
+        n not in named for n in fates
+    )  # members on machines that are not configured, as after a join
     return more or (scene.api_ready and Fate.ANEW not in fates.values())
 
 
@@ -94,13 +116,15 @@ def left_behind(host: HostView | None) -> EtcdDataView | None:
 
 
 def began_anew(scene: Scene, view: EtcdView) -> bool | None:
-    """What it holds is another Kubernetes cluster than the one that was seen: its namespace kube-system is not the same object, or is not there.
+    """What it holds is another Kubernetes cluster than the one that was seen: its namespace kube-system is not
+    the same object, or is not there.
 
-    Where that is not known of both: its history is shorter, and (nearly) none of the node objects that were there are in it. kubelet registers its
-    node when it starts; so those of machines that were rebooted since may be there again.
+    Where that is not known of both: its history is shorter, and (nearly) none of the node objects that were there are
+    in it. kubelet registers its node when it starts; so those of machines that were rebooted since may be there again.
 
-    None where it is behind what was seen of the cluster, and what it holds was not: older data, or a new, empty cluster. Observed on 3.4.23 while
-    three machines came up at once: a member that had begun anew served with a revision of 1, and its keys were not read in time in two sweeps on end.
+    None where it is behind what was seen of the cluster, and what it holds was not: older data, or a new, empty
+    cluster. Observed on 3.4.23 while three machines came up at once: a member that had begun anew served with a
+    revision of 1, and its keys were not read in time in two sweeps on end.
     """
     watermark, nodes = scene.memory.watermark, scene.memory.node_count or 0
     if watermark is None or view.remembered or view.learner:
@@ -111,26 +135,39 @@ def began_anew(scene: Scene, view: EtcdView) -> bool | None:
         return view.uid != watermark.uid
     if view.revision >= watermark.revision:
         return False
-    if nodes and view.nodes is not None and (view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision)):
+    if (
+        nodes
+        and view.nodes is not None
+        and (view.nodes == 0 or (2 * view.nodes < nodes and 10 * view.revision < watermark.revision))
+    ):
         return True
     return None if watermark.uid or (nodes and view.nodes is None) else False
 
 
 def unread(*hosts: str) -> str:
     """In words: of the etcd on these machines `began_anew` says None."""
-    return f"etcd on {', '.join(hosts)} is behind what was seen of this cluster, and whether it holds that or is a new, empty one was not seen yet"
+    return (
+        f"etcd on {', '.join(hosts)} is behind what was seen of this cluster, and whether it holds that or is a new, "
+        "empty one was not seen yet"
+    )
 
 
 def corruption(scene: Scene, name: str) -> tuple[str, ...]:
-    """Lines of the log in which an etcd that does not come up says that its files are damaged; its data directory holds some."""
+    """Lines of the log in which an etcd that does not come up says that its files are damaged;
+    its data directory holds some.
+    """
     said = _damage(scene, name)
     if any(DISAGREES in line for n in scene.control_plane_names if n != name for line in _damage(scene, n)):
-        said = tuple(line for line in said if DISAGREES not in line)  # they differ, and nobody knows yet which of them is right
+        said = tuple(
+            line for line in said if DISAGREES not in line
+        )  # they differ, and nobody knows yet which of them is right
     return tuple(f"etcd on {name} says: {line}" for line in said)[-3:]
 
 
 def only_its_log(scene: Scene, name: str) -> bool:
-    """By its own words nothing but its write-ahead log is damaged, as after a power cut: its database may be whole, and newer than any copy."""
+    """By its own words nothing but its write-ahead log is damaged, as after a power cut: its database may be
+    whole, and newer than any copy.
+    """
     said = _damage(scene, name)
     return bool(said) and all(OF_THE_LOG.search(line) for line in said)
 
@@ -140,7 +177,9 @@ def _damage(scene: Scene, name: str) -> tuple[str, ...]:
     if container is None or name in scene.etcd_views or not (scene.etcd_stopped(name) or container.restarts):
         return ()
     forgotten = _followed(scene, name)
-    return tuple(line for line in container.log_tail if CORRUPTION.search(line) or (forgotten and FORGOTTEN.search(line)))
+    return tuple(
+        line for line in container.log_tail if CORRUPTION.search(line) or (forgotten and FORGOTTEN.search(line))
+    )
 
 
 def _followed(scene: Scene, name: str) -> bool:
@@ -161,7 +200,9 @@ def _begins_anew(scene: Scene, name: str, host: HostView) -> bool:
 
 
 def says_new(manifest: str) -> bool:
-    """The etcd of this manifest begins a cluster of its own where it finds no data: kubeadm leaves the flag out, and `new` is etcd's default."""
+    """The etcd of this manifest begins a cluster of its own where it finds no data: kubeadm leaves the flag
+    out, and `new` is etcd's default.
+    """
     found = re.search(r"^\s*- --initial-cluster-state=(\S+)", manifest, flags=re.MULTILINE)
     return found is None or found[1].strip("\"'") == "new"
 
@@ -172,7 +213,10 @@ def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
     logs = [n for n, f in fates.items() if f is Fate.CORRUPT and only_its_log(scene, n)]
     rest = "nothing is left to go on from, and only a restore brings it back"
     if logs:
-        rest = f"nothing can be started. On {', '.join(logs)} only the write-ahead log is damaged by etcd's own words, and the database may be whole"
+        rest = (
+            f"nothing can be started. On {', '.join(logs)} only the write-ahead log is damaged by etcd's own words, "
+            "and the database may be whole"
+        )
     return Finding(
         Code.ETCD_DATA_LOST,
         "",
@@ -186,7 +230,10 @@ def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:
 def _line(scene: Scene, name: str, what: Fate) -> str:
     host, view = scene.host(name), scene.etcd_views.get(name)
     if view is not None:
-        return f"{name}: {what}: revision {view.revision}, {view.nodes} node objects where {scene.memory.node_count} were, {view.pods} pods"
+        return (
+            f"{name}: {what}: revision {view.revision}, {view.nodes} node objects where "
+            f"{scene.memory.node_count} were, {view.pods} pods"
+        )
     path = host.etcd_data.path if host and host.etcd_data else "its data directory"
     return "; ".join((f"{name}:{path}: {what}", *corruption(scene, name)))
 
@@ -195,7 +242,8 @@ def _corrupt(name: str, why: tuple[str, ...]) -> Finding:
     return Finding(
         Code.ETCD_MEMBER_CORRUPT,
         name,
-        f"The etcd member on {name} is corrupt: it does not come up, and says itself that its files are damaged. It must be a source of nothing.",
+        f"The etcd member on {name} is corrupt: it does not come up, and says itself that its files are damaged. It "
+        "must be a source of nothing.",
         why,
         state=State.ETCD_STUCK,
         facts=Facts(name),
@@ -208,7 +256,8 @@ def _split(scene: Scene, name: str, host: HostView, others: list[str]) -> Findin
     return Finding(
         Code.ETCD_SPLIT_BRAIN,
         name,
-        f"etcd on {name} begins a second, empty cluster beside {', '.join(others)}, which hold the data (split brain): {now}. Its data is gone, and "
+        f"etcd on {name} begins a second, empty cluster beside {', '.join(others)}, which hold the data (split brain): "
+        f"{now}. Its data is gone, and "
         "its manifest says --initial-cluster-state=new; it has to be rebuilt from its peers.",
         (
             f"{name}:{host.manifests['etcd'].path}: --initial-cluster-state is new (etcd's default)",

@@ -1,4 +1,6 @@
-"""Static pod manifests and etcd's data directory: files that are absent, broken or changed on a machine that was looked at."""
+"""Static pod manifests and etcd's data directory: files that are absent, broken or changed
+on a machine that was looked at.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,17 @@ COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")
 YOUNG = 60.0
 """Seconds within which a container that was restarted counts as looping and not as running."""
 SETTLE = 60.0
-"""Seconds after which kubelet must have made a container of a changed manifest: it polls every 20 s where it missed the change, and lets the
-old container end first, for up to 30 s."""
+"""Seconds after which kubelet must have made a container of a changed manifest: it polls every 20 s where it missed the
+change, and lets the old container end first, for up to 30 s.
+"""
 FALLS = 2
-"""Restarts that prove that a changed manifest does not work: one process that ends may have found its port taken by the one before it."""
-COMMAND_LINE = re.compile(r"unknown (shorthand )?flag|flag provided but not defined|error verifying flags|unknown command|invalid argument .* for ")
+"""Restarts that prove that a changed manifest does not work: one process that ends may have found its
+port taken by the one before it.
+"""
+COMMAND_LINE = re.compile(
+    r"unknown (shorthand )?flag|flag provided but not defined|error verifying flags|unknown "
+    r"command|invalid argument .* for "
+)
 """What programs say of a command line with which they will never start (pflag, Go's flag, etcd)."""
 STOPPED_ON_REQUEST = (None, 0, 137, 143)
 """Exit codes of a container that kubelet asked to stop (SIGTERM, SIGKILL)."""
@@ -46,15 +54,25 @@ def findings(scene: Scene) -> Iterator[Finding]:
 def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     data = host.etcd_data
     known = scene.remembered(name) or scene.membership.entry_of(name) is not None
-    if data is None or not known or data.holds or left_behind(host) or isinstance(scene.observation.etcd.get(name), EtcdView):
+    if (
+        data is None
+        or not known
+        or data.holds
+        or left_behind(host)
+        or isinstance(scene.observation.etcd.get(name), EtcdView)
+    ):
         return
     word = "empty" if data.exists else "gone"
     yield Finding(
         Code.ETCD_DATA_EMPTY,
         name,
-        f"The data directory of etcd on {name} is {word}: its copy of the data is lost, and etcd must not be started on it "
+        f"The data directory of etcd on {name} is {word}: its copy of the data is lost, and etcd "
+        "must not be started on it "
         "(it would begin a second, empty cluster or be refused by the others).",
-        (f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}", *_stopped(scene, name)),
+        (
+            f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}",
+            *_stopped(scene, name),
+        ),
         state=State.ETCD_STUCK,
         facts=Facts(name),
     )
@@ -62,7 +80,11 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
 
 def _data_elsewhere(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     """An edit of --data-dir alone: the new directory holds nothing of the cluster, and the one of before is whole."""
-    before, current, known = left_behind(host), host.manifests.get("etcd"), scene.memory.manifests.get(name, {}).get("etcd")
+    before, current, known = (
+        left_behind(host),
+        host.manifests.get("etcd"),
+        scene.memory.manifests.get(name, {}).get("etcd"),
+    )
     view, data = scene.etcd_views.get(name), host.etcd_data
     if before is None or current is None or known is None or data is None:
         return
@@ -72,9 +94,14 @@ def _data_elsewhere(scene: Scene, name: str, host: HostView) -> Iterator[Finding
     yield Finding(
         Code.ETCD_DATA_DIRECTORY_CHANGED,
         name,
-        f"The manifest of etcd on {name} names the data directory {data.path}, and {now}. The data are whole where they were, in {before.path}: with "
+        f"The manifest of etcd on {name} names the data directory {data.path}, and {now}. The data are whole where "
+        f"they were, in {before.path}: with "
         "the known-good manifest nothing is lost.",
-        (f"{name}:{before.path} holds the data of before", *_difference(known.content, current.content), *_stopped(scene, name)),
+        (
+            f"{name}:{before.path} holds the data of before",
+            *_difference(known.content, current.content),
+            *_stopped(scene, name),
+        ),
         state=State.ETCD_STUCK,
         facts=ManifestFacts(name, component="etcd"),
     )
@@ -96,11 +123,25 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
     if component == "etcd" and FORCE in current.content:
         yield _flag_left(name, current)
     if current.problem:
-        yield _finding(_codes(component)[1], name, component, current, f"is not a manifest that kubelet can run: {current.problem}", (), known)
-    elif known is not None and known.sha256 != current.sha256 and (why := _does_not_run(scene, name, component, current, known)):
+        yield _finding(
+            _codes(component)[1],
+            name,
+            component,
+            current,
+            f"is not a manifest that kubelet can run: {current.problem}",
+            (),
+            known,
+        )
+    elif (
+        known is not None
+        and known.sha256 != current.sha256
+        and (why := _does_not_run(scene, name, component, current, known))
+    ):
         logs = scene.container(name, component)
         lines = tuple(f"{component} says: {line}" for line in logs.log_tail[-5:]) if logs else ()
-        yield _finding(_codes(component)[2], name, component, current, f"is not the known-good one, and {why}", lines, known)
+        yield _finding(
+            _codes(component)[2], name, component, current, f"is not the known-good one, and {why}", lines, known
+        )
 
 
 def _codes(component: str) -> tuple[str, str, str]:
@@ -118,21 +159,34 @@ def _missing(name: str, component: str, known: KnownManifest | None) -> Finding:
     path = known.path if known else f"{DIRECTORY}/{component}.yaml"
     evidence = [f"{name}:{path} does not exist"]
     if known:
-        evidence.append(f"it was there, sha256 {known.sha256[:12]}, when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC")
+        evidence.append(
+            f"it was there, sha256 {known.sha256[:12]}, when recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
     return Finding(
         _codes(component)[0],
         subject_of(name, component),
-        f"The static pod manifest of {component} on {name} is missing ({path}): kubelet stops {component} and does not start it again.",
+        f"The static pod manifest of {component} on {name} is missing ({path}): kubelet stops {component} "
+        "and does not start it again.",
         tuple(evidence),
         state=_state(component),
         facts=ManifestFacts(name, component=component),
     )
 
 
-def _finding(code: str, name: str, component: str, current: ManifestView, what: str, lines: tuple[str, ...], known: KnownManifest | None) -> Finding:
+def _finding(
+    code: str,
+    name: str,
+    component: str,
+    current: ManifestView,
+    what: str,
+    lines: tuple[str, ...],
+    known: KnownManifest | None,
+) -> Finding:
     evidence = [f"{name}:{current.path} sha256 {current.sha256[:12]}, {len(current.content.encode())} bytes"]
     if known:
-        evidence.append(f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC")
+        evidence.append(
+            f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
         evidence += _difference(known.content, current.content)
     return Finding(
         code,
@@ -149,7 +203,8 @@ def _flag_left(name: str, current: ManifestView) -> Finding:
     return Finding(
         Code.ETCD_FORCE_FLAG_LEFT,
         name,
-        f"The manifest of etcd on {name} still has {FORCE}: at its next start etcd throws every other member out again.",
+        f"The manifest of etcd on {name} still has {FORCE}: at its next start etcd throws "
+        "every other member out again.",
         (f"{name}:{current.path}: {line}",),
         state=State.ETCD_STUCK,
         facts=ManifestFacts(name, component="etcd"),
@@ -171,7 +226,9 @@ def _difference(known: str, current: str) -> list[str]:
 
 
 def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView, known: KnownManifest) -> str:
-    """Proof that a changed manifest does not work; "" where it works or may only be starting, so that an operator's edit is left alone."""
+    """Proof that a changed manifest does not work; "" where it works or may only be starting, so that an
+    operator's edit is left alone.
+    """
     if component == "etcd" and isinstance(scene.observation.etcd.get(name), EtcdView):
         return ""
     if component == API and scene.endpoint_health(name) is EndpointHealth.READY:
@@ -191,13 +248,19 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
         loops = container.restarts and (age is None or age < YOUNG) and _had_its_chance(scene, current, container)
         return f"its container keeps restarting ({up(scene, container)})" if loops else ""
     if container.exit_code not in STOPPED_ON_REQUEST or container.restarts:
-        return f"its container does not stay up ({up(scene, container)})" if _had_its_chance(scene, current, container) else ""
+        return (
+            f"its container does not stay up ({up(scene, container)})"
+            if _had_its_chance(scene, current, container)
+            else ""
+        )
     # an edit that names another image may just be pulling it
     return "its container has stopped" if same_image else ""
 
 
 def _cut_short(current: str, known: str) -> bool:
-    """The known-good one without its end; not where only whole sections are missing, as when somebody has taken `status: {}` out."""
+    """The known-good one without its end; not where only whole sections are missing, as when
+    somebody has taken `status: {}` out.
+    """
     lacking = known.removeprefix(current.rstrip("\n"))
     if len(lacking) == len(known) or len(current) >= len(known):
         return False
@@ -205,7 +268,9 @@ def _cut_short(current: str, known: str) -> bool:
 
 
 def _its_own(scene: Scene, current: ManifestView, container: ContainerView | None) -> bool:
-    """Whether kubelet has had its chance with the changed manifest: what the container before it did proves nothing about it."""
+    """Whether kubelet has had its chance with the changed manifest: what the container before
+    it did proves nothing about it.
+    """
     changed = current.modified_at
     if changed is None:
         return True
@@ -216,9 +281,15 @@ def _its_own(scene: Scene, current: ManifestView, container: ContainerView | Non
 
 
 def _had_its_chance(scene: Scene, current: ManifestView, container: ContainerView) -> bool:
-    """Whether a process that has ended proves that the manifest does not work: by its own words, more than once, or for long enough."""
+    """Whether a process that has ended proves that the manifest does not work: by its own words, more
+    than once, or for long enough.
+    """
     age = scene.age(current.modified_at)
-    return container.restarts >= FALLS or (age is not None and age >= SETTLE) or any(COMMAND_LINE.search(line) for line in container.log_tail)
+    return (
+        container.restarts >= FALLS
+        or (age is not None and age >= SETTLE)
+        or any(COMMAND_LINE.search(line) for line in container.log_tail)
+    )
 
 
 def images(manifest: str) -> list[str]:
@@ -233,7 +304,9 @@ def _kubelet_runs(host: HostView) -> bool:
 
 def up(scene: Scene, container: ContainerView) -> str:
     """As the runtimes' own tools put it: "Up 3 seconds", "Exited (1)"."""
-    times = f", restarted {container.restarts} time{'s' if container.restarts > 1 else ''}" if container.restarts else ""
+    times = (
+        f", restarted {container.restarts} time{'s' if container.restarts > 1 else ''}" if container.restarts else ""
+    )
     if not container.running:
         return f"Exited{'' if container.exit_code is None else f' ({container.exit_code})'}{times}"
     age = scene.age(container.started_at)

@@ -1,4 +1,6 @@
-"""Which etcd members form the cluster, by their own words: the reference member list, and those that stand outside of it."""
+"""Which etcd members form the cluster, by their own words: the reference member list, and
+those that stand outside of it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Membership:
         self._settings = settings
         self.cluster_id = self._choose_cluster(watermark)
         same = {n: v for n, v in views.items() if v.cluster_id == self.cluster_id}
-        self.strangers: dict[str, str] = {n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same}
+        self.strangers: dict[str, str] = {
+            n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same
+        }
         """Members that serve another cluster, and by what that is proven."""
         main = self._settle_leaders(same, watermark)
         self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
@@ -62,7 +66,9 @@ class Membership:
 
     @property
     def lead(self) -> EtcdView | None:
-        """What the leader itself says, where it is seen. A follower may lag behind; the leader's own word is the history."""
+        """What the leader itself says, where it is seen. A follower may lag behind; the
+        leader's own word is the history.
+        """
         return next((v for v in self.camp.values() if v.member_id == self.leader), None)
 
     @property
@@ -83,7 +89,9 @@ class Membership:
     def entry_of(self, host: str) -> MemberEntry | None:
         """The list's row of a machine; the started one where a stale row is left beside it."""
         rows = [e for e in self.entries if self.host_of(e) == host]
-        return max(rows, key=lambda e: (host in self.camp and e.id == self.camp[host].member_id, e.started), default=None)
+        return max(
+            rows, key=lambda e: (host in self.camp and e.id == self.camp[host].member_id, e.started), default=None
+        )
 
     def label(self, entry: MemberEntry) -> str:
         return self.host_of(entry) or entry.name or peer_address(entry)
@@ -98,10 +106,11 @@ class Membership:
         return max(counts, key=lambda c: (counts[c], best[c], c), default="")
 
     def _settle_leaders(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
-        """Take out those that follow a leader which the others do not list (split brain). Two leaders that both sides list are an election.
+        """Take out those that follow a leader which the others do not list (split brain). Two leaders that
+        both sides list are an election.
 
-        A cluster that was made by force keeps its id: the side that lists the members that were seen last, while all was well, is the one that went
-        on, however many come back with the data of before.
+        A cluster that was made by force keeps its id: the side that lists the members that were seen last, while all
+        was well, is the one that went on, however many come back with the data of before.
         """
         last = set(watermark.members) if watermark else set()
         groups: dict[str, dict[str, EtcdView]] = {}
@@ -121,5 +130,7 @@ class Membership:
         for leader, members in groups.items():
             for name, view in members.items():
                 if leader != chosen and (leader not in listed or chosen not in {e.id for e in view.members}):
-                    self.strangers[name] = f"it follows the leader {leader}, the others follow {chosen}, and the two lists do not agree"
+                    self.strangers[name] = (
+                        f"it follows the leader {leader}, the others follow {chosen}, and the two lists do not agree"
+                    )
         return {n: v for n, v in same.items() if n not in self.strangers}

@@ -1,10 +1,13 @@
-"""The pod network: nodes that are Ready and talk to nobody. Entry of the rules; paths between nodes are in `paths`, services in `rules`.
+"""The pod network: nodes that are Ready and talk to nobody. Entry of the rules; paths between nodes are
+in `paths`, services in `rules`.
 
-For who writes playbooks: every fault here has facts `node` (the Node's name) and `host` (the name in the configuration). POD_DEVICE_MISSING has
-`device` and `problem`: `gone`, `down`, `address` (it lost `addresses`), or `ports` (the bridge is there and the pods' cables do not hang on it).
-What was there while healthy is `Memory.networks[host]`. POD_NETWORK_BROKEN has `direction` (`in`, `out`, `both`), `from` and `to` (hosts, by
-commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`). ETCD_REVISION_WENT_BACK (in `setback`) has `stale`:
-HOST/AGENT of every agent that still runs from before, and ends by itself as they are restarted, whoever does it.
+For who writes playbooks: every fault here has facts `node` (the Node's name) and `host` (the name in the
+configuration). POD_DEVICE_MISSING has `device` and `problem`: `gone`, `down`, `address` (it lost
+`addresses`), or `ports` (the bridge is there and the pods' cables do not hang on it). What was there while
+healthy is `Memory.networks[host]`. POD_NETWORK_BROKEN has `direction` (`in`, `out`, `both`), `from` and `to`
+(hosts, by commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`).
+ETCD_REVISION_WENT_BACK (in `setback`) has `stale`: HOST/AGENT of every agent that still runs from before, and
+ends by itself as they are restarted, whoever does it.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from recoverd.model.observation import Unseen, UnseenKind
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 START = 20.0
-"""Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it does within one unless it is deaf."""
+"""Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it
+does within one unless it is deaf.
+"""
 KUBELET_START = 15.0
 """Seconds that kubelet needs from its start to know its pods again."""
 STOPPED = 15.0
@@ -69,11 +74,16 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
     remembered = scene.memory.networks.get(name)
     if host.forwarding is not False or (remembered and not remembered.forwarding):
         return
-    before = f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered and remembered.recorded_at else ""
+    before = (
+        f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC"
+        if remembered and remembered.recorded_at
+        else ""
+    )
     yield Finding(
         Code.IP_FORWARDING_OFF,
         node_of(scene, name),
-        f"IP forwarding is switched off on {name}: its pods reach nothing outside of it, and nothing outside reaches them.",
+        f"IP forwarding is switched off on {name}: its pods reach nothing outside of it, and "
+        "nothing outside reaches them.",
         (f"{name}: net.ipv4.ip_forward = 0{before}",),
         state=BROKEN,
         facts=facts_of(scene, name),
@@ -104,7 +114,8 @@ def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Ite
             Code.POD_DEVICE_MISSING,
             node_of(scene, name),
             f"The device {device}{f' ({kind})' if kind else ''} on {name} {words}; {effect}.",
-            (f"{name}: ip link: {_listed(host.links)}",) + ((f"running there: {', '.join(host.pod_addresses)}",) if host.pod_addresses else ()),
+            (f"{name}: ip link: {_listed(host.links)}",)
+            + ((f"running there: {', '.join(host.pod_addresses)}",) if host.pod_addresses else ()),
             severity=Severity.FAULT if needed and not reached else Severity.NOTICE,
             state=BROKEN if needed and not reached else None,
             facts=DeviceFacts(name, node_of(scene, name), device, problem),
@@ -129,18 +140,27 @@ def _problem(remembered: NodeNetwork, device: str, kind: str, link: Link | None,
 
 
 def _reconnecting(scene: Scene, view: NetworkView) -> datetime | None:
-    """When the API server came back, while kubelets may still be on their way back to it; after a setback of etcd they are not, they are deaf."""
+    """When the API server came back, while kubelets may still be on their way back to it; after a setback of
+    etcd they are not, they are deaf.
+    """
     back = scene.age(view.back_since)
-    return view.back_since if back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None else None
+    return (
+        view.back_since
+        if back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None
+        else None
+    )
 
 
 def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Iterator[Finding]:
-    """`back`: since when kubelets are on their way back to the API server; what has come to light since proves nothing yet."""
+    """`back`: since when kubelets are on their way back to the API server; what has come to
+    light since proves nothing yet.
+    """
     name = _host_of(scene, node)
     since_start = kubelet_age(scene, name)
 
     def lasting(pod: PodMismatch) -> bool:
-        # a kubelet that was only just started does not know its pods yet; what it did not know before its start either is another matter
+        # a kubelet that was only just started does not know its pods yet; what it did not know before its
+        # start either is another matter
         new = since_start is not None and since_start < KUBELET_START and (scene.age(pod.since) or 0.0) <= since_start
         return pod.age >= START and not new and not (back and pod.since >= back)
 
@@ -151,14 +171,19 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
     who = "its kubelet" if pods.source == "kubelet" else "its directory of pods"
     parts = []
     if missing:
-        parts.append(f"the API binds {len(missing)} pod{'s' if len(missing) > 1 else ''} to it that {who} does not know")
+        parts.append(
+            f"the API binds {len(missing)} pod{'s' if len(missing) > 1 else ''} to it that {who} does not know"
+        )
     if extra:
         parts.append(f"it runs {len(extra)} that the API does not have any more")
     yield Finding(
         Code.PODS_NOT_ON_NODE,
         node,
         f"The pods on {node} are not those that the API shows: {' and '.join(parts)}. Its kubelet is deaf to changes.",
-        tuple(f"listed by the API, not on {node}: {p.pod} ({p.uid}), bound {p.age:.0f} s ago, {p.phase}" for p in missing[:6])
+        tuple(
+            f"listed by the API, not on {node}: {p.pod} ({p.uid}), bound {p.age:.0f} s ago, {p.phase}"
+            for p in missing[:6]
+        )
         + tuple(f"on {node}, not in the API: {p.pod} ({p.uid}), for at least {p.age:.0f} s" for p in extra[:6])
         + (f"{pods.listed} listed, {pods.run} known to {who}, compared at {pods.at:%H:%M:%S} UTC",),
         state=BROKEN,
@@ -172,7 +197,12 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         return
     beginning = agent.status.startswith(BEGINNING)
     if agent.running is False and not beginning:
-        limit, why = STOPPED, "its process does not run, or is stopped" if agent.pod else "it has no pod there and its process does not run"
+        limit, why = (
+            STOPPED,
+            "its process does not run, or is stopped"
+            if agent.pod
+            else "it has no pod there and its process does not run",
+        )
     elif not agent.pod:
         limit, why = NOT_READY, "it has no pod there"
     else:
@@ -180,12 +210,19 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
     if agent.bad_for < limit:
         return
     proxy = agent.kind == "kube-proxy"
-    effect = "changes of services do not reach the node" if proxy else "the node's pod network is not kept up, and pods may not start"
+    effect = (
+        "changes of services do not reach the node"
+        if proxy
+        else "the node's pod network is not kept up, and pods may not start"
+    )
     yield Finding(
         Code.KUBE_PROXY_DOWN if proxy else Code.CNI_AGENT_DOWN,
         agent.node,
         f"{agent.daemonset} does not work on {agent.node}, where it is wanted: {why}; {effect}.",
-        (f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod {agent.pod or '(none)'} {agent.status}".rstrip(),),
+        (
+            f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod "
+            f"{agent.pod or '(none)'} {agent.status}".rstrip(),
+        ),
         state=BROKEN,
         facts=Facts(name, agent.node),
     )
@@ -199,14 +236,21 @@ def _unseen(scene: Scene, view: NetworkView) -> Iterator[Finding]:
     if view.unseen:
         yield _source(
             "network/lists",
-            f"The API server did not give {', '.join(sorted(view.unseen))}: less is known of the pod network. Check the RBAC.",
+            f"The API server did not give {', '.join(sorted(view.unseen))}: less is known of the "
+            "pod network. Check the RBAC.",
             "; ".join(u.reason for u in view.unseen.values()),
         )
     for node, pods in view.pods.items():
         if isinstance(pods, Unseen):
-            yield _source(f"{node}/pods", f"What kubelet on {node} runs could not be compared with the API's list ({pods.kind}).", pods.reason)
+            yield _source(
+                f"{node}/pods",
+                f"What kubelet on {node} runs could not be compared with the API's list ({pods.kind}).",
+                pods.reason,
+            )
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and not host.tool and view.probes and judged(scene, name):
             yield _source(
-                f"{name}/probes", f"{name} cannot probe the pod network: it has none of bash with timeout, curl and nc.", "no tool was found"
+                f"{name}/probes",
+                f"{name} cannot probe the pod network: it has none of bash with timeout, curl and nc.",
+                "no tool was found",
             )

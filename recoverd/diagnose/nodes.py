@@ -13,7 +13,9 @@ def booting(scene: Scene, name: str) -> bool:
 
 
 def judged(scene: Scene, name: str) -> bool:
-    """It was looked at in this sweep, its node is Ready and it is not just booting: only then is anything said of its network."""
+    """It was looked at in this sweep, its node is Ready and it is not just booting: only then
+    is anything said of its network.
+    """
     node = scene.node(name)
     return scene.host(name) is not None and node is not None and node.ready and not booting(scene, name)
 
@@ -31,9 +33,12 @@ def facts_of(scene: Scene, name: str) -> Facts:
 def kubelet_age(scene: Scene, name: str) -> float | None:
     """Seconds since kubelet's unit changed its state or its node became Ready, None where neither is known.
 
-    Observed on 1.20.2: a kubelet that was started without a way to the API server and then gets one posts at once, and lists its pods seconds later.
+    Observed on 1.20.2: a kubelet that was started without a way to the API server and then gets one posts at once,
+    and lists its pods seconds later.
     """
     host, node = scene.host(name), scene.node(name)
     kubelet = host.units.get("kubelet") if host else None
-    since = [at for at in (kubelet.since if kubelet else None, node.since if node and node.ready else None) if at is not None]
+    since = [
+        at for at in (kubelet.since if kubelet else None, node.since if node and node.ready else None) if at is not None
+    ]
     return scene.age(max(since)) if since else None

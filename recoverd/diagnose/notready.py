@@ -1,9 +1,9 @@
 """Nodes that are not Ready, each with its cause as far as it is proven. Pure.
 
-A node that has not been Ready for a minute is a fault, whoever's fault it is; what its machine answers says which one. A node that is cordoned is
-missed by nobody, one that just boots is on its way, and what its stopped units explain is found of them (`recoverd.diagnose.host`).
-Sources: the reasons and messages of the condition Ready are kubelet's (pkg/kubelet/nodestatus, 1.20) and the node controller's
-(pkg/controller/nodelifecycle), observed on 1.20.2.
+A node that has not been Ready for a minute is a fault, whoever's fault it is; what its machine answers says which one.
+A node that is cordoned is missed by nobody, one that just boots is on its way, and what its stopped units explain is
+found of them (`recoverd.diagnose.host`). Sources: the reasons and messages of the condition Ready are kubelet's
+(pkg/kubelet/nodestatus, 1.20) and the node controller's (pkg/controller/nodelifecycle), observed on 1.20.2.
 """
 
 from __future__ import annotations
@@ -24,19 +24,28 @@ from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
 
 LONG = 60.0
-"""Seconds after which a node that is not Ready is a fault whatever the cause. The API server must have been up for as long, since what an outage of
-the control planes left in the list says nothing; and a unit, before it counts as one that hangs."""
+"""Seconds after which a node that is not Ready is a fault whatever the cause. The API server must have
+been up for as long, since what an outage of the control planes left in the list says nothing; and a unit,
+before it counts as one that hangs.
+"""
 SHORT = 10.0
 """The same where the cause is proven."""
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 UNKNOWN = "NodeStatusUnknown"
 """The reason that the node controller gives when kubelet posts nothing."""
-OF_RUNTIME = re.compile(r"PLEG is not healthy|[Cc]ontainer runtime is down|runtime status check may not have completed", re.IGNORECASE)
-OF_CNI = re.compile(r"cni (config|plugin) (uninitialized|not initialized)|NetworkPluginNotReady|[Nn]etwork plugin is not ready", re.IGNORECASE)
+OF_RUNTIME = re.compile(
+    r"PLEG is not healthy|[Cc]ontainer runtime is down|runtime status check may not have completed", re.IGNORECASE
+)
+OF_CNI = re.compile(
+    r"cni (config|plugin) (uninitialized|not initialized)|NetworkPluginNotReady|[Nn]etwork plugin is not ready",
+    re.IGNORECASE,
+)
 
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
-    """Of each node that is not Ready, and of each that was deleted. `explained` are hosts of which a fault is found that says why."""
+    """Of each node that is not Ready, and of each that was deleted. `explained` are hosts of which
+    a fault is found that says why.
+    """
     if scene.objects is None or not scene.objects.nodes:
         return
     for node in scene.objects.nodes:
@@ -49,7 +58,8 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
 
 def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str]) -> Finding:
     age, host = _age(scene, node, name), scene.host(name)
-    # what fails on a control plane that is no part of the cluster is not counted, and of a silent one its etcd member is found
+    # what fails on a control plane that is no part of the cluster is not counted, and of a silent
+    # one its etcd member is found
     apart = name in scene.control_plane_names and (host is None or name not in scene.parts)
     excused = node.unschedulable or name in explained or apart or booting(scene, name) or not _api_stands(scene)
     if age is None or age < SHORT or excused or (host is None and age < LONG):
@@ -57,7 +67,9 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     if host is None:
         return _not_ready(scene, node, name, Severity.FAULT)
     look = host.node or NodeLook()
-    cause = _hanging(scene, node, name, host, look) or _cut_off(scene, node, name, look) or _without_cni(node, name, look)
+    cause = (
+        _hanging(scene, node, name, host, look) or _cut_off(scene, node, name, look) or _without_cni(node, name, look)
+    )
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
     cause = cause or _unproven(scene, node, name, host, look)
@@ -73,12 +85,19 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
 
 def _not_ready(scene: Scene, node: NodeView, name: str, severity: Severity) -> Finding:
     silent = f", and its machine {name} does not answer" if name and scene.dark(name) else ""
-    advice = "; switch it on, or cordon or delete the node when it is off on purpose" if silent and severity is Severity.FAULT else ""
+    advice = (
+        "; switch it on, or cordon or delete the node when it is off on purpose"
+        if silent and severity is Severity.FAULT
+        else ""
+    )
     return Finding(
         Code.NODE_NOT_READY,
         node.name,
         f"The node {node.name} is not Ready{silent}{advice}.",
-        (f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}", *((_condition(node),) if node.reason else ())),
+        (
+            f"as listed by the API server, {'cordoned' if node.unschedulable else 'schedulable'}",
+            *((_condition(node),) if node.reason else ()),
+        ),
         severity=severity,
         state=State.WORKER_NETWORK_BROKEN if severity is Severity.FAULT else None,
         facts=Facts(name, node.name),
@@ -97,7 +116,9 @@ def _condition(node: NodeView) -> str:
 
 
 def _age(scene: Scene, node: NodeView, name: str) -> float | None:
-    """Seconds for which it has not been Ready, at least; None where that is not said. The time is by kubelet's clock or a control plane's."""
+    """Seconds for which it has not been Ready, at least; None where that is not said. The time is by
+    kubelet's clock or a control plane's.
+    """
     if node.since is None:
         return None
     clocks = (name,) if node.reason != UNKNOWN else scene.control_plane_names
@@ -143,18 +164,35 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
     """What is left where nothing that its machine answers says why."""
     said = node.message or node.reason or "no reason is given"
     if over := _expired(host, scene.now):
-        text = f"kubelet's client certificate on {name} was over at {over:%Y-%m-%d %H:%M} UTC, so that the API server does not know it any more"
-        return Cause(Code.NODE_NOT_READY, f"{text}. A restart does not help: {CLIENT} has to be signed anew.", (f"{name}: {CLIENT}",))
-    if words := _words(scene, host):
-        code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
-        return Cause(code, f"{said.rstrip('.')}.{sentence(words, KUBELET)}", (*proof(KUBELET, name, words), *_asked(name, look)), words)
-    posts_nothing = node.reason == UNKNOWN and look.kubelet is Heard.ANSWERS and look.reaches and look.runtime is not Heard.SILENT
-    if posts_nothing and _up(scene, host, "kubelet") >= LONG:
         text = (
-            f"kubelet on {name} runs, answers there and reaches {look.server}, and tells the API server nothing, as over a connection that is dead."
+            f"kubelet's client certificate on {name} was over at {over:%Y-%m-%d %H:%M} UTC, so that the API server "
+            "does not know it any more"
         )
         return Cause(
-            Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: {look.kubelet_said}", f"{name}: {look.server} was connected to from there")
+            Code.NODE_NOT_READY,
+            f"{text}. A restart does not help: {CLIENT} has to be signed anew.",
+            (f"{name}: {CLIENT}",),
+        )
+    if words := _words(scene, host):
+        code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
+        return Cause(
+            code,
+            f"{said.rstrip('.')}.{sentence(words, KUBELET)}",
+            (*proof(KUBELET, name, words), *_asked(name, look)),
+            words,
+        )
+    posts_nothing = (
+        node.reason == UNKNOWN and look.kubelet is Heard.ANSWERS and look.reaches and look.runtime is not Heard.SILENT
+    )
+    if posts_nothing and _up(scene, host, "kubelet") >= LONG:
+        text = (
+            f"kubelet on {name} runs, answers there and reaches {look.server}, and tells the API server nothing, as "
+            "over a connection that is dead."
+        )
+        return Cause(
+            Code.KUBELET_HANGS,
+            text,
+            (f"{name}: kubelet's /healthz: {look.kubelet_said}", f"{name}: {look.server} was connected to from there"),
         )
     return Cause(Code.NODE_NOT_READY, f"{said}{'' if said.endswith('.') else '.'}", _asked(name, look))
 
@@ -167,12 +205,22 @@ def _words(scene: Scene, host: HostView) -> Reason | None:
 def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause | None:
     runtime = host.runtime or "the container runtime"
     up = _up(scene, host, host.runtime)
-    if up >= LONG and (look.runtime is Heard.SILENT or (look.runtime is not Heard.ANSWERS and OF_RUNTIME.search(node.message))):
-        text = f"{runtime} on {name} hangs: systemd has called it active since {_since(host, host.runtime)}, and its socket answers nothing."
-        return Cause(Code.RUNTIME_HANGS, text, (f"{name}: {runtime} asked for its version: {look.runtime_said or look.runtime}",))
+    if up >= LONG and (
+        look.runtime is Heard.SILENT or (look.runtime is not Heard.ANSWERS and OF_RUNTIME.search(node.message))
+    ):
+        text = (
+            f"{runtime} on {name} hangs: systemd has called it active since {_since(host, host.runtime)}, and "
+            "its socket answers nothing."
+        )
+        return Cause(
+            Code.RUNTIME_HANGS, text, (f"{name}: {runtime} asked for its version: {look.runtime_said or look.runtime}",)
+        )
     up = _up(scene, host, "kubelet")
     if up >= LONG and look.kubelet is Heard.SILENT:
-        text = f"kubelet on {name} hangs: systemd has called it active since {_since(host, 'kubelet')}, and it answers nothing."
+        text = (
+            f"kubelet on {name} hangs: systemd has called it active since "
+            f"{_since(host, 'kubelet')}, and it answers nothing."
+        )
         return Cause(Code.KUBELET_HANGS, text, (f"{name}: kubelet's /healthz: connected, and no answer within 2 s",))
     if up >= LONG and OF_RUNTIME.search(node.message) and look.runtime is Heard.ANSWERS:
         text = f"kubelet on {name} takes {runtime} for broken, which answers there: {node.message}."
@@ -188,10 +236,17 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
     known = scene.memory.known_file(name, HOSTS)
     then = f", which was `{known.strip()}` in {HOSTS} there while all was well" if known else ""
     if look.addresses == ():
-        return Cause(Code.NODE_CUT_OFF, f"{name} does not resolve {host}{then}: its kubelet does not find the API server.", _asked(name, look))
+        return Cause(
+            Code.NODE_CUT_OFF,
+            f"{name} does not resolve {host}{then}: its kubelet does not find the API server.",
+            _asked(name, look),
+        )
     if look.reaches is False:
         to = f" ({', '.join(look.addresses)})" if look.addresses and look.addresses != (host,) else ""
-        text = f"{name} does not reach {look.server}{to}, where the API server is ready: {look.said or 'no answer within 2 s'}{then}."
+        text = (
+            f"{name} does not reach {look.server}{to}, where the API server is ready: "
+            f"{look.said or 'no answer within 2 s'}{then}."
+        )
         return Cause(Code.NODE_CUT_OFF, text, _asked(name, look))
     return None
 
@@ -199,7 +254,9 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
 def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:
     if look.cni == () and OF_CNI.search(node.message):
         return Cause(
-            Code.CNI_CONFIG_MISSING, f"there is no configuration of the pod network in {CNI_DIR} on {name}.", (f"{name}: {CNI_DIR} holds none",)
+            Code.CNI_CONFIG_MISSING,
+            f"there is no configuration of the pod network in {CNI_DIR} on {name}.",
+            (f"{name}: {CNI_DIR} holds none",),
         )
     return None
 
@@ -209,7 +266,13 @@ def _asked(name: str, look: NodeLook) -> tuple[str, ...]:
     if not look.server and look.kubelet is Heard.UNKNOWN and look.runtime is Heard.UNKNOWN:
         return ()
     resolved = "not asked" if look.addresses is None else ", ".join(look.addresses) or "nothing"
-    reached = "not tried" if look.reaches is None else "reached" if look.reaches else f"not reached ({look.said or 'no answer'})"
+    reached = (
+        "not tried"
+        if look.reaches is None
+        else "reached"
+        if look.reaches
+        else f"not reached ({look.said or 'no answer'})"
+    )
     return (
         f"{name}: {look.server or 'no server'} resolves to {resolved}, {reached}",
         f"{name}: kubelet {look.kubelet}, the runtime {look.runtime}",
@@ -221,16 +284,25 @@ def _expired(host: HostView, now: datetime) -> datetime | None:
 
 
 def _unlisted(scene: Scene, name: str) -> Finding:
-    """It is in the configuration and no node; where it was one that was well, and its kubelet runs, somebody has deleted the node."""
+    """It is in the configuration and no node; where it was one that was well, and its kubelet runs,
+    somebody has deleted the node.
+    """
     assert scene.objects is not None
     listed = ", ".join(sorted(n.name for n in scene.objects.nodes)[:10])
     host = scene.host(name)
     known = scene.memory.networks.get(name)
-    if known is not None and host is not None and host.joined and _up(scene, host, "kubelet") >= LONG and _api_stands(scene):
+    if (
+        known is not None
+        and host is not None
+        and host.joined
+        and _up(scene, host, "kubelet") >= LONG
+        and _api_stands(scene)
+    ):
         return Finding(
             Code.NODE_DELETED,
             name,
-            f"{name} was a node of the cluster and is none any more, and its kubelet runs: the Node was deleted. A kubelet makes it anew only when "
+            f"{name} was a node of the cluster and is none any more, and its kubelet runs: the Node was deleted. A "
+            "kubelet makes it anew only when "
             "it starts. When it was deleted on purpose: kubeadm reset there, and take it out of the configuration.",
             (f"nodes: {listed}",),
             state=State.WORKER_NETWORK_BROKEN,

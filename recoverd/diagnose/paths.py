@@ -1,8 +1,9 @@
-"""Which nodes cannot reach which, from the probes of one round: the path is told from the pod, and the node from the path. Pure.
+"""Which nodes cannot reach which, from the probes of one round: the path is told from the pod,
+and the node from the path. Pure.
 
-A pod that nobody reaches is the pod. A pod that others reach, or that its own node does, and some node does not, is the path. When several
-nodes fail to reach one and none reaches it, it is that node; likewise when one reaches none of several. A service none of whose pods was ever
-reached from another node is no witness: a policy may forbid the probe.
+A pod that nobody reaches is the pod. A pod that others reach, or that its own node does, and some node does not, is the
+path. When several nodes fail to reach one and none reaches it, it is that node; likewise when one reaches none of
+several. A service none of whose pods was ever reached from another node is no witness: a policy may forbid the probe.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Paths:
     """Hosts of which anything can be said."""
     good: frozenset[Pair]
     failing: Mapping[Pair, tuple[PodProbe, ...]]
-    """Proven by a pod that somebody reaches, or by several pods of a node that nobody reaches while others of their service are reached."""
+    """Proven by a pod that somebody reaches, or by several pods of a node that nobody reaches while
+    others of their service are reached.
+    """
     inbound: Mapping[str, tuple[str, ...]]
     """Host whose pods cannot be reached, and from which."""
     outbound: Mapping[str, tuple[str, ...]]
@@ -57,7 +60,9 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     arrived = [p for p in view.probes if p.answer.arrived]
     known = {*scene.memory.reached, *(p.service for p in arrived if p.source != p.target)}
     fit = {name for name in view.hosts if judged(scene, name)}
-    probes, arrived = ([p for p in of if p.source in fit and p.target in fit and p.service in known] for of in (view.probes, arrived))
+    probes, arrived = (
+        [p for p in of if p.source in fit and p.target in fit and p.service in known] for of in (view.probes, arrived)
+    )
     alive = {p.pod for p in arrived}
     good = {(p.source, p.target) for p in arrived if p.source != p.target}
     by_pair: dict[Pair, list[PodProbe]] = {}
@@ -66,16 +71,22 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
             by_pair.setdefault((probe.source, probe.target), []).append(probe)
     # where every pair has an answer, no node has to explain that another has none
     dead = _dead_nodes(probes, arrived, alive) if by_pair else set()
-    failing = {pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair[1] in dead or any(p.pod in alive for p in of)}
+    failing = {
+        pair: tuple(of) for pair, of in sorted(by_pair.items()) if pair[1] in dead or any(p.pod in alive for p in of)
+    }
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
     unsure = frozenset(p.service for p in view.probes if p.ready and p.answer is not Answer.OK)
-    return Paths(frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure)
+    return Paths(
+        frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure
+    )
 
 
 def _dead_nodes(probes: list[PodProbe], arrived: list[PodProbe], alive: set[str]) -> set[str]:
-    """Nodes of which several pods were tried and none is reached by anybody, though their services are reached elsewhere."""
+    """Nodes of which several pods were tried and none is reached by anybody, though their
+    services are reached elsewhere.
+    """
     tried: dict[str, dict[str, str]] = {}
     answering: dict[str, set[str]] = {}
     for probe in probes:
@@ -96,7 +107,9 @@ def _grouped(failing: Mapping[Pair, object], good: set[Pair], side: int) -> dict
     partners: dict[str, list[str]] = {}
     for pair in failing:
         partners.setdefault(pair[side], []).append(pair[1 - side])
-    return {host: tuple(others) for host, others in sorted(partners.items()) if len(others) >= SEVERAL and host not in fine}
+    return {
+        host: tuple(others) for host, others in sorted(partners.items()) if len(others) >= SEVERAL and host not in fine
+    }
 
 
 def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
@@ -107,7 +120,8 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
         yield Finding(
             Code.POD_PATH_BROKEN,
             f"{source}>{target}",
-            f"{source} cannot reach the pods on {target}{since}, though others reach them and {source} reaches others' pods: "
+            f"{source} cannot reach the pods on {target}{since}, though others reach them and "
+            f"{source} reaches others' pods: "
             f"look at the route or tunnel from {source} to {target}.",
             _lines(seen, [(source, target)]),
             state=BROKEN,
@@ -121,7 +135,10 @@ def _node(scene: Scene, view: NetworkView, seen: Paths, host: str) -> Finding:
     said = []
     if sources:
         itself = any(p.source == p.target == host and p.answer.arrived for p in view.probes)
-        said.append(f"the pods on {host} cannot be reached from {', '.join(sources)}{f' ({host} itself reaches them)' if itself else ''}")
+        said.append(
+            f"the pods on {host} cannot be reached from "
+            f"{', '.join(sources)}{f' ({host} itself reaches them)' if itself else ''}"
+        )
     if goals:
         said.append(f"no pods on {', '.join(goals)} can be reached from {host}, though others reach them")
     text = ", and ".join(said)

@@ -1,7 +1,8 @@
 """Whether a person is at work on a machine, so that what would run there unasked is asked about first. Pure.
 
-Seen are terminals that are open (recoverd opens none), tools that change a control plane, several manifests away at once, a cordon that is not
-recoverd's, and a file with which anybody keeps its hands off. What is not seen says nothing, for it or against it.
+Seen are terminals that are open (recoverd opens none), tools that change a control plane, several manifests away at
+once, a cordon that is not recoverd's, and a file with which anybody keeps its hands off. What is not seen says
+nothing, for it or against it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ FORGOTTEN = 8 * 3600.0
 SEVERAL = 2
 """Manifests of control planes that are away at once: one is an accident, and two are how a restore by hand begins."""
 KUBEADM = re.compile(r"^\S*kubeadm(?! +(version|config|token|help|certs +(check-expiration|certificate-key)|.*--help))")
-ETCD = re.compile(r"^\S*etcd(ctl|utl)\b.*\b(restore|add|remove|update|promote|defrag|del|put|migrate|move-leader|compact(ion)?)\b")
+ETCD = re.compile(
+    r"^\S*etcd(ctl|utl)\b.*\b(restore|add|remove|update|promote|defrag|del|put|migrate|move-leader|compact(ion)?)\b"
+)
 """etcdctl only where it changes something: probes and backups run it all the time."""
 
 
 def at_work(host: str, scene: Scene) -> str:
-    """Who is at work where something done on `host` would be in their way, as "alice is at work on cp1 (pts/0 since 19:41)"; "" for nobody.
+    """Who is at work where something done on `host` would be in their way, as "alice is at work on cp1
+    (pts/0 since 19:41)"; "" for nobody.
 
     For a control plane that is anywhere on the control planes: etcd and the API servers are one thing.
     """
@@ -30,7 +34,11 @@ def at_work(host: str, scene: Scene) -> str:
         return ""
     planes = scene.control_plane_names
     machines = dict.fromkeys((host, *planes)) if host in planes else {host: None}
-    return next((sign for name in machines for sign in _signs(name, scene)), "") or (_away(scene) if host in planes else "") or _cordoned(host, scene)
+    return (
+        next((sign for name in machines for sign in _signs(name, scene)), "")
+        or (_away(scene) if host in planes else "")
+        or _cordoned(host, scene)
+    )
 
 
 def on_any(hosts: Iterable[str], scene: Scene) -> str:
@@ -56,7 +64,8 @@ def _signs(name: str, scene: Scene) -> Iterator[str]:
             yield f"somebody runs `{tool[:100]}` on {name}"
     awake = [login for login in view.people.logins if login.idle < FORGOTTEN]
     if awake:
-        yield f"{_terminal(min(awake, key=lambda login: login.idle), name)}{f' and {len(awake) - 1} more' if len(awake) > 1 else ''}"
+        others = f" and {len(awake) - 1} more" if len(awake) > 1 else ""
+        yield _terminal(min(awake, key=lambda login: login.idle), name) + others
 
 
 def _terminal(login: LoginView, name: str) -> str:
@@ -65,20 +74,32 @@ def _terminal(login: LoginView, name: str) -> str:
 
 
 def _away(scene: Scene) -> str:
-    """Static pods' manifests that were there while all was well and are not in kubelet's sight, on the control planes that can be seen."""
+    """Static pods' manifests that were there while all was well and are not in kubelet's sight, on the
+    control planes that can be seen.
+    """
     gone = []
     for name in scene.control_plane_names:
         view = scene.host(name)
         if view is None or any("manifest" in problem for problem in view.problems):
             continue
-        gone += [f"{component} on {name}" for component in scene.memory.manifests.get(name, {}) if component not in view.manifests]
+        gone += [
+            f"{component} on {name}"
+            for component in scene.memory.manifests.get(name, {})
+            if component not in view.manifests
+        ]
     if len(gone) < SEVERAL:
         return ""
-    return f"{len(gone)} manifests are gone at once ({', '.join(gone)}), as when somebody has moved them away to work by hand"
+    return (
+        f"{len(gone)} manifests are gone at once ({', '.join(gone)}), as when somebody has moved "
+        "them away to work by hand"
+    )
 
 
 def _cordoned(host: str, scene: Scene) -> str:
     node = scene.node(host)
     if node is None or not node.unschedulable or node.cordoned_by:
         return ""
-    return f"{node.name} is cordoned, and not by recoverd, as when somebody works on it (kubectl uncordon {node.name} when not)"
+    return (
+        f"{node.name} is cordoned, and not by recoverd, as when somebody works on it (kubectl "
+        f"uncordon {node.name} when not)"
+    )

@@ -13,11 +13,15 @@ from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen, UnseenKind
 
 ADVICE = {
-    UnseenKind.UNREACHABLE: "it is powered off or rebooting, the path to it is cut, or its address in the configuration is wrong",
-    UnseenKind.REFUSED: "the machine answers and no sshd listens there: it is booting, or ssh.port in the configuration is wrong",
+    UnseenKind.UNREACHABLE: "it is powered off or rebooting, the path to it is cut, or its address in "
+    "the configuration is wrong",
+    UnseenKind.REFUSED: "the machine answers and no sshd listens there: it is booting, or ssh.port in "
+    "the configuration is wrong",
     UnseenKind.TIMEOUT: "it accepts connections and then hangs: look at its console for memory, disk or a stuck mount",
-    UnseenKind.DENIED: "it does not let recoverd in: check ssh.user and ssh.key, authorized_keys on it, and that sudo asks no password",
-    UnseenKind.UNTRUSTED: "its host key is not the one in ssh.known_hosts: replace that line if the machine was rebuilt; else somebody is in between",
+    UnseenKind.DENIED: "it does not let recoverd in: check ssh.user and ssh.key, authorized_keys on it, and "
+    "that sudo asks no password",
+    UnseenKind.UNTRUSTED: "its host key is not the one in ssh.known_hosts: replace that line if the machine was "
+    "rebuilt; else somebody is in between",
     UnseenKind.GARBAGE: "it answers with something that is not understood: look at what its login shell prints",
     UnseenKind.NOT_TRIED: "something that is needed for it was unseen itself",
     UnseenKind.OWN: "that is recoverd's own trouble on the bastion, and says nothing of the machine",
@@ -61,9 +65,18 @@ def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
     for name in scene.parts:
         seen = scene.observation.etcd.get(name)
         if isinstance(seen, Unseen) and scene.host(name) is not None and not scene.etcd_stopped(name):
-            # observed on 3.4: restarted without quorum, a member listens on 2379 and answers nothing until there is a leader
-            hint = " A member that was restarted while quorum is gone listens and does not answer." if seen.kind is UnseenKind.TIMEOUT else ""
-            yield _source(f"{name}/etcd", f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.{hint}", (seen.reason,))
+            # observed on 3.4: restarted without quorum, a member listens on 2379 and answers
+            # nothing until there is a leader
+            hint = (
+                " A member that was restarted while quorum is gone listens and does not answer."
+                if seen.kind is UnseenKind.TIMEOUT
+                else ""
+            )
+            yield _source(
+                f"{name}/etcd",
+                f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.{hint}",
+                (seen.reason,),
+            )
 
 
 def _api_unseen(scene: Scene) -> Iterator[Finding]:
@@ -73,23 +86,30 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
         ours = ", ".join(scene.addresses)
         yield _source(
             "kubeconfig",
-            f"The kubeconfig leads to another cluster: {vip.address} lists the nodes {names}, and none of {ours} is among them.",
+            f"The kubeconfig leads to another cluster: {vip.address} lists the nodes {names}, and "
+            f"none of {ours} is among them.",
             (answer(vip),),
         )
     elif refuses_us(vip):
         yield _source(
             "kubeconfig",
-            f"{vip.address} does not accept the credentials in the kubeconfig; check it and its RBAC, and that it is this cluster's.",
+            f"{vip.address} does not accept the credentials in the kubeconfig; check it and its RBAC, and "
+            "that it is this cluster's.",
             (answer(vip),),
         )
     elif isinstance(objects, Unseen) and scene.api_ready:
-        yield _source("api", f"Nodes and pods could not be listed ({objects.kind}); check the kubeconfig's credentials and RBAC.", (objects.reason,))
+        yield _source(
+            "api",
+            f"Nodes and pods could not be listed ({objects.kind}); check the kubeconfig's credentials and RBAC.",
+            (objects.reason,),
+        )
     for name in scene.parts or scene.control_plane_names:
         endpoint = scene.endpoint(name)
         if endpoint is not None and (refuses_us(endpoint) or endpoint.health is EndpointHealth.TLS):
             yield _source(
                 f"{name}/api",
-                f"The API server on {name} answers, and it cannot be judged: {endpoint.health}. Check the kubeconfig's CA and credentials.",
+                f"The API server on {name} answers, and it cannot be judged: {endpoint.health}. Check the "
+                "kubeconfig's CA and credentials.",
                 (answer(endpoint),),
             )
 
@@ -98,11 +118,16 @@ def _cordons(scene: Scene) -> Iterator[Finding]:
     if scene.objects is None or not scene.objects.nodes:
         return
     for node in scene.objects.nodes:
-        if node.unschedulable and node.cordoned_by not in ("", scene.busy) and not isinstance(scene.observation.lease, HeldBy):
+        if (
+            node.unschedulable
+            and node.cordoned_by not in ("", scene.busy)
+            and not isinstance(scene.observation.lease, HeldBy)
+        ):
             yield Finding(
                 Code.NODE_LEFT_CORDONED,
                 node.name,
-                f"The node {node.name} was cordoned by plan {node.cordoned_by} of recoverd, which is over, and is cordoned still, so that "
+                f"The node {node.name} was cordoned by plan {node.cordoned_by} of recoverd, which is over, and "
+                "is cordoned still, so that "
                 f"no new pod gets there. When it is well: kubectl uncordon {node.name}",
                 (f"its annotation {CORDONED} says {node.cordoned_by}",),
                 severity=Severity.WARNING,
@@ -112,21 +137,28 @@ def _cordons(scene: Scene) -> Iterator[Finding]:
 def blindness(scene: Scene) -> str:
     """Why the bastion must be taken to be blind; "" when it sees enough to judge."""
     api = scene.observation.api
-    if scene.api_ready or scene.etcd_views or any(e.health in (*NOT_SERVING, EndpointHealth.TLS) for e in api.members.values()):
+    if (
+        scene.api_ready
+        or scene.etcd_views
+        or any(e.health in (*NOT_SERVING, EndpointHealth.TLS) for e in api.members.values())
+    ):
         return _half_blind(scene)
     if api.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.REFUSED, EndpointHealth.TLS):
         return _half_blind(scene)
     names = tuple(scene.addresses)
     if names and all(scene.dark(n) or n not in scene.observation.hosts for n in names):
         return (
-            f"None of the {len(names)} machines answers, nor does the API server at {api.vip.address}: everything went dark together. "
+            f"None of the {len(names)} machines answers, nor does the API server at {api.vip.address}: "
+            "everything went dark together. "
             "Suspect the bastion's own network before the cluster"
         )
     return _half_blind(scene)
 
 
 def _half_blind(scene: Scene) -> str:
-    """A few control planes together with the bastion may be cut off from a majority that serves on: what they say of quorum is no proof then."""
+    """A few control planes together with the bastion may be cut off from a majority that serves on: what they
+    say of quorum is no proof then.
+    """
     if scene.api_ready or scene.membership.leader or not scene.workers:
         return ""
     total = len(scene.membership.voters) or len(scene.parts) or len(scene.control_plane_names)
@@ -134,16 +166,19 @@ def _half_blind(scene: Scene) -> str:
     answers = [n for n in dark if scene.endpoint_health(n) in NOT_SERVING]
     if total > 1 and len(dark) - len(answers) >= total // 2 + 1 and all(scene.dark(w.name) for w in scene.workers):
         return (
-            f"{', '.join(dark)} and every worker went dark together: the bastion may be cut off from them while they serve on. "
+            f"{', '.join(dark)} and every worker went dark together: the bastion may be cut off from "
+            "them while they serve on. "
             "Suspect the network between the bastion and them"
         )
     return ""
 
 
 def lacking(scene: Scene) -> tuple[str, ...]:
-    """What `healthy` rests on and was not seen, in words: the lists; a member of etcd where one was seen before; a control plane's machine.
+    """What `healthy` rests on and was not seen, in words: the lists; a member of etcd where one was seen
+    before; a control plane's machine.
 
-    One machine of several may be out of reach for a while: that is a notice, and `healthy` names how many were looked at.
+    One machine of several may be out of reach for a while: that is a notice, and `healthy`
+    names how many were looked at.
     """
     found = []
     objects = scene.observation.api.objects
@@ -151,10 +186,14 @@ def lacking(scene: Scene) -> tuple[str, ...]:
         why = objects.reason if isinstance(objects, Unseen) else "the kubeconfig leads to another cluster"
         found.append(f"nodes and pods were not listed ({why})")
     if scene.memory.watermark is not None and not any(not v.remembered for v in scene.etcd_views.values()):
-        found.append(f"no etcd member was seen{_why(u for u in scene.observation.etcd.values() if isinstance(u, Unseen))}")
+        found.append(
+            f"no etcd member was seen{_why(u for u in scene.observation.etcd.values() if isinstance(u, Unseen))}"
+        )
     planes = scene.parts or scene.control_plane_names
     if planes and not any(scene.host(n) for n in planes):
-        found.append(f"no control plane's machine could be looked at{_why(u for n in planes if (u := scene.unseen_host(n)))}")
+        found.append(
+            f"no control plane's machine could be looked at{_why(u for n in planes if (u := scene.unseen_host(n)))}"
+        )
     return tuple(found)
 
 
@@ -165,13 +204,19 @@ def _why(unseen: Iterable[Unseen]) -> str:
 def own_trouble(scene: Scene) -> str:
     """What kept recoverd itself from looking, so that what it did not see is no silence; "" when nothing did."""
     seen = scene.observation
-    unseen = (u for u in (seen.api.objects, *seen.etcd.values(), *seen.hosts.values()) if isinstance(u, Unseen) and u.kind is UnseenKind.OWN)
+    unseen = (
+        u
+        for u in (seen.api.objects, *seen.etcd.values(), *seen.hosts.values())
+        if isinstance(u, Unseen) and u.kind is UnseenKind.OWN
+    )
     endpoints = (e.detail for e in (seen.api.vip, *seen.api.members.values()) if e.health is EndpointHealth.NOT_TRIED)
     return next((why for why in (*endpoints, *(u.reason for u in unseen)) if why), "")
 
 
 def dark_notice(scene: Scene, why: str) -> Finding:
-    lines = [f"{n} ({scene.addresses[n]}): {u.kind}: {u.reason}" for n in scene.addresses if (u := scene.unseen_host(n))]
+    lines = [
+        f"{n} ({scene.addresses[n]}): {u.kind}: {u.reason}" for n in scene.addresses if (u := scene.unseen_host(n))
+    ]
     return Finding(
         Code.CLUSTER_DARK,
         "",

@@ -1,4 +1,6 @@
-"""Services as the nodes have them: rules that are not those of the endpoints, addresses that lead nowhere, DNS. Pure."""
+"""Services as the nodes have them: rules that are not those of the endpoints,
+addresses that lead nowhere, DNS. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,20 @@ BROKEN = State.WORKER_NETWORK_BROKEN
 SYNC = 20.0
 """Seconds that kube-proxy may take from a change of endpoints to its rules; and after its start."""
 RECONNECT = 60.0
-"""Seconds from the API server's return within which every kubelet hears of its pods again, and every kube-proxy of services: between two attempts
-client-go's reflector waits for up to 30 s and, by chance, as much again (k8s.io/client-go, tools/cache/reflector.go)."""
+"""Seconds from the API server's return within which every kubelet hears of its pods again, and every kube-proxy of
+services: between two attempts client-go's reflector waits for up to 30 s and, by chance, as much again
+(k8s.io/client-go, tools/cache/reflector.go).
+"""
 
 
 def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
     for name, host in view.hosts.items():
-        if isinstance(host, NodeNetworkView) and isinstance(host.rules, RulesView) and scene.node(name) and not booting(scene, name):
+        if (
+            isinstance(host, NodeNetworkView)
+            and isinstance(host.rules, RulesView)
+            and scene.node(name)
+            and not booting(scene, name)
+        ):
             yield from _stale(scene, view, name, host, host.rules)
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
@@ -58,7 +67,8 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         yield Finding(
             Code.SERVICE_RULES_STALE,
             facts.node,
-            f"The rules on {name} for {services} {how} ({len(gaps)} of {rules.checked} services compared, {rules.mode}).",
+            f"The rules on {name} for {services} {how} ({len(gaps)} of {rules.checked} "
+            f"services compared, {rules.mode}).",
             tuple(_line(name, g) for g in gaps[:8]),
             state=BROKEN,
             facts=facts,
@@ -68,15 +78,19 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
 def _expected_mode(scene: Scene, view: NetworkView, name: str, *, runs: bool) -> str:
     """Why there should be rules, as a line of evidence; "" where it cannot be told.
 
-    Where none were ever seen they are not gone, as on a node that is just joining: its kube-proxy is bound and not started yet, or it came up while
-    the API was away and has not heard of any service (both observed).
+    Where none were ever seen they are not gone, as on a node that is just joining: its kube-proxy is bound and not
+    started yet, or it came up while the API was away and has not heard of any service (both observed).
     """
     remembered = scene.memory.networks.get(name)
     if remembered and remembered.proxy:
         return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
     node = node_of(scene, name)
     agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
-    return f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs beside an API server" if agent and runs else ""
+    return (
+        f"{name}: {agent.daemonset} has its pod {agent.pod} there, and kube-proxy runs beside an API server"
+        if agent and runs
+        else ""
+    )
 
 
 def _lasting(gap: RuleGap) -> RuleGap:
@@ -106,7 +120,8 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
         yield Finding(
             code,
             node_of(scene, name),
-            f"{kind} cannot be reached from {name} ({what}), though {name} reaches {'its' if dns or len(bad) == 1 else 'their'} endpoints directly.",
+            f"{kind} cannot be reached from {name} ({what}), though {name} reaches "
+            f"{'its' if dns or len(bad) == 1 else 'their'} endpoints directly.",
             tuple(_probe_line(s) for s in bad),
             state=BROKEN,
             facts=facts_of(scene, name),
@@ -114,7 +129,9 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
 
 
 def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
-    """The way from the node to every endpoint that was tried is good, so that a failure is the service's address alone."""
+    """The way from the node to every endpoint that was tried is good, so that a failure
+    is the service's address alone.
+    """
     if probe.steady < SYNC or not probe.endpoints or any(a is not Answer.OK for a in probe.endpoints.values()):
         return False
     # the address may lead to any endpoint, on any host
@@ -124,4 +141,7 @@ def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
 
 def _probe_line(probe: ServiceProbe) -> str:
     direct = ", ".join(f"{a}: {answer}" for a, answer in sorted(probe.endpoints.items()))
-    return f"from {probe.source} to {probe.address} ({probe.service}), {len(probe.answers)} times: {', '.join(probe.answers)}; directly to {direct}"
+    return (
+        f"from {probe.source} to {probe.address} ({probe.service}), {len(probe.answers)} times: "
+        f"{', '.join(probe.answers)}; directly to {direct}"
+    )

@@ -1,4 +1,6 @@
-"""One observation with the questions that every rule asks of it: who counts as a control plane, what is proven about its machine."""
+"""One observation with the questions that every rule asks of it: who counts as a control plane,
+what is proven about its machine.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,24 @@ from functools import cached_property
 from recoverd.diagnose.members import Membership
 from recoverd.model.etcd import EtcdView
 from recoverd.model.memory import Memory
-from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView, HostView, NodeView, ObjectsView, Observation, Unseen, UnseenKind
+from recoverd.model.observation import (
+    ContainerView,
+    EndpointHealth,
+    EndpointView,
+    HostView,
+    NodeView,
+    ObjectsView,
+    Observation,
+    Unseen,
+    UnseenKind,
+)
 from recoverd.model.settings import ClusterSettings, HostSettings
 
 API = "kube-apiserver"
 SETTLING = 90.0
-"""Seconds after a boot or a start of kubelet in which what does not run yet is taken to be starting, while the cluster's address answers."""
+"""Seconds after a boot or a start of kubelet in which what does not run yet is taken to be starting, while
+the cluster's address answers.
+"""
 
 DARK = frozenset({UnseenKind.UNREACHABLE, UnseenKind.TIMEOUT})
 """The kinds in which nothing at all came back from a machine."""
@@ -78,7 +92,13 @@ class Scene:
         if host is None:
             return False
         kubelet = host.units.get("kubelet")
-        fresh = kubelet is not None and kubelet.running and not kubelet.restarts and (age := self.age(kubelet.since)) is not None and age < SETTLING
+        fresh = (
+            kubelet is not None
+            and kubelet.running
+            and not kubelet.restarts
+            and (age := self.age(kubelet.since)) is not None
+            and age < SETTLING
+        )
         return fresh or 0 < host.uptime < SETTLING
 
     def age(self, since: datetime | None) -> float | None:
@@ -145,8 +165,10 @@ class Scene:
 
     @cached_property
     def cut_off(self) -> bool:
-        """The bastion may be on the small side of a partition: as many voters are silent as make a quorum, no leader is seen, and no worker beyond
-        doubt shows that the bastion's own network reaches where they are (there is none, or one is silent as well)."""
+        """The bastion may be on the small side of a partition: as many voters are silent as make a quorum, no leader
+        is seen, and no worker beyond doubt shows that the bastion's own network reaches where they are (there is
+        none, or one is silent as well).
+        """
         if self.api_ready or self.membership.leader or not self.membership.known:
             return False
         hosts = (self.membership.host_of(e) for e in self.membership.voters if e.started)
@@ -176,7 +198,8 @@ class Scene:
             return False
         listed = self.membership.entry_of(name)
         if self.membership.known:
-            # where none is remembered, a started member is the best proof there is; else a machine that is not remembered is still joining
+            # where none is remembered, a started member is the best proof there is; else a machine that is
+            # not remembered is still joining
             started = listed is not None and listed.started and not listed.learner
             return started and (self.remembered(name) or not self.remembers)
         if self.remembers:
@@ -203,4 +226,6 @@ class Scene:
 
     def bastion_sees(self, *, but: str = "") -> bool:
         """Something of the cluster other than `but` is visible, so that silence is not the bastion's own."""
-        return any(isinstance(v, HostView) for n, v in self.observation.hosts.items() if n != but) or any(n != but for n in self.etcd_views)
+        return any(isinstance(v, HostView) for n, v in self.observation.hosts.items() if n != but) or any(
+            n != but for n in self.etcd_views
+        )

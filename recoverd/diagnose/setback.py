@@ -1,7 +1,9 @@
-"""etcd's data went back in time: a finding at once, before any symptom, and until every program that followed the lost history is restarted. Pure.
+"""etcd's data went back in time: a finding at once, before any symptom, and until every program that followed the
+lost history is restarted. Pure.
 
-Whoever restarts them, and however (a playbook, a person, a reboot): what counts is when their processes started. Hosts that cannot be seen are not
-counted either way; the other witnesses (`pods-not-on-node`, `service-rules-stale`) tell about those.
+Whoever restarts them, and however (a playbook, a person, a reboot): what counts is when their processes started.
+Hosts that cannot be seen are not counted either way; the other witnesses (`pods-not-on-node`,
+`service-rules-stale`) tell about those.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
 
 BUMP = 1_000_000_000
-"""How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out (etcd's disaster recovery guide)."""
+"""How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out
+(etcd's disaster recovery guide).
+"""
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
 def current(scene: Scene) -> Setback | None:
-    """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored cluster took the old one's place.
+    """The setback that is remembered, or that this very sweep shows; None when there is none, or a restored
+    cluster took the old one's place.
 
-    Shown for the first time it is not `proven` yet. In a split brain nothing is compared: the other side's history is not ours gone back.
+    Shown for the first time it is not `proven` yet. In a split brain nothing is compared: the other side's
+    history is not ours gone back.
     """
     watermark, remembered = scene.memory.watermark, scene.memory.setback
     lead = scene.membership.lead
@@ -34,22 +40,30 @@ def current(scene: Scene) -> Setback | None:
         return remembered
     anew = began_anew(scene, lead)
     if anew is None:
-        return remembered  # older data of this cluster, or a new, empty one: beside the one agents are restarted, beside the other they must not be
+        # older data of this cluster, or a new, empty one: beside the one agents are restarted,
+        # beside the other they must not be
+        return remembered
     found = _compared(scene, watermark, remembered)
     if anew and found is None:  # it has grown beyond the old one
         again = remembered is not None and remembered.cluster_id == scene.membership.cluster_id
-        found = Setback(scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id, proven=again)
+        found = Setback(
+            scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id, proven=again
+        )
     return replace(found, anew=anew) if found else None
 
 
 def comparable(scene: Scene, watermark: Watermark) -> int | None:
-    """The furthest revision that goes on the history of the watermark: seen of a member that was there. None where no such member is seen.
+    """The furthest revision that goes on the history of the watermark: seen of a member that was there.
+    None where no such member is seen.
 
-    Members of the same cluster id that were not may be those whom --force-new-cluster left behind, and who have come back with old data.
+    Members of the same cluster id that were not may be those whom --force-new-cluster left behind, and
+    who have come back with old data.
     """
     if scene.membership.strangers:
         return None
-    own = [v.revision for v in scene.membership.camp.values() if not watermark.members or v.member_id in watermark.members]
+    own = [
+        v.revision for v in scene.membership.camp.values() if not watermark.members or v.member_id in watermark.members
+    ]
     return max(own, default=None)
 
 
@@ -69,7 +83,9 @@ def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) ->
     if remembered and remembered.cluster_id == id and top >= remembered.now:
         return replace(remembered, proven=True)
     proven = remembered is not None and remembered.proven
-    return Setback(scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id, proven=proven)
+    return Setback(
+        scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id, proven=proven
+    )
 
 
 def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
@@ -80,14 +96,18 @@ def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
         host = scene.host(name)
         if host is None or not host.joined:
             continue
-        starts = {c: host.containers[c].started_at for c in CONTROLLERS if c in host.containers and host.containers[c].running}
+        starts = {
+            c: host.containers[c].started_at for c in CONTROLLERS if c in host.containers and host.containers[c].running
+        }
         kubelet = host.units.get("kubelet")
         if kubelet is not None and kubelet.running:
             starts["kubelet"] = kubelet.since
         of_network = view.hosts.get(name) if isinstance(view, NetworkView) else None
         if isinstance(of_network, NodeNetworkView):
             starts |= {process.name: process.started_at for process in of_network.processes.values()}
-        found += [f"{name}/{agent}" for agent, at in sorted(starts.items()) if at is not None and at < setback.reference]
+        found += [
+            f"{name}/{agent}" for agent, at in sorted(starts.items()) if at is not None and at < setback.reference
+        ]
     return tuple(found)
 
 
@@ -106,18 +126,22 @@ def findings(scene: Scene) -> Iterator[Finding]:
     else:
         why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
     agents = (
-        f"{len(left)} agents have been running since before and may be deaf: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
+        f"{len(left)} agents have been running since before and may be deaf: "
+        f"{', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
         if left
         else ("every agent that can be seen has been restarted since")
     )
     yield Finding(
         Code.ETCD_REVISION_WENT_BACK,
         "",
-        f"etcd's data went back: {why}. It was restored from older data, and what watched the API before may hear nothing of it any more; {agents}.",
+        f"etcd's data went back: {why}. It was restored from older data, and what watched the API before may hear "
+        f"nothing of it any more; {agents}.",
         (
             *(describe(n, v) for n, v in sorted(scene.membership.camp.items())),
-            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC" + (", acknowledged" if setback.acknowledged else ""),
-            "other programs that watch the API (CoreDNS, ingress controllers, operators) are deaf too until they are restarted",
+            f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC"
+            + (", acknowledged" if setback.acknowledged else ""),
+            "other programs that watch the API (CoreDNS, ingress controllers, operators) are deaf "
+            "too until they are restarted",
         ),
         severity=Severity.FAULT if fault else Severity.NOTICE,
         state=State.WORKER_NETWORK_BROKEN if fault else None,
@@ -126,18 +150,26 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 
 def _anew(scene: Scene, setback: Setback) -> Finding:
-    """No agent is named as stale: each goes on with the pods it has, and would end them if it asked the empty cluster."""
+    """No agent is named as stale: each goes on with the pods it has, and would end them
+    if it asked the empty cluster.
+    """
     camp = sorted(scene.membership.camp.items())
     emptied = [n for n, v in camp if began_anew(scene, v)]
     where = ", ".join(emptied) or "a member that is not seen now"
     return Finding(
         Code.ETCD_REVISION_WENT_BACK,
         "",
-        f"etcd on {where} has begun a new, empty cluster: nothing of the one that was seen is in it (revision {setback.was} at "
-        f"{setback.reference:%Y-%m-%d %H:%M:%S} UTC). Nodes go on with the pods they have until their kubelet is restarted: restart none.",
+        f"etcd on {where} has begun a new, empty cluster: nothing of the one that was seen is in it "
+        f"(revision {setback.was} at "
+        f"{setback.reference:%Y-%m-%d %H:%M:%S} UTC). Nodes go on with the pods they have until their kubelet "
+        "is restarted: restart none.",
         (
             *(describe(n, v) for n, v in camp),
-            *(f"{n}: the UID of the namespace kube-system is {v.uid or 'none, it is not there'}" for n, v in camp if v.uid is not None),
+            *(
+                f"{n}: the UID of the namespace kube-system is {v.uid or 'none, it is not there'}"
+                for n, v in camp
+                if v.uid is not None
+            ),
             f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC",
             "a cluster that was made anew on purpose gets another name in the configuration of recoverd",
         ),

@@ -1,4 +1,6 @@
-"""Static pods that a running kubelet does not start, for a reason that it names: as after a reboot without the file or the image they need. Pure."""
+"""Static pods that a running kubelet does not start, for a reason that it names: as after a reboot without the
+file or the image they need. Pure.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def _stuck(name: str, host: HostView) -> Iterator[Finding]:
     reasons = {
         c: found
         for c in (ETCD, API)
-        if (manifest := host.manifests.get(c)) and not manifest.problem and not host.runs(c) and (found := reason_of_pod(said, c))
+        if (manifest := host.manifests.get(c))
+        and not manifest.problem
+        and not host.runs(c)
+        and (found := reason_of_pod(said, c))
     }
     if not reasons:
         return

@@ -1,4 +1,6 @@
-"""What the programs of a machine say of why they do not run, as what is found of them needs it. Pure; the table is in `causes`."""
+"""What the programs of a machine say of why they do not run, as what is found of them needs it.
+Pure; the table is in `causes`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ STANDS = 10.0
 
 
 def falling(scene: Scene, unit: UnitView) -> bool:
-    """One that systemd starts again and again is active for a moment each time; seen in such a moment it is no better."""
+    """One that systemd starts again and again is active for a moment each time; seen in
+    such a moment it is no better.
+    """
     age = scene.age(unit.since)
     return unit.restarts >= FALLS and age is not None and age < STANDS
 
@@ -34,7 +38,9 @@ def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:
 
 
 def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason] | None:
-    """Whose words say why a static pod does not run, and why: kubelet's, who cannot start it, before its own last ones."""
+    """Whose words say why a static pod does not run, and why: kubelet's, who cannot
+    start it, before its own last ones.
+    """
     host, container = scene.host(name), scene.container(name, component)
     if host is None:
         return None
@@ -43,7 +49,11 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
         return KUBELET, stuck
     own = reason(container.log_tail, component) if container is not None else None
     if own and own.cause.name in OF_DISKS and disks.cured(host):
-        own = replace(own, why="it found its disk full or read-only, which has room and can be written now", cure=f"none is needed: {disks.THEN}")
+        own = replace(
+            own,
+            why="it found its disk full or read-only, which has room and can be written now",
+            cure=f"none is needed: {disks.THEN}",
+        )
     return (component, own) if own else None
 
 

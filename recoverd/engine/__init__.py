@@ -1,1 +1,3 @@
-"""What drives one machine: the loop between the world and the state machine, and the journal before everything that is done."""
+"""What drives one machine: the loop between the world and the state machine, and the journal
+before everything that is done.
+"""

@@ -1,9 +1,11 @@
-"""The journal: incidents, plans, decisions, step intents and results, and what is remembered of each cluster. SQLite, one writer, nothing is deleted.
+"""The journal: incidents, plans, decisions, step intents and results, and what is remembered of each cluster. SQLite,
+one writer, nothing is deleted.
 
-One `write` is one transaction, synced to the disk before it returns, so that a step is never carried out that the journal does not know of.
-Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest.
+One `write` is one transaction, synced to the disk before it returns, so that a step is never carried out that the
+journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest.
 
-A row that cannot be read (of a newer version, or damaged) is left out and told, and what it held is kept in `unreadable` before it is written over.
+A row that cannot be read (of a newer version, or damaged) is left out and told, and what it held is kept in
+`unreadable` before it is written over.
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ import structlog
 
 from recoverd.engine.journal_file import JournalFile
 from recoverd.model.codec import dump, load
-from recoverd.model.events import Journalled, Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
+from recoverd.model.events import (
+    Journalled,
+    Note,
+    Remember,
+    SaveDecision,
+    SaveIncident,
+    SavePlan,
+    SaveRecord,
+    StepIntent,
+    StepOutcome,
+)
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus, StepResult, TimelineEntry
 from recoverd.model.record import Record
@@ -38,7 +50,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One carrying out of one step, or of its undo. `ended_at` and `result` are None while it is in flight, or when a crash came between."""
+    """One carrying out of one step, or of its undo. `ended_at` and `result` are None while it is in
+    flight, or when a crash came between.
+    """
 
     index: int
     undo: bool
@@ -63,7 +77,9 @@ class Journal:
         self.path = path
         self._file = JournalFile(path)
         self.unreadable: dict[tuple[str, str], str] = {}
-        """What could not be read since the start, by its place (`record`, `memory`, `incident`, `plan`, `step`, `note`, `decision`) and key: why."""
+        """What could not be read since the start, by its place (`record`, `memory`, `incident`, `plan`, `step`,
+        `note`, `decision`) and key: why.
+        """
 
     def close(self) -> None:
         self._file.close()
@@ -105,42 +121,71 @@ class Journal:
         match instruction:
             case SaveIncident(incident=i):
                 run(
-                    "INSERT INTO incident VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET state=excluded.state, "
-                    "closed_at=excluded.closed_at, outcome=excluded.outcome, summary=excluded.summary, json=excluded.json",
-                    (i.id, i.cluster, i.state, _at(i.opened_at), _at(i.closed_at), i.outcome, i.summary, dump(replace(i, timeline=()))),
+                    "INSERT INTO incident VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE "
+                    "SET state=excluded.state, "
+                    "closed_at=excluded.closed_at, outcome=excluded.outcome, "
+                    "summary=excluded.summary, json=excluded.json",
+                    (
+                        i.id,
+                        i.cluster,
+                        i.state,
+                        _at(i.opened_at),
+                        _at(i.closed_at),
+                        i.outcome,
+                        i.summary,
+                        dump(replace(i, timeline=())),
+                    ),
                 )
             case Note(cluster=cluster, incident=incident, entry=e):
-                run("INSERT INTO note (cluster, incident, at, event, detail) VALUES (?,?,?,?,?)", (cluster, incident, _at(e.at), e.event, e.detail))
+                run(
+                    "INSERT INTO note (cluster, incident, at, event, detail) VALUES (?,?,?,?,?)",
+                    (cluster, incident, _at(e.at), e.event, e.detail),
+                )
             case SavePlan(plan=p):
                 run(
-                    "INSERT INTO plan VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET status=excluded.status, reason=excluded.reason, "
+                    "INSERT INTO plan VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
+                    "status=excluded.status, reason=excluded.reason, "
                     "json=excluded.json",
                     (p.id, p.incident, p.cluster, p.playbook, p.status, _at(p.created_at), p.reason, dump(p)),
                 )
             case SaveDecision(plan=plan, approved=approved, by=by, reason=reason, at=at):
-                run("INSERT INTO decision (plan, approved, by, reason, at) VALUES (?,?,?,?,?)", (plan, approved, by, reason, _at(at)))
+                run(
+                    "INSERT INTO decision (plan, approved, by, reason, at) VALUES (?,?,?,?,?)",
+                    (plan, approved, by, reason, _at(at)),
+                )
             case StepIntent(plan=plan, index=index, undo=undo, at=at):
                 run("INSERT INTO step (plan, step, undo, intent_at) VALUES (?,?,?,?)", (plan, index, undo, _at(at)))
             case StepOutcome(plan=plan, index=index, undo=undo, at=at, result=result):
                 run(
-                    "UPDATE step SET ended_at=?, ok=?, result=? WHERE n = (SELECT max(n) FROM step WHERE plan=? AND step=? AND undo=?)",
+                    "UPDATE step SET ended_at=?, ok=?, result=? WHERE n = (SELECT max(n) FROM step WHERE "
+                    "plan=? AND step=? AND undo=?)",
                     (_at(at), result.ok, dump(result), plan, index, undo),
                 )
             case Remember(cluster=cluster, memory=memory):
                 run(
-                    "INSERT INTO cluster (name, memory) VALUES (?,?) ON CONFLICT (name) DO UPDATE SET memory=excluded.memory", (cluster, dump(memory))
+                    "INSERT INTO cluster (name, memory) VALUES (?,?) ON CONFLICT (name) DO UPDATE "
+                    "SET memory=excluded.memory",
+                    (cluster, dump(memory)),
                 )
             case SaveRecord(cluster=cluster, record=record):
                 run(
-                    "INSERT INTO cluster (name, record) VALUES (?,?) ON CONFLICT (name) DO UPDATE SET record=excluded.record", (cluster, dump(record))
+                    "INSERT INTO cluster (name, record) VALUES (?,?) ON CONFLICT (name) DO UPDATE "
+                    "SET record=excluded.record",
+                    (cluster, dump(record)),
                 )
 
     def begin_anew(self, cluster: str, record: Record, memory: Memory, why: str, at: datetime) -> None:
-        """Save `record` and `memory` in place of what could not be read, and end what was open on the cluster: nobody carries it on."""
+        """Save `record` and `memory` in place of what could not be read, and end what was open on the
+        cluster: nobody carries it on.
+        """
         with self._file.transaction():
             if record.plan is None:
                 self._write_off(cluster, why, at)
-            for instruction in (SaveRecord(cluster, record), Remember(cluster, memory), Note(cluster, "", TimelineEntry(at, "paused", why))):
+            for instruction in (
+                SaveRecord(cluster, record),
+                Remember(cluster, memory),
+                Note(cluster, "", TimelineEntry(at, "paused", why)),
+            ):
                 self._keep_aside(instruction)
                 self._write(instruction)
 
@@ -154,40 +199,67 @@ class Journal:
             if incident := self.incident(id):
                 self._write(SaveIncident(replace(incident, closed_at=at, outcome=Outcome.UNKNOWN)))
             else:
-                self._file.db.execute("UPDATE incident SET closed_at=?, outcome=? WHERE id=?", (_at(at), Outcome.UNKNOWN, id))
+                self._file.db.execute(
+                    "UPDATE incident SET closed_at=?, outcome=? WHERE id=?", (_at(at), Outcome.UNKNOWN, id)
+                )
 
     # --- reading ---
 
     def saved(self, cluster: str) -> Saved:
-        """The last saved state of the cluster's machine, and what is remembered of it: nothing for one that was never watched."""
+        """The last saved state of the cluster's machine, and what is remembered of it: nothing
+        for one that was never watched.
+        """
         rows = self._file.rows("SELECT record, memory FROM cluster WHERE name=?", cluster)
         record, memory = rows[0] if rows else (None, None)
         known = self._load(Record, "record", cluster, record) if record is not None else None
         remembered = self._load(Memory, "memory", cluster, memory) if memory is not None else Memory()
-        trouble = [f"its {place} in the journal cannot be read" for place in ("record", "memory") if (place, cluster) in self.unreadable]
+        trouble = [
+            f"its {place} in the journal cannot be read"
+            for place in ("record", "memory")
+            if (place, cluster) in self.unreadable
+        ]
         if record is None and (left := self.open_plans(cluster)):
             trouble.append(f"its record is gone from the journal, though plan {', '.join(left)} is open there")
         return Saved(known, remembered or Memory(), tuple(trouble))
 
     def open_plans(self, cluster: str) -> list[str]:
-        """The ids of the plans of the cluster that wait or run, by the column that holds it: those too whose row cannot be read."""
-        return [id for (id,) in self._file.rows(f"SELECT id FROM plan WHERE cluster=? AND status IN ({OPEN}) ORDER BY rowid", cluster)]  # noqa: S608
+        """The ids of the plans of the cluster that wait or run, by the column that holds it:
+        those too whose row cannot be read.
+        """
+        return [
+            id
+            for (id,) in self._file.rows(
+                f"SELECT id FROM plan WHERE cluster=? AND status IN ({OPEN}) ORDER BY rowid",  # noqa: S608
+                cluster,
+            )
+        ]
 
     def open_incidents(self, cluster: str) -> list[str]:
         """The ids of the incidents of the cluster that are not closed, by the column that holds it."""
-        return [id for (id,) in self._file.rows("SELECT id FROM incident WHERE cluster=? AND closed_at IS NULL ORDER BY rowid", cluster)]
+        return [
+            id
+            for (id,) in self._file.rows(
+                "SELECT id FROM incident WHERE cluster=? AND closed_at IS NULL ORDER BY rowid", cluster
+            )
+        ]
 
     def incident_ids(self, cluster: str) -> list[str]:
         """Of every incident, and of what plans that were offered without one belong to: a number is given once."""
         return [
             id
-            for (id,) in self._file.rows("SELECT id FROM incident WHERE cluster=? UNION SELECT incident FROM plan WHERE cluster=?", cluster, cluster)
+            for (id,) in self._file.rows(
+                "SELECT id FROM incident WHERE cluster=? UNION SELECT incident FROM plan WHERE cluster=?",
+                cluster,
+                cluster,
+            )
         ]
 
     def incidents(self, *, cluster: str | None = None, limit: int = 200) -> list[Incident]:
         """Newest first, each with its timeline."""
         rows = self._file.rows(
-            "SELECT id, json FROM incident WHERE ? IN (cluster, '') ORDER BY opened_at DESC, rowid DESC LIMIT ?", cluster or "", limit
+            "SELECT id, json FROM incident WHERE ? IN (cluster, '') ORDER BY opened_at DESC, rowid DESC LIMIT ?",
+            cluster or "",
+            limit,
         )
         return [self._with_timeline(i) for id, text in rows if (i := self._load(Incident, "incident", id, text))]
 
@@ -196,11 +268,17 @@ class Journal:
         found = self._load(Incident, "incident", id, rows[0][0]) if rows else None
         return self._with_timeline(found) if found else None
 
-    def plans(self, *, incident: str | None = None, of: str | None = None, open_only: bool = False, limit: int = 200) -> list[Plan]:
-        """Oldest first within `incident`, else newest first; only those `of` a cluster or an incident, where one is given."""
+    def plans(
+        self, *, incident: str | None = None, of: str | None = None, open_only: bool = False, limit: int = 200
+    ) -> list[Plan]:
+        """Oldest first within `incident`, else newest first; only those `of` a cluster or
+        an incident, where one is given.
+        """
+        status = f"AND status IN ({OPEN})" if open_only else ""
+        order = "ASC" if incident else "DESC"
         rows = self._file.rows(
-            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') {f'AND status IN ({OPEN})' if open_only else ''} "  # noqa: S608
-            f"ORDER BY rowid {'ASC' if incident else 'DESC'} LIMIT ?",
+            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') {status} "  # noqa: S608
+            f"ORDER BY rowid {order} LIMIT ?",
             incident or "",
             of or "",
             limit,
@@ -213,26 +291,41 @@ class Journal:
 
     def steps(self, plan: str) -> list[StepRow]:
         """In the order in which they were begun; a resumed step stands twice."""
-        rows = self._file.rows("SELECT n, step, undo, intent_at, ended_at, result FROM step WHERE plan=? ORDER BY n", plan)
+        rows = self._file.rows(
+            "SELECT n, step, undo, intent_at, ended_at, result FROM step WHERE plan=? ORDER BY n", plan
+        )
 
         def row(index: int, undo: int, intent: str, ended: str | None, result: str | None) -> StepRow:
-            return StepRow(index, bool(undo), _time(intent), _time(ended) if ended else None, load(StepResult, result) if result else None)
+            return StepRow(
+                index,
+                bool(undo),
+                _time(intent),
+                _time(ended) if ended else None,
+                load(StepResult, result) if result else None,
+            )
 
         return self._each("step", row, rows)
 
     def decisions(self, plan: str) -> list[SaveDecision]:
         rows = self._file.rows("SELECT n, approved, by, reason, at FROM decision WHERE plan=? ORDER BY n", plan)
-        return self._each("decision", lambda approved, by, reason, at: SaveDecision(plan, bool(approved), by, reason, _time(at)), rows)
+        return self._each(
+            "decision", lambda approved, by, reason, at: SaveDecision(plan, bool(approved), by, reason, _time(at)), rows
+        )
 
     def notes(self, *, cluster: str | None = None, event: str | None = None, limit: int = 200) -> list[Note]:
         """Newest first."""
         rows = self._file.rows(
-            "SELECT n, cluster, incident, at, event, detail FROM note WHERE ? IN (cluster, '') AND ? IN (event, '') ORDER BY n DESC LIMIT ?",
+            "SELECT n, cluster, incident, at, event, detail FROM note WHERE ? IN (cluster, '') AND ? IN (event, "
+            "'') ORDER BY n DESC LIMIT ?",
             cluster or "",
             event or "",
             limit,
         )
-        return self._each("note", lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(_time(at), event, detail)), rows)
+        return self._each(
+            "note",
+            lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(_time(at), event, detail)),
+            rows,
+        )
 
     def _with_timeline(self, incident: Incident) -> Incident:
         rows = self._file.rows("SELECT n, at, event, detail FROM note WHERE incident=? ORDER BY n", incident.id)
@@ -261,7 +354,9 @@ class Journal:
         if (place, key) not in self.unreadable:
             why = " ".join(str(error).split())[:300]
             self.unreadable[place, key] = why
-            log.warning(f"a row of the journal cannot be read and is left out: {place} {key}", file=str(self.path), error=why)
+            log.warning(
+                f"a row of the journal cannot be read and is left out: {place} {key}", file=str(self.path), error=why
+            )
 
 
 def _at(at: datetime | None) -> str | None:

@@ -13,21 +13,24 @@ from typing import IO, Any
 VERSION = 1
 SCHEMA = """
 CREATE TABLE cluster (name TEXT PRIMARY KEY, record TEXT, memory TEXT) STRICT;
-CREATE TABLE incident (id TEXT PRIMARY KEY, cluster TEXT NOT NULL, state TEXT NOT NULL, opened_at TEXT NOT NULL, closed_at TEXT, outcome TEXT,
-    summary TEXT NOT NULL, json TEXT NOT NULL) STRICT;
+CREATE TABLE incident (id TEXT PRIMARY KEY, cluster TEXT NOT NULL, state TEXT NOT NULL, opened_at TEXT NOT NULL,
+    closed_at TEXT, outcome TEXT, summary TEXT NOT NULL, json TEXT NOT NULL) STRICT;
 CREATE TABLE note (n INTEGER PRIMARY KEY, cluster TEXT NOT NULL, incident TEXT NOT NULL, at TEXT NOT NULL,
     event TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
 CREATE INDEX note_incident ON note (incident);
-CREATE TABLE plan (id TEXT PRIMARY KEY, incident TEXT NOT NULL, cluster TEXT NOT NULL, playbook TEXT NOT NULL, status TEXT NOT NULL,
-    created_at TEXT NOT NULL, reason TEXT NOT NULL, json TEXT NOT NULL) STRICT;
+CREATE TABLE plan (id TEXT PRIMARY KEY, incident TEXT NOT NULL, cluster TEXT NOT NULL, playbook TEXT NOT NULL,
+    status TEXT NOT NULL, created_at TEXT NOT NULL, reason TEXT NOT NULL, json TEXT NOT NULL) STRICT;
 CREATE INDEX plan_incident ON plan (incident);
-CREATE TABLE decision (n INTEGER PRIMARY KEY, plan TEXT NOT NULL, approved INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL,
-    at TEXT NOT NULL) STRICT;
-CREATE TABLE step (n INTEGER PRIMARY KEY, plan TEXT NOT NULL, step INTEGER NOT NULL, undo INTEGER NOT NULL, intent_at TEXT NOT NULL,
-    ended_at TEXT, ok INTEGER, result TEXT) STRICT;
+CREATE TABLE decision (n INTEGER PRIMARY KEY, plan TEXT NOT NULL, approved INTEGER NOT NULL, by TEXT NOT NULL,
+    reason TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+CREATE TABLE step (n INTEGER PRIMARY KEY, plan TEXT NOT NULL, step INTEGER NOT NULL, undo INTEGER NOT NULL,
+    intent_at TEXT NOT NULL, ended_at TEXT, ok INTEGER, result TEXT) STRICT;
 CREATE INDEX step_plan ON step (plan);
 """
-ADDED = "CREATE TABLE IF NOT EXISTS unreadable (n INTEGER PRIMARY KEY, source TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL, text TEXT) STRICT"
+ADDED = (
+    "CREATE TABLE IF NOT EXISTS unreadable (n INTEGER PRIMARY KEY, source TEXT NOT NULL, key TEXT NOT NULL, at TEXT "
+    "NOT NULL, text TEXT) STRICT"
+)
 """What came after the first version and disturbs no older recoverd."""
 
 
@@ -67,13 +70,16 @@ class JournalFile:
             self.path.touch(mode=0o600)
             # the daemon uses it from one worker thread at a time, never two at once
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            db.text_factory = lambda text: text.decode(errors="replace")  # a damaged text is one that cannot be read, and not the end of all reading
+            db.text_factory = lambda text: text.decode(
+                errors="replace"
+            )  # a damaged text is one that cannot be read, and not the end of all reading
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise JournalError(
-                    f"{self.path} was written by a newer recoverd (format {version}, this one knows {VERSION}); install that one again"
+                    f"{self.path} was written by a newer recoverd (format {version}, this one knows "
+                    f"{VERSION}); install that one again"
                 )
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -89,9 +95,12 @@ class JournalFile:
             yield
         except (sqlite3.DatabaseError, OSError, ValueError) as error:
             raise JournalError(
-                f"{self.path} cannot be {what}: {error}. Nothing was done because of it. See that its disk is not full and that recoverd may "
-                "write there; if the file itself is damaged, move it aside and start recoverd again. With it go the history, pauses, open plans and "
-                "what is remembered of each cluster (known-good manifests, etcd's revision), not the restore points; what a plan had begun on the "
+                f"{self.path} cannot be {what}: {error}. Nothing was done because of it. See that its disk is not "
+                "full and that recoverd may "
+                "write there; if the file itself is damaged, move it aside and start recoverd again. With it go the "
+                "history, pauses, open plans and "
+                "what is remembered of each cluster (known-good manifests, etcd's revision), not the restore points; "
+                "what a plan had begun on the "
                 "machines is taken back by nobody then, so look at them first"
             ) from error
 
@@ -102,7 +111,9 @@ def _exclusive(path: Path) -> IO[bytes]:
     try:
         handle = os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as error:
-        raise JournalError(f"{file} cannot be made: {error}; recoverd must be able to write in {path.parent}") from error
+        raise JournalError(
+            f"{file} cannot be made: {error}; recoverd must be able to write in {path.parent}"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

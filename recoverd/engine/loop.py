@@ -1,4 +1,6 @@
-"""One cluster at work: sweep, let the machine decide, journal, carry out, feed back. Everything that decides is in `recoverd.machine`."""
+"""One cluster at work: sweep, let the machine decide, journal, carry out, feed back. Everything that
+decides is in `recoverd.machine`.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ LEVELS = {
     "plan-failed": logging.ERROR,
     "undo-refused": logging.ERROR,
 }
-"""How loud a line of history is in the log, where it is more than information: `journalctl -u recoverd -p warning` tells an outage."""
+"""How loud a line of history is in the log, where it is more than information: `journalctl -u
+recoverd -p warning` tells an outage.
+"""
 
 
 def now() -> datetime:
@@ -93,7 +97,9 @@ class CommittedFirst(asyncio.CancelledError):
 
 
 class Writes(Protocol):
-    """Where instructions are journalled. Raises `JournalError` when they were not, and `CommittedFirst` when they were and it was cancelled."""
+    """Where instructions are journalled. Raises `JournalError` when they were not, and `CommittedFirst` when
+    they were and it was cancelled.
+    """
 
     async def write(self, instructions: Sequence[Journalled]) -> None: ...
 
@@ -173,7 +179,9 @@ class ClusterLoop:
         self._log = log.bind(cluster=self.name)
 
     async def run(self) -> None:
-        """Sweep until cancelled. Raises what a defect raised where a step's result was taken in; a restart asks the host about that step."""
+        """Sweep until cancelled. Raises what a defect raised where a step's result was taken in; a restart
+        asks the host about that step.
+        """
         sequence, restarted = 0, False
         while self._broken is None:
             began = asyncio.get_running_loop().time()
@@ -188,10 +196,17 @@ class ClusterLoop:
             except Retired:
                 return
             except Exception:
-                # a defect that one cluster brings to light must not stop the watch over the others; its sweep grows old, and that is told
-                self._log.exception("a sweep broke recoverd itself; nothing is done about this cluster until one succeeds")
+                # a defect that one cluster brings to light must not stop the watch over the others; its
+                # sweep grows old, and that is told
+                self._log.exception(
+                    "a sweep broke recoverd itself; nothing is done about this cluster until one succeeds"
+                )
                 await self._tick()
-            interval = min(self._clockwork.verifying, self._clockwork.interval) if self.machine.watching else self._clockwork.interval
+            interval = (
+                min(self._clockwork.verifying, self._clockwork.interval)
+                if self.machine.watching
+                else self._clockwork.interval
+            )
             await self._pause_until(began + interval)
         raise self._broken
 
@@ -220,7 +235,9 @@ class ClusterLoop:
         self._ended = asyncio.Event()
 
     async def sweep_anew(self, seconds: float) -> None:
-        """Have a sweep begin at once, and wait until one that began after now has ended, for so many seconds at most."""
+        """Have a sweep begin at once, and wait until one that began after now has
+        ended, for so many seconds at most.
+        """
         moment = self._clock()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -232,11 +249,14 @@ class ClusterLoop:
     async def handle(self, event: Event) -> None:
         """Let the machine take the event, journal what comes of it, then carry it out.
 
-        Raises `Refused` for an impossible request and `JournalError` when it could not be journalled; in both cases nothing has changed.
+        Raises `Refused` for an impossible request and `JournalError` when it could not be journalled; in
+        both cases nothing has changed.
         """
         async with self._turn:
             if self.retired and not isinstance(event, Stopping):
-                raise Retired(f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds")
+                raise Retired(
+                    f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds"
+                )
             taken = self.machine.take(event, Reading(self._clock(), self._running()))
             try:
                 cancelled = await self._journal([i for i in taken.instructions if isinstance(i, Journalled)])
@@ -254,7 +274,9 @@ class ClusterLoop:
                 raise asyncio.CancelledError
 
     async def _journal(self, instructions: Sequence[Journalled]) -> bool:
-        """Write them. True when whoever waits was cancelled meanwhile: what was committed has happened, and is carried out first."""
+        """Write them. True when whoever waits was cancelled meanwhile: what was committed has
+        happened, and is carried out first.
+        """
         try:
             await self._writer.write(instructions)
         except CommittedFirst:
@@ -266,7 +288,9 @@ class ClusterLoop:
         return await self._world.survey(request, source, planes)
 
     async def retire(self) -> None:
-        """Wait until no plan runs and nothing is being carried out, and take no event from then on. `retired` set to False ends that."""
+        """Wait until no plan runs and nothing is being carried out, and take no event from then on.
+        `retired` set to False ends that.
+        """
         while True:
             async with self._turn:
                 if self.machine.record.run is None and not self._acting:
@@ -276,14 +300,18 @@ class ClusterLoop:
             await self._rest.wait()
 
     async def leave(self) -> None:
-        """Before an end in good order: journal what only the machine knows yet. Without it, after a kill -9, that is a few seconds' knowledge."""
+        """Before an end in good order: journal what only the machine knows yet. Without it, after a kill -9,
+        that is a few seconds' knowledge.
+        """
         try:
             await self.handle(Stopping(self._clock()))
         except JournalError as error:
             self._log.error("what was seen in the last seconds could not be journalled", error=str(error))
 
     async def close(self) -> None:
-        """Stop what is being carried out; the journal knows the step in flight, and a restart asks the host about it."""
+        """Stop what is being carried out; the journal knows the step in flight, and a
+        restart asks the host about it.
+        """
         for task in self._acting:
             task.cancel()
         await asyncio.gather(*self._acting, return_exceptions=True)
@@ -292,7 +320,9 @@ class ClusterLoop:
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Note(entry=entry, incident=incident):
-                self._log.log(LEVELS.get(entry.event, logging.INFO), entry.detail, event_name=entry.event, incident=incident)
+                self._log.log(
+                    LEVELS.get(entry.event, logging.INFO), entry.detail, event_name=entry.event, incident=incident
+                )
                 self._publish(instruction)
             case Progress(cluster=cluster, incident=incident, entry=entry):
                 self._publish(Note(cluster, incident, entry))
@@ -304,14 +334,20 @@ class ClusterLoop:
                 task = asyncio.create_task(self._perform(instruction), name=f"{self.name} step {instruction.index + 1}")
                 self._act(task)
             case PerformChore():
-                self._act(asyncio.create_task(self._do_chore(instruction.step), name=f"{self.name} {instruction.step.description}"))
+                self._act(
+                    asyncio.create_task(
+                        self._do_chore(instruction.step), name=f"{self.name} {instruction.step.description}"
+                    )
+                )
 
     def _act(self, task: asyncio.Task[None]) -> None:
         self._acting.add(task)
         task.add_done_callback(self._acted)
 
     def _acted(self, task: asyncio.Task[None]) -> None:
-        """A result that could not be given to the machine is a defect that would leave the plan running for ever: `run` ends with it."""
+        """A result that could not be given to the machine is a defect that would leave the plan
+        running for ever: `run` ends with it.
+        """
         self._acting.discard(task)
         self._rest.set()
         if not task.cancelled() and (error := task.exception()):
@@ -319,7 +355,9 @@ class ClusterLoop:
             self._wake.set()
 
     async def _perform(self, what: Perform) -> None:
-        result = await self._carried(what.plan.steps[what.index], what.plan.incident, undo=what.undo, resume=what.resume)
+        result = await self._carried(
+            what.plan.steps[what.index], what.plan.incident, undo=what.undo, resume=what.resume
+        )
         await self._take_in(StepEnded(what.plan.id, what.index, what.undo, result, self._clock()))
 
     async def _do_chore(self, step: Step) -> None:
@@ -329,33 +367,43 @@ class ClusterLoop:
     async def _carried(self, step: Step, incident: str, *, undo: bool, resume: bool) -> StepResult:
         try:
             async with asyncio.timeout(step.timeout + GRACE):
-                tell = Telling(lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), "waiting", text))))
+                tell = Telling(
+                    lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), "waiting", text)))
+                )
                 with reporting(tell), writing(partial(self._wrote, incident)):
                     return await self._world.perform(step, undo=undo, resume=resume)
         except TimeoutError:
             return StepResult(
                 False,
-                f"no end after {step.timeout + GRACE:.0f} s on {step.host}; it may still be at work there: look before anything else",
+                f"no end after {step.timeout + GRACE:.0f} s on {step.host}; it may still be at work there: "
+                "look before anything else",
                 uncertain=True,
             )
         except Exception as error:
             self._log.exception("a step broke recoverd itself", step=step.description)
             return StepResult(
                 False,
-                f"recoverd itself failed while carrying it out on {step.host} ({error!r}); look at {step.host} and report this",
+                f"recoverd itself failed while carrying it out on {step.host} ({error!r}); look at "
+                f"{step.host} and report this",
                 uncertain=True,
             )
 
     async def _wrote(self, incident: str, what: str, result: StepResult | None) -> None:
-        """One write of a step that makes several: the journal has it before it is made. What came of one that is made is told in any case."""
+        """One write of a step that makes several: the journal has it before it is made. What came of one
+        that is made is told in any case.
+        """
         event = "write-begun" if result is None else "write-done" if result.ok else "write-failed"
-        note = Note(self.name, incident, TimelineEntry(self._clock(), event, f"{what}: {result.detail}" if result else what))
+        note = Note(
+            self.name, incident, TimelineEntry(self._clock(), event, f"{what}: {result.detail}" if result else what)
+        )
         try:
             await self._writer.write([note])
         except JournalError as error:
             if result is None:
                 raise
-            self._log.error("what came of a write could not be journalled; after a restart it is looked at", error=str(error))
+            self._log.error(
+                "what came of a write could not be journalled; after a restart it is looked at", error=str(error)
+            )
         self._carry_out(note)
 
     async def _take_in(self, event: Event) -> None:

@@ -1,7 +1,7 @@
 """What a step that takes long waits for, told to whoever watches while it waits.
 
-Whatever carries a step out calls `report`; where nobody listens it goes nowhere. It travels in a context variable, so that it need not be handed
-through every function between the loop and the place that waits.
+Whatever carries a step out calls `report`; where nobody listens it goes nowhere. It travels in a context variable, so
+that it need not be handed through every function between the loop and the place that waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What the loop needs of the outside: one implementation over real machines (`recoverd.daemon.live`), one over the model (`recoverd.simulate`)."""
+"""What the loop needs of the outside: one implementation over real machines (`recoverd.daemon.live`), one over
+the model (`recoverd.simulate`).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ class World(Protocol):
     """One cluster, looked at and acted upon."""
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
-        """Sweep once. Never raises for what the cluster does: what could not be seen is `Unseen`. Ends within its own deadlines."""
+        """Sweep once. Never raises for what the cluster does: what could not be seen is `Unseen`.
+        Ends within its own deadlines.
+        """
         ...
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         """Carry out `step.operation` (or `step.undo`), within `step.timeout`. Never raises for what the cluster does.
 
-        `resume`: it may have run before a crash. Unless it only looks it is then only asked about: `undone` when it has not been done.
+        `resume`: it may have run before a crash. Unless it only looks it is then only asked about:
+        `undone` when it has not been done.
         """
         ...
 
@@ -34,7 +39,9 @@ class World(Protocol):
         ...
 
     def learn(self, memory: Memory) -> None:
-        """What is remembered from now on, before anything is done on the strength of it: a machine that was let join is reached by `perform`."""
+        """What is remembered from now on, before anything is done on the strength of it: a machine that was
+        let join is reached by `perform`.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,6 +1,8 @@
-"""Each write of a step that makes several is journalled: what is about to be done before it, and what came of it afterwards.
+"""Each write of a step that makes several is journalled: what is about to be done before it,
+and what came of it afterwards.
 
-Whatever carries such a step out calls `journalled`; it travels in a context variable, as `recoverd.engine.progress` does.
+Whatever carries such a step out calls `journalled`; it travels in a context variable, as
+`recoverd.engine.progress` does.
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.model.plan import StepResult
 
 Scribe = Callable[[str, StepResult | None], Awaitable[None]]
-"""Journals that a write is about to be made (None), or what came of it. Raises `JournalError` where the former could not be written."""
+"""Journals that a write is about to be made (None), or what came of it. Raises `JournalError` where
+the former could not be written.
+"""
 
 _scribe: ContextVar[Scribe | None] = ContextVar("scribe", default=None)
 
 
 async def journalled(what: str, write: Callable[[], Awaitable[StepResult]], *, always: bool = False) -> StepResult:
-    """Make the write once the journal has it; one that it cannot take is not made, unless it must be, `always`, as a dangerous flag's way out."""
+    """Make the write once the journal has it; one that it cannot take is not made, unless it must be, `always`,
+    as a dangerous flag's way out.
+    """
     scribe = _scribe.get()
     try:
         if scribe:

@@ -22,7 +22,11 @@ def parts(plan: Plan) -> tuple[str, ...]:
 def kept_of(plan: Plan, run: Run, begun: Iterable[int]) -> str:
     """Steps that could have been taken back and were not, in words; "" when there is none."""
     steps = ((i, plan.steps[i]) for i in begun if i not in run.back)
-    return "; ".join(f"step {i + 1} on {s.host} ({s.description}), by: {' '.join(s.undo.command().split())[:300]}" for i, s in steps if s.undo)
+    return "; ".join(
+        f"step {i + 1} on {s.host} ({s.description}), by: {' '.join(s.undo.command().split())[:300]}"
+        for i, s in steps
+        if s.undo
+    )
 
 
 def by_part(plan: Plan, run: Run) -> str:

@@ -1,4 +1,6 @@
-"""The chores: what is done beside plans, by itself, while a cluster is healthy. A new one is a module and its name in `CHORES`."""
+"""The chores: what is done beside plans, by itself, while a cluster is healthy. A new one is a
+module and its name in `CHORES`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from recoverd.model.events import ChoreEnded
 
 
 class Chore(Protocol):
-    """One module of the machine. What it has carried out (`Turn.perform_chore`) changes nothing that is in use, and is carried out beside plans."""
+    """One module of the machine. What it has carried out (`Turn.perform_chore`) changes nothing that is in use,
+    and is carried out beside plans.
+    """
 
     OPERATIONS: tuple[type, ...]
     """The kinds of operations whose results are its own."""

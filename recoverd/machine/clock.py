@@ -1,4 +1,6 @@
-"""The bastion's clock is set: what lasts for a time must neither wait for the clock to come there once more, nor be over at once. Pure."""
+"""The bastion's clock is set: what lasts for a time must neither wait for the clock to come there once
+more, nor be over at once. Pure.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,16 @@ def jumped(before: Reading, after: Reading) -> timedelta:
 def within(record: Record, now: datetime) -> Record:
     """The record with every time since which something lasts, and that lies ahead of `now`, brought down to it.
 
-    Deadlines, bounds and confirmations count from now then, and last a little longer than they should: never for as long as the clock was set back.
-    What history tells (incidents, plans, steps) keeps the times that the clock showed.
+    Deadlines, bounds and confirmations count from now then, and last a little longer than they should: never for as
+    long as the clock was set back. What history tells (incidents, plans, steps) keeps the times that the clock showed.
     """
     return _each(record, lambda at: min(at, now))
 
 
 def moved(record: Record, by: timedelta) -> Record:
-    """The record with every time since which something lasts set forward as the clock was, so that all of it lasts as long as before."""
+    """The record with every time since which something lasts set forward as the clock was, so that all
+    of it lasts as long as before.
+    """
     return _each(record, lambda at: at + by)
 
 

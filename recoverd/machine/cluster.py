@@ -1,4 +1,6 @@
-"""The machine of one cluster as the loop, the service and the tests hold it: its settings, its playbooks, and the state that counts."""
+"""The machine of one cluster as the loop, the service and the tests hold it: its settings, its
+playbooks, and the state that counts.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ from recoverd.playbooks.base import Playbook
 class ClusterMachine(OfState):
     """The state machine of one cluster.
 
-    `settings` and `playbooks` say what it may do, `record` and `memory` are what an earlier process saved, `now` is the clock at the start.
-    Whoever drives it takes an event, journals every instruction that comes of it in one transaction, adopts the state, carries the `Perform`s out
-    and feeds their results back.
+    `settings` and `playbooks` say what it may do, `record` and `memory` are what an earlier process saved, `now` is the
+    clock at the start. Whoever drives it takes an event, journals every instruction that comes of it in one
+    transaction, adopts the state, carries the `Perform`s out and feeds their results back.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class ClusterMachine(OfState):
     # --- events ---
 
     def take(self, event: Event, reading: Reading | None = None) -> Taken:
-        """What comes of an event, which has not happened before `adopt`. Raises `Refused` for a request of a person that cannot be carried out.
+        """What comes of an event, which has not happened before `adopt`. Raises `Refused` for a request of a
+        person that cannot be carried out.
 
         `reading` is what the clocks of the bastion showed together when the event came.
         """
@@ -58,7 +61,9 @@ class ClusterMachine(OfState):
         self.state = taken.state
 
     def drop(self) -> None:
-        """What was taken last could not be journalled, so it has not happened; nobody knows what the journal has, so all of it is written next."""
+        """What was taken last could not be journalled, so it has not happened; nobody knows what the journal
+        has, so all of it is written next.
+        """
         self.state = replace(self.state, written=None)
 
     def handle(self, event: Event, reading: Reading | None = None) -> list[Instruction]:
@@ -102,7 +107,9 @@ class ClusterMachine(OfState):
     @property
     def watching(self) -> bool:
         """Something waits for what the next sweep shows."""
-        return self.lifecycle.phase is Phase.VERIFYING or (self.record.run is not None and self.record.run.held_since is not None)
+        return self.lifecycle.phase is Phase.VERIFYING or (
+            self.record.run is not None and self.record.run.held_since is not None
+        )
 
     def status(self) -> ClusterStatus:
         """What `recoverctl status` shows."""
@@ -130,6 +137,7 @@ class ClusterMachine(OfState):
         step = plan.steps[run.index]
         since = f" since {run.step_at:%H:%M:%S} UTC" if run.step_at else ""
         return (
-            f"{self.record.explanation}; {'taking back' if run.undoing else 'at'} step {run.index + 1} of {len(plan.steps)}{since}, "
+            f"{self.record.explanation}; {'taking back' if run.undoing else 'at'} step {run.index + 1} of "
+            f"{len(plan.steps)}{since}, "
             f"on {step.host}: {step.description}"
         )

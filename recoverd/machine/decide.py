@@ -1,4 +1,6 @@
-"""Which remedy to take for what was found: asks the playbooks in their order, for the most fundamental finding first. Pure."""
+"""Which remedy to take for what was found: asks the playbooks in their order, for the most
+fundamental finding first. Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,17 @@ class Choice:
     reasons: tuple[str, ...] = ()
     waiting: bool = False
     declined: tuple[str, ...] = ()
-    """Remedies that would have come before it, and that failed or were rejected: whoever approves it has to know that they can be tried again."""
+    """Remedies that would have come before it, and that failed or were rejected: whoever approves it has to
+    know that they can be tried again.
+    """
 
 
 def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequence[Declined]) -> Choice:
     """The first proposal of the first playbook for the most fundamental confirmed finding that has one.
 
-    A remedy that a person rejected, or that failed, for the same findings is not proposed again until it is acknowledged. A playbook that says
-    `Wait` for a finding keeps later playbooks for the same finding from being asked: the simple thing is given its time first.
+    A remedy that a person rejected, or that failed, for the same findings is not proposed again until it is
+    acknowledged. A playbook that says `Wait` for a finding keeps later playbooks for the same finding from being asked:
+    the simple thing is given its time first.
     """
     reasons: list[str] = []
     tried: list[str] = []
@@ -47,7 +52,9 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 continue
             answer = playbook.propose(finding, situation)
             if isinstance(answer, Proposal):
-                before = next((d for d in declined if d.playbook == playbook.name and set(d.basis) & set(answer.basis)), None)
+                before = next(
+                    (d for d in declined if d.playbook == playbook.name and set(d.basis) & set(answer.basis)), None
+                )
                 if before is None:
                     return Choice(playbook, answer, declined=tuple(dict.fromkeys(tried)))
                 reasons.append(before.reason)
@@ -62,11 +69,18 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
 
 
 def on_request(situation: Situation, playbook: Playbook) -> Choice:
-    """What comes of a person's request for this very playbook: by what is confirmed or, where nothing of that is for it, because it was asked for."""
+    """What comes of a person's request for this very playbook: by what is confirmed or, where nothing of that is
+    for it, because it was asked for.
+    """
     if situation.nodes and not isinstance(playbook, ForNodes):
         return _of_nodes(situation, playbook)
     choice = choose(situation, (playbook,), ())
-    if choice.proposal or choice.reasons or not isinstance(playbook, Askable) or situation.settings.approval_of(playbook.name) is Approval.NEVER:
+    if (
+        choice.proposal
+        or choice.reasons
+        or not isinstance(playbook, Askable)
+        or situation.settings.approval_of(playbook.name) is Approval.NEVER
+    ):
         return choice
     answer: Answer = playbook.asked(situation)
     if isinstance(answer, Proposal):
@@ -75,14 +89,18 @@ def on_request(situation: Situation, playbook: Playbook) -> Choice:
 
 
 def _of_nodes(situation: Situation, playbook: Playbook) -> Choice:
-    """By the findings about the named nodes and by no others: what a person asked for one node is never done to another."""
+    """By the findings about the named nodes and by no others: what a person asked for one
+    node is never done to another.
+    """
     named, mine = set(situation.nodes), [f for f in situation.confirmed if f.code in playbook.repairs]
     of_them = tuple(f for f in mine if named & _about(f))
     choice = choose(replace(situation, confirmed=of_them), (playbook,), ())
     if choice.proposal or choice.reasons:
         return choice
     others = ", ".join(sorted({f"{f.code} {f.subject}".strip() for f in mine}))
-    reason = f"nothing is confirmed of {', '.join(situation.nodes)} that {playbook.name} repairs" + (f"; what is: {others}" if others else "")
+    reason = f"nothing is confirmed of {', '.join(situation.nodes)} that {playbook.name} repairs" + (
+        f"; what is: {others}" if others else ""
+    )
     return Choice(None, None, (reason,))
 
 

@@ -1,4 +1,6 @@
-"""What is done about a confirmed incident: nothing yet, a plan that waits for a person, a plan that runs, or a person called."""
+"""What is done about a confirmed incident: nothing yet, a plan that waits for a person, a plan
+that runs, or a person called.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Playbook, Proposal
 
 LEFT = 300.0
-"""Seconds in which nobody is seen at work any more, before what asked because of them runs unasked: who moves a file away comes back for it."""
+"""Seconds in which nobody is seen at work any more, before what asked because of them runs unasked: who moves
+a file away comes back for it.
+"""
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
@@ -29,7 +33,9 @@ def remedy(turn: Turn) -> Choice:
 
 
 def decide(turn: Turn, instead: str = "") -> None:
-    """Take what would be planned now, offer it, or say why there is nothing; `instead`: in place of which plan, and why."""
+    """Take what would be planned now, offer it, or say why there is nothing; `instead`:
+    in place of which plan, and why.
+    """
     choice = chosen(turn)
     if choice is None:
         return
@@ -46,25 +52,43 @@ def replace_plan(turn: Turn, gone: GaveWay) -> None:
     plan, incident, diagnosis = gone.plan, turn.record.incident, turn.newest.diagnosis
     if incident is None or turn.lifecycle.state not in FAULT_STATES or turn.lifecycle.state is not diagnosis.state:
         return  # of maintenance, or while another fault is there: the next sweeps plan anew
-    instead = f"in place of {plan.id}, " + ("" if plan.automatic else "which was approved and ") + f"which changed nothing: {gone.why}"
+    instead = (
+        f"in place of {plan.id}, "
+        + ("" if plan.automatic else "which was approved and ")
+        + f"which changed nothing: {gone.why}"
+    )
     playbook = turn.playbook(plan.playbook)
     again = replanning.asked_now(turn, plan, replanning.situation_of_request(turn, plan)) if plan.requested_by else None
     if playbook and again:
-        offer(turn, playbook, again, requested_by=plan.requested_by, why=plan.reason, point=plan.point, declined=(instead,))
+        offer(
+            turn,
+            playbook,
+            again,
+            requested_by=plan.requested_by,
+            why=plan.reason,
+            point=plan.point,
+            declined=(instead,),
+        )
     else:
         decide(turn, instead)
 
 
 def _mindful(turn: Turn, proposal: Proposal) -> Proposal:
     """Where a person is at work on one of its machines, or this bastion may do nothing unasked, it asks."""
-    why = proposal.asks or people.on_any((s.host for s in proposal.steps), outlook.situation(turn).scene) or outlook.forbidden(turn, unasked=True)
+    why = (
+        proposal.asks
+        or people.on_any((s.host for s in proposal.steps), outlook.situation(turn).scene)
+        or outlook.forbidden(turn, unasked=True)
+    )
     return replace(proposal, asks=why)
 
 
 def chosen(turn: Turn) -> Choice | None:
-    """What would be planned now; None where nothing new may be in this sweep, as a plan waits for a person or recoverd is paused.
+    """What would be planned now; None where nothing new may be in this sweep, as a plan waits for
+    a person or recoverd is paused.
 
-    A plan that nobody approved in time expires. One that is not what would be planned now, in enough sweeps, is superseded.
+    A plan that nobody approved in time expires. One that is not what would be planned now,
+    in enough sweeps, is superseded.
     """
     waiting, fault = turn.waiting_plan, turn.record.incident is not None
     if waiting and turn.now >= waiting.expires_at:
@@ -82,7 +106,11 @@ def chosen(turn: Turn) -> Choice | None:
     if proposal := replanning.as_planned(turn, waiting, choice):
         turn.set(stale_sweeps=0, stale_since=None)
         if _left_alone(turn, waiting, choice):
-            _drop(turn, PlanStatus.SUPERSEDED, f"it asked since {waiting.asks}; nobody has been there for {LEFT:g} s, so it is made anew, unasked")
+            _drop(
+                turn,
+                PlanStatus.SUPERSEDED,
+                f"it asked since {waiting.asks}; nobody has been there for {LEFT:g} s, so it is made anew, unasked",
+            )
             return choice
         retell(turn, waiting, proposal)
         return None
@@ -96,7 +124,11 @@ def chosen(turn: Turn) -> Choice | None:
     if turn.record.stale_sweeps < turn.settings.bounds.confirm_sweeps:
         return None
     if fault:
-        _drop(turn, PlanStatus.SUPERSEDED, "the findings changed since it was made, and it is not what would be planned now")
+        _drop(
+            turn,
+            PlanStatus.SUPERSEDED,
+            "the findings changed since it was made, and it is not what would be planned now",
+        )
         return choice
     _drop(turn, PlanStatus.SUPERSEDED, "what it was made for is over, or it is not what would be planned now")
     turn.set(explanation="")
@@ -104,7 +136,9 @@ def chosen(turn: Turn) -> Choice | None:
 
 
 def _left_alone(turn: Turn, plan: Plan, choice: Choice) -> bool:
-    """Whether a plan that waits only for who was at work there may run unasked: all are seen, nobody is there for a while, and bounds let it."""
+    """Whether a plan that waits only for who was at work there may run unasked: all are seen, nobody is there
+    for a while, and bounds let it.
+    """
     playbook, proposal = choice.playbook, choice.proposal
     if not (plan.asks and turn.record.incident and playbook and proposal) or plan.requested_by:
         return False
@@ -114,7 +148,9 @@ def _left_alone(turn: Turn, plan: Plan, choice: Choice) -> bool:
         return False
     since = turn.record.alone_since or turn.now
     turn.set(alone_since=since)
-    barred = _refused_now(turn, proposal) or bounds.unasked(playbook.name, proposal.basis, turn.record.history, turn.settings.bounds, turn.now)
+    barred = _refused_now(turn, proposal) or bounds.unasked(
+        playbook.name, proposal.basis, turn.record.history, turn.settings.bounds, turn.now
+    )
     return (turn.now - since).total_seconds() >= LEFT and not barred
 
 
@@ -132,7 +168,9 @@ def _settled(turn: Turn) -> bool:
 
 
 def retell(turn: Turn, plan: Plan, proposal: Proposal, *, now: bool = False) -> Plan:
-    """What is lost with a plan for a cluster at work grows while it waits: told anew once a minute, and when approved `now`."""
+    """What is lost with a plan for a cluster at work grows while it waits: told anew once a
+    minute, and when approved `now`.
+    """
     told = turn.record.told_at or plan.created_at
     early = not now and (turn.now - told).total_seconds() < RETOLD
     if turn.record.incident or not plan.destructive or proposal.destroys == plan.destroys or early:
@@ -153,7 +191,11 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
         return
     blocked = bounds.unasked(playbook.name, proposal.basis, turn.record.history, turn.settings.bounds, turn.now)
     if blocked:
-        _stand_by(turn, f"not done: {blocked.reason}; or `recoverctl run {playbook.name} {turn.name}` and approve", waiting=False)
+        _stand_by(
+            turn,
+            f"not done: {blocked.reason}; or `recoverctl run {playbook.name} {turn.name}` and approve",
+            waiting=False,
+        )
         return
     plan = make(turn, playbook, proposal, declined=declined)
     turn.note("plan-made", f"plan {plan.id}: {plan.summary}")
@@ -167,7 +209,9 @@ def runs_unasked(turn: Turn, playbook: Playbook, proposal: Proposal) -> bool:
 
 
 def _refused_now(turn: Turn, proposal: Proposal) -> str:
-    """Why the gate would refuse the plan, had it been made; "" when it would not. No plan is begun unasked that stops at once."""
+    """Why the gate would refuse the plan, had it been made; "" when it would not. No plan is
+    begun unasked that stops at once.
+    """
     evidence = outlook.evidence(turn)
     if evidence is None:
         return "nothing has been seen yet"
@@ -189,7 +233,13 @@ def _stand_by(turn: Turn, explanation: str, waiting: bool) -> None:
 
 
 def offer(
-    turn: Turn, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", point: str = "", declined: tuple[str, ...] = ()
+    turn: Turn,
+    playbook: Playbook,
+    proposal: Proposal,
+    requested_by: str = "",
+    why: str = "",
+    point: str = "",
+    declined: tuple[str, ...] = (),
 ) -> None:
     """Make a plan of it that waits for a person."""
     plan = replace(make(turn, playbook, proposal, requested_by, why, declined), point=point)
@@ -206,10 +256,19 @@ def offer(
     )
 
 
-def make(turn: Turn, playbook: Playbook, proposal: Proposal, requested_by: str = "", why: str = "", declined: tuple[str, ...] = ()) -> Plan:
+def make(
+    turn: Turn,
+    playbook: Playbook,
+    proposal: Proposal,
+    requested_by: str = "",
+    why: str = "",
+    declined: tuple[str, ...] = (),
+) -> Plan:
     """A plan of the proposal, with the next number; where data is at stake it begins with a restore point."""
     limits, incident = turn.settings.bounds, turn.incident_id
-    turn.set(**({"plans": turn.record.plans + 1} if turn.record.incident else {"maintenances": turn.record.maintenances + 1}))
+    turn.set(
+        **({"plans": turn.record.plans + 1} if turn.record.incident else {"maintenances": turn.record.maintenances + 1})
+    )
     number = turn.record.plans if turn.record.incident else 1
     destructive = playbook.destructive or proposal.destructive
     automatic = not requested_by and runs_unasked(turn, playbook, proposal)
@@ -235,8 +294,12 @@ def make(turn: Turn, playbook: Playbook, proposal: Proposal, requested_by: str =
         undo=proposal.undo,
         basis=proposal.basis,
         resolves=proposal.resolves or proposal.basis,
-        # what was reckoned from a size takes as long as that takes: cut short in the middle, it would leave everything stopped
-        steps=tuple(replace(s.of_plan(id), timeout=s.timeout if s.size else min(s.timeout, limits.step_deadline)) for s in (*first, *proposal.steps)),
+        # what was reckoned from a size takes as long as that takes: cut short in the middle, it
+        # would leave everything stopped
+        steps=tuple(
+            replace(s.of_plan(id), timeout=s.timeout if s.size else min(s.timeout, limits.step_deadline))
+            for s in (*first, *proposal.steps)
+        ),
         verify_within=proposal.verify_within,
         deadline=limits.plan_deadline * proposal.rounds + proposal.moving + sum(s.timeout for s in first),
         reason=why,

@@ -20,13 +20,25 @@ class _Model:
 
 
 def mermaid(fault: State = State.APISERVER_DOWN) -> str:
-    """`healthy`, `unobservable` and one fault state with its phases, as a Mermaid state diagram; all fault states are alike."""
+    """`healthy`, `unobservable` and one fault state with its phases, as a Mermaid state
+    diagram; all fault states are alike.
+    """
     others = {f for f in PHASED_STATES if f is not fault}
     rows = [
-        {**row, "source": source} for row in table() for source in row["source"] if not {source.split("/")[0], row["dest"].split("/")[0]} & others
+        {**row, "source": source}
+        for row in table()
+        for source in row["source"]
+        if not {source.split("/")[0], row["dest"].split("/")[0]} & others
     ]
     model = _Model()
-    machine = _Drawn(model=None, states=states([fault]), transitions=rows, initial=str(State.HEALTHY), auto_transitions=False, graph_engine="mermaid")
+    machine = _Drawn(
+        model=None,
+        states=states([fault]),
+        transitions=rows,
+        initial=str(State.HEALTHY),
+        auto_transitions=False,
+        graph_engine="mermaid",
+    )
     machine.add_model(model)
     return "\n".join(_cleaned(model.get_graph().source.splitlines())) + "\n"  # type: ignore[attr-defined]  # added by transitions
 
@@ -50,4 +62,8 @@ def _cleaned(lines: list[str]) -> Iterator[str]:
             continue
         head, colon, label = line.partition(": ")
         names = re.split(r'("[^"]*"|-->|\[\*\])', head)
-        yield "".join(part if i % 2 else re.sub(r"[-/]", "_", part) for i, part in enumerate(names)).rstrip() + colon + label
+        yield (
+            "".join(part if i % 2 else re.sub(r"[-/]", "_", part) for i, part in enumerate(names)).rstrip()
+            + colon
+            + label
+        )

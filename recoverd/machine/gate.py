@@ -1,4 +1,6 @@
-"""The gate: whether the next step of a plan may be begun or taken back, by what the newest sweep shows. Nothing goes round it. Pure."""
+"""The gate: whether the next step of a plan may be begun or taken back, by what the newest sweep
+shows. Nothing goes round it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,18 @@ from recoverd.model.settings import Bounds
 from recoverd.playbooks.nodes import node_of
 
 PATIENCE = 60.0
-"""Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came back takes a moment to show it."""
+"""Seconds that a step is held which needs ready workers or a sweep that sees the cluster; a node that just came
+back takes a moment to show it.
+"""
 
 PATHS = codes(Of.PATHS)
 """Faults that show on a node and may have their cause on the node at the other end."""
 
 
 BLIND_PATIENCE = 600.0
-"""The same while the cluster cannot be seen at all and the plan has changed something: what cannot be seen cannot be taken back either."""
+"""The same while the cluster cannot be seen at all and the plan has changed something: what cannot be
+seen cannot be taken back either.
+"""
 
 
 class Verdict(Enum):
@@ -70,18 +76,26 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
         return Gate(Verdict.STOP, why, superseded=True)
     if guards.helped(plan, run, evidence) and not step.looks:
         return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")
-    if (not past or plan.automatic) and (why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)):
+    if (not past or plan.automatic) and (
+        why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)
+    ):
         return Gate(Verdict.STOP, why)
-    if why := guards.too_old(evidence) or guards.not_yet_seen(step, evidence, run.held_since or evidence.now, run.changed_at):
+    if why := guards.too_old(evidence) or guards.not_yet_seen(
+        step, evidence, run.held_since or evidence.now, run.changed_at
+    ):
         return Gate(Verdict.HOLD, why)
-    shown = look(step, evidence.diagnosis, evidence.observation, evidence.scene.settings.bounds, run.held_since or evidence.now)
+    shown = look(
+        step, evidence.diagnosis, evidence.observation, evidence.scene.settings.bounds, run.held_since or evidence.now
+    )
     if shown.verdict is Verdict.GO and (why := obstacle(step, evidence)):
         return Gate(Verdict.HOLD, why)
     return shown
 
 
 def unwanted(step: Step, basis: Collection[FindingKey], automatic: bool, requested_by: str, evidence: Evidence) -> str:
-    """Why nothing may be done, as it is for a person to say; "" when something may. A request without a finding says which history is right."""
+    """Why nothing may be done, as it is for a person to say; "" when something may. A request without a
+    finding says which history is right.
+    """
     if step.looks or (requested_by and not basis):
         return ""
     return guards.second_history(basis, evidence) or (guards.at_work(step.host, evidence) if automatic else "")
@@ -97,7 +111,9 @@ def obstacle(step: Step, evidence: Evidence) -> str:
     )
 
 
-def _called_off(plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool) -> Gate | None:
+def _called_off(
+    plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool
+) -> Gate | None:
     """Findings that are gone, a pause, the deadline: why the rest of the plan is not wanted any more."""
     if gone := guards.gone(step.requires, evidence):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
@@ -114,7 +130,9 @@ def _called_off(plan: Plan, run: Run, step: Step, pause: Pause | None, evidence:
 
 
 def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
-    """May the step be taken back? A pause does not keep what was taken away from being put back: it is what stopped the plan."""
+    """May the step be taken back? A pause does not keep what was taken away from being put
+    back: it is what stopped the plan.
+    """
     step = plan.steps[run.index]
     undo = step.undo
     if undo is None or looks(undo):
@@ -138,8 +156,12 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     return Gate(Verdict.GO)
 
 
-def look(step: Step, diagnosis: Diagnosis | None, observation: Observation | None, bounds: Bounds, since: datetime) -> Gate:
-    """May `step` be begun (or, for `Settled`, is it done)? Only sweeps that began after `since` count, for steps that look at all."""
+def look(
+    step: Step, diagnosis: Diagnosis | None, observation: Observation | None, bounds: Bounds, since: datetime
+) -> Gate:
+    """May `step` be begun (or, for `Settled`, is it done)? Only sweeps that began after `since`
+    count, for steps that look at all.
+    """
     settled = step.operation if isinstance(step.operation, Settled) else None
     if not (step.skip_unless or step.takes_down or settled):
         return Gate(Verdict.GO)
@@ -164,7 +186,9 @@ def look(step: Step, diagnosis: Diagnosis | None, observation: Observation | Non
 
 
 def _silent(step: Step, observation: Observation) -> str:
-    """Which fault of the node only its pods would show, while it has none that does: they may have been evicted. "" when they speak."""
+    """Which fault of the node only its pods would show, while it has none that does: they may have
+    been evicted. "" when they speak.
+    """
     network = observation.network
     if not isinstance(network, NetworkView):
         return ""
@@ -183,7 +207,9 @@ def _silent(step: Step, observation: Observation) -> str:
 def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Observation) -> str:
     """What is not yet well with the node, in words; "" when it is seen and nothing is."""
     objects = observation.api.objects
-    node = next((n for n in objects.nodes if n.name == settled.node), None) if isinstance(objects, ObjectsView) else None
+    node = (
+        next((n for n in objects.nodes if n.name == settled.node), None) if isinstance(objects, ObjectsView) else None
+    )
     if node is None:
         return f"{settled.node} to be listed by the API server"
     if not node.ready:
@@ -195,7 +221,9 @@ def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Obs
         return f"{host} to be up for {SETTLING:g} s, since nothing is said of a network that is just starting"
     if unseen := witness_unseen(host, settled.node, observation):
         return unseen
-    elsewhere = any(f.code not in PATHS and node_of(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults)
+    elsewhere = any(
+        f.code not in PATHS and node_of(f) not in ("", settled.node) and _of_nodes(f) for f in diagnosis.faults
+    )
     left = [f for f in diagnosis.faults if node_of(f) == settled.node and _of_nodes(f)]
     # what cannot be reached may be a node that is itself broken and whose turn has not come
     left = [f for f in left if not (elsewhere and f.code in PATHS)]

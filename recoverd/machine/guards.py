@@ -1,7 +1,7 @@
 """What must be seen before a step that changes something is begun or taken back, whoever asked for it. Pure.
 
-Each guard answers "" when the step may go on, else what is waited for or why not, in words for the operator. Scripts on the machines check most of it
-once more (a sweep is a moment old); here it is refused before anything is sent, and said.
+Each guard answers "" when the step may go on, else what is waited for or why not, in words for the operator. Scripts on
+the machines check most of it once more (a sweep is a moment old); here it is refused before anything is sent, and said.
 """
 
 from __future__ import annotations
@@ -59,11 +59,17 @@ def too_old(evidence: Evidence) -> str:
     limit = evidence.scene.settings.stale_after
     if evidence.age < -1.0:
         return "the next sweep, since the clock was set back after the newest one"
-    return f"a sweep that is not older than {limit:g} s (the newest began {evidence.age:.0f} s ago)" if evidence.age > limit else ""
+    return (
+        f"a sweep that is not older than {limit:g} s (the newest began {evidence.age:.0f} s ago)"
+        if evidence.age > limit
+        else ""
+    )
 
 
 def strict(step: Step) -> bool:
-    """Whether the step rests on a sweep that began after the step before it had ended, and not only after the newest change."""
+    """Whether the step rests on a sweep that began after the step before it had ended, and
+    not only after the newest change.
+    """
     return bool(step.commits or step.stops_member or step.skip_unless or step.takes_down or moves_data(step.operation))
 
 
@@ -74,22 +80,31 @@ def not_yet_seen(step: Step, evidence: Evidence, since: datetime, changed_at: da
 
 
 def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
-    """Two etcd clusters live, or will as soon as something is started: which one is right is for a person to say, before anything is restarted.
+    """Two etcd clusters live, or will as soon as something is started: which one is right is for a person to
+    say, before anything is restarted.
 
     A plan that was made for just that, or for data that are lost, is the way out of it.
     """
     second = in_the_way(evidence.diagnosis.findings, evidence.unended, (code for code, _ in basis))
-    return f"etcd has more than one history, and nothing is restarted or moved before a person has said which is right: {second}" if second else ""
+    return (
+        "etcd has more than one history, and nothing is restarted or moved before a person has "
+        f"said which is right: {second}"
+        if second
+        else ""
+    )
 
 
 def rereads(plan: Plan, run: Run, part: str = "") -> bool:
-    """Files are in place, of the `part` or of any, that what runs has to be started anew for; they are the cause of a sweep that finds nothing."""
+    """Files are in place, of the `part` or of any, that what runs has to be started anew for; they are the cause
+    of a sweep that finds nothing.
+    """
     done = (i for i in range(run.done + 1) if i not in run.back and part in ("", plan.steps[i].part))
     return any(isinstance(plan.steps[i].operation, READ_AT_START) for i in done)
 
 
 def moved_on(plan: Plan, run: Run, evidence: Evidence) -> str:
-    """recoverd was away for long, and what the plan was made for is gone: people have repaired it, and their work is not gone over.
+    """recoverd was away for long, and what the plan was made for is gone: people have repaired it,
+    and their work is not gone over.
 
     While recoverd is there a finding that goes away is the plan's own doing, or a machine that came back.
     """
@@ -100,7 +115,9 @@ def moved_on(plan: Plan, run: Run, evidence: Evidence) -> str:
 
 
 def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
-    """The same after any restart, for a plan that runs unasked: whatever was in flight has helped, and nothing that is well is touched."""
+    """The same after any restart, for a plan that runs unasked: whatever was in flight has helped, and
+    nothing that is well is touched.
+    """
     return (
         plan.automatic
         and run.away > 0
@@ -111,18 +128,24 @@ def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
 
 
 def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence) -> str:
-    """The same for putting back a file or directory: also when another fault is there than that for which it was taken away."""
+    """The same for putting back a file or directory: also when another fault is there than
+    that for which it was taken away.
+    """
     if away < LATE or not isinstance(undo, PUTS_BACK):
         return ""
     gone = plan.basis and not any(key in evidence.diagnosis.keys for key in plan.basis)
     if gone or evidence.diagnosis.state is State.HEALTHY:
-        return f"recoverd was away for {away:.0f} s, and what the plan was made for is gone: whoever repaired it may need things as they are"
+        return (
+            f"recoverd was away for {away:.0f} s, and what the plan was made for is gone: whoever repaired it "
+            "may need things as they are"
+        )
     return ""
 
 
 def no_better(plan: Plan, step: Step, run: Run, evidence: Evidence) -> str:
-    """Certificates that a plan has put in stay where those before them cannot be better, so that taking them back would only make it worse: they are
-    over; or the API server serves with the new ones; or the plan only stops, and nothing shows that the new ones do not work.
+    """Certificates that a plan has put in stay where those before them cannot be better, so that taking them back would
+    only make it worse: they are over; or the API server serves with the new ones; or the plan only stops, and nothing
+    shows that the new ones do not work.
     """
     if not isinstance(step.undo, PutBackPki):
         return ""
@@ -131,7 +154,10 @@ def no_better(plan: Plan, step: Step, run: Run, evidence: Evidence) -> str:
     if step.host in evidence.scene.ready_members:
         return f"the API server on {step.host} serves with those that are in place now"
     if run.superseded:
-        return "those that were in place before are what the plan was made for, and nothing shows that the ones in place now do not work"
+        return (
+            "those that were in place before are what the plan was made for, and nothing shows that the "
+            "ones in place now do not work"
+        )
     return ""
 
 
@@ -151,14 +177,20 @@ def live_data(host: str, operation: Operation, evidence: Evidence) -> str:
 def empty_behind(host: str, operation: Operation, evidence: Evidence) -> str:
     """What is started would find a manifest of etcd and no data, and begin a second, empty cluster."""
     view = evidence.scene.host(host)
-    if not _may_start_etcd(operation) or view is None or (manifest := view.manifests.get("etcd")) is None or EXISTING in manifest.content:
+    if (
+        not _may_start_etcd(operation)
+        or view is None
+        or (manifest := view.manifests.get("etcd")) is None
+        or EXISTING in manifest.content
+    ):
         return ""
     data = view.etcd_data
     if data is None:
         return f"etcd's data directory on {host} to be looked at, since {operation.title} may start etcd there"
     if not data.holds:
         return (
-            f"etcd's data on {host}: {data.path} holds none, its manifest is in place, and whatever starts kubelet there starts a second, "
+            f"etcd's data on {host}: {data.path} holds none, its manifest is in place, and whatever starts "
+            "kubelet there starts a second, "
             f"empty cluster. Move the manifest away or put the data back first"
         )
     return ""
@@ -173,8 +205,9 @@ def _may_start_etcd(operation: Operation) -> TypeGuard[STARTS]:
 def quorum_without(host: str, evidence: Evidence) -> str:
     """Stopping the member of `host` would leave too few; "" where quorum holds without it, or is not there to be lost.
 
-    A member is alive that follows the leader, or whose API server is ready: that of kubeadm asks the etcd of its own machine. Of one or two
-    members every one is needed, and a restart is a moment's outage that the plan tells: there only all the others have to be alive.
+    A member is alive that follows the leader, or whose API server is ready: that of kubeadm asks the etcd of its own
+    machine. Of one or two members every one is needed, and a restart is a moment's outage that the plan tells: there
+    only all the others have to be alive.
     """
     membership = evidence.scene.membership
     voters = {m.id: membership.host_of(m) for m in membership.voters}
@@ -188,22 +221,28 @@ def quorum_without(host: str, evidence: Evidence) -> str:
     if len(alive - mine) >= needed:
         return ""
     silent = ", ".join(sorted(name or id for id, name in voters.items() if id not in alive | mine))
-    return f"quorum without {host}: of {len(voters)} voters {len(alive - mine)} others are seen alive and {needed} are needed" + (
-        f" (not seen: {silent})" if silent else ""
+    return (
+        f"quorum without {host}: of {len(voters)} voters {len(alive - mine)} others are seen "
+        f"alive and {needed} are needed" + (f" (not seen: {silent})" if silent else "")
     )
 
 
 def still_down(taken: Collection[str], evidence: Evidence) -> str:
-    """A node that is cordoned and not Ready, as one that an earlier plan has rebooted and that has not come back, counts as taken down."""
+    """A node that is cordoned and not Ready, as one that an earlier plan has rebooted and that has not
+    come back, counts as taken down.
+    """
     objects = evidence.observation.api.objects
     if not taken or not isinstance(objects, ObjectsView):
         return ""
-    down = [n.name for n in objects.nodes if n.unschedulable and not n.ready and not n.control_plane and n.name not in taken]
+    down = [
+        n.name for n in objects.nodes if n.unschedulable and not n.ready and not n.control_plane and n.name not in taken
+    ]
     allowed = evidence.scene.settings.bounds.nodes_at_once
     if not down or len(down) + len(taken) <= allowed:
         return ""
     return (
-        f"{', '.join(down)} to come back: cordoned and not Ready, and no more than {allowed} may be down at once (bound `nodes_at_once`). "
+        f"{', '.join(down)} to come back: cordoned and not Ready, and no more than {allowed} may be down at once "
+        "(bound `nodes_at_once`). "
         f"Where it is gone for good: kubectl delete node {down[0]}"
     )
 

@@ -43,7 +43,10 @@ def close(turn: Turn, incident: Incident) -> None:
 def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
     """A fault has lasted: open its incident, and tell every finding with its evidence."""
     if turn.waiting_plan:
-        turn.close_plan(PlanStatus.SUPERSEDED, f"it was offered while the cluster was healthy, and it is not any more: {diagnosis.summary}")
+        turn.close_plan(
+            PlanStatus.SUPERSEDED,
+            f"it was offered while the cluster was healthy, and it is not any more: {diagnosis.summary}",
+        )
     number = turn.record.incidents + 1
     incident = Incident(
         id=f"{turn.name}-{number}",
@@ -58,4 +61,6 @@ def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
     turn.note("opened", f"{diagnosis.state}: {diagnosis.summary}")
     for finding in diagnosis.findings:
         evidence = "; ".join(finding.evidence)
-        turn.note("finding", f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else ""))
+        turn.note(
+            "finding", f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else "")
+        )

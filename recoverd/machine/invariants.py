@@ -1,7 +1,8 @@
 """What holds of a machine after every event, in production as in tests. Pure.
 
-An event that would leave it otherwise is thrown away whole, as one that could not be journalled, and is a defect of recoverd: nothing is journalled
-or carried out of it. What a journal of another version holds may break a rule already; then that rule is not asked.
+An event that would leave it otherwise is thrown away whole, as one that could not be journalled, and is a defect of
+recoverd: nothing is journalled or carried out of it. What a journal of another version holds may break a rule
+already; then that rule is not asked.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def broken(record: Record, state: State, phase: Phase | None) -> frozenset[str]:
 def check(before: frozenset[str], after: frozenset[str], event: object) -> None:
     """Raise `Inconsistent` where the event has broken a rule that held."""
     if new := after - before:
-        raise Inconsistent(f"a {type(event).__name__} would leave the machine so that it does not hold that {'; '.join(sorted(new))}")
+        raise Inconsistent(
+            f"a {type(event).__name__} would leave the machine so that it does not hold that {'; '.join(sorted(new))}"
+        )
 
 
 def _of_incident(record: Record, state: State, phase: Phase | None) -> Iterator[str]:

@@ -24,7 +24,9 @@ def joinable(turn: Turn) -> None:
         raise Refused(f"{PLAYBOOK.name} is switched off for {who} in the configuration (approval: never)")
     requests.refuse_paused(turn)
     if record.plan:
-        raise Refused(f"plan {record.plan.id} ({record.plan.playbook}) is open on {who}; one plan at a time: recoverctl plans")
+        raise Refused(
+            f"plan {record.plan.id} ({record.plan.playbook}) is open on {who}; one plan at a time: recoverctl plans"
+        )
     if record.incident:
         raise Refused(f"incident {record.incident.id} is open on {who}: recoverctl show {record.incident.id}")
     requests.refuse_stale(turn)
@@ -34,12 +36,19 @@ def joinable(turn: Turn) -> None:
         raise Refused(f"{who}: {why}")
     diagnosis = turn.sweep.diagnosis
     if turn.lifecycle.state is not State.HEALTHY or diagnosis.state is not State.HEALTHY:
-        raise Refused(f"{who} is not healthy, and only a healthy cluster is joined: {diagnosis.summary}", passing=diagnosis.partial)
+        raise Refused(
+            f"{who} is not healthy, and only a healthy cluster is joined: {diagnosis.summary}",
+            passing=diagnosis.partial,
+        )
 
 
 def join_through(turn: Turn) -> tuple[str, tuple[str, ...]]:
     """The control plane whose etcd leads, or else the first, and all that are members."""
-    views = {n: v for n, v in turn.newest.observation.etcd.items() if isinstance(v, EtcdView) and any(m.id == v.member_id for m in v.members)}
+    views = {
+        n: v
+        for n, v in turn.newest.observation.etcd.items()
+        if isinstance(v, EtcdView) and any(m.id == v.member_id for m in v.members)
+    }
     if not views:
         raise Refused(f"no etcd member of {turn.name} answers", passing=True)
     return next((n for n, v in views.items() if v.leader == v.member_id), min(views)), tuple(views)

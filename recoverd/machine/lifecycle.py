@@ -1,7 +1,7 @@
 """The states and phases of one cluster and the only moves between them (`transitions`, hierarchical).
 
-`healthy` and `unobservable` stand alone; each fault state nests the phases of its repair, and `maintenance` those of a plan that a person approved
-while the cluster was healthy. A move that is not in the table is a defect and
+`healthy` and `unobservable` stand alone; each fault state nests the phases of its repair, and `maintenance` those
+of a plan that a person approved while the cluster was healthy. A move that is not in the table is a defect and
 raises `transitions.MachineError`.
 """
 
@@ -79,7 +79,14 @@ def states(phased: Sequence[State] = PHASED_STATES) -> list[Any]:
     return [str(State.HEALTHY), str(State.UNOBSERVABLE), *nested]
 
 
-_MACHINE = _Machine(model=None, states=states(), transitions=table(), initial=str(State.HEALTHY), auto_transitions=False, model_attribute="position")
+_MACHINE = _Machine(
+    model=None,
+    states=states(),
+    transitions=table(),
+    initial=str(State.HEALTHY),
+    auto_transitions=False,
+    model_attribute="position",
+)
 
 
 class _Walker:

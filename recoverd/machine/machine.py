@@ -52,20 +52,30 @@ from recoverd.playbooks.base import Playbook
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What comes of an event: the state after it, and what is to be done for it, in order: what is journalled comes before what is carried out."""
+    """What comes of an event: the state after it, and what is to be done for it, in order: what is journalled
+    comes before what is carried out.
+    """
 
     state: MachineState
     instructions: list[Instruction]
 
 
-def handle(state: MachineState, event: Event, settings: ClusterSettings, playbooks: Sequence[Playbook], reading: Reading | None = None) -> Taken:
+def handle(
+    state: MachineState,
+    event: Event,
+    settings: ClusterSettings,
+    playbooks: Sequence[Playbook],
+    reading: Reading | None = None,
+) -> Taken:
     """Take one event. Raises `Refused` for a request of a person that cannot be carried out.
 
     `reading` is what the clocks of the bastion showed together when the event came.
     """
     turn, before = Turn(state, settings, playbooks), state
     _tell_jump(turn, reading)
-    _tell_time(turn, event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted))
+    _tell_time(
+        turn, event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted)
+    )
     TAKES[type(event)](turn, event)
     while gone := turn.gave_way:
         turn.gave_way = None
@@ -104,7 +114,10 @@ def _tell_jump(turn: Turn, reading: Reading | None) -> None:
         sights={key: at + by for key, at in turn.state.sights.items()},
         record=moved(turn.record, by),
     )
-    turn.note("clock-went-forward", f"the bastion's clock was set forward by {by.total_seconds():.0f} s; what counts time goes on as if it was not")
+    turn.note(
+        "clock-went-forward",
+        f"the bastion's clock was set forward by {by.total_seconds():.0f} s; what counts time goes on as if it was not",
+    )
 
 
 def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
@@ -112,9 +125,14 @@ def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
     back = turn.now - now
     turn.become(now=now)
     if restarted or back > SET_BACK:
-        turn.become(sights={key: min(at, now) for key, at in turn.state.sights.items()}, record=within(turn.record, now))
+        turn.become(
+            sights={key: min(at, now) for key, at in turn.state.sights.items()}, record=within(turn.record, now)
+        )
     if back > SET_BACK:
-        turn.note("clock-went-back", f"the bastion's clock went back by {back.total_seconds():.0f} s; times ahead of it count from now on")
+        turn.note(
+            "clock-went-back",
+            f"the bastion's clock went back by {back.total_seconds():.0f} s; times ahead of it count from now on",
+        )
 
 
 def _restarted(turn: Turn, event: Restarted) -> None:

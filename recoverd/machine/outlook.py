@@ -1,4 +1,6 @@
-"""What is known now, for whoever decides: what is confirmed, what a gate looks at, what a playbook is shown. Nothing here changes anything."""
+"""What is known now, for whoever decides: what is confirmed, what a gate looks at, what a playbook is shown.
+Nothing here changes anything.
+"""
 
 from __future__ import annotations
 

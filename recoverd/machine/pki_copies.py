@@ -1,4 +1,6 @@
-"""A chore: each control plane keeps a copy of the certificates, keys and kubeconfigs that it is known to be healthy with."""
+"""A chore: each control plane keeps a copy of the certificates, keys and kubeconfigs that
+it is known to be healthy with.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,23 @@ KEEP_SECONDS = 60.0
 
 
 def after_restart(turn: Turn) -> None:
-    """What was asked for is forgotten with the process: it is asked for again when it is due, and a copy that is there already is left as it is."""
+    """What was asked for is forgotten with the process: it is asked for again when it is due, and a copy that is
+    there already is left as it is.
+    """
 
 
 def consider(turn: Turn) -> None:
-    """See that each control plane has a copy of the certificates that it is known to be healthy with, for `restore-pki`.
+    """See that each control plane has a copy of the certificates that it is known to be
+    healthy with, for `restore-pki`.
 
     A copy counts when a sweep that began after it was made still finds just what it is named after.
     """
-    if turn.record.pause or turn.sweep is None or outlook.forbidden(turn, unasked=True) or turn.settings.approval_of("restore-pki") is Approval.NEVER:
+    if (
+        turn.record.pause
+        or turn.sweep is None
+        or outlook.forbidden(turn, unasked=True)
+        or turn.settings.approval_of("restore-pki") is Approval.NEVER
+    ):
         return
     for host, known in turn.memory.pki.items():
         view = turn.sweep.observation.hosts.get(host)
@@ -39,10 +49,15 @@ def consider(turn: Turn) -> None:
         if asked and asked.target == target and asked.made_at:
             if turn.sweep.observation.started_at >= asked.made_at:
                 turn.learn(replace(turn.memory, pki={**turn.memory.pki, host: replace(known, kept=target)}))
-                turn.note("pki-kept", f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only")
+                turn.note(
+                    "pki-kept",
+                    f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only",
+                )
         elif asked is None or asked.target != target or (turn.now - asked.asked_at).total_seconds() >= AGAIN:
             turn.become(copies={**turn.state.copies, host: Copy(target, turn.now)})
-            turn.perform_chore(host, f"keep the certificates of {host} in {target} there", KeepPki(target, prune=True), KEEP_SECONDS)
+            turn.perform_chore(
+                host, f"keep the certificates of {host} in {target} there", KeepPki(target, prune=True), KEEP_SECONDS
+            )
 
 
 def ended(turn: Turn, event: ChoreEnded) -> None:
@@ -54,4 +69,7 @@ def ended(turn: Turn, event: ChoreEnded) -> None:
     if event.result.ok:
         turn.become(copies={**turn.state.copies, host: replace(asked, made_at=event.at)})
     else:
-        turn.note("pki-not-kept", f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {host}; tried again later")
+        turn.note(
+            "pki-not-kept",
+            f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {host}; tried again later",
+        )

@@ -1,4 +1,6 @@
-"""Is a plan, waiting or begun, still what would be planned? A person may have gone on working after it was made or approved."""
+"""Is a plan, waiting or begun, still what would be planned? A person may have gone on working
+after it was made or approved.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,11 @@ TOLD = 3
 
 
 def not_proven(turn: Turn, plan: Plan) -> str:
-    """Why it is not known whether what the plan is for is there: the newest sweep does not find it, and does not show either that it is gone.
+    """Why it is not known whether what the plan is for is there: the newest sweep does not find it, and does
+    not show either that it is gone.
 
-    Where etcd without quorum is ended by its probe again and again, or this machine is overloaded, that is so in every third sweep; a plan
-    that was withdrawn each time could not be approved for minutes (observed on a busy lab).
+    Where etcd without quorum is ended by its probe again and again, or this machine is overloaded, that is so in every
+    third sweep; a plan that was withdrawn each time could not be approved for minutes (observed on a busy lab).
     """
     diagnosis = turn.newest.diagnosis
     return doubt([key for key in plan.basis if key not in diagnosis.keys], diagnosis, turn.newest.observation)
@@ -47,7 +50,9 @@ def as_planned(turn: Turn, plan: Plan, choice: Choice) -> Proposal | None:
 
 
 def _asked_again(turn: Turn, plan: Plan) -> Proposal | None:
-    """What the same request would plan now, where it is the same: another survivor may hold more by now, or a host that was away be back."""
+    """What the same request would plan now, where it is the same: another survivor may hold more by now,
+    or a host that was away be back.
+    """
     playbook = turn.playbook(plan.playbook)
     answers = _answers(turn, plan, situation_of_request(turn, plan))
     return next((a for a in answers if same(plan, playbook, a)), None)
@@ -65,7 +70,9 @@ def situation_of_request(turn: Turn, plan: Plan) -> Situation:
 
 def _answers(turn: Turn, plan: Plan, situation: Situation) -> list[Proposal]:
     playbook = turn.playbook(plan.playbook)
-    answers = [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
+    answers = (
+        [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
+    )
     if isinstance(playbook, Askable) and not plan.basis:
         answers.append(playbook.asked(situation))
     return [a for a in answers if isinstance(a, Proposal)]
@@ -75,18 +82,26 @@ def same(plan: Plan, playbook: Playbook | None, proposal: Proposal | None) -> bo
     """Whether what would be planned now is what the plan says: same playbook, same operations on the same hosts."""
     if playbook is None or proposal is None or playbook.name != plan.playbook:
         return False
-    mine = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint)]  # which the machine has put before the proposal
+    mine = [
+        s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint)
+    ]  # which the machine has put before the proposal
     return [(s.host, s.operation) for s in mine] == [(s.host, s.of_plan(plan.id).operation) for s in proposal.steps]
 
 
 def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> Gate | None:
-    """Why the first change of the plan is not begun yet, or not at all; None where nothing speaks against it, or something was begun already.
+    """Why the first change of the plan is not begun yet, or not at all; None where nothing speaks against it,
+    or something was begun already.
 
-    A plan that was approved rests on a sweep that began after the approval. What is another plan in one sweep is held, and in enough of them
-    it is over. Steps that only look are not waited with.
+    A plan that was approved rests on a sweep that began after the approval. What is another plan in one sweep is held,
+    and in enough of them it is over. Steps that only look are not waited with.
     """
     step, playbook = plan.steps[run.index], turn.playbook(plan.playbook)
-    if step.looks or playbook is None or not unchanged(plan, run) or (not plan.basis and not isinstance(playbook, Askable)):
+    if (
+        step.looks
+        or playbook is None
+        or not unchanged(plan, run)
+        or (not plan.basis and not isinstance(playbook, Askable))
+    ):
         return None  # a join rests on what its machines were asked as it began
     if evidence.blind:
         return None  # which is held for that
@@ -103,13 +118,20 @@ def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> Gate | No
     if turn.record.stale_since != evidence.observation.started_at:
         turn.set(stale_sweeps=turn.record.stale_sweeps + 1, stale_since=evidence.observation.started_at)
     enough = turn.record.stale_sweeps >= turn.settings.bounds.confirm_sweeps
-    return Gate(Verdict.STOP if enough else Verdict.HOLD, f"by the newest sweep {why}" if enough else f"another sweep, since by the newest {why}")
+    return Gate(
+        Verdict.STOP if enough else Verdict.HOLD,
+        f"by the newest sweep {why}" if enough else f"another sweep, since by the newest {why}",
+    )
 
 
 def _another(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> str:
     """In which way it is not what would be planned now, in words; "" where it is."""
     situation = present(turn, plan)
-    left = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}]
+    left = [
+        s
+        for s in plan.steps
+        if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}
+    ]
     if plan.requested_by:
         choice = Choice(None, asked_now(turn, plan, situation))
     elif any(not difference(left, [s.of_plan(plan.id) for s in own.steps]) for own in _own(turn, plan, situation)):
@@ -119,7 +141,9 @@ def _another(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> str:
         if choice.playbook and choice.playbook.name != plan.playbook:
             return f"{choice.playbook.name} would be planned instead"
     if choice.waiting and 0 < run.away < LATE and all(key in evidence.diagnosis.keys for key in plan.basis):
-        return ""  # the patience that it asks for was had before the approval, and began anew with a restart of a moment
+        return (
+            ""  # the patience that it asks for was had before the approval, and began anew with a restart of a moment
+        )
     if choice.proposal is None:
         return f"nothing like it would be planned ({'; '.join(choice.reasons) or 'what it was made for is not found'})"
     return difference(left, [s.of_plan(plan.id) for s in choice.proposal.steps])
@@ -138,8 +162,12 @@ def present(turn: Turn, plan: Plan) -> Situation:
     What a person approves, or has approved, was confirmed once: what its playbook repairs counts at first sight.
     """
     playbook = turn.playbook(plan.playbook)
-    situation = outlook.situation(turn, parts(plan) if plan.requested_by else (), by_hand=bool(plan.requested_by), point=plan.point)
-    found = turn.newest.diagnosis.warnings if turn.newest.diagnosis.state is State.HEALTHY else turn.newest.diagnosis.faults
+    situation = outlook.situation(
+        turn, parts(plan) if plan.requested_by else (), by_hand=bool(plan.requested_by), point=plan.point
+    )
+    found = (
+        turn.newest.diagnosis.warnings if turn.newest.diagnosis.state is State.HEALTHY else turn.newest.diagnosis.faults
+    )
     sure = {f.key for f in outlook.lasting(turn, found)}
     at_once = playbook.repairs if playbook and not plan.automatic else frozenset[str]()
     confirmed = tuple(f for f in found if f.key in sure or f.code in at_once)
@@ -158,7 +186,9 @@ def difference(mine: Sequence[Step], now: Sequence[Step]) -> str:
     """
     still = {s.part for s in now}
     mine = [s for s in mine if s.part in still or not any(o.skip_unless for o in mine if o.part == s.part)]
-    if [(s.part, s.host, s.operation) for s in _in_parts(mine)] == [(s.part, s.host, s.operation) for s in _in_parts(now)]:
+    if [(s.part, s.host, s.operation) for s in _in_parts(mine)] == [
+        (s.part, s.host, s.operation) for s in _in_parts(now)
+    ]:
         return ""
     planned, wanted = [(s.host, s.operation) for s in mine], [(s.host, s.operation) for s in now]
     more = _named(s for s in now if (s.host, s.operation) not in planned)

@@ -13,7 +13,16 @@ from recoverd.machine.gate import unwanted
 from recoverd.machine.guards import too_old
 from recoverd.machine.sight import let_go, name_of
 from recoverd.machine.turn import Turn
-from recoverd.model.events import Acknowledged, Approved, Paused, PlanRequested, Refused, Rejected, Resumed, SaveDecision
+from recoverd.model.events import (
+    Acknowledged,
+    Approved,
+    Paused,
+    PlanRequested,
+    Refused,
+    Rejected,
+    Resumed,
+    SaveDecision,
+)
 from recoverd.model.finding import Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
@@ -25,25 +34,41 @@ def approve(turn: Turn, event: Approved) -> None:
     plan = _plan_named(turn, event.plan)
     refuse_paused(turn)
     if turn.now >= plan.expires_at:
-        raise Refused(f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for the one that takes its place")
+        raise Refused(
+            f"plan {plan.id} expired at {plan.expires_at:%H:%M:%S} UTC; see `recoverctl plans` for "
+            "the one that takes its place"
+        )
     refuse_stale(turn)
     diagnosis = turn.sweep.diagnosis if turn.sweep else None
     if diagnosis is None or diagnosis.state is State.UNOBSERVABLE:
-        raise Refused(f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when `recoverctl status` shows it")
+        raise Refused(
+            f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when "
+            "`recoverctl status` shows it"
+        )
     if why := outlook.forbidden(turn, unasked=False):
         raise Refused(f"{turn.name}: {why}")
-    if turn.record.incident is None and (turn.lifecycle.state is not State.HEALTHY or diagnosis.state is not State.HEALTHY):
-        raise Refused(f"plan {plan.id} is for a healthy cluster, and {turn.name} is not ({diagnosis.summary}); nothing is started")
+    if turn.record.incident is None and (
+        turn.lifecycle.state is not State.HEALTHY or diagnosis.state is not State.HEALTHY
+    ):
+        raise Refused(
+            f"plan {plan.id} is for a healthy cluster, and {turn.name} is not ({diagnosis.summary}); nothing is started"
+        )
     gone = [k for k in plan.basis if k not in diagnosis.keys]
     if gone:
         names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
-        raise Refused(f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at `recoverctl status {turn.name}`")
+        raise Refused(
+            f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at "
+            f"`recoverctl status {turn.name}`"
+        )
     if unseen := replanning.not_seen(turn, plan):
         raise Refused(
-            f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is not known, and nothing is "
+            f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is "
+            "not known, and nothing is "
             f"started; approve again when `recoverctl status {turn.name}` shows it, or the plan that takes its place"
         )
-    proposal = replanning.as_planned(turn, plan, choose(replanning.present(turn, plan), turn.playbooks, turn.record.declined))
+    proposal = replanning.as_planned(
+        turn, plan, choose(replanning.present(turn, plan), turn.playbooks, turn.record.declined)
+    )
     if proposal is None:
         raise Refused(
             f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
@@ -66,7 +91,10 @@ def refuse_stale(turn: Turn) -> None:
     """Nothing is decided on a sweep that is older than a few intervals, as when sweeps break."""
     evidence = outlook.evidence(turn)
     if evidence and (why := too_old(evidence)):
-        raise Refused(f"{turn.name} has not been looked at for a while, and nothing is started without {why}; the log of recoverd tells why")
+        raise Refused(
+            f"{turn.name} has not been looked at for a while, and nothing is started without {why}; the "
+            "log of recoverd tells why"
+        )
 
 
 def _refuse_unwanted(turn: Turn, plan: Plan) -> None:
@@ -96,7 +124,10 @@ def _plan_named(turn: Turn, name: str) -> Plan:
     plan = turn.record.plan
     if plan is None or plan.id != name:
         instead = f"{plan.id} ({plan.playbook}) is" if plan else "none is"
-        raise Refused(f"plan {name} is not open any more, and {instead} open on {turn.name}; `recoverctl plans` shows it, `--all` why it ended")
+        raise Refused(
+            f"plan {name} is not open any more, and {instead} open on {turn.name}; `recoverctl plans` "
+            "shows it, `--all` why it ended"
+        )
     if plan.status is PlanStatus.RUNNING:
         raise Refused(f"plan {name} is running already")
     return plan
@@ -107,17 +138,25 @@ def put_on_hold(turn: Turn, event: Paused) -> None:
     if pause := turn.record.pause:
         raise Refused(f"{turn.name} is paused already, by {pause.by} since {pause.at:%H:%M:%S} UTC ({pause.reason})")
     turn.set(pause=Pause(event.by, event.reason, event.at))
-    late = " (the running plan is past its point of no return and ends first)" if turn.record.run and turn.record.run.committed else ""
+    late = (
+        " (the running plan is past its point of no return and ends first)"
+        if turn.record.run and turn.record.run.committed
+        else ""
+    )
     turn.note("paused", f"by {event.by}: {event.reason}{late}")
     settle_pause(turn)
 
 
 def settle_pause(turn: Turn) -> None:
-    """Go to the phase `paused` as soon as there is a way there; called at the end of every event, as a fault may be confirmed while paused."""
+    """Go to the phase `paused` as soon as there is a way there; called at the end of every event, as a fault
+    may be confirmed while paused.
+    """
     pause = turn.record.pause
     if pause and turn.lifecycle.phase in (Phase.CONFIRMED, Phase.AWAITING_APPROVAL, Phase.ESCALATED):
         turn.move("pause")
-        turn.set(explanation=f"paused by {pause.by} ({pause.reason}); `recoverctl resume {turn.name}` lets recoverd go on")
+        turn.set(
+            explanation=f"paused by {pause.by} ({pause.reason}); `recoverctl resume {turn.name}` lets recoverd go on"
+        )
 
 
 def resume(turn: Turn, event: Resumed) -> None:
@@ -132,10 +171,16 @@ def resume(turn: Turn, event: Resumed) -> None:
 
 
 def acknowledge(turn: Turn, event: Acknowledged) -> None:
-    """What was refused or failed in an incident, open or closed, may be tried again; the bounds do not count it any more."""
+    """What was refused or failed in an incident, open or closed, may be tried again; the
+    bounds do not count it any more.
+    """
     incident = turn.record.incident
     mine = incident is not None and incident.id == event.incident
-    turn.set(history=tuple(replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in turn.record.history))
+    turn.set(
+        history=tuple(
+            replace(a, acknowledged=a.acknowledged or a.incident == event.incident or mine) for a in turn.record.history
+        )
+    )
     if not mine:
         turn.set(declined=tuple(d for d in turn.record.declined if d.maintenance != event.incident))
         return
@@ -161,12 +206,16 @@ def _let_go(turn: Turn, by: str) -> None:
 
 
 def request(turn: Turn, event: PlanRequested) -> None:
-    """Make the plan that a person asked for; it waits for approval like any other, in place of one that waits already."""
+    """Make the plan that a person asked for; it waits for approval like any other, in
+    place of one that waits already.
+    """
     playbook = _playbook_asked_for(turn, event)
     _refuse_request(turn, playbook)
     choice = on_request(outlook.situation(turn, event.nodes, by_hand=True, point=event.point), playbook)
     if choice.playbook is None or choice.proposal is None:
-        raise Refused("; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})")
+        raise Refused(
+            "; ".join(choice.reasons) or f"nothing is confirmed that {playbook.name} repairs ({playbook.summary})"
+        )
     if turn.waiting_plan:
         turn.close_plan(PlanStatus.SUPERSEDED, f"{event.by} asked for {playbook.name} instead")
         if turn.record.incident is None:
@@ -180,10 +229,17 @@ def _playbook_asked_for(turn: Turn, event: PlanRequested) -> Playbook:
     """Raises `Refused` where what is asked for names something that there is not."""
     playbook = turn.playbook(event.playbook)
     if playbook is None:
-        raise Refused(f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in turn.playbooks)}", missing=True)
-    known = {h.name for h in (*turn.settings.control_planes, *turn.settings.workers)} | {w.name for w in turn.memory.workers}
+        raise Refused(
+            f"there is no playbook {event.playbook}; there are: {', '.join(p.name for p in turn.playbooks)}",
+            missing=True,
+        )
+    known = {h.name for h in (*turn.settings.control_planes, *turn.settings.workers)} | {
+        w.name for w in turn.memory.workers
+    }
     if strangers := [n for n in event.nodes if n not in known]:
-        raise Refused(f"{turn.name} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True)
+        raise Refused(
+            f"{turn.name} has no node {', '.join(strangers)}; it has: {', '.join(sorted(known))}", missing=True
+        )
     if event.point and not isinstance(playbook, Askable):
         raise Refused(f"{playbook.name} goes back to no restore point, so none can be named")
     return playbook
@@ -192,14 +248,18 @@ def _playbook_asked_for(turn: Turn, event: PlanRequested) -> Playbook:
 def _refuse_request(turn: Turn, playbook: Playbook) -> None:
     """Raises `Refused` where nothing can be planned now, whatever is asked for."""
     if turn.record.run or turn.lifecycle.phase in (Phase.REMEDIATING, Phase.VERIFYING):
-        raise Refused(f"plan {turn.record.plan.id if turn.record.plan else ''} is acting on {turn.name}; one plan at a time")
+        raise Refused(
+            f"plan {turn.record.plan.id if turn.record.plan else ''} is acting on {turn.name}; one plan at a time"
+        )
     refuse_paused(turn)
     refuse_stale(turn)
     if turn.sweep is None:
         raise Refused(f"{turn.name} has not been looked at since recoverd started; ask again in a few seconds")
     if why := outlook.forbidden(turn, unasked=False):
         raise Refused(f"{turn.name}: {why}")
-    if turn.lifecycle.state is State.UNOBSERVABLE or (turn.record.incident is None and turn.lifecycle.state is not State.HEALTHY):
+    if turn.lifecycle.state is State.UNOBSERVABLE or (
+        turn.record.incident is None and turn.lifecycle.state is not State.HEALTHY
+    ):
         raise Refused(f"{turn.name} is {turn.lifecycle.state}: nothing is confirmed that {playbook.name} repairs")
     if turn.lifecycle.state is State.MAINTENANCE:
         raise Refused(f"maintenance {turn.incident_id} of {turn.name} is just ending; ask again in a few seconds")

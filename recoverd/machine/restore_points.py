@@ -1,4 +1,5 @@
-"""A chore: when a restore point is taken, on the schedule while the cluster is healthy, when a person asks, and before every destructive plan.
+"""A chore: when a restore point is taken, on the schedule while the cluster is healthy, when a person asks, and
+before every destructive plan.
 
 One thing at a time is done about the restore points of a cluster; what is in flight is in the record before it begins.
 """
@@ -48,7 +49,9 @@ def request(turn: Turn, event: PointRequested) -> None:
         raise Refused(f"no restore point is taken of {turn.name}: {refusal}")
     source = source_host(turn, 0)
     if source is None:
-        raise Refused(f"no restore point is taken of {turn.name}: no etcd member is seen that is healthy and has a leader")
+        raise Refused(
+            f"no restore point is taken of {turn.name}: no etcd member is seen that is healthy and has a leader"
+        )
     turn.note("restore-point-asked", f"asked for by {event.by}")
     _begin(turn, source, "asked")
 
@@ -58,7 +61,10 @@ def _refusal(turn: Turn) -> str:
     if turn.sweep is None:
         return "it has not been looked at since recoverd started; ask again in a few seconds"
     if (evidence := outlook.evidence(turn)) and (why := too_old(evidence)):
-        return f"it has not been looked at for a while, and whether it is healthy is not known without {why}; the log of recoverd tells why"
+        return (
+            f"it has not been looked at for a while, and whether it is healthy is not known without {why}; the "
+            "log of recoverd tells why"
+        )
     if turn.record.points.running:
         return "something is being done about its restore points already, and there is one at a time: recoverctl watch"
     beside = _is_beside(turn)
@@ -76,7 +82,9 @@ def _refusal(turn: Turn) -> str:
 
 
 def _is_beside(turn: Turn) -> bool:
-    """What is wrong is of single nodes alone, which says nothing of etcd: a worker that is off for a week must not make a week without a point."""
+    """What is wrong is of single nodes alone, which says nothing of etcd: a worker that is off for a week must
+    not make a week without a point.
+    """
     found = turn.newest.diagnosis
     return found.state is State.WORKER_NETWORK_BROKEN and {f.code for f in found.faults} <= APART
 
@@ -91,12 +99,20 @@ def after_restart(turn: Turn) -> None:
     """Have looked at what is on the disk, and what a crash left there."""
     clock, settings = turn.record.points, turn.settings.points
     if clock.running and clock.running != "look":
-        turn.note("restore-point-failed", "recoverd was ended while a restore point was being taken; what there was of it does not count")
+        turn.note(
+            "restore-point-failed",
+            "recoverd was ended while a restore point was being taken; what there was of it does not count",
+        )
         clock = replace(clock, failures=clock.failures + 1)
     known = settings.interval or settings.before_plans or turn.memory.points
     turn.set(points=replace(clock, running="look" if known else ""))
     if known:
-        turn.perform_chore(turn.settings.control_planes[0].name, "look at the restore points on the bastion", LookAtRestorePoints(), LOOK_SECONDS)
+        turn.perform_chore(
+            turn.settings.control_planes[0].name,
+            "look at the restore points on the bastion",
+            LookAtRestorePoints(),
+            LOOK_SECONDS,
+        )
 
 
 def ended(turn: Turn, event: ChoreEnded) -> None:

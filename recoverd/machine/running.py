@@ -48,17 +48,33 @@ def start(turn: Turn, plan: Plan, why: str) -> None:
 def _next_step(turn: Turn, index: int) -> None:
     """Take the first step from `index` on whose part is not left out."""
     plan, run = turn.running
-    while index < len(plan.steps) and plan.steps[index].part and plan.steps[index].part in {**run.skipped, **run.failed}:
+    while (
+        index < len(plan.steps) and plan.steps[index].part and plan.steps[index].part in {**run.skipped, **run.failed}
+    ):
         index += 1
     if index == len(plan.steps):
         _steps_over(turn, plan, run)
         return
-    turn.set(run=replace(run, index=index, undoing=False, leaving="", step_at=turn.now, held_since=turn.now, calm=0, unsure=False, tries=0))
+    turn.set(
+        run=replace(
+            run,
+            index=index,
+            undoing=False,
+            leaving="",
+            step_at=turn.now,
+            held_since=turn.now,
+            calm=0,
+            unsure=False,
+            tries=0,
+        )
+    )
     look_again(turn)
 
 
 def look_again(turn: Turn) -> None:
-    """Begin or take back the step whose turn it is, unless that must not be or waits for a sweep; called at every sweep while it waits."""
+    """Begin or take back the step whose turn it is, unless that must not be or waits for a sweep; called
+    at every sweep while it waits.
+    """
     plan, run = turn.running
     evidence = outlook.evidence(turn)
     if run.held_since is None or evidence is None or holding.waits_for_resume(turn, run):
@@ -72,13 +88,19 @@ def look_again(turn: Turn) -> None:
 
 
 def _ask(turn: Turn, evidence: Evidence) -> None:
-    """After a restart: has the step in flight been done? Asked once the cluster has been seen, whatever is decided about it then."""
+    """After a restart: has the step in flight been done? Asked once the cluster has been seen,
+    whatever is decided about it then.
+    """
     _, run = turn.running
     held = holding.held(turn)
     if evidence.observation.started_at < (run.held_since or turn.now):
         return
     if evidence.blind and held <= BLIND_PATIENCE:
-        holding.wait(turn, f"to ask about {holding.named(run)}: for the cluster to be seen again ({evidence.diagnosis.summary})", held)
+        holding.wait(
+            turn,
+            f"to ask about {holding.named(run)}: for the cluster to be seen again ({evidence.diagnosis.summary})",
+            held,
+        )
         return
     holding.carry_out(turn, resume=True)
 
@@ -118,7 +140,9 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
 
 
 def _give_way(turn: Turn, plan: Plan, why: str) -> None:
-    """End a plan that has changed nothing; what takes its place is made at the end of the event. It counts for no bound: nothing was done."""
+    """End a plan that has changed nothing; what takes its place is made at the end of the event. It counts
+    for no bound: nothing was done.
+    """
     turn.set(history=turn.record.history[:-1])
     turn.close_plan(PlanStatus.SUPERSEDED, f"nothing was changed: {why}")
     turn.move("reconsider")
@@ -138,7 +162,11 @@ def _onwards(turn: Turn, index: int | None) -> None:
 
 def _look_ahead(turn: Turn, plan: Plan, run: Run) -> None:
     """While a step only looks, the sweep is made that the next change will have to rest on."""
-    if not plan.steps[run.index].looks or run.changed_at is None or turn.newest.observation.started_at >= run.changed_at:
+    if (
+        not plan.steps[run.index].looks
+        or run.changed_at is None
+        or turn.newest.observation.started_at >= run.changed_at
+    ):
         return
     following = next((s for s in plan.steps[run.index + 1 :] if not s.looks), None)
     if following and (following.requires or all(s.looks for s in plan.steps[: run.reached + 1])):
@@ -155,7 +183,9 @@ def _hold(turn: Turn, run: Run, reason: str, patience: float) -> None:
     """Wait for a sweep that shows more, but not for ever."""
     held = holding.held(turn)
     if held > patience:
-        _take_back(turn, run.index - 1, f"stopped before step {run.index + 1}: waited {held:.0f} s in vain for {reason}", False)
+        _take_back(
+            turn, run.index - 1, f"stopped before step {run.index + 1}: waited {held:.0f} s in vain for {reason}", False
+        )
         return
     holding.wait(turn, f"before step {run.index + 1}: for {reason}", held)
 
@@ -165,7 +195,12 @@ def _settle(turn: Turn, plan: Plan, run: Run, step: Step, trouble: str) -> None:
     held = holding.held(turn)
     calm = 0 if trouble else run.calm + 1
     if calm >= turn.settings.bounds.recover_sweeps:
-        _ended(turn, plan, run, StepResult(True, f"nothing is found of {step.part or step.host} in {calm} sweeps, after {held:.0f} s"))
+        _ended(
+            turn,
+            plan,
+            run,
+            StepResult(True, f"nothing is found of {step.part or step.host} in {calm} sweeps, after {held:.0f} s"),
+        )
     elif held > step.timeout:
         why = trouble or "it was not seen well in enough sweeps"
         _ended(turn, plan, run, StepResult(False, f"not well after {held:.0f} s: {why}"))
@@ -181,7 +216,10 @@ def _steps_over(turn: Turn, plan: Plan, run: Run) -> None:
     turn.set(run=None, verify_since=turn.now)
     turn.move("verify")
     but = f" except on {', '.join(run.failed)}" if run.failed else ""
-    turn.note("verifying", f"every step of plan {plan.id} is done{but}; watching for up to {plan.verify_within:g} s whether that helped")
+    turn.note(
+        "verifying",
+        f"every step of plan {plan.id} is done{but}; watching for up to {plan.verify_within:g} s whether that helped",
+    )
     turn.emit(SweepNow(turn.name))
 
 
@@ -191,7 +229,12 @@ def _steps_over(turn: Turn, plan: Plan, run: Run) -> None:
 def step_ended(turn: Turn, event: StepEnded) -> None:
     """What came of the step in flight."""
     plan, run = turn.record.plan, turn.record.run
-    if plan is None or run is None or run.held_since or (plan.id, run.index, run.undoing) != (event.plan, event.index, event.undo):
+    if (
+        plan is None
+        or run is None
+        or run.held_since
+        or (plan.id, run.index, run.undoing) != (event.plan, event.index, event.undo)
+    ):
         return  # the answer of a step that is no longer waited for
     _ended(turn, plan, run, event.result)
 
@@ -259,6 +302,7 @@ def _undone(turn: Turn, plan: Plan, run: Run, result: StepResult, what: str) -> 
 
 def _begun_in_vain(run: Run, step: Step) -> str:
     return (
-        f"it was begun {run.tries} times, and each time recoverd was ended before it knew what came of it, so it is not begun again; "
+        f"it was begun {run.tries} times, and each time recoverd was ended before it knew what came of it, "
+        "so it is not begun again; "
         f"look at {step.host}, and at the log of recoverd (journalctl -u recoverd) for why it ends"
     )

@@ -1,4 +1,6 @@
-"""How long which fault has been seen: confirmation, flaps, blind sweeps, and what still has to be seen before it counts as gone. Pure."""
+"""How long which fault has been seen: confirmation, flaps, blind sweeps, and what still has to be seen
+before it counts as gone. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ from recoverd.model.settings import ClusterSettings
 COUNTED = 100
 """Sweeps beyond which it makes no difference in how many more a fault was seen."""
 FLAP = 2, 6
-"""A fault that comes and goes is confirmed when it was seen in so many times `confirm_sweeps` of the newest so many times `confirm_sweeps` sweeps."""
+"""A fault that comes and goes is confirmed when it was seen in so many times `confirm_sweeps` of the newest so many
+times `confirm_sweeps` sweeps.
+"""
 UNSTEADY = 3
-"""This many times `confirm_sweeps` sweeps on end that each see a fault are an incident, though none of the faults lasts."""
+"""This many times `confirm_sweeps` sweeps on end that each see a fault are an incident,
+though none of the faults lasts.
+"""
 
 Sightings = Mapping[str, Sighting]
 
@@ -32,11 +38,14 @@ def key_of(name: str) -> FindingKey:
     return code, subject
 
 
-def sighted(before: Sightings, diagnosis: Diagnosis, observation: Observation, settings: ClusterSettings) -> dict[str, Sighting]:
+def sighted(
+    before: Sightings, diagnosis: Diagnosis, observation: Observation, settings: ClusterSettings
+) -> dict[str, Sighting]:
     """The sightings after one more sweep that could see.
 
-    What is seen again after `stale_after` seconds counts anew: nobody knows what was in between. One that is shown to be gone counts anew at
-    once, and is forgotten when `recover_sweeps` sweeps showed that and it does not flap. One that cannot be seen now is neither seen nor gone.
+    What is seen again after `stale_after` seconds counts anew: nobody knows what was in between. One that is shown to
+    be gone counts anew at once, and is forgotten when `recover_sweeps` sweeps showed that and it does not flap. One
+    that cannot be seen now is neither seen nor gone.
     """
     at, bounds = observation.started_at, settings.bounds
     span = (1 << FLAP[1] * bounds.confirm_sweeps) - 1
@@ -58,14 +67,18 @@ def sighted(before: Sightings, diagnosis: Diagnosis, observation: Observation, s
             missed = replace(old, seen=0, recent=recent)
         else:
             gone = old.missed + 1
-            missed = replace(old, seen=0, recent=recent, missed=gone, stands=old.stands and gone < bounds.recover_sweeps)
+            missed = replace(
+                old, seen=0, recent=recent, missed=gone, stands=old.stands and gone < bounds.recover_sweeps
+            )
         if missed.stands or missed.recent:
             now[name] = missed
     return now
 
 
 def silent(before: Mapping[str, datetime], observation: Observation) -> dict[str, datetime]:
-    """The hosts that this sweep could not look at, and since when: what destroys something waits for as long as a machine may take to boot."""
+    """The hosts that this sweep could not look at, and since when: what destroys something waits for as long
+    as a machine may take to boot.
+    """
     return {n: before.get(n, observation.started_at) for n, v in observation.hosts.items() if isinstance(v, Unseen)}
 
 

@@ -34,7 +34,9 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class MachineState:
-    """Everything that one machine is. The journal holds `record` and `memory`; the rest is learnt anew by the next process."""
+    """Everything that one machine is. The journal holds `record` and `memory`; the rest is
+    learnt anew by the next process.
+    """
 
     record: Record
     """Where the cluster stands in its lifecycle is in it as well (`lifecycle`)."""
@@ -81,7 +83,9 @@ class OfState:
 
 
 def begun(now: datetime, record: Record | None = None, memory: Memory | None = None) -> MachineState:
-    """The state of a machine that starts at `now` with what an earlier process saved; `ValueError` where that is of a version with other states."""
+    """The state of a machine that starts at `now` with what an earlier process saved; `ValueError` where that is
+    of a version with other states.
+    """
     memory = memory or Memory()
     record = record or Record(state="healthy", since=now)
     if record.born is None:

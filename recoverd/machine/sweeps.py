@@ -18,7 +18,9 @@ from recoverd.model.observation import Observation
 from recoverd.model.plan import PlanStatus
 
 PARTLY = 3
-"""So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the cluster is called unobservable."""
+"""So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the
+cluster is called unobservable.
+"""
 
 
 def observed(turn: Turn, event: Observed) -> None:
@@ -69,13 +71,17 @@ def _since_last_sweep(turn: Turn, observation: Observation) -> None:
 
 
 def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
-    """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is unobservable and its waiting plan void.
+    """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is
+    unobservable and its waiting plan void.
 
-    Where only something was not seen that `healthy` rests on, that takes longer: under load one source or another is late.
+    Where only something was not seen that `healthy` rests on, that takes longer: under load
+    one source or another is late.
     """
     bounds = turn.settings.bounds
     enough = bounds.confirm_sweeps * (PARTLY if diagnosis.partial else 1)
-    turn.set(dark_sweeps=min(turn.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0)
+    turn.set(
+        dark_sweeps=min(turn.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0
+    )
     if turn.record.dark_sweeps < enough or turn.lifecycle.state is State.UNOBSERVABLE:
         return
     if turn.record.verify_since:
@@ -88,7 +94,9 @@ def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
 
 
 def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
-    """Nothing is found: remember how the cluster is now, and see to what is done while it is healthy; or close the incident."""
+    """Nothing is found: remember how the cluster is now, and see to what is done while it is
+    healthy; or close the incident.
+    """
     bounds = turn.settings.bounds
     if turn.record.incident and (left := outlook.unended(turn)):
         _wait_for(turn, left)
@@ -109,7 +117,9 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
 
 
 def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:
-    """Nothing is found any more, and what was found is not seen to be gone: the incident stays open, and says what it waits for."""
+    """Nothing is found any more, and what was found is not seen to be gone: the incident stays
+    open, and says what it waits for.
+    """
     incident = turn.record.incident
     assert incident is not None
     turn.set(calm_sweeps=0, fault_sweeps=0)
@@ -125,8 +135,10 @@ def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:
         return
     names = "; ".join(f"{name_of(key).strip()} ({why})" for key, why in left.items())
     turn.explain(
-        f"nothing is found any more, but it was not seen that this is gone: {names}. The incident closes when a sweep shows it, or when what "
-        f"it is about is no part of the cluster any more (a member removed, a node deleted, a machine taken out of the configuration); "
+        f"nothing is found any more, but it was not seen that this is gone: {names}. The incident closes when a "
+        "sweep shows it, or when what "
+        "it is about is no part of the cluster any more (a member removed, a node deleted, a machine taken "
+        "out of the configuration); "
         f"`recoverctl ack {incident.id}` closes it without that",
         "waits-to-see",
     )
@@ -163,7 +175,9 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
 
 
 def _lasts(turn: Turn) -> bool:
-    """A fault was seen often enough on end, or comes and goes; or there is one in every sweep, be it another each time."""
+    """A fault was seen often enough on end, or comes and goes; or there is one in every
+    sweep, be it another each time.
+    """
     sweeps, confirmed = turn.settings.bounds.confirm_sweeps, outlook.confirmed(turn)
     if confirmed and turn.record.fault_sweeps >= sweeps:
         return True

@@ -1,6 +1,8 @@
-"""The way back: what a plan that does not go on has done is undone, newest first, as far as that is safe; and what it leaves is told.
+"""The way back: what a plan that does not go on has done is undone, newest first, as far as that is
+safe; and what it leaves is told.
 
-Nothing here begins a step forwards: where the plan goes on after one part has been taken back, `running` is given the step to go on with.
+Nothing here begins a step forwards: where the plan goes on after one part has been taken back, `running`
+is given the step to go on with.
 """
 
 from __future__ import annotations
@@ -18,13 +20,18 @@ from recoverd.model.record import Run
 def leave(turn: Turn, part: str, last: int, *, skipped: str = "", failed: str = "") -> int | None:
     """Leave one part out from now on; what was done of it up to `last` is taken back, then the plan goes on."""
     _, run = turn.running
-    run = replace(run, skipped={**run.skipped, part: skipped}) if skipped else replace(run, failed={**run.failed, part: failed})
+    run = (
+        replace(run, skipped={**run.skipped, part: skipped})
+        if skipped
+        else replace(run, failed={**run.failed, part: failed})
+    )
     turn.set(run=replace(run, held_since=None))
     return take_back(turn, last, skipped or failed, False, leaving=part)
 
 
 def take_back(turn: Turn, last: int, failure: str, superseded: bool, leaving: str = "") -> int | None:
-    """Undo the steps up to `last`, newest first, as far as that is safe; then end the plan or, `leaving` one part, go on after it.
+    """Undo the steps up to `last`, newest first, as far as that is safe; then end the plan or,
+    `leaving` one part, go on after it.
 
     Gives the step to go on with, where the plan goes on now.
     """
@@ -32,7 +39,12 @@ def take_back(turn: Turn, last: int, failure: str, superseded: bool, leaving: st
     for index in range(last, -1, -1):
         step = plan.steps[index]
         out = step.part != leaving if leaving else step.part in {**run.skipped, **run.failed}
-        if step.undo is None or out or step.host in run.stuck or (committed(plan, run, step.part) and not step.undo_always):
+        if (
+            step.undo is None
+            or out
+            or step.host in run.stuck
+            or (committed(plan, run, step.part) and not step.undo_always)
+        ):
             continue
         undoing = replace(run, index=index, undoing=True, failure=failure, superseded=superseded, leaving=leaving)
         turn.set(run=replace(undoing, step_at=turn.now, held_since=turn.now, unsure=False, tries=0))
@@ -45,7 +57,9 @@ def take_back(turn: Turn, last: int, failure: str, superseded: bool, leaving: st
 
 
 def look_back(turn: Turn) -> int | None:
-    """Take the step back whose turn it is, unless that waits for what a sweep shows or must not be; gives what `take_back` gives."""
+    """Take the step back whose turn it is, unless that waits for what a sweep shows or must not
+    be; gives what `take_back` gives.
+    """
     plan, run = turn.running
     step, evidence = plan.steps[run.index], outlook.evidence(turn)
     if evidence is None:
@@ -54,7 +68,9 @@ def look_back(turn: Turn) -> int | None:
     if gate.verdict is Verdict.HOLD:
         holding.wait(turn, f"before step {run.index + 1} is taken back: for {gate.reason}", holding.held(turn))
     elif gate.verdict is Verdict.STOP:
-        turn.note("undo-refused", f"step {run.index + 1} on {step.host} is not taken back ({step.description}): {gate.reason}")
+        turn.note(
+            "undo-refused", f"step {run.index + 1} on {step.host} is not taken back ({step.description}): {gate.reason}"
+        )
         return _stays(turn, plan, run, gate.reason)
     else:
         if not run.tries:
@@ -65,7 +81,9 @@ def look_back(turn: Turn) -> int | None:
 
 
 def _stays(turn: Turn, plan: Plan, run: Run, why: str) -> int | None:
-    """The step is not taken back, and nothing before it on its host, where a manifest may come back only after its data."""
+    """The step is not taken back, and nothing before it on its host, where a manifest may
+    come back only after its data.
+    """
     step = plan.steps[run.index]
     turn.set(run=replace(run, stuck=(*run.stuck, step.host)))
     failure = f"{run.failure}; and step {run.index + 1} on {step.host} was not taken back: {why}"
@@ -82,7 +100,10 @@ def fail(turn: Turn, reason: str, superseded: bool) -> None:
         turn.move("reconsider")
         turn.explain(f"plan {plan.id} stopped: {reason}{left}")
         return
-    told = f"{plan.playbook} (plan {plan.id}) failed: {reason}{left}. Look at it, then `recoverctl ack {plan.incident}` lets recoverd try again"
+    told = (
+        f"{plan.playbook} (plan {plan.id}) failed: {reason}{left}. Look at it, then `recoverctl ack "
+        f"{plan.incident}` lets recoverd try again"
+    )
     turn.decline(plan, told)
     turn.move("escalate")
     turn.explain(told, "escalated")

@@ -25,9 +25,11 @@ class GaveWay:
 
 
 class Turn(OfState):
-    """One event being taken. Every part of the machine is functions that are given it first, and change the machine through it alone.
+    """One event being taken. Every part of the machine is functions that are given it first, and
+    change the machine through it alone.
 
-    Nothing of it counts before whoever drives the machine adopts the state that it ends in: a turn that could not be journalled is thrown away.
+    Nothing of it counts before whoever drives the machine adopts the state that it ends in: a turn that could
+    not be journalled is thrown away.
     """
 
     __slots__ = ("gave_way", "instructions", "playbooks", "settings", "state")
@@ -88,7 +90,8 @@ class Turn(OfState):
 
     def set(self, **changes: Any) -> None:
         """Change fields of the record."""
-        # most of what a sweep sets is so already, and a record that is the same object is compared and journalled at no cost
+        # most of what a sweep sets is so already, and a record that is the same object is
+        # compared and journalled at no cost
         if any(getattr(self.record, name) != value for name, value in changes.items()):
             self.become(record=replace(self.record, **changes))
 
@@ -147,7 +150,12 @@ class Turn(OfState):
     def decline(self, plan: Plan, reason: str) -> None:
         """Do not offer this remedy again for the same findings until a person says so."""
         of_maintenance = self.record.incident is None or self.record.incident.maintenance
-        self.set(declined=(*self.record.declined, Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else "")))
+        self.set(
+            declined=(
+                *self.record.declined,
+                Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else ""),
+            )
+        )
 
     def perform_chore(self, host: str, description: str, operation: Operation, seconds: float) -> None:
         """Have it carried out beside plans."""

@@ -28,7 +28,10 @@ def judge(turn: Turn) -> None:
         names = ", ".join(f"{code} {subject}".strip() for code, subject in left)
         still = f"{names} is still there" if left else f"whether it helped cannot be seen ({blind})"
         reason = f"every step was done, and {still} after {plan.verify_within:g} s"
-        told = f"{plan.playbook} (plan {plan.id}) did not help: {reason}. `recoverctl ack {plan.incident}` lets recoverd try again"
+        told = (
+            f"{plan.playbook} (plan {plan.id}) did not help: {reason}. `recoverctl ack "
+            f"{plan.incident}` lets recoverd try again"
+        )
         turn.end_action(False)
         turn.close_plan(PlanStatus.FAILED, reason)
         turn.decline(plan, told)

@@ -1,1 +1,3 @@
-"""What is remembered of a cluster from the time when it was healthy, and the last words of members that are mute. Pure."""
+"""What is remembered of a cluster from the time when it was healthy, and the last words
+of members that are mute. Pure.
+"""

@@ -1,8 +1,9 @@
 """What is remembered of the files that a node's kubelet, its runtime and its CNI go by. Pure.
 
-A file counts as known-good only when what reads it was started after it was written, and is well: an edit shows at the next start, which may be
-months later, at the next boot. Only such starts say what works, and not before kubelet and the runtime have both been up for a while since: a node is
-called Ready for 40 s after its kubelet has come to its end (observed: containerd, started without its CRI plugin, runs; it is kubelet that ends).
+A file counts as known-good only when what reads it was started after it was written, and is well: an edit shows at the
+next start, which may be months later, at the next boot. Only such starts say what works, and not before kubelet and the
+runtime have both been up for a while since: a node is called Ready for 40 s after its kubelet has come to its end
+(observed: containerd, started without its CRI plugin, runs; it is kubelet that ends).
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from recoverd.model.observation import HostView
 from recoverd.model.operations import sha256
 
 SETTLE = timedelta(seconds=90)
-"""For which kubelet and the runtime must have been up; and the age of a CNI's configuration, which a runtime reads whenever it changes."""
+"""For which kubelet and the runtime must have been up; and the age of a CNI's configuration, which a
+runtime reads whenever it changes.
+"""
 
 Files = Mapping[str, Mapping[str, KnownFile]]
 
 
 def known_files(scene: Scene) -> tuple[Files, Mapping[str, str]]:
-    """The known files of every node, and their texts, after a healthy sweep; the very same objects where nothing is new."""
+    """The known files of every node, and their texts, after a healthy sweep; the very
+    same objects where nothing is new.
+    """
     memory, changed, texts = scene.memory, dict[str, Mapping[str, KnownFile]](), dict[str, str]()
     for name in scene.addresses:
         view = scene.host(name)
@@ -32,7 +37,11 @@ def known_files(scene: Scene) -> tuple[Files, Mapping[str, str]]:
             continue
         before = memory.files.get(name, {})
         found = dict(_proven(scene, view, view.node))
-        gone = {p for p in before if p != HOSTS and p not in view.node.files and _started_since(view, p, before[p].recorded_at)}
+        gone = {
+            p
+            for p in before
+            if p != HOSTS and p not in view.node.files and _started_since(view, p, before[p].recorded_at)
+        }
         new = {p: k for p, k in before.items() if p not in gone}
         for path, text in found.items():
             digest = sha256(text)
@@ -55,12 +64,18 @@ def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str,
         if written + SETTLE <= scene.now if path.startswith(CNI_DIR) else _started_since(view, path, written):
             yield path, file.content
     # a connection was opened by that name just now
-    if look.reaches and look.addresses and (lines := [line for line in look.hosts if line.split()[0] in look.addresses]):
+    if (
+        look.reaches
+        and look.addresses
+        and (lines := [line for line in look.hosts if line.split()[0] in look.addresses])
+    ):
         yield HOSTS, f"{lines[0]}\n"
 
 
 def _stands(scene: Scene, view: HostView) -> bool:
-    """kubelet and the runtime have been up for so long that the node would not be Ready any more if they were not at work."""
+    """kubelet and the runtime have been up for so long that the node would not be Ready any
+    more if they were not at work.
+    """
     units = [view.units.get("kubelet"), view.runtime_unit]
     return all(u is not None and u.running and u.since is not None and u.since + SETTLE <= scene.now for u in units)
 

@@ -1,13 +1,15 @@
-"""What etcd members that have lost their leader, or reached their quota, said last, while they cannot say it again. Pure.
+"""What etcd members that have lost their leader, or reached their quota, said last, while
+they cannot say it again. Pure.
 
-kubelet restarts an etcd whose /health fails, about 80 s after quorum is lost (the liveness probe in kubeadm's manifest), and a member that was
-restarted without quorum listens and answers nothing until there is a leader (observed on 3.4). What it said before still holds: without a leader
-neither its data nor the member list can change, and with one it would answer. It is held against the data that are there: where somebody has put
-others in their place, nobody has said anything of them.
+kubelet restarts an etcd whose /health fails, about 80 s after quorum is lost (the liveness probe in kubeadm's
+manifest), and a member that was restarted without quorum listens and answers nothing until there is a leader
+(observed on 3.4). What it said before still holds: without a leader neither its data nor the member list can change,
+and with one it would answer. It is held against the data that are there: where somebody has put others in their
+place, nobody has said anything of them.
 
-The same probe fails while the NOSPACE alarm is up (etcd's /health; kubeadm before 1.31 asks it as it is), whether there is a leader or not, so that
-each member is restarted again and again, with kubelet's back-off of up to 5 minutes in between. The alarm is in the data: it holds until a member
-that has a leader tells of none.
+The same probe fails while the NOSPACE alarm is up (etcd's /health; kubeadm before 1.31 asks it as it is), whether there
+is a leader or not, so that each member is restarted again and again, with kubelet's back-off of up to 5 minutes in
+between. The alarm is in the data: it holds until a member that has a leader tells of none.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ BACK_OFF = 400.0
 
 
 def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
-    """The newest words of the members that have no leader, by host, none as soon as anything shows that there is one; and of those with the alarm."""
+    """The newest words of the members that have no leader, by host, none as soon as anything shows that there is
+    one; and of those with the alarm.
+    """
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     if _has_leader(observation, views):
         if any(v.has_leader and not v.full for v in views.values()):
@@ -34,12 +38,17 @@ def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping
         views = {n: v for n, v in views.items() if v.full}
     if not views:
         return before
-    now = {n: replace(_counted(v, before.get(n)), seen_at=observation.at, of_data=_identity(observation, n)) for n, v in views.items()}
+    now = {
+        n: replace(_counted(v, before.get(n)), seen_at=observation.at, of_data=_identity(observation, n))
+        for n, v in views.items()
+    }
     return {**before, **now}
 
 
 def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Observation:
-    """The observation with the last words of those members that are mute now and still have their data, marked as `remembered`."""
+    """The observation with the last words of those members that are mute now and still have
+    their data, marked as `remembered`.
+    """
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     led = _has_leader(observation, views)
     witnessed = {n: v for n, v in witnessed.items() if (_holds_on(v, observation) if v.full else not led)}
@@ -53,7 +62,12 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
         if isinstance(seen, Unseen) and seen.kind in MUTE and data is not None and data.holds and same:
             # nobody knows whether it would find a leader
             leader = "" if view.full else view.leader
-            recalled[name] = replace(view, healthy=False, leader=leader, remembered=_why(seen, host if isinstance(host, HostView) else None, view))
+            recalled[name] = replace(
+                view,
+                healthy=False,
+                leader=leader,
+                remembered=_why(seen, host if isinstance(host, HostView) else None, view),
+            )
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
 
 
@@ -63,19 +77,31 @@ def _identity(observation: Observation, name: str) -> str:
 
 
 def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
-    """With the numbers of nodes and pods that it gave at the same revision, where it gave none in time: a plan is to check against them."""
+    """With the numbers of nodes and pods that it gave at the same revision, where it gave none in time: a
+    plan is to check against them.
+    """
     if before is None or before.revision != view.revision:
         return view
-    return replace(view, nodes=before.nodes if view.nodes is None else view.nodes, pods=before.pods if view.pods is None else view.pods)
+    return replace(
+        view,
+        nodes=before.nodes if view.nodes is None else view.nodes,
+        pods=before.pods if view.pods is None else view.pods,
+    )
 
 
 def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
-    """ "" for a member that is the same process as before and only slow: what it said stands as if it had said it now."""
+    """ "" for a member that is the same process as before and only slow: what it said
+    stands as if it had said it now.
+    """
     began = host.running_since("etcd") if host else None
     if began and view.seen_at and began < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
         return ""
     how = "listens and does not answer" if seen.kind is UnseenKind.TIMEOUT else "is not running"
-    since = "kubelet's probe restarts it again and again while the alarm is up, and it" if view.full else "without quorum it"
+    since = (
+        "kubelet's probe restarts it again and again while the alarm is up, and it"
+        if view.full
+        else "without quorum it"
+    )
     return f"as it said before it was restarted; {since} {how} now"
 
 

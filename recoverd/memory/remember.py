@@ -1,4 +1,6 @@
-"""What is kept in mind of a healthy cluster, so that it can be put back: known-good manifests, counts, workers, etcd's watermark. Pure."""
+"""What is kept in mind of a healthy cluster, so that it can be put back: known-good manifests, counts,
+workers, etcd's watermark. Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +24,41 @@ from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
 """Seconds that a changed manifest must have been seen with its component healthy before it replaces the known-good one.
-kubelet acts on a changed file after up to 20 s (it polls, observed); until then the old process answers for the new, perhaps broken, file."""
+kubelet acts on a changed file after up to 20 s (it polls, observed); until then the old process answers for
+the new, perhaps broken, file.
+"""
 LOSS_SETTLE = 600.0
-"""The same for a node's network that lacks something it had: what is lost must be known for long enough to be put back."""
+"""The same for a node's network that lacks something it had: what is lost must be known
+for long enough to be put back.
+"""
 REACHED = 512
 """Services that are remembered as reached."""
 WATERMARK_EVERY = 30.0
 """Seconds between two writes of what changes all the time."""
 
-STEADY = attrgetter(*(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest")))
+STEADY = attrgetter(
+    *(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest"))
+)
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
 
 Sights = Mapping[tuple[str, str, str], datetime]
-"""(host, component, sha256) of manifests other than the known-good one, and since when they are seen with their component healthy."""
+"""(host, component, sha256) of manifests other than the known-good one, and since when they are
+seen with their component healthy.
+"""
 
 
-def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, settings: ClusterSettings, sights: Sights) -> tuple[Memory, Sights]:
+def remember(
+    observation: Observation, diagnosis: Diagnosis, memory: Memory, settings: ClusterSettings, sights: Sights
+) -> tuple[Memory, Sights]:
     """The memory after a sweep, and the manifests being watched. Unchanged unless the cluster is healthy.
 
     Every healthy sweep gives a new one; whether that is worth a write of the journal, `worth_writing` says.
     """
-    if diagnosis.state is not State.HEALTHY or diagnosis.faults or observation.api.vip.health is not EndpointHealth.READY:
+    if (
+        diagnosis.state is not State.HEALTHY
+        or diagnosis.faults
+        or observation.api.vip.health is not EndpointHealth.READY
+    ):
         return memory, {}
     manifests, watched = _manifests(observation, memory, sights)
     objects = observation.api.objects if isinstance(observation.api.objects, ObjectsView) else None
@@ -76,11 +92,12 @@ def remember(observation: Observation, diagnosis: Diagnosis, memory: Memory, set
 
 
 def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:
-    """The memory with what this sweep shows of etcd's history: a setback, which must outlive the growth of the new history beyond the
-    watermark, or else how far the history has come.
+    """The memory with what this sweep shows of etcd's history: a setback, which must outlive the growth of the new
+    history beyond the watermark, or else how far the history has come.
 
-    Called in every sweep that could see, healthy or not: a restore in the middle of an incident may bring back data that is seconds old.
-    `remember` takes the setback out again when it is over; which cluster and which members are etcd's, healthy sweeps alone say.
+    Called in every sweep that could see, healthy or not: a restore in the middle of an incident may bring back data
+    that is seconds old. `remember` takes the setback out again when it is over; which cluster and which members are
+    etcd's, healthy sweeps alone say.
     """
     scene = Scene(observation, memory, settings)
     setback = current(scene)
@@ -89,7 +106,12 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     if memory.setback and not memory.setback.proven:
         memory = replace(memory, setback=None)  # the history goes on: that sweep was torn
     watermark, etcd = memory.watermark, scene.membership
-    if watermark is None or etcd.lead is None or etcd.cluster_id != watermark.cluster_id or (revision := comparable(scene, watermark)) is None:
+    if (
+        watermark is None
+        or etcd.lead is None
+        or etcd.cluster_id != watermark.cluster_id
+        or (revision := comparable(scene, watermark)) is None
+    ):
         return memory
     # not below the watermark: that would be a setback
     return replace(memory, watermark=replace(watermark, revision=revision, at=observation.at))
@@ -98,8 +120,9 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
 def worth_writing(written: Memory | None, new: Memory) -> bool:
     """Whether the journal needs `new` where it has `written` (None: not known what).
 
-    What every sweep changes (the watermark's revision, the number of pods, the newest objects) is written every `WATERMARK_EVERY` seconds, anything
-    else at once. After a kill -9 the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    What every sweep changes (the watermark's revision, the number of pods, the newest objects) is written every
+    `WATERMARK_EVERY` seconds, anything else at once. After a kill -9 the watermark is older by so much at most: a
+    setback by less than what etcd wrote meanwhile is then not seen.
     """
     if written is None or _steady(written) != _steady(new):
         return True
@@ -133,7 +156,12 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     watched: dict[tuple[str, str, str], datetime] = {}
     view = observation.network
     for host, of_host in view.hosts.items() if isinstance(view, NetworkView) else ():
-        if not isinstance(of_host, NodeNetworkView) or of_host.links is None or of_host.forwarding is None or not judged(scene, host):
+        if (
+            not isinstance(of_host, NodeNetworkView)
+            or of_host.links is None
+            or of_host.forwarding is None
+            or not judged(scene, host)
+        ):
             continue
         before = known.get(host)
         new = _network(of_host, before)
@@ -173,7 +201,9 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
     )
 
 
-def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tuple[Mapping[str, Mapping[str, KnownManifest]], Sights]:
+def _manifests(
+    observation: Observation, memory: Memory, sights: Sights
+) -> tuple[Mapping[str, Mapping[str, KnownManifest]], Sights]:
     known = {host: dict(of_host) for host, of_host in memory.manifests.items()}
     watched: dict[tuple[str, str, str], datetime] = {}
     for host in observation.etcd:
@@ -181,7 +211,11 @@ def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tupl
         if not isinstance(view, HostView):
             continue
         for component, manifest in view.manifests.items():
-            if manifest.problem or "--force-new-cluster" in manifest.content or not _healthy(observation, host, component, view):
+            if (
+                manifest.problem
+                or "--force-new-cluster" in manifest.content
+                or not _healthy(observation, host, component, view)
+            ):
                 continue
             before = known.get(host, {}).get(component)
             if before and before.sha256 == manifest.sha256:
@@ -190,7 +224,9 @@ def _manifests(observation: Observation, memory: Memory, sights: Sights) -> tupl
             since = watched[key] = sights.get(key, observation.at)
             first = before is None and _ran_before(manifest, view, observation.at)
             if first or (observation.at - since).total_seconds() >= SETTLE:
-                known.setdefault(host, {})[component] = KnownManifest(manifest.path, manifest.sha256, manifest.content, observation.at)
+                known.setdefault(host, {})[component] = KnownManifest(
+                    manifest.path, manifest.sha256, manifest.content, observation.at
+                )
                 del watched[key]
     return known, watched
 
@@ -231,7 +267,15 @@ def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -
         return before
     top = max(views, key=lambda v: v.revision)
     # found in a healthy sweep, a setback is over: everybody follows the new history now
-    over = diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None and memory.setback is not None and memory.setback.proven
-    revision = max(top.revision, before.revision) if before and before.cluster_id == top.cluster_id and not over else top.revision
+    over = (
+        diagnosis.find(Code.ETCD_REVISION_WENT_BACK) is not None
+        and memory.setback is not None
+        and memory.setback.proven
+    )
+    revision = (
+        max(top.revision, before.revision)
+        if before and before.cluster_id == top.cluster_id and not over
+        else top.revision
+    )
     uid = top.uid or (before.uid if before else "")
     return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members}, uid)

@@ -7,14 +7,21 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 OUTCOMES = ("sent", "retried", "overtaken", "given-up", "dropped")
-"""`retried`: a try failed; `overtaken`: not so any more before it was told; `given-up`: never told; `dropped`: there was no room for it."""
+"""`retried`: a try failed; `overtaken`: not so any more before it was told; `given-up`: never told;
+`dropped`: there was no room for it.
+"""
 
 
 class NotificationMetrics:
     """Part of `recoverd.metrics.server.Metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.total = Counter("recoverd_notifications", "Notifications by what became of them.", ["receiver", "outcome"], registry=registry)
+        self.total = Counter(
+            "recoverd_notifications",
+            "Notifications by what became of them.",
+            ["receiver", "outcome"],
+            registry=registry,
+        )
         self.last = Gauge(
             "recoverd_notification_last_success_timestamp_seconds",
             "When the receiver was told something last; 0: never.",

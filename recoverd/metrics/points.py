@@ -1,4 +1,6 @@
-"""What Prometheus learns of the restore points. Times of points are those by the bastion's clock when they were taken."""
+"""What Prometheus learns of the restore points. Times of points are those by the
+bastion's clock when they were taken.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,18 @@ class PointMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         cluster = ["cluster"]
-        self.interval = Gauge("recoverd_restore_point_interval_seconds", "From one restore point to the next; 0: none.", cluster, registry=registry)
-        self.last = Gauge("recoverd_restore_point_timestamp_seconds", "When the newest was taken; 0: never.", cluster, registry=registry)
+        self.interval = Gauge(
+            "recoverd_restore_point_interval_seconds",
+            "From one restore point to the next; 0: none.",
+            cluster,
+            registry=registry,
+        )
+        self.last = Gauge(
+            "recoverd_restore_point_timestamp_seconds",
+            "When the newest was taken; 0: never.",
+            cluster,
+            registry=registry,
+        )
         self.verified = Gauge(
             "recoverd_restore_point_verified_timestamp_seconds",
             "When the newest that was really restored was taken; 0: never.",
@@ -26,9 +38,16 @@ class PointMetrics:
             registry=registry,
         )
         self.size = Gauge("recoverd_restore_point_size_bytes", "Snapshot of the newest.", cluster, registry=registry)
-        self.total = Gauge("recoverd_restore_points_size_bytes", "Snapshots of all together.", cluster, registry=registry)
+        self.total = Gauge(
+            "recoverd_restore_points_size_bytes", "Snapshots of all together.", cluster, registry=registry
+        )
         self.count = Gauge("recoverd_restore_points", "Restore points there are.", cluster, registry=registry)
-        self.attempts = Counter("recoverd_restore_point_attempts", "Restore points taken, or not.", ["cluster", "outcome"], registry=registry)
+        self.attempts = Counter(
+            "recoverd_restore_point_attempts",
+            "Restore points taken, or not.",
+            ["cluster", "outcome"],
+            registry=registry,
+        )
 
     def expect(self, cluster: str, interval: float, points: Sequence[RestorePoint]) -> None:
         """Show them from the start on, and nothing later than that."""

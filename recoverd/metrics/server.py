@@ -1,4 +1,6 @@
-"""What Prometheus scrapes: the state of each cluster, what recoverd did, and how old what it knows is. OpenMetrics names, base units."""
+"""What Prometheus scrapes: the state of each cluster, what recoverd did, and how old what it knows is.
+OpenMetrics names, base units.
+"""
 
 from __future__ import annotations
 
@@ -35,27 +37,49 @@ RECOVERY_BUCKETS = (5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 36
 
 
 class Metrics:
-    """The registry and everything in it. Labels that no longer apply are taken away, so that no alert hangs on a thing that is gone."""
+    """The registry and everything in it. Labels that no longer apply are taken away, so that no alert
+    hangs on a thing that is gone.
+    """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         Info("recoverd_build", "Version of recoverd.", registry=registry).info({"version": __version__})
         cluster = ["cluster"]
-        self.state = Gauge("recoverd_cluster_state", "1 for the state that the cluster is in.", ["cluster", "state"], registry=registry)
-        self.phase = Gauge(
-            "recoverd_cluster_phase", "1 for the phase of the fault state; all 0 when there is none.", ["cluster", "phase"], registry=registry
+        self.state = Gauge(
+            "recoverd_cluster_state", "1 for the state that the cluster is in.", ["cluster", "state"], registry=registry
         )
-        self.paused = Gauge("recoverd_cluster_paused", "1 while recoverd is told to keep its hands off.", cluster, registry=registry)
+        self.phase = Gauge(
+            "recoverd_cluster_phase",
+            "1 for the phase of the fault state; all 0 when there is none.",
+            ["cluster", "phase"],
+            registry=registry,
+        )
+        self.paused = Gauge(
+            "recoverd_cluster_paused", "1 while recoverd is told to keep its hands off.", cluster, registry=registry
+        )
         self.finding = Gauge(
-            "recoverd_finding", "1 for each finding of the newest sweep.", ["cluster", "code", "subject", "severity"], registry=registry
+            "recoverd_finding",
+            "1 for each finding of the newest sweep.",
+            ["cluster", "code", "subject", "severity"],
+            registry=registry,
         )
         self.incident_open = Gauge("recoverd_incident_open", "1 while an incident is open.", cluster, registry=registry)
         self.incidents = Total("recoverd_incidents", "Incidents opened.", ["cluster", "state"], registry=registry)
-        self.waiting = Gauge("recoverd_plans_awaiting_approval", "Plans that wait for a person.", cluster, registry=registry)
-        self.waiting_since = Gauge(
-            "recoverd_plan_awaiting_since_timestamp_seconds", "When the waiting plan was made.", ["cluster", "plan", "playbook"], registry=registry
+        self.waiting = Gauge(
+            "recoverd_plans_awaiting_approval", "Plans that wait for a person.", cluster, registry=registry
         )
-        self.actions = Total("recoverd_actions", "Plans that ran, by how they ended.", ["cluster", "playbook", "outcome"], registry=registry)
+        self.waiting_since = Gauge(
+            "recoverd_plan_awaiting_since_timestamp_seconds",
+            "When the waiting plan was made.",
+            ["cluster", "plan", "playbook"],
+            registry=registry,
+        )
+        self.actions = Total(
+            "recoverd_actions",
+            "Plans that ran, by how they ended.",
+            ["cluster", "playbook", "outcome"],
+            registry=registry,
+        )
         self.detect = Histogram(
             "recoverd_detection_seconds",
             "From the first suspecting sweep to the confirmed incident.",
@@ -64,22 +88,38 @@ class Metrics:
             buckets=RECOVERY_BUCKETS,
         )
         self.recover = Histogram(
-            "recoverd_recovery_seconds", "From the first suspecting sweep to healthy again.", cluster, registry=registry, buckets=RECOVERY_BUCKETS
+            "recoverd_recovery_seconds",
+            "From the first suspecting sweep to healthy again.",
+            cluster,
+            registry=registry,
+            buckets=RECOVERY_BUCKETS,
         )
         self.sweep = Histogram(
-            "recoverd_sweep_duration_seconds", "How long a source took in a sweep.", ["cluster", "source"], registry=registry, buckets=SWEEP_BUCKETS
+            "recoverd_sweep_duration_seconds",
+            "How long a source took in a sweep.",
+            ["cluster", "source"],
+            registry=registry,
+            buckets=SWEEP_BUCKETS,
         )
-        self.last_sweep = Gauge("recoverd_last_sweep_timestamp_seconds", "When the newest sweep ended.", cluster, registry=registry)
+        self.last_sweep = Gauge(
+            "recoverd_last_sweep_timestamp_seconds", "When the newest sweep ended.", cluster, registry=registry
+        )
         self.behind = Gauge(
             "recoverd_sweep_behind_seconds",
             "By how much recoverd itself was late in the newest sweep; what did not answer is not called silent then.",
             cluster,
             registry=registry,
         )
-        self.own = Gauge("recoverd_own_troubles", "What recoverd itself lacked in the newest sweep, by number.", cluster, registry=registry)
+        self.own = Gauge(
+            "recoverd_own_troubles",
+            "What recoverd itself lacked in the newest sweep, by number.",
+            cluster,
+            registry=registry,
+        )
         self.lease = Gauge(
             "recoverd_cluster_lease",
-            "1 for who may act on the cluster: this bastion (held), another one (other), or it cannot be told (unknown).",
+            "1 for who may act on the cluster: this bastion (held), another one (other), or it "
+            "cannot be told (unknown).",
             ["cluster", "state"],
             registry=registry,
         )
@@ -87,28 +127,43 @@ class Metrics:
         self.sight = SightMetrics(registry, self.series)
         self.probes = Gauge(
             "recoverd_pod_network_probes",
-            "Probes of pods in the newest round, by the node that tried and the node tried; of large clusters only what failed.",
+            "Probes of pods in the newest round, by the node that tried and the node tried; of large "
+            "clusters only what failed.",
             ["cluster", "source", "target", "result"],
             registry=registry,
         )
         self.pods_wrong = Gauge(
-            "recoverd_pods_not_on_node", "Pods that the API's list and the node's kubelet do not agree about.", ["cluster", "node"], registry=registry
+            "recoverd_pods_not_on_node",
+            "Pods that the API's list and the node's kubelet do not agree about.",
+            ["cluster", "node"],
+            registry=registry,
         )
         self.points = PointMetrics(registry)
         self.notifications = NotificationMetrics(registry)
         self.reloaded = Gauge(
-            "recoverd_config_last_reload_successful", "1 when the newest configuration was taken, 0 when it was refused.", registry=registry
+            "recoverd_config_last_reload_successful",
+            "1 when the newest configuration was taken, 0 when it was refused.",
+            registry=registry,
         )
         self.reloaded.set(1)  # of the one that it was started with
-        self.reloaded_at = Gauge("recoverd_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.", registry=registry)
+        self.reloaded_at = Gauge(
+            "recoverd_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last taken.",
+            registry=registry,
+        )
         self.unreadable = Gauge(
-            "recoverd_journal_unreadable_rows", "Rows of the journal that could not be read since the start.", ["place"], registry=registry
+            "recoverd_journal_unreadable_rows",
+            "Rows of the journal that could not be read since the start.",
+            ["place"],
+            registry=registry,
         )
         self._counted: set[tuple[str, str]] = set()
         self._waiting: dict[str, dict[tuple[str, ...], float]] = {}
 
     def expect(self, clusters: Iterable[str], playbooks: Collection[str]) -> None:
-        """Show the counters of these from 0 on: Prometheus sees no increase in a series that appears with its first event."""
+        """Show the counters of these from 0 on: Prometheus sees no increase in a series
+        that appears with its first event.
+        """
         for cluster in clusters:
             for state in FAULT_STATES:
                 self.incidents.labels(cluster, state)
@@ -150,7 +205,9 @@ class Metrics:
         self.series.set(self.last_sweep, name, {(): at})
         self.series.set(self.behind, name, {(): observation.behind})
         lease = {"held": Held, "other": HeldBy, "unknown": Unknown}
-        self.series.set(self.lease, name, {(state,): float(isinstance(observation.lease, kind)) for state, kind in lease.items()})
+        self.series.set(
+            self.lease, name, {(state,): float(isinstance(observation.lease, kind)) for state, kind in lease.items()}
+        )
         self.series.set(self.own, name, {(): len(observation.own)})
         for source, seconds in observation.durations.items():
             self.sweep.labels(name, source).observe(seconds)
@@ -214,7 +271,9 @@ class Metrics:
         if not isinstance(view, NetworkView):
             view = NetworkView(0, {}, {})
         counts = Tally((p.source, p.target, "ok" if p.answer.arrived else "failed") for p in view.probes)
-        shown: dict[tuple[str, ...], float] = {k: float(n) for k, n in counts.items() if len(view.hosts) <= PAIRS_SHOWN or k[2] == "failed"}
+        shown: dict[tuple[str, ...], float] = {
+            k: float(n) for k, n in counts.items() if len(view.hosts) <= PAIRS_SHOWN or k[2] == "failed"
+        }
         self.series.set(self.probes, observation.cluster, shown)
         wrong: dict[tuple[str, ...], float] = {
             (node,): float(len(p.missing) + len(p.extra)) for node, p in view.pods.items() if isinstance(p, NodePods)

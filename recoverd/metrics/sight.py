@@ -13,7 +13,8 @@ from recoverd.model.observation import HostView, Observation, Unseen
 class Series:
     """What a gauge has for a cluster now, by its other labels, so that the series of what is gone can be taken away.
 
-    They are kept with their values: a gauge takes long to find one by its labels, and most of what a sweep would set is so already.
+    They are kept with their values: a gauge takes long to find one by its labels, and most of what a
+    sweep would set is so already.
     """
 
     def __init__(self) -> None:
@@ -44,15 +45,27 @@ class SightMetrics:
     def __init__(self, registry: CollectorRegistry, series: Series) -> None:
         member = ["cluster", "member"]
         self.last_seen = Gauge(
-            "recoverd_source_last_seen_timestamp_seconds", "When the source was last really seen.", ["cluster", "source", "host"], registry=registry
+            "recoverd_source_last_seen_timestamp_seconds",
+            "When the source was last really seen.",
+            ["cluster", "source", "host"],
+            registry=registry,
         )
         self.certificate = Gauge(
-            "recoverd_certificate_expiry_timestamp_seconds", "When a certificate expires.", ["cluster", "host", "path"], registry=registry
+            "recoverd_certificate_expiry_timestamp_seconds",
+            "When a certificate expires.",
+            ["cluster", "host", "path"],
+            registry=registry,
         )
         self.revision = Gauge("recoverd_etcd_revision", "etcd's revision at a member.", member, registry=registry)
-        self.db_size = Gauge("recoverd_etcd_database_size_bytes", "Size of etcd's database file.", member, registry=registry)
-        self.db_in_use = Gauge("recoverd_etcd_database_in_use_bytes", "Part of etcd's database that is in use.", member, registry=registry)
-        self.db_quota = Gauge("recoverd_etcd_database_quota_bytes", "Quota of etcd's database.", member, registry=registry)
+        self.db_size = Gauge(
+            "recoverd_etcd_database_size_bytes", "Size of etcd's database file.", member, registry=registry
+        )
+        self.db_in_use = Gauge(
+            "recoverd_etcd_database_in_use_bytes", "Part of etcd's database that is in use.", member, registry=registry
+        )
+        self.db_quota = Gauge(
+            "recoverd_etcd_database_quota_bytes", "Quota of etcd's database.", member, registry=registry
+        )
         self._series = series
         self._seen: dict[str, dict[tuple[str, ...], float]] = {}
 
@@ -66,7 +79,9 @@ class SightMetrics:
         self._seen.pop(cluster, None)
 
     def _sources(self, observation: Observation) -> None:
-        """The time of what was seen now; what is unseen keeps the time when it last was, and what is no longer looked at goes."""
+        """The time of what was seen now; what is unseen keeps the time when it last was, and
+        what is no longer looked at goes.
+        """
         name, at = observation.cluster, observation.at.timestamp()
         views: dict[tuple[str, ...], object] = {("api", ""): observation.api.objects}
         views |= {("etcd", host): view for host, view in observation.etcd.items()}
@@ -85,6 +100,15 @@ class SightMetrics:
         self._series.set(self.certificate, observation.cluster, values)
 
     def _etcd(self, observation: Observation) -> None:
-        views: dict[tuple[str, ...], EtcdView] = {(name,): view for name, view in observation.etcd.items() if isinstance(view, EtcdView)}
-        for gauge, field in ((self.revision, "revision"), (self.db_size, "db_size"), (self.db_in_use, "db_in_use"), (self.db_quota, "quota")):
-            self._series.set(gauge, observation.cluster, {key: float(getattr(view, field)) for key, view in views.items()})
+        views: dict[tuple[str, ...], EtcdView] = {
+            (name,): view for name, view in observation.etcd.items() if isinstance(view, EtcdView)
+        }
+        for gauge, field in (
+            (self.revision, "revision"),
+            (self.db_size, "db_size"),
+            (self.db_in_use, "db_in_use"),
+            (self.db_quota, "quota"),
+        ):
+            self._series.set(
+                gauge, observation.cluster, {key: float(getattr(view, field)) for key, view in views.items()}
+            )

@@ -13,8 +13,8 @@ from recoverd.model.point_operations import PointOperation
 class FetchSnapshot:
     """Stream a full snapshot from the member on the step's host into the bastion's state directory, and check it.
 
-    Checked are the sha256 that etcd appends, that it is whole pages and, where given, that it `holds` a text: the UID of the cluster's kube-system,
-    which the database of a cluster that has begun anew has never held.
+    Checked are the sha256 that etcd appends, that it is whole pages and, where given, that it `holds` a text: the UID
+    of the cluster's kube-system, which the database of a cluster that has begun anew has never held.
 
     Served without quorum (observed on 3.4). The result's detail names the file, its size and its hash.
     """
@@ -26,12 +26,17 @@ class FetchSnapshot:
 
     def command(self) -> str:
         checked = "hash checked" + (f", and that kube-system in it is {self.holds}" if self.holds else "")
-        return f"POST https://127.0.0.1:2379/v3/maintenance/snapshot {{}} (over the SSH tunnel, into the state directory of recoverd, {checked})"
+        return (
+            f"POST https://127.0.0.1:2379/v3/maintenance/snapshot {{}} (over the SSH tunnel, into the state "
+            f"directory of recoverd, {checked})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """`member remove`, asked of the member on the step's host; needs quorum. Done already when the id is no longer listed."""
+    """`member remove`, asked of the member on the step's host; needs quorum. Done already
+    when the id is no longer listed.
+    """
 
     member_id: str
     kind: Literal["remove-member"] = "remove-member"
@@ -39,12 +44,17 @@ class RemoveMember:
 
     def command(self) -> str:
         body = f'{{"ID": "{int(self.member_id, 16)}"}}'
-        return f"POST https://127.0.0.1:2379/v3/cluster/member/remove {body} (member {self.member_id}, over the SSH tunnel)"
+        return (
+            f"POST https://127.0.0.1:2379/v3/cluster/member/remove {body} (member "
+            f"{self.member_id}, over the SSH tunnel)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitEtcd:
-    """Wait until the member on the step's host is healthy with a leader, lists exactly `members` voters, and holds at least what it held."""
+    """Wait until the member on the step's host is healthy with a leader, lists exactly `members` voters,
+    and holds at least what it held.
+    """
 
     members: int
     min_revision: int = 0
@@ -56,7 +66,8 @@ class AwaitEtcd:
 
     def command(self) -> str:
         return (
-            f"GET https://127.0.0.1:2379/health until true, with {self.members} member(s), revision >= {self.min_revision}, "
+            f"GET https://127.0.0.1:2379/health until true, with {self.members} member(s), "
+            f"revision >= {self.min_revision}, "
             f"nodes then >= {self.min_nodes}, pods then >= {self.min_pods} (over the SSH tunnel)"
         )
 

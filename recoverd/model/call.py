@@ -1,4 +1,6 @@
-"""What is done on a machine: one function of the shell library (`recoverd.shell`) with its arguments. Pure; the text of the library is not here."""
+"""What is done on a machine: one function of the shell library (`recoverd.shell`) with its arguments. Pure; the
+text of the library is not here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of one function. This is the one place where anything is quoted for a shell, so no argument is ever expanded or split."""
+    """A call of one function. This is the one place where anything is quoted for a shell, so no
+    argument is ever expanded or split.
+    """
 
     function: str
     arguments: tuple[str, ...] = field(default=(), repr=False)

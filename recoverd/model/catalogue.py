@@ -1,8 +1,9 @@
 """The catalogue of findings: one row for each, most fundamental first. Pure.
 
-A row says everything that is known of a finding by its code alone: how its subject is written, what must have been seen before its absence from a
-sweep means anything (`recoverd.diagnose.absence` has the witnesses), what it means, and which sets it belongs to. Its place is its rank: what stands
-earlier can cause what stands later. `docs/findings.md` is made of it. A code, once released, keeps its meaning: alerts and scripts match on it.
+A row says everything that is known of a finding by its code alone: how its subject is written, what must have been seen
+before its absence from a sweep means anything (`recoverd.diagnose.absence` has the witnesses), what it means, and which
+sets it belongs to. Its place is its rank: what stands earlier can cause what stands later. `docs/findings.md` is made
+of it. A code, once released, keeps its meaning: alerts and scripts match on it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Of(Flag):
     WAY_OUT = auto()
     """A plan that is made for it is itself the way out of two histories."""
     APART = auto()
-    """Of one node's kubelet or machine alone: beside it etcd and the API server are well, and restore points are taken on."""
+    """Of one node's kubelet or machine alone: beside it etcd and the API server are well,
+    and restore points are taken on.
+    """
     STOPS_ETCD = auto()
     """It says by itself why the etcd of its machine does not run."""
 
@@ -105,7 +108,8 @@ class Code(StrEnum):
         "etcd-split-brain",
         About.MEMBER,
         (ShownBy.LEADER, ShownBy.STRANGER, ShownBy.DATA),
-        "A member has no data and a manifest that says `--initial-cluster-state=new` while its peers hold data: it is or becomes a second cluster.",
+        "A member has no data and a manifest that says `--initial-cluster-state=new` while its peers hold data: it is "
+        "or becomes a second cluster.",
         Of.DOUBT | Of.HISTORIES | Of.WAY_OUT,
     )
     ETCD_DATA_DIRECTORY_CHANGED = (
@@ -332,14 +336,16 @@ class Code(StrEnum):
         "kubelet-hangs",
         About.NODE,
         (ShownBy.LISTS,),
-        "A node is not Ready, and its kubelet, which systemd calls active, answers nothing, or answers and tells the API server nothing.",
+        "A node is not Ready, and its kubelet, which systemd calls active, answers nothing, or answers and "
+        "tells the API server nothing.",
         Of.NODE | Of.APART,
     )
     NODE_CUT_OFF = (
         "node-cut-off",
         About.NODE,
         (ShownBy.LISTS,),
-        "A node is not Ready, and its machine does not resolve or does not reach the API server's address, where the API server is ready.",
+        "A node is not Ready, and its machine does not resolve or does not reach the API server's address, "
+        "where the API server is ready.",
         Of.APART,
     )
     CNI_CONFIG_MISSING = (

@@ -1,4 +1,6 @@
-"""One cluster as recoverd has it at one moment, to be judged again elsewhere: what was seen, what is remembered, where the machine stands. Pure."""
+"""One cluster as recoverd has it at one moment, to be judged again elsewhere: what was seen, what is remembered,
+where the machine stands. Pure.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SECRETS = (
     re.compile(r"(\bBearer )\S+"),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END)", re.DOTALL),
 )
-"""What may stand in a manifest or a log and is nobody else's: values of a container's environment, tokens and passwords in flags, private keys."""
+"""What may stand in a manifest or a log and is nobody else's: values of a container's environment, tokens and
+passwords in flags, private keys.
+"""
 
 
 @dataclass(frozen=True, slots=True)

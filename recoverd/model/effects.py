@@ -1,4 +1,6 @@
-"""What carrying an operation out does to what runs: only looks, moves etcd's data, starts or stops something. The gate asks it of every step."""
+"""What carrying an operation out does to what runs: only looks, moves etcd's data, starts or stops something.
+The gate asks it of every step.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,42 @@ from recoverd.model.operations import MovePath, Operation, WriteFile
 from recoverd.model.pki_operations import PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
-from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, RestartStaticPod, RestartUnit, Unit, Unstick
+from recoverd.model.unit_operations import (
+    AwaitContainerGone,
+    AwaitFlag,
+    AwaitUnit,
+    RestartStaticPod,
+    RestartUnit,
+    Unit,
+    Unstick,
+)
 
-_WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot | AwaitRestored
+_WAITS = (
+    AwaitApi
+    | AwaitContainerGone
+    | AwaitControllers
+    | AwaitEndpoints
+    | AwaitEtcd
+    | AwaitFlag
+    | AwaitNodeReady
+    | AwaitReboot
+    | AwaitRestored
+)
 LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
 WITHOUT_LEASE = LookAtRestorePoints | TakeRestorePoint
 """Operations that a bastion carries out whoever may act on the cluster: they read there."""
 LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin | Compact | Defragment
-"""Operations without a question of their own whether they have been done: begun again, they look first, or do no harm."""
+"""Operations without a question of their own whether they have been done: begun again,
+they look first, or do no harm.
+"""
 STARTS = RestartStaticPod | RestartUnit | Unit | Unstick
 """Operations through which kubelet may start whatever manifests are in place on the machine."""
 READ_AT_START = PutBackPki | RenewLeaves | RepairKubeletClient
-"""Operations that put files in place which what runs has read when it started: no sweep shows whose authorities it has in memory. So the restarts
-that follow are made though the cluster is well as soon as the files are there. The one exemption from the rule that nothing healthy is touched."""
+"""Operations that put files in place which what runs has read when it started: no sweep shows whose authorities it has
+in memory. So the restarts that follow are made though the cluster is well as soon as the files are there. The one
+exemption from the rule that nothing healthy is touched.
+"""
 PUTS_BACK = MovePath | WriteFile | PutBackPki
 """Operations that put a file or directory where it was, whatever has happened there meanwhile."""
 
@@ -42,7 +66,9 @@ def looks(operation: Operation) -> bool:
 
 
 def moves_data(operation: Operation) -> bool:
-    """Whether it moves etcd's data, or puts other data in their place: it must never be done while etcd runs on them."""
+    """Whether it moves etcd's data, or puts other data in their place: it must never
+    be done while etcd runs on them.
+    """
     if isinstance(operation, MovePath):
         return any(path.endswith("/member") for path in (operation.source, operation.target))
     return isinstance(operation, RestoreSnapshot)
@@ -50,4 +76,6 @@ def moves_data(operation: Operation) -> bool:
 
 def restarts_member(operation: Operation) -> bool:
     """Whether it ends the etcd of its machine for kubelet to start another."""
-    return (isinstance(operation, RestartStaticPod) and operation.component == "etcd") or (isinstance(operation, PutBackPki) and operation.restart)
+    return (isinstance(operation, RestartStaticPod) and operation.component == "etcd") or (
+        isinstance(operation, PutBackPki) and operation.restart
+    )

@@ -1,4 +1,6 @@
-"""One etcd member as it describes itself, and what is asked of several: quorum, and who is accused of being corrupt. Data."""
+"""One etcd member as it describes itself, and what is asked of several: quorum, and who is
+accused of being corrupt. Data.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 FORCE = "--force-new-cluster"
-"""The flag of etcd that keeps the data of one member and throws every other member out (etcd's disaster recovery guide)."""
+"""The flag of etcd that keeps the data of one member and throws every other member out
+(etcd's disaster recovery guide).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +74,21 @@ class EtcdView:
     pods: int | None = None
     """Keys under /registry/pods/."""
     uid: str | None = None
-    """UID of the namespace kube-system in this member's data, by which one Kubernetes cluster is told from another; "" where there is none, None
-    where that was not answered or is encrypted."""
+    """UID of the namespace kube-system in this member's data, by which one Kubernetes cluster is told from another; ""
+    where there is none, None where that was not answered or is encrypted.
+    """
     remembered: str = ""
-    """Why this is what the member said before and not what it says now (`recoverd.memory.recall`); "" for what was seen in this sweep."""
+    """Why this is what the member said before and not what it says now (`recoverd.memory.recall`); ""
+    for what was seen in this sweep.
+    """
     seen_at: datetime | None = None
     """When it said this, set for what is kept of it."""
     of_data: str = ""
     """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
     prefixes: tuple[PrefixUse, ...] = ()
-    """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and empty where that was not answered."""
+    """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and
+    empty where that was not answered.
+    """
 
     @property
     def full(self) -> bool:
@@ -101,7 +110,9 @@ class EtcdView:
 
 
 def quorum_of(voters: int) -> int:
-    """How many of so many voters must be alive: more than half of them (etcd's rule), whether they have started or not."""
+    """How many of so many voters must be alive: more than half of them (etcd's rule),
+    whether they have started or not.
+    """
     return voters // 2 + 1
 
 
@@ -111,5 +122,7 @@ def mib(size: float) -> str:
 
 
 def accused(views: Iterable[EtcdView]) -> frozenset[str]:
-    """Ids of the members against which etcd has raised the CORRUPT alarm, as any member tells it: they must be the source of nothing."""
+    """Ids of the members against which etcd has raised the CORRUPT alarm, as any member tells it: they
+    must be the source of nothing.
+    """
     return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT")

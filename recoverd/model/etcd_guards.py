@@ -1,7 +1,9 @@
-"""Paths that operations treat with care: etcd's data and its manifest. What is made sure of on the machine itself is in `recoverd/shell/guards.sh`.
+"""Paths that operations treat with care: etcd's data and its manifest. What is made sure of on the machine itself is
+in `recoverd/shell/guards.sh`.
 
-What a plan was made on is a sweep, and a sweep is a moment old: people, kubelet and another recoverd change things meanwhile. Each guard ends the
-script with status 3 and a sentence before anything was changed, which the runner tells as refused. Forwards and backwards alike.
+What a plan was made on is a sweep, and a sweep is a moment old: people, kubelet and another recoverd change things
+meanwhile. Each guard ends the script with status 3 and a sentence before anything was changed, which the runner tells
+as refused. Forwards and backwards alike.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ from recoverd.model.etcd import EtcdView
 
 @dataclass(frozen=True, slots=True)
 class SendSnapshot(HostCall):
-    """Send a restore point's snapshot from the bastion to the step's host, whole and with its hash checked there, or leave nothing."""
+    """Send a restore point's snapshot from the bastion to the step's host, whole and with its hash
+    checked there, or leave nothing.
+    """
 
     source: str
     sha256: str
@@ -25,7 +27,9 @@ class SendSnapshot(HostCall):
 
     def call(self) -> Call:
         """It takes the file from its stdin."""
-        return Call.of("receive_snapshot", self.target, self.sha256, self.size, does=f"from {self.source} on the bastion, over SSH")
+        return Call.of(
+            "receive_snapshot", self.target, self.sha256, self.size, does=f"from {self.source} on the bastion, over SSH"
+        )
 
     def check(self) -> Call:
         return Call.of("has_hash", self.target, self.sha256)
@@ -33,10 +37,12 @@ class SendSnapshot(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class RestoreSnapshot(HostCall):
-    """Make a member's data of a snapshot on the step's host, in the place where etcd looks for it. Nothing may be there, and no etcd may run.
+    """Make a member's data of a snapshot on the step's host, in the place where etcd looks for it. Nothing may
+    be there, and no etcd may run.
 
-    Made beside that place and renamed in, so that what is there is whole. With `bump`, revisions go on that far above the snapshot's, and older
-    ones count as compacted: whoever watches is told to list anew (etcd's disaster recovery guide; etcdctl from 3.4.27 and 3.5.10).
+    Made beside that place and renamed in, so that what is there is whole. With `bump`, revisions go on that far above
+    the snapshot's, and older ones count as compacted: whoever watches is told to list anew (etcd's disaster recovery
+    guide; etcdctl from 3.4.27 and 3.5.10).
     """
 
     snapshot: str
@@ -66,7 +72,14 @@ class RestoreSnapshot(HostCall):
 
     def call(self) -> Call:
         words = (self.name, self.peer_url, self.cluster, self.token, self.bump, self.minor, self.image)
-        return Call.of("restore_snapshot", self.snapshot, self.sha256, self.data, *words, does=f"etcdctl snapshot restore {self.snapshot}")
+        return Call.of(
+            "restore_snapshot",
+            self.snapshot,
+            self.sha256,
+            self.data,
+            *words,
+            does=f"etcdctl snapshot restore {self.snapshot}",
+        )
 
     def check(self) -> Call:
         return Call.of("restored", self.beside, self.data)
@@ -74,7 +87,9 @@ class RestoreSnapshot(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class AwaitRestored:
-    """Wait until the member on the step's host serves what was restored: exactly these members, a new cluster, revision and keys."""
+    """Wait until the member on the step's host serves what was restored: exactly these members, a
+    new cluster, revision and keys.
+    """
 
     names: tuple[str, ...]
     """Of all members."""
@@ -89,12 +104,15 @@ class AwaitRestored:
 
     def command(self) -> str:
         return (
-            f"GET https://127.0.0.1:2379/health until true; member list {', '.join(self.names)}; cluster id not {self.not_cluster or 'as before'}; "
+            f"GET https://127.0.0.1:2379/health until true; member list {', '.join(self.names)}; cluster id not "
+            f"{self.not_cluster or 'as before'}; "
             f"revision >= {self.revision}; keys then >= {self.keys} (over the SSH tunnel)"
         )
 
     def lacks(self, view: EtcdView, keys: int | None) -> str:
-        """What is not as wanted in what the member says of itself, in words; "" when all is. `keys`: those it had at `revision`."""
+        """What is not as wanted in what the member says of itself, in words; "" when all is.
+        `keys`: those it had at `revision`.
+        """
         missing = []
         if not view.healthy:
             missing.append(f"not healthy ({view.health_reason})")
@@ -114,7 +132,9 @@ class AwaitRestored:
 
 @dataclass(frozen=True, slots=True)
 class AddMember:
-    """`member add`, asked of the member on the step's host; needs quorum. Done already when its URL is listed under another id than `without`."""
+    """`member add`, asked of the member on the step's host; needs quorum. Done already when its URL is listed
+    under another id than `without`.
+    """
 
     peer_url: str
     learner: bool
@@ -135,19 +155,26 @@ class AddMember:
 
 @dataclass(frozen=True, slots=True)
 class PromoteMember:
-    """`member promote` for the learner with this peer URL, asked of the step's host again and again until it has caught up. Done when it votes."""
+    """`member promote` for the learner with this peer URL, asked of the step's host again and again until it has
+    caught up. Done when it votes.
+    """
 
     peer_url: str
     kind: Literal["promote-member"] = "promote-member"
     repeatable = True
 
     def command(self) -> str:
-        return f"POST https://127.0.0.1:2379/v3/cluster/member/promote for {self.peer_url} until etcd says that it is in sync (over the SSH tunnel)"
+        return (
+            f"POST https://127.0.0.1:2379/v3/cluster/member/promote for {self.peer_url} until etcd says that it is in "
+            "sync (over the SSH tunnel)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DisarmAlarm:
-    """Take back an alarm of a member, which need not be in the cluster any more, asked of the step's host. Done when it is not raised."""
+    """Take back an alarm of a member, which need not be in the cluster any more, asked of the step's
+    host. Done when it is not raised.
+    """
 
     member_id: str
     """"" for those of all members."""
@@ -156,7 +183,9 @@ class DisarmAlarm:
     repeatable = True
 
     def command(self) -> str:
-        member, each = (f"{int(self.member_id, 16)}", "") if self.member_id else ("...", "for each member that has raised it ")
+        member, each = (
+            (f"{int(self.member_id, 16)}", "") if self.member_id else ("...", "for each member that has raised it ")
+        )
         body = f'{{"action": "DEACTIVATE", "memberID": "{member}", "alarm": "{self.alarm}"}}'
         return f"POST https://127.0.0.1:2379/v3/maintenance/alarm {body} {each}(over the SSH tunnel)"
 
@@ -177,7 +206,9 @@ def image_of(manifest: str) -> str:
 
 
 def minor_of(manifest: str) -> str:
-    """The minor version of the etcd that a manifest runs, as "3.4.", by its image's tag; "" where the tag tells none."""
+    """The minor version of the etcd that a manifest runs, as "3.4.", by its image's
+    tag; "" where the tag tells none.
+    """
     found = re.search(r"^\s*(?:- )?image:\s*\S*etcd:v?(\d+\.\d+\.)", manifest, flags=re.MULTILINE)
     return found[1] if found else ""
 

@@ -1,7 +1,7 @@
 """Events into the state machine, and the instructions that come out of it. Data only.
 
-The live daemon, the drill, the property tests and the crash tests all drive `recoverd.machine.ClusterMachine` with these, as dask's
-`handle_stimulus` and etcd's raft `Ready` are driven.
+The live daemon, the drill, the property tests and the crash tests all drive `recoverd.machine.ClusterMachine` with
+these, as dask's `handle_stimulus` and etcd's raft `Ready` are driven.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class ChoreEnded:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequested:
-    """`recoverctl join-control-plane`, after the machines have been asked: a plan that begins at once, approved by who typed it."""
+    """`recoverctl join-control-plane`, after the machines have been asked: a plan that begins at
+    once, approved by who typed it.
+    """
 
     request: JoinRequest
     facts: JoinFacts
@@ -139,8 +141,9 @@ Event = Request | Observed | StepEnded | ChoreEnded | Ticked | Restarted | Stopp
 
 
 class Refused(Exception):  # noqa: N818
-    """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no such thing, `passing` when it
-    rests on what one sweep did not see, which the next one may."""
+    """A request of a person that cannot be done; the text says why and what to do. `missing` is True when there is no
+    such thing, `passing` when it rests on what one sweep did not see, which the next one may.
+    """
 
     def __init__(self, text: str, *, missing: bool = False, passing: bool = False) -> None:
         super().__init__(text)
@@ -228,7 +231,9 @@ class Perform:
 
 @dataclass(frozen=True, slots=True)
 class PerformChore:
-    """Carry out one operation that belongs to no plan and changes nothing that is in use, as taking a restore point. Its result comes back too."""
+    """Carry out one operation that belongs to no plan and changes nothing that is in use, as taking a restore
+    point. Its result comes back too.
+    """
 
     cluster: str
     step: Step

@@ -1,4 +1,6 @@
-"""What recoverd can put back of a node's own files beside whole ones (`WriteFile`). Host operations, as in `operations`."""
+"""What recoverd can put back of a node's own files beside whole ones (`WriteFile`). Host
+operations, as in `operations`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A control plane that is to join: what is asked for, what the machines themselves say, and what that comes to, check by check."""
+"""A control plane that is to join: what is asked for, what the machines themselves say, and what
+that comes to, check by check.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,13 @@ class JoinRequest:
     name: str
     address: str
     host_key: str = ""
-    """Public host key of the machine in OpenSSH's format (`ssh-ed25519 AAAA...`); "": it is in the cluster's known_hosts."""
+    """Public host key of the machine in OpenSSH's format (`ssh-ed25519 AAAA...`); "": it
+    is in the cluster's known_hosts.
+    """
     take_back_single: bool = False
-    """Given in advance: where one member has lost its quorum by the join, it may be made a one-member cluster again by force."""
+    """Given in advance: where one member has lost its quorum by the join, it may be made a
+    one-member cluster again by force.
+    """
     skip_preflight: bool = False
     """kubeadm's own preflight checks are left out: they need crictl, and the images are on the machine already."""
     member_seconds: int = 0
@@ -99,7 +105,9 @@ class JoinFacts:
     endpoint: str = ""
     """Its `controlPlaneEndpoint`, HOST:PORT."""
     endpoint_probe: Probe | None = None
-    """From the new machine to the endpoint, where kubeadm looks for the cluster; None where there is none or the machine was not asked."""
+    """From the new machine to the endpoint, where kubeadm looks for the cluster; None where there is
+    none or the machine was not asked.
+    """
     trouble: str = ""
     """Why the cluster's kubeadm configuration could not be read."""
 

@@ -1,5 +1,6 @@
-"""The certificates and kubeconfigs that kubeadm makes, and which CA signs each (kubeadm's page on certificates). Others in the same place are no
-business of recoverd's: they are shown, and nothing is concluded from them."""
+"""The certificates and kubeconfigs that kubeadm makes, and which CA signs each (kubeadm's page on certificates). Others
+in the same place are no business of recoverd's: they are shown, and nothing is concluded from them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ SIGNED_BY: Mapping[str, str] = {
 
 @lru_cache(maxsize=1024)  # every sweep asks it of every certificate, and machines have them at the same few dozen paths
 def authority_of(path: str) -> str:
-    """The CA, relative to /etc/kubernetes, that must have signed this file's certificate; "" for one that kubeadm does not make, and for a CA."""
+    """The CA, relative to /etc/kubernetes, that must have signed this file's certificate; "" for one that
+    kubeadm does not make, and for a CA.
+    """
     return next((authority for name, authority in SIGNED_BY.items() if path.endswith(f"/{name}")), "")
 
 

@@ -1,4 +1,6 @@
-"""What recoverd remembers of a cluster from the time when it was healthy; kept in the journal, given to the pure core."""
+"""What recoverd remembers of a cluster from the time when it was healthy; kept in the
+journal, given to the pure core.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
-    """What carried one host's pods while the cluster was healthy, so that its loss is a finding and it can be put back."""
+    """What carried one host's pods while the cluster was healthy, so that its loss is a
+    finding and it can be put back.
+    """
 
     forwarding: bool
     """net.ipv4.ip_forward."""
@@ -61,11 +65,13 @@ class NodeNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """etcd's data went back in time. Every program that watched the API before `reference` and was not restarted since is deaf.
+    """etcd's data went back in time. Every program that watched the API before `reference` and
+    was not restarted since is deaf.
 
-    Set by the first sweep that sees it, dropped when the next one shows the history to go on, and cleared (with the watermark lowered) by the
-    first healthy sweep after kubelet, kube-proxy and the CNI's agents on all hosts that can be seen, and controller-manager and scheduler, have been
-    restarted, by whom ever; or after a person acknowledged the incident.
+    Set by the first sweep that sees it, dropped when the next one shows the history to go on, and cleared (with
+    the watermark lowered) by the first healthy sweep after kubelet, kube-proxy and the CNI's agents on all
+    hosts that can be seen, and controller-manager and scheduler, have been restarted, by whom ever; or after a
+    person acknowledged the incident.
     """
 
     noticed_at: datetime
@@ -77,7 +83,9 @@ class Setback:
     cluster_id: str
     acknowledged: bool = False
     proven: bool = True
-    """A second sweep has shown it by itself. Before that it may be one torn sweep: a new leader that had not applied everything yet."""
+    """A second sweep has shown it by itself. Before that it may be one torn sweep: a new leader that
+    had not applied everything yet.
+    """
     anew: bool = False
     """It is no older history, but a cluster that has begun anew with nothing of the old one in it."""
 
@@ -88,7 +96,9 @@ ACCOUNTS_KEY = f"{KUBERNETES}/pki/sa.key"
 
 @dataclass(frozen=True, slots=True)
 class KnownPki:
-    """The certificates and kubeconfigs in /etc/kubernetes of a control plane while everything worked; digests only, no key."""
+    """The certificates and kubeconfigs in /etc/kubernetes of a control plane while
+    everything worked; digests only, no key.
+    """
 
     certificates: Mapping[str, str]
     """By file: SHA-256 of the certificate's DER."""
@@ -126,7 +136,9 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A machine that a person let join: reached over SSH though it is not in the configuration yet. For one that is, this counts for nothing."""
+    """A machine that a person let join: reached over SSH though it is not in the configuration yet. For one
+    that is, this counts for nothing.
+    """
 
     name: str
     address: str
@@ -149,7 +161,9 @@ class Memory:
     networks: Mapping[str, NodeNetwork] = field(default_factory=dict)
     """By host name, control planes too."""
     reached: tuple[str, ...] = ()
-    """Services (NAMESPACE/NAME:PORT) one of whose pods was once reached from another node: no policy forbids the probe."""
+    """Services (NAMESPACE/NAME:PORT) one of whose pods was once reached from another
+    node: no policy forbids the probe.
+    """
     setback: Setback | None = None
     points: tuple[RestorePoint, ...] = ()
     """Restore points on the bastion's disk, newest last."""
@@ -166,7 +180,8 @@ class Memory:
     worked: tuple[str, ...] = ()
     """Control planes whose API server was seen ready while all was well, a minute or more after it was started.
 
-    With those whose API server's manifest is known these are the working parts of the cluster: it may be too new to be known, as after an edit.
+    With those whose API server's manifest is known these are the working parts of the cluster: it may be too new
+    to be known, as after an edit.
     """
 
     def known_file(self, host: str, path: str) -> str:

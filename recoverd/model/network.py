@@ -1,4 +1,5 @@
-"""What one sweep saw of the pod network: per node, between nodes, and between the API's lists and what nodes really do. Facts only.
+"""What one sweep saw of the pod network: per node, between nodes, and between the API's lists and
+what nodes really do. Facts only.
 
 Hosts are called as configured, nodes as their Node object; `NodeView.address` joins the two where the names differ.
 """
@@ -44,12 +45,16 @@ class PodProbe:
     """NAMESPACE/NAME:PORT of the service that it is an endpoint of."""
     answer: Answer
     ready: bool = True
-    """The endpoint is; one that is not is tried all the same where the pod has a network, since it may be the network that made it unready."""
+    """The endpoint is; one that is not is tried all the same where the pod has a network, since it may be
+    the network that made it unready.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceProbe:
-    """A few attempts to reach a service's address from a node, and its endpoints directly from the same node at the same time."""
+    """A few attempts to reach a service's address from a node, and its endpoints directly from
+    the same node at the same time.
+    """
 
     source: str
     service: str
@@ -60,7 +65,9 @@ class ServiceProbe:
     hosts: tuple[str, ...] = ()
     """Hosts that its ready endpoints are on."""
     steady: float = 0.0
-    """Seconds for which its ready endpoints have been the same, as far as recoverd has seen it: kube-proxy follows with a delay."""
+    """Seconds for which its ready endpoints have been the same, as far as recoverd has seen it:
+    kube-proxy follows with a delay.
+    """
     dns: bool = False
     """It is the cluster's DNS; the attempts are queries over UDP where the node can make them."""
 
@@ -73,7 +80,9 @@ class PodMismatch:
     pod: str
     """NAMESPACE/NAME."""
     age: float
-    """Seconds since it was bound to the node (listed and not run), or since it was first noticed (run and not listed)."""
+    """Seconds since it was bound to the node (listed and not run), or since it was
+    first noticed (run and not listed).
+    """
     since: datetime
     """When recoverd first saw the disagreement, by the bastion's clock."""
     phase: str = ""
@@ -81,7 +90,8 @@ class PodMismatch:
 
 @dataclass(frozen=True, slots=True)
 class NodePods:
-    """The pods that the API binds to a node, against those that its kubelet has: by uid, mirror pods by the hash of their static pod.
+    """The pods that the API binds to a node, against those that its kubelet has: by uid, mirror pods
+    by the hash of their static pod.
 
     What is `missing` was listed by the API before and after the kubelet was asked.
     """
@@ -160,11 +170,15 @@ class NodeNetworkView:
     """Uids under /var/lib/kubelet/pods."""
     rules: RulesView | Unseen
     tool: str = ""
-    """What the probes were made with: `bash`, `curl`, `nc`, `python3`; "" when the host has none, so that its probes are unseen."""
+    """What the probes were made with: `bash`, `curl`, `nc`, `python3`; "" when the host has none,
+    so that its probes are unseen.
+    """
     veths: tuple[int, int] | None = None
     """Pods' ends of virtual cables called veth*: how many there are, and how many of them hang on a bridge."""
     pods: int = 0
-    """Pods with an address of the pod network that the API lists on it: by the address, the network was made for them."""
+    """Pods with an address of the pod network that the API lists on it: by the address,
+    the network was made for them.
+    """
     pod_addresses: tuple[str, ...] = ()
     """Some of their addresses."""
     problems: tuple[str, ...] = ()
@@ -186,9 +200,13 @@ class AgentView:
     status: str
     """As kubectl prints it."""
     running: bool | None
-    """Its process is on the host and not stopped; None where the host was not seen, or for an agent whose process has no known name."""
+    """Its process is on the host and not stopped; None where the host was not seen, or for an agent
+    whose process has no known name.
+    """
     bad_for: float = 0.0
-    """Seconds for which it has not been both ready and running, a few good ones in between not counted; 0 when all is well."""
+    """Seconds for which it has not been both ready and running, a few good ones in between
+    not counted; 0 when all is well.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +224,8 @@ class NetworkView:
     failing_since: Mapping[str, datetime] = field(default_factory=dict)
     """By `FROM>TO`: since when every probe of every round between them has failed."""
     back_since: datetime | None = None
-    """When the API server came back after it had listed nothing for some sweeps; None where recoverd has not seen it away."""
+    """When the API server came back after it had listed nothing for some sweeps; None where
+    recoverd has not seen it away.
+    """
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
     """Lists that the API did not give: `services`, `endpoints`, `daemonsets`, `networkpolicies`."""

@@ -1,4 +1,5 @@
-"""What recoverd can put back of a node's network, as it was recorded while the cluster was healthy. Host operations, as in `operations`.
+"""What recoverd can put back of a node's network, as it was recorded while the cluster was healthy. Host
+operations, as in `operations`.
 
 None of it is made to last over a reboot: it puts back what runs, and the machine's own configuration stays what it is.
 """
@@ -35,7 +36,9 @@ class Sysctl(HostCall):
         return Call.of("sysctl_is", self.path, self.value)
 
 
-TYPES = frozenset({"unicast", "local", "broadcast", "multicast", "throw", "unreachable", "prohibit", "blackhole", "nat"})
+TYPES = frozenset(
+    {"unicast", "local", "broadcast", "multicast", "throw", "unreachable", "prohibit", "blackhole", "nat"}
+)
 """What a line of `ip route` may begin with before the destination (ip-route(8))."""
 
 
@@ -47,7 +50,9 @@ def destination(route: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PutRoute(HostCall):
-    """Add one IPv4 route, as `ip route` printed it, where none leads to its destination: one that is there by now is somebody's, and newer."""
+    """Add one IPv4 route, as `ip route` printed it, where none leads to its destination: one that is there
+    by now is somebody's, and newer.
+    """
 
     route: str
     kind: Literal["put-route"] = "put-route"
@@ -66,7 +71,8 @@ class PutRoute(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class PutBridge(HostCall):
-    """Make the pod bridge again with its addresses, and plug into it the pods' cables (veth) that hang loose since it is gone.
+    """Make the pod bridge again with its addresses, and plug into it the pods' cables (veth)
+    that hang loose since it is gone.
 
     The bridge plugin of the CNI makes a missing bridge only for the next new pod, and never plugs older pods in again.
     """

@@ -1,4 +1,6 @@
-"""What people are told of a cluster by the bastion itself: which kinds of news there are, and one piece of it. Data only."""
+"""What people are told of a cluster by the bastion itself: which kinds of news there are,
+and one piece of it. Data only.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class News:
     again: float | None = None
     """Seconds after which it is told again, if it is still so; None: never."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Those of the alert of config/alerts that is on the same thing; empty for what only happened and is not so any more."""
+    """Those of the alert of config/alerts that is on the same thing; empty for what only
+    happened and is not so any more.
+    """
 
     @property
     def key(self) -> str:

@@ -1,6 +1,8 @@
-"""What a machine says of why its node is not Ready, and of the files that its kubelet, its runtime and its CNI go by. Pure.
+"""What a machine says of why its node is not Ready, and of the files that its kubelet, its
+runtime and its CNI go by. Pure.
 
-It is asked where something is wrong with a node, and else only now and then: from that what was in place while all was well is remembered.
+It is asked where something is wrong with a node, and else only now and then: from that what was in place
+while all was well is remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 
 CNI_DIR = "/etc/cni/net.d"
-"""Where the runtime looks for the CNI's configuration, unless it is told otherwise (containerd's and CRI-O's default)."""
+"""Where the runtime looks for the CNI's configuration, unless it is told otherwise
+(containerd's and CRI-O's default).
+"""
 HOSTS = "/etc/hosts"
 
 
@@ -58,7 +62,9 @@ class NodeLook:
     """By its socket, asked for its version."""
     runtime_said: str = ""
     cni: tuple[str, ...] | None = None
-    """Names of the CNI's configuration files (.conf, .conflist, .json); None where the directory could not be listed."""
+    """Names of the CNI's configuration files (.conf, .conflist, .json); None where the
+    directory could not be listed.
+    """
     files: Mapping[str, FileView] = field(default_factory=dict)
     """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
 

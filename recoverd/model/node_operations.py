@@ -1,7 +1,8 @@
-"""What recoverd can do to a node of a cluster: through the API server, over SSH, or by watching until it is well. Data, as in `operations`.
+"""What recoverd can do to a node of a cluster: through the API server, over SSH, or by watching until it is
+well. Data, as in `operations`.
 
-Every one of them may be carried out again after a crash: each looks first at what is there. `command` says what is done in the words of the tool
-that a person would use for it.
+Every one of them may be carried out again after a crash: each looks first at what is there. `command` says what is done
+in the words of the tool that a person would use for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Literal
 from recoverd.model.call import Call, HostCall
 
 CORDONED = "recoverd.io/cordoned-by"
-"""Annotation on a node that recoverd has cordoned; its value is the plan. Without it a cordon is somebody else's and stays."""
+"""Annotation on a node that recoverd has cordoned; its value is the plan. Without it a
+cordon is somebody else's and stays.
+"""
 CONTROLLER_MANAGER = "kube-controller-manager"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -31,7 +34,8 @@ class PodChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cordon:
-    """Mark the node unschedulable, and as cordoned by this plan. One that is unschedulable already stays as it is, without a mark.
+    """Mark the node unschedulable, and as cordoned by this plan. One that is unschedulable already
+    stays as it is, without a mark.
 
     `mark` is the plan's id, which is filled in when the plan is made.
     """
@@ -42,7 +46,10 @@ class Cordon:
     repeatable = True
 
     def command(self) -> str:
-        return f"kubectl cordon {self.node}  (and annotate {CORDONED}={self.mark}, in one PATCH of the node; not if it is cordoned already)"
+        return (
+            f"kubectl cordon {self.node}  (and annotate {CORDONED}={self.mark}, in one PATCH of the node; not "
+            "if it is cordoned already)"
+        )
 
     def inverse(self) -> Uncordon:
         return Uncordon(self.node, self.mark)
@@ -50,9 +57,11 @@ class Cordon:
 
 @dataclass(frozen=True, slots=True)
 class Uncordon:
-    """Make the node schedulable again if it was this plan that cordoned it; a node cordoned by somebody else stays cordoned.
+    """Make the node schedulable again if it was this plan that cordoned it; a node cordoned
+    by somebody else stays cordoned.
 
-    Another plan's mark proves nothing: the node may have been uncordoned and cordoned by a person since, and kubectl leaves the mark there.
+    Another plan's mark proves nothing: the node may have been uncordoned and cordoned by a person since, and
+    kubectl leaves the mark there.
     """
 
     node: str
@@ -68,8 +77,8 @@ class Uncordon:
 class Drain:
     """Evict the node's pods through the Eviction API, so that PodDisruptionBudgets hold, and wait until they are gone.
 
-    Pods of DaemonSets and mirror pods stay, as with `kubectl drain --ignore-daemonsets`. `local_storage` is for pods with emptyDir volumes,
-    `unmanaged` for pods without a controller.
+    Pods of DaemonSets and mirror pods stay, as with `kubectl drain --ignore-daemonsets`. `local_storage` is for pods
+    with emptyDir volumes, `unmanaged` for pods without a controller.
     """
 
     node: str
@@ -82,12 +91,16 @@ class Drain:
         force = " --force" if self.unmanaged is PodChoice.EVICT else ""
         local = " --delete-emptydir-data" if self.local_storage is PodChoice.EVICT else ""
         chosen = f"pods with local storage: {self.local_storage}, unmanaged pods: {self.unmanaged}"
-        return f"kubectl drain {self.node} --ignore-daemonsets{force}{local}  (Eviction API, budgets respected; {chosen})"
+        return (
+            f"kubectl drain {self.node} --ignore-daemonsets{force}{local}  (Eviction API, budgets respected; {chosen})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reboot(HostCall):
-    """Ask the machine to reboot, once: not when its boot id is no longer `boot_id`, and not when it was asked before in this boot."""
+    """Ask the machine to reboot, once: not when its boot id is no longer `boot_id`, and not when it
+    was asked before in this boot.
+    """
 
     boot_id: str
     kind: Literal["reboot"] = "reboot"
@@ -106,7 +119,9 @@ class Reboot(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class AwaitReboot:
-    """Wait until the machine answers over SSH with another boot id than `boot_id`. It may take minutes to go down, and minutes to come up."""
+    """Wait until the machine answers over SSH with another boot id than `boot_id`. It may take minutes to
+    go down, and minutes to come up.
+    """
 
     boot_id: str
     kind: Literal["await-reboot"] = "await-reboot"
@@ -134,8 +149,9 @@ class AwaitNodeReady:
 class AwaitControllers:
     """Wait until kube-controller-manager leads: its Lease is renewed while that is watched.
 
-    One that is started anew waits until the lease of the one before has run out (15 s by default). Until then nobody keeps endpoints, and whatever
-    is started anew on nodes would take dead ones for good (observed after a restore: it led 17 s after the API server's return).
+    One that is started anew waits until the lease of the one before has run out (15 s by default). Until then nobody
+    keeps endpoints, and whatever is started anew on nodes would take dead ones for good (observed after a restore: it
+    led 17 s after the API server's return).
     """
 
     kind: Literal["await-controllers"] = "await-controllers"
@@ -149,8 +165,9 @@ class AwaitControllers:
 class AwaitEndpoints:
     """Wait until the endpoints of services are the addresses that their pods have now, for a second on end.
 
-    Observed after a restore: they were those of the snapshot for 12 s after kube-controller-manager led, and a kube-proxy that was started anew
-    meanwhile lost every pod that a deaf one still reached. When the time is over the plan goes on: a fresh kube-proxy follows what comes later.
+    Observed after a restore: they were those of the snapshot for 12 s after kube-controller-manager led, and a
+    kube-proxy that was started anew meanwhile lost every pod that a deaf one still reached. When the time is over the
+    plan goes on: a fresh kube-proxy follows what comes later.
     """
 
     kind: Literal["await-endpoints"] = "await-endpoints"
@@ -172,9 +189,9 @@ class Agent(StrEnum):
 class RestartDaemonPods:
     """Start the agent's containers on the node anew and see them run.
 
-    kube-proxy's process is ended for kubelet to start another (2 s, and no controller is needed for it: with the pods deleted it took 45 s on a
-    busy machine, observed); where there is no process, or no other comes, and for every other agent, the pods are deleted and their DaemonSet's new
-    ones awaited.
+    kube-proxy's process is ended for kubelet to start another (2 s, and no controller is needed for it: with the pods
+    deleted it took 45 s on a busy machine, observed); where there is no process, or no other comes, and for every other
+    agent, the pods are deleted and their DaemonSet's new ones awaited.
     """
 
     node: str
@@ -188,16 +205,20 @@ class RestartDaemonPods:
         delete = f"kubectl delete pod --field-selector spec.nodeName={self.node}"
         if self.agent is Agent.KUBE_PROXY:
             return (
-                f"pkill -KILL -x kube-proxy, for kubelet to start another; else {delete} -n kube-system -l k8s-app=kube-proxy, and wait for a new one"
+                f"pkill -KILL -x kube-proxy, for kubelet to start another; else {delete} -n kube-system -l "
+                "k8s-app=kube-proxy, and wait for a new one"
             )
-        return f"{delete} (those of the DaemonSets that mount /etc/cni or /opt/cni), and wait for new ones that are Ready"
+        return (
+            f"{delete} (those of the DaemonSets that mount /etc/cni or /opt/cni), and wait for new ones that are Ready"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """Watch until sweeps find no fault of the node any more, while the node itself is seen and Ready.
 
-    Nothing is carried out for it: the machine judges each sweep, so that a node is well by the same rules by which it was found broken.
+    Nothing is carried out for it: the machine judges each sweep, so that a node is well by the same
+    rules by which it was found broken.
     """
 
     node: str
@@ -208,4 +229,15 @@ class Settled:
         return f"watch {self.node} (its pods, services and pod network) until no fault of it is found"
 
 
-NodeOperation = Cordon | Uncordon | Drain | Reboot | AwaitReboot | AwaitNodeReady | AwaitControllers | AwaitEndpoints | RestartDaemonPods | Settled
+NodeOperation = (
+    Cordon
+    | Uncordon
+    | Drain
+    | Reboot
+    | AwaitReboot
+    | AwaitNodeReady
+    | AwaitControllers
+    | AwaitEndpoints
+    | RestartDaemonPods
+    | Settled
+)

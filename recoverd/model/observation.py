@@ -1,7 +1,8 @@
 """What one sweep of one cluster saw: immutable, timestamped, with everything that could not be seen named as such.
 
-Every source yields either its view or an `Unseen` with the reason. Nothing here does I/O and nothing here judges: a view
-holds facts, `recoverd.diagnose` makes findings of them. Times are timezone-aware UTC; sizes are bytes; durations seconds.
+Every source yields either its view or an `Unseen` with the reason. Nothing here does I/O and nothing here
+judges: a view holds facts, `recoverd.diagnose` makes findings of them. Times are timezone-aware UTC;
+sizes are bytes; durations seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class EndpointHealth(StrEnum):
     ERROR = "error"
     """Something answered that is not a ready API server: an HTTP error of a proxy (502), or no HTTP at all."""
     NOT_TRIED = "not-tried"
-    """recoverd did not ask, or could not for a reason of its own (`UnseenKind.OWN`), which `detail` says: neither an answer nor silence."""
+    """recoverd did not ask, or could not for a reason of its own (`UnseenKind.OWN`), which `detail` says:
+    neither an answer nor silence.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,9 @@ class NodeView:
     cordoned_by: str = ""
     """The plan of recoverd that has cordoned it; "" for a cordon of somebody else's, and where it has none."""
     reason: str = ""
-    """Of its condition Ready, as `KubeletNotReady` (kubelet says so itself) or `NodeStatusUnknown` (nothing was heard of it)."""
+    """Of its condition Ready, as `KubeletNotReady` (kubelet says so itself) or
+    `NodeStatusUnknown` (nothing was heard of it).
+    """
     message: str = ""
     since: datetime | None = None
     """When that condition became what it is, by the clock of whoever set it; None where it is not said."""
@@ -92,7 +97,9 @@ class ObjectsView:
     """Number of pods bound to each node; "" holds the unscheduled ones."""
     version: str = ""
     newest: tuple[CreatedView, ...] = ()
-    """Those that were created last, newest first, and no more than a hundred: what a restore point of before does not hold."""
+    """Those that were created last, newest first, and no more than a hundred: what a restore
+    point of before does not hold.
+    """
 
     @property
     def pod_count(self) -> int:
@@ -180,7 +187,9 @@ class PkiView:
     authorities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By file: the keys of the CAs in it. CA files, and kubeconfigs with the CAs that they trust."""
     keys: Mapping[str, str] = field(default_factory=dict)
-    """By file that holds a private key: the public key that belongs to it, "" where openssl could read none. Only what could be asked."""
+    """By file that holds a private key: the public key that belongs to it, "" where openssl could read
+    none. Only what could be asked.
+    """
     listed: tuple[str, ...] | None = None
     """Certificate files and kubeconfigs that there are; None where that could not be told."""
 
@@ -201,12 +210,15 @@ class EtcdDataView:
     path: str
     exists: bool
     empty: bool
-    """True when there is no member/snap/db, or none but what an etcd leaves that was refused at its first start: no write-ahead log, and a database
-    with nothing in it. An etcd started on it would be a new, empty member (etcd's server goes by the log: `wal.Exist`)."""
+    """True when there is no member/snap/db, or none but what an etcd leaves that was refused at its first start: no
+    write-ahead log, and a database with nothing in it. An etcd started on it would be a new, empty member (etcd's
+    server goes by the log: `wal.Exist`).
+    """
 
     identity: str = ""
-    """Which database file it is (device and inode of member/snap/db): the same for as long as nobody puts another in its place. "" where it could not
-    be told."""
+    """Which database file it is (device and inode of member/snap/db): the same for as long as nobody puts another in
+    its place. "" where it could not be told.
+    """
 
     @property
     def holds(self) -> bool:
@@ -216,7 +228,9 @@ class EtcdDataView:
 
 @dataclass(frozen=True, slots=True)
 class EtcdToolView:
-    """The program on a control plane that restores snapshots (etcdutl or etcdctl), of the minor version of the etcd that runs there."""
+    """The program on a control plane that restores snapshots (etcdutl or etcdctl), of the minor
+    version of the etcd that runs there.
+    """
 
     path: str
     version: str
@@ -278,14 +292,20 @@ class HostView:
     node: NodeLook | None = None
     """Looked for only where something is wrong with the node, and now and then."""
     synchronised: bool | None = None
-    """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could not be told, and in a container."""
+    """The kernel calls its clock synchronised (`timedatectl`); asked for now and then, None where that could
+    not be told, and in a container.
+    """
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
     journals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By unit: what it said in the last minutes that sounds like trouble, newest last, each line at most 400 characters, without control characters.
-    Read of units that fail, and of kubelet where something on the machine looks wrong; a unit whose journal was not read is not in it."""
+    """By unit: what it said in the last minutes that sounds like trouble, newest last, each line at most 400
+    characters, without control characters. Read of units that fail, and of kubelet where something on the machine looks
+    wrong; a unit whose journal was not read is not in it.
+    """
     largest: tuple[str, ...] = ()
-    """The largest files below /var/log and etcd's data, as `SIZE PATH`: looked for now and then while a disk is full."""
+    """The largest files below /var/log and etcd's data, as `SIZE PATH`: looked for now
+    and then while a disk is full.
+    """
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
 
@@ -328,6 +348,8 @@ class Observation:
     lease: Lease | None = None
     """Which bastion may act on the cluster; None where no lease is asked for."""
     own: tuple[str, ...] = ()
-    """What recoverd itself lacked in this sweep, or has to tell of what it looks with, each with what to do about it."""
+    """What recoverd itself lacked in this sweep, or has to tell of what it looks with,
+    each with what to do about it.
+    """
     behind: float = 0.0
     """Seconds by which recoverd itself was late in this sweep."""

@@ -1,9 +1,10 @@
 """The few things that recoverd can do to a machine or a cluster, as data.
 
-A playbook composes these; `recoverd.act` carries them out over SSH and `recoverd.simulate` against the model cluster, so a new playbook needs
-neither changed. Each host operation names the function of the shell library that does it, with its arguments (`call`), one that exits 0 when its
-effect is already there (`check`, used after a crash before anything is repeated), and the operation that takes it back (`inverse`). The library is
-POSIX sh (`recoverd.shell`), since nodes need not have bash or Python, and runs as root (or through `sudo -n`).
+A playbook composes these; `recoverd.act` carries them out over SSH and `recoverd.simulate` against the model cluster,
+so a new playbook needs neither changed. Each host operation names the function of the shell library that does it, with
+its arguments (`call`), one that exits 0 when its effect is already there (`check`, used after a crash before anything
+is repeated), and the operation that takes it back (`inverse`). The library is POSIX sh (`recoverd.shell`), since nodes
+need not have bash or Python, and runs as root (or through `sudo -n`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from recoverd.model.unit_operations import PodOperation, UnitOperation
 
 MANIFESTS = "/etc/kubernetes/manifests"
 HELD = "/etc/kubernetes/recoverd"
-"""Where manifests are kept that were taken out of kubelet's sight; same file system as MANIFESTS, so a rename is atomic."""
+"""Where manifests are kept that were taken out of kubelet's sight; same file system as
+MANIFESTS, so a rename is atomic.
+"""
 
 
 def sha256(text: str) -> str:
@@ -35,7 +38,8 @@ def sha256(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WriteFile(HostCall):
-    """Write a file whole: beside the directory it belongs in, then renamed in, since kubelet reads half-written files (observed).
+    """Write a file whole: beside the directory it belongs in, then renamed in, since kubelet reads
+    half-written files (observed).
 
     `before` is the sha256 that must be in place ("" for: must not exist), so that nobody's newer change is overwritten.
     """
@@ -49,7 +53,9 @@ class WriteFile(HostCall):
     beside: str = HELD
     """Directory in which it is written before it is renamed in; on the same file system."""
     needs: str = ""
-    """A path that must exist at that moment, when set: no etcd manifest over data that was there when the plan was made and is gone."""
+    """A path that must exist at that moment, when set: no etcd manifest over data that was there when
+    the plan was made and is gone.
+    """
     kind: Literal["write-file"] = "write-file"
     repeatable = True
 
@@ -58,7 +64,9 @@ class WriteFile(HostCall):
         return f"writing {self.path}"
 
     def call(self) -> Call:
-        return Call.of("write_file", self.path, self.sha256, self.before, self.keep, self.beside, self.needs, self.content)
+        return Call.of(
+            "write_file", self.path, self.sha256, self.before, self.keep, self.beside, self.needs, self.content
+        )
 
     def gist(self) -> str:
         return f"write {self.path}"
@@ -69,7 +77,9 @@ class WriteFile(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class MovePath(HostCall):
-    """Rename a file or directory. Refused where the target exists, for etcd's data that anything has open, and for etcd's manifest over no data."""
+    """Rename a file or directory. Refused where the target exists, for etcd's data that anything has open, and
+    for etcd's manifest over no data.
+    """
 
     source: str
     target: str
@@ -101,7 +111,8 @@ class MovePath(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class CopyPath(HostCall):
-    """Copy a directory whole, beside the original: copied under another name first, so that a target that exists is complete.
+    """Copy a directory whole, beside the original: copied under another name first, so that a
+    target that exists is complete.
 
     etcd's data only while nothing has it open: what is copied while it is written to is worth nothing.
     """
@@ -149,13 +160,24 @@ class Shell(HostCall):
 
 
 HostOperation = (
-    WriteFile | MovePath | CopyPath | FileOperation | UnitOperation | PodOperation | NetworkOperation | PkiOperation | RestoreSnapshot | Shell
+    WriteFile
+    | MovePath
+    | CopyPath
+    | FileOperation
+    | UnitOperation
+    | PodOperation
+    | NetworkOperation
+    | PkiOperation
+    | RestoreSnapshot
+    | Shell
 )
 Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
 
 
 def functions_of(operation: Operation) -> tuple[str, ...]:
-    """The functions of the shell library that an operation is, or that its hand calls on the way; none where it does without a shell."""
+    """The functions of the shell library that an operation is, or that its hand calls on the way; none
+    where it does without a shell.
+    """
     if isinstance(operation, HostCall):
         return (operation.call().function,)
     return operation.functions if isinstance(operation, JoinOperation | RestartDaemonPods) else ()

@@ -1,8 +1,9 @@
-"""What is done about the certificates of a control plane, as data. Everything is kept on the machine itself; no private key leaves it.
+"""What is done about the certificates of a control plane, as data. Everything is kept on the machine
+itself; no private key leaves it.
 
-Sources: kubeadm's pages on certificates (`kubeadm certs renew` renews leaf certificates and kubeconfigs and no CA, and not kubelet.conf; before 1.20
-it was `kubeadm alpha certs renew`), and on kubelet's client certificate (kubelet-client-current.pem, rotated by kubelet itself; when it is over,
-kubelet does not even start).
+Sources: kubeadm's pages on certificates (`kubeadm certs renew` renews leaf certificates and kubeconfigs and no CA, and
+not kubelet.conf; before 1.20 it was `kubeadm alpha certs renew`), and on kubelet's client certificate
+(kubelet-client-current.pem, rotated by kubelet itself; when it is over, kubelet does not even start).
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedu
 
 @dataclass(frozen=True, slots=True)
 class KeepPki(HostCall):
-    """Copy /etc/kubernetes/pki and the kubeconfigs to a directory on the same machine: under another name first, so that one that exists is whole.
+    """Copy /etc/kubernetes/pki and the kubeconfigs to a directory on the same machine: under another name first, so
+    that one that exists is whole.
 
-    Where there is a symbolic link, what it points to is copied: a link in the copy would lead to the very file that the copy is to replace. Only
-    one that leads nowhere is kept as it is.
+    Where there is a symbolic link, what it points to is copied: a link in the copy would lead to the very file that the
+    copy is to replace. Only one that leads nowhere is kept as it is.
     """
 
     target: str
     prune: bool = False
-    """Delete the oldest copies of the healthy time but a few (their names are 16 hexadecimal digits; others are nobody's to delete)."""
+    """Delete the oldest copies of the healthy time but a few (their names are 16 hexadecimal digits;
+    others are nobody's to delete).
+    """
     kubernetes: str = KUBERNETES
     kind: Literal["keep-pki"] = "keep-pki"
     repeatable = True
@@ -39,7 +43,9 @@ class KeepPki(HostCall):
         return f"keeping the certificates in {self.target}"
 
     def call(self) -> Call:
-        return Call.of("keep_pki", self.target, self.prune, self.kubernetes, does=f"cp -aL {self.kubernetes}/pki {self.target}/pki")
+        return Call.of(
+            "keep_pki", self.target, self.prune, self.kubernetes, does=f"cp -aL {self.kubernetes}/pki {self.target}/pki"
+        )
 
     def check(self) -> Call:
         return Call.of("is_directory", f"{self.target}/pki")
@@ -47,10 +53,12 @@ class KeepPki(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class PutBackPki(HostCall):
-    """Put a kept copy into place: pki as a whole by renaming, each kubeconfig by renaming; what was there before is copied to `aside` first.
+    """Put a kept copy into place: pki as a whole by renaming, each kubeconfig by renaming; what was there
+    before is copied to `aside` first.
 
-    Files take the place of what were symbolic links: what these point to is not kubeadm's, and outside of /etc/kubernetes nothing is written to.
-    May be broken off anywhere and begun again: what is aside already is not copied twice, and the rest ends in the same place.
+    Files take the place of what were symbolic links: what these point to is not kubeadm's, and outside of
+    /etc/kubernetes nothing is written to. May be broken off anywhere and begun again: what is aside already is not
+    copied twice, and the rest ends in the same place.
     """
 
     source: str
@@ -78,7 +86,9 @@ class PutBackPki(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class RenewLeaves(HostCall):
-    """`kubeadm certs renew all` (`kubeadm alpha certs renew all` where the binary has only that): every leaf and kubeconfig but kubelet's, no CA."""
+    """`kubeadm certs renew all` (`kubeadm alpha certs renew all` where the binary has only that): every leaf and
+    kubeconfig but kubelet's, no CA.
+    """
 
     kept: str
     """The copy that was made before; without it nothing is renewed."""
@@ -102,9 +112,11 @@ class RenewLeaves(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class RepairKubeletClient(HostCall):
-    """Have the CA in place sign a new client certificate for this machine's kubelet, and let kubelet.conf use it and trust that CA.
+    """Have the CA in place sign a new client certificate for this machine's kubelet, and let
+    kubelet.conf use it and trust that CA.
 
-    What `kubeadm init phase kubeconfig kubelet` would write, without a change of the server or of anything else in kubelet.conf.
+    What `kubeadm init phase kubeconfig kubelet` would write, without a change of the server or of
+    anything else in kubelet.conf.
     """
 
     node: str

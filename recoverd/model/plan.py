@@ -46,23 +46,33 @@ class Step:
     requires: tuple[FindingKey, ...] = ()
     undo: Operation | None = None
     commits: bool = False
-    """Point of no return: once started, the undo of earlier steps would do harm and is not run (except `undo_always`)."""
+    """Point of no return: once started, the undo of earlier steps would do harm and is
+    not run (except `undo_always`).
+    """
     undo_always: bool = False
     """Its undo is run after a later failure even past the point of no return (taking a dangerous flag out)."""
     part: str = ""
-    """What belongs together, as the steps for one node of many: skipped, taken back and committed on its own. "": the whole plan."""
+    """What belongs together, as the steps for one node of many: skipped, taken back and committed
+    on its own. "": the whole plan.
+    """
     skip_unless: tuple[FindingKey, ...] = ()
-    """Begun only while one of these is still found; else it and the rest of its part are skipped, so that nothing healthy is touched."""
+    """Begun only while one of these is still found; else it and the rest of its part are skipped, so
+    that nothing healthy is touched.
+    """
     takes_down: tuple[str, ...] = ()
     """Nodes out of service from here on; begun only while the bound `min_ready` holds without them."""
     contained: bool = False
     """Its failure ends its own part and not the plan."""
     vital: bool = False
-    """That holds only where it could not be begun: what was begun and failed ends the plan, since what keeps it down may be on every machine."""
+    """That holds only where it could not be begun: what was begun and failed ends the plan, since what keeps
+    it down may be on every machine.
+    """
     stops_member: bool = False
     """etcd's member on its host is out of service while it runs; begun only while the others have quorum without it."""
     size: int = 0
-    """Bytes that it moves, where its timeout was reckoned from them: then the bound `step_deadline` does not cut it short."""
+    """Bytes that it moves, where its timeout was reckoned from them: then the bound
+    `step_deadline` does not cut it short.
+    """
 
     @property
     def command(self) -> str:
@@ -80,7 +90,9 @@ class Step:
         return looks(self.operation)
 
     def asks(self, *, undo: bool) -> bool:
-        """Whether after a crash, which may be hours ago, it is first asked if it has been done: what only looks is simply carried out again."""
+        """Whether after a crash, which may be hours ago, it is first asked if it has been done: what only
+        looks is simply carried out again.
+        """
         operation = self.undo if undo else self.operation
         return operation is not None and not looks(operation)
 
@@ -190,11 +202,15 @@ class StepResult:
     uncertain: bool = False
     """After a crash: it may or may not have run and must not be repeated; a person has to look."""
     undone: bool = False
-    """After a crash: it was asked about, has not been done, and nothing was run; what it requires has to be seen first."""
+    """After a crash: it was asked about, has not been done, and nothing was run; what it
+    requires has to be seen first.
+    """
     untouched: bool = False
     """It failed, and that proves that nothing was changed: it could not be begun, or its own guard refused."""
     points: tuple[RestorePoint, ...] | None = None
-    """Of an operation on restore points: those that are on the disk now, newest last; None where they were not looked at."""
+    """Of an operation on restore points: those that are on the disk now, newest last; None
+    where they were not looked at.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class TakeRestorePoint:
-    """Take one restore point: etcd's snapshot from the step's host, and from every control plane what kubeadm left there.
+    """Take one restore point: etcd's snapshot from the step's host, and from every control
+    plane what kubeadm left there.
 
-    One before a plan is done already when the plan has its point. The result carries every point that is on the disk afterwards.
+    One before a plan is done already when the plan has its point. The result carries every point
+    that is on the disk afterwards.
     """
 
     why: str
@@ -22,8 +24,10 @@ class TakeRestorePoint:
 
     def command(self) -> str:
         return (
-            "POST https://127.0.0.1:2379/v3/maintenance/snapshot {} (over the SSH tunnel, hash checked), manifests, kubeadm and kubelet "
-            "configuration of every control plane, into a restore point on the bastion; private keys are copied on their own node only"
+            "POST https://127.0.0.1:2379/v3/maintenance/snapshot {} (over the SSH tunnel, hash checked), "
+            "manifests, kubeadm and kubelet "
+            "configuration of every control plane, into a restore point on the bastion; private keys are "
+            "copied on their own node only"
         )
 
 

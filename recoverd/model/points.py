@@ -1,4 +1,6 @@
-"""Restore points: what a cluster can be put back to, taken while it was healthy. When one is due, which goes, and which is the best: pure."""
+"""Restore points: what a cluster can be put back to, taken while it was healthy. When one is due, which
+goes, and which is the best: pure.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 PKI_ASIDE = "/var/lib/recoverd/pki"
-"""On each control plane: PKI_ASIDE/POINT-ID holds the private keys as they were: `pki/` (of /etc/kubernetes), `*.conf`, `kubelet-pki/`. 0700."""
+"""On each control plane: PKI_ASIDE/POINT-ID holds the private keys as they were: `pki/` (of /etc/kubernetes),
+`*.conf`, `kubelet-pki/`. 0700.
+"""
 KEEP_LEAST = 3
 """The newest so many points stay whatever their age: the bastion's clock may be wrong."""
 RETRY = 300.0
@@ -38,7 +42,9 @@ class PointSettings:
 
 @dataclass(frozen=True, slots=True)
 class RestorePoint:
-    """One whole restore point: it is only made once its snapshot's hash was found good and everything was written through to the disk."""
+    """One whole restore point: it is only made once its snapshot's hash was found good and everything
+    was written through to the disk.
+    """
 
     id: str
     """`CLUSTER-YYYYmmddTHHMMSSZ`."""
@@ -56,16 +62,22 @@ class RestorePoint:
     """Bytes of the snapshot."""
     cluster_id: str
     revision: int
-    """Of the snapshot, as its restore or `snapshot status` said; else what the member said before it was fetched (`how_verified` tells)."""
+    """Of the snapshot, as its restore or `snapshot status` said; else what the member said before it was
+    fetched (`how_verified` tells).
+    """
     keys: int
-    """Living keys at that revision, as `etcdctl get "" --prefix --count-only` counts them; 0 where nobody could tell."""
+    """Living keys at that revision, as `etcdctl get "" --prefix --count-only` counts
+    them; 0 where nobody could tell.
+    """
     verified_at: float | None
     """When it was really restored into a scratch etcd and compared; None: never."""
     how_verified: str
     """In words: how, or why not."""
     directory: str
-    """The point's directory on the bastion: snapshot.db, point.json, configmaps.yaml (kubeadm-config, kubelet-config), and one directory a control
-    plane with files/ (manifests, kubelet's configuration, by their path) and certificates.json (digests and expiry)."""
+    """The point's directory on the bastion: snapshot.db, point.json, configmaps.yaml (kubeadm-config, kubelet-config),
+    and one directory a control plane with files/ (manifests, kubelet's configuration, by their path) and
+    certificates.json (digests and expiry).
+    """
     sequence: int = 0
     """Orders the points, since the bastion's clock may go back."""
     lacks: tuple[str, ...] = ()
@@ -83,7 +95,9 @@ def best(points: Iterable[RestorePoint]) -> RestorePoint | None:
 
 
 def due(settings: PointSettings, now: datetime, attempted: datetime | None, failures: int) -> bool:
-    """Whether the schedule wants one. `attempted`: when the last one was begun, by the bastion's clock, which may have gone back since."""
+    """Whether the schedule wants one. `attempted`: when the last one was begun, by the bastion's clock,
+    which may have gone back since.
+    """
     if not settings.interval:
         return False
     wait = min(settings.interval, RETRY * 2 ** min(failures - 1, 16)) if failures else settings.interval
@@ -91,7 +105,9 @@ def due(settings: PointSettings, now: datetime, attempted: datetime | None, fail
 
 
 def surplus(points: Sequence[RestorePoint], settings: PointSettings, now: float) -> list[RestorePoint]:
-    """Those that may go: beyond the count, oldest first, and too old; never the newest verified one, nor the newest few for their age alone."""
+    """Those that may go: beyond the count, oldest first, and too old; never the newest verified one, nor the
+    newest few for their age alone.
+    """
     kept = best(points)
     by_count = points[: max(0, len(points) - settings.keep)]
     by_age = [p for p in points[: max(0, len(points) - KEEP_LEAST)] if now - p.taken_at > settings.keep_age]

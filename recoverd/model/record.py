@@ -50,11 +50,15 @@ class Run:
     back: tuple[int, ...] = ()
     """Steps that were taken back."""
     stuck: tuple[str, ...] = ()
-    """Hosts on which taking back a step failed: there nothing more is taken back, since a manifest may come back only after its data."""
+    """Hosts on which taking back a step failed: there nothing more is taken back, since a manifest may
+    come back only after its data.
+    """
     leaving: str = ""
     """The part that is being taken back, after which the plan goes on with the next."""
     changed_at: datetime | None = None
-    """When the newest step that changes something ended, or the plan was approved: what a step requires has to be seen after that."""
+    """When the newest step that changes something ended, or the plan was approved: what a step
+    requires has to be seen after that.
+    """
     seen_at: datetime | None = None
     """When the newest sweep ended; after a restart it tells how long nobody has looked."""
     unsure: bool = False
@@ -62,7 +66,9 @@ class Run:
     tries: int = 0
     """How often the step in flight was begun; recoverd may have been ended each time before it knew what came of it."""
     away: float = 0.0
-    """Seconds, the longest, that recoverd was away or paused while the plan ran: people may have repaired things meanwhile."""
+    """Seconds, the longest, that recoverd was away or paused while the plan ran: people may
+    have repaired things meanwhile.
+    """
     until_resumed: bool = False
     """recoverd was restarted while it was paused: nothing goes on, forwards or backwards, before a person says so."""
 
@@ -76,7 +82,9 @@ class PointClock:
     failures: int = 0
     """In a row."""
     running: str = ""
-    """Why one is being taken outside of a plan, or `look`; journalled before it begins. "": nothing is being done about them."""
+    """Why one is being taken outside of a plan, or `look`; journalled before it begins. "":
+    nothing is being done about them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,9 @@ class Sighting:
     last: datetime | None = None
     """When it was seen last."""
     stands: bool = False
-    """It was confirmed in the open incident, and has not been shown to be gone since: the incident does not close before that."""
+    """It was confirmed in the open incident, and has not been shown to be gone since: the
+    incident does not close before that.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +166,13 @@ class Record:
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     """Hosts that cannot be looked at, and since when without a gap that nobody looked in; one good look ends it."""
     born: datetime | None = None
-    """When the first record of this journal was made. Incidents are numbered from one in every journal, so numbers alone name nothing on a host."""
+    """When the first record of this journal was made. Incidents are numbered from one in every journal, so
+    numbers alone name nothing on a host.
+    """
 
     @property
     def mark(self) -> str:
-        """What tells the names that plans give to what they keep on hosts from those of another journal, or of another bastion; "" in old records."""
+        """What tells the names that plans give to what they keep on hosts from those of another journal, or of
+        another bastion; "" in old records.
+        """
         return hashlib.sha256(self.born.isoformat().encode()).hexdigest()[:6] if self.born else ""

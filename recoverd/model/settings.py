@@ -25,10 +25,14 @@ class Bounds:
     """Plans of one playbook that may run unasked within `window`."""
     window: float = 3600.0
     cooldown: float = 3600.0
-    """For this long after a plan ran, the same playbook does not run unasked for the same cause again, unless acknowledged."""
+    """For this long after a plan ran, the same playbook does not run unasked for the same
+    cause again, unless acknowledged.
+    """
     nodes_at_once: int = 1
     min_ready: int | str = "50%"
-    """Workers that stay Ready and schedulable while others are rebooted: a number, or a share of all workers, rounded down."""
+    """Workers that stay Ready and schedulable while others are rebooted: a number, or a
+    share of all workers, rounded down.
+    """
     plan_expiry: float = 1800.0
     plan_deadline: float = 900.0
     """For a whole plan; for each node of a rolling one."""
@@ -39,9 +43,13 @@ class Bounds:
     recover_sweeps: int = 2
     """Consecutive healthy sweeps before an incident is closed: a flap opens no second one."""
     member_down_after: float = 60.0
-    """An etcd member must have been seen dead for this long before its removal is offered: a reboot takes minutes at most."""
+    """An etcd member must have been seen dead for this long before its removal is offered:
+    a reboot takes minutes at most.
+    """
     force_after: float = 300.0
-    """So long a machine must have been silent before `force-new-cluster` or `remove-member` gives it up: real ones take minutes to boot."""
+    """So long a machine must have been silent before `force-new-cluster` or `remove-member` gives it up:
+    real ones take minutes to boot.
+    """
     max_clock_skew: float = 5.0
     person_at_work: str = "ask"
     """`ask`: what would run unasked on a machine where a person is at work is asked about. `ignore`: it runs."""
@@ -55,7 +63,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class DrainSettings:
-    """What is chosen for pods that `kubectl drain` refuses to evict unless told to, and how long a drain may take in seconds."""
+    """What is chosen for pods that `kubectl drain` refuses to evict unless told to, and how
+    long a drain may take in seconds.
+    """
 
     local_storage: PodChoice = PodChoice.REFUSE
     unmanaged: PodChoice = PodChoice.REFUSE
@@ -72,7 +82,9 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A weekly maintenance window, in UTC: `minutes` long from `start` (minutes after midnight) of each of the `days` (0 is Monday)."""
+    """A weekly maintenance window, in UTC: `minutes` long from `start` (minutes after midnight) of
+    each of the `days` (0 is Monday).
+    """
 
     days: tuple[int, ...]
     start: int
@@ -114,10 +126,14 @@ class ClusterSettings:
     points: PointSettings = field(default_factory=PointSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     stale_after: float = 30.0
-    """Seconds after its beginning from which on a sweep is no ground for an act: a few intervals and every deadline of a sweep."""
+    """Seconds after its beginning from which on a sweep is no ground for an act: a few intervals
+    and every deadline of a sweep.
+    """
 
     def approval_of(self, playbook: str) -> Approval:
-        """What the configuration says, as far as it may: `automatic` is `required` for what is not among `MAY_RUN_UNASKED`."""
+        """What the configuration says, as far as it may: `automatic` is `required` for what
+        is not among `MAY_RUN_UNASKED`.
+        """
         chosen = self.approval.get(playbook) or DEFAULT_APPROVALS.get(playbook, Approval.REQUIRED)
         return Approval.REQUIRED if chosen is Approval.AUTOMATIC and playbook not in MAY_RUN_UNASKED else chosen
 

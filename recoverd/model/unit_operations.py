@@ -10,7 +10,9 @@ from recoverd.model.call import Call, HostCall
 
 @dataclass(frozen=True, slots=True)
 class Unit(HostCall):
-    """Start or restart a systemd unit and see it active. A restart is not repeated after a crash unless the unit is not active."""
+    """Start or restart a systemd unit and see it active. A restart is not repeated after a crash
+    unless the unit is not active.
+    """
 
     verb: Literal["start", "restart"]
     unit: str
@@ -30,7 +32,9 @@ class Unit(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class RestartUnit(HostCall):
-    """Restart a systemd unit whether it is active or not, since what it holds in its memory is what is wrong. Restarting twice does no harm."""
+    """Restart a systemd unit whether it is active or not, since what it holds in its memory is what is wrong.
+    Restarting twice does no harm.
+    """
 
     unit: str
     kind: Literal["restart-unit"] = "restart-unit"
@@ -49,7 +53,9 @@ class RestartUnit(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class AwaitUnit(HostCall):
-    """Wait until a unit has been active for `stable` seconds without a break; one that fails at once looks active for a moment."""
+    """Wait until a unit has been active for `stable` seconds without a break; one that fails at
+    once looks active for a moment.
+    """
 
     unit: str
     stable: int
@@ -70,7 +76,9 @@ class AwaitUnit(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class RestartStaticPod(HostCall):
-    """End a static pod's process and wait until kubelet has started another: the quickest restart, and the manifest is not touched."""
+    """End a static pod's process and wait until kubelet has started another: the quickest restart,
+    and the manifest is not touched.
+    """
 
     component: str
     seconds: int
@@ -79,8 +87,9 @@ class RestartStaticPod(HostCall):
     static: bool = True
     """False for the process of another kind of pod (kube-proxy's DaemonSet)."""
     start: bool = False
-    """Where none runs, at first or for 15 s on end, kubelet is restarted: only that ends a crash-loop back-off of up to 5 minutes, remembered
-    for 10 (observed: an API server that was restarted often during an incident was started no more within 90 s).
+    """Where none runs, at first or for 15 s on end, kubelet is restarted: only that ends a crash-loop back-off
+    of up to 5 minutes, remembered for 10 (observed: an API server that was restarted often during an incident
+    was started no more within 90 s).
     """
     kind: Literal["restart-static-pod"] = "restart-static-pod"
     repeatable = True
@@ -100,7 +109,9 @@ class RestartStaticPod(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class AwaitContainerGone(HostCall):
-    """Wait until no process of a static pod's component runs on the host: moving a manifest away only asks kubelet to stop it."""
+    """Wait until no process of a static pod's component runs on the host: moving a manifest
+    away only asks kubelet to stop it.
+    """
 
     component: str
     seconds: int
@@ -120,7 +131,9 @@ class AwaitContainerGone(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class AwaitFlag(HostCall):
-    """Wait until the component runs with (or, `present` false, without) a command-line flag: kubelet takes a moment to act on a changed manifest."""
+    """Wait until the component runs with (or, `present` false, without) a command-line flag: kubelet takes a
+    moment to act on a changed manifest.
+    """
 
     component: str
     flag: str
@@ -146,11 +159,12 @@ class AwaitFlag(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class Unstick(HostCall):
-    """When no process of the component runs, restart kubelet: only that clears a crash-loop back-off of up to 5 minutes (observed); pods run on.
+    """When no process of the component runs, restart kubelet: only that clears a crash-loop back-off of up to 5
+    minutes (observed); pods run on.
 
-    With `patience` kubelet has had no time yet to act on a manifest, and an old process may still be ending: then that many seconds in a row
-    without a process are waited for, and five with one end the waiting. Observed: a manifest put back with the very content that ran before
-    has the same UID for kubelet, and sat in a back-off of 60 s.
+    With `patience` kubelet has had no time yet to act on a manifest, and an old process may still be ending: then that
+    many seconds in a row without a process are waited for, and five with one end the waiting. Observed: a manifest put
+    back with the very content that ran before has the same UID for kubelet, and sat in a back-off of 60 s.
     """
 
     component: str

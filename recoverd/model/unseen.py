@@ -24,13 +24,16 @@ class UnseenKind(StrEnum):
     NOT_TRIED = "not-tried"
     """Something that this source needs was itself unseen."""
     OWN = "own"
-    """The bastion's or recoverd's own trouble: it was late itself, has no file handle left, or cannot read what it needs. Nothing was
-    asked, so nothing is silent."""
+    """The bastion's or recoverd's own trouble: it was late itself, has no file handle left, or cannot read what it
+    needs. Nothing was asked, so nothing is silent.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """A source that could not be seen; `reason` says to the operator what was tried, on which host, and what came back."""
+    """A source that could not be seen; `reason` says to the operator what was tried, on
+    which host, and what came back.
+    """
 
     kind: UnseenKind
     reason: str

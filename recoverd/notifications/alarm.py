@@ -1,6 +1,7 @@
 """Alerts for one Alertmanager: everything that is so, every minute for as long as it is, and once more when it is over.
 
-An alert that nobody sends again ends there by itself (its endsAt), as when recoverd is stopped; started again, it sends what is still so.
+An alert that nobody sends again ends there by itself (its endsAt), as when recoverd is stopped; started
+again, it sends what is still so.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ class Alarm:
     """What one Alertmanager is told. `set` returns at once; `run` sends. `post` raises `SendFailed`."""
 
     def __init__(
-        self, receiver: Receiver, metrics: NotificationMetrics, link: str, post: Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
+        self,
+        receiver: Receiver,
+        metrics: NotificationMetrics,
+        link: str,
+        post: Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]],
     ) -> None:
         self.receiver = receiver
         self._metrics = metrics
@@ -63,7 +68,9 @@ class Alarm:
         while True:
             due = max(0.0, self._sent_at + EVERY - time.monotonic())
             await self._until_changed(due if self._now or self._sent else None)
-            async for attempt in AsyncRetrying(retry=retry_if_exception_type(SendFailed), wait=WAIT, sleep=self._until_changed):
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(SendFailed), wait=WAIT, sleep=self._until_changed
+            ):
                 with attempt:
                     await self._round()
 

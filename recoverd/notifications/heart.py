@@ -1,4 +1,6 @@
-"""A sign of life for a dead man's switch (as healthchecks.io): a page that is asked for while recoverd sweeps, and only then."""
+"""A sign of life for a dead man's switch (as healthchecks.io): a page that is asked for while
+recoverd sweeps, and only then.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ AGAIN = 30.0
 
 
 class Heart:
-    """`config` says where to and how often; None: nowhere. `healthy` says why recoverd is not well: an old sweep, or a full disk."""
+    """`config` says where to and how often; None: nowhere. `healthy` says why recoverd is not
+    well: an old sweep, or a full disk.
+    """
 
     def __init__(self, metrics: NotificationMetrics, healthy: Callable[[], str | None]) -> None:
         self.config: Heartbeat | None = None

@@ -1,8 +1,9 @@
 """What is news of a cluster, in the words that a person reads at night on a telephone. Pure.
 
-What stands (a fault, a plan that waits, a call for a person, a cluster that cannot be seen) is read off the machine after every event and not off the
-events: so it can be compared with what was told already, also by a process that was started since. What happens in a moment (a plan that failed, the
-end of an incident) is read off what the event had journalled.
+What stands (a fault, a plan that waits, a call for a person, a cluster that cannot be seen) is read off the
+machine after every event and not off the events: so it can be compared with what was told already, also by a
+process that was started since. What happens in a moment (a plan that failed, the end of an incident) is read off
+what the event had journalled.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ LONGEST = 300
 LOST = 2
 """Lines of what is lost with a plan."""
 OFFERED_AGAIN = 24 * 3600.0
-"""Seconds after which maintenance that still waits is told again: an offer that nobody took is made anew, under a new name, every half hour."""
+"""Seconds after which maintenance that still waits is told again: an offer that nobody took is made anew,
+under a new name, every half hour.
+"""
 ALERTS = {
     State.APISERVER_DOWN: "RecoverdApiserverDown",
     State.ETCD_STUCK: "RecoverdEtcdStuck",
@@ -82,7 +85,13 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
         incident.id,
         incident.fault_since,
         line(f"{status.name}: BROKEN, {incident.state}"),
-        (line(incident.summary), f"Since {incident.fault_since:%H:%M:%S} UTC.", *paused, *doing, f"On {bastion}: recoverctl status {status.name}"),
+        (
+            line(incident.summary),
+            f"Since {incident.fault_since:%H:%M:%S} UTC.",
+            *paused,
+            *doing,
+            f"On {bastion}: recoverctl status {status.name}",
+        ),
         incident=incident.id,
         labels={"alertname": ALERTS[incident.state], "state": str(incident.state), "severity": "page"},
     )
@@ -155,7 +164,8 @@ def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
         (
             line(status.summary),
             f"Since {record.since:%H:%M:%S} UTC. Nothing is known of it, good or bad, and nothing is done.",
-            f"Suspect the network of {bastion} first, then its SSH key and kubeconfig. On {bastion}: recoverctl status {status.name}",
+            f"Suspect the network of {bastion} first, then its SSH key and kubeconfig. On {bastion}: "
+            f"recoverctl status {status.name}",
         ),
         incident=record.incident.id if record.incident else "",
         labels={"alertname": "RecoverdUnobservable", "state": "unobservable", "severity": "page"},
@@ -187,9 +197,17 @@ def failed(plan: Plan, at: datetime, bastion: str) -> News:
         plan.id,
         at,
         line(f"{plan.cluster}: plan {plan.id} FAILED ({plan.playbook})"),
-        (line(plan.reason), f"See what it left before anything else is tried. On {bastion}: recoverctl show {plan.incident}"),
+        (
+            line(plan.reason),
+            f"See what it left before anything else is tried. On {bastion}: recoverctl show {plan.incident}",
+        ),
         incident=plan.incident,
-        labels={"alertname": "RecoverdActionFailed", "playbook": plan.playbook, "outcome": "failed", "severity": "page"},
+        labels={
+            "alertname": "RecoverdActionFailed",
+            "playbook": plan.playbook,
+            "outcome": "failed",
+            "severity": "page",
+        },
     )
 
 
@@ -202,7 +220,9 @@ def recovered(incident: Incident, playbooks: Sequence[str], bastion: str) -> New
     """That an incident is closed: how long it lasted, and by what it ended."""
     assert incident.closed_at is not None and incident.outcome is not None
     took = lasting((incident.closed_at - incident.fault_since).total_seconds())
-    how = HOW[incident.outcome] + (f" ({', '.join(playbooks)})" if incident.outcome is Outcome.RECOVERED and playbooks else "")
+    how = HOW[incident.outcome] + (
+        f" ({', '.join(playbooks)})" if incident.outcome is Outcome.RECOVERED and playbooks else ""
+    )
     was = f"{incident.fault_since:%H:%M:%S} to {incident.closed_at:%H:%M:%S} UTC"
     return News(
         Topic.RECOVERED,

@@ -1,12 +1,16 @@
-"""Who is told what, and when: compares what is so of each cluster with what was told, and gives each receiver what is new.
+"""Who is told what, and when: compares what is so of each cluster with what was told, and
+gives each receiver what is new.
 
-It stands beside the loops. They hand it what an event came to, which costs them no wait; what is sent, is sent by tasks and threads of its own.
+It stands beside the loops. They hand it what an event came to, which costs them no wait; what is sent, is sent
+by tasks and threads of its own.
 
-**After a restart.** That somebody was told is a line of the journal (`notified`), written when the message has been taken. A new process reads
-these lines first, and tells nothing before a sweep has ended: what stands and was told is not told again, what stands and was not is told once
-(recoverd was killed before it got through, or nobody could be reached). Of what only happened in the time of another process, the end of an
-incident is told where it is not older than a message may be; a failed plan is not, since what follows from it stands. A message that was taken in
-the moment in which recoverd was killed may come twice.
+**After a restart.** That somebody was told is a line of the journal (`notified`), written when the message has
+ been taken. A new process reads
+these lines first, and tells nothing before a sweep has ended: what stands and was told is not told again, what
+stands and was not is told once (recoverd was killed before it got through, or nobody could be reached). Of what
+only happened in the time of another process, the end of an incident is told where it is not older than a message
+may be; a failed plan is not, since what follows from it stands. A message that was taken in the moment in which
+recoverd was killed may come twice.
 """
 
 from __future__ import annotations
@@ -53,7 +57,11 @@ class Notifier:
     """All receivers of the configuration. `healthy` says why recoverd itself is not well, or None."""
 
     def __init__(
-        self, writer: JournalWriter, metrics: NotificationMetrics, publish: Callable[[Note], None], healthy: Callable[[], str | None]
+        self,
+        writer: JournalWriter,
+        metrics: NotificationMetrics,
+        publish: Callable[[Note], None],
+        healthy: Callable[[], str | None],
     ) -> None:
         self._writer = writer
         self._metrics = metrics
@@ -92,7 +100,9 @@ class Notifier:
         link = f"http://{_reachable(config.listen[0])}:{config.listen[1]}/metrics"
         wanted = {r.name: r for r in config.notifications}
         for name in list(self._tasks):
-            if name != HEARTBEAT and (name not in wanted or (wanted[name].kind == "apprise") is not (name in self._outboxes)):
+            if name != HEARTBEAT and (
+                name not in wanted or (wanted[name].kind == "apprise") is not (name in self._outboxes)
+            ):
                 self._tasks.pop(name).cancel()
                 self._outboxes.pop(name, None)
                 self._alarms.pop(name, None)
@@ -101,7 +111,9 @@ class Notifier:
             if kept:
                 kept.receiver = receiver
             else:
-                worker: Outbox | Alarm = self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, link)
+                worker: Outbox | Alarm = (
+                    self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, link)
+                )
                 self._tasks[name] = asyncio.create_task(_for_ever(worker.run, name), name=f"notifications for {name}")
         self._beat(config.heartbeat)
         self._metrics.expect([*wanted, *([HEARTBEAT] if config.heartbeat else [])])
@@ -144,7 +156,8 @@ class Notifier:
     def _heed(self, machine: ClusterMachine, instructions: Sequence[Instruction]) -> None:
         name, record, status, now = machine.settings.name, machine.record, machine.status(), datetime.now(UTC)
         if status.last_sweep is None:
-            return  # after a start, or where the cluster's configuration has changed: what was so stands until it is seen anew
+            # after a start, or where the cluster's configuration has changed: what was so stands until it is seen anew
+            return
         moments = (*words.happened(instructions, record, self._bastion, now), *self._before(name, record))
         failed = (*self._failed.get(name, ()), *(n for n in moments if n.topic is Topic.FAILED))
         open_incident = record.incident.id if record.incident else ""
@@ -154,7 +167,11 @@ class Notifier:
         for outbox in self._outboxes.values():
             if name in outbox.receiver.clusters:
                 dark = self._dark_for(outbox.receiver.name, name)
-                back = [words.seen_again(status, record, dark, now)] if dark and f"{Topic.UNOBSERVABLE} {dark}" not in self._standing[name] else []
+                back = (
+                    [words.seen_again(status, record, dark, now)]
+                    if dark and f"{Topic.UNOBSERVABLE} {dark}" not in self._standing[name]
+                    else []
+                )
                 self._give(outbox, [*standing, *moments, *back], now)
         self._sound(name)
 
@@ -165,7 +182,14 @@ class Notifier:
     def _dark_for(self, receiver: str, cluster: str) -> str:
         """The subject of the newest message that the cluster cannot be seen."""
         mark = f"{Topic.UNOBSERVABLE} "
-        return max((key.removeprefix(mark) for who, of, key in self._heard if (who, of) == (receiver, cluster) and key.startswith(mark)), default="")
+        return max(
+            (
+                key.removeprefix(mark)
+                for who, of, key in self._heard
+                if (who, of) == (receiver, cluster) and key.startswith(mark)
+            ),
+            default="",
+        )
 
     def _give(self, outbox: Outbox, found: Iterable[News], now: datetime) -> None:
         receiver = outbox.receiver
@@ -190,7 +214,10 @@ class Notifier:
     def _called(self, receiver: str, news: News) -> bool:
         """Whether a person was called for the incident."""
         mine = (key.partition(" ") for who, cluster, key in self._heard if (who, cluster) == (receiver, news.cluster))
-        return any(topic in (Topic.WAITING, Topic.ESCALATED) and subject.partition(".")[0] == news.incident for topic, _, subject in mine)
+        return any(
+            topic in (Topic.WAITING, Topic.ESCALATED) and subject.partition(".")[0] == news.incident
+            for topic, _, subject in mine
+        )
 
     def _remember(self, heard: Heard, at: datetime) -> None:
         self._heard[heard] = at
@@ -202,7 +229,9 @@ class Notifier:
         """Whether a piece of news that was not sent yet is still so."""
         standing = self._standing.get(news.cluster, {})
         if news.over:
-            return not (news.topic is Topic.UNOBSERVABLE and any(n.topic is Topic.UNOBSERVABLE for n in standing.values()))
+            return not (
+                news.topic is Topic.UNOBSERVABLE and any(n.topic is Topic.UNOBSERVABLE for n in standing.values())
+            )
         return news.key in standing
 
     def _sound(self, cluster: str | None = None) -> None:
@@ -238,7 +267,11 @@ class Notifier:
         try:
             await self._writer.write([note])
         except JournalError as error:
-            log.error("who was told could not be journalled; after a restart it may be told again", cluster=news.cluster, error=str(error))
+            log.error(
+                "who was told could not be journalled; after a restart it may be told again",
+                cluster=news.cluster,
+                error=str(error),
+            )
         self._publish(note)
 
     # --- workers ---

@@ -1,4 +1,6 @@
-"""What one receiver is still to be told, oldest first: bounded, tried again for a while, and never told when it is over."""
+"""What one receiver is still to be told, oldest first: bounded, tried again for a while,
+and never told when it is over.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class Message:
 class Outbox:
     """Of one receiver. `put` returns at once; `run` sends.
 
-    `send` raises `SendFailed`; `stands` says whether a piece of news is still so; `ended` hears what became of each, and why.
+    `send` raises `SendFailed`; `stands` says whether a piece of news is still so; `ended`
+    hears what became of each, and why.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class Outbox:
         if dropped:
             self._metrics.count(self.receiver.name, "dropped")
             self._log.warning(
-                f"{self.receiver.name} has {ROOM} messages to be told; the oldest is dropped: {dropped.title}", event_name="not-notified"
+                f"{self.receiver.name} has {ROOM} messages to be told; the oldest is dropped: {dropped.title}",
+                event_name="not-notified",
             )
         self.waiting.append(Message(news, time.monotonic()))
         self._wake.set()
@@ -91,7 +95,9 @@ class Outbox:
                 await self._wake.wait()
 
     async def _round(self) -> None:
-        """Try everything that waits once. One that is refused holds up no other; where nobody answers, nothing more is tried."""
+        """Try everything that waits once. One that is refused holds up no other; where nobody
+        answers, nothing more is tried.
+        """
         for message in list(self.waiting):
             if message not in self.waiting:
                 continue  # dropped meanwhile
@@ -109,7 +115,9 @@ class Outbox:
         try:
             await self._send(message.news)
         except SendFailed as error:
-            self._trouble.failed(error, f"{self.receiver.name} cannot be told: {error}; it is tried again for {PATIENCE:g} s")
+            self._trouble.failed(
+                error, f"{self.receiver.name} cannot be told: {error}; it is tried again for {PATIENCE:g} s"
+            )
             return error.silent
         if self._trouble.over():
             self._log.info(f"{self.receiver.name} can be told again")

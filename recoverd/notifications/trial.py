@@ -26,7 +26,10 @@ async def _one(name: str, receiver: Receiver | Heartbeat, bastion: str) -> Deliv
     now = datetime.now(UTC)
     labels = {"alertname": "RecoverdNotifyTest", "severity": "ticket"}
     about = "none" if isinstance(receiver, Heartbeat) else ", ".join(sorted(receiver.clusters))
-    text = (f"Somebody on {bastion} asked for it: recoverctl notify-test. Nothing is wrong.", f"{name} is told about: {about}.")
+    text = (
+        f"Somebody on {bastion} asked for it: recoverctl notify-test. Nothing is wrong.",
+        f"{name} is told about: {about}.",
+    )
     news = News(Topic.CONFIRMED, "none", "test", now, f"recoverd on {bastion}: a test", text, labels=labels)
     call: Callable[[], None]
     if isinstance(receiver, Heartbeat):
@@ -37,7 +40,10 @@ async def _one(name: str, receiver: Receiver | Heartbeat, bastion: str) -> Deliv
         call, done = (lambda: wire.by_apprise(told, news.title, news.body)), "the message was taken"
     else:
         manager = receiver
-        call, done = (lambda: wire.to_alertmanager(manager, [alert(news, f"http://{bastion}/", now + LASTS)])), "the alert was taken"
+        call, done = (
+            (lambda: wire.to_alertmanager(manager, [alert(news, f"http://{bastion}/", now + LASTS)])),
+            "the alert was taken",
+        )
     try:
         await Courier(name).run(call)
     except SendFailed as error:

@@ -1,7 +1,8 @@
 """Sending: blocking calls, each in a thread of its own that has a deadline and that nobody waits for afterwards.
 
-A resolver that hangs cannot be interrupted, and a receiver may answer one byte a minute: neither the event loop nor the threads that the journal is
-written in are ever lent to them. Nothing that leaves this module holds a URL, a part of it, or what a library said about it.
+A resolver that hangs cannot be interrupted, and a receiver may answer one byte a minute: neither the event loop nor the
+threads that the journal is written in are ever lent to them. Nothing that leaves this module holds a URL, a part of it,
+or what a library said about it.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def by_apprise(receiver: Receiver, title: str, body: str) -> None:
 
 
 def to_alertmanager(receiver: Receiver, alerts: Sequence[Mapping[str, Any]]) -> None:
-    """Post alerts as Alertmanager's API v2 takes them (its api/v2/openapi.yaml, postableAlerts). Raises `SendFailed` or `UrlError`."""
+    """Post alerts as Alertmanager's API v2 takes them (its api/v2/openapi.yaml, postableAlerts).
+    Raises `SendFailed` or `UrlError`.
+    """
     parts = urlsplit(web_address(read_url(receiver.url_file)))
     path = parts.path.rstrip("/")
     _asked("POST", urlunsplit(parts._replace(path=path if path.endswith(API) else path + API)), json=list(alerts))

@@ -1,4 +1,6 @@
-"""Looking at one cluster: every source at once, each with its own deadline, and nothing taken for broken that was only not seen."""
+"""Looking at one cluster: every source at once, each with its own deadline, and nothing taken for
+broken that was only not seen.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ FIRST_EVERY = 20.0
 CLOSER = 2.5
 """Seconds that a closer look may take more: what hangs there is waited for two."""
 TOOL_EVERY = 600.0
-"""Seconds for which the program that restores snapshots is taken to be where it was found: asking it takes some of the machine's time."""
+"""Seconds for which the program that restores snapshots is taken to be where it was found: asking it
+takes some of the machine's time.
+"""
 
 
 class Collector:
@@ -64,7 +68,9 @@ class Collector:
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
-        """One sweep. Ends when the slowest source has answered or come to its deadline; never raises for what the cluster does."""
+        """One sweep. Ends when the slowest source has answered or come to its deadline; never
+        raises for what the cluster does.
+        """
         settings = self._cluster.settings
         workers = [w.name for w in settings.workers or memory.workers]
         names = [*self._etcd, *workers]
@@ -138,7 +144,9 @@ class Collector:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)
         if ask:
             self._tools[name] = (time.monotonic() + TOOL_EVERY, minor, view.etcd_tool)
-        return replace(view, synchronised=view.synchronised if clock else synchronised, etcd_tool=view.etcd_tool if ask else tool)
+        return replace(
+            view, synchronised=view.synchronised if clock else synchronised, etcd_tool=view.etcd_tool if ask else tool
+        )
 
     async def _member(self, name: str, client: EtcdClient) -> EtcdView | Unseen:
         seconds, began = self._cluster.deadlines.etcd, time.monotonic()

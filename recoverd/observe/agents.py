@@ -15,7 +15,9 @@ CNI = re.compile(
 )
 """Names of DaemonSets, as the projects' own manifests have them."""
 GOOD = 10.0
-"""Seconds that an agent must be well before it counts as recovered: one that crashes over and over is well in between."""
+"""Seconds that an agent must be well before it counts as recovered: one that crashes
+over and over is well in between.
+"""
 
 
 class AgentWatch:
@@ -58,7 +60,15 @@ class AgentWatch:
         self._good_since = {k: at for k, at in self._good_since.items() if k in keys}
         return tuple(views)
 
-    def _view(self, node: str, kind: str, label: str, pod: ListedPod | None, processes: Mapping[str, ProcessView] | None, now: float) -> AgentView:
+    def _view(
+        self,
+        node: str,
+        kind: str,
+        label: str,
+        pod: ListedPod | None,
+        processes: Mapping[str, ProcessView] | None,
+        now: float,
+    ) -> AgentView:
         running: bool | None = None
         if kind == PROXY and PROXY in self._processes and processes is not None:
             process = processes.get(PROXY)

@@ -1,4 +1,6 @@
-"""The API server as the bastion sees it: through the kubeconfig's address, through each control plane's own, and the objects it lists."""
+"""The API server as the bastion sees it: through the kubeconfig's address, through each control plane's
+own, and the objects it lists.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.config import ClusterConfig
 from recoverd.model.node_operations import CORDONED
-from recoverd.model.observation import ApiView, CreatedView, EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.model.observation import (
+    ApiView,
+    CreatedView,
+    EndpointHealth,
+    EndpointView,
+    NodeView,
+    ObjectsView,
+    Unseen,
+    UnseenKind,
+)
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import instant
@@ -26,9 +37,13 @@ from recoverd.observe.rest import list_all, request
 from recoverd.observe.text import printable
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-"""Pods are asked for as a table: of thousands of them only the node's name is wanted, and a table is a tenth of the objects."""
+"""Pods are asked for as a table: of thousands of them only the node's name is wanted, and a
+table is a tenth of the objects.
+"""
 DIRECT_SHARE = 0.6
-"""Share of the deadline after which a control plane's own address is given up and asked through SSH instead: a firewall may be between."""
+"""Share of the deadline after which a control plane's own address is given up and asked through SSH
+instead: a firewall may be between.
+"""
 PORT = 6443
 NEWEST = 100
 MESSAGE = 300
@@ -60,16 +75,21 @@ class ApiCollector:
         """Why the kubeconfig cannot be used any more that what is asked with was read from; "" when it can."""
 
     async def observe(self) -> ApiView:
-        """Within twice the deadline: one for the probes, one for the objects. Never raises for what the cluster does."""
+        """Within twice the deadline: one for the probes, one for the objects. Never
+        raises for what the cluster does.
+        """
         planes = self._cluster.settings.control_planes
         try:
             access = await self._read()
         except KubeconfigError as error:
             # nothing was asked of anybody, so nobody was silent
             blind = {p.name: EndpointView(f"{p.address}:{PORT}", EndpointHealth.NOT_TRIED, str(error)) for p in planes}
-            return ApiView(EndpointView("", EndpointHealth.NOT_TRIED, str(error)), blind, Unseen(UnseenKind.OWN, str(error)))
+            return ApiView(
+                EndpointView("", EndpointHealth.NOT_TRIED, str(error)), blind, Unseen(UnseenKind.OWN, str(error))
+            )
         vip, *members = await asyncio.gather(
-            probe(access, access.host, access.port, seconds=self._seconds), *(self._member(access, plane) for plane in planes)
+            probe(access, access.host, access.port, seconds=self._seconds),
+            *(self._member(access, plane) for plane in planes),
         )
         by_name = {plane.name: view for plane, view in zip(planes, members, strict=True)}
         return ApiView(vip, by_name, await self._objects(access, vip, by_name))
@@ -82,7 +102,8 @@ class ApiCollector:
     async def _read(self) -> Access:
         """The kubeconfig, read anew when the file has changed: its credentials may have been renewed.
 
-        While what is there now cannot be used (half a copy, another's file), what was read before is; without any, `KubeconfigError`.
+        While what is there now cannot be used (half a copy, another's file), what was read before is;
+        without any, `KubeconfigError`.
         """
         file = self._cluster.kubeconfig
         try:
@@ -93,7 +114,9 @@ class ApiCollector:
         except (OSError, KubeconfigError) as error:
             why = str(error) if isinstance(error, KubeconfigError) else f"{file} cannot be read: {error.strerror}"
             if self._access is None:
-                raise KubeconfigError(f"{why}; put one there that recoverd's user may read (recoverd check-config)") from error
+                raise KubeconfigError(
+                    f"{why}; put one there that recoverd's user may read (recoverd check-config)"
+                ) from error
             self.trouble = f"{why}; what was read from it before is used until it can be read (recoverd check-config)"
             return self._access[1]
         access = self._access[1]
@@ -115,12 +138,18 @@ class ApiCollector:
             return direct
         if seen.health is EndpointHealth.ERROR:
             return direct  # the tunnel's end was closed: nothing is known beyond what was
-        return EndpointView(seen.address, seen.health, f"{seen.detail} (through SSH; directly: {direct.detail})", seen.failing_checks)
+        return EndpointView(
+            seen.address, seen.health, f"{seen.detail} (through SSH; directly: {direct.detail})", seen.failing_checks
+        )
 
-    async def _objects(self, access: Access, vip: EndpointView, members: dict[str, EndpointView]) -> ObjectsView | Unseen:
+    async def _objects(
+        self, access: Access, vip: EndpointView, members: dict[str, EndpointView]
+    ) -> ObjectsView | Unseen:
         self.listed = None
         server = access.server if vip.health is EndpointHealth.READY else ""
-        server = server or next((f"https://{v.address}" for v in members.values() if v.health is EndpointHealth.READY), "")
+        server = server or next(
+            (f"https://{v.address}" for v in members.values() if v.health is EndpointHealth.READY), ""
+        )
         if not server:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         client = self._client(access, server)
@@ -131,7 +160,9 @@ class ApiCollector:
                     request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
                 )
                 listed, table = await _body(nodes, "NodeList"), await _body(pods, "Table", "PodList")
-            view = ObjectsView(tuple(_node(n) for n in listed["items"]), _pods(table), newest=_newest(listed["items"], table))
+            view = ObjectsView(
+                tuple(_node(n) for n in listed["items"]), _pods(table), newest=_newest(listed["items"], table)
+            )
             self.listed = Listed(client, table)
             return view
         except TimeoutError:
@@ -141,15 +172,22 @@ class ApiCollector:
                 return Unseen(UnseenKind.OWN, f"{server} did not list nodes and pods (HTTP 401): {expired}")
             if error.status in (401, 403):
                 return Unseen(
-                    UnseenKind.DENIED, f"{server} does not let the kubeconfig's user list nodes and pods: HTTP {error.status} {error.reason}"
+                    UnseenKind.DENIED,
+                    f"{server} does not let the kubeconfig's user list nodes and pods: HTTP "
+                    f"{error.status} {error.reason}",
                 )
-            return Unseen(UnseenKind.GARBAGE, f"{server} answered HTTP {error.status} {error.reason} to the list of nodes and pods")
+            return Unseen(
+                UnseenKind.GARBAGE,
+                f"{server} answered HTTP {error.status} {error.reason} to the list of nodes and pods",
+            )
         except (aiohttp.ClientError, OSError) as error:
             if own := own_failure(error):
                 return Unseen(UnseenKind.OWN, f"{server} was not asked for nodes and pods: {own}")
             return Unseen(UnseenKind.UNREACHABLE, f"{server} broke off while listing nodes and pods: {error}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            return Unseen(UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})")
+            return Unseen(
+                UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})"
+            )
 
     def _client(self, access: Access, server: str) -> ApiClient:
         if server not in self._clients:
@@ -167,7 +205,9 @@ def api_client(access: Access, server: str) -> ApiClient:
 
 
 async def _body(response: Any, *kinds: str) -> Any:
-    """The list, whole and of one of these kinds; a part of the nodes taken for all of them would be as bad as another cluster's."""
+    """The list, whole and of one of these kinds; a part of the nodes taken for all of them would
+    be as bad as another cluster's.
+    """
     text = await response.read()
     if response.status != 200:
         raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
@@ -209,10 +249,14 @@ def _pods(table: dict[str, Any]) -> dict[str, int]:
 
 def _newest(nodes: list[dict[str, Any]], table: dict[str, Any]) -> tuple[CreatedView, ...]:
     """The nodes and pods that were created last, newest first."""
-    rows = [row.get("object", {}) for row in table.get("rows") or ()] if table.get("kind") == "Table" else table["items"]
+    rows = (
+        [row.get("object", {}) for row in table.get("rows") or ()] if table.get("kind") == "Table" else table["items"]
+    )
     found = [("node", n["metadata"]) for n in nodes] + [("pod", p.get("metadata", {})) for p in rows]
     # RFC 3339 in UTC sorts as text
-    dated = nlargest(NEWEST, ((str(m.get("creationTimestamp") or ""), kind, m) for kind, m in found), key=lambda d: d[0])
+    dated = nlargest(
+        NEWEST, ((str(m.get("creationTimestamp") or ""), kind, m) for kind, m in found), key=lambda d: d[0]
+    )
     return tuple(CreatedView(kind, _full_name(m), datetime.fromisoformat(at)) for at, kind, m in dated if at)
 
 

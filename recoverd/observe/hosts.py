@@ -30,7 +30,9 @@ class EtcdAbout:
     """What a look at a control plane is told of its etcd."""
 
     data: str = ""
-    """Where its data was while all was well: looked at where its manifest, which says so, is gone or names another directory."""
+    """Where its data was while all was well: looked at where its manifest, which says so, is
+    gone or names another directory.
+    """
     minor: str = ""
     """Version of the program to look for that restores snapshots ("3.4.", or "any"); "" looks for none."""
     image: str = ""
@@ -66,7 +68,8 @@ async def look_at(
     lease: LeaseKeeper | None = None,
     more: Asked = NOTHING_MORE,
 ) -> HostView | Unseen:
-    """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`, private keys are not asked about.
+    """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`,
+    private keys are not asked about.
 
     With `lease`, the look renews, takes or lets go of it there. `more` is asked beside what every look asks.
     """
@@ -74,7 +77,9 @@ async def look_at(
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
     try:
         given = f"M='{marker}' D={shlex.quote(about.data)} V={shlex.quote(about.minor)} I={shlex.quote(about.image)}"
-        given += f" J={shlex.quote(' '.join(more.journals))} F={_set(more.largest)} C={_set(more.clock)} N={_set(more.node)}"
+        given += (
+            f" J={shlex.quote(' '.join(more.journals))} F={_set(more.largest)} C={_set(more.clock)} N={_set(more.node)}"
+        )
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
@@ -87,7 +92,10 @@ async def look_at(
         look = parse(result.stdout, marker, middle=asked + (datetime.now(UTC) - asked) / 2, truncated=result.truncated)
     except LookError as error:
         said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
-        return Unseen(UnseenKind.GARBAGE, f"{name} answered the look with something else (exit {result.exit_status}): {error}{said}")
+        return Unseen(
+            UnseenKind.GARBAGE,
+            f"{name} answered the look with something else (exit {result.exit_status}): {error}{said}",
+        )
     if keys is None or look.view.pki is None:
         return look.view
     found = await keys.digests(hosts, name, look.key_stamp, until - asyncio.get_running_loop().time())

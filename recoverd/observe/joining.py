@@ -1,6 +1,8 @@
-"""Asking the machines, before a control plane joins: what each says of itself, and whether each reaches each other on the ports that count.
+"""Asking the machines, before a control plane joins: what each says of itself, and whether each reaches each
+other on the ports that count.
 
-Where nothing listens yet on the new machine, a short-lived listener does, for LISTEN_SECONDS at most. Nothing else is changed anywhere.
+Where nothing listens yet on the new machine, a short-lived listener does, for LISTEN_SECONDS at most.
+Nothing else is changed anywhere.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from recoverd.model.observation import Unseen
 LOOK = files("recoverd.observe").joinpath("joining.sh").read_text(encoding="utf-8")
 LOOK_SECONDS = 25.0
 CONNECT_SECONDS = 4
-"""A connection that is not made in so many seconds, twice, is filtered: a lost packet is sent again after one second, and then after two more."""
+"""A connection that is not made in so many seconds, twice, is filtered: a lost packet is sent again after one
+second, and then after two more.
+"""
 LISTEN_SECONDS = 30
 
 PYTHON = """
@@ -35,7 +39,8 @@ import selectors, socket, sys, time
 end, chosen = time.monotonic() + float(sys.argv[1]), selectors.DefaultSelector()
 for port in sys.argv[3:]:
     family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
-    s = socket.socket(family); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[2], int(port))); s.listen(16)
+    s = socket.socket(family); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind((sys.argv[2], int(port))); s.listen(16)
     chosen.register(s, selectors.EVENT_READ)
 print("listening", flush=True)
 while time.monotonic() < end:
@@ -50,7 +55,8 @@ PERL = """
 use IO::Socket::INET; use IO::Select; $| = 1;
 my ($seconds, $address, @ports) = @ARGV; my $set = IO::Select->new(); my $end = time + $seconds;
 for (@ports) {
-  my $s = IO::Socket::INET->new(LocalAddr => $address, LocalPort => $_, Proto => "tcp", Listen => 16, ReuseAddr => 1) or die "port $_: $!";
+  my $s = IO::Socket::INET->new(LocalAddr => $address, LocalPort => $_, Proto => "tcp", Listen => 16, ReuseAddr => 1)
+    or die "port $_: $!";
   $set->add($s);
 }
 print "listening\\n";
@@ -58,8 +64,12 @@ while (time < $end) { for ($set->can_read($end - time)) { my $c = $_->accept() a
 """
 
 
-async def look(hosts: HostPool, planes: Sequence[str], request: JoinRequest, source: str, addresses: Mapping[str, str]) -> JoinFacts:
-    """Ask every machine. `planes` are the control planes that are members now, `source` one of them; `addresses` are those of all, by name."""
+async def look(
+    hosts: HostPool, planes: Sequence[str], request: JoinRequest, source: str, addresses: Mapping[str, str]
+) -> JoinFacts:
+    """Ask every machine. `planes` are the control planes that are members now, `source` one of them;
+    `addresses` are those of all, by name.
+    """
     configuration, trouble = await _configuration(hosts, source)
     endpoint = str(configuration.get("controlPlaneEndpoint") or "")
     host, _, port = endpoint.rpartition(":") if ":" in endpoint else (endpoint, "", "6443")
@@ -72,7 +82,9 @@ async def look(hosts: HostPool, planes: Sequence[str], request: JoinRequest, sou
     listening, at_endpoint = "", None
     new = machines[request.name]
     if isinstance(new, MachineFacts) and not new.leftovers:
-        probes, listening = await reach(hosts, request.name, {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)})
+        probes, listening = await reach(
+            hosts, request.name, {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)}
+        )
         if host and port.isdigit():
             [at_endpoint] = await _probe(hosts, request.name, [("endpoint", host)], (int(port),))
     version = str(configuration.get("kubernetesVersion") or "")
@@ -138,7 +150,9 @@ def _authorities(rows: Sequence[str]) -> list[tuple[str, datetime]]:
     for row in rows:
         path, _, data = row.partition(" ")
         with suppress(ValueError, binascii.Error):
-            found.append((path, x509.load_der_x509_certificate(base64.b64decode(data)).not_valid_after_utc.astimezone(UTC)))
+            found.append(
+                (path, x509.load_der_x509_certificate(base64.b64decode(data)).not_valid_after_utc.astimezone(UTC))
+            )
     return found
 
 
@@ -153,18 +167,26 @@ async def _configuration(hosts: HostPool, source: str) -> tuple[Mapping[str, obj
         return {}, f"the cluster's kubeadm-config on {source} is no YAML: {' '.join(str(error).split())[:200]}"
     if not isinstance(read, dict):
         said = " ".join(result.stderr.split())[:200] or "it is empty"
-        return {}, f"the cluster's kubeadm-config could not be read on {source} (kubectl get configmap kubeadm-config): {said}"
+        return (
+            {},
+            f"the cluster's kubeadm-config could not be read on {source} (kubectl get "
+            f"configmap kubeadm-config): {said}",
+        )
     return read, ""
 
 
 # --- ports ---
 
 
-async def reach(hosts: HostPool, new: str, addresses: Mapping[str, str], ports: Sequence[int] = PORTS) -> tuple[tuple[Probe, ...], str]:
+async def reach(
+    hosts: HostPool, new: str, addresses: Mapping[str, str], ports: Sequence[int] = PORTS
+) -> tuple[tuple[Probe, ...], str]:
     """Connections between every two machines, each way; and why nothing could listen on the new one."""
     listening = await _listen(hosts, new, addresses[new], ports)
     try:
-        others = {n: [(t, a) for t, a in addresses.items() if t != n and not (listening and t == new)] for n in addresses}
+        others = {
+            n: [(t, a) for t, a in addresses.items() if t != n and not (listening and t == new)] for n in addresses
+        }
         found = await asyncio.gather(*(_probe(hosts, n, targets, ports) for n, targets in others.items()))
     finally:
         await asyncio.shield(_silence(hosts, new))
@@ -174,10 +196,16 @@ async def reach(hosts: HostPool, new: str, addresses: Mapping[str, str], ports: 
 async def _listen(hosts: HostPool, host: str, address: str, ports: Sequence[int]) -> str:
     """Let something listen there, and come back when it does; else why it does not."""
     try:
-        result = await hosts.ask(host, Call.of("join_listen", LISTEN_SECONDS, address, PYTHON, PERL, *ports), timeout=LOOK_SECONDS)
+        result = await hosts.ask(
+            host, Call.of("join_listen", LISTEN_SECONDS, address, PYTHON, PERL, *ports), timeout=LOOK_SECONDS
+        )
     except HostUnseen as unseen:
         return f"nothing could listen on {host}: {unseen}"
-    return "" if result.exit_status == 0 else f"nothing could listen on {host} at {address}: {result.stderr.strip()[-200:] or result.exit_status}"
+    return (
+        ""
+        if result.exit_status == 0
+        else f"nothing could listen on {host} at {address}: {result.stderr.strip()[-200:] or result.exit_status}"
+    )
 
 
 async def _silence(hosts: HostPool, host: str) -> None:
@@ -196,7 +224,11 @@ async def _probe(hosts: HostPool, source: str, targets: Sequence[tuple[str, str]
         result = await hosts.ask(source, Call.of("join_reach", CONNECT_SECONDS, CONNECT, *words), timeout=LOOK_SECONDS)
     except HostUnseen as unseen:
         return [Probe(source, t, p, Reached.UNTOLD, str(unseen)) for t, _, p in pairs]
-    told = {(row[0], row[1]): row[2:] for row in (line.split(" ", 3) for line in result.stdout.splitlines()) if len(row) >= 3}
+    told = {
+        (row[0], row[1]): row[2:]
+        for row in (line.split(" ", 3) for line in result.stdout.splitlines())
+        if len(row) >= 3
+    }
     return [Probe(source, t, p, *_reached(told.get((t, str(p))))) for t, _, p in pairs]
 
 

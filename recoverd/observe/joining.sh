@@ -1,5 +1,5 @@
-# What a machine says of itself before a control plane joins, as root, in POSIX sh. Each line is "NAME VALUE..."; NAMES are those to resolve.
-# Nothing here changes anything, and no private key is printed.
+# What a machine says of itself before a control plane joins, as root, in POSIX sh. Each line is "NAME VALUE..."; NAMES
+# are those to resolve. Nothing here changes anything, and no private key is printed.
 # shellcheck disable=SC2231 # $K is a path without blanks
 LC_ALL=C; export LC_ALL
 K=/etc/kubernetes

@@ -1,8 +1,8 @@
 """What units say in their journals: whose is asked for in the next look, and what a look brought of it.
 
-A unit that fails is read in every look by the machine itself (`look.sh`). What else may be worth reading is judged by the look before: a unit that
-was restarted a moment ago, one that does not run, kubelet where a static pod does not or where the node is not Ready. So a sweep of a machine on
-which all is well costs nothing.
+A unit that fails is read in every look by the machine itself (`look.sh`). What else may be worth reading is judged by
+the look before: a unit that was restarted a moment ago, one that does not run, kubelet where a static pod does not or
+where the node is not Ready. So a sweep of a machine on which all is well costs nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ KLOG = re.compile(r"^[EFIW]\d{4} [\d:.]+ +\d+ |\d")
 """What makes two lines of the same trouble differ."""
 
 
-def read(sections: Iterable[tuple[str, str, Sequence[str]]], clock: datetime | None, units: Mapping[str, UnitView]) -> dict[str, tuple[str, ...]]:
-    """The journals of a look, by unit, from its sections (name, word, lines). `clock` is the machine's own; without it nothing is young."""
+def read(
+    sections: Iterable[tuple[str, str, Sequence[str]]], clock: datetime | None, units: Mapping[str, UnitView]
+) -> dict[str, tuple[str, ...]]:
+    """The journals of a look, by unit, from its sections (name, word, lines). `clock` is the machine's
+    own; without it nothing is young.
+    """
     if clock is None:
         return {}
     texts = {word: text for name, word, text in sections if name == "journal" and word in units}
@@ -76,7 +80,9 @@ class JournalWatch:
         return self._wanted.get(name, ()), name in self._full and time.monotonic() - at > LARGEST_EVERY
 
     def took(self, name: str, view: HostView, *, largest: bool) -> HostView:
-        """Take note of a look for the one after it. Returns it with the largest files as they were last told, while its disk is full."""
+        """Take note of a look for the one after it. Returns it with the largest files as they were
+        last told, while its disk is full.
+        """
         if largest:
             self._largest[name] = (time.monotonic(), view.largest)
         self._wanted[name] = wanted(view)

@@ -1,5 +1,6 @@
-# Which public key belongs to each private key, as root, in POSIX sh: a line "DIGEST PATH" each, with the digest of nothing for what openssl cannot read.
-# K and L are set before this text. No private key leaves the machine, and none is written anywhere.
+# Which public key belongs to each private key, as root, in POSIX sh: a line "DIGEST PATH" each, with the digest of
+# nothing for what openssl cannot read. K and L are set before this text. No private key leaves the machine, and none is
+# written anywhere.
 # shellcheck disable=SC2231 # $K and $L are paths without blanks
 LC_ALL=C; export LC_ALL
 command -v openssl >/dev/null || exit 0

@@ -1,4 +1,6 @@
-"""The credentials of a kubeconfig, as an API server's address and a TLS context; read by the official client, which knows every kind of them."""
+"""The credentials of a kubeconfig, as an API server's address and a TLS context; read by the official client,
+which knows every kind of them.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,14 @@ class Access:
     """When the client certificate expires; None where it has none, or that cannot be told."""
 
     def expired(self) -> str:
-        """That the client certificate is expired by this machine's clock, with what to do; "" when it is not, or nobody knows."""
+        """That the client certificate is expired by this machine's clock, with what to do; ""
+        when it is not, or nobody knows.
+        """
         if self.expires is None or self.expires > datetime.now(UTC):
             return ""
         return (
-            f"the client certificate in the kubeconfig for {self.server} expired at {self.expires:%Y-%m-%d %H:%M} UTC: make a new one there "
+            f"the client certificate in the kubeconfig for {self.server} expired at {self.expires:%Y-%m-%d %H:%M} "
+            "UTC: make a new one there "
             "(kubeadm kubeconfig user), and see that this machine's clock is right"
         )
 
@@ -69,15 +74,31 @@ async def read_access(path: Path) -> Access:
         given = (await configuration.auth_settings()).get("BearerToken")
         headers = {str(given["key"]): str(given["value"])} if given and given.get("value") else {}
         expires = _expiry(configuration.cert_file)
-        return Access(configuration.host.rstrip("/"), url.hostname, url.port or 443, context, headers, configuration, expires)
+        return Access(
+            configuration.host.rstrip("/"), url.hostname, url.port or 443, context, headers, configuration, expires
+        )
     except TimeoutError:
-        raise KubeconfigError(f"{path} cannot be used: the program that it names for its credentials did not end within {READ_SECONDS:g} s") from None
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, ssl.SSLError) as error:
+        raise KubeconfigError(
+            f"{path} cannot be used: the program that it names for its credentials did not end "
+            f"within {READ_SECONDS:g} s"
+        ) from None
+    except (
+        ConfigException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ssl.SSLError,
+    ) as error:
         raise KubeconfigError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _expiry(certificate: str | None) -> datetime | None:
     try:
-        return x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc if certificate else None
+        return (
+            x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc if certificate else None
+        )
     except (OSError, ValueError):
         return None

@@ -1,7 +1,8 @@
 """The pods that the API binds to a node against those that its kubelet has. Pure.
 
-By uid, since a pod of the same name may be another pod. A static pod's uid is the hash of its manifest, and its mirror in the API has a uid of
-its own and the hash in an annotation; older kubelets list the mirror, newer the static pod, so both count.
+By uid, since a pod of the same name may be another pod. A static pod's uid is the hash of its manifest, and
+its mirror in the API has a uid of its own and the hash in an annotation; older kubelets list the mirror, newer
+the static pod, so both count.
 """
 
 from __future__ import annotations
@@ -14,8 +15,21 @@ from typing import Any
 MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
 ENDED = ("Succeeded", "Failed")
-ENDED_WORDS = ("Completed", "Succeeded", "Failed", "Error", "Evicted", "OOMKilled", "Terminated", "NodeLost", "Shutdown", "NodeShutdown")
-"""What a table says of pods that may have ended: it has no phase. Those are looked at closer before anything is said of them."""
+ENDED_WORDS = (
+    "Completed",
+    "Succeeded",
+    "Failed",
+    "Error",
+    "Evicted",
+    "OOMKilled",
+    "Terminated",
+    "NodeLost",
+    "Shutdown",
+    "NodeShutdown",
+)
+"""What a table says of pods that may have ended: it has no phase. Those are looked at closer
+before anything is said of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,9 @@ def from_object(pod: Mapping[str, Any]) -> ListedPod:
     )
 
 
-def _pod(meta: Mapping[str, Any], *, node: str, ip: str, status: str, ready: bool, bound: datetime | None = None) -> ListedPod:
+def _pod(
+    meta: Mapping[str, Any], *, node: str, ip: str, status: str, ready: bool, bound: datetime | None = None
+) -> ListedPod:
     owners = meta.get("ownerReferences") or ()
     return ListedPod(
         uid=str(meta["uid"]),
@@ -118,8 +134,8 @@ class Difference:
 def compare(listed: Sequence[ListedPod], run: Mapping[str, str]) -> Difference:
     """`run` is what the node has: uid to NAMESPACE/NAME, without what it is deleting; see `kubelet_uids`.
 
-    A mirror pod is never missing: kubelet makes it after its static pod, so one that is behind (observed for 15 s after a static pod's manifest
-    was changed while the API server was down) says nothing of what kubelet hears.
+    A mirror pod is never missing: kubelet makes it after its static pod, so one that is behind (observed for 15 s after
+    a static pod's manifest was changed while the API server was down) says nothing of what kubelet hears.
     """
     known = {p.uid for p in listed} | {p.mirror for p in listed if p.mirror}
     missing = tuple(p for p in listed if not p.mirror and not p.deleting and not p.may_have_ended and p.uid not in run)
@@ -127,8 +143,9 @@ def compare(listed: Sequence[ListedPod], run: Mapping[str, str]) -> Difference:
 
 
 def kubelet_uids(body: Mapping[str, Any]) -> tuple[dict[str, str], frozenset[str]]:
-    """From kubelet's own list: every uid (and static pod's hash) with its name; and those that are static or being deleted or have ended,
-    whose absence from the API's list means nothing."""
+    """From kubelet's own list: every uid (and static pod's hash) with its name; and those that are static or being
+    deleted or have ended, whose absence from the API's list means nothing.
+    """
     uids: dict[str, str] = {}
     excused = set()
     for pod in body.get("items") or ():

@@ -19,7 +19,9 @@ TICK = 0.1
 USUAL = 0.02
 """Seconds by which a timer of a loop that is not busy comes late at most."""
 SHARE = 0.2
-"""Share of the shortest deadline that recoverd may lose to its own lateness before a deadline that was missed says nothing any more."""
+"""Share of the shortest deadline that recoverd may lose to its own lateness before a deadline that
+was missed says nothing any more.
+"""
 SILENT = frozenset({UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE})
 SILENT_ENDPOINT = frozenset({EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE})
 BROKEN_OFF = "accepted the connection and gave no answer"
@@ -27,7 +29,9 @@ BROKEN_OFF = "accepted the connection and gave no answer"
 
 
 class Heartbeat:
-    """Measures, for as long as the context lasts, by how many seconds the event loop came late to what was due. `behind` is their sum."""
+    """Measures, for as long as the context lasts, by how many seconds the event loop came late to what
+    was due. `behind` is their sum.
+    """
 
     def __init__(self) -> None:
         self.behind = 0.0
@@ -39,7 +43,9 @@ class Heartbeat:
         self._task = asyncio.create_task(self._beat(), name="heartbeat")
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._task is not None
         self._task.cancel()
         self._count()
@@ -57,18 +63,25 @@ class Heartbeat:
 
 
 def told(observation: Observation, behind: float, deadlines: Deadlines) -> Observation:
-    """The observation with `behind` noted and, where recoverd lost too much of its deadlines, without silence that may be its own. Pure."""
+    """The observation with `behind` noted and, where recoverd lost too much of its deadlines, without
+    silence that may be its own. Pure.
+    """
     seen = replace(observation, behind=behind)
     if behind <= SHARE * min(deadlines.api, deadlines.etcd, deadlines.hosts):
         return seen
     took = (observation.at - observation.started_at).total_seconds()
     why = (
-        f"recoverd itself was late by {behind:.1f} s in this sweep of {took:.1f} s, so it cannot tell what is silent from what it came too late for: "
+        f"recoverd itself was late by {behind:.1f} s in this sweep of {took:.1f} s, so it cannot tell what is silent "
+        "from what it came too late for: "
         "this machine is overloaded; give recoverd more of its CPU, fewer clusters, or a longer interval and deadlines"
     )
 
     def view(what: T) -> T | Unseen:
-        return Unseen(UnseenKind.OWN, f"{why} ({what.reason})") if isinstance(what, Unseen) and what.kind in SILENT else what
+        return (
+            Unseen(UnseenKind.OWN, f"{why} ({what.reason})")
+            if isinstance(what, Unseen) and what.kind in SILENT
+            else what
+        )
 
     def endpoint(what: EndpointView) -> EndpointView:
         silent = what.health in SILENT_ENDPOINT or what.detail.startswith(BROKEN_OFF)
@@ -82,7 +95,12 @@ def told(observation: Observation, behind: float, deadlines: Deadlines) -> Obser
         network = replace(network, hosts=each(network.hosts), pods=each(network.pods), unseen=each(network.unseen))
     return replace(
         seen,
-        api=replace(api, vip=endpoint(api.vip), members={n: endpoint(e) for n, e in api.members.items()}, objects=view(api.objects)),
+        api=replace(
+            api,
+            vip=endpoint(api.vip),
+            members={n: endpoint(e) for n, e in api.members.items()},
+            objects=view(api.objects),
+        ),
         etcd=each(seen.etcd),
         hosts=each(seen.hosts),
         network=view(network),
@@ -94,5 +112,9 @@ def with_own(observation: Observation) -> Observation:
     """The observation with every reason for which recoverd itself saw something not in `own`, each once. Pure."""
     views = (observation.api.objects, *observation.etcd.values(), *observation.hosts.values(), observation.network)
     reasons = [v.reason for v in views if isinstance(v, Unseen) and v.kind is UnseenKind.OWN]
-    ends = (e.detail for e in (observation.api.vip, *observation.api.members.values()) if e.health is EndpointHealth.NOT_TRIED)
+    ends = (
+        e.detail
+        for e in (observation.api.vip, *observation.api.members.values())
+        if e.health is EndpointHealth.NOT_TRIED
+    )
     return replace(observation, own=tuple(dict.fromkeys((*observation.own, *filter(None, ends), *reasons))))

@@ -1,7 +1,8 @@
-# Who may act on this cluster, as this control plane has it (recoverd.model.lease). Renews, takes or lets go of the lease, and prints what is then so.
-# One line in /run/recoverd-lease/lease: ID FENCE UNTIL NAME PROCESS; UNTIL is in seconds since the boot, which no clock that is set can move.
-# lease ID NAME SECONDS FENCE WANT PROCESS: FENCE is the number this process knows its lease by, 0 for none; WANT 1 takes or renews, 0 lets go.
-# PROCESS tells it from a copy with the same ID: where the answer to a look was lost that took the lease, its number is not known yet
+# Who may act on this cluster, as this control plane has it (recoverd.model.lease). Renews, takes or lets go of the
+# lease, and prints what is then so. One line in /run/recoverd-lease/lease: ID FENCE UNTIL NAME PROCESS; UNTIL is in
+# seconds since the boot, which no clock that is set can move. lease ID NAME SECONDS FENCE WANT PROCESS: FENCE is the
+# number this process knows its lease by, 0 for none; WANT 1 takes or renews, 0 lets go. PROCESS tells it from a copy
+# with the same ID: where the answer to a look was lost that took the lease, its number is not known yet
 lease_read() {
   lh='' lf=0 lu=0 ln='' lp=''
   [ ! -r "$ld/lease" ] || read -r lh lf lu ln lp <"$ld/lease"

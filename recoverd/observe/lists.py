@@ -18,7 +18,9 @@ from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe.rest import list_all, list_group, request
 
 BYTES_PER_SECOND = 512 << 10
-"""A list is not read again before its size divided by this: small clusters are read at every sweep, a list of 10 MiB every 20 s."""
+"""A list is not read again before its size divided by this: small clusters are read at every
+sweep, a list of 10 MiB every 20 s.
+"""
 SLICES = (("discovery.k8s.io", "v1", "endpointslices"), ("discovery.k8s.io", "v1beta1", "endpointslices"))
 """1.17 to 1.20 have v1beta1 only; before, or where it is switched off, there are Endpoints."""
 RETRY = 60.0
@@ -48,10 +50,15 @@ class Lists:
         return await self._cached("services", lambda: list_all(client, "services", resourceVersion="0"))
 
     async def daemonsets(self, client: ApiClient) -> Read:
-        return await self._cached("daemonsets", lambda: list_group(client, "apps", "v1", "daemonsets", resourceVersion="0"))
+        return await self._cached(
+            "daemonsets", lambda: list_group(client, "apps", "v1", "daemonsets", resourceVersion="0")
+        )
 
     async def policies(self, client: ApiClient) -> Read:
-        return await self._cached("networkpolicies", lambda: list_group(client, "networking.k8s.io", "v1", "networkpolicies", resourceVersion="0"))
+        return await self._cached(
+            "networkpolicies",
+            lambda: list_group(client, "networking.k8s.io", "v1", "networkpolicies", resourceVersion="0"),
+        )
 
     async def endpoints(self, client: ApiClient) -> Read:
         """EndpointSlices, or Endpoints where there are none."""
@@ -62,7 +69,9 @@ class Lists:
         if self._slices is None:
             return await self._read("endpoints", lambda: self._endpoints(client))
         names = ",".join(sorted(set(services)))
-        return await self._read("endpoints", lambda: self._endpoints(client, labelSelector=f"kubernetes.io/service-name in ({names})"))
+        return await self._read(
+            "endpoints", lambda: self._endpoints(client, labelSelector=f"kubernetes.io/service-name in ({names})")
+        )
 
     async def pods_on(self, client: ApiClient, node: str) -> Read:
         """The pods bound to a node, read now, past the API server's cache."""
@@ -95,7 +104,13 @@ class Lists:
             return last
         size: list[int] = []
         read = await self._read(name, ask, size)
-        wait = size[0] / BYTES_PER_SECOND if size else RETRY if isinstance(read, Unseen) and read.kind is UnseenKind.DENIED else 0.0
+        wait = (
+            size[0] / BYTES_PER_SECOND
+            if size
+            else RETRY
+            if isinstance(read, Unseen) and read.kind is UnseenKind.DENIED
+            else 0.0
+        )
         self._kept[name] = (time.monotonic() + (wait if wait > 1.0 else 0.0), read)
         return read
 
@@ -120,7 +135,9 @@ class Lists:
         except (aiohttp.ClientError, OSError) as error:
             return Unseen(UnseenKind.UNREACHABLE, f"the API server broke off when asked for {name}: {error}")
         except ValueError as error:
-            return Unseen(UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})")
+            return Unseen(
+                UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})"
+            )
 
 
 def _date(headers: Mapping[str, str]) -> datetime:

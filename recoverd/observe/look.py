@@ -1,4 +1,6 @@
-"""What `look.sh` printed, as a `HostView`. Pure, and tolerant: a part that is missing or makes no sense becomes a line in `problems`."""
+"""What `look.sh` printed, as a `HostView`. Pure, and tolerant: a part that is missing or makes no
+sense becomes a line in `problems`.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ T = TypeVar("T")
 RUNTIMES = ("containerd", "docker", "crio")
 MANIFEST_LIMIT = 65536
 NO_DATABASE = 65536
-"""Bytes on the disk. What etcd leaves when its peers refuse it at its first start has 16384 (observed on 3.4.23) or 20480, in a file of 16 MiB
-(3.5.16); an API server's first minute makes more."""
+"""Bytes on the disk. What etcd leaves when its peers refuse it at its first start has 16384 (observed on 3.4.23) or
+20480, in a file of 16 MiB (3.5.16); an API server's first minute makes more.
+"""
 LOG_LINE = 500
 MET_SECONDS = 7 * 86400.0
 """How long a bastion that has looked at a machine, and does no more, still counts as one that may be at work."""
@@ -88,7 +91,8 @@ class Look:
 
 
 def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False) -> Look:
-    """The view of one machine, and when its keys were changed. `middle` is the bastion's clock half-way between asking and answer.
+    """The view of one machine, and when its keys were changed. `middle` is the bastion's clock
+    half-way between asking and answer.
 
     Raises `LookError` when not even the boot id is there.
     """
@@ -159,8 +163,8 @@ def _clock(section: Section) -> datetime | None:
 def _uptime(section: Section) -> tuple[float, float]:
     """Seconds since the machine's own init started, and since the kernel booted.
 
-    In a container they differ: its /proc/uptime is the host's, and so is the origin of every start time in /proc/PID/stat (field 22, proc(5)).
-    The first line is of the process that read it, so that its start is now.
+    In a container they differ: its /proc/uptime is the host's, and so is the origin of every start time in
+    /proc/PID/stat (field 22, proc(5)). The first line is of the process that read it, so that its start is now.
     """
     now, init = (int(line.rpartition(")")[2].split()[19]) / TICKS for line in section.lines[:2])
     return now - init, now
@@ -175,7 +179,14 @@ def _people(section: Section) -> PeopleView:
         kind, _, rest = line.partition(" ")
         if kind == "login" and len(fields := rest.split()) == 4:
             tty, user, since, touched = fields
-            logins.append(LoginView(user, tty.removeprefix("/dev/"), datetime.fromtimestamp(int(since), UTC), max(0.0, now - int(touched))))
+            logins.append(
+                LoginView(
+                    user,
+                    tty.removeprefix("/dev/"),
+                    datetime.fromtimestamp(int(since), UTC),
+                    max(0.0, now - int(touched)),
+                )
+            )
         elif kind == "tool":
             tools.append(_log_line(rest.strip()))
         elif kind == "hands-off":
@@ -195,7 +206,9 @@ def _lease(section: Section) -> HostLease:
         left=float(left),
         mine="mine" in said,
         problem=" ".join(said["problem"][1:]) if "problem" in said else "",
-        others=tuple(words[2] for words in lines if words[0] == "other" and len(words) > 2 and float(words[1]) < MET_SECONDS),
+        others=tuple(
+            words[2] for words in lines if words[0] == "other" and len(words) > 2 and float(words[1]) < MET_SECONDS
+        ),
     )
 
 
@@ -208,8 +221,13 @@ def _said(section: Section, line: int) -> bool:
 
 
 def _runtime(units: dict[str, UnitView], endpoint: str) -> str:
-    """The one that kubelet is told to use; without that it is docker where there is one (kubelet's default before 1.24)."""
-    named = next((r for r, sign in (("containerd", "containerd"), ("crio", "crio"), ("docker", "docker")) if sign in endpoint), "")
+    """The one that kubelet is told to use; without that it is docker where there is one
+    (kubelet's default before 1.24).
+    """
+    named = next(
+        (r for r, sign in (("containerd", "containerd"), ("crio", "crio"), ("docker", "docker")) if sign in endpoint),
+        "",
+    )
     return named if named in units else next((r for r in ("docker", *RUNTIMES) if r in units), "")
 
 
@@ -246,13 +264,18 @@ def _manifests(found: Sequence[Section], problems: list[str]) -> Iterator[tuple[
             size, modified = _size_and_time(section.lines[0])
             data = base64.b64decode("".join(section.lines[1:]), validate=True)
             if len(data) != min(size, MANIFEST_LIMIT + 1):
-                raise ValueError(f"{len(data)} of its {size} bytes came; it was written to just then, or its disk does not answer")
+                raise ValueError(
+                    f"{len(data)} of its {size} bytes came; it was written to just then, or its disk does not answer"
+                )
         except (binascii.Error, ValueError, IndexError) as error:
             problems.append(f"the manifest {path} could not be read: {error}")
             continue
         content = data[:MANIFEST_LIMIT].decode(errors="replace")
         problem = f"longer than {MANIFEST_LIMIT} bytes" if len(data) > MANIFEST_LIMIT else manifest_problem(content)
-        yield path.name.removesuffix(".yaml"), ManifestView(str(path), hashlib.sha256(data).hexdigest(), content, problem, modified)
+        yield (
+            path.name.removesuffix(".yaml"),
+            ManifestView(str(path), hashlib.sha256(data).hexdigest(), content, problem, modified),
+        )
 
 
 def _size_and_time(line: str) -> tuple[int, datetime | None]:
@@ -273,12 +296,18 @@ def manifest_problem(content: str) -> str:
         return "not a Pod"
     spec = pod.get("spec")
     containers = spec.get("containers") if isinstance(spec, dict) else None
-    if not isinstance(containers, list) or not all(isinstance(c, dict) and c.get("name") and c.get("image") for c in containers) or not containers:
+    if (
+        not isinstance(containers, list)
+        or not all(isinstance(c, dict) and c.get("name") and c.get("image") for c in containers)
+        or not containers
+    ):
         return "a Pod without whole containers (cut short?)"
     return ""
 
 
-def _containers(found: Sequence[Section], boot_time: datetime, problems: list[str]) -> Iterator[tuple[str, ContainerView]]:
+def _containers(
+    found: Sequence[Section], boot_time: datetime, problems: list[str]
+) -> Iterator[tuple[str, ContainerView]]:
     for section in found:
         if section.name != "container":
             continue
@@ -310,7 +339,9 @@ def _container(section: Section, boot_time: datetime) -> ContainerView:
 
 
 def _log_time(line: str) -> datetime | None:
-    """When the log begins, by the machine's own clock: each line of a CRI log, and of docker's in JSON, holds its time in RFC 3339."""
+    """When the log begins, by the machine's own clock: each line of a CRI log, and of docker's in
+    JSON, holds its time in RFC 3339.
+    """
     found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line)
     return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
 

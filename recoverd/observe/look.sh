@@ -1,8 +1,9 @@
-# One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]"; M is set before this text,
-# D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool` (recoverd.model) are defined.
-# Nothing here changes anything but the lease below, and no private key is printed.
+# One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]";
+# M is set before this text, D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool`
+# (recoverd.model) are defined. Nothing here changes anything but the lease below, and no private key is printed.
 # shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks; $R, $limit and $size are words or a number
-# shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find cannot sort by time
+# shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
+# cannot sort by time
 # shellcheck disable=SC2034 # read needs names for what is passed over
 # shellcheck disable=SC2015 # an assignment does not fail, so `A && B || C` is what it looks like
 LC_ALL=C; export LC_ALL
@@ -22,9 +23,9 @@ limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='
 units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
   kubelet.service containerd.service docker.service crio.service 2>&1)
 printf '%s\n' "$units"
-# why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something looked wrong there. What kubelet says ten
-# times a second while it has no API server, and what it and containerd say while all is well (1.20, 1.6), is left out: there has to be room for what is
-# said once
+# why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something
+# looked wrong there. What kubelet says ten times a second while it has no API server, and what it and containerd say
+# while all is well (1.20, 1.6), is left out: there has to be room for what is said once
 journal() { # UNIT
   s journal "$1"
   $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
@@ -44,8 +45,9 @@ done
 s endpoint
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
-# terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals, and logind where nothing writes utmp (Debian 13):
-# its list has had four sets of columns, so whatever names a terminal counts. What was typed last shows in the access time
+# terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals, and logind where
+# nothing writes utmp (Debian 13): its list has had four sets of columns, so whatever names a terminal counts. What was
+# typed last shows in the access time
 consoles() {
   who 2>/dev/null | while read -r u t rest; do echo "$t"; done
   $limit loginctl list-sessions --no-legend --no-pager 2>/dev/null | while read -r id uid u rest; do
@@ -120,8 +122,8 @@ data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
 [ "${D:-$d}" = "$d" ] || data etcd-before "$D" "${w:-$D/member/wal}" # the manifest names another directory than it did
 data etcd-data "$d" "${w:-$d/member/wal}"
 # V is the minor version of the etcd that belongs here, I its image; set for control planes only, and not in every sweep
-# C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd nothing. A container has its
-# host's clock, which is not for it to keep
+# C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd
+# nothing. A container has its host's clock, which is not for it to keep
 [ -z "${C-}" ] || [ -e /run/systemd/container ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
 # N is set where the node is not well, and now and then (node.sh)
 [ -z "${N-}" ] || node_look

@@ -1,4 +1,6 @@
-"""What `network.sh` printed, in the model's words. Pure, and tolerant: what is missing or makes no sense is unseen or a line in `problems`."""
+"""What `network.sh` printed, in the model's words. Pure, and tolerant: what is missing or makes no sense is
+unseen or a line in `problems`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ KINDS = (
     "ipvlan",
 )
 """Of `ip -d link`."""
-NO_RULES = {"no-tool": "has neither iptables-save nor nft and no IPVS", "no-awk": "has no awk to read iptables-save with"}
+NO_RULES = {
+    "no-tool": "has neither iptables-save nor nft and no IPVS",
+    "no-awk": "has no awk to read iptables-save with",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,12 @@ class HostLook:
     problems: tuple[str, ...] = field(default=())
 
 
-def parse_look(output: str, marker: str, probes: Mapping[str, tuple[str, int]], *, middle: datetime, truncated: bool = False) -> HostLook:
-    """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look. Raises `LookError` for something else."""
+def parse_look(
+    output: str, marker: str, probes: Mapping[str, tuple[str, int]], *, middle: datetime, truncated: bool = False
+) -> HostLook:
+    """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look. Raises
+    `LookError` for something else.
+    """
     found = {s.name: s for s in sections(output, marker) if s.name != "probe"}
     if "forwarding" not in found:
         raise LookError(f"the look at the network printed no known section, but: {output[:200]!r}")
@@ -88,7 +97,10 @@ def parse_look(output: str, marker: str, probes: Mapping[str, tuple[str, int]], 
 
 def _routes(section: Section | None) -> tuple[str, ...]:
     """As `ip route replace` takes them; those with an expiry are somebody else's."""
-    lines = (" ".join(w for w in line.split() if w not in ("linkdown", "dead")) for line in (section.lines if section else ()))
+    lines = (
+        " ".join(w for w in line.split() if w not in ("linkdown", "dead"))
+        for line in (section.lines if section else ())
+    )
     return tuple(line for line in lines if line and " expires " not in line)
 
 
@@ -113,7 +125,9 @@ def _links(links: Section | None, addresses: Section | None) -> tuple[Link, ...]
     return tuple(made) or None  # the machine's own interface is always among them
 
 
-def _processes(section: Section | None, clock: Section | None, middle: datetime, problems: list[str]) -> dict[str, ProcessView]:
+def _processes(
+    section: Section | None, clock: Section | None, middle: datetime, problems: list[str]
+) -> dict[str, ProcessView]:
     found: dict[str, ProcessView] = {}
     try:
         uptime = float(clock.text.split()[0]) if clock else 0.0
@@ -182,7 +196,9 @@ def _answers(output: str, marker: str, probes: Mapping[str, tuple[str, int]], to
     for line in output.split("\n"):
         if line.startswith(f"{marker} probe "):
             words = line.split()
-            said[words[2]] = {"ok": Answer.OK, "refused": Answer.REFUSED, "unreachable": Answer.UNREACHABLE}.get(words[-1])
+            said[words[2]] = {"ok": Answer.OK, "refused": Answer.REFUSED, "unreachable": Answer.UNREACHABLE}.get(
+                words[-1]
+            )
         elif match := DIALLED.search(line):
             by_address[match[1], match[2]] = _reason(match[3])
     answers: dict[str, Answer | None] = {}
@@ -210,4 +226,5 @@ def script(body: str, marker: str, probes: Mapping[str, tuple[str, int]], servic
     """The script with what it is to look for. Addresses come from the API: only what is an address gets in."""
     lines = "\n".join(f"{id} {ip} {port}" for id, (ip, port) in probes.items() if re.fullmatch(r"[0-9.]+", ip))
     wanted = [a for a in services if re.fullmatch(r"[0-9.]+:\d+", a)]
-    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{' '.join(map(hexadecimal, wanted))}'\nT={seconds}\n{body}"
+    in_hex = " ".join(map(hexadecimal, wanted))
+    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{in_hex}'\nT={seconds}\n{body}"

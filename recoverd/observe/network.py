@@ -36,8 +36,12 @@ PROBE_SECONDS = 2
 SAMPLE = 8
 """Services whose rules are compared in a sweep."""
 AWAY = 2
-"""Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and what was found must not seem gone."""
-POD_LINK = re.compile(r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*")
+"""Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and
+what was found must not seem gone.
+"""
+POD_LINK = re.compile(
+    r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*"
+)
 
 
 @dataclass(slots=True)
@@ -76,17 +80,23 @@ class NetworkCollector:
         """Sweeps in a row in which no API server listed anything."""
         self._back: datetime | None = None
 
-    async def observe(self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str]) -> NetworkView | Unseen:
+    async def observe(
+        self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str]
+    ) -> NetworkView | Unseen:
         """One round. `names` are the hosts of the sweep. Never raises for what the cluster does."""
         if listed is None or not isinstance(api.objects, ObjectsView):
             self._missed += 1
             if self._missed >= AWAY:
                 self._rules.away()
-            return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
+            return Unseen(
+                UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods"
+            )
         try:
             pods = from_table(listed.pods)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            return Unseen(UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})")
+            return Unseen(
+                UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})"
+            )
         if self._missed >= AWAY:
             self._back = datetime.now(UTC)
         self._missed = 0
@@ -95,7 +105,9 @@ class NetworkCollector:
         read = dict(
             zip(
                 ("services", "endpoints", "daemonsets", "networkpolicies"),
-                await asyncio.gather(*(f(listed.client) for f in (lists.services, lists.endpoints, lists.daemonsets, lists.policies))),
+                await asyncio.gather(
+                    *(f(listed.client) for f in (lists.services, lists.endpoints, lists.daemonsets, lists.policies))
+                ),
                 strict=True,
             )
         )
@@ -115,7 +127,9 @@ class NetworkCollector:
         except LookError as error:
             said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
             return Unseen(
-                UnseenKind.GARBAGE, f"{name} answered the look at its network with something else (exit {result.exit_status}): {error}{said}"
+                UnseenKind.GARBAGE,
+                f"{name} answered the look at its network with something else (exit "
+                f"{result.exit_status}): {error}{said}",
             )
 
 
@@ -161,10 +175,14 @@ class _Round:
         sample = rounds.sample(self.ports, of._round, SAMPLE, of._bad_rules)
         asked = {name: self._ask(index, name, plan[name]) for index, name in enumerate(sorted(self.names))}
         addresses = [p.address for p in sample]
-        looks = dict(zip(self.names, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in self.names)), strict=True))
+        looks = dict(
+            zip(self.names, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in self.names)), strict=True)
+        )
         seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
         ready = [n.name for n in self.nodes.values() if n.ready]
-        directories = {node: look.pods for node, host in self.hosts.items() if (look := seen.get(host)) and look.pods is not None}
+        directories = {
+            node: look.pods for node, host in self.hosts.items() if (look := seen.get(host)) and look.pods is not None
+        }
         probes = [p for n, look in seen.items() for p in _pod_probes(n, asked[n], look)]
         services = [s for n, look in seen.items() for s in self._service_probes(n, asked[n], look)]
         compared, (doubted, fresh) = await asyncio.gather(
@@ -210,7 +228,9 @@ class _Round:
             if port.dns:
                 tries.append(asked.add(port.address))
             ready = port.ready
-            direct = {ready[(self.of._round + index + k) % len(ready)].address for k in range(min(rounds.DIRECT, len(ready)))}
+            direct = {
+                ready[(self.of._round + index + k) % len(ready)].address for k in range(min(rounds.DIRECT, len(ready)))
+            }
             asked.services.append((port, tries, {asked.add(a): a for a in sorted(direct)}))
         return asked
 
@@ -230,20 +250,30 @@ class _Round:
         return made
 
     async def _again(
-        self, probes: Sequence[PodProbe], services: Sequence[ServiceProbe], seen: Mapping[str, HostLook], sample: Sequence[ServicePort]
+        self,
+        probes: Sequence[PodProbe],
+        services: Sequence[ServiceProbe],
+        seen: Mapping[str, HostLook],
+        sample: Sequence[ServicePort],
     ) -> tuple[set[str], dict[str, ServicePort]]:
         """The services about which something is wrong, and their endpoints, read after it was seen.
 
         A pod that ended in the meantime is no fault of the network; where they cannot be read, nothing is concluded.
         """
-        doubted = {p.service for p in probes if not p.answer.arrived} | {s.service for s in services if Answer.OK not in s.answers}
+        doubted = {p.service for p in probes if not p.answer.arrived} | {
+            s.service for s in services if Answer.OK not in s.answers
+        }
         for look in seen.values():
             for port in sample:
-                if not look.rules.unseen and look.rules.programmed.get(port.address, frozenset()) != frozenset(e.address for e in port.ready):
+                if not look.rules.unseen and look.rules.programmed.get(port.address, frozenset()) != frozenset(
+                    e.address for e in port.ready
+                ):
                     doubted.add(port.key)
         if not doubted:
             return doubted, {}
-        again = await self.of._lists.endpoints_of(self.listed.client, [self.ports[k].name for k in doubted if k in self.ports])
+        again = await self.of._lists.endpoints_of(
+            self.listed.client, [self.ports[k].name for k in doubted if k in self.ports]
+        )
         return doubted, {k: p for k, p in self._ports(self.lists["services"], again).items() if k in doubted}
 
     def _host(self, name: str, look: HostLook | Unseen, settled: Sequence[ServicePort]) -> NodeNetworkView | Unseen:
@@ -251,7 +281,9 @@ class _Round:
             return look
         node = next((n for n, h in self.hosts.items() if h == name), name)
         address = self.nodes[node].address if node in self.nodes else ""
-        pods = [p for p in self.on.get(node, ()) if p.ip and p.ip != address and not p.deleting and not p.may_have_ended]
+        pods = [
+            p for p in self.on.get(node, ()) if p.ip and p.ip != address and not p.deleting and not p.may_have_ended
+        ]
         return NodeNetworkView(
             forwarding=look.forwarding,
             links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
@@ -286,7 +318,10 @@ class _Round:
                 pairs[pair] = pairs.get(pair, False) or probe.answer.arrived
         of._failing = {pair: of._failing.get(pair, self.now) for pair, ok in pairs.items() if not ok}
         of._bad_rules = {
-            g.service for view in hosts.values() if isinstance(view, NodeNetworkView) and not isinstance(view.rules, Unseen) for g in view.rules.gaps
+            g.service
+            for view in hosts.values()
+            if isinstance(view, NodeNetworkView) and not isinstance(view.rules, Unseen)
+            for g in view.rules.gaps
         }
 
 

@@ -1,6 +1,6 @@
-# The pod network as one machine sees it, as root, in POSIX sh. Changes nothing. Sections begin with "$M NAME [WORD]"; set before this text:
-# M marker; P probes, a line "ID IP PORT" each ("u" before the ID: a DNS query over UDP); V wanted services, words IP:PORT; VX the same in
-# /proc/net/ip_vs's hexadecimal; T seconds for all probes.
+# The pod network as one machine sees it, as root, in POSIX sh. Changes nothing. Sections begin with "$M NAME [WORD]";
+# set before this text: M marker; P probes, a line "ID IP PORT" each ("u" before the ID: a DNS query over UDP); V wanted
+# services, words IP:PORT; VX the same in /proc/net/ip_vs's hexadecimal; T seconds for all probes.
 LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 s() { echo "$M $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -73,7 +73,8 @@ else
   s rules no-tool
 fi
 
-# One line "$M probe ID ok" for what was reached, or a message with /dev/tcp/IP/PORT in it; nothing for what nobody answered.
+# One line "$M probe ID ok" for what was reached, or a message with /dev/tcp/IP/PORT in it; nothing for what nobody
+# answered.
 if [ -n "$P" ]; then
   if have bash && have timeout; then
     s tool bash

@@ -56,7 +56,9 @@ def _heard(lines: list[str], answer: str) -> Heard:
 
 def _told(lines: list[str]) -> str:
     """What was printed beside the words of the protocol; "" where the time ran out without a word."""
-    return " / ".join(line.removeprefix("said ") for line in lines if line not in ("connected", "over", "unknown", "answered"))[:TEXT]
+    return " / ".join(
+        line.removeprefix("said ") for line in lines if line not in ("connected", "over", "unknown", "answered")
+    )[:TEXT]
 
 
 def _file(text: str) -> FileView | None:

@@ -1,5 +1,5 @@
-# Why a machine's node may not be Ready, as root, in POSIX sh; a function that look.sh calls, with its `s` and `limit`. Nothing is changed, and a
-# file in which a password or a token may stand is left out whole, here on the machine.
+# Why a machine's node may not be Ready, as root, in POSIX sh; a function that look.sh calls, with its `s` and `limit`.
+# Nothing is changed, and a file in which a password or a token may stand is left out whole, here on the machine.
 # shellcheck disable=SC2154,SC2016 # $limit is look.sh's; what bash is given is for it to expand
 node_file() { # PATH
   [ -f "$1" ] && [ -r "$1" ] || return 0
@@ -9,7 +9,8 @@ node_file() { # PATH
   s node-file "$1"; echo "$size $(stat -c %Y "$1" 2>/dev/null)"; base64 <"$1"
 }
 late() { case $1 in 124|137|143) return 0 ;; esac; return 1; } # what timeout ends with; busybox's own with 143
-# A connection to HOST PORT within two seconds: "connected", then the first line of the answer to what was asked, if anything
+# A connection to HOST PORT within two seconds: "connected", then the first line of the answer to what was asked, if
+# anything
 node_dial() { # HOST PORT [REQUEST]
   if command -v bash >/dev/null && command -v timeout >/dev/null; then
     timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit 1

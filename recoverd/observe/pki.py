@@ -15,14 +15,25 @@ from recoverd.clients.pem import describe, load
 from recoverd.model.kubeadm import authority_of
 from recoverd.model.observation import CertificateView, PkiView
 
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-"""What `cryptography` raises for a certificate that it cannot tell all of, as one on a curve that it does not know; most are no `ValueError`."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for a certificate that it cannot tell all of, as one on a curve that it does not
+know; most are no `ValueError`.
+"""
 
 
 def pki(found: Iterable[tuple[str, str, str]], problems: list[str]) -> tuple[tuple[CertificateView, ...], PkiView]:
-    """The certificates, and the key pairs that certificates are judged by. `found` are the look's sections: name, path, text.
+    """The certificates, and the key pairs that certificates are judged by. `found` are the
+    look's sections: name, path, text.
 
-    A certificate that cannot be read is a line in `problems`; nothing is raised for it, since the rest of the look has to be told all the same.
+    A certificate that cannot be read is a line in `problems`; nothing is raised for it, since the rest of the
+    look has to be told all the same.
     """
     files: dict[str, bytes] = {}
     authorities: dict[str, tuple[str, ...]] = {}
@@ -55,7 +66,9 @@ def pki(found: Iterable[tuple[str, str, str]], problems: list[str]) -> tuple[tup
 
 
 def _listed(text: str) -> tuple[str, ...] | None:
-    """What is there; None where that cannot be told. The first line is whether the directory exists, by the system itself."""
+    """What is there; None where that cannot be told. The first line is whether the
+    directory exists, by the system itself.
+    """
     there, *names = text.strip().splitlines() or [""]
     return tuple(n.strip() for n in names if n.strip()) if there in ("yes", "no") else None
 
@@ -63,12 +76,23 @@ def _listed(text: str) -> tuple[str, ...] | None:
 def _judged(view: CertificateView, pem: bytes, authority: str, files: Mapping[str, bytes]) -> CertificateView:
     signed = _signed(pem, files[authority]) if authority else None
     return CertificateView(
-        view.path, view.subject, view.issuer, view.not_before, view.not_after, view.is_ca, view.sha256, view.key, authority=authority, signed=signed
+        view.path,
+        view.subject,
+        view.issuer,
+        view.not_before,
+        view.not_after,
+        view.is_ca,
+        view.sha256,
+        view.key,
+        authority=authority,
+        signed=signed,
     )
 
 
 def _authority(path: str, files: Mapping[str, bytes]) -> str:
-    """The file of the CA that kubeadm has sign this certificate, where it is there; "" for one that no CA in place need have signed."""
+    """The file of the CA that kubeadm has sign this certificate, where it is there; "" for one that
+    no CA in place need have signed.
+    """
     authority = authority_of(path)
     return next((p for p in files if authority and p.endswith(f"/{authority}")), "")
 
@@ -95,7 +119,9 @@ def _certificate(path: str, pem: bytes) -> CertificateView:
 
 @lru_cache(maxsize=1024)
 def _signed(pem: bytes, authority: bytes) -> bool | None:
-    """Whether one of the CAs has signed it, or one of those that come with it in its own file and that they have signed. None: cannot be told."""
+    """Whether one of the CAs has signed it, or one of those that come with it in its own file and that they
+    have signed. None: cannot be told.
+    """
     leaf, *between = load(pem)
     roots = load(authority)
     direct = _issued(leaf, roots)
@@ -123,5 +149,9 @@ def _keys(pem: bytes) -> tuple[str, ...]:
 
 
 def _key(certificate: x509.Certificate) -> str:
-    """SHA-256 of the public key's DER, as `openssl pkey -pubout -outform DER | sha256sum` gives it for the private one."""
-    return hashlib.sha256(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    """SHA-256 of the public key's DER, as `openssl pkey -pubout -outform DER |
+    sha256sum` gives it for the private one.
+    """
+    return hashlib.sha256(
+        certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    ).hexdigest()

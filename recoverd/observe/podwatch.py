@@ -1,4 +1,6 @@
-"""Comparing pods node by node, cheaply: the directory of pods that the SSH look brings says where to look closer; kubelet itself is the witness."""
+"""Comparing pods node by node, cheaply: the directory of pods that the SSH look brings says where to look closer;
+kubelet itself is the witness.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SHOWN = 20
 
 
 class PodWatch:
-    """Of one cluster. Keeps the last result of each node; one with a mismatch is never kept, but looked at again in every sweep."""
+    """Of one cluster. Keeps the last result of each node; one with a mismatch is never kept, but
+    looked at again in every sweep.
+    """
 
     def __init__(self, lists: Lists) -> None:
         self._lists = lists
@@ -54,13 +58,22 @@ class PodWatch:
         asked = [*suspects, *batch]
         seen = dict(zip(asked, await asyncio.gather(*(one(n) for n in asked)), strict=True))
         self._bad = {n for n, r in seen.items() if isinstance(r, NodePods) and (r.missing or r.extra)}
-        self._kept = {n: r for n, r in ({**self._kept, **seen}).items() if n in nodes and isinstance(r, NodePods) and n not in self._bad}
+        self._kept = {
+            n: r
+            for n, r in ({**self._kept, **seen}).items()
+            if n in nodes and isinstance(r, NodePods) and n not in self._bad
+        }
         shown = {(n, p.uid) for n in self._bad if isinstance(r := seen[n], NodePods) for p in (*r.missing, *r.extra)}
         self._since = {k: at for k, at in self._since.items() if k in shown}
         return {**self._kept, **seen}
 
     async def _one(
-        self, client: ApiClient, node: str, listed: Sequence[ListedPod], directories: Sequence[str] | None, now: datetime
+        self,
+        client: ApiClient,
+        node: str,
+        listed: Sequence[ListedPod],
+        directories: Sequence[str] | None,
+        now: datetime,
     ) -> NodePods | Unseen:
         own = await self._lists.kubelet_pods(client, node)
         try:
@@ -75,9 +88,13 @@ class PodWatch:
                 return own
             return await self._checked(client, node, listed, NodePods(now, source, len(listed), len(uids)), difference)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return Unseen(UnseenKind.GARBAGE, f"the pods of {node} were given in a form that cannot be understood ({error!r})")
+            return Unseen(
+                UnseenKind.GARBAGE, f"the pods of {node} were given in a form that cannot be understood ({error!r})"
+            )
 
-    async def _checked(self, client: ApiClient, node: str, listed: Sequence[ListedPod], plain: NodePods, difference: Difference) -> NodePods | Unseen:
+    async def _checked(
+        self, client: ApiClient, node: str, listed: Sequence[ListedPod], plain: NodePods, difference: Difference
+    ) -> NodePods | Unseen:
         """The API is asked a second time, so that a pod that came or went meanwhile is no mismatch."""
         if not difference.missing and not difference.extra:
             return plain
@@ -91,11 +108,19 @@ class PodWatch:
             now = fresh.get(pod.uid)
             if now is not None and not now.deleting and not now.may_have_ended:
                 begun = now.bound or now.created or again.at
-                missing.append(self._mismatch(node, pod.uid, now.name, (again.at - begun).total_seconds(), plain.at, now.status))
-        extra = [self._mismatch(node, uid, name, None, plain.at) for uid, name in difference.extra if uid not in fresh and uid not in hashes]
+                missing.append(
+                    self._mismatch(node, pod.uid, now.name, (again.at - begun).total_seconds(), plain.at, now.status)
+                )
+        extra = [
+            self._mismatch(node, uid, name, None, plain.at)
+            for uid, name in difference.extra
+            if uid not in fresh and uid not in hashes
+        ]
         return NodePods(plain.at, plain.source, len(listed), plain.run, tuple(missing[:SHOWN]), tuple(extra[:SHOWN]))
 
-    def _mismatch(self, node: str, uid: str, name: str, age: float | None, now: datetime, phase: str = "") -> PodMismatch:
+    def _mismatch(
+        self, node: str, uid: str, name: str, age: float | None, now: datetime, phase: str = ""
+    ) -> PodMismatch:
         since = self._since.setdefault((node, uid), now)
         return PodMismatch(uid, name, (now - since).total_seconds() if age is None else age, since, phase)
 

@@ -17,14 +17,19 @@ from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.observe.kubeconfig import Access
 
 CONNECT_SHARE = 0.6
-"""Share of the deadline within which the TCP connection and TLS must stand; later there is nobody, not somebody slow."""
+"""Share of the deadline within which the TCP connection and TLS must stand; later
+there is nobody, not somebody slow.
+"""
 BODY = 64 << 10
 
 
-async def probe(access: Access, address: str, port: int, *, seconds: float, dial: tuple[str, int] | None = None, named: str = "") -> EndpointView:
+async def probe(
+    access: Access, address: str, port: int, *, seconds: float, dial: tuple[str, int] | None = None, named: str = ""
+) -> EndpointView:
     """Ask `https://address:port/readyz?verbose` within `seconds`. Never raises for what comes back.
 
-    `dial` is another place to connect to for the same thing (a tunnel); `named` is the name in the certificate when it is not `address`.
+    `dial` is another place to connect to for the same thing (a tunnel); `named` is the name in the
+    certificate when it is not `address`.
     """
     shown = f"{address}:{port}"
     host, to = dial or (address, port)
@@ -32,14 +37,21 @@ async def probe(access: Access, address: str, port: int, *, seconds: float, dial
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=seconds * CONNECT_SHARE)
     try:
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=access.tls, force_close=True), timeout=timeout, headers=access.headers, trust_env=False
+            connector=aiohttp.TCPConnector(ssl=access.tls, force_close=True),
+            timeout=timeout,
+            headers=access.headers,
+            trust_env=False,
         ) as session:
             base = f"https://{f'[{host}]' if ':' in host else host}:{to}"
-            async with session.get(f"{base}/readyz?verbose", server_hostname=named or address, allow_redirects=False) as response:
+            async with session.get(
+                f"{base}/readyz?verbose", server_hostname=named or address, allow_redirects=False
+            ) as response:
                 view = _judged(shown, response.status, await _body(response), access)
             if view.health is EndpointHealth.NOT_READY:
                 # within what is left of the deadline: what was found out stands, whatever this comes to
-                live = await _live(session, f"{base}/livez", named or address, until - asyncio.get_running_loop().time())
+                live = await _live(
+                    session, f"{base}/livez", named or address, until - asyncio.get_running_loop().time()
+                )
                 view = replace(view, detail=f"{view.detail}; /livez {live}")
             return view
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
@@ -51,14 +63,19 @@ async def probe(access: Access, address: str, port: int, *, seconds: float, dial
 
 async def _live(session: aiohttp.ClientSession, url: str, name: str, seconds: float) -> str:
     try:
-        async with asyncio.timeout(max(seconds, 0.1)), session.get(url, server_hostname=name, allow_redirects=False) as response:
+        async with (
+            asyncio.timeout(max(seconds, 0.1)),
+            session.get(url, server_hostname=name, allow_redirects=False) as response,
+        ):
             return "says ok: the process is alive" if response.status == 200 else f"fails too (HTTP {response.status})"
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         return f"was not answered ({error!r})"
 
 
 async def _expiry(host: str, port: int, seconds: float) -> datetime | None:
-    """Until when the certificate is valid that is shown there; only the handshake is made, nothing is sent to who cannot prove who it is."""
+    """Until when the certificate is valid that is shown there; only the handshake is made, nothing is sent
+    to who cannot prove who it is.
+    """
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -85,14 +102,21 @@ def _judged(address: str, status: int, body: str, access: Access) -> EndpointVie
     if status == 200 and ("check passed" in body or body.strip() == "ok"):
         return EndpointView(address, EndpointHealth.READY, "ok")
     if failing or "check failed" in body:
-        return EndpointView(address, EndpointHealth.NOT_READY, f"/readyz fails: {', '.join(failing) or 'no check is named'}", failing)
+        return EndpointView(
+            address, EndpointHealth.NOT_READY, f"/readyz fails: {', '.join(failing) or 'no check is named'}", failing
+        )
     first = " ".join(body.split())[:200]
     if status == 401 and (expired := access.expired()):
         return EndpointView(address, EndpointHealth.NOT_TRIED, expired)
     if status in (401, 403):
-        said = f"HTTP {status} to /readyz: the credentials in the kubeconfig are not accepted, so whether it is ready cannot be told ({first})"
+        said = (
+            f"HTTP {status} to /readyz: the credentials in the kubeconfig are not accepted, so whether it is "
+            f"ready cannot be told ({first})"
+        )
         return EndpointView(address, EndpointHealth.ERROR, said)
-    return EndpointView(address, EndpointHealth.ERROR, f"HTTP {status} to /readyz, and not from an API server that is ready: {first!r}")
+    return EndpointView(
+        address, EndpointHealth.ERROR, f"HTTP {status} to /readyz, and not from an API server that is ready: {first!r}"
+    )
 
 
 def _failed(error: Exception, seconds: float, access: Access) -> tuple[EndpointHealth, str]:
@@ -111,13 +135,24 @@ def _failed(error: Exception, seconds: float, access: Access) -> tuple[EndpointH
         if root.reason and "ALERT" in root.reason:
             if expired := access.expired():
                 return EndpointHealth.NOT_TRIED, expired
-            return EndpointHealth.TLS, f"it refused the client certificate of the kubeconfig, or TLS failed otherwise: {root.reason}"
+            return (
+                EndpointHealth.TLS,
+                f"it refused the client certificate of the kubeconfig, or TLS failed otherwise: {root.reason}",
+            )
         return EndpointHealth.ERROR, f"what answers does not speak TLS: {root.reason}"
     if isinstance(root, OSError) and root.errno == errno.ECONNREFUSED:
         return EndpointHealth.REFUSED, "connection refused: nothing listens there"
-    if isinstance(root, OSError) and root.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EHOSTDOWN):
+    if isinstance(root, OSError) and root.errno in (
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+    ):
         return EndpointHealth.UNREACHABLE, f"{root.strerror}"
-    return EndpointHealth.ERROR, f"accepted the connection and gave no answer of an API server ({_root(error) or error!r})"
+    return (
+        EndpointHealth.ERROR,
+        f"accepted the connection and gave no answer of an API server ({_root(error) or error!r})",
+    )
 
 
 def _root(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """One request to an API server as plain JSON, through the official client's connection, credentials and quoting.
 
-The client's typed classes are left alone on purpose: importing them costs 1.5 s of CPU at each start (seen with kubernetes 37), and of large
-lists only a few fields are wanted.
+The client's typed classes are left alone on purpose: importing them costs 1.5 s of CPU at each start (seen with
+kubernetes 37), and of large lists only a few fields are wanted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ async def request(
 ) -> Any:
     """Send one request and give aiohttp's response, its body not yet read, whatever its status.
 
-    `path` is an API path with `{placeholders}`, which are filled from `names`, quoted. Raises what aiohttp raises, and `OSError`.
+    `path` is an API path with `{placeholders}`, which are filled from `names`, quoted. Raises what
+    aiohttp raises, and `OSError`.
     """
     headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
     prepared = await client.param_serialize(
@@ -44,4 +45,6 @@ async def list_all(client: ApiClient, kind: str, **query: str) -> Any:
 
 async def list_group(client: ApiClient, group: str, version: str, kind: str, **query: str) -> Any:
     """List a kind of an API group in all namespaces."""
-    return await request(client, "/apis/{group}/{version}/{kind}", {"group": group, "version": version, "kind": kind}, query=query)
+    return await request(
+        client, "/apis/{group}/{version}/{kind}", {"group": group, "version": version, "kind": kind}, query=query
+    )

@@ -1,4 +1,6 @@
-"""Which machines, by the look before, something may be wrong with, so that the next one asks for more. Pure but for the clock."""
+"""Which machines, by the look before, something may be wrong with, so that the next one asks
+for more. Pure but for the clock.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,24 @@ from datetime import UTC, datetime, timedelta
 from recoverd.model.observation import ApiView, HostView, ObjectsView, UnitView, Unseen
 
 UP = timedelta(seconds=60)
-"""For which kubelet and the runtime must be up for a machine to need no closer look, once systemd has restarted them."""
+"""For which kubelet and the runtime must be up for a machine to need no closer look,
+once systemd has restarted them.
+"""
 
 
 def restless(view: HostView, young: timedelta) -> list[UnitView]:
-    """kubelet and the runtime, where they do not run, or were restarted by systemd itself and have not been up for as long as `young` since."""
+    """kubelet and the runtime, where they do not run, or were restarted by systemd itself and have not been
+    up for as long as `young` since.
+    """
     clock = datetime.now(UTC) + timedelta(seconds=view.clock_offset)
     units = [u for n, u in view.units.items() if n in ("kubelet", view.runtime)]
     return [u for u in units if not u.running or (u.restarts and u.since and clock - u.since < young)]
 
 
 def unwell(hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str]) -> list[str]:
-    """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed, or a unit of theirs is not up."""
+    """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed,
+    or a unit of theirs is not up.
+    """
     listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
     ready = {key for n in listed if n.ready for key in (n.name, n.address)}
     joined = {name: view for name, view in hosts.items() if isinstance(view, HostView) and view.joined}

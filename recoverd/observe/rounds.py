@@ -1,8 +1,9 @@
 """Who probes whom in a round. Pure.
 
-Every host is a source and a target in every round, with O(hosts) probes: each tries the pods of `WIDTH` others, its neighbours at distances that
-move on from round to round, so that every pair has its turn; and its own pods, so that a dead pod is told from a dead path. All sources of a
-round try the same few pods of a target, so that they can be compared.
+Every host is a source and a target in every round, with O(hosts) probes: each tries the pods of `WIDTH`
+others, its neighbours at distances that move on from round to round, so that every pair has its turn; and its
+own pods, so that a dead pod is told from a dead path. All sources of a round try the same few pods of a
+target, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ OTHERS = 1
 """Services tried by a source besides the API's own and DNS."""
 API_SERVICE = "default/kubernetes:443"
 CLOSED = 1
-"""A port on which no pod listens (tcpmux): where a process hangs and its own port does not answer any more, the pod's network still refuses this."""
+"""A port on which no pod listens (tcpmux): where a process hangs and its own port does not answer any more, the
+pod's network still refuses this.
+"""
 SETTLED = timedelta(seconds=60)
 """A pod that is not ready and has answered nobody yet must be this old to be tried: its network may be on its way."""
 
@@ -51,17 +54,25 @@ def candidates(
     answered: Collection[str],
     now: datetime,
 ) -> dict[str, list[Target]]:
-    """Pods that can be probed, by host: endpoints of a service, on the pod network of one of `nodes`, guarded by no NetworkPolicy (`guards`).
+    """Pods that can be probed, by host: endpoints of a service, on the pod network of one of `nodes`, guarded
+    by no NetworkPolicy (`guards`).
 
-    `nodes` are the Ready ones, with their address and host; `answered` are uids of pods that have answered before. One that is not ready counts
-    too: where the bridge of a node is gone, kubelet's own probes fail within seconds and leave not one ready pod there (observed).
+    `nodes` are the Ready ones, with their address and host; `answered` are uids of pods that have answered before. One
+    that is not ready counts too: where the bridge of a node is gone, kubelet's own probes fail within seconds and leave
+    not one ready pod there (observed).
     """
     pods = {p.name: p for p in listed}
     found: dict[str, list[Target]] = {}
     for port in ports:
         for endpoint in port.endpoints:
             pod = pods.get(endpoint.pod)
-            if pod is None or pod.node not in nodes or pod.deleting or pod.may_have_ended or not endpoint.address.startswith(f"{pod.ip}:"):
+            if (
+                pod is None
+                or pod.node not in nodes
+                or pod.deleting
+                or pod.may_have_ended
+                or not endpoint.address.startswith(f"{pod.ip}:")
+            ):
                 continue
             address, host = nodes[pod.node]
             if pod.ip == address or endpoint.terminating or is_fenced(guards, port.namespace, pod.labels):
@@ -90,7 +101,9 @@ def distances(count: int, turn: int) -> tuple[int, ...]:
 
 
 def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> tuple[Target, ...]:
-    """The pods of one host that are tried in this round: one of a service that was reached before, and one of any, each in turn."""
+    """The pods of one host that are tried in this round: one of a service that was reached
+    before, and one of any, each in turn.
+    """
     by_pod = {c.pod: c for c in sorted(candidates, key=lambda c: (c.service in known, c.service, c.address))}
     pods = sorted(by_pod.values(), key=lambda c: (c.pod, c.address))
     proven = [p for p in pods if p.service in known]
@@ -103,9 +116,15 @@ def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> t
 
 
 def targets(
-    hosts: Sequence[str], candidates: Mapping[str, Sequence[Target]], turn: int, known: Collection[str], failing: Collection[str]
+    hosts: Sequence[str],
+    candidates: Mapping[str, Sequence[Target]],
+    turn: int,
+    known: Collection[str],
+    failing: Collection[str],
 ) -> dict[str, tuple[Target, ...]]:
-    """By source: the pods it tries; one that is not ready at a closed port, too. `failing` are pairs `FROM>TO` of the last round."""
+    """By source: the pods it tries; one that is not ready at a closed port, too. `failing` are
+    pairs `FROM>TO` of the last round.
+    """
     ring = sorted(hosts)
     pods = {host: chosen(candidates.get(host, ()), turn, known) for host in ring}
     steps = distances(len(ring), turn)
@@ -117,7 +136,9 @@ def targets(
     return plan
 
 
-def services(ports: Mapping[str, ServicePort], index: int, turn: int, usable: Collection[str]) -> tuple[ServicePort, ...]:
+def services(
+    ports: Mapping[str, ServicePort], index: int, turn: int, usable: Collection[str]
+) -> tuple[ServicePort, ...]:
     """The services that source number `index` tries: the API's own, DNS, and another of the `usable` ones in turn."""
     dns = [p for p in ports.values() if p.dns and p.ready]
     own = [ports[API_SERVICE]] if API_SERVICE in ports and ports[API_SERVICE].ready else []
@@ -127,7 +148,9 @@ def services(ports: Mapping[str, ServicePort], index: int, turn: int, usable: Co
 
 
 def sample(ports: Mapping[str, ServicePort], turn: int, size: int, bad: Collection[str]) -> tuple[ServicePort, ...]:
-    """The services whose rules are compared in this round: those found wrong before, the API's own and DNS, then the others in turn."""
+    """The services whose rules are compared in this round: those found wrong before, the API's own
+    and DNS, then the others in turn.
+    """
     fit = sorted(k for k, p in ports.items() if p.comparable and p.ready)
     first = [k for k in fit if k in bad or k == API_SERVICE or ports[k].dns][:size]
     rest = [k for k in fit if k not in first]

@@ -1,4 +1,6 @@
-"""Endpoints that kube-proxy has programmed against those that the API has, with how long each difference has stood. Stateful, no I/O."""
+"""Endpoints that kube-proxy has programmed against those that the API has, with how long each
+difference has stood. Stateful, no I/O.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ class RuleWatch:
         """Since when the API has given them; None while it is away."""
 
     def away(self) -> None:
-        """No API server serves. kube-proxy does not hear of changes either, and has to connect anew after it: the time of what differs then, and
-        did not before, begins when it is back."""
+        """No API server serves. kube-proxy does not hear of changes either, and has to connect anew after it: the time
+        of what differs then, and did not before, begins when it is back.
+        """
         self._differ = dict.fromkeys(self._differ, True)
         self._followed = None
 
@@ -84,7 +87,14 @@ class RuleWatch:
         self._odd = {k: at for k, at in self._odd.items() if k[0] != host or k[1] not in keys} | odd
         return RulesView(rules.mode, checked, tuple(gaps))
 
-    def _gap(self, host: str, port: ServicePort, programmed: frozenset[str], odd: dict[tuple[str, str, str], float], now: float) -> RuleGap:
+    def _gap(
+        self,
+        host: str,
+        port: ServicePort,
+        programmed: frozenset[str],
+        odd: dict[tuple[str, str, str], float],
+        now: float,
+    ) -> RuleGap:
         missing = {
             e.address: self._gap_age(host, port.key, self._ready.get((port.key, e.address), now), now)
             for e in port.ready

@@ -1,4 +1,5 @@
-"""Services and their endpoints as the API has them: what kube-proxy should have programmed, and which pods can be probed. Pure.
+"""Services and their endpoints as the API has them: what kube-proxy should have programmed, and
+which pods can be probed. Pure.
 
 Only IPv4 and TCP: that is what can be asked of every node with what every node has.
 """
@@ -15,7 +16,9 @@ SERVICE_NAME = "kubernetes.io/service-name"
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 OWN = "endpointslice-controller.k8s.io"
-"""Who keeps the slices of services with a selector; others, with addresses that are not the pods', may keep slices beside it."""
+"""Who keeps the slices of services with a selector; others, with addresses that are not the
+pods', may keep slices beside it.
+"""
 NEAR = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 """Annotations with which each node programs other endpoints."""
 
@@ -94,41 +97,59 @@ def _behind(body: Mapping[str, Any]) -> dict[tuple[str, str, str], dict[str, End
     return behind
 
 
-def _from_slice(behind: dict[tuple[str, str, str], dict[str, Endpoint]], owner: tuple[str, str], item: Mapping[str, Any]) -> None:
+def _from_slice(
+    behind: dict[tuple[str, str, str], dict[str, Endpoint]], owner: tuple[str, str], item: Mapping[str, Any]
+) -> None:
     for port in item.get("ports") or ():
         if port.get("protocol", "TCP") != "TCP" or not port.get("port"):
             continue
         of_port = behind.setdefault((*owner, str(port.get("name") or "")), {})
         for endpoint in item.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
-            node = endpoint.get("nodeName") or (endpoint.get("topology") or endpoint.get("deprecatedTopology") or {}).get("kubernetes.io/hostname")
+            node = endpoint.get("nodeName") or (
+                endpoint.get("topology") or endpoint.get("deprecatedTopology") or {}
+            ).get("kubernetes.io/hostname")
             for ip in (endpoint.get("addresses") or ())[:1]:  # kube-proxy takes the first only
                 address = f"{ip}:{port['port']}"
                 # the same pod may be in two slices while it moves from one to the other
                 if not (address in of_port and of_port[address].ready):
                     ready, ending = conditions.get("ready") is not False, bool(conditions.get("terminating"))
-                    of_port[address] = Endpoint(address, ready, _pod(endpoint.get("targetRef")), str(node or ""), ending)
+                    of_port[address] = Endpoint(
+                        address, ready, _pod(endpoint.get("targetRef")), str(node or ""), ending
+                    )
 
 
-def _from_endpoints(behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any) -> None:
+def _from_endpoints(
+    behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any
+) -> None:
     for subset in subsets:
         for port in subset.get("ports") or ():
             if port.get("protocol", "TCP") != "TCP":
                 continue
-            of_port = behind.setdefault((str(meta.get("namespace", "")), str(meta["name"]), str(port.get("name") or "")), {})
+            of_port = behind.setdefault(
+                (str(meta.get("namespace", "")), str(meta["name"]), str(port.get("name") or "")), {}
+            )
             for ready, part in ((False, "notReadyAddresses"), (True, "addresses")):
                 for entry in subset.get(part) or ():
                     if ":" not in (ip := str(entry["ip"])):
                         address = f"{ip}:{port['port']}"
-                        of_port[address] = Endpoint(address, ready, _pod(entry.get("targetRef")), str(entry.get("nodeName") or ""))
+                        of_port[address] = Endpoint(
+                            address, ready, _pod(entry.get("targetRef")), str(entry.get("nodeName") or "")
+                        )
 
 
 def _pod(target: Any) -> str:
-    return f"{target.get('namespace', '')}/{target.get('name', '')}" if isinstance(target, dict) and target.get("kind") == "Pod" else ""
+    return (
+        f"{target.get('namespace', '')}/{target.get('name', '')}"
+        if isinstance(target, dict) and target.get("kind") == "Pod"
+        else ""
+    )
 
 
 def astray(services: Mapping[str, Any], endpoints: Mapping[str, Any], pods: Sequence[ListedPod]) -> tuple[str, ...]:
-    """Endpoints that kube-controller-manager should have changed, in words: their pod is gone, or has another address or none."""
+    """Endpoints that kube-controller-manager should have changed, in words: their pod is gone,
+    or has another address or none.
+    """
     own = [i for i in endpoints.get("items") or () if (i["metadata"].get("labels") or {}).get(MANAGED_BY, OWN) == OWN]
     known = {p.name: p for p in pods}
     found = []
@@ -143,7 +164,9 @@ def astray(services: Mapping[str, Any], endpoints: Mapping[str, Any], pods: Sequ
 
 
 def fenced(policies: Mapping[str, Any] | None) -> dict[str, list[dict[str, str] | None]]:
-    """Which pods a NetworkPolicy guards from strangers, by namespace: labels that all must match, or None for a selector not so simple."""
+    """Which pods a NetworkPolicy guards from strangers, by namespace: labels that all must match, or
+    None for a selector not so simple.
+    """
     guards: dict[str, list[dict[str, str] | None]] = {}
     for policy in (policies or {}).get("items") or ():
         spec = policy.get("spec") or {}

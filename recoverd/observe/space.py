@@ -22,8 +22,9 @@ class SpaceWatch:
         """Of members whose prefixes did not come within one sweep."""
 
     async def look(self, name: str, client: EtcdClient, view: EtcdView, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
-        """The view with its prefixes, where it tells of the NOSPACE alarm; those of before, where they did not all come within `timeout` seconds,
-        and none before they all came once."""
+        """The view with its prefixes, where it tells of the NOSPACE alarm; those of before, where they did not all come
+        within `timeout` seconds, and none before they all came once.
+        """
         if not view.full:
             self._read.pop(name, None)
             self._readers.pop(name, None)

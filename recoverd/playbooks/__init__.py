@@ -1,4 +1,6 @@
-"""One module a remediation. A module that defines `PLAYBOOK` is registered by being here; nothing else has to change."""
+"""One module a remediation. A module that defines `PLAYBOOK` is registered by being
+here; nothing else has to change.
+"""
 
 from __future__ import annotations
 

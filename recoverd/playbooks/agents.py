@@ -35,7 +35,9 @@ LEAD_SECONDS = 75.0
 
 def await_endpoints(situation: Situation) -> Step:
     """Before kube-proxy is started anew after a setback. It does not fail."""
-    return Step(situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS)
+    return Step(
+        situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS
+    )
 
 
 def went_back(situation: Situation) -> Finding | None:
@@ -48,14 +50,18 @@ def stale(back: Finding) -> list[str]:
 
 
 def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The nodes with findings of these codes whose agents can be restarted and have not been in vain; and for the other ones, why not."""
+    """The nodes with findings of these codes whose agents can be restarted and have not been in vain;
+    and for the other ones, why not.
+    """
     if situation.settings.approval_of(AGENTS) is Approval.NEVER:
         return (), {}
     back = went_back(situation)
     wanted = list(broken(situation, of))
     if back:
         old = {name.split("/")[0] for name in stale(back)}
-        wanted = list(dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted]))
+        wanted = list(
+            dict.fromkeys([*(n for n in node_views(situation) if not old or host_of(n, situation) in old), *wanted])
+        )
     if situation.nodes:
         wanted = list(situation.nodes)
     spent = situation.spent(AGENTS) if not situation.by_hand else frozenset()
@@ -74,7 +80,11 @@ def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tupl
         elif view is None:
             refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
         elif why := (
-            another_machine(node, host, situation) or off_on_purpose(view, host) or begins_anew(host, situation) or stuck.get(node) or in_vain(node)
+            another_machine(node, host, situation)
+            or off_on_purpose(view, host)
+            or begins_anew(host, situation)
+            or stuck.get(node)
+            or in_vain(node)
         ):
             refused[node] = why
         else:

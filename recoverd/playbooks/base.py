@@ -19,7 +19,9 @@ from recoverd.model.settings import ClusterSettings
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a playbook may look at. `confirmed` are the faults seen in enough consecutive sweeps, most fundamental first."""
+    """All that a playbook may look at. `confirmed` are the faults seen in enough consecutive
+    sweeps, most fundamental first.
+    """
 
     now: datetime
     incident: str
@@ -47,24 +49,30 @@ class Situation:
     fault_since: datetime | None = None
     """`Incident.fault_since` of the open one; None where there is none."""
     unseen: Mapping[str, datetime] = field(default_factory=dict)
-    """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep without a gap in which it could not."""
+    """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep
+    without a gap in which it could not.
+    """
 
     @property
     def name(self) -> str:
-        """Of the incident, as it stands in names on hosts: a journal that begins anew, or another bastion's, counts incidents from one as well."""
+        """Of the incident, as it stands in names on hosts: a journal that begins anew, or another bastion's,
+        counts incidents from one as well.
+        """
         return f"{self.incident}-{self.mark}" if self.mark else self.incident
 
     @property
     def kept(self) -> str:
         """What a plan made now puts into the names of all that it keeps aside: no other plan has the same.
 
-        A second plan of the incident finds something else than the first did, and must not take that away without a copy, nor put the first one's
-        copy back.
+        A second plan of the incident finds something else than the first did, and must not take that away without a
+        copy, nor put the first one's copy back.
         """
         return f"{self.name}-{self.ran + 1}" if self.ran else self.name
 
     def spent(self, playbook: str) -> frozenset[FindingKey]:
-        """The findings for which a playbook has been tried in vain or was rejected: the next rung of a ladder may be taken for them."""
+        """The findings for which a playbook has been tried in vain or was rejected: the next rung of
+        a ladder may be taken for them.
+        """
         return frozenset(key for d in self.declined if d.playbook == playbook for key in d.basis)
 
     def host(self, name: str) -> HostView | None:
@@ -108,15 +116,23 @@ class Proposal:
     moving: float = 0.0
     """Seconds more than the bound `plan_deadline`, for what it moves by its size."""
     own_point: bool = False
-    """It goes back to a restore point itself, so none is taken before it: what is there now must not become the newest one."""
+    """It goes back to a restore point itself, so none is taken before it: what is there now
+    must not become the newest one.
+    """
     point: bool = False
     """A restore point is taken before it, though it destroys nothing by itself."""
     valid_until: datetime | None = None
-    """When its approval ends; None for the bound `plan_expiry`. For a plan that is offered while the cluster is healthy, which is in no hurry."""
+    """When its approval ends; None for the bound `plan_expiry`. For a plan that is offered while the cluster is
+    healthy, which is in no hurry.
+    """
     destructive: bool = False
-    """True when this very plan can lose data, by what was chosen for it; then it is treated as one of a destructive playbook."""
+    """True when this very plan can lose data, by what was chosen for it; then it is treated as
+    one of a destructive playbook.
+    """
     asks: str = ""
-    """Why a person is asked before it, whatever the configuration says: somebody may have made it so on purpose. "" where nothing speaks for that."""
+    """Why a person is asked before it, whatever the configuration says: somebody may have made it so on purpose. ""
+    where nothing speaks for that.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +182,9 @@ class Playbook(Protocol):
 
 @runtime_checkable
 class ForNodes(Playbook, Protocol):
-    """One that reads `Situation.nodes` itself. The others are shown, when somebody named nodes, nothing but the findings about these."""
+    """One that reads `Situation.nodes` itself. The others are shown, when somebody named nodes,
+    nothing but the findings about these.
+    """
 
     @property
     def for_nodes(self) -> bool: ...
@@ -174,6 +192,8 @@ class ForNodes(Playbook, Protocol):
 
 @runtime_checkable
 class Askable(Playbook, Protocol):
-    """One that a person may ask for where nothing is found that it repairs: what is wrong there, only a person can say."""
+    """One that a person may ask for where nothing is found that it repairs: what is
+    wrong there, only a person can say.
+    """
 
     def asked(self, situation: Situation) -> Answer: ...

@@ -21,7 +21,9 @@ def flag(manifest: str, name: str) -> str:
 
 
 def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
-    """The manifest's text with these flags and no others of their names; None where the command line is not as kubeadm writes it."""
+    """The manifest's text with these flags and no others of their names; None where the command
+    line is not as kubeadm writes it.
+    """
     text = manifest
     for name in flags:
         text = re.sub(rf"^\s*- {re.escape(name)}(=\S*)?\s*\n", "", text, flags=re.MULTILINE)
@@ -31,8 +33,12 @@ def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
 
 
 def with_flag(manifest: str) -> str | None:
-    """The manifest's text with the flag as the first argument of etcd; None where the command line is not as kubeadm writes it."""
-    text, count = re.subn(r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FORCE}=true", without_flag(manifest), count=1, flags=re.MULTILINE)
+    """The manifest's text with the flag as the first argument of etcd; None where the command
+    line is not as kubeadm writes it.
+    """
+    text, count = re.subn(
+        r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FORCE}=true", without_flag(manifest), count=1, flags=re.MULTILINE
+    )
     return text if count else None
 
 
@@ -45,8 +51,9 @@ def without_flag(manifest: str) -> str:
 def annotated(manifest: str, incident: str) -> str:
     """The manifest with an annotation that names the incident.
 
-    Kubelet makes a static pod's UID of the manifest's content, and the UID that ran before sits in a crash-loop back-off when etcd was restarted
-    while it had no quorum: with the very same content back, etcd started 20 s later (observed), with a new UID 2 s later.
+    Kubelet makes a static pod's UID of the manifest's content, and the UID that ran before sits in a crash-loop
+    back-off when etcd was restarted while it had no quorum: with the very same content back, etcd started 20 s later
+    (observed), with a new UID 2 s later.
     """
     line = f"    {ANNOTATION}: {incident}\n"
     text = re.sub(rf"^    {ANNOTATION}: .*\n", "", manifest, flags=re.MULTILINE)
@@ -69,7 +76,9 @@ def _same_pod(before: str, after: str) -> bool:
 
 
 def content_of(component: str, host: str, situation: Situation) -> str:
-    """The manifest of a component on a host: what is in place and can be run, else the known-good one; "" where there is neither."""
+    """The manifest of a component on a host: what is in place and can be run, else the known-good
+    one; "" where there is neither.
+    """
     view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)
     current = view.manifests.get(component) if view else None
     if current is not None and not current.problem:
@@ -98,6 +107,7 @@ def log_elsewhere(manifest: str, data: str, host: str) -> Refusal | None:
     if not log or log.rstrip("/") == f"{data}/member/wal":
         return None
     return Refusal(
-        f"etcd on {host} keeps its log apart (--wal-dir={log}), which recoverd does not move: by hand, as etcd's disaster recovery guide says, with "
+        f"etcd on {host} keeps its log apart (--wal-dir={log}), which recoverd does not move: by hand, as etcd's "
+        "disaster recovery guide says, with "
         "--wal-dir for the restore too"
     )

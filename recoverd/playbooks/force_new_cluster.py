@@ -1,8 +1,9 @@
 """`force-new-cluster`: makes one surviving member a cluster of its own when quorum is gone for good.
 
-Sources: etcd's disaster recovery guide (`--force-new-cluster` keeps the data and overwrites the membership); observed on real clusters: a full
-snapshot is served without quorum, etcd is healthy 2.5 s after the flag is in the static manifest, and old members that stay alive with their data
-make the new cluster panic or split from it, so they are stopped for good first.
+Sources: etcd's disaster recovery guide (`--force-new-cluster` keeps the data and overwrites the membership);
+observed on real clusters: a full snapshot is served without quorum, etcd is healthy 2.5 s after the flag is in the
+static manifest, and old members that stay alive with their data make the new cluster panic or split from it, so
+they are stopped for good first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstic
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.survivors import Missing, behind_a_point, host_of, if_they_return, lost_writes, may_return, missing, newest_point, told
+from recoverd.playbooks.survivors import (
+    Missing,
+    behind_a_point,
+    host_of,
+    if_they_return,
+    lost_writes,
+    may_return,
+    missing,
+    newest_point,
+    told,
+)
 
 READ_WITHIN = 60.0
 """Seconds in which what a member holds may be late to be read; then it can only be looked for in its snapshot."""
@@ -52,14 +63,23 @@ class ForceNewCluster:
         return self._plan(name, survivors, finding, situation, gone, blind)
 
     def _plan(
-        self, name: str, survivors: dict[str, EtcdView], finding: Finding, situation: Situation, gone: Sequence[Missing], blind: list[str]
+        self,
+        name: str,
+        survivors: dict[str, EtcdView],
+        finding: Finding,
+        situation: Situation,
+        gone: Sequence[Missing],
+        blind: list[str],
     ) -> Proposal | Refusal:
         view = survivors[name]
         others = [m for m in view.voters if m.id != view.member_id]
         host = situation.host(name)
         manifest = host.manifests.get("etcd") if host else None
         if manifest is None or manifest.problem:
-            return Refusal(f"the manifest of etcd on {name}, the surviving member, is {manifest.problem if manifest else 'not there to be edited'}")
+            return Refusal(
+                f"the manifest of etcd on {name}, the surviving member, is "
+                f"{manifest.problem if manifest else 'not there to be edited'}"
+            )
         flagged = with_flag(manifest.content)
         if flagged is None:
             return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FORCE} behind")
@@ -76,7 +96,8 @@ class ForceNewCluster:
             *self._force(name, view, manifest, "" if copied else manifest.sha256, flagged, finding, situation.kept),
         )
         return Proposal(
-            summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) a one-member etcd cluster",
+            summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) "
+            "a one-member etcd cluster",
             steps=steps,
             basis=(finding.key,),
             evidence=(
@@ -94,7 +115,8 @@ class ForceNewCluster:
             ),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
-                f"afterwards: none by itself; the {'copy of the data' if copied else 'emergency snapshot'} is the way back, "
+                "afterwards: none by itself; the "
+                f"{'copy of the data' if copied else 'emergency snapshot'} is the way back, "
                 f"and {FORCE} is taken out even when a later step fails",
             ),
             resolves=(finding.key,),
@@ -106,47 +128,85 @@ class ForceNewCluster:
     def _survivors(situation: Situation) -> dict[str, EtcdView] | Refusal:
         """The members from which a new cluster may be made, by host."""
         corrupt = accused(situation.etcd_views.values())
-        members = {n: v for n, v in situation.etcd_views.items() if not v.learner and any(m.id == v.member_id for m in v.members)}
+        members = {
+            n: v
+            for n, v in situation.etcd_views.items()
+            if not v.learner and any(m.id == v.member_id for m in v.members)
+        }
         survivors = {n: v for n, v in members.items() if v.member_id not in corrupt}
         if members and not survivors:
             return Refusal(
-                f"etcd has raised the CORRUPT alarm against every member that answers ({', '.join(sorted(members))}): none may be the source of a "
+                f"etcd has raised the CORRUPT alarm against every member that answers ({', '.join(sorted(members))}): "
+                "none may be the source of a "
                 "new cluster; bring another member back, or restore a snapshot"
             )
         if anew := sorted(n for n, v in survivors.items() if began_anew(situation.scene, v)):
-            return Refusal(f"etcd on {', '.join(anew)} has begun a new, empty cluster: that is nothing to go on from; a snapshot has to be restored")
+            return Refusal(
+                f"etcd on {', '.join(anew)} has begun a new, empty cluster: that is nothing to go on from; a "
+                "snapshot has to be restored"
+            )
         if not survivors:
-            return Refusal("no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored")
+            return Refusal(
+                "no etcd member answers, so there is no copy of the data to go on from; a snapshot has to be restored"
+            )
         if len({v.cluster_id for v in survivors.values()}) > 1:
-            return Refusal("the members that answer belong to different clusters; which one holds the data has to be decided by a person")
+            return Refusal(
+                "the members that answer belong to different clusters; which one holds the data has "
+                "to be decided by a person"
+            )
         return survivors
 
     @staticmethod
     def _fetch(name: str, view: EtcdView, finding: Finding, uid: str) -> list[Step]:
         """A copy of the data first.
 
-        A restore point never takes its place: that is taken from a healthy member with a leader, and without quorum there is none.
+        A restore point never takes its place: that is taken from a healthy member with a leader,
+        and without quorum there is none.
         """
         what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
-        return [sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, (finding.key,)), view.db_size)]
+        return [
+            sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, (finding.key,)), view.db_size)
+        ]
 
     @staticmethod
-    def _copy(name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str) -> list[Step]:
-        """The same where the member serves no snapshot: of its directory, with etcd stopped so that the copy is whole."""
+    def _copy(
+        name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str
+    ) -> list[Step]:
+        """The same where the member serves no snapshot: of its directory, with etcd
+        stopped so that the copy is whole.
+        """
         requires = (finding.key,)
         # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
         move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
         copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
         why = "it was restarted without quorum and serves no snapshot, or for moments only"
         return [
-            Step(name, f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside", move, 20.0, requires, undo=move.inverse()),
+            Step(
+                name,
+                f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside",
+                move,
+                20.0,
+                requires,
+                undo=move.inverse(),
+            ),
             Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
-            sized(Step(name, f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}", copy, 180.0, requires), view.db_size),
+            sized(
+                Step(
+                    name,
+                    f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}",
+                    copy,
+                    180.0,
+                    requires,
+                ),
+                view.db_size,
+            ),
         ]
 
     @staticmethod
     def _stop_others(others: list[MemberEntry], finding: Finding, situation: Situation) -> list[Step]:
-        """Manifest and data of every other member whose host can be reached go aside, so that it cannot come back as what it was."""
+        """Manifest and data of every other member whose host can be reached go aside, so that it
+        cannot come back as what it was.
+        """
         steps: list[Step] = []
         for member in others:
             host = host_of(member, situation)
@@ -156,16 +216,33 @@ class ForceNewCluster:
             aside = f"{HELD}/{situation.kept}"
             if "etcd" in view.manifests:
                 move = MovePath(f"{MANIFESTS}/etcd.yaml", f"{aside}/etcd.yaml")
-                steps.append(Step(host, f"stop etcd on {host} for good: its manifest goes aside", move, 20.0, (finding.key,), undo=move.inverse()))
-            steps.append(Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, (finding.key,)))
+                steps.append(
+                    Step(
+                        host,
+                        f"stop etcd on {host} for good: its manifest goes aside",
+                        move,
+                        20.0,
+                        (finding.key,),
+                        undo=move.inverse(),
+                    )
+                )
+            steps.append(
+                Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, (finding.key,))
+            )
             data = view.etcd_data
             if data and data.holds:
                 keep = MovePath(f"{data.path}/member", f"{data.path}/member.{situation.kept}")
-                steps.append(Step(host, f"keep the data of etcd on {host} aside", keep, 20.0, (finding.key,), undo=keep.inverse()))
+                steps.append(
+                    Step(
+                        host, f"keep the data of etcd on {host} aside", keep, 20.0, (finding.key,), undo=keep.inverse()
+                    )
+                )
         return steps
 
     @staticmethod
-    def _force(name: str, view: EtcdView, manifest: ManifestView, before: str, flagged: str, finding: Finding, incident: str) -> tuple[Step, ...]:
+    def _force(
+        name: str, view: EtcdView, manifest: ManifestView, before: str, flagged: str, finding: Finding, incident: str
+    ) -> tuple[Step, ...]:
         """`before`: digest of the manifest that is in place by then; "" where it is aside."""
         final = annotated(without_flag(manifest.content), incident)
         digest, flagged_digest = sha256(final), sha256(flagged)
@@ -184,14 +261,25 @@ class ForceNewCluster:
             ),
             Step(
                 name,
-                f"see etcd on {name} healthy and alone, with revision {view.revision} or later, {view.nodes} nodes and {view.pods} pods as before",
+                f"see etcd on {name} healthy and alone, with revision {view.revision} or later, {view.nodes} nodes and "
+                f"{view.pods} pods as before",
                 held,
                 timeout=120.0,
             ),
             Step(name, f"take {FORCE} out again", take_out, timeout=20.0),
-            Step(name, f"see etcd on {name} run without {FORCE}", AwaitFlag("etcd", FORCE, present=False, seconds=60), timeout=75.0),
+            Step(
+                name,
+                f"see etcd on {name} run without {FORCE}",
+                AwaitFlag("etcd", FORCE, present=False, seconds=60),
+                timeout=75.0,
+            ),
             Step(name, f"see etcd on {name} healthy without the flag", held, timeout=90.0),
-            Step(name, f"start the API server on {name} now if it waits in its crash-loop back-off", Unstick("kube-apiserver", 1), 60.0),
+            Step(
+                name,
+                f"start the API server on {name} now if it waits in its crash-loop back-off",
+                Unstick("kube-apiserver", 1),
+                60.0,
+            ),
             Step(name, f"see the API server on {name} ready", AwaitApi(), timeout=180.0),
         )
 
@@ -202,15 +290,21 @@ class ForceNewCluster:
             label = member.name or f"the member at {', '.join(member.peer_urls) or member.id}"
             host = host_of(member, situation)
             if host and situation.host(host):
-                lines.append(f"the membership of {label}; its data is kept aside on {host} as member.{situation.kept} and it has to be joined anew")
+                lines.append(
+                    f"the membership of {label}; its data is kept aside on {host} as member.{situation.kept} "
+                    "and it has to be joined anew"
+                )
             elif member.started:
                 lines.append(
-                    f"the membership of {label}, which cannot be reached to be stopped: keep it OFF. If it comes back with its old data, and others "
-                    "with it, they form a second cluster (split brain); wipe its etcd data before it is powered on in this network"
+                    f"the membership of {label}, which cannot be reached to be stopped: keep it OFF. If it comes back "
+                    "with its old data, and others "
+                    "with it, they form a second cluster (split brain); wipe its etcd data before it is "
+                    "powered on in this network"
                 )
             else:
                 lines.append(
-                    f"the membership of {label}, which never started; stop the join that waits there (kubeadm reset) before joining it again"
+                    f"the membership of {label}, which never started; stop the join that waits there (kubeadm "
+                    "reset) before joining it again"
                 )
         return lines
 
@@ -218,8 +312,9 @@ class ForceNewCluster:
 def _to_be_copied(name: str, view: EtcdView, situation: Situation) -> bool:
     """Whether a snapshot cannot be had of this member, or only while it happens to serve.
 
-    One that was restarted since the fault began serves when a joining member's etcd gives it a leader for a moment, until its probe ends it again:
-    the plan keeps to the copy, since one that changes with every turn of that cannot be approved (observed on a busy lab, every half minute).
+    One that was restarted since the fault began serves when a joining member's etcd gives it a leader for a moment,
+    until its probe ends it again: the plan keeps to the copy, since one that changes with every turn of that cannot be
+    approved (observed on a busy lab, every half minute).
     """
     host = situation.host(name)
     began = host.running_since("etcd") if host else None
@@ -232,7 +327,11 @@ def _uid(situation: Situation) -> str:
 
 
 def _looked_for(blind: list[str], asked: bool) -> tuple[str, ...]:
-    return (f"{unread(*blind)}: its snapshot is looked through for that before anything is changed",) if blind and not asked else ()
+    return (
+        (f"{unread(*blind)}: its snapshot is looked through for that before anything is changed",)
+        if blind and not asked
+        else ()
+    )
 
 
 def _unread(name: str, asked: bool) -> tuple[str, ...]:
@@ -240,7 +339,9 @@ def _unread(name: str, asked: bool) -> tuple[str, ...]:
 
 
 def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait | Refusal | None:
-    """An etcd of which was not read what it holds is waited for, and then is gone on from only where its snapshot can tell: reads need no quorum."""
+    """An etcd of which was not read what it holds is waited for, and then is gone on from only where its snapshot
+    can tell: reads need no quorum.
+    """
     if situation.by_hand:
         return None
     if situation.age(finding) < READ_WITHIN:
@@ -248,7 +349,8 @@ def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait 
     if _uid(situation):
         return None
     return Refusal(
-        f"{unread(*blind)}, and by nothing that was remembered could its snapshot tell. Look: `etcdctl get --prefix /registry/minions --keys-only` "
+        f"{unread(*blind)}, and by nothing that was remembered could its snapshot tell. Look: `etcdctl get --prefix "
+        "/registry/minions --keys-only` "
         f"there; when it holds this cluster: `recoverctl run force-new-cluster {situation.settings.name}` and approve"
     )
 

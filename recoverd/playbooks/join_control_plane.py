@@ -1,8 +1,8 @@
 """`join-control-plane`: a join that is taken back before the API server is lost for good.
 
-Sources: kubeadm adds the member, and only then writes the manifest that starts it (observed on 1.20: a member that never started, in the incident);
-with one member before, quorum is lost at once and `member remove` with it; force-new-cluster has etcd healthy 2.5 s and the API server ready 10 s
-later (observed).
+Sources: kubeadm adds the member, and only then writes the manifest that starts it (observed on 1.20: a member that
+never started, in the incident); with one member before, quorum is lost at once and `member remove` with it;
+force-new-cluster has etcd healthy 2.5 s and the API server ready 10 s later (observed).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
 from recoverd.playbooks.sources import point_first
 
 ALONE_SECONDS, TOGETHER_SECONDS = 12, 40
-"""For the new member to start: without it there is no API server meanwhile; with quorum, as long as kubeadm itself waits."""
+"""For the new member to start: without it there is no API server meanwhile; with quorum,
+as long as kubeadm itself waits.
+"""
 JOIN_SECONDS = 240
 """For `kubeadm join` as a whole, its images included."""
 STEP_SECONDS = JOIN_SECONDS + 45.0
@@ -33,7 +35,10 @@ SNAPSHOT_SECONDS, ETCD_SECONDS, API_SECONDS = 180.0, 60.0, 90.0
 @dataclass(frozen=True, slots=True)
 class JoinControlPlanePlaybook:
     name: str = "join-control-plane"
-    summary: str = "join a control plane, checked before and taken back when its etcd member does not start (`recoverctl join-control-plane`)"
+    summary: str = (
+        "join a control plane, checked before and taken back when its etcd member does not start "
+        "(`recoverctl join-control-plane`)"
+    )
     destructive: bool = False
     order: int = 90
     repairs: frozenset[str] = frozenset()
@@ -43,9 +48,11 @@ class JoinControlPlanePlaybook:
 
 
 def needs(situation: Situation) -> tuple[float, float]:
-    """Seconds that the bounds `step_deadline` and `plan_deadline` have to allow: the longest step, and until the last one may have to begin.
+    """Seconds that the bounds `step_deadline` and `plan_deadline` have to allow: the longest step, and until
+    the last one may have to begin.
 
-    A shorter `step_deadline` would cut the join and then its taking back; a shorter `plan_deadline` would have a join that went well taken back.
+    A shorter `step_deadline` would cut the join and then its taking back; a shorter `plan_deadline` would have a
+    join that went well taken back.
     """
     before_last = (*(() if point_first(situation) else (SNAPSHOT_SECONDS,)), STEP_SECONDS, ETCD_SECONDS)
     return max(*before_last, API_SECONDS), sum(before_last)
@@ -65,7 +72,10 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
     operation = JoinControlPlane(label, source, name, request.address, patience, JOIN_SECONDS, request.skip_preflight)
     back = TakeBackJoin(label, source, name, request.address, before, force)
     snapshot = Step(
-        source, f"fetch a snapshot from {source} (revision {view.revision}) and check its hash", FetchSnapshot("before-join"), SNAPSHOT_SECONDS
+        source,
+        f"fetch a snapshot from {source} (revision {view.revision}) and check its hash",
+        FetchSnapshot("before-join"),
+        SNAPSHOT_SECONDS,
     )
     steps = (
         *(() if point_first(situation) else (snapshot,)),
@@ -104,7 +114,8 @@ def _destroys(name: str, source: str, force: ForceAlone | None) -> tuple[str, ..
         return (cleaned,)
     return (
         cleaned,
-        f"if its member does not start: {source} becomes a one-member cluster by {FORCE}; nothing can be written meanwhile, nothing is lost",
+        f"if its member does not start: {source} becomes a one-member cluster by {FORCE}; nothing can be written "
+        "meanwhile, nothing is lost",
     )
 
 
@@ -113,12 +124,18 @@ def _force(source: str, label: str, situation: Situation) -> ForceAlone | Refusa
     host = situation.host(source)
     manifest = host.manifests.get("etcd") if host else None
     if manifest is None or manifest.problem:
-        return Refusal(f"the manifest of etcd on {source} is {manifest.problem if manifest else 'not there'}, so a join could not be taken back")
+        return Refusal(
+            f"the manifest of etcd on {source} is {manifest.problem if manifest else 'not there'}, so a "
+            "join could not be taken back"
+        )
     if FORCE in manifest.content:
         return Refusal(f"the manifest of etcd on {source} holds {FORCE} already; take it out first")
     flagged = with_flag(manifest.content)
     if flagged is None:
-        return Refusal(f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a join could not be taken back")
+        return Refusal(
+            f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a "
+            "join could not be taken back"
+        )
     return ForceAlone(manifest.path, manifest.sha256, flagged, annotated(without_flag(manifest.content), label))
 
 

@@ -1,4 +1,6 @@
-"""What the playbooks for `worker-network-broken` share: which nodes are broken, by which findings, and what must be left alone."""
+"""What the playbooks for `worker-network-broken` share: which nodes are broken, by which
+findings, and what must be left alone.
+"""
 
 from __future__ import annotations
 
@@ -57,43 +59,55 @@ def host_of(node: str, situation: Situation) -> str:
 
 
 def another_machine(node: str, host: str, situation: Situation) -> str:
-    """Why the machine that is configured under this name is not the node that the API server lists: neither boot nor address. "" when it is.
+    """Why the machine that is configured under this name is not the node that the API server lists: neither
+    boot nor address. "" when it is.
 
-    The boot id alone proves nothing: a kubelet that does not report since a reboot leaves the old one. Nor does the address: SSH may use another.
+    The boot id alone proves nothing: a kubelet that does not report since a reboot leaves the old one. Nor does
+    the address: SSH may use another.
     """
     listed, view = node_views(situation).get(node), situation.host(host)
     learnt = {w.name: w.address for w in situation.memory.workers}
-    address = (learnt | {h.name: h.address for h in (*situation.settings.control_planes, *situation.settings.workers)}).get(host, "")
+    address = (
+        learnt | {h.name: h.address for h in (*situation.settings.control_planes, *situation.settings.workers)}
+    ).get(host, "")
     if listed is None or view is None or not (listed.boot_id and view.boot_id and listed.address and address):
         return ""
     if listed.boot_id == view.boot_id or listed.address == address:
         return ""
     return (
-        f"{host} at {address} is not the node {node}: the API server lists that one at {listed.address} in the boot {listed.boot_id}, and the "
+        f"{host} at {address} is not the node {node}: the API server lists that one at {listed.address} in the boot "
+        f"{listed.boot_id}, and the "
         f"machine is in the boot {view.boot_id}; put the right address of {node} into the configuration"
     )
 
 
 def off_on_purpose(view: HostView, host: str) -> str:
-    """Why kubelet and the runtime on this machine are not to be touched: somebody masked one, or it is not installed. "" when they may be."""
+    """Why kubelet and the runtime on this machine are not to be touched: somebody masked one, or it is not
+    installed. "" when they may be.
+    """
     for name in (view.runtime, "kubelet"):
         unit = view.units.get(name)
         if unit and unit.load != "loaded":
             return (
-                f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with `systemctl status {name}`, "
+                f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with "
+                f"`systemctl status {name}`, "
                 f"and `systemctl unmask {name}` when it should run"
             )
     return ""
 
 
 def ends_itself(host: str, situation: Situation) -> str:
-    """Why no start and no reboot of a machine helps: kubelet or the runtime ends at once, for a cause that it names itself and that neither cures.
-    "" where that is not so."""
+    """Why no start and no reboot of a machine helps: kubelet or the runtime ends at once, for a cause that it names
+    itself and that neither cures. "" where that is not so.
+    """
     for finding in situation.confirmed:
         facts = finding.facts
         if isinstance(facts, UnitFacts) and facts.host == host and facts.why and not facts.restart:
             does = "does not do its work" if finding.code == Code.NODE_NOT_READY else "ends at once"
-            return f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, {facts.why}. Cure: {facts.cure}"
+            return (
+                f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, "
+                f"{facts.why}. Cure: {facts.cure}"
+            )
     return ""
 
 
@@ -111,21 +125,26 @@ def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
 
 
 def everywhere(codes: Collection[str], situation: Situation) -> str:
-    """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them. "" where it is not so."""
+    """Why a person is asked first: the same is found on all workers, three or more, so its cause is
+    above them. "" where it is not so.
+    """
     workers = {n.name for n in node_views(situation).values() if not n.control_plane}
     found = broken(situation, codes)
     for code in sorted(codes):
         having = {node for node, of_node in found.items() if any(f.code == code for f in of_node)} & workers
         if len(workers) >= SEVERAL and having == workers:
             return (
-                f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause (what was rolled out to them, "
+                f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause "
+                "(what was rolled out to them, "
                 "their network, the API server's address), and a restart of each may end what still runs"
             )
     return ""
 
 
 def nobody_keeps_rules(node: str, situation: Situation) -> str:
-    """Why no restart can mend the service rules of this node: no DaemonSet wants a kube-proxy there and none runs. "" where that is not seen."""
+    """Why no restart can mend the service rules of this node: no DaemonSet wants a kube-proxy there and none
+    runs. "" where that is not seen.
+    """
     network = situation.observation.network
     found = {f.code for f in broken(situation).get(node, [])}
     if not found or not found <= OF_RULES or not isinstance(network, NetworkView) or "daemonsets" in network.unseen:
@@ -138,18 +157,31 @@ def nobody_keeps_rules(node: str, situation: Situation) -> str:
     ):
         return ""
     return (
-        "no DaemonSet wants a kube-proxy there, and none runs: nobody keeps the service rules, which no restart and no reboot changes. When it was "
+        "no DaemonSet wants a kube-proxy there, and none runs: nobody keeps the service rules, which no restart and no "
+        "reboot changes. When it was "
         "not removed on purpose: kubeadm init phase addon kube-proxy, on a control plane"
     )
 
 
 def emptied(situation: Situation) -> str:
-    """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see the member that has begun anew."""
+    """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see
+    the member that has begun anew.
+    """
     scene, setback = situation.scene, situation.memory.setback
     anew = {name: began_anew(scene, view) for name, view in scene.etcd_views.items()}
     if behind := [name for name, found in anew.items() if found is None]:
-        return f"{unread(*behind)}: a kubelet that starts anew would be told by the latter that it has no pods, and end them all"
-    lost = situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_SPLIT_BRAIN) or (setback and setback.anew)
+        return (
+            f"{unread(*behind)}: a kubelet that starts anew would be told by the latter that it has "
+            "no pods, and end them all"
+        )
+    lost = (
+        situation.diagnosis.find(Code.ETCD_DATA_LOST)
+        or situation.diagnosis.find(Code.ETCD_SPLIT_BRAIN)
+        or (setback and setback.anew)
+    )
     if not lost and not any(anew.values()):
         return ""
-    return "etcd has lost its data: a kubelet that starts anew would be told by the empty cluster that it has no pods, and end them all"
+    return (
+        "etcd has lost its data: a kubelet that starts anew would be told by the empty cluster that it has "
+        "no pods, and end them all"
+    )

@@ -1,4 +1,6 @@
-"""What the playbooks for certificates share: the static pods of control planes started anew with what is in /etc/kubernetes, and seen to serve."""
+"""What the playbooks for certificates share: the static pods of control planes started anew with what is in
+/etc/kubernetes, and seen to serve.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from recoverd.playbooks.base import Situation
 
 ETCD_FILES = (f"{KUBERNETES}/pki/etcd/",)
 MEMORY = (
-    "what runs has the files in memory that it was started with, which no sweep shows: kubelet and the static pods are restarted as well, though the "
+    "what runs has the files in memory that it was started with, which no sweep shows: kubelet and the static pods are "
+    "restarted as well, though the "
     "cluster may look healthy as soon as the files are in place"
 )
 OFFERED = timedelta(days=1)
@@ -39,20 +42,29 @@ def aside(situation: Situation) -> str:
 
 def taken_back(situation: Situation) -> str:
     return (
-        f"until its API server is back, by itself when a step fails: on each control plane, {aside(situation)} is put back and the static pods are "
+        f"until its API server is back, by itself when a step fails: on each control plane, {aside(situation)} is put "
+        "back and the static pods are "
         "restarted; a plan that is only stopped, as by a pause, leaves the certificates that it has put in"
     )
 
 
 def together(found: Mapping[str, Sequence[Finding]], situation: Situation) -> bool:
-    """Whether no control plane can be brought back alone: no API server serves, or etcd's members do not trust each other's certificates."""
-    members = [n for n, of_host in found.items() if any(path_in(f.subject).startswith(ETCD_FILES) and f.severity is Severity.FAULT for f in of_host)]
+    """Whether no control plane can be brought back alone: no API server serves, or etcd's members do not
+    trust each other's certificates.
+    """
+    members = [
+        n
+        for n, of_host in found.items()
+        if any(path_in(f.subject).startswith(ETCD_FILES) and f.severity is Severity.FAULT for f in of_host)
+    ]
     api = situation.observation.api
     serving = any(e.health is EndpointHealth.READY for e in api.members.values())
     return len(found) > 1 and (len(members) > 1 or not serving)
 
 
-def staged(stages: Mapping[str, Sequence[Sequence[Step]]], *, at_once: bool, files_first: bool = False) -> tuple[Step, ...]:
+def staged(
+    stages: Mapping[str, Sequence[Sequence[Step]]], *, at_once: bool, files_first: bool = False
+) -> tuple[Step, ...]:
     """The steps of all control planes: one machine after the other or, `at_once`, one stage after the other.
 
     `files_first`: the first stage of all, then the rest of one machine after the other.
@@ -63,11 +75,15 @@ def staged(stages: Mapping[str, Sequence[Sequence[Step]]], *, at_once: bool, fil
         return (*files, *(step for of_host in stages.values() for stage in of_host[first:] for step in stage))
     longest = max((len(s) for s in stages.values()), default=0)
     # none can come back alone, so quorum is not what is there to be kept
-    return tuple(replace(step, stops_member=False) for i in range(longest) for of_host in stages.values() for step in of_host[i])
+    return tuple(
+        replace(step, stops_member=False) for i in range(longest) for of_host in stages.values() for step in of_host[i]
+    )
 
 
 def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Step]]:
-    """From kubelet to the scheduler, in stages; the machine's part of the plan is committed once its API server has been seen ready."""
+    """From kubelet to the scheduler, in stages; the machine's part of the plan is committed once its
+    API server has been seen ready.
+    """
     view = situation.host(host)
     has_etcd = view is None or "etcd" in view.manifests
     stages: list[list[Step]] = [[], [], [], [], [], []]
@@ -77,9 +93,15 @@ def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Ste
             Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0),
         ]
     if has_etcd:
-        stages[1] = [Step(host, f"restart etcd on {host}", RestartStaticPod("etcd", 90, start=True), 105.0, stops_member=True)]
-        stages[2] = [Step(host, f"see etcd on {host} healthy with all its members", AwaitEtcd(members=_voters(situation)), 90.0)]
-    stages[3] = [Step(host, f"restart the API server on {host}", RestartStaticPod("kube-apiserver", 90, start=True), 105.0)]
+        stages[1] = [
+            Step(host, f"restart etcd on {host}", RestartStaticPod("etcd", 90, start=True), 105.0, stops_member=True)
+        ]
+        stages[2] = [
+            Step(host, f"see etcd on {host} healthy with all its members", AwaitEtcd(members=_voters(situation)), 90.0)
+        ]
+    stages[3] = [
+        Step(host, f"restart the API server on {host}", RestartStaticPod("kube-apiserver", 90, start=True), 105.0)
+    ]
     stages[4] = [Step(host, f"see the API server on {host} ready", AwaitApi(), 120.0)]
     stages[5] = [Step(host, f"restart {c} on {host}", RestartStaticPod(c, 90, start=True), 105.0) for c in PLANES]
     # the API server is back, so what was made before is not taken away again

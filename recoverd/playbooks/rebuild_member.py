@@ -1,7 +1,9 @@
-"""`rebuild-member`: one member's copy of the data is corrupt or gone while the others have quorum: it is made anew from its peers, not a snapshot.
+"""`rebuild-member`: one member's copy of the data is corrupt or gone while the others have quorum: it is made anew
+from its peers, not a snapshot.
 
 Sources: etcd's runtime reconfiguration guide (remove the member, add it again, start it with an empty directory and
-`--initial-cluster-state=existing`) and its learner design (from 3.4 a new member has no vote until it has caught up, so quorum holds throughout).
+`--initial-cluster-state=existing`) and its learner design (from 3.4 a new member has no vote until it has caught
+up, so quorum holds throughout).
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha2
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, with_flags, without_flag
+from recoverd.playbooks.etcd_manifest import (
+    annotated,
+    content_of,
+    data_directory,
+    flag,
+    log_elsewhere,
+    peer_url,
+    with_flags,
+    without_flag,
+)
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import asked, point_first
 from recoverd.playbooks.starts import services
@@ -80,7 +91,9 @@ class RebuildMember:
     summary: str = "make a corrupt or emptied etcd member anew from its peers, while quorum is present without it"
     destructive: bool = True
     order: int = 35
-    repairs: frozenset[str] = frozenset({Code.ETCD_MEMBER_CORRUPT, Code.ETCD_CORRUPT, Code.ETCD_DATA_EMPTY, Code.ETCD_SPLIT_BRAIN})
+    repairs: frozenset[str] = frozenset(
+        {Code.ETCD_MEMBER_CORRUPT, Code.ETCD_CORRUPT, Code.ETCD_DATA_EMPTY, Code.ETCD_SPLIT_BRAIN}
+    )
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         host = finding.facts.host
@@ -92,16 +105,23 @@ class RebuildMember:
         source = asked(situation, without=host)
         if source is None:
             return Refusal(
-                f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to etcd on the others first (its log "
+                f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to "
+                "etcd on the others first (its log "
                 f"says why it does not come up){_strangers(situation)}{_gone(situation)}"
             )
         scene = situation.scene
-        if others := [n for n in scene.membership.strangers if n != host and not began_anew(scene, scene.etcd_views[n])]:
-            return Refusal(f"etcd on {', '.join(sorted(others))} serves a history of its own: which one is right is for a person to say first")
+        if others := [
+            n for n in scene.membership.strangers if n != host and not began_anew(scene, scene.etcd_views[n])
+        ]:
+            return Refusal(
+                f"etcd on {', '.join(sorted(others))} serves a history of its own: which one is right is "
+                "for a person to say first"
+            )
         patience = situation.settings.bounds.member_down_after
         if finding.code == Code.ETCD_DATA_EMPTY and situation.age(finding) < patience and not situation.by_hand:
             return Wait(
-                f"{finding.message} Rebuilding the member from its peers is offered when that has lasted {patience:g} s (bound `member_down_after`): "
+                f"{finding.message} Rebuilding the member from its peers is offered when that has lasted {patience:g} "
+                "s (bound `member_down_after`): "
                 "a disk that is not mounted yet after a boot looks the same"
             )
         rebuild = _gathered(host, *source, finding, situation)
@@ -111,7 +131,8 @@ class RebuildMember:
         needed = max(rebuild.view.quorum, 0 if rebuild.learner else quorum_of(rebuild.left + 1))
         if alive < needed:
             return Refusal(
-                f"without {host} {alive} of {len(rebuild.view.voters)} voters are seen to follow the leader, and {needed} are needed: "
+                f"without {host} {alive} of {len(rebuild.view.voters)} voters are seen to follow the leader, "
+                f"and {needed} are needed: "
                 f"rebuilding it would take quorum away; bring another member back first"
             )
         return _proposal(rebuild, alive, situation)
@@ -119,9 +140,14 @@ class RebuildMember:
 
 def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
     host, left, voters = rebuild.host, rebuild.left, len(rebuild.view.voters)
-    added = f"added as a learner it does not count until it votes: then {left + 1} voters, {quorum_of(left + 1)} needed, {alive + 1} healthy"
+    added = (
+        f"added as a learner it does not count until it votes: then {left + 1} voters, {quorum_of(left + 1)} "
+        f"needed, {alive + 1} healthy"
+    )
     if not rebuild.learner:
-        added = f"added as a voter: {left + 1} voters, {quorum_of(left + 1)} needed, {alive} healthy until it has started"
+        added = (
+            f"added as a voter: {left + 1} voters, {quorum_of(left + 1)} needed, {alive} healthy until it has started"
+        )
     old = f" as {_aside(rebuild)}" if not rebuild.empty else ": there is none"
     return Proposal(
         summary=f"rebuild the etcd member on {host} from its peers, asked of {rebuild.asked}; quorum holds throughout",
@@ -129,7 +155,8 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
         basis=(rebuild.finding.key,),
         evidence=(
             *rebuild.finding.evidence,
-            f"now {voters} voters, {rebuild.view.quorum} needed, {alive} healthy without it; removed: {left} voters, {quorum_of(left)} needed, "
+            f"now {voters} voters, {rebuild.view.quorum} needed, {alive} healthy without it; removed: {left} voters, "
+            f"{quorum_of(left)} needed, "
             f"{alive} healthy; {added}",
         ),
         destroys=(f"the membership of {host} until it has caught up; its own copy of the data is kept aside{old}",),
@@ -146,20 +173,31 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
 def _strangers(situation: Situation) -> str:
     """Members that were there and that recoverd cannot look at, as more of a sentence; "" when there is none."""
     names = unaccounted(situation.scene)
-    return f". {', '.join(names)} held the data too: a control plane that is in the configuration is looked at" if names else ""
+    return (
+        f". {', '.join(names)} held the data too: a control plane that is in the configuration is looked at"
+        if names
+        else ""
+    )
 
 
 def _gone(situation: Situation) -> str:
-    """What a person does when every machine that could hold the data is dark for good; "" where one that is seen may hold it."""
+    """What a person does when every machine that could hold the data is dark for good; ""
+    where one that is seen may hold it.
+    """
     planes = [h.name for h in situation.settings.control_planes]
     seen = {n: view for n in planes if (view := situation.host(n)) is not None}
     dark = [n for n in planes if n not in seen]
-    if not (dark or unaccounted(situation.scene)) or not all(v.etcd_data is not None and not v.etcd_data.holds for v in seen.values()):
+    if not (dark or unaccounted(situation.scene)) or not all(
+        v.etcd_data is not None and not v.etcd_data.holds for v in seen.values()
+    ):
         return ""
     name, nodes = situation.settings.name, " ".join(f"--node {n}" for n in seen)
     away = f"{', '.join(dark)} may hold the data and cannot be looked at: bring it back. " if dark else ""
     first = f"take {', '.join(dark)} out of the configuration, restart recoverd, and " if dark else ""
-    return f". {away}Only when it is gone for good: {first}`recoverctl run restore-etcd-snapshot {name} --point ID {nodes}` puts the others back"
+    return (
+        f". {away}Only when it is gone for good: {first}`recoverctl run restore-etcd-snapshot {name} --point ID "
+        f"{nodes}` puts the others back"
+    )
 
 
 def _alive(rebuild: Rebuild, situation: Situation) -> int:
@@ -172,16 +210,24 @@ def _alive(rebuild: Rebuild, situation: Situation) -> int:
 def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation: Situation) -> Rebuild | Refusal:
     own = without_flag(content_of("etcd", host, situation))
     if not own:
-        return Refusal(f"there is no usable manifest of etcd on {host}, and no known-good one was recorded; `kubeadm join` makes the machine anew")
+        return Refusal(
+            f"there is no usable manifest of etcd on {host}, and no known-good one was recorded; `kubeadm "
+            "join` makes the machine anew"
+        )
     if refused := log_elsewhere(own, data_directory(own, host, situation), host):
         return refused
     url = peer_url(own, host, situation)
-    entry = next((m for m in view.members if url in m.peer_urls), None) or next((m for m in view.members if host_of(m, situation) == host), None)
+    entry = next((m for m in view.members if url in m.peer_urls), None) or next(
+        (m for m in view.members if host_of(m, situation) == host), None
+    )
     if entry is not None and entry.learner and finding.code == Code.ETCD_DATA_EMPTY:
         return Refusal(f"{host} is a learner already: somebody is joining it")
     others = [m for m in view.members if m is not entry]
     if unstarted := [m for m in others if not m.started]:
-        return Refusal(f"a member at {', '.join(unstarted[0].peer_urls)} was added and has never started; that has to be settled first")
+        return Refusal(
+            f"a member at {', '.join(unstarted[0].peer_urls)} was added and has never started; "
+            "that has to be settled first"
+        )
     name = flag(own, "--name") or host
     cluster = ",".join([*(f"{m.name}={m.peer_urls[0]}" for m in others), f"{name}={url}"])
     text = with_flags(own, {"--initial-cluster": cluster, "--initial-cluster-state": "existing"})
@@ -190,7 +236,9 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
     alarmed = entry is not None and entry.id in accused(situation.etcd_views.values())
-    since = situation.since.get(finding.key, situation.now)  # when it is lost again, later in the incident, that is another one
+    since = situation.since.get(
+        finding.key, situation.now
+    )  # when it is lost again, later in the incident, that is another one
     stamp = f"{situation.kept}-{since:%Y%m%dT%H%M%SZ}"
     return Rebuild(
         host=host,
@@ -213,7 +261,8 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
 def _saved(alarmed: bool, situation: Situation) -> Saved:
     if point_first(situation):
         return Saved.POINT
-    # a member with a leader that is not healthy, as without space, serves one all the same; with the alarm raised none could be trusted
+    # a member with a leader that is not healthy, as without space, serves one all the same; with the alarm
+    # raised none could be trusted
     return Saved.NOTHING if alarmed else Saved.SNAPSHOT
 
 
@@ -225,28 +274,45 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
     host, asked, requires = rebuild.host, rebuild.asked, (rebuild.finding.key,)
     path = f"{MANIFESTS}/etcd.yaml"
     if rebuild.saved is Saved.SNAPSHOT:
-        yield sized(Step(asked, f"fetch a snapshot from {asked}", FetchSnapshot("before-rebuild-member"), 120.0, requires), rebuild.view.db_size)
+        yield sized(
+            Step(asked, f"fetch a snapshot from {asked}", FetchSnapshot("before-rebuild-member"), 120.0, requires),
+            rebuild.view.db_size,
+        )
     if rebuild.in_place:
         move = MovePath(path, f"{HELD}/{rebuild.stamp}/etcd.yaml")
         # over an empty directory it must not come back as it is
         undo = None if rebuild.empty else replace(move.inverse(), needs=f"{rebuild.data}/member/snap/db")
-        yield Step(host, f"stop etcd on {host}: its manifest goes aside", move, 20.0, requires, undo=undo, stops_member=True)
+        yield Step(
+            host, f"stop etcd on {host}: its manifest goes aside", move, 20.0, requires, undo=undo, stops_member=True
+        )
     yield from rebuild.services
     # nothing has been changed yet where no manifest was in place
-    yield Step(host, f"wait until no etcd runs on {host}", AwaitContainerGone("etcd", 60), 75.0, () if rebuild.in_place else requires)
+    yield Step(
+        host,
+        f"wait until no etcd runs on {host}",
+        AwaitContainerGone("etcd", 60),
+        75.0,
+        () if rebuild.in_place else requires,
+    )
     old = rebuild.entry.id if rebuild.entry else ""
     if rebuild.entry is not None:
-        yield Step(asked, f"remove the member {rebuild.entry.name or host} ({old})", RemoveMember(old), 20.0, commits=True)
+        yield Step(
+            asked, f"remove the member {rebuild.entry.name or host} ({old})", RemoveMember(old), 20.0, commits=True
+        )
     if rebuild.alarmed:
         yield Step(asked, f"take back the CORRUPT alarm of the removed member {old}", DisarmAlarm(old, "CORRUPT"), 20.0)
-    yield Step(host, f"keep its data on {host} aside", MovePath(f"{rebuild.data}/member", _aside(rebuild), optional=True), 20.0)
+    yield Step(
+        host, f"keep its data on {host} aside", MovePath(f"{rebuild.data}/member", _aside(rebuild), optional=True), 20.0
+    )
     how = "as a learner, without a vote" if rebuild.learner else "as a voter"
     # etcd accepts a new member only once its members have been connected for 5 s
     yield Step(asked, f"add {host} again, {how}", AddMember(rebuild.peer_url, rebuild.learner, old), 60.0, commits=True)
     write = WriteFile(path, rebuild.manifest, sha256(rebuild.manifest), before="")
     yield Step(host, f"start etcd on {host} with all its peers and --initial-cluster-state=existing", write, 20.0)
     if rebuild.learner:
-        promote = Step(asked, f"wait until {host} has caught up, and give it its vote", PromoteMember(rebuild.peer_url), 240.0)
+        promote = Step(
+            asked, f"wait until {host} has caught up, and give it its vote", PromoteMember(rebuild.peer_url), 240.0
+        )
         yield sized(promote, rebuild.view.db_size)
     served = AwaitEtcd(members=rebuild.left + 1)
     yield Step(host, f"see etcd on {host} healthy, one of {rebuild.left + 1} voters", served, 240.0)

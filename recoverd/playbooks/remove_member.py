@@ -29,7 +29,8 @@ class RemoveMemberPlaybook:
             return None  # `member remove` needs quorum
         if strangers := situation.scene.membership.strangers:
             return Refusal(
-                f"etcd on {', '.join(sorted(strangers))} serves a history of its own: which one is right is for a person to say before a member is "
+                f"etcd on {', '.join(sorted(strangers))} serves a history of its own: which one is right is for a "
+                "person to say before a member is "
                 "removed"
             )
         source = asked(situation, healthy=True)
@@ -39,16 +40,22 @@ class RemoveMemberPlaybook:
         id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
         member = next((m for m in view.members if m.id == id), None)
         if member is None:
-            return Refusal(f"the member list of {name} does not hold the member that the finding names ({id or 'no id'})")
+            return Refusal(
+                f"the member list of {name} does not hold the member that the finding names ({id or 'no id'})"
+            )
         lost = None if situation.by_hand else not_lost(member, view, situation)
         if isinstance(lost, Wait):
             return lost
         patience = situation.settings.bounds.member_down_after
         if situation.age(finding) < patience and not situation.by_hand:
             if lost:
-                return Wait(f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself (bound `member_down_after`)")
+                return Wait(
+                    f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself "
+                    "(bound `member_down_after`)"
+                )
             return Wait(
-                f"{finding.message} This is offered for removal when it has lasted {patience:g} s (bound `member_down_after`): "
+                f"{finding.message} This is offered for removal when it has lasted {patience:g} s "
+                "(bound `member_down_after`): "
                 "a rebooting machine or a join that is just happening looks the same"
             )
         if lost:
@@ -61,12 +68,14 @@ class RemoveMemberPlaybook:
         needed_after = quorum_of(voters_after)
         if alive < needed_after:
             return Refusal(
-                f"after the removal {voters_after} voters would be left, {needed_after} of them needed, and only {alive} are seen healthy: "
+                f"after the removal {voters_after} voters would be left, {needed_after} of them needed, and only "
+                f"{alive} are seen healthy: "
                 "it would take quorum away"
             )
         label = member.name or (member.peer_urls[0] if member.peer_urls else member.id)
         prediction = (
-            f"now {len(view.voters)} voters, {view.quorum} needed, {alive} healthy; afterwards {voters_after}, {needed_after} needed, {alive} healthy"
+            f"now {len(view.voters)} voters, {view.quorum} needed, {alive} healthy; afterwards {voters_after}, "
+            f"{needed_after} needed, {alive} healthy"
         )
         point = point_first(situation)
         kept = (
@@ -80,7 +89,8 @@ class RemoveMemberPlaybook:
             basis=(finding.key,),
             evidence=(*finding.evidence, prediction),
             destroys=(
-                f"the membership of {label}: its copy of the data is no longer part of the cluster, and the machine has to be joined anew "
+                f"the membership of {label}: its copy of the data is no longer part of the cluster, and the "
+                "machine has to be joined anew "
                 "(kubeadm reset, then kubeadm join --control-plane)",
                 *_if_it_returns(label, finding, situation),
             ),
@@ -90,17 +100,39 @@ class RemoveMemberPlaybook:
 
     @staticmethod
     def _steps(
-        name: str, view: EtcdView, member: MemberEntry, label: str, voters_after: int, finding: Finding, *, own_snapshot: bool
+        name: str,
+        view: EtcdView,
+        member: MemberEntry,
+        label: str,
+        voters_after: int,
+        finding: Finding,
+        *,
+        own_snapshot: bool,
     ) -> tuple[Step, ...]:
-        fetch = Step(name, f"fetch a snapshot from {name}", FetchSnapshot("before-remove-member"), timeout=120.0, requires=(finding.key,))
+        fetch = Step(
+            name,
+            f"fetch a snapshot from {name}",
+            FetchSnapshot("before-remove-member"),
+            timeout=120.0,
+            requires=(finding.key,),
+        )
         snapshot = sized(fetch, view.db_size)
         return (
             *((snapshot,) if own_snapshot else ()),
-            Step(name, f"remove member {label} ({member.id})", RemoveMember(member.id), timeout=20.0, requires=(finding.key,), commits=True),
+            Step(
+                name,
+                f"remove member {label} ({member.id})",
+                RemoveMember(member.id),
+                timeout=20.0,
+                requires=(finding.key,),
+                commits=True,
+            ),
             Step(
                 name,
                 f"see etcd on {name} healthy with {voters_after} voter(s)",
-                AwaitEtcd(members=voters_after),  # no revision: it grows all the time, and the plan must stay the one that is waiting
+                AwaitEtcd(
+                    members=voters_after
+                ),  # no revision: it grows all the time, and the plan must stay the one that is waiting
                 timeout=60.0,
             ),
         )
@@ -108,10 +140,15 @@ class RemoveMemberPlaybook:
 
 def _if_it_returns(label: str, finding: Finding, situation: Situation) -> tuple[str, ...]:
     """Of a member whose machine is silent."""
-    if finding.code != Code.ETCD_MEMBER_DOWN or not finding.facts.host or situation.host(finding.facts.host) is not None:
+    if (
+        finding.code != Code.ETCD_MEMBER_DOWN
+        or not finding.facts.host
+        or situation.host(finding.facts.host) is not None
+    ):
         return ()
     return (
-        f"IF {label} COMES BACK, for it is silent and NOT proven dead: it would have caught up by itself, and after this it has to be wiped and "
+        f"IF {label} COMES BACK, for it is silent and NOT proven dead: it would have caught up by itself, and after "
+        "this it has to be wiped and "
         "joined again; look at its console first",
     )
 

@@ -1,8 +1,8 @@
 """`renew-certificates`: new leaf certificates from the CAs in place, one control plane after the other.
 
-Sources: kubeadm's page on certificates (`kubeadm certs renew` touches no CA and not kubelet.conf, and static pods have to be restarted afterwards).
-Where etcd's certificates are over on several members, none of them trusts another before both have new ones: there the certificates of all are
-renewed first.
+Sources: kubeadm's page on certificates (`kubeadm certs renew` touches no CA and not kubelet.conf, and static pods have
+to be restarted afterwards). Where etcd's certificates are over on several members, none of them trusts another before
+both have new ones: there the certificates of all are renewed first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, re
 from recoverd.playbooks.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
-WITHOUT_QUORUM = "etcd's members are restarted one right after the other, so that a quorum which is still there is away for some seconds"
+WITHOUT_QUORUM = (
+    "etcd's members are restarted one right after the other, so that a quorum which is still "
+    "there is away for some seconds"
+)
 AT_LAST = timedelta(days=1)
 """A window that opens later than so long before the first expiry is not waited for."""
 
@@ -33,11 +36,16 @@ AT_LAST = timedelta(days=1)
 @dataclass(frozen=True, slots=True)
 class RenewCertificates:
     name: str = "renew-certificates"
-    summary: str = "renew the leaf certificates and kubeconfigs of control planes with the CAs in place, and restart their static pods"
+    summary: str = (
+        "renew the leaf certificates and kubeconfigs of control planes with the CAs in place, and "
+        "restart their static pods"
+    )
     destructive: bool = False
     order: int = 45
     for_nodes: bool = True
-    repairs: frozenset[str] = frozenset({Code.CERTIFICATE_EXPIRED, Code.CERTIFICATE_EXPIRES_SOON, Code.CERTIFICATE_MISMATCH})
+    repairs: frozenset[str] = frozenset(
+        {Code.CERTIFICATE_EXPIRED, Code.CERTIFICATE_EXPIRES_SOON, Code.CERTIFICATE_MISMATCH}
+    )
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if why := _not_ours(finding):
@@ -60,8 +68,12 @@ class RenewCertificates:
         at_once = together(found, situation)
         names = ", ".join(found)
         return Proposal(
-            summary=f"renew the leaf certificates of {names}" + (" together, since none can come back alone" if at_once else ""),
-            steps=staged({h: self._stages(h, of_host, situation, alone=len(found) == 1) for h, of_host in found.items()}, at_once=at_once),
+            summary=f"renew the leaf certificates of {names}"
+            + (" together, since none can come back alone" if at_once else ""),
+            steps=staged(
+                {h: self._stages(h, of_host, situation, alone=len(found) == 1) for h, of_host in found.items()},
+                at_once=at_once,
+            ),
             basis=tuple(f.key for f in every),
             evidence=(
                 *(line for f in every for line in f.evidence),
@@ -73,7 +85,8 @@ class RenewCertificates:
             ),
             undo=(
                 taken_back(situation),
-                f"later, by hand: copy {aside(situation)}/pki and its *.conf back to {KUBERNETES} and restart the static pods",
+                f"later, by hand: copy {aside(situation)}/pki and its *.conf back to {KUBERNETES} "
+                "and restart the static pods",
             ),
             verify_within=120.0,
             rounds=len(found),
@@ -86,14 +99,18 @@ class RenewCertificates:
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so its certificates are left alone")
         if found := replaced(host, situation):
-            return Refusal(f"on {host} a CA was replaced, and certificates of that one would be trusted by nobody: {found.message}")
+            return Refusal(
+                f"on {host} a CA was replaced, and certificates of that one would be trusted by nobody: {found.message}"
+            )
         lacking = [f for f in findings if not _signable(f, situation)]
         if lacking and (len(lacking) == len(findings) or any(f.severity is Severity.FAULT for f in lacking)):
             files = ", ".join(path_in(f.subject) for f in lacking)
             what = f"{' and '.join(sorted({_signing_key(f) for f in lacking}))} is not on {host} (an external CA)"
             return Refusal(f"{what}: have whoever holds it sign new certificates for {files}")
         if any(_of_kubelet(f) for f in findings) and not _node_name(view):
-            return Refusal(f"the name of the node in kubelet's client certificate on {host} cannot be told, so it is not renewed")
+            return Refusal(
+                f"the name of the node in kubelet's client certificate on {host} cannot be told, so it is not renewed"
+            )
         return None
 
     @staticmethod
@@ -106,14 +123,21 @@ class RenewCertificates:
             return now + OFFERED
         if end := open_until(windows, now):
             return end
-        ends = [f.facts.not_after for of_host in found.values() for f in of_host if isinstance(f.facts, FileFacts) and f.facts.not_after]
+        ends = [
+            f.facts.not_after
+            for of_host in found.values()
+            for f in of_host
+            if isinstance(f.facts, FileFacts) and f.facts.not_after
+        ]
         opens = next_open(windows, now)
         if opens is None or (ends and opens > min(ends) - AT_LAST):
             return now + OFFERED
         until = f"the first expires on {min(ends):%Y-%m-%d %H:%M} UTC" if ends else "something does not fit together"
         return Wait(
-            f"certificates of {', '.join(found)} have to be renewed ({until}); that is offered in the next maintenance window, from "
-            f"{opens:%a %Y-%m-%d %H:%M} UTC, and at any time with `recoverctl run renew-certificates {situation.settings.name}`"
+            f"certificates of {', '.join(found)} have to be renewed ({until}); that is offered in the next "
+            "maintenance window, from "
+            f"{opens:%a %Y-%m-%d %H:%M} UTC, and at any time with `recoverctl run renew-certificates "
+            f"{situation.settings.name}`"
         )
 
     @staticmethod
@@ -137,13 +161,21 @@ class RenewCertificates:
         keys = tuple(f.key for f in findings)
         files = [
             # on one machine alone, what is gone ends the plan and is told so; of several, its part is left out
-            Step(host, f"keep {KUBERNETES}/pki and the kubeconfigs of {host} in {kept} there", KeepPki(kept), 60.0, keys[:1] if alone else ()),
+            Step(
+                host,
+                f"keep {KUBERNETES}/pki and the kubeconfigs of {host} in {kept} there",
+                KeepPki(kept),
+                60.0,
+                keys[:1] if alone else (),
+            ),
             Step(host, f"renew the leaf certificates and kubeconfigs of {host}", renew, 180.0, undo=back),
         ]
         if not alone:
             files[0] = replace(files[0], skip_unless=keys)
         if of_kubelet:
-            files.append(Step(host, f"have the CA sign a new client certificate for the kubelet of {host}", repair, 30.0))
+            files.append(
+                Step(host, f"have the CA sign a new client certificate for the kubelet of {host}", repair, 30.0)
+            )
         broken = any(f.severity is Severity.FAULT for f in findings)
         return [[replace(s, part=host) for s in files], *restarts(host, situation, kubelet=of_kubelet or broken)]
 
@@ -153,14 +185,22 @@ def _not_ours(finding: Finding) -> str:
     facts, path, host = finding.facts, path_in(finding.subject), finding.facts.host
     assert isinstance(facts, FileFacts)
     if facts.authority:
-        return f"{path} on {host} is a CA, which is never renewed by recoverd: every program that trusts it has to be given the new one"
+        return (
+            f"{path} on {host} is a CA, which is never renewed by recoverd: every program that trusts it "
+            "has to be given the new one"
+        )
     if "authority" in facts.wrong and not _of_kubelet(finding):
-        return f"{path} on {host} trusts another CA, which no renewal changes; `kubeadm init phase kubeconfig` makes it anew once it is moved away"
+        return (
+            f"{path} on {host} trusts another CA, which no renewal changes; `kubeadm init phase kubeconfig` makes it "
+            "anew once it is moved away"
+        )
     return ""
 
 
 def _signing_key(finding: Finding) -> str:
-    """The private key of the CA that kubeadm has sign this file's certificate; it passes over a leaf whose CA's key is elsewhere, and ends well."""
+    """The private key of the CA that kubeadm has sign this file's certificate; it passes over a leaf whose CA's
+    key is elsewhere, and ends well.
+    """
     return f"{KUBERNETES}/{authority_of(path_in(finding.subject)) or AUTHORITIES[0]}".removesuffix(".crt") + ".key"
 
 

@@ -1,16 +1,18 @@
-"""`restart-node-agents`: kubelet, kube-proxy and the CNI's agent of the broken nodes start anew and look at the API afresh.
+"""`restart-node-agents`: kubelet, kube-proxy and the CNI's agent of the broken nodes start
+anew and look at the API afresh.
 
-A kubelet may not come up again, for a reason that shows only then (its configuration, a full disk). So it is restarted only where something is found
-of it; one node goes first, the canary, and has to be seen well before the next, which follow in groups within the bounds; and the plan ends where a
-kubelet does not stay up.
+A kubelet may not come up again, for a reason that shows only then (its configuration, a full disk). So it is restarted
+only where something is found of it; one node goes first, the canary, and has to be seen well before the next, which
+follow in groups within the bounds; and the plan ends where a kubelet does not stay up.
 
-A setback is another matter, since it is proven, and everything follows the lost history until it starts anew. Observed after a restore to an older
-revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh kubelet on one worker alone made it worse, so every
-worker's kubelet is restarted in one go before anything is awaited; then the kube-proxy pods; every request was answered 25 s later. Where the
-revision went back, controller-manager and scheduler are deaf too, or wait for the lease of the one before. So those of the control planes come
-first, and what is on workers waits until endpoints are kept again: the pods that run there, and the rules that lead to them, work on until then
-(observed: with kube-proxy restarted earlier, every request failed for 13 s and more). There the canary is the first control plane, whose kubelet is
-waited for in any case.
+A setback is another matter, since it is proven, and everything follows the lost history until it starts anew. Observed
+after a restore to an older revision: kubelet and kube-proxy watch from a revision of the future and are deaf; a fresh
+kubelet on one worker alone made it worse, so every worker's kubelet is restarted in one go before anything is awaited;
+then the kube-proxy pods; every request was answered 25 s later. Where the revision went back, controller-manager and
+scheduler are deaf too, or wait for the lease of the one before. So those of the control planes come first, and what is
+on workers waits until endpoints are kept again: the pods that run there, and the rules that lead to them, work on until
+then (observed: with kube-proxy restarted earlier, every request failed for 13 s and more). There the canary is the
+first control plane, whose kubelet is waited for in any case.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity
-from recoverd.model.node_operations import CONTROLLER_MANAGER, Agent, AwaitControllers, AwaitNodeReady, RestartDaemonPods, Settled
+from recoverd.model.node_operations import (
+    CONTROLLER_MANAGER,
+    Agent,
+    AwaitControllers,
+    AwaitNodeReady,
+    RestartDaemonPods,
+    Settled,
+)
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
 from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
@@ -68,16 +77,26 @@ class RestartNodeAgents:
         nodes, refused = eligible(situation, NOT_KNOWN if unknown else OF_NODES)
         nodes = tuple(n for n in nodes if n == mine) if unknown else nodes
         if not nodes or (mine and mine not in nodes):
-            return Refusal(refused.get(mine) or "; ".join(refused.values()) or f"there is no node whose agents {AGENTS} could restart")
+            return Refusal(
+                refused.get(mine)
+                or "; ".join(refused.values())
+                or f"there is no node whose agents {AGENTS} could restart"
+            )
         back = went_back(situation)
         found = broken(situation, OF_NODES | NOT_KNOWN)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
         return Proposal(
-            summary=f"restart the agents of {', '.join(nodes)}" + (", and the controllers, since etcd's revision went back" if back else ""),
+            summary=f"restart the agents of {', '.join(nodes)}"
+            + (", and the controllers, since etcd's revision went back" if back else ""),
             steps=tuple(_steps(nodes, situation)),
             basis=tuple(f.key for f in concerned),
-            evidence=(*(line for f in concerned for line in f.evidence), *(f"left out: {why}" for why in refused.values())),
-            undo=("none is needed: pods run on while kubelet restarts, and rules stay programmed while kube-proxy does",),
+            evidence=(
+                *(line for f in concerned for line in f.evidence),
+                *(f"left out: {why}" for why in refused.values()),
+            ),
+            undo=(
+                "none is needed: pods run on while kubelet restarts, and rules stay programmed while kube-proxy does",
+            ),
             verify_within=120.0,
             rounds=1 + (len(nodes) - 1) // ROUND,
             asks="" if back else everywhere(OF_KUBELET, situation) or _asks(finding, nodes, situation),
@@ -90,8 +109,16 @@ def _asks(finding: Finding, nodes: tuple[str, ...], situation: Situation) -> str
         return f"why {node_of(finding)} is not Ready is not proven: a restart of its kubelet may help, and may not"
     if finding.code == Code.NODE_DELETED:
         return f"somebody has deleted the node {node_of(finding)}, and its kubelet would make it anew"
-    docker = [n for n in _hung(nodes, situation) if (view := situation.host(host_of(n, situation))) and view.runtime == "docker"]
-    return f"a restart of docker on {', '.join(docker)} ends every container there, unless live-restore is on" if docker else ""
+    docker = [
+        n
+        for n in _hung(nodes, situation)
+        if (view := situation.host(host_of(n, situation))) and view.runtime == "docker"
+    ]
+    return (
+        f"a restart of docker on {', '.join(docker)} ends every container there, unless live-restore is on"
+        if docker
+        else ""
+    )
 
 
 def _hung(nodes: Iterable[str], situation: Situation) -> list[str]:
@@ -109,9 +136,14 @@ def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
     mine, workers = ({n: h for n, h in hosts.items() if (h in planes) is of_planes} for of_planes in (True, False))
     for of_planes in _canary_first(mine):
         # one that does not stay up ends the plan: what keeps it down may be on every machine
-        yield from (replace(s, contained=s.contained and not isinstance(s.operation, AwaitUnit)) for s in _kubelets(of_planes, situation))
+        yield from (
+            replace(s, contained=s.contained and not isinstance(s.operation, AwaitUnit))
+            for s in _kubelets(of_planes, situation)
+        )
     yield from _controllers(hosts, planes, back)
-    yield Step(situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS)
+    yield Step(
+        situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS
+    )
     for of_workers in _canary_first(workers):
         yield from (replace(s, vital=True) for s in _kubelets(of_workers, situation))
     for node, host in hosts.items():
@@ -121,7 +153,9 @@ def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
 
 
 def _canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The first alone, and then all the others: they are deaf together, and hear together, but not before one kubelet was seen to stay up."""
+    """The first alone, and then all the others: they are deaf together, and hear together, but not before
+    one kubelet was seen to stay up.
+    """
     every = list(hosts.items())
     return dict(every[:1]), dict(every[1:])
 
@@ -135,21 +169,31 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
     for number, group in enumerate(groups(tuple(hosts), situation)):
         down = {n: hosts[n] for n in group if n in kubelets}
         for step in _kubelets(down, situation):
-            yield replace(step, contained=False, takes_down=tuple(down) if isinstance(step.operation, RestartUnit) else ())
+            yield replace(
+                step, contained=False, takes_down=tuple(down) if isinstance(step.operation, RestartUnit) else ()
+            )
         for node, host in down.items():
             yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 90.0, part=node)
         for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}):
             yield replace(step, contained=number > 0)
         if number == 0 and len(hosts) > 1:
             (node,) = group
-            yield Step(hosts[node], f"see that nothing is found of {node}, the canary, any more", Settled(node), SETTLE_SECONDS, part=node)
+            yield Step(
+                hosts[node],
+                f"see that nothing is found of {node}, the canary, any more",
+                Settled(node),
+                SETTLE_SECONDS,
+                part=node,
+            )
 
 
 def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for node, host in hosts.items():
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
-            yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True)
+            yield Step(
+                host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True
+            )
 
 
 def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
@@ -161,7 +205,9 @@ def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
         runtime = view.runtime_unit if view else None
         seconds = HUNG_SECONDS if any(f.code in HANGING for f in found.get(node, [])) else 30.0
         if runtime and (not runtime.running or node in hung):
-            yield Step(host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), seconds, part=node, contained=True)
+            yield Step(
+                host, f"restart {runtime.name} on {host}", RestartUnit(runtime.name), seconds, part=node, contained=True
+            )
         if node not in alone:
             yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), seconds, part=node, contained=True)
     for node, host in hosts.items():
@@ -176,7 +222,9 @@ def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> I
         for component in PLANES if host in planes else ():
             if stale(back) and f"{host}/{component}" not in stale(back):
                 continue  # it ended itself when it lost its lease, and has started since
-            yield Step(host, f"restart {component} on {host}", RestartStaticPod(component, 60), 75.0, part=node, contained=True)
+            yield Step(
+                host, f"restart {component} on {host}", RestartStaticPod(component, 60), 75.0, part=node, contained=True
+            )
 
 
 PLAYBOOK = RestartNodeAgents()

@@ -1,8 +1,10 @@
-"""`restore-etcd-snapshot`: puts every member back to a restore point, as one new cluster, when no member holds the data any more.
+"""`restore-etcd-snapshot`: puts every member back to a restore point, as one new cluster, when no
+member holds the data any more.
 
-Sources: etcd's disaster recovery guide (restore on every member with the same snapshot and a new cluster token; `--bump-revision` and
-`--mark-compacted`, so that no watcher keeps what it saw of the lost history); observed on real clusters: without the bump kubelet, kube-proxy and
-the controllers wait for revisions of the future, so they are restarted here, every kubelet before anything is awaited.
+Sources: etcd's disaster recovery guide (restore on every member with the same snapshot and a new cluster token;
+`--bump-revision` and `--mark-compacted`, so that no watcher keeps what it saw of the lost history); observed on real
+clusters: without the bump kubelet, kube-proxy and the controllers wait for revisions of the future, so they are
+restarted here, every kubelet before anything is awaited.
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ from recoverd.model.points import RestorePoint, best
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
 from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import annotated, content_of, data_directory, flag, log_elsewhere, peer_url, without_flag
+from recoverd.playbooks.etcd_manifest import (
+    annotated,
+    content_of,
+    data_directory,
+    flag,
+    log_elsewhere,
+    peer_url,
+    without_flag,
+)
 from recoverd.playbooks.restoring import Member, Restore, aside, chosen, database, destroys, held, utc
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.starts import services
@@ -56,27 +66,36 @@ class RestoreEtcdSnapshot:
         return self._proposal(_gathered(fates, since, (finding.key,), situation), finding.evidence, situation)
 
     def asked(self, situation: Situation) -> Answer:
-        """The data is there and a person says that it is wrong, as after a deletion by mistake or a restore of the wrong snapshot."""
+        """The data is there and a person says that it is wrong, as after a deletion by mistake or a
+        restore of the wrong snapshot.
+        """
         if not situation.point:
             return Refusal(
-                "etcd's data is not lost, and whether it is wrong is for a person to say: name the restore point to go back to with --point; "
+                "etcd's data is not lost, and whether it is wrong is for a person to say: name the restore point to "
+                "go back to with --point; "
                 f"`recoverctl restore-points {situation.settings.name}` lists them"
             )
         scene = situation.scene
         hosts = holders(scene)
         if (strangers := unaccounted(scene)) and not situation.nodes:
             return Refusal(
-                f"etcd had members that are not in the configuration ({', '.join(strangers)}), and all are restored or none. When they are gone for "
+                f"etcd had members that are not in the configuration ({', '.join(strangers)}), and all are restored or "
+                "none. When they are gone for "
                 f"good, say so by naming those that are left: {' '.join(f'--node {h}' for h in hosts)}"
             )
         if situation.nodes and (left_out := [h for h in hosts if h not in situation.nodes]):
             return Refusal(
-                f"{', '.join(left_out)} held etcd's data and is in the configuration: all are restored or none. A machine that is gone for good is "
+                f"{', '.join(left_out)} held etcd's data and is in the configuration: all are restored or none. A "
+                "machine that is gone for good is "
                 "taken out of the configuration first"
             )
         taken = next((p.taken_at for p in situation.memory.points if p.id == situation.point), 0.0)
         restore = _gathered(hosts, datetime.fromtimestamp(taken, UTC), (), situation)
-        return self._proposal(restore, (f"asked for: the data of {situation.settings.name} is to be as it was in {situation.point}",), situation)
+        return self._proposal(
+            restore,
+            (f"asked for: the data of {situation.settings.name} is to be as it was in {situation.point}",),
+            situation,
+        )
 
     @staticmethod
     def _proposal(restore: Restore | Refusal, evidence: tuple[str, ...], situation: Situation) -> Proposal | Refusal:
@@ -85,8 +104,8 @@ class RestoreEtcdSnapshot:
         point, names = restore.point, ", ".join(m.host for m in restore.members)
         kept = [m.host for m in restore.members if not m.empty]
         return Proposal(
-            summary=f"restore etcd on {names} from {point.id} (taken {utc(point.taken_at)} UTC, revision {point.revision})"
-            + (f", with revisions raised by {restore.bump}" if restore.bump else ""),
+            summary=f"restore etcd on {names} from {point.id} (taken {utc(point.taken_at)} UTC, "
+            f"revision {point.revision})" + (f", with revisions raised by {restore.bump}" if restore.bump else ""),
             steps=tuple(_steps(restore, situation)),
             basis=restore.requires,
             evidence=(*evidence, *chosen(restore, situation)),
@@ -94,9 +113,14 @@ class RestoreEtcdSnapshot:
             undo=(
                 "until the first API server is started again: everything is taken back by itself"
                 + (f", the old data of {', '.join(kept)} included" if kept else ""),
-                *(f"afterwards, by hand: the old data of {m.host} is kept there as {aside(restore, m)}" for m in restore.members if not m.empty),
                 *(
-                    f"etcd on {m.host} is never started again without data: its manifest stays in {held(restore)} when the plan is taken back"
+                    f"afterwards, by hand: the old data of {m.host} is kept there as {aside(restore, m)}"
+                    for m in restore.members
+                    if not m.empty
+                ),
+                *(
+                    f"etcd on {m.host} is never started again without data: its manifest stays in {held(restore)} "
+                    "when the plan is taken back"
                     for m in restore.members
                     if m.empty
                 ),
@@ -117,20 +141,31 @@ def _mounting(finding: Finding, fates: Mapping[str, Fate], situation: Situation)
     if not young or situation.by_hand or situation.age(finding) >= patience:
         return None
     return Wait(
-        f"{finding.message} Restoring it is offered when that has lasted {patience:g} s (bound `member_down_after`): {', '.join(young)} was booted "
+        f"{finding.message} Restoring it is offered when that has lasted {patience:g} s (bound `member_down_after`): "
+        f"{', '.join(young)} was booted "
         "only now, and a disk that is not mounted yet looks the same"
     )
 
 
-def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey, ...], situation: Situation) -> Restore | Refusal:
-    """All that is needed, or what is missing. `since` tells this restore's names on the hosts from those of another one in the same incident."""
+def _gathered(
+    hosts: Iterable[str], since: datetime, requires: tuple[FindingKey, ...], situation: Situation
+) -> Restore | Refusal:
+    """All that is needed, or what is missing. `since` tells this restore's names on the hosts from those of
+    another one in the same incident.
+    """
     named = situation.point
-    point = next((p for p in situation.memory.points if p.id == named), None) if named else best(situation.memory.points)
+    point = (
+        next((p for p in situation.memory.points if p.id == named), None) if named else best(situation.memory.points)
+    )
     if point is None and named:
-        return Refusal(f"there is no restore point {named}; `recoverctl restore-points {situation.settings.name}` lists those that there are")
+        return Refusal(
+            f"there is no restore point {named}; `recoverctl restore-points {situation.settings.name}` "
+            "lists those that there are"
+        )
     if point is None:
         return Refusal(
-            "recoverd has no restore point of this cluster (`recoverctl restore-points`). With a snapshot from elsewhere it is restored by hand, on "
+            "recoverd has no restore point of this cluster (`recoverctl restore-points`). With a snapshot from "
+            "elsewhere it is restored by hand, on "
             "every control plane, as etcd's disaster recovery guide says"
         )
     members = []
@@ -144,7 +179,8 @@ def _gathered(hosts: Iterable[str], since: datetime, requires: tuple[FindingKey,
     minors = {minor_of(m.etcd) for m in members}
     if len(minors) > 1:
         return Refusal(
-            f"the manifests of etcd name images of different versions ({', '.join(sorted(minors))}); which is right is for a person to say"
+            f"the manifests of etcd name images of different versions ({', '.join(sorted(minors))}); which is "
+            "right is for a person to say"
         )
     bump = _bump(point, members, situation, ROUND if not requires else 1)
     if isinstance(bump, Refusal):
@@ -162,7 +198,10 @@ def _member(host: str, situation: Situation) -> Member | Refusal:
     etcd, api = content_of("etcd", host, situation), content_of(API, host, situation)
     if not (etcd and api):
         lacking = " and ".join(c for c, text in (("etcd", etcd), (API, api)) if not text)
-        return Refusal(f"there is no usable manifest of {lacking} on {host}, and no known-good one was recorded; put one into {HELD} on {host} first")
+        return Refusal(
+            f"there is no usable manifest of {lacking} on {host}, and no known-good one was recorded; put one "
+            f"into {HELD} on {host} first"
+        )
     data = data_directory(etcd, host, situation)
     if refused := log_elsewhere(etcd, data, host):
         return refused
@@ -172,8 +211,8 @@ def _member(host: str, situation: Situation) -> Member | Refusal:
 
 
 def _bump(point: RestorePoint, members: list[Member], situation: Situation, up_to: int) -> int | Refusal:
-    """By how much revisions are raised: beyond all that was handed out, in multiples of `up_to`, since a plan of a living cluster must stay the same
-    while it waits. 0 where a member's program cannot: all must restore the very same.
+    """By how much revisions are raised: beyond all that was handed out, in multiples of `up_to`, since a plan of a
+    living cluster must stay the same while it waits. 0 where a member's program cannot: all must restore the very same.
     """
     tools = {m.host: view.etcd_tool if (view := situation.host(m.host)) else None for m in members}
     if none := [host for host, tool in tools.items() if tool is None]:
@@ -200,19 +239,35 @@ def _steps(restore: Restore, situation: Situation) -> Iterator[Step]:
         yield from _start_etcd(member, restore)
     names = tuple(m.name for m in restore.members)
     for member in restore.members:
-        served = AwaitRestored(names, restore.point.revision + restore.bump, max(1, restore.point.keys), restore.old_cluster)
-        yield Step(member.host, f"see etcd on {member.host} serve what was restored: members, cluster id, revision, keys", served, 120.0)
+        served = AwaitRestored(
+            names, restore.point.revision + restore.bump, max(1, restore.point.keys), restore.old_cluster
+        )
+        yield Step(
+            member.host,
+            f"see etcd on {member.host} serve what was restored: members, cluster id, revision, keys",
+            served,
+            120.0,
+        )
     for member in restore.members:
         write = _put_in(API, member.api, restore, needs="")
-        yield Step(member.host, f"start the API server on {member.host}: its manifest is put back", write, 20.0, commits=True)
+        yield Step(
+            member.host, f"start the API server on {member.host}: its manifest is put back", write, 20.0, commits=True
+        )
     for member in restore.members:
-        yield Step(member.host, f"see that kubelet starts {API} on {member.host}, and restart kubelet when it does not", Unstick(API, 10), 60.0)
+        yield Step(
+            member.host,
+            f"see that kubelet starts {API} on {member.host}, and restart kubelet when it does not",
+            Unstick(API, 10),
+            60.0,
+        )
         yield Step(member.host, f"see the API server on {member.host} ready", AwaitApi(), 180.0)
     yield from _wake(restore, situation)
 
 
 def _stop(component: str, restore: Restore, situation: Situation, done: Collection[str]) -> Iterator[Step]:
-    """All at once, then waited for: without etcd an API server takes the whole of its 30 s of grace to end (observed)."""
+    """All at once, then waited for: without etcd an API server takes the whole of its
+    30 s of grace to end (observed).
+    """
     for member in restore.members:
         if member.host not in done:
             yield from _put_aside(component, member, restore, situation)
@@ -229,13 +284,21 @@ def _put_aside(component: str, member: Member, restore: Restore, situation: Situ
     what = "the API server" if component == API else component
     move = MovePath(f"{MANIFESTS}/{component}.yaml", f"{held(restore)}/{component}.yaml")
     # what etcd could be started on without data is not put back
-    undo = move.inverse() if component == API else None if member.empty else replace(move.inverse(), needs=database(member))
+    undo = (
+        move.inverse()
+        if component == API
+        else None
+        if member.empty
+        else replace(move.inverse(), needs=database(member))
+    )
     requires = restore.requires if component == API else ()
     yield Step(member.host, f"stop {what} on {member.host}: its manifest goes aside", move, 20.0, requires, undo=undo)
 
 
 def _revive(restore: Restore, situation: Situation) -> Iterator[tuple[str, Step]]:
-    """Where kubelet or the runtime does not run, it is started, once neither manifest is in its sight; with the host of each step."""
+    """Where kubelet or the runtime does not run, it is started, once neither manifest is in its
+    sight; with the host of each step.
+    """
     for member in restore.members:
         if starting := tuple(services(member.host, situation)):
             for component in (API, "etcd"):
@@ -249,7 +312,9 @@ def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
     yield Step(host, f"keep what is left of etcd's data on {host} aside", keep, 20.0, undo=keep.inverse())
     sent = f"{member.data}/{point.id}.db"
     send = SendSnapshot(point.path, point.sha256, point.size, sent)
-    yield sized(Step(host, f"send the snapshot of {point.id} to {host} and check its hash there", send, 240.0), point.size)
+    yield sized(
+        Step(host, f"send the snapshot of {point.id} to {host} and check its hash there", send, 240.0), point.size
+    )
     made = RestoreSnapshot(
         sent,
         point.sha256,
@@ -263,7 +328,9 @@ def _give_data(member: Member, restore: Restore) -> Iterator[Step]:
         image_of(member.etcd),
     )
     away = MovePath(f"{member.data}/member", f"{made.beside}/member", optional=True)
-    yield sized(Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, 240.0, undo=away), point.size)
+    yield sized(
+        Step(host, f"restore the snapshot on {host} as a member of a new cluster", made, 240.0, undo=away), point.size
+    )
 
 
 def _start_etcd(member: Member, restore: Restore) -> Iterator[Step]:
@@ -282,18 +349,26 @@ def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> Write
 
 
 def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
-    """Controllers always; where revisions went back, all that `restart-node-agents` restarts, in its order. A node that fails holds nobody up.
+    """Controllers always; where revisions went back, all that `restart-node-agents` restarts, in its order. A
+    node that fails holds nobody up.
 
-    The API does not list the nodes now: kubeadm calls etcd's member as its node, and workers are called as configured or as they were learnt.
+    The API does not list the nodes now: kubeadm calls etcd's member as its node, and workers are called as
+    configured or as they were learnt.
     """
     planes = {m.host: m.name for m in restore.members}
     workers = [h.name for h in situation.settings.workers] or [w.name for w in situation.memory.workers]
-    nodes = {h: n for h, n in (planes | {w: w for w in workers}).items() if (view := situation.host(h)) is not None and view.joined}
+    nodes = {
+        h: n
+        for h, n in (planes | {w: w for w in workers}).items()
+        if (view := situation.host(h)) is not None and view.joined
+    }
     agents = {} if restore.bump else nodes
     for host in agents:
         yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0, part=host, contained=True)
     for host in agents:
-        yield Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=host, contained=True)
+        yield Step(
+            host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=host, contained=True
+        )
     for host in planes:
         for component in PLANES:
             again = RestartStaticPod(component, 90, start=True)
@@ -305,7 +380,9 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for host, node in agents.items():
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
-            yield Step(host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=host, contained=True)
+            yield Step(
+                host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=host, contained=True
+            )
 
 
 PLAYBOOK = RestoreEtcdSnapshot()

@@ -22,7 +22,9 @@ MANIFEST_CODES = codes(Of.MANIFEST)
 MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
 
 PATIENCE = 10
-"""Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two to act on a manifest (observed)."""
+"""Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two
+to act on a manifest (observed).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ class RestoreManifest:
             steps=(*writes, *waits),
             basis=tuple(f.key for f in mine),
             evidence=tuple(line for f in mine for line in f.evidence),
-            undo=(f"what was in place, if anything, is kept in {HELD}/{situation.kept}/ on {host}; rename it back into place by hand",),
+            undo=(
+                f"what was in place, if anything, is kept in {HELD}/{situation.kept}/ on {host}; rename "
+                "it back into place by hand",
+            ),
             verify_within=120.0,
             asks=_on_purpose(mine, host, situation),
         )
@@ -75,7 +80,8 @@ class RestoreManifest:
         current = view.manifests.get(component)
         return Step(
             host,
-            f"put the manifest of {component} on {host} back as it was at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC (sha256 {known.sha256[:12]})",
+            f"put the manifest of {component} on {host} back as it was at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"(sha256 {known.sha256[:12]})",
             WriteFile(
                 path=known.path,
                 content=known.content,
@@ -90,25 +96,37 @@ class RestoreManifest:
 
     @staticmethod
     def _guard_etcd(host: str, manifest: str, situation: Situation) -> Refusal | None:
-        """Never over an empty data directory: with `--initial-cluster-state` left at `new`, as kubeadm does, etcd starts a second, empty cluster."""
+        """Never over an empty data directory: with `--initial-cluster-state` left at `new`, as kubeadm does, etcd
+        starts a second, empty cluster.
+        """
         view = situation.host(host)
         data = view.etcd_data if view else None
-        if view and view.etcd_before and view.etcd_before.path == (flag(manifest, "--data-dir") or view.etcd_before.path):
+        if (
+            view
+            and view.etcd_before
+            and view.etcd_before.path == (flag(manifest, "--data-dir") or view.etcd_before.path)
+        ):
             data = view.etcd_before
         if data is None:
-            return Refusal(f"the etcd data directory on {host} could not be looked at, and etcd must never be started on an empty one")
+            return Refusal(
+                f"the etcd data directory on {host} could not be looked at, and etcd must never "
+                "be started on an empty one"
+            )
         current = view.manifests.get("etcd") if view else None
         if current and FORCE in current.content and (others := _may_serve(host, situation)):
             return Refusal(
-                f"etcd on {host} was started with {FORCE}, which makes a member a cluster of its own: without the flag it would serve as "
-                f"a second one beside {', '.join(others)}. Move its manifest away, remove its member from a control plane that serves, and join "
+                f"etcd on {host} was started with {FORCE}, which makes a member a cluster of its own: without "
+                "the flag it would serve as "
+                f"a second one beside {', '.join(others)}. Move its manifest away, remove its member from a control "
+                "plane that serves, and join "
                 f"{host} again"
             )
         if not data.holds:
             holders = sorted(n for n, v in situation.etcd_views.items() if n != host and v.revision > 1)
             other = f"Seen to hold the data: {', '.join(holders) or 'no other member'}"
             return Refusal(
-                f"{data.path} on {host} is {'empty' if data.exists else 'missing'}: putting etcd's manifest back would start a second, empty cluster "
+                f"{data.path} on {host} is {'empty' if data.exists else 'missing'}: putting etcd's manifest back would "
+                "start a second, empty cluster "
                 f"(split brain). {other}; {host} has to be rebuilt as a member: remove it and join it again, "
                 "or restore a snapshot"
             )
@@ -117,12 +135,20 @@ class RestoreManifest:
     @staticmethod
     def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
         component = component_of(finding)
-        start = Step(host, f"see that kubelet starts {component} on {host}, and restart kubelet when it does not", Unstick(component, PATIENCE), 60.0)
+        start = Step(
+            host,
+            f"see that kubelet starts {component} on {host}, and restart kubelet when it does not",
+            Unstick(component, PATIENCE),
+            60.0,
+        )
         if component == "kube-apiserver":
             return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
         membership = situation.scene.membership
         if component == "etcd" and any(n != host for n in membership.camp):
-            return [start, Step(host, f"wait for etcd on {host}", AwaitEtcd(members=len(membership.voters)), timeout=90.0)]
+            return [
+                start,
+                Step(host, f"wait for etcd on {host}", AwaitEtcd(members=len(membership.voters)), timeout=90.0),
+            ]
         return [start]
 
 
@@ -142,13 +168,16 @@ def component_of(finding: Finding) -> str:
 def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
     """What looks as if a person had made it so, who is then asked first; "" where nothing does.
 
-    One manifest that is gone is an accident. Several at once are how a restore by hand begins (etcd's and Kubernetes' own pages), and an image that
-    is another one is how an upgrade does.
+    One manifest that is gone is an accident. Several at once are how a restore by hand begins (etcd's and Kubernetes'
+    own pages), and an image that is another one is how an upgrade does.
     """
     gone = [f for f in situation.diagnosis.faults if f.code in MISSING]
     if len(gone) > 1:
         names = ", ".join(f"{component_of(f)} on {f.facts.host}" for f in gone)
-        return f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them away to restore data by hand"
+        return (
+            f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them "
+            "away to restore data by hand"
+        )
     for finding in mine:
         component = component_of(finding)
         if finding.code == Code.ETCD_DATA_DIRECTORY_CHANGED:
@@ -156,7 +185,10 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
         view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)
         current = view.manifests.get(component) if view else None
         if current and known and (other := [i for i in images(current.content) if i not in images(known.content)]):
-            return f"the manifest of {component} on {host} names another image than the known-good one, {', '.join(other)}, as in an upgrade"
+            return (
+                f"the manifest of {component} on {host} names another image than the known-good one, "
+                f"{', '.join(other)}, as in an upgrade"
+            )
     return ""
 
 

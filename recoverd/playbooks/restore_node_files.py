@@ -1,8 +1,9 @@
 """`restore-node-files`: puts back what a node's kubelet, runtime and CNI go by, as it was while what reads it worked.
 
-A line of /etc/hosts or a CNI's file that is gone is put back unasked: nothing reads less than nothing. A file that holds something else than it did
-was changed by somebody, be it a package or a person: that is asked about, with the difference, and what is there is kept. Where a DaemonSet keeps
-the CNI's files, its pod is made anew and writes them: their credentials are its own.
+A line of /etc/hosts or a CNI's file that is gone is put back unasked: nothing reads less than nothing. A file that
+holds something else than it did was changed by somebody, be it a package or a person: that is asked about, with the
+difference, and what is there is kept. Where a DaemonSet keeps the CNI's files, its pod is made anew and writes them:
+their credentials are its own.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class RestoreNodeFiles:
             return _gone(finding, situation)
         host = finding.facts.host or host_of(node_of(finding), situation)
         view = situation.host(host)
-        if view is None or (not situation.by_hand and any(node_in(key) in (finding.subject, host) for key in situation.spent(NAME))):
+        if view is None or (
+            not situation.by_hand and any(node_in(key) in (finding.subject, host) for key in situation.spent(NAME))
+        ):
             return None
         return _failing(finding, host, view, situation)
 
@@ -75,12 +78,18 @@ def _gone(finding: Finding, situation: Situation) -> Answer:
         return Refusal(why)
     if not found:
         return None
-    waits = [Step(h, f"see node {node_of(f)} Ready", AwaitNodeReady(node_of(f)), READY_SECONDS, part=node_of(f)) for f, h, _ in found]
+    waits = [
+        Step(h, f"see node {node_of(f)} Ready", AwaitNodeReady(node_of(f)), READY_SECONDS, part=node_of(f))
+        for f, h, _ in found
+    ]
     return Proposal(
         summary="; ".join(steps[0].description for _, _, steps in found),
         steps=(*(step for _, _, steps in found for step in steps), *waits),
         basis=tuple(f.key for f, _, _ in found),
-        evidence=(*(line for f, _, _ in found for line in f.evidence), *(f"left out: {why}" for why in refused.values())),
+        evidence=(
+            *(line for f, _, _ in found for line in f.evidence),
+            *(f"left out: {why}" for why in refused.values()),
+        ),
         undo=("by hand: take out again what the steps name",),
         verify_within=60.0,
         asks=everywhere({finding.code}, situation),
@@ -94,11 +103,15 @@ def _name(finding: Finding, host: str, look: NodeLook, situation: Situation) -> 
     if look.addresses != ():
         reached = "resolves it" if look.addresses else "names an address"
         return (
-            f"{host} {reached} ({', '.join(look.addresses or (look.server,))}) and does not get there: look at its routes and firewall, and at what "
+            f"{host} {reached} ({', '.join(look.addresses or (look.server,))}) and does not get there: look at its "
+            "routes and firewall, and at what "
             f"{server} should be; recoverd changes neither a firewall nor a name that resolves"
         )
     if not line:
-        return f"{server} was not seen to come from {HOSTS} on {host} while all was well: look at the DNS that it asks (/etc/resolv.conf)"
+        return (
+            f"{server} was not seen to come from {HOSTS} on {host} while all was well: look at the DNS that "
+            "it asks (/etc/resolv.conf)"
+        )
     what = f"put `{line}` back into {HOSTS} on {host}, as it was while all was well"
     return [Step(host, what, HostsLine(line), 20.0, requires=(finding.key,), part=node_of(finding))]
 
@@ -114,7 +127,8 @@ def _network(finding: Finding, host: str, look: NodeLook, situation: Situation) 
     paths = [p for p in known if p.startswith(CNI_DIR) and p not in look.files]
     if not paths:
         return (
-            f"no configuration of the pod network on {host} was recorded while it was well, and no DaemonSet that keeps one is known: copy {CNI_DIR} "
+            f"no configuration of the pod network on {host} was recorded while it was well, and no DaemonSet that "
+            f"keeps one is known: copy {CNI_DIR} "
             "from another node, or apply the network add-on again"
         )
     return [_write(host, path, look, situation, finding, CNI_DIR) for path in paths]
@@ -134,9 +148,24 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     steps = [_write(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
     for path in added:
         to = f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}"
-        steps.append(Step(host, f"move {path} on {host} away, which was not there when it worked", MovePath(path, to), 20.0, requires=(finding.key,)))
+        steps.append(
+            Step(
+                host,
+                f"move {path} on {host} away, which was not there when it worked",
+                MovePath(path, to),
+                20.0,
+                requires=(finding.key,),
+            )
+        )
     if any(".service.d/" in p for p in (*paths, *added)):
-        steps.append(Step(host, f"have systemd on {host} read its units anew", Shell("systemctl daemon-reload", repeatable=True), 30.0))
+        steps.append(
+            Step(
+                host,
+                f"have systemd on {host} read its units anew",
+                Shell("systemctl daemon-reload", repeatable=True),
+                30.0,
+            )
+        )
     read = {"kubelet"} | {reader_of(p, view.runtime) for p in (*paths, *added)}
     anew = [n for n in (view.runtime, "kubelet") if n in read]
     steps += [Step(host, f"restart {name} on {host}", RestartUnit(name), 60.0) for name in anew]
@@ -145,10 +174,14 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         summary=f"{'; '.join(done)} on {host}, and restart {' and '.join(anew)}",
         steps=tuple(steps),
         basis=(finding.key,),
-        evidence=(*finding.evidence, *(line for p in (*paths, *added) for line in _difference(host, p, view.node, situation))),
+        evidence=(
+            *finding.evidence,
+            *(line for p in (*paths, *added) for line in _difference(host, p, view.node, situation)),
+        ),
         undo=(f"what was in place is kept in {HELD}/{situation.kept}/ on {host}; copy it back and restart the unit",),
         verify_within=90.0,
-        asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what reads it was last started",
+        asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what "
+        "reads it was last started",
     )
 
 
@@ -161,12 +194,20 @@ def _differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]
 
 
 def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
-    """Files that were not there when the others were recorded, and that what reads them was started without while it was well."""
+    """Files that were not there when the others were recorded, and that what reads them was
+    started without while it was well.
+    """
     known = situation.memory.files.get(host, {})
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not p.startswith(CNI_DIR)), default=None)
     for path, file in view.node.files.items() if view.node and recorded else ():
         in_parts = ".service.d/" in path or ".conf.d/" in path
-        if in_parts and path not in known and recorded and file.modified_at and file.modified_at - timedelta(seconds=view.clock_offset) > recorded:
+        if (
+            in_parts
+            and path not in known
+            and recorded
+            and file.modified_at
+            and file.modified_at - timedelta(seconds=view.clock_offset) > recorded
+        ):
             yield path
 
 
@@ -174,7 +215,8 @@ def _write(host: str, path: str, look: NodeLook, situation: Situation, finding: 
     known, there = situation.memory.files[host][path], look.files.get(path)
     return Step(
         host,
-        f"put {path} on {host} back as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC (sha256 {known.sha256[:12]})",
+        f"put {path} on {host} back as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
+        f"(sha256 {known.sha256[:12]})",
         WriteFile(
             path=path,
             content=situation.memory.known_file(host, path),
@@ -192,7 +234,10 @@ def _write(host: str, path: str, look: NodeLook, situation: Situation, finding: 
 def _difference(host: str, path: str, look: NodeLook, situation: Situation) -> Iterator[str]:
     there = look.files.get(path)
     old, new = situation.memory.known_file(host, path).splitlines(), (there.content if there else "").splitlines()
-    lines = [line.rstrip() for line in difflib.unified_diff(old, new, "as it worked", "now" if there else "gone", lineterm="", n=0)]
+    lines = [
+        line.rstrip()
+        for line in difflib.unified_diff(old, new, "as it worked", "now" if there else "gone", lineterm="", n=0)
+    ]
     for line in lines[:LINES]:
         yield f"{host}:{path}: {line[:200]}"
     if len(lines) > LINES:

@@ -1,7 +1,8 @@
-"""`restore-node-network`: puts back single parts of a node's network that are missing, as they were recorded while the cluster was healthy.
+"""`restore-node-network`: puts back single parts of a node's network that are missing, as they were recorded
+while the cluster was healthy.
 
-Only what a finding proves to be wrong on the node and what the record says it was: IP forwarding, the pod bridge, a device that is down, routes. A
-tunnel that is gone is made anew by its CNI's agent, which is the next rung's work.
+Only what a finding proves to be wrong on the node and what the record says it was: IP forwarding, the pod bridge, a
+device that is down, routes. A tunnel that is gone is made anew by its CNI's agent, which is the next rung's work.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class RestoreNodeNetwork:
         if not isinstance(view, NodeNetworkView):
             return Refusal(f"the network of {host} cannot be looked at now, so nothing of it is put back")
         if known is None:
-            return Refusal(f"the network of {host} was never recorded while it was healthy, so there is nothing to put back")
+            return Refusal(
+                f"the network of {host} was never recorded while it was healthy, so there is nothing to put back"
+            )
         findings = [f for f in broken(situation).get(node, []) if f.code in self.repairs]
         parts = list(_missing(findings, known, view))
         if not parts:
@@ -60,7 +63,9 @@ class RestoreNodeNetwork:
         )
 
 
-def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView) -> Iterator[tuple[str, NetworkOperation]]:
+def _missing(
+    findings: list[Finding], known: NodeNetwork, view: NodeNetworkView
+) -> Iterator[tuple[str, NetworkOperation]]:
     """What was recorded, is not there, and is what the findings are about; devices before the routes over them."""
     codes = {f.code for f in findings}
     if Code.IP_FORWARDING_OFF in codes and known.forwarding and view.forwarding is False:
@@ -72,7 +77,10 @@ def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView)
             yield f"the device {device}", LinkUp(device)
         elif known.devices[device] == "bridge":
             addresses = known.addresses.get(device, ())
-            yield f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it", PutBridge(device, addresses)
+            yield (
+                f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it",
+                PutBridge(device, addresses),
+            )
     if codes & ROUTED and view.routes:  # a host that answers has some: none means that they could not be read
         there = {" ".join(route.split()) for route in view.routes}
         led = {destination(r) for r in there}
@@ -82,9 +90,11 @@ def _missing(findings: list[Finding], known: NodeNetwork, view: NodeNetworkView)
 
 
 def _of_nobody(route: str) -> bool:
-    """Whether no program or kernel owns the route, as it does what it has added with a protocol of its own (ip-route(8), `proto`).
+    """Whether no program or kernel owns the route, as it does what it has added with a protocol of
+    its own (ip-route(8), `proto`).
 
-    The kernel's come with their device's address; those of a routing daemon or a DHCP client are theirs to add, and an old one would mislead them.
+    The kernel's come with their device's address; those of a routing daemon or a DHCP client are theirs to add, and
+    an old one would mislead them.
     """
     words = route.split()
     return "proto" not in words or words[words.index("proto") + 1 :][:1] in (["static"], ["boot"])

@@ -1,4 +1,6 @@
-"""What a restore from a restore point is made of: its members, its names on the hosts, and what it destroys, in words. Pure."""
+"""What a restore from a restore point is made of: its members, its names on the hosts, and
+what it destroys, in words. Pure.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Restore:
     incident: str
     """`Situation.name`."""
     kept: str
-    """`Situation.kept`: a plan that is made again after one that failed finds other things in place than that one did."""
+    """`Situation.kept`: a plan that is made again after one that failed finds other
+    things in place than that one did.
+    """
     requires: tuple[FindingKey, ...]
     """What must be found still while the API servers are stopped; nothing when a person asked for it."""
 
@@ -66,7 +70,9 @@ class Restore:
 
     @property
     def token(self) -> str:
-        """Of the new cluster. What an earlier attempt at another point, bump or list of members has left is never taken for this one's."""
+        """Of the new cluster. What an earlier attempt at another point, bump or list of members has left
+        is never taken for this one's.
+        """
         made_of = hashlib.sha256(f"{self.point.sha256} {self.bump} {self.cluster}".encode()).hexdigest()
         return f"recoverd-{self.incident}-{self.stamp}-{made_of[:12]}"
 
@@ -91,15 +97,27 @@ def chosen(restore: Restore, situation: Situation) -> Iterator[str]:
     else:
         verified = "the newest that was verified by restoring it"
         how = verified if point.verified else "the newest, whose hash was good; none has been verified by restoring it"
-    yield f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, {point.size} bytes, from {point.host}"
+    yield (
+        f"chosen: {point.id}, {how} ({count} known); {point.how_verified}; sha256 {point.sha256[:12]}, "
+        f"{point.size} bytes, from {point.host}"
+    )
     if restore.old_cluster and point.cluster_id != restore.old_cluster:
         yield f"it is of the cluster {point.cluster_id}, and the one that was lost is {restore.old_cluster}"
     if empty := {f"{m.host}:{m.data}" for m in restore.members if m.empty}:
-        yield f"look before you approve: a disk that is not mounted looks like data that is gone (`findmnt -T` of {', '.join(sorted(empty))})"
+        yield (
+            "look before you approve: a disk that is not mounted looks like data that is gone (`findmnt -T` of "
+            f"{', '.join(sorted(empty))})"
+        )
     if restore.bump:
-        yield f"revisions go on at {point.revision + restore.bump}, beyond every one that was handed out, and older ones count as compacted"
+        yield (
+            f"revisions go on at {point.revision + restore.bump}, beyond every one that was handed out, and "
+            "older ones count as compacted"
+        )
     else:
-        yield "an etcdctl here does not know --bump-revision, so revisions go back, and whatever watches the API on the nodes is restarted"
+        yield (
+            "an etcdctl here does not know --bump-revision, so revisions go back, and whatever watches the API "
+            "on the nodes is restarted"
+        )
 
 
 def destroys(restore: Restore, situation: Situation) -> Iterator[str]:
@@ -115,33 +133,46 @@ def destroys(restore: Restore, situation: Situation) -> Iterator[str]:
             else "an unknown number of revisions"
         )
         yield (
-            f"everything written between {utc(point.taken_at)} UTC, when the point was taken, and the end: at least {_length(span)} and {writes} "
+            f"everything written between {utc(point.taken_at)} UTC, when the point was taken, and the end: at least "
+            f"{_length(span)} and {writes} "
             f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
         )
     taken = datetime.fromtimestamp(point.taken_at, UTC)
     new = [c for c in situation.memory.newest if c.at > taken]
     if new:
         more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
-        yield f"objects that were created since, as far as recoverd saw them: {', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
+        yield (
+            "objects that were created since, as far as recoverd saw them: "
+            f"{', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
+        )
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
     for member in restore.members:
         if not member.empty and only_its_log(situation.scene, member.host):
             yield (
-                f"WHAT THE DATABASE OF {member.host} HOLDS: by etcd's own words only its log is damaged, and {database(member)} may be whole, and "
-                "newer than the point. It is kept aside. To look first: copy it away, and restore the copy elsewhere with `etcdutl snapshot "
+                f"WHAT THE DATABASE OF {member.host} HOLDS: by etcd's own words only its log is damaged, and "
+                f"{database(member)} may be whole, and "
+                "newer than the point. It is kept aside. To look first: copy it away, and restore the copy "
+                "elsewhere with `etcdutl snapshot "
                 "restore --skip-hash-check`"
             )
     for name in unaccounted(situation.scene):
         yield (
-            f"the member {name}, as on a machine that is gone for good: it must never be started again with its old data. After `kubeadm reset -f` "
+            f"the member {name}, as on a machine that is gone for good: it must never be started again with its old "
+            "data. After `kubeadm reset -f` "
             "there it is joined anew by recoverctl join-control-plane"
         )
     if restore.asked:
-        yield "the data that is there now, and every API server's answers while the plan runs; the data is kept aside on every host"
+        yield (
+            "the data that is there now, and every API server's answers while the plan runs; the data "
+            "is kept aside on every host"
+        )
         return
     for member in restore.members:
         if (view := situation.etcd(member.host)) is not None:
-            yield f"what was written to the empty cluster that {member.host} has begun (revision {view.revision}); it is kept aside"
+            yield (
+                f"what was written to the empty cluster that {member.host} has begun (revision "
+                f"{view.revision}); it is kept aside"
+            )
 
 
 def _length(seconds: float) -> str:

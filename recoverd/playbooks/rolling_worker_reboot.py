@@ -1,6 +1,8 @@
-"""`rolling-worker-reboot`: drains and reboots the broken workers, one canary first, and stops at the first that does not come back well.
+"""`rolling-worker-reboot`: drains and reboots the broken workers, one canary first, and stops at the
+first that does not come back well.
 
-Only for nodes whose agents were restarted in vain. The boot id proves the reboot (a machine may take minutes to go down), the sweeps the network.
+Only for nodes whose agents were restarted in vain. The boot id proves the reboot (a machine may take minutes to go
+down), the sweeps the network.
 """
 
 from __future__ import annotations
@@ -61,18 +63,27 @@ class RollingWorkerReboot:
         nodes, refused = self._candidates(situation)
         if not nodes or (not situation.by_hand and node_of(finding) not in nodes):
             return Refusal(
-                refused.get(node_of(finding)) or "; ".join(refused.values()) or "no worker is found broken: a healthy node is not rebooted"
+                refused.get(node_of(finding))
+                or "; ".join(refused.values())
+                or "no worker is found broken: a healthy node is not rebooted"
             )
         objects = situation.observation.api.objects
         if not isinstance(objects, ObjectsView):
-            return Refusal(f"the API server does not list the nodes ({objects.reason}), so how many workers are ready is not known")
+            return Refusal(
+                f"the API server does not list the nodes ({objects.reason}), so how many workers are ready is not known"
+            )
         if blocked := too_few_ready(nodes[:1], objects.nodes, situation.settings.bounds):
             return Refusal(f"{nodes[0]} is not rebooted: {blocked.reason}")
         taken = groups(nodes, situation)
         drain = situation.settings.drain
-        destroys = [f"what runs on each of {', '.join(nodes)} is interrupted: its pods move elsewhere before its reboot, as far as there is room"]
+        destroys = [
+            f"what runs on each of {', '.join(nodes)} is interrupted: its pods move elsewhere before its "
+            "reboot, as far as there is room"
+        ]
         if drain.local_storage is PodChoice.EVICT:
-            destroys.append("the data in emptyDir volumes of the pods that are evicted (chosen: drain.local_storage: evict)")
+            destroys.append(
+                "the data in emptyDir volumes of the pods that are evicted (chosen: drain.local_storage: evict)"
+            )
         if drain.unmanaged is PodChoice.EVICT:
             destroys.append("pods without a controller: they are gone for good (chosen: drain.unmanaged: evict)")
         keys = {n: tuple(f.key for f in found[n]) for n in nodes}
@@ -80,11 +91,16 @@ class RollingWorkerReboot:
             summary=f"drain and reboot {' then '.join(' and '.join(g) for g in taken)}; {nodes[0]} is the canary",
             steps=tuple(step for group in taken for step in _steps(group, found, situation)),
             basis=tuple(dict.fromkeys(k for n in nodes for k in keys[n])),
-            evidence=(*(line for n in nodes for f in found[n] for line in f.evidence), *self._terms(nodes, refused, objects, situation)),
+            evidence=(
+                *(line for n in nodes for f in found[n] for line in f.evidence),
+                *self._terms(nodes, refused, objects, situation),
+            ),
             destroys=tuple(destroys),
             undo=(
-                "before its reboot, a node that recoverd cordoned is uncordoned again when the plan stops; what was evicted stays where it is",
-                "a node that does not come back well stays cordoned, and the rest is not touched; when it is well: kubectl uncordon NODE",
+                "before its reboot, a node that recoverd cordoned is uncordoned again when the plan stops; what was "
+                "evicted stays where it is",
+                "a node that does not come back well stays cordoned, and the rest is not touched; when it is "
+                "well: kubectl uncordon NODE",
                 "a node that somebody else cordoned stays cordoned in any case",
             ),
             verify_within=120.0,
@@ -94,9 +110,11 @@ class RollingWorkerReboot:
 
     @staticmethod
     def _candidates(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Broken workers that can be rebooted, those first that are not Ready, since least is lost with them; and for the others, why not.
+        """Broken workers that can be rebooted, those first that are not Ready, since least is lost with
+        them; and for the others, why not.
 
-        The order must not change with every pod that moves: a plan that waits for approval would be another one each time.
+        The order must not change with every pod that moves: a plan that waits for approval
+        would be another one each time.
         """
         found, views = broken(situation), node_views(situation)
         planes = {h.name for h in situation.settings.control_planes}
@@ -111,8 +129,15 @@ class RollingWorkerReboot:
             elif node not in views:
                 refused[node] = f"{node} is not listed by the API server"
             elif view is None:
-                refused[node] = f"{host} cannot be looked at over SSH, so it cannot be rebooted from here; see to its power and its console"
-            elif why := another_machine(node, host, situation) or off_on_purpose(view, host) or ends_itself(host, situation):
+                refused[node] = (
+                    f"{host} cannot be looked at over SSH, so it cannot be rebooted from here; see to "
+                    "its power and its console"
+                )
+            elif (
+                why := another_machine(node, host, situation)
+                or off_on_purpose(view, host)
+                or ends_itself(host, situation)
+            ):
                 refused[node] = f"{node} is not rebooted: {why}"
             elif why := nobody_keeps_rules(node, situation):
                 refused[node] = why  # the same for every node, and told once
@@ -121,7 +146,9 @@ class RollingWorkerReboot:
         return tuple(sorted(nodes, key=lambda n: (views[n].ready, n))), refused
 
     @staticmethod
-    def _terms(nodes: Sequence[str], refused: dict[str, str], objects: ObjectsView, situation: Situation) -> Iterator[str]:
+    def _terms(
+        nodes: Sequence[str], refused: dict[str, str], objects: ObjectsView, situation: Situation
+    ) -> Iterator[str]:
         """What was chosen, and why, for whoever approves."""
         bounds, drain = situation.settings.bounds, situation.settings.drain
         workers = [n for n in objects.nodes if not n.control_plane]
@@ -129,7 +156,8 @@ class RollingWorkerReboot:
         pods = objects.pods.get(nodes[0], 0)
         yield f"canary: {nodes[0]} ({pods} pods now); the others follow only when no fault of it is found any more"
         yield (
-            f"{ready} of {len(workers)} workers are ready and schedulable; {bounds.ready_needed(len(workers))} stay so all along "
+            f"{ready} of {len(workers)} workers are ready and schedulable; "
+            f"{bounds.ready_needed(len(workers))} stay so all along "
             f"(bound `min_ready`: {bounds.min_ready}), at most {bounds.nodes_at_once} at once (bound `nodes_at_once`)"
         )
         yield f"chosen for the drain: pods with local storage (emptyDir) are {CHOSEN[drain.local_storage]}"
@@ -140,7 +168,9 @@ class RollingWorkerReboot:
 
 
 def _hidden(finding: Finding, group: Collection[str]) -> bool:
-    """Shown only by pods that the drain of these hosts takes away, so that nothing is proven when it is not found any more after that."""
+    """Shown only by pods that the drain of these hosts takes away, so that nothing is proven when it is
+    not found any more after that.
+    """
     facts = finding.facts
     match facts:
         case PodNetworkFacts():
@@ -162,12 +192,16 @@ def _steps(group: tuple[str, ...], found: Mapping[str, Sequence[Finding]], situa
     boots = {n: view.boot_id for n, view in views.items() if view}
     for n, host in hosts.items():
         cordon = Cordon(n)
-        yield Step(host, f"cordon {n}", cordon, 30.0, undo=cordon.inverse(), part=n, skip_unless=keys[n], takes_down=group)
+        yield Step(
+            host, f"cordon {n}", cordon, 30.0, undo=cordon.inverse(), part=n, skip_unless=keys[n], takes_down=group
+        )
     for n, host in hosts.items():
         evict = Drain(n, drain.local_storage, drain.unmanaged)
         yield Step(host, f"drain {n}", evict, drain.timeout, part=n, skip_unless=keys[n], takes_down=group)
     for n, host in hosts.items():
-        yield Step(host, f"reboot {n}", Reboot(boots[n]), 30.0, part=n, commits=True, skip_unless=shown[n], takes_down=group)
+        yield Step(
+            host, f"reboot {n}", Reboot(boots[n]), 30.0, part=n, commits=True, skip_unless=shown[n], takes_down=group
+        )
     for n, host in hosts.items():
         yield Step(host, f"wait until {n} is in a new boot", AwaitReboot(boots[n]), REBOOT_SECONDS, part=n)
     for n, host in hosts.items():

@@ -7,7 +7,9 @@ from dataclasses import replace
 from recoverd.model.plan import Step
 
 SLOW = 8 << 20
-"""Bytes a second with which data are sent, copied and restored at the least: 8 GiB, the largest database that etcd suggests, get 17 minutes."""
+"""Bytes a second with which data are sent, copied and restored at the least: 8 GiB, the largest database that
+etcd suggests, get 17 minutes.
+"""
 ROOM = 60.0
 """Seconds beside those: to begin, to check a hash, to write everything through to the disk."""
 

@@ -12,33 +12,51 @@ from recoverd.model.observation import HostView, Observation
 from recoverd.playbooks.base import Situation
 
 DOUBTFUL = codes(Of.DOUBT)
-"""What is found of members that must be the source of nothing: an etcd that began anew over an empty directory is healthy, and leads itself."""
+"""What is found of members that must be the source of nothing: an etcd that began anew over an empty
+directory is healthy, and leads itself.
+"""
 
 
 def sources(observation: Observation, diagnosis: Diagnosis) -> tuple[str, ...]:
-    """Control planes whose member is healthy and whose data nothing is said against, best first: followers before the leader."""
+    """Control planes whose member is healthy and whose data nothing is said against, best
+    first: followers before the leader.
+    """
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     corrupt = accused(views.values())
     doubted = {host for f in diagnosis.faults for host in _doubted(f)}
 
     def good(name: str, view: EtcdView) -> bool:
         whole = view.healthy and view.has_leader and not view.learner and not view.remembered
-        return whole and view.member_id not in corrupt and name not in doubted and isinstance(observation.hosts.get(name), HostView)
+        return (
+            whole
+            and view.member_id not in corrupt
+            and name not in doubted
+            and isinstance(observation.hosts.get(name), HostView)
+        )
 
-    return tuple(sorted((n for n, v in views.items() if good(n, v)), key=lambda n: (views[n].leader == views[n].member_id, n)))
+    return tuple(
+        sorted((n for n, v in views.items() if good(n, v)), key=lambda n: (views[n].leader == views[n].member_id, n))
+    )
 
 
 def asked(situation: Situation, *, without: str = "", healthy: bool = False) -> tuple[str, EtcdView] | None:
-    """The member that is asked for a change of the list, and what it said: the leader, which answers from its own log, else one that follows it.
+    """The member that is asked for a change of the list, and what it said: the leader, which answers from its own
+    log, else one that follows it.
 
-    None of those whose data are in doubt, nor that on the host `without`. `healthy`: only one that says so (while an alarm is up none does).
+    None of those whose data are in doubt, nor that on the host `without`. `healthy`: only one that says so
+    (while an alarm is up none does).
     """
     bad = {f.facts.host for f in situation.confirmed if f.code in DOUBTFUL}
     corrupt = accused(situation.etcd_views.values())
     able = {
         n: v
         for n, v in sorted(situation.scene.membership.camp.items())
-        if n != without and n not in bad and v.member_id not in corrupt and v.has_leader and not v.learner and (v.healthy or not healthy)
+        if n != without
+        and n not in bad
+        and v.member_id not in corrupt
+        and v.has_leader
+        and not v.learner
+        and (v.healthy or not healthy)
     }
     name = next((n for n, v in able.items() if v.leader == v.member_id), min(able, default=""))
     return (name, able[name]) if name else None

@@ -39,13 +39,18 @@ class StartNodeServices:
                 )
             if not situation.by_hand and (why := self._in_vain(host, unit, situation)):
                 if steps:
-                    break  # the runtime is started, and kubelet, which systemd starts anew, may have ended for want of it
+                    # the runtime is started, and kubelet, which systemd starts anew, may have ended for want of it
+                    break
                 return Refusal(why)
             what = f"start {unit.name} on {host}"
-            steps.append(Step(host, what, Unit("start", unit.name), timeout=60.0, requires=(finding.key,) if not steps else ()))
+            steps.append(
+                Step(host, what, Unit("start", unit.name), timeout=60.0, requires=(finding.key,) if not steps else ())
+            )
         if not steps:
             return None
-        basis = tuple(f.key for f in situation.confirmed if (f.facts.host or f.subject) == host and f.code in self.repairs)
+        basis = tuple(
+            f.key for f in situation.confirmed if (f.facts.host or f.subject) == host and f.code in self.repairs
+        )
         return Proposal(
             summary=f"start {' and '.join(_started(steps))} on {host}",
             steps=tuple(steps),
@@ -60,21 +65,34 @@ class StartNodeServices:
     def _down(host: str, view: HostView, situation: Situation) -> list[UnitView]:
         """The runtime first: kubelet needs it. One that is up for a moment only, by what is found of it, is down."""
         found = {f.facts.unit for f in situation.confirmed if isinstance(f.facts, UnitFacts) and f.facts.host == host}
-        return [view.units[n] for n in (view.runtime, "kubelet") if n in view.units and (not view.units[n].running or n in found)]
+        return [
+            view.units[n]
+            for n in (view.runtime, "kubelet")
+            if n in view.units and (not view.units[n].running or n in found)
+        ]
 
     @staticmethod
     def _in_vain(host: str, unit: UnitView, situation: Situation) -> str:
         """Why it is not started: systemd does so already, or it has ended by itself for what no start changes."""
         again = unit.active == "activating" or unit.sub == "auto-restart" or unit.running
         facts = next(
-            (f.facts for f in situation.confirmed if isinstance(f.facts, UnitFacts) and (f.facts.host, f.facts.unit) == (host, unit.name)), None
+            (
+                f.facts
+                for f in situation.confirmed
+                if isinstance(f.facts, UnitFacts) and (f.facts.host, f.facts.unit) == (host, unit.name)
+            ),
+            None,
         )
         if facts and facts.why and (again or not facts.restart):
-            return f"{unit.name} on {host} ends at once, and no start changes why: by its own words, {facts.why}. Cure: {facts.cure}"
+            return (
+                f"{unit.name} on {host} ends at once, and no start changes why: by its own words, "
+                f"{facts.why}. Cure: {facts.cure}"
+            )
         if not again:
             return ""
         return (
-            f"systemd keeps restarting {unit.name} on {host} and it keeps failing ({unit.result}), so starting it would not help; what it "
+            f"systemd keeps restarting {unit.name} on {host} and it keeps failing ({unit.result}), so starting "
+            "it would not help; what it "
             f"says of why is not known to recoverd: look with `journalctl -u {unit.name} -n 50` on {host}"
         )
 

@@ -1,6 +1,8 @@
-"""Who can go on when etcd has lost quorum: which missing members could be back by themselves or by a local cure, and what is lost without them. Pure.
+"""Who can go on when etcd has lost quorum: which missing members could be back by themselves or by a local cure, and
+what is lost without them. Pure.
 
-Dead is not gone for good: a machine that answers and holds its data is a member that is stopped, and one that is silent may be booting.
+Dead is not gone for good: a machine that answers and holds its data is a member that is stopped, and one
+that is silent may be booting.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Missing:
     why: str = ""
     """What keeps it from serving, as far as that is seen."""
     until: datetime | None = None
-    """Of a silent one: when it has been so for the bound `force_after`. Of an emptied one: for the bound `member_down_after`."""
+    """Of a silent one: when it has been so for the bound `force_after`. Of an emptied one: for
+    the bound `member_down_after`.
+    """
 
     @property
     def label(self) -> str:
@@ -54,7 +58,9 @@ class Missing:
 
 
 def host_of(member: MemberEntry, situation: Situation) -> str | None:
-    """Configured name of the machine a member runs on, by its peer URL's address, else by its name; None when it is not configured."""
+    """Configured name of the machine a member runs on, by its peer URL's address, else by its name;
+    None when it is not configured.
+    """
     for url in member.peer_urls:
         found = situation.settings.host_at(urlsplit(url).hostname or "")
         if found:
@@ -74,9 +80,17 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
         return Missing(entry, name, Chance.NEW)
     seen = situation.observation.hosts.get(name)
     if not isinstance(seen, HostView):
-        since = situation.unseen.get(name, situation.now if name else min(situation.since.values(), default=situation.now))
+        since = situation.unseen.get(
+            name, situation.now if name else min(situation.since.values(), default=situation.now)
+        )
         until = since + timedelta(seconds=situation.settings.bounds.force_after)
-        return Missing(entry, name, Chance.SILENT, seen.reason if isinstance(seen, Unseen) else "it is not in the configuration", until)
+        return Missing(
+            entry,
+            name,
+            Chance.SILENT,
+            seen.reason if isinstance(seen, Unseen) else "it is not in the configuration",
+            until,
+        )
     if why := _lost(entry, name, situation):
         return Missing(entry, name, Chance.NONE, why)
     data = seen.etcd_data
@@ -85,7 +99,9 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
             return Missing(entry, name, Chance.BOOTING, f"{data.path} is empty, as a disk that is not mounted yet")
         since = situation.since.get((Code.ETCD_DATA_EMPTY, name), situation.now)
         until = since + timedelta(seconds=situation.settings.bounds.member_down_after)
-        return Missing(entry, name, Chance.EMPTIED, f"{data.path} there is {'empty' if data.exists else 'missing'}", until)
+        return Missing(
+            entry, name, Chance.EMPTIED, f"{data.path} there is {'empty' if data.exists else 'missing'}", until
+        )
     return Missing(entry, name, Chance.STARTABLE, _stopped_by(name, seen, situation))
 
 
@@ -109,11 +125,15 @@ def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
         found = [f"etcd there does not run.{cause}", *(f"({line})" for line in proof)]
     container = seen.containers.get("etcd")
     said = [f"its log ends: {line}" for line in container.log_tail[-2:]] if container and not found else []
-    return " ".join((*unseen, *found, *said)) or f"What keeps it down is not said by anything there: look at kubelet and at the log of etcd on {name}"
+    return (
+        " ".join((*unseen, *found, *said))
+        or f"What keeps it down is not said by anything there: look at kubelet and at the log of etcd on {name}"
+    )
 
 
 def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
-    """Why no member is made a cluster of its own yet: quorum can come back with everything that the missing ones hold. None where it cannot.
+    """Why no member is made a cluster of its own yet: quorum can come back with everything that the missing
+    ones hold. None where it cannot.
 
     A machine that answers, and whose member cannot come back, is waited for no more than one that never started.
     """
@@ -121,8 +141,10 @@ def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situatio
     cure = " ".join(f"{m.label}: {m.chance}. {m.why.rstrip('.')}." for m in startable)
     if startable and serving + len(startable) >= view.quorum:
         return Refusal(
-            f"quorum is back, and nothing is lost, as soon as etcd runs again on {', '.join(m.label for m in startable)}. {cure} Cure that there; "
-            f"where it cannot be cured, `recoverctl run force-new-cluster {situation.settings.name}` makes the plan all the same"
+            "quorum is back, and nothing is lost, as soon as etcd runs again on "
+            f"{', '.join(m.label for m in startable)}. {cure} Cure that there; "
+            f"where it cannot be cured, `recoverctl run force-new-cluster {situation.settings.name}` "
+            "makes the plan all the same"
         )
     waited = [m for m in gone if m.chance is Chance.BOOTING or (m.until is not None and situation.now < m.until)]
     if not waited or serving + len(startable) + len(waited) < view.quorum:
@@ -132,7 +154,9 @@ def may_return(gone: tuple[Missing, ...], serving: int, view: EtcdView, situatio
 
 
 def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
-    """In words: what may come back, why that is likely, and until when it is waited for. `spare` of them may stay away for quorum to come back."""
+    """In words: what may come back, why that is likely, and until when it is waited for. `spare` of them may
+    stay away for quorum to come back.
+    """
     names, bounds = ", ".join(f"{m.label} ({m.chance})" for m in waited), situation.settings.bounds
     ends = sorted(m.until for m in waited if m.until is not None)
     when = f" or at {ends[spare]:%H:%M:%S} UTC" if spare < len(ends) else ""
@@ -146,25 +170,32 @@ def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
         why.append("data that are gone may be put back, or their disk mounted")
         look.append("Is somebody at work there?")
     return (
-        f"etcd has lost quorum, which comes back with {names}: {', and '.join(why)}. Forcing a new cluster is offered when it is seen that they "
+        f"etcd has lost quorum, which comes back with {names}: {', and '.join(why)}. Forcing a new cluster is offered "
+        "when it is seen that they "
         f"cannot{when} ({'; '.join(held)}). {' '.join(look)}"
     )
 
 
 def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
-    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local one; or it is silent, and may
-    be booting. None: it is lost."""
-    gone = next((m for m in missing(view, situation.scene.membership.camp.values(), situation) if m.entry.id == member.id), None)
+    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local
+    one; or it is silent, and may be booting. None: it is lost.
+    """
+    gone = next(
+        (m for m in missing(view, situation.scene.membership.camp.values(), situation) if m.entry.id == member.id), None
+    )
     if gone is not None and gone.chance is Chance.SILENT and gone.until is not None and situation.now < gone.until:
         return Wait(
-            f"the member on {gone.label} is {gone.chance}: a machine takes minutes to boot. It is offered for removal at {gone.until:%H:%M:%S} UTC "
+            f"the member on {gone.label} is {gone.chance}: a machine takes minutes to boot. It is offered for removal "
+            f"at {gone.until:%H:%M:%S} UTC "
             f"(bound `force_after`: {situation.settings.bounds.force_after:g} s of silence). Look at its console"
         )
     if gone is None or gone.chance not in (Chance.STARTABLE, Chance.BOOTING):
         return None
     return Refusal(
-        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why.rstrip('.')}. Cure that there, and it catches up by "
-        f"itself; where that cannot be done, `recoverctl run remove-member {situation.settings.name}` makes the plan all the same"
+        f"the member on {gone.label} is stopped and not lost: {gone.chance}. {gone.why.rstrip('.')}. Cure that "
+        "there, and it catches up by "
+        f"itself; where that cannot be done, `recoverctl run remove-member {situation.settings.name}` "
+        "makes the plan all the same"
     )
 
 
@@ -175,9 +206,12 @@ def behind_a_point(name: str, view: EtcdView, gone: tuple[Missing, ...], situati
         return None
     cluster, others = situation.settings.name, ", ".join(m.label for m in gone)
     return Refusal(
-        f"{name}, the furthest of those that are left, is at revision {view.revision}{_behind(view, situation)}, and the verified restore point "
-        f"{point.id} holds revision {point.revision}: forcing would lose what is kept there. Bring {others} back. When gone for good: take "
-        f"{others} out of the configuration, restart recoverd, and `recoverctl run restore-etcd-snapshot {cluster} --point {point.id} --node "
+        f"{name}, the furthest of those that are left, is at revision {view.revision}{_behind(view, situation)}, and "
+        "the verified restore point "
+        f"{point.id} holds revision {point.revision}: forcing would lose what is kept there. Bring {others} back. "
+        "When gone for good: take "
+        f"{others} out of the configuration, restart recoverd, and `recoverctl run restore-etcd-snapshot {cluster} "
+        f"--point {point.id} --node "
         f"{name}`. `recoverctl run force-new-cluster {cluster}` makes the plan all the same"
     )
 
@@ -186,7 +220,10 @@ def _behind(view: EtcdView, situation: Situation) -> str:
     watermark = situation.memory.watermark
     if watermark is None or watermark.cluster_id != view.cluster_id or watermark.revision <= view.revision:
         return ""
-    return f", {watermark.revision - view.revision} behind the {watermark.revision} that was seen at {watermark.at:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f", {watermark.revision - view.revision} behind the {watermark.revision} that was seen at "
+        f"{watermark.at:%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def lost_writes(name: str, view: EtcdView, situation: Situation) -> Iterable[str]:
@@ -209,9 +246,13 @@ def if_they_return(gone: Iterable[Missing]) -> Iterable[str]:
     """What is lost if silent members come back after all."""
     silent = [m for m in gone if m.chance is Chance.SILENT]
     if silent:
-        names, their, they = ", ".join(m.label for m in silent), *(("its", "it has") if len(silent) == 1 else ("their", "they have"))
+        names, their, they = (
+            ", ".join(m.label for m in silent),
+            *(("its", "it has") if len(silent) == 1 else ("their", "they have")),
+        )
         yield (
-            f"IF {names} COME{'S' if len(silent) == 1 else ''} BACK, for {Chance.SILENT}: every write that only {they} is lost, and {they} to be "
+            f"IF {names} COME{'S' if len(silent) == 1 else ''} BACK, for {Chance.SILENT}: every write that only {they} "
+            f"is lost, and {they} to be "
             f"wiped and joined again. With {their} data quorum would be back, and nothing lost"
         )
 
@@ -220,12 +261,16 @@ def told(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
     """What has to be known of the missing members before this is approved, in words."""
     for member in gone:
         if member.chance is Chance.STARTABLE:
-            yield f"WHAT {member.label} HOLDS: {member.chance}, and started it could bring quorum back with nothing lost. {member.why}"
+            yield (
+                f"WHAT {member.label} HOLDS: {member.chance}, and started it could bring quorum back with "
+                f"nothing lost. {member.why}"
+            )
         elif member.chance is Chance.SILENT:
             yield f"what {member.label} holds: it is {member.chance} ({member.why}); look at its console first"
         elif member.chance is Chance.NEW and situation.now < (until := _join_ends(situation)):
             yield (
-                f"the join at {', '.join(member.entry.peer_urls)} when it is still at work: kubeadm waits {STARTING:g} s for it, until "
+                f"the join at {', '.join(member.entry.peer_urls)} when it is still at work: kubeadm waits "
+                f"{STARTING:g} s for it, until "
                 f"{until:%H:%M:%S} UTC, and with it quorum would be back by itself"
             )
 

@@ -1,7 +1,9 @@
-"""How a join is taken out of etcd again: what was seen says whether its member is removed, one member is made a cluster by force, or nothing is done.
+"""How a join is taken out of etcd again: what was seen says whether its member is removed, one member is made a
+cluster by force, or nothing is done.
 
-Nothing here looks or acts; `recoverd.act.join_back` and the model cluster ask it after each look, and do what it says. What no look has shown is
-never taken for lost: a member that is mute is forced only where nobody but the two of this join can have a vote.
+Nothing here looks or acts; `recoverd.act.join_back` and the model cluster ask it after each look, and do what it
+says. What no look has shown is never taken for lost: a member that is mute is forced only where nobody but the
+two of this join can have a vote.
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitFlag
 
 LOOK_SECONDS = 60.0
-"""To be told the member list, which is served without quorum; and for a leader to be seen again where nothing of the join keeps one away."""
+"""To be told the member list, which is served without quorum; and for a leader to be seen again where
+nothing of the join keeps one away.
+"""
 MUTE_SECONDS = 15.0
-"""A member that was restarted without quorum listens and tells nothing (observed on 3.4); then what was before the join has to do."""
+"""A member that was restarted without quorum listens and tells nothing (observed on 3.4); then what
+was before the join has to do.
+"""
 LEADER_SECONDS = 4.0
 """Seen without a leader for so long, while it should have one, quorum is lost: an election takes a second or two."""
 INSTANT = 0.001
@@ -57,7 +63,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """End etcd on the new machine, and look again: alive, it could start at any moment and take part in what is done."""
+    """End etcd on the new machine, and look again: alive, it could start at any moment
+    and take part in what is done.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,9 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Force:
-    """Make the source's member a cluster of its own. `out` is carried out whatever came of `into`: the flag must never stay."""
+    """Make the source's member a cluster of its own. `out` is carried out whatever came of
+    `into`: the flag must never stay.
+    """
 
     on: str
     into: tuple[Step, ...]
@@ -79,7 +89,9 @@ class Force:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """etcd has no member of this join, and a leader. What is still waited for is what an interrupted one may not have seen."""
+    """etcd has no member of this join, and a leader. What is still waited for is what an
+    interrupted one may not have seen.
+    """
 
     waits: tuple[Step, ...] = ()
 
@@ -115,7 +127,9 @@ class Looks:
         mute = 0.0 if view is not None else max(now - (self.began if self.answered is None else self.answered), INSTANT)
         without = 0.0 if self.leaderless is None or self.answered is None else self.answered - self.leaderless
         looking = now - self.began
-        return Seen(self.view, why, mute, without, looking, reachable, self.silenced, flagged, max(len(self.clusters), 1))
+        return Seen(
+            self.view, why, mute, without, looking, reachable, self.silenced, flagged, max(len(self.clusters), 1)
+        )
 
 
 def listed(view: EtcdView, address: str) -> MemberEntry | None:
@@ -125,12 +139,15 @@ def listed(view: EtcdView, address: str) -> MemberEntry | None:
 
 
 def choose(it: TakeBackJoin, seen: Seen) -> Choice:
-    """What is to be done to etcd next. A flag that is in place comes first: whatever else is seen, kubelet acts on it and it must come out."""
+    """What is to be done to etcd next. A flag that is in place comes first: whatever else is seen, kubelet
+    acts on it and it must come out.
+    """
     if seen.flagged and it.force:
         return _force(it, flagged=True)
     if seen.clusters > 1:
         return Stop(
-            f"etcd on {it.source} has become another cluster while it was looked at: there are two histories. Nothing was done to either; "
+            f"etcd on {it.source} has become another cluster while it was looked at: there are two histories. "
+            "Nothing was done to either; "
             f"look at its data, and at {it.name}, which was not cleaned"
         )
     if seen.view is None or seen.mute:
@@ -152,7 +169,9 @@ def _mute(it: TakeBackJoin, seen: Seen) -> Choice:
 
 
 def _of_none(it: TakeBackJoin, seen: Seen, view: EtcdView) -> Choice:
-    """Of a member that is not listed: removed already, by whomever, or never added. Nothing of this join keeps a leader away then."""
+    """Of a member that is not listed: removed already, by whomever, or never added. Nothing of this
+    join keeps a leader away then.
+    """
     if view.has_leader:
         return Nothing(_force(it).out[1:] if it.force else ())
     if seen.looking < LOOK_SECONDS:
@@ -162,10 +181,14 @@ def _of_none(it: TakeBackJoin, seen: Seen, view: EtcdView) -> Choice:
 
 def _of_member(it: TakeBackJoin, seen: Seen, view: EtcdView, entry: MemberEntry) -> Choice:
     if entry.started and not seen.reachable:
-        return Stop(f"{it.name} does not answer, and its member has started; take it out by hand when it is clear what became of {it.name}")
+        return Stop(
+            f"{it.name} does not answer, and its member has started; take it out by hand when it is "
+            f"clear what became of {it.name}"
+        )
     if not entry.started and seen.reachable and not seen.silenced:
         return Silence()
-    # of two voters, one of which has been ended, nobody can be elected, and a leader that is still told of is one no more
+    # of two voters, one of which has been ended, nobody can be elected, and a leader that is
+    # still told of is one no more
     dead = seen.silenced and _pair(view, entry)
     if view.has_leader:
         return Look() if dead and seen.looking < LOOK_SECONDS else _remove(it, entry)
@@ -173,14 +196,18 @@ def _of_member(it: TakeBackJoin, seen: Seen, view: EtcdView, entry: MemberEntry)
         return Look()
     if it.force is None:
         return Stop(
-            f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned. Make its etcd reach its peers on "
+            f"etcd on {it.source} has no leader and no member can be removed; {it.name} was not cleaned. Make "
+            "its etcd reach its peers on "
             "port 2380, or approve the plan force-new-cluster that recoverd offers"
         )
     if not _pair(view, entry):
         if seen.looking < LOOK_SECONDS:
             return Look()
         others = ", ".join(m.name or m.id for m in view.members if m != entry)
-        return Stop(f"etcd on {it.source} has no leader, and that is not for {it.name}: it lists {others}, none of which may be thrown out for it")
+        return Stop(
+            f"etcd on {it.source} has no leader, and that is not for {it.name}: it lists {others}, none of "
+            "which may be thrown out for it"
+        )
     if seen.reachable and not seen.silenced:
         return Silence()
     return _force(it)
@@ -192,7 +219,9 @@ def _pair(view: EtcdView, entry: MemberEntry) -> bool:
 
 
 def _remove(it: TakeBackJoin, entry: MemberEntry) -> Remove:
-    return Remove(entry.id, Step(it.source, f"remove member {entry.id} ({it.name})", RemoveMember(entry.id), REMOVE_SECONDS))
+    return Remove(
+        entry.id, Step(it.source, f"remove member {entry.id} ({it.name})", RemoveMember(entry.id), REMOVE_SECONDS)
+    )
 
 
 def _force(it: TakeBackJoin, *, flagged: bool = False) -> Force:

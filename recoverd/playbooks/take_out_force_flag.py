@@ -1,7 +1,8 @@
 """`take-out-force-flag`: takes --force-new-cluster out of a manifest in which it was left.
 
-Whoever left it there, a person or a recoverd whose journal was lost: with the flag, the next start of etcd throws every other member out (etcd's
-disaster recovery guide). kubelet restarts etcd when its manifest changes, so the API server is away for a moment where it is the only one: it asks.
+Whoever left it there, a person or a recoverd whose journal was lost: with the flag, the next start of etcd throws every
+other member out (etcd's disaster recovery guide). kubelet restarts etcd when its manifest changes, so the API server is
+away for a moment where it is the only one: it asks.
 """
 
 from __future__ import annotations
@@ -35,22 +36,45 @@ class TakeOutForceFlag:
             return None
         if view is None or not view.healthy or view.remembered:
             return Refusal(
-                f"etcd on {host} is not seen healthy, and what runs there is restarted when its manifest changes: see why first, and never add a "
+                f"etcd on {host} is not seen healthy, and what runs there is restarted when its manifest changes: see "
+                "why first, and never add a "
                 f"member while {FORCE} is in {manifest.path}"
             )
         left = len(membership.camp) - 1
         if len(membership.voters) > 1 and left < membership.needed:
-            return Refusal(f"etcd on {host} is restarted by it, and quorum lost meanwhile: {left} members serve then, {membership.needed} are needed")
+            return Refusal(
+                f"etcd on {host} is restarted by it, and quorum lost meanwhile: {left} members serve then, "
+                f"{membership.needed} are needed"
+            )
         final = annotated(without_flag(manifest.content), situation.incident)
         if FORCE in final:
-            return Refusal(f"{FORCE} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand")
+            return Refusal(
+                f"{FORCE} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand"
+            )
         digest = sha256(final)
         return Proposal(
             summary=f"take {FORCE} out of the manifest of etcd on {host}; kubelet restarts etcd for it",
             steps=(
-                Step(host, f"take {FORCE} out", WriteFile(manifest.path, final, digest, before=manifest.sha256), 20.0, (finding.key,), commits=True),
-                Step(host, f"see etcd on {host} run without {FORCE}", AwaitFlag("etcd", FORCE, present=False, seconds=60), timeout=75.0),
-                Step(host, f"see etcd on {host} healthy without the flag", AwaitEtcd(members=len(membership.voters)), timeout=90.0),
+                Step(
+                    host,
+                    f"take {FORCE} out",
+                    WriteFile(manifest.path, final, digest, before=manifest.sha256),
+                    20.0,
+                    (finding.key,),
+                    commits=True,
+                ),
+                Step(
+                    host,
+                    f"see etcd on {host} run without {FORCE}",
+                    AwaitFlag("etcd", FORCE, present=False, seconds=60),
+                    timeout=75.0,
+                ),
+                Step(
+                    host,
+                    f"see etcd on {host} healthy without the flag",
+                    AwaitEtcd(members=len(membership.voters)),
+                    timeout=90.0,
+                ),
                 Step(host, f"see the API server on {host} ready", AwaitApi(), timeout=180.0),
             ),
             basis=(finding.key,),

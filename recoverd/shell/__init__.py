@@ -1,9 +1,10 @@
 """The shell library: POSIX functions in real files, sent to a machine as far as a call needs them.
 
-Every file here is made of functions and comments alone. A function begins at the left margin with `name() {` or `name() (` and ends with the next `}`
-or `)` there, or is on one line; the comment before it says what it does, its arguments, and how it ends when it does not. They run under dash, bash
-and busybox, as root, with nothing on their standard input. Nothing is local in POSIX sh: a variable has its function's letters before its name
-wherever another function is called that has one like it.
+Every file here is made of functions and comments alone. A function begins at the left margin with `name() {` or
+`name() (` and ends with the next `}` or `)` there, or is on one line; the comment before it says what it does, its
+arguments, and how it ends when it does not. They run under dash, bash and busybox, as root, with nothing on their
+standard input. Nothing is local in POSIX sh: a variable has its function's letters before its name wherever another
+function is called that has one like it.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def library() -> dict[str, Function]:
 
 @cache
 def _needs(name: str) -> frozenset[str]:
-    """The functions that a function names, itself among them; a word of a message that is called like one counts as well."""
+    """The functions that a function names, itself among them; a word of a message that is
+    called like one counts as well.
+    """
     return frozenset(_WORD.findall(library()[name].text)) & library().keys()
 
 

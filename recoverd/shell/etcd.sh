@@ -1,10 +1,11 @@
 # etcd's data made of a snapshot.
 
-# etcd_tool MINOR IMAGE: `VERSION yes|no PATH` of a program of that minor version ("3.4."; "" for any) that restores snapshots here; yes where it knows
+# etcd_tool MINOR IMAGE: `VERSION yes|no PATH` of a program of that minor version ("3.4."; "" for any) that restores
+# snapshots here; yes where it knows
 # --bump-revision and --mark-compacted. 1 where there is none. `etcd_tool_done` takes back what it mounted.
-# kubeadm's nodes have it only in etcd's image, which may have no shell; its programs are static, so they run as they are: from the root of the running
-# etcd, or from the image that its manifest names, mounted read-only. Never from wherever else in a container's files: pods could put a program there, and
-# this runs as root.
+# kubeadm's nodes have it only in etcd's image, which may have no shell; its programs are static, so they run as they
+# are: from the root of the running etcd, or from the image that its manifest names, mounted read-only. Never from
+# wherever else in a container's files: pods could put a program there, and this runs as root.
 etcd_tool() {
   image=/run/recoverd/etcd-image.$$ # its own for every run
   # shellcheck disable=SC2046 # a word each
@@ -35,8 +36,8 @@ etcd_tool_at() {
   return 1
 }
 
-# receive_snapshot TARGET SHA256 SIZE: take a file of so many bytes from stdin, whole, or leave nothing. 3 where there is no room for it and what is made
-# of it, or what came is not what SHA256 says.
+# receive_snapshot TARGET SHA256 SIZE: take a file of so many bytes from stdin, whole, or leave nothing. 3 where there
+# is no room for it and what is made of it, or what came is not what SHA256 says.
 receive_snapshot() {
   set -eu
   umask 077
@@ -61,10 +62,11 @@ place_free() {
   ! running etcd || refuse "etcd runs here"
 }
 
-# restore_snapshot SNAPSHOT SHA256 DATA NAME PEER_URL CLUSTER TOKEN BUMP MINOR IMAGE: make a member's data of a snapshot, in DATA/member: in
-# DATA/restored-TOKEN first, and renamed in, so that what is there is whole. CLUSTER is etcd's --initial-cluster. BUMP: by how much revisions go on above
-# the snapshot's, with older ones compacted; 0 for not. MINOR and IMAGE: see `etcd_tool`.
-# 3 where data are there, etcd runs, the snapshot is another, there is no program for it, or another restore is at work.
+# restore_snapshot SNAPSHOT SHA256 DATA NAME PEER_URL CLUSTER TOKEN BUMP MINOR IMAGE: make a member's data of a
+# snapshot, in DATA/member: in DATA/restored-TOKEN first, and renamed in, so that what is there is whole. CLUSTER is
+# etcd's --initial-cluster. BUMP: by how much revisions go on above the snapshot's, with older ones compacted; 0 for
+# not. MINOR and IMAGE: see `etcd_tool`. 3 where data are there, etcd runs, the snapshot is another, there is no program
+# for it, or another restore is at work.
 restore_snapshot() {
   set -eu
   rs_snapshot=$1 rs_sha256=$2 rs_data=$3 rs_name=$4 rs_url=$5 rs_cluster=$6 rs_token=$7 rs_bump=$8 rs_minor=$9; shift 9; rs_image=$1

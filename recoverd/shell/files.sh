@@ -6,8 +6,8 @@ present() { [ -e "$1" ]; }
 # is_directory PATH: is it?
 is_directory() { [ -d "$1" ]; }
 
-# has_hash FILE SHA256: is there a file with this content? Not by `sha256sum -c`, whose options differ between coreutils and busybox, and without a
-# name, since one with a backslash in it changes what is printed.
+# has_hash FILE SHA256: is there a file with this content? Not by `sha256sum -c`, whose options differ between coreutils
+# and busybox, and without a name, since one with a backslash in it changes what is printed.
 has_hash() { [ -n "$2" ] && [ "$(sha256sum 2>/dev/null <"$1" | cut -c 1-64)" = "$2" ]; }
 
 # file_has FILE WORDS: are they in it?
@@ -48,9 +48,10 @@ keep_file() {
   fi
 }
 
-# write_file PATH SHA256 BEFORE KEEP BESIDE NEEDS CONTENT: write it whole in the directory BESIDE and rename it in. SHA256 is that of CONTENT, BEFORE
-# that of what must be there ("": nothing). KEEP is where what was there is copied, NEEDS what must exist; "" for neither.
-# 3 where anything is not as the plan saw it, or where etcd would begin anew with it.
+# write_file PATH SHA256 BEFORE KEEP BESIDE NEEDS CONTENT: write it whole in the directory BESIDE and rename it in.
+# SHA256 is that of CONTENT, BEFORE that of what must be there ("": nothing). KEEP is where what was there is copied,
+# NEEDS what must exist; "" for neither. 3 where anything is not as the plan saw it, or where etcd would begin anew with
+# it.
 write_file() {
   set -eu
   umask 077
@@ -71,13 +72,15 @@ write_file() {
   mv -f "$wf_new" "$1"
 }
 
-# moved SOURCE TARGET OPTIONAL: is it there and not here any more? OPTIONAL yes: where there is nothing, nothing is moved.
+# moved SOURCE TARGET OPTIONAL: is it there and not here any more? OPTIONAL yes: where there is nothing, nothing is
+# moved.
 moved() {
   [ ! -e "$1" ] && { [ "$3" = yes ] || [ -e "$2" ]; }
 }
 
-# move_path SOURCE TARGET OPTIONAL NEEDS SHA256: rename it. NEEDS must exist, SHA256 is what the file must hold; "" for neither. 3 where that is not so,
-# where TARGET exists, for etcd's data that anything has open, and for etcd's manifest over no data.
+# move_path SOURCE TARGET OPTIONAL NEEDS SHA256: rename it. NEEDS must exist, SHA256 is what the file must hold; "" for
+# neither. 3 where that is not so, where TARGET exists, for etcd's data that anything has open, and for etcd's manifest
+# over no data.
 move_path() {
   set -eu
   if moved "$1" "$2" "$3"; then return 0; fi
@@ -90,8 +93,8 @@ move_path() {
   mv "$1" "$2"
 }
 
-# copy_path SOURCE TARGET: copy a directory whole, on its own disk: under another name first, so that a target that exists is complete. 3 where there is
-# nothing to copy or no room for it, and for etcd's data that anything has open.
+# copy_path SOURCE TARGET: copy a directory whole, on its own disk: under another name first, so that a target that
+# exists is complete. 3 where there is nothing to copy or no room for it, and for etcd's data that anything has open.
 copy_path() {
   set -eu
   if [ -e "$2" ]; then return 0; fi
@@ -119,8 +122,8 @@ print_files() {
 # remove PATH...: delete them, with all that is in them.
 remove() { rm -rf "$@"; }
 
-# put_hosts_line LINE NAME...: add LINE to /etc/hosts, to the file itself: in a container it is a mount, over which nothing can be renamed.
-# 3 where a line names one of these hosts by now.
+# put_hosts_line LINE NAME...: add LINE to /etc/hosts, to the file itself: in a container it is a mount, over which
+# nothing can be renamed. 3 where a line names one of these hosts by now.
 put_hosts_line() {
   set -eu
   ph_line=$1; shift

@@ -1,8 +1,10 @@
-# What an operation makes sure of on the machine itself, in the very script that acts. What a plan was made on is a sweep, and a sweep is a moment
-# old: people, kubelet and another recoverd change things meanwhile. Each of them refuses (3) before anything was changed, forwards and backwards.
+# What an operation makes sure of on the machine itself, in the very script that acts. What a plan was made on is a
+# sweep, and a sweep is a moment old: people, kubelet and another recoverd change things meanwhile. Each of them refuses
+# (3) before anything was changed, forwards and backwards.
 
-# lease_guard ID FENCE STRICT: refuse where another bastion holds the lease of this cluster. ID is the bastion's own, FENCE the number that its lease
-# must have here (0: any), STRICT yes where it must stand here at all, no where a lease that nobody holds will do. See observe/lease.sh.
+# lease_guard ID FENCE STRICT: refuse where another bastion holds the lease of this cluster. ID is the bastion's own,
+# FENCE the number that its lease must have here (0: any), STRICT yes where it must stand here at all, no where a lease
+# that nobody holds will do. See observe/lease.sh.
 lease_guard() {
   lg_holder='' lg_fence='' lg_until=0 lg_name=''
   { read -r lg_holder lg_fence lg_until lg_name _ </run/recoverd-lease/lease; } 2>/dev/null
@@ -25,8 +27,8 @@ of_etcd() {
   case $1 in */manifests/etcd.yaml) return 0 ;; *) return 1 ;; esac
 }
 
-# holders DIRECTORY: who has the database in it open, a line NAME (PID) each. By inode, since a process in a container knows the file under another
-# name.
+# holders DIRECTORY: who has the database in it open, a line NAME (PID) each. By inode, since a process in a container
+# knows the file under another name.
 holders() {
   find -L /proc/self/fd -maxdepth 0 -inum 0 >/dev/null 2>&1 || { echo "somebody, for all that this machine's find can tell"; return; }
   [ -f "$1/snap/db" ] || return 0
@@ -38,7 +40,8 @@ holders() {
   done | sort -u
 }
 
-# at_rest DIRECTORY WHAT: refuse while etcd runs here, or anybody has the database in DIRECTORY open. WHAT must not be done then, as in "moved".
+# at_rest DIRECTORY WHAT: refuse while etcd runs here, or anybody has the database in DIRECTORY open. WHAT must not be
+# done then, as in "moved".
 at_rest() {
   ! running etcd || refuse "etcd runs here, and $1 must not be $2 from under it"
   at_rest_open=$(holders "$1")
@@ -48,9 +51,10 @@ at_rest() {
 # manifest_flag FILE NAME: what --NAME is in a manifest as kubeadm writes it; nothing where it is not there.
 manifest_flag() { sed -n "s/^ *- *[\"']\{0,1\}--$2=//p" "$1" | head -n 1 | tr -d "\"' \r"; }
 
-# begins_anew FILE: would an etcd that is started with this manifest begin a cluster of its own, over nothing? As etcd itself decides: with a log it
-# goes on, without one it begins what --initial-cluster-state says (`wal.Exist` in etcd's server). A database without a log counts as somebody's data
-# from 64 KiB on the disk on: a refused first start leaves less.
+# begins_anew FILE: would an etcd that is started with this manifest begin a cluster of its own, over nothing? As etcd
+# itself decides: with a log it goes on, without one it begins what --initial-cluster-state says (`wal.Exist` in etcd's
+# server). A database without a log counts as somebody's data from 64 KiB on the disk on: a refused first start leaves
+# less.
 begins_anew() (
   [ -f "$1" ] || exit 1
   [ "$(manifest_flag "$1" initial-cluster-state)" != existing ] || exit 1
@@ -62,14 +66,15 @@ begins_anew() (
   [ $((${size% *} * ${size#* })) -lt 65536 ]
 )
 
-# not_over_nothing FILE TARGET: refuse to put FILE in place at TARGET, as etcd's manifest, where there is no data for that etcd.
+# not_over_nothing FILE TARGET: refuse to put FILE in place at TARGET, as etcd's manifest, where there is no data for
+# that etcd.
 not_over_nothing() {
   ! begins_anew "$1" ||
     refuse "etcd would begin a new, empty cluster: its data directory holds nothing, and $2 does not say that it joins one (existing)"
 }
 
-# not_anew WHAT [beside]: refuse where WHAT would start etcd over nothing. `beside`: what is started lets an etcd that runs go on as it is, so then it
-# may be.
+# not_anew WHAT [beside]: refuse where WHAT would start etcd over nothing. `beside`: what is started lets an etcd that
+# runs go on as it is, so then it may be.
 not_anew() {
   if [ "${2-}" = beside ] && running etcd; then return 0; fi
   ! begins_anew /etc/kubernetes/manifests/etcd.yaml ||

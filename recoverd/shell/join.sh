@@ -1,13 +1,15 @@
-# A join and its taking back. The job on the new machine outlives the connection and the daemon, and never its own deadline.
-# On the new machine: /run/recoverd/join has the job, its output and its exit status; gone with a reboot. /var/lib/recoverd/joining has the label of the
-# join that has begun to change it; nothing is cleaned on a machine without the right one. /var/lib/recoverd/joining.stopped has the label of the join
-# that was given up last, so that it does not begin afterwards.
+# A join and its taking back. The job on the new machine outlives the connection and the daemon, and never its own
+# deadline. On the new machine: /run/recoverd/join has the job, its output and its exit status; gone with a reboot.
+# /var/lib/recoverd/joining has the label of the join that has begun to change it; nothing is cleaned on a machine
+# without the right one. /var/lib/recoverd/joining.stopped has the label of the join that was given up last, so that it
+# does not begin afterwards.
 
 # join_kubectl WORD...: kubectl of this control plane, in kube-system.
 join_kubectl() { kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system --request-timeout=5s "$@"; }
 
-# join_secrets LABEL: upload the certificates, make a token, and print the key and the command to join with. Both are marked with the label. An upload by
-# somebody else replaces the Secret, its annotations included. One that could not be marked is left to end by itself.
+# join_secrets LABEL: upload the certificates, make a token, and print the key and the command to join with. Both are
+# marked with the label. An upload by somebody else replaces the Secret, its annotations included. One that could not be
+# marked is left to end by itself.
 join_secrets() {
   set -eu
   js_key=$(kubeadm init phase upload-certs --upload-certs 2>/dev/null | grep -xE '[0-9a-f]{64}' | tail -n 1)
@@ -19,8 +21,8 @@ join_secrets() {
     { echo 'kubeadm token create failed' >&2; exit 1; }
 }
 
-# join_forget LABEL: delete what `join_secrets` made for this very join: the token (by what it says of itself, since its secret is kept nowhere), the
-# Secret, and the token that kubeadm made to end the Secret; nobody else's.
+# join_forget LABEL: delete what `join_secrets` made for this very join: the token (by what it says of itself, since its
+# secret is kept nowhere), the Secret, and the token that kubeadm made to end the Secret; nobody else's.
 join_forget() {
   jf_description=$(printf %s "recoverd join $1" | base64 | tr -d '\n')
   jf_tokens=$(join_kubectl get secrets --field-selector type=bootstrap.kubernetes.io/token \
@@ -46,7 +48,8 @@ join_why() {
   [ -z "$jw_log" ] || { echo 'etcd there said:'; tail -n 2 "$jw_log" | cut -c1-280; }
 }
 
-# join_socket: the runtime's that kubeadm is to be told of; "" where it takes docker by itself. Two runtimes make it ask.
+# join_socket: the runtime's that kubeadm is to be told of; "" where it takes docker by itself. Two runtimes make it
+# ask.
 join_socket() {
   [ ! -S /run/docker.sock ] || return 0
   for s in /run/containerd/containerd.sock /run/crio/crio.sock; do
@@ -60,8 +63,9 @@ join_mine() { jm_label=''; { read -r jm_label </var/lib/recoverd/joining; } 2>/d
 # join_given_up LABEL: has it been given up?
 join_given_up() { jg_label=''; { read -r jg_label </var/lib/recoverd/joining.stopped; } 2>/dev/null && [ "$jg_label" = "$1" ]; }
 
-# join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and begin `kubeadm join` in the background
-# with a deadline of its own. SKIP yes leaves its preflight checks out. 3 where it is not clean, kubeadm tells no version, or the join was given up.
+# join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
+# begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out. 3 where
+# it is not clean, kubeadm tells no version, or the join was given up.
 join_start() {
   set -eu
   umask 077
@@ -91,7 +95,8 @@ RECOVERD_END
     refuse 'the join was given up before it had begun here'
   fi
   jb_skip=''; [ "$3" != yes ] || jb_skip=--skip-phases=preflight
-  # a session of its own, and a name by which it is known again; what was given up while it was begun, it does not begin either
+  # a session of its own, and a name by which it is known again; what was given up while it was begun, it does not begin
+  # either
   # shellcheck disable=SC2016 # its own shell expands that
   setsid sh -c '
     umask 022
@@ -115,7 +120,8 @@ join_result() {
   if [ "$(cat /run/recoverd/join/rc)" = 0 ]; then echo ended; else echo failed; fi
 }
 
-# join_state LABEL: how the job stands: none, running, ended, failed, or lost: it had begun, does not run, and has left no exit status.
+# join_state LABEL: how the job stands: none, running, ended, failed, or lost: it had begun, does not run, and has left
+# no exit status.
 join_state() {
   join_mine "$1" || { echo none; return; }
   join_result && return
@@ -124,8 +130,9 @@ join_state() {
   join_result || echo lost
 }
 
-# join_stop LABEL: end the job, whatever it is at, and let none begin any more; say `begun` where it had begun on this machine, else `none`. A start whose
-# connection was lost may still be at work, before its mark: it looks at what is left here after it has made that.
+# join_stop LABEL: end the job, whatever it is at, and let none begin any more; say `begun` where it had begun on this
+# machine, else `none`. A start whose connection was lost may still be at work, before its mark: it looks at what is
+# left here after it has made that.
 join_stop() {
   umask 077
   mkdir -p /var/lib/recoverd
@@ -143,8 +150,8 @@ join_stop() {
   echo begun
 }
 
-# join_silence LABEL: end etcd and the API server that the join has begun, at once: their data are of no use to anybody. Only on the marked machine.
-# 1 when one still runs after 9 s.
+# join_silence LABEL: end etcd and the API server that the join has begun, at once: their data are of no use to anybody.
+# Only on the marked machine. 1 when one still runs after 9 s.
 join_silence() {
   join_mine "$1" || return 0
   mkdir -p /etc/kubernetes/recoverd
@@ -189,8 +196,8 @@ join_end_containers() {
   fi
 }
 
-# join_clean LABEL: make the machine as it was: kubeadm reset with a deadline, then by hand whatever it left. The mark goes last, so it can be repeated.
-# 1 when something is left.
+# join_clean LABEL: make the machine as it was: kubeadm reset with a deadline, then by hand whatever it left. The mark
+# goes last, so it can be repeated. 1 when something is left.
 join_clean() {
   join_mine "$1" || { echo 'nothing was begun there'; return 0; }
   jd_socket=$(join_socket)
@@ -216,7 +223,8 @@ join_clean() {
   echo "$jd_how"
 }
 
-# join_delete_node NAME: delete the Node object that the join has made, from a control plane. A load balancer before it may find it ready later.
+# join_delete_node NAME: delete the Node object that the join has made, from a control plane. A load balancer before it
+# may find it ready later.
 join_delete_node() {
   jn_i=0
   until timeout 10 kubectl --kubeconfig /etc/kubernetes/admin.conf delete node "$1" --ignore-not-found --wait=false; do

@@ -6,7 +6,8 @@ set_sysctl() { printf '%s\n' "$2" >"$1"; }
 # sysctl_is FILE VALUE: is it so?
 sysctl_is() { [ "$(cat "$1")" = "$2" ]; }
 
-# put_route DESTINATION WORD...: add an IPv4 route, given as `ip route` prints it. 3 where one leads to DESTINATION by now: it is somebody's, and newer.
+# put_route DESTINATION WORD...: add an IPv4 route, given as `ip route` prints it. 3 where one leads to DESTINATION by
+# now: it is somebody's, and newer.
 put_route() {
   pr_to=$1; shift
   if ip -4 route show exact "$pr_to" | grep -q .; then
@@ -19,11 +20,12 @@ put_route() {
 # route_is LINE: is there such a route, as `ip route` prints it?
 route_is() { ip -4 route show | sed 's/ *$//' | grep -qxF -- "$1"; }
 
-# loose_cables: the pods' cables that hang on no bridge; by `ip`, since /sys/class/net may be another network namespace's.
+# loose_cables: the pods' cables that hang on no bridge; by `ip`, since /sys/class/net may be another network
+# namespace's.
 loose_cables() { ip -o link show type veth | grep -v ' master ' | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | grep '^veth' || true; }
 
-# put_bridge NAME ADDRESS...: make the pod bridge with its addresses, and plug the loose cables into it. The CNI's bridge plugin makes a missing bridge
-# only for the next new pod, and never plugs older pods in again.
+# put_bridge NAME ADDRESS...: make the pod bridge with its addresses, and plug the loose cables into it. The CNI's
+# bridge plugin makes a missing bridge only for the next new pod, and never plugs older pods in again.
 put_bridge() {
   set -eu
   pb_name=$1; shift

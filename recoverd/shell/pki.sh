@@ -1,9 +1,10 @@
 # The certificates of a control plane. Everything is kept on the machine itself; no private key leaves it.
 
-# keep_pki COPY PRUNE KUBERNETES: copy KUBERNETES/pki and the kubeconfigs to the directory COPY, under another name first, so that one that exists is
-# whole. PRUNE yes: delete the oldest copies of the healthy time but five; their names are 16 hexadecimal digits, and others are nobody's to delete.
-# Where there is a symbolic link, what it points to is copied: a link in the copy would lead to the very file that the copy is to replace. Only one that
-# leads nowhere is kept as it is. 3 where there is nothing to keep, no room, or not all could be copied.
+# keep_pki COPY PRUNE KUBERNETES: copy KUBERNETES/pki and the kubeconfigs to the directory COPY, under another name
+# first, so that one that exists is whole. PRUNE yes: delete the oldest copies of the healthy time but five; their names
+# are 16 hexadecimal digits, and others are nobody's to delete. Where there is a symbolic link, what it points to is
+# copied: a link in the copy would lead to the very file that the copy is to replace. Only one that leads nowhere is
+# kept as it is. 3 where there is nothing to keep, no room, or not all could be copied.
 keep_pki() {
   set -eu
   umask 077
@@ -73,11 +74,12 @@ end_static_pods() {
   done
 }
 
-# put_back_pki COPY ASIDE RESTART KUBERNETES MARK...: put a kept copy into place: pki as a whole by renaming, each kubeconfig by renaming; what was there
-# is copied to ASIDE first. ASIDE "": it is of no use, as when it is this very plan's that is taken back. RESTART yes: where it put anything back, the
-# static pods' processes are ended. MARKs are files that say `done` of what this takes back.
-# COPY/putting-back is there while it is at work, so that a broken-off one is not taken for done. It may be broken off anywhere and begun again.
-# 3 where there is no such copy, it has expired, pki is a symbolic link, or etcd would begin anew.
+# put_back_pki COPY ASIDE RESTART KUBERNETES MARK...: put a kept copy into place: pki as a whole by renaming, each
+# kubeconfig by renaming; what was there is copied to ASIDE first. ASIDE "": it is of no use, as when it is this very
+# plan's that is taken back. RESTART yes: where it put anything back, the static pods' processes are ended. MARKs are
+# files that say `done` of what this takes back. COPY/putting-back is there while it is at work, so that a broken-off
+# one is not taken for done. It may be broken off anywhere and begun again. 3 where there is no such copy, it has
+# expired, pki is a symbolic link, or etcd would begin anew.
 put_back_pki() {
   set -eu
   umask 077
@@ -121,8 +123,9 @@ renewing() {
   return 1
 }
 
-# await_no_renewal: two at once would leave a certificate of the one with a key of the other. The first is somebody's by hand, or this very step's before
-# a crash of the bastion: while it waits for an API server that is down, it takes a minute before it begins. 3 after 100 s.
+# await_no_renewal: two at once would leave a certificate of the one with a key of the other. The first is somebody's by
+# hand, or this very step's before a crash of the bastion: while it waits for an API server that is down, it takes a
+# minute before it begins. 3 after 100 s.
 await_no_renewal() {
   an_i=0
   while renewing; do
@@ -131,8 +134,9 @@ await_no_renewal() {
   done
 }
 
-# renew_leaves COPY: `kubeadm certs renew all` (`kubeadm alpha certs renew all` before 1.20): every leaf and kubeconfig but kubelet's, no CA. COPY is what
-# was kept before; COPY/renewed says that it is done. 3 without that copy, or without a kubeadm that can.
+# renew_leaves COPY: `kubeadm certs renew all` (`kubeadm alpha certs renew all` before 1.20): every leaf and kubeconfig
+# but kubelet's, no CA. COPY is what was kept before; COPY/renewed says that it is done. 3 without that copy, or without
+# a kubeadm that can.
 renew_leaves() {
   set -eu
   [ -d "$1/pki" ] || refuse "nothing was kept in $1, so nothing is renewed"
@@ -149,9 +153,10 @@ renew_leaves() {
   refuse "this kubeadm has neither \`kubeadm certs renew\` nor \`kubeadm alpha certs renew\`"
 }
 
-# repair_kubelet_client NODE COPY KUBERNETES KUBELET_PKI: have the CA in place sign a new client certificate for this machine's kubelet, and let
-# kubelet.conf use it and trust that CA: what `kubeadm init phase kubeconfig kubelet` would write, without a change of the server or of anything else in
-# it. COPY is what was kept before; COPY/kubelet-client-repaired says that it is done. 3 without that copy, openssl, the CA's key or a kubelet.conf.
+# repair_kubelet_client NODE COPY KUBERNETES KUBELET_PKI: have the CA in place sign a new client certificate for this
+# machine's kubelet, and let kubelet.conf use it and trust that CA: what `kubeadm init phase kubeconfig kubelet` would
+# write, without a change of the server or of anything else in it. COPY is what was kept before;
+# COPY/kubelet-client-repaired says that it is done. 3 without that copy, openssl, the CA's key or a kubelet.conf.
 repair_kubelet_client() {
   set -eu
   umask 077

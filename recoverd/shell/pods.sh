@@ -1,9 +1,9 @@
 # Static pods: their processes, ended, awaited and started again.
 
-# pids COMPONENT [any]: the /proc/PID of a static pod's processes, in one line. /proc is everywhere, pidof and the runtime's own tool are not.
-# A static pod's UID is a hash without dashes (kubelet's pkg/kubelet/config), and kubelet names the cgroup after it; so somebody's own etcd, in another
-# pod or started on the machine, is told apart; with `any` other pods count as well. Where cgroups say nothing, the name (of which the kernel keeps 15
-# characters) has to do.
+# pids COMPONENT [any]: the /proc/PID of a static pod's processes, in one line. /proc is everywhere, pidof and the
+# runtime's own tool are not. A static pod's UID is a hash without dashes (kubelet's pkg/kubelet/config), and kubelet
+# names the cgroup after it; so somebody's own etcd, in another pod or started on the machine, is told apart; with `any`
+# other pods count as well. Where cgroups say nothing, the name (of which the kernel keeps 15 characters) has to do.
 pids() {
   name=$(printf %.15s "$1") hex='[0-9a-f]' ours='' other='' unknown='' nl='
 '
@@ -32,8 +32,8 @@ nobody() { ! running "$1"; }
 # gone COMPONENT SECONDS: wait until no process of it runs here. 4 when one still does.
 gone() { await "$2" nobody "$1" || give_up "$1 still runs after $2 s"; }
 
-# runs_flag COMPONENT FLAG with|without: does at least one process of it run, and every one with (without) that flag? One that is ending has no command
-# line any more and does not count.
+# runs_flag COMPONENT FLAG with|without: does at least one process of it run, and every one with (without) that flag?
+# One that is ending has no command line any more and does not count.
 runs_flag() {
   rf_found=1
   for p in $(pids "$1"); do
@@ -48,8 +48,8 @@ runs_flag() {
 # await_flag COMPONENT FLAG with|without SECONDS: wait until it runs so. 4 when it does not.
 await_flag() { await "$4" runs_flag "$1" "$2" "$3" || give_up "$1 does not run $3 $2 after $4 s"; }
 
-# another_runs COMPONENT any|'' yes|no: is there a process of it, and none of those in $rp_old? Where there has been none for 15 s and the third is
-# yes, kubelet is restarted, once.
+# another_runs COMPONENT any|'' yes|no: is there a process of it, and none of those in $rp_old? Where there has been
+# none for 15 s and the third is yes, kubelet is restarted, once.
 another_runs() {
   rp_now=$(pids "$1" "$2")
   if [ -z "$rp_now" ]; then
@@ -62,8 +62,9 @@ another_runs() {
   for p in $rp_now; do for o in $rp_old; do [ "$p" != "$o" ] || return 1; done; done
 }
 
-# restart_pod COMPONENT SECONDS SIGNAL any|'' yes|no: end its processes and wait until kubelet has started another. The last: where none runs, kubelet
-# is restarted. 3 where none runs and that may not be, or where etcd would begin anew; 4 when no other one comes.
+# restart_pod COMPONENT SECONDS SIGNAL any|'' yes|no: end its processes and wait until kubelet has started another. The
+# last: where none runs, kubelet is restarted. 3 where none runs and that may not be, or where etcd would begin anew; 4
+# when no other one comes.
 restart_pod() {
   set -eu
   if [ "$1" = etcd ]; then not_anew "a restart of etcd"; elif [ "$5" = yes ]; then not_anew "a restart of $1" beside; fi
@@ -79,8 +80,8 @@ restart_pod() {
 # restart_kubelet: which starts whatever manifests are in place. 3 where etcd would begin anew.
 restart_kubelet() { not_anew kubelet beside; systemctl restart kubelet; }
 
-# unstick COMPONENT SECONDS: when no process of it runs, restart kubelet. With SECONDS that long without one is waited for, and 5 s with one end the
-# waiting. 3 where etcd would begin anew.
+# unstick COMPONENT SECONDS: when no process of it runs, restart kubelet. With SECONDS that long without one is waited
+# for, and 5 s with one end the waiting. 3 where etcd would begin anew.
 unstick() {
   if [ "$2" = 0 ]; then running "$1" || restart_kubelet; return; fi
   us_with=0 us_without=0 us_i=0

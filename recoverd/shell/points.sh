@@ -1,9 +1,11 @@
 # What a restore point takes from one control plane.
 
-# point_section MARKER NAME [WORD]: begin a section of what is printed, on a line of its own, even after a file whose last line has no end.
+# point_section MARKER NAME [WORD]: begin a section of what is printed, on a line of its own, even after a file whose
+# last line has no end.
 point_section() { printf '\n%s\n' "$*"; }
 
-# point_aside DIRECTORY ID: copy the private keys and kubeconfigs to DIRECTORY/ID, whole or not at all. 1 when that does not go, with the reason.
+# point_aside DIRECTORY ID: copy the private keys and kubeconfigs to DIRECTORY/ID, whole or not at all. 1 when that does
+# not go, with the reason.
 point_aside() {
   [ ! -d "$1/$2" ] || return 0
   [ -d /etc/kubernetes/pki ] || { echo "there is no /etc/kubernetes/pki"; return 1; }
@@ -28,8 +30,8 @@ point_files() {
   done
 }
 
-# take_point MARKER DIRECTORY ID KEYS: copy the private keys to DIRECTORY/ID, and print the rest in sections, each of which begins with MARKER. KEYS yes:
-# the private keys, too. Nothing of Kubernetes is changed.
+# take_point MARKER DIRECTORY ID KEYS: copy the private keys to DIRECTORY/ID, and print the rest in sections, each of
+# which begins with MARKER. KEYS yes: the private keys, too. Nothing of Kubernetes is changed.
 take_point() {
   LC_ALL=C; export LC_ALL
   umask 077

@@ -5,8 +5,9 @@ join_configuration() {
   timeout 15 kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config -o 'jsonpath={.data.ClusterConfiguration}'
 }
 
-# join_listen SECONDS ADDRESS PYTHON PERL PORT...: let what is there listen on these ports in the background, and return when it does: python3 or perl,
-# with the program given for it, or systemd's own socket activation. 3 where none of them is there, 4 when it ends, with its last words, 5 after 6 s.
+# join_listen SECONDS ADDRESS PYTHON PERL PORT...: let what is there listen on these ports in the background, and return
+# when it does: python3 or perl, with the program given for it, or systemd's own socket activation. 3 where none of them
+# is there, 4 when it ends, with its last words, 5 after 6 s.
 join_listen() {
   umask 077
   jl_seconds=$1 jl_address=$2 jl_python=$3 jl_perl=$4; shift 4
@@ -46,8 +47,9 @@ join_listen_end() {
   rm -rf /run/recoverd/listen
 }
 
-# join_reach SECONDS PYTHON [NAME ADDRESS PORT]...: connect to all of them at the same time, and print a line NAME PORT STATUS WORDS each, with the exit
-# status (124: no answer in SECONDS, twice) and the words of the error. By bash where it is, as on Debian and RHEL, else by python3 with that program.
+# join_reach SECONDS PYTHON [NAME ADDRESS PORT]...: connect to all of them at the same time, and print a line NAME PORT
+# STATUS WORDS each, with the exit status (124: no answer in SECONDS, twice) and the words of the error. By bash where
+# it is, as on Debian and RHEL, else by python3 with that program.
 join_reach() {
   LC_ALL=C; export LC_ALL
   jr_seconds=$1 jr_python=$2; shift 2

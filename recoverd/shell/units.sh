@@ -1,6 +1,7 @@
 # systemd units.
 
-# unit_guard UNIT: before a unit is started, which may start what is in place. A runtime that is restarted may end what runs, and kubelet does not.
+# unit_guard UNIT: before a unit is started, which may start what is in place. A runtime that is restarted may end what
+# runs, and kubelet does not.
 unit_guard() {
   if [ "$1" = kubelet ]; then not_anew "$1" beside; else not_anew "$1"; fi
 }
@@ -25,8 +26,8 @@ restart_unit() {
   systemctl restart "$1"
 }
 
-# stays_up UNIT SECONDS: has it been active for so long without a break? systemd counts in microseconds of the monotonic clock since the boot,
-# /proc/uptime in seconds.
+# stays_up UNIT SECONDS: has it been active for so long without a break? systemd counts in microseconds of the monotonic
+# clock since the boot, /proc/uptime in seconds.
 stays_up() {
   unit_active "$1" || return 1
   read -r su_up _ </proc/uptime
@@ -35,7 +36,8 @@ stays_up() {
   [ $((${su_up%%.*} - su_entered / 1000000)) -ge "$2" ]
 }
 
-# await_unit UNIT STABLE SECONDS: wait until it has been active for STABLE seconds without a break. 4 when it has not, with what systemd says of it.
+# await_unit UNIT STABLE SECONDS: wait until it has been active for STABLE seconds without a break. 4 when it has not,
+# with what systemd says of it.
 await_unit() {
   await "$3" stays_up "$1" "$2" || {
     systemctl status --no-pager -n 3 "$1" 2>&1 | tail -n 3 >&2

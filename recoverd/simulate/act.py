@@ -15,9 +15,13 @@ from recoverd.simulate.look import unreachable
 
 
 class Hands:
-    """One operation on one machine of the model: `attempt` is asked again and again until it is ok, or for good, or the step's time is over."""
+    """One operation on one machine of the model: `attempt` is asked again and again until it is ok, or for
+    good, or the step's time is over.
+    """
 
-    def __init__(self, cluster: ModelCluster, name: str, operation: Operation, *, resume: bool, ask: bool = False) -> None:
+    def __init__(
+        self, cluster: ModelCluster, name: str, operation: Operation, *, resume: bool, ask: bool = False
+    ) -> None:
         self._name = name
         self._operation = operation
         self._hand = HANDS.get(type(operation))
@@ -37,7 +41,11 @@ class Hands:
     def attempt(self) -> StepResult:
         operation, hand, at = self._operation, self._hand, self._at
         if hand is None:
-            return StepResult(False, f"the model does not know how to do this on {self._name}: {operation.command()[:80]}", uncertain=True)
+            return StepResult(
+                False,
+                f"the model does not know how to do this on {self._name}: {operation.command()[:80]}",
+                uncertain=True,
+            )
         if at.ask and isinstance(operation, LOOKS_FIRST):
             return StepResult(False, "whether it has been done is looked at when it is begun once more", undone=True)
         if hand.on_machine:
@@ -51,13 +59,23 @@ class Hands:
 
     def _unreached(self, unseen: Unseen) -> StepResult:
         if self._at.ask and isinstance(self._operation, Reboot):
-            return StepResult(True, f"{self._name} cannot be reached ({unseen.reason}): it may be going down", already_done=True)
+            return StepResult(
+                True, f"{self._name} cannot be reached ({unseen.reason}): it may be going down", already_done=True
+            )
         if self._at.ask:
-            return StepResult(False, f"whether it was done on {self._name} cannot be told: {unseen.reason}", uncertain=True)
-        return StepResult(False, f"it was not begun: {unseen.reason}. Nothing was changed; make the host reachable for recoverd", untouched=True)
+            return StepResult(
+                False, f"whether it was done on {self._name} cannot be told: {unseen.reason}", uncertain=True
+            )
+        return StepResult(
+            False,
+            f"it was not begun: {unseen.reason}. Nothing was changed; make the host reachable for recoverd",
+            untouched=True,
+        )
 
     def _guard(self) -> str:
         """As the scripts do it: where it has been done already, or is at work, nothing is refused any more."""
         operation, at = self._operation, self._at
-        done = isinstance(operation, WriteFile | MovePath | CopyPath) and not HANDS[type(operation)].lacking(operation, at)
+        done = isinstance(operation, WriteFile | MovePath | CopyPath) and not HANDS[type(operation)].lacking(
+            operation, at
+        )
         return "" if done or at.began is not None else refused(at.machine, operation)

@@ -19,7 +19,11 @@ from recoverd.simulate.look import member
 def await_api(o: AwaitApi, at: Carry) -> StepResult:
     seen = at.cluster.api.endpoint(at.name)
     ready = seen.health is EndpointHealth.READY
-    return waited(ready, f"the API server on {at.name} answers /readyz with ok", f"last seen at {seen.address}: {seen.health}: {seen.detail}")
+    return waited(
+        ready,
+        f"the API server on {at.name} answers /readyz with ok",
+        f"last seen at {seen.address}: {seen.health}: {seen.detail}",
+    )
 
 
 @hand(AwaitEtcd, waits=True)
@@ -28,7 +32,10 @@ def await_etcd(o: AwaitEtcd, at: Carry) -> StepResult:
     if isinstance(view, Unseen):
         return StepResult(False, view.reason)
     lacks = o.lacks(view)
-    told = f"healthy with a leader, {len(view.voters)} voter(s), revision {view.revision}, {view.nodes} nodes, {view.pods} pods"
+    told = (
+        f"healthy with a leader, {len(view.voters)} voter(s), revision {view.revision}, "
+        f"{view.nodes} nodes, {view.pods} pods"
+    )
     return waited(not lacks, f"etcd on {at.name} is {told}", lacks)
 
 
@@ -46,7 +53,9 @@ def _snapshot(at: Carry, holds: str = "") -> StepResult:
         return StepResult(False, f"what etcd on {at.name} holds is not this cluster. Nothing was changed")
     at.cluster.snapshots.append(store)
     return StepResult(
-        True, f"snapshot {len(at.cluster.snapshots)}, {20 << 20} bytes, sha256 {sha256(repr(store))[:12]}..., revision {store.revision}"
+        True,
+        f"snapshot {len(at.cluster.snapshots)}, {20 << 20} bytes, sha256 {sha256(repr(store))[:12]}..., "
+        f"revision {store.revision}",
     )
 
 
@@ -64,7 +73,18 @@ def take_point(o: TakeRestorePoint, at: Carry) -> StepResult:
     store, number, when = cluster.snapshots[-1], len(cluster.points) + 1, moment(cluster.now)
     id = point_id("prod", when, {p.id for p in cluster.points})
     place, digest = f"/var/lib/recoverd/restore-points/prod/{id}", sha256(repr(store))
-    told = (f"{place}/snapshot.db", digest, 20 << 20, store.cluster_id, store.revision, 0, when.timestamp(), "by the model", place, number)
+    told = (
+        f"{place}/snapshot.db",
+        digest,
+        20 << 20,
+        store.cluster_id,
+        store.revision,
+        0,
+        when.timestamp(),
+        "by the model",
+        place,
+        number,
+    )
     cluster.points = (*cluster.points, RestorePoint(id, when.timestamp(), o.why, at.name, *told))
     return replace(fetched, points=cluster.points)
 
@@ -78,11 +98,15 @@ def _listed(o: RemoveMember, at: Carry) -> bool:
 def remove_member(o: RemoveMember, at: Carry) -> StepResult:
     view = member(at.cluster, at.name)
     if isinstance(view, Unseen):
-        return StepResult(False, f"member {o.member_id} was not removed: {view.reason}. Nothing was changed", untouched=True)
+        return StepResult(
+            False, f"member {o.member_id} was not removed: {view.reason}. Nothing was changed", untouched=True
+        )
     if all(m.id != o.member_id for m in view.members):
         return StepResult(True, f"member {o.member_id} is not in the list of {at.name} any more", already_done=True)
     if why := at.cluster.etcd.remove(at.name, o.member_id):
-        return StepResult(False, f"member {o.member_id} is still listed by {at.name}: {why}. Nothing was changed", untouched=True)
+        return StepResult(
+            False, f"member {o.member_id} is still listed by {at.name}: {why}. Nothing was changed", untouched=True
+        )
     left = member(at.cluster, at.name)
     names = ", ".join(m.name or m.id for m in left.members) if not isinstance(left, Unseen) else "nothing any more"
     return StepResult(True, f"member {o.member_id} is gone; {at.name} lists {names}")

@@ -9,7 +9,15 @@ from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import CopyPath, MovePath, WriteFile, sha256
 from recoverd.model.plan import StepResult
-from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, RestartStaticPod, RestartUnit, Unit, Unstick
+from recoverd.model.unit_operations import (
+    AwaitContainerGone,
+    AwaitFlag,
+    AwaitUnit,
+    RestartStaticPod,
+    RestartUnit,
+    Unit,
+    Unstick,
+)
 from recoverd.simulate.carry import Carry, hand, waited
 from recoverd.simulate.guarded import begins_anew
 from recoverd.simulate.hosts import Machine
@@ -63,11 +71,15 @@ def hosts_line(o: HostsLine, at: Carry) -> StepResult:
 def move(o: MovePath, at: Carry) -> StepResult:
     there = has(at.machine, o.source), has(at.machine, o.target)
     if there == (False, True) or (o.optional and not there[0]):
-        return StepResult(True, f"moving {o.source} to {o.target} on {at.name} had been done already", already_done=True)
+        return StepResult(
+            True, f"moving {o.source} to {o.target} on {at.name} had been done already", already_done=True
+        )
     if there[1]:
         return at.refused(f"{o.target} exists already")
     if not there[0]:
-        return StepResult(False, f"moving {o.source} to {o.target} on {at.name} ended with status 1: no such file; look at {at.name}")
+        return StepResult(
+            False, f"moving {o.source} to {o.target} on {at.name} ended with status 1: no such file; look at {at.name}"
+        )
     if o.needs and not any(o.needs.startswith(f"{path}/") for path in at.machine.data):
         return at.refused(f"{o.needs} does not exist")
     _move(at.machine.files, o.source, o.target)
@@ -78,7 +90,9 @@ def move(o: MovePath, at: Carry) -> StepResult:
 @hand(CopyPath, lacking=lambda o, at: not has(at.machine, o.target))
 def copy(o: CopyPath, at: Carry) -> StepResult:
     if has(at.machine, o.target):
-        return StepResult(True, f"copying {o.source} to {o.target} on {at.name} had been done already", already_done=True)
+        return StepResult(
+            True, f"copying {o.source} to {o.target} on {at.name} had been done already", already_done=True
+        )
     if not has(at.machine, o.source):
         return at.refused(f"{o.source} does not exist")
     _copy(at.machine.files, o.source, o.target)
@@ -111,14 +125,18 @@ def unit(o: Unit, at: Carry) -> StepResult:
     if at.resume and at.machine.units[o.unit].active:
         return StepResult(True, f"systemctl {o.verb} {o.unit} on {at.name} had been done already", already_done=True)
     if trouble := at.cluster.restart_unit(at.name, o.unit):
-        return StepResult(False, f"systemctl {o.verb} {o.unit} on {at.name} ended with status 1: {trouble}; look at {at.name}")
+        return StepResult(
+            False, f"systemctl {o.verb} {o.unit} on {at.name} ended with status 1: {trouble}; look at {at.name}"
+        )
     return StepResult(True, f"systemctl {o.verb} {o.unit} on {at.name}: done (active)")
 
 
 @hand(RestartUnit)
 def restart_unit(o: RestartUnit, at: Carry) -> StepResult:
     if trouble := at.cluster.restart_unit(at.name, o.unit):
-        return StepResult(False, f"systemctl restart {o.unit} on {at.name} ended with status 1: {trouble}; look at {at.name}")
+        return StepResult(
+            False, f"systemctl restart {o.unit} on {at.name} ended with status 1: {trouble}; look at {at.name}"
+        )
     return StepResult(True, f"systemctl restart {o.unit} on {at.name}: done")
 
 
@@ -153,12 +171,16 @@ def await_flag(o: AwaitFlag, at: Carry) -> StepResult:
     container = at.machine.container(o.component)
     right = container is not None and (o.flag in command_of(container.content).flags) is o.present
     wanted = f"{'with' if o.present else 'without'} {o.flag}"
-    return waited(right, f"{o.component} on {at.name} runs {wanted}", f"{o.component} on {at.name} does not run {wanted}")
+    return waited(
+        right, f"{o.component} on {at.name} runs {wanted}", f"{o.component} on {at.name} does not run {wanted}"
+    )
 
 
 @hand(Unstick, waits=lambda o: o.patience > 0)
 def unstick(o: Unstick, at: Carry) -> StepResult:
-    """With patience, as the shell does it: so many seconds without a container are waited for, and five with one end the waiting."""
+    """With patience, as the shell does it: so many seconds without a container are waited for, and
+    five with one end the waiting.
+    """
     runs, now = at.machine.container(o.component) is not None, at.now
     if at.began is None or runs is not at.was:
         at.was, at.since = runs, now
@@ -172,7 +194,9 @@ def unstick(o: Unstick, at: Carry) -> StepResult:
         at.cluster.restart_unit(at.name, "kubelet")
         at.began = None
         return StepResult(True, f"kubelet on {at.name} restarted, since no {o.component} ran")
-    return waited(now - at.began >= o.patience + 30, f"{o.component} on {at.name} comes and goes", f"{o.component} is watched")
+    return waited(
+        now - at.began >= o.patience + 30, f"{o.component} on {at.name} comes and goes", f"{o.component} is watched"
+    )
 
 
 @hand(RestartStaticPod, waits=True)
@@ -187,4 +211,8 @@ def restart_static_pod(o: RestartStaticPod, at: Carry) -> StepResult:
         at.began = at.now
         at.cluster.kubelets[at.name].exited(o.component, at.began, "received signal; shutting down")
         container = None
-    return waited(container is not None, f"{o.component} on {at.name} was started anew", f"kubelet has started no new {o.component}")
+    return waited(
+        container is not None,
+        f"{o.component} on {at.name} was started anew",
+        f"kubelet has started no new {o.component}",
+    )

@@ -1,4 +1,5 @@
-"""Node operations on the model: cordoned, drained, awaited, agents made anew. Those through the API need one that is ready.
+"""Node operations on the model: cordoned, drained, awaited, agents made anew. Those through
+the API need one that is ready.
 
 `Reboot` is asked for over SSH, and `Settled` is the machine's to judge.
 """
@@ -56,7 +57,11 @@ def _undone(o: NodeOperation) -> StepResult:
 @_through_api(Cordon)
 def cordon(o: Cordon, at: Carry, store: Store) -> StepResult:
     if o.node in store.cordons:
-        by = "by recoverd, for this plan" if store.cordons[o.node] == o.mark else "somebody cordoned it, and it stays cordoned afterwards"
+        by = (
+            "by recoverd, for this plan"
+            if store.cordons[o.node] == o.mark
+            else "somebody cordoned it, and it stays cordoned afterwards"
+        )
         return StepResult(True, f"{o.node} was cordoned already: {by}", already_done=True)
     if at.ask:
         return _undone(o)
@@ -80,7 +85,10 @@ def drain(o: Drain, at: Carry, store: Store) -> StepResult:
         return _undone(o)
     left = at.cluster.nodes.evict(o.node)
     held = f"; the budget web needs {store.budget} healthy pods and has {store.healthy}" if store.budget else ""
-    return StepResult(not left, f"{len(left)} pods are still on {o.node}{held}" if left else f"{o.node} is drained; its pods have moved")
+    return StepResult(
+        not left,
+        f"{len(left)} pods are still on {o.node}{held}" if left else f"{o.node} is drained; its pods have moved",
+    )
 
 
 @_through_api(AwaitNodeReady)
@@ -112,7 +120,9 @@ def restart_daemon_pods(o: RestartDaemonPods, at: Carry, store: Store) -> StepRe
     process, agents = PROCESS[o.agent], at.cluster.machines[o.node].agents
     at.was = at.was or (process in agents and at.cluster.nodes.restart_agent(o.node, process))
     up = at.was and process in agents and agents[process].runs(at.now)
-    return StepResult(up, f"{process} on {o.node} was made anew" if up else f"{o.node} has no new pod of {process} that is Ready")
+    return StepResult(
+        up, f"{process} on {o.node} was made anew" if up else f"{o.node} has no new pod of {process} that is Ready"
+    )
 
 
 @hand(AwaitReboot, waits=True, on_machine=False)
@@ -120,4 +130,6 @@ def await_reboot(o: AwaitReboot, at: Carry) -> StepResult:
     if (unseen := unreachable(at.cluster, at.machine)) is not None:
         return StepResult(False, f"{at.name} does not answer over SSH ({unseen.reason})")
     new = at.machine.boot_id != o.boot_id
-    return StepResult(new, f"{at.name} is in a new boot" if new else f"{at.name} has not gone down yet, boot id unchanged")
+    return StepResult(
+        new, f"{at.name} is in a new boot" if new else f"{at.name} has not gone down yet, boot id unchanged"
+    )

@@ -30,7 +30,10 @@ def put_back(o: PutBackPki, at: Carry) -> StepResult:
     if at.resume and not _not_put_back(o, at):
         return _done(at)
     if o.source not in machine.kept:
-        return StepResult(False, f"on {at.name}: there is no copy of the certificates in {o.source}; it refused before changing anything")
+        return StepResult(
+            False,
+            f"on {at.name}: there is no copy of the certificates in {o.source}; it refused before changing anything",
+        )
     if o.aside:
         machine.kept.setdefault(o.aside, _of_kubernetes(machine.papers))
     changed = not _same(machine.kept[o.source], machine.papers)

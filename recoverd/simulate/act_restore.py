@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.model.etcd import MemberEntry
-from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
+from recoverd.model.etcd_operations import (
+    AddMember,
+    AwaitRestored,
+    DisarmAlarm,
+    PromoteMember,
+    RestoreSnapshot,
+    SendSnapshot,
+)
 from recoverd.model.observation import Unseen
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
@@ -32,17 +39,24 @@ def _unrestored(o: RestoreSnapshot, at: Carry) -> bool:
 def restore(o: RestoreSnapshot, at: Carry) -> StepResult:
     machine, path = at.machine, f"{o.data}/member"
     if not _unrestored(o, at):
-        return StepResult(True, f"restoring the snapshot into {o.data} on {at.name} had been done already", already_done=True)
+        return StepResult(
+            True, f"restoring the snapshot into {o.data} on {at.name} had been done already", already_done=True
+        )
     for trouble, why in (
         (path in machine.data, f"{path} exists, and restored data must not be mixed with it"),
         (machine.container("etcd") is not None, "etcd runs here"),
         (machine.files.get(o.snapshot) != o.sha256, f"{o.snapshot} is not the snapshot that the plan names"),
-        (o.bump > 0 and not machine.bumps, "the program that restores snapshots here does not know --bump-revision and --mark-compacted"),
+        (
+            o.bump > 0 and not machine.bumps,
+            "the program that restores snapshots here does not know --bump-revision and --mark-compacted",
+        ),
     ):
         if trouble:
             return StepResult(False, f"on {at.name}: {why}; it refused before changing anything")
     pairs = [pair.split("=", 1) for pair in o.cluster.split(",")]
-    rows = tuple(MemberEntry(id_of(f"{url} {o.token}"), name, (url,), (url.replace(":2380", ":2379"),)) for name, url in pairs)
+    rows = tuple(
+        MemberEntry(id_of(f"{url} {o.token}"), name, (url,), (url.replace(":2380", ":2379"),)) for name, url in pairs
+    )
     own = next(row.id for row in rows if o.peer_url in row.peer_urls)
     saved = fetched(at.cluster, o.sha256)
     assert saved is not None, "what was sent is on the bastion"
@@ -59,7 +73,11 @@ def restore(o: RestoreSnapshot, at: Carry) -> StepResult:
     )
     machine.files[f"{o.beside}/whole"] = o.sha256
     del machine.files[o.snapshot]
-    return StepResult(True, f"restoring the snapshot into {o.data} on {at.name}: done (3.4.23 {'yes' if o.bump else 'no'} /usr/bin/etcdctl)")
+    return StepResult(
+        True,
+        f"restoring the snapshot into {o.data} on {at.name}: done (3.4.23 "
+        f"{'yes' if o.bump else 'no'} /usr/bin/etcdctl)",
+    )
 
 
 @hand(AwaitRestored, lacking=lambda _, __: False, waits=True, guarded=False)
@@ -83,11 +101,15 @@ def add(o: AddMember, at: Carry) -> StepResult:
     if isinstance(view, Unseen):
         return StepResult(False, view.reason)
     if found := o.added(view):
-        return StepResult(True, f"the member at {o.peer_url} is in the list of {at.name} already, as {found}", already_done=True)
+        return StepResult(
+            True, f"the member at {o.peer_url} is in the list of {at.name} already, as {found}", already_done=True
+        )
     number = len(view.members) + view.revision
     row = MemberEntry(id_of(f"{o.peer_url} {number}"), "", (o.peer_url,), (), o.learner)
     if not at.cluster.etcd.write(at.name, lambda s: replace(s, members=(*s.members, row))):
-        return StepResult(False, f"{at.name} does not list a member at {o.peer_url}: etcdserver: no leader. Nothing was changed")
+        return StepResult(
+            False, f"{at.name} does not list a member at {o.peer_url}: etcdserver: no leader. Nothing was changed"
+        )
     return StepResult(True, f"the member at {o.peer_url} was added as {'learner' if o.learner else 'voter'} {row.id}")
 
 
@@ -110,7 +132,10 @@ def promote(o: PromoteMember, at: Carry) -> StepResult:
     learner = next((p for p in etcd.processes.values() if p.id == row.id), None)
     if learner is None or learner.store.revision < store.revision:
         return StepResult(False, "etcdserver: can only promote a learner member which is in sync with leader")
-    etcd.write(at.name, lambda s: replace(s, members=tuple(replace(m, learner=False) if m.id == row.id else m for m in s.members)))
+    etcd.write(
+        at.name,
+        lambda s: replace(s, members=tuple(replace(m, learner=False) if m.id == row.id else m for m in s.members)),
+    )
     return StepResult(False, "promoted, and not seen so yet")
 
 
@@ -125,8 +150,12 @@ def disarm(o: DisarmAlarm, at: Carry) -> StepResult:
     if isinstance(view, Unseen):
         return StepResult(False, view.reason)
     raised = o.raised(view)
-    if raised and not at.cluster.etcd.write(at.name, lambda s: replace(s, alarms=tuple(m for m in s.alarms if m not in raised))):
+    if raised and not at.cluster.etcd.write(
+        at.name, lambda s: replace(s, alarms=tuple(m for m in s.alarms if m not in raised))
+    ):
         return StepResult(False, f"etcd on {at.name} knows no leader")
     return StepResult(
-        True, f"the alarm {o.alarm} of {f'member {o.member_id}' if o.member_id else 'any member'} is not raised any more, as {at.name} says"
+        True,
+        f"the alarm {o.alarm} of {f'member {o.member_id}' if o.member_id else 'any member'} is not raised "
+        f"any more, as {at.name} says",
     )

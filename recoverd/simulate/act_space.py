@@ -37,7 +37,10 @@ def defragment(o: Defragment, at: Carry) -> StepResult:
     at.over, files[at.name] = True, view.db_in_use
     told = f"the database of etcd on {at.name} takes {mib(view.db_in_use)}, before {mib(view.db_size)}"
     if o.most and view.db_in_use > o.most:
-        return StepResult(False, f"{told}: that is what the objects themselves take, and with more than {mib(o.most)} writes soon end again")
+        return StepResult(
+            False,
+            f"{told}: that is what the objects themselves take, and with more than {mib(o.most)} writes soon end again",
+        )
     return StepResult(True, told)
 
 
@@ -48,4 +51,6 @@ def await_writes(o: AwaitWrites, at: Carry) -> StepResult:
         return StepResult(False, view)
     at.first = view.revision if at.first is None else at.first
     lacks = o.lacks(view, at.first)
-    return StepResult(not lacks, lacks or f"etcd takes writes: on {at.name} revision {at.first} went on to {view.revision}")
+    return StepResult(
+        not lacks, lacks or f"etcd takes writes: on {at.name} revision {at.first} went on to {view.revision}"
+    )

@@ -36,7 +36,9 @@ class Server:
 class Api:
     """All API servers of the model."""
 
-    def __init__(self, machines: Mapping[str, Machine], network: Network, etcd: Etcd, leave: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, machines: Mapping[str, Machine], network: Network, etcd: Etcd, leave: Callable[[str, str], None]
+    ) -> None:
         self._machines = machines
         self._network = network
         self._etcd = etcd
@@ -81,13 +83,23 @@ class Api:
         return well and "kubelet" not in machine.hangs and not machine.mute and machine.resolves
 
     def _unready(self, machine: Machine) -> tuple[str, str]:
-        """Reason and message of a node's condition Ready; "" for both where it is. In kubelet's words, and the node controller's, of 1.20."""
+        """Reason and message of a node's condition Ready; "" for both where it is. In kubelet's words, and
+        the node controller's, of 1.20.
+        """
         if self._now - self._heard.get(machine.name, self._now) > HEARTBEAT:
             return "NodeStatusUnknown", "Kubelet stopped posting node status."
         if "containerd" in machine.hangs:
-            return "KubeletNotReady", "[container runtime is down, PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s]"
+            return (
+                "KubeletNotReady",
+                "[container runtime is down, PLEG is not healthy: pleg was last seen active "
+                "3m5s ago; threshold is 3m0s]",
+            )
         if not machine.networked:
-            return "KubeletNotReady", "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized"
+            return (
+                "KubeletNotReady",
+                "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+                "message:cni config uninitialized",
+            )
         return "", ""
 
     def register(self, name: str) -> None:
@@ -147,18 +159,26 @@ class Api:
             return EndpointView(address, EndpointHealth.REFUSED, "connection refused: nothing listens there")
         if why := trouble(machine.papers, self._now):
             expires = moment(machine.papers[SERVING].ends)
-            return EndpointView(address, EndpointHealth.TLS, f"its certificate does not verify: {why}", certificate_expires=expires)
+            return EndpointView(
+                address, EndpointHealth.TLS, f"its certificate does not verify: {why}", certificate_expires=expires
+            )
         if not self._etcd.serves(name) or etcd_trouble(machine.papers, self._now):
-            return EndpointView(address, EndpointHealth.NOT_READY, "/readyz fails: etcd; /livez fails too (HTTP 500)", ("etcd",))
+            return EndpointView(
+                address, EndpointHealth.NOT_READY, "/readyz fails: etcd; /livez fails too (HTTP 500)", ("etcd",)
+            )
         return EndpointView(address, EndpointHealth.READY, "ok")
 
     def address(self) -> EndpointView:
-        """The address in the kubeconfig: a load balancer before all that are ready, which stands where the control planes are."""
+        """The address in the kubeconfig: a load balancer before all that are ready, which
+        stands where the control planes are.
+        """
         reachable = [n for n, m in self._machines.items() if m.control_plane and m.up(self._now)]
         if self._network.blind or self._network.vip_broken or not reachable:
             return EndpointView(VIP, EndpointHealth.UNREACHABLE, "no connection within 1.8 s")
         if self.serving() is None:
-            if why := next((t for n in reachable if n in self._servers and (t := trouble(self._machines[n].papers, self._now))), ""):
+            if why := next(
+                (t for n in reachable if n in self._servers and (t := trouble(self._machines[n].papers, self._now))), ""
+            ):
                 return EndpointView(VIP, EndpointHealth.TLS, f"its certificate does not verify: {why}")
             return EndpointView(VIP, EndpointHealth.REFUSED, "connection refused: nothing listens there")
         return EndpointView(VIP, EndpointHealth.READY, "ok")
@@ -174,7 +194,9 @@ class Api:
         if name is None:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
         store = self._etcd.processes[name].store
-        nodes = tuple(self._node(n, n in store.cordons, store.cordons.get(n, "")) for n in store.nodes if n in self._machines)
+        nodes = tuple(
+            self._node(n, n in store.cordons, store.cordons.get(n, "")) for n in store.nodes if n in self._machines
+        )
         pods = dict.fromkeys(store.nodes, 0)
         for node in store.pods.values():
             pods[node] = pods.get(node, 0) + 1

@@ -1,4 +1,6 @@
-"""Which hand carries which operation out on the model cluster: one for each kind, beside the function that does it, as in `recoverd.act.carry`."""
+"""Which hand carries which operation out on the model cluster: one for each kind, beside the function that does
+it, as in `recoverd.act.carry`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Virtual time: an event loop whose clock jumps to the next timer instead of waiting for it, so that the daemon's loop runs an hour in a second."""
+"""Virtual time: an event loop whose clock jumps to the next timer instead of waiting for it, so that the daemon's
+loop runs an hour in a second.
+"""
 
 from __future__ import annotations
 

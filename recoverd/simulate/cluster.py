@@ -26,7 +26,9 @@ WARM_UP = 30.0
 def settings_for(control_planes: int = 1, workers: int = 2, spares: int = 0) -> ClusterSettings:
     """Names and addresses as in the lab; spares are control planes that have not joined."""
     planes = tuple(HostSettings(f"cp{i}", f"10.99.1.{10 + i}") for i in range(1, control_planes + spares + 1))
-    return ClusterSettings("prod", planes, tuple(HostSettings(f"w{i}", f"10.99.1.{20 + i}") for i in range(1, workers + 1)))
+    return ClusterSettings(
+        "prod", planes, tuple(HostSettings(f"w{i}", f"10.99.1.{20 + i}") for i in range(1, workers + 1))
+    )
 
 
 class ModelCluster:
@@ -38,8 +40,12 @@ class ModelCluster:
         self.machines: dict[str, Machine] = {m.name: m for m in (*planes, *workers)}
         self.network = Network()
         self.kubelets: dict[str, Kubelet] = {n: Kubelet(m) for n, m in self.machines.items()}
-        self.etcd = Etcd(self.machines, self.network, lambda name, line: self.kubelets[name].exited("etcd", self.now, line))
-        self.api = Api(self.machines, self.network, self.etcd, lambda name, line: self.kubelets[name].exited(API, self.now, line))
+        self.etcd = Etcd(
+            self.machines, self.network, lambda name, line: self.kubelets[name].exited("etcd", self.now, line)
+        )
+        self.api = Api(
+            self.machines, self.network, self.etcd, lambda name, line: self.kubelets[name].exited(API, self.now, line)
+        )
         self.nodes = Nodes(self.machines, self.api)
         self.snapshots: list[Store] = []
         """Those that the bastion has fetched."""
@@ -69,7 +75,9 @@ class ModelCluster:
         rows = tuple(_row(self.machines[n]) for n in planes)
         for count, name in enumerate(planes, 1):
             machine = self.machines[name]
-            machine.data[f"{ETCD_DIR}/member"] = replace(store, members=rows, member_id=id_of(peer_url(machine.address)))
+            machine.data[f"{ETCD_DIR}/member"] = replace(
+                store, members=rows, member_id=id_of(peer_url(machine.address))
+            )
             self.give_files(name, planes[:count], "new" if count == 1 else "existing")
             machine.first = dict(machine.files)
         for name in workers:

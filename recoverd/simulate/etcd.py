@@ -1,4 +1,6 @@
-"""etcd members: starting, joining, elections by quorum, replication, membership, `--force-new-cluster`. The rules are raft's; time is in ticks."""
+"""etcd members: starting, joining, elections by quorum, replication, membership, `--force-new-cluster`. The
+rules are raft's; time is in ticks.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,21 @@ from recoverd.simulate.store import SMALL, Store, client_url, fresh, id_of, peer
 from recoverd.simulate.texts import ETCD_DIR, command_of
 
 BOOT = 0.5
-"""From the start of its container until it listens: with kubelet's reaction and an election that makes the 2.5 s that were observed."""
+"""From the start of its container until it listens: with kubelet's reaction and an election that
+makes the 2.5 s that were observed.
+"""
 ELECTION = 0.5
 LIVENESS, STARTUP = 80.0, 240.0
-"""kubelet kills an etcd that has no leader: 8 (liveness) or, before it ever served, 24 (startup) failures of /health 10 s apart (kubeadm's
-manifest). So quorum lost for a minute and a half leaves a member that was restarted without a leader: it listens and answers nothing (observed)."""
+"""kubelet kills an etcd that has no leader: 8 (liveness) or, before it ever served, 24 (startup) failures of /health 10
+s apart (kubeadm's manifest). So quorum lost for a minute and a half leaves a member that was restarted without a
+leader: it listens and answers nothing (observed).
+"""
 QUOTA = 2 << 30
 """Bytes, etcd's own default."""
 PANICS = 10.0
-"""Seconds after a start with the flag in which a message of an old member that is still alive ends it (observed: it panics or splits)."""
+"""Seconds after a start with the flag in which a message of an old member that is still alive ends it
+(observed: it panics or splits).
+"""
 
 Exit = Callable[[str, str], None]
 """(machine, last line): ends the etcd container there."""
@@ -110,8 +118,10 @@ class Etcd:
         counts = (len(store.nodes), len(store.pods))
         alarms = tuple(AlarmEntry(member, "NOSPACE") for member in store.alarms)
         return EtcdView(
-            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader, self._learner(process), well, why,
-            store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid, prefixes=_prefixes(store) if alarms else (),
+            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader,
+            self._learner(process), well, why,
+            store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid,
+            prefixes=_prefixes(store) if alarms else (),
         )  # fmt: skip
 
     def size(self, name: str) -> int:
@@ -130,14 +140,17 @@ class Etcd:
         self._replicate(leader, self._reached(leader))
 
     def remove(self, name: str, member_id: str) -> str:
-        """`member remove`, asked of the member on `name`. Returns why etcd refuses it: no leader, or too few members that have ever started would be
-        left for a quorum (its strict reconfiguration check), as when the only one is to be removed.
+        """`member remove`, asked of the member on `name`. Returns why etcd refuses it: no leader, or too few
+        members that have ever started would be left for a quorum (its strict reconfiguration check), as when
+        the only one is to be removed.
         """
         process = self.processes.get(name)
         left = [m for m in process.store.members if m.id != member_id and not m.learner] if process else []
         if process and process.store.member(member_id) and sum(m.started for m in left) < len(left) // 2 + 1:
             return "etcdserver: re-configuration failed due to not enough started members"
-        removed = self.write(name, lambda store: replace(store, members=tuple(m for m in store.members if m.id != member_id)))
+        removed = self.write(
+            name, lambda store: replace(store, members=tuple(m for m in store.members if m.id != member_id))
+        )
         return "" if removed else "etcdserver: no leader"
 
     def write(self, name: str, change: Callable[[Store], Store]) -> bool:
@@ -145,7 +158,9 @@ class Etcd:
         process = self.processes.get(name)
         if process is None or not process.leader:
             return False
-        leader = next((p for p in self.leaders() if p.id == process.leader and p.store.same_cluster(process.store)), None)
+        leader = next(
+            (p for p in self.leaders() if p.id == process.leader and p.store.same_cluster(process.store)), None
+        )
         if leader is None:
             return False
         leader.store = change(leader.store)
@@ -171,7 +186,12 @@ class Etcd:
         if process is not None and (process.container is not container or process.path not in machine.data):
             del self.processes[name]
             process = None
-        if container is None or process is not None or container.stops_at is not None or now - container.started_at < BOOT:
+        if (
+            container is None
+            or process is not None
+            or container.stops_at is not None
+            or now - container.started_at < BOOT
+        ):
             return
         if machine.disk:
             self._leave(name, machine.disk)
@@ -190,7 +210,9 @@ class Etcd:
         store, forced = machine.data[path], FORCE in command.flags
         if forced:
             own = tuple(m for m in store.members if m.id == store.member_id)
-            machine.data[path] = replace(store, members=own, history=f"{store.history}+forced on {name}", term=store.term + 1)
+            machine.data[path] = replace(
+                store, members=own, history=f"{store.history}+forced on {name}", term=store.term + 1
+            )
         elif self._removed(machine, store):
             self._leave(name, "the member has been permanently removed from the cluster")
             return
@@ -209,7 +231,9 @@ class Etcd:
         return ""
 
     def _begin(self, machine: Machine, path: str, flags: Mapping[str, str]) -> str:
-        """Start on an empty directory: join those who are there, or begin a cluster of its own. Returns why it cannot."""
+        """Start on an empty directory: join those who are there, or begin a cluster of
+        its own. Returns why it cannot.
+        """
         if flags.get("--initial-cluster-state", "new") == "new":
             machine.data[path] = replace(fresh(machine.name, machine.address), history=f"begun anew on {machine.name}")
             return ""
@@ -225,7 +249,10 @@ class Etcd:
 
     def _removed(self, machine: Machine, store: Store) -> bool:
         return any(
-            p.leads and p.store.same_cluster(store) and self._network.peers(machine.name, p.machine.name) and p.store.member(store.member_id) is None
+            p.leads
+            and p.store.same_cluster(store)
+            and self._network.peers(machine.name, p.machine.name)
+            and p.store.member(store.member_id) is None
             for p in self.processes.values()
         )
 
@@ -237,7 +264,10 @@ class Etcd:
             for other in self.processes.values():
                 old = not other.store.same_cluster(process.store) and other.store.member(process.id) is not None
                 if other is not process and old and self._network.peers(name, other.machine.name):
-                    self._leave(name, "panic: tocommit is out of range [lastIndex]: was the raft log corrupted, truncated, or lost?")
+                    self._leave(
+                        name,
+                        "panic: tocommit is out of range [lastIndex]: was the raft log corrupted, truncated, or lost?",
+                    )
                     del self.processes[name]
                     break
 
@@ -246,7 +276,9 @@ class Etcd:
         before = {name: p.leader for name, p in free.items()}
         for process in self.processes.values():
             process.leader = ""
-        best = sorted(((s.term, s.revision, before[n] == s.member_id, n) for n, p in free.items() if (s := p.store)), reverse=True)
+        best = sorted(
+            ((s.term, s.revision, before[n] == s.member_id, n) for n, p in free.items() if (s := p.store)), reverse=True
+        )
         for _, _, led, name in best:
             if name not in free:
                 continue
@@ -295,7 +327,9 @@ class Etcd:
             if process.healthy:
                 process.well, process.without_since = True, now
             elif now - process.without_since > (LIVENESS if process.well else STARTUP):
-                self._leave(name, "received signal; shutting down (killed by kubelet: the liveness probe of /health failed)")
+                self._leave(
+                    name, "received signal; shutting down (killed by kubelet: the liveness probe of /health failed)"
+                )
                 del self.processes[name]
 
     def _a_leader(self) -> Process:
@@ -311,7 +345,10 @@ class Etcd:
 
 def _prefixes(store: Store) -> tuple[PrefixUse, ...]:
     events = store.live - SMALL // 2
-    return (PrefixUse("/registry/events/", events >> 10, events), PrefixUse("/registry/pods/", len(store.pods), SMALL // 2))
+    return (
+        PrefixUse("/registry/events/", events >> 10, events),
+        PrefixUse("/registry/pods/", len(store.pods), SMALL // 2),
+    )
 
 
 def _named(row: MemberEntry, name: str, address: str) -> MemberEntry:

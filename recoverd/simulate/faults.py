@@ -17,7 +17,9 @@ Fault = Callable[..., None]
 
 
 def join(c: ModelCluster, name: str) -> None:
-    """`kubeadm join --control-plane`: the member is added as a voter (kubeadm before 1.29), then its etcd is started."""
+    """`kubeadm join --control-plane`: the member is added as a voter (kubeadm before
+    1.29), then its etcd is started.
+    """
     c.etcd.add(name)
     joined = [n for n, m in c.machines.items() if m.control_plane and (m.joined or n == name)]
     c.give_files(name, joined, "existing")
@@ -100,7 +102,9 @@ def mistype_flag(c: ModelCluster, name: str, component: str) -> None:
     """Valid YAML with a flag that the program does not know."""
     text = c.machines[name].files.get(path_of(component), "")
     wrong = {"etcd": ("--data-dir", "--data-dri"), "kube-apiserver": ("--secure-port", "--secure-prot")}
-    c.machines[name].files[path_of(component)] = text.replace(*wrong.get(component, ("--leader-elect", "--leader-elct")))
+    c.machines[name].files[path_of(component)] = text.replace(
+        *wrong.get(component, ("--leader-elect", "--leader-elct"))
+    )
 
 
 def move_data(c: ModelCluster, name: str, target: str = "/root/etcd-backup") -> None:
@@ -126,7 +130,9 @@ def lose_data(c: ModelCluster, name: str) -> None:
 
 
 def delete_data(c: ModelCluster, *names: str) -> None:
-    """`rm -rf /var/lib/etcd/*` while etcd runs, which does not survive it; what kubelet starts then finds an empty directory."""
+    """`rm -rf /var/lib/etcd/*` while etcd runs, which does not survive it; what kubelet starts
+    then finds an empty directory.
+    """
     for name in names:
         c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
         c.kubelets[name].exited("etcd", c.now, "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
@@ -139,7 +145,9 @@ def corrupt_data(c: ModelCluster, name: str) -> None:
 
 
 def fill_etcd(c: ModelCluster, live: str = "10") -> None:
-    """Something writes until etcd has reached its quota: objects that take `live` MiB, and the rest is their history."""
+    """Something writes until etcd has reached its quota: objects that take `live` MiB,
+    and the rest is their history.
+    """
     leader = c.etcd.leaders()[0]
     full = replace(leader.store, in_use=QUOTA, live=int(live) << 20, alarms=(leader.id,))
     c.etcd.write(leader.machine.name, lambda _: full)

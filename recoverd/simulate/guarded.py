@@ -16,13 +16,17 @@ def refused(machine: Machine, operation: Operation) -> str:
     match operation:
         case MovePath(source=source) | CopyPath(source=source) if of_data(source) and runs:
             return f"etcd runs here, and {source} must not be touched under it"
-        case MovePath(source=source, target=target) if of_etcd(target) and _anew(machine, machine.files.get(source, "")):
+        case MovePath(source=source, target=target) if of_etcd(target) and _anew(
+            machine, machine.files.get(source, "")
+        ):
             return f"etcd would begin a new, empty cluster with {target}: its data directory holds nothing"
         case WriteFile(path=path, content=content) if of_etcd(path) and _anew(machine, content):
             return f"etcd would begin a new, empty cluster with {path}: its data directory holds nothing"
         case Unit(unit=unit) | RestartUnit(unit=unit) if not (unit == "kubelet" and runs) and begins_anew(machine):
             return f"{unit} would start etcd over nothing, as a new, empty cluster"
-        case RestartStaticPod(component=component, start=start) if (component == "etcd" or (start and not runs)) and begins_anew(machine):
+        case RestartStaticPod(component=component, start=start) if (
+            component == "etcd" or (start and not runs)
+        ) and begins_anew(machine):
             return f"a restart of {component} would start etcd over nothing, as a new, empty cluster"
         case PutBackPki(restart=True) if begins_anew(machine):
             return "ending the static pods would start etcd over nothing, as a new, empty cluster"

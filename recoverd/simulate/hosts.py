@@ -157,7 +157,9 @@ class Machine:
     """Copies of them by directory."""
 
     lease: tuple[str, int, float, str, str] | None = None
-    """Id, fencing number, until when by the machine's clock, name and process of who may act on the cluster; a boot empties /run."""
+    """Id, fencing number, until when by the machine's clock, name and process of who may act on
+    the cluster; a boot empties /run.
+    """
     bastions: dict[str, str] = field(default_factory=dict)
     """Who has looked at the machine since its boot: name by id."""
     unwritable: str = ""
@@ -213,11 +215,17 @@ class Machine:
         return "/etc/kubernetes/kubelet.conf" in self.files
 
     def manifests(self) -> Mapping[str, str]:
-        """By component. Files are written, deleted and moved in many places; they are taken in again when any of them is not as it was."""
+        """By component. Files are written, deleted and moved in many places; they are taken in again
+        when any of them is not as it was.
+        """
         if self._files != self.files:
             self._files = dict(self.files)
             prefix, suffix = f"{MANIFESTS}/", ".yaml"
-            self._manifests = {p.removeprefix(prefix).removesuffix(suffix): text for p, text in self.files.items() if p.startswith(prefix)}
+            self._manifests = {
+                p.removeprefix(prefix).removesuffix(suffix): text
+                for p, text in self.files.items()
+                if p.startswith(prefix)
+            }
         return self._manifests
 
     def say(self, component: str, line: str) -> None:

@@ -39,12 +39,29 @@ def survey(cluster: ModelCluster, request: JoinRequest, source: str, planes: Seq
 
 
 def _facts(cluster: ModelCluster, machine: Machine) -> MachineFacts:
-    left = tuple(sorted(p for p in (*machine.files, *machine.data) if p.startswith(("/etc/kubernetes/manifests", ETCD_DIR))))
+    left = tuple(
+        sorted(p for p in (*machine.files, *machine.data) if p.startswith(("/etc/kubernetes/manifests", ETCD_DIR)))
+    )
     ends = moment(cluster.now) + timedelta(days=3650)
     authorities = {"ca.crt": ends, "etcd/ca.crt": ends, "front-proxy-ca.crt": ends} if machine.joined else {}
     free = {"/var/lib/etcd": 50 << 30, "/var/lib/kubelet": 50 << 30}
     names = {"k8s-api": ("10.99.1.10",)}
-    return MachineFacts(machine.name, (machine.address,), 0.0, 0.1, VERSION, VERSION, "containerd", True, True, left, free, names, (), authorities)
+    return MachineFacts(
+        machine.name,
+        (machine.address,),
+        0.0,
+        0.1,
+        VERSION,
+        VERSION,
+        "containerd",
+        True,
+        True,
+        left,
+        free,
+        names,
+        (),
+        authorities,
+    )
 
 
 def _reached(cluster: ModelCluster, source: str, target: str, port: int) -> Reached:
@@ -135,7 +152,9 @@ def _chosen(it: TakeBackJoin, at: Carry, back: Back) -> StepResult:
             back.steps, back.out = list(waits), True
     if back.steps:
         return _next(it, at, back)
-    return _left(it, at) if back.out else StepResult(False, f"etcd on {it.source} is looked at: {type(choice).__name__}")
+    return (
+        _left(it, at) if back.out else StepResult(False, f"etcd on {it.source} is looked at: {type(choice).__name__}")
+    )
 
 
 def _next(it: TakeBackJoin, at: Carry, back: Back) -> StepResult:
@@ -181,7 +200,9 @@ def _left(it: TakeBackJoin, at: Carry) -> StepResult:
     if machine.data or any(p.startswith("/etc/kubernetes/") for p in machine.files):
         at.due = Write(f"clean {it.name}", lambda: _clean(machine))
         return StepResult(False, f"{it.name} is not clean")
-    return StepResult(True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean")
+    return StepResult(
+        True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean"
+    )
 
 
 def _clean(machine: Machine) -> StepResult:

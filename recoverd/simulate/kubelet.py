@@ -1,4 +1,6 @@
-"""kubelet and static pods: reacts to a changed manifest, polls, stops and starts containers, backs off from those that crash."""
+"""kubelet and static pods: reacts to a changed manifest, polls, stops and starts containers,
+backs off from those that crash.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +88,15 @@ class Kubelet:
         containers = self._machine.containers
         if len(containers) != len(self._acted):
             return False
-        for component, container in containers.items():  # a tick of the model asks it of every machine, and `all` takes twice as long
-            if not container.running or container.stops_at is not None or self._acted.get(component) != container.content:
+        for (
+            component,
+            container,
+        ) in containers.items():  # a tick of the model asks it of every machine, and `all` takes twice as long
+            if (
+                not container.running
+                or container.stops_at is not None
+                or self._acted.get(component) != container.content
+            ):
                 return False
         return True
 
@@ -120,7 +129,9 @@ class Kubelet:
             self._crashes.pop(container.uid, None)
         crashes = self._crashes[container.uid] = self._crashes.get(container.uid, 0) + 1
         # the first restart comes at once, then 10 s, 20 s, 40 s ... up to 5 minutes
-        self._not_before[container.uid] = now + (0.0 if crashes == 1 else min(BACKOFF * 2 ** (crashes - 2), BACKOFF_MAX))
+        self._not_before[container.uid] = now + (
+            0.0 if crashes == 1 else min(BACKOFF * 2 ** (crashes - 2), BACKOFF_MAX)
+        )
 
 
 @lru_cache(maxsize=1024)

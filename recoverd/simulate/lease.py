@@ -7,7 +7,9 @@ from recoverd.simulate.clock import EPOCH
 from recoverd.simulate.hosts import Machine
 
 
-def look(machine: Machine, now: float, id: str, name: str, lasts: float, fence: int, want: bool, process: str) -> HostLease:
+def look(
+    machine: Machine, now: float, id: str, name: str, lasts: float, fence: int, want: bool, process: str
+) -> HostLease:
     """Renew, take or let go of the lease on the machine, and give what is then so."""
     holder, known, until, called, by = machine.lease or ("", 0, 0.0, "", "")
     give: tuple[int, float] | None = None
@@ -32,4 +34,7 @@ def refuses(machine: Machine, now: float, id: str, fence: int, *, strict: bool) 
         return ""
     if not strict and (not holder or until <= now):
         return ""
-    return f"nothing was done: the recoverd on {called or 'another bastion'} holds the lease of this cluster, or this one lost its own"
+    return (
+        f"nothing was done: the recoverd on {called or 'another bastion'} holds the lease of this "
+        "cluster, or this one lost its own"
+    )

@@ -36,15 +36,21 @@ from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
 
-def observe(cluster: ModelCluster, name: str, sequence: int, started: datetime, at: datetime, failing: dict[str, datetime]) -> Observation:
-    """The cluster as it stands at this moment. `failing` are pairs of nodes that have not reached each other since, kept from sweep to sweep."""
+def observe(
+    cluster: ModelCluster, name: str, sequence: int, started: datetime, at: datetime, failing: dict[str, datetime]
+) -> Observation:
+    """The cluster as it stands at this moment. `failing` are pairs of nodes that have not reached each other
+    since, kept from sweep to sweep.
+    """
     machines = cluster.machines.values()
     hosts = {m.name: host(cluster, m) for m in machines}
     members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
     endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
     api = ApiView(cluster.api.address(), endpoints, _objects(cluster))
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
-    return Observation(name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing))
+    return Observation(
+        name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing)
+    )
 
 
 def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:
@@ -61,7 +67,9 @@ def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
     if not cluster.network.bastion_reaches(machine.name) or not machine.up(cluster.now):
         return Unseen(UnseenKind.UNREACHABLE, f"{place} did not answer the connection attempt within 3 s")
     if machine.hung:
-        return Unseen(UnseenKind.TIMEOUT, f"{place} accepted the connection but did not complete the SSH login within 3 s")
+        return Unseen(
+            UnseenKind.TIMEOUT, f"{place} accepted the connection but did not complete the SSH login within 3 s"
+        )
     return None
 
 
@@ -81,12 +89,22 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
-        disks=(DiskView("/var/lib/etcd", 100 << 30, 0 if "no space" in machine.disk else 50 << 30, "read-only" in machine.disk),),
+        disks=(
+            DiskView(
+                "/var/lib/etcd", 100 << 30, 0 if "no space" in machine.disk else 50 << 30, "read-only" in machine.disk
+            ),
+        ),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
-        people=PeopleView(tuple(LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items()))),
+        people=PeopleView(
+            tuple(
+                LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items())
+            )
+        ),
         node=_node(cluster, machine),
-        etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps) if machine.control_plane else None,
+        etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps)
+        if machine.control_plane
+        else None,
     )
 
 
@@ -94,7 +112,9 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
     """The closer look, in every sweep: for who goes by it that makes no difference."""
     if not machine.joined:
         return None
-    files = tuple((p, machine.files[p], machine.first.get(p) == machine.files[p]) for p in (CNI_FILE,) if p in machine.files)
+    files = tuple(
+        (p, machine.files[p], machine.first.get(p) == machine.files[p]) for p in (CNI_FILE,) if p in machine.files
+    )
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
     return _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
 
@@ -106,7 +126,9 @@ def _hears(machine: Machine, unit: str) -> Heard:
 
 
 @lru_cache(maxsize=256)
-def _node_of(resolves: bool, serves: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]) -> NodeLook:
+def _node_of(
+    resolves: bool, serves: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]
+) -> NodeLook:
     address = HOSTS_LINE.split()[0]
     return NodeLook(
         server=VIP,
@@ -150,13 +172,21 @@ def _unit(unit: SystemdUnit, now: float) -> UnitView:
         return UnitView(unit.name, "loaded", *how, since=moment(unit.since))
     times, into = divmod(now - unit.falls_since, AGAIN)
     how = ("active", "running", "success") if into < ALIVE else ("activating", "auto-restart", "exit-code")
-    return UnitView(unit.name, "loaded", *how, since=moment(now - (into if into < ALIVE else into - ALIVE)), restarts=int(times))
+    return UnitView(
+        unit.name, "loaded", *how, since=moment(now - (into if into < ALIVE else into - ALIVE)), restarts=int(times)
+    )
 
 
 def _journals(machine: Machine) -> dict[str, tuple[str, ...]]:
     """Of units that end themselves, and of a kubelet whose static pods do not all run."""
-    said: dict[str, tuple[str, ...]] = {u.name: (u.refuses,) for u in machine.units.values() if u.falls_since is not None}
-    if machine.no_sandbox and machine.units["kubelet"].active and any(machine.container(c) is None for c in machine.manifests()):
+    said: dict[str, tuple[str, ...]] = {
+        u.name: (u.refuses,) for u in machine.units.values() if u.falls_since is not None
+    }
+    if (
+        machine.no_sandbox
+        and machine.units["kubelet"].active
+        and any(machine.container(c) is None for c in machine.manifests())
+    ):
         said["kubelet"] = (machine.no_sandbox,)
     return said
 
@@ -167,7 +197,9 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
     if container is None:
         return ContainerView(component, False) if component in machine.manifests() else None
     started = moment(container.started_at) if container.running else None
-    return ContainerView(component, container.running, started, None, container.restarts, tuple(machine.logs.get(component, ())))
+    return ContainerView(
+        component, container.running, started, None, container.restarts, tuple(machine.logs.get(component, ()))
+    )
 
 
 def _manifest(machine: Machine, path: str, text: str) -> ManifestView:

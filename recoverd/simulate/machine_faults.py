@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from recoverd.simulate.cluster import ModelCluster
 
-SWAP = "failed to run Kubelet: running with swap on is not supported, please disable swap! or set --fail-swap-on flag to false."
+SWAP = (
+    "failed to run Kubelet: running with swap on is not supported, please disable swap! or set "
+    "--fail-swap-on flag to false."
+)
 FULL = "etcdserver: failed to allocate space when creating new wal file (no space left on device)"
 READ_ONLY = "etcdmain: open /var/lib/etcd/member/wal/0.tmp: read-only file system"
-RESOLV_CONF = "Failed to generate sandbox config for pod etcd: open /run/systemd/resolve/resolv.conf: no such file or directory"
+RESOLV_CONF = (
+    "Failed to generate sandbox config for pod etcd: open /run/systemd/resolve/resolv.conf: no such file or directory"
+)
 
 
 def crash_unit(c: ModelCluster, name: str, unit: str = "kubelet", says: str = SWAP) -> None:

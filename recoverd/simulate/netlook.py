@@ -33,9 +33,15 @@ PODS, TRIES, DIRECT = 2, 3, 2
 
 
 def network(
-    cluster: ModelCluster, sequence: int, objects: ObjectsView | Unseen, hosts: Mapping[str, HostView | Unseen], failing: dict[str, datetime]
+    cluster: ModelCluster,
+    sequence: int,
+    objects: ObjectsView | Unseen,
+    hosts: Mapping[str, HostView | Unseen],
+    failing: dict[str, datetime],
 ) -> NetworkView | Unseen:
-    """Looked at only while nodes and pods are listed, as by the live collector. `failing` is what the round before has left, and is changed."""
+    """Looked at only while nodes and pods are listed, as by the live collector. `failing` is what the round
+    before has left, and is changed.
+    """
     store = cluster.api.store
     if isinstance(objects, Unseen) or store is None:
         return Unseen(UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods")
@@ -45,7 +51,10 @@ def network(
     probes = _probes(cluster, store, paths, sequence, seen)
     return NetworkView(
         round=sequence,
-        hosts={n: view if isinstance(view, Unseen) else _host(cluster, store, cluster.machines[n]) for n, view in hosts.items()},
+        hosts={
+            n: view if isinstance(view, Unseen) else _host(cluster, store, cluster.machines[n])
+            for n, view in hosts.items()
+        },
         pods={n: _pods(cluster, store, cluster.machines[n], hosts[n]) for n in ready},
         probes=probes,
         services=_services(cluster, store, paths, sequence, seen),
@@ -61,8 +70,14 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
     own = [pod for pod in machine.pods.values() if pod.started_at <= now]
     bridge = Link(BRIDGE, "bridge", BRIDGE not in machine.down, (f"10.244.{machine.number}.1/24",))
     tunnel = Link(TUNNEL, "vxlan", TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",))
-    others = sorted((m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes)
-    routes = tuple(f"10.244.{number}.0/24 via {address} dev {TUNNEL} onlink" for number, address in others if number not in machine.lost_routes)
+    others = sorted(
+        (m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes
+    )
+    routes = tuple(
+        f"10.244.{number}.0/24 via {address} dev {TUNNEL} onlink"
+        for number, address in others
+        if number not in machine.lost_routes
+    )
     return NodeNetworkView(
         forwarding=machine.forwarding,
         links=tuple(link for link in (bridge, tunnel) if link.name not in machine.gone) if node else (),
@@ -98,7 +113,13 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
     nodes, now = cluster.nodes, cluster.now
     listed = nodes.placed(store).get(machine.name, {})
     missing = tuple(
-        PodMismatch(uid, f"default/{uid}", age := now - nodes.bound[uid], moment(now - age), "Running" if uid in store.ready else "Pending")
+        PodMismatch(
+            uid,
+            f"default/{uid}",
+            age := now - nodes.bound[uid],
+            moment(now - age),
+            "Running" if uid in store.ready else "Pending",
+        )
         for uid in listed
         if uid not in machine.pods
     )
@@ -107,7 +128,9 @@ def _pods(cluster: ModelCluster, store: Store, machine: Machine, seen: HostView 
     return NodePods(moment(now), "kubelet" if asked else "ssh", len(listed), len(machine.pods), missing, extra)
 
 
-def _probes(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, hosts: Sequence[str]) -> tuple[PodProbe, ...]:
+def _probes(
+    cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, hosts: Sequence[str]
+) -> tuple[PodProbe, ...]:
     """From every host to some of the pods of every host."""
     of_hosts: dict[str, list[tuple[str, str]]] = {}
     for uid, address in sorted(cluster.nodes.reported.items()):
@@ -125,7 +148,9 @@ def _probes(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int,
     )
 
 
-def _services(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, sources: Sequence[str]) -> tuple[ServiceProbe, ...]:
+def _services(
+    cluster: ModelCluster, store: Store, paths: PodPaths, sequence: int, sources: Sequence[str]
+) -> tuple[ServiceProbe, ...]:
     endpoints = sorted(store.endpoints)
     if not endpoints:
         return ()
@@ -137,7 +162,11 @@ def _services(cluster: ModelCluster, store: Store, paths: PodPaths, sequence: in
         known = paths.programmed(source)
         came = (known and paths.reaches(source, known[(sequence + k) % len(known)]) for k in range(TRIES))
         answers = tuple(Answer.OK if arrived else Answer.TIMEOUT for arrived in came)
-        made.append(ServiceProbe(source, SERVICE, ADDRESS, answers, {e: _answer(paths, source, e) for e in direct}, hosts, steady))
+        made.append(
+            ServiceProbe(
+                source, SERVICE, ADDRESS, answers, {e: _answer(paths, source, e) for e in direct}, hosts, steady
+            )
+        )
     return tuple(made)
 
 
@@ -150,10 +179,21 @@ def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
     agent, now = machine.agents[name], cluster.now
     runs = agent.runs(now)
     beginning = agent.started_at > now
-    kind, daemonset = ("kube-proxy", "kube-system/kube-proxy") if name == "kube-proxy" else ("cni", "kube-system/kube-flannel-ds")
+    kind, daemonset = (
+        ("kube-proxy", "kube-system/kube-proxy") if name == "kube-proxy" else ("cni", "kube-system/kube-flannel-ds")
+    )
     pod = f"{daemonset.partition('/')[2]}-{machine.name}"
     bad_for = 1.0 if beginning else 0.0 if agent.stopped_at is None else now - agent.stopped_at
-    return AgentView(machine.name, kind, daemonset, pod, not beginning, "ContainerCreating" if beginning else "Running", runs, bad_for)
+    return AgentView(
+        machine.name,
+        kind,
+        daemonset,
+        pod,
+        not beginning,
+        "ContainerCreating" if beginning else "Running",
+        runs,
+        bad_for,
+    )
 
 
 def _failing(probes: Sequence[PodProbe], before: dict[str, datetime], now: datetime) -> dict[str, datetime]:

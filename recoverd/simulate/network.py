@@ -36,7 +36,12 @@ class PodPaths:
     def __init__(self, machines: Mapping[str, Machine], now: float) -> None:
         self._machines = machines
         self._now = now
-        self._pods = {pod.address: (machine, pod) for machine in machines.values() if machine.up(now) for pod in machine.pods.values()}
+        self._pods = {
+            pod.address: (machine, pod)
+            for machine in machines.values()
+            if machine.up(now)
+            for pod in machine.pods.values()
+        }
         self._sorted: dict[frozenset[str], Sequence[str]] = {}
 
     def reaches(self, source: str, address: str) -> bool | None:

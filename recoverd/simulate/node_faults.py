@@ -49,7 +49,9 @@ def delete_kube_proxy(c: ModelCluster) -> None:
 
 
 def spoil_kubelet(c: ModelCluster, *names: str) -> None:
-    """Its configuration on the disk cannot be read, as a rollout left it; the kubelet that runs was started before that."""
+    """Its configuration on the disk cannot be read, as a rollout left it; the kubelet
+    that runs was started before that.
+    """
     for name in names:
         c.machines[name].units["kubelet"].refuses = "failed to load Kubelet config file: unknown field"
 
@@ -77,10 +79,14 @@ def mute_kubelet(c: ModelCluster, name: str) -> None:
 
 
 def lose_api_name(c: ModelCluster, *names: str) -> None:
-    """cloud-init writes /etc/hosts anew at a boot, without the line of the API server's address; kubelet's old connection is gone too."""
+    """cloud-init writes /etc/hosts anew at a boot, without the line of the API server's address;
+    kubelet's old connection is gone too.
+    """
     for name in names:
         files = c.machines[name].files
-        files[HOSTS] = "".join(line for line in files.get(HOSTS, "").splitlines(keepends=True) if line.strip() != HOSTS_LINE)
+        files[HOSTS] = "".join(
+            line for line in files.get(HOSTS, "").splitlines(keepends=True) if line.strip() != HOSTS_LINE
+        )
 
 
 def delete_cni_config(c: ModelCluster, *names: str) -> None:

@@ -1,4 +1,6 @@
-"""What runs on nodes and who hears of changes: watches and resource versions, kubelets' pods, the endpoints' controller, kube-proxy's rules."""
+"""What runs on nodes and who hears of changes: watches and resource versions, kubelets' pods, the endpoints'
+controller, kube-proxy's rules.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ POD_START = 3.0
 AGENT_START = 2.5
 """The same for an agent's pod, whose image is there."""
 UNREADY = 6.0
-"""From the loss of a node's bridge until kubelet, whose probes fail, calls the pods on it not ready: three periods of 2 s (as on the lab)."""
+"""From the loss of a node's bridge until kubelet, whose probes fail, calls the pods on it not ready: three
+periods of 2 s (as on the lab).
+"""
 LEASE = 15.0
 """A controller-manager or scheduler that is started anew waits until the lease of the one before has run out."""
 
@@ -66,8 +70,9 @@ class Nodes:
     def hears(self, name: str, process: str, store: Store | None = None) -> bool:
         """Whether a process on a machine is told of changes; False while it does not run.
 
-        One that has followed a later revision than there is now waits for a future that never comes, and is deaf until it is started anew
-        (observed). In the model it stays so even when the new history has grown beyond: what it missed it never learns.
+        One that has followed a later revision than there is now waits for a future that never comes, and is deaf
+        until it is started anew (observed). In the model it stays so even when the new history has grown beyond:
+        what it missed it never learns.
         """
         since = self._runs_since(name, process)
         store = store or self._api.store  # which is worked out anew for each who asks
@@ -82,7 +87,9 @@ class Nodes:
         )
 
     def _told(self, name: str, process: str, since: float, store: Store) -> bool:
-        """The same of one that runs since then. Whoever is told the same twice is none the wiser: it may be asked any number of times."""
+        """The same of one that runs since then. Whoever is told the same twice is none the wiser: it
+        may be asked any number of times.
+        """
         watch = self._watches.get((name, process))
         if watch is None or watch.since != since:
             watch = self._watches[name, process] = Watch(since)
@@ -190,7 +197,9 @@ class Nodes:
         return self._api.store
 
     def _endpoints(self, store: Store) -> Store | None:
-        """kube-controller-manager makes the service's endpoints those that are ready. Returns what the API then holds."""
+        """kube-controller-manager makes the service's endpoints those that are ready.
+        Returns what the API then holds.
+        """
         endpoints = frozenset(store.ready.values())
         if endpoints == store.endpoints:
             return store
@@ -210,7 +219,9 @@ class Nodes:
             self.since = {address: self.since.get(address, self._now) for address in store.endpoints}
 
     def for_seconds(self, at: float) -> float:
-        """How long something has been so since `at`, as one counts it who follows the API (`recoverd.observe.rulewatch`)."""
+        """How long something has been so since `at`, as one counts it who follows the API
+        (`recoverd.observe.rulewatch`).
+        """
         return self._now - max(at, self._now if self.followed is None else self.followed)
 
     # --- what is done to it ---
@@ -231,7 +242,8 @@ class Nodes:
         return True
 
     def evict(self, name: str) -> list[str]:
-        """Evict the node's pods as far as the budget lets them go; their Deployment makes others on nodes that take some.
+        """Evict the node's pods as far as the budget lets them go; their Deployment makes
+        others on nodes that take some.
 
         Returns what is still on the machine.
         """

@@ -1,4 +1,6 @@
-"""Certificates of the model: who signed what, and until when. What kubeadm makes on a control plane, without a single real key."""
+"""Certificates of the model: who signed what, and until when. What kubeadm makes on a control
+plane, without a single real key.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from recoverd.simulate.clock import moment
 YEAR = 365 * 86400.0
 AGE = 65 * 86400.0
 """How old everything is when the story begins."""
-CA, ETCD_CA, PROXY_CA = f"{KUBERNETES}/pki/ca.crt", f"{KUBERNETES}/pki/etcd/ca.crt", f"{KUBERNETES}/pki/front-proxy-ca.crt"
+CA, ETCD_CA, PROXY_CA = (
+    f"{KUBERNETES}/pki/ca.crt",
+    f"{KUBERNETES}/pki/etcd/ca.crt",
+    f"{KUBERNETES}/pki/front-proxy-ca.crt",
+)
 AUTHORITIES = (CA, ETCD_CA, PROXY_CA)
 SERVING, ETCD_SERVING = f"{KUBERNETES}/pki/apiserver.crt", f"{KUBERNETES}/pki/etcd/server.crt"
 ETCD_CLIENTS = (f"{KUBERNETES}/pki/etcd/healthcheck-client.crt", f"{KUBERNETES}/pki/apiserver-etcd-client.crt")
@@ -77,7 +83,9 @@ def dated(papers: Papers, ends: float) -> Papers:
 
 
 def trouble(papers: Papers, now: float) -> str:
-    """Why the bastion and everybody who was given the CA of `kubeadm init` do not accept the API server; "" when they do."""
+    """Why the bastion and everybody who was given the CA of `kubeadm init` do not accept
+    the API server; "" when they do.
+    """
     if not papers:
         return ""
     if papers[SERVING].ends < now:
@@ -104,12 +112,18 @@ def views(papers: Papers) -> tuple[tuple[CertificateView, ...], PkiView | None]:
 
 
 @lru_cache(maxsize=256)  # a story has few, and every sweep looks at those of every machine
-def _views_of(items: tuple[tuple[str, Paper], ...], epoch: datetime) -> tuple[tuple[CertificateView, ...], PkiView | None]:
+def _views_of(
+    items: tuple[tuple[str, Paper], ...], epoch: datetime
+) -> tuple[tuple[CertificateView, ...], PkiView | None]:
     """`epoch`: the clock by which their dates are told."""
     papers = dict(items)
     authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES}
-    keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES} | {ACCOUNTS_KEY: _digest(ACCOUNTS_KEY)}
-    return tuple(_views(papers, epoch)), PkiView(authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES)))
+    keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES} | {
+        ACCOUNTS_KEY: _digest(ACCOUNTS_KEY)
+    }
+    return tuple(_views(papers, epoch)), PkiView(
+        authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES))
+    )
 
 
 def _views(papers: Papers, epoch: datetime) -> Iterator[CertificateView]:
@@ -117,7 +131,9 @@ def _views(papers: Papers, epoch: datetime) -> Iterator[CertificateView]:
         is_ca, authority = path in AUTHORITIES, SIGNED.get(path, "")
         yield CertificateView(
             path=path,
-            subject="CN=system:node:model,O=system:nodes" if path == KUBELET_CLIENT else f"CN={path.rsplit('/', 1)[-1]}",
+            subject="CN=system:node:model,O=system:nodes"
+            if path == KUBELET_CLIENT
+            else f"CN={path.rsplit('/', 1)[-1]}",
             issuer=f"CN={(authority or path).rsplit('/', 1)[-1]}",
             not_before=epoch + timedelta(seconds=paper.begins),
             not_after=epoch + timedelta(seconds=paper.ends),

@@ -18,7 +18,9 @@ def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
 
 
 def remake_certificates(c: ModelCluster, *names: str) -> None:
-    """Leaf certificates, kubeconfigs and the front-proxy CA moved away and made anew by hand, as in the incident; the CA is kept."""
+    """Leaf certificates, kubeconfigs and the front-proxy CA moved away and made anew by hand, as
+    in the incident; the CA is kept.
+    """
     for name in names:
         c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, pki.PROXY_CA)
 

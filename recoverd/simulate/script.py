@@ -1,4 +1,5 @@
-"""Stories: what happens to a model cluster, line by line, in the field's words; a block's expected outcome stands after `----`.
+"""Stories: what happens to a model cluster, line by line, in the field's words; a block's
+expected outcome stands after `----`.
 
     # The first line says what it is about.
 
@@ -10,11 +11,11 @@
     ----
     ...what is decided, one line each...
 
-The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its testdata).
-Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, and any bound of the configuration); every fault of `faults` by its name;
-`wait SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`;
-`approve`, `reject REASON`, `pause REASON`, `resume`, `ack`; `crash` (kill -9 and a start);
-`say TEXT`.
+The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its
+testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, and any bound of the configuration); every
+fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken);
+`join-control-plane NAME [take-back-single-member]`; `approve`, `reject REASON`, `pause REASON`, `resume`, `ack`;
+`crash` (kill -9 and a start); `say TEXT`.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def written(script: Script) -> str:
 
 
 class Player:
-    """Plays one story. `told` gets each line of history, `happens` each line of the story before it is played, `ask` decides about a plan."""
+    """Plays one story. `told` gets each line of history, `happens` each line of the story before it is
+    played, `ask` decides about a plan.
+    """
 
     def __init__(
         self,
@@ -195,7 +198,9 @@ class Player:
 
 
 def terse(note: Note, began: float) -> str:
-    """One line of history for a test: when, what, and in which words; "" for what a reader of the story does not need."""
+    """One line of history for a test: when, what, and in which words; "" for what a
+    reader of the story does not need.
+    """
     event, detail = note.entry.event, note.entry.detail
     if event in ("step-done", "verifying", "pki-kept") or (event == "waiting" and WAITED.search(detail)):
         return ""

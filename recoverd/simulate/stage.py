@@ -1,4 +1,6 @@
-"""The daemon at work on a model cluster: the same machine, playbooks and loop as the live one, in virtual time, with a kill -9 at hand."""
+"""The daemon at work on a model cluster: the same machine, playbooks and loop as the live one, in
+virtual time, with a kill -9 at hand.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from recoverd.simulate.world import SimulatedWorld
 
 
 class Ledger:
-    """What is journalled: in a real journal where one is given, and the last record and memory in any case, as the text that a journal would hold.
+    """What is journalled: in a real journal where one is given, and the last record and memory in any case, as the
+    text that a journal would hold.
 
     It writes at once and not in a thread: virtual time must not run on meanwhile.
     """
@@ -101,8 +104,19 @@ class Stage:
 
     def start(self) -> None:
         """Start the daemon, with what an earlier one has journalled."""
-        machine = ClusterMachine(self.settings, registry(), now=now(), record=self.ledger.record(), memory=self.ledger.memory())
-        self.loop = ClusterLoop(machine, self.world, self.ledger, Metrics(), Clockwork(self._interval), self._told, clock=now, running=seconds)
+        machine = ClusterMachine(
+            self.settings, registry(), now=now(), record=self.ledger.record(), memory=self.ledger.memory()
+        )
+        self.loop = ClusterLoop(
+            machine,
+            self.world,
+            self.ledger,
+            Metrics(),
+            Clockwork(self._interval),
+            self._told,
+            clock=now,
+            running=seconds,
+        )
         self._running = asyncio.create_task(self.loop.run())
 
     async def kill(self) -> None:

@@ -13,7 +13,9 @@ SMALL = 10 << 20
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The data directory of one member. `history` tells apart data that were once the same: `--force-new-cluster` begins a new one."""
+    """The data directory of one member. `history` tells apart data that were once the same:
+    `--force-new-cluster` begins a new one.
+    """
 
     cluster_id: str
     member_id: str
@@ -67,7 +69,11 @@ class Store:
 
     def seen_by(self, member_id: str) -> Store:
         """The same data at another member."""
-        return self if member_id == self.member_id and not self.corrupt else self._copy(member_id, self.revision, corrupt=False)
+        return (
+            self
+            if member_id == self.member_id and not self.corrupt
+            else self._copy(member_id, self.revision, corrupt=False)
+        )
 
     def at_revision(self, revision: int) -> Store:
         return self._copy(self.member_id, revision, corrupt=self.corrupt)
@@ -75,7 +81,8 @@ class Store:
     def _copy(self, member_id: str, revision: int, *, corrupt: bool) -> Store:
         """As `dataclasses.replace` makes it, in a fraction of the time: every tick makes one for each member."""
         return Store(
-            self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes, self.pods, self.ready,
+            self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes,
+            self.pods, self.ready,
             self.endpoints, self.cordons, self.budget, self.compacted, corrupt, self.in_use, self.live, self.alarms,
         )  # fmt: skip
 
@@ -89,7 +96,9 @@ def client_url(address: str) -> str:
 
 
 def id_of(text: str) -> str:
-    """etcd makes ids of peer URLs, so a member begun anew on the same machine has its old id (and a one-member cluster its old cluster id)."""
+    """etcd makes ids of peer URLs, so a member begun anew on the same machine has its old id (and a
+    one-member cluster its old cluster id).
+    """
     return f"{int(hashlib.sha256(text.encode()).hexdigest()[:16], 16):x}"
 
 

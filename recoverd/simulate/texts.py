@@ -14,7 +14,17 @@ from recoverd.model.operations import MANIFESTS
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_DIR = "/var/lib/etcd"
 FLAGS: Mapping[str, frozenset[str]] = {
-    "etcd": frozenset({"--name", "--data-dir", "--initial-cluster", "--initial-cluster-state", "--listen-client-urls", "--listen-peer-urls", FORCE}),
+    "etcd": frozenset(
+        {
+            "--name",
+            "--data-dir",
+            "--initial-cluster",
+            "--initial-cluster-state",
+            "--listen-client-urls",
+            "--listen-peer-urls",
+            FORCE,
+        }
+    ),
     "kube-apiserver": frozenset({"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file"}),
     "kube-controller-manager": frozenset({"--kubeconfig", "--leader-elect"}),
     "kube-scheduler": frozenset({"--kubeconfig", "--leader-elect"}),
@@ -39,7 +49,9 @@ def path_of(component: str) -> str:
 
 
 def manifest(component: str, name: str, address: str, peers: Mapping[str, str], state: str) -> str:
-    """As kubeadm writes it. `peers` are names and addresses of etcd's initial cluster; kubeadm leaves out the default state `new`."""
+    """As kubeadm writes it. `peers` are names and addresses of etcd's initial cluster; kubeadm
+    leaves out the default state `new`.
+    """
     flags = {
         "etcd": [
             f"--data-dir={ETCD_DIR}",
@@ -55,12 +67,15 @@ def manifest(component: str, name: str, address: str, peers: Mapping[str, str], 
             "--etcd-servers=https://127.0.0.1:2379",
             "--secure-port=6443",
         ],
-    }.get(component, ["--kubeconfig=/etc/kubernetes/" + component.removeprefix("kube-") + ".conf", "--leader-elect=true"])
+    }.get(
+        component, ["--kubeconfig=/etc/kubernetes/" + component.removeprefix("kube-") + ".conf", "--leader-elect=true"]
+    )
     lines = "".join(f"    - {line}\n" for line in (component, *flags))
     return (
         "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n"
         f"    kubeadm.kubernetes.io/{component}.advertise-address.endpoint: {address}\n"
-        f"  labels:\n    component: {component}\n    tier: control-plane\n  name: {component}\n  namespace: kube-system\n"
+        f"  labels:\n    component: {component}\n    tier: control-plane\n  name: {component}\n "
+        " namespace: kube-system\n"
         f"spec:\n  containers:\n  - command:\n{lines}    image: k8s.gcr.io/{component}:v1.20.2\n    name: {component}\n"
         "  hostNetwork: true\n  priorityClassName: system-node-critical\nstatus: {}\n"
     )

@@ -36,7 +36,13 @@ COMMAND = 0.5
 class SimulatedWorld(World):
     """Looks at and acts on the model. `saw` is told each observation."""
 
-    def __init__(self, cluster: ModelCluster, name: str, saw: Callable[[Observation], None] = lambda _: None, bastion: Bastion | None = None) -> None:
+    def __init__(
+        self,
+        cluster: ModelCluster,
+        name: str,
+        saw: Callable[[Observation], None] = lambda _: None,
+        bastion: Bastion | None = None,
+    ) -> None:
         self.cluster = cluster
         self._name = name
         self._saw = saw
@@ -62,7 +68,11 @@ class SimulatedWorld(World):
         hosts, planes = dict(seen.hosts), dict[str, HostLease | None]()
         for name in seen.etcd:
             view = hosts[name]
-            said = look(self.cluster.machines[name], seconds(), *self.lease.asked(name)) if isinstance(view, HostView) else None
+            said = (
+                look(self.cluster.machines[name], seconds(), *self.lease.asked(name))
+                if isinstance(view, HostView)
+                else None
+            )
             planes[name] = said
             if isinstance(view, HostView):
                 hosts[name] = replace(view, lease=said)

@@ -39,7 +39,9 @@ def lab_program(name: str) -> str:
 
 
 class ApiServer:
-    """A kube-apiserver on its own, with one token of an administrator and certificates of the authority that etcd's test made."""
+    """A kube-apiserver on its own, with one token of an administrator and certificates of the
+    authority that etcd's test made.
+    """
 
     def __init__(self, pki: Path, port: int, etcd: EtcdNode, process: Process) -> None:
         self.pki, self.base, self.etcd, self._process = pki, f"https://127.0.0.1:{port}", etcd, process
@@ -64,7 +66,9 @@ class ApiServer:
         self._own = self._keys()
 
     async def clean(self) -> None:
-        """Make it what it was before the test: what was made since is taken out of etcd, which an API server sees as it sees any change."""
+        """Make it what it was before the test: what was made since is taken out of etcd, which an API
+        server sees as it sees any change.
+        """
         for key in self._keys() - self._own:
             await asyncio.to_thread(self.etcd.ctl, "del", key)
         assert self._keys() >= self._own, "a test has deleted what the API server makes itself"
@@ -73,7 +77,9 @@ class ApiServer:
             return await self.ask("GET", "/api/v1/nodes", admin=False) == 403
 
         # that a binding is gone, whoever decides about permissions hears a moment later
-        await AsyncRetrying(retry=retry_if_result(lambda no: not no), wait=wait_fixed(0.1), stop=stop_after_delay(30))(denied)
+        await AsyncRetrying(retry=retry_if_result(lambda no: not no), wait=wait_fixed(0.1), stop=stop_after_delay(30))(
+            denied
+        )
 
     def _keys(self) -> set[str]:
         """All that is in etcd, without what comes and goes with a lease of etcd's."""
@@ -86,7 +92,9 @@ class ApiServer:
         cluster = {"server": self.base, "certificate-authority": str(self.pki / "ca.crt")}
         context = {"cluster": "c", "user": "recoverd"}
         entries = {"clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "recoverd", "user": user}]}
-        path.write_text(yaml.safe_dump({"current-context": "x", "contexts": [{"name": "x", "context": context}], **entries}))
+        path.write_text(
+            yaml.safe_dump({"current-context": "x", "contexts": [{"name": "x", "context": context}], **entries})
+        )
         return path
 
     def admin_kubeconfig(self) -> str:

@@ -1,6 +1,8 @@
-"""Clusters for the daemon's tests: one machine behind a real sshd, whose directories, processes and units are made up, and an API server's stand-in.
+"""Clusters for the daemon's tests: one machine behind a real sshd, whose directories, processes and units are made
+up, and an API server's stand-in.
 
-Nothing of the machine that runs the tests is changed: sshd hands every script to a shell only after its paths were moved below `root`.
+Nothing of the machine that runs the tests is changed: sshd hands every script to a shell only after its
+paths were moved below `root`.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ for last; do :; done
 unit=${{last%.service}}
 case $1 in
 show) for u in kubelet containerd; do
-    printf 'Id=%s.service\\nLoadState=loaded\\nActiveState=%s\\nSubState=%s\\nResult=success\\nStateChangeTimestampMonotonic=1\\nNRestarts=0\\n\\n' \
-      $u $(cat $u) $(cat $u)
+    printf 'Id=%s.service\\nLoadState=loaded\\nActiveState=%s\\nSubState=%s\\n' $u $(cat $u) $(cat $u)
+    printf 'Result=success\\nStateChangeTimestampMonotonic=1\\nNRestarts=0\\n\\n'
   done ;;
 start|restart) echo "$@" >> ../asked; echo active > $unit ;;
 is-active) [ "$(cat $unit)" = active ] ;;
@@ -74,7 +76,9 @@ class Node:
         (root / "etc/kubernetes/kubelet.conf").touch()
         for number, component in enumerate(COMPONENTS, 1):
             image = f"  - {{name: {component}, image: 'r/{component}:1'}}"
-            (self.manifests / f"{component}.yaml").write_text(f"kind: Pod\nmetadata: {{name: {component}}}\nspec:\n  containers:\n{image}\n")
+            (self.manifests / f"{component}.yaml").write_text(
+                f"kind: Pod\nmetadata: {{name: {component}}}\nspec:\n  containers:\n{image}\n"
+            )
             since = time.time() - 3600.0  # what has been in place for a minute counts as good at first sight
             os.utime(self.manifests / f"{component}.yaml", (since, since))
             process = root / "proc" / str(number)
@@ -101,7 +105,14 @@ class Node:
 
     def forced(self) -> str:
         """A ForceCommand that runs the script with its paths moved."""
-        folders = ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/recoverd", "/var/log/pods", "/run/recoverd")
+        folders = (
+            "/etc/kubernetes",
+            "/var/lib/etcd",
+            "/var/lib/kubelet",
+            "/var/lib/recoverd",
+            "/var/log/pods",
+            "/run/recoverd",
+        )
         # what an earlier script told has been moved already
         moved = [f"s,{self.root}/,/,g", *(f"s,{folder},{self.root}{folder},g" for folder in folders)]
         moved.append(f"s,/proc/.0-9.[*]/comm,{self.root}/proc/[0-9]*/comm,g")
@@ -119,7 +130,9 @@ class Cluster:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-async def make_cluster(directory: Path, start_sshd: Callable[..., Sshd], name: str = "prod", **ssh_options: str) -> Cluster:
+async def make_cluster(
+    directory: Path, start_sshd: Callable[..., Sshd], name: str = "prod", **ssh_options: str
+) -> Cluster:
     """A healthy cluster of one control plane, NAME-cp1. Stop its `api` at the end."""
     home = directory / name
     address = a_loopback_address()
@@ -132,7 +145,12 @@ async def make_cluster(directory: Path, start_sshd: Callable[..., Sshd], name: s
     config = {
         "name": name,
         "kubeconfig": str(api.kubeconfig),
-        "ssh": {"user": sshd.settings.user, "key": str(sshd.settings.key), "known_hosts": str(sshd.settings.known_hosts), "port": sshd.port},
+        "ssh": {
+            "user": sshd.settings.user,
+            "key": str(sshd.settings.key),
+            "known_hosts": str(sshd.settings.known_hosts),
+            "port": sshd.port,
+        },
         "control_planes": [{"name": node_of.name, "address": address}],
         "interval": "1s",
         "deadlines": {"api": "8s", "etcd": "8s", "hosts": "8s"},  # a machine that runs tests may be slow
@@ -144,16 +162,29 @@ class Daemon:
     """`recoverd run` as a process, and recoverctl against it."""
 
     exec = False
-    """Whether it is started as systemd would, and not forked from what has loaded it already: for tests of the start itself."""
+    """Whether it is started as systemd would, and not forked from what has loaded it already:
+    for tests of the start itself.
+    """
 
-    def __init__(self, directory: Path, *clusters: Cluster | dict[str, Any], state: Path | None = None, socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *clusters: Cluster | dict[str, Any],
+        state: Path | None = None,
+        socket: Path | None = None,
+    ) -> None:
         self.state = state or directory / "state"
         self.socket = socket or directory / "control.sock"
         self.port = free_port()
         self.file = directory / "recoverd.yaml"
         self.log = directory / "daemon.log"
         listed = [c.config if isinstance(c, Cluster) else c for c in clusters]
-        text = {"state_dir": str(self.state), "socket": str(self.socket), "listen": f"127.0.0.1:{self.port}", "clusters": listed}
+        text = {
+            "state_dir": str(self.state),
+            "socket": str(self.socket),
+            "listen": f"127.0.0.1:{self.port}",
+            "clusters": listed,
+        }
         self.file.write_text(yaml.safe_dump(text))
         self.process: Process | None = None
 
@@ -162,7 +193,9 @@ class Daemon:
         given = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")} | environment
         with self.log.open("ab") as log:
             if self.exec:
-                self.process = subprocess.Popen([sys.executable, "-m", "recoverd", *arguments], env=given, stderr=log, stdout=log)
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "recoverd", *arguments], env=given, stderr=log, stdout=log
+                )
             else:
                 self.process = forkserver.server().start(arguments, given, log)
         return self.process
@@ -183,7 +216,10 @@ class Daemon:
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of the metrics port; 0 where nobody answers."""
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as response:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{self.port}{path}") as response,
+            ):
                 return response.status, await response.text()
         except aiohttp.ClientError as error:
             return 0, str(error)
@@ -209,13 +245,20 @@ class Daemon:
 
     async def closed(self) -> dict[str, Any]:
         """The one incident, once it is closed."""
-        answer = await self.until(lambda: self.json("incidents"), lambda i: bool(i["incidents"]) and i["incidents"][0]["closed_at"] is not None)
+        answer = await self.until(
+            lambda: self.json("incidents"),
+            lambda i: bool(i["incidents"]) and i["incidents"][0]["closed_at"] is not None,
+        )
         (incident,) = answer["incidents"]
         return dict(incident)
 
-    async def in_phase(self, state: str, phase: str | None = None, cluster: str = "prod", seconds: float = 60.0) -> dict[str, Any]:
+    async def in_phase(
+        self, state: str, phase: str | None = None, cluster: str = "prod", seconds: float = 60.0
+    ) -> dict[str, Any]:
         """The status once the cluster is in this state and phase."""
-        return await self.until(lambda: self.status(cluster), lambda s: (s["state"], s["phase"]) == (state, phase), seconds)
+        return await self.until(
+            lambda: self.status(cluster), lambda s: (s["state"], s["phase"]) == (state, phase), seconds
+        )
 
     async def until(self, ask: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 60.0) -> Any:
         answer = None

@@ -1,7 +1,8 @@
 """Real programs for the component tests: sshd and etcd, each started on free ports of loopback and ended with the test.
 
-`start_sshd(**sshd_options)` gives an `Sshd`: commands sent to it run on this very machine, as the user who runs the tests.
-`start_etcd(count)` gives `EtcdNode`s with the certificates that kubeadm would make, in a directory laid out as /etc/kubernetes/pki/etcd.
+`start_sshd(**sshd_options)` gives an `Sshd`: commands sent to it run on this very machine, as the user who runs
+the tests. `start_etcd(count)` gives `EtcdNode`s with the certificates that kubeadm would make, in a directory laid
+out as /etc/kubernetes/pki/etcd.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
 Process = subprocess.Popen[bytes] | Forked
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 10.0, address: str = "127.0.0.1") -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 10.0, address: str = "127.0.0.1"
+) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text(errors="replace")
@@ -92,13 +95,25 @@ class Sshd:
     def login(self) -> Any:
         """A connection of somebody else's, which ends with its context: a person's, who may open a terminal."""
         s = self.settings
-        return asyncssh.connect("127.0.0.1", self.port, username=s.user, client_keys=[str(s.key)], known_hosts=str(s.known_hosts), config=None)
+        return asyncssh.connect(
+            "127.0.0.1",
+            self.port,
+            username=s.user,
+            client_keys=[str(s.key)],
+            known_hosts=str(s.known_hosts),
+            config=None,
+        )
 
     def stop(self) -> None:
         """End the listener and every connection it has, as when the machine is switched off."""
         listener = self.process.pid
-        children = Path(f"/proc/{listener}/task/{listener}/children").read_text().split() if self.process.poll() is None else []
-        # by descriptor: a session may have ended by the time the listener has, and its id may be another process's by then, or a thread's
+        children = (
+            Path(f"/proc/{listener}/task/{listener}/children").read_text().split()
+            if self.process.poll() is None
+            else []
+        )
+        # by descriptor: a session may have ended by the time the listener has, and its id may be another
+        # process's by then, or a thread's
         sessions: list[int] = []
         for child in children:
             with suppress(ProcessLookupError):
@@ -112,9 +127,11 @@ class Sshd:
 
 @pytest.fixture
 def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
-    """`start_sshd(ForceCommand="sleep 1000", ...)`: options go into sshd_config; `port=` starts it again on a known port with the same keys.
+    """`start_sshd(ForceCommand="sleep 1000", ...)`: options go into sshd_config; `port=` starts it again on a
+    known port with the same keys.
 
-    `address=` is another one of loopback, `like=` an sshd whose port and user key it shares, as the machines of one cluster do.
+    `address=` is another one of loopback, `like=` an sshd whose port and user key it shares, as
+    the machines of one cluster do.
     """
     program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
     if program is None:
@@ -152,11 +169,14 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
             "KbdInteractiveAuthentication": "no",
             "PermitRootLogin": "prohibit-password",
         } | options
-        # the tests' user may have a .bashrc, which bash reads for every command over SSH: it costs time, and may well change PATH
+        # the tests' user may have a .bashrc, which bash reads for every command over SSH: it costs
+        # time, and may well change PATH
         config["SetEnv"] = f"HOME={home} {options.get('SetEnv', '')}".rstrip()
         (home / "config").write_text("".join(f"{k} {v}\n" for k, v in config.items()))
         log = home / "log"
-        process = subprocess.Popen([program, "-D", "-e", "-f", str(home / "config")], stderr=log.open("ab"), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program, "-D", "-e", "-f", str(home / "config")], stderr=log.open("ab"), stdin=subprocess.DEVNULL
+        )
         wait_for_port(port, process, log, address=address)
         settings = SshSettings(user=getpass.getuser(), key=user_key, known_hosts=known_hosts, port=port)
         started.append(Sshd(port, settings, host_key, log, process))
@@ -184,24 +204,34 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), True).sign(self._key, hashes.SHA256())
+        certificate = (
+            self._builder(self._name, self._key)
+            .add_extension(x509.BasicConstraints(True, None), True)
+            .sign(self._key, hashes.SHA256())
+        )
         self._write("ca", certificate, self._key)
 
     def issue(self, name: str, *, days: float = 365, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
         """A certificate for localhost and the addresses, of server and client use; expired where `days` is negative."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)])
+        names = x509.SubjectAlternativeName(
+            [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
+        )
         uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = self._builder(subject, key, days).add_extension(names, False).add_extension(uses, False)
         self._write(name, builder.sign(self._key, hashes.SHA256()), key)
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 365) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 365
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         until = now + datetime.timedelta(days=days)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
         return (
-            builder.serial_number(x509.random_serial_number()).not_valid_before(min(now, until) - datetime.timedelta(hours=1)).not_valid_after(until)
+            builder.serial_number(x509.random_serial_number())
+            .not_valid_before(min(now, until) - datetime.timedelta(hours=1))
+            .not_valid_after(until)
         )
 
     def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
@@ -226,7 +256,9 @@ class EtcdNode:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *extra: str) -> None:
-        self.process = subprocess.Popen(["etcd", *self.arguments, *extra], stderr=self.log.open("ab"), stdout=self.log.open("ab"))
+        self.process = subprocess.Popen(
+            ["etcd", *self.arguments, *extra], stderr=self.log.open("ab"), stdout=self.log.open("ab")
+        )
         wait_for_port(self.port if self.alone else self.metrics_port, self.process, self.log)
 
     @property
@@ -239,10 +271,16 @@ class EtcdNode:
 
     def ctl(self, *arguments: str) -> str:
         """Run etcdctl against this member and give its output."""
-        return subprocess.run(self.ctl_command(*arguments), capture_output=True, text=True, check=True, timeout=20).stdout
+        return subprocess.run(
+            self.ctl_command(*arguments), capture_output=True, text=True, check=True, timeout=20
+        ).stdout
 
     def ctl_command(self, *arguments: str) -> list[str]:
-        tls = [f"--cacert={self.pki}/ca.crt", f"--cert={self.pki}/healthcheck-client.crt", f"--key={self.pki}/healthcheck-client.key"]
+        tls = [
+            f"--cacert={self.pki}/ca.crt",
+            f"--cert={self.pki}/healthcheck-client.crt",
+            f"--key={self.pki}/healthcheck-client.key",
+        ]
         return ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=https://127.0.0.1:{self.port}", *tls, *arguments]
 
     def put(self, values: Mapping[str, str]) -> None:
@@ -259,7 +297,9 @@ class EtcdNode:
         connection.close()
 
     def fill(self) -> None:
-        """Write until etcd refuses: a quota is held against what was committed, which happens ten times a second and not at each put."""
+        """Write until etcd refuses: a quota is held against what was committed, which happens ten
+        times a second and not at each put.
+        """
         with pytest.raises(Exception, match="returned non-zero"):
             while True:
                 self.ctl("put", "big", "x" * 60000)
@@ -341,7 +381,9 @@ def etcd(start_etcd: Callable[..., list[EtcdNode]]) -> EtcdNode:
 
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A real API server over an etcd of its own, for all tests of this process: its start costs more than what they ask of it."""
+    """A real API server over an etcd of its own, for all tests of this process: its start costs
+    more than what they ask of it.
+    """
     from .apiserver import api_server
 
     home = tmp_path_factory.mktemp("kubernetes")

@@ -1,8 +1,10 @@
-"""`python -m recoverd`, forked from a process that has imported it: of what most of these tests' daemons cost, the imports alone were two thirds.
+"""`python -m recoverd`, forked from a process that has imported it: of what most of these tests' daemons cost, the
+imports alone were two thirds.
 
-What is forked is in every other way the process that it would have been: it has the directory, environment and descriptors that it is given, no other
-descriptor, no thread, the signals' default dispositions, and it runs the module as `python -m` does, to the interpreter's own end. Where the start
-itself is what a test is about, the daemon is started by exec (`Daemon(exec=True)`, test_systemd.py).
+What is forked is in every other way the process that it would have been: it has the directory, environment and
+descriptors that it is given, no other descriptor, no thread, the signals' default dispositions, and it runs the module
+as `python -m` does, to the interpreter's own end. Where the start itself is what a test is about, the daemon is started
+by exec (`Daemon(exec=True)`, test_systemd.py).
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ class ForkServer:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL
+        )
         theirs.close()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: BinaryIO) -> Forked:

@@ -1,4 +1,6 @@
-"""Steps carried out on a real host: files really written and moved, processes really awaited, connections really lost."""
+"""Steps carried out on a real host: files really written and moved, processes really
+awaited, connections really lost.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,15 @@ class Hands:
     def __init__(self, sshd: Sshd, state: Path, node: EtcdNode | None = None) -> None:
         cluster = ClusterConfig(ClusterSettings("test", sshd.hosts("cp1")), 5.0, state / "no-kubeconfig", sshd.settings)
         self.pool: HostPool = sshd.pool("cp1")
-        etcd = (lambda host: EtcdClient(self.pool, host, port=node.port, metrics_port=node.metrics_port, pki=str(node.pki))) if node else None
+        etcd = (
+            (
+                lambda host: EtcdClient(
+                    self.pool, host, port=node.port, metrics_port=node.metrics_port, pki=str(node.pki)
+                )
+            )
+            if node
+            else None
+        )
         self.actor = Actor(cluster, self.pool, state, etcd=etcd)
 
     async def do(
@@ -111,13 +121,19 @@ async def test_a_file_is_replaced_and_what_was_there_is_kept(hands: Hands, tmp_p
 
 
 @pytest.mark.parametrize(("there", "before"), [("newer\n", sha("old\n")), ("newer\n", ""), (None, sha("old\n"))])
-async def test_a_file_that_is_not_what_the_plan_saw_is_left_alone(hands: Hands, tmp_path: Path, there: str | None, before: str) -> None:
+async def test_a_file_that_is_not_what_the_plan_saw_is_left_alone(
+    hands: Hands, tmp_path: Path, there: str | None, before: str
+) -> None:
     path = tmp_path / "etcd.yaml"
     if there:
         path.write_text(there)
     result = await hands.do(write(path, "new\n", before=before))
     assert not result.ok
-    assert "cp1" in result.detail and "when the plan was made" in result.detail and "before changing anything" in result.detail
+    assert (
+        "cp1" in result.detail
+        and "when the plan was made" in result.detail
+        and "before changing anything" in result.detail
+    )
     assert (path.read_text() if path.exists() else None) == there
 
 
@@ -163,7 +179,9 @@ async def test_nothing_is_moved_over_something(hands: Hands, tmp_path: Path) -> 
 
 @pytest.fixture
 def component(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Runs a process that is named as a component that no machine has; the name is longer than the 15 characters that the kernel keeps."""
+    """Runs a process that is named as a component that no machine has; the name is longer than the 15
+    characters that the kernel keeps.
+    """
     program = tmp_path / "recoverd-test-component"
     program.symlink_to(Path("/bin/sh").resolve())
     started: list[subprocess.Popen[bytes]] = []
@@ -182,7 +200,9 @@ def component(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]
 NAME = "recoverd-test-component"
 
 
-async def test_a_component_is_awaited_until_it_is_gone(hands: Hands, component: Callable[..., subprocess.Popen[bytes]]) -> None:
+async def test_a_component_is_awaited_until_it_is_gone(
+    hands: Hands, component: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     process = component()
     waiting = asyncio.create_task(hands.do(AwaitContainerGone(NAME, 10)))
     assert (await asyncio.wait([waiting], timeout=1.0))[0] == set()
@@ -191,7 +211,9 @@ async def test_a_component_is_awaited_until_it_is_gone(hands: Hands, component: 
     assert (await waiting).ok
 
 
-async def test_a_component_that_stays_is_a_failure_with_the_reason(hands: Hands, component: Callable[..., subprocess.Popen[bytes]]) -> None:
+async def test_a_component_that_stays_is_a_failure_with_the_reason(
+    hands: Hands, component: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     component()
     result = await hands.do(AwaitContainerGone(NAME, 1))
     assert not result.ok
@@ -199,7 +221,9 @@ async def test_a_component_that_stays_is_a_failure_with_the_reason(hands: Hands,
 
 
 @pytest.mark.parametrize("flag", ["--force", "--force=true"])
-async def test_a_flag_is_seen_on_the_running_process(hands: Hands, component: Callable[..., subprocess.Popen[bytes]], flag: str) -> None:
+async def test_a_flag_is_seen_on_the_running_process(
+    hands: Hands, component: Callable[..., subprocess.Popen[bytes]], flag: str
+) -> None:
     process = component(flag, "--other=1")
     assert (await hands.do(AwaitFlag(NAME, "--force", present=True, seconds=2))).ok
     assert not (await hands.do(AwaitFlag(NAME, "--force", present=False, seconds=1))).ok
@@ -234,7 +258,11 @@ async def test_a_reboot_is_not_asked_for_where_another_bastion_holds_the_lease(h
     assert (await hands.do(once)).already_done
     hands.pool.guard = lambda host: Call.of("refuse", f"another holds the lease of {host}")
     refused = await hands.do(once)
-    assert not refused.ok and refused.untouched and "cp1 was not asked to reboot: another holds the lease of cp1" in refused.detail
+    assert (
+        not refused.ok
+        and refused.untouched
+        and "cp1 was not asked to reboot: another holds the lease of cp1" in refused.detail
+    )
 
 
 async def test_what_was_done_before_a_crash_is_not_done_again(hands: Hands, tmp_path: Path) -> None:
@@ -248,17 +276,25 @@ async def test_what_was_done_before_a_crash_is_not_done_again(hands: Hands, tmp_
 
 
 async def test_after_a_crash_a_step_is_only_asked_about(hands: Hands, tmp_path: Path) -> None:
-    """The daemon may have been down for hours, and people at work: whatever is to be done has to be looked at first, forwards and backwards."""
+    """The daemon may have been down for hours, and people at work: whatever is to be done has to be looked at
+    first, forwards and backwards.
+    """
     ran, data, aside = tmp_path / "ran", tmp_path / "member", tmp_path / "member.aside"
     data.mkdir()
-    for operation in (Shell(f"echo x >> {ran}", done=f"test -e {ran}", repeatable=True), MovePath(str(data), str(aside)), RestartUnit("kubelet")):
+    for operation in (
+        Shell(f"echo x >> {ran}", done=f"test -e {ran}", repeatable=True),
+        MovePath(str(data), str(aside)),
+        RestartUnit("kubelet"),
+    ):
         asked = await hands.do(operation, resume=True)
         assert (asked.ok, asked.undone, asked.uncertain) == (False, True, False)
     assert not ran.exists() and data.exists() and not aside.exists()
     data.rename(aside)
     assert (await hands.do(MovePath(str(data), str(aside)), resume=True)).already_done
     back = await hands.actor.perform(
-        Step("cp1", "move it aside", MovePath(str(data), str(aside)), 10.0, undo=MovePath(str(aside), str(data))), undo=True, resume=True
+        Step("cp1", "move it aside", MovePath(str(data), str(aside)), 10.0, undo=MovePath(str(aside), str(data))),
+        undo=True,
+        resume=True,
     )
     assert back.undone and aside.exists(), "nor is it moved back at once"
 
@@ -291,7 +327,9 @@ async def test_a_connection_lost_in_the_middle_is_judged_by_the_check(start_sshd
     await hands.pool.close()
 
 
-async def test_a_command_that_hangs_ends_at_its_deadline_and_is_judged_by_the_check(hands: Hands, tmp_path: Path) -> None:
+async def test_a_command_that_hangs_ends_at_its_deadline_and_is_judged_by_the_check(
+    hands: Hands, tmp_path: Path
+) -> None:
     result = await hands.do(Shell("sleep 60", done=f"test -e {tmp_path}/never"), timeout=1)
     assert (result.ok, result.uncertain) == (False, False)
     assert "did not end" in result.detail
@@ -305,7 +343,9 @@ async def test_a_host_that_is_off_has_nothing_begun(start_sshd: StartSshd, tmp_p
     result = await hands.do(Shell("true"))
     assert (result.ok, result.uncertain) == (False, False)
     assert "not begun" in result.detail and "refused" in result.detail
-    assert (await hands.do(Shell("true", done="true"), resume=True, timeout=1)).uncertain, "after a crash it cannot be told"
+    assert (await hands.do(Shell("true", done="true"), resume=True, timeout=1)).uncertain, (
+        "after a crash it cannot be told"
+    )
     await hands.pool.close()
 
 
@@ -330,7 +370,9 @@ def with_etcd(sshd: Sshd, tmp_path: Path) -> Callable[[EtcdNode], Hands]:
     return lambda node: Hands(sshd, tmp_path / "state", node)
 
 
-async def test_a_snapshot_is_fetched_into_the_state_directory(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands], tmp_path: Path) -> None:
+async def test_a_snapshot_is_fetched_into_the_state_directory(
+    etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands], tmp_path: Path
+) -> None:
     hands = with_etcd(etcd)
     result = await hands.do(FetchSnapshot("before/it"), timeout=60)
     (file,) = (tmp_path / "state" / "snapshots" / "test").iterdir()
@@ -342,7 +384,9 @@ async def test_a_snapshot_is_fetched_into_the_state_directory(etcd: EtcdNode, wi
     failed = await hands.do(FetchSnapshot("again"), timeout=2)
     assert not failed.ok and "nothing listens" in failed.detail
     # kubelet starts it anew when its probe has ended it
-    back, _ = await asyncio.gather(hands.do(FetchSnapshot("once it is back"), timeout=60), asyncio.to_thread(etcd.start))
+    back, _ = await asyncio.gather(
+        hands.do(FetchSnapshot("once it is back"), timeout=60), asyncio.to_thread(etcd.start)
+    )
     assert back.ok, back.detail
     await hands.pool.close()
 
@@ -350,7 +394,9 @@ async def test_a_snapshot_is_fetched_into_the_state_directory(etcd: EtcdNode, wi
 async def test_a_member_that_was_mute_for_a_while_is_asked_again(
     etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that is taken and never answered had used up the minute in which a busy lab's etcd was back three times."""
+    """A connection that is taken and never answered had used up the minute in which a busy
+    lab's etcd was back three times.
+    """
     monkeypatch.setattr(act_etcd, "ANSWERS_SECONDS", 2.0)
     hands = with_etcd(etcd)
     assert etcd.process
@@ -363,8 +409,12 @@ async def test_a_member_that_was_mute_for_a_while_is_asked_again(
     await hands.pool.close()
 
 
-async def test_a_snapshot_without_the_cluster_that_was_seen_is_no_ground_to_go_on(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
-    """What a member without quorum holds may not be readable; its snapshot tells whether it is this cluster, before anything is changed."""
+async def test_a_snapshot_without_the_cluster_that_was_seen_is_no_ground_to_go_on(
+    etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]
+) -> None:
+    """What a member without quorum holds may not be readable; its snapshot tells whether it is this
+    cluster, before anything is changed.
+    """
     hands, uid = with_etcd(etcd), "0b7a34de-52c7-4a35-b2b5-1a3bb0bf2c11"
     empty = await hands.do(FetchSnapshot("a", uid), timeout=60)
     assert not empty.ok and uid in empty.detail and "nothing was changed" in empty.detail
@@ -374,7 +424,9 @@ async def test_a_snapshot_without_the_cluster_that_was_seen_is_no_ground_to_go_o
     await hands.pool.close()
 
 
-async def test_a_member_that_never_started_is_removed_once(start_etcd: Callable[..., list[EtcdNode]], with_etcd: Callable[[EtcdNode], Hands]) -> None:
+async def test_a_member_that_never_started_is_removed_once(
+    start_etcd: Callable[..., list[EtcdNode]], with_etcd: Callable[[EtcdNode], Hands]
+) -> None:
     first, *_ = start_etcd(("cp1", "cp2", "cp3"))
     hands = with_etcd(first)
     # etcd adds no member before every connection has been up for 5 s (strict reconfiguration check)
@@ -390,7 +442,9 @@ async def test_a_member_that_never_started_is_removed_once(start_etcd: Callable[
     await hands.pool.close()
 
 
-async def test_a_removal_that_etcd_refuses_has_changed_nothing(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
+async def test_a_removal_that_etcd_refuses_has_changed_nothing(
+    etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]
+) -> None:
     """So what was stopped for it is started again: the member is one still, and quorum may need it."""
     own = etcd.ctl("member", "list").split(", ")[0]
     hands = with_etcd(etcd)
@@ -409,7 +463,9 @@ async def told(hands: Hands, operation: AwaitEtcd, what: str) -> StepResult:
     return result
 
 
-async def test_waiting_for_etcd_tells_what_was_last_seen(etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]) -> None:
+async def test_waiting_for_etcd_tells_what_was_last_seen(
+    etcd: EtcdNode, with_etcd: Callable[[EtcdNode], Hands]
+) -> None:
     hands = with_etcd(etcd)
     assert (await hands.do(AwaitEtcd(members=1, min_revision=2, min_nodes=1), timeout=60)).ok
     late = await told(hands, AwaitEtcd(members=2, min_revision=10**6, min_pods=5), "pods 0, and 5 or more")

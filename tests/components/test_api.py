@@ -1,4 +1,6 @@
-"""What is made of an API server's answers, over real TLS: good ones, bad ones, and those of something that is none. The lab has the real one."""
+"""What is made of an API server's answers, over real TLS: good ones, bad ones, and those of something that is
+none. The lab has the real one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
-from recoverd.model.observation import ApiView, EndpointHealth, EndpointView, ObjectsView, Observation, Unseen, UnseenKind
+from recoverd.model.observation import (
+    ApiView,
+    EndpointHealth,
+    EndpointView,
+    ObjectsView,
+    Observation,
+    Unseen,
+    UnseenKind,
+)
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe import api
 from recoverd.observe.api import ApiCollector
@@ -29,7 +39,10 @@ from recoverd.observe.api import ApiCollector
 from .conftest import Authority, Sshd, free_port
 
 READY = "[+]ping ok\n[+]etcd ok\nreadyz check passed\n"
-NOT_READY = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n"
+NOT_READY = (
+    "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac/bootstrap-roles failed: reason "
+    "withheld\nreadyz check failed\n"
+)
 PROXY = "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid or incomplete response.\n</body></html>"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,7 +52,10 @@ def node(name: str, *, ready: bool = True, address: str = "127.0.0.1") -> dict[s
         "metadata": {"name": name, "labels": {"node-role.kubernetes.io/master": ""}},
         "spec": {"unschedulable": True} if name == "w1" else {},
         "status": {
-            "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True" if ready else "Unknown"}],
+            "conditions": [
+                {"type": "MemoryPressure", "status": "False"},
+                {"type": "Ready", "status": "True" if ready else "Unknown"},
+            ],
             "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address}],
             "nodeInfo": {"bootID": f"boot-{name}", "kubeletVersion": "v1.20.2"},
         },
@@ -67,7 +83,9 @@ class Server:
         self.answers: dict[str, web.Response | Handler] = {
             "/readyz": web.Response(text=READY),
             "/livez": web.Response(text="ok"),
-            "/api/v1/nodes": as_json({"kind": "NodeList", "items": [node("cp1"), node("w1", ready=False, address="10.0.0.9")]}),
+            "/api/v1/nodes": as_json(
+                {"kind": "NodeList", "items": [node("cp1"), node("w1", ready=False, address="10.0.0.9")]}
+            ),
             "/api/v1/pods": as_json(table(("a", "cp1"), ("b", "w1"), ("c", "w1"), ("d", "<none>"), ("e", None))),
         }
         self.asked: list[web.Request] = []
@@ -82,7 +100,11 @@ class Server:
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
             "clusters": [
-                {"name": "k", "cluster": {"server": f"https://{self.addresses[0]}:{self.port}", "certificate-authority-data": ca} | cluster}
+                {
+                    "name": "k",
+                    "cluster": {"server": f"https://{self.addresses[0]}:{self.port}", "certificate-authority-data": ca}
+                    | cluster,
+                }
             ],
             "users": [{"name": "u", "user": {"token": "secret"}}],
         }
@@ -97,7 +119,9 @@ class Server:
         context = None
         if not plain:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(self.authority.directory / f"{certificate}.crt", self.authority.directory / f"{certificate}.key")
+            context.load_cert_chain(
+                self.authority.directory / f"{certificate}.crt", self.authority.directory / f"{certificate}.key"
+            )
         await web.TCPSite(self._runner, self.addresses[0], self.port, ssl_context=context).start()
 
     async def stop(self) -> None:
@@ -108,7 +132,9 @@ class Server:
         self.asked.append(request)
         answer = self.answers.get(request.path, web.Response(status=404))
         if isinstance(answer, web.Response):
-            return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type, headers=location(answer))
+            return web.Response(
+                status=answer.status, body=answer.body, content_type=answer.content_type, headers=location(answer)
+            )
         return await answer(request)
 
 
@@ -141,7 +167,9 @@ class Look:
 
     async def __call__(self, seconds: float = 3.0, address: str = "127.0.0.1") -> ApiView:
         planes = (HostSettings("cp1", address),)
-        cluster = ClusterConfig(ClusterSettings("prod", planes), 5.0, self._server.kubeconfig, self._sshd.settings, Deadlines(api=seconds))
+        cluster = ClusterConfig(
+            ClusterSettings("prod", planes), 5.0, self._server.kubeconfig, self._sshd.settings, Deadlines(api=seconds)
+        )
         pool = self._sshd.pool("cp1")
         collector = ApiCollector(cluster, pool)
         try:
@@ -166,17 +194,29 @@ def diagnosed(view: ApiView) -> Any:
 async def test_a_ready_one_and_its_nodes_and_pods(server: Server, look: Look) -> None:
     await server.start()
     view = await look()
-    assert (view.vip.health, view.members["cp1"].health, view.vip.address) == (EndpointHealth.READY, EndpointHealth.READY, f"127.0.0.1:{server.port}")
+    assert (view.vip.health, view.members["cp1"].health, view.vip.address) == (
+        EndpointHealth.READY,
+        EndpointHealth.READY,
+        f"127.0.0.1:{server.port}",
+    )
     assert isinstance(view.objects, ObjectsView)
     first, second = view.objects.nodes
-    assert (first.name, first.ready, first.control_plane, first.address, first.boot_id) == ("cp1", True, True, "127.0.0.1", "boot-cp1")
+    assert (first.name, first.ready, first.control_plane, first.address, first.boot_id) == (
+        "cp1",
+        True,
+        True,
+        "127.0.0.1",
+        "boot-cp1",
+    )
     assert (second.ready, second.unschedulable) == (False, True)
     assert view.objects.pods == {"cp1": 1, "w1": 2, "": 2}
     assert {r.headers.get("Authorization") for r in server.asked} == {"Bearer secret"}
 
 
 async def test_pods_as_objects_where_the_server_makes_no_table(server: Server, look: Look) -> None:
-    server.answers["/api/v1/pods"] = as_json({"kind": "PodList", "items": [{"spec": {"nodeName": "cp1"}}, {"spec": {}}]})
+    server.answers["/api/v1/pods"] = as_json(
+        {"kind": "PodList", "items": [{"spec": {"nodeName": "cp1"}}, {"spec": {}}]}
+    )
     await server.start()
     view = await look()
     assert isinstance(view.objects, ObjectsView) and view.objects.pods == {"cp1": 1, "": 1}
@@ -186,7 +226,10 @@ async def test_the_checks_that_fail_are_named_even_when_livez_hangs(server: Serv
     server.answers["/readyz"] = web.Response(text=NOT_READY, status=500)
     await server.start()
     view = await look()
-    assert (view.vip.health, view.vip.failing_checks) == (EndpointHealth.NOT_READY, ("etcd", "poststarthook/rbac/bootstrap-roles"))
+    assert (view.vip.health, view.vip.failing_checks) == (
+        EndpointHealth.NOT_READY,
+        ("etcd", "poststarthook/rbac/bootstrap-roles"),
+    )
     assert "process is alive" in view.vip.detail
     assert isinstance(view.objects, Unseen) and view.objects.kind is UnseenKind.NOT_TRIED
     server.answers["/livez"] = hang
@@ -216,7 +259,9 @@ async def test_answers_of_none_that_is_ready(server: Server, look: Look, answer:
     found = diagnosed(view)
     if "40" in words:
         assert found.state is State.UNOBSERVABLE
-        assert any(f.code == Code.SOURCE_UNSEEN and "does not accept the credentials" in f.message for f in found.findings)
+        assert any(
+            f.code == Code.SOURCE_UNSEEN and "does not accept the credentials" in f.message for f in found.findings
+        )
 
 
 async def test_what_speaks_no_tls(server: Server, look: Look) -> None:
@@ -302,7 +347,8 @@ async def test_a_control_plane_behind_a_firewall_is_asked_through_ssh(server: Se
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         look._sshd.settings.known_hosts.write_text(
-            look._sshd.settings.known_hosts.read_text() + look._sshd.settings.known_hosts.read_text().replace("127.0.0.1", "127.0.0.2")
+            look._sshd.settings.known_hosts.read_text()
+            + look._sshd.settings.known_hosts.read_text().replace("127.0.0.1", "127.0.0.2")
         )
         view = await look(3, address="127.0.0.2")
         for filler in fillers:
@@ -319,9 +365,19 @@ async def test_a_control_plane_behind_a_firewall_is_asked_through_ssh(server: Se
         ("/api/v1/pods", as_json({"kind": "Status"}, 401), UnseenKind.DENIED, "HTTP 401"),
         ("/api/v1/nodes", as_json({"kind": "Status"}, 503), UnseenKind.GARBAGE, "HTTP 503"),
         ("/api/v1/nodes", web.Response(text=PROXY), UnseenKind.GARBAGE, "cannot be understood"),
-        ("/api/v1/nodes", web.Response(text='{"kind": "NodeList", "items": [{"meta'), UnseenKind.GARBAGE, "cannot be understood"),
+        (
+            "/api/v1/nodes",
+            web.Response(text='{"kind": "NodeList", "items": [{"meta'),
+            UnseenKind.GARBAGE,
+            "cannot be understood",
+        ),
         ("/api/v1/nodes", as_json({"kind": "NodeList", "items": None}), UnseenKind.GARBAGE, "cannot be understood"),
-        ("/api/v1/nodes", as_json({"kind": "NodeList", "items": [{"spec": []}]}), UnseenKind.GARBAGE, "cannot be understood"),
+        (
+            "/api/v1/nodes",
+            as_json({"kind": "NodeList", "items": [{"spec": []}]}),
+            UnseenKind.GARBAGE,
+            "cannot be understood",
+        ),
         ("/api/v1/nodes", as_json({"items": []}), UnseenKind.GARBAGE, "NodeList"),
         ("/api/v1/nodes", as_json([1, 2]), UnseenKind.GARBAGE, "cannot be understood"),
         (
@@ -330,11 +386,18 @@ async def test_a_control_plane_behind_a_firewall_is_asked_through_ssh(server: Se
             UnseenKind.GARBAGE,
             "part of the list",
         ),
-        ("/api/v1/pods", as_json({"kind": "Table", "columnDefinitions": [], "rows": [{"cells": []}]}), UnseenKind.GARBAGE, "cannot be understood"),
+        (
+            "/api/v1/pods",
+            as_json({"kind": "Table", "columnDefinitions": [], "rows": [{"cells": []}]}),
+            UnseenKind.GARBAGE,
+            "cannot be understood",
+        ),
         ("/api/v1/nodes", hang, UnseenKind.TIMEOUT, "within"),
     ],
 )
-async def test_lists_that_are_none(server: Server, look: Look, path: str, answer: web.Response | Handler, kind: UnseenKind, words: str) -> None:
+async def test_lists_that_are_none(
+    server: Server, look: Look, path: str, answer: web.Response | Handler, kind: UnseenKind, words: str
+) -> None:
     server.answers[path] = answer
     await server.start()
     view = await look(1.5)
@@ -370,7 +433,9 @@ async def test_another_clusters_list_is_seen_to_be_anothers(server: Server, look
 async def test_credentials_that_were_renewed_are_read_anew(server: Server, sshd: Sshd) -> None:
     await server.start()
     pool = sshd.pool("cp1")
-    cluster = ClusterConfig(ClusterSettings("prod", (HostSettings("cp1", "127.0.0.1"),)), 5.0, server.kubeconfig, sshd.settings)
+    cluster = ClusterConfig(
+        ClusterSettings("prod", (HostSettings("cp1", "127.0.0.1"),)), 5.0, server.kubeconfig, sshd.settings
+    )
     collector = ApiCollector(cluster, pool)
     await collector.observe()
     server.kubeconfig.write_text(server.kubeconfig.read_text().replace("secret", "renewed"))
@@ -381,11 +446,17 @@ async def test_credentials_that_were_renewed_are_read_anew(server: Server, sshd:
     assert collector.trouble == ""
     server.kubeconfig.write_text("users: [")
     view = await collector.observe()
-    assert view.vip.health is EndpointHealth.READY and isinstance(view.objects, ObjectsView), "what was read before is used on"
+    assert view.vip.health is EndpointHealth.READY and isinstance(view.objects, ObjectsView), (
+        "what was read before is used on"
+    )
     assert str(server.kubeconfig) in collector.trouble and "is used until" in collector.trouble
     fresh = ApiCollector(cluster, pool)
     view = await fresh.observe()
-    assert isinstance(view.vip, EndpointView) and view.vip.health is EndpointHealth.NOT_TRIED and str(server.kubeconfig) in view.vip.detail
+    assert (
+        isinstance(view.vip, EndpointView)
+        and view.vip.health is EndpointHealth.NOT_TRIED
+        and str(server.kubeconfig) in view.vip.detail
+    )
     assert isinstance(view.objects, Unseen) and view.objects.kind is UnseenKind.OWN
     server.kubeconfig.unlink()
     assert "cannot be read" in (await fresh.observe()).vip.detail

@@ -1,4 +1,6 @@
-"""`recoverctl approve` at a terminal and in a script: a real recoverctl in a real terminal, against the real control socket."""
+"""`recoverctl approve` at a terminal and in a script: a real recoverctl in a real terminal,
+against the real control socket.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,19 @@ PLAN = Plan(
     undo=("none by itself",),
     basis=(),
     resolves=(),
-    steps=tuple(Step(h, f"stop etcd on {h}: its manifest goes aside", MovePath("/a/etcd.yaml", "/b/etcd.yaml"), 20.0) for h in ("cp1", "cp2", "cp3")),
+    steps=tuple(
+        Step(h, f"stop etcd on {h}: its manifest goes aside", MovePath("/a/etcd.yaml", "/b/etcd.yaml"), 20.0)
+        for h in ("cp1", "cp2", "cp3")
+    ),
     verify_within=60.0,
     deadline=900.0,
 )
 HARMLESS = replace(
-    PLAN, destructive=False, destroys=(), playbook="restart-node-agents", steps=(Step("w1", "restart kubelet", RestartUnit("kubelet"), 30.0),)
+    PLAN,
+    destructive=False,
+    destroys=(),
+    playbook="restart-node-agents",
+    steps=(Step("w1", "restart kubelet", RestartUnit("kubelet"), 30.0),),
 )
 
 
@@ -90,7 +99,9 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
     command = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(tmp_path / "sock"), *words]
     if types is None:
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
         out, _ = await process.communicate()
         return process.returncode or 0, out.decode()
     main, side = pty.openpty()
@@ -101,7 +112,11 @@ async def ctl(tmp_path: Path, *words: str, types: str | None = None) -> tuple[in
     answered = False
     while part := await asyncio.to_thread(read, main):
         told += part
-        if not answered and told.rstrip().endswith((":", "?", "[y/N]:")) and ("Type the name" in told or "[y/N]" in told):
+        if (
+            not answered
+            and told.rstrip().endswith((":", "?", "[y/N]:"))
+            and ("Type the name" in told or "[y/N]" in told)
+        ):
             os.write(main, f"{types}\n".encode())
             answered = True
     os.close(main)
@@ -117,13 +132,17 @@ def read(terminal: int) -> str:
         return ""
 
 
-async def test_what_is_lost_stands_at_the_prompt_and_the_clusters_name_is_asked_for(daemon: Daemon, tmp_path: Path) -> None:
+async def test_what_is_lost_stands_at_the_prompt_and_the_clusters_name_is_asked_for(
+    daemon: Daemon, tmp_path: Path
+) -> None:
     code, told = await ctl(tmp_path, "approve", "prod-1.1", "--reason", "go", types="prod")
     assert (code, daemon.approved) == (0, ["go"]), told
     screen = told[: told.index("Type the name of the cluster, prod,")].splitlines()[-23:]
     shown = "\n".join(screen)
     assert "WHAT IS LOST:" in shown and "every write that only cp2 has" in shown
-    assert "1-3. cp1, cp2, cp3: stop etcd: its manifest goes aside (at most 20 s each)" in told and "... 14 more" in told
+    assert (
+        "1-3. cp1, cp2, cp3: stop etcd: its manifest goes aside (at most 20 s each)" in told and "... 14 more" in told
+    )
     assert all(len(line) <= 80 for line in screen if "/a/etcd.yaml" not in line)
 
 
@@ -134,7 +153,9 @@ async def test_anything_else_approves_nothing(typed: str, daemon: Daemon, tmp_pa
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 1), ("", 1)])
-async def test_what_destroys_nothing_is_asked_with_yes_or_no(typed: str, code: int, daemon: Daemon, tmp_path: Path) -> None:
+async def test_what_destroys_nothing_is_asked_with_yes_or_no(
+    typed: str, code: int, daemon: Daemon, tmp_path: Path
+) -> None:
     daemon.plan = HARMLESS
     assert (await ctl(tmp_path, "approve", "prod-1.1", types=typed))[0] == code
     assert len(daemon.approved) == (code == 0)
@@ -158,7 +179,10 @@ async def test_what_destroys_nothing_is_approved_by_a_script_as_it_is(daemon: Da
 @pytest.mark.parametrize(("ends", "code"), [(PlanStatus.SUCCEEDED, 0), (PlanStatus.FAILED, 1)])
 async def test_wait_tells_how_it_ended(ends: PlanStatus, code: int, daemon: Daemon, tmp_path: Path) -> None:
     daemon.plan, daemon.ends = HARMLESS, ends
-    assert await ctl(tmp_path, "approve", "prod-1.1", "--wait") == (code, f"plan prod-1.1 approved\nplan prod-1.1 {ends}: as the test has it\n")
+    assert await ctl(tmp_path, "approve", "prod-1.1", "--wait") == (
+        code,
+        f"plan prod-1.1 approved\nplan prod-1.1 {ends}: as the test has it\n",
+    )
 
 
 async def test_a_plan_that_is_not_there_is_said_so(daemon: Daemon, tmp_path: Path) -> None:
@@ -167,6 +191,8 @@ async def test_a_plan_that_is_not_there_is_said_so(daemon: Daemon, tmp_path: Pat
 
 
 def test_a_digest_is_of_what_would_be_done() -> None:
-    assert PLAN.digest == replace(PLAN, status=PlanStatus.RUNNING, expires_at=PLAN.expires_at + timedelta(hours=1)).digest
+    assert (
+        PLAN.digest == replace(PLAN, status=PlanStatus.RUNNING, expires_at=PLAN.expires_at + timedelta(hours=1)).digest
+    )
     others = (replace(PLAN, steps=PLAN.steps[:2]), replace(PLAN, destroys=("more",)), replace(PLAN, id="prod-1.2"))
     assert len({PLAN.digest, *(p.digest for p in others)}) == 4

@@ -1,4 +1,6 @@
-"""Certificates on a real machine: kubeadm's own files in a root of their own, looked at and acted upon over a real sshd, with openssl and kubeadm."""
+"""Certificates on a real machine: kubeadm's own files in a root of their own, looked at and acted upon over a real
+sshd, with openssl and kubeadm.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ kubernetesVersion: v1.20.2
 
 
 class Processes:
-    """A namespace of processes: what ends a machine's static pods by their names must find none of the machine that runs the tests."""
+    """A namespace of processes: what ends a machine's static pods by their names must find none of
+    the machine that runs the tests.
+    """
 
     def __init__(self) -> None:
         command = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo; exec sleep infinity"]
@@ -55,25 +59,46 @@ class Processes:
 
     def enter(self, script: str) -> list[str]:
         """A command that runs `script` among them, with mounts of its own."""
-        return ["nsenter", "--target", self._first, "--pid", "unshare", "--mount", "sh", "-c", f"mount -t proc proc /proc && {script}"]
+        return [
+            "nsenter",
+            "--target",
+            self._first,
+            "--pid",
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            f"mount -t proc proc /proc && {script}",
+        ]
 
     def close(self) -> None:
         end(self._process, kill=True)
 
 
 class Node:
-    """A root in which /etc and /var/lib are another machine's, with processes of its own; `sh` runs there, and so does what comes over `sshd`."""
+    """A root in which /etc and /var/lib are another machine's, with processes of its own; `sh` runs there, and
+    so does what comes over `sshd`.
+    """
 
     def __init__(self, root: Path, processes: Processes) -> None:
         self.root, self.processes = root, processes
-        self.kubernetes, self.kubelet, self.kept = root / "etc/kubernetes", root / "var/lib/kubelet/pki", root / "var/lib/recoverd/pki"
+        self.kubernetes, self.kubelet, self.kept = (
+            root / "etc/kubernetes",
+            root / "var/lib/kubelet/pki",
+            root / "var/lib/recoverd/pki",
+        )
 
     @property
     def enter(self) -> str:
-        return f"mount --bind {self.root}/etc /etc && mount --bind {self.root}/var/lib /var/lib && PATH={self.root}/bin:$PATH"
+        return (
+            f"mount --bind {self.root}/etc /etc && mount --bind {self.root}/var/lib /var/lib && "
+            f"PATH={self.root}/bin:$PATH"
+        )
 
     def sh(self, script: str) -> str:
-        return subprocess.run(self.processes.enter(f"{self.enter}\n{script}"), capture_output=True, text=True, check=True, timeout=300).stdout
+        return subprocess.run(
+            self.processes.enter(f"{self.enter}\n{script}"), capture_output=True, text=True, check=True, timeout=300
+        ).stdout
 
     def text(self, name: str) -> str:
         return (self.kubernetes / name).read_text()
@@ -94,7 +119,9 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -> Node:
-    """What `kubeadm init` leaves, and kubelet once its client certificate was rotated for the first time. /etc/other is another run's."""
+    """What `kubeadm init` leaves, and kubelet once its client certificate was rotated for the first
+    time. /etc/other is another run's.
+    """
     if not Path(KUBEADM).exists():
         pytest.skip("there is no kubeadm: `tests/lab/lab build` makes one")
     if shutil.which("openssl") is None:
@@ -106,10 +133,15 @@ def made(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -> Node
         shutil.copy(f"/etc/{file}", node.root / "etc" / file)
     (node.root / "bin/kubeadm").symlink_to(KUBEADM)
     (node.root / "etc/config.yaml").write_text(CONFIG)
-    make = "kubeadm init phase certs all --config /etc/config.yaml && kubeadm init phase kubeconfig all --config /etc/config.yaml"
+    make = (
+        "kubeadm init phase certs all --config /etc/config.yaml && kubeadm init phase kubeconfig all "
+        "--config /etc/config.yaml"
+    )
     node.sh(f"{make} && mv /etc/kubernetes /etc/other && mkdir -p /etc/kubernetes/manifests && {make}")
     conf = node.text("kubelet.conf")
-    pair = [base64.b64decode(re.search(rf"client-{kind}-data: (\S+)", conf)[1]).decode() for kind in ("certificate", "key")]  # type: ignore[index]
+    pair = [
+        base64.b64decode(re.search(rf"client-{kind}-data: (\S+)", conf)[1]).decode() for kind in ("certificate", "key")
+    ]  # type: ignore[index]
     (node.kubelet / "kubelet-client-2026-01-01.pem").write_text("".join(pair))
     node.sh("ln -s /var/lib/kubelet/pki/kubelet-client-2026-01-01.pem /var/lib/kubelet/pki/kubelet-client-current.pem")
     current = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -142,8 +174,12 @@ async def seen(hands: Hands, watch: KeyWatch | None = None) -> HostView:
     return view
 
 
-def told(view: HostView, before: HostView | None = None, down: bool = False, health: EndpointHealth = EndpointHealth.REFUSED) -> Diagnosis:
-    """What is found of a cluster whose only control plane has these certificates, where `before` was there while it was healthy."""
+def told(
+    view: HostView, before: HostView | None = None, down: bool = False, health: EndpointHealth = EndpointHealth.REFUSED
+) -> Diagnosis:
+    """What is found of a cluster whose only control plane has these certificates, where `before`
+    was there while it was healthy.
+    """
     cluster = Cluster(control_planes=1, now=datetime.now(UTC))
     memory = cluster.memory()
     host = cluster.hosts["cp1"]
@@ -158,7 +194,9 @@ def told(view: HostView, before: HostView | None = None, down: bool = False, hea
 
 
 def found(diagnosis: Diagnosis, code: str) -> dict[str, Severity]:
-    return {path_in(f.subject).removeprefix("/etc/kubernetes/"): f.severity for f in diagnosis.findings if f.code == code}
+    return {
+        path_in(f.subject).removeprefix("/etc/kubernetes/"): f.severity for f in diagnosis.findings if f.code == code
+    }
 
 
 # --- looking ---
@@ -168,12 +206,33 @@ async def test_what_kubeadm_made_fits_together(hands: Hands, node: Node) -> None
     view = await seen(hands)
     assert view.pki is not None
     paths = {c.path.removeprefix("/etc/kubernetes/") for c in view.certificates}
-    assert {"pki/ca.crt", "pki/etcd/ca.crt", "pki/front-proxy-ca.crt", "pki/front-proxy-client.crt", "pki/apiserver.crt", "admin.conf"} <= paths
-    assert {"pki/etcd/server.crt", "pki/etcd/peer.crt", "pki/etcd/healthcheck-client.crt", "pki/apiserver-etcd-client.crt", "scheduler.conf"} <= paths
-    assert {"controller-manager.conf", "pki/apiserver-kubelet-client.crt", "/var/lib/kubelet/pki/kubelet-client-current.pem"} <= paths
-    assert all(c.signed for c in view.certificates if not c.is_ca) and all(c.signed is None for c in view.certificates if c.is_ca)
+    assert {
+        "pki/ca.crt",
+        "pki/etcd/ca.crt",
+        "pki/front-proxy-ca.crt",
+        "pki/front-proxy-client.crt",
+        "pki/apiserver.crt",
+        "admin.conf",
+    } <= paths
+    assert {
+        "pki/etcd/server.crt",
+        "pki/etcd/peer.crt",
+        "pki/etcd/healthcheck-client.crt",
+        "pki/apiserver-etcd-client.crt",
+        "scheduler.conf",
+    } <= paths
+    assert {
+        "controller-manager.conf",
+        "pki/apiserver-kubelet-client.crt",
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+    } <= paths
+    assert all(c.signed for c in view.certificates if not c.is_ca) and all(
+        c.signed is None for c in view.certificates if c.is_ca
+    )
     assert len(view.pki.keys) == len([*node.kubernetes.rglob("*.key")]) + 4 and "" not in view.pki.keys.values()
-    assert set(view.pki.authorities["/etc/kubernetes/kubelet.conf"]) == set(view.pki.authorities["/etc/kubernetes/pki/ca.crt"])
+    assert set(view.pki.authorities["/etc/kubernetes/kubelet.conf"]) == set(
+        view.pki.authorities["/etc/kubernetes/pki/ca.crt"]
+    )
     assert "PRIVATE" not in repr(view)
     assert not told(view, view).findings
 
@@ -204,7 +263,11 @@ async def test_a_key_that_does_not_fit_and_a_leaf_of_another_ca(hands: Hands, no
     (node.kubernetes / "pki/etcd/peer.key").write_text("")
     shutil.copy(node.kubernetes / "pki/etcd/server.crt", node.kubernetes / "pki/front-proxy-client.crt")
     diagnosis = told(await seen(hands))
-    wrong = {path_in(f.subject).rsplit("/", 1)[-1]: f.facts.wrong for f in diagnosis.findings if isinstance(f.facts, FileFacts) and f.facts.wrong}
+    wrong = {
+        path_in(f.subject).rsplit("/", 1)[-1]: f.facts.wrong
+        for f in diagnosis.findings
+        if isinstance(f.facts, FileFacts) and f.facts.wrong
+    }
     assert wrong == {"apiserver.crt": {"key"}, "peer.crt": {"key"}, "front-proxy-client.crt": {"signature", "key"}}
     assert {f.severity for f in diagnosis.findings} == {Severity.WARNING}
     assert set(found(told(await seen(hands), down=True), Code.CERTIFICATE_MISMATCH).values()) == {Severity.FAULT}
@@ -217,7 +280,10 @@ async def test_what_the_incident_did_by_hand_is_recognised(hands: Hands, node: N
     node.sh(f"{move}")
     gone = found(told(await seen(hands), before, down=True), Code.CERTIFICATE_MISSING)
     assert gone["pki/apiserver.crt"] is Severity.FAULT and "admin.conf" not in gone
-    node.sh("kubeadm init phase certs all --config /etc/config.yaml && kubeadm init phase kubeconfig all --config /etc/config.yaml")
+    node.sh(
+        "kubeadm init phase certs all --config /etc/config.yaml && kubeadm init phase kubeconfig all "
+        "--config /etc/config.yaml"
+    )
     diagnosis = told(await seen(hands), before)
     assert found(diagnosis, Code.PKI_REPLACED) == {"pki/front-proxy-ca.crt": Severity.WARNING}
     (finding,) = (f for f in diagnosis.findings if f.code == Code.PKI_REPLACED)
@@ -261,7 +327,9 @@ async def test_renewed_by_kubeadm_and_put_back(hands: Hands, node: Node) -> None
     assert again.ok and again.already_done and node.everything() == after
     back = PutBackPki(kept, restart=True, marks=(renew.mark,))
     worse = await hands.do(back)
-    assert not worse.ok and "has expired meanwhile" in worse.detail and node.everything() == after, "what is in place would serve"
+    assert not worse.ok and "has expired meanwhile" in worse.detail and node.everything() == after, (
+        "what is in place would serve"
+    )
     (node.kubernetes / "pki/apiserver.crt").unlink()
     assert (await hands.do(back)).ok
     assert node.everything() == before
@@ -299,7 +367,9 @@ async def test_put_back_wherever_it_was_broken_off(hands: Hands, node: Node, bro
     assert undone.ok and node.everything() == bad
 
 
-async def test_a_copy_that_has_expired_is_not_put_back_over_what_would_serve_not_even_to_take_a_step_back(hands: Hands, node: Node) -> None:
+async def test_a_copy_that_has_expired_is_not_put_back_over_what_would_serve_not_even_to_take_a_step_back(
+    hands: Hands, node: Node
+) -> None:
     (node.kubernetes / "pki").chmod(0o751)
     reissue(node.kubernetes, days=-1)
     old = node.everything()
@@ -307,7 +377,11 @@ async def test_a_copy_that_has_expired_is_not_put_back_over_what_would_serve_not
     node.sh("rm -r /etc/kubernetes && cp -a /etc/other /etc/kubernetes")
     made = node.everything()
     result = await hands.do(PutBackPki(f"{KEPT}/0123456789abcdef", f"{KEPT}/before-prod-1"))
-    assert not result.ok and "apiserver.crt has expired meanwhile" in result.detail and "refused before changing" in result.detail
+    assert (
+        not result.ok
+        and "apiserver.crt has expired meanwhile" in result.detail
+        and "refused before changing" in result.detail
+    )
     assert node.everything() == made
     back = PutBackPki(f"{KEPT}/0123456789abcdef", restart=True)
     undone = await hands.do(back)
@@ -318,14 +392,18 @@ async def test_a_copy_that_has_expired_is_not_put_back_over_what_would_serve_not
 
 
 async def test_a_renewal_that_is_still_at_work_is_waited_for(hands: Hands, node: Node, tmp_path: Path) -> None:
-    """After a crash of the bastion the first one may still wait for an API server that is down; two at once mix keys and certificates."""
+    """After a crash of the bastion the first one may still wait for an API server that is down; two at
+    once mix keys and certificates.
+    """
     kept, stand_in = f"{KEPT}/before-prod-1", tmp_path / "kubeadm"
     assert (await hands.do(KeepPki(kept))).ok
     before = node.everything()
     shutil.copy(shutil.which("tail") or "", stand_in)
     work = f"echo $$ > {tmp_path}/pid; exec {stand_in} -f /dev/null -- /dev/null 'certs renew' 2>/dev/null"
     first = await asyncio.create_subprocess_exec(*node.processes.enter(work), stdout=asyncio.subprocess.PIPE)
-    assert first.stdout and await asyncio.wait_for(first.stdout.readline(), 30), "tail has not said which file it follows"
+    assert first.stdout and await asyncio.wait_for(first.stdout.readline(), 30), (
+        "tail has not said which file it follows"
+    )
     async with asyncio.TaskGroup() as group:
         second = group.create_task(hands.do(RenewLeaves(kept), timeout=60.0))
         await asyncio.wait([second], timeout=4.0)
@@ -358,5 +436,8 @@ async def test_kubelets_client_certificate_is_signed_anew(hands: Hands, node: No
     assert certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
     assert stat.S_IMODE((node.kubelet / "kubelet-client-recoverd.pem").stat().st_mode) == 0o600
     assert re.search(r"server: (\S+)", node.text("kubelet.conf")) and server and server[0] in node.text("kubelet.conf")
-    purpose = "openssl verify -purpose sslclient -CAfile /etc/kubernetes/pki/ca.crt /var/lib/kubelet/pki/kubelet-client-current.pem"
+    purpose = (
+        "openssl verify -purpose sslclient -CAfile /etc/kubernetes/pki/ca.crt "
+        "/var/lib/kubelet/pki/kubelet-client-current.pem"
+    )
     assert node.sh(purpose).endswith("OK\n")

@@ -31,12 +31,16 @@ async def kube(api: ApiServer, tmp_path: Path) -> AsyncIterator[Kube]:
 
     async def there() -> bool:
         """The API server takes them only a moment after its port is open."""
-        bound = await api.ask("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", admin=True, body=binding)
+        bound = await api.ask(
+            "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", admin=True, body=binding
+        )
         node = await api.ask("POST", "/api/v1/nodes", admin=True, body={"metadata": {"name": "w1"}})
         allowed = await api.ask("GET", "/api/v1/nodes/w1", admin=False)
         return bound in (201, 409) and node in (201, 409) and allowed == 200
 
-    assert await AsyncRetrying(retry=retry_if_result(lambda ok: not ok), wait=wait_fixed(0.5), stop=stop_after_delay(60))(there)
+    assert await AsyncRetrying(
+        retry=retry_if_result(lambda ok: not ok), wait=wait_fixed(0.5), stop=stop_after_delay(60)
+    )(there)
     yield made
     await made.close()
 
@@ -44,7 +48,12 @@ async def kube(api: ApiServer, tmp_path: Path) -> AsyncIterator[Kube]:
 @pytest.fixture
 def kubectl(api: ApiServer) -> Kubectl:
     program = lab_program("kubectl")
-    access = [f"--server={api.base}", f"--token={ADMIN}", f"--certificate-authority={api.pki / 'ca.crt'}", f"--cache-dir={api.pki / 'cache'}"]
+    access = [
+        f"--server={api.base}",
+        f"--token={ADMIN}",
+        f"--certificate-authority={api.pki / 'ca.crt'}",
+        f"--cache-dir={api.pki / 'cache'}",
+    ]
     return lambda *words: subprocess.run([program, *access, *words], check=True, capture_output=True, timeout=30)
 
 
@@ -54,11 +63,16 @@ async def state(kube: Kube) -> tuple[bool, str]:
     return bool(node["spec"].get("unschedulable")), (node["metadata"].get("annotations") or {}).get(CORDONED, "")
 
 
-async def test_a_cordon_of_the_plan_is_taken_back_with_its_mark_and_a_persons_stays(kube: Kube, kubectl: Kubectl) -> None:
+async def test_a_cordon_of_the_plan_is_taken_back_with_its_mark_and_a_persons_stays(
+    kube: Kube, kubectl: Kubectl
+) -> None:
     assert (await cordon(Cordon("w1", FIRST), kube)).ok and await state(kube) == (True, FIRST)
     again = await cordon(Cordon("w1", FIRST), kube, ask=True)
     assert again.already_done and "for this plan" in again.detail
-    assert "schedulable again" in (await uncordon(Uncordon("w1", FIRST), kube)).detail and await state(kube) == (False, "")
+    assert "schedulable again" in (await uncordon(Uncordon("w1", FIRST), kube)).detail and await state(kube) == (
+        False,
+        "",
+    )
     assert (await uncordon(Uncordon("w1", FIRST), kube)).already_done
     kubectl("cordon", "w1")
     assert "somebody cordoned it" in (await cordon(Cordon("w1", FIRST), kube)).detail

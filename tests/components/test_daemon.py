@@ -33,7 +33,9 @@ def times(value: Any) -> list[str]:
     return []
 
 
-async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_an_incident_from_the_first_sweep_to_the_last_word(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make(approval=REQUIRED)
     daemon = run(prod)
     assert (await daemon.ctl("status"))[0] == 3
@@ -60,7 +62,12 @@ async def test_an_incident_from_the_first_sweep_to_the_last_word(make: Make, run
     assert any(set(f) >= {"code", "message", "evidence"} and f["code"] == "kubelet-down" for f in status["findings"])
     (plan,) = (await daemon.json("plans"))["plans"]
     assert set(plan) >= {"id", "incident", "cluster", "playbook", "destructive", "status", "expires_at", "steps"}
-    assert (plan["id"], plan["incident"], plan["cluster"], plan["playbook"]) == (status["plan"], status["incident"], "prod", "start-node-services")
+    assert (plan["id"], plan["incident"], plan["cluster"], plan["playbook"]) == (
+        status["plan"],
+        status["incident"],
+        "prod",
+        "start-node-services",
+    )
     assert (plan["destructive"], plan["status"]) == (False, "awaiting-approval")
     (step,) = plan["steps"]
     assert step["host"] == "prod-cp1" and step["description"] and "systemctl start kubelet" in step["command"]
@@ -104,7 +111,10 @@ async def _told_afterwards(daemon: Daemon) -> tuple[Any, Any]:
     text = (await daemon.ctl("show", incident["id"]))[1]
     assert "kubelet" in text and "approved" in text and "Traceback" not in text
     assert incident["id"] in (await daemon.ctl("incidents"))[1]
-    assert await daemon.metric('recoverd_actions_total{cluster="prod",outcome="succeeded",playbook="start-node-services"}') == 1
+    assert (
+        await daemon.metric('recoverd_actions_total{cluster="prod",outcome="succeeded",playbook="start-node-services"}')
+        == 1
+    )
     return incident, shown
 
 
@@ -132,10 +142,13 @@ REFUSALS = [
 
 
 async def watched(daemon: Daemon, connected: asyncio.Event, last: str, seconds: float = 120.0) -> list[dict[str, Any]]:
-    """What `recoverctl watch -o json` prints until an event of this name, which has to come within so many seconds of the line before it."""
+    """What `recoverctl watch -o json` prints until an event of this name, which has to come within so many
+    seconds of the line before it.
+    """
     command = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(daemon.socket), "watch", "-o", "json"]
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
-    # tests that a shell runs in its background ignore SIGINT, and so would whatever they start: it is to be as at a terminal
+    # tests that a shell runs in its background ignore SIGINT, and so would whatever they start:
+    # it is to be as at a terminal
     process = await asyncio.create_subprocess_exec("env", "--default-signal=INT", *command, **pipes)
     assert process.stdout and process.stderr
     seen: list[dict[str, Any]] = []
@@ -154,7 +167,9 @@ async def watched(daemon: Daemon, connected: asyncio.Event, last: str, seconds: 
             assert await process.wait() == 130
     except TimeoutError:
         told = [e["event"] for e in seen]
-        raise AssertionError(f"no {last}, or no end, within {seconds:g} s; watch told {told}\n{daemon.log.read_text()[-3000:]}") from None
+        raise AssertionError(
+            f"no {last}, or no end, within {seconds:g} s; watch told {told}\n{daemon.log.read_text()[-3000:]}"
+        ) from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -37,7 +37,9 @@ main(sys.argv[3:])
 async def as_user(daemon: Daemon, uid: int, groups: str, *arguments: str) -> tuple[int, str]:
     """recoverctl run by another user, who claims to be root in every way that a program could be told."""
     command = [sys.executable, "-c", AS_USER, str(uid), groups, "--socket", str(daemon.socket), *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode()
@@ -72,12 +74,17 @@ async def test_who_approved_is_whom_the_kernel_names(make: Make, run: Callable[.
     await daemon.in_phase("healthy")
     shown = await daemon.json("show", status["incident"])
     decisions = [d for p in shown["plans"] for d in p["decisions"]]
-    assert [(d["by"], d["approved"], d["reason"]) for d in decisions] == [("nobody", False, "not now"), ("root", True, "forged")]
+    assert [(d["by"], d["approved"], d["reason"]) for d in decisions] == [
+        ("nobody", False, "not now"),
+        ("root", True, "forged"),
+    ]
     assert shown["acknowledged_by"] == "uid 54321"
     assert "alice" not in json.dumps(shown)
 
 
-async def test_what_the_daemon_has_is_written_and_judged_by_whoever_gets_it(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_what_the_daemon_has_is_written_and_judged_by_whoever_gets_it(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     daemon = run(prod := await make(approval=REQUIRED))
     daemon.start()
     await daemon.ready()

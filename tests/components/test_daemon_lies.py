@@ -54,7 +54,8 @@ async def test_lies_and_hangs_are_told_and_delay_no_other_cluster(
             assert status["plan"] is None and status["incident"] is None, status
         assert (await daemon.status("good"))["state"] == "healthy"
         for name in ("hung", "mute"):
-            # from the end of one of its sweeps to the end of the next it hangs for 9 s and more; the good one goes on meanwhile
+            # from the end of one of its sweeps to the end of the next it hangs for 9 s and more;
+            # the good one goes on meanwhile
             begin = await beyond(daemon, name, (await counted(daemon, name))[name])
             good_then = (await counted(daemon, "good"))["good"]
             await beyond(daemon, name, begin)
@@ -77,7 +78,9 @@ LIES = {
 
 def told(words: tuple[str, str]) -> Callable[[dict[str, Any]], bool]:
     code, text = words
-    return lambda status: any(f["code"] == code and text in " ".join((f["message"], *f["evidence"])) for f in status["findings"])
+    return lambda status: any(
+        f["code"] == code and text in " ".join((f["message"], *f["evidence"])) for f in status["findings"]
+    )
 
 
 async def beyond(daemon: Daemon, cluster: str, number: float) -> float:
@@ -87,4 +90,7 @@ async def beyond(daemon: Daemon, cluster: str, number: float) -> float:
 
 async def counted(daemon: Daemon, *clusters: str) -> dict[str, float]:
     """How many sweeps each cluster has had."""
-    return {c: await daemon.metric(f'recoverd_sweep_duration_seconds_count{{cluster="{c}",source="hosts"}}') for c in clusters}
+    return {
+        c: await daemon.metric(f'recoverd_sweep_duration_seconds_count{{cluster="{c}",source="hosts"}}')
+        for c in clusters
+    }

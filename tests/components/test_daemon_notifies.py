@@ -1,4 +1,6 @@
-"""The daemon as a process, from a fault to the message, with nothing of it in the cluster's way; and `recoverctl notify-test`."""
+"""The daemon as a process, from a fault to the message, with nothing of it in the cluster's
+way; and `recoverctl notify-test`.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,18 @@ def configure(daemon: Daemon, **changes: Any) -> None:
     daemon.file.write_text(yaml.safe_dump(yaml.safe_load(daemon.file.read_text()) | changes))
 
 
-async def test_from_a_fault_to_a_message_and_to_the_message_that_it_is_over(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_from_a_fault_to_a_message_and_to_the_message_that_it_is_over(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make("prod", approval=REQUIRED)
     there, silent = await Webhook(tmp_path, "oncall").start(), await Webhook(tmp_path, "silent", hangs=True).start()
     beaten = await Webhook(tmp_path, "beat").start()
     beaten.write(f"http://127.0.0.1:{beaten.port}/{SECRET}")
     daemon = run(prod)
-    told = [{"name": n, "url_file": str(w.url_file), "clusters": ["prod"]} for n, w in (("oncall", there), ("silent", silent))]
+    told = [
+        {"name": n, "url_file": str(w.url_file), "clusters": ["prod"]}
+        for n, w in (("oncall", there), ("silent", silent))
+    ]
     configure(daemon, notifications=told, heartbeat={"url_file": "beat.url", "every": "10s"})
     daemon.start(JOURNAL_STREAM="8:1")
     await daemon.ready()
@@ -48,9 +55,14 @@ async def test_from_a_fault_to_a_message_and_to_the_message_that_it_is_over(make
     assert prod.node.asked == ["start kubelet"]
     assert (await there.until(told=3))[2].startswith("prod: healthy again after ")
     assert "recoverd repaired it (start-node-services)" in there.told[2]["message"]
-    assert next(e["detail"] for e in incident["timeline"] if e["event"] == "notified") == f"oncall: waiting {plan['id']}"
+    assert (
+        next(e["detail"] for e in incident["timeline"] if e["event"] == "notified") == f"oncall: waiting {plan['id']}"
+    )
     assert await daemon.metric('recoverd_notifications_total{outcome="sent",receiver="oncall"}') == 2
-    await daemon.until(lambda: daemon.metric('recoverd_notifications_total{outcome="retried",receiver="silent"}'), lambda n: bool(n >= 1))
+    await daemon.until(
+        lambda: daemon.metric('recoverd_notifications_total{outcome="retried",receiver="silent"}'),
+        lambda n: bool(n >= 1),
+    )
     await beaten.until(asked=1)
     # what is loud in the log, by journald's priorities
     log = daemon.log.read_text()

@@ -1,4 +1,6 @@
-"""The daemon among others on its machine: what it says to systemd, a second daemon, a full disk, a journal that cannot be used."""
+"""The daemon among others on its machine: what it says to systemd, a second daemon, a full disk,
+a journal that cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Daemon, "exec", True)
 
 
-async def test_systemd_is_told_of_readiness_and_life_and_a_stuck_loop_is_silent(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_systemd_is_told_of_readiness_and_life_and_a_stuck_loop_is_silent(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make()
     daemon, told = run(prod), Notified(tmp_path / "notify")
     daemon.start(NOTIFY_SOCKET=str(told.path), WATCHDOG_USEC="2000000")
@@ -55,7 +59,9 @@ async def test_systemd_is_told_of_readiness_and_life_and_a_stuck_loop_is_silent(
     told.close()
 
 
-async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch: pytest.MonkeyPatch, make: Make, tmp_path: Path) -> None:
+async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(
+    monkeypatch: pytest.MonkeyPatch, make: Make, tmp_path: Path
+) -> None:
     """The event loop lives, one cluster's sweep does not: what `_stuck` says, systemd and /-/healthy are told."""
     from recoverd.config import load
     from recoverd.daemon import wiring as daemon
@@ -72,7 +78,9 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(monkeypatch
 
     loop: Any = Loop()
     journal = Journal(tmp_path / "journal.sqlite3")
-    watches = Watches(config, tmp_path, JournalWriter(journal), Metrics(), lambda _: None, lambda _machine, _instructions: None)
+    watches = Watches(
+        config, tmp_path, JournalWriter(journal), Metrics(), lambda _: None, lambda _machine, _instructions: None
+    )
     watches.loops["prod"], watches._watched["prod"] = loop, config.clusters[0]
     assert watches.stuck(*daemon.STUCK_AFTER) is None
     told = Notified(tmp_path / "notify")
@@ -106,7 +114,9 @@ async def test_an_end_in_good_order_journals_what_the_last_sweeps_saw(make: Make
     assert seen is not None and seen >= datetime.fromisoformat(last)
 
 
-async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make()
     first = run(prod)
     first.start()
@@ -122,7 +132,9 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(make
     assert await ended(same_socket) == 1
     assert "another recoverd answers on" in same_socket.log.read_text()
     same_port = Daemon(tmp_path / "third", prod)
-    same_port.file.write_text(yaml.safe_dump(yaml.safe_load(same_port.file.read_text()) | {"listen": f"127.0.0.1:{first.port}"}))
+    same_port.file.write_text(
+        yaml.safe_dump(yaml.safe_load(same_port.file.read_text()) | {"listen": f"127.0.0.1:{first.port}"})
+    )
     assert await ended(same_port) == 1
     for log in (same_state.log, same_port.log):
         assert "Traceback" not in log.read_text()
@@ -141,7 +153,9 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(make
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
-async def test_with_a_full_disk_nothing_is_done_and_health_says_why(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_with_a_full_disk_nothing_is_done_and_health_says_why(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small)
@@ -166,7 +180,8 @@ async def test_with_a_full_disk_nothing_is_done_and_health_says_why(make: Make, 
         assert not (await daemon.status())["paused"], "what is not journalled has not happened"
         sweeps = await daemon.metric('recoverd_sweep_duration_seconds_count{cluster="prod",source="hosts"}')
         await daemon.until(
-            lambda: daemon.metric('recoverd_sweep_duration_seconds_count{cluster="prod",source="hosts"}'), lambda n: bool(n >= sweeps + 3)
+            lambda: daemon.metric('recoverd_sweep_duration_seconds_count{cluster="prod",source="hosts"}'),
+            lambda n: bool(n >= sweeps + 3),
         )
         assert prod.node.asked == [], "it goes on watching and does nothing"
         filler.unlink()

@@ -31,7 +31,9 @@ async def names(daemon: Daemon) -> list[str]:
     return [c["name"] for c in (await daemon.json("status"))["clusters"]]
 
 
-async def test_a_file_with_an_error_is_refused_and_the_old_one_stays(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_a_file_with_an_error_is_refused_and_the_old_one_stays(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make()
     daemon, told = run(prod), Notified(tmp_path / "notify")
     daemon.start(NOTIFY_SOCKET=str(told.path))
@@ -56,7 +58,9 @@ async def test_a_file_with_an_error_is_refused_and_the_old_one_stays(make: Make,
     told.close()
 
 
-async def test_clusters_come_go_and_change_and_the_others_are_watched_on(make: Make, run: Callable[..., Daemon]) -> None:
+async def test_clusters_come_go_and_change_and_the_others_are_watched_on(
+    make: Make, run: Callable[..., Daemon]
+) -> None:
     prod, standby, third = await make("prod"), await make("standby"), await make("third")
     daemon = run(prod, standby)
     daemon.start()
@@ -95,7 +99,9 @@ async def test_clusters_come_go_and_change_and_the_others_are_watched_on(make: M
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["changed", "taken out"])
-async def test_a_running_plan_ends_before_its_cluster_is_changed(make: Make, run: Callable[..., Daemon], gone: bool) -> None:
+async def test_a_running_plan_ends_before_its_cluster_is_changed(
+    make: Make, run: Callable[..., Daemon], gone: bool
+) -> None:
     prod, standby = await make("prod"), await make("standby")
     daemon = run(prod, standby)
     daemon.start()
@@ -104,7 +110,9 @@ async def test_a_running_plan_ends_before_its_cluster_is_changed(make: Make, run
     # the unit starts only when it is let: the step is in flight until then
     systemctl = prod.node.root / "bin/systemctl"
     gate = prod.node.root / "let"
-    systemctl.write_text(systemctl.read_text().replace("start|restart) ", f"start|restart) while ! [ -e {gate} ]; do sleep 0.1; done; "))
+    systemctl.write_text(
+        systemctl.read_text().replace("start|restart) ", f"start|restart) while ! [ -e {gate} ]; do sleep 0.1; done; ")
+    )
     prod.node.unit("kubelet", "inactive")
     await daemon.in_phase("apiserver-down", "remediating")
     rewrite(daemon, [standby.config] if gone else [prod.config | {"interval": "2s"}, standby.config])

@@ -1,4 +1,6 @@
-"""The daemon over a journal with rows that it cannot read: one cluster's acting waits for a person, and everybody's watch goes on."""
+"""The daemon over a journal with rows that it cannot read: one cluster's acting waits for a person,
+and everybody's watch goes on.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ pytestmark = pytest.mark.timeout(300)
 
 DAMAGE = {
     "record cut short": "UPDATE cluster SET record = substr(record, 1, length(record) / 2) WHERE name='prod'",
-    "record of a state that is not known": "UPDATE cluster SET record = replace(record, '\"healthy\"', '\"etcd-quorum\"') WHERE name='prod'",
+    "record of a state that is not known": "UPDATE cluster SET record = replace(record, '\"healthy\"', "
+    "'\"etcd-quorum\"') WHERE name='prod'",
     "memory cut short": "UPDATE cluster SET memory = substr(memory, 1, length(memory) / 2) WHERE name='prod'",
 }
 
 
 @pytest.mark.parametrize("sql", DAMAGE.values(), ids=DAMAGE)
-async def test_a_cluster_whose_row_cannot_be_read_waits_for_a_person_and_the_others_do_not(make: Make, run: Callable[..., Daemon], sql: str) -> None:
+async def test_a_cluster_whose_row_cannot_be_read_waits_for_a_person_and_the_others_do_not(
+    make: Make, run: Callable[..., Daemon], sql: str
+) -> None:
     prod, standby = await make("prod"), await make("standby")
     daemon = run(prod, standby)
     daemon.start()
@@ -72,7 +77,9 @@ async def test_history_that_cannot_be_read_is_left_out_and_told(make: Make, run:
     status = await daemon.in_phase("healthy")
     assert not status["paused"]
     assert (await daemon.json("incidents"))["incidents"] == []
-    assert [await daemon.metric(f'recoverd_journal_unreadable_rows{{place="{p}"}}') for p in ("incident", "plan", "record")] == [1, 1, 0]
+    assert [
+        await daemon.metric(f'recoverd_journal_unreadable_rows{{place="{p}"}}') for p in ("incident", "plan", "record")
+    ] == [1, 1, 0]
     (notice,) = (await daemon.json("status"))["notices"]
     assert "1 incident, 1 plan" in notice
     assert "recoverd: " in (await daemon.ctl("status"))[1]

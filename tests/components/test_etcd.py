@@ -1,4 +1,6 @@
-"""The etcd client against a real etcd behind a real sshd, with and without quorum, and against something that only pretends to be one."""
+"""The etcd client against a real etcd behind a real sshd, with and without quorum, and against
+something that only pretends to be one.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +44,33 @@ async def test_a_healthy_member_says_everything_of_itself(pool: HostPool, etcd: 
     told = json.loads(etcd.ctl("endpoint", "status", "-w", "json"))[0]["Status"]
     row = etcd.ctl("member", "list").split(", ")
     assert (view.member_id, view.members[0].id, view.members[0].name, view.leader) == (row[0], row[0], "cp1", row[0])
-    assert (int(view.cluster_id, 16), view.revision, view.db_size) == (told["header"]["cluster_id"], told["header"]["revision"], told["dbSize"])
-    assert (view.healthy, view.has_leader, view.nodes, view.pods, view.quota, view.alarms) == (True, True, 2, 1, 2 << 30, ())
-    assert (view.members[0].peer_urls, view.members[0].started, view.quorum) == ((f"https://127.0.0.1:{etcd.peer_port}",), True, 1)
+    assert (int(view.cluster_id, 16), view.revision, view.db_size) == (
+        told["header"]["cluster_id"],
+        told["header"]["revision"],
+        told["dbSize"],
+    )
+    assert (view.healthy, view.has_leader, view.nodes, view.pods, view.quota, view.alarms) == (
+        True,
+        True,
+        2,
+        1,
+        2 << 30,
+        (),
+    )
+    assert (view.members[0].peer_urls, view.members[0].started, view.quorum) == (
+        (f"https://127.0.0.1:{etcd.peer_port}",),
+        True,
+        1,
+    )
 
 
 async def test_the_kubernetes_cluster_is_known_by_the_uid_of_kube_system(pool: HostPool, etcd: EtcdNode) -> None:
     asked = client(pool, etcd)
     assert (await asked.view(timeout=5)).uid == ""
     uid = "0b6df153-2a0e-4a3c-a2b1-5d9f0e7c1a22"
-    stored = f"k8s\x00\n\x0f\n\x02v1\x12\tNamespace\x12\xc2\x01\n\xa7\x01\n\x0bkube-system\x12\x00\x1a\x00*${uid}2\x008\x00"
+    stored = (
+        f"k8s\x00\n\x0f\n\x02v1\x12\tNamespace\x12\xc2\x01\n\xa7\x01\n\x0bkube-system\x12\x00\x1a\x00*${uid}2\x008\x00"
+    )
     for value, found in ((stored.replace("\x00", ""), uid), ("k8s:enc:aescbc:v1:key1:AAAA", None)):
         etcd.ctl("put", "/registry/namespaces/kube-system", value)
         assert (await asked.view(timeout=5)).uid == found
@@ -67,7 +86,9 @@ async def test_without_quorum_the_view_is_whole_and_in_time(pool: HostPool, star
 
 
 async def until_leaderless(asked: EtcdClient) -> Any:
-    """A view that came within 3 s, once there is no leader; one that is asked for on a busy machine while etcd elects may come too late."""
+    """A view that came within 3 s, once there is no leader; one that is asked for on a busy machine while
+    etcd elects may come too late.
+    """
     async with asyncio.timeout(60):
         while True:
             began = time.monotonic()
@@ -121,7 +142,9 @@ async def test_a_missing_certificate_says_which(pool: HostPool, make_etcd: MakeE
     assert "healthcheck-client.crt: No such file" in answer.reason
 
 
-async def test_an_etcd_of_another_authority_is_untrusted_until_the_certificates_are_put_right(pool: HostPool, etcd: EtcdNode, tmp_path: Path) -> None:
+async def test_an_etcd_of_another_authority_is_untrusted_until_the_certificates_are_put_right(
+    pool: HostPool, etcd: EtcdNode, tmp_path: Path
+) -> None:
     pki = tmp_path / "other"
     asked = EtcdClient(pool, "cp1", port=etcd.port, metrics_port=etcd.metrics_port, pki=str(pki))
     Authority(pki, "foreign").issue("healthcheck-client")
@@ -131,7 +154,9 @@ async def test_an_etcd_of_another_authority_is_untrusted_until_the_certificates_
     assert (await asked.view(timeout=5)).healthy
 
 
-async def test_a_client_certificate_that_etcd_does_not_accept_is_denied(pool: HostPool, etcd: EtcdNode, tmp_path: Path) -> None:
+async def test_a_client_certificate_that_etcd_does_not_accept_is_denied(
+    pool: HostPool, etcd: EtcdNode, tmp_path: Path
+) -> None:
     Authority(tmp_path / "other", "foreign").issue("healthcheck-client")
     (tmp_path / "other" / "ca.crt").write_bytes((etcd.pki / "ca.crt").read_bytes())
     asked = EtcdClient(pool, "cp1", port=etcd.port, metrics_port=etcd.metrics_port, pki=str(tmp_path / "other"))
@@ -140,7 +165,13 @@ async def test_a_client_certificate_that_etcd_does_not_accept_is_denied(pool: Ho
 
 @pytest.mark.parametrize(
     "answer",
-    [b"\xff\xfe garbage", b"[]", b"{}", b'{"header": {"member_id": "x", "cluster_id": {}}, "members": [1]}', b"9" * (9 << 20)],
+    [
+        b"\xff\xfe garbage",
+        b"[]",
+        b"{}",
+        b'{"header": {"member_id": "x", "cluster_id": {}}, "members": [1]}',
+        b"9" * (9 << 20),
+    ],
     ids=["bytes", "list", "empty", "lies", "flood"],
 )
 async def test_garbage_is_garbage_in_time(pool: HostPool, make_etcd: MakeEtcd, answer: bytes) -> None:
@@ -183,13 +214,19 @@ async def test_a_snapshot_is_one_that_etcdctl_accepts(pool: HostPool, start_etcd
     lost.kill()  # an emergency snapshot has to come without quorum
     info = await client(pool, left).snapshot(tmp_path / "s" / "a.db", timeout=20)
     data = info.path.read_bytes()
-    assert (info.size, info.sha256, info.path.stat().st_mode & 0o777) == (len(data), hashlib.sha256(data).hexdigest(), 0o600)
+    assert (info.size, info.sha256, info.path.stat().st_mode & 0o777) == (
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+        0o600,
+    )
     left.ctl("snapshot", "restore", str(info.path), f"--data-dir={tmp_path}/restored")
     assert list((tmp_path / "s").iterdir()) == [info.path]
 
 
 @pytest.mark.parametrize("fault", ["cut", "altered", "error", "nothing"])
-async def test_a_snapshot_that_is_not_whole_leaves_nothing(pool: HostPool, etcd: EtcdNode, make_etcd: MakeEtcd, tmp_path: Path, fault: str) -> None:
+async def test_a_snapshot_that_is_not_whole_leaves_nothing(
+    pool: HostPool, etcd: EtcdNode, make_etcd: MakeEtcd, tmp_path: Path, fault: str
+) -> None:
     info = await client(pool, etcd).snapshot(tmp_path / "good.db", timeout=10)
     data = bytearray(info.path.read_bytes())
     if fault == "altered":
@@ -199,7 +236,11 @@ async def test_a_snapshot_that_is_not_whole_leaves_nothing(pool: HostPool, etcd:
     async def snapshot(_: web.Request) -> web.Response:
 
         half = base64.b64encode(bytes(data[: len(data) // 2])).decode()
-        rest = {"error": {"message": "lost"}} if fault == "error" else {"result": {"blob": base64.b64encode(bytes(data[len(data) // 2 :])).decode()}}
+        rest = (
+            {"error": {"message": "lost"}}
+            if fault == "error"
+            else {"result": {"blob": base64.b64encode(bytes(data[len(data) // 2 :])).decode()}}
+        )
         lines = [{"result": {"blob": half}}, *([] if fault == "cut" else [rest])]
         return web.Response(text="" if fault == "nothing" else "\n".join(map(json.dumps, lines)))
 

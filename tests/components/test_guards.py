@@ -1,4 +1,6 @@
-"""Scripts that make sure on the machine, at that moment, that etcd comes to no harm: real files, real processes, three shells."""
+"""Scripts that make sure on the machine, at that moment, that etcd comes to no harm: real
+files, real processes, three shells.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ POD = """spec:
 
 
 class Machine:
-    """Manifests and etcd's data in a directory, a systemctl that only notes what it was asked, and an etcd that runs when the test says so."""
+    """Manifests and etcd's data in a directory, a systemctl that only notes what it was asked, and an etcd
+    that runs when the test says so.
+    """
 
     def __init__(self, home: Path, shell: str) -> None:
         self.home, self.shell, self.etcd_runs = home, shell, False
@@ -59,7 +63,9 @@ class Machine:
     def run(self, operation: HostOperation) -> subprocess.CompletedProcess[str]:
         script = sent(operation.call(), f"pids() {{ {'echo /proc/1' if self.etcd_runs else ':'}; }}")
         script = re.sub(f"(?<!{re.escape(str(self.home))}){re.escape(MANIFEST)}", str(self.manifest), script)
-        return subprocess.run([*command(self.shell), "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            [*command(self.shell), "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=30
+        )
 
     def refuses(self, operation: HostOperation, *words: str) -> None:
         before = self.everything()
@@ -106,7 +112,10 @@ def aside(machine: Machine) -> MovePath:
 
 def test_data_of_an_etcd_that_runs_are_neither_moved_nor_copied(machine: Machine) -> None:
     machine.etcd_runs = True
-    for operation in (aside(machine), MovePath(f"{machine.data}/member", f"{machine.data}/restored/member", optional=True)):
+    for operation in (
+        aside(machine),
+        MovePath(f"{machine.data}/member", f"{machine.data}/restored/member", optional=True),
+    ):
         machine.refuses(operation, "etcd runs here", "must not be moved")
     machine.refuses(CopyPath(f"{machine.data}/member", f"{machine.data}/member.before"), "etcd runs here", "copied")
 
@@ -130,7 +139,9 @@ def test_what_was_moved_aside_is_not_put_back_under_an_etcd_that_runs(machine: M
 
 
 def test_etcds_manifest_does_not_come_back_over_an_empty_directory(machine: Machine) -> None:
-    """A plan is taken back: its move of the data back was refused or never came, and kubelet would start a new cluster."""
+    """A plan is taken back: its move of the data back was refused or never came, and
+    kubelet would start a new cluster.
+    """
     away = MovePath(str(machine.manifest), str(machine.home / "kept/etcd.yaml"))
     assert machine.run(away).returncode == 0
     shutil.move(machine.data / "member", machine.home / "kept/member")
@@ -151,7 +162,9 @@ def test_a_manifest_over_an_empty_directory_is_written_only_for_one_that_joins(m
 
 
 def test_a_manifest_that_somebody_has_changed_since_is_not_moved_away(machine: Machine) -> None:
-    away = MovePath(str(machine.manifest), str(machine.home / "kept/etcd.yaml"), sha256=sha(machine.manifest.read_text()))
+    away = MovePath(
+        str(machine.manifest), str(machine.home / "kept/etcd.yaml"), sha256=sha(machine.manifest.read_text())
+    )
     machine.manifest.write_text(machine.text("--snapshot-count=5000"))
     machine.refuses(away, "is not what it was when the plan was made")
 
@@ -161,7 +174,9 @@ def test_no_copy_is_written_over_an_older_one(machine: Machine) -> None:
     keep.parent.mkdir()
     keep.write_text("what an older plan has kept\n")
     text, before = machine.text("--snapshot-count=1"), machine.manifest.read_text()
-    write = WriteFile(str(machine.manifest), text, sha(text), sha(before), str(keep), beside=str(machine.home / "beside"))
+    write = WriteFile(
+        str(machine.manifest), text, sha(text), sha(before), str(keep), beside=str(machine.home / "beside")
+    )
     machine.refuses(write, "no older copy is written over")
     keep.write_text(before)
     assert machine.run(write).returncode == 0 and keep.read_text() == before
@@ -180,12 +195,16 @@ STARTS: list[HostOperation] = [
 ]
 
 
-@pytest.mark.parametrize("operation", STARTS, ids=lambda o: f"{o.kind}-{getattr(o, 'unit', getattr(o, 'component', ''))}")
+@pytest.mark.parametrize(
+    "operation", STARTS, ids=lambda o: f"{o.kind}-{getattr(o, 'unit', getattr(o, 'component', ''))}"
+)
 @pytest.mark.parametrize("data", ["gone", "only what a refused first start leaves"])
 def test_nothing_starts_etcd_over_an_empty_directory(machine: Machine, operation: HostOperation, data: str) -> None:
     if isinstance(operation, PutBackPki):
         (machine.home / "kept/pki").mkdir(parents=True)
-        operation = PutBackPki(str(machine.home / "kept"), restart=True, kubernetes=str(machine.home / "etc/kubernetes"))
+        operation = PutBackPki(
+            str(machine.home / "kept"), restart=True, kubernetes=str(machine.home / "etc/kubernetes")
+        )
     machine.lose_data()
     if data != "gone":
         machine.db.parent.mkdir(parents=True)
@@ -193,7 +212,9 @@ def test_nothing_starts_etcd_over_an_empty_directory(machine: Machine, operation
     machine.refuses(operation, "over nothing", "manifest")
 
 
-@pytest.mark.parametrize("why", ["its data are there", "no manifest is in place", "it joins a cluster", "its log is elsewhere", "etcd runs"])
+@pytest.mark.parametrize(
+    "why", ["its data are there", "no manifest is in place", "it joins a cluster", "its log is elsewhere", "etcd runs"]
+)
 def test_kubelet_is_started_where_no_empty_cluster_can_come_of_it(machine: Machine, why: str) -> None:
     if why != "its data are there":
         machine.lose_data()

@@ -1,4 +1,6 @@
-"""The hand that takes a join back, on machines that answer as the test says: each write is journalled before it is made, and the flag never stays."""
+"""The hand that takes a join back, on machines that answer as the test says: each write is journalled before it is
+made, and the flag never stays.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ from tests.unit.builders import Cluster
 ADDRESS, PATH = "10.99.1.12", "/etc/kubernetes/manifests/etcd.yaml"
 BEFORE, FLAGGED, FINAL = "- etcd # as it was\n", f"- etcd\n- {FORCE}\n", "- etcd\n"
 NEVER = MemberEntry("f8d5635289df23d3", "", (f"https://{ADDRESS}:2380",))
-WRITES = {"join_silence": "end etcd", "write_file": "the manifest", "join_delete_node": "delete the node", "join_clean": "clean"}
-OPERATION = TakeBackJoin("cp2-label", "cp1", "cp2", ADDRESS, 1, ForceAlone(PATH, hashlib.sha256(BEFORE.encode()).hexdigest(), FLAGGED, FINAL))
+WRITES = {
+    "join_silence": "end etcd",
+    "write_file": "the manifest",
+    "join_delete_node": "delete the node",
+    "join_clean": "clean",
+}
+OPERATION = TakeBackJoin(
+    "cp2-label", "cp1", "cp2", ADDRESS, 1, ForceAlone(PATH, hashlib.sha256(BEFORE.encode()).hexdigest(), FLAGGED, FINAL)
+)
 
 
 class Killed(Exception):

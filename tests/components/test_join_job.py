@@ -1,4 +1,6 @@
-"""The job that joins, over real sshd with a program that stands for kubeadm: one join at a time, its secrets in one file for as long as it runs."""
+"""The job that joins, over real sshd with a program that stands for kubeadm: one join at a time, its secrets in
+one file for as long as it runs.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,11 @@ class Job:
     def secrets_in(self) -> list[str]:
         """Files of the test's directory that hold a secret, kubeadm's own copy excepted."""
         files = [p for p in self.home.rglob("*") if p.is_file() and p != self.file("config")]
-        return [str(p.relative_to(self.home)) for p in files if TOKEN in (text := p.read_text(errors="replace")) or KEY in text]
+        return [
+            str(p.relative_to(self.home))
+            for p in files
+            if TOKEN in (text := p.read_text(errors="replace")) or KEY in text
+        ]
 
 
 @pytest.fixture
@@ -87,7 +93,10 @@ async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, 
             await asyncio.sleep(0.05)
     assert job.secrets_in() == ["job/config.yaml"]
     assert (job.home / "job/config.yaml").stat().st_mode & 0o777 == 0o600
-    assert TOKEN not in job.file("arguments").read_text() and "--skip-phases=preflight" in job.file("arguments").read_text()
+    assert (
+        TOKEN not in job.file("arguments").read_text()
+        and "--skip-phases=preflight" in job.file("arguments").read_text()
+    )
     assert await job.state("cp2-another") == "none"
     job.file("end").write_text(status)
     await job.until(state)
@@ -95,7 +104,11 @@ async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, 
     asked = yaml.safe_load(job.file("config").read_text())
     assert (asked["apiVersion"], asked["kind"]) == ("kubeadm.k8s.io/v1beta2", "JoinConfiguration")
     found = asked["discovery"]["bootstrapToken"]
-    assert (found["token"], found["apiServerEndpoint"], found["caCertHashes"]) == (TOKEN, "k8s-api:6443", [SECRETS.ca_hash])
+    assert (found["token"], found["apiServerEndpoint"], found["caCertHashes"]) == (
+        TOKEN,
+        "k8s-api:6443",
+        [SECRETS.ca_hash],
+    )
     assert asked["nodeRegistration"]["name"] == "cp2"
     assert asked["controlPlane"] == {"certificateKey": KEY, "localAPIEndpoint": {"advertiseAddress": "10.99.1.12"}}
 
@@ -112,7 +125,9 @@ async def test_stopped_it_is_gone_and_so_are_its_secrets(job: Job) -> None:
 
 
 async def test_given_up_it_does_not_begin_afterwards(job: Job) -> None:
-    """A start whose connection was lost may be at work still, before it has marked the machine: it was taken back as if it had never begun."""
+    """A start whose connection was lost may be at work still, before it has marked the machine: it was taken
+    back as if it had never begun.
+    """
     assert (await job.run(Call.of("join_stop", IT.label))).stdout.strip() == "none"
     begun = await job.run(start(IT, SECRETS))
     assert begun.exit_status == 3 and "given up" in begun.stderr
@@ -132,6 +147,12 @@ async def test_nothing_is_begun_without_a_kubeadm_that_tells_its_version(job: Jo
 
 
 def test_what_is_told_is_cleared_of_tokens_and_keys() -> None:
-    said = f"kubeadm join k8s-api:6443 --token {TOKEN} --discovery-token-ca-cert-hash {SECRETS.ca_hash} --certificate-key {KEY}"
-    assert cleared(said) == "kubeadm join k8s-api:6443 --token [token] --discovery-token-ca-cert-hash [CA hash] --certificate-key [key]"
+    said = (
+        f"kubeadm join k8s-api:6443 --token {TOKEN} --discovery-token-ca-cert-hash "
+        f"{SECRETS.ca_hash} --certificate-key {KEY}"
+    )
+    assert (
+        cleared(said)
+        == "kubeadm join k8s-api:6443 --token [token] --discovery-token-ca-cert-hash [CA hash] --certificate-key [key]"
+    )
     assert TOKEN not in repr(SECRETS) and KEY not in repr(SECRETS)

@@ -1,4 +1,6 @@
-"""Taking a join back under the lease, over real sshd: once another bastion acts, none of its scripts changes anything, on either machine."""
+"""Taking a join back under the lease, over real sshd: once another bastion acts, none of its scripts
+changes anything, on either machine.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Moved(HostPool):
 
     async def run(self, host: str, script: str, **how: Any) -> Any:
         own = script.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
-        own = own.replace("/run/recoverd-lease", f"{self.home}/lease").replace("/etc/kubernetes", f"{self.home}/kubernetes")
+        own = own.replace("/run/recoverd-lease", f"{self.home}/lease").replace(
+            "/etc/kubernetes", f"{self.home}/kubernetes"
+        )
         return await super().run(host, own, **how)
 
 
@@ -66,7 +70,9 @@ class Site:
             raise AssertionError("it does not come so far")
 
         operation = TakeBackJoin(LABEL, "cp1", "cp2", ADDRESS, 1)
-        return await TakeBackRunner(operation, self.pool, self, ready, asyncio.get_running_loop().time() + 100).perform()  # type: ignore[arg-type]
+        return await TakeBackRunner(
+            operation, self.pool, self, ready, asyncio.get_running_loop().time() + 100
+        ).perform()  # type: ignore[arg-type]
 
     def touched(self) -> list[str]:
         """What was done on either machine."""
@@ -99,7 +105,9 @@ async def site(start_sshd: Callable[..., Sshd], tmp_path: Path) -> AsyncIterator
 async def test_nothing_is_taken_back_by_a_bastion_that_does_not_act_any_more(site: Site) -> None:
     site.leased("bb")
     result = await site.take_back()
-    assert not result.ok and "nothing was done: the recoverd on bastion-bb" in result.detail and "cp2" in result.detail, result.detail
+    assert (
+        not result.ok and "nothing was done: the recoverd on bastion-bb" in result.detail and "cp2" in result.detail
+    ), result.detail
     assert site.touched() == [] and site.removed == []
 
 

@@ -1,4 +1,6 @@
-"""What machines are asked before a join, over real sshd and with real connections: who listens, who refuses, who says nothing."""
+"""What machines are asked before a join, over real sshd and with real connections: who listens,
+who refuses, who says nothing.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ async def test_a_port_that_is_taken_on_the_new_machine_is_told(pool: HostPool) -
 
 
 @pytest.mark.parametrize("missing", ["python3", "python3 perl"])
-async def test_something_else_listens_where_there_is_no_python(pool: HostPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+async def test_something_else_listens_where_there_is_no_python(
+    pool: HostPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     port = free_port()
     run = pool.run
 
@@ -128,7 +132,12 @@ async def test_a_host_key_that_was_given_is_believed_and_no_other(start_sshd: Ca
     nobody = sshd.settings.known_hosts.with_name("empty")
     nobody.touch()
     settings = replace(sshd.settings, known_hosts=nobody)
-    for key, kind in ((own, None), ("", UnseenKind.UNTRUSTED), (foreign, UnseenKind.UNTRUSTED), ("no key", UnseenKind.UNTRUSTED)):
+    for key, kind in (
+        (own, None),
+        ("", UnseenKind.UNTRUSTED),
+        (foreign, UnseenKind.UNTRUSTED),
+        ("no key", UnseenKind.UNTRUSTED),
+    ):
         pool = HostPool(settings, (HostSettings("cp9", CP1, key),))
         try:
             if kind is None:

@@ -1,4 +1,6 @@
-"""The token and the Secret of a join, made and deleted by the real kubeadm and kubectl against a real API server, over a real sshd."""
+"""The token and the Secret of a join, made and deleted by the real kubeadm and kubectl against a
+real API server, over a real sshd.
+"""
 
 from __future__ import annotations
 
@@ -67,24 +69,36 @@ class Site:
 
     def upload(self) -> None:
         """As somebody does by hand."""
-        self.sh("kubeadm", "init", "phase", "upload-certs", "--upload-certs", "--config", str(self.home / "config.yaml"))
+        self.sh(
+            "kubeadm", "init", "phase", "upload-certs", "--upload-certs", "--config", str(self.home / "config.yaml")
+        )
 
     def secrets(self) -> set[str]:
         """The names of all that a join may have made, the tokens' by their description."""
         told = self.sh("kubectl", "-n", "kube-system", "get", "secrets", "-o", "yaml")
-        found = [i for i in yaml.safe_load(told)["items"] if i["metadata"]["name"] == "kubeadm-certs" or i["type"].startswith("bootstrap")]
+        found = [
+            i
+            for i in yaml.safe_load(told)["items"]
+            if i["metadata"]["name"] == "kubeadm-certs" or i["type"].startswith("bootstrap")
+        ]
         return {i["metadata"]["name"] for i in found}
 
     async def join(self) -> StepResult:
         operation = JoinControlPlane(LABEL, "cp1", "cp2", ADDRESS, 12, 60, skip_preflight=True)
-        return await JoinRunner(operation, self.pool, self.etcd, asyncio.get_running_loop().time() + 100).perform(resume=False)
+        return await JoinRunner(operation, self.pool, self.etcd, asyncio.get_running_loop().time() + 100).perform(
+            resume=False
+        )
 
     async def take_back(self) -> StepResult:
         async def ready(until: float) -> StepResult:
             raise AssertionError("nothing was begun")
 
         return await TakeBackRunner(
-            TakeBackJoin(LABEL, "cp1", "cp2", ADDRESS, 1), self.pool, self.etcd, ready, asyncio.get_running_loop().time() + 100
+            TakeBackJoin(LABEL, "cp1", "cp2", ADDRESS, 1),
+            self.pool,
+            self.etcd,
+            ready,
+            asyncio.get_running_loop().time() + 100,
         ).perform()
 
 
@@ -94,7 +108,9 @@ async def site(start_sshd: Callable[..., Sshd], api: ApiServer, tmp_path: Path) 
     home = tmp_path / "machine"
     (home / "bin").mkdir(parents=True)
     for name, text in {"bin/kubeadm": KUBEADM, "bin/kubectl": KUBECTL, "config.yaml": CONFIG}.items():
-        (home / name).write_text(text.replace("HOME", str(home)).replace("PROGRAM", programs.get(name.removeprefix("bin/"), "")))
+        (home / name).write_text(
+            text.replace("HOME", str(home)).replace("PROGRAM", programs.get(name.removeprefix("bin/"), ""))
+        )
         (home / name).chmod(0o755)
     certs = [programs["kubeadm"], "init", "phase", "certs", "all", "--config", str(home / "config.yaml")]
     await asyncio.to_thread(subprocess.run, certs, check=True, capture_output=True)
@@ -138,7 +154,9 @@ async def test_certificates_that_somebody_has_uploaded_since_are_left(site: Site
     assert len(theirs) == 1
     assert (await site.take_back()).ok
     left = site.secrets()
-    assert {"kubeadm-certs", *theirs} <= left and len(left) == 3, "what ends the first upload is of no use to anybody, and ends by itself"
+    assert {"kubeadm-certs", *theirs} <= left and len(left) == 3, (
+        "what ends the first upload is of no use to anybody, and ends by itself"
+    )
 
 
 async def test_a_good_join_stays_one_when_they_cannot_be_deleted(site: Site) -> None:

@@ -1,4 +1,6 @@
-"""What the look at a machine brings of its journals and disks, with every sh there is here. journalctl's own words are those of systemd 252."""
+"""What the look at a machine brings of its journals and disks, with every sh there is here. journalctl's own
+words are those of systemd 252.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,14 @@ from recoverd.observe.look import parse
 from recoverd.simulate.clock import EPOCH
 
 SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
-UNIT = (
-    "Id={name}.service\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult=exit-code\nStateChangeTimestampMonotonic={at}\nNRestarts={n}\n"
-)
+UNIT = """Id={name}.service
+LoadState={load}
+ActiveState={active}
+SubState={sub}
+Result=exit-code
+StateChangeTimestampMonotonic={at}
+NRestarts={n}
+"""
 FATAL = "F1128 14:37:29.123456   12345 server.go:158] unknown flag: --network-plugin-gone"
 JOURNALCTL = """#!/bin/sh
 [ "$*" = "-u $2 -n 3000 -o short-unix -q --no-pager" ] || { echo "unknown option: $*" >&2; exit 1; }
@@ -61,7 +68,15 @@ class Node:
         given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n"
         given += looks.SCRIPT.replace("K=/etc/kubernetes", f"K={self.joined.parent}")
         path = f"{self.here}/bin:{os.environ['PATH']}"
-        said = subprocess.run(self._shell, input=given, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PATH": path})
+        said = subprocess.run(
+            self._shell,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PATH": path},
+        )
         return parse(said.stdout, "@@", middle=EPOCH).view
 
     @property
@@ -87,15 +102,20 @@ def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> 
     usage = [f"      --flag-{n} int   a flag of kubelet's usage" for n in range(150)]
     noise = [
         'E1128 14:37:28.000001   12345 kubelet.go:2183] node "w1" not found',
-        'E1128 14:37:28.000002   12345 file.go:104] Unable to read config path "/etc/kubernetes/manifests": path does not exist, ignoring',
-        'W1128 14:37:28.000003   12345 manager.go:949] Error getting perf_event cgroup path: "could not find path for resource"',
+        'E1128 14:37:28.000002   12345 file.go:104] Unable to read config path "/etc/kubernetes/manifests": '
+        "path does not exist, ignoring",
+        'W1128 14:37:28.000003   12345 manager.go:949] Error getting perf_event cgroup path: "could '
+        'not find path for resource"',
     ] * 30
     trace = [f"k8s.io/kubernetes/vendor/f{n}(0xc000128001)" for n in range(100)]
     node.says("kubelet", *noise, *usage, FATAL, "goroutine 1 [running]:", *trace)
     node.says("kubelet", "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")
     view = node.look()
     assert node.asked == ["kubelet.service"]
-    assert view.journals["kubelet"] == (FATAL, "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION")
+    assert view.journals["kubelet"] == (
+        FATAL,
+        "kubelet.service: Main process exited, code=exited, status=255/EXCEPTION",
+    )
 
 
 def test_a_machine_that_is_no_node_yet_is_not_asked(node: Node) -> None:
@@ -146,7 +166,11 @@ def test_a_journal_that_does_not_answer_costs_a_second_and_nothing_else(node: No
 def test_a_file_system_that_is_mounted_read_only_is_known(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     root = next(d.path for d in node.look().disks)
     assert not any(d.read_only for d in node.look().disks)
-    lines = ("proc /proc proc rw,relatime", f"/dev/sda1 {root} ext4 ro,relatime,errors=remount-ro", "/dev/sdb /mnt ext4 rw,errors=remount-ro")
+    lines = (
+        "proc /proc proc rw,relatime",
+        f"/dev/sda1 {root} ext4 ro,relatime,errors=remount-ro",
+        "/dev/sdb /mnt ext4 rw,errors=remount-ro",
+    )
     (node.here / "mounts").write_text("".join(f"{line} 0 0\n" for line in lines))
     monkeypatch.setattr(looks, "SCRIPT", looks.SCRIPT.replace("/proc/mounts", str(node.here / "mounts")))
     assert [d.path for d in node.look().disks if d.read_only] == [root]

@@ -1,4 +1,6 @@
-"""Two bastions on one cluster: only one acts, and a script that comes too late does nothing. The shell is run under every sh there is here."""
+"""Two bastions on one cluster: only one acts, and a script that comes too late does nothing. The shell is
+run under every sh there is here.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,12 @@ def test_the_first_takes_it_and_keeps_it_and_the_second_takes_over_when_it_ran_o
     assert first.mine and first.holder == "aa" and first.left == 60 and first.fence > 1_700_000_000
     plane.at(1030)
     second = plane.look("bb", name="bastion-b")
-    assert not second.mine and (second.holder, second.name, second.left, second.others) == ("aa", "bastion-a", 30, ("bastion-a",))
+    assert not second.mine and (second.holder, second.name, second.left, second.others) == (
+        "aa",
+        "bastion-a",
+        30,
+        ("bastion-a",),
+    )
     again = plane.look("aa", first.fence)
     assert again.mine and (again.fence, again.left, again.others) == (first.fence, 60, ("bastion-b",))
     plane.at(1091)
@@ -206,7 +213,9 @@ def aged(file: Path, seconds: int) -> None:
     file.write_text(" ".join((id, fence, str(int(until) - seconds), *name)) + "\n")
 
 
-async def test_a_second_bastion_only_looks_until_the_first_is_gone(make: Make, run: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_a_second_bastion_only_looks_until_the_first_is_gone(
+    make: Make, run: Callable[..., Daemon], tmp_path: Path
+) -> None:
     prod = await make()
     (tmp_path / "b").mkdir()
     first, second = run(prod), Daemon(tmp_path / "b", prod)
@@ -228,10 +237,14 @@ async def test_a_second_bastion_only_looks_until_the_first_is_gone(make: Make, r
         prod.node.unit("kubelet", "inactive")
         await second.until(second.status, lambda s: s["state"] == "apiserver-down")
         assert prod.node.asked == []
-        await second.until(lambda: second.metric('recoverd_cluster_lease{cluster="prod",state="held"}'), lambda n: bool(n == 1), 120)
+        await second.until(
+            lambda: second.metric('recoverd_cluster_lease{cluster="prod",state="held"}'), lambda n: bool(n == 1), 120
+        )
         await second.until(lambda: second.json("status"), lambda _: prod.node.asked == ["start kubelet"])
         first.process.send_signal(signal.SIGCONT)
-        await first.until(lambda: first.metric('recoverd_cluster_lease{cluster="prod",state="other"}'), lambda n: bool(n == 1))
+        await first.until(
+            lambda: first.metric('recoverd_cluster_lease{cluster="prod",state="other"}'), lambda n: bool(n == 1)
+        )
         assert (await first.json("status"))["notices"]
     finally:
         if first.process:

@@ -35,7 +35,9 @@ class Live:
         second = start(address=CP2, like=first)
         first.settings.known_hosts.write_text(known)
         self.key = Path(f"{second.host_key}.pub").read_text().strip()
-        self.cluster = ClusterConfig(ClusterSettings("test", (HostSettings("cp1", CP1),)), 5.0, state / "no-kubeconfig", first.settings)
+        self.cluster = ClusterConfig(
+            ClusterSettings("test", (HostSettings("cp1", CP1),)), 5.0, state / "no-kubeconfig", first.settings
+        )
         self.world = LiveWorld(self.cluster, state)
 
     async def reaches(self, name: str) -> bool:
@@ -67,10 +69,14 @@ async def test_a_host_key_that_is_given_for_a_configured_machine_changes_nothing
     assert await live.reaches("cp1"), "nor does one that an earlier version remembered"
 
 
-async def test_a_machine_that_asks_to_join_is_reached_once_it_was_let_in_and_as_long_as_that_is_remembered(live: Live) -> None:
+async def test_a_machine_that_asks_to_join_is_reached_once_it_was_let_in_and_as_long_as_that_is_remembered(
+    live: Live,
+) -> None:
     refused = (await live.world.survey(JoinRequest("cp2", CP2, wrong()), "cp1", ("cp1",))).machines["cp2"]
     assert isinstance(refused, Unseen) and refused.kind is UnseenKind.UNTRUSTED
-    assert isinstance((await live.world.survey(JoinRequest("cp2", CP2, live.key), "cp1", ("cp1",))).machines["cp2"], MachineFacts)
+    assert isinstance(
+        (await live.world.survey(JoinRequest("cp2", CP2, live.key), "cp1", ("cp1",))).machines["cp2"], MachineFacts
+    )
     assert not await live.reaches("cp2"), "a survey lets nobody in"
     live.world.learn(Memory(guest=Guest("cp2", CP2, live.key)))
     assert await live.reaches("cp2")

@@ -36,7 +36,7 @@ table ip kube-proxy {
       10.96.0.80 . tcp . 80 : goto service-ULMVA6XW-d/web/tcp/, 10.96.0.1 . tcp . 443 : goto service-2QRHZV4L-d/k8s/tcp/https }
   }
 }
-"""
+"""  # noqa: E501
 IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
@@ -51,14 +51,21 @@ TCP  0A600050:0050 rr
 
 
 def isolated() -> bool:
-    return shutil.which("unshare") is not None and subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
+    )
 
 
 needs_namespace = pytest.mark.skipif(not isolated(), reason="no network namespace of one's own may be made here")
 
 
 def look(
-    shell: str, before: str = "", body: str = SCRIPT, probes: dict[str, tuple[str, int]] | None = None, services: tuple[str, ...] = ()
+    shell: str,
+    before: str = "",
+    body: str = SCRIPT,
+    probes: dict[str, tuple[str, int]] | None = None,
+    services: tuple[str, ...] = (),
 ) -> HostLook:
     text = f"{before}\n{script(body, '@@m', probes or {}, services, 2)}"
     command = ["busybox", "sh"] if shell == "busybox" else [shell]
@@ -71,7 +78,11 @@ def look(
 @pytest.mark.parametrize("shell", SHELLS)
 def test_kube_proxys_nftables(shell: str, tmp_path: Path) -> None:
     (tmp_path / "rules.nft").write_text(NFTABLES)
-    seen = look(shell, f"nft -f {tmp_path}/rules.nft", services=("10.96.0.80:80", "10.96.0.1:443", "10.96.0.7:7", "10.96.0.99:1"))
+    seen = look(
+        shell,
+        f"nft -f {tmp_path}/rules.nft",
+        services=("10.96.0.80:80", "10.96.0.1:443", "10.96.0.7:7", "10.96.0.99:1"),
+    )
     assert seen.rules.mode == "nftables" and not seen.rules.unseen
     assert seen.rules.programmed == {
         "10.96.0.7:7": None,
@@ -85,9 +96,16 @@ def test_kube_proxys_nftables(shell: str, tmp_path: Path) -> None:
 def test_ipvs_as_the_kernel_lists_it(shell: str, tmp_path: Path) -> None:
     """The kernel here may have no IPVS, so its file is one of our own."""
     (tmp_path / "ip_vs").write_text(IP_VS)
-    seen = look(shell, body=SCRIPT.replace("/proc/net/ip_vs", str(tmp_path / "ip_vs")), services=("10.96.0.80:80", "10.96.0.1:443"))
+    seen = look(
+        shell,
+        body=SCRIPT.replace("/proc/net/ip_vs", str(tmp_path / "ip_vs")),
+        services=("10.96.0.80:80", "10.96.0.1:443"),
+    )
     assert seen.rules.mode == "ipvs"
-    assert seen.rules.programmed == {"10.96.0.80:80": frozenset({"10.203.21.2:8080"}), "10.96.0.1:443": frozenset({"10.99.3.11:6443"})}
+    assert seen.rules.programmed == {
+        "10.96.0.80:80": frozenset({"10.203.21.2:8080"}),
+        "10.96.0.1:443": frozenset({"10.99.3.11:6443"}),
+    }
 
 
 @needs_namespace
@@ -102,10 +120,16 @@ def test_rules_that_are_not_there_are_no_rules_and_not_unseen(shell: str) -> Non
 def test_devices_and_forwarding(shell: str) -> None:
     made = "ip link add cni0 type bridge; ip addr add 10.203.21.1/24 dev cni0; ip link set cni0 up"
     made += "; ip link add flannel.1 type vxlan id 1 dstport 8472 dev lo"
-    seen = look(shell, f"{made}; ip link add vethx type veth peer name vethy; ip link set vethx master cni0; ip link set lo up")
+    seen = look(
+        shell, f"{made}; ip link add vethx type veth peer name vethy; ip link set vethx master cni0; ip link set lo up"
+    )
     links = {link.name: link for link in seen.links or ()}
     plain = shell == "busybox"  # its own ip tells no kind
-    assert (links["cni0"].kind, links["cni0"].up, links["cni0"].addresses) == ("" if plain else "bridge", True, ("10.203.21.1/24",))
+    assert (links["cni0"].kind, links["cni0"].up, links["cni0"].addresses) == (
+        "" if plain else "bridge",
+        True,
+        ("10.203.21.1/24",),
+    )
     assert (links["flannel.1"].kind, links["flannel.1"].up) == ("" if plain else "vxlan", False)
     assert seen.veths == ((0, 0) if plain else (2, 1))
     assert any(r.startswith("10.203.21.0/24 dev cni0") and "linkdown" not in r for r in seen.routes)
@@ -113,7 +137,8 @@ def test_devices_and_forwarding(shell: str) -> None:
 
 
 LISTEN = (
-    "ip link set lo up; python3 -m http.server 8099 --bind 127.0.0.1 >/dev/null 2>&1 & L=$!; until grep -q ':1FA3 ' /proc/net/tcp; do sleep 0.1; done"
+    "ip link set lo up; python3 -m http.server 8099 --bind 127.0.0.1 >/dev/null 2>&1 & L=$!; until grep -q ':1FA3 ' "
+    "/proc/net/tcp; do sleep 0.1; done"
 )
 PROBES = {"0": ("127.0.0.1", 8099), "1": ("127.0.0.1", 9), "2": ("10.250.0.1", 80), "u3": ("127.0.0.1", 53)}
 
@@ -145,7 +170,9 @@ def test_without_any_tool_the_probes_are_unseen() -> None:
 
 
 @needs_namespace
-@pytest.mark.parametrize("route", ["10.244.2.0/24 via 10.99.1.22 dev host0", "blackhole 10.244.2.0/24", "default via 10.99.1.1 dev host0"])
+@pytest.mark.parametrize(
+    "route", ["10.244.2.0/24 via 10.99.1.22 dev host0", "blackhole 10.244.2.0/24", "default via 10.99.1.1 dev host0"]
+)
 def test_a_route_is_added_once_and_never_over_another(route: str) -> None:
     """With the real `ip`: what leads there by now is somebody's, whatever a sweep saw."""
     put = PutRoute(route)

@@ -1,4 +1,6 @@
-"""The closer look at a node's machine, by each shell: what its daemons answer over real sockets, where its names lead, and which files it brings."""
+"""The closer look at a node's machine, by each shell: what its daemons answer over real sockets, where its names
+lead, and which files it brings.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ FOLDERS = (
 
 class Machine:
     def __init__(self, root: Path, shell: str) -> None:
-        self.root, self.shell, self.tools = root, [str(shutil.which(shell)), *(["sh"] if shell == "busybox" else [])], root / "tools"
+        self.root, self.shell, self.tools = (
+            root,
+            [str(shutil.which(shell)), *(["sh"] if shell == "busybox" else [])],
+            root / "tools",
+        )
         self.tools.mkdir(parents=True)
         self.write("/etc/hosts", "127.0.0.1 localhost\n")
         self.healthz = self.write("/var/lib/kubelet/config.yaml", "healthzPort: 1\n")
@@ -61,7 +67,9 @@ class Machine:
 
     def run(self, script: str, path: str = "") -> subprocess.CompletedProcess[str]:
         environment = {"PATH": f"{self.tools}:{path or '/usr/bin:/bin'}"}
-        return subprocess.run([*self.shell, "-c", self.here(script)], env=environment, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            [*self.shell, "-c", self.here(script)], env=environment, capture_output=True, text=True, timeout=30
+        )
 
     def look(self, path: str = "") -> NodeLook:
         head = "limit='timeout 2'; command -v timeout >/dev/null || limit=\ns() { printf '\\n%s\\n' \"@@ $*\"; }\n"
@@ -122,7 +130,23 @@ def test_without_bash_curl_asks(machine: Machine, tmp_path: Path) -> None:
         pytest.skip("curl is not installed")
     only = tmp_path / "only"
     only.mkdir()
-    for tool in ("sh", "sed", "head", "tr", "grep", "sort", "cut", "ls", "stat", "wc", "base64", "timeout", "curl", "getent", "cat"):
+    for tool in (
+        "sh",
+        "sed",
+        "head",
+        "tr",
+        "grep",
+        "sort",
+        "cut",
+        "ls",
+        "stat",
+        "wc",
+        "base64",
+        "timeout",
+        "curl",
+        "getent",
+        "cat",
+    ):
         if found := shutil.which(tool):
             (only / tool).symlink_to(found)
     with listening(b"HTTP/1.0 200 OK\r\n\r\nok") as port:
@@ -163,7 +187,10 @@ def test_where_the_api_server_is(machine: Machine) -> None:
 )
 def test_what_a_runtime_says(machine: Machine, does: str, heard: Heard) -> None:
     machine.tool("crictl", does)
-    machine.write("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/x.sock --a=1"\n')
+    machine.write(
+        "/var/lib/kubelet/kubeadm-flags.env",
+        'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/x.sock --a=1"\n',
+    )
     look = machine.look()
     assert look.runtime is heard
     assert heard is not Heard.UNKNOWN or "unknown service" in look.runtime_said
@@ -172,7 +199,9 @@ def test_what_a_runtime_says(machine: Machine, does: str, heard: Heard) -> None:
 def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine) -> None:
     flags = 'KUBELET_KUBEADM_ARGS="--x=1"\n'
     machine.write("/var/lib/kubelet/kubeadm-flags.env", flags)
-    machine.write("/etc/containerd/config.toml", '[registry.configs."r".auth]\n  username = "u"\n  password = "hunter2"\n')
+    machine.write(
+        "/etc/containerd/config.toml", '[registry.configs."r".auth]\n  username = "u"\n  password = "hunter2"\n'
+    )
     machine.write("/etc/cni/net.d/10-lab.conflist", '{"cniVersion": "0.3.1"}')
     machine.write("/etc/cni/net.d/calico-kubeconfig", "token: abc\n")
     machine.write("/etc/systemd/system/kubelet.service.d/20-x.conf", "[Service]\nEnvironment=A=b\n")
@@ -188,9 +217,14 @@ def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine)
 
 def test_a_runtime_of_containerds_own_defaults_is_no_secret(machine: Machine) -> None:
     """As `containerd config default` prints it (1.6), and kubeadm's configuration of kubelet (1.20)."""
-    defaults = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = ""\n  [plugins."io.containerd.grpc.v1.cri".registry.auths]\n'
+    defaults = (
+        '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = ""\n  '
+        '[plugins."io.containerd.grpc.v1.cri".registry.auths]\n'
+    )
     machine.write("/etc/containerd/config.toml", defaults)
-    machine.healthz.write_text("authentication:\n  webhook:\n    cacheTTL: 0s\nauthorization:\n  mode: Webhook\nhealthzPort: 1\n")
+    machine.healthz.write_text(
+        "authentication:\n  webhook:\n    cacheTTL: 0s\nauthorization:\n  mode: Webhook\nhealthzPort: 1\n"
+    )
     assert {"/etc/containerd/config.toml", "/var/lib/kubelet/config.yaml"} <= set(machine.look().files)
 
 
@@ -222,7 +256,9 @@ def test_somebody_elses_line_of_the_same_host_is_left_alone(machine: Machine, th
     assert file.read_text() == there
 
 
-@pytest.mark.parametrize("there", ["# 10.0.0.9 k8s-api\n", "10.0.0.9 k8s-api-old my-k8s-api\n", "10.0.0.9 apixexample\n"])
+@pytest.mark.parametrize(
+    "there", ["# 10.0.0.9 k8s-api\n", "10.0.0.9 k8s-api-old my-k8s-api\n", "10.0.0.9 apixexample\n"]
+)
 def test_a_comment_or_another_name_is_no_line_of_it(machine: Machine, there: str) -> None:
     file = machine.write(HOSTS, there)
     assert put(machine).returncode == 0

@@ -47,8 +47,12 @@ class Told(Script):
 
     async def begin(self) -> Told:
         self.metrics = Metrics()
-        self.notifier = Notifier(JournalWriter(self.journal), self.metrics.notifications, lambda note: None, lambda: self.trouble)
-        await self.notifier.open(Config(Path("/nowhere"), Path("/nowhere/s"), ("127.0.0.1", 9770), (), (), self.receivers, self.heartbeat))
+        self.notifier = Notifier(
+            JournalWriter(self.journal), self.metrics.notifications, lambda note: None, lambda: self.trouble
+        )
+        await self.notifier.open(
+            Config(Path("/nowhere"), Path("/nowhere/s"), ("127.0.0.1", 9770), (), (), self.receivers, self.heartbeat)
+        )
         self.notifier._clusters = frozenset(["prod"])
         return self
 
@@ -63,7 +67,12 @@ class Told(Script):
         await self.notifier.close()
 
     def count(self, receiver: str, outcome: str) -> float:
-        return self.metrics.registry.get_sample_value("recoverd_notifications_total", {"receiver": receiver, "outcome": outcome}) or 0.0
+        return (
+            self.metrics.registry.get_sample_value(
+                "recoverd_notifications_total", {"receiver": receiver, "outcome": outcome}
+            )
+            or 0.0
+        )
 
     async def counted(self, receiver: str, outcome: str, times: int = 1) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -115,12 +124,17 @@ async def test_a_webhook_is_told_the_whole_of_an_incident_each_thing_once(hook: 
     there = await hook()
     s = await tell(receiver(there.url_file))
     s.sweep(stuck, times=4)
-    assert await there.until(told=1) == ["prod: WAITS FOR YOU (DESTRUCTIVE, force-new-cluster)"], "which says what is broken as well"
+    assert await there.until(told=1) == ["prod: WAITS FOR YOU (DESTRUCTIVE, force-new-cluster)"], (
+        "which says what is broken as well"
+    )
     message = there.told[0]["message"]
     assert "was added and never started" in message and message.endswith("recoverctl approve prod-1.1")
     s.answer(performing(s.approve()), StepResult(False, "no space left"))
     s.sweep(stuck, times=3)
-    assert set((await there.until(told=3))[1:]) == {"prod: plan prod-1.1 FAILED (force-new-cluster)", "prod: A PERSON IS NEEDED, etcd-stuck"}
+    assert set((await there.until(told=3))[1:]) == {
+        "prod: plan prod-1.1 FAILED (force-new-cluster)",
+        "prod: A PERSON IS NEEDED, etcd-stuck",
+    }
     s.sweep(times=3)
     assert (await there.until(told=4))[3].startswith("prod: healthy again after ")
     assert "repaired by hand" in there.told[3]["message"]
@@ -130,7 +144,9 @@ async def test_a_webhook_is_told_the_whole_of_an_incident_each_thing_once(hook: 
 
 async def test_only_what_a_receiver_wants_to_hear(hook: Hook, tell: Tell) -> None:
     one, other = await hook(name="one"), await hook(name="other")
-    s = await tell(receiver(one.url_file, "one", on=[Topic.RECOVERED]), receiver(other.url_file, "other", on=[Topic.CONFIRMED]))
+    s = await tell(
+        receiver(one.url_file, "one", on=[Topic.RECOVERED]), receiver(other.url_file, "other", on=[Topic.CONFIRMED])
+    )
     s.run_all(s.sweep(manifest_gone, times=2))
     assert await other.until(told=1) == ["prod: BROKEN, apiserver-down"]
     s.sweep(times=2)
@@ -139,7 +155,9 @@ async def test_only_what_a_receiver_wants_to_hear(hook: Hook, tell: Tell) -> Non
     assert len(other.told) == 1
 
 
-async def test_what_is_refused_is_tried_again_and_comes_in_order(hook: Hook, tell: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_refused_is_tried_again_and_comes_in_order(
+    hook: Hook, tell: Tell, capsys: pytest.CaptureFixture[str]
+) -> None:
     there = await hook(500, 503)
     s = await tell(receiver(there.url_file, on=[Topic.CONFIRMED, Topic.RECOVERED]))
     s.run_all(s.sweep(manifest_gone, times=2))
@@ -241,10 +259,15 @@ async def test_that_it_cannot_be_seen_and_that_it_can_again_across_a_restart(hoo
         await s.kill()
         await s.begin()
         s.sweep()
-    assert [t.split(" from ")[0].split(", ")[0] for t in there.titles] == ["prod: CANNOT BE SEEN", "prod: can be seen again"] * 2
+    assert [t.split(" from ")[0].split(", ")[0] for t in there.titles] == [
+        "prod: CANNOT BE SEEN",
+        "prod: can be seen again",
+    ] * 2
 
 
-async def test_who_hangs_holds_up_nobody_else_and_no_event(hook: Hook, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_hangs_holds_up_nobody_else_and_no_event(
+    hook: Hook, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wire.Courier.run, "__defaults__", (0.5,))
     silent, there = await hook(name="silent", hangs=True), await hook()
     s = await tell(receiver(silent.url_file, "silent"), receiver(there.url_file))
@@ -298,7 +321,9 @@ async def test_no_more_threads_than_a_few_hang_on_one_receiver() -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_a_sign_of_life_comes_while_recoverd_is_well_and_only_then(hook: Hook, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sign_of_life_comes_while_recoverd_is_well_and_only_then(
+    hook: Hook, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("recoverd.notifications.heart.AGAIN", 0.2)
     there = await hook()
     there.write(f"http://127.0.0.1:{there.port}/{SECRET}")
@@ -331,7 +356,9 @@ async def test_mail(tmp_path: Path, tell: Tell) -> None:
     server.start()
     try:
         file = tmp_path / "mail"
-        file.write_text(f"mailto://localhost:{port}?smtp=127.0.0.1&mode=insecure&from=recoverd@example.org&to=oncall@example.org\n")
+        file.write_text(
+            f"mailto://localhost:{port}?smtp=127.0.0.1&mode=insecure&from=recoverd@example.org&to=oncall@example.org\n"
+        )
         file.chmod(0o600)
         s = await tell(receiver(file))
         s.sweep(stuck, times=2)
@@ -402,7 +429,9 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     }
     assert waits["annotations"]["description"].endswith("recoverctl approve prod-1.1")
     assert waits["generatorURL"] == f"http://{socket.gethostname()}:9770/metrics"
-    await until_firing(alertmanager, lambda a: a["RecoverdEtcdStuck"]["updatedAt"] > found["RecoverdEtcdStuck"]["updatedAt"])
+    await until_firing(
+        alertmanager, lambda a: a["RecoverdEtcdStuck"]["updatedAt"] > found["RecoverdEtcdStuck"]["updatedAt"]
+    )
     s.give(Approved("prod-1.1", "alice", "", s.now))
     await until_firing(alertmanager, lambda a: set(a) == {"RecoverdEtcdStuck"})
     await s.kill()

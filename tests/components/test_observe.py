@@ -1,4 +1,6 @@
-"""The look at a machine, over a real sshd, on a machine whose directories are made up: what is there, what is not, and what could not be told."""
+"""The look at a machine, over a real sshd, on a machine whose directories are made up: what is there, what is
+not, and what could not be told.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ STRANGER = "01234567-89ab-cdef-0123-456789abcdef"
 
 def manifest(name: str, *arguments: str) -> str:
     command = "".join(f"    - {a}\n" for a in (name, *arguments))
-    head = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: {name}\n    image: r/{name}:1\n"
+    head = (
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: "
+        f"{name}\n    image: r/{name}:1\n"
+    )
     return f"{head}    command:\n{command}"
 
 
@@ -44,7 +49,14 @@ class Machine:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         script = hosts.SCRIPT
-        for folder in ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/kubelet", "/var/log/pods", "/run/recoverd", "/run/systemd"):
+        for folder in (
+            "/etc/kubernetes",
+            "/var/lib/etcd",
+            "/var/lib/kubelet",
+            "/var/log/pods",
+            "/run/recoverd",
+            "/run/systemd",
+        ):
             script = script.replace(folder, f"{root}{folder}")
         monkeypatch.setattr(hosts, "SCRIPT", script)
         # a lab's real components may run on this very machine
@@ -53,7 +65,13 @@ class Machine:
         self.manifests = self.kubernetes / "manifests"
         self.data = root / "var/lib/etcd"
         self.pods = root / "var/log/pods"
-        for folder in (self.manifests, self.data / "member/snap", self.data / "member/wal", self.pods, root / "var/lib/kubelet/pki"):
+        for folder in (
+            self.manifests,
+            self.data / "member/snap",
+            self.data / "member/wal",
+            self.pods,
+            root / "var/lib/kubelet/pki",
+        ):
             folder.mkdir(parents=True)
         for name in COMPONENTS:
             (self.manifests / f"{name}.yaml").write_text(manifest(name, f"--data-dir={self.data}"))
@@ -71,7 +89,9 @@ class Machine:
         return file
 
     def loop(self, path: Path) -> None:
-        """Make every use of the path fail with an error other than "there is no such file", as on a disk that does not answer."""
+        """Make every use of the path fail with an error other than "there is no such file", as
+        on a disk that does not answer.
+        """
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(path.name)
 
@@ -135,9 +155,14 @@ async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine)
     authority = Authority(machine.kubernetes / "pki", "kubernetes")
     authority.issue("apiserver", days=30)
     (machine.kubernetes / "admin.conf").write_text(
-        "users:\n- user:\n    client-certificate-data: " + base64.b64encode((authority.directory / "apiserver.crt").read_bytes()).decode()
+        "users:\n- user:\n    client-certificate-data: "
+        + base64.b64encode((authority.directory / "apiserver.crt").read_bytes()).decode()
     )
-    machine.log("kube-apiserver", b"2026-01-01T00:00:00Z stderr F it says \\c this\n" * 12 + b"raw \xff\xfe\x1b[31m line", number=7)
+    machine.log(
+        "kube-apiserver",
+        b"2026-01-01T00:00:00Z stderr F it says \\c this\n" * 12 + b"raw \xff\xfe\x1b[31m line",
+        number=7,
+    )
     machine.log("etcd", b"2026-01-01T00:00:00Z stderr F somebody else's\n", uid=STRANGER, pod="etcd-backup-x7k2p")
     pool = shell.pool("cp1")
     view = await seen(pool)
@@ -169,7 +194,12 @@ async def test_the_uptime_is_since_the_machines_own_init(pool: HostPool, machine
 
 @pytest.mark.parametrize(
     ("says", "container", "seen"),
-    [("NTPSynchronized=yes", False, True), ("NTPSynchronized=no", False, False), ("NTPSynchronized=no", True, None), ("", False, None)],
+    [
+        ("NTPSynchronized=yes", False, True),
+        ("NTPSynchronized=no", False, False),
+        ("NTPSynchronized=no", True, None),
+        ("", False, None),
+    ],
 )
 async def test_whether_the_clock_is_synchronised_is_asked_now_and_then(
     says: str, container: bool, seen: bool | None, start_sshd: StartSshd, machine: Machine, tmp_path: Path
@@ -184,7 +214,9 @@ async def test_whether_the_clock_is_synchronised_is_asked_now_and_then(
     tool.write_text(f"#!/bin/sh\n[ -z '{says}' ] && {{ echo 'Unknown operation show' >&2; exit 1; }}\necho '{says}'\n")
     tool.chmod(0o755)
     pool = start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin").pool("cp1")
-    asked, not_asked = [await hosts.look_at(pool, "cp1", 10.0, more=hosts.Asked(clock=clock)) for clock in (True, False)]
+    asked, not_asked = [
+        await hosts.look_at(pool, "cp1", 10.0, more=hosts.Asked(clock=clock)) for clock in (True, False)
+    ]
     await pool.close()
     assert isinstance(asked, HostView) and isinstance(not_asked, HostView)
     assert (asked.synchronised, not_asked.synchronised) == (seen, None)
@@ -211,7 +243,11 @@ async def test_a_manifest_beside_the_real_one_is_not_taken_for_it(pool: HostPool
     for name in ("etcd.yaml~", "etcd.bak", "etcd.yaml.old", "a name \\c with\ttabs"):
         (machine.manifests / name).write_text("older\n")
     view = await seen(pool)
-    assert (view.manifests["etcd"].path, view.manifests["etcd"].problem, doubts(view)) == (f"{machine.manifests}/etcd.yaml", "", [])
+    assert (view.manifests["etcd"].path, view.manifests["etcd"].problem, doubts(view)) == (
+        f"{machine.manifests}/etcd.yaml",
+        "",
+        [],
+    )
     (machine.manifests / "etcd.yaml").unlink()
     assert "etcd" not in (await seen(pool)).manifests
 
@@ -227,7 +263,9 @@ async def test_a_manifest_beside_the_real_one_is_not_taken_for_it(pool: HostPool
         (manifest("etcd").encode() + b"#" * 70_000, "longer than 65536"),
     ],
 )
-async def test_a_manifest_that_kubelet_cannot_run_says_why(pool: HostPool, machine: Machine, content: bytes, problem: str) -> None:
+async def test_a_manifest_that_kubelet_cannot_run_says_why(
+    pool: HostPool, machine: Machine, content: bytes, problem: str
+) -> None:
     (machine.manifests / "etcd.yaml").write_bytes(content)
     view = await seen(pool)
     assert problem in view.manifests["etcd"].problem
@@ -240,15 +278,24 @@ async def test_the_data_directory_is_the_manifests_or_the_remembered_one(pool: H
     assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(other), exists=False, empty=True)
     both = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
     assert plain(both.etcd_data) == EtcdDataView(str(other), exists=False, empty=True)
-    assert plain(both.etcd_before) == EtcdDataView(str(machine.data), exists=True, empty=False), "an edit of the manifest hides no data"
+    assert plain(both.etcd_before) == EtcdDataView(str(machine.data), exists=True, empty=False), (
+        "an edit of the manifest hides no data"
+    )
     (machine.manifests / "etcd.yaml").unlink()
     (other / "member/snap").mkdir(parents=True)
-    assert plain((await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data) == EtcdDataView(str(other), exists=True, empty=True)
+    assert plain((await seen(pool, about=hosts.EtcdAbout(str(other)))).etcd_data) == EtcdDataView(
+        str(other), exists=True, empty=True
+    )
     same = await seen(pool, about=hosts.EtcdAbout(str(machine.data)))
-    assert (plain(same.etcd_data), same.etcd_before) == (EtcdDataView(str(machine.data), exists=True, empty=False), None)
+    assert (plain(same.etcd_data), same.etcd_before) == (
+        EtcdDataView(str(machine.data), exists=True, empty=False),
+        None,
+    )
 
 
-async def test_a_database_that_is_put_in_the_place_of_another_is_seen_to_be_another(pool: HostPool, machine: Machine) -> None:
+async def test_a_database_that_is_put_in_the_place_of_another_is_seen_to_be_another(
+    pool: HostPool, machine: Machine
+) -> None:
     async def which() -> str:
         view = (await seen(pool)).etcd_data
         assert view is not None and view.identity
@@ -265,7 +312,9 @@ async def test_a_database_that_is_put_in_the_place_of_another_is_seen_to_be_anot
 
 
 async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, machine: Machine) -> None:
-    """A database of 16 KiB, or 3.5's of 16 MiB of which 20 KiB are written, and no log. A large one without a log is somebody's data still."""
+    """A database of 16 KiB, or 3.5's of 16 MiB of which 20 KiB are written, and no log. A large one without
+    a log is somebody's data still.
+    """
     member = machine.data / "member"
     shutil.rmtree(member)
     (member / "snap").mkdir(parents=True)
@@ -291,7 +340,9 @@ async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, mach
 # --- who is at work there ---
 
 
-async def test_a_person_with_a_terminal_is_seen_and_recoverds_own_sessions_are_not(sshd: Sshd, pool: HostPool, machine: Machine) -> None:
+async def test_a_person_with_a_terminal_is_seen_and_recoverds_own_sessions_are_not(
+    sshd: Sshd, pool: HostPool, machine: Machine
+) -> None:
     before = (await seen(pool)).people
     assert before is not None
     async with sshd.login() as person, person.create_process("exec cat", term_type="xterm") as terminal:
@@ -317,7 +368,9 @@ def kubeadm(tmp_path: Path) -> Iterator[Path]:
     process.wait()
 
 
-async def test_every_shell_sees_kubeadm_at_work_and_who_keeps_hands_off(shell: Sshd, machine: Machine, kubeadm: Path) -> None:
+async def test_every_shell_sees_kubeadm_at_work_and_who_keeps_hands_off(
+    shell: Sshd, machine: Machine, kubeadm: Path
+) -> None:
     hands_off = machine.root / "run/recoverd/hands-off"
     hands_off.parent.mkdir(parents=True)
     hands_off.write_text("new disks until noon\nand more\n")
@@ -336,12 +389,16 @@ async def test_a_manifest_on_a_disk_that_errors_is_not_missing(pool: HostPool, m
     machine.loop(machine.kubernetes / what)
     view = await seen(pool)
     assert "etcd" not in view.manifests
-    assert any(machine.path("/etc/kubernetes/manifests") in d for d in doubts(view)) or any("exists cannot be told" in d for d in doubts(view))
+    assert any(machine.path("/etc/kubernetes/manifests") in d for d in doubts(view)) or any(
+        "exists cannot be told" in d for d in doubts(view)
+    )
 
 
 async def test_a_manifest_that_cannot_be_read_is_neither_missing_nor_broken(pool: HostPool, machine: Machine) -> None:
     (machine.manifests / "etcd.yaml").unlink()
-    (machine.manifests / "etcd.yaml").symlink_to("/proc/self/mem")  # a file whose every read ends with "Input/output error"
+    (machine.manifests / "etcd.yaml").symlink_to(
+        "/proc/self/mem"
+    )  # a file whose every read ends with "Input/output error"
     view = await seen(pool)
     assert "etcd" not in view.manifests and f"{machine.manifests}/etcd.yaml" in doubts(view)[0]
 
@@ -359,22 +416,30 @@ async def test_etcds_data_on_a_disk_that_errors_is_unknown(pool: HostPool, machi
 
 
 @pytest.mark.parametrize("tool", ["base64", "head", "wc", "ls", "cat"])
-async def test_a_tool_that_is_missing_makes_no_file_missing(start_sshd: StartSshd, machine: Machine, tmp_path: Path, tool: str) -> None:
+async def test_a_tool_that_is_missing_makes_no_file_missing(
+    start_sshd: StartSshd, machine: Machine, tmp_path: Path, tool: str
+) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in {"sh", "cat", "date", "ls", "head", "base64", "wc", "df", "sed", "grep", "tail", "cut", "timeout"} - {tool}:
+    for name in {"sh", "cat", "date", "ls", "head", "base64", "wc", "df", "sed", "grep", "tail", "cut", "timeout"} - {
+        tool
+    }:
         (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
     shutil.rmtree(machine.kubernetes / "manifests" / "kube-scheduler.yaml", ignore_errors=True)
     pool = start_sshd(SetEnv=f"PATH={tools}").pool("cp1")
     view = await hosts.look_at(pool, "cp1", 10)
     await pool.close()
     if isinstance(view, HostView):
-        assert (set(view.manifests) == set(COMPONENTS) and not any(m.problem for m in view.manifests.values())) or doubts(view)
+        assert (
+            set(view.manifests) == set(COMPONENTS) and not any(m.problem for m in view.manifests.values())
+        ) or doubts(view)
         assert plain(view.etcd_data) in (None, EtcdDataView(str(machine.data), exists=True, empty=False))
 
 
 async def test_wherever_the_look_is_cut_nothing_is_called_absent(pool: HostPool, machine: Machine) -> None:
-    """Every prefix of a real look: what is missing from it is doubted, never said to be absent, and no file changes its content."""
+    """Every prefix of a real look: what is missing from it is doubted, never said to be absent,
+    and no file changes its content.
+    """
     machine.log("etcd", b"line\n" * 3, number=1234567890)
     script = f"M=@@\n{hosts.PIDS}\n{hosts.SCRIPT}"
     output = (await pool.run("cp1", script, timeout=10)).stdout
@@ -391,7 +456,10 @@ async def test_wherever_the_look_is_cut_nothing_is_called_absent(pool: HostPool,
         assert doubts(view)
         assert cut.key_stamp in ("", look.key_stamp), "a part of it would pass for keys that are all there"
         assert all(whole.manifests[n] == m for n, m in view.manifests.items())
-        assert all((whole.containers[n].running, whole.containers[n].restarts) == (c.running, c.restarts) for n, c in view.containers.items())
+        assert all(
+            (whole.containers[n].running, whole.containers[n].restarts) == (c.running, c.restarts)
+            for n, c in view.containers.items()
+        )
         assert view.etcd_data in (None, whole.etcd_data)
 
 
@@ -420,7 +488,9 @@ async def test_a_host_that_hangs_on_every_command(start_sshd: StartSshd, machine
 
 
 async def test_a_shell_that_prints_a_banner(start_sshd: StartSshd, machine: Machine) -> None:
-    pool = start_sshd(ForceCommand='printf "Welcome\\nto \\377\\n"; echo note >&2; eval "$SSH_ORIGINAL_COMMAND"').pool("cp1")
+    pool = start_sshd(ForceCommand='printf "Welcome\\nto \\377\\n"; echo note >&2; eval "$SSH_ORIGINAL_COMMAND"').pool(
+        "cp1"
+    )
     view = await seen(pool)
     await pool.close()
     assert set(view.manifests) == set(COMPONENTS) and not doubts(view)
@@ -432,21 +502,46 @@ async def test_an_account_without_a_shell(start_sshd: StartSshd, machine: Machin
     assert "not available" in answer.reason and "exit 1" in answer.reason
 
 
-async def test_sudo_that_wants_a_password_behind_a_banner(start_sshd: StartSshd, tmp_path: Path, machine: Machine) -> None:
+async def test_sudo_that_wants_a_password_behind_a_banner(
+    start_sshd: StartSshd, tmp_path: Path, machine: Machine
+) -> None:
     sudo = tmp_path / "sudo"
     sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     sudo.chmod(0o755)
-    sshd = start_sshd(SetEnv=f"PATH={tmp_path}:/usr/bin:/bin", ForceCommand='echo Welcome; eval "$SSH_ORIGINAL_COMMAND"')
+    sshd = start_sshd(
+        SetEnv=f"PATH={tmp_path}:/usr/bin:/bin", ForceCommand='echo Welcome; eval "$SSH_ORIGINAL_COMMAND"'
+    )
     answer = await unseen(sshd.pool("cp1", sudo=True))
     assert answer.kind is UnseenKind.DENIED
     assert "may not become root" in answer.reason and "NOPASSWD" in answer.reason
 
 
-async def test_without_systemctl_only_the_units_are_missing(start_sshd: StartSshd, machine: Machine, tmp_path: Path) -> None:
-    for text in (None, "#!/bin/sh\necho 'Failed to connect to bus: No such file or directory' >&2\nexit 1\n", "#!/bin/sh\nexec sleep 30\n"):
+async def test_without_systemctl_only_the_units_are_missing(
+    start_sshd: StartSshd, machine: Machine, tmp_path: Path
+) -> None:
+    for text in (
+        None,
+        "#!/bin/sh\necho 'Failed to connect to bus: No such file or directory' >&2\nexit 1\n",
+        "#!/bin/sh\nexec sleep 30\n",
+    ):
         tools = tmp_path / f"tools-{len(text or '')}"
         tools.mkdir()
-        for name in ("sh", "cat", "date", "ls", "head", "base64", "wc", "df", "sed", "grep", "tail", "cut", "timeout", "sleep"):
+        for name in (
+            "sh",
+            "cat",
+            "date",
+            "ls",
+            "head",
+            "base64",
+            "wc",
+            "df",
+            "sed",
+            "grep",
+            "tail",
+            "cut",
+            "timeout",
+            "sleep",
+        ):
             (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
         if text:
             (tools / "systemctl").write_text(text)
@@ -475,15 +570,26 @@ async def test_units_as_systemctl_shows_them(start_sshd: StartSshd, machine: Mac
     view = await seen(pool)
     assert set(view.units) == {"kubelet", "containerd", "docker"}
     kubelet = view.units["kubelet"]
-    assert (kubelet.active, kubelet.sub, kubelet.result, kubelet.restarts, kubelet.running) == ("activating", "auto-restart", "exit-code", 12, False)
+    assert (kubelet.active, kubelet.sub, kubelet.result, kubelet.restarts, kubelet.running) == (
+        "activating",
+        "auto-restart",
+        "exit-code",
+        12,
+        False,
+    )
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     assert kubelet.since and abs(kubelet.since.timestamp() - booted - 1) < 5
     assert view.runtime == "docker"  # kubelet before 1.24 is told of no other, and docker brings a containerd with it
     flags = machine.root / "var/lib/kubelet/kubeadm-flags.env"
-    flags.write_text('KUBELET_KUBEADM_ARGS="--container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n')
+    flags.write_text(
+        'KUBELET_KUBEADM_ARGS="--container-runtime=remote '
+        '--container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n'
+    )
     assert (await seen(pool)).runtime == "containerd"
     flags.unlink()
-    (machine.root / "var/lib/kubelet/config.yaml").write_text("containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n")
+    (machine.root / "var/lib/kubelet/config.yaml").write_text(
+        "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
+    )
     assert (await seen(pool)).runtime == "containerd"
     await pool.close()
 

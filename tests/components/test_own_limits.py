@@ -1,4 +1,6 @@
-"""What recoverd itself lacks - file handles, time, its own files - is told as that, and never as the silence of a cluster."""
+"""What recoverd itself lacks - file handles, time, its own files - is told as that, and
+never as the silence of a cluster.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,13 @@ def no_file_handle_left() -> Iterator[None]:
 
 def settings_of(cluster: Cluster, **deadlines: float) -> ClusterConfig:
     planes = tuple(HostSettings(p["name"], p["address"]) for p in cluster.config["control_planes"])
-    return ClusterConfig(ClusterSettings(cluster.name, planes), 1.0, cluster.api.kubeconfig, cluster.sshd.settings, Deadlines(**deadlines))
+    return ClusterConfig(
+        ClusterSettings(cluster.name, planes),
+        1.0,
+        cluster.api.kubeconfig,
+        cluster.sshd.settings,
+        Deadlines(**deadlines),
+    )
 
 
 async def sweep(config: ClusterConfig) -> Observation:
@@ -81,7 +89,9 @@ async def test_without_a_file_handle_nothing_is_silent(sshd: Sshd, make: Make) -
 
 @pytest.fixture
 async def silent() -> AsyncIterator[Callable[[], int]]:
-    """A port on all of loopback that lets everybody connect and says nothing; gives how many were there at once at most."""
+    """A port on all of loopback that lets everybody connect and says nothing; gives how
+    many were there at once at most.
+    """
     here = most = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +117,9 @@ async def test_many_machines_that_do_not_answer_are_tried_in_turn(sshd: Sshd, si
     port = silent.port  # type: ignore[attr-defined]
     ssh = SshSettings(sshd.settings.user, sshd.settings.key, sshd.settings.known_hosts, port, connect_timeout=3.0)
     pool = HostPool(ssh, [HostSettings(f"w{n}", f"127.1.2.{n}") for n in range(1, HOSTS + 1)])
-    answers = await asyncio.gather(*(pool.run(f"w{n}", "true", timeout=2.0) for n in range(1, HOSTS + 1)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(pool.run(f"w{n}", "true", timeout=2.0) for n in range(1, HOSTS + 1)), return_exceptions=True
+    )
     kinds = [a.unseen.kind for a in answers if isinstance(a, HostUnseen)]
     await pool.close()
     assert len(kinds) == HOSTS
@@ -122,7 +134,9 @@ async def test_machines_that_do_not_answer_keep_no_others_waiting(sshd: Sshd, si
     alive = sshd.pool("cp1")
 
     async def all_dead() -> None:
-        await asyncio.gather(*(dead.run(f"w{n}", "true", timeout=10.0) for n in range(1, HOSTS + 1)), return_exceptions=True)
+        await asyncio.gather(
+            *(dead.run(f"w{n}", "true", timeout=10.0) for n in range(1, HOSTS + 1)), return_exceptions=True
+        )
 
     await all_dead()
     again = asyncio.create_task(all_dead())
@@ -135,8 +149,12 @@ async def test_machines_that_do_not_answer_keep_no_others_waiting(sshd: Sshd, si
 
 
 @pytest.mark.parametrize("busy", [False, True])
-async def test_what_a_late_loop_missed_is_not_silence(make: Make, silent: Callable[[], int], busy: bool, tmp_path: Path) -> None:
-    """The API server accepts and says nothing. That is a fault when recoverd waited for it, and nothing at all when recoverd itself came late."""
+async def test_what_a_late_loop_missed_is_not_silence(
+    make: Make, silent: Callable[[], int], busy: bool, tmp_path: Path
+) -> None:
+    """The API server accepts and says nothing. That is a fault when recoverd waited for it, and nothing at all
+    when recoverd itself came late.
+    """
     prod = await make()
     prod.api.kubeconfig.write_text(prod.api.kubeconfig.read_text().replace(":6443", f":{silent.port}"))  # type: ignore[attr-defined]
     config = settings_of(prod, api=2.0, etcd=2.0, hosts=20.0)
@@ -157,7 +175,9 @@ async def test_what_a_late_loop_missed_is_not_silence(make: Make, silent: Callab
         assert seen.api.vip.health is EndpointHealth.UNREACHABLE and seen.own == ()
 
 
-async def test_a_kubeconfig_that_cannot_be_used_is_no_fault_of_the_cluster(make: Make, run: Callable[..., Daemon]) -> None:
+async def test_a_kubeconfig_that_cannot_be_used_is_no_fault_of_the_cluster(
+    make: Make, run: Callable[..., Daemon]
+) -> None:
     prod = await make(deadlines={"api": "8s", "etcd": "1s", "hosts": "8s"})
     good = prod.api.kubeconfig.read_text()
     config = yaml.safe_load(good)
@@ -176,7 +196,9 @@ async def test_a_kubeconfig_that_cannot_be_used_is_no_fault_of_the_cluster(make:
     await daemon.in_phase("healthy")
     prod.api.kubeconfig.write_text(good[: len(good) // 2])
     # a busy machine may have more to tell
-    await daemon.until(lambda: daemon.json("status"), lambda s: "what was read from it before is used" in str(s["notices"]))
+    await daemon.until(
+        lambda: daemon.json("status"), lambda s: "what was read from it before is used" in str(s["notices"])
+    )
     await daemon.until(lambda: daemon.metric('recoverd_own_troubles{cluster="prod"}'), lambda n: bool(n >= 1))
     assert (await daemon.status())["state"] == "healthy"
     assert (await daemon.json("incidents"))["incidents"] == []

@@ -1,4 +1,6 @@
-"""Restore points of a real etcd over a real sshd: fetched, kept, restored to see that they are good; and every way in which that fails."""
+"""Restore points of a real etcd over a real sshd: fetched, kept, restored to see that they are good; and
+every way in which that fails.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,17 @@ class Site:
         return PointKeeper(settings, self.pool, self.root, self.client, lambda: self.now)
 
     def client(self, host: str) -> EtcdClient:
-        return EtcdClient(self.pool, host, port=self.etcd.port, metrics_port=self.etcd.metrics_port, pki=str(self.etcd.pki))
+        return EtcdClient(
+            self.pool, host, port=self.etcd.port, metrics_port=self.etcd.metrics_port, pki=str(self.etcd.pki)
+        )
 
     async def take(
-        self, keeper: PointKeeper | None = None, why: str = "schedule", seconds: float = SECONDS, urgent: bool = False, resume: bool = False
+        self,
+        keeper: PointKeeper | None = None,
+        why: str = "schedule",
+        seconds: float = SECONDS,
+        urgent: bool = False,
+        resume: bool = False,
     ) -> StepResult:
         until = asyncio.get_running_loop().time() + seconds
         return await (keeper or self.keeper()).take(TakeRestorePoint(why, urgent), "cp1", until, resume=resume)
@@ -111,12 +120,24 @@ async def test_a_point_is_whole_private_and_was_really_restored(site: Site) -> N
 
 def check_files(site: Site, point: RestorePoint) -> None:
     """Everything that is to be there, and nothing else."""
-    assert point.sha256 == subprocess.run(["sha256sum", point.path], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (
+        point.sha256
+        == subprocess.run(["sha256sum", point.path], capture_output=True, text=True, check=True).stdout.split()[0]
+    )
     assert point.size == Path(point.path).stat().st_size
     content = {str(p.relative_to(point.directory)): p for p in every_file(Path(point.directory))}
-    manifests = {f"cp1/files/etc/kubernetes/manifests/{c}.yaml" for c in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")}
+    manifests = {
+        f"cp1/files/etc/kubernetes/manifests/{c}.yaml"
+        for c in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    }
     below = {name.replace(str(site.node.root).lstrip("/") + "/", "") for name in content}
-    assert below == {"snapshot.db", "point.json", "cp1/certificates.json", "cp1/files/var/lib/kubelet/config.yaml", *manifests}
+    assert below == {
+        "snapshot.db",
+        "point.json",
+        "cp1/certificates.json",
+        "cp1/files/var/lib/kubelet/config.yaml",
+        *manifests,
+    }
     (manifest,) = [p for name, p in content.items() if name.endswith("manifests/etcd.yaml")]
     assert manifest.read_text() == (site.node.manifests / "etcd.yaml").read_text()
     rows = {Path(r["path"]).name: r for r in json.loads(content["cp1/certificates.json"].read_text())}
@@ -129,7 +150,9 @@ def check_modes(site: Site, point: RestorePoint) -> None:
     """For root only, and the private keys on their own node only."""
     for path in site.root.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
-        assert path.is_dir() or (b"PRIVATE KEY" not in path.read_bytes() and b"client-key-data" not in path.read_bytes()), path
+        assert path.is_dir() or (
+            b"PRIVATE KEY" not in path.read_bytes() and b"client-key-data" not in path.read_bytes()
+        ), path
     assert stat.S_IMODE(site.root.stat().st_mode) == 0o700
     kept = Path(f"{site.node.root}{PKI_ASIDE}/{point.id}")
     assert (kept / "pki/ca.key").read_bytes() == (site.kubernetes / "pki/ca.key").read_bytes()
@@ -161,21 +184,28 @@ async def test_keys_come_to_the_bastion_only_when_configured(site: Site) -> None
         assert {"./pki/ca.key", "./pki/apiserver.key", "./admin.conf"} <= set(archive.getnames())
 
 
-async def test_a_hostile_node_writes_nothing_outside_the_point(site: Site, tmp_path: Path, start_sshd: Callable[..., Sshd]) -> None:
+async def test_a_hostile_node_writes_nothing_outside_the_point(
+    site: Site, tmp_path: Path, start_sshd: Callable[..., Sshd]
+) -> None:
     script = tmp_path / "hostile"
     script.write_text(
         "#!/bin/sh\nm=$(sed -n 's/^take_point \\([^ ]*\\) .*/\\1/p' | head -n 1)\n"
-        'printf "\\n%s pki\\ndone\\n\\n%s file /../../evil\\nZXZpbA==\\n\\n%s file evil\\nZXZpbA==\\n\\n%s end\\n" $m $m $m $m\n'
+        'printf "\\n%s pki\\ndone\\n\\n%s file /../../evil\\nZXZpbA==\\n\\n%s file '
+        'evil\\nZXZpbA==\\n\\n%s end\\n" $m $m $m $m\n'
     )
     script.chmod(0o755)
     pool = start_sshd(ForceCommand=str(script)).pool("cp1")
     taken = await take_node(pool, "cp1", "prod-x", 10.0, keys=False)
     await pool.close()
     assert list(taken.content) == ["cp1/certificates.json"]
-    assert [line for line in taken.lacks if "no plain path" in line] == taken.lacks and len(taken.lacks) == 2, taken.lacks
+    assert [line for line in taken.lacks if "no plain path" in line] == taken.lacks and len(taken.lacks) == 2, (
+        taken.lacks
+    )
 
 
-async def test_without_the_programs_it_says_plainly_that_it_was_not_verified(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_programs_it_says_plainly_that_it_was_not_verified(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeper = site.keeper()
     monkeypatch.setenv("PATH", "/nowhere")
     point = await site.taken(keeper)
@@ -197,10 +227,14 @@ async def test_a_failure_of_a_newer_etcd_says_nothing_about_the_snapshot(site: S
     programs = tmp_path / "newer"
     programs.mkdir()
     for name, said in (("etcd", "etcd Version: 3.9.0"), ("etcdutl", "etcdutl version: 3.9.0")):
-        (programs / name).write_text(f"#!/bin/sh\ncase $1 in *version) echo '{said}' ;; *) echo 'unknown schema'; exit 1 ;; esac\n")
+        (programs / name).write_text(
+            f"#!/bin/sh\ncase $1 in *version) echo '{said}' ;; *) echo 'unknown schema'; exit 1 ;; esac\n"
+        )
         (programs / name).chmod(0o755)
     point = await site.taken(site.keeper(programs=str(programs)))
-    assert not point.verified and "unknown schema. The bastion's etcd is 3.9.0 and the member's 3." in point.how_verified
+    assert (
+        not point.verified and "unknown schema. The bastion's etcd is 3.9.0 and the member's 3." in point.how_verified
+    )
 
 
 async def test_a_member_whose_data_is_corrupt_gives_no_point(site: Site) -> None:
@@ -221,7 +255,10 @@ async def test_a_member_whose_data_is_corrupt_gives_no_point(site: Site) -> None
 async def test_no_room_is_a_refusal_with_numbers(site: Site) -> None:
     result = await site.take(site.keeper(min_free=1 << 60))
     assert not result.ok and site.on_disk() == [] and site.aside() == []
-    assert "1099511627776 MiB stay free (restore_points.min_free)" in result.detail and "MiB free. Make room there" in result.detail
+    assert (
+        "1099511627776 MiB stay free (restore_points.min_free)" in result.detail
+        and "MiB free. Make room there" in result.detail
+    )
 
 
 @pytest.fixture
@@ -229,7 +266,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(place)], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(place)], capture_output=True, text=True, check=False
+    )
     if made.returncode:
         pytest.skip(f"a small file system cannot be mounted: {made.stderr.strip()}")
     yield place
@@ -237,7 +276,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("left", [0, 8192, 40960], ids=["nothing", "part-of-the-snapshot", "the-snapshot-and-no-more"])
-async def test_a_disk_that_fills_up_while_it_is_written_keeps_nothing_of_it(site: Site, small_disk: Path, left: int) -> None:
+async def test_a_disk_that_fills_up_while_it_is_written_keeps_nothing_of_it(
+    site: Site, small_disk: Path, left: int
+) -> None:
     site.root = small_disk / "points"
     good = await site.taken()
     assert not good.verified and "to restore it takes" in good.how_verified, "192 MiB of logs do not fit"
@@ -253,7 +294,9 @@ async def test_a_disk_that_fills_up_while_it_is_written_keeps_nothing_of_it(site
 
     keeper._clock = fill
     result = await site.take(keeper)
-    assert not result.ok and "No space left on device" in result.detail and "Make room there" in result.detail, result.detail
+    assert not result.ok and "No space left on device" in result.detail and "Make room there" in result.detail, (
+        result.detail
+    )
     assert result.points == (good,) and site.on_disk() == [good.id]
     (small_disk / "filler").unlink()
     site.now = start + timedelta(hours=1)
@@ -291,13 +334,24 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(("at", "whole"), [("fetched", False), ("written", False), ("committed", True), ("restored", True), ("removed", True)])
+@pytest.mark.parametrize(
+    ("at", "whole"),
+    [("fetched", False), ("written", False), ("committed", True), ("restored", True), ("removed", True)],
+)
 async def test_a_kill_in_the_middle_leaves_no_half_point_that_counts(site: Site, at: str, whole: bool) -> None:
     good = await site.taken()
     ssh = site.sshd.settings
-    ways = {"user": ssh.user, "key": str(ssh.key), "known": str(ssh.known_hosts), "port": ssh.port, "root": str(site.root)}
+    ways = {
+        "user": ssh.user,
+        "key": str(ssh.key),
+        "known": str(ssh.known_hosts),
+        "port": ssh.port,
+        "root": str(site.root),
+    }
     script = KILLED.format(at=at, etcd=site.etcd.port, metrics=site.etcd.metrics_port, pki=str(site.etcd.pki), **ways)
-    child = await asyncio.create_subprocess_exec(sys.executable, "-c", textwrap.dedent(script), stdout=asyncio.subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(script), stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await child.communicate()
     assert child.returncode == -9, output.decode()
 
@@ -313,19 +367,27 @@ async def test_a_kill_in_the_middle_leaves_no_half_point_that_counts(site: Site,
     site.now += timedelta(hours=2)
     point = await site.taken(keeper)
     assert point.verified and point.sequence > good.sequence
-    assert set(site.aside()) == {p.id for p in (await keeper.look()).points or ()} or at == "removed", "a copy of keys without its point is removed"
+    assert set(site.aside()) == {p.id for p in (await keeper.look()).points or ()} or at == "removed", (
+        "a copy of keys without its point is removed"
+    )
 
 
 def scratch_etcds(site: Site) -> list[str]:
     lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in lines if str(site.root) in line and "etcd" in line and "--data-dir" in line and "defunct" not in line]
+    return [
+        line
+        for line in lines
+        if str(site.root) in line and "etcd" in line and "--data-dir" in line and "defunct" not in line
+    ]
 
 
 async def test_what_a_plan_needs_at_once_ends_what_the_schedule_is_doing(site: Site, tmp_path: Path) -> None:
     programs = tmp_path / "slow"
     programs.mkdir()
     # an etcd that never answers holds up the verification
-    (programs / "etcd").write_text("#!/bin/sh\n[ $1 = --version ] && { echo 'etcd Version: 3.9.0'; exit; }\nexec sleep 100\n")
+    (programs / "etcd").write_text(
+        "#!/bin/sh\n[ $1 = --version ] && { echo 'etcd Version: 3.9.0'; exit; }\nexec sleep 100\n"
+    )
     (programs / "etcd").chmod(0o755)
     keeper = site.keeper(programs=str(programs))
     patient = asyncio.create_task(site.take(keeper))
@@ -336,19 +398,27 @@ async def test_what_a_plan_needs_at_once_ends_what_the_schedule_is_doing(site: S
     assert not gave_way.ok and "a plan that waits for one of its own came first" in gave_way.detail
     assert urgent.ok and urgent.points and urgent.points[-1].why == "before prod-1.1", urgent.detail
     assert "did not answer in time" in urgent.points[-1].how_verified
-    assert [p.why for p in urgent.points] == ["schedule", "before prod-1.1"], "the other one was whole, and not verified"
+    assert [p.why for p in urgent.points] == ["schedule", "before prod-1.1"], (
+        "the other one was whole, and not verified"
+    )
     again = await site.take(keeper, why="before prod-1.1", urgent=True, resume=True)
     assert again.ok and again.already_done and again.points == urgent.points, "a plan that is resumed has its point"
     namesake = await site.take(keeper, why="before prod-1.1", urgent=True, seconds=15.0)
-    assert namesake.ok and not namesake.already_done and len(namesake.points or ()) == 3, "a plan of the same name, of a journal begun anew, has not"
+    assert namesake.ok and not namesake.already_done and len(namesake.points or ()) == 3, (
+        "a plan of the same name, of a journal begun anew, has not"
+    )
     assert not [n for n in site.on_disk() if n.startswith(".")]
 
 
-async def test_a_lease_that_ends_while_a_point_is_verified_does_not_refute_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_that_ends_while_a_point_is_verified_does_not_refute_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lease = site.etcd.ctl("lease", "grant", "3").split()[1]
     site.etcd.ctl("put", f"--lease={lease}", "/registry/masterleases/10.0.0.1", "x")
     # else it ends before it is in a snapshot, where the machine has other things to do
-    kept = await asyncio.create_subprocess_exec(*site.etcd.ctl_command("lease", "keep-alive", lease), stdout=subprocess.DEVNULL)
+    kept = await asyncio.create_subprocess_exec(
+        *site.etcd.ctl_command("lease", "keep-alive", lease), stdout=subprocess.DEVNULL
+    )
     counted = scratch._counted
 
     async def late(directory: Path, at: int) -> tuple[int, int]:
@@ -367,7 +437,9 @@ async def test_a_lease_that_ends_while_a_point_is_verified_does_not_refute_it(si
     assert point.verified, point.how_verified
 
 
-async def test_a_surplus_point_that_cannot_be_removed_is_told_and_the_new_one_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_surplus_point_that_cannot_be_removed_is_told_and_the_new_one_counts(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeper = site.keeper(keep=1)
     first = await site.taken(keeper)
 
@@ -377,7 +449,9 @@ async def test_a_surplus_point_that_cannot_be_removed_is_told_and_the_new_one_co
     with monkeypatch.context() as patch:
         patch.setattr(PointStore, "remove", refuse)
         result = await site.take(keeper)
-    assert result.ok and len(result.points or ()) == 2 and f"the surplus {first.id} could not be removed" in result.detail, result.detail
+    assert (
+        result.ok and len(result.points or ()) == 2 and f"the surplus {first.id} could not be removed" in result.detail
+    ), result.detail
     assert len((await site.take(keeper)).points or ()) == 1, "it goes with the next"
 
 
@@ -391,7 +465,9 @@ async def test_the_clock_going_back_neither_stops_nor_removes_anything(site: Sit
     points = (await keeper.look()).points
     assert points == (first, second, third), "in the order in which they were taken"
     result = await site.take(keeper)
-    assert result.points is not None and [p.sequence for p in result.points] == [2, 3, 4], "the oldest by order goes, not by its date"
+    assert result.points is not None and [p.sequence for p in result.points] == [2, 3, 4], (
+        "the oldest by order goes, not by its date"
+    )
     assert f"removed as surplus: {first.id}" in result.detail
     assert sorted(p.id for p in result.points) == site.aside() == site.on_disk()
 
@@ -408,4 +484,6 @@ async def test_a_directory_that_is_no_whole_point_does_not_count_and_is_named(si
 async def test_a_member_that_is_not_there_is_a_clear_failure(site: Site) -> None:
     site.etcd.kill()
     result = await site.take(seconds=5.0)
-    assert not result.ok and result.detail.startswith("no restore point was taken from cp1:") and site.on_disk() == [], result.detail
+    assert (
+        not result.ok and result.detail.startswith("no restore point was taken from cp1:") and site.on_disk() == []
+    ), result.detail

@@ -1,4 +1,6 @@
-"""The daemon with restore points: taken by itself and when asked, listed, exported, and what is gone from the disk is not listed."""
+"""The daemon with restore points: taken by itself and when asked, listed, exported, and what is
+gone from the disk is not listed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ async def watched(tmp_path: Path, start_sshd: Callable[..., Sshd]) -> AsyncItera
     ]
     for role, url, word in (("client", "https://127.0.0.1:2379", ""), ("peer", peer, "peer-")):
         own = pki / ("server" if role == "client" else "peer")
-        arguments += [f"--listen-{role}-urls={url}", f"--{word}trusted-ca-file={pki}/ca.crt", f"--{word}cert-file={own}.crt"]
+        arguments += [
+            f"--listen-{role}-urls={url}",
+            f"--{word}trusted-ca-file={pki}/ca.crt",
+            f"--{word}cert-file={own}.crt",
+        ]
         arguments += [f"--{word}key-file={own}.key", f"--{word}client-cert-auth=true"]
     arguments += ["--advertise-client-urls=https://127.0.0.1:2379", f"--initial-advertise-peer-urls={peer}"]
     node = EtcdNode(name, 2379, 2380, 2381, pki, tmp_path / "data", tmp_path / "etcd.log", arguments)

@@ -1,4 +1,6 @@
-"""recoverd's metrics in a real Prometheus with the alert rules loaded, and against promtool's own opinion of an exposition."""
+"""recoverd's metrics in a real Prometheus with the alert rules loaded, and against
+promtool's own opinion of an exposition.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def broken(now: datetime) -> Metrics:
     """The metrics of a cluster whose etcd is stuck, with a plan that waits."""
     cluster = Cluster(now=now)
     finding = Finding("etcd-quorum-lost", "", "quorum is lost", ("member list of cp1",), state=State.ETCD_STUCK)
-    incident = Incident("prod-1", "prod", State.ETCD_STUCK, "quorum is lost", opened_at=now, fault_since=now - timedelta(seconds=10))
+    incident = Incident(
+        "prod-1", "prod", State.ETCD_STUCK, "quorum is lost", opened_at=now, fault_since=now - timedelta(seconds=10)
+    )
     plan = Plan(
         id="prod-1.1",
         incident="prod-1",
@@ -56,7 +60,21 @@ def broken(now: datetime) -> Metrics:
         verify_within=60.0,
         deadline=900.0,
     )
-    status = ClusterStatus("prod", State.ETCD_STUCK, Phase.AWAITING_APPROVAL, now, False, "", "", (finding,), "prod-1", now, plan.id, now, "")
+    status = ClusterStatus(
+        "prod",
+        State.ETCD_STUCK,
+        Phase.AWAITING_APPROVAL,
+        now,
+        False,
+        "",
+        "",
+        (finding,),
+        "prod-1",
+        now,
+        plan.id,
+        now,
+        "",
+    )
     metrics = Metrics()
     metrics.expect(["prod"], [p.name for p in registry()])
     metrics.seed([incident], [plan])
@@ -91,7 +109,11 @@ def start_prometheus(tmp_path: Path) -> Iterator[Any]:
         }
         file, log, port = tmp_path / "prometheus.yml", tmp_path / "prometheus.log", free_port()
         file.write_text(yaml.safe_dump(config))
-        arguments = [f"--config.file={file}", f"--storage.tsdb.path={tmp_path / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}"]
+        arguments = [
+            f"--config.file={file}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
         process = subprocess.Popen(["prometheus", *arguments], stdout=log.open("ab"), stderr=subprocess.STDOUT)
         started.append(process)
         wait_for_port(port, process, log)
@@ -113,13 +135,17 @@ async def awaited(session: aiohttp.ClientSession, url: str, wanted: Any) -> Any:
         return found
 
     errors = retry_if_exception_type((AssertionError, aiohttp.ClientError, KeyError))
-    return await AsyncRetrying(retry=errors, wait=wait_fixed(0.2), stop=stop_after_delay(PATIENCE), sleep=asyncio.sleep, reraise=True)(once)
+    return await AsyncRetrying(
+        retry=errors, wait=wait_fixed(0.2), stop=stop_after_delay(PATIENCE), sleep=asyncio.sleep, reraise=True
+    )(once)
 
 
 async def test_a_real_prometheus_scrapes_it_and_raises_the_alerts(start_prometheus: Any) -> None:
     async with served(broken(datetime.now(UTC))) as port, aiohttp.ClientSession() as session:
         api = start_prometheus(port)
-        target = await awaited(session, f"{api}/targets", lambda data: [t for t in data["activeTargets"] if t["health"] == "up"])
+        target = await awaited(
+            session, f"{api}/targets", lambda data: [t for t in data["activeTargets"] if t["health"] == "up"]
+        )
         assert target[0]["lastError"] == ""
 
         stuck = await awaited(session, f"{api}/query?query=recoverd_cluster_state%3D%3D1", lambda data: data["result"])

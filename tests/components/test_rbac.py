@@ -1,4 +1,6 @@
-"""config/rbac.yaml against a real API server: with it recoverd sees what it has to, without it nothing, and it can change nothing."""
+"""config/rbac.yaml against a real API server: with it recoverd sees what it has to, without it
+nothing, and it can change nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ async def collector(api: ApiServer, tmp_path: Path) -> AsyncIterator[ApiCollecto
     plane = HostSettings("cp1", "127.0.0.1")
     ssh = SshSettings("root", tmp_path / "key", tmp_path / "known_hosts")
     pool = HostPool(ssh, [plane])
-    made = ApiCollector(ClusterConfig(ClusterSettings("prod", (plane,)), 5.0, api.kubeconfig(tmp_path / "kubeconfig"), ssh), pool)
+    made = ApiCollector(
+        ClusterConfig(ClusterSettings("prod", (plane,)), 5.0, api.kubeconfig(tmp_path / "kubeconfig"), ssh), pool
+    )
     yield made
     await made.close()
     await pool.close()
@@ -42,7 +46,9 @@ async def ready(collector: ApiCollector) -> ApiView:
         return view
 
     errors = retry_if_exception_type(AssertionError)
-    view: ApiView = await AsyncRetrying(retry=errors, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(once)
+    view: ApiView = await AsyncRetrying(retry=errors, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(
+        once
+    )
     return view
 
 

@@ -1,4 +1,6 @@
-"""Restoring etcd from a snapshot and rebuilding a member, on real etcds behind a real sshd: the scripts, the requests and what comes of them."""
+"""Restoring etcd from a snapshot and rebuilding a member, on real etcds behind a real sshd: the scripts, the
+requests and what comes of them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from recoverd.clients.hosts import HostPool
 from recoverd.diagnose.loss import CORRUPTION
 from recoverd.model.bastion_operations import AwaitEtcd, RemoveMember
 from recoverd.model.call import Call
-from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot
+from recoverd.model.etcd_operations import (
+    AddMember,
+    AwaitRestored,
+    DisarmAlarm,
+    PromoteMember,
+    RestoreSnapshot,
+    SendSnapshot,
+)
 from recoverd.model.plan import StepResult
 from recoverd.shell import functions
 from tests.shells import sent
@@ -39,14 +48,18 @@ async def pool(sshd: Sshd) -> AsyncIterator[HostPool]:
 
 
 def send(source: Path, target: Path) -> SendSnapshot:
-    return SendSnapshot(str(source), hashlib.sha256(source.read_bytes()).hexdigest(), source.stat().st_size, str(target))
+    return SendSnapshot(
+        str(source), hashlib.sha256(source.read_bytes()).hexdigest(), source.stat().st_size, str(target)
+    )
 
 
 def restore(sent: SendSnapshot, node: EtcdNode, nodes: list[EtcdNode], bump: int = 0) -> RestoreSnapshot:
     url = {n.name: f"https://127.0.0.1:{n.peer_port}" for n in nodes}
     cluster = ",".join(f"{n}={u}" for n, u in url.items())
     # the tests' own etcds run on this very machine, so the guard against a running one is for the lab
-    return RestoreSnapshot(sent.target, sent.sha256, str(node.data), node.name, url[node.name], cluster, "recoverd-test-1", bump, "3.4.")
+    return RestoreSnapshot(
+        sent.target, sent.sha256, str(node.data), node.name, url[node.name], cluster, "recoverd-test-1", bump, "3.4."
+    )
 
 
 def unguarded(operation: RestoreSnapshot) -> str:
@@ -67,12 +80,16 @@ def found(minor: str, path: str, image: str = "") -> str:
     """What is found with these directories in PATH, by a script that cleans up behind itself."""
     # other etcds run on this machine
     script = sent(Call.of("etcd_tool", minor, image), functions("etcd_tool_done"), "pids() { :; }") + "\netcd_tool_done"
-    return subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def program(directory: Path, name: str, version: str, text: str) -> None:
     directory.mkdir(exist_ok=True)
-    (directory / name).write_text(f'#!/bin/sh\ncase "$1" in version) echo "{name} version: {version}" ;; *) echo "{text}" ;; esac\n')
+    (directory / name).write_text(
+        f'#!/bin/sh\ncase "$1" in version) echo "{name} version: {version}" ;; *) echo "{text}" ;; esac\n'
+    )
     (directory / name).chmod(0o755)
 
 
@@ -82,7 +99,9 @@ def test_the_program_of_the_right_version_is_found_and_asked_for_the_bump(etcd: 
     newer = tmp_path / "newer"
     program(newer, "etcdutl", "3.5.16", "--bump-revision=0 --mark-compacted[=false]")
     assert found("3.5.", f"{newer}:{os.environ['PATH']}") == f"3.5.16 yes {newer}/etcdutl"
-    assert found("3.4.", f"{newer}:{os.environ['PATH']}") == f"{version} no /usr/bin/etcdctl", "one of another version may not be taken"
+    assert found("3.4.", f"{newer}:{os.environ['PATH']}") == f"{version} no /usr/bin/etcdctl", (
+        "one of another version may not be taken"
+    )
     assert not found("3.7.", f"{newer}:{os.environ['PATH']}")
 
 
@@ -109,7 +128,10 @@ esac
     assert re.fullmatch(r"3\.4\.23 no /run/recoverd/etcd-image\.\d+/usr/local/bin/etcdctl", said), said
     directory = said.split(" ", 2)[2].removesuffix("/usr/local/bin/etcdctl")
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == [f"-n k8s.io images mount k8s.gcr.io/etcd:3.4.13-0 {directory}", f"-n k8s.io images unmount --rm {directory}"]
+    assert asked == [
+        f"-n k8s.io images mount k8s.gcr.io/etcd:3.4.13-0 {directory}",
+        f"-n k8s.io images unmount --rm {directory}",
+    ]
     assert not Path(directory).exists()
     assert not found("3.4.", path, "evil/image:1") and not found("3.4.", path)
 
@@ -150,7 +172,9 @@ async def test_what_is_cut_off_on_its_way_leaves_nothing(pool: HostPool, tmp_pat
 # --- restoring ---
 
 
-async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path) -> None:
+async def test_three_members_are_restored_as_one_new_cluster(
+    start_etcd: StartEtcd, sshd: Sshd, pool: HostPool, tmp_path: Path
+) -> None:
     nodes = start_etcd(("cp1", "cp2", "cp3"))
     nodes[0].put({f"/registry/pods/default/p{i}": "x" for i in range(40)})
     lease = nodes[0].ctl("lease", "grant", "3").split()[1]
@@ -183,7 +207,9 @@ async def test_three_members_are_restored_as_one_new_cluster(start_etcd: StartEt
         assert (await client.view(timeout=5)).revision > before.revision
 
     await AsyncRetrying(wait=wait_fixed(0.2), stop=stop_after_delay(30), reraise=True)(ended)
-    assert (await hands.do(wanted, timeout=5)).ok, "a lease of the snapshot has ended, and its key was there all the same"
+    assert (await hands.do(wanted, timeout=5)).ok, (
+        "a lease of the snapshot has ended, and its key was there all the same"
+    )
     view = await client.view(timeout=5)
     assert (view.revision, view.pods, view.cluster_id == before.cluster_id) == (before.revision + 1, 40, False)
     late = await hands.do(replace(wanted, keys=43, names=("cp1",)), timeout=1)
@@ -214,7 +240,9 @@ async def test_nothing_is_restored_over_data_nor_from_another_snapshot_nor_witho
     assert sorted(p.name for p in node.data.iterdir()) == ["member.old", "point.db"], "a refusal leaves nothing"
 
 
-async def test_an_interrupted_restore_is_done_again_from_the_start(etcd: EtcdNode, pool: HostPool, tmp_path: Path) -> None:
+async def test_an_interrupted_restore_is_done_again_from_the_start(
+    etcd: EtcdNode, pool: HostPool, tmp_path: Path
+) -> None:
     client = EtcdClient(pool, "cp1", port=etcd.port, metrics_port=etcd.metrics_port, pki=str(etcd.pki))
     info = await client.snapshot(etcd.data / "point.db", timeout=20)
     etcd.kill()
@@ -238,7 +266,9 @@ async def test_an_interrupted_restore_is_done_again_from_the_start(etcd: EtcdNod
 # --- rebuilding one of three ---
 
 
-async def test_one_of_three_is_made_anew_from_its_peers_and_quorum_holds(start_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+async def test_one_of_three_is_made_anew_from_its_peers_and_quorum_holds(
+    start_etcd: StartEtcd, sshd: Sshd, tmp_path: Path
+) -> None:
     first, second, third = start_etcd(("cp1", "cp2", "cp3"))
     first.put({f"/registry/pods/default/p{i}": "x" * 2000 for i in range(20)})
     hands, other = Hands(sshd, tmp_path / "state", first), Hands(sshd, tmp_path / "state", third)
@@ -296,7 +326,9 @@ async def test_an_alarm_is_taken_back(make_etcd: StartEtcd, sshd: Sshd, tmp_path
 def test_etcd_names_overwritten_pages_in_words_that_are_recognised(etcd: EtcdNode) -> None:
     for part in range(6):
         puts = "".join(f"put /registry/k{part}-{i} {'x' * 3000}\n" for i in range(100))
-        subprocess.run(etcd.ctl_command("txn"), input=f"\n{puts}\n\n", text=True, check=True, capture_output=True, timeout=20)
+        subprocess.run(
+            etcd.ctl_command("txn"), input=f"\n{puts}\n\n", text=True, check=True, capture_output=True, timeout=20
+        )
     etcd.kill()
     file = etcd.data / "member" / "snap" / "db"
     with file.open("r+b") as db:
@@ -304,7 +336,11 @@ def test_etcd_names_overwritten_pages_in_words_that_are_recognised(etcd: EtcdNod
         db.seek(size // 4 // 4096 * 4096)
         db.write(os.urandom(size // 2))
     log = etcd.log.with_name("second.log")
-    process = subprocess.run(["etcd", *etcd.arguments], stdout=log.open("wb"), stderr=subprocess.STDOUT, timeout=30, check=False)
+    process = subprocess.run(
+        ["etcd", *etcd.arguments], stdout=log.open("wb"), stderr=subprocess.STDOUT, timeout=30, check=False
+    )
     said = [line for line in log.read_text(errors="replace").splitlines() if CORRUPTION.search(line)]
     assert process.returncode != 0 and said, log.read_text(errors="replace")[-3000:]
-    assert all(re.search("panic|fatal|corrupt|crc mismatch|inconsistency", line, re.IGNORECASE) for line in said), "look.sh keeps only such lines"
+    assert all(re.search("panic|fatal|corrupt|crc mismatch|inconsistency", line, re.IGNORECASE) for line in said), (
+        "look.sh keeps only such lines"
+    )

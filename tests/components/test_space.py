@@ -32,7 +32,9 @@ async def view(hands: Hands, node: EtcdNode) -> EtcdView:
     return await client(hands.pool, node).view(timeout=10)
 
 
-async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(
+    make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path
+) -> None:
     (node,) = make_etcd()
     node.start(f"--quota-backend-bytes={QUOTA}")
     node.ctl("put", "/registry/minions/n1", "node")
@@ -46,13 +48,20 @@ async def test_history_is_dropped_the_file_gets_small_and_writes_go_on(make_etcd
         again = await hands.do(operation, timeout=60)
         assert again.ok, again.detail
     after = await view(hands, node)
-    assert not after.full and after.healthy and after.db_size < QUOTA // 2 and (after.nodes, after.revision) == (1, before.revision)
+    assert (
+        not after.full
+        and after.healthy
+        and after.db_size < QUOTA // 2
+        and (after.nodes, after.revision) == (1, before.revision)
+    )
     assert not (await hands.do(AwaitWrites(), timeout=1)).ok
     node.ctl("put", "/registry/leases/n1", "renewed")
     await hands.pool.close()
 
 
-async def test_where_objects_fill_it_the_defragmentation_says_so(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+async def test_where_objects_fill_it_the_defragmentation_says_so(
+    make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path
+) -> None:
     (node,) = make_etcd()
     node.start(f"--quota-backend-bytes={QUOTA}")
     fill(node, objects=True)
@@ -61,7 +70,11 @@ async def test_where_objects_fill_it_the_defragmentation_says_so(make_etcd: Star
     result = await hands.do(Defragment(QUOTA // 2), timeout=5)
     assert not result.ok and "with more than 12 MiB writes soon end again" in result.detail, result.detail
     uses = await PrefixReader().read(client(hands.pool, node), timeout=20)
-    assert uses[0].prefix == "/registry/events/" and 15 < uses[0].keys < 24 and uses[0].size == pytest.approx(uses[0].keys * 1_000_000, rel=0.01)
+    assert (
+        uses[0].prefix == "/registry/events/"
+        and 15 < uses[0].keys < 24
+        and uses[0].size == pytest.approx(uses[0].keys * 1_000_000, rel=0.01)
+    )
     await hands.pool.close()
 
 
@@ -71,7 +84,13 @@ async def test_prefixes_are_told_apart(etcd: EtcdNode, sshd: Sshd, tmp_path: Pat
         etcd.ctl("put", key, "x" * 100)
     uses = {use.prefix: use.keys for use in await PrefixReader().read(client(hands.pool, etcd), timeout=20)}
     await hands.pool.close()
-    assert uses == {"/registry/pods/": 2, "/registry/apps/": 1, "/registry/minions/": 1, "compact_rev_key": 1, "fill/": 2}
+    assert uses == {
+        "/registry/pods/": 2,
+        "/registry/apps/": 1,
+        "/registry/minions/": 1,
+        "compact_rev_key": 1,
+        "fill/": 2,
+    }
 
 
 async def test_what_was_read_is_kept_where_the_time_did_not_suffice(etcd: EtcdNode, sshd: Sshd, tmp_path: Path) -> None:
@@ -92,7 +111,9 @@ async def test_what_was_read_is_kept_where_the_time_did_not_suffice(etcd: EtcdNo
 
 
 @pytest.mark.parametrize("answer", [b'{"kvs": [1]}', b'{"kvs": [{"key": "x"}]}', b"no json"])
-async def test_an_answer_that_makes_no_sense_is_unseen(answer: bytes, make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+async def test_an_answer_that_makes_no_sense_is_unseen(
+    answer: bytes, make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path
+) -> None:
     (node,) = make_etcd()
     hands = Hands(sshd, tmp_path / "state", node)
 
@@ -106,7 +127,9 @@ async def test_an_answer_that_makes_no_sense_is_unseen(answer: bytes, make_etcd:
     await hands.pool.close()
 
 
-async def test_a_leader_hands_that_over_before_it_is_defragmented(make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_leader_hands_that_over_before_it_is_defragmented(
+    make_etcd: StartEtcd, sshd: Sshd, tmp_path: Path
+) -> None:
     nodes = make_etcd(("cp1", "cp2", "cp3"))
     for node in nodes:
         node.start()

@@ -1,4 +1,6 @@
-"""The SSH pool against a real sshd: every way in which a host can fail gets its own word, in time, and delays nobody else."""
+"""The SSH pool against a real sshd: every way in which a host can fail gets its own word,
+in time, and delays nobody else.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ async def test_a_command_that_hangs_is_a_timeout_and_is_killed(sshd: Sshd, tmp_p
     await until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
 
 
-async def test_a_host_that_hangs_on_every_command_is_a_timeout_each_time_and_delays_no_other(start_sshd: StartSshd) -> None:
+async def test_a_host_that_hangs_on_every_command_is_a_timeout_each_time_and_delays_no_other(
+    start_sshd: StartSshd,
+) -> None:
     hung, well = start_sshd(ForceCommand="sleep 60"), start_sshd()
     async with opened(hung.pool()) as bad, opened(well.pool()) as good:
         for _ in range(12):  # sshd allows ten sessions a connection; those of hung commands stay open
@@ -176,7 +180,9 @@ async def test_a_connection_found_dead_is_made_anew(start_sshd: StartSshd) -> No
         assert (await pool.run("cp1", "echo back", timeout=5)).stdout == "back\n"
 
 
-async def test_a_connection_lost_in_the_middle_is_told_and_the_command_not_repeated(start_sshd: StartSshd, tmp_path: Path) -> None:
+async def test_a_connection_lost_in_the_middle_is_told_and_the_command_not_repeated(
+    start_sshd: StartSshd, tmp_path: Path
+) -> None:
     sshd, ran = start_sshd(), tmp_path / "ran"
     async with opened(sshd.pool()) as pool:
         task = asyncio.create_task(pool.run("cp1", f"echo once >> {ran}; sleep 60", timeout=10))

@@ -1,4 +1,6 @@
-"""The script that restarts a static pod, with a kubelet that holds its container back: real processes, and a systemctl of our own."""
+"""The script that restarts a static pod, with a kubelet that holds its container back: real
+processes, and a systemctl of our own.
+"""
 
 from __future__ import annotations
 

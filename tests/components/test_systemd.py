@@ -1,4 +1,6 @@
-"""What the daemon tells systemd: ready after the first sweep, signs of life, none when its event loop hangs, and a clean end."""
+"""What the daemon tells systemd: ready after the first sweep, signs of life, none when its
+event loop hangs, and a clean end.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,11 @@ def start_daemon(tmp_path: Path, manager: Manager) -> Iterator[Callable[[], subp
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "known_hosts").write_text("")
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(KUBECONFIG | {"clusters": [{"name": "k", "cluster": {"server": f"https://127.0.0.1:{free_port()}"}}]}))
+    kubeconfig.write_text(
+        yaml.safe_dump(
+            KUBECONFIG | {"clusters": [{"name": "k", "cluster": {"server": f"https://127.0.0.1:{free_port()}"}}]}
+        )
+    )
     kubeconfig.chmod(0o600)
     config = {
         "state_dir": "state",
@@ -88,9 +94,14 @@ def start_daemon(tmp_path: Path, manager: Manager) -> Iterator[Callable[[], subp
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        environment = os.environ | {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1e6))}
+        environment = os.environ | {
+            "NOTIFY_SOCKET": str(manager.path),
+            "WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1e6)),
+        }
         command = [sys.executable, "-c", HANGING, "run", "--config", str(file)]
-        started.append(subprocess.Popen(command, env=environment, stderr=(tmp_path / "log").open("wb"), stdin=subprocess.DEVNULL))
+        started.append(
+            subprocess.Popen(command, env=environment, stderr=(tmp_path / "log").open("wb"), stdin=subprocess.DEVNULL)
+        )
         return started[-1]
 
     yield start
@@ -108,11 +119,15 @@ def test_ready_then_alive_then_stopping(manager: Manager, start_daemon: Callable
     assert process.wait(20) == 0
 
 
-def test_a_hanging_event_loop_gives_no_sign_of_life(manager: Manager, start_daemon: Callable[[], subprocess.Popen[bytes]]) -> None:
+def test_a_hanging_event_loop_gives_no_sign_of_life(
+    manager: Manager, start_daemon: Callable[[], subprocess.Popen[bytes]]
+) -> None:
     process = start_daemon()
     manager.await_line("READY=1")
     manager.await_line("WATCHDOG=1")
     process.send_signal(signal.SIGUSR1)
-    while manager.receive(WATCHDOG_SECONDS):  # what was sent before it hung; a loop that goes on sends for ever, and the test's time ends
+    while manager.receive(
+        WATCHDOG_SECONDS
+    ):  # what was sent before it hung; a loop that goes on sends for ever, and the test's time ends
         pass
     assert process.poll() is None, "it hangs, and systemd would have to end it"

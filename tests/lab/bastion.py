@@ -1,4 +1,6 @@
-"""The bastion of a lab cluster: the real daemon as a process on this machine, its configuration, and recoverctl against it."""
+"""The bastion of a lab cluster: the real daemon as a process on this machine, its
+configuration, and recoverctl against it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Bastion:
         points: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`planes`: the control planes in the configuration; all of them, spares too, where none are named. `points`: its `restore_points`.
+        """`planes`: the control planes in the configuration; all of them, spares too, where none are named.
+        `points`: its `restore_points`.
 
         `environment`: what the daemon's has beside the test's own.
         """
@@ -73,7 +76,9 @@ class Bastion:
             "name": name,
             "kubeconfig": str(self.home / f"{name}.kubeconfig"),
             "ssh": {"user": "root", "key": str(KEY), "known_hosts": str(self.home / f"{name}.known_hosts")},
-            "control_planes": [h for h in hosts if h["name"].startswith("cp") and (not self._planes or h["name"] in self._planes)],
+            "control_planes": [
+                h for h in hosts if h["name"].startswith("cp") and (not self._planes or h["name"] in self._planes)
+            ],
         }
         if workers:
             entry["workers"] = [h for h in hosts if h["name"].startswith("w")]
@@ -124,7 +129,13 @@ class Bastion:
 
     def let_go(self) -> None:
         """Take its lease off the machines once it has ended: the next bastion need not wait until it is over."""
-        for node in (n for c in self.clusters if (c.dir / "nodes.json").exists() for n in c.nodes if n.name.startswith("cp") and n.running):
+        for node in (
+            n
+            for c in self.clusters
+            if (c.dir / "nodes.json").exists()
+            for n in c.nodes
+            if n.name.startswith("cp") and n.running
+        ):
             with suppress(subprocess.TimeoutExpired):
                 node.sh("rm -rf /run/recoverd-lease", check=False, timeout=20, stderr=subprocess.DEVNULL)
 
@@ -140,7 +151,9 @@ class Bastion:
     # --- asking it ---
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE)
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE
+        )
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of recoverctl."""
@@ -155,7 +168,9 @@ class Bastion:
         return json.loads(answer.stdout)
 
     def _asked(self, path: str, words: Sequence[str]) -> Any:
-        """The daemon's own answer, which is what recoverctl prints; None where none came, so that recoverctl says why."""
+        """The daemon's own answer, which is what recoverctl prints; None where none
+        came, so that recoverctl says why.
+        """
         query = {"all": "1"} if "--all" in words else {"cluster": words[0]} if words else {}
         try:
             return asyncio.run(ControlClient(self.socket).get(path, **query))
@@ -201,17 +216,23 @@ class Bastion:
     # --- waiting ---
 
     def wait(self, what: str, condition: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
-        """Until the condition gives something true, which is returned; with `PATIENCE` times the seconds that a quiet machine may take."""
+        """Until the condition gives something true, which is returned; with `PATIENCE` times the seconds
+        that a quiet machine may take.
+        """
         deadline = time.monotonic() + seconds * PATIENCE
         while not (found := condition()):
-            assert self.process and self.process.poll() is None, f"the daemon has ended while waiting until {what}: {self.tail()}"
+            assert self.process and self.process.poll() is None, (
+                f"the daemon has ended while waiting until {what}: {self.tail()}"
+            )
             if time.monotonic() > deadline:
                 seen = self.ctl("status").stdout
                 raise AssertionError(f"not within {seconds * PATIENCE:g} s: {what}\n{seen}\n{self.tail()}")
             time.sleep(every)
         return found
 
-    def wait_state(self, state: str, phase: str | None = None, seconds: float = 60, cluster: str | None = None) -> Shape:
+    def wait_state(
+        self, state: str, phase: str | None = None, seconds: float = 60, cluster: str | None = None
+    ) -> Shape:
         """Until the cluster is in the state (and the phase, where one is named); the status then."""
 
         def there() -> Shape | None:
@@ -225,12 +246,18 @@ class Bastion:
         """Until a plan of the playbook waits for approval."""
         what = f"a plan {playbook} waits"
         found: Shape = self.wait(
-            what, lambda: next((p for p in self.plans() if p["playbook"] == playbook and p["status"] == "awaiting-approval"), None), seconds
+            what,
+            lambda: next(
+                (p for p in self.plans() if p["playbook"] == playbook and p["status"] == "awaiting-approval"), None
+            ),
+            seconds,
         )
         return found
 
     def approve(self, playbook: str, seconds: float = 90) -> Shape:
-        """Approve the waiting plan of the playbook, and the one that has taken its place where the findings changed just then; the plan."""
+        """Approve the waiting plan of the playbook, and the one that has taken its place where the
+        findings changed just then; the plan.
+        """
 
         def approved() -> Shape | None:
             plan = self.wait_plan(playbook, seconds)
@@ -246,7 +273,9 @@ class Bastion:
     def repaired(self, seconds: float) -> Shape:
         """The incident when it is closed."""
         self.wait("there is an incident", self.incidents, seconds)
-        closed: Shape = self.wait("the incident is closed", lambda: next((i for i in self.incidents() if i["closed_at"]), None), seconds)
+        closed: Shape = self.wait(
+            "the incident is closed", lambda: next((i for i in self.incidents() if i["closed_at"]), None), seconds
+        )
         return closed
 
     def ended(self, plan: Shape, seconds: float) -> Shape:
@@ -267,20 +296,31 @@ class Bastion:
     def wait_healthy(self, seconds: float = 60) -> Shape:
         """Until it is healthy and remembers it (known-good manifests are recorded in healthy sweeps)."""
         status = self.wait_state("healthy", seconds=seconds)
-        self.wait("the healthy cluster is remembered", lambda: self.journal("SELECT 1 FROM cluster WHERE memory LIKE '%kube-apiserver%'"), 20)
+        self.wait(
+            "the healthy cluster is remembered",
+            lambda: self.journal("SELECT 1 FROM cluster WHERE memory LIKE '%kube-apiserver%'"),
+            20,
+        )
         return status
 
     def wait_network(self, cluster: Cluster) -> None:
         """Until each node's part of the pod network is remembered with its bridge, where it has one.
 
-        Nothing is said of a node in its first 90 s, and a bridge that comes with the first pod after that is remembered a minute later.
+        Nothing is said of a node in its first 90 s, and a bridge that comes with the first pod after
+        that is remembered a minute later.
         """
-        bridged = {n.name for n in cluster.nodes if n.sh("ip link show cni0", capture_output=True, check=False).returncode == 0}
+        bridged = {
+            n.name for n in cluster.nodes if n.sh("ip link show cni0", capture_output=True, check=False).returncode == 0
+        }
 
         def remembered() -> bool:
             memory = json.loads(self.journal("SELECT memory FROM cluster WHERE name = ?", cluster.name)[0][0])
             known = {n: of["devices"] for n, of in memory["networks"].items()}
-            return {n.name for n in cluster.nodes} <= set(known) and all("cni0" in known[n] for n in bridged) and bool(memory["reached"])
+            return (
+                {n.name for n in cluster.nodes} <= set(known)
+                and all("cni0" in known[n] for n in bridged)
+                and bool(memory["reached"])
+            )
 
         self.wait("the nodes' network is remembered", remembered, 240, every=1)
 

@@ -23,7 +23,9 @@ def serving(node: Node) -> datetime:
 
 
 def expire(node: Node) -> None:
-    """All leaves are over since yesterday, by their own CA; kubelet's client certificate too, with which kubelet does not start any more."""
+    """All leaves are over since yesterday, by their own CA; kubelet's client certificate too, with which
+    kubelet does not start any more.
+    """
     current = node.sh("readlink /var/lib/kubelet/pki/kubelet-client-current.pem", capture_output=True).stdout.strip()
     reissue(kubernetes(node), *leaves(kubernetes(node)), node.dir / "root" / current.lstrip("/"), days=-1)
 
@@ -31,4 +33,7 @@ def expire(node: Node) -> None:
 def authorities(node: Node) -> dict[str, bytes]:
     """The CAs by file name."""
     pki = kubernetes(node) / "pki"
-    return {name: (pki / name).read_bytes() for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "etcd/ca.crt", "etcd/ca.key")}
+    return {
+        name: (pki / name).read_bytes()
+        for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "etcd/ca.crt", "etcd/ca.key")
+    }

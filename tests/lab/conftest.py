@@ -1,5 +1,6 @@
-"""Clusters and bastions for the lab tests. A cluster serves all tests of a module and of its neighbours that want the same; each test leaves it
-healthy or is marked `spoils`, as the last on it."""
+"""Clusters and bastions for the lab tests. A cluster serves all tests of a module and of its neighbours that want the
+same; each test leaves it healthy or is marked `spoils`, as the last on it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from tests.lab.kubelab.cluster import Cluster
 from tests.lab.runner import choice, claims, evidence, results
 
 HANG = 1800
-"""Seconds after which a test is ended that has none of its own: no more than a guard against hanging, since each condition has its deadline."""
+"""Seconds after which a test is ended that has none of its own: no more than a guard against hanging, since
+each condition has its deadline.
+"""
 RUN = os.environ.get("LAB_RUN") or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 TABLE = Path(__file__).parents[2] / "docs/lab-results.md"
 ours: dict[str, Cluster] = {}
@@ -29,7 +32,13 @@ spoilt = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lab")
-    group.addoption("--only", action="append", default=[], metavar="NAME", help="a test, a module, or a test with its parameters; may be repeated")
+    group.addoption(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a test, a module, or a test with its parameters; may be repeated",
+    )
     group.addoption("--count", type=int, default=1, metavar="N", help="run each test N times, on the same clusters")
     group.addoption("--lines", type=Path, metavar="FILE", help="add a line to FILE for each phase of each test")
 
@@ -68,7 +77,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Groups(LoadScopeScheduling):
-    """xdist's scheduler, with `choice.group` as what goes to one worker whole. (Its own groups need a name for pytest's, which pytest 9.2 lacks.)"""
+    """xdist's scheduler, with `choice.group` as what goes to one worker whole. (Its own groups need a name for
+    pytest's, which pytest 9.2 lacks.)
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return choice.group(nodeid)
@@ -96,8 +107,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _keep(item: pytest.Item, report: pytest.TestReport) -> Path:
-    clusters = {c.number: c for c in [*ours.values(), *(c for b in Bastion.alive for c in b.clusters)] if (c.dir / "nodes.json").exists()}
-    said = "\n\n".join([item.nodeid, report.longreprtext, *(f"--- {title} ---\n{text}" for title, text in report.sections)])
+    clusters = {
+        c.number: c
+        for c in [*ours.values(), *(c for b in Bastion.alive for c in b.clusters)]
+        if (c.dir / "nodes.json").exists()
+    }
+    said = "\n\n".join(
+        [item.nodeid, report.longreprtext, *(f"--- {title} ---\n{text}" for title, text in report.sections)]
+    )
     name = re.sub(r"[^\w.-]+", "-", results.name_of(item.nodeid)).strip("-")
     path = evidence.HOME / RUN / f"{os.environ.get('LAB_ATTEMPT', '1')}-{name[:120]}.tar.gz"
     return evidence.archive(path, list(clusters.values()), list(Bastion.alive), said)
@@ -133,7 +150,11 @@ def versions(cluster: Cluster) -> dict[str, str]:
 
 def _runtime(root: Path) -> str:
     for package in ("docker.io", "containerd"):
-        said = re.search(rf"^Package: {re.escape(package)}\nStatus: install ok installed\n(?:.+\n)*?Version: ([\d.]+)", _packages(root), re.MULTILINE)
+        said = re.search(
+            rf"^Package: {re.escape(package)}\nStatus: install ok installed\n(?:.+\n)*?Version: ([\d.]+)",
+            _packages(root),
+            re.MULTILINE,
+        )
         if said:
             return f"{package.removesuffix('.io')} {said[1]}"
     return "?"
@@ -146,10 +167,11 @@ def _packages(root: Path) -> str:
 
 @pytest.fixture(scope="session")
 def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]:
-    """`bring_up(control_planes=1, workers=2)`: a cluster with its workload, one at a time, under a number that nobody has.
+    """`bring_up(control_planes=1, workers=2)`: a cluster with its workload, one at a time,
+    under a number that nobody has.
 
-    Tests that ask for the same one after the other share it, unless one of them has failed or spoils it. LAB_REUSE=NUMBER takes that one, which
-    is up, and leaves it up.
+    Tests that ask for the same one after the other share it, unless one of them has failed or spoils it.
+    LAB_REUSE=NUMBER takes that one, which is up, and leaves it up.
     """
     if reuse := os.environ.get("LAB_REUSE"):
         ours["cluster"] = Cluster(int(reuse))

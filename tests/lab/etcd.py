@@ -1,7 +1,7 @@
 """etcd of a lab cluster, by this machine's etcdctl.
 
-Not by the one in the container: after kubelet was restarted, runc cannot exec into containers on these nodes any more (their control group in
-systemd's own hierarchy is gone).
+Not by the one in the container: after kubelet was restarted, runc cannot exec into containers on these nodes any more
+(their control group in systemd's own hierarchy is gone).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def ctl(node: Node, *arguments: str, check: bool = True) -> str:
 
 
 def members(node: Node) -> list[str]:
-    """Names of the started members, "" for one that never started; within 20 s, since etcd may just have been started anew."""
+    """Names of the started members, "" for one that never started; within 20 s, since etcd
+    may just have been started anew.
+    """
     deadline = time.monotonic() + 20
     while not (listed := ctl(node, "member", "list", check=False)) and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -50,9 +52,11 @@ def add_phantom(node: Node, address: str) -> None:
 
 def forget_join(cluster: Cluster, spare: str) -> None:
     """Make a spare control plane as new after a join that failed."""
-    # whoever gave up the join has left kubeadm running there for minutes, which is somebody at work for every daemon that comes after
+    # whoever gave up the join has left kubeadm running there for minutes, which is somebody at work for
+    # every daemon that comes after
     cluster.node(spare).sh(
-        "pkill -KILL -x kubeadm; timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock >/dev/null 2>&1 || true; nft flush ruleset; "
+        "pkill -KILL -x kubeadm; timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock "
+        ">/dev/null 2>&1 || true; nft flush ruleset; "
         "rm -rf /etc/kubernetes /var/lib/etcd; mkdir -p /etc/kubernetes/manifests"
     )
     cluster.node("cp1").sh(f"kubectl delete node {spare} --ignore-not-found >/dev/null")
@@ -61,7 +65,10 @@ def forget_join(cluster: Cluster, spare: str) -> None:
 def set_quota(node: Node, size: int, *, full: bool = False) -> None:
     """Give etcd a quota of so many bytes, and wait until it serves with it, or, where it is full, runs."""
     manifest, flag = "/etc/kubernetes/manifests/etcd.yaml", f"--quota-backend-bytes={size}"
-    node.sh(f"sed -e /quota-backend/d -e 's|^    - etcd$|&\\n    - {flag}|' {manifest} > /root/etcd.yaml && mv /root/etcd.yaml {manifest}")
+    node.sh(
+        f"sed -e /quota-backend/d -e 's|^    - etcd$|&\\n    - {flag}|' {manifest} > /root/etcd.yaml && mv "
+        f"/root/etcd.yaml {manifest}"
+    )
 
     def serves() -> bool:
         ask = ("endpoint", "status" if full else "health", "--command-timeout=2s")

@@ -1,4 +1,6 @@
-"""A newer etcd than Debian 12's on a lab cluster: Debian 13's, downloaded and unpacked beside the system's. Its etcdutl knows --bump-revision."""
+"""A newer etcd than Debian 12's on a lab cluster: Debian 13's, downloaded and unpacked beside the system's. Its
+etcdutl knows --bump-revision.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,25 @@ def fetch() -> Path:
         work = Path(made)
         (work / "lists/partial").mkdir(parents=True)
         (work / "source.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main\n")
-        places = {"Dir::Etc::sourcelist": work / "source.list", "Dir::Etc::sourceparts": "-", "Dir::State::lists": work / "lists"}
+        places = {
+            "Dir::Etc::sourcelist": work / "source.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::State::lists": work / "lists",
+        }
         # neither the system's package lists nor their caches are touched
-        options = [f"-o{name}={value}" for name, value in (places | {"Dir::Cache": work, "APT::Sandbox::User": "root"}).items()]
+        options = [
+            f"-o{name}={value}" for name, value in (places | {"Dir::Cache": work, "APT::Sandbox::User": "root"}).items()
+        ]
         run(["apt-get", "-qq", *options, "update"])
         run(["apt-get", "-qq", *options, "download", "etcd-server", "etcd-client"], cwd=work)
         for package in work.glob("*.deb"):
             run(["dpkg-deb", "-x", package, work / "whole"])
-        images.write(work / "whole", IMAGE, [], {str(work / "whole/usr/bin" / p): f"/usr/local/bin/{p}" for p in ("etcd", "etcdctl", "etcdutl")})
+        images.write(
+            work / "whole",
+            IMAGE,
+            [],
+            {str(work / "whole/usr/bin" / p): f"/usr/local/bin/{p}" for p in ("etcd", "etcdctl", "etcdutl")},
+        )
         shutil.move(work / "whole", HOME)
     return PROGRAMS
 

@@ -1,7 +1,8 @@
-"""recoverd with faults added to what it finds by itself, so that the repairs can be tried on nodes of which nothing is wrong.
+"""recoverd with faults added to what it finds by itself, so that the repairs can be tried on
+nodes of which nothing is wrong.
 
-`python -m tests.lab.sick FILE run --config ...`: FILE holds {"NODE": {"boot_id": ID}}; the node's pods are found not to be on it for as long as it
-runs in that boot ("" for always). Everything else is the daemon itself.
+`python -m tests.lab.sick FILE run --config ...`: FILE holds {"NODE": {"boot_id": ID}}; the node's pods are found not to
+be on it for as long as it runs in that boot ("" for always). Everything else is the daemon itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ real = sweeps.diagnose
 def diagnose(observation: Observation, memory: Memory, settings: ClusterSettings, busy: str) -> Diagnosis:
     """What is found, and the faults of the file with it, where the cluster is healthy otherwise."""
     found = real(observation, memory, settings, busy)
-    sick = tuple(_fault(n) for n, word in json.loads(FILE.read_text()).items() if _still(observation, n, word["boot_id"]))
+    sick = tuple(
+        _fault(n) for n, word in json.loads(FILE.read_text()).items() if _still(observation, n, word["boot_id"])
+    )
     if not sick or found.state not in (State.HEALTHY, State.WORKER_NETWORK_BROKEN):
         return found
     return Diagnosis(State.WORKER_NETWORK_BROKEN, (*sick, *found.findings), sick[0].message)
@@ -39,7 +42,14 @@ def _still(observation: Observation, node: str, boot_id: str) -> bool:
 
 def _fault(node: str) -> Finding:
     facts = Facts(node, node)
-    return Finding(Code.PODS_NOT_ON_NODE, node, f"{node} is sick.", (f"{node}: said by the test",), state=State.WORKER_NETWORK_BROKEN, facts=facts)
+    return Finding(
+        Code.PODS_NOT_ON_NODE,
+        node,
+        f"{node} is sick.",
+        (f"{node}: said by the test",),
+        state=State.WORKER_NETWORK_BROKEN,
+        facts=facts,
+    )
 
 
 if __name__ == "__main__":

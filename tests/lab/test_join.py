@@ -1,4 +1,6 @@
-"""`recoverctl join-control-plane`: refused for a reason, taken back when port 2380 is blocked after the checks, and done, up to three voters."""
+"""`recoverctl join-control-plane`: refused for a reason, taken back when port 2380 is blocked after the
+checks, and done, up to three voters.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ BLOCK = (
     "nft add chain inet fault out '{ type filter hook output priority 0; }'; "
     "nft add rule inet fault in tcp dport 2380 drop; nft add rule inet fault out tcp dport 2380 drop"
 )
-LEFT = "/etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member /var/lib/recoverd/joining"
+LEFT = (
+    "/etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member "
+    "/var/lib/recoverd/joining"
+)
 CLEAN = f"! ls {LEFT} 2>/dev/null | grep ."
 
 
@@ -34,9 +39,20 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 @contextmanager
 def joining(daemon: Bastion, node: Node, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """`recoverctl join-control-plane` at work, and the lines that it has printed so far."""
-    command = [*RECOVERCTL, "--socket", str(daemon.socket), "join-control-plane", f"lab{node.cluster}", node.name, node.address, *options]
+    command = [
+        *RECOVERCTL,
+        "--socket",
+        str(daemon.socket),
+        "join-control-plane",
+        f"lab{node.cluster}",
+        node.name,
+        node.address,
+        *options,
+    ]
     lines: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+    ) as process:
         reader = threading.Thread(target=_each, args=(process, lines))
         reader.start()
         try:
@@ -80,7 +96,12 @@ def test_blocked_after_the_checks_it_is_taken_back(cluster: Cluster, bastion: Ca
     cp1, cp2 = cluster.node("cp1"), cluster.node("cp2")
     away: list[float] = []
     with joining(daemon, cp2, *OPTIONS) as (process, lines):
-        daemon.wait("the plan begins", lambda: any("plan-started" in line for line in lines) or process.poll() is not None, 90, every=0.05)
+        daemon.wait(
+            "the plan begins",
+            lambda: any("plan-started" in line for line in lines) or process.poll() is not None,
+            90,
+            every=0.05,
+        )
         cp2.sh(BLOCK)
         while process.poll() is None:
             away += [] if ready(cp1) else [time.monotonic()]
@@ -100,7 +121,9 @@ def test_blocked_after_the_checks_it_is_taken_back(cluster: Cluster, bastion: Ca
     daemon.wait_state("healthy", seconds=60)
 
 
-def test_what_is_not_as_it_must_be_is_refused_before_anything_is_changed(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_what_is_not_as_it_must_be_is_refused_before_anything_is_changed(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster, planes=("cp1",))
     cp1, cp2 = cluster.node("cp1"), cluster.node("cp2")
     cp2.sh(BLOCK)
@@ -126,13 +149,21 @@ def test_what_is_not_as_it_must_be_is_refused_before_anything_is_changed(cluster
     untouched(cluster, daemon)
 
 
-def test_a_certificate_key_that_is_over_when_kubeadm_asks_is_named_and_nothing_is_joined(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
-    """Each join makes its own key; the cluster deletes the Secret after two hours, and here before kubeadm has come to it."""
+def test_a_certificate_key_that_is_over_when_kubeadm_asks_is_named_and_nothing_is_joined(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """Each join makes its own key; the cluster deletes the Secret after two hours, and here
+    before kubeadm has come to it.
+    """
     daemon = bastion(cluster, planes=("cp1",))
     cp1, cp2 = cluster.node("cp1"), cluster.node("cp2")
     hold = 'case $1 in join) while ! [ -e /run/go ]; do sleep 0.1; done;; esac; exec /usr/bin/kubeadm "$@"'
     with lying(cp2, "kubeadm", hold), joining(daemon, cp2, *OPTIONS) as (process, lines):
-        daemon.wait("the join begins", lambda: any("kubeadm join is at work" in line for line in lines) or process.poll() is not None, 90)
+        daemon.wait(
+            "the join begins",
+            lambda: any("kubeadm join is at work" in line for line in lines) or process.poll() is not None,
+            90,
+        )
         cp1.sh("kubectl -n kube-system delete secret kubeadm-certs >/dev/null")
         cp2.sh("touch /run/go")
         process.wait(400)
@@ -144,11 +175,18 @@ def test_a_certificate_key_that_is_over_when_kubeadm_asks_is_named_and_nothing_i
     daemon.wait_state("healthy", seconds=60)
 
 
-def test_killed_during_the_join_it_is_watched_on_and_taken_back(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_killed_during_the_join_it_is_watched_on_and_taken_back(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster, planes=("cp1",))
     cp1, cp2 = cluster.node("cp1"), cluster.node("cp2")
     with joining(daemon, cp2, *OPTIONS) as (process, lines):
-        daemon.wait("the join begins", lambda: any("kubeadm join is at work" in line for line in lines) or process.poll() is not None, 90, every=0.05)
+        daemon.wait(
+            "the join begins",
+            lambda: any("kubeadm join is at work" in line for line in lines) or process.poll() is not None,
+            90,
+            every=0.05,
+        )
         cp2.sh(BLOCK)
         daemon.kill()
         process.wait(60)

@@ -1,4 +1,6 @@
-"""Nodes that are not Ready though their kubelet runs: found with the cause within a minute, and undone by the lowest remedy."""
+"""Nodes that are not Ready though their kubelet runs: found with the cause within a minute,
+and undone by the lowest remedy.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,12 @@ def unready(cluster: Cluster, node: str, seconds: float = 300) -> float:
 
 
 def found(daemon: Bastion, code: str, subject: str, since: float, seconds: float) -> None:
-    daemon.wait(f"{code} is found of {subject}", lambda: any((f["code"], f["subject"]) == (code, subject) for f in _faults(daemon)), seconds, 0.5)
+    daemon.wait(
+        f"{code} is found of {subject}",
+        lambda: any((f["code"], f["subject"]) == (code, subject) for f in _faults(daemon)),
+        seconds,
+        0.5,
+    )
     print(f"{code} of {subject} was found {time.monotonic() - since:.0f} s after the API called it not Ready")
 
 
@@ -58,20 +65,26 @@ def _faults(daemon: Bastion) -> list[Shape]:
         pytest.param("w1", "kill -STOP $(pidof containerd)", "container-runtime-hangs", AGENTS, id="runtime"),
         pytest.param("cp1", "kill -STOP $(pidof kubelet)", "kubelet-hangs", AGENTS, id="kubelet-of-a-control-plane"),
         pytest.param(
-            "w1", "sed '/k8s-api/d' /etc/hosts >/root/h; cat /root/h >/etc/hosts; systemctl restart kubelet", "node-cut-off", FILES, id="name",
+            "w1", "sed '/k8s-api/d' /etc/hosts >/root/h; cat /root/h >/etc/hosts; systemctl restart kubelet",
+            "node-cut-off", FILES, id="name",
             marks=pytest.mark.core("restore-node-files"),
         ),
-        pytest.param("w1", "mv /etc/cni/net.d/10-lab.conflist /root/; systemctl restart containerd", "cni-config-missing", FILES, id="cni"),
+        pytest.param("w1", "mv /etc/cni/net.d/10-lab.conflist /root/; systemctl restart containerd",
+        "cni-config-missing", FILES, id="cni"),
     ],
 )  # fmt: skip
-def test_a_hanging_node_is_undone_unasked(cluster: Cluster, daemon: Bastion, node: str, fault: str, code: str, playbook: str) -> None:
+def test_a_hanging_node_is_undone_unasked(
+    cluster: Cluster, daemon: Bastion, node: str, fault: str, code: str, playbook: str
+) -> None:
     before = boots(cluster)
     cluster.node(node).sh(fault)
     since = unready(cluster, node)
     found(daemon, code, node, since, 60)
     incident = daemon.repaired(300)
     ran = {p["playbook"] for p in daemon.plans(everything=True) if p["status"] == "succeeded"}
-    assert (incident["state"], incident["outcome"], ran) == ("worker-network-broken", "recovered", {playbook}), daemon.tail()
+    assert (incident["state"], incident["outcome"], ran) == ("worker-network-broken", "recovered", {playbook}), (
+        daemon.tail()
+    )
     daemon.wait_state("healthy", seconds=60)
     assert boots(cluster) == before
 
@@ -87,27 +100,36 @@ def test_a_deleted_node_is_made_anew_after_approval(cluster: Cluster, daemon: Ba
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(f"sed -i 's/^KUBELET_KUBEADM_ARGS=\"/&--network-plugin-gone=cni /' {FLAGS}; systemctl restart kubelet", id="flag"),
+        pytest.param(
+            f"sed -i 's/^KUBELET_KUBEADM_ARGS=\"/&--network-plugin-gone=cni /' {FLAGS}; systemctl restart kubelet",
+            id="flag",
+        ),
         pytest.param(
             "mkdir -p /etc/systemd/system/kubelet.service.d; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' "
-            "> /etc/systemd/system/kubelet.service.d/zz-broken.conf; systemctl daemon-reload; systemctl restart kubelet",
+            "> /etc/systemd/system/kubelet.service.d/zz-broken.conf; systemctl daemon-reload; "
+            "systemctl restart kubelet",
             id="drop-in",
         ),
         pytest.param(
-            "printf 'disabled_plugins = [\"cri\"]\\n' > /etc/containerd/config.toml; systemctl restart containerd; systemctl restart kubelet",
+            "printf 'disabled_plugins = [\"cri\"]\\n' > /etc/containerd/config.toml; systemctl restart containerd; "
+            "systemctl restart kubelet",
             id="runtime",
         ),
     ],
 )
 @pytest.mark.parametrize("node", ["w1", "cp1"])
-def test_what_was_changed_before_kubelet_ended_is_put_back_after_approval(cluster: Cluster, daemon: Bastion, node: str, change: str) -> None:
+def test_what_was_changed_before_kubelet_ended_is_put_back_after_approval(
+    cluster: Cluster, daemon: Bastion, node: str, change: str
+) -> None:
     before = boots(cluster)
     cluster.node(node).sh(change)
     plan = daemon.approve(FILES, 200)
     assert all(step["host"] == node for step in plan["steps"])
     assert daemon.ended(plan, 200)["status"] == "succeeded", daemon.tail()
     daemon.wait_state("healthy", seconds=180)
-    assert {p["playbook"] for p in daemon.plans(everything=True)} == {FILES}, [p["summary"] for p in daemon.plans(everything=True)]
+    assert {p["playbook"] for p in daemon.plans(everything=True)} == {FILES}, [
+        p["summary"] for p in daemon.plans(everything=True)
+    ]
     assert boots(cluster) == before
 
 

@@ -72,7 +72,9 @@ def filled_up(daemon: Bastion, state: Path) -> list[Shape]:
             return bool(failures(daemon)) or len(points(daemon)) > known
 
         # what is whole in the last moment may leave no room to journal that it is
-        daemon.wait("it has ended, as far as can be journalled", lambda known=full: ended() or unjournalled(daemon) > known, 120)
+        daemon.wait(
+            "it has ended, as far as can be journalled", lambda known=full: ended() or unjournalled(daemon) > known, 120
+        )
         (state / "filler").unlink()
         daemon.wait("it has ended", ended, 120)
         if failures(daemon):
@@ -92,7 +94,9 @@ def test_the_disk_fills_up_while_a_restore_point_is_written(cluster: Cluster) ->
         assert "No space left on device" in failure and "Make room there" in failure
         assert points(daemon) == before
         kept = {p["id"] for p in before}
-        assert {path.name for path in (state / "restore-points" / daemon.name).iterdir()} == kept, "nothing half is left"
+        assert {path.name for path in (state / "restore-points" / daemon.name).iterdir()} == kept, (
+            "nothing half is left"
+        )
         assert set(cluster.node("cp1").sh("ls /var/lib/recoverd/pki", capture_output=True).stdout.split()) >= kept
         assert daemon.ctl("restore-points", "take", daemon.name).returncode == 0
         daemon.wait("with room again it is taken", lambda: len(points(daemon)) == len(before) + 1, 120)
@@ -101,10 +105,17 @@ def test_the_disk_fills_up_while_a_restore_point_is_written(cluster: Cluster) ->
 
 def test_the_bastions_clock_goes_back(cluster: Cluster, bastion: Callable[..., Bastion], tmp_path: Path) -> None:
     """By two hours, while a plan waits: it can be approved and runs once, and restore points keep their order."""
-    [library] = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")] or pytest.skip("libfaketime (Debian package faketime) is not installed")
+    [library] = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")] or pytest.skip(
+        "libfaketime (Debian package faketime) is not installed"
+    )
     shift = tmp_path / "shift"
     shift.write_text(f"+{HOURS}h\n")
-    fake = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(shift), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    fake = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(shift),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
     daemon = bastion(cluster, environment=fake)
     cp1 = cluster.node("cp1")
     first = daemon.wait("a restore point is taken", lambda: points(daemon), 90)
@@ -121,7 +132,9 @@ def test_the_bastions_clock_goes_back(cluster: Cluster, bastion: Callable[..., B
     daemon.wait_state("healthy", seconds=120)
     assert daemon.ctl("restore-points", "take", daemon.name).returncode == 0
     listed = daemon.wait("another one is taken", lambda: len(points(daemon)) == len(first) + 1 and points(daemon), 120)
-    assert listed[:-1] == first and at(listed[-1]["taken_at"]) < at(first[-1]["taken_at"]), "in the order in which they were taken"
+    assert listed[:-1] == first and at(listed[-1]["taken_at"]) < at(first[-1]["taken_at"]), (
+        "in the order in which they were taken"
+    )
     assert not [line for line in daemon.lines() if line.get("level") == "error"]
 
 

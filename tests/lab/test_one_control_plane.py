@@ -31,7 +31,12 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
     ("what", "damage", "code"),
     [
         pytest.param("deleted", f"rm {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-missing", id="deleted"),
-        pytest.param("truncated", f"truncate -s 900 {MANIFESTS}/kube-apiserver.yaml", "apiserver-manifest-invalid", id="truncated"),
+        pytest.param(
+            "truncated",
+            f"truncate -s 900 {MANIFESTS}/kube-apiserver.yaml",
+            "apiserver-manifest-invalid",
+            id="truncated",
+        ),
         pytest.param(
             "mistyped",
             f"sed -i 's/--etcd-servers=/--etcd-severs=/' {MANIFESTS}/kube-apiserver.yaml",
@@ -50,15 +55,17 @@ def test_a_damaged_manifest_of_the_api_server_is_found_and_put_back_without_a_pe
         return cp1.sh(f"sha256sum {MANIFESTS}/kube-apiserver.yaml", capture_output=True, check=False).stdout
 
     before = digest()
-    # a test before this one may have had it written just now, and what is newer than a minute is not known to be what runs
+    # a test before this one may have had it written just now, and what is newer than a minute
+    # is not known to be what runs
     cp1.sh(f"touch -d '1 hour ago' {MANIFESTS}/kube-apiserver.yaml")
     daemon = bastion(cluster)
     cp1.sh(damage)
     began = time.monotonic()
     daemon.wait("the manifest is put back", lambda: digest() == before, 60)
     print(f"{what}: put back after {time.monotonic() - began:.1f} s")
-    # kubelet may have seen the damage and be ending the old API server, for up to its 30 s of grace, before it makes the new one; and it keeps a
-    # back-off of 40 s and more for one that was killed some times in the last ten minutes, as tests do
+    # kubelet may have seen the damage and be ending the old API server, for up to its 30 s of grace, before it
+    # makes the new one; and it keeps a back-off of 40 s and more for one that was killed some times in the
+    # last ten minutes, as tests do
     daemon.wait_state("healthy", seconds=150)
     print(f"{what}: healthy after {time.monotonic() - began:.1f} s")
     [incident] = daemon.incidents()
@@ -71,31 +78,44 @@ def test_a_damaged_manifest_of_the_api_server_is_found_and_put_back_without_a_pe
 
 
 @pytest.mark.core("start-node-services")
-def test_a_stopped_kubelet_on_the_control_plane_is_started_again(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_a_stopped_kubelet_on_the_control_plane_is_started_again(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster)
     cp1 = cluster.node("cp1")
     cp1.sh("systemctl stop kubelet")
     daemon.wait("it is found", lambda: "kubelet-down" in daemon.codes(), 30)
     daemon.wait_state("healthy", seconds=60)
     assert cp1.answers("systemctl is-active -q kubelet")
-    assert [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)] == [("start-node-services", "succeeded")]
+    assert [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)] == [
+        ("start-node-services", "succeeded")
+    ]
 
 
-def test_a_scheduler_that_cannot_start_is_a_warning_that_names_it(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_a_scheduler_that_cannot_start_is_a_warning_that_names_it(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster)
     cp1 = cluster.node("cp1")
     named = ("controller-down", "kube-scheduler")
 
     def warnings() -> dict[tuple[str, str], list[str]]:
-        return {(f["code"], f["subject"]): f["evidence"] for f in daemon.status()["findings"] if f["severity"] == "warning"}
+        return {
+            (f["code"], f["subject"]): f["evidence"] for f in daemon.status()["findings"] if f["severity"] == "warning"
+        }
 
     # another program takes its port, so that it ends itself at each start
     cp1.sh(
-        "systemd-run -q --unit=thief -p Restart=always -p RestartSec=50ms -E KUBECONFIG=/etc/kubernetes/admin.conf kubectl proxy --port=10259; "
+        "systemd-run -q --unit=thief -p Restart=always -p RestartSec=50ms -E KUBECONFIG=/etc/kubernetes/admin.conf "
+        "kubectl proxy --port=10259; "
         "kill $(pidof kube-scheduler)"
     )
     try:
-        daemon.wait("it is found, with the reason", lambda: any("address already in use" in line for line in warnings().get(named, [])), 120)
+        daemon.wait(
+            "it is found, with the reason",
+            lambda: any("address already in use" in line for line in warnings().get(named, [])),
+            120,
+        )
     finally:
         cp1.sh("systemctl stop thief")
     # kubelet's back-off, at most
@@ -103,7 +123,9 @@ def test_a_scheduler_that_cannot_start_is_a_warning_that_names_it(cluster: Clust
     assert daemon.status()["state"] == "healthy" and not daemon.plans(everything=True) and not daemon.incidents()
 
 
-def test_a_bastion_without_its_network_is_blind_and_does_nothing(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_a_bastion_without_its_network_is_blind_and_does_nothing(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster)
     subprocess.run(["ip", "link", "set", bridge(cluster.number), "down"], check=True)
     try:
@@ -150,24 +172,45 @@ def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[...,
     assert incident["outcome"] == "recovered"
     story = daemon.ctl("show", incident["id"]).stdout
     made = [(p["playbook"], p["status"]) for p in daemon.plans(everything=True)]
-    # on a busy machine one sweep may not see cp2, and the plan that it makes is replaced by one that stops etcd there first
-    assert sorted(set(made)) in ([("force-new-cluster", "succeeded")], [("force-new-cluster", "succeeded"), ("force-new-cluster", "superseded")]), (
-        story
-    )
+    # on a busy machine one sweep may not see cp2, and the plan that it makes is replaced by
+    # one that stops etcd there first
+    assert sorted(set(made)) in (
+        [("force-new-cluster", "succeeded")],
+        [("force-new-cluster", "succeeded"), ("force-new-cluster", "superseded")],
+    ), story
     assert made.count(("force-new-cluster", "succeeded")) == 1, story
     events = [entry["event"] for entry in incident["timeline"]]
-    for event in ("opened", "plan-made", "approved", "plan-started", "step-started", "step-done", "verifying", "plan-succeeded", "closed"):
+    for event in (
+        "opened",
+        "plan-made",
+        "approved",
+        "plan-started",
+        "step-started",
+        "step-done",
+        "verifying",
+        "plan-succeeded",
+        "closed",
+    ):
         assert event in events, events
     assert daemon.journal("SELECT count(*) FROM step WHERE ok = 1 AND ended_at IS NOT NULL") == [(len(plan["steps"]),)]
     etcd.forget_join(cluster, "cp2")
 
 
 @pytest.mark.core("take-out-force-flag")
-def test_a_force_flag_that_was_left_is_taken_out_after_approval(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_a_force_flag_that_was_left_is_taken_out_after_approval(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     """Left by a recoverd whose journal was lost: this one has not seen the cluster without it."""
     cp1, etcd_was = cluster.node("cp1"), cluster.node("cp1").sh("pidof etcd", capture_output=True).stdout
-    cp1.sh(f"sed 's/^    - etcd$/&\\n    - {FORCE}/' {MANIFESTS}/etcd.yaml > /root/etcd.yaml; mv /root/etcd.yaml {MANIFESTS}/")
-    cp1.wait_for(lambda: cp1.answers(f"pgrep -xa etcd | grep -q -e {FORCE}") and ready(cp1), "does not run etcd with the flag", 120)
+    cp1.sh(
+        f"sed 's/^    - etcd$/&\\n    - {FORCE}/' {MANIFESTS}/etcd.yaml > /root/etcd.yaml; mv "
+        f"/root/etcd.yaml {MANIFESTS}/"
+    )
+    cp1.wait_for(
+        lambda: cp1.answers(f"pgrep -xa etcd | grep -q -e {FORCE}") and ready(cp1),
+        "does not run etcd with the flag",
+        120,
+    )
     daemon = bastion(cluster, healthy=False)
     plan = daemon.approve("take-out-force-flag", 120)
     assert not plan["destructive"]
@@ -178,7 +221,9 @@ def test_a_force_flag_that_was_left_is_taken_out_after_approval(cluster: Cluster
     assert cp1.sh("pidof etcd", capture_output=True).stdout != etcd_was and etcd.members(cp1) == ["cp1"]
 
 
-def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster)
     cp1, running, step = cluster.node("cp1"), pods(cluster), 0
     while True:
@@ -197,7 +242,9 @@ def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(clust
         told = f"killed in step {step}: {[(p['id'], p['status'], p['reason']) for p in incident['plans']]}"
         assert incident["outcome"] == "recovered", told
         assert [p["status"] for p in incident["plans"]] == ["succeeded"], told
-        flags = [s for s in incident["plans"][0]["results"] if s["ok"] and FORCE in plan["steps"][s["index"]]["description"]]
+        flags = [
+            s for s in incident["plans"][0]["results"] if s["ok"] and FORCE in plan["steps"][s["index"]]["description"]
+        ]
         assert flags
         assert etcd.members(cp1) == ["cp1"]
         assert FORCE not in cp1.sh(f"cat {MANIFESTS}/etcd.yaml", capture_output=True).stdout
@@ -207,7 +254,9 @@ def test_killed_at_each_step_of_force_new_cluster_it_recovers_exactly_once(clust
 
 @contextmanager
 def join_stuck(cluster: Cluster, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The fault at work, which takes up to a minute on a quiet machine; waited for in any case, since a half-done one would break the next test."""
+    """The fault at work, which takes up to a minute on a quiet machine; waited for in any case, since a half-done
+    one would break the next test.
+    """
     with log.open("wb") as file:
         fault = subprocess.Popen([str(FAULTS / "join-stuck"), str(cluster.number), "cp2"], stdout=file, stderr=file)
     try:
@@ -217,7 +266,9 @@ def join_stuck(cluster: Cluster, log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def fails_for_good(daemon: Bastion, node: Node) -> float:
-    """When the API server stopped being ready: the first of three failures in a row, since a busy machine misses one now and then."""
+    """When the API server stopped being ready: the first of three failures in a row, since a busy
+    machine misses one now and then.
+    """
     failures: list[float] = []
 
     def thrice() -> bool:
@@ -229,4 +280,8 @@ def fails_for_good(daemon: Bastion, node: Node) -> float:
 
 
 def _begun(daemon: Bastion, position: int, step: int) -> bool:
-    return any(f"step {step} of " in str(line.get("event", "")) for line in daemon.lines(position) if line.get("event_name") == "step-started")
+    return any(
+        f"step {step} of " in str(line.get("event", ""))
+        for line in daemon.lines(position)
+        if line.get("event_name") == "step-started"
+    )

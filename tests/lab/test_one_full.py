@@ -1,4 +1,6 @@
-"""etcd of one control plane has reached its quota: history is dropped and it takes writes again; where objects fill it, they are named."""
+"""etcd of one control plane has reached its quota: history is dropped and it takes writes again; where
+objects fill it, they are named.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 @pytest.mark.spoils
 @pytest.mark.core("free-etcd-space")
-def test_an_etcd_that_has_reached_its_quota_takes_writes_again(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_an_etcd_that_has_reached_its_quota_takes_writes_again(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     cp1 = cluster.node("cp1")
     etcd.set_quota(cp1, QUOTA)
     daemon = bastion(cluster)
@@ -34,8 +38,11 @@ def test_an_etcd_that_has_reached_its_quota_takes_writes_again(cluster: Cluster,
     daemon.wait_state("healthy", seconds=120)
     print(f"healthy {time.monotonic() - began:.1f} s after it was full")
     assert not etcd.alarms(cp1)
-    cp1.sh("kubectl create configmap written -n default >/dev/null; kubectl get configmap written -n default >/dev/null")
-    # the same again with objects that take more than a smaller quota: nothing is there to be freed, and what takes the most is named
+    cp1.sh(
+        "kubectl create configmap written -n default >/dev/null; kubectl get configmap written -n default >/dev/null"
+    )
+    # the same again with objects that take more than a smaller quota: nothing is there to be freed, and
+    # what takes the most is named
     etcd.ctl(cp1, "del", "fill/one")
     print(f"full after {etcd.fill(cp1, objects=True)} objects of a megabyte")
     etcd.set_quota(cp1, 30 << 20, full=True)

@@ -20,7 +20,9 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 
 def wait_kept(daemon: Bastion) -> None:
-    daemon.wait("a copy of the certificates is kept", lambda: daemon.journal("SELECT 1 FROM note WHERE event='pki-kept'"), 60)
+    daemon.wait(
+        "a copy of the certificates is kept", lambda: daemon.journal("SELECT 1 FROM note WHERE event='pki-kept'"), 60
+    )
 
 
 def test_one_expiring_in_ten_days_is_offered_and_not_done(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
@@ -46,9 +48,14 @@ def test_all_over_and_renewed_after_approval(cluster: Cluster, bastion: Callable
     of_old = authorities(cp1)
     expire(cp1)
     cp1.sh(END)
-    # a plan that is made and approved while they are being replaced renews those that were over by then, and fails at kubelet
+    # a plan that is made and approved while they are being replaced renews those that were over
+    # by then, and fails at kubelet
     last = "cp1:/var/lib/kubelet/pki/kubelet-client-current.pem"
-    daemon.wait("all of it is found", lambda: ("certificate-expired", last) in {(f["code"], f["subject"]) for f in daemon.status()["findings"]}, 60)
+    daemon.wait(
+        "all of it is found",
+        lambda: ("certificate-expired", last) in {(f["code"], f["subject"]) for f in daemon.status()["findings"]},
+        60,
+    )
     daemon.approve("renew-certificates", 90)
     daemon.wait_state("healthy", seconds=240)
     assert serving(cp1) > datetime.now(UTC) + timedelta(days=300) and authorities(cp1) == of_old
@@ -58,12 +65,19 @@ def test_all_over_and_renewed_after_approval(cluster: Cluster, bastion: Callable
 
 
 @pytest.mark.core("restore-pki")
-def test_the_incidents_own_certificate_commands_and_its_reboot(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
-    """Everything moved away and made anew by hand, the CAs too: nobody who trusts the old one accepts the API server."""
+def test_the_incidents_own_certificate_commands_and_its_reboot(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """Everything moved away and made anew by hand, the CAs too: nobody who trusts the
+    old one accepts the API server.
+    """
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
     wait_kept(daemon)
     of_old = authorities(cp1)
-    make = "kubeadm init phase certs all --config /root/init.yaml; kubeadm init phase kubeconfig all --config /root/init.yaml"
+    make = (
+        "kubeadm init phase certs all --config /root/init.yaml; kubeadm init phase kubeconfig "
+        "all --config /root/init.yaml"
+    )
     cp1.sh(f"rm -rf /root/old; mkdir /root/old; cd /etc/kubernetes; mv pki *.conf /root/old; {make}")
     cp1.reboot()
     daemon.wait("it is found", lambda: "pki-replaced" in daemon.codes(), 120)

@@ -1,4 +1,6 @@
-"""A restore point is taken; then etcd's data is deleted on the only control plane: restored, and the API and the workload are back."""
+"""A restore point is taken; then etcd's data is deleted on the only control plane: restored, and the
+API and the workload are back.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 
 def restored(cluster: Cluster, daemon: Bastion) -> Shape:
-    """Everything is deleted after a restore point was taken; the plan, when it has succeeded and the cluster is healthy."""
+    """Everything is deleted after a restore point was taken; the plan, when it has
+    succeeded and the cluster is healthy.
+    """
     cp1, point = cluster.node("cp1"), point_of(daemon)
     write_later(cp1)
     booted = boots(cluster)
@@ -33,7 +37,11 @@ def restored(cluster: Cluster, daemon: Bastion) -> Shape:
     assert point in plan["summary"] and any("revisions" in line for line in plan["destroys"]), plan
     plan = daemon.approve("restore-etcd-snapshot")
     approved = time.monotonic()
-    daemon.wait("the API server is back", lambda: ready(cp1) and "web" in cp1.sh("kubectl get pods", capture_output=True, check=False).stdout, 240)
+    daemon.wait(
+        "the API server is back",
+        lambda: ready(cp1) and "web" in cp1.sh("kubectl get pods", capture_output=True, check=False).stdout,
+        240,
+    )
     print(f"API back {time.monotonic() - approved:.1f} s after the approval")
     done = daemon.ended(plan, 300)
     assert done["status"] == "succeeded", (done, daemon.tail())
@@ -41,7 +49,9 @@ def restored(cluster: Cluster, daemon: Bastion) -> Shape:
     print(f"healthy {time.monotonic() - approved:.1f} s after the approval")
     is_as_at_the_point(cluster)
     assert boots(cluster) == booted, "no machine was rebooted"
-    assert cp1.answers(f"ls -d /var/lib/etcd/member.{plan['incident']}-*"), "the data of the empty cluster is kept aside"
+    assert cp1.answers(f"ls -d /var/lib/etcd/member.{plan['incident']}-*"), (
+        "the data of the empty cluster is kept aside"
+    )
     return done
 
 
@@ -54,14 +64,18 @@ def test_deleted_data_is_restored_and_the_workload_is_back(cluster: Cluster, bas
     assert not kubelets(cluster).items() & kubelet.items(), "every kubelet was started anew"
 
 
-def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
     point = point_of(daemon)
     write_later(cp1)
     cp1.sh("kubectl delete deployment web --wait=false >/dev/null")
     unnamed = daemon.ctl("run", "restore-etcd-snapshot", cluster.name)
     assert unnamed.returncode != 0 and "--point" in unnamed.stderr
-    asked = daemon.ctl("run", "restore-etcd-snapshot", cluster.name, "--point", point, "--reason", "web was deleted by mistake")
+    asked = daemon.ctl(
+        "run", "restore-etcd-snapshot", cluster.name, "--point", point, "--reason", "web was deleted by mistake"
+    )
     assert asked.returncode == 0, asked.stderr
     plan = daemon.approve("restore-etcd-snapshot")
     assert point in plan["summary"] and plan["requested_by"] == "root"
@@ -74,7 +88,9 @@ def test_wrong_data_is_taken_back_to_the_point_that_a_person_names(cluster: Clus
 
 
 @pytest.mark.spoils
-def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     newer.upgrade(cluster)
     cp1, kubelet = cluster.node("cp1"), kubelets(cluster)
     revision = etcd.revision(cp1)

@@ -23,7 +23,10 @@ from tests.lab.witness import ready
 PROJECT = Path(__file__).parents[2]
 ETC = "etc/recoverd"
 pytestmark = [
-    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the node has Debian's Python 3.11, and could not use this one's packages"),
+    pytest.mark.skipif(
+        sys.version_info[:2] != (3, 11),
+        reason="the node has Debian's Python 3.11, and could not use this one's packages",
+    ),
 ]
 
 
@@ -37,8 +40,15 @@ def install(node: Node, entry: dict[str, Any], files: Path) -> None:
     root = node.dir / "root"
     node.sh("rm -rf /opt/recoverd; python3 -m venv --without-pip /opt/recoverd")
     target = root / "opt/recoverd/lib/python3.11/site-packages"
-    shutil.copytree(sysconfig.get_path("purelib"), target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pth", "__pycache__", "__editable__*"))
-    shutil.copytree(PROJECT / "recoverd", target / "recoverd", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        sysconfig.get_path("purelib"),
+        target,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("*.pth", "__pycache__", "__editable__*"),
+    )
+    shutil.copytree(
+        PROJECT / "recoverd", target / "recoverd", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name, module in (("recoverd", "daemon"), ("recoverctl", "ctl")):
         script = root / "opt/recoverd/bin" / name
         script.write_text(f"#!/opt/recoverd/bin/python\nfrom recoverd.cli.{module} import main\nmain()\n")
@@ -54,10 +64,12 @@ def install(node: Node, entry: dict[str, Any], files: Path) -> None:
     config = {"clusters": [entry | {"kubeconfig": "kubeconfig", "ssh": ssh, "interval": "2s"}]}
     (root / ETC / "recoverd.yaml").write_text(yaml.safe_dump(config))
     node.sh(
-        "cd /etc/recoverd; chown -R root:recoverd .; chmod 755 .; chmod 640 kubeconfig; chmod 644 known_hosts recoverd.yaml;"
+        "cd /etc/recoverd; chown -R root:recoverd .; chmod 755 .; chmod 640 kubeconfig; chmod 644 "
+        "known_hosts recoverd.yaml;"
         "chown -R root:root credentials; chmod 600 credentials/ssh-key;"
         # a shorter watchdog, so that the test need not wait a minute for it
-        "d=/etc/systemd/system/recoverd.service.d; mkdir -p $d; printf '[Service]\\nWatchdogSec=6\\n' >$d/test.conf; systemctl daemon-reload"
+        "d=/etc/systemd/system/recoverd.service.d; mkdir -p $d; printf '[Service]\\nWatchdogSec=6\\n' "
+        ">$d/test.conf; systemctl daemon-reload"
     )
 
 
@@ -73,7 +85,9 @@ def status(node: Node) -> dict[str, Any]:
 
 
 def notices(node: Node) -> str:
-    return str(json.loads(node.sh("/opt/recoverd/bin/recoverctl status -o json", capture_output=True).stdout)["notices"])
+    return str(
+        json.loads(node.sh("/opt/recoverd/bin/recoverctl status -o json", capture_output=True).stdout)["notices"]
+    )
 
 
 @pytest.mark.core()
@@ -84,13 +98,16 @@ def test_the_unit_runs_sandboxed_repairs_and_is_restarted_by_its_watchdog(cluste
         install(node, files.entry(cluster), files.home)
     finally:
         files.remove()
-    node.sh("timeout 120 systemctl start recoverd || { journalctl -u recoverd --no-pager | tail -30 >&2; exit 1; }")  # ready after the first sweep
+    node.sh(
+        "timeout 120 systemctl start recoverd || { journalctl -u recoverd --no-pager | tail -30 >&2; exit 1; }"
+    )  # ready after the first sweep
     unit = shown(node, "ActiveState", "MainPID", "User", "NRestarts")
     assert (unit["ActiveState"], unit["User"], unit["NRestarts"]) == ("active", "recoverd", "0")
     node.wait_for(lambda: status(node).get("state") == "healthy", "saw no healthy cluster", 60)
     assert "recoverd" in node.sh("stat -c %U:%a /run/recoverd/control.sock", capture_output=True).stdout
     assert not node.answers(
-        f"cat /proc/{unit['MainPID']}/environ | grep -q ssh-key && su -s /bin/sh recoverd -c 'cat /etc/recoverd/credentials/ssh-key'"
+        f"cat /proc/{unit['MainPID']}/environ | grep -q ssh-key && su -s /bin/sh recoverd -c 'cat "
+        "/etc/recoverd/credentials/ssh-key'"
     )
 
     cp1.sh("rm /etc/kubernetes/manifests/kube-apiserver.yaml")
@@ -115,7 +132,9 @@ def test_the_unit_runs_sandboxed_repairs_and_is_restarted_by_its_watchdog(cluste
     while status(node).get("state") != "healthy":
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    incidents = json.loads(node.sh("/opt/recoverd/bin/recoverctl incidents -o json", capture_output=True).stdout)["incidents"]
+    incidents = json.loads(node.sh("/opt/recoverd/bin/recoverctl incidents -o json", capture_output=True).stdout)[
+        "incidents"
+    ]
     assert [i["outcome"] for i in incidents] == ["recovered"], incidents
 
     node.sh("systemctl stop recoverd")

@@ -32,7 +32,11 @@ def test_left_alone_and_rebooted_by_hand_it_is_left_alone(cluster: Cluster, bast
     for name in ("cp3", "w1", "cp2", "cp1"):
         node = cluster.node(name)
         node.reboot()
-        node.wait_for(lambda n=node: n.name == "w1" or n.answers("curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -qx ok"), "is not ready", 120)
+        node.wait_for(
+            lambda n=node: n.name == "w1" or n.answers("curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -qx ok"),
+            "is not ready",
+            120,
+        )
     daemon.wait_state("healthy", seconds=120)
     ran = [p for p in daemon.plans(everything=True) if p["status"] in ("running", "succeeded", "failed")]
     assert ran == []
@@ -50,14 +54,23 @@ def test_etcds_manifest_deleted_on_one_of_three_is_put_back(cluster: Cluster, ba
     assert etcd.members(cluster.node("cp2")) == ["cp1", "cp2", "cp3"]
 
 
-def test_an_etcd_manifest_is_not_put_back_over_an_empty_data_directory(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_an_etcd_manifest_is_not_put_back_over_an_empty_data_directory(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     """It would begin a second, empty cluster: kubeadm's first member says initial-cluster-state new."""
     daemon = bastion(cluster)
     cp1 = cluster.node("cp1")
-    cp1.sh(f"mv {MANIFESTS}/etcd.yaml /root/; while pidof etcd; do sleep 0.3; done >/dev/null; mv /var/lib/etcd/member /root/member")
+    cp1.sh(
+        f"mv {MANIFESTS}/etcd.yaml /root/; while pidof etcd; do sleep 0.3; done >/dev/null; mv "
+        "/var/lib/etcd/member /root/member"
+    )
     try:
         daemon.wait("it is found", lambda: "etcd-data-directory-empty" in daemon.codes(), 60)
-        daemon.wait("it is refused", lambda: "restore-manifest: /var/lib/etcd on cp1 is empty" in daemon.status()["explanation"], 60)
+        daemon.wait(
+            "it is refused",
+            lambda: "restore-manifest: /var/lib/etcd on cp1 is empty" in daemon.status()["explanation"],
+            60,
+        )
         assert not cp1.answers(f"test -e {MANIFESTS}/etcd.yaml")
         assert [p for p in daemon.plans(everything=True) if p["status"] in ("running", "succeeded", "failed")] == []
     finally:

@@ -20,7 +20,9 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 
 @pytest.mark.spoils
-def test_members_that_their_probe_restarts_are_not_called_down_and_take_writes_again(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_members_that_their_probe_restarts_are_not_called_down_and_take_writes_again(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     planes = [cluster.node(n) for n in ("cp1", "cp2", "cp3")]
     for node in planes:
         etcd.set_quota(node, QUOTA)

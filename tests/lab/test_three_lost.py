@@ -19,7 +19,9 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 
 @pytest.mark.core("remove-member")
 @pytest.mark.spoils
-def test_a_machine_that_is_lost_for_good_is_removed_from_the_members(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_a_machine_that_is_lost_for_good_is_removed_from_the_members(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     daemon = bastion(cluster, bounds={"member_down_after": "15s", "force_after": "30s"})
     cluster.node("cp3").power_off()
     plan = daemon.approve("remove-member", 90)
@@ -32,7 +34,9 @@ def test_a_machine_that_is_lost_for_good_is_removed_from_the_members(cluster: Cl
 
 @pytest.mark.spoils
 def test_lost_machines(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
-    """One of three: remove-member is offered and not done. Two of three: quorum lost, and force-new-cluster states what survives."""
+    """One of three: remove-member is offered and not done. Two of three: quorum lost, and
+    force-new-cluster states what survives.
+    """
     daemon = bastion(cluster, bounds={"member_down_after": "15s", "force_after": "30s"})
     running = pods(cluster)
     cluster.node("cp3").power_off()
@@ -45,7 +49,9 @@ def test_lost_machines(cluster: Cluster, bastion: Callable[..., Bastion]) -> Non
     daemon.wait("quorum lost is named", lambda: "etcd-quorum-lost" in daemon.codes(), 60)
     plan = daemon.wait_plan("force-new-cluster", 120)
     revision = etcd.revision(cluster.node("cp1"))
-    assert f"revision {revision}," in plan["summary"] and any(f"its revision {revision} is the highest" in line for line in plan["evidence"]), plan
+    assert f"revision {revision}," in plan["summary"] and any(
+        f"its revision {revision} is the highest" in line for line in plan["evidence"]
+    ), plan
     assert any("cp2" in line and "OFF" in line for line in plan["destroys"]), plan["destroys"]
     plan = daemon.approve("force-new-cluster")
     done = daemon.ended(plan, 240)

@@ -1,4 +1,6 @@
-"""Three control planes on which every leaf certificate is over: no member trusts another, so none can come back alone."""
+"""Three control planes on which every leaf certificate is over: no member trusts
+another, so none can come back alone.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,8 @@ def test_all_over_on_three_and_renewed_after_approval(cluster: Cluster, bastion:
     for node in planes(cluster):
         assert serving(node) > datetime.now(UTC) + timedelta(days=300) and authorities(node) == of_old[node.name]
         assert ready(node) and etcd.members(node) == ["cp1", "cp2", "cp3"]
-    cluster.node("cp1").sh("kubectl --kubeconfig /etc/kubernetes/admin.conf wait --for=condition=Ready nodes --all --timeout=90s")
+    cluster.node("cp1").sh(
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf wait --for=condition=Ready nodes --all --timeout=90s"
+    )
     assert len(cluster.node("w1").sh(ASK, capture_output=True).stdout.split()) >= 6
     assert boots(cluster) == booted

@@ -1,4 +1,6 @@
-"""etcd's data deleted on all of three control planes: restored everywhere as one cluster and exactly once, even when recoverd is killed meanwhile."""
+"""etcd's data deleted on all of three control planes: restored everywhere as one cluster and exactly once, even
+when recoverd is killed meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,12 @@ def is_restored_once(cluster: Cluster, daemon: Bastion, plan: Shape) -> None:
 def test_deleted_everywhere_and_killed_during_the_restore(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon, booted = bastion(cluster), boots(cluster)
     plan = offered(cluster, daemon)
-    daemon.wait("the second member is made", lambda: any("restore the snapshot on cp2" in step for step in daemon.begun(plan)), 240, every=0.05)
+    daemon.wait(
+        "the second member is made",
+        lambda: any("restore the snapshot on cp2" in step for step in daemon.begun(plan)),
+        240,
+        every=0.05,
+    )
     daemon.kill()
     begun = daemon.begun(plan)
     assert not any("start etcd" in step for step in begun), begun
@@ -67,7 +74,9 @@ def test_deleted_everywhere_and_killed_during_the_restore(cluster: Cluster, bast
 
 
 @pytest.mark.spoils
-def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+def test_with_a_newer_etcd_revisions_go_on_and_no_agent_is_restarted(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
     newer.upgrade(cluster)
     kubelet, revision = kubelets(cluster), etcd.revision(cluster.node("cp1"))
     daemon = bastion(cluster, points={"programs": str(newer.PROGRAMS)})

@@ -1,6 +1,8 @@
-"""The witnesses of the pod network on a real cluster, with every repair switched off: each fault is found on the right nodes and on no others.
+"""The witnesses of the pod network on a real cluster, with every repair switched off: each fault is found on
+the right nodes and on no others.
 
-And churn for minutes, in which nothing may last past its confirmation. LAB_CHURN_SECONDS is how long (60 by default; 900 was run by hand).
+And churn for minutes, in which nothing may last past its confirmation. LAB_CHURN_SECONDS is how long (60 by
+default; 900 was run by hand).
 """
 
 from __future__ import annotations
@@ -48,7 +50,12 @@ FAULTS = {
         frozenset({("pod-device-missing", "w1")}),
         frozenset({"pod-network-broken"}),
     ),
-    "kube-proxy": Fault(("w3",), "kill -STOP $(pidof kube-proxy)", "kill -CONT $(pidof kube-proxy)", frozenset({("kube-proxy-down", "w3")})),
+    "kube-proxy": Fault(
+        ("w3",),
+        "kill -STOP $(pidof kube-proxy)",
+        "kill -CONT $(pidof kube-proxy)",
+        frozenset({("kube-proxy-down", "w3")}),
+    ),
     "route": Fault(
         ("w3",),
         "ip route show via $(getent hosts w1 | cut -d' ' -f1) >/run/route; ip route del $(cut -d' ' -f1 /run/route)",
@@ -103,7 +110,11 @@ def test_it_is_found_on_the_right_nodes_and_no_others(cluster: Cluster, watcher:
     try:
         for node in fault.nodes:
             cluster.node(node).sh(fault.inject)
-        s.wait("it is found and confirmed", lambda: fault.certain <= found(s) and s.status()["phase"] == "escalated", FOUND_WITHIN)
+        s.wait(
+            "it is found and confirmed",
+            lambda: fault.certain <= found(s) and s.status()["phase"] == "escalated",
+            FOUND_WITHIN,
+        )
         others = {f for f in found(s) - fault.certain if f[0] not in fault.possible or f[1] not in fault.nodes}
         assert not others
         assert {i["state"] for i in s.incidents() if i["id"] not in known} == {"worker-network-broken"}
@@ -114,7 +125,9 @@ def test_it_is_found_on_the_right_nodes_and_no_others(cluster: Cluster, watcher:
 
 
 def test_pods_that_are_not_ready_for_want_of_their_bridge_still_show_it(cluster: Cluster, watcher: Bastion) -> None:
-    """kubelet does not reach them either, so that after some seconds no ready pod is left on the node, and nothing seems wrong there."""
+    """kubelet does not reach them either, so that after some seconds no ready pod is left on the node,
+    and nothing seems wrong there.
+    """
     fault, s, cp1 = FAULTS["bridge"], watcher, cluster.node("cp1")
 
     def ready() -> list[str]:
@@ -143,7 +156,8 @@ def test_a_busy_and_healthy_cluster_has_no_incident(cluster: Cluster, watcher: B
         "kubectl scale deploy/web --replicas=8",
         "kubectl rollout restart deploy/web",
         "kubectl scale deploy/web --replicas=3",
-        "kubectl create deployment extra --image=docker.io/lab/busybox:1 --replicas=4 -- /bin/busybox httpd -f -p 8080; "
+        "kubectl create deployment extra --image=docker.io/lab/busybox:1 --replicas=4 -- "
+        "/bin/busybox httpd -f -p 8080; "
         "kubectl expose deployment extra --port=80 --target-port=8080",
         "kubectl scale deploy/web --replicas=6; kubectl rollout restart deploy/web",
         "kubectl delete deployment/extra service/extra",
@@ -151,9 +165,13 @@ def test_a_busy_and_healthy_cluster_has_no_incident(cluster: Cluster, watcher: B
     ]
     end, turn = time.monotonic() + CHURN, 0
     while time.monotonic() < end:
-        cluster.node("cp1").sh(f"{steps[turn % len(steps)]}; sleep {turn * 7 % 9 + 2}", check=False, capture_output=True)
+        cluster.node("cp1").sh(
+            f"{steps[turn % len(steps)]}; sleep {turn * 7 % 9 + 2}", check=False, capture_output=True
+        )
         turn += 1
-    cluster.node("cp1").sh("kubectl delete deployment/extra service/extra --ignore-not-found; kubectl scale deploy/web --replicas=4")
+    cluster.node("cp1").sh(
+        "kubectl delete deployment/extra service/extra --ignore-not-found; kubectl scale deploy/web --replicas=4"
+    )
     new = [i for i in watcher.incidents() if i["id"] not in known]
     # a lab that shares its machine may be too slow for the API server's deadline; that is another subject
     assert [i for i in new if i["state"] == "worker-network-broken"] == [], watcher.tail()

@@ -1,4 +1,5 @@
-"""The repairs of workers on a real cluster: agents restarted, nodes drained, rebooted and lost on the way. One control plane, two workers.
+"""The repairs of workers on a real cluster: agents restarted, nodes drained, rebooted and lost on the way.
+One control plane, two workers.
 
 What is found wrong is said by the test (`tests.lab.sick`); what is done about it is all real.
 """
@@ -32,14 +33,24 @@ spec:
   terminationGracePeriodSeconds: 1
   volumes: [{name: scratch, emptyDir: {}}]
   containers:
-  - {name: a, image: docker.io/lab/busybox:1, command: [/bin/busybox, sleep, "1000000"], volumeMounts: [{name: scratch, mountPath: /scratch}]}
+  - name: a
+    image: docker.io/lab/busybox:1
+    command: [/bin/busybox, sleep, "1000000"]
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
 """
 
 
 class Sick(Bastion):
     """A bastion whose recoverd finds the nodes sick that the test says."""
 
-    def __init__(self, cluster: Cluster, *, approval: dict[str, str] | None = None, drain: dict[str, str] | None = None, **bounds: Any) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        approval: dict[str, str] | None = None,
+        drain: dict[str, str] | None = None,
+        **bounds: Any,
+    ) -> None:
         super().__init__(cluster, bounds=bounds)
         self.file = self.home / "sick.json"
         self.file.write_text("{}")
@@ -48,7 +59,17 @@ class Sick(Bastion):
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.lab.sick", str(self.file), "run", "--config", str(self.config), "--log-format", "json"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.lab.sick",
+            str(self.file),
+            "run",
+            "--config",
+            str(self.config),
+            "--log-format",
+            "json",
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.wait("the daemon answers", lambda: self.ctl("status").returncode == 0, 120)
@@ -139,7 +160,9 @@ def test_a_blocked_drain_ends_in_time_and_the_node_is_uncordoned(cluster: Cluste
     assert cordoned(cluster) == set() and boots(cluster) == before
 
 
-def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(cluster: Cluster, site: Callable[..., Sick]) -> None:
+def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(
+    cluster: Cluster, site: Callable[..., Sick]
+) -> None:
     kubectl(cluster, "apply", "-f", "-", stdin=LONE.replace("NODE", "w1"))
     kubectl(cluster, "wait", "--for=condition=Ready", "pod/lone", "--timeout=60s")
     s = site()
@@ -150,13 +173,16 @@ def test_pods_that_kubectl_drain_refuses_are_refused_before_anything_is_evicted(
     s.approve(plan)
     ended = s.ended(plan, 60)
     assert (
-        "default/lone has local storage (emptyDir scratch) and no controller" in ended["reason"] and "before anything was evicted" in ended["reason"]
+        "default/lone has local storage (emptyDir scratch) and no controller" in ended["reason"]
+        and "before anything was evicted" in ended["reason"]
     )
     assert kubectl(cluster, "get", "pods", "-o", "name") == pods and cordoned(cluster) == set()
 
 
 @pytest.mark.core("rolling-worker-reboot")
-def test_both_workers_are_rebooted_one_after_the_other_and_the_daemon_is_killed_on_the_way(cluster: Cluster, site: Callable[..., Sick]) -> None:
+def test_both_workers_are_rebooted_one_after_the_other_and_the_daemon_is_killed_on_the_way(
+    cluster: Cluster, site: Callable[..., Sick]
+) -> None:
     """w2 was cordoned by somebody and stays so; the daemon is killed while w1 reboots, and goes on."""
     kubectl(cluster, "cordon", "w2")
     before = boots(cluster)
@@ -181,7 +207,9 @@ def test_both_workers_are_rebooted_one_after_the_other_and_the_daemon_is_killed_
     assert "resumed" in shown and "somebody cordoned it" in shown
 
 
-def test_a_worker_that_does_not_return_stops_the_plan_and_the_rest_is_untouched(cluster: Cluster, site: Callable[..., Sick]) -> None:
+def test_a_worker_that_does_not_return_stops_the_plan_and_the_rest_is_untouched(
+    cluster: Cluster, site: Callable[..., Sick]
+) -> None:
     before = boots(cluster)
     s = site(step_deadline=90, min_ready=0, drain={"timeout": "80s"})
     s.make_sick("w1", "w2")
@@ -213,7 +241,9 @@ def test_a_canary_that_comes_back_sick_stops_the_plan(cluster: Cluster, site: Ca
 
 
 def test_the_agents_restart_is_done_unasked_and_the_next_rung_asks(cluster: Cluster, site: Callable[..., Sick]) -> None:
-    """w1 is said to stay sick whatever is done: its agents really start anew, and then a reboot of w1 alone is offered."""
+    """w1 is said to stay sick whatever is done: its agents really start anew, and then a
+    reboot of w1 alone is offered.
+    """
     before = boots(cluster)
     since = cluster.node("w1").sh("systemctl show -p ActiveEnterTimestampMonotonic kubelet", capture_output=True).stdout
     proxy = cluster.node("w1").sh("pidof kube-proxy", capture_output=True).stdout
@@ -223,7 +253,10 @@ def test_the_agents_restart_is_done_unasked_and_the_next_rung_asks(cluster: Clus
     assert {step["host"] for step in plan["steps"]} == {"w1"}
     tried = next(p for p in s.plans(everything=True) if p["playbook"] == "restart-node-agents")
     assert tried["status"] == "failed" and tried["automatic"]
-    assert cluster.node("w1").sh("systemctl show -p ActiveEnterTimestampMonotonic kubelet", capture_output=True).stdout != since
+    assert (
+        cluster.node("w1").sh("systemctl show -p ActiveEnterTimestampMonotonic kubelet", capture_output=True).stdout
+        != since
+    )
     now = cluster.node("w1").sh("pidof kube-proxy", capture_output=True).stdout
     assert now != proxy and now.strip()
     assert boots(cluster) == before

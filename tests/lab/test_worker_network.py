@@ -1,4 +1,6 @@
-"""`worker-network-broken` from the fault to the repair, by the daemon itself: found where it is, repaired by the lowest rung that helps."""
+"""`worker-network-broken` from the fault to the repair, by the daemon itself: found where it is, repaired
+by the lowest rung that helps.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def spread(cluster: Cluster, *, anew: bool = False) -> None:
         anew = False
         cp1.sh("kubectl scale deploy/web --replicas=0")
         cp1.wait_for(lambda: not pods(cluster), "lists web pods still", 240)
-        cp1.sh(f"kubectl scale deploy/web --replicas={2 * len(workers)}; kubectl rollout status deploy/web --timeout=180s")
+        cp1.sh(
+            f"kubectl scale deploy/web --replicas={2 * len(workers)}; kubectl rollout status deploy/web --timeout=180s"
+        )
     raise AssertionError(f"the web pods are not spread: {there}")
 
 
@@ -66,14 +70,25 @@ def acted(s: Bastion) -> list[tuple[str, str, frozenset[str]]]:
 @pytest.mark.parametrize(
     ("fault", "playbooks"),
     [
-        pytest.param("sysctl -qw net.ipv4.ip_forward=0", {"restore-node-network"}, id="forwarding", marks=pytest.mark.core("restore-node-network")),
+        pytest.param(
+            "sysctl -qw net.ipv4.ip_forward=0",
+            {"restore-node-network"},
+            id="forwarding",
+            marks=pytest.mark.core("restore-node-network"),
+        ),
         pytest.param("ip link del cni0", {"restore-node-network"}, id="bridge"),
-        pytest.param("ip route del $(ip route | grep -m1 ' via 10.99.[0-9]*.22 ' | cut -d' ' -f1)", {"restore-node-network"}, id="route"),
+        pytest.param(
+            "ip route del $(ip route | grep -m1 ' via 10.99.[0-9]*.22 ' | cut -d' ' -f1)",
+            {"restore-node-network"},
+            id="route",
+        ),
         pytest.param("pkill -STOP -x kube-proxy", {"restart-node-agents"}, id="kube-proxy"),
         pytest.param("systemctl stop kubelet", {"start-node-services"}, id="kubelet"),
     ],
 )
-def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site: Callable[..., Bastion], fault: str, playbooks: set[str]) -> None:
+def test_one_fault_on_one_worker_goes_by_the_lowest_rung(
+    cluster: Cluster, site: Callable[..., Bastion], fault: str, playbooks: set[str]
+) -> None:
     spread(cluster)
     before = boots(cluster)
     s = site()
@@ -81,7 +96,9 @@ def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site:
         spread(cluster, anew=True)  # young pods show that a bridge is needed, too
     cluster.node("w1").sh(fault)
     incident = s.repaired(240)
-    assert incident["state"] == "worker-network-broken" and incident["outcome"] == "recovered", s.ctl("show", incident["id"]).stdout
+    assert incident["state"] == "worker-network-broken" and incident["outcome"] == "recovered", s.ctl(
+        "show", incident["id"]
+    ).stdout
     done = acted(s)
     assert {name for name, _, _ in done} == playbooks, done
     assert all(hosts == {"w1"} for _, _, hosts in done), done
@@ -90,12 +107,19 @@ def test_one_fault_on_one_worker_goes_by_the_lowest_rung(cluster: Cluster, site:
 
 def rules(cluster: Cluster, node: Node) -> str:
     """What a failure to reach the service from the node may come from."""
-    programmed = node.sh("iptables-save -t nat | grep -E 'default/web|KUBE-SVC|POSTROUTING'", capture_output=True, check=False).stdout
-    return programmed + cluster.node("cp1").sh("kubectl get endpoints,pods -o wide", capture_output=True, check=False).stdout
+    programmed = node.sh(
+        "iptables-save -t nat | grep -E 'default/web|KUBE-SVC|POSTROUTING'", capture_output=True, check=False
+    ).stdout
+    return (
+        programmed
+        + cluster.node("cp1").sh("kubectl get endpoints,pods -o wide", capture_output=True, check=False).stdout
+    )
 
 
 def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, site: Callable[..., Bastion]) -> None:
-    """By the agents' restart, or by kube-proxy itself where its own look at the rules (every 30 s) comes first; without a reboot."""
+    """By the agents' restart, or by kube-proxy itself where its own look at the rules (every 30 s)
+    comes first; without a reboot.
+    """
     before = boots(cluster)
     s = site()
 
@@ -112,23 +136,28 @@ def test_service_rules_flushed_on_all_nodes_are_written_again(cluster: Cluster, 
     assert {name for name, _, _ in acted(s)} <= {"restart-node-agents"}, acted(s)
     assert boots(cluster) == before
     for node in cluster.nodes:
-        # ports that no earlier connection had: where kube-proxy has written the rules by itself, conntrack still knows what was begun without them
+        # ports that no earlier connection had: where kube-proxy has written the rules by itself, conntrack still
+        # knows what was begun without them
         ask = (
-            'for i in $(seq 21001 21010); do curl -s -m 10 --local-port $i -o /dev/null -w "%{http_code} from port $i: %{exitcode} %{errormsg}, " '
+            'for i in $(seq 21001 21010); do curl -s -m 10 --local-port $i -o /dev/null -w "%{http_code} from port $i: '
+            '%{exitcode} %{errormsg}, " '
             "http://10.96.0.80/ || echo; done"
         )
         answers = node.sh(ask, capture_output=True, check=False).stdout
         assert answers.count("200 from") == 10, f"{node.name}: {answers}; {rules(cluster, node)}"
 
 
-def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_canary(cluster: Cluster, site: Callable[..., Bastion]) -> None:
+def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_canary(
+    cluster: Cluster, site: Callable[..., Bastion]
+) -> None:
     spread(cluster)
     before = boots(cluster)
     s = site(step_deadline=90)
     w1 = cluster.node("w1")
     w1.sh(
         "mkdir -p /etc/systemd/system/kubelet.service.d; "
-        "printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > /etc/systemd/system/kubelet.service.d/zz-broken.conf; "
+        "printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > "
+        "/etc/systemd/system/kubelet.service.d/zz-broken.conf; "
         "systemctl daemon-reload; systemctl restart kubelet"
     )
     try:
@@ -142,13 +171,22 @@ def test_a_kubelet_that_no_restart_helps_goes_up_to_a_reboot_that_stops_at_the_c
         after = boots(cluster)
         assert {n for n in after if after[n] != before[n]} == {"w1"}
     finally:
-        w1.sh("rm /etc/systemd/system/kubelet.service.d/zz-broken.conf; systemctl daemon-reload; systemctl restart kubelet; ", check=False)
-        cluster.node("cp1").sh("kubectl wait --for=condition=Ready node/w1 --timeout=90s; kubectl uncordon w1; kubectl rollout status deploy/web")
+        w1.sh(
+            "rm /etc/systemd/system/kubelet.service.d/zz-broken.conf; systemctl daemon-reload; "
+            "systemctl restart kubelet; ",
+            check=False,
+        )
+        cluster.node("cp1").sh(
+            "kubectl wait --for=condition=Ready node/w1 --timeout=90s; kubectl uncordon w1; kubectl "
+            "rollout status deploy/web"
+        )
 
 
 @pytest.mark.core("restart-node-agents")
 @pytest.mark.spoils
-def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluster, site: Callable[..., Bastion]) -> None:
+def test_a_restore_to_older_data_is_healed_by_the_agents_restart(
+    cluster: Cluster, site: Callable[..., Bastion]
+) -> None:
     """Last: it leaves the cluster at an older revision."""
     spread(cluster)
     before = boots(cluster)
@@ -158,26 +196,42 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(cluster: Cluste
     fault = time.time()
     subprocess.run([str(FAULTS / "stale-restore"), str(cluster.number)], check=True, stdin=subprocess.DEVNULL)
     back = time.time()
-    plan = s.wait("its plan is made", lambda: next((p for p in s.plans(everything=True) if p["playbook"] == "restart-node-agents"), None), 120)
-    print(f"plan made {datetime.fromisoformat(plan['created_at']).timestamp() - back:.1f} s after the API server's return")
+    plan = s.wait(
+        "its plan is made",
+        lambda: next((p for p in s.plans(everything=True) if p["playbook"] == "restart-node-agents"), None),
+        120,
+    )
+    print(
+        f"plan made {datetime.fromisoformat(plan['created_at']).timestamp() - back:.1f} s after the API server's return"
+    )
     s.wait_state("healthy", seconds=600)
     healthy = time.time()
     print(f"healthy {healthy - back:.1f} s after the API server's return")
     [ended] = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
     assert "etcd-revision-went-back" in ended, ended
-    # which of the two shows first is a matter of a second: nothing else was named of the nodes on a slow machine before the plan was made
+    # which of the two shows first is a matter of a second: nothing else was named of the nodes on a slow
+    # machine before the plan was made
     assert "pods-not-on-node" in ended or "service-rules-stale" in ended, ended
     done = acted(s)
     assert "restart-node-agents" in {name for name, _, _ in done} and REBOOT not in {name for name, _, _ in done}, done
     assert boots(cluster) == before
-    proxies = [json.loads(result)["detail"] for (result,) in s.journal("SELECT result FROM step WHERE result LIKE '%kube-proxy%'")]
+    proxies = [
+        json.loads(result)["detail"]
+        for (result,) in s.journal("SELECT result FROM step WHERE result LIKE '%kube-proxy%'")
+    ]
     assert len(proxies) == len(cluster.nodes) and all("has written its rules" in detail for detail in proxies), proxies
     s.wait("the clients have gone on asking", lambda: time.time() > healthy + 20, 60)
     failures = {}
     for client in clients:
         client.stop()
         failed = failures[client.node.name] = client.failures()
-        print(f"{client.node.name}: of {len(client.answers())} failed, in seconds from healthy: {' '.join(f'{at - healthy:.1f}' for at in failed)}")
+        print(
+            f"{client.node.name}: of {len(client.answers())} failed, in seconds from healthy: "
+            f"{' '.join(f'{at - healthy:.1f}' for at in failed)}"
+        )
     # the fault itself rolls the deployment: what is asked while a pod ends may fail
-    odd = {name: [f"{at - healthy:.1f}" for at in failed if at < fault or at > healthy] for name, failed in failures.items()}
+    odd = {
+        name: [f"{at - healthy:.1f}" for at in failed if at < fault or at > healthy]
+        for name, failed in failures.items()
+    }
     assert not any(odd.values()), odd

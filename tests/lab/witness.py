@@ -1,4 +1,6 @@
-"""What the users of a lab cluster notice: whether the service answered all along, and whether their pods were left alone."""
+"""What the users of a lab cluster notice: whether the service answered all along, and
+whether their pods were left alone.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,10 @@ def pods(cluster: Cluster, label: str = "app=web") -> dict[str, Pod]:
         containers = item["status"].get("containerStatuses", [])
         started = tuple(str(c["state"].get("running", {}).get("startedAt")) for c in containers)
         found[item["metadata"]["name"]] = Pod(
-            item["metadata"]["uid"], item["spec"].get("nodeName", ""), sum(c["restartCount"] for c in containers), started
+            item["metadata"]["uid"],
+            item["spec"].get("nodeName", ""),
+            sum(c["restartCount"] for c in containers),
+            started,
         )
     return found
 

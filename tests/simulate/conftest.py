@@ -12,7 +12,8 @@ import structlog
 def quiet() -> Iterator[None]:
     """What the loop logs is judged from the ledger; only errors are shown."""
     structlog.configure(
-        # what structlog makes of a traceback by itself, every local variable of every frame in colours, takes a second each time
+        # what structlog makes of a traceback by itself, every local variable of every frame in
+        # colours, takes a second each time
         processors=[structlog.processors.format_exc_info, structlog.processors.LogfmtRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -34,9 +34,11 @@ def healthy_files(cluster: ModelCluster) -> dict[str, dict[str, str]]:
 
 
 def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, str]], *, restore: bool = False) -> None:
-    """Everything is repaired by hand: machines on, units started, manifests as they were while `healthy`, certificates good, etcd serving.
+    """Everything is repaired by hand: machines on, units started, manifests as they were while `healthy`,
+    certificates good, etcd serving.
 
-    Where no etcd leads, or with `restore`, `good` is put on every control plane as one new cluster, with its revisions raised.
+    Where no etcd leads, or with `restore`, `good` is put on every control plane as one new
+    cluster, with its revisions raised.
     """
     for name, machine in cluster.machines.items():
         cluster.power_on(name)
@@ -57,7 +59,9 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
             member = next(r.id for r in good.members if r.name == name)
             machine = cluster.machines[name]
             raised = good.revision + RAISED
-            machine.data[f"{ETCD_DIR}/member"] = replace(good, member_id=member, history=BY_HAND, cluster_id="feedbeef", revision=raised)
+            machine.data[f"{ETCD_DIR}/member"] = replace(
+                good, member_id=member, history=BY_HAND, cluster_id="feedbeef", revision=raised
+            )
             cluster.kubelets[name].exited("etcd", cluster.now, "received signal; shutting down")
     for name, machine in cluster.machines.items():
         if name in planes or not machine.control_plane:
@@ -66,7 +70,9 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
 
 
 async def people_help(rig: Rig) -> None:
-    """For half an hour what is offered is approved, and what failed acknowledged; a machine that is off is switched on, unless it must stay off."""
+    """For half an hour what is offered is approved, and what failed acknowledged; a machine that is off is
+    switched on, unless it must stay off.
+    """
     stage = rig.stage
     for _ in range(15):
         if not rig.was_forced():

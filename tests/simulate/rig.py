@@ -1,4 +1,6 @@
-"""A stage that is watched: what was true of the model at each moment, what recoverd did, and rules that must hold of both."""
+"""A stage that is watched: what was true of the model at each moment, what recoverd did,
+and rules that must hold of both.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ class Watched(SimulatedWorld):
         self.dead = asyncio.Event()
         self.last: Observation | None = None
         self.done: list[tuple[str, str, Step]] = []
-        """By playbook, in words and as data: every step, or undo of one, that was carried out and not found done already."""
+        """By playbook, in words and as data: every step, or undo of one, that was carried
+        out and not found done already.
+        """
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         seen = self.last = await super().observe(sequence, memory)
@@ -92,7 +96,9 @@ class Watched(SimulatedWorld):
             result = await super().perform(step, undo=undo, resume=resume)
             if not (result.undone or result.already_done or result.untouched):
                 plan = self._rig.stage.machine.record.plan
-                self.done.append((plan.playbook if plan else "", f"{'undo of ' if undo else ''}{step.description}", step))
+                self.done.append(
+                    (plan.playbook if plan else "", f"{'undo of ' if undo else ''}{step.description}", step)
+                )
             if number == self.kill_after:
                 await self._die()
             return result
@@ -149,10 +155,13 @@ class Rig:
         plan = machine.record.plan
         assert plan is not None and plan.status is PlanStatus.RUNNING, "a step without a running plan"
         if plan.destructive:
-            assert any(isinstance(e, SaveDecision) and e.approved and e.plan == plan.id for e in self.ledger.entries), f"{plan.id} was not approved"
+            assert any(isinstance(e, SaveDecision) and e.approved and e.plan == plan.id for e in self.ledger.entries), (
+                f"{plan.id} was not approved"
+            )
         run = machine.record.run
         assert run is not None and any(
-            isinstance(e, StepIntent) and (e.plan, e.index, e.undo) == (plan.id, run.index, run.undoing) for e in self.entries()
+            isinstance(e, StepIntent) and (e.plan, e.index, e.undo) == (plan.id, run.index, run.undoing)
+            for e in self.entries()
         )
         operation = step.undo if run.undoing else step.operation
         if operation is not None and moves_data(operation) and not asked:
@@ -162,7 +171,9 @@ class Rig:
         if changes and not run.committed and not run.undoing:
             assert machine.record.pause is None, "acted while paused"
             # a person may ask for what no finding is there for, and approve maintenance of what is well
-            wanted = (plan.requested_by and not plan.basis) or (machine.record.incident and machine.record.incident.maintenance)
+            wanted = (plan.requested_by and not plan.basis) or (
+                machine.record.incident and machine.record.incident.maintenance
+            )
             quiet = (State.UNOBSERVABLE,) if wanted or rereads(plan, run) else (State.HEALTHY, State.UNOBSERVABLE)
             assert machine.diagnosis is None or machine.diagnosis.state not in quiet, f"acted while {machine.diagnosis}"
 
@@ -196,7 +207,9 @@ class Rig:
     async def restart_when_dead(self) -> None:
         await self.world.dead.wait()
         await self.stage.kill()
-        self.world.kill_before = self.world.kill_after = self.world.kill_before_write = self.world.kill_after_write = None
+        self.world.kill_before = self.world.kill_after = self.world.kill_before_write = self.world.kill_after_write = (
+            None
+        )
         self.stage.start()
 
     async def until(self, place: str, within: float) -> None:

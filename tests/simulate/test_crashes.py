@@ -1,4 +1,6 @@
-"""The daemon is killed before and after every step of every playbook, and started again: the cluster is recovered exactly once."""
+"""The daemon is killed before and after every step of every playbook, and started again: the
+cluster is recovered exactly once.
+"""
 
 from __future__ import annotations
 
@@ -68,10 +70,19 @@ CASES = (
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
 ASKS = ("force-new-cluster", "remove-member", "rebuild-member", "restore-etcd-snapshot")
-KILLS = [(case, step, when) for case in CASES for step in range(0, case.killed_at or case.steps, case.every) for when in ("before", "after")]
+KILLS = [
+    (case, step, when)
+    for case in CASES
+    for step in range(0, case.killed_at or case.steps, case.every)
+    for when in ("before", "after")
+]
 
 
-@pytest.mark.parametrize(("case", "step", "when"), KILLS, ids=[f"{c.playbook}-{c.control_planes}cp-{c.steps}-{w}-{s + 1}" for c, s, w in KILLS])
+@pytest.mark.parametrize(
+    ("case", "step", "when"),
+    KILLS,
+    ids=[f"{c.playbook}-{c.control_planes}cp-{c.steps}-{w}-{s + 1}" for c, s, w in KILLS],
+)
 def test_killed_at_a_step_the_cluster_is_recovered_exactly_once(case: Case, step: int, when: str) -> None:
     run(_killed(case, step, when))
 

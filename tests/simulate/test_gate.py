@@ -1,4 +1,6 @@
-"""The gate at work on the model cluster: what a plan does rests on a sweep that is fresh enough for it, and what would make it worse is not done."""
+"""The gate at work on the model cluster: what a plan does rests on a sweep that is fresh enough for it, and what
+would make it worse is not done.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ FAULTS = faults.by_name()
 
 async def offered(rig: Rig, playbook: str, within: float = 400) -> None:
     stage = rig.stage
-    assert await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == playbook, within), rig.stage.position
+    assert await stage.until(
+        lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == playbook, within
+    ), rig.stage.position
 
 
 async def stuck_join() -> Rig:
@@ -53,7 +57,9 @@ def lineages(rig: Rig) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("early", [1.0, 2.5, 3.5, 5.0])
 def test_a_cluster_is_not_forced_while_its_members_are_just_coming_back(early: float) -> None:
-    """Approved when cp2 and cp3 are about to be up again: between the sweep before the approval and the flag they form the quorum that was lost."""
+    """Approved when cp2 and cp3 are about to be up again: between the sweep before the approval and the flag they
+    form the quorum that was lost.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -125,7 +131,9 @@ def test_a_plan_that_waits_in_vain_for_sweeps_ends() -> None:
 
 
 def test_a_plan_is_not_approved_while_one_of_its_machines_is_not_seen() -> None:
-    """Whether it is still what would be planned is not known then; when the machine stays away, another plan takes its place."""
+    """Whether it is still what would be planned is not known then; when the machine stays
+    away, another plan takes its place.
+    """
 
     async def story() -> None:
         rig = await stuck_join()
@@ -138,7 +146,9 @@ def test_a_plan_is_not_approved_while_one_of_its_machines_is_not_seen() -> None:
             await approve(rig)
         await rig.stage.wait(75)
         second = rig.stage.waiting_plan
-        assert second is not None and second.id != first.id and {s.host for s in second.steps} == {"cp1"}, "it is away: it cannot be stopped"
+        assert second is not None and second.id != first.id and {s.host for s in second.steps} == {"cp1"}, (
+            "it is away: it cannot be stopped"
+        )
         faults.heal(rig.cluster)
         await rig.stage.wait(20)
         third = rig.stage.waiting_plan
@@ -151,7 +161,9 @@ def test_a_plan_is_not_approved_while_one_of_its_machines_is_not_seen() -> None:
 
 
 def test_another_member_is_not_restarted_when_one_has_died_meanwhile() -> None:
-    """Certificates of three control planes are renewed in turn; after the first, the third dies: the second is one of the two that are needed."""
+    """Certificates of three control planes are renewed in turn; after the first, the third dies: the second is
+    one of the two that are needed.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -161,7 +173,10 @@ def test_another_member_is_not_restarted_when_one_has_died_meanwhile() -> None:
         await approve(rig)
 
         def restarted() -> bool:
-            return any(isinstance(s.operation, RestartStaticPod) and s.operation.component == "etcd" for _, _, s in rig.world.done)
+            return any(
+                isinstance(s.operation, RestartStaticPod) and s.operation.component == "etcd"
+                for _, _, s in rig.world.done
+            )
 
         assert await rig.stage.until(restarted, 200)
         rig.cluster.power_off("cp3")
@@ -185,7 +200,11 @@ def test_nothing_goes_on_while_the_cluster_cannot_be_seen() -> None:
         assert await rig.stage.until(lambda: rig.stage.machine.record.run is not None, 200)
         faults.hide(rig.cluster, "cp1", "w1", "w2", "w3", "w4")
         faults.break_vip(rig.cluster)
-        dark = lambda: rig.stage.machine.diagnosis is not None and rig.stage.machine.diagnosis.state is State.UNOBSERVABLE  # noqa: E731
+
+        def dark() -> bool:
+            diagnosis = rig.stage.machine.diagnosis
+            return diagnosis is not None and diagnosis.state is State.UNOBSERVABLE
+
         assert await rig.stage.until(dark, 60)
         assert await rig.stage.until(lambda: rig.world.acting == 0, 150), "what was begun by then ends"
         rig.world.done.clear()
@@ -231,7 +250,9 @@ def test_no_second_node_is_rebooted_while_the_first_is_still_down_in_another_pla
 
 
 def test_what_was_not_begun_commits_to_nothing() -> None:
-    """The flag's write finds no SSH connection: it is as if that step had never come, and what was taken away before it is put back."""
+    """The flag's write finds no SSH connection: it is as if that step had never come, and what was
+    taken away before it is put back.
+    """
 
     async def story() -> None:
         rig = await stuck_join()
@@ -239,7 +260,9 @@ def test_what_was_not_begun_commits_to_nothing() -> None:
 
         async def perform(step: Step, *, undo: bool, resume: bool) -> StepResult:
             if isinstance(step.operation, WriteFile) and FORCE in step.operation.content and not undo:
-                return StepResult(False, "not begun: no SSH connection within 20 s. Nothing was changed", untouched=True)
+                return StepResult(
+                    False, "not begun: no SSH connection within 20 s. Nothing was changed", untouched=True
+                )
             return await real(step, undo=undo, resume=resume)
 
         rig.world.perform = perform  # type: ignore[method-assign]
@@ -266,17 +289,23 @@ def test_another_plan_is_asked_for_while_maintenance_is_just_ending() -> None:
         await approve(rig)
         assert await rig.stage.until(lambda: rig.stage.position == "maintenance/escalated", 60)
         with pytest.raises(Refused, match="is just ending; ask again"):
-            await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "", now(), rig.stage.machine.memory.points[-1].id))
+            await rig.stage.give(
+                PlanRequested("restore-etcd-snapshot", (), "alice", "", now(), rig.stage.machine.memory.points[-1].id)
+            )
         rig.world.fail_at = None
         assert await rig.stage.until(lambda: rig.stage.position == "healthy", 60)
-        await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "", now(), rig.stage.machine.memory.points[-1].id))
+        await rig.stage.give(
+            PlanRequested("restore-etcd-snapshot", (), "alice", "", now(), rig.stage.machine.memory.points[-1].id)
+        )
         await rig.stage.kill()
 
     run(story())
 
 
 def test_a_large_database_is_given_its_time() -> None:
-    """A snapshot of 8 GiB takes longer than the bound of a step: cut short, it would leave every API server and every etcd stopped."""
+    """A snapshot of 8 GiB takes longer than the bound of a step: cut short, it would leave every API
+    server and every etcd stopped.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -306,7 +335,11 @@ def test_what_a_waiting_plan_destroys_is_told_as_it_is_now() -> None:
         await rig.until("healthy", 30)
         await rig.stage.keep_point()
         await rig.stage.wait(60)
-        await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "wrong data", now(), rig.stage.machine.memory.points[-1].id))
+        await rig.stage.give(
+            PlanRequested(
+                "restore-etcd-snapshot", (), "alice", "wrong data", now(), rig.stage.machine.memory.points[-1].id
+            )
+        )
         first = rig.stage.waiting_plan
         assert first is not None
         await rig.stage.wait(600)
@@ -334,7 +367,9 @@ def test_a_destructive_plan_tells_that_a_simpler_one_was_refused_before_it() -> 
         await rig.stage.wait(400)
         plan = rig.stage.waiting_plan
         if plan is not None and plan.destructive:
-            assert any("tried or refused before" in line and "restore-manifest" in line for line in plan.evidence), plan.evidence
+            assert any("tried or refused before" in line and "restore-manifest" in line for line in plan.evidence), (
+                plan.evidence
+            )
             assert "restore-manifest" in rig.stage.machine.record.explanation
         else:
             assert "restore-manifest" in rig.stage.machine.record.explanation
@@ -345,7 +380,9 @@ def test_a_destructive_plan_tells_that_a_simpler_one_was_refused_before_it() -> 
 
 
 def test_a_cancelled_event_that_was_journalled_has_happened() -> None:
-    """A client goes away while its approval is being written: what the journal has is carried out, and what it has not is as if never asked."""
+    """A client goes away while its approval is being written: what the journal has is carried out, and what
+    it has not is as if never asked.
+    """
 
     async def story(committed: bool) -> None:
         from recoverd.engine.loop import CommittedFirst

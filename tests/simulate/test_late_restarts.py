@@ -1,4 +1,5 @@
-"""The daemon is killed before and after every step of every playbook, and started again late, with people having repaired things meanwhile or not.
+"""The daemon is killed before and after every step of every playbook, and started again late, with people having
+repaired things meanwhile or not.
 
 `make test` takes a sample; WHOLE_MATRIX=1 takes all of it.
 """
@@ -73,7 +74,9 @@ RUNS = EVERYTHING if WHOLE else EVERYTHING[::EVERY]
     RUNS,
     ids=[f"{c.playbook}-{c.control_planes}cp-{w}-{s + 1}-{a:g}s{'-by-hand' if h else ''}" for c, s, w, a, h in RUNS],
 )
-def test_started_again_late_nothing_is_lost_and_nothing_is_gone_over(case: Case, step: int, when: str, away: float, by_hand: bool) -> None:
+def test_started_again_late_nothing_is_lost_and_nothing_is_gone_over(
+    case: Case, step: int, when: str, away: float, by_hand: bool
+) -> None:
     run(_late(case, step, when, away, by_hand))
 
 
@@ -89,7 +92,8 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
     await stage.kill()
     await pass_time(cluster, away / 2)
     if by_hand:
-        # nothing that people leave: an etcd that has begun anew, or one that was forced beside members that come back with the machines
+        # nothing that people leave: an etcd that has begun anew, or one that was forced beside members
+        # that come back with the machines
         restore = case.fault is lost or any("forced" in p.store.history for p in cluster.etcd.leaders())
         set_right(cluster, good, files, restore=restore)
     await pass_time(cluster, away / 2)
@@ -98,7 +102,9 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
     stage.start()
     await stage.wait(60)
     if by_hand:
-        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, "etcd is as people have left it"
+        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, (
+            "etcd is as people have left it"
+        )
     await people_help(rig)
     rig.check_history()
     if not by_hand and stage.position.endswith("/escalated"):
@@ -108,7 +114,9 @@ async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) ->
         return
     assert stage.position == "healthy", stage.machine.record.explanation
     if by_hand:
-        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, "etcd is as people have left it"
+        assert {(p.store.cluster_id, p.store.history) for p in cluster.etcd.leaders()} == lineage, (
+            "etcd is as people have left it"
+        )
     (leader,) = cluster.etcd.leaders()
     assert leader.store.revision >= good.revision, "nothing is lost"
     assert leader.store.history.count("forced") <= 1
@@ -123,7 +131,9 @@ async def _killed_at(rig: Rig, case: Case, step: int, when: str) -> bool:
     ordered = lambda: setattr(rig.world, f"kill_{when}", rig.world.count + step)  # noqa: E731
     if case.unasked:
         ordered()
-    elif await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600):
+    elif await stage.until(
+        lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600
+    ):
         ordered()
         for _ in range(5):
             if stage.waiting_plan is None or rig.world.dead.is_set():

@@ -20,7 +20,9 @@ from recoverd.simulate.clock import run
 from tests.simulate.rig import Rig
 
 
-def test_a_defect_where_a_result_is_taken_in_ends_the_daemon_and_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defect_where_a_result_is_taken_in_ends_the_daemon_and_a_restart_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The plan would otherwise stay in `remediating` for ever, with nobody told."""
     run(_defect())
 
@@ -47,7 +49,9 @@ async def _defect() -> None:
 
 @pytest.mark.parametrize(("bad", "fit"), [(1, True), (2, True), (10, False)])
 def test_a_join_is_refused_for_what_three_sweeps_on_end_show(bad: int, fit: bool) -> None:
-    """Seen on a busy lab: etcd's /health was late in the sweep beside the asking of every machine, and a good join was refused."""
+    """Seen on a busy lab: etcd's /health was late in the sweep beside the asking of every
+    machine, and a good join was refused.
+    """
 
     async def story() -> None:
         rig = Rig(1, 1, spares=1)
@@ -60,10 +64,18 @@ def test_a_join_is_refused_for_what_three_sweeps_on_end_show(bad: int, fit: bool
         async def late(sequence: int, memory: Memory) -> Observation:
             nonlocal left
             seen, left = await observe(sequence, memory), left - 1
-            return seen if left < 0 else replace(seen, etcd={n: replace(v, healthy=False) for n, v in seen.etcd.items() if isinstance(v, EtcdView)})
+            return (
+                seen
+                if left < 0
+                else replace(
+                    seen, etcd={n: replace(v, healthy=False) for n, v in seen.etcd.items() if isinstance(v, EtcdView)}
+                )
+            )
 
         rig.world.observe = late  # type: ignore[method-assign]
-        assert await rig.stage.until(lambda: left < bad and (seen := machine.observation) and not seen.etcd["cp1"].healthy, 10)  # type: ignore[union-attr]
+        assert await rig.stage.until(
+            lambda: left < bad and (seen := machine.observation) and not seen.etcd["cp1"].healthy, 10
+        )  # type: ignore[union-attr]
         checks = await Service(writer=None)._judged(loop, request, told)  # type: ignore[arg-type]
         assert all(c.ok for c in checks) is fit, [c for c in checks if not c.ok]
         assert left == (-1 if fit else bad - 3), "it asks for sweeps, and for no more than it needs"
@@ -74,7 +86,9 @@ def test_a_join_is_refused_for_what_three_sweeps_on_end_show(bad: int, fit: bool
 
 @pytest.mark.parametrize(("torn", "fit"), [(1, True), (2, True), (10, False)])
 def test_a_sweep_that_saw_no_etcd_refuses_no_join_by_itself(torn: int, fit: bool) -> None:
-    """Seen on a busy lab: etcd did not answer in time in the sweep before `recoverctl join-control-plane`, which was refused for that."""
+    """Seen on a busy lab: etcd did not answer in time in the sweep before `recoverctl
+    join-control-plane`, which was refused for that.
+    """
 
     async def story() -> None:
         rig = Rig(1, 1, spares=1)
@@ -85,10 +99,18 @@ def test_a_sweep_that_saw_no_etcd_refuses_no_join_by_itself(torn: int, fit: bool
         async def late(sequence: int, memory: Memory) -> Observation:
             nonlocal left
             seen, left = await observe(sequence, memory), left - 1
-            return seen if left < 0 else replace(seen, etcd={n: Unseen(UnseenKind.TIMEOUT, "it did not answer within 3 s") for n in seen.etcd})
+            return (
+                seen
+                if left < 0
+                else replace(
+                    seen, etcd={n: Unseen(UnseenKind.TIMEOUT, "it did not answer within 3 s") for n in seen.etcd}
+                )
+            )
 
         rig.world.observe = late  # type: ignore[method-assign]
-        assert await rig.stage.until(lambda: left < torn and machine.diagnosis is not None and machine.diagnosis.partial, 10)
+        assert await rig.stage.until(
+            lambda: left < torn and machine.diagnosis is not None and machine.diagnosis.partial, 10
+        )
         if fit:
             await Service._joinable(loop)
         else:

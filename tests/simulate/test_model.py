@@ -1,4 +1,6 @@
-"""The model behaves as the real lab was seen to (DESIGN.md, "Facts"), so that what is concluded on it holds there too."""
+"""The model behaves as the real lab was seen to (DESIGN.md, "Facts"), so that what is
+concluded on it holds there too.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_a_hanging_join_takes_quorum_and_then_the_api_server_within_a_minute() -
     view = c.etcd.view("cp1")
     assert isinstance(view, EtcdView) and not view.has_leader and not view.healthy
     assert [m.started for m in view.members] == [True, False] and view.quorum == 2
-    assert c.etcd.view("cp2") == Unseen(UnseenKind.REFUSED, "etcd on cp2 cannot be asked: connection refused on port 2379")
+    assert c.etcd.view("cp2") == Unseen(
+        UnseenKind.REFUSED, "etcd on cp2 cannot be asked: connection refused on port 2379"
+    )
     assert takes(c, lambda: c.api.endpoint("cp1").health is EndpointHealth.REFUSED) < 60
 
 

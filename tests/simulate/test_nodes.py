@@ -43,12 +43,16 @@ def restored() -> ModelCluster:
     return c
 
 
-def test_after_a_restore_nodes_are_ready_and_every_one_of_them_runs_other_pods_than_the_api_lists(restored: ModelCluster) -> None:
+def test_after_a_restore_nodes_are_ready_and_every_one_of_them_runs_other_pods_than_the_api_lists(
+    restored: ModelCluster,
+) -> None:
     objects = restored.api.objects()
     assert isinstance(objects, ObjectsView) and all(n.ready for n in objects.nodes)
     later(restored, 300)
     store = restored.api.store
-    assert store is not None and store.revision > 1300, "the new history has grown beyond the old one, and they are deaf still"
+    assert store is not None and store.revision > 1300, (
+        "the new history has grown beyond the old one, and they are deaf still"
+    )
     for name, machine in restored.machines.items():
         assert not {u for u, node in store.pods.items() if node == name} & set(machine.pods)
 
@@ -65,7 +69,9 @@ def test_all_agents_fresh_heal_it_without_a_reboot(restored: ModelCluster) -> No
     for name in restored.machines:
         restored.restart_unit(name, "kubelet")
     for component in ("kube-controller-manager", "kube-scheduler"):
-        assert not Hands(restored, "cp1", RestartStaticPod(component, 60), resume=False).attempt().ok, "it takes a moment"
+        assert not Hands(restored, "cp1", RestartStaticPod(component, 60), resume=False).attempt().ok, (
+            "it takes a moment"
+        )
     later(restored, LEASE + 5)
     for name in restored.machines:
         Hands(restored, name, RestartDaemonPods(name, Agent.KUBE_PROXY), resume=False).attempt()

@@ -1,4 +1,6 @@
-"""Restore points over the model cluster: an hour of the schedule, kills in the middle, and the one before a destructive plan."""
+"""Restore points over the model cluster: an hour of the schedule, kills in the middle, and the
+one before a destructive plan.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class World(SimulatedWorld):
 
 
 def staged(control_planes: int, told: list[Note], **points: float) -> tuple[ModelCluster, World, Stage]:
-    settings = replace(settings_for(control_planes, 1), points=PointSettings(interval=INTERVAL, before_plans=True, **points))  # type: ignore[arg-type]
+    settings = replace(
+        settings_for(control_planes, 1), points=PointSettings(interval=INTERVAL, before_plans=True, **points)
+    )  # type: ignore[arg-type]
     cluster = ModelCluster(settings, control_planes)
     world = World(cluster)
     return cluster, world, Stage(cluster, settings, world=world, told=told.append, interval=30.0)

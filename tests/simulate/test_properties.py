@@ -1,4 +1,6 @@
-"""Whatever goes wrong, in whatever order, with a daemon killed at any moment: nothing is made worse, and it ends in a state that is explained."""
+"""Whatever goes wrong, in whatever order, with a daemon killed at any moment: nothing is made worse, and it
+ends in a state that is explained.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,20 @@ waits = st.sampled_from((0.0, 0.3, 1.2, 5.0, 12.0, 30.0, 75.0))
 def moves(planes: tuple[str, ...], spare: str = "") -> st.SearchStrategy[list[Move]]:
     plane, component = st.sampled_from(planes), st.sampled_from(("etcd", "kube-apiserver"))
     several = st.lists(plane, min_size=1, max_size=2, unique=True).map(tuple)
-    of_files = st.tuples(st.sampled_from(("delete-manifest", "truncate-manifest", "mistype-flag")), st.tuples(plane, component))
-    of_machines = st.tuples(st.sampled_from(("power-off", "power-on", "reboot", "hang", "unhang", "stop", "start")), plane.map(lambda n: (n,)))
+    of_files = st.tuples(
+        st.sampled_from(("delete-manifest", "truncate-manifest", "mistype-flag")), st.tuples(plane, component)
+    )
+    of_machines = st.tuples(
+        st.sampled_from(("power-off", "power-on", "reboot", "hang", "unhang", "stop", "start")),
+        plane.map(lambda n: (n,)),
+    )
     of_networks = st.one_of(
         st.tuples(st.sampled_from(("block-peer-port", "partition", "hide")), several),
         st.tuples(st.sampled_from(("blind", "heal", "heal", "break-vip")), st.just(())),
     )
-    people = st.tuples(st.sampled_from(("approve", "approve", "approve", "reject", "ack", "pause", "resume")), st.just(()))
+    people = st.tuples(
+        st.sampled_from(("approve", "approve", "approve", "reject", "ack", "pause", "resume")), st.just(())
+    )
     trouble = st.tuples(st.sampled_from(("crash", "crash", "fail-a-step")), st.just(()))
     kinds = [of_files, of_machines, of_networks, people, people, trouble]
     if spare:
@@ -57,7 +66,9 @@ def _move(what: tuple[str, tuple[str, ...]], then: float) -> Move:
 
 
 def others_live(rig: Rig) -> bool:
-    """A person looks at the consoles, as the plan says, before members that cannot be reached are thrown out: do they live?"""
+    """A person looks at the consoles, as the plan says, before members that cannot be
+    reached are thrown out: do they live?
+    """
     plan = rig.stage.waiting_plan
     if plan is None or plan.playbook != "force-new-cluster":
         return False
@@ -97,7 +108,9 @@ async def carry_out(rig: Rig, move: Move) -> None:
 
 
 async def faults_end(rig: Rig) -> None:
-    """Networks and machines come back; those that a forced cluster has thrown out stay off, as the plan tells the operator."""
+    """Networks and machines come back; those that a forced cluster has thrown out stay off,
+    as the plan tells the operator.
+    """
     cluster = rig.cluster
     faults.heal(cluster)
     rig.world.fail_next = 0
@@ -140,12 +153,16 @@ async def judge(rig: Rig) -> None:
     rig.check_model()
     place, explanation = rig.stage.position, rig.stage.machine.record.explanation
     assert place == "healthy" or explanation, f"{place} without a word"
-    assert place == "healthy" or place.split("/")[-1] in ("escalated", "awaiting-approval", "confirmed"), f"stuck in {place}: {explanation}"
+    assert place == "healthy" or place.split("/")[-1] in ("escalated", "awaiting-approval", "confirmed"), (
+        f"stuck in {place}: {explanation}"
+    )
     if place == "healthy":
         assert rig.cluster.api.serving(), "called healthy, and no API server is ready"
         for machine in rig.cluster.machines.values():
             container = machine.container("etcd")
-            assert container is None or FORCE not in container.content, f"etcd on {machine.name} still runs with {FORCE}"
+            assert container is None or FORCE not in container.content, (
+                f"etcd on {machine.name} still runs with {FORCE}"
+            )
 
 
 HUNT = int(os.environ.get("HUNT", "0"))
@@ -206,14 +223,20 @@ def test_the_rules_catch_a_destructive_step_without_approval() -> None:
     async def unasked() -> None:
         rig = Rig(1, 1, 1)
         await rig.stage.wait(12)
-        stuck: Callable[[ModelCluster], None] = lambda c: (faults.block_peer_port(c, "cp2"), faults.join(c, "cp2"), None)[-1]  # noqa: E731
+
+        def stuck(cluster: ModelCluster) -> None:
+            faults.block_peer_port(cluster, "cp2")
+            faults.join(cluster, "cp2")
+
         stuck(rig.cluster)
         await rig.stage.wait(60)
         await rig.stage.kill()
         rig.check_history()
 
     real = deciding.take
-    deciding.take = lambda turn, playbook, proposal, declined: running.start(turn, deciding.make(turn, playbook, proposal), "unasked")
+    deciding.take = lambda turn, playbook, proposal, declined: running.start(
+        turn, deciding.make(turn, playbook, proposal), "unasked"
+    )
     try:
         with pytest.raises(AssertionError, match="was not approved"):
             run(unasked())

@@ -1,4 +1,6 @@
-"""Between an approval and the first change the world goes on: what runs is what the newest sweep would have planned, or nothing."""
+"""Between an approval and the first change the world goes on: what runs is what the newest sweep
+would have planned, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ FAULTS = faults.by_name()
 
 async def offered(rig: Rig, playbook: str, within: float = 400) -> Plan:
     stage = rig.stage
-    assert await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == playbook, within), stage.position
+    assert await stage.until(
+        lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == playbook, within
+    ), stage.position
     assert stage.waiting_plan is not None
     return stage.waiting_plan
 
@@ -28,7 +32,9 @@ async def approve(rig: Rig) -> None:
 
 
 def test_certificates_that_are_replaced_right_after_the_approval_are_in_the_plan_that_runs() -> None:
-    """A person was at it on cp2 as well; the sweep before the approval had not shown it. Seen on the lab: the plan failed at what it left out."""
+    """A person was at it on cp2 as well; the sweep before the approval had not shown it. Seen on the lab: the
+    plan failed at what it left out.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -38,9 +44,13 @@ def test_certificates_that_are_replaced_right_after_the_approval_are_in_the_plan
         assert {s.host for s in first.steps} == {"cp1"}
         FAULTS["expire-certificates"](rig.cluster, "cp2")
         await approve(rig)
-        assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60), rig.stage.machine.record.explanation
+        assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60), (
+            rig.stage.machine.record.explanation
+        )
         old, new = rig.plans()[first.id], rig.stage.waiting_plan
-        assert old.status is PlanStatus.SUPERSEDED and "nothing was changed" in old.reason and "cp2" in old.reason, old.reason
+        assert old.status is PlanStatus.SUPERSEDED and "nothing was changed" in old.reason and "cp2" in old.reason, (
+            old.reason
+        )
         assert rig.world.done == []
         assert new is not None and {s.host for s in new.steps} == {"cp1", "cp2"}
         assert any(f"in place of {first.id}, which was approved" in line for line in new.evidence), new.evidence
@@ -75,7 +85,9 @@ def test_maintenance_that_would_be_of_more_by_now_gives_way_and_is_offered_anew(
 
 
 def test_what_is_not_seen_for_a_moment_does_not_make_another_plan() -> None:
-    """After the approval no etcd is seen for three sweeps: nobody knows whether the member is still down, and the approval is not used up by that."""
+    """After the approval no etcd is seen for three sweeps: nobody knows whether the member is still down, and the
+    approval is not used up by that.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -87,7 +99,11 @@ def test_what_is_not_seen_for_a_moment_does_not_make_another_plan() -> None:
         async def blind(sequence: int, memory: Memory) -> Observation:
             nonlocal torn
             seen, torn = await observe(sequence, memory), torn - 1
-            return seen if torn < 0 else replace(seen, etcd=dict.fromkeys(seen.etcd, Unseen(UnseenKind.TIMEOUT, "no answer within 3 s")))
+            return (
+                seen
+                if torn < 0
+                else replace(seen, etcd=dict.fromkeys(seen.etcd, Unseen(UnseenKind.TIMEOUT, "no answer within 3 s")))
+            )
 
         rig.world.observe = blind  # type: ignore[method-assign]
         await approve(rig)
@@ -101,7 +117,9 @@ def test_what_is_not_seen_for_a_moment_does_not_make_another_plan() -> None:
 
 
 def test_an_acknowledgement_after_the_approval_does_not_put_another_plan_first() -> None:
-    """Of two corrupt members one could not be rebuilt; the other's plan is approved, and then what failed is let be tried again."""
+    """Of two corrupt members one could not be rebuilt; the other's plan is approved, and then
+    what failed is let be tried again.
+    """
 
     async def story() -> None:
         rig = Rig(5, 1)
@@ -111,7 +129,9 @@ def test_an_acknowledgement_after_the_approval_does_not_put_another_plan_first()
         first = await offered(rig, "rebuild-member")
         rig.world.fail_at = 1
         await approve(rig)
-        assert await rig.stage.until(lambda: rig.plans()[first.id].status is PlanStatus.FAILED, 120), rig.plans()[first.id]
+        assert await rig.stage.until(lambda: rig.plans()[first.id].status is PlanStatus.FAILED, 120), rig.plans()[
+            first.id
+        ]
         rig.world.fail_at = None
         second = await offered(rig, "rebuild-member")
         assert second.basis != first.basis

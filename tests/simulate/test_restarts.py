@@ -1,4 +1,6 @@
-"""recoverd is ended in the middle of a plan and started again, sooner or later: first it looks, and nothing that is over is gone on with."""
+"""recoverd is ended in the middle of a plan and started again, sooner or later: first it looks, and
+nothing that is over is gone on with.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,17 @@ def changes(rig: Rig, of: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("at", "away", "paused"),
-    [("keep what is left", 3600, False), ("keep what is left", 3600, True), ("keep what is left", 120, False), ("stop etcd on", 3600, True)],
+    [
+        ("keep what is left", 3600, False),
+        ("keep what is left", 3600, True),
+        ("keep what is left", 120, False),
+        ("stop etcd on", 3600, True),
+    ],
 )
 def test_a_restore_is_not_gone_on_with_when_people_have_restored_meanwhile(at: str, away: float, paused: bool) -> None:
-    """The bastion was off; the data must not be moved from under the etcd that people have brought back, nor etcd be stopped."""
+    """The bastion was off; the data must not be moved from under the etcd that people have
+    brought back, nor etcd be stopped.
+    """
 
     async def story() -> None:
         rig = Rig(1, 2)
@@ -65,13 +74,19 @@ def test_a_restore_is_not_gone_on_with_when_people_have_restored_meanwhile(at: s
         assert changes(rig, "restore-etcd-snapshot") == []
         assert [p.store.history for p in cluster.etcd.leaders()] == [BY_HAND] and cluster.api.ready("cp1")
         if paused:
-            assert "recoverctl resume prod" in stage.machine.status().explanation and stage.machine.record.run is not None
+            assert (
+                "recoverctl resume prod" in stage.machine.status().explanation and stage.machine.record.run is not None
+            )
             await stage.give(Resumed("alice", now()))
         await rig.until("healthy", 200)
-        assert changes(rig, "restore-etcd-snapshot") == [] and [p.store.history for p in cluster.etcd.leaders()] == [BY_HAND]
+        assert changes(rig, "restore-etcd-snapshot") == [] and [p.store.history for p in cluster.etcd.leaders()] == [
+            BY_HAND
+        ]
         (plan,) = (p for p in rig.plans().values() if p.playbook == "restore-etcd-snapshot")
         assert plan.status in (PlanStatus.SUPERSEDED, PlanStatus.FAILED)
-        assert any(why in plan.reason for why in ("healthy without it", "deadline", "etcd on cp1 to end: it runs")), plan.reason
+        assert any(why in plan.reason for why in ("healthy without it", "deadline", "etcd on cp1 to end: it runs")), (
+            plan.reason
+        )
         assert "NOT taken back" in plan.reason, "what lies about is told"
         await stage.kill()
 
@@ -79,7 +94,9 @@ def test_a_restore_is_not_gone_on_with_when_people_have_restored_meanwhile(at: s
 
 
 def test_a_member_is_not_restarted_once_more_when_another_has_died_meanwhile() -> None:
-    """Certificates are being renewed, recoverd is ended after it has restarted etcd on cp1, and cp3 dies: cp1 is one of the two that are needed."""
+    """Certificates are being renewed, recoverd is ended after it has restarted etcd on cp1, and cp3 dies: cp1 is
+    one of the two that are needed.
+    """
 
     async def story() -> None:
         rig = Rig(3, 1)
@@ -87,7 +104,11 @@ def test_a_member_is_not_restarted_once_more_when_another_has_died_meanwhile() -
             FAULTS["expire-soon"](rig.cluster, name, "10")
         assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 200) and rig.stage.waiting_plan
         steps = rig.stage.waiting_plan.steps
-        rig.world.kill_after = next(i for i, s in enumerate(steps) if isinstance(s.operation, RestartStaticPod) and s.operation.component == "etcd")
+        rig.world.kill_after = next(
+            i
+            for i, s in enumerate(steps)
+            if isinstance(s.operation, RestartStaticPod) and s.operation.component == "etcd"
+        )
         await begun(rig, "renew-certificates")
         assert await rig.stage.until(rig.world.dead.is_set, 200)
         await rig.stage.kill()
@@ -170,7 +191,9 @@ def test_a_step_that_recoverd_never_sees_the_end_of_is_not_begun_for_ever() -> N
 
 
 def test_a_kill_right_after_a_reboot_was_asked_for_goes_on_to_wait_for_it() -> None:
-    """The machine cannot be asked whether it was asked: it is on its way down. Its node must not stay cordoned for good."""
+    """The machine cannot be asked whether it was asked: it is on its way down. Its node
+    must not stay cordoned for good.
+    """
 
     async def story() -> None:
         rig = Rig(1, 3)
@@ -194,7 +217,9 @@ def test_a_kill_right_after_a_reboot_was_asked_for_goes_on_to_wait_for_it() -> N
 
 
 def test_data_that_etcd_runs_on_is_not_put_in_place_of_when_a_plan_is_taken_back() -> None:
-    """Somebody starts etcd in the middle of a restore: what follows fails, and its undo leaves the data alone that this etcd runs on."""
+    """Somebody starts etcd in the middle of a restore: what follows fails, and its undo leaves the
+    data alone that this etcd runs on.
+    """
 
     async def story() -> None:
         rig = Rig(1, 1)
@@ -203,7 +228,9 @@ def test_data_that_etcd_runs_on_is_not_put_in_place_of_when_a_plan_is_taken_back
         good, files = rig.cluster.etcd.leaders()[0].store, healthy_files(rig.cluster)
         faults.delete_data(rig.cluster, "cp1")
         assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 120) and rig.stage.waiting_plan
-        index = next(i for i, s in enumerate(rig.stage.waiting_plan.steps) if s.description.startswith("see that no etcd runs"))
+        index = next(
+            i for i, s in enumerate(rig.stage.waiting_plan.steps) if s.description.startswith("see that no etcd runs")
+        )
         rig.world.fail_at = index
         await begun(rig, "restore-etcd-snapshot")
         run_ = lambda: rig.stage.machine.record.run  # noqa: E731

@@ -1,4 +1,6 @@
-"""A restore that fails is taken back, at every step until the API servers are started, and starts no etcd over an empty directory on the way."""
+"""A restore that fails is taken back, at every step until the API servers are started, and starts no etcd over
+an empty directory on the way.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_an_approved_restore_is_not_started_when_the_data_is_back_meanwhile() ->
         rig.cluster.machines["cp1"].data[MEMBER] = store
         rig.cluster.kubelets["cp1"].exited("etcd", rig.cluster.now, "received signal; shutting down")
         await rig.until("healthy", 200)
-        assert [p.status for p in rig.plans().values() if p.playbook == "restore-etcd-snapshot"] == [PlanStatus.SUPERSEDED]
+        assert [p.status for p in rig.plans().values() if p.playbook == "restore-etcd-snapshot"] == [
+            PlanStatus.SUPERSEDED
+        ]
         await rig.stage.kill()
 
     run(story())
@@ -70,7 +74,9 @@ def test_wrong_data_is_taken_back_to_the_point_that_a_person_names() -> None:
         cluster_id = rig.cluster.etcd.leaders()[0].store.history
 
         async def ask(point: str) -> None:
-            await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "somebody deleted a namespace", now(), point))
+            await rig.stage.give(
+                PlanRequested("restore-etcd-snapshot", (), "alice", "somebody deleted a namespace", now(), point)
+            )
 
         with pytest.raises(Refused, match="--point"):
             await ask("")

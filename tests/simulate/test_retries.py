@@ -1,4 +1,5 @@
-"""A plan that failed at some step is made again once that is acknowledged, and finds what the first one has left: it is right all the same.
+"""A plan that failed at some step is made again once that is acknowledged, and finds what the first one has
+left: it is right all the same.
 
 `make test` takes a sample of the steps; WHOLE_MATRIX=1 takes all of them.
 """
@@ -32,7 +33,9 @@ async def _retried(case: Case, step: int) -> None:
     await stage.keep_point()
     good = cluster.etcd.leaders()[0].store
     case.fault(cluster)
-    assert await stage.until(lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600), stage.position
+    assert await stage.until(
+        lambda: stage.waiting_plan is not None and stage.waiting_plan.playbook == case.playbook, 600
+    ), stage.position
     first = stage.waiting_plan
     assert first is not None
     rig.world.fail_at = step
@@ -44,8 +47,15 @@ async def _retried(case: Case, step: int) -> None:
         pytest.skip(f"step {step + 1} was not carried out: {rig.plans()[first.id].status}")
     rig.world.fail_at = None
     await people_help(rig)
-    assert stage.position == "healthy", (stage.machine.record.explanation, [(p.id, p.playbook, p.status, p.reason) for p in rig.plans().values()])
-    again = [p for p in rig.plans().values() if p.id != first.id and (p.playbook, p.status) == (case.playbook, PlanStatus.FAILED)]
+    assert stage.position == "healthy", (
+        stage.machine.record.explanation,
+        [(p.id, p.playbook, p.status, p.reason) for p in rig.plans().values()],
+    )
+    again = [
+        p
+        for p in rig.plans().values()
+        if p.id != first.id and (p.playbook, p.status) == (case.playbook, PlanStatus.FAILED)
+    ]
     assert not again, [(p.playbook, p.reason) for p in again]
     (leader,) = cluster.etcd.leaders()
     assert case.fault is lost or leader.store.revision >= good.revision, "nothing is lost"

@@ -1,6 +1,7 @@
 """Every story, of the drill and of these tests, one a file: what happens, and under `----` what is decided.
 
-`REWRITE_STORIES=1 pytest tests/simulate/test_stories.py` writes what is told now into the files; read the difference before committing it.
+`REWRITE_STORIES=1 pytest tests/simulate/test_stories.py` writes what is told now into the files; read the
+difference before committing it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The daemon is killed before and after each write of the taking back of a join: it goes on with what it finds, and writes nothing a second time."""
+"""The daemon is killed before and after each write of the taking back of a join: it goes on with what it finds,
+and writes nothing a second time.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def test_killed_at_a_write_it_goes_on_with_what_it_finds(planes: int, number: in
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("planes", "number"), WRITES)
 def test_started_again_late_no_flag_stays_and_nothing_is_forced_twice(planes: int, number: int, when: str) -> None:
-    """Twenty minutes later the cluster may be well, and nothing be taken back any more; a person is told what is left."""
+    """Twenty minutes later the cluster may be well, and nothing be taken back any more;
+    a person is told what is left.
+    """
 
     async def story() -> None:
         rig, _ = await begun(planes)
@@ -96,22 +100,30 @@ def test_started_again_late_no_flag_stays_and_nothing_is_forced_twice(planes: in
 
 @pytest.mark.parametrize("full", BY_FORCE)
 def test_a_write_that_cannot_be_journalled_is_not_made_but_for_the_way_out_of_the_flag(full: str) -> None:
-    """The disk is full for an instant: what was to be written is left, and told. A flag that stayed would be worse than one write without a line."""
+    """The disk is full for an instant: what was to be written is left, and told. A flag that stayed would be worse
+    than one write without a line.
+    """
 
     async def story() -> None:
         rig, _ = await begun(1)
         write = rig.ledger.write
 
         async def refusing(instructions: Sequence[Journalled]) -> None:
-            if any(isinstance(i, Note) and (i.entry.event, i.entry.detail) == ("write-begun", full) for i in instructions):
+            if any(
+                isinstance(i, Note) and (i.entry.event, i.entry.detail) == ("write-begun", full) for i in instructions
+            ):
                 raise JournalError("database or disk is full")
             await write(instructions)
 
         rig.ledger.write = refusing  # type: ignore[method-assign]
-        assert await rig.stage.until(lambda: bool(rig.plans()) and not any(p.status.open for p in rig.plans().values()), 400)
+        assert await rig.stage.until(
+            lambda: bool(rig.plans()) and not any(p.status.open for p in rig.plans().values()), 400
+        )
         (plan,) = rig.plans().values()
         assert plan.status is PlanStatus.FAILED
-        assert (full in rig.world.written) is (full == TAKE_OUT) is ("could not be journalled" not in plan.reason), plan.reason
+        assert (full in rig.world.written) is (full == TAKE_OUT) is ("could not be journalled" not in plan.reason), (
+            plan.reason
+        )
         assert not any(FORCE in text for m in rig.cluster.machines.values() for text in m.manifests().values())
         await rig.stage.kill()
 

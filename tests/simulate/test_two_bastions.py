@@ -1,4 +1,6 @@
-"""Two bastions watch the same cluster, each with a recoverd and a journal of its own: a spare, or one that was moved and not switched off."""
+"""Two bastions watch the same cluster, each with a recoverd and a journal of its own: a spare, or one that
+was moved and not switched off.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Other:
 
 
 def test_a_restore_on_one_is_not_undone_by_the_other() -> None:
-    """Manifests are away while data is restored. The other one sees them missing, and does not put them back into the middle of it."""
+    """Manifests are away while data is restored. The other one sees them missing, and does not put
+    them back into the middle of it.
+    """
 
     async def story(planes: int) -> None:
         rig = Rig(planes, 2)
@@ -67,7 +71,9 @@ def test_a_restore_on_one_is_not_undone_by_the_other() -> None:
         with pytest.raises(Refused, match="bastion acts on this cluster"):
             await other.stage.give(PlanRequested("restore-etcd-snapshot", (), "bob", "", now(), ""))
         await rig.stage.give(Approved(plan.id, "alice", "", now()))
-        assert await rig.stage.until(lambda: rig.plans()[plan.id].status is PlanStatus.SUCCEEDED, 600), rig.plans()[plan.id]
+        assert await rig.stage.until(lambda: rig.plans()[plan.id].status is PlanStatus.SUCCEEDED, 600), rig.plans()[
+            plan.id
+        ]
         assert [d for d in other.did if "restore point" not in d] == []
         assert [n.entry.event for n in other.told if n.entry.event.startswith("plan-")] == []
         await rig.until("healthy", 300)
@@ -94,7 +100,9 @@ def test_the_other_takes_over_when_the_first_is_gone_and_the_first_gives_way_whe
         rig.stage.start()
         await rig.stage.wait(30)
         seen = rig.stage.machine.observation
-        assert seen and isinstance(seen.lease, HeldBy) and seen.lease.name == "bastion-b" and isinstance(other.lease, Held)
+        assert (
+            seen and isinstance(seen.lease, HeldBy) and seen.lease.name == "bastion-b" and isinstance(other.lease, Held)
+        )
         await other.stage.kill()
         await rig.stage.kill()
 
@@ -115,7 +123,9 @@ def test_a_bastion_that_stood_still_for_a_minute_finds_that_it_may_not_act() -> 
         faults.stop(rig.cluster, "cp1", "kubelet")
         assert await other.stage.until(lambda: rig.cluster.machines["cp1"].units["kubelet"].active, 150)
         assert isinstance(other.lease, Held) and isinstance(lease.lease, Held), "it does not know yet"
-        step = next(p for p in other.stage.ledger.entries if hasattr(p, "plan") and hasattr(p.plan, "steps")).plan.steps[0]  # type: ignore[union-attr]
+        step = next(
+            p for p in other.stage.ledger.entries if hasattr(p, "plan") and hasattr(p.plan, "steps")
+        ).plan.steps[0]  # type: ignore[union-attr]
         result = await SimulatedWorld.perform(rig.world, step, undo=False, resume=False)
         assert not result.ok and ("not seen for a while" in result.detail or "holds the lease" in result.detail)
         await other.stage.kill()
@@ -125,7 +135,9 @@ def test_a_bastion_that_stood_still_for_a_minute_finds_that_it_may_not_act() -> 
 
 
 def test_a_control_plane_on_which_nothing_can_be_written_is_repaired_all_the_same() -> None:
-    """Its disk, or its /run, is full, which may be the fault itself. There is no other bastion, so nobody is in the way."""
+    """Its disk, or its /run, is full, which may be the fault itself. There is no other
+    bastion, so nobody is in the way.
+    """
 
     async def story() -> None:
         rig = Rig(1, 1)

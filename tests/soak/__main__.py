@@ -1,4 +1,6 @@
-"""`python -m tests.soak --seconds 60 --seed 1`: the fixed seeds, then fresh ones, on every core; ends with 1 when a promise was broken."""
+"""`python -m tests.soak --seconds 60 --seed 1`: the fixed seeds, then fresh ones, on every core; ends
+with 1 when a promise was broken.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +28,25 @@ FIXED = Path(__file__).with_name("seeds.txt")
 def quiet() -> None:
     """What the loop logs is judged from the journal."""
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
 def one(seed: int) -> Outcome:
     outcome = play(drawn(seed))
-    return outcome if outcome.wrong else Outcome(outcome.story, [], [], outcome.steps, outcome.seconds, outcome.plans, outcome.healthy)
+    return (
+        outcome
+        if outcome.wrong
+        else Outcome(outcome.story, [], [], outcome.steps, outcome.seconds, outcome.plans, outcome.healthy)
+    )
 
 
 def fixed() -> list[int]:
     """Seeds that have once found something."""
-    return [int(line.split()[0]) for line in FIXED.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    return [
+        int(line.split()[0]) for line in FIXED.read_text().splitlines() if line.strip() and not line.startswith("#")
+    ]
 
 
 def _seeds(seed: int, first: list[int], until: float) -> Iterator[int]:
@@ -62,10 +71,16 @@ def report(outcome: Outcome, shrink: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long")
-    parser.add_argument("--seed", type=int, default=None, help="the first fresh seed; another one each time when left out")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="the first fresh seed; another one each time when left out"
+    )
     parser.add_argument("--runs", type=int, default=0, help="so many stories from the seed on, and no fixed ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first story that breaks a promise, and shrink none")
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="do not stop at the first story that breaks a promise, and shrink none",
+    )
     args = parser.parse_args()
     quiet()
     seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
@@ -77,7 +92,12 @@ def main() -> int:
     broken: list[Outcome] = []
     with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
         for outcome in pool.imap_unordered(one, seeds) if args.runs else _windowed(pool, seeds, args.jobs + 1):
-            count, steps, virtual, well = count + 1, steps + outcome.steps, virtual + outcome.seconds, well + outcome.healthy
+            count, steps, virtual, well = (
+                count + 1,
+                steps + outcome.steps,
+                virtual + outcome.seconds,
+                well + outcome.healthy,
+            )
             plans.update(outcome.plans)
             if outcome.wrong:
                 broken.append(outcome)
@@ -89,7 +109,8 @@ def main() -> int:
     if broken and not args.keep_going:
         report(min(broken, key=lambda o: len(o.story.moves)), 60.0)
     print(
-        f"\n{count} stories, {steps} steps, {virtual / 3600:.0f} h of the model in {took:.0f} s ({count / took:.1f} a second); {well} ended healthy"
+        f"\n{count} stories, {steps} steps, {virtual / 3600:.0f} h of the model in {took:.0f} s ({count / took:.1f} a "
+        f"second); {well} ended healthy"
     )
     for name, number in sorted(plans.items()):
         print(f"    {number:6} {name}")

@@ -64,7 +64,10 @@ def _at_once(turn: Turn) -> None:
     if record.plan and record.run:
         run = record.run
         turn.set(run=replace(run, held_since=None))
-        turn.emit(StepIntent(record.plan.id, run.index, run.undoing, turn.now), Perform(record.plan, run.index, run.undoing, False))
+        turn.emit(
+            StepIntent(record.plan.id, run.index, run.undoing, turn.now),
+            Perform(record.plan, run.index, run.undoing, False),
+        )
 
 
 def _goes_on(turn: Turn, plan: Any, run: Any, result: Any, what: str) -> None:
@@ -99,8 +102,15 @@ STALE = ((guards, "not_yet_seen", silent), (replanning, "otherwise", nothing))
 OLD = (*STALE, (guards, "too_old", silent), (requests, "too_old", silent))
 LOSS = ((force_new_cluster, "lost_writes", lambda *_: ()),)
 STARTABLE = ((force_new_cluster, "may_return", nothing), (force_new_cluster, "behind_a_point", nothing))
-ANY_PLAN = ((replanning, "same", lambda plan, playbook, proposal: proposal is not None), (replanning, "otherwise", nothing))
-PATIENCE = ((sweeps, "_since_last_sweep", nothing), (survivors, "may_return", nothing), (force_new_cluster, "may_return", nothing))
+ANY_PLAN = (
+    (replanning, "same", lambda plan, playbook, proposal: proposal is not None),
+    (replanning, "otherwise", nothing),
+)
+PATIENCE = (
+    (sweeps, "_since_last_sweep", nothing),
+    (survivors, "may_return", nothing),
+    (force_new_cluster, "may_return", nothing),
+)
 QUORUM = ((guards, "quorum_without", silent),)
 NAMES = ((Situation, "kept", property(lambda self: "one")),)
 PEOPLE = ((people, "at_work", silent), (people, "on_any", silent))
@@ -135,20 +145,30 @@ DEFECTS = {
         told(3, 2, "stop cp1 kubelet [0 s]", "lose-data cp1 [0 s]", "await-plan 60 [0 s]", "reject [60 s]"),
         "etcd-started-over-nothing",
     ),
-    "F3 a second history stops nothing": Defect(HISTORIES, told(3, 2, *SPLIT, "stop w1 kubelet [75 s]"), "unasked-in-a-split"),
+    "F3 a second history stops nothing": Defect(
+        HISTORIES, told(3, 2, *SPLIT, "stop w1 kubelet [75 s]"), "unasked-in-a-split"
+    ),
     "F4 the first that does not come back does not stop the rest": Defect(
         ((running, "_failed", _goes_on),),
         told(1, 3, "take-snapshot [30 s]", "spoil-kubelet w1 w2 w3 [0 s]", "restore-snapshot cp1 [200 s]"),
         "second-node-down",
     ),
-    "F5 one sweep with a lower revision proves a setback": Defect(SECOND_SWEEP, told(3, 2, "clock 20 [75 s]", "lag 200 [75 s]"), "acted-on-nothing"),
+    "F5 one sweep with a lower revision proves a setback": Defect(
+        SECOND_SWEEP, told(3, 2, "clock 20 [75 s]", "lag 200 [75 s]"), "acted-on-nothing"
+    ),
     "F6 the flag is put in on a sweep of before": Defect(
-        STALE, told(3, 1, *TWO_OFF, "power-on cp2 cp3 [16 s]", "sweeps-raise 40 [17 s]", "approve [30 s]"), "forced-while-quorum-lives"
+        STALE,
+        told(3, 1, *TWO_OFF, "power-on cp2 cp3 [16 s]", "sweeps-raise 40 [17 s]", "approve [30 s]"),
+        "forced-while-quorum-lives",
     ),
     "F7 what was seen and the survivor lacks is not told": Defect(
-        LOSS, told(3, 1, "partition cp1 [75 s]", "power-off cp2 cp3 [0 s]", "heal [0 s]", "await-plan 400 [0 s]"), "loss-not-told"
+        LOSS,
+        told(3, 1, "partition cp1 [75 s]", "power-off cp2 cp3 [0 s]", "heal [0 s]", "await-plan 400 [0 s]"),
+        "loss-not-told",
     ),
-    "F8 a member is forced while the others can be started": Defect(STARTABLE, told(3, 1, "power-off cp2 cp3 [30 s]"), "forced-in-haste"),
+    "F8 a member is forced while the others can be started": Defect(
+        STARTABLE, told(3, 1, "power-off cp2 cp3 [30 s]"), "forced-in-haste"
+    ),
     "F8 a member is forced while disks that are full could be freed": Defect(
         STARTABLE, told(3, 1, "fill-disk cp2 cp3 [60 s]"), "forced-while-curable"
     ),
@@ -167,12 +187,24 @@ DEFECTS = {
         "forced-not-the-newest",
     ),
     "F10 the newest sweep may be of any age": Defect(
-        (*OLD, *LEASE), told(3, 1, *TWO_OFF, "sweeps-raise 240 [1 s]", "power-on cp2 cp3 [75 s]", "approve [60 s]"), "on-old-evidence"
+        (*OLD, *LEASE),
+        told(3, 1, *TWO_OFF, "sweeps-raise 240 [1 s]", "power-on cp2 cp3 [75 s]", "approve [60 s]"),
+        "on-old-evidence",
     ),
-    "F12 patience runs on while recoverd is away": Defect(PATIENCE, told(3, 2, "power-off cp2 cp3 [30 s]"), "forced-in-haste"),
+    "F12 patience runs on while recoverd is away": Defect(
+        PATIENCE, told(3, 2, "power-off cp2 cp3 [30 s]"), "forced-in-haste"
+    ),
     "F13 a voting member is restarted while another is dead": Defect(
         QUORUM,
-        told(3, 1, "expire-soon cp1 [0 s]", "await-plan 60 [0 s]", "slow-step 45 [0 s]", "approve [8 s]", "power-off cp3 [200 s]"),
+        told(
+            3,
+            1,
+            "expire-soon cp1 [0 s]",
+            "await-plan 60 [0 s]",
+            "slow-step 45 [0 s]",
+            "approve [8 s]",
+            "power-off cp3 [200 s]",
+        ),
         "quorum-lost-by-act",
     ),
     "F14 two plans keep to the same name": Defect(
@@ -194,26 +226,49 @@ DEFECTS = {
     "F15 nobody looks whether a person is at work": Defect(
         PEOPLE, told(1, 2, "hand-restore cp1 20 [12 s]", "stop cp1 kubelet [30 s]"), "under-a-persons-hands"
     ),
-    "F15 two bastions act at once": Defect(LEASE, told(3, 2, "second-daemon 400 [40 s]", "stop w1 kubelet [75 s]"), "two-bastions-at-once"),
+    "F15 two bastions act at once": Defect(
+        LEASE, told(3, 2, "second-daemon 400 [40 s]", "stop w1 kubelet [75 s]"), "two-bastions-at-once"
+    ),
     "F16 only the directory that the manifest names is looked at": Defect(
         BEHIND, told(1, 1, "change-data-dir cp1 [200 s]", points=True), "restore-over-whole-data"
     ),
-    "F17 what always asks runs unasked": Defect(ASKS, told(1, 1, "block-and-join cp9 [75 s]", eager=True), "without-decision"),
+    "F17 what always asks runs unasked": Defect(
+        ASKS, told(1, 1, "block-and-join cp9 [75 s]", eager=True), "without-decision"
+    ),
     "F18 the bastion is on the small side of a partition": Defect(
-        HALF, told(3, 2, "partition cp1 [0 s]", "hide cp2 cp3 w1 w2 [0 s]", "break-vip [0 s]", "await-plan 400 [0 s]"), "forced-when-half-blind"
+        HALF,
+        told(3, 2, "partition cp1 [0 s]", "hide cp2 cp3 w1 w2 [0 s]", "break-vip [0 s]", "await-plan 400 [0 s]"),
+        "forced-when-half-blind",
     ),
     "F19 what is begun counts as past the point of no return": Defect(
         BEGUN,
-        told(1, 1, "block-and-join cp9 [0 s]", "await-plan 200 [0 s]", "approve [0 s]", "await-step 4 [0 s]", "not-begun [30 s]"),
+        told(
+            1,
+            1,
+            "block-and-join cp9 [0 s]",
+            "await-plan 200 [0 s]",
+            "approve [0 s]",
+            "await-step 4 [0 s]",
+            "not-begun [30 s]",
+        ),
         "not-taken-back",
     ),
     "F20 a step is begun again after each crash": Defect(
         TRIES,
-        told(1, 1, "take-snapshot [30 s]", "restore-snapshot cp1 [0 s]", "await-step 11 [0 s]", *("kill-after 0 [1.2 s]",) * 40),
+        told(
+            1,
+            1,
+            "take-snapshot [30 s]",
+            "restore-snapshot cp1 [0 s]",
+            "await-step 11 [0 s]",
+            *("kill-after 0 [1.2 s]",) * 40,
+        ),
         "again-and-again",
     ),
     "F21 steps go on while the cluster cannot be seen": Defect(
-        BLIND, told(1, 3, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 4 [0 s]", "torn api 12 [30 s]"), "while-unobservable"
+        BLIND,
+        told(1, 3, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 4 [0 s]", "torn api 12 [30 s]"),
+        "while-unobservable",
     ),
     "bounds are not asked": Defect(BOUNDS, told(1, 2, *("stop w1 kubelet [90 s]",) * 5), "bound-exceeded"),
     "what is not journalled is done": Defect(JOURNAL, told(1, 2, "stop w1 kubelet [75 s]"), "step-without-intent"),

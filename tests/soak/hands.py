@@ -24,7 +24,9 @@ async def _sleep(cluster: ModelCluster, duration: float) -> None:
 
 
 async def hand_restore(c: ModelCluster, truth: Truth, name: str, pace: str) -> None:
-    """The documented restore by hand: manifests away, data away, a snapshot in its place, manifests back. Who takes his time is logged in."""
+    """The documented restore by hand: manifests away, data away, a snapshot in its place, manifests back.
+    Who takes his time is logged in.
+    """
     machine, between = c.machines[name], float(pace)
     if not machine.up(c.now) or MEMBER not in machine.data or name in truth.people:
         return
@@ -57,7 +59,11 @@ async def hand_uncordon(c: ModelCluster, truth: Truth, name: str) -> None:
 
 async def remove_node(c: ModelCluster, truth: Truth, name: str) -> None:
     """`kubectl delete node`: the machine goes on for itself."""
-    c.api.write(lambda s: replace(s, nodes=tuple(n for n in s.nodes if n != name), pods={u: n for u, n in s.pods.items() if n != name}))
+    c.api.write(
+        lambda s: replace(
+            s, nodes=tuple(n for n in s.nodes if n != name), pods={u: n for u, n in s.pods.items() if n != name}
+        )
+    )
 
 
 async def add_node(c: ModelCluster, truth: Truth, name: str) -> None:
@@ -79,10 +85,16 @@ async def join(c: ModelCluster, truth: Truth, name: str) -> None:
 
 
 def heal_everything(c: ModelCluster, truth: Truth) -> None:
-    """Networks, machines, units, manifests, flags. Members that a forced or restored cluster has thrown out stay as they are."""
+    """Networks, machines, units, manifests, flags. Members that a forced or restored cluster
+    has thrown out stay as they are.
+    """
     faults.heal(c)
     faults.empty_etcd(c)
-    apart = any("forced" in s.history or "restored" in s.history or s.uid != UID for m in c.machines.values() for s in m.data.values())
+    apart = any(
+        "forced" in s.history or "restored" in s.history or s.uid != UID
+        for m in c.machines.values()
+        for s in m.data.values()
+    )
     planes = [n for n, m in c.machines.items() if m.control_plane and m.joined]
     for name, machine in c.machines.items():
         machine.hung = False
@@ -118,5 +130,6 @@ def _manifests(c: ModelCluster, name: str, planes: list[str]) -> None:
 
 
 BY_HAND: dict[str, ByHand] = {
-    f.__name__.replace("_", "-"): f for f in (hand_restore, hand_repair, hand_uncordon, remove_node, add_node, block_and_join, join)
+    f.__name__.replace("_", "-"): f
+    for f in (hand_restore, hand_repair, hand_uncordon, remove_node, add_node, block_and_join, join)
 }

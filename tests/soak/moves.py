@@ -45,7 +45,10 @@ class Story:
     moves: tuple[Move, ...]
 
     def __str__(self) -> str:
-        head = f"seed {self.seed}: {self.planes} control planes, {self.workers} workers, points {self.points}, eager {self.eager}"
+        head = (
+            f"seed {self.seed}: {self.planes} control planes, {self.workers} workers, points "
+            f"{self.points}, eager {self.eager}"
+        )
         return "\n".join((head, *(f"  {m}" for m in self.moves)))
 
 
@@ -64,7 +67,8 @@ class Names:
 Draw = Callable[[random.Random, Names], tuple[str, ...]]
 STATIC = ("etcd", "etcd", "kube-apiserver", "kube-apiserver", "kube-controller-manager")
 PLAYBOOKS = (
-    "force-new-cluster", "rebuild-member", "remove-member", "renew-certificates", "restart-node-agents", "restore-etcd-snapshot",
+    "force-new-cluster", "rebuild-member", "remove-member", "renew-certificates", "restart-node-agents",
+    "restore-etcd-snapshot",
     "restore-manifest", "restore-node-network", "restore-pki", "rolling-worker-reboot", "start-node-services",
 )  # fmt: skip
 TORN = ("hosts", "etcd", "objects", "network", "api", "one-host", "one-member")
@@ -96,18 +100,24 @@ unit = _choice("kubelet", "kubelet", "containerd")
 most = _of(lambda n: n.planes[: len(n.planes) // 2 + 1], 3)
 
 FAULTS: dict[str, Draw] = {
-    "power-off": nodes3, "power-on": nodes3, "reboot": _and(node, _choice("5", "15", "60", "240")), "hang": node, "unhang": node,
-    "block-peer-port": planes2, "partition": planes2, "hide": nodes3, "blind": _nothing, "heal": _nothing, "break-vip": _nothing,
+    "power-off": nodes3, "power-on": nodes3, "reboot": _and(node, _choice("5", "15", "60", "240")), "hang": node,
+    "unhang": node,
+    "block-peer-port": planes2, "partition": planes2, "hide": nodes3, "blind": _nothing, "heal": _nothing,
+    "break-vip": _nothing,
     "delete-manifest": _and(plane, _choice(*STATIC)), "truncate-manifest": _and(plane, _choice(*STATIC)),
     "mistype-flag": _and(plane, _choice(*STATIC)), "lose-data": plane, "delete-data": most, "corrupt-data": plane,
-    "stop": _and(node, unit), "start": _and(node, unit), "break-unit": _and(node, unit), "mend-unit": _and(node, unit), "end-etcd": plane,
-    "spoil-kubelet": nodes3, "change-data-dir": plane, "move-data": plane, "put-snapshot": plane, "leave-force-flag": plane,
+    "stop": _and(node, unit), "start": _and(node, unit), "break-unit": _and(node, unit), "mend-unit": _and(node, unit),
+    "end-etcd": plane,
+    "spoil-kubelet": nodes3, "change-data-dir": plane, "move-data": plane, "put-snapshot": plane,
+    "leave-force-flag": plane,
     "upgrade-manifest": _and(plane, _choice("etcd", "kube-apiserver")), "end": _and(plane, _choice(*STATIC)),
-    "set-aside": _and(plane, _choice("etcd", "kube-apiserver")), "put-back": _and(plane, _choice("etcd", "kube-apiserver")),
+    "set-aside": _and(plane, _choice("etcd", "kube-apiserver")),
+    "put-back": _and(plane, _choice("etcd", "kube-apiserver")),
     "log-in": node, "log-out": node, "cordon": node, "delete-kube-proxy": _nothing,
     "take-snapshot": _nothing, "restore-snapshot": plane, "roll-deployment": _nothing,
     "newer-etcdctl": _nothing, "join": _choice("cp9"), "block-and-join": _choice("cp9"),
-    "forwarding-off": node, "wedge-tunnel": node, "delete-bridge": node, "link-down": node, "delete-route": _and(node, node),
+    "forwarding-off": node, "wedge-tunnel": node, "delete-bridge": node, "link-down": node,
+    "delete-route": _and(node, node),
     "stop-kube-proxy": nodes3, "flush-service-rules": node, "budget": _choice("0", "2", "99"),
     "expire-certificates": planes2, "expire-soon": plane, "remake-certificates": plane, "remake-pki": plane,
 }  # fmt: skip
@@ -120,31 +130,49 @@ PEOPLE: dict[str, Draw] = {
 }  # fmt: skip
 TROUBLE: dict[str, Draw] = {
     "crash": _choice(*AWAY), "kill-before": _choice(*AWAY), "kill-after": _choice(*AWAY), "forget": _choice("0", "20"),
-    "fail-step": _nothing, "not-begun": _nothing, "lost-answer": _nothing, "no-answer": _nothing, "slow-step": _choice("2", "6", "15", "45"),
+    "fail-step": _nothing, "not-begun": _nothing, "lost-answer": _nothing, "no-answer": _nothing,
+    "slow-step": _choice("2", "6", "15", "45"),
     "torn": _and(_choice(*TORN), _choice("1", "1", "2", "4", "12")), "lag": _choice("3", "20", "200"),
     "sweeps-raise": _choice("1", "3", "40", "240"), "slow-sweeps": _and(_choice("1", "4"), _choice("4", "9")),
     "journal-full": _choice("4", "20", "90"), "clock": _choice(*JUMPS),
     "await-plan": _choice("60", "200", "400"), "await-step": _choice("1", "2", "3", "5", "8"),
 }  # fmt: skip
-LATER: dict[str, Draw] = {"second-daemon": _choice("40", "120", "400", "900"), "journal-read-only": _choice("8", "40", "150", "600")}
+LATER: dict[str, Draw] = {
+    "second-daemon": _choice("40", "120", "400", "900"),
+    "journal-read-only": _choice("8", "40", "150", "600"),
+}
 """Kinds of trouble that came later."""
 LATER_FROM = 50000
-"""The first seed whose story may have them: those before stay the stories that they were, and the fixed ones what they have found."""
+"""The first seed whose story may have them: those before stay the stories that they were, and the
+fixed ones what they have found.
+"""
 FULL: dict[str, Draw] = {"fill-etcd": _choice("10", "300", "2040"), "empty-etcd": _nothing}
 FULL_FROM = 1 << 30
 """As above: an etcd that reaches its quota came later still."""
 CURABLE: dict[str, Draw] = {
-    "crash-unit": _and(node, unit), "fill-disk": planes2, "break-disk": planes2, "free-disk": planes2, "lose-resolv-conf": planes2,
+    "crash-unit": _and(node, unit), "fill-disk": planes2, "break-disk": planes2, "free-disk": planes2,
+    "lose-resolv-conf": planes2,
     "link-resolv-conf": planes2,
 }  # fmt: skip
 CURABLE_FROM = 3 << 29
 """As above: what keeps programs from running and a person can cure on the machine."""
 MUTE: dict[str, Draw] = {
-    "hang-unit": _and(node, unit), "mute-kubelet": node, "lose-api-name": nodes3, "delete-cni-config": nodes3, "delete-node": node,
+    "hang-unit": _and(node, unit), "mute-kubelet": node, "lose-api-name": nodes3, "delete-cni-config": nodes3,
+    "delete-node": node,
 }  # fmt: skip
 MUTE_FROM = 7 << 28
 """As above: nodes that are not Ready though their units are active."""
-WEIGHTS = {"approve": 9, "await-plan": 4, "await-step": 3, "ack": 2, "heal": 2, "resume": 2, "power-on": 2, "power-off": 2, "crash": 2}
+WEIGHTS = {
+    "approve": 9,
+    "await-plan": 4,
+    "await-step": 3,
+    "ack": 2,
+    "heal": 2,
+    "resume": 2,
+    "power-on": 2,
+    "power-off": 2,
+    "crash": 2,
+}
 ALWAYS = ("approve", "await-plan")
 
 

@@ -1,4 +1,6 @@
-"""Plays one story: moves on the model, people, and a daemon that dies and comes back; then the world is mended, and the end is judged."""
+"""Plays one story: moves on the model, people, and a daemon that dies and comes back; then the world is
+mended, and the end is judged.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ class Second:
             await self.stage.kill()
 
     def _hear(self, note: Note) -> None:
-        self._player.told.append(f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} (bastion-z) {note.entry.event}: {note.entry.detail[:300]}")
+        self._player.told.append(
+            f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} (bastion-z) {note.entry.event}: "
+            f"{note.entry.detail[:300]}"
+        )
 
     async def end(self) -> None:
         if self._task is not None:
@@ -136,13 +141,18 @@ class Player:
                 raise
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                self.rules.broken("recoverd-itself-broke", f"{type(event).__name__}: {error!r} at {where.filename.rsplit('/', 1)[-1]}:{where.lineno}")
+                self.rules.broken(
+                    "recoverd-itself-broke",
+                    f"{type(event).__name__}: {error!r} at {where.filename.rsplit('/', 1)[-1]}:{where.lineno}",
+                )
                 raise
 
         stage.loop.handle = watched  # type: ignore[method-assign]
 
     def _hear(self, note: Note) -> None:
-        self.told.append(f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} {note.entry.event}: {note.entry.detail[:300]}")
+        self.told.append(
+            f"+{(note.entry.at - clock.EPOCH).total_seconds():.1f} {note.entry.event}: {note.entry.detail[:300]}"
+        )
         if "recoverd itself failed" in note.entry.detail:
             self.rules.broken("recoverd-itself-failed", note.entry.detail[:300])
 
@@ -173,7 +183,15 @@ class Player:
         for plan in {p.id: p for p in self.saved}.values():
             key = f"{plan.playbook} {plan.status}"
             plans[key] = plans.get(key, 0) + 1
-        return Outcome(self.story, self.rules.wrong, self.told, self.world.steps, seconds(), plans, self.stage.position == "healthy")
+        return Outcome(
+            self.story,
+            self.rules.wrong,
+            self.told,
+            self.world.steps,
+            seconds(),
+            plans,
+            self.stage.position == "healthy",
+        )
 
     async def _move(self, move: Move) -> None:
         name, args = move.what, tuple(self.spare if a == "cp9" else a for a in move.args)
@@ -290,12 +308,16 @@ class Player:
                 if fact.startswith(("ill down", "ill mute")) and self._warned_of(subject):
                     continue
                 if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
-                    self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy")
+                    self.rules.broken(
+                        "called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy"
+                    )
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""
         diagnosis, store = self.stage.machine.diagnosis, self.cluster.api.store
-        told = diagnosis is not None and any(f.subject == worker and f.severity is Severity.WARNING for f in diagnosis.findings)
+        told = diagnosis is not None and any(
+            f.subject == worker and f.severity is Severity.WARNING for f in diagnosis.findings
+        )
         return told or (store is not None and worker in store.cordons)
 
     def _nodes(self) -> tuple[str, ...]:
@@ -326,7 +348,9 @@ class Player:
         if self.truth.quiet_for() > 0 and self.stage.position != "healthy":
             await self._until(lambda: self.stage.position == "healthy" or self.truth.quiet_for() == 0, 1000)
             if self.truth.quiet_for() > 600 and self.stage.position != "healthy":
-                self.rules.broken("well-and-not-called-so", f"{self.stage.position}: {self.stage.machine.record.explanation[:300]}")
+                self.rules.broken(
+                    "well-and-not-called-so", f"{self.stage.position}: {self.stage.machine.record.explanation[:300]}"
+                )
         self._judge_end()
 
     def _judge_end(self) -> None:
@@ -347,7 +371,11 @@ class Player:
 
     def _judge_plan(self, plan: Plan) -> None:
         """What was begun and not committed is taken back."""
-        if plan.status not in (PlanStatus.FAILED, PlanStatus.SUPERSEDED) or any(s.part for s in plan.steps) or "NOT taken back" in plan.reason:
+        if (
+            plan.status not in (PlanStatus.FAILED, PlanStatus.SUPERSEDED)
+            or any(s.part for s in plan.steps)
+            or "NOT taken back" in plan.reason
+        ):
             return
         done = {i for i, undo in self.rules.effects[plan.id] if not undo}
         back = {i for i, undo in self.rules.effects[plan.id] if undo}
@@ -355,7 +383,10 @@ class Player:
             return
         left = [i for i in done - back if plan.steps[i].undo is not None]
         if left and "point of no return" in plan.reason:
-            self.rules.broken("not-taken-back", f"{plan.playbook}: step {left[0] + 1} stays, and nothing was committed: {plan.reason[:200]}")
+            self.rules.broken(
+                "not-taken-back",
+                f"{plan.playbook}: step {left[0] + 1} stays, and nothing was committed: {plan.reason[:200]}",
+            )
 
 
 def _next(kind: str) -> Callable[..., None]:

@@ -1,4 +1,6 @@
-"""The promises, checked on the truth at the moment when something is done, and on what was journalled. Each broken one is a word and a sentence."""
+"""The promises, checked on the truth at the moment when something is done, and on what was journalled. Each
+broken one is a word and a sentence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from recoverd.model.etcd import FORCE
 from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.events import SaveDecision, StepIntent
 from recoverd.model.finding import State
-from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot, Reboot, Settled
+from recoverd.model.node_operations import (
+    AwaitControllers,
+    AwaitEndpoints,
+    AwaitNodeReady,
+    AwaitReboot,
+    Reboot,
+    Settled,
+)
 from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step
@@ -28,12 +37,28 @@ from recoverd.simulate.stage import Stage
 from recoverd.simulate.texts import ETCD_DIR, command_of, path_of
 from tests.soak.truth import UID, Truth, data_dir, good_data, lineage
 
-_WAITS = AwaitApi | AwaitContainerGone | AwaitControllers | AwaitEndpoints | AwaitEtcd | AwaitFlag | AwaitNodeReady | AwaitReboot
+_WAITS = (
+    AwaitApi
+    | AwaitContainerGone
+    | AwaitControllers
+    | AwaitEndpoints
+    | AwaitEtcd
+    | AwaitFlag
+    | AwaitNodeReady
+    | AwaitReboot
+)
 LOOKS = _WAITS | AwaitRestored | AwaitUnit | FetchSnapshot | KeepPki | LookAtRestorePoints | Settled | TakeRestorePoint
-UNASKED = {"restore-manifest", "start-node-services", "restore-node-files", "restore-node-network", "restart-node-agents"}
+UNASKED = {
+    "restore-manifest",
+    "start-node-services",
+    "restore-node-files",
+    "restore-node-network",
+    "restart-node-agents",
+}
 LATE = 9.0
-"""Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for somebody silent, the command,
-and the sweep that ended just before."""
+"""Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for
+somebody silent, the command, and the sweep that ended just before.
+"""
 TAKES_OVER = 20.0
 """Seconds after an act of one bastion in which the other one must not act, whatever happened to the first."""
 STALE = 45.0
@@ -113,7 +138,9 @@ class Rules:
         if not approved and (plan.destructive or plan.playbook not in UNASKED):
             self.broken("without-decision", f"{plan.playbook}: {step.description}")
 
-    def check_act(self, stage: Stage, plan: Plan, step: Step, operation: Operation, *, undo: bool, began: float) -> None:
+    def check_act(
+        self, stage: Stage, plan: Plan, step: Step, operation: Operation, *, undo: bool, began: float
+    ) -> None:
         """An operation that changes something was really carried out just now; `began` is when the command was sent."""
         machine = stage.machine
         run = machine.record.run
@@ -128,12 +155,21 @@ class Rules:
         elif machine.diagnosis.state is State.UNOBSERVABLE and began > stage_seconds(machine.observation.at):
             self.broken("while-unobservable", f"{told}: {machine.diagnosis.summary}")
         elif began - stage_seconds(machine.observation.started_at) > STALE:
-            self.broken("on-old-evidence", f"{told}: the newest sweep began {began - stage_seconds(machine.observation.started_at):.0f} s before")
+            self.broken(
+                "on-old-evidence",
+                f"{told}: the newest sweep began {began - stage_seconds(machine.observation.started_at):.0f} s before",
+            )
 
     def check_alone(self, bastion: str, told: str) -> None:
-        """Of two bastions one acts. Whoever takes over does so when the other's lease has run out, which takes a minute."""
+        """Of two bastions one acts. Whoever takes over does so when the other's lease has
+        run out, which takes a minute.
+        """
         acted = self.truth.acted
-        others = {name: self.truth.now - at for name, at in acted.items() if name != bastion and self.truth.now - at < TAKES_OVER}
+        others = {
+            name: self.truth.now - at
+            for name, at in acted.items()
+            if name != bastion and self.truth.now - at < TAKES_OVER
+        }
         if others:
             name, ago = min(others.items(), key=lambda other: other[1])
             self.broken("two-bastions-at-once", f"{told}: {bastion} does it {ago:.0f} s after {name} did something")
@@ -143,7 +179,9 @@ class Rules:
         self._begun[plan.id, index, undo] += 1
         if self._begun[plan.id, index, undo] > 4:
             self.broken(
-                "again-and-again", f"step {index + 1} of {plan.id} ({plan.playbook}) was carried out {self._begun[plan.id, index, undo]} times"
+                "again-and-again",
+                f"step {index + 1} of {plan.id} ({plan.playbook}) was carried out "
+                f"{self._begun[plan.id, index, undo]} times",
             )
 
     # --- what one attempt did to its machine ---
@@ -152,7 +190,11 @@ class Rules:
         cluster = self.cluster
         machine, process = cluster.machines[name], cluster.etcd.processes.get(name)
         manifests = machine.manifests()
-        over = bool(trouble(machine.papers, cluster.now) or etcd_trouble(machine.papers, cluster.now)) if machine.control_plane else False
+        over = (
+            bool(trouble(machine.papers, cluster.now) or etcd_trouble(machine.papers, cluster.now))
+            if machine.control_plane
+            else False
+        )
         return Host(
             machine.units["kubelet"].active and machine.up(cluster.now),
             machine.units["containerd"].active,
@@ -205,30 +247,57 @@ class Rules:
 
     def _of_quorum(self, plan: Plan, operation: Operation, name: str, before: Host, after: Host, told: str) -> None:
         container = self.cluster.machines[name].container("etcd")
-        ends = container is None or container.stops_at is not None or path_of("etcd") not in self.cluster.machines[name].files
-        if before.etcd is None or not before.follows or not (ends or not after.boots[1]) or plan.playbook == "restore-etcd-snapshot":
+        ends = (
+            container is None
+            or container.stops_at is not None
+            or path_of("etcd") not in self.cluster.machines[name].files
+        )
+        if (
+            before.etcd is None
+            or not before.follows
+            or not (ends or not after.boots[1])
+            or plan.playbook == "restore-etcd-snapshot"
+        ):
             return
         store = before.etcd.store  # type: ignore[attr-defined]
         if store.uid != UID or "begun anew" in store.history:
             return  # a cluster that somebody's mistake has begun beside the real one
         voters = store.voters
-        alive = [n for n, p in self.cluster.etcd.processes.items() if p.id in voters and p.store.same_cluster(store) and (p.leader or n == name)]
+        alive = [
+            n
+            for n, p in self.cluster.etcd.processes.items()
+            if p.id in voters and p.store.same_cluster(store) and (p.leader or n == name)
+        ]
         others = [n for n in alive if n != name]
-        lost = min((self.truth.now - at for f, at in self.truth.ended.items() if f.startswith("follows ") and f[8:] not in alive), default=1e9)
+        lost = min(
+            (
+                self.truth.now - at
+                for f, at in self.truth.ended.items()
+                if f.startswith("follows ") and f[8:] not in alive
+            ),
+            default=1e9,
+        )
         late = min(lost, self.truth.lasts(f"follows {name}"))  # a leader that came up a moment ago is in no sweep yet
         if len(voters) == 2 and others and restarts_member(operation):
             return  # a moment's outage that the plan tells, as the gate lets it be
         if restarts_member(operation) and WITHOUT_QUORUM in plan.evidence:
-            return  # nobody trusts what they serve, so that none can come back alone: the plan that was approved tells that outage as well
+            # nobody trusts what they serve, so that none can come back alone: the plan that was
+            # approved tells that outage as well
+            return
         if len(voters) > 1 and 2 * len(others) <= len(voters) and late > LATE and before.etcd.id in voters:  # type: ignore[attr-defined]
-            self.broken("quorum-lost-by-act", f"{told}: {len(others)} of {len(voters)} voters are left, the last was lost {lost:.0f} s before")
+            self.broken(
+                "quorum-lost-by-act",
+                f"{told}: {len(others)} of {len(voters)} voters are left, the last was lost {lost:.0f} s before",
+            )
 
     def _of_nodes(self, plan: Plan, step: Step, operation: Operation, before: Host, after: Host, told: str) -> None:
         machines, now = self.cluster.machines, self.cluster.now
         for node in list(self._down):
             if machines[node].up(now) and machines[node].units["kubelet"].active:
                 del self._down[node]
-        if (before.kubelet and not after.kubelet) or (isinstance(operation, Reboot) and before.boots[1] and not after.boots[1]):
+        if (before.kubelet and not after.kubelet) or (
+            isinstance(operation, Reboot) and before.boots[1] and not after.boots[1]
+        ):
             if others := [n for n in self._down if n != step.host]:
                 self.broken("second-node-down", f"{told}: {', '.join(others)} is down by recoverd")
             self._down[step.host] = now
@@ -239,7 +308,11 @@ class Rules:
             return
         text = after.manifests.get("etcd", "")
         flags = command_of(text).flags if text else {}
-        anew = bool(text) and flags.get("--initial-cluster-state", "new") == "new" and f"{data_dir(machine)}/member" not in machine.data
+        anew = (
+            bool(text)
+            and flags.get("--initial-cluster-state", "new") == "new"
+            and f"{data_dir(machine)}/member" not in machine.data
+        )
         could = before.kubelet and before.runtime and before.manifests.get("etcd") == text and before.data == after.data
         if anew and after.kubelet and after.runtime and not could:
             lost = self.truth.now - self.truth.ended.get(f"data {name}", -1e9)
@@ -258,9 +331,17 @@ class Rules:
             return
         seen = [n for n in cluster.machines if truth.lasts(f"seen {n}") > LATE]
         leading = [p for p in cluster.etcd.leaders() if p.store.same_cluster(store)]
-        if leading and truth.lasts(f"led {lineage(leading[0].store)}") > LATE and any(truth.lasts(f"follows {n}") > LATE for n in seen):
+        if (
+            leading
+            and truth.lasts(f"led {lineage(leading[0].store)}") > LATE
+            and any(truth.lasts(f"follows {n}") > LATE for n in seen)
+        ):
             self.broken("forced-while-quorum-lives", f"{told}: {leading[0].machine.name} leads")
-        others = {n: s for n in seen if truth.lasts(f"data {n}") > LATE and (s := good_data(cluster.machines[n])) and s.same_cluster(store)}
+        others = {
+            n: s
+            for n in seen
+            if truth.lasts(f"data {n}") > LATE and (s := good_data(cluster.machines[n])) and s.same_cluster(store)
+        }
         if newer := {n: s.revision for n, s in others.items() if s.revision > store.revision}:
             self.broken("forced-not-the-newest", f"{told}: it has {store.revision}, and {newer}")
 
@@ -281,11 +362,17 @@ class Rules:
             if plan.playbook not in UNASKED:
                 self.broken("without-decision", f"{plan.playbook} runs unasked")
             if self.truth.quiet_for() > 45:
-                self.broken("acted-on-nothing", f"{plan.playbook}: {plan.summary}; nothing has been wrong for {self.truth.quiet_for():.0f} s")
+                self.broken(
+                    "acted-on-nothing",
+                    f"{plan.playbook}: {plan.summary}; nothing has been wrong for {self.truth.quiet_for():.0f} s",
+                )
             started = [t for t in self._unasked[plan.playbook] if seconds() - t < self._bounds.window]
             self._unasked[plan.playbook] = [*started, seconds()]
             if len(started) + 1 > self._bounds.attempts:
-                self.broken("bound-exceeded", f"{plan.playbook} ran unasked {len(started) + 1} times within {self._bounds.window:g} s")
+                self.broken(
+                    "bound-exceeded",
+                    f"{plan.playbook} ran unasked {len(started) + 1} times within {self._bounds.window:g} s",
+                )
 
     def acknowledged(self) -> None:
         """A person lets it try again."""
@@ -302,14 +389,18 @@ class Rules:
             whole = [
                 n
                 for n in cluster.machines
-                if truth.lasts(f"data {n}") > LATE and truth.lasts(f"seen {n}") > LATE and cluster.machines[n].control_plane
+                if truth.lasts(f"data {n}") > LATE
+                and truth.lasts(f"seen {n}") > LATE
+                and cluster.machines[n].control_plane
             ]
             if whole and "served" not in plan.summary:
                 self.broken("restore-over-whole-data", f"{plan.summary}: {', '.join(whole)} has the data")
         if plan.playbook == "force-new-cluster" and not plan.requested_by:
             gone = seconds() - max((at for f, at in truth.ended.items() if f.startswith("follows ")), default=-1e9)
             joined = all(m.started for p in cluster.etcd.processes.values() for m in p.store.members)
-            spoilt = any(s.corrupt for m in cluster.machines.values() for s in m.data.values())  # which no waiting mends
+            spoilt = any(
+                s.corrupt for m in cluster.machines.values() for s in m.data.values()
+            )  # which no waiting mends
             if joined and gone < 45 and not spoilt:
                 self.broken("forced-in-haste", f"offered {gone:.0f} s after a member was lost")
             self._of_offered_force(plan, stage)
@@ -326,10 +417,15 @@ class Rules:
         workers = [n for n, m in self.cluster.machines.items() if not m.control_plane]
         alive = [n for n in unseen if self.truth.lasts(f"follows {n}") > LATE]
         if workers and alive and not any(self.truth.lasts(f"seen {n}") for n in workers):
-            self.broken("forced-when-half-blind", f"{plan.summary}: {', '.join(alive)} have quorum, and no worker is seen either")
+            self.broken(
+                "forced-when-half-blind",
+                f"{plan.summary}: {', '.join(alive)} have quorum, and no worker is seen either",
+            )
 
     def _curable(self) -> list[str]:
-        """Machines whose members do not serve and only have to be started for quorum to be back; none where that would not be enough."""
+        """Machines whose members do not serve and only have to be started for quorum to be back; none
+        where that would not be enough.
+        """
         cluster, truth = self.cluster, self.truth
         lists = {tuple(sorted(m.id for m in p.store.members)): p.store for p in cluster.etcd.processes.values()}
         if len(lists) != 1:
@@ -339,7 +435,12 @@ class Rules:
         found: dict[str, str] = {}
         for name, machine in cluster.machines.items():
             own = good_data(machine, (f"{ETCD_DIR}/member",))
-            whole = own is not None and lineage(own) == lineage(store) and own.member_id in store.voters and data_dir(machine) == ETCD_DIR
+            whole = (
+                own is not None
+                and lineage(own) == lineage(store)
+                and own.member_id in store.voters
+                and data_dir(machine) == ETCD_DIR
+            )
             lasts = truth.lasts(f"data {name}") > LATE and truth.lasts(f"seen {name}") > LATE
             if own is not None and whole and lasts and own.member_id not in serving:
                 found[own.member_id] = name

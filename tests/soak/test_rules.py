@@ -1,4 +1,6 @@
-"""The net is not torn: each kind of wrong act, done on purpose on the model, is caught by the rule that it breaks; the right one beside it is not."""
+"""The net is not torn: each kind of wrong act, done on purpose on the model, is caught by the rule that it breaks;
+the right one beside it is not.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,36 @@ def running(playbook: str, step: Step, *, automatic: bool, id: str = "prod-1.1")
     at, nothing = now(), ()
     status = PlanStatus.RUNNING
     return Plan(
-        id, "prod-1", "prod", playbook, "", False, automatic, status, at, at, nothing, nothing, nothing, nothing, nothing, (step,), 60.0, 900.0
+        id,
+        "prod-1",
+        "prod",
+        playbook,
+        "",
+        False,
+        automatic,
+        status,
+        at,
+        at,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        (step,),
+        60.0,
+        900.0,
     )
 
 
-def unguarded(player: Player, host: str, operation: Operation, done: Callable[[], object], *, playbook: str, automatic: bool = False) -> None:
+def unguarded(
+    player: Player,
+    host: str,
+    operation: Operation,
+    done: Callable[[], object],
+    *,
+    playbook: str,
+    automatic: bool = False,
+) -> None:
     """What an operation would do whose script had no guard."""
     step = Step(host, "a step", operation, 60.0)
     before = player.rules.host(host)
@@ -58,11 +85,30 @@ def unguarded(player: Player, host: str, operation: Operation, done: Callable[[]
     player.rules.check_effect(running(playbook, step, automatic=automatic), step, operation, before)
 
 
-async def act(player: Player, host: str, operation: Operation, *, playbook: str = "restart-node-agents", automatic: bool = False) -> None:
+async def act(
+    player: Player, host: str, operation: Operation, *, playbook: str = "restart-node-agents", automatic: bool = False
+) -> None:
     """recoverd carries one operation out on a host, as a step of a plan that runs."""
     step = Step(host, "a step", operation, 60.0)
     plan = Plan(
-        "prod-1.1", "prod-1", "prod", playbook, "", False, automatic, PlanStatus.RUNNING, now(), now(), (), (), (), (), (), (step,), 60.0, 900.0
+        "prod-1.1",
+        "prod-1",
+        "prod",
+        playbook,
+        "",
+        False,
+        automatic,
+        PlanStatus.RUNNING,
+        now(),
+        now(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        (step,),
+        60.0,
+        900.0,
     )
     machine = player.stage.machine
     machine.state = replace(machine.state, record=replace(machine.record, plan=plan, run=Run(now(), 0)))
@@ -90,7 +136,9 @@ async def passed(player: Player, duration: float) -> None:
 
 async def data_under_etcd(player: Player) -> None:
     move, data = MovePath(MEMBER, f"{MEMBER}.prod-1"), player.cluster.machines["cp1"].data
-    unguarded(player, "cp1", move, lambda: data.update({move.target: data.pop(move.source)}), playbook="restore-etcd-snapshot")
+    unguarded(
+        player, "cp1", move, lambda: data.update({move.target: data.pop(move.source)}), playbook="restore-etcd-snapshot"
+    )
 
 
 async def quorum(player: Player) -> None:
@@ -205,7 +253,9 @@ async def old_sweep(player: Player) -> None:
 
 
 async def undecided(player: Player) -> None:
-    await act(player, "w1", Reboot(player.cluster.machines["w1"].boot_id), playbook="rolling-worker-reboot", automatic=True)
+    await act(
+        player, "w1", Reboot(player.cluster.machines["w1"].boot_id), playbook="rolling-worker-reboot", automatic=True
+    )
 
 
 async def on_nothing(player: Player) -> None:
@@ -221,7 +271,24 @@ async def too_often(player: Player) -> None:
     for n in range(4):
         await passed(player, 5)
         plan = Plan(
-            f"p{n}", "i", "prod", "start-node-services", "", False, True, PlanStatus.RUNNING, now(), now(), (), (), (), (), (), (step,), 60.0, 900.0
+            f"p{n}",
+            "i",
+            "prod",
+            "start-node-services",
+            "",
+            False,
+            True,
+            PlanStatus.RUNNING,
+            now(),
+            now(),
+            (),
+            (),
+            (),
+            (),
+            (),
+            (step,),
+            60.0,
+            900.0,
         )
         player.rules.plan_saved(plan, player.stage)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recoverd.machine import deciding, running
+from recoverd.machine.turn import Turn
+from recoverd.playbooks.base import Playbook, Proposal
 from recoverd.simulate import faults
 from tests.soak.hands import BY_HAND
 from tests.soak.moves import CURABLE, FAULTS, FULL, MUTE, Move, Story, drawn
@@ -26,7 +28,11 @@ def test_a_seed_is_one_story() -> None:
 
 
 def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
-    moves = (Move("stop", ("w1", "kubelet"), 30.0), Move("delete-manifest", ("cp2", "kube-apiserver"), 30.0), Move("crash", ("20",), 30.0))
+    moves = (
+        Move("stop", ("w1", "kubelet"), 30.0),
+        Move("delete-manifest", ("cp2", "kube-apiserver"), 30.0),
+        Move("crash", ("20",), 30.0),
+    )
     outcome = play(Story(0, 3, 1, True, False, moves))
     assert outcome.wrong == []
     assert outcome.healthy
@@ -35,7 +41,10 @@ def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
 
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs destructive plans unasked: of eight moves the one is left that makes it do so."""
-    unasked = lambda turn, playbook, proposal, declined: running.start(turn, deciding.make(turn, playbook, proposal), "unasked")  # noqa: E731
+
+    def unasked(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str, ...]) -> None:
+        running.start(turn, deciding.make(turn, playbook, proposal), "unasked")
+
     monkeypatch.setattr(deciding, "take", unasked)
     idle = [Move("heal", (), 1.0), Move("newer-etcdctl", (), 1.0), Move("hand-uncordon", ("w1",), 1.0)]
     story = Story(0, 1, 1, False, False, (*idle, Move("block-and-join", ("cp9",), 75.0), *idle))

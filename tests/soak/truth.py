@@ -79,7 +79,9 @@ class Truth:
                 yield f"data {name}"
 
     def ills(self) -> Iterator[str]:
-        """Everything that is not as it should be, each as `ill WHAT`; the first word tells what a person would call it."""
+        """Everything that is not as it should be, each as `ill WHAT`; the first word
+        tells what a person would call it.
+        """
         cluster, now = self.cluster, self.now
         net, store = cluster.network, cluster.api.store
         if net.blind or net.hidden or net.blocked or net.groups or net.vip_broken:
@@ -121,7 +123,14 @@ class Truth:
             yield f"ill fresh {name}"
         if machine.control_plane:
             yield from self._plane(name, machine, now)
-        lost = machine.gone or machine.down or machine.loose or machine.lost_routes or machine.wedged or not machine.forwarding
+        lost = (
+            machine.gone
+            or machine.down
+            or machine.loose
+            or machine.lost_routes
+            or machine.wedged
+            or not machine.forwarding
+        )
         if lost:
             yield f"ill paths {name}"
         if "kube-proxy" not in machine.agents or any(not a.runs(now) or a.flushed for a in machine.agents.values()):

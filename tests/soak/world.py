@@ -87,7 +87,9 @@ class TroubledLedger(Ledger):
 
 
 class TroubledWorld(SimulatedWorld):
-    """Sweeps that lie or break, answers that are lost, steps that are slow, and a daemon that dies in the middle of one."""
+    """Sweeps that lie or break, answers that are lost, steps that are slow, and a daemon
+    that dies in the middle of one.
+    """
 
     def __init__(self, cluster: ModelCluster, rules: Rules, bastion: Bastion | None = None) -> None:
         super().__init__(cluster, "prod", bastion=bastion)
@@ -95,7 +97,9 @@ class TroubledWorld(SimulatedWorld):
         self.stage: Stage
         self.torn: list[str] = []
         self.behind = 0
-        """The next sweep is told so much less of etcd's revision than there is, as by a new leader that has not applied everything yet."""
+        """The next sweep is told so much less of etcd's revision than there is, as by a new leader that
+        has not applied everything yet.
+        """
         self._lagged = -1e9
         self.slow: list[float] = []
         self.raises_until = 0.0
@@ -128,7 +132,10 @@ class TroubledWorld(SimulatedWorld):
             seen = torn(seen, self.torn.pop())
         if self.behind:
             behind, self.behind, self._lagged = self.behind, 0, seconds()
-            views = {n: replace(v, revision=max(1, v.revision - behind)) if isinstance(v, EtcdView) else v for n, v in seen.etcd.items()}
+            views = {
+                n: replace(v, revision=max(1, v.revision - behind)) if isinstance(v, EtcdView) else v
+                for n, v in seen.etcd.items()
+            }
             seen = replace(seen, etcd=views)
         return seen
 
@@ -149,7 +156,9 @@ class TroubledWorld(SimulatedWorld):
         finally:
             self.acting -= 1
 
-    async def _troubled(self, step: Step, operation: Operation, plan: Plan, index: int, *, undo: bool, resume: bool) -> StepResult:
+    async def _troubled(
+        self, step: Step, operation: Operation, plan: Plan, index: int, *, undo: bool, resume: bool
+    ) -> StepResult:
         if self.kill_before is not None:
             await self._die(self.kill_before)
         kind, amount = self.next.pop() if self.next else ("", 0.0)
@@ -169,7 +178,9 @@ class TroubledWorld(SimulatedWorld):
         if kind == "no-answer":
             await asyncio.Event().wait()  # until the loop gives it up
         if kind == "lost-answer":
-            return StepResult(False, f"the connection to {step.host} was lost; it may or may not have run", uncertain=True)
+            return StepResult(
+                False, f"the connection to {step.host} was lost; it may or may not have run", uncertain=True
+            )
         return result
 
     async def _die(self, away: float) -> None:
@@ -198,7 +209,10 @@ def torn(seen: Observation, how: str) -> Observation:
         case "network":
             return replace(seen, network=GONE)
         case "api":
-            gone = {n: replace(e, health=type(e.health).UNREACHABLE, detail="no connection within 1.8 s") for n, e in seen.api.members.items()}
+            gone = {
+                n: replace(e, health=type(e.health).UNREACHABLE, detail="no connection within 1.8 s")
+                for n, e in seen.api.members.items()
+            }
             return replace(seen, api=replace(seen.api, members=gone, objects=GONE), network=GONE)
         case "one-host":
             name = sorted(seen.hosts)[seen.sequence % len(seen.hosts)]

@@ -1,7 +1,8 @@
 """Observations of a healthy cluster, and small changes to them, for readable tests of the pure core.
 
-`Cluster(control_planes=3, workers=2)` is healthy; its methods change it in the field's words and return it, `observation()` makes the sweep,
-`memory()` what recoverd remembers of the time when it was healthy. Everything is built of `dataclasses.replace`, nothing is mocked.
+`Cluster(control_planes=3, workers=2)` is healthy; its methods change it in the field's words and return it,
+`observation()` makes the sweep, `memory()` what recoverd remembers of the time when it was healthy. Everything is built
+of `dataclasses.replace`, nothing is mocked.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ def manifest(component: str, *flags: str) -> ManifestView:
     lines = "".join(f"    - {flag}\n" for flag in (component, *(flags or ("--secure-port=6443", "--profiling=false"))))
     content = (
         f"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {component}\n  namespace: kube-system\nspec:\n  containers:\n"
-        f"  - command:\n{lines}    image: k8s.gcr.io/{component}:v1.20.2\n    name: {component}\n  hostNetwork: true\nstatus: {{}}\n"
+        f"  - command:\n{lines}    image: k8s.gcr.io/{component}:v1.20.2\n    name: {component}\n  "
+        f"hostNetwork: true\nstatus: {{}}\n"
     )
     return manifest_of(component, content)
 
 
 def manifest_of(component: str, content: str, problem: str = "") -> ManifestView:
-    return ManifestView(f"/etc/kubernetes/manifests/{component}.yaml", hashlib.sha256(content.encode()).hexdigest(), content, problem)
+    return ManifestView(
+        f"/etc/kubernetes/manifests/{component}.yaml", hashlib.sha256(content.encode()).hexdigest(), content, problem
+    )
 
 
 def certificate(path: str, expires: datetime = NOW + timedelta(days=300), *, is_ca: bool = False) -> CertificateView:
@@ -84,7 +88,10 @@ class Cluster:
         self.endpoints = {n: EndpointView(f"{self.address(n)}:6443", EndpointHealth.READY) for n in self.joined}
         self.endpoints |= {n: EndpointView(f"{self.address(n)}:6443", EndpointHealth.REFUSED) for n in self.spares}
         self.vip = EndpointView(VIP, EndpointHealth.READY)
-        nodes = tuple(NodeView(n, True, control_plane=n in self.joined, address=self.address(n)) for n in (*self.joined, *self.workers))
+        nodes = tuple(
+            NodeView(n, True, control_plane=n in self.joined, address=self.address(n))
+            for n in (*self.joined, *self.workers)
+        )
         self.objects: ObjectsView | Unseen = ObjectsView(nodes, {n.name: 5 for n in nodes}, "v1.20.2")
         self._healthy = self.observation()
 
@@ -102,7 +109,22 @@ class Cluster:
     def etcd_view(self, name: str) -> EtcdView:
         leader = member_id(self.joined[0])
         return EtcdView(
-            member_id(name), CLUSTER_ID, "3.4.13", 1234, 3, leader, False, True, "", tuple(self.members), 20 << 20, 10 << 20, 2 << 30, (), 3, 15
+            member_id(name),
+            CLUSTER_ID,
+            "3.4.13",
+            1234,
+            3,
+            leader,
+            False,
+            True,
+            "",
+            tuple(self.members),
+            20 << 20,
+            10 << 20,
+            2 << 30,
+            (),
+            3,
+            15,
         )
 
     def host_view(self) -> HostView:
@@ -116,7 +138,10 @@ class Cluster:
             units={u: UnitView(u, "loaded", "active", "running", "success", start) for u in ("kubelet", "containerd")},
             manifests={c: replace(manifest(c), modified_at=start) for c in COMPONENTS},
             containers={c: ContainerView(c, True, start) for c in COMPONENTS},
-            certificates=(certificate("/etc/kubernetes/pki/apiserver.crt"), certificate("/etc/kubernetes/pki/etcd/server.crt")),
+            certificates=(
+                certificate("/etc/kubernetes/pki/apiserver.crt"),
+                certificate("/etc/kubernetes/pki/etcd/server.crt"),
+            ),
             disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
             etcd_data=EtcdDataView("/var/lib/etcd", True, False),
         )
@@ -179,7 +204,13 @@ class Cluster:
 
     def container(self, name: str, component: str, **changes: Any) -> Cluster:
         containers = self._seen(name).containers
-        return self.host(name, containers={**containers, component: replace(containers.get(component, ContainerView(component, True)), **changes)})
+        return self.host(
+            name,
+            containers={
+                **containers,
+                component: replace(containers.get(component, ContainerView(component, True)), **changes),
+            },
+        )
 
     def manifest(self, name: str, component: str, view: ManifestView | None) -> Cluster:
         """Put a manifest in place, or take it away."""
@@ -225,7 +256,9 @@ class Cluster:
 
     def node(self, name: str, **changes: Any) -> Cluster:
         if isinstance(self.objects, ObjectsView):
-            self.objects = replace(self.objects, nodes=tuple(replace(n, **changes) if n.name == name else n for n in self.objects.nodes))
+            self.objects = replace(
+                self.objects, nodes=tuple(replace(n, **changes) if n.name == name else n for n in self.objects.nodes)
+            )
         return self
 
     def etcd_changed(self, *names: str, **changes: Any) -> Cluster:

@@ -1,4 +1,6 @@
-"""The pod network of a `Cluster` as it is seen: healthy until changed, in the field's words. `with_network(cluster)` puts it into an observation."""
+"""The pod network of a `Cluster` as it is seen: healthy until changed, in the field's words.
+`with_network(cluster)` puts it into an observation.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ class PodNetwork:
         self.back: float | None = None
         """Seconds since the API server came back."""
         self.services = [self._service(n, s) for n in self.names for s in (API, WEB)]
-        self.agents = {n: net.AgentView(n, "kube-proxy", "kube-system/kube-proxy", f"kube-proxy-{n}", True, "Running", True) for n in self.names}
+        self.agents = {
+            n: net.AgentView(n, "kube-proxy", "kube-system/kube-proxy", f"kube-proxy-{n}", True, "Running", True)
+            for n in self.names
+        }
         self._healthy = dict(self.hosts)
 
     @property
@@ -63,7 +68,11 @@ class PodNetwork:
         )
 
     def _service(self, source: str, key: str) -> net.ServiceProbe:
-        endpoints = {"10.99.1.11:6443": net.Answer.OK} if key == API else {self.addresses(w)[0]: net.Answer.OK for w in self.cluster.workers[:2]}
+        endpoints = (
+            {"10.99.1.11:6443": net.Answer.OK}
+            if key == API
+            else {self.addresses(w)[0]: net.Answer.OK for w in self.cluster.workers[:2]}
+        )
         hosts = () if key == API else tuple(self.cluster.workers)
         return net.ServiceProbe(source, key, "10.96.0.1:443", (net.Answer.OK,) * 3, endpoints, hosts, 600.0, key == DNS)
 
@@ -80,7 +89,9 @@ class PodNetwork:
         ]
         since = {f"{p.source}>{p.target}": self.now - timedelta(seconds=7) for p in probes if not p.answer.arrived}
         back = None if self.back is None else self.now - timedelta(seconds=self.back)
-        return net.NetworkView(7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since, back)
+        return net.NetworkView(
+            7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since, back
+        )
 
     def _probes(self, source: str, target: str, address: str) -> list[net.PodProbe]:
         answer, ready = self.failing.get((source, address), net.Answer.OK), address not in self.unready
@@ -138,7 +149,9 @@ class PodNetwork:
         return self
 
     def service_fails(self, source: str, key: str, answer: net.Answer = net.Answer.TIMEOUT) -> PodNetwork:
-        self.services = [replace(s, answers=(answer,) * 3) if (s.source, s.service) == (source, key) else s for s in self.services]
+        self.services = [
+            replace(s, answers=(answer,) * 3) if (s.source, s.service) == (source, key) else s for s in self.services
+        ]
         return self
 
     def rules(self, name: str, *gaps: net.RuleGap, mode: str = "iptables") -> PodNetwork:
@@ -147,7 +160,8 @@ class PodNetwork:
     def missing(self, name: str, *ages: float, extra: tuple[float, ...] = (), since: float = 60.0) -> PodNetwork:
         def pods(prefix: str, ages: tuple[float, ...]) -> tuple[net.PodMismatch, ...]:
             return tuple(
-                net.PodMismatch(f"{prefix}{i}", f"default/web-{prefix}{i}", a, self.now - timedelta(seconds=since)) for i, a in enumerate(ages)
+                net.PodMismatch(f"{prefix}{i}", f"default/web-{prefix}{i}", a, self.now - timedelta(seconds=since))
+                for i, a in enumerate(ages)
             )
 
         self.pods[name] = net.NodePods(self.now, "kubelet", 5, 5, pods("m", ages), pods("e", extra))

@@ -24,17 +24,36 @@ BACK = Finding(Code.ETCD_REVISION_WENT_BACK, "", "etcd went back", ("1300 -> 900
 
 
 def fault(code: str, node: str, kind: type[Facts] = Facts, **facts: Any) -> Finding:
-    return Finding(code, node, f"{code} on {node}", (f"{node}: proof",), state=State.WORKER_NETWORK_BROKEN, facts=kind(node, node, **facts))
+    return Finding(
+        code,
+        node,
+        f"{code} on {node}",
+        (f"{node}: proof",),
+        state=State.WORKER_NETWORK_BROKEN,
+        facts=kind(node, node, **facts),
+    )
 
 
 def situation(
-    cluster: Cluster, *found: Finding, declined: tuple[Declined, ...] = (), settings: ClusterSettings | None = None, **more: object
+    cluster: Cluster,
+    *found: Finding,
+    declined: tuple[Declined, ...] = (),
+    settings: ClusterSettings | None = None,
+    **more: object,
 ) -> Situation:
     observation = cluster.observation()
     diagnosis = Diagnosis(State.WORKER_NETWORK_BROKEN, found, "")
     since = {f.key: observation.at - timedelta(minutes=5) for f in found}
     made = Situation(
-        observation.at, "prod-1", settings or cluster.settings, observation, diagnosis, cluster.memory(), found, since, declined=declined
+        observation.at,
+        "prod-1",
+        settings or cluster.settings,
+        observation,
+        diagnosis,
+        cluster.memory(),
+        found,
+        since,
+        declined=declined,
     )
     return replace(made, **more)  # type: ignore[arg-type]
 

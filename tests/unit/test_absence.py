@@ -88,7 +88,9 @@ def test_a_certificate_is_gone_from_the_findings_when_it_was_read() -> None:
 
 
 def test_data_that_is_lost_is_back_when_a_member_was_seen_to_hold_it() -> None:
-    """Seen on a busy lab: for a sweep it was not read what an empty cluster holds, and the approved restore ended: there was nothing to restore."""
+    """Seen on a busy lab: for a sweep it was not read what an empty cluster holds, and the approved restore
+    ended: there was nothing to restore.
+    """
     lost = (Code.ETCD_DATA_LOST, "")
     assert left_open(Cluster(), lost) == ""
     assert "hold" in left_open(Cluster().etcd_changed("cp1", revision=5, nodes=None, uid=None), lost)
@@ -138,7 +140,9 @@ def test_a_machine_that_is_not_in_the_configuration_any_more_is_gone_with_its_fa
     cluster = Cluster(3, 1).powered_off("cp2")
     for views in (cluster.hosts, cluster.etcd, cluster.endpoints):
         del views["cp2"]  # type: ignore[attr-defined]
-    cluster.settings = replace(cluster.settings, control_planes=tuple(HostSettings(n, cluster.address(n)) for n in ("cp1", "cp3")))
+    cluster.settings = replace(
+        cluster.settings, control_planes=tuple(HostSettings(n, cluster.address(n)) for n in ("cp1", "cp3"))
+    )
     assert left_open(cluster, (Code.MANIFEST_MISSING, "cp2"), (Code.API_NOT_ANSWERING, "cp2")) == ""
 
 
@@ -152,7 +156,11 @@ def test_a_machine_that_is_off_does_not_keep_a_setback_open() -> None:
 def test_the_network_of_a_node_is_seen_by_its_witnesses() -> None:
     seen = Cluster(1, 1).observation()
     diagnosis = diagnose(seen, Cluster(1, 1).memory(), Cluster(1, 1).settings)
-    for network, open_ in ((NetworkView(1, {"w1": NETWORK}, {}), False), (NetworkView(1, {"w1": unseen()}, {}), True), (unseen(), True)):
+    for network, open_ in (
+        (NetworkView(1, {"w1": NETWORK}, {}), False),
+        (NetworkView(1, {"w1": unseen()}, {}), True),
+        (unseen(), True),
+    ):
         assert bool(doubt([(Code.IP_FORWARDING_OFF, "w1")], diagnosis, replace(seen, network=network))) is open_
 
 
@@ -184,7 +192,9 @@ def test_a_second_history_is_not_over_when_one_side_only_has_no_leader() -> None
     key = (Code.ETCD_FOREIGN_CLUSTER, "cp1")
     assert key in diagnose(_parted().observation(), _parted().memory(), _parted().settings).keys
     silent = _parted().etcd_stopped("cp2").no_leader("cp3")
-    assert key not in diagnose(silent.observation(), silent.memory(), silent.settings).keys, "nothing says any more that there are two"
+    assert key not in diagnose(silent.observation(), silent.memory(), silent.settings).keys, (
+        "nothing says any more that there are two"
+    )
     assert "leader in common with cp3" in left_open(silent, key)
     assert left_open(_parted().etcd_stopped("cp1"), key) == ""
     assert left_open(_parted().etcd_stopped("cp2").etcd_stopped("cp3"), key) == ""
@@ -192,8 +202,13 @@ def test_a_second_history_is_not_over_when_one_side_only_has_no_leader() -> None
 
 
 def test_a_control_plane_that_is_lost_among_hidden_ones_is_a_warning() -> None:
-    """Of five, two hidden and two off: quorum is somewhere among the four that are silent, so no one of them is proven down."""
+    """Of five, two hidden and two off: quorum is somewhere among the four that are silent, so
+    no one of them is proven down.
+    """
     cluster = Cluster(5).powered_off("cp3", "cp4").powered_off("cp1", "cp5", node_ready=True)
     diagnosis = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
     assert diagnosis.state is State.HEALTHY, diagnosis.summary
-    assert {(f.code, f.subject) for f in diagnosis.warnings} == {(Code.NODE_NOT_READY, "cp3"), (Code.NODE_NOT_READY, "cp4")}
+    assert {(f.code, f.subject) for f in diagnosis.warnings} == {
+        (Code.NODE_NOT_READY, "cp3"),
+        (Code.NODE_NOT_READY, "cp4"),
+    }

@@ -12,7 +12,9 @@ OTHER = (("apiserver-manifest-invalid", "cp1"),)
 BOUNDS = Bounds(attempts=2, window=3600, cooldown=600)
 
 
-def ran(minutes_ago: float, basis: tuple[tuple[str, str], ...] = CAUSE, *, ok: bool = True, acknowledged: bool = False) -> ActionRecord:
+def ran(
+    minutes_ago: float, basis: tuple[tuple[str, str], ...] = CAUSE, *, ok: bool = True, acknowledged: bool = False
+) -> ActionRecord:
     at = NOON - timedelta(minutes=minutes_ago)
     return ActionRecord("restore-manifest", basis, at, at, ok, acknowledged=acknowledged)
 

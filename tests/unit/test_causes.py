@@ -1,4 +1,6 @@
-"""Why programs end, by their own words: each row of the table with a line that was really seen, as operators have reported it."""
+"""Why programs end, by their own words: each row of the table with a line that was really seen,
+as operators have reported it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ ROWS = (Path(__file__).parent / "fixtures/causes.txt").read_text().splitlines()
 SEEN = [tuple(part.strip() for part in row.split(" | ", 3)) for row in ROWS if row and not row.startswith("#")]
 
 
-@pytest.mark.parametrize(("program", "name", "says", "line"), SEEN, ids=[f"{p}-{n}-{i}" for i, (p, n, *_) in enumerate(SEEN)])
+@pytest.mark.parametrize(
+    ("program", "name", "says", "line"), SEEN, ids=[f"{p}-{n}-{i}" for i, (p, n, *_) in enumerate(SEEN)]
+)
 def test_what_was_really_said_is_understood(program: str, name: str, says: str, line: str) -> None:
     found = reason([line], program)
     assert found is not None and found.cause.name == name, found
@@ -29,7 +33,11 @@ def test_every_row_was_seen_once() -> None:
 def test_the_newest_cause_counts_and_a_consequence_only_where_nothing_else_is_said() -> None:
     swap, full = "running with swap on is not supported", "mkdir /var/lib/kubelet: no space left on device"
     after = ["lookup k8s-api: no such host", "kubelet.service: Failed with result 'exit-code'."]
-    for lines, name in (([swap, full, *after], "disk-full"), ([full, swap, *after], "swap"), (after, "name-not-resolved")):
+    for lines, name in (
+        ([swap, full, *after], "disk-full"),
+        ([full, swap, *after], "swap"),
+        (after, "name-not-resolved"),
+    ):
         found = reason(lines, "kubelet")
         assert found and found.cause.name == name
 
@@ -38,21 +46,33 @@ def test_what_is_not_understood_is_no_cause() -> None:
     for program in PROGRAMS:
         assert (
             reason(
-                ["E1128 14:37:29.1 1 server.go:1] something new", "", "\x00\xff" * 50, "kubelet.service: Failed with result 'exit-code'."], program
+                [
+                    "E1128 14:37:29.1 1 server.go:1] something new",
+                    "",
+                    "\x00\xff" * 50,
+                    "kubelet.service: Failed with result 'exit-code'.",
+                ],
+                program,
             )
             is None
         )
-    assert reason([], "kubelet") is None and reason(["running with swap on is not supported"], "no such program") is None
+    assert (
+        reason([], "kubelet") is None and reason(["running with swap on is not supported"], "no such program") is None
+    )
 
 
 def test_what_a_kubelet_says_at_every_start_is_no_cause() -> None:
     """Observed on 1.20.2."""
     said = [
-        "E1128 02:29:06.873190     217 kubelet.go:1826] skipping pod synchronization - PLEG is not healthy: pleg has yet to be successful",
-        "E1128 02:29:06.991818     217 container_manager_linux.go:528] failed to apply oom score -999 to PID 217: write /proc/217/oom_score_adj: "
+        "E1128 02:29:06.873190     217 kubelet.go:1826] skipping pod synchronization - PLEG is not healthy: "
+        "pleg has yet to be successful",
+        "E1128 02:29:06.991818     217 container_manager_linux.go:528] failed to apply oom score -999 to PID 217: "
+        "write /proc/217/oom_score_adj: "
         "permission denied",
-        'W1128 02:28:52.368973     525 manager.go:594] Failed to retrieve checkpoint for "kubelet_internal_checkpoint": checkpoint is not found',
-        'E1128 15:40:02.777257      98 file.go:104] Unable to read config path "/etc/kubernetes/manifests": path does not exist, ignoring',
+        "W1128 02:28:52.368973     525 manager.go:594] Failed to retrieve checkpoint for "
+        '"kubelet_internal_checkpoint": checkpoint is not found',
+        'E1128 15:40:02.777257      98 file.go:104] Unable to read config path "/etc/kubernetes/manifests": '
+        "path does not exist, ignoring",
     ]
     assert reason(said, "kubelet") is None and reason_of_pod(said, "etcd") is None
 

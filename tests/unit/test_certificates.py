@@ -85,11 +85,23 @@ def known(cluster: Cluster, kept: str = "/kept") -> Memory:
     return replace(cluster.memory(), pki={n: replace(k, kept=kept) for n, k in of.items() if k})
 
 
-def situation(cluster: Cluster, *, memory: Memory | None = None, by_hand: bool = False, nodes: tuple[str, ...] = ()) -> Situation:
+def situation(
+    cluster: Cluster, *, memory: Memory | None = None, by_hand: bool = False, nodes: tuple[str, ...] = ()
+) -> Situation:
     observation, memory = cluster.observation(), memory or known(cluster)
     diagnosis = diagnose(observation, memory, cluster.settings)
     confirmed = diagnosis.faults or diagnosis.warnings
-    return Situation(observation.at, "prod-1", cluster.settings, observation, diagnosis, memory, confirmed, nodes=nodes, by_hand=by_hand)
+    return Situation(
+        observation.at,
+        "prod-1",
+        cluster.settings,
+        observation,
+        diagnosis,
+        memory,
+        confirmed,
+        nodes=nodes,
+        by_hand=by_hand,
+    )
 
 
 def asked(name: str, now: Situation) -> Answer:
@@ -145,7 +157,9 @@ def test_where_etcds_certificates_are_over_everywhere_all_are_renewed_before_any
 def test_kubelets_own_certificate_is_repaired_only_where_it_is_broken_and_before_kubelet_is_restarted() -> None:
     fine = proposed("renew-certificates", situation(papered(Cluster(1), change=soon)))
     assert not any(isinstance(s.operation, RepairKubeletClient) for s in fine.steps)
-    broken = proposed("renew-certificates", situation(papered(Cluster(1), change=over).api_down(health=EndpointHealth.TLS)))
+    broken = proposed(
+        "renew-certificates", situation(papered(Cluster(1), change=over).api_down(health=EndpointHealth.TLS))
+    )
     order = [k for _, k in kinds(broken)]
     assert order.index("repair-kubelet-client") < order.index("restart-unit") < order.index("restart-static-pod")
     repair = next(s.operation for s in broken.steps if isinstance(s.operation, RepairKubeletClient))
@@ -153,7 +167,9 @@ def test_kubelets_own_certificate_is_repaired_only_where_it_is_broken_and_before
 
 
 def test_no_ca_is_ever_renewed() -> None:
-    cluster = papered(Cluster(1), change=lambda p: p | {pki.CA: p[pki.CA]._replace(ends=-60.0)}).api_down(health=EndpointHealth.TLS)
+    cluster = papered(Cluster(1), change=lambda p: p | {pki.CA: p[pki.CA]._replace(ends=-60.0)}).api_down(
+        health=EndpointHealth.TLS
+    )
     answer = asked("renew-certificates", situation(cluster))
     assert isinstance(answer, Refusal) and "is a CA, which is never renewed" in answer.reason
 
@@ -172,24 +188,40 @@ def test_without_the_cas_key_it_is_for_whoever_holds_it() -> None:
 
 
 def test_a_ca_whose_key_is_elsewhere_is_named_with_what_it_signs() -> None:
-    """`kubeadm certs renew all` passes over those leaves and ends well, so everything would be restarted for nothing."""
+    """`kubeadm certs renew all` passes over those leaves and ends well, so everything
+    would be restarted for nothing.
+    """
 
     def without_key(change: Change) -> Situation:
         cluster = papered(Cluster(1), change=change)
         view = cluster._seen("cp1").pki
         assert view
-        return situation(cluster.host("cp1", pki=replace(view, keys={p: k for p, k in view.keys.items() if not p.endswith("front-proxy-ca.key")})))
+        return situation(
+            cluster.host(
+                "cp1",
+                pki=replace(view, keys={p: k for p, k in view.keys.items() if not p.endswith("front-proxy-ca.key")}),
+            )
+        )
 
     answer = asked("renew-certificates", without_key(over))
-    assert isinstance(answer, Refusal) and "front-proxy-ca.key is not on cp1" in answer.reason and "front-proxy-client.crt" in answer.reason
+    assert (
+        isinstance(answer, Refusal)
+        and "front-proxy-ca.key is not on cp1" in answer.reason
+        and "front-proxy-client.crt" in answer.reason
+    )
     subjects = {subject for _, subject in proposed("renew-certificates", without_key(soon)).basis}
-    assert "cp1:/etc/kubernetes/pki/apiserver.crt" in subjects and "cp1:/etc/kubernetes/pki/front-proxy-client.crt" not in subjects
+    assert (
+        "cp1:/etc/kubernetes/pki/apiserver.crt" in subjects
+        and "cp1:/etc/kubernetes/pki/front-proxy-client.crt" not in subjects
+    )
 
 
 def test_a_bastion_whose_clock_is_ahead_makes_nothing_expire() -> None:
     ahead = timedelta(days=400)
     cluster = papered(Cluster(2, now=NOW + ahead)).host("cp1", clock_offset=-ahead.total_seconds())
-    cluster.ssh_fails("cp2").endpoint("cp2", EndpointHealth.TLS, "certificate has expired", certificate_expires=NOW + timedelta(days=300))
+    cluster.ssh_fails("cp2").endpoint(
+        "cp2", EndpointHealth.TLS, "certificate has expired", certificate_expires=NOW + timedelta(days=300)
+    )
     codes = {f.code for f in situation(cluster).diagnosis.findings}
     assert not codes & {Code.CERTIFICATE_EXPIRED, Code.CERTIFICATE_EXPIRES_SOON} and Code.CLOCK_SKEW in codes
 
@@ -207,7 +239,9 @@ def test_outside_the_window_it_is_said_when_it_will_be_offered() -> None:
     assert NOW.strftime("%a %H:%M") == "Thu 19:10"
     answer = asked("renew-certificates", in_windows("Sun 02:00-04:00"))
     assert isinstance(answer, Wait)
-    assert "from Sun 2026-03-08 02:00 UTC" in answer.reason and "`recoverctl run renew-certificates prod`" in answer.reason
+    assert (
+        "from Sun 2026-03-08 02:00 UTC" in answer.reason and "`recoverctl run renew-certificates prod`" in answer.reason
+    )
 
 
 def test_in_the_window_it_is_offered_until_that_ends() -> None:
@@ -240,14 +274,27 @@ def test_a_person_may_ask_at_any_time() -> None:
 )
 def test_windows(text: str, at: str, end: str | None, opens: str) -> None:
     window = written.parse(text)
-    now = next(t for d in range(7) if (t := datetime(2026, 3, 2 + d, int(at[4:6]), int(at[7:]), tzinfo=UTC)).strftime("%a") == at[:3])
+    now = next(
+        t
+        for d in range(7)
+        if (t := datetime(2026, 3, 2 + d, int(at[4:6]), int(at[7:]), tzinfo=UTC)).strftime("%a") == at[:3]
+    )
     until, later = open_until([window], now), next_open([window], now)
     assert (until and until.strftime("%a %H:%M")) == end
     assert later and later > now and later.strftime("%a %H:%M") == opens
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Sunday 02:00-04:00", "Sun 2:00-4:00", "Sun 02:00", "Sun 25:00-26:00", "Sun 02:00-02:00", "Mon-Tue-Wed 01:00-02:00"]
+    "text",
+    [
+        "",
+        "Sunday 02:00-04:00",
+        "Sun 2:00-4:00",
+        "Sun 02:00",
+        "Sun 25:00-26:00",
+        "Sun 02:00-02:00",
+        "Mon-Tue-Wed 01:00-02:00",
+    ],
 )
 def test_what_is_no_window(text: str) -> None:
     with pytest.raises(ValueError, match="write it as"):
@@ -258,10 +305,16 @@ def test_what_is_no_window(text: str) -> None:
 
 
 def test_what_was_made_anew_by_hand_is_put_back_from_the_copy_and_kept_aside() -> None:
-    proposal = proposed("restore-pki", situation(papered(Cluster(1), change=all_made_anew).api_down(health=EndpointHealth.TLS)))
+    proposal = proposed(
+        "restore-pki", situation(papered(Cluster(1), change=all_made_anew).api_down(health=EndpointHealth.TLS))
+    )
     put = proposal.steps[0]
     assert isinstance(put.operation, PutBackPki) and isinstance(put.undo, PutBackPki)
-    assert (put.operation.source, put.operation.aside, put.undo.source) == ("/kept", "/var/lib/recoverd/pki/before-prod-1", put.operation.aside)
+    assert (put.operation.source, put.operation.aside, put.undo.source) == (
+        "/kept",
+        "/var/lib/recoverd/pki/before-prod-1",
+        put.operation.aside,
+    )
     assert put.undo.restart and "restart-unit" in [k for _, k in kinds(proposal)]
 
 
@@ -278,17 +331,25 @@ def test_a_ca_replaced_on_every_control_plane_is_put_back_everywhere_before_etcd
 
 
 def test_where_etcd_still_runs_with_the_old_ca_the_files_of_all_are_put_back_before_any_is_restarted() -> None:
-    """Else the first one restarted would refuse its peers, which have certificates of the new CA in place, and be refused once it is taken back."""
+    """Else the first one restarted would refuse its peers, which have certificates of the new CA in place, and be
+    refused once it is taken back.
+    """
     proposal = proposed("restore-pki", situation(papered(Cluster(3), change=all_made_anew)))
     order = kinds(proposal)
     assert order[:3] == [(h, "put-back-pki") for h in ("cp1", "cp2", "cp3")]
-    assert [h for h, k in order[3:] if k == "await-api"] == ["cp1", "cp2", "cp3"] and [h for h, _ in order[3:]] == sorted(h for h, _ in order[3:])
-    undo = [(s.operation.kind, s.undo.restart) for s in proposal.steps if s.host == "cp2" and isinstance(s.undo, PutBackPki)]
+    assert [h for h, k in order[3:] if k == "await-api"] == ["cp1", "cp2", "cp3"] and [
+        h for h, _ in order[3:]
+    ] == sorted(h for h, _ in order[3:])
+    undo = [
+        (s.operation.kind, s.undo.restart) for s in proposal.steps if s.host == "cp2" and isinstance(s.undo, PutBackPki)
+    ]
     assert undo == [("put-back-pki", False), ("restart-static-pod", True)]
 
 
 def test_each_plan_of_an_incident_keeps_what_it_finds_under_a_name_of_its_own() -> None:
-    """Put back, and then found to be over: what is taken back then is what was put back, not what was there at first."""
+    """Put back, and then found to be over: what is taken back then is what was put
+    back, not what was there at first.
+    """
     cluster = papered(Cluster(1), change=all_made_anew).api_down(health=EndpointHealth.TLS)
     machine = ClusterMachine(cluster.settings, registry(), now=NOW, memory=known(cluster))
 
@@ -332,7 +393,9 @@ def learnt(changes: Sequence[tuple[float, Change]], memory: Memory) -> Memory:
     for seconds, change in changes:
         cluster = papered(Cluster(1, now=NOW + timedelta(seconds=seconds)), change=change)
         observation = cluster.observation()
-        memory, sights = remember(observation, diagnose(observation, memory, cluster.settings), memory, cluster.settings, sights)
+        memory, sights = remember(
+            observation, diagnose(observation, memory, cluster.settings), memory, cluster.settings, sights
+        )
     return memory
 
 
@@ -370,7 +433,12 @@ class Watch:
         self.now = NOW
         self.machine = ClusterMachine(settings, registry(), now=NOW, memory=known(cluster))
 
-    def sweep(self, *changes: tuple[Change, tuple[str, ...]], times: int = 1, change: Callable[[Cluster], object] = lambda c: c) -> list[Instruction]:
+    def sweep(
+        self,
+        *changes: tuple[Change, tuple[str, ...]],
+        times: int = 1,
+        change: Callable[[Cluster], object] = lambda c: c,
+    ) -> list[Instruction]:
         out: list[Instruction] = []
         for _ in range(times):
             self.now += timedelta(seconds=5)
@@ -461,7 +529,12 @@ def test_certificates_are_not_taken_back_where_those_before_them_cannot_be_bette
     sight = SOON if ready else ((over, ("cp2",)),)
     watch.sweep(*sight, times=2, change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.TLS))
     failed: list[str] = []
-    done = watch.run(watch.approve(), never_ready("cp2", failed), *sight, change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.REFUSED))
+    done = watch.run(
+        watch.approve(),
+        never_ready("cp2", failed),
+        *sight,
+        change=lambda c: c if ready else c.endpoint("cp2", EndpointHealth.REFUSED),
+    )
     assert failed and not [(h, k) for h, k, undo in done if undo], done
     assert "the files are in place; NOT done" in watch.machine.record.explanation, watch.machine.record.explanation
 
@@ -470,7 +543,12 @@ def test_a_control_plane_that_does_not_come_back_is_taken_back_and_those_before_
     watch = Watch(3)
     watch.sweep(*SOON, times=2)
     down: list[str] = []
-    done = watch.run(watch.approve(), never_ready("cp2", down), *SOON, change=lambda c: c.endpoint("cp2", EndpointHealth.REFUSED) if down else c)
+    done = watch.run(
+        watch.approve(),
+        never_ready("cp2", down),
+        *SOON,
+        change=lambda c: c.endpoint("cp2", EndpointHealth.REFUSED) if down else c,
+    )
     assert [(h, k) for h, k, undo in done if undo] == [("cp2", "put-back-pki")]
     assert "cp3" not in {h for h, _, _ in done}
     assert watch.machine.lifecycle.position == "maintenance/escalated"
@@ -526,7 +604,11 @@ def test_a_fault_makes_the_offer_void_and_cannot_be_approved_over() -> None:
     with pytest.raises(Refused, match="is for a healthy cluster"):
         watch.approve()
     watch.sweep(*SOON, change=broken)
-    assert watch.plan.id != offered and watch.machine.record.incident and watch.machine.record.incident.state is State.APISERVER_DOWN
+    assert (
+        watch.plan.id != offered
+        and watch.machine.record.incident
+        and watch.machine.record.incident.state is State.APISERVER_DOWN
+    )
 
 
 def test_an_offer_expires_and_is_made_anew() -> None:
@@ -580,7 +662,11 @@ def test_a_copy_counts_once_a_later_sweep_still_finds_what_it_is_named_after() -
     watch = Watch()
     watch.machine.state = replace(watch.machine.state, memory=replace(watch.machine.memory, pki={}))
     watch.sweep()
-    (keep,) = (i for i in watch.sweep() if isinstance(i, PerformChore)) if "cp1" not in watch.machine.state.copies else (None,)
+    (keep,) = (
+        (i for i in watch.sweep() if isinstance(i, PerformChore))
+        if "cp1" not in watch.machine.state.copies
+        else (None,)
+    )
     assert keep is None or keep.step.host == "cp1"
     operation = KeepPki(watch.machine.state.copies["cp1"].target, prune=True)
     assert operation.target.endswith(watch.machine.memory.pki["cp1"].digest)
@@ -613,7 +699,9 @@ def test_kubelets_unchecked_serving_certificate_is_only_a_notice() -> None:
 
 
 def test_the_journal_of_another_time_or_bastion_gives_other_names() -> None:
-    """Incidents are numbered from one in each: what is kept under the first one's name, perhaps of months ago, must not be put back by the second."""
+    """Incidents are numbered from one in each: what is kept under the first one's name, perhaps of months ago, must
+    not be put back by the second.
+    """
     asides = []
     for since in (NOW, NOW + timedelta(days=60)):
         cluster = papered(Cluster(1), change=all_made_anew).api_down(health=EndpointHealth.TLS)

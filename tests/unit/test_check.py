@@ -10,11 +10,20 @@ from recoverd.cli.check import CRITICAL, OK, UNKNOWN, WARNING, verdict
 
 
 def cluster(name: str = "prod", state: str = "healthy", **other: Any) -> dict[str, Any]:
-    calm = {"phase": None, "paused": False, "pause_reason": "", "summary": "", "findings": [], "last_sweep": "2026-03-05T19:10:00Z"}
+    calm = {
+        "phase": None,
+        "paused": False,
+        "pause_reason": "",
+        "summary": "",
+        "findings": [],
+        "last_sweep": "2026-03-05T19:10:00Z",
+    }
     return {"name": name, "state": state, **calm, **other}
 
 
-WARNED = cluster("w", findings=[{"severity": "notice", "message": "no"}, {"severity": "warning", "message": "a disk fills"}])
+WARNED = cluster(
+    "w", findings=[{"severity": "notice", "message": "no"}, {"severity": "warning", "message": "a disk fills"}]
+)
 DOWN = cluster("d", "etcd-stuck", phase="awaiting-approval", summary="etcd has\nlost quorum")
 CASES = [
     ([cluster("a"), cluster("b", "maintenance")], [], OK, "OK: a healthy, b maintenance | clusters=2 not_healthy=0"),
@@ -31,7 +40,12 @@ CASES = [
         CRITICAL,
         "CRITICAL: u is unobservable: nothing answers | clusters=1",
     ),
-    ([cluster("p", paused=True, pause_reason="upgrade")], [], WARNING, "WARNING: p is healthy and paused: upgrade | clusters=1 not_healthy=0"),
+    (
+        [cluster("p", paused=True, pause_reason="upgrade")],
+        [],
+        WARNING,
+        "WARNING: p is healthy and paused: upgrade | clusters=1 not_healthy=0",
+    ),
     (
         [cluster("n", last_sweep=None), DOWN],
         [],
@@ -39,7 +53,12 @@ CASES = [
         "CRITICAL: d is etcd-stuck/awaiting-approval: etcd has lost quorum; n has not been swept yet",
     ),
     ([cluster("n", last_sweep=None)], [], UNKNOWN, "UNKNOWN: n has not been swept yet | clusters=1"),
-    ([cluster("a")], ["the configuration was not reloaded"], WARNING, "WARNING: recoverd: the configuration was not reloaded | clusters=1"),
+    (
+        [cluster("a")],
+        ["the configuration was not reloaded"],
+        WARNING,
+        "WARNING: recoverd: the configuration was not reloaded | clusters=1",
+    ),
     ([], [], UNKNOWN, "UNKNOWN: recoverd watches no cluster"),
 ]
 

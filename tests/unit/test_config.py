@@ -72,7 +72,11 @@ def folder(tmp_path: Path, ssh_key: Path) -> Folder:
 
 
 def test_a_good_file_is_taken_with_durations_defaults_and_relative_paths(folder: Folder) -> None:
-    folder.file["defaults"] = {"interval": "10s", "bounds": {"cooldown": "2h", "attempts": 5}, "approval": {"remove-member": "never"}}
+    folder.file["defaults"] = {
+        "interval": "10s",
+        "bounds": {"cooldown": "2h", "attempts": 5},
+        "approval": {"remove-member": "never"},
+    }
     folder.cluster["bounds"] = {"attempts": 1}
     config = load(folder.write(), known_playbooks=["remove-member"])
     cluster = config.clusters[0]
@@ -131,7 +135,9 @@ def test_names_and_addresses_must_be_unique(folder: Folder) -> None:
     assert "another cluster" in errors["clusters[1].control_planes[0].address"]
 
 
-def test_a_key_that_others_can_read_is_refused_and_one_that_systemd_guards_is_not(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_others_can_read_is_refused_and_one_that_systemd_guards_is_not(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder.path / "id").chmod(0o640)
     assert "chmod 600" in folder.errors()["clusters[0].ssh.key"]
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder.path))
@@ -166,7 +172,13 @@ def test_broken_yaml_has_its_line_and_a_key_that_stands_twice_is_refused(folder:
 
 
 def test_defaults_are_merged_key_by_key_and_their_mistakes_are_named_where_they_stand(folder: Folder) -> None:
-    other = {**folder.cluster, "name": "test", "control_planes": [{"name": "cp1", "address": "10.99.2.11"}], "workers": [], "ssh": {"user": "ops"}}
+    other = {
+        **folder.cluster,
+        "name": "test",
+        "control_planes": [{"name": "cp1", "address": "10.99.2.11"}],
+        "workers": [],
+        "ssh": {"user": "ops"},
+    }
     folder.file["defaults"] = {
         "ssh": {**folder.cluster.pop("ssh"), "port": 2222},
         "deadlines": {"api": "2s"},
@@ -186,7 +198,18 @@ def test_defaults_are_merged_key_by_key_and_their_mistakes_are_named_where_they_
 
 
 @pytest.mark.parametrize(
-    "jump", ["user@", "host:port", "host:0", "a.example,b.example", "ssh://host", "host/path", "u:password@host", "10.0.0.300", ""]
+    "jump",
+    [
+        "user@",
+        "host:port",
+        "host:0",
+        "a.example,b.example",
+        "ssh://host",
+        "host/path",
+        "u:password@host",
+        "10.0.0.300",
+        "",
+    ],
 )
 def test_a_jump_host_that_is_none(folder: Folder, jump: str) -> None:
     folder.cluster["ssh"]["jump"] = jump
@@ -196,10 +219,14 @@ def test_a_jump_host_that_is_none(folder: Folder, jump: str) -> None:
 def test_a_jump_hosts_key_must_be_known_too(folder: Folder) -> None:
     folder.cluster["ssh"]["jump"] = "ops@bastion.example:2222"
     ((where, what),) = load(folder.write()).warnings
-    assert where == "clusters[0].ssh.known_hosts" and "jump host" in what and "ssh-keyscan -p 2222 bastion.example" in what
+    assert (
+        where == "clusters[0].ssh.known_hosts" and "jump host" in what and "ssh-keyscan -p 2222 bastion.example" in what
+    )
 
 
-def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
+def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
     folder.file |= {"state_dir": "state", "socket": "run/control.sock"}
     folder.write()
     monkeypatch.chdir(folder.path)
@@ -229,7 +256,11 @@ def test_the_command_prints_every_error_with_its_file_and_place(folder: Folder) 
     (folder.path / "id").chmod(0o644)
     bad = CliRunner().invoke(main, ["check-config", str(folder.write())])
     assert bad.exit_code == 2
-    for part in ("recoverd.yaml: clusters[0].ssh.key: ", "recoverd.yaml: clusters[0].approval.restore-manifst: ", "did you mean restore-manifest?"):
+    for part in (
+        "recoverd.yaml: clusters[0].ssh.key: ",
+        "recoverd.yaml: clusters[0].approval.restore-manifst: ",
+        "did you mean restore-manifest?",
+    ):
         assert part in bad.output
     assert CliRunner().invoke(main, ["check-config", str(folder.path / "nowhere.yaml")]).exit_code == 2
 
@@ -278,7 +309,9 @@ def test_the_word_on_is_a_key_though_yaml_reads_it_as_true(folder: Folder) -> No
         ("json://127.0.0.1/hunter2", {"name": "heartbeat"}, "name", "sign of life"),
     ],
 )
-def test_a_receiver_that_cannot_be_told_is_named_without_its_url(folder: Folder, url: str, change: dict[str, Any], where: str, what: str) -> None:
+def test_a_receiver_that_cannot_be_told_is_named_without_its_url(
+    folder: Folder, url: str, change: dict[str, Any], where: str, what: str
+) -> None:
     told(folder, url, **change)
     errors = folder.errors()
     assert what in errors[f"notifications[0].{where}"]

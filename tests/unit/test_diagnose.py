@@ -36,13 +36,24 @@ def truncated(component: str) -> str:
 
 
 def cut_short(c: Cluster) -> Cluster:
-    c.manifest("cp1", "kube-apiserver", manifest_of("kube-apiserver", truncated("kube-apiserver"), "not YAML: expected a mapping"))
+    c.manifest(
+        "cp1",
+        "kube-apiserver",
+        manifest_of("kube-apiserver", truncated("kube-apiserver"), "not YAML: expected a mapping"),
+    )
     return c.api_down("cp1")
 
 
 def mistyped(c: Cluster) -> Cluster:
     c.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--secure-prot=6443"))
-    c.container("cp1", "kube-apiserver", running=False, exit_code=1, restarts=2, log_tail=("Error: unknown flag: --secure-prot",))
+    c.container(
+        "cp1",
+        "kube-apiserver",
+        running=False,
+        exit_code=1,
+        restarts=2,
+        log_tail=("Error: unknown flag: --secure-prot",),
+    )
     return c.api_down("cp1")
 
 
@@ -53,7 +64,9 @@ def crash_loop(c: Cluster) -> Cluster:
 
 
 def expired(path: str) -> Callable[[Cluster], Cluster]:
-    return lambda c: c.host("cp1", certificates=(certificate(path, NOW - timedelta(hours=1)),)).api_down("cp1", health=H.TLS)
+    return lambda c: c.host("cp1", certificates=(certificate(path, NOW - timedelta(hours=1)),)).api_down(
+        "cp1", health=H.TLS
+    )
 
 
 def foreign(c: Cluster) -> Cluster:
@@ -69,11 +82,17 @@ def alarm(name: str) -> Callable[[Cluster], Cluster]:
 
 
 def with_flag(c: Cluster) -> Cluster:
-    return c.manifest("cp1", "etcd", manifest("etcd", "--force-new-cluster=true", "--secure-port=6443", "--profiling=false"))
+    return c.manifest(
+        "cp1", "etcd", manifest("etcd", "--force-new-cluster=true", "--secure-port=6443", "--profiling=false")
+    )
 
 
 def data_gone(c: Cluster) -> Cluster:
-    return c.manifest("cp2", "etcd", None).host("cp2", etcd_data=EtcdDataView("/var/lib/etcd", True, True)).etcd_stopped("cp2")
+    return (
+        c.manifest("cp2", "etcd", None)
+        .host("cp2", etcd_data=EtcdDataView("/var/lib/etcd", True, True))
+        .etcd_stopped("cp2")
+    )
 
 
 def learner(c: Cluster, *, started: bool) -> Cluster:
@@ -85,14 +104,49 @@ NO_YAML = "--changed=yes"
 
 # control planes, what happens, the state, the cause (code and subject)
 CAUSES = [
-    ("manifest deleted", 1, lambda c: c.manifest("cp1", "kube-apiserver", None).api_down(), A, Code.MANIFEST_MISSING, "cp1"),
-    ("manifest deleted, still running", 1, lambda c: c.manifest("cp1", "kube-apiserver", None), A, Code.MANIFEST_MISSING, "cp1"),
+    (
+        "manifest deleted",
+        1,
+        lambda c: c.manifest("cp1", "kube-apiserver", None).api_down(),
+        A,
+        Code.MANIFEST_MISSING,
+        "cp1",
+    ),
+    (
+        "manifest deleted, still running",
+        1,
+        lambda c: c.manifest("cp1", "kube-apiserver", None),
+        A,
+        Code.MANIFEST_MISSING,
+        "cp1",
+    ),
     ("manifest truncated", 1, cut_short, A, Code.MANIFEST_INVALID, "cp1"),
     ("flag mistyped", 1, mistyped, A, Code.MANIFEST_CHANGED, "cp1"),
-    ("scheduler manifest deleted", 1, lambda c: c.manifest("cp1", "kube-scheduler", None), A, Code.MANIFEST_MISSING, "cp1/kube-scheduler"),
-    ("one of three deleted", 3, lambda c: c.manifest("cp2", "kube-apiserver", None).api_down("cp2"), A, Code.MANIFEST_MISSING, "cp2"),
+    (
+        "scheduler manifest deleted",
+        1,
+        lambda c: c.manifest("cp1", "kube-scheduler", None),
+        A,
+        Code.MANIFEST_MISSING,
+        "cp1/kube-scheduler",
+    ),
+    (
+        "one of three deleted",
+        3,
+        lambda c: c.manifest("cp2", "kube-apiserver", None).api_down("cp2"),
+        A,
+        Code.MANIFEST_MISSING,
+        "cp2",
+    ),
     ("crash loop", 1, crash_loop, A, Code.CRASH_LOOPING, "cp1"),
-    ("certificate expired", 1, expired("/etc/kubernetes/pki/apiserver.crt"), A, Code.CERTIFICATE_EXPIRED, "cp1:/etc/kubernetes/pki/apiserver.crt"),
+    (
+        "certificate expired",
+        1,
+        expired("/etc/kubernetes/pki/apiserver.crt"),
+        A,
+        Code.CERTIFICATE_EXPIRED,
+        "cp1:/etc/kubernetes/pki/apiserver.crt",
+    ),
     (
         "etcd certificate expired",
         1,
@@ -102,19 +156,47 @@ CAUSES = [
         "cp1:/etc/kubernetes/pki/etcd/server.crt",
     ),
     ("kubelet stopped, pods run on", 1, lambda c: c.stopped("cp1", "kubelet"), A, Code.KUBELET_DOWN, "cp1"),
-    ("runtime stopped", 1, lambda c: c.stopped("cp1", "kubelet", "containerd").etcd_stopped("cp1").api_down(), A, Code.RUNTIME_DOWN, "cp1"),
+    (
+        "runtime stopped",
+        1,
+        lambda c: c.stopped("cp1", "kubelet", "containerd").etcd_stopped("cp1").api_down(),
+        A,
+        Code.RUNTIME_DOWN,
+        "cp1",
+    ),
     ("address wrong", 1, lambda c: c.address_answers(H.UNRESOLVED), A, Code.VIP_WRONG, ""),
     ("proxy answers 502", 3, lambda c: c.address_answers(H.ERROR, "502 Bad Gateway"), A, Code.VIP_WRONG, ""),
     ("powered off, workers seen", 1, lambda c: c.powered_off("cp1"), A, Code.API_NOT_ANSWERING, "cp1"),
     ("no cause seen", 1, lambda c: c.api_down(), A, Code.API_NOT_ANSWERING, "cp1"),
     ("etcd container gone", 1, lambda c: c.etcd_stopped("cp1").api_down(), E, Code.ETCD_MEMBER_DOWN, "cp1"),
-    ("etcd manifest deleted", 3, lambda c: c.manifest("cp2", "etcd", None).etcd_stopped("cp2"), E, Code.ETCD_MANIFEST_MISSING, "cp2"),
+    (
+        "etcd manifest deleted",
+        3,
+        lambda c: c.manifest("cp2", "etcd", None).etcd_stopped("cp2"),
+        E,
+        Code.ETCD_MANIFEST_MISSING,
+        "cp2",
+    ),
     ("etcd data empty", 3, data_gone, E, Code.ETCD_DATA_EMPTY, "cp2"),
     ("etcd down on one of three", 3, lambda c: c.etcd_stopped("cp2"), E, Code.ETCD_MEMBER_DOWN, "cp2"),
     ("one of three powered off", 3, lambda c: c.powered_off("cp2"), E, Code.ETCD_MEMBER_DOWN, "cp2"),
-    ("two of three powered off", 3, lambda c: c.powered_off("cp2", "cp3").no_leader().api_down("cp1"), E, Code.ETCD_QUORUM_LOST, ""),
+    (
+        "two of three powered off",
+        3,
+        lambda c: c.powered_off("cp2", "cp3").no_leader().api_down("cp1"),
+        E,
+        Code.ETCD_QUORUM_LOST,
+        "",
+    ),
     ("no leader, all serve", 3, lambda c: c.no_leader().api_down(), E, Code.ETCD_NO_LEADER, ""),
-    ("never started, quorum present", 3, lambda c: c.member_list(*c.members, c.entry("cp4", started=False)), E, Code.ETCD_NEVER_STARTED, "cp4"),
+    (
+        "never started, quorum present",
+        3,
+        lambda c: c.member_list(*c.members, c.entry("cp4", started=False)),
+        E,
+        Code.ETCD_NEVER_STARTED,
+        "cp4",
+    ),
     ("NOSPACE", 3, alarm("NOSPACE"), E, Code.ETCD_NOSPACE, "cp2"),
     ("CORRUPT", 3, alarm("CORRUPT"), E, Code.ETCD_CORRUPT, "cp2"),
     ("another cluster id", 3, foreign, E, Code.ETCD_FOREIGN_CLUSTER, "cp3"),
@@ -124,8 +206,12 @@ CAUSES = [
 ]
 
 
-@pytest.mark.parametrize(("count", "change", "state", "code", "subject"), [c[1:] for c in CAUSES], ids=[c[0] for c in CAUSES])
-def test_the_cause_is_named(count: int, change: Callable[[Cluster], Cluster], state: State, code: str, subject: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "change", "state", "code", "subject"), [c[1:] for c in CAUSES], ids=[c[0] for c in CAUSES]
+)
+def test_the_cause_is_named(
+    count: int, change: Callable[[Cluster], Cluster], state: State, code: str, subject: str
+) -> None:
     cluster = Cluster(control_planes=count, spares=1)
     diagnosis = seen(change(cluster))
     assert (diagnosis.state, faults(diagnosis)[:1]) == (state, [(code, subject)])
@@ -136,12 +222,19 @@ def test_the_cause_is_named(count: int, change: Callable[[Cluster], Cluster], st
 def rebooting(c: Cluster) -> Cluster:
     """Seconds after its boot: kubelet is up, nothing else yet."""
     c.host("cp2", uptime=25.0, boot_id="boot-2").unit("cp2", "kubelet", since=NOW - timedelta(seconds=10))
-    return c.etcd_stopped("cp2").container("cp2", "kube-apiserver", running=False, exit_code=1).api_down("cp2").node("cp2", ready=False)
+    return (
+        c.etcd_stopped("cp2")
+        .container("cp2", "kube-apiserver", running=False, exit_code=1)
+        .api_down("cp2")
+        .node("cp2", ready=False)
+    )
 
 
 def edited(c: Cluster) -> Cluster:
     """An operator's change that works."""
-    return c.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--v=4")).container("cp1", "kube-apiserver", started_at=NOW)
+    return c.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--v=4")).container(
+        "cp1", "kube-apiserver", started_at=NOW
+    )
 
 
 def joining(c: Cluster) -> Cluster:
@@ -169,7 +262,11 @@ def removed(c: Cluster) -> Cluster:
 
 def skewed(c: Cluster) -> Cluster:
     """By the bastion's clock the certificate is over, by the host's it is not."""
-    return c.host("cp1", clock_offset=-7200.0, certificates=(certificate("/etc/kubernetes/pki/apiserver.crt", NOW - timedelta(hours=1)),))
+    return c.host(
+        "cp1",
+        clock_offset=-7200.0,
+        certificates=(certificate("/etc/kubernetes/pki/apiserver.crt", NOW - timedelta(hours=1)),),
+    )
 
 
 QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
@@ -177,7 +274,11 @@ QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
     ("rolling reboot, machine away", lambda c: c.powered_off("cp2", node_ready=True), Code.HOST_UNSEEN),
     ("rolling reboot, machine coming up", rebooting, Code.NODE_NOT_READY),
     ("operator's edit that works", edited, None),
-    ("operator's etcd edit that works", lambda c: c.manifest("cp1", "etcd", manifest("etcd", "--quota-backend-bytes=8589934592")), None),
+    (
+        "operator's etcd edit that works",
+        lambda c: c.manifest("cp1", "etcd", manifest("etcd", "--quota-backend-bytes=8589934592")),
+        None,
+    ),
     ("join in progress", joining, Code.ETCD_LEARNER_STUCK),
     ("voter joined, API server coming up", joined_just_now, Code.NOT_JOINED),
     ("member removed", removed, Code.NOT_JOINED),
@@ -200,7 +301,11 @@ QUIET: list[tuple[str, Callable[[Cluster], Cluster], str | None]] = [
         lambda c: c.host("cp1", certificates=(certificate("/etc/kubernetes/admin.conf", NOW - timedelta(days=3)),)),
         Code.CERTIFICATE_EXPIRED,
     ),
-    ("manifests could not be read", lambda c: c.host("cp1", manifests={}, problems=("manifests: output was cut",)), Code.SOURCE_UNSEEN),
+    (
+        "manifests could not be read",
+        lambda c: c.host("cp1", manifests={}, problems=("manifests: output was cut",)),
+        Code.SOURCE_UNSEEN,
+    ),
 ]
 
 
@@ -247,7 +352,9 @@ def test_a_cordon_that_a_plan_has_left_is_a_warning(by: str, busy: str, lease: H
     ],
     ids=["off", "off and cordoned", "it answers"],
 )
-def test_a_worker_that_nobody_took_out_and_whose_machine_is_off_is_a_warning(change: Callable[[Cluster], Cluster], severity: Severity) -> None:
+def test_a_worker_that_nobody_took_out_and_whose_machine_is_off_is_a_warning(
+    change: Callable[[Cluster], Cluster], severity: Severity
+) -> None:
     diagnosis = seen(change(Cluster(control_planes=3)))
     found = diagnosis.find(Code.NODE_NOT_READY)
     assert diagnosis.state is State.HEALTHY and found is not None and found.severity is severity
@@ -271,13 +378,22 @@ def no_member(c: Cluster) -> Cluster:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.ssh_fails(*ALL, kind=K.DENIED), ("no etcd member was seen", "no control plane's machine could be looked at")),
+        (
+            lambda c: c.ssh_fails(*ALL, kind=K.DENIED),
+            ("no etcd member was seen", "no control plane's machine could be looked at"),
+        ),
         (lambda c: c.ssh_fails(*ALL), ("no etcd member was seen", "no control plane's machine could be looked at")),
         (no_member, ("no etcd member was seen",)),
         (unlisted, ("nodes and pods were not listed",)),
         (lambda c: unlisted(c).ssh_fails(*ALL, kind=K.OWN), ("own in this test",)),
     ],
-    ids=["ssh key refused everywhere", "ssh dead, API fine", "no etcd member seen", "lists time out", "too many open files on the bastion"],
+    ids=[
+        "ssh key refused everywhere",
+        "ssh dead, API fine",
+        "no etcd member seen",
+        "lists time out",
+        "too many open files on the bastion",
+    ],
 )
 def test_healthy_is_not_said_of_what_was_not_seen(change: Callable[[Cluster], Cluster], words: tuple[str, ...]) -> None:
     diagnosis = seen(change(Cluster(control_planes=3, spares=1)))
@@ -299,9 +415,15 @@ def test_join_stuck_is_one_incident_with_the_cause_first() -> None:
     cluster = Cluster(control_planes=1, spares=1)
     diagnosis = seen(cluster.join_stuck())
     assert diagnosis.state is State.ETCD_STUCK
-    assert faults(diagnosis) == [(Code.ETCD_NEVER_STARTED, "cp2"), (Code.ETCD_QUORUM_LOST, ""), (Code.API_NOT_ANSWERING, "cp1")]
+    assert faults(diagnosis) == [
+        (Code.ETCD_NEVER_STARTED, "cp2"),
+        (Code.ETCD_QUORUM_LOST, ""),
+        (Code.API_NOT_ANSWERING, "cp1"),
+    ]
     cause = diagnosis.faults[0]
-    assert cause.facts == MemberFacts("cp2", member_id=member_id("cp2"), peer_url="https://10.99.1.12:2380", quorum="lost")
+    assert cause.facts == MemberFacts(
+        "cp2", member_id=member_id("cp2"), peer_url="https://10.99.1.12:2380", quorum="lost"
+    )
     assert diagnosis.find(Code.NOT_JOINED, "cp2")
 
 
@@ -364,7 +486,10 @@ def test_a_manifest_cut_where_it_still_parses_is_found() -> None:
 
 def test_an_edit_that_takes_the_last_section_out_is_not_a_cut_one_while_it_is_rolled_out() -> None:
     whole = manifest("kube-apiserver").content
-    for content, found in ((whole.removesuffix("status: {}\n"), False), (whole.removesuffix("  hostNetwork: true\nstatus: {}\n"), True)):
+    for content, found in (
+        (whole.removesuffix("status: {}\n"), False),
+        (whole.removesuffix("  hostNetwork: true\nstatus: {}\n"), True),
+    ):
         cluster = Cluster().manifest("cp1", "kube-apiserver", manifest_of("kube-apiserver", content)).api_down()
         changed = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find("apiserver-manifest-changed")
         assert (changed is not None) is found
@@ -396,7 +521,12 @@ def test_first_start_on_a_broken_cluster_still_finds_what_is_proven() -> None:
 def test_address_that_never_worked_may_be_a_wrong_kubeconfig() -> None:
     diagnosis = seen(Cluster().address_answers(H.REFUSED), Memory())
     found = diagnosis.find(Code.VIP_WRONG)
-    assert found and found.severity is Severity.NOTICE and diagnosis.state is State.UNOBSERVABLE and "not listed" in diagnosis.summary
+    assert (
+        found
+        and found.severity is Severity.NOTICE
+        and diagnosis.state is State.UNOBSERVABLE
+        and "not listed" in diagnosis.summary
+    )
 
 
 def test_kubeconfig_of_another_cluster_is_noticed_and_not_believed() -> None:
@@ -433,7 +563,10 @@ def test_a_half_joined_machine_left_behind_leaves_the_cluster_healthy() -> None:
 def test_a_control_plane_that_worked_and_is_no_member_any_more_is_a_warning_with_the_way_back() -> None:
     found = seen(removed(Cluster(control_planes=3))).find(Code.NOT_JOINED, "cp3")
     assert found and found.severity is Severity.WARNING
-    assert "2 voters are left and 2 needed: etcd survives the loss of none" in found.message and "join-control-plane" in found.message
+    assert (
+        "2 voters are left and 2 needed: etcd survives the loss of none" in found.message
+        and "join-control-plane" in found.message
+    )
     never = seen(Cluster(control_planes=1, spares=1)).find(Code.NOT_JOINED, "cp2")
     assert never is None or never.severity is Severity.NOTICE
 
@@ -457,7 +590,9 @@ def test_a_member_started_as_a_cluster_of_its_own_while_the_others_are_away_is_f
 def test_quorum_is_not_called_lost_from_silence_while_an_api_server_is_ready() -> None:
     """The bastion sees one of three, cut off from the two that serve on behind the load balancer."""
     cluster = Cluster(3).ssh_fails("cp1", "cp3").no_leader("cp2")
-    cluster.endpoint("cp1", EndpointHealth.UNREACHABLE).endpoint("cp3", EndpointHealth.UNREACHABLE).endpoint("cp2", EndpointHealth.NOT_READY)
+    cluster.endpoint("cp1", EndpointHealth.UNREACHABLE).endpoint("cp3", EndpointHealth.UNREACHABLE).endpoint(
+        "cp2", EndpointHealth.NOT_READY
+    )
     diagnosis = seen(cluster)
     assert cluster.vip.health is EndpointHealth.READY and not diagnosis.find(Code.ETCD_QUORUM_LOST)
     finding = diagnosis.find(Code.ETCD_NO_LEADER)

@@ -1,4 +1,5 @@
-"""A dump of a cluster is judged by the code at hand as it was by that which wrote it: each of `tests/dumps` is an operator's cluster as a test.
+"""A dump of a cluster is judged by the code at hand as it was by that which wrote it: each of `tests/dumps` is
+an operator's cluster as a test.
 
 `REWRITE_DUMPS=1` writes what is judged now; commit that only when every line that changed is meant.
 """
@@ -51,7 +52,10 @@ def test_secrets_are_not_in_it() -> None:
         "    - value: |\n        blocked\n        twice\n      name: KEY\n"
         "    - --token-auth-file=/etc/tokens\n    - --oidc-client-secret=s3cret\n"
     )
-    logs = ["GET / Authorization: Bearer abc.def", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"]
+    logs = [
+        "GET / Authorization: Bearer abc.def",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+    ]
     hidden = json.dumps(without_secrets({"content": text, "log": logs, "n": 1}))
     for secret in ("hunter2", "0therWise", "blocked", "twice", "s3cret", "abc.def", "MIIE"):
         assert secret not in hidden

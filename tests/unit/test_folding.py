@@ -37,7 +37,11 @@ CASES = {
         [(str(n), h, 1) for n, h in enumerate("abab", 1)],
     ),
     "what is left over stands alone": (
-        [*(step(h, "stop on @") for h in ("a", "b")), step("a", "look at @"), *(step(h, "start on @") for h in ("a", "b"))],
+        [
+            *(step(h, "stop on @") for h in ("a", "b")),
+            step("a", "look at @"),
+            *(step(h, "start on @") for h in ("a", "b")),
+        ],
         [("1-2", "a b", 1), ("3", "a", 1), ("4-5", "a b", 1)],
     ),
     "none": ([], []),

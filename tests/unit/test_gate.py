@@ -21,11 +21,18 @@ from tests.unit.builders import Cluster
 NETWORK = NodeNetworkView(True, (), (), {}, (), RulesView("iptables", 3))
 
 
-@pytest.mark.parametrize(("answers", "verdict"), [((), Verdict.HOLD), ((Answer.TIMEOUT,), Verdict.HOLD), ((Answer.OK,), Verdict.SKIP)])
-def test_without_a_pod_that_answers_nobody_is_taken_for_reachable_again(answers: tuple[Answer, ...], verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("answers", "verdict"), [((), Verdict.HOLD), ((Answer.TIMEOUT,), Verdict.HOLD), ((Answer.OK,), Verdict.SKIP)]
+)
+def test_without_a_pod_that_answers_nobody_is_taken_for_reachable_again(
+    answers: tuple[Answer, ...], verdict: Verdict
+) -> None:
     """As after a restart in the middle of a drain, when one pod is left or none."""
     seen = Cluster(1, 3).observation()
-    probes = tuple(PodProbe("w2", "w1", f"10.244.1.{i}:80", "default/a", "default/web:80", answer) for i, answer in enumerate(answers))
+    probes = tuple(
+        PodProbe("w2", "w1", f"10.244.1.{i}:80", "default/a", "default/web:80", answer)
+        for i, answer in enumerate(answers)
+    )
     quiet = replace(seen, network=NetworkView(1, {"w1": NETWORK}, {}, probes))
     step = Step("w1", "drain w1", Drain("w1"), 60, part="w1", skip_unless=((Code.POD_NETWORK_BROKEN, "w1"),))
     assert look(step, Diagnosis(State.HEALTHY, (), ""), quiet, Bounds(), seen.started_at).verdict is verdict
@@ -40,7 +47,15 @@ def test_a_device_that_no_pod_needs_now_is_not_taken_for_mended() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [Code.ETCD_NEVER_STARTED, Code.ETCD_QUORUM_LOST, Code.ETCD_NO_LEADER, Code.ETCD_MEMBER_DOWN, Code.ETCD_LEARNER_STUCK, Code.ETCD_NOSPACE]
+    "code",
+    [
+        Code.ETCD_NEVER_STARTED,
+        Code.ETCD_QUORUM_LOST,
+        Code.ETCD_NO_LEADER,
+        Code.ETCD_MEMBER_DOWN,
+        Code.ETCD_LEARNER_STUCK,
+        Code.ETCD_NOSPACE,
+    ],
 )
 def test_a_fault_of_etcd_is_gone_only_when_a_member_is_seen_with_a_leader(code: str) -> None:
     """Nothing may be found because no member says anything, and that is no success."""
@@ -56,4 +71,6 @@ def test_a_fault_of_etcd_is_gone_only_when_a_member_is_seen_with_a_leader(code: 
         {n: replace(v, remembered="it answers no more") for n, v in seen.etcd.items() if isinstance(v, EtcdView)},
     ):
         assert "leader" in doubt(keys, well, replace(seen, etcd=views))
-    assert doubt([(Code.ETCD_MANIFEST_MISSING, "cp2/etcd")], well, replace(seen, etcd={})) == "", "that is seen on its host"
+    assert doubt([(Code.ETCD_MANIFEST_MISSING, "cp2/etcd")], well, replace(seen, etcd={})) == "", (
+        "that is seen on its host"
+    )

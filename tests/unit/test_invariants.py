@@ -35,16 +35,25 @@ def waiting() -> Record:
         (lambda r: r, State.ETCD_STUCK, Phase.ESCALATED, "plan waits in"),
         (lambda r: r, State.UNOBSERVABLE, Phase.CONFIRMED, "have phases"),
         (lambda r: replace(r, verify_since=r.since), State.ETCD_STUCK, Phase.AWAITING_APPROVAL, "was begun"),
-        (lambda r: replace(r, plan=r.plan and r.plan.with_status(PlanStatus.FAILED, "")), State.ETCD_STUCK, Phase.PAUSED, "at hand is open"),
+        (
+            lambda r: replace(r, plan=r.plan and r.plan.with_status(PlanStatus.FAILED, "")),
+            State.ETCD_STUCK,
+            Phase.PAUSED,
+            "at hand is open",
+        ),
     ],
 )
-def test_a_record_that_is_not_as_it_must_be_is_told_why(change: Change, state: State, phase: Phase | None, words: str) -> None:
+def test_a_record_that_is_not_as_it_must_be_is_told_why(
+    change: Change, state: State, phase: Phase | None, words: str
+) -> None:
     record = waiting()
     assert not broken(record, State.ETCD_STUCK, Phase.AWAITING_APPROVAL)
     assert any(words in rule for rule in broken(change(record), state, phase)), broken(change(record), state, phase)
 
 
-def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_it_broken_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_it_broken_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     s = Script()
     s.sweep(stuck, times=2)
     machine, record = s.machine, s.machine.record

@@ -1,4 +1,6 @@
-"""The checks before a join, each alone, and what the machine makes of a join: a plan without a secret, taken back where it has to be."""
+"""The checks before a join, each alone, and what the machine makes of a join: a plan without a secret,
+taken back where it has to be.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import pytest
 
 from recoverd.machine import ClusterMachine
 from recoverd.model.bastion_operations import AwaitEtcd
-from recoverd.model.events import JoinRequested, Observed, Paused, Perform, Refused, SaveDecision, SaveIncident, StepEnded
+from recoverd.model.events import (
+    JoinRequested,
+    Observed,
+    Paused,
+    Perform,
+    Refused,
+    SaveDecision,
+    SaveIncident,
+    StepEnded,
+)
 from recoverd.model.finding import State
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
@@ -46,7 +57,9 @@ def machine_facts(name: str, **changes: object) -> MachineFacts:
 
 def facts(planes: tuple[str, ...] = ("cp1",), new: str = "cp2", **changes: object) -> JoinFacts:
     names = (*planes, new)
-    machines = {n: machine_facts(n) for n in planes} | {new: machine_facts(new, authorities={}, missing_keys=("ca.key",))}
+    machines = {n: machine_facts(n) for n in planes} | {
+        new: machine_facts(new, authorities={}, missing_keys=("ca.key",))
+    }
     probes = tuple(Probe(a, b, p, Reached.OPEN) for a in names for b in names for p in PORTS if a != b)
     whole = JoinFacts("cp1", machines, probes, "", "v1.20.2", "k8s-api:6443")
     return replace(whole, **changes)  # type: ignore[arg-type]
@@ -72,7 +85,17 @@ def with_new(**changes: object) -> JoinFacts:
 def test_a_clean_machine_is_let_in() -> None:
     checks = seen(Cluster(1, spares=1)).judged(ASKED, facts())
     assert [c.name for c in checks if not c.ok] == []
-    assert {"versions", "time", "names", "name", "leftovers", "disk", "certificates", "etcd quorum", "cluster is healthy"} < {c.name for c in checks}
+    assert {
+        "versions",
+        "time",
+        "names",
+        "name",
+        "leftovers",
+        "disk",
+        "certificates",
+        "etcd quorum",
+        "cluster is healthy",
+    } < {c.name for c in checks}
     assert [c.name for c in checks if c.name.startswith("ports")] == ["ports cp1 -> cp2", "ports cp2 -> cp1"]
 
 
@@ -85,18 +108,38 @@ def test_a_clean_machine_is_let_in() -> None:
         ("time", with_new(clock_offset=3600.0), "cp2 is 3600.0 s ahead of cp1"),
         ("time", with_new(clock_offset=-3600.0), "cp1 is 3600.0 s ahead of cp2"),
         ("names", with_new(resolves={}), "cp2 cannot resolve k8s-api"),
-        ("names", with_new(resolves={"k8s-api": ("10.0.0.1",)}), "resolves k8s-api to 10.0.0.1, and the control planes to 10.99.1.10"),
+        (
+            "names",
+            with_new(resolves={"k8s-api": ("10.0.0.1",)}),
+            "resolves k8s-api to 10.0.0.1, and the control planes to 10.99.1.10",
+        ),
         ("names", facts(endpoint=""), "no controlPlaneEndpoint"),
-        ("names", facts(endpoint_probe=Probe("cp2", "endpoint", 6443, Reached.REFUSED)), "does not reach k8s-api:6443: 6443 refused"),
+        (
+            "names",
+            facts(endpoint_probe=Probe("cp2", "endpoint", 6443, Reached.REFUSED)),
+            "does not reach k8s-api:6443: 6443 refused",
+        ),
         ("name", with_new(hostname="localhost"), "calls itself localhost"),
         ("address", with_new(addresses=("10.0.0.7",)), "has no 10.99.1.12"),
         ("leftovers", with_new(leftovers=("/var/lib/etcd/member",)), "/var/lib/etcd/member"),
-        ("disk", with_new(free={"/var/lib/etcd": 1 << 20, "/var/lib/kubelet": 50 << 30}), "0.0 GiB, and 1.0 GiB are needed"),
+        (
+            "disk",
+            with_new(free={"/var/lib/etcd": 1 << 20, "/var/lib/kubelet": 50 << 30}),
+            "0.0 GiB, and 1.0 GiB are needed",
+        ),
         ("disk", with_new(free={}), "cannot be told"),
         ("runtime", with_new(runtime=""), "no container runtime"),
         ("runtime", with_new(crictl=False), "--skip-preflight"),
-        ("certificates", facts(machines={**facts().machines, "cp1": machine_facts("cp1", missing_keys=("ca.key",))}), "has no ca.key"),
-        ("certificates", facts(machines={**facts().machines, "cp1": machine_facts("cp1", authorities={"ca.crt": NOW})}), "ca.crt on cp1 ends"),
+        (
+            "certificates",
+            facts(machines={**facts().machines, "cp1": machine_facts("cp1", missing_keys=("ca.key",))}),
+            "has no ca.key",
+        ),
+        (
+            "certificates",
+            facts(machines={**facts().machines, "cp1": machine_facts("cp1", authorities={"ca.crt": NOW})}),
+            "ca.crt on cp1 ends",
+        ),
         ("ports cp2 -> cp1", facts(probes=facts().probes[:-1]), "6443 was not tried"),
     ],
 )
@@ -107,7 +150,8 @@ def test_each_check_refuses_in_words(check: str, told: JoinFacts, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("reached", "words"), [(Reached.FILTERED, "2380 no answer"), (Reached.REFUSED, "2380 refused"), (Reached.UNTOLD, "2380 could not")]
+    ("reached", "words"),
+    [(Reached.FILTERED, "2380 no answer"), (Reached.REFUSED, "2380 refused"), (Reached.UNTOLD, "2380 could not")],
 )
 def test_a_port_that_is_not_open_is_named_with_its_direction(reached: Reached, words: str) -> None:
     probes = tuple(replace(p, reached=reached) if (p.source, p.port) == ("cp1", 2380) else p for p in facts().probes)
@@ -123,19 +167,26 @@ def test_a_machine_that_is_not_reached_or_not_trusted_is_all_that_is_told() -> N
 def test_a_name_or_an_address_that_exists_is_refused() -> None:
     machine = seen(Cluster(2, spares=1))
     told = facts(("cp1", "cp2"), "cp3")
-    assert "there is a node cp1 already" in failed(machine, facts(("cp2",), "cp1", source="cp2"), JoinRequest("cp1", "10.99.1.11"))["name"]
+    assert (
+        "there is a node cp1 already"
+        in failed(machine, facts(("cp2",), "cp1", source="cp2"), JoinRequest("cp1", "10.99.1.11"))["name"]
+    )
     bad = failed(machine, told, JoinRequest("cp3", "10.99.1.12"))
     assert "belongs to cp2" in bad["address"]
 
 
 def test_certificates_that_nobody_checks_keep_nobody_out() -> None:
-    """kubelet signs its own serving certificate when it first starts and never again: on every machine of more than a year it is over."""
+    """kubelet signs its own serving certificate when it first starts and never again: on every machine
+    of more than a year it is over.
+    """
     over = certificate("/var/lib/kubelet/pki/kubelet.crt", NOW - timedelta(days=35))
     cluster = Cluster(1, spares=1).host("cp1", certificates=(over,), pki=PkiView())
     assert failed(seen(cluster), facts()) == {}
 
 
-@pytest.mark.parametrize("change", [{"not_after": NOW - timedelta(days=1)}, {"authority": "/etc/kubernetes/pki/ca.crt", "signed": False}])
+@pytest.mark.parametrize(
+    "change", [{"not_after": NOW - timedelta(days=1)}, {"authority": "/etc/kubernetes/pki/ca.crt", "signed": False}]
+)
 def test_certificates_that_are_over_or_do_not_fit_together_are_not_handed_on(change: dict[str, Any]) -> None:
     leaf = replace(certificate("/etc/kubernetes/admin.conf"), **change)
     cluster = Cluster(1, spares=1).host("cp1", certificates=(leaf,), pki=PkiView())
@@ -154,7 +205,10 @@ def test_a_pod_that_is_gone_by_then_is_no_reason_to_take_a_good_join_back() -> N
 
 
 def test_one_member_needs_the_fallback_approved_in_advance_and_two_do_not() -> None:
-    assert "--take-back-single-member" in failed(seen(Cluster(1, spares=1)), facts(), JoinRequest("cp2", "10.99.1.12"))["etcd quorum"]
+    assert (
+        "--take-back-single-member"
+        in failed(seen(Cluster(1, spares=1)), facts(), JoinRequest("cp2", "10.99.1.12"))["etcd quorum"]
+    )
     assert failed(seen(Cluster(2, spares=1)), facts(("cp1", "cp2"), "cp3"), JoinRequest("cp3", "10.99.1.13")) == {}
 
 
@@ -167,10 +221,16 @@ def bounded(points: bool = False, **bounds: float) -> Cluster:
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
-        ({"step_deadline": 284}, "`step_deadline` is 284 s, and a join, and then its taking back, may need 285 s: set it to that at least"),
+        (
+            {"step_deadline": 284},
+            "`step_deadline` is 284 s, and a join, and then its taking back, may need 285 s: set it to that at least",
+        ),
         ({"plan_deadline": 524}, "`plan_deadline` is 524 s, and the last step of a join may begin after 525 s: set it"),
         ({"plan_deadline": 344, "points": True}, "may begin after 345 s"),
-        ({"step_deadline": 60, "plan_deadline": 60}, "285 s; `plan_deadline` is 60 s, and the last step of a join may begin after 525 s: set each"),
+        (
+            {"step_deadline": 60, "plan_deadline": 60},
+            "285 s; `plan_deadline` is 60 s, and the last step of a join may begin after 525 s: set each",
+        ),
     ],
 )
 def test_bounds_that_would_cut_a_join_or_its_taking_back_refuse_it_before(bounds: dict[str, float], words: str) -> None:
@@ -188,7 +248,8 @@ def test_bounds_that_would_cut_a_join_or_its_taking_back_refuse_it_before(bounds
 def test_bounds_that_are_just_enough_cut_no_step(points: bool, plan: float) -> None:
     """Each step takes as long as it may: none is shortened, and the last one still begins."""
     wide, tight = (
-        seen(bounded(points, **b)) for b in ({"step_deadline": 9000, "plan_deadline": 9000}, {"step_deadline": 285, "plan_deadline": plan})
+        seen(bounded(points, **b))
+        for b in ({"step_deadline": 9000, "plan_deadline": 9000}, {"step_deadline": 285, "plan_deadline": plan})
     )
     asked(wide)
     asked(tight)
@@ -257,7 +318,9 @@ def test_what_fails_is_taken_back_and_the_maintenance_ends_as_not_done() -> None
     plan = machine.record.plan
     assert plan
     machine.handle(StepEnded(plan.id, 0, False, StepResult(True, "a snapshot"), NOW + timedelta(seconds=2)))
-    out = machine.handle(StepEnded(plan.id, 1, False, StepResult(False, "it did not start"), NOW + timedelta(seconds=30)))
+    out = machine.handle(
+        StepEnded(plan.id, 1, False, StepResult(False, "it did not start"), NOW + timedelta(seconds=30))
+    )
     assert [(p.index, p.undo) for p in out if isinstance(p, Perform)] == [(1, True)]
     machine.handle(StepEnded(plan.id, 1, True, StepResult(True, "taken back"), NOW + timedelta(seconds=50)))
     assert machine.record.plan is None

@@ -19,7 +19,16 @@ from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.model import bastion_operations, operations, unit_operations
 from recoverd.model.codec import dump, load
-from recoverd.model.events import Note, Remember, SaveDecision, SaveIncident, SavePlan, SaveRecord, StepIntent, StepOutcome
+from recoverd.model.events import (
+    Note,
+    Remember,
+    SaveDecision,
+    SaveIncident,
+    SavePlan,
+    SaveRecord,
+    StepIntent,
+    StepOutcome,
+)
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, StepResult, TimelineEntry
@@ -45,7 +54,24 @@ def a_plan(status: PlanStatus = PlanStatus.AWAITING_APPROVAL, id: str = "prod-1.
     basis = (("etcd-quorum-lost", ""),)
     steps = tuple(Step("cp1", f"step {i}", op, 10.0, basis) for i, op in enumerate(OPERATIONS))
     return Plan(
-        id, "prod-1", "prod", "force-new-cluster", "sum", True, False, status, NOW, NOW, ("e",), ("d",), ("u",), basis, basis, steps, 60.0, 900.0
+        id,
+        "prod-1",
+        "prod",
+        "force-new-cluster",
+        "sum",
+        True,
+        False,
+        status,
+        NOW,
+        NOW,
+        ("e",),
+        ("d",),
+        ("u",),
+        basis,
+        basis,
+        steps,
+        60.0,
+        900.0,
     )
 
 
@@ -65,7 +91,9 @@ def test_everything_comes_back_as_it_was_written(file: Path) -> None:
     decision = SaveDecision(plan.id, True, "alice", "go", NOW)
     result = StepResult(True, "done")
     journal = Journal(file)
-    journal.write([SaveIncident(an_incident()), Note("prod", "prod-1", entry), SavePlan(plan), decision, Remember("prod", memory)])
+    journal.write(
+        [SaveIncident(an_incident()), Note("prod", "prod-1", entry), SavePlan(plan), decision, Remember("prod", memory)]
+    )
     journal.write([StepIntent(plan.id, 0, False, NOW), SaveRecord("prod", record)])
     journal.write([StepOutcome(plan.id, 0, False, NOW, result), StepIntent(plan.id, 1, False, NOW)])
     journal.close()
@@ -88,7 +116,13 @@ def test_a_plan_with_every_operation_keeps_the_exact_commands() -> None:
 
 def test_open_plans_are_those_that_wait_or_run(file: Path) -> None:
     journal = Journal(file)
-    journal.write([SavePlan(a_plan()), SavePlan(a_plan(PlanStatus.RUNNING, "prod-1.2")), SavePlan(a_plan(PlanStatus.EXPIRED, "prod-1.3"))])
+    journal.write(
+        [
+            SavePlan(a_plan()),
+            SavePlan(a_plan(PlanStatus.RUNNING, "prod-1.2")),
+            SavePlan(a_plan(PlanStatus.EXPIRED, "prod-1.3")),
+        ]
+    )
     journal.write([SavePlan(a_plan(PlanStatus.REJECTED))])
     assert [p.id for p in journal.plans(open_only=True)] == ["prod-1.2"]
     assert len(journal.plans()) == 3
@@ -156,12 +190,18 @@ def test_a_writer_that_is_killed_leaves_only_whole_transactions(file: Path) -> N
 
 DAMAGE = {
     "an old plan cut short": ("UPDATE plan SET json = substr(json, 1, 50) WHERE id='prod-1.1'", ("plan", "prod-1.1")),
-    "an old incident of another version": ("UPDATE incident SET json = replace(json, 'etcd-stuck', 'etcd-quorum')", ("incident", "prod-1")),
+    "an old incident of another version": (
+        "UPDATE incident SET json = replace(json, 'etcd-stuck', 'etcd-quorum')",
+        ("incident", "prod-1"),
+    ),
     "a plan with an operation of a newer version": (
         "UPDATE plan SET json = replace(json, 'write-file', 'write-file-2') WHERE id='prod-1.1'",
         ("plan", "prod-1.1"),
     ),
-    "bytes that are no text": ("UPDATE plan SET json = CAST(x'7bff' AS TEXT) WHERE id='prod-1.1'", ("plan", "prod-1.1")),
+    "bytes that are no text": (
+        "UPDATE plan SET json = CAST(x'7bff' AS TEXT) WHERE id='prod-1.1'",
+        ("plan", "prod-1.1"),
+    ),
     "a time that is none": ("UPDATE note SET at='yesterday'", ("note", "1")),
     "a step's result cut short": ("UPDATE step SET result = substr(result, 1, 5)", ("step", "1")),
     "a decision's time that is none": ("UPDATE decision SET at=''", ("decision", "1")),
@@ -169,13 +209,19 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("sql", "place"), DAMAGE.values(), ids=DAMAGE)
-def test_a_row_of_history_that_cannot_be_read_is_left_out_and_told(file: Path, sql: str, place: tuple[str, str]) -> None:
+def test_a_row_of_history_that_cannot_be_read_is_left_out_and_told(
+    file: Path, sql: str, place: tuple[str, str]
+) -> None:
     journal = Journal(file)
     plans = a_plan(PlanStatus.SUCCEEDED), a_plan(PlanStatus.SUCCEEDED, "prod-1.2")
     other = replace(an_incident(), id="prod-2", state=State.APISERVER_DOWN)
     journal.write([SaveIncident(an_incident()), SaveIncident(other), SavePlan(plans[0]), SavePlan(plans[1])])
-    journal.write([Note("prod", "prod-1", TimelineEntry(NOW, "opened", "x")), SaveDecision("prod-1.1", True, "alice", "", NOW)])
-    journal.write([StepIntent("prod-1.1", 0, False, NOW), StepOutcome("prod-1.1", 0, False, NOW, StepResult(True, "done"))])
+    journal.write(
+        [Note("prod", "prod-1", TimelineEntry(NOW, "opened", "x")), SaveDecision("prod-1.1", True, "alice", "", NOW)]
+    )
+    journal.write(
+        [StepIntent("prod-1.1", 0, False, NOW), StepOutcome("prod-1.1", 0, False, NOW, StepResult(True, "done"))]
+    )
     journal.close()
     with sqlite3.connect(file) as db:
         db.execute(sql)
@@ -192,7 +238,13 @@ def test_a_row_of_history_that_cannot_be_read_is_left_out_and_told(file: Path, s
 @pytest.mark.parametrize("column", ["record", "memory"])
 def test_what_cannot_be_read_of_a_cluster_is_kept_when_it_is_written_over(file: Path, column: str) -> None:
     journal = Journal(file)
-    journal.write([SaveRecord("prod", Record("healthy", NOW)), Remember("prod", Cluster(1).memory()), SaveRecord("standby", Record("healthy", NOW))])
+    journal.write(
+        [
+            SaveRecord("prod", Record("healthy", NOW)),
+            Remember("prod", Cluster(1).memory()),
+            SaveRecord("standby", Record("healthy", NOW)),
+        ]
+    )
     journal.close()
     with sqlite3.connect(file) as db:
         db.execute(f"UPDATE cluster SET {column} = substr({column}, 1, 20) WHERE name='prod'")
@@ -222,7 +274,12 @@ def test_a_plan_whose_cluster_has_no_record_any_more_is_told(file: Path) -> None
 
 
 def test_numbers_go_on_after_a_record_that_is_lost() -> None:
-    saved, why = paused(Saved(None, Memory(), ("its record in the journal cannot be read",)), "prod", ["prod-9", "prod-12", "prod-m3"], NOW)
+    saved, why = paused(
+        Saved(None, Memory(), ("its record in the journal cannot be read",)),
+        "prod",
+        ["prod-9", "prod-12", "prod-m3"],
+        NOW,
+    )
     assert saved.record is not None and saved.record.pause is not None
     assert (saved.record.incidents, saved.record.maintenances) == (12, 3)
     assert saved.record.pause.by == "recoverd" and "recoverctl resume prod" in why

@@ -22,7 +22,9 @@ class Machine:
 
 
 async def test_a_key_that_could_not_be_read_is_asked_for_again_though_no_file_changed() -> None:
-    """openssl also fails where a machine is short of memory; what was kept then stayed a key that does not fit, for ever."""
+    """openssl also fails where a machine is short of memory; what was kept then stayed a
+    key that does not fit, for ever.
+    """
     watch, hosts = KeyWatch(), cast(HostPool, Machine(NOTHING, "ab" * 32, "cd" * 32))
     assert await watch.digests(hosts, "cp1", "stamp", 5.0) == {KEY: ""}
     assert await watch.digests(hosts, "cp1", "stamp", 5.0) == {KEY: "ab" * 32}

@@ -1,4 +1,6 @@
-"""How lab tests are chosen, ordered, counted and told, and that a failure's archive keeps no key; none of it needs a cluster."""
+"""How lab tests are chosen, ordered, counted and told, and that a failure's archive keeps no
+key; none of it needs a cluster.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def test_every_playbook_is_shown_by_a_test_of_the_core() -> None:
     assert shown == {playbook.name for playbook in registry()}
 
 
-@pytest.mark.parametrize("name", ["test_join", "test_join.py", "test_bad", "test_bad[a-b]", "test_join::test_bad[a-b]", OTHER])
+@pytest.mark.parametrize(
+    "name", ["test_join", "test_join.py", "test_bad", "test_bad[a-b]", "test_join::test_bad[a-b]", OTHER]
+)
 def test_a_test_may_be_called_by_any_of_its_names(name: str) -> None:
     assert OTHER in choice.named([ONE, OTHER], [name])
 
@@ -48,11 +52,17 @@ def test_a_module_goes_to_one_worker_and_turns_to_both() -> None:
 def test_the_longest_group_comes_first_and_keeps_its_order() -> None:
     known = {"test_a::x": 10.0, "test_b::x": 200.0, "test_b::y": 5.0}
     items = ["test_a.py::x", "test_b.py::x", "test_b.py::y"]
-    assert choice.longest_first(items, lambda i: i[:6], lambda i: i, known) == ["test_b.py::x", "test_b.py::y", "test_a.py::x"]
+    assert choice.longest_first(items, lambda i: i[:6], lambda i: i, known) == [
+        "test_b.py::x",
+        "test_b.py::y",
+        "test_a.py::x",
+    ]
 
 
 def test_what_fails_and_passes_then_is_flaky_and_nothing_else_is() -> None:
-    first = results.read([line(ONE, "failed", evidence="/a"), line(OTHER, "failed"), line("tests/lab/test_x.py::y", "passed")])
+    first = results.read(
+        [line(ONE, "failed", evidence="/a"), line(OTHER, "failed"), line("tests/lab/test_x.py::y", "passed")]
+    )
     again = results.read([line(ONE, "passed"), line(OTHER, "passed"), line(OTHER, "failed", "teardown")])
     outcomes = {name: row.outcome for name, row in results.rows(first, again, "abc", "today").items()}
     assert outcomes == {"test_join::test_good": "flaky", "test_join::test_bad[a-b]": "FAILED", "test_x::y": "passed"}
@@ -60,7 +70,10 @@ def test_what_fails_and_passes_then_is_flaky_and_nothing_else_is() -> None:
 
 
 def test_turns_are_counted() -> None:
-    turns = {name: Seen(name, name, failed=name.endswith("2]")) for name in ("t::x[turn1]", "t::x[turn2]", "t::y[a-turn1]", "t::y[a-turn2-b]")}
+    turns = {
+        name: Seen(name, name, failed=name.endswith("2]"))
+        for name in ("t::x[turn1]", "t::x[turn2]", "t::y[a-turn1]", "t::y[a-turn2-b]")
+    }
     outcomes = {name: row.outcome for name, row in results.rows(turns, {}, "abc", "today").items()}
     assert outcomes == {"t::x": "passed 1 of 2", "t::y[a]": "passed", "t::y[a-b]": "passed"}
     assert not results.every_turn("passed 1 of 2") and results.every_turn("passed 20 of 20")
@@ -68,7 +81,10 @@ def test_turns_are_counted() -> None:
 
 def test_the_table_keeps_what_was_not_run_and_comes_back_as_it_was_written(tmp_path: Path) -> None:
     table, file = (
-        {"test_b::y[a|b]": Row("passed", "3", "1.20.2", "3.4.13", "containerd 1.6", "abc", "2026-01-01"), "test_a::x": Row("FAILED", "9")},
+        {
+            "test_b::y[a|b]": Row("passed", "3", "1.20.2", "3.4.13", "containerd 1.6", "abc", "2026-01-01"),
+            "test_a::x": Row("FAILED", "9"),
+        },
         tmp_path / "t",
     )
     results.save(file, table)

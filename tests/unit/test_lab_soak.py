@@ -27,7 +27,9 @@ def acts(*steps: dict[str, object], approved: str = "", restarts: int = 0) -> Ac
 
 
 def test_an_episode_is_drawn_from_its_number_alone() -> None:
-    assert [str(drawn(7, n, PLANES, WORKERS)) for n in range(1, 60)] == [str(drawn(7, n, PLANES, WORKERS)) for n in range(1, 60)]
+    assert [str(drawn(7, n, PLANES, WORKERS)) for n in range(1, 60)] == [
+        str(drawn(7, n, PLANES, WORKERS)) for n in range(1, 60)
+    ]
     assert {t.name for n in range(400) for t, _ in drawn(7, n, PLANES, WORKERS).troubles} == set(KIND)
 
 
@@ -43,13 +45,22 @@ def test_two_troubles_have_two_machines_and_a_person_at_work_is_alone() -> None:
     [
         pytest.param(STOPPED, acts(step("remove-member")), BOOTS, ["1"], "without a decision", id="unasked"),
         pytest.param(CORDONED, acts(step()), BOOTS, ["1"], "a person was at work", id="at work"),
-        pytest.param(KIND["paused, the API server's manifest moved away"], acts(step(host="w2")), BOOTS, ["1"], "a person was at work", id="paused"),
+        pytest.param(
+            KIND["paused, the API server's manifest moved away"],
+            acts(step(host="w2")),
+            BOOTS,
+            ["1"],
+            "a person was at work",
+            id="paused",
+        ),
         pytest.param(STOPPED, acts(step(), step()), BOOTS, ["1"], "begun 2 times", id="repeated"),
         pytest.param(STOPPED, acts(), BOOTS | {"cp1": "z"}, ["1"], "cp1 was rebooted", id="rebooted"),
         pytest.param(STOPPED, acts(), BOOTS, ["1", "2"], "history became another", id="history"),
     ],
 )
-def test_a_broken_promise_is_told(trouble: Trouble, done: Acts, boots: dict[str, str], histories: list[str], word: str) -> None:
+def test_a_broken_promise_is_told(
+    trouble: Trouble, done: Acts, boots: dict[str, str], histories: list[str], word: str
+) -> None:
     assert [word in told for told in judge.wrongs(episode(trouble), done, (BOOTS, boots), histories)] == [True]
 
 
@@ -57,14 +68,28 @@ def test_a_broken_promise_is_told(trouble: Trouble, done: Acts, boots: dict[str,
     ("trouble", "done", "boots", "histories"),
     [
         pytest.param(STOPPED, acts(step()), BOOTS, ["1"], id="unasked and allowed"),
-        pytest.param(STOPPED, acts(step("rolling-worker-reboot"), approved="p"), BOOTS | {"w1": "z"}, ["1"], id="an approved reboot"),
+        pytest.param(
+            STOPPED,
+            acts(step("rolling-worker-reboot"), approved="p"),
+            BOOTS | {"w1": "z"},
+            ["1"],
+            id="an approved reboot",
+        ),
         pytest.param(STOPPED, acts(step(), step(), restarts=1), BOOTS, ["1"], id="begun again after a kill"),
         pytest.param(CORDONED, acts(step(host="w2")), BOOTS, ["1"], id="at work elsewhere"),
         pytest.param(KIND["a worker rebooted by hand"], acts(), BOOTS | {"w1": "z"}, ["1"], id="a person's reboot"),
-        pytest.param(KIND["a voter that never starts"], acts(step("force-new-cluster"), approved="p"), BOOTS, ["1", "2"], id="an approved history"),
+        pytest.param(
+            KIND["a voter that never starts"],
+            acts(step("force-new-cluster"), approved="p"),
+            BOOTS,
+            ["1", "2"],
+            id="an approved history",
+        ),
     ],
 )
-def test_what_is_promised_is_not_told(trouble: Trouble, done: Acts, boots: dict[str, str], histories: list[str]) -> None:
+def test_what_is_promised_is_not_told(
+    trouble: Trouble, done: Acts, boots: dict[str, str], histories: list[str]
+) -> None:
     assert judge.wrongs(episode(trouble), done, (BOOTS, boots), histories) == []
 
 

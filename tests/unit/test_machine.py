@@ -78,7 +78,9 @@ class Script:
 
     def restart(self) -> list[Instruction]:
         """kill -9 and a start; nothing has been seen yet."""
-        self.machine = ClusterMachine(self.settings, registry(), now=self.now, record=self.machine.record, memory=self.memory)
+        self.machine = ClusterMachine(
+            self.settings, registry(), now=self.now, record=self.machine.record, memory=self.memory
+        )
         return self.give(Restarted(self.now))
 
     def _looked(self, out: list[Instruction]) -> list[Instruction]:
@@ -165,7 +167,9 @@ def test_every_step_is_journalled_before_it_is_carried_out() -> None:
     out = s.approve()
     while work := [i for i in out if isinstance(i, Perform)]:
         before = out[: out.index(work[0])]
-        assert [(i.plan, i.index, i.undo) for i in before if isinstance(i, StepIntent)] == [(work[0].plan.id, work[0].index, work[0].undo)]
+        assert [(i.plan, i.index, i.undo) for i in before if isinstance(i, StepIntent)] == [
+            (work[0].plan.id, work[0].index, work[0].undo)
+        ]
         assert any(isinstance(i, SaveRecord) for i in before)
         out = s.answer(work[0], StepResult(True, "ok"))
 
@@ -184,7 +188,10 @@ def test_a_failed_step_before_the_point_of_no_return_takes_everything_back() -> 
     assert undo.undo and undo.index == moved.index
     s.answer(undo, StepResult(True, "moved back"))
     assert s.where == (State.ETCD_STUCK, Phase.ESCALATED)
-    assert "etcd still runs after 60 s" in s.machine.record.explanation and "recoverctl ack" in s.machine.record.explanation
+    assert (
+        "etcd still runs after 60 s" in s.machine.record.explanation
+        and "recoverctl ack" in s.machine.record.explanation
+    )
 
 
 def test_a_failed_step_after_it_takes_only_the_flag_out() -> None:
@@ -355,12 +362,16 @@ def test_a_clock_that_goes_back_makes_nothing_wait_until_it_has_come_as_far_agai
         s.machine = ClusterMachine(s.settings, registry(), now=s.now, record=s.machine.record, memory=s.memory)
         s.give(Restarted(s.now))
     s.sweep(manifest_gone, times=30)
-    assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED) and "did not help" in s.machine.record.explanation, "the verification ended in time"
+    assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED) and "did not help" in s.machine.record.explanation, (
+        "the verification ended in time"
+    )
     assert ("clock-went-back" in s.events()) is not restarted
     s.sweep(times=3)
     assert s.where == (State.HEALTHY, None)
     s.now += timedelta(seconds=600)
-    assert performing(s.sweep(manifest_gone, times=2)).plan.playbook == "restore-manifest", "the cooldown is over, by the clock as it is now"
+    assert performing(s.sweep(manifest_gone, times=2)).plan.playbook == "restore-manifest", (
+        "the cooldown is over, by the clock as it is now"
+    )
 
 
 def test_a_repair_is_not_taken_to_have_helped_by_a_sweep_that_does_not_see_its_host() -> None:
@@ -408,7 +419,11 @@ def test_a_plan_to_remove_a_member_stays_the_same_while_the_cluster_is_written_t
     s = Script(3, force_after=60.0)
 
     def dead(cluster: Cluster) -> object:
-        return cluster.powered_off("cp3").node("cp3", ready=False).etcd_changed(revision=2000 + int(cluster.now.timestamp()) % 1000)
+        return (
+            cluster.powered_off("cp3")
+            .node("cp3", ready=False)
+            .etcd_changed(revision=2000 + int(cluster.now.timestamp()) % 1000)
+        )
 
     s.sweep(dead, times=15)
     waiting = s.plan
@@ -431,7 +446,9 @@ def test_a_waiting_plan_stands_while_one_of_its_hosts_does_not_answer_in_time() 
 
 def unseen_etcd(cluster: Cluster) -> Cluster:
     """As on a bastion that is overloaded, and came too late to ask."""
-    cluster.join_stuck().container("cp1", "kube-apiserver", running=False, restarts=4).etcd["cp1"] = unseen(UnseenKind.NOT_TRIED)
+    cluster.join_stuck().container("cp1", "kube-apiserver", running=False, restarts=4).etcd["cp1"] = unseen(
+        UnseenKind.NOT_TRIED
+    )
     return cluster
 
 
@@ -459,7 +476,9 @@ def test_after_a_crash_the_next_step_waits_for_a_sweep() -> None:
     s.sweep(stuck, times=2)
     flight = performing(s.approve())
     s.restart()
-    assert (performing(out := s.sweep(stuck)).index, performing(out).resume) == (flight.index, True), "a snapshot is simply taken once more"
+    assert (performing(out := s.sweep(stuck)).index, performing(out).resume) == (flight.index, True), (
+        "a snapshot is simply taken once more"
+    )
     s.machine.handle(StepEnded(s.plan.id, flight.index, False, StepResult(True, "snapshot"), s.now))
     for _ in range(2):  # and more crashes while the next waits
         assert not [i for i in s.restart() if isinstance(i, Perform)]
@@ -481,14 +500,21 @@ def test_after_a_crash_a_step_that_was_not_done_is_begun_only_on_what_a_fresh_sw
     s = Script()
     s.sweep(stuck, times=2)
     out = s.approve()
-    while performing(out).plan.steps[performing(out).index].undo is None or not performing(out).plan.steps[performing(out).index].commits:
+    while (
+        performing(out).plan.steps[performing(out).index].undo is None
+        or not performing(out).plan.steps[performing(out).index].commits
+    ):
         out = s.answer(performing(out), StepResult(True, "ok"))
     flight = performing(out)  # the flag is about to be put in
     for healed in (False, True):
         assert not [i for i in s.restart() if isinstance(i, Perform)]
         asked = performing(s.sweep(*(() if healed else (stuck,))))
         assert (asked.index, asked.resume) == (flight.index, True)
-        after = [i for i in s.answer(asked, StepResult(False, "not done yet", undone=True)) if isinstance(i, Perform) and not i.undo]
+        after = [
+            i
+            for i in s.answer(asked, StepResult(False, "not done yet", undone=True))
+            if isinstance(i, Perform) and not i.undo
+        ]
         assert [(i.index, i.resume) for i in after] == ([] if healed else [(flight.index, False)])
     assert "undo-started" in s.events() and "step-failed" not in s.events()
 
@@ -499,7 +525,9 @@ def told(s: Script) -> str:
 
 def until_undoable(s: Script, out: list[Instruction], commits: bool = False) -> Perform:
     """Answer steps with success until one is in flight that has an undo (and commits)."""
-    while (what := performing(out)).plan.steps[what.index].undo is None or what.plan.steps[what.index].commits is not commits:
+    while (what := performing(out)).plan.steps[what.index].undo is None or what.plan.steps[
+        what.index
+    ].commits is not commits:
         out = s.answer(what, StepResult(True, "ok"))
     return what
 
@@ -508,7 +536,9 @@ def test_what_may_have_been_moved_is_not_said_to_have_been_moved_back() -> None:
     s = Script()
     s.sweep(stuck, times=2)
     moved = until_undoable(s, s.approve())
-    assert not [i for i in s.answer(moved, StepResult(False, "the connection broke", uncertain=True)) if isinstance(i, Perform)]
+    assert not [
+        i for i in s.answer(moved, StepResult(False, "the connection broke", uncertain=True)) if isinstance(i, Perform)
+    ]
     assert "was moved back" not in told(s)
     assert f"NOT taken back, see to it by hand: step {moved.index + 1} on cp2" in told(s)
 
@@ -526,7 +556,11 @@ def test_a_failed_undo_is_told_and_what_stands_on_other_hosts_is_taken_back_neve
     out, undone, last = s.approve(), [], None
     while (what := performing(out)).undo is False:
         last = what
-        fails = what.plan.steps[what.index].commits is False and what.plan.steps[what.index].host == "cp3" and what.plan.steps[what.index].undo
+        fails = (
+            what.plan.steps[what.index].commits is False
+            and what.plan.steps[what.index].host == "cp3"
+            and what.plan.steps[what.index].undo
+        )
         out = s.answer(what, StepResult(not fails, "no space left on device" if fails else "ok"))
     assert last is not None
     while work := [i for i in out if isinstance(i, Perform)]:
@@ -542,7 +576,9 @@ def test_the_flag_is_taken_out_even_when_it_cannot_be_told_whether_it_was_put_in
     flag = until_undoable(s, s.approve(), commits=True)
     undo = performing(s.answer(flag, StepResult(False, "the connection broke", uncertain=True)))
     assert (undo.index, undo.undo) == (flag.index, True)
-    assert not [i for i in s.answer(undo, StepResult(True, "out")) if isinstance(i, Perform)], "past the point of no return only the flag is"
+    assert not [i for i in s.answer(undo, StepResult(True, "out")) if isinstance(i, Perform)], (
+        "past the point of no return only the flag is"
+    )
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -585,15 +621,23 @@ def test_what_is_asked_for_one_node_is_never_planned_for_another() -> None:
     s.sweep()
     s.sweep(lambda c: c.powered_off("cp4", "cp5"), times=4)
     s.give(PlanRequested("remove-member", ("cp5",), "alice", "cp5 is scrap", s.now))
-    assert "remove the etcd member cp5" in s.plan.summary and len([x for x in s.plan.steps if "cp4" in x.description]) == 0
-    with pytest.raises(Refused, match="nothing is confirmed of cp2 that remove-member repairs; what is: etcd-member-down cp4, etcd-member-down cp5"):
+    assert (
+        "remove the etcd member cp5" in s.plan.summary and len([x for x in s.plan.steps if "cp4" in x.description]) == 0
+    )
+    with pytest.raises(
+        Refused,
+        match="nothing is confirmed of cp2 that remove-member repairs; what is: etcd-member-down "
+        "cp4, etcd-member-down cp5",
+    ):
         s.give(PlanRequested("remove-member", ("cp2",), "alice", "", s.now))
 
 
 def test_what_is_lost_for_the_whole_cluster_is_not_asked_of_one_node() -> None:
     s = Script()
     s.sweep(stuck, times=2)
-    with pytest.raises(Refused, match="nothing is confirmed of cp1 that force-new-cluster repairs; what is: etcd-quorum-lost"):
+    with pytest.raises(
+        Refused, match="nothing is confirmed of cp1 that force-new-cluster repairs; what is: etcd-quorum-lost"
+    ):
         s.give(PlanRequested("force-new-cluster", ("cp1",), "alice", "", s.now))
 
 
@@ -615,7 +659,9 @@ def test_a_step_is_begun_three_times_at_the_most() -> None:
 
 
 def test_a_member_that_was_stopped_to_be_removed_is_started_again_when_the_removal_fails() -> None:
-    """cp2 has the CORRUPT alarm and votes; the third dies while its etcd is being stopped, and without quorum nothing is removed."""
+    """cp2 has the CORRUPT alarm and votes; the third dies while its etcd is being stopped, and
+    without quorum nothing is removed.
+    """
     s = Script(3, 0)
     s.sweep()
 
@@ -636,5 +682,7 @@ def test_a_member_that_was_stopped_to_be_removed_is_started_again_when_the_remov
         if work[0].undo:
             undone.append(step.description)
         refused = isinstance(step.operation, RemoveMember)
-        out = s.answer(work[0], StepResult(not refused, "etcdserver: no leader" if refused else "ok", untouched=refused))
+        out = s.answer(
+            work[0], StepResult(not refused, "etcdserver: no leader" if refused else "ok", untouched=refused)
+        )
     assert any("stop etcd on cp2" in line for line in undone), told(s)

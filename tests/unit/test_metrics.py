@@ -41,7 +41,11 @@ def test_counters_are_there_before_anything_happened() -> None:
     found = samples(metrics, "recoverd_actions_total")
     assert {s.labels["playbook"] for s in found} == {p.name for p in registry()}
     assert {s.labels["outcome"] for s in found} == {"succeeded", "failed", "superseded"}
-    assert {s.labels["state"] for s in samples(metrics, "recoverd_incidents_total")} == {"apiserver-down", "etcd-stuck", "worker-network-broken"}
+    assert {s.labels["state"] for s in samples(metrics, "recoverd_incidents_total")} == {
+        "apiserver-down",
+        "etcd-stuck",
+        "worker-network-broken",
+    }
     assert {s.value for s in found} == {0.0}
 
 
@@ -74,9 +78,16 @@ def test_restore_points_are_there_from_the_start_and_follow_the_memory() -> None
     metrics = Metrics()
     metrics.points.expect("prod", 7200.0, ())
     verified, newest = point(1, age=7200.0), point(2, verified=False)
-    assert value("recoverd_restore_point_timestamp_seconds") == value("recoverd_restore_point_verified_timestamp_seconds") == 0
+    assert (
+        value("recoverd_restore_point_timestamp_seconds")
+        == value("recoverd_restore_point_verified_timestamp_seconds")
+        == 0
+    )
     assert value("recoverd_restore_point_attempts_total", outcome="failed") == 0
-    notes = [Note("prod", "", TimelineEntry(NOW, event, "")) for event in ("restore-point-failed", "restore-point-taken", "restore-point-started")]
+    notes = [
+        Note("prod", "", TimelineEntry(NOW, event, ""))
+        for event in ("restore-point-failed", "restore-point-taken", "restore-point-started")
+    ]
     metrics.applied([*notes, Remember("prod", Memory(points=(verified, newest)))])
     assert value("recoverd_restore_point_timestamp_seconds") == newest.taken_at
     assert value("recoverd_restore_point_verified_timestamp_seconds") == verified.taken_at

@@ -60,7 +60,11 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         lambda n: n.host("w2", forwarding=False).cut_off("w2", but=("w2",)),
         [(Code.IP_FORWARDING_OFF, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
     ),
-    ("bridge gone", lambda n: n.host("w1", links=()).cut_off("w1"), [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")]),
+    (
+        "bridge gone",
+        lambda n: n.host("w1", links=()).cut_off("w1"),
+        [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")],
+    ),
     (
         "bridge down",
         lambda n: n.host("w1", links=(Link("cni0", "bridge", False, ("10.244.1.1/24",)),)).cut_off("w1"),
@@ -82,9 +86,21 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         lambda n: n.cut("w3", "w1", Answer.UNREACHABLE).cut("w3", "w2", Answer.UNREACHABLE),
         [(Code.POD_NETWORK_BROKEN, "w3")],
     ),
-    ("both ways", lambda n: n.cut("w3", "w1").cut("w3", "w2").cut_off("w3", but=("w3",)), [(Code.POD_NETWORK_BROKEN, "w3")]),
-    ("kube-proxy's process stopped", lambda n: n.agent("w3", running=False, bad_for=16.0), [(Code.KUBE_PROXY_DOWN, "w3")]),
-    ("kube-proxy has no pod there", lambda n: n.agent("w3", running=None, ready=False, pod="", bad_for=61.0), [(Code.KUBE_PROXY_DOWN, "w3")]),
+    (
+        "both ways",
+        lambda n: n.cut("w3", "w1").cut("w3", "w2").cut_off("w3", but=("w3",)),
+        [(Code.POD_NETWORK_BROKEN, "w3")],
+    ),
+    (
+        "kube-proxy's process stopped",
+        lambda n: n.agent("w3", running=False, bad_for=16.0),
+        [(Code.KUBE_PROXY_DOWN, "w3")],
+    ),
+    (
+        "kube-proxy has no pod there",
+        lambda n: n.agent("w3", running=None, ready=False, pod="", bad_for=61.0),
+        [(Code.KUBE_PROXY_DOWN, "w3")],
+    ),
     (
         "the CNI's agent is not ready",
         lambda n: n.agent("w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0),
@@ -92,8 +108,16 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ),
     ("rules lack an endpoint", lambda n: n.rules("w2", old_gap(missing=30.0)), [(Code.SERVICE_RULES_STALE, "w2")]),
     ("rules lead to what is gone", lambda n: n.rules("w2", old_gap(stale=30.0)), [(Code.SERVICE_RULES_STALE, "w2")]),
-    ("rules gone", lambda n: n.rules("w2", mode="").service_fails("w2", WEB), [(Code.SERVICE_RULES_STALE, "w2"), (Code.SERVICE_UNREACHABLE, "w2")]),
-    ("service address", lambda n: n.service_fails("w1", API).service_fails("w1", WEB), [(Code.SERVICE_UNREACHABLE, "w1")]),
+    (
+        "rules gone",
+        lambda n: n.rules("w2", mode="").service_fails("w2", WEB),
+        [(Code.SERVICE_RULES_STALE, "w2"), (Code.SERVICE_UNREACHABLE, "w2")],
+    ),
+    (
+        "service address",
+        lambda n: n.service_fails("w1", API).service_fails("w1", WEB),
+        [(Code.SERVICE_UNREACHABLE, "w1")],
+    ),
     (
         "service address, with a pod of it that is not ready",
         lambda n: (n.unready.add(n.addresses("w2")[0]), n.pod_hangs("w2").service_fails("w1", WEB)),
@@ -137,10 +161,19 @@ def test_it_is_found_and_no_other_node_is_named(change: Change, expected: list[t
         (61.0, 20.0, None, True),
         (30.0, 20.0, Setback(NOW, NOW - timedelta(seconds=60), 1234, 900, "cafe"), True),
     ],
-    ids=["kubelet may be on its way back", "seen before the API went away", "it had time to come back", "deaf after a setback"],
+    ids=[
+        "kubelet may be on its way back",
+        "seen before the API went away",
+        "it had time to come back",
+        "deaf after a setback",
+    ],
 )
-def test_a_kubelet_is_given_time_to_come_back_to_an_api_server_that_was_away(back: float, since: float, setback: Setback | None, found: bool) -> None:
-    """As of a pod that was bound to a node just before quorum was lost: its kubelet has not heard of it, and it is old at once."""
+def test_a_kubelet_is_given_time_to_come_back_to_an_api_server_that_was_away(
+    back: float, since: float, setback: Setback | None, found: bool
+) -> None:
+    """As of a pod that was bound to a node just before quorum was lost: its kubelet has not
+    heard of it, and it is old at once.
+    """
     network = PodNetwork()
     network.back = back
     network.missing("w1", 500.0, since=since)
@@ -161,33 +194,59 @@ def fenced_service(n: PodNetwork) -> None:
 QUIET: list[tuple[str, Change, Memory | None]] = [
     ("nothing", lambda n: None, None),
     ("one pod hangs", lambda n: n.pod_hangs("w1"), None),
-    ("every pod of a node hangs", lambda n: [x.update(n.addresses("w1")) for x in (n.unready, n.hung)] and n.cut_off("w1"), None),
+    (
+        "every pod of a node hangs",
+        lambda n: [x.update(n.addresses("w1")) for x in (n.unready, n.hung)] and n.cut_off("w1"),
+        None,
+    ),
     (
         "the only pod of a node hangs, and is not ready",
         lambda n: (n.untried.add(n.addresses("w1")[1]), n.unready.add(n.addresses("w1")[0]), n.pod_hangs("w1")),
         None,
     ),
     ("the only pod of a node hangs", lambda n: (n.untried.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
-    ("a pod refuses: it was reached", lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED), None),
+    (
+        "a pod refuses: it was reached",
+        lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED),
+        None,
+    ),
     ("a policy forbids the probe", fenced_service, Memory(reached=())),
-    ("a node that is off", lambda n: (n.cluster.powered_off("w1", node_ready=True), hidden(n, "w1"), n.cut_off("w1")), None),
+    (
+        "a node that is off",
+        lambda n: (n.cluster.powered_off("w1", node_ready=True), hidden(n, "w1"), n.cut_off("w1")),
+        None,
+    ),
     ("a node that is not Ready", lambda n: (n.cluster.node("w1", ready=False), n.cut_off("w1", but=("w1",))), None),
     (
         "a node that has just booted",
-        lambda n: (n.cluster.host("w1", uptime=30.0), n.cut_off("w1", but=("w1",)).host("w1", links=(), forwarding=False).rules("w1", mode="")),
+        lambda n: (
+            n.cluster.host("w1", uptime=30.0),
+            n.cut_off("w1", but=("w1",)).host("w1", links=(), forwarding=False).rules("w1", mode=""),
+        ),
         None,
     ),
     ("pods on their way up", lambda n: n.missing("w1", 5.0, 19.0, extra=(3.0,)), None),
     (
         "a kubelet that has just been started",
-        lambda n: (n.cluster.unit("w1", "kubelet", since=n.now - timedelta(seconds=4)), n.missing("w1", 500.0, since=2.0)),
+        lambda n: (
+            n.cluster.unit("w1", "kubelet", since=n.now - timedelta(seconds=4)),
+            n.missing("w1", 500.0, since=2.0),
+        ),
         None,
     ),
     ("rules that kube-proxy is busy with", lambda n: n.rules("w2", old_gap(missing=3.0, stale=10.0)), None),
     ("kube-proxy has just been started", lambda n: proxy(n, "S", 5.0).rules("w1", old_gap(missing=90.0)), None),
     ("kube-proxy is being rolled", lambda n: n.agent("w3", running=False, bad_for=6.0), None),
-    ("kube-proxy's new image is pulled", lambda n: n.agent("w3", running=False, ready=False, status="ContainerCreating", bad_for=100.0), None),
-    ("no kube-proxy at all, as with Cilium", lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()), Memory(reached=(WEB,))),
+    (
+        "kube-proxy's new image is pulled",
+        lambda n: n.agent("w3", running=False, ready=False, status="ContainerCreating", bad_for=100.0),
+        None,
+    ),
+    (
+        "no kube-proxy at all, as with Cilium",
+        lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()),
+        Memory(reached=(WEB,)),
+    ),
     (
         "kube-proxy of a node that is joining is bound and not started yet",
         lambda n: n.host("w3", processes={}).rules("w3", mode=""),
@@ -195,14 +254,24 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     ),
     ("rules could not be read", lambda n: n.host("w1", rules=Unseen(UnseenKind.NOT_TRIED, "no iptables-save")), None),
     ("devices could not be listed", lambda n: n.host("w1", links=None), None),
-    ("a bridge that no pod needs", lambda n: (n.host("w1", links=(), pods=0), n.untried.update(n.addresses("w1"))), None),
+    (
+        "a bridge that no pod needs",
+        lambda n: (n.host("w1", links=(), pods=0), n.untried.update(n.addresses("w1"))),
+        None,
+    ),
     ("a tunnel that nobody misses", lambda n: n.host("w1", links=()), None),
     (
         "one of three tries fails",
-        lambda n: setattr(n, "services", [replace(s, answers=(Answer.OK, Answer.TIMEOUT, Answer.OK)) for s in n.services]),
+        lambda n: setattr(
+            n, "services", [replace(s, answers=(Answer.OK, Answer.TIMEOUT, Answer.OK)) for s in n.services]
+        ),
         None,
     ),
-    ("kubelets could not be asked", lambda n: n.pods.update({x: Unseen(UnseenKind.DENIED, "forbidden: nodes/proxy") for x in n.names}), None),
+    (
+        "kubelets could not be asked",
+        lambda n: n.pods.update({x: Unseen(UnseenKind.DENIED, "forbidden: nodes/proxy") for x in n.names}),
+        None,
+    ),
 ]
 
 
@@ -210,7 +279,9 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
 def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
     network = PodNetwork()
     change(network)
-    diagnosis = network.seen(None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks))
+    diagnosis = network.seen(
+        None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks)
+    )
     assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
 
 
@@ -307,7 +378,9 @@ def test_it_ends_when_every_agent_was_restarted_whoever_did_it() -> None:
 def test_a_follower_that_lags_behind_is_no_proof() -> None:
     network = PodNetwork(Cluster(control_planes=3, workers=2)).cluster
     network.ssh_fails("cp1", "cp3").etcd_changed("cp2", revision=900)
-    assert diagnose(network.observation(), network.memory(), network.settings).find(Code.ETCD_REVISION_WENT_BACK) is None
+    assert (
+        diagnose(network.observation(), network.memory(), network.settings).find(Code.ETCD_REVISION_WENT_BACK) is None
+    )
 
 
 def test_while_the_api_server_is_down_it_is_only_a_notice() -> None:
@@ -337,7 +410,13 @@ def test_types_of_the_builder_are_those_of_the_model() -> None:
 
 def remembered(network: PodNetwork, memory: Memory, sights: Sights | None = None) -> tuple[Memory, Sights]:
     observation = network.observation()
-    return remember(observation, diagnose(observation, memory, network.cluster.settings), memory, network.cluster.settings, sights or {})
+    return remember(
+        observation,
+        diagnose(observation, memory, network.cluster.settings),
+        memory,
+        network.cluster.settings,
+        sights or {},
+    )
 
 
 def test_a_healthy_sweep_records_each_nodes_network_and_which_services_can_be_reached() -> None:
@@ -357,10 +436,15 @@ def test_a_healthy_sweep_records_each_nodes_network_and_which_services_can_be_re
 
 def test_what_a_node_lost_is_remembered_for_minutes_and_what_it_gained_is_learnt_sooner() -> None:
     old = PodNetwork().memory()
-    for routes, settle in ((("default via 10.99.1.1 dev eth0", "10.9.0.0/16 via 10.99.1.9"), SETTLE), ((), LOSS_SETTLE)):
+    for routes, settle in (
+        (("default via 10.99.1.1 dev eth0", "10.9.0.0/16 via 10.99.1.9"), SETTLE),
+        ((), LOSS_SETTLE),
+    ):
 
         def sweep(seconds: float, sights: Sights, routes: tuple[str, ...] = routes) -> tuple[Memory, Sights]:
-            return remembered(PodNetwork(Cluster(1, 3, now=NOW + timedelta(seconds=seconds))).host("w1", routes=routes), old, sights)
+            return remembered(
+                PodNetwork(Cluster(1, 3, now=NOW + timedelta(seconds=seconds))).host("w1", routes=routes), old, sights
+            )
 
         _, sights = sweep(0, {})
         before, sights = sweep(settle - 1, sights)
@@ -386,12 +470,18 @@ def later(seconds: float) -> PodNetwork:
 def test_a_setback_outlives_a_new_history_that_grew_past_the_old_one_and_ends_with_the_restarts() -> None:
     machine = driven(PodNetwork().memory())
     machine.handle(Observed(gone_back(later(0)).observation()))
-    assert machine.memory.setback is not None and (machine.memory.setback.was, machine.memory.setback.now) == (1234, 900)
+    assert machine.memory.setback is not None and (machine.memory.setback.was, machine.memory.setback.now) == (
+        1234,
+        900,
+    )
     machine.handle(Observed(gone_back(later(5)).observation()))
     grown = later(10)
     grown.cluster.etcd_changed(revision=5000)
     machine.handle(Observed(grown.observation()))
-    assert machine.diagnosis is not None and machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) in machine.diagnosis.faults
+    assert (
+        machine.diagnosis is not None
+        and machine.diagnosis.find(Code.ETCD_REVISION_WENT_BACK) in machine.diagnosis.faults
+    )
     for seconds in (300, 305, 310):
         well = restarted(later(seconds), "cp1", "w1", "w2", "w3")
         well.cluster.etcd_changed(revision=1000)
@@ -409,4 +499,8 @@ def test_a_person_who_acknowledges_ends_it_too() -> None:
     for seconds in (10, 15, 20, 25):
         machine.handle(Observed(gone_back(later(seconds)).observation()))
     assert machine.diagnosis is not None and machine.diagnosis.state is State.HEALTHY
-    assert machine.memory.setback is None and machine.memory.watermark is not None and machine.memory.watermark.revision == 900
+    assert (
+        machine.memory.setback is None
+        and machine.memory.watermark is not None
+        and machine.memory.watermark.revision == 900
+    )

@@ -1,4 +1,6 @@
-"""What the collectors make of what the API, kubelets and nodes say: mirror pods, old slices, whose turn it is, how long something has been odd."""
+"""What the collectors make of what the API, kubelets and nodes say: mirror pods, old slices, whose turn it is,
+how long something has been odd.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_look_recorded_on_a_real_worker() -> None:
     }
     look = parse_look((FIXTURES / "network-look-iptables.txt").read_text(), "@@lab", probes, middle=NOW)
     assert look.forwarding is True
-    assert [(x.name, x.kind, x.up, x.addresses) for x in look.links or ()][1:] == [("cni0", "bridge", True, ("10.203.21.1/24",))]
+    assert [(x.name, x.kind, x.up, x.addresses) for x in look.links or ()][1:] == [
+        ("cni0", "bridge", True, ("10.203.21.1/24",))
+    ]
     assert look.veths == (2, 2)
     assert "10.203.22.0/24 via 10.99.3.22 dev host0" in look.routes
     assert look.processes["kube-proxy"].state == "S"
@@ -51,7 +55,14 @@ def test_the_look_recorded_on_a_real_worker() -> None:
         "10.96.0.80:80": frozenset({"10.203.21.11:8080", "10.203.22.13:8080", "10.203.23.10:8080"}),
         "10.96.0.1:443": frozenset({"10.99.3.11:6443"}),
     }
-    assert look.answers == {"0": Answer.TIMEOUT, "1": Answer.REFUSED, "2": Answer.OK, "3": Answer.OK, "4": Answer.TIMEOUT, "u5": Answer.TIMEOUT}
+    assert look.answers == {
+        "0": Answer.TIMEOUT,
+        "1": Answer.REFUSED,
+        "2": Answer.OK,
+        "3": Answer.OK,
+        "4": Answer.TIMEOUT,
+        "u5": Answer.TIMEOUT,
+    }
 
 
 def test_a_look_that_was_cut_short_says_nothing_of_what_it_did_not_come_to() -> None:
@@ -73,13 +84,25 @@ def test_only_addresses_get_into_the_script() -> None:
 # --- pods ---
 
 
-def pod(uid: str, *, node: str = "w1", phase: str = "Running", deleting: bool = False, bound: str = LONG_AGO, **annotations: str) -> dict[str, Any]:
+def pod(
+    uid: str,
+    *,
+    node: str = "w1",
+    phase: str = "Running",
+    deleting: bool = False,
+    bound: str = LONG_AGO,
+    **annotations: str,
+) -> dict[str, Any]:
     meta: dict[str, Any] = {"uid": uid, "name": f"pod-{uid}", "namespace": "default", "creationTimestamp": LONG_AGO}
     meta["annotations"] = {k.replace("_", "/", 1): v for k, v in annotations.items()}
     if deleting:
         meta["deletionTimestamp"] = LONG_AGO
     conditions = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}]
-    return {"metadata": meta, "spec": {"nodeName": node}, "status": {"phase": phase, "podIP": "10.1.1.1", "conditions": conditions}}
+    return {
+        "metadata": meta,
+        "spec": {"nodeName": node},
+        "status": {"phase": phase, "podIP": "10.1.1.1", "conditions": conditions},
+    }
 
 
 def test_a_static_pod_is_its_mirror_whichever_of_the_two_kubelet_lists() -> None:
@@ -92,15 +115,23 @@ def test_a_static_pod_is_its_mirror_whichever_of_the_two_kubelet_lists() -> None
 
 
 def test_a_mirror_that_is_behind_its_static_pod_is_no_mismatch() -> None:
-    """The static pod's manifest was changed while the API server was down: kubelet makes the new mirror when it comes to it."""
+    """The static pod's manifest was changed while the API server was down: kubelet makes the
+    new mirror when it comes to it.
+    """
     old = pod("m1", **{"kubernetes.io_config.mirror": "h1", "kubernetes.io_config.hash": "h1"})
-    uids, excused = kubelet_uids({"items": [pod("h2", **{"kubernetes.io_config.hash": "h2", "kubernetes.io_config.source": "file"})]})
+    uids, excused = kubelet_uids(
+        {"items": [pod("h2", **{"kubernetes.io_config.hash": "h2", "kubernetes.io_config.source": "file"})]}
+    )
     difference = without(compare([from_object(old)], uids), excused)
     assert (difference.missing, difference.extra) == ((), ())
 
 
 def test_deleted_and_ended_pods_are_no_mismatch_either_way() -> None:
-    listed = [from_object(pod("a", deleting=True)), from_object(pod("b", phase="Succeeded")), from_object(pod("c", phase="Failed"))]
+    listed = [
+        from_object(pod("a", deleting=True)),
+        from_object(pod("b", phase="Succeeded")),
+        from_object(pod("c", phase="Failed")),
+    ]
     uids, excused = kubelet_uids({"items": [pod("d", deleting=True), pod("e", phase="Succeeded")]})
     difference = without(compare(listed, uids), excused)
     assert (difference.missing, difference.extra) == ((), ())
@@ -123,10 +154,19 @@ def test_a_table_has_what_is_needed_of_each_pod() -> None:
     }
     rows = [
         {"cells": ["web-1", "1/1", "Running", 0, "5d", "10.1.1.1", "w1"], "object": {"metadata": meta}},
-        {"cells": ["x", "0/1", "Pending", 0, "1s", "<none>", "<none>"], "object": {"metadata": {"uid": "v", "name": "x"}}},
+        {
+            "cells": ["x", "0/1", "Pending", 0, "1s", "<none>", "<none>"],
+            "object": {"metadata": {"uid": "v", "name": "x"}},
+        },
     ]
     first, second = from_table({"kind": "Table", "columnDefinitions": columns, "rows": rows})
-    assert (first.name, first.node, first.ip, first.ready, first.owner) == ("default/web-1", "w1", "10.1.1.1", True, "ds")
+    assert (first.name, first.node, first.ip, first.ready, first.owner) == (
+        "default/web-1",
+        "w1",
+        "10.1.1.1",
+        True,
+        "ds",
+    )
     assert (second.node, second.ip, second.ready) == ("", "", False)
 
 
@@ -149,9 +189,15 @@ class Scripted(Lists):
         return self.again if isinstance(self.again, Unseen) else Answered({"items": list(self.again)}, NOW)
 
 
-async def compared(lists: Scripted, listed: Sequence[dict[str, Any]], directories: Sequence[str] | None = None) -> NodePods | Unseen:
+async def compared(
+    lists: Scripted, listed: Sequence[dict[str, Any]], directories: Sequence[str] | None = None
+) -> NodePods | Unseen:
     seen = await PodWatch(lists).look(
-        cast(Any, None), ["w1"], {"w1": [from_object(p) for p in listed]}, {} if directories is None else {"w1": directories}, NOW
+        cast(Any, None),
+        ["w1"],
+        {"w1": [from_object(p) for p in listed]},
+        {} if directories is None else {"w1": directories},
+        NOW,
     )
     return seen["w1"]
 
@@ -204,9 +250,15 @@ SERVICES = {
     "items": [
         {
             "metadata": {"name": "web", "namespace": "default"},
-            "spec": {"clusterIP": "10.96.0.80", "ports": [{"port": 80, "targetPort": 8080}, {"port": 53, "protocol": "UDP"}]},
+            "spec": {
+                "clusterIP": "10.96.0.80",
+                "ports": [{"port": 80, "targetPort": 8080}, {"port": 53, "protocol": "UDP"}],
+            },
         },
-        {"metadata": {"name": "headless", "namespace": "default"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}},
+        {
+            "metadata": {"name": "headless", "namespace": "default"},
+            "spec": {"clusterIP": "None", "ports": [{"port": 80}]},
+        },
         {
             "metadata": {"name": "near", "namespace": "default"},
             "spec": {"clusterIP": "10.96.0.81", "internalTrafficPolicy": "Local", "ports": [{"port": 80}]},
@@ -217,11 +269,23 @@ SERVICES = {
 
 def slices(version: str) -> dict[str, Any]:
     where = {"nodeName": "w1"} if version == "v1" else {"topology": {"kubernetes.io/hostname": "w1"}}
-    ready = {"addresses": ["10.1.1.1"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"}, **where}
+    ready = {
+        "addresses": ["10.1.1.1"],
+        "conditions": {"ready": True},
+        "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"},
+        **where,
+    }
     unready = {"addresses": ["10.1.1.2"], "conditions": {"ready": False}, **where}
     meta = {"namespace": "default", "name": "web-x", "labels": {"kubernetes.io/service-name": "web"}}
     return {
-        "items": [{"metadata": meta, "addressType": "IPv4", "ports": [{"name": "", "port": 8080, "protocol": "TCP"}], "endpoints": [ready, unready]}]
+        "items": [
+            {
+                "metadata": meta,
+                "addressType": "IPv4",
+                "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+                "endpoints": [ready, unready],
+            }
+        ]
     }
 
 
@@ -231,7 +295,13 @@ ENDPOINTS = {
             "metadata": {"namespace": "default", "name": "web"},
             "subsets": [
                 {
-                    "addresses": [{"ip": "10.1.1.1", "nodeName": "w1", "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"}}],
+                    "addresses": [
+                        {
+                            "ip": "10.1.1.1",
+                            "nodeName": "w1",
+                            "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"},
+                        }
+                    ],
                     "notReadyAddresses": [{"ip": "10.1.1.2", "nodeName": "w1"}],
                     "ports": [{"port": 8080}],
                 }
@@ -248,7 +318,10 @@ def test_slices_of_every_age_and_endpoints_say_the_same(body: dict[str, Any]) ->
     web = ports["default/web:80"]
     assert (web.address, web.comparable) == ("10.96.0.80:80", True)
     assert [(e.address, e.ready, e.node) for e in web.endpoints if e.ready] == [("10.1.1.1:8080", True, "w1")]
-    assert web.ready[0].pod == "default/web-1" and {e.address for e in web.endpoints} == {"10.1.1.1:8080", "10.1.1.2:8080"}
+    assert web.ready[0].pod == "default/web-1" and {e.address for e in web.endpoints} == {
+        "10.1.1.1:8080",
+        "10.1.1.2:8080",
+    }
 
 
 def test_a_network_policy_fences_the_pods_that_it_selects() -> None:
@@ -280,18 +353,28 @@ def test_differences_are_as_old_as_the_endpoints_are_known_to_be() -> None:
     watch.learn({"default/web:80": port_with("a:1", "b:1")}, 0.0)
     watch.learn({"default/web:80": port_with("b:1", "c:1", gone=["d:1"])}, 100.0)
     view = watch.compare(
-        "w1", Rules("iptables", {"10.96.0.80:80": frozenset({"a:1", "b:1", "d:1", "never:1"})}), [port_with("b:1", "c:1", gone=["d:1"])], 130.0
+        "w1",
+        Rules("iptables", {"10.96.0.80:80": frozenset({"a:1", "b:1", "d:1", "never:1"})}),
+        [port_with("b:1", "c:1", gone=["d:1"])],
+        130.0,
     )
     assert not isinstance(view, Unseen)
     assert view.gaps[0].missing == {"c:1": 30.0} and view.gaps[0].stale == {"a:1": 130.0, "never:1": 0.0}
-    later = watch.compare("w1", Rules("iptables", {"10.96.0.80:80": frozenset({"b:1", "c:1", "never:1"})}), [port_with("b:1", "c:1")], 150.0)
+    later = watch.compare(
+        "w1",
+        Rules("iptables", {"10.96.0.80:80": frozenset({"b:1", "c:1", "never:1"})}),
+        [port_with("b:1", "c:1")],
+        150.0,
+    )
     assert not isinstance(later, Unseen) and later.gaps[0].stale == {"never:1": 20.0}
     assert isinstance(watch.compare("w1", Rules("", {}, "has no tool"), [port_with("b:1")], 160.0), Unseen)
     assert watch.steady("default/web:80", 150.0) == 50.0
 
 
 def test_after_a_time_without_the_api_kube_proxy_is_given_the_time_that_a_change_has() -> None:
-    """An endpoint may have gone and come back meanwhile, and kube-proxy has to connect anew before it hears of anything."""
+    """An endpoint may have gone and come back meanwhile, and kube-proxy has to connect
+    anew before it hears of anything.
+    """
     watch = RuleWatch()
     watch.learn({"default/web:80": port_with("a:1", "b:1")}, 0.0)
     watch.away()
@@ -323,12 +406,30 @@ def test_what_differed_before_the_api_went_away_goes_on() -> None:
 # --- which pods are tried ---
 
 
-def tried(*, ready: bool = True, age: float = 3600, answered: bool = False, terminating: bool = False, address: str = "10.1.1.2", **pod: Any) -> bool:
+def tried(
+    *,
+    ready: bool = True,
+    age: float = 3600,
+    answered: bool = False,
+    terminating: bool = False,
+    address: str = "10.1.1.2",
+    **pod: Any,
+) -> bool:
     """Whether one pod of a service is probed, and that it is said to be ready as it is."""
-    port = ServicePort("d/web:80", "d", "web", "10.96.0.80:80", True, False, (Endpoint("10.1.1.2:80", ready, "d/p", "w1", terminating),))
+    port = ServicePort(
+        "d/web:80",
+        "d",
+        "web",
+        "10.96.0.80:80",
+        True,
+        False,
+        (Endpoint("10.1.1.2:80", ready, "d/p", "w1", terminating),),
+    )
     fields = {"deleting": False, "labels": {"app": "web"}, "node": "w1", "ip": address, "status": "Running", **pod}
     listed = ListedPod(uid="u", name="d/p", ready=ready, created=NOW - timedelta(seconds=age), **fields)
-    found = rounds.candidates([port], [listed], {"w1": ("10.99.1.21", "host1")}, {"e": [None]}, {"u"} if answered else (), NOW)
+    found = rounds.candidates(
+        [port], [listed], {"w1": ("10.99.1.21", "host1")}, {"e": [None]}, {"u"} if answered else (), NOW
+    )
     assert [t.ready for t in found.get("host1", [])] in ([], [ready])
     return bool(found)
 
@@ -341,7 +442,14 @@ def test_a_pod_that_is_not_ready_is_tried_unless_its_network_may_be_on_its_way()
 
 
 def test_a_pod_that_ends_or_is_elsewhere_is_not_tried() -> None:
-    for change in ({"deleting": True}, {"status": "Error"}, {"terminating": True}, {"address": "10.1.1.20"}, {"address": ""}, {"node": "w2"}):
+    for change in (
+        {"deleting": True},
+        {"status": "Error"},
+        {"terminating": True},
+        {"address": "10.1.1.20"},
+        {"address": ""},
+        {"node": "w2"},
+    ):
         assert not tried(answered=True, **change), change  # type: ignore[arg-type]
 
 
@@ -349,7 +457,10 @@ def test_a_pod_that_ends_or_is_elsewhere_is_not_tried() -> None:
 
 
 def candidates(hosts: Sequence[str], pods: int = 3) -> dict[str, list[Target]]:
-    return {h: [Target(h, f"10.{h[1:]}.0.{p}:80", f"default/{h}-{p}", f"default/s{p}:80") for p in range(pods)] for h in hosts}
+    return {
+        h: [Target(h, f"10.{h[1:]}.0.{p}:80", f"default/{h}-{p}", f"default/s{p}:80") for p in range(pods)]
+        for h in hosts
+    }
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 6, 23, 100])
@@ -379,7 +490,9 @@ def test_all_sources_of_a_round_try_the_same_pods_and_other_pods_in_the_next() -
 
 
 def test_a_pod_that_is_not_ready_is_tried_at_a_closed_port_too() -> None:
-    of = {"n0": [Target("n0", "10.1.1.2:80", "d/a", "d/s:80"), Target("n0", "10.1.1.3:80", "d/b", "d/s:80", ready=False)]}
+    of = {
+        "n0": [Target("n0", "10.1.1.2:80", "d/a", "d/s:80"), Target("n0", "10.1.1.3:80", "d/b", "d/s:80", ready=False)]
+    }
     tried = rounds.targets(["n0", "n1"], of, 0, (), ())["n1"]
     assert [(t.pod, t.address, t.ready) for t in tried] == [
         ("d/a", "10.1.1.2:80", True),
@@ -397,7 +510,10 @@ def test_a_pair_that_failed_is_tried_again_out_of_turn() -> None:
 
 def test_the_sample_of_services_comes_round_and_keeps_what_was_wrong() -> None:
     ports = {f"default/s{i:02}:80": port_with("a:1") for i in range(30)} | {rounds.API_SERVICE: port_with("b:1")}
-    ports = {k: ServicePort(k, "default", k, f"10.96.0.{i}:80", True, False, p.endpoints) for i, (k, p) in enumerate(ports.items())}
+    ports = {
+        k: ServicePort(k, "default", k, f"10.96.0.{i}:80", True, False, p.endpoints)
+        for i, (k, p) in enumerate(ports.items())
+    }
     seen: set[str] = set()
     for turn in range(8):
         keys = [p.key for p in rounds.sample(ports, turn, 8, {"default/s05:80"})]
@@ -410,12 +526,25 @@ def test_the_sample_of_services_comes_round_and_keeps_what_was_wrong() -> None:
 
 
 def daemonset(desired: int = 3) -> dict[str, Any]:
-    return {"items": [{"metadata": {"name": "kube-proxy", "namespace": "kube-system", "uid": "ds"}, "status": {"desiredNumberScheduled": desired}}]}
+    return {
+        "items": [
+            {
+                "metadata": {"name": "kube-proxy", "namespace": "kube-system", "uid": "ds"},
+                "status": {"desiredNumberScheduled": desired},
+            }
+        ]
+    }
 
 
 def agent_pods(*nodes: str) -> list[Any]:
     return [
-        from_object({**pod(n, node=n), "metadata": {**pod(n)["metadata"], "ownerReferences": [{"kind": "DaemonSet", "uid": "ds"}]}}) for n in nodes
+        from_object(
+            {
+                **pod(n, node=n),
+                "metadata": {**pod(n)["metadata"], "ownerReferences": [{"kind": "DaemonSet", "uid": "ds"}]},
+            }
+        )
+        for n in nodes
     ]
 
 
@@ -433,9 +562,17 @@ def test_an_agent_is_bad_for_as_long_as_it_was_not_well_for_a_while() -> None:
     watch, nodes, pods = AgentWatch(), ["a", "b", "c"], ready(agent_pods("a", "b", "c"))
 
     def bad_for(process: dict[str, ProcessView], now: float) -> float:
-        return {v.node: v.bad_for for v in watch.look(daemonset(), pods, nodes, {"a": RUNS, "b": process, "c": RUNS}, now)}["b"]
+        return {
+            v.node: v.bad_for for v in watch.look(daemonset(), pods, nodes, {"a": RUNS, "b": process, "c": RUNS}, now)
+        }["b"]
 
-    assert [bad_for(p, t) for p, t in ((RUNS, 0.0), ({}, 5.0), (STOPPED, 15.0), (RUNS, 20.0), ({}, 25.0))] == [0.0, 0.0, 10.0, 0.0, 20.0]
+    assert [bad_for(p, t) for p, t in ((RUNS, 0.0), ({}, 5.0), (STOPPED, 15.0), (RUNS, 20.0), ({}, 25.0))] == [
+        0.0,
+        0.0,
+        10.0,
+        0.0,
+        20.0,
+    ]
     assert [bad_for(p, t) for p, t in ((RUNS, 30.0), (RUNS, 41.0), ({}, 45.0))] == [0.0, 0.0, 0.0]
 
 

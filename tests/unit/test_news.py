@@ -1,4 +1,6 @@
-"""What a person reads on a telephone: each kind of news, off the real machine, with the cluster first and the command to type last."""
+"""What a person reads on a telephone: each kind of news, off the real machine, with the cluster
+first and the command to type last.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def test_a_plan_that_waits_says_what_is_broken_what_is_lost_until_when_and_what_
     assert "was added and never started" in fault and since.startswith("Broken since ")
     assert plan.startswith("Plan prod-1.1: make cp1")
     assert (
-        lost.startswith("LOST: every write") and more.startswith("LOST: ") and f"({len(s.plan.destroys) - 2} more: recoverctl plans prod-1.1)" in more
+        lost.startswith("LOST: every write")
+        and more.startswith("LOST: ")
+        and f"({len(s.plan.destroys) - 2} more: recoverctl plans prod-1.1)" in more
     )
     assert until == f"Until {s.plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On bastion1:"
     assert command == "recoverctl approve prod-1.1"
@@ -70,14 +74,21 @@ def test_a_fault_that_is_repaired_unasked_is_told_with_what_is_being_done_and_it
     s = Script()
     out = s.sweep(manifest_gone, times=2)
     confirmed = so(s)[Topic.CONFIRMED]
-    assert confirmed.title == "prod: BROKEN, apiserver-down" and "Now: " in confirmed.body and "step 1 of" in confirmed.body
+    assert (
+        confirmed.title == "prod: BROKEN, apiserver-down"
+        and "Now: " in confirmed.body
+        and "step 1 of" in confirmed.body
+    )
     assert confirmed.lines[-1] == "On bastion1: recoverctl status prod"
     s.run_all(out)
     assert Topic.CONFIRMED in so(s), "it stands until the incident is closed"
     s.sweep()
     (over,) = came(s, s.sweep())
     assert over.topic is Topic.RECOVERED and over.over and over.incident == "prod-1"
-    assert over.title.startswith("prod: healthy again after ") and over.lines[0] == "By: recoverd repaired it (restore-manifest)."
+    assert (
+        over.title.startswith("prod: healthy again after ")
+        and over.lines[0] == "By: recoverd repaired it (restore-manifest)."
+    )
     assert "kube-apiserver" in over.lines[1] and over.lines[-1].endswith("recoverctl show prod-1")
     assert so(s) == {}
 
@@ -88,7 +99,9 @@ def test_a_call_for_a_person_says_why_nothing_is_done_and_comes_anew_after_anoth
     out = s.give(Rejected(s.plan.id, "alice", "I do it\x1b[31m by hand", s.now)) and s.sweep(stuck)
     called = so(s)[Topic.ESCALATED]
     assert called.title == "prod: A PERSON IS NEEDED, etcd-stuck"
-    assert "recoverd does nothing more: " in called.body and "I do it\\x1b[31m by hand" in called.body, "control characters are made visible"
+    assert "recoverd does nothing more: " in called.body and "I do it\\x1b[31m by hand" in called.body, (
+        "control characters are made visible"
+    )
     assert "recoverctl ack prod-1" in called.lines[-1]
     assert came(s, out) == [], "a plan that was rejected has not failed"
     s.give(Acknowledged("prod-1", "alice", s.now))
@@ -119,18 +132,32 @@ def test_a_cluster_that_cannot_be_seen_and_that_it_can_again() -> None:
     s.sweep()
     assert so(s) == {}
     back = seen_again(s.machine.status(), s.machine.record, dark.subject, dark.since + timedelta(minutes=3))
-    assert read(back) == "prod: can be seen again, after 3 min\nIt is healthy." and back.key == f"unobservable-over {dark.subject}"
+    assert (
+        read(back) == "prod: can be seen again, after 3 min\nIt is healthy."
+        and back.key == f"unobservable-over {dark.subject}"
+    )
 
 
 def test_maintenance_that_waits_is_offered_and_not_shouted_and_told_again_only_after_a_day() -> None:
     s = Script()
     s.sweep(stuck, times=2)
-    plan = replace(s.plan, playbook="renew-certificates", id="prod-m1.1", incident="prod-m1", destructive=False, destroys=())
-    s.machine.state = replace(s.machine.state, record=replace(s.machine.record, plan=plan, incident=None, state="healthy"))
+    plan = replace(
+        s.plan, playbook="renew-certificates", id="prod-m1.1", incident="prod-m1", destructive=False, destroys=()
+    )
+    s.machine.state = replace(
+        s.machine.state, record=replace(s.machine.record, plan=plan, incident=None, state="healthy")
+    )
     offered = so(s)[Topic.WAITING]
-    assert offered.title == "prod: maintenance is offered (renew-certificates)" and offered.lines[-1] == "recoverctl plans prod"
-    s.machine.state = replace(s.machine.state, record=replace(s.machine.record, plan=replace(plan, id="prod-m2.1", incident="prod-m2")))
-    assert so(s)[Topic.WAITING].key == offered.key and offered.again == OFFERED_AGAIN, "an offer that is made anew every half hour is one thing"
+    assert (
+        offered.title == "prod: maintenance is offered (renew-certificates)"
+        and offered.lines[-1] == "recoverctl plans prod"
+    )
+    s.machine.state = replace(
+        s.machine.state, record=replace(s.machine.record, plan=replace(plan, id="prod-m2.1", incident="prod-m2"))
+    )
+    assert so(s)[Topic.WAITING].key == offered.key and offered.again == OFFERED_AGAIN, (
+        "an offer that is made anew every half hour is one thing"
+    )
 
 
 @pytest.mark.parametrize("text", ["a\nb", "\u202egpj.exe", "x\x07y", "a" * 1000])
@@ -154,5 +181,8 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
         assert rule["labels"]["severity"] == news.labels["severity"]
         # what a route or an inhibition may match on are the labels of the series in the rule's expression
         for label in set(news.labels) - {"alertname", "severity"}:
-            assert label in ("plan", "playbook") or f'{label}="{news.labels[label]}"' in rule["expr"], (news.labels, rule["expr"])
+            assert label in ("plan", "playbook") or f'{label}="{news.labels[label]}"' in rule["expr"], (
+                news.labels,
+                rule["expr"],
+            )
     assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED}

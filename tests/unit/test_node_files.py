@@ -51,7 +51,9 @@ KNOWN = learnt(replace(WELL, files=files(ago=timedelta(days=4))))
 
 def test_what_its_reader_was_started_with_is_known() -> None:
     assert {p: KNOWN.known_file("w1", p) for p in KNOWN.files["w1"]} == {**GOOD, HOSTS: f"{LINE}\n"}
-    assert learnt(replace(WELL, files=files(ago=timedelta(days=4))), KNOWN).files is KNOWN.files, "nothing new is no write"
+    assert learnt(replace(WELL, files=files(ago=timedelta(days=4))), KNOWN).files is KNOWN.files, (
+        "nothing new is no write"
+    )
 
 
 def test_an_edit_is_known_only_when_it_was_started_with() -> None:
@@ -60,19 +62,29 @@ def test_an_edit_is_known_only_when_it_was_started_with() -> None:
     assert after.known_file("w1", FLAGS) == GOOD[FLAGS]
     assert after.known_file("w1", CNI) == "{ }\n", "a runtime reads it at once"
     cluster = Cluster(1, 2).unit("w1", "kubelet", since=NOW - HOUR)
-    assert learnt(replace(WELL, files=edited), after, units=cluster._seen("w1").units).known_file("w1", FLAGS) == "--b\n"
+    assert (
+        learnt(replace(WELL, files=edited), after, units=cluster._seen("w1").units).known_file("w1", FLAGS) == "--b\n"
+    )
 
 
-@pytest.mark.parametrize("look", [replace(WELL, reaches=False), replace(WELL, addresses=("10.0.0.9",)), replace(WELL, hosts=())])
+@pytest.mark.parametrize(
+    "look", [replace(WELL, reaches=False), replace(WELL, addresses=("10.0.0.9",)), replace(WELL, hosts=())]
+)
 def test_a_line_by_which_nothing_was_reached_is_not_known(look: NodeLook) -> None:
     assert HOSTS not in learnt(look).files.get("w1", {})
 
 
 def test_what_was_only_just_started_proves_nothing() -> None:
-    """Seen on the lab: containerd was started without its CRI plugin, and for as long as the node was still called Ready that counted as good."""
+    """Seen on the lab: containerd was started without its CRI plugin, and for as long as the node was still
+    called Ready that counted as good.
+    """
     edited = replace(WELL, files=files(ago=timedelta(seconds=30), **{RUNTIME: 'disabled_plugins = ["cri"]\n'}))
     for unit in ("containerd", "kubelet"):
-        cluster = Cluster(1, 2).unit("w1", "containerd", since=NOW - timedelta(seconds=100)).unit("w1", unit, since=NOW - timedelta(seconds=20))
+        cluster = (
+            Cluster(1, 2)
+            .unit("w1", "containerd", since=NOW - timedelta(seconds=100))
+            .unit("w1", unit, since=NOW - timedelta(seconds=20))
+        )
         assert learnt(edited, KNOWN, units=cluster._seen("w1").units).known_file("w1", RUNTIME) == GOOD[RUNTIME]
 
 
@@ -81,7 +93,9 @@ def test_of_a_node_that_is_not_ready_nothing_is_learnt() -> None:
     assert "w1" not in known_files(replace(situation(cluster), memory=Memory()).scene)[0]
 
 
-def now(*found: Finding, look: NodeLook | None = None, agents: tuple[AgentView, ...] = (), workers: int = 2, **unit: Any) -> Situation:
+def now(
+    *found: Finding, look: NodeLook | None = None, agents: tuple[AgentView, ...] = (), workers: int = 2, **unit: Any
+) -> Situation:
     cluster = Cluster(1, workers)
     for finding in found:
         cluster.host(finding.subject, node=look or WELL)
@@ -89,7 +103,9 @@ def now(*found: Finding, look: NodeLook | None = None, agents: tuple[AgentView, 
         cluster.unit("w1", "kubelet", **unit)
     memory = replace(KNOWN, files={f.subject: KNOWN.files["w1"] for f in found})
     made = situation(cluster, *found)
-    return replace(made, memory=memory, observation=replace(made.observation, network=NetworkView(1, {}, {}, agents=agents)))
+    return replace(
+        made, memory=memory, observation=replace(made.observation, network=NetworkView(1, {}, {}, agents=agents))
+    )
 
 
 CUT = fault(Code.NODE_CUT_OFF, "w1")
@@ -124,7 +140,9 @@ def test_it_is_not_tried_twice() -> None:
 def test_cni_files_come_from_their_agent_where_there_is_one() -> None:
     missing = fault(Code.CNI_CONFIG_MISSING, "w1")
     steps = proposal(NAME, now(missing, look=replace(WELL, cni=()))).steps
-    assert isinstance(steps[0].operation, WriteFile) and steps[0].operation.path == CNI and steps[0].operation.before == ""
+    assert (
+        isinstance(steps[0].operation, WriteFile) and steps[0].operation.path == CNI and steps[0].operation.before == ""
+    )
     agent = AgentView("w1", "cni", "kube-flannel/ds", "ds-1", True, "Running", True)
     steps = proposal(NAME, now(missing, look=replace(WELL, cni=()), agents=(agent,))).steps
     assert isinstance(steps[0].operation, RestartDaemonPods)
@@ -139,7 +157,12 @@ def test_a_file_that_was_changed_before_its_reader_failed_is_put_back_when_a_per
     plan = proposal(NAME, now(DOWN, look=replace(WELL, files=changed), **FALLING))
     assert plan.asks and any("--gone" in line for line in plan.evidence)
     write, *others = [s.operation for s in plan.steps]
-    assert isinstance(write, WriteFile) and write.content == GOOD[FLAGS] and write.before == changed[FLAGS].sha256 and write.keep
+    assert (
+        isinstance(write, WriteFile)
+        and write.content == GOOD[FLAGS]
+        and write.before == changed[FLAGS].sha256
+        and write.keep
+    )
     assert others == [RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)]
 
 
@@ -153,14 +176,21 @@ def test_a_drop_in_that_came_since_is_moved_away() -> None:
     added = {**files(), DROP_IN: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
     plan = proposal(NAME, now(DOWN, look=replace(WELL, files=added), **FALLING))
     move, reload, *_ = [s.operation for s in plan.steps]
-    assert isinstance(move, MovePath) and move.source == DROP_IN and isinstance(reload, Shell) and "daemon-reload" in reload.script
+    assert (
+        isinstance(move, MovePath)
+        and move.source == DROP_IN
+        and isinstance(reload, Shell)
+        and "daemon-reload" in reload.script
+    )
 
 
 @pytest.mark.parametrize(
     ("look", "unit"),
     [
         pytest.param(replace(WELL, files=files()), FALLING, id="nothing differs"),
-        pytest.param(replace(WELL, files=files(**{FLAGS: "x"})), {"active": "inactive", "sub": "dead"}, id="it was only stopped"),
+        pytest.param(
+            replace(WELL, files=files(**{FLAGS: "x"})), {"active": "inactive", "sub": "dead"}, id="it was only stopped"
+        ),
     ],
 )
 def test_where_no_file_explains_it_others_are_asked(look: NodeLook, unit: dict[str, Any]) -> None:

@@ -45,15 +45,29 @@ def missing(device: str, problem: str) -> Finding:
 @pytest.mark.parametrize(
     ("finding", "seen", "expected"),
     [
-        (fault(Code.IP_FORWARDING_OFF, "w1"), network(False, (BRIDGE, TUNNEL), (ROUTE,)), [Sysctl("net.ipv4.ip_forward", "1")]),
+        (
+            fault(Code.IP_FORWARDING_OFF, "w1"),
+            network(False, (BRIDGE, TUNNEL), (ROUTE,)),
+            [Sysctl("net.ipv4.ip_forward", "1")],
+        ),
         (missing("cni0", "gone"), network(True, (TUNNEL,), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
         (missing("cni0", "ports"), network(True, (BRIDGE, TUNNEL), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
         (missing("tun0", "down"), network(True, (BRIDGE, replace(TUNNEL, up=False)), (ROUTE,)), [LinkUp("tun0")]),
-        (fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)), [PutRoute(ROUTE)]),
-        (fault(Code.POD_PATH_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)), [PutRoute(ROUTE)]),
+        (
+            fault(Code.POD_NETWORK_BROKEN, "w1"),
+            network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)),
+            [PutRoute(ROUTE)],
+        ),
+        (
+            fault(Code.POD_PATH_BROKEN, "w1"),
+            network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)),
+            [PutRoute(ROUTE)],
+        ),
     ],
 )
-def test_only_what_is_missing_and_was_recorded_is_put_back(finding: Finding, seen: NodeNetworkView, expected: list[object]) -> None:
+def test_only_what_is_missing_and_was_recorded_is_put_back(
+    finding: Finding, seen: NodeNetworkView, expected: list[object]
+) -> None:
     now = restoring(finding, seen)
     assert [s.operation for s in proposal("restore-node-network", now).steps] == expected
     assert isinstance(ask("restore-node-network", replace(now, memory=Memory())), Refusal), "never recorded"
@@ -62,30 +76,47 @@ def test_only_what_is_missing_and_was_recorded_is_put_back(finding: Finding, see
 def test_an_older_default_route_does_not_take_the_place_of_the_one_that_is_there() -> None:
     """The machine is reached by it: a gateway of weeks ago may cut it off for good."""
     old = "default via 10.99.1.254 dev host0"
-    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)))
+    now = restoring(
+        fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",))
+    )
     memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, old))})
-    assert [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps] == [PutRoute(ROUTE)]
+    assert [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps] == [
+        PutRoute(ROUTE)
+    ]
 
 
 def test_a_route_is_put_back_only_where_none_leads() -> None:
     """A node that was replaced has another address, and the way to its pods leads over that."""
     newer = ROUTE.replace("10.99.1.22", "10.99.1.32")
     assert newer != ROUTE
-    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", newer)))
+    now = restoring(
+        fault(Code.POD_NETWORK_BROKEN, "w1"),
+        network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", newer)),
+    )
     assert not isinstance(ask("restore-node-network", now), Proposal)
 
 
 @pytest.mark.parametrize(
-    ("protocol", "ours"), [("bird", False), ("dhcp", False), ("kernel", False), ("186", False), ("static", True), ("boot", True)]
+    ("protocol", "ours"),
+    [("bird", False), ("dhcp", False), ("kernel", False), ("186", False), ("static", True), ("boot", True)],
 )
 def test_a_route_that_a_program_keeps_is_left_to_it(protocol: str, ours: bool) -> None:
     kept = f"10.244.9.0/26 via 10.99.1.29 dev host0 proto {protocol}"
-    now = restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", ROUTE)))
+    now = restoring(
+        fault(Code.POD_NETWORK_BROKEN, "w1"),
+        network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", ROUTE)),
+    )
     memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, kept))})
     answer = ask("restore-node-network", replace(now, memory=memory))
     assert isinstance(answer, Proposal) is ours
 
 
 def test_what_is_not_missing_or_cannot_be_put_back_is_for_the_next_rung() -> None:
-    assert ask("restore-node-network", restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), (ROUTE,)))) is None
+    assert (
+        ask(
+            "restore-node-network",
+            restoring(fault(Code.POD_NETWORK_BROKEN, "w1"), network(True, (BRIDGE, TUNNEL), (ROUTE,))),
+        )
+        is None
+    )
     assert ask("restore-node-network", restoring(missing("tun0", "gone"), network(True, (BRIDGE,), (ROUTE,)))) is None

@@ -19,12 +19,27 @@ from recoverd.model.observation import UnseenKind
 from tests.unit.builders import Cluster, certificate
 
 LINE = "10.99.1.10 k8s-api"
-WELL = NodeLook("k8s-api:6443", ("10.99.1.10",), True, "", (LINE,), Heard.ANSWERS, "HTTP/1.0 200 OK", Heard.ANSWERS, "", ("10-lab.conflist",))
+WELL = NodeLook(
+    "k8s-api:6443",
+    ("10.99.1.10",),
+    True,
+    "",
+    (LINE,),
+    Heard.ANSWERS,
+    "HTTP/1.0 200 OK",
+    Heard.ANSWERS,
+    "",
+    ("10-lab.conflist",),
+)
 STOPPED = {"reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
-PLEG = {"reason": "KubeletNotReady", "message": "PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s"}
+PLEG = {
+    "reason": "KubeletNotReady",
+    "message": "PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s",
+}
 UNINITIALISED = {
     "reason": "KubeletNotReady",
-    "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:docker: network plugin is not "
+    "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    "message:docker: network plugin is not "
     "ready: cni config uninitialized",
 }
 
@@ -43,11 +58,15 @@ def judged(cluster: Cluster, memory: Memory | None = None) -> Diagnosis:
     ("condition", "look", "code"),
     [
         pytest.param(STOPPED, {"kubelet": Heard.SILENT}, Code.KUBELET_HANGS, id="kubelet stands still"),
-        pytest.param(STOPPED, {"runtime": Heard.SILENT}, Code.RUNTIME_HANGS, id="the runtime stands still, and kubelet with it"),
+        pytest.param(
+            STOPPED, {"runtime": Heard.SILENT}, Code.RUNTIME_HANGS, id="the runtime stands still, and kubelet with it"
+        ),
         pytest.param(PLEG, {"runtime": Heard.SILENT}, Code.RUNTIME_HANGS, id="kubelet says so of its runtime"),
         pytest.param(PLEG, {"runtime": Heard.UNKNOWN}, Code.RUNTIME_HANGS, id="by kubelet's word alone"),
         pytest.param(PLEG, {}, Code.KUBELET_HANGS, id="the runtime answers, and kubelet takes it for broken"),
-        pytest.param(STOPPED, {"addresses": (), "reaches": False, "hosts": ()}, Code.NODE_CUT_OFF, id="its name does not resolve"),
+        pytest.param(
+            STOPPED, {"addresses": (), "reaches": False, "hosts": ()}, Code.NODE_CUT_OFF, id="its name does not resolve"
+        ),
         pytest.param(STOPPED, {"reaches": False, "said": "No route to host"}, Code.NODE_CUT_OFF, id="no way there"),
         pytest.param(UNINITIALISED, {"cni": ()}, Code.CNI_CONFIG_MISSING, id="no CNI configuration"),
     ],
@@ -57,26 +76,40 @@ def test_a_proven_cause_is_a_fault_at_once(condition: dict[str, str], look: dict
     assert [(f.code, f.subject) for f in found.faults] == [(code, "w1")]
     assert found.state is State.WORKER_NETWORK_BROKEN and found.faults[0].facts.host == "w1"
     assert condition["message"][:40] in found.faults[0].evidence[0]
-    assert judged(not_ready(seconds=SHORT - 1, condition=condition, **look)).state is State.HEALTHY, "a flap of seconds is none"
+    assert judged(not_ready(seconds=SHORT - 1, condition=condition, **look)).state is State.HEALTHY, (
+        "a flap of seconds is none"
+    )
 
 
 @pytest.mark.parametrize("name", ["w1", "cp1"])
 def test_what_posts_nothing_and_answers_is_a_dead_connection_after_a_minute(name: str) -> None:
     assert judged(not_ready(name, LONG - 1)).state is State.HEALTHY
     found = judged(not_ready(name)).faults
-    assert [(f.code, f.subject) for f in found] == [(Code.KUBELET_HANGS, name)] and "connection that is dead" in found[0].message
+    assert [(f.code, f.subject) for f in found] == [(Code.KUBELET_HANGS, name)] and "connection that is dead" in found[
+        0
+    ].message
 
 
 @pytest.mark.parametrize(
     ("condition", "look"),
     [
         pytest.param(UNINITIALISED, {}, id="a CNI whose file is there"),
-        pytest.param({"reason": "KubeletNotReady", "message": "Missing node capacity for resources: ephemeral-storage"}, {}, id="some other reason"),
-        pytest.param(STOPPED, {"reaches": None, "kubelet": Heard.UNKNOWN, "runtime": Heard.UNKNOWN}, id="a machine that could be asked nothing"),
+        pytest.param(
+            {"reason": "KubeletNotReady", "message": "Missing node capacity for resources: ephemeral-storage"},
+            {},
+            id="some other reason",
+        ),
+        pytest.param(
+            STOPPED,
+            {"reaches": None, "kubelet": Heard.UNKNOWN, "runtime": Heard.UNKNOWN},
+            id="a machine that could be asked nothing",
+        ),
         pytest.param({"reason": "", "message": ""}, {}, id="no reason at all"),
     ],
 )
-def test_without_a_proven_cause_it_is_a_fault_after_a_minute_with_its_own_words(condition: dict[str, str], look: dict[str, Any]) -> None:
+def test_without_a_proven_cause_it_is_a_fault_after_a_minute_with_its_own_words(
+    condition: dict[str, str], look: dict[str, Any]
+) -> None:
     assert judged(not_ready(seconds=LONG - 1, condition=condition, **look)).state is State.HEALTHY
     found = judged(not_ready(condition=condition, **look)).faults
     assert [(f.code, f.subject) for f in found] == [(Code.NODE_NOT_READY, "w1")]
@@ -91,9 +124,17 @@ def test_a_client_certificate_that_is_over_is_named_and_no_restart_is_of_use() -
 
 
 def test_what_kubelet_says_of_it_decides_whether_a_restart_is_of_use() -> None:
-    """Texts of kubelet 1.20; the first ends with a restart (kubernetes/kubernetes#87615), the second with another name of the machine."""
-    dead = "E1128 14:37:29.1 12 kubelet_node_status.go:447] Error updating node status, will retry: write tcp: use of closed network connection"
-    renamed = 'E1128 14:37:29.1 12 kubelet.go:1] nodes "w1-new" is forbidden: node "w1" is not allowed to modify node "w1-new"'
+    """Texts of kubelet 1.20; the first ends with a restart (kubernetes/kubernetes#87615), the second
+    with another name of the machine.
+    """
+    dead = (
+        "E1128 14:37:29.1 12 kubelet_node_status.go:447] Error updating node status, will retry: write tcp: use of "
+        "closed network connection"
+    )
+    renamed = (
+        'E1128 14:37:29.1 12 kubelet.go:1] nodes "w1-new" is forbidden: node "w1" is not '
+        'allowed to modify node "w1-new"'
+    )
     (fault,) = judged(not_ready(reaches=None).host("w1", journals={"kubelet": (dead,)})).faults
     assert fault.code == Code.KUBELET_HANGS and dead in fault.evidence[1]
     (fault,) = judged(not_ready().host("w1", journals={"kubelet": (renamed,)})).faults
@@ -107,7 +148,10 @@ def test_what_kubelet_says_of_it_decides_whether_a_restart_is_of_use() -> None:
         pytest.param(lambda c: c.node("w1", unschedulable=True), id="cordoned"),
         pytest.param(lambda c: c.host("w1", uptime=40.0), id="booting"),
         pytest.param(lambda c: c.node("w1", since=None), id="since when is not said"),
-        pytest.param(lambda c: c.container("cp1", "kube-apiserver", started_at=c.now - timedelta(seconds=30)), id="an API server that just started"),
+        pytest.param(
+            lambda c: c.container("cp1", "kube-apiserver", started_at=c.now - timedelta(seconds=30)),
+            id="an API server that just started",
+        ),
     ],
 )
 def test_what_is_on_its_way_or_wanted_so_is_a_notice(excused: Any) -> None:

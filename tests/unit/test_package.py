@@ -1,4 +1,6 @@
-"""What is installed beside the program: the example configuration, RBAC, alert rules, dashboard and unit say what the code does."""
+"""What is installed beside the program: the example configuration, RBAC, alert rules, dashboard
+and unit say what the code does.
+"""
 
 from __future__ import annotations
 
@@ -97,22 +99,36 @@ def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
         (installed.parent / "credentials" / name).write_text(url)
     result = CliRunner().invoke(main, ["check-config", str(installed)])
     assert result.exit_code == 0, result.output
-    assert "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, unobservable, recovered" in result.output
+    assert (
+        "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, unobservable, recovered"
+        in result.output
+    )
     assert "a sign of life every 300 s" in result.output
 
 
-def test_outside_the_unit_the_missing_credentials_directory_is_named(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_the_unit_the_missing_credentials_directory_is_named(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     result = CliRunner().invoke(main, ["check-config", str(installed)])
     assert result.exit_code == 2
-    assert "CREDENTIALS_DIRECTORY is not set; systemd sets it for the unit, by hand: sudo CREDENTIALS_DIRECTORY=" in result.output
+    assert (
+        "CREDENTIALS_DIRECTORY is not set; systemd sets it for the unit, by hand: sudo CREDENTIALS_DIRECTORY="
+        in result.output
+    )
 
 
 def test_the_example_shows_every_key() -> None:
     raw = yaml.safe_load(EXAMPLE.read_text())
     assert set(raw) == set(FileModel.model_fields)
     defaults = raw["defaults"]
-    parts = {"ssh": SshModel, "bounds": BoundsModel, "drain": DrainModel, "restore_points": PointsModel, "deadlines": DeadlinesModel}
+    parts = {
+        "ssh": SshModel,
+        "bounds": BoundsModel,
+        "drain": DrainModel,
+        "restore_points": PointsModel,
+        "deadlines": DeadlinesModel,
+    }
     for part, model in (parts | {"maintenance": MaintenanceModel}).items():
         assert set(defaults[part]) == set(model.model_fields), part
     assert set(defaults["approval"]) == {p.name for p in registry()}
@@ -151,12 +167,21 @@ def test_the_approvals_it_calls_defaults_are_the_defaults(installed: Path) -> No
 def test_rbac_allows_what_is_read_and_nothing_else() -> None:
     role, binding, account = yaml.safe_load_all((ROOT / "config/rbac.yaml").read_text())
     assert [d["kind"] for d in (role, binding, account)] == ["ClusterRole", "ClusterRoleBinding", "ServiceAccount"]
-    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]}
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": role["metadata"]["name"],
+    }
     subject = next(s for s in binding["subjects"] if s["kind"] == "ServiceAccount")
     assert (subject["name"], subject["namespace"]) == (account["metadata"]["name"], account["metadata"]["namespace"])
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list"}
     listed = {r for rule in role["rules"] for r in rule.get("resources", []) if rule["verbs"] == ["list"]}
-    got = [(r, rule.get("resourceNames")) for rule in role["rules"] for r in rule.get("resources", []) if rule["verbs"] != ["list"]]
+    got = [
+        (r, rule.get("resourceNames"))
+        for rule in role["rules"]
+        for r in rule.get("resources", [])
+        if rule["verbs"] != ["list"]
+    ]
     assert got == [("leases", [CONTROLLER_MANAGER])]
     asked = requests("recoverd/observe")
     proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'")}
@@ -180,16 +205,30 @@ def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None
     }
     asked = requests("recoverd/act")
     assert allowed == {words[name] for name in asked if name in words}
-    # a lease, the table of pods, what the API server offers, and what is listed by those who look as well: config/rbac.yaml allows these
-    seen = {("GET", "path"), ("GET", "'/api/v1/pods'"), ("GET", "'/api/v1/'"), ("LIST", "'services'"), ("LIST", "'endpoints'"), ("LIST", "*kind")}
+    # a lease, the table of pods, what the API server offers, and what is listed by those who look as well:
+    # config/rbac.yaml allows these
+    seen = {
+        ("GET", "path"),
+        ("GET", "'/api/v1/pods'"),
+        ("GET", "'/api/v1/'"),
+        ("LIST", "'services'"),
+        ("LIST", "'endpoints'"),
+        ("LIST", "*kind"),
+    }
     assert asked - set(words) <= seen
 
 
 def requests(package: str) -> set[tuple[str, str]]:
-    """(HTTP method or LIST, what is named in the source) of every request to an API server that the modules of a package make."""
+    """(HTTP method or LIST, what is named in the source) of every request to an API server that
+    the modules of a package make.
+    """
     found = set()
     for module in (ROOT / package).rglob("*.py"):
-        for call in (n for n in ast.walk(ast.parse(module.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
+        for call in (
+            n
+            for n in ast.walk(ast.parse(module.read_text()))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        ):
             match call.func.id if len(call.args) > 1 and module.name != "rest.py" else "":
                 case "request":
                     method = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "method"), "GET")

@@ -56,9 +56,15 @@ def test_a_certificate_on_a_curve_that_is_not_known_is_a_problem_and_hides_nothi
     problems: list[str] = []
     folder = "/etc/kubernetes/pki"
     odd, conf = f"{folder}/front-proxy-ca.crt", "/etc/kubernetes/admin.conf"
-    found = [("cert", odd, ODD.decode()), ("cert", f"{folder}/ca.crt", CA.decode()), ("kubeconfig-ca", conf, base64.b64encode(ODD).decode())]
+    found = [
+        ("cert", odd, ODD.decode()),
+        ("cert", f"{folder}/ca.crt", CA.decode()),
+        ("kubeconfig-ca", conf, base64.b64encode(ODD).decode()),
+    ]
     views, keys = pki(found, problems)
     assert [v.path for v in views] == [f"{folder}/ca.crt"] and set(keys.authorities) == {f"{folder}/ca.crt"}
     assert len(problems) == 2
     for path in (odd, conf):
-        assert any(p.startswith(f"the certificate in {path} could not be read:") and "is not supported" in p for p in problems), problems
+        assert any(
+            p.startswith(f"the certificate in {path} could not be read:") and "is not supported" in p for p in problems
+        ), problems

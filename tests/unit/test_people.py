@@ -80,7 +80,10 @@ def test_a_cordon_is_somebodys_unless_it_is_recoverds() -> None:
     for by, counts in (("", True), ("prod-1.1", False)):
         cluster = Cluster(1, 2)
         assert isinstance(cluster.objects, ObjectsView)
-        nodes = tuple(replace(n, unschedulable=n.name == "w1", cordoned_by=by if n.name == "w1" else "") for n in cluster.objects.nodes)
+        nodes = tuple(
+            replace(n, unschedulable=n.name == "w1", cordoned_by=by if n.name == "w1" else "")
+            for n in cluster.objects.nodes
+        )
         cluster.objects = replace(cluster.objects, nodes=nodes)
         now = scene(cluster)
         assert ("w1 is cordoned, and not by recoverd" in at_work("w1", now)) is counts

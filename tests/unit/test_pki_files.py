@@ -18,7 +18,9 @@ def sh(operation: KeepPki | PutBackPki) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
-    """A /etc/kubernetes whose pki holds every kind of symbolic link: to a file elsewhere, within, to a directory, and to nothing."""
+    """A /etc/kubernetes whose pki holds every kind of symbolic link: to a file elsewhere, within,
+    to a directory, and to nothing.
+    """
     kubernetes, shared = tmp_path / "etc/kubernetes", tmp_path / "shared"
     for folder in (kubernetes / "pki", shared / "etcd"):
         folder.mkdir(parents=True)
@@ -75,6 +77,8 @@ def test_a_copy_that_is_not_whole_is_none(linked: Path, tmp_path: Path) -> None:
     cp.write_text('#!/bin/sh\n/bin/cp "$@"\nfor to; do :; done\n: > "$to"/sa.key\nexit 1\n')
     cp.chmod(0o755)
     keep = KeepPki(str(kept), kubernetes=str(linked))
-    done = subprocess.run(["sh", "-c", f"PATH={cp.parent}:$PATH\n{sent(keep.call())}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f"PATH={cp.parent}:$PATH\n{sent(keep.call())}"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 3 and "not all of" in done.stderr
     assert not kept.exists()

@@ -30,8 +30,20 @@ def situation(cluster: Cluster, *, minutes: float = 10, memory: Memory | None = 
     memory = memory or cluster.memory()
     diagnosis = diagnose(observation, memory, cluster.settings)
     since = {f.key: observation.at - timedelta(minutes=minutes) for f in diagnosis.faults}
-    unseen = {n: observation.at - timedelta(minutes=minutes) for n, v in observation.hosts.items() if isinstance(v, Unseen)}
-    return Situation(observation.at, "prod-1", cluster.settings, observation, diagnosis, memory, diagnosis.faults, since, unseen=unseen)
+    unseen = {
+        n: observation.at - timedelta(minutes=minutes) for n, v in observation.hosts.items() if isinstance(v, Unseen)
+    }
+    return Situation(
+        observation.at,
+        "prod-1",
+        cluster.settings,
+        observation,
+        diagnosis,
+        memory,
+        diagnosis.faults,
+        since,
+        unseen=unseen,
+    )
 
 
 def asked(name: str, code: str, cluster: Cluster, *, minutes: float = 10, memory: Memory | None = None) -> Answer:
@@ -67,7 +79,13 @@ def test_the_etcd_manifest_is_never_put_over_an_empty_data_directory() -> None:
 
 
 def test_the_etcd_manifest_is_not_put_in_when_the_data_is_emptied_after_the_plan_was_made(tmp_path: Path) -> None:
-    step = proposed("restore-manifest", "etcd-manifest-missing", Cluster(3).manifest("cp2", "etcd", None).etcd_stopped("cp2")).steps[0].operation
+    step = (
+        proposed(
+            "restore-manifest", "etcd-manifest-missing", Cluster(3).manifest("cp2", "etcd", None).etcd_stopped("cp2")
+        )
+        .steps[0]
+        .operation
+    )
     assert isinstance(step, WriteFile) and step.needs == "/var/lib/etcd/member/snap/db"
     data, target = tmp_path / "the data" / "member", tmp_path / "etcd.yaml"
     data.mkdir(parents=True)
@@ -75,15 +93,22 @@ def test_the_etcd_manifest_is_not_put_in_when_the_data_is_emptied_after_the_plan
     refused = subprocess.run(["sh", "-c", sent(write.call())], capture_output=True, text=True, check=False)
     assert (refused.returncode, target.exists()) == (3, False) and "does not exist" in refused.stderr
     (data / "db").touch()
-    assert subprocess.run(["sh", "-c", sent(write.call())], check=False).returncode == 0 and target.read_text() == step.content
+    assert (
+        subprocess.run(["sh", "-c", sent(write.call())], check=False).returncode == 0
+        and target.read_text() == step.content
+    )
 
 
 def test_a_manifest_that_was_never_recorded_is_not_invented() -> None:
     cluster = Cluster(1)
     memory = replace(cluster.memory(), manifests={"cp1": {"etcd": cluster.memory().manifests["cp1"]["etcd"]}})
-    cluster.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--broken")).container("cp1", "kube-apiserver", running=False).api_down()
+    cluster.manifest("cp1", "kube-apiserver", manifest("kube-apiserver", "--broken")).container(
+        "cp1", "kube-apiserver", running=False
+    ).api_down()
     now = situation(cluster, memory=memory)
-    assert not any(isinstance(p.propose(f, now), Proposal) for f in now.confirmed for p in registry() if f.code in p.repairs)
+    assert not any(
+        isinstance(p.propose(f, now), Proposal) for f in now.confirmed for p in registry() if f.code in p.repairs
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +136,9 @@ def test_a_dead_member_is_offered_for_removal_only_after_a_while_and_with_quorum
     cluster = Cluster(3).powered_off("cp3")
     assert isinstance(asked("remove-member", "etcd-member-down", cluster, minutes=0.5), Wait)
     proposal = proposed("remove-member", "etcd-member-down", cluster)
-    assert [s.operation for s in proposal.steps if isinstance(s.operation, RemoveMember)] == [RemoveMember(member_id("cp3"))]
+    assert [s.operation for s in proposal.steps if isinstance(s.operation, RemoveMember)] == [
+        RemoveMember(member_id("cp3"))
+    ]
     assert all(s.host != "cp3" for s in proposal.steps)
     assert any("afterwards 2, 2 needed, 2 healthy" in line for line in proposal.evidence)
 
@@ -121,17 +148,25 @@ def test_a_dead_member_is_offered_for_removal_only_after_a_while_and_with_quorum
     [(True, [], "A restore point from before is kept"), (False, ["cp1"], "A snapshot from before is kept")],
     ids=["a restore point comes first", "no restore points"],
 )
-def test_what_is_kept_before_a_member_is_removed_is_kept_once_and_told(points: bool, fetched: list[str], told: str) -> None:
+def test_what_is_kept_before_a_member_is_removed_is_kept_once_and_told(
+    points: bool, fetched: list[str], told: str
+) -> None:
     cluster = Cluster(3).powered_off("cp3")
     cluster.settings = replace(cluster.settings, points=PointSettings(before_plans=points))
     proposal = proposed("remove-member", "etcd-member-down", cluster)
     assert [s.host for s in proposal.steps if isinstance(s.operation, FetchSnapshot)] == fetched
     assert told in proposal.undo[0]
-    assert proposal.steps[0].requires == (("etcd-member-down", "cp3"),), "it may be back by the time the restore point was taken"
+    assert proposal.steps[0].requires == (("etcd-member-down", "cp3"),), (
+        "it may be back by the time the restore point was taken"
+    )
 
 
 def test_members_whose_data_are_in_doubt_are_not_asked_to_remove_another() -> None:
-    cluster = Cluster(3).powered_off("cp3").etcd_changed(alarms=tuple(AlarmEntry(member_id(n), "CORRUPT") for n in ("cp1", "cp2")))
+    cluster = (
+        Cluster(3)
+        .powered_off("cp3")
+        .etcd_changed(alarms=tuple(AlarmEntry(member_id(n), "CORRUPT") for n in ("cp1", "cp2")))
+    )
     assert isinstance(asked("remove-member", "etcd-member-down", cluster), Refusal)
 
 
@@ -157,13 +192,21 @@ def test_a_corrupt_member_is_not_what_a_new_cluster_is_made_of() -> None:
 
 
 def test_a_member_that_is_only_stopped_is_not_removed() -> None:
-    """Its machine answers, and its data are whole: a full disk, swap that is on. A good member was offered for removal after a minute."""
+    """Its machine answers, and its data are whole: a full disk, swap that is on. A good member was
+    offered for removal after a minute.
+    """
     cluster = Cluster(3).etcd_stopped("cp2", restarts=4, log_tail=("write wal/1.tmp: no space left on device",))
     answer = asked("remove-member", "etcd-member-down", cluster)
-    assert isinstance(answer, Refusal) and "is stopped and not lost" in answer.reason and "no space left on device" in answer.reason
+    assert (
+        isinstance(answer, Refusal)
+        and "is stopped and not lost" in answer.reason
+        and "no space left on device" in answer.reason
+    )
     now = replace(situation(cluster), by_hand=True)
     finding = now.diagnosis.find("etcd-member-down")
-    assert finding and isinstance(next(p for p in registry() if p.name == "remove-member").propose(finding, now), Proposal)
+    assert finding and isinstance(
+        next(p for p in registry() if p.name == "remove-member").propose(finding, now), Proposal
+    )
 
 
 def test_members_that_were_alive_are_waited_for_and_one_that_never_started_is_not() -> None:
@@ -179,7 +222,9 @@ def test_members_of_different_clusters_are_for_a_person() -> None:
     view = cluster.etcd["cp2"]
     assert isinstance(view, EtcdView)
     now = situation(Cluster(3).powered_off("cp2", "cp3").no_leader().api_down("cp1"))
-    now = replace(now, observation=replace(now.observation, etcd={**cluster.etcd, "cp2": replace(view, cluster_id="deadbeef")}))
+    now = replace(
+        now, observation=replace(now.observation, etcd={**cluster.etcd, "cp2": replace(view, cluster_id="deadbeef")})
+    )
     finding = now.diagnosis.find("etcd-quorum-lost")
     assert finding
     answer = next(p for p in registry() if p.name == "force-new-cluster").propose(finding, now)
@@ -187,7 +232,8 @@ def test_members_of_different_clusters_are_for_a_person() -> None:
 
 
 KUBEADM = (
-    "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    a: b\n  name: etcd\nspec:\n  containers:\n  - command:\n    - etcd\n    - --name=cp1\n"
+    "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    a: b\n  name: etcd\nspec:\n  containers:\n  - "
+    "command:\n    - etcd\n    - --name=cp1\n"
 )
 
 
@@ -207,9 +253,15 @@ def test_the_annotation_is_the_only_difference_and_replaces_an_older_one() -> No
 
 
 def test_no_member_that_was_forced_is_started_beside_others_without_the_flag() -> None:
-    """Found by a random story: recoverd put the known-good manifest in, and with it a second cluster in front of an API server."""
+    """Found by a random story: recoverd put the known-good manifest in, and with it a second
+    cluster in front of an API server.
+    """
     forced = manifest("etcd", "--force-new-cluster=true")
-    three = Cluster(3).manifest("cp1", "etcd", forced).etcd_stopped("cp1", restarts=3, log_tail=("panic: recovering backend from snapshot error",))
+    three = (
+        Cluster(3)
+        .manifest("cp1", "etcd", forced)
+        .etcd_stopped("cp1", restarts=3, log_tail=("panic: recovering backend from snapshot error",))
+    )
     answer = asked("restore-manifest", Code.ETCD_MANIFEST_CHANGED, three)
     assert isinstance(answer, Refusal) and "a second one beside cp2, cp3" in answer.reason
     alone = Cluster(1).manifest("cp1", "etcd", forced).etcd_stopped("cp1", restarts=3).api_down()

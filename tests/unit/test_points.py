@@ -78,7 +78,9 @@ def test_the_only_verified_one_stays_whatever_its_age() -> None:
     keep_age=st.floats(1, 1e7),
     later=st.floats(-1e9, 1e9),
 )
-def test_whatever_the_clock_says_the_newest_and_the_best_are_kept(ages: list[tuple[float, bool]], keep: int, keep_age: float, later: float) -> None:
+def test_whatever_the_clock_says_the_newest_and_the_best_are_kept(
+    ages: list[tuple[float, bool]], keep: int, keep_age: float, later: float
+) -> None:
     points = [point(n, age, verified) for n, (age, verified) in enumerate(ages)]
     gone = surplus(points, PointSettings(keep=keep, keep_age=keep_age), NOW.timestamp() + later)
     left = [p for p in points if p not in gone]
@@ -88,7 +90,9 @@ def test_whatever_the_clock_says_the_newest_and_the_best_are_kept(ages: list[tup
 
 
 @given(back=st.floats(0, 1e8), interval=st.floats(60, 1e6))
-def test_a_clock_that_goes_back_never_puts_the_next_one_off_by_more_than_the_interval(back: float, interval: float) -> None:
+def test_a_clock_that_goes_back_never_puts_the_next_one_off_by_more_than_the_interval(
+    back: float, interval: float
+) -> None:
     settings, last = PointSettings(interval=interval), NOW
     now = NOW - timedelta(seconds=back)
     waited = 0.0
@@ -98,7 +102,10 @@ def test_a_clock_that_goes_back_never_puts_the_next_one_off_by_more_than_the_int
 
 
 def test_a_failure_is_tried_again_soon_and_then_later() -> None:
-    after = [next(s for s in range(0, 10000, 60) if due(SETTINGS, NOW + timedelta(seconds=s), NOW, failures)) for failures in range(8)]
+    after = [
+        next(s for s in range(0, 10000, 60) if due(SETTINGS, NOW + timedelta(seconds=s), NOW, failures))
+        for failures in range(8)
+    ]
     assert after == [7200, 300, 600, 1200, 2400, 4800, 7200, 7200]
 
 
@@ -169,7 +176,9 @@ def test_the_first_is_taken_once_the_cluster_is_seen_healthy_and_the_next_after_
     asked = s.asked()
     assert asked and asked.step.operation == TakeRestorePoint("schedule") and asked.step.timeout == 600.0
     assert out[-1] is asked, "what is journalled comes before what is carried out"
-    assert any(isinstance(i, SaveRecord) and i.record.points.running == "schedule" for i in out), "the intent is journalled"
+    assert any(isinstance(i, SaveRecord) and i.record.points.running == "schedule" for i in out), (
+        "the intent is journalled"
+    )
     s.sweep(times=10)
     assert len([i for i in s.seen if isinstance(i, PerformChore)]) == 1, "one at a time"
     s.ended()
@@ -270,7 +279,9 @@ def test_one_is_taken_when_a_person_asks_and_refused_with_the_reason() -> None:
 
 
 def test_none_is_taken_on_a_sweep_of_two_minutes_ago() -> None:
-    """Sweeps break, as when a bug is in how something new is read: what was healthy then may be anything now, an empty etcd too."""
+    """Sweeps break, as when a bug is in how something new is read: what was healthy then may be
+    anything now, an empty etcd too.
+    """
     s = Points(settings=PointSettings())
     s.sweep(times=3)
     s.now += timedelta(seconds=120)
@@ -331,7 +342,9 @@ def test_a_destructive_plan_begins_with_one_from_a_healthy_member() -> None:
     s.points = (*s.points, replace(point(2), why=f"before {plan.id}"))
     taken = s.now + timedelta(seconds=1)
     out = s.answer(work, StepResult(True, "taken", points=s.points))
-    assert any(isinstance(i, Remember) and i.memory.points == s.points for i in out), "the memory has it before the next step"
+    assert any(isinstance(i, Remember) and i.memory.points == s.points for i in out), (
+        "the memory has it before the next step"
+    )
     assert [i.index for i in out if isinstance(i, Perform)] == [1]
     assert before and s.machine.record.points.attempted == taken, "it counts for the schedule"
 
@@ -345,7 +358,9 @@ def test_a_destructive_plan_without_its_point_changes_nothing() -> None:
     (work,) = [i for i in s.approve() if isinstance(i, Perform)]
     out = s.answer(work, FAILED)
     assert not [i for i in out if isinstance(i, Perform)]
-    assert s.machine.record.plan is None and "step 1 on cp2 (take a restore point from cp2" in s.machine.record.explanation
+    assert (
+        s.machine.record.plan is None and "step 1 on cp2 (take a restore point from cp2" in s.machine.record.explanation
+    )
 
 
 def test_no_healthy_member_and_no_wish_for_it_is_no_step() -> None:
@@ -361,7 +376,9 @@ def test_no_healthy_member_and_no_wish_for_it_is_no_step() -> None:
         never = replace(c.entry("cp1"), id="b" * 16, name="", client_urls=(), peer_urls=("https://10.99.1.12:2380",))
         view = c.etcd["cp1"]
         assert isinstance(view, EtcdView)
-        c.etcd["cp1"] = replace(view, members=(*view.members, never), leader="", healthy=False, health_reason="no leader")
+        c.etcd["cp1"] = replace(
+            view, members=(*view.members, never), leader="", healthy=False, health_reason="no leader"
+        )
         c.endpoint("cp1", c.vip.health.REFUSED).address_answers(c.vip.health.REFUSED)
 
     for _ in range(40):
@@ -376,7 +393,9 @@ def test_none_is_taken_from_a_member_that_has_begun_a_new_cluster() -> None:
     s.ended()
     memory = s.machine.memory
     assert memory.watermark
-    s.machine.state = replace(s.machine.state, memory=replace(memory, watermark=replace(memory.watermark, uid="the one")))
+    s.machine.state = replace(
+        s.machine.state, memory=replace(memory, watermark=replace(memory.watermark, uid="the one"))
+    )
 
     def two_emptied(c: Cluster) -> None:
         c.etcd_changed("cp1", "cp2", uid="another").etcd_changed("cp3", uid="the one")
@@ -386,14 +405,18 @@ def test_none_is_taken_from_a_member_that_has_begun_a_new_cluster() -> None:
 
 
 def began_anew(c: Cluster) -> None:
-    """etcd on cp1 was started on an empty directory, as a cluster of its own: healthy, and its own leader. cp3 leads the others."""
+    """etcd on cp1 was started on an empty directory, as a cluster of its own: healthy, and its
+    own leader. cp3 leads the others.
+    """
     for name in ("cp2", "cp3"):
         c.etcd_changed(name, leader=member_id("cp3"))
     alone = replace(c.etcd_view("cp1"), members=(c.entry("cp1"),), leader=member_id("cp1"), revision=7, nodes=0, pods=0)
     c.etcd["cp1"] = replace(alone, cluster_id="feed")
 
 
-@pytest.mark.parametrize(("unseen_host", "source"), [(None, "cp2"), ("cp2", "cp3")], ids=["a follower is left", "only the leader is left"])
+@pytest.mark.parametrize(
+    ("unseen_host", "source"), [(None, "cp2"), ("cp2", "cp3")], ids=["a follower is left", "only the leader is left"]
+)
 def test_a_plan_takes_none_from_a_member_that_began_anew(unseen_host: str | None, source: str) -> None:
     """It would be the newest, of an empty cluster."""
 
@@ -431,7 +454,9 @@ def test_what_goes_back_to_a_point_takes_none_before() -> None:
     playbook = next(p for p in registry() if p.name == "remove-member")
     turn = s.machine.turn()
     situation = outlook.situation(turn)
-    proposal = next(a for f in situation.confirmed if f.code in playbook.repairs and (a := playbook.propose(f, situation)))
+    proposal = next(
+        a for f in situation.confirmed if f.code in playbook.repairs and (a := playbook.propose(f, situation))
+    )
     made = deciding.make(turn, playbook, replace(proposal, own_point=True))  # type: ignore[arg-type]
     assert not [step for step in made.steps if isinstance(step.operation, TakeRestorePoint)]
 

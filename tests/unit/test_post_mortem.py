@@ -30,7 +30,9 @@ def plan(*steps: Step) -> Plan:
         status=PlanStatus.FAILED,
         created_at=NOW,
         expires_at=NOW + timedelta(minutes=30),
-        evidence=("chosen for the drain: pods with local storage (emptyDir) are left on the node, and rebooted with it",),
+        evidence=(
+            "chosen for the drain: pods with local storage (emptyDir) are left on the node, and rebooted with it",
+        ),
         destroys=(),
         undo=(),
         basis=(("pods-not-on-node", "w1"),),
@@ -60,7 +62,12 @@ def test_node_by_node_with_times(capsys: pytest.CaptureFixture[str]) -> None:
     ok = StepResult(True, "ok")
     made = plan(*nodes("w1"), *nodes("w2"), *nodes("w3"))
     rows = [row(0, 1, 0.2, ok), row(1, 2, 33, ok), row(2, 36, 1, ok), row(3, 38, 40, ok)]
-    rows += [row(4, 80, 0.1, ok), row(5, 81, 5, ok), row(6, 87, 1, ok), row(7, 90, 60, StepResult(False, "w2 did not come back"))]
+    rows += [
+        row(4, 80, 0.1, ok),
+        row(5, 81, 5, ok),
+        row(6, 87, 1, ok),
+        row(7, 90, 60, StepResult(False, "w2 did not come back")),
+    ]
     incident = Incident(
         "prod-1",
         "prod",
@@ -74,7 +81,10 @@ def test_node_by_node_with_times(capsys: pytest.CaptureFixture[str]) -> None:
     timeline = (TimelineEntry(NOW + timedelta(seconds=5), "opened", "worker-network-broken: stale"),)
     decisions = [SaveDecision(made.id, True, "alice", "go", NOW + timedelta(seconds=1))]
     report = IncidentReport(
-        Incident(**{f: getattr(incident, f) for f in incident.__slots__} | {"timeline": timeline}), [made], {made.id: rows}, {made.id: decisions}
+        Incident(**{f: getattr(incident, f) for f in incident.__slots__} | {"timeline": timeline}),
+        [made],
+        {made.id: rows},
+        {made.id: decisions},
     )
     Printer().report(shapes.report(report))
     told = capsys.readouterr().out

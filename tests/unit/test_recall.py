@@ -1,4 +1,6 @@
-"""A member that was restarted without quorum answers nothing; what it said before still holds, until anything shows a leader."""
+"""A member that was restarted without quorum answers nothing; what it said before still holds,
+until anything shows a leader.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_quorum_stays_lost_when_the_survivor_is_restarted_and_a_plan_goes_on_fro
     finding = s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST) if s.machine.diagnosis else None
     assert finding and any("as it said before it was restarted" in line for line in finding.evidence)
     kinds = [type(step.operation) for step in s.plan.steps]
-    assert FetchSnapshot not in kinds and kinds.index(CopyPath) < next(i for i, step in enumerate(s.plan.steps) if step.commits)
+    assert FetchSnapshot not in kinds and kinds.index(CopyPath) < next(
+        i for i, step in enumerate(s.plan.steps) if step.commits
+    )
     assert kinds[0] is MovePath and s.plan.steps[0].undo is not None
     again = s.plan
     s.sweep(mute, times=20)
@@ -52,7 +56,9 @@ def test_quorum_stays_lost_when_the_survivor_is_restarted_and_a_plan_goes_on_fro
 
 
 def test_a_plan_keeps_to_the_copy_when_the_restarted_member_serves_for_moments() -> None:
-    """A joining member's etcd gives it a leader now and then; seen on a busy lab: another plan to approve at every turn of that."""
+    """A joining member's etcd gives it a leader now and then; seen on a busy lab: another plan to
+    approve at every turn of that.
+    """
 
     def serving(cluster: Cluster) -> Cluster:
         return stuck(cluster).container("cp1", "etcd", started_at=restarted, restarts=1)

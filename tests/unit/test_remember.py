@@ -19,7 +19,9 @@ from tests.unit.builders import NOW, Cluster, manifest
 
 def looked(cluster: Cluster, memory: Memory, sights: Sights | None = None) -> tuple[Memory, Sights]:
     observation = cluster.observation()
-    return remember(observation, diagnose(observation, memory, cluster.settings), memory, cluster.settings, sights or {})
+    return remember(
+        observation, diagnose(observation, memory, cluster.settings), memory, cluster.settings, sights or {}
+    )
 
 
 def test_the_first_healthy_sweep_records_every_manifest_counts_and_the_watermark() -> None:
@@ -51,9 +53,15 @@ def test_a_changed_manifest_is_not_known_good_before_it_has_run_for_a_while() ->
     assert after.manifests["cp1"]["kube-apiserver"].sha256 == edited.sha256
 
 
-@pytest.mark.parametrize("damaged", [None, replace(manifest("kube-apiserver"), content="apiVersion", problem="it ends in the middle")])
-def test_a_control_plane_that_has_served_is_a_part_of_the_cluster_though_its_manifest_is_too_new_to_be_known(damaged: ManifestView | None) -> None:
-    """Seen on the lab: an edit, a new bastion, and a second edit half a minute later left the cluster `unobservable`, and no fault was found."""
+@pytest.mark.parametrize(
+    "damaged", [None, replace(manifest("kube-apiserver"), content="apiVersion", problem="it ends in the middle")]
+)
+def test_a_control_plane_that_has_served_is_a_part_of_the_cluster_though_its_manifest_is_too_new_to_be_known(
+    damaged: ManifestView | None,
+) -> None:
+    """Seen on the lab: an edit, a new bastion, and a second edit half a minute later left the cluster
+    `unobservable`, and no fault was found.
+    """
 
     def cluster() -> Cluster:
         view = replace(manifest("kube-apiserver"), modified_at=NOW - timedelta(seconds=20))
@@ -69,7 +77,11 @@ def test_a_control_plane_that_has_served_is_a_part_of_the_cluster_though_its_man
 
 def test_an_api_server_that_has_only_just_started_has_not_worked_yet() -> None:
     """A join in its first seconds, beside control planes that have."""
-    cluster = Cluster(3).container("cp1", API, started_at=NOW - timedelta(hours=1)).container("cp3", API, started_at=NOW - timedelta(seconds=20))
+    cluster = (
+        Cluster(3)
+        .container("cp1", API, started_at=NOW - timedelta(hours=1))
+        .container("cp3", API, started_at=NOW - timedelta(seconds=20))
+    )
     assert looked(cluster, Memory())[0].worked == ("cp1", "cp2")
 
 

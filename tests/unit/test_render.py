@@ -18,13 +18,29 @@ LONG = "a-cluster-with-a-very-long-name-of-sixty-three-characters-000000"
 
 
 def finding(subject: str, code: str = "certificate-expired") -> dict[str, Any]:
-    return {"code": code, "subject": subject, "severity": "fault", "message": f"{subject} expired.", "evidence": [f"seen in {subject}"]}
+    return {
+        "code": code,
+        "subject": subject,
+        "severity": "fault",
+        "message": f"{subject} expired.",
+        "evidence": [f"seen in {subject}"],
+    }
 
 
 def cluster(*findings: dict[str, Any], **other: Any) -> dict[str, Any]:
     at = datetime.now(UTC) - timedelta(minutes=3)
-    moments = {"since": shapes.moment(at), "fault_since": shapes.moment(at - timedelta(hours=2)), "last_sweep": shapes.moment(at)}
-    named = {"name": LONG, "state": "apiserver-down", "phase": "awaiting-approval", "incident": f"{LONG}-12", "plan": f"{LONG}-12.34"}
+    moments = {
+        "since": shapes.moment(at),
+        "fault_since": shapes.moment(at - timedelta(hours=2)),
+        "last_sweep": shapes.moment(at),
+    }
+    named = {
+        "name": LONG,
+        "state": "apiserver-down",
+        "phase": "awaiting-approval",
+        "incident": f"{LONG}-12",
+        "plan": f"{LONG}-12.34",
+    }
     words = {"paused": False, "pause_reason": "", "summary": "down", "explanation": "", "findings": list(findings)}
     return named | moments | words | other
 
@@ -37,7 +53,16 @@ def printed(capsys: pytest.CaptureFixture[str], *clusters: dict[str, Any], full:
 def test_ids_are_never_cut_and_the_fault_is_as_old_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     header, row = printed(capsys, cluster()).splitlines()[:2]
     assert header.split() == ["CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"]
-    assert row.split() == [LONG, "apiserver-down/awaiting-approval", "2", "h", "3", "min", f"{LONG}-12", f"{LONG}-12.34"]
+    assert row.split() == [
+        LONG,
+        "apiserver-down/awaiting-approval",
+        "2",
+        "h",
+        "3",
+        "min",
+        f"{LONG}-12",
+        f"{LONG}-12.34",
+    ]
 
 
 def test_many_findings_of_one_kind_are_told_together_and_all_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,15 @@ from recoverd.diagnose.setback import BUMP, current
 from recoverd.machine.decide import choose
 from recoverd.model.bastion_operations import FetchSnapshot, RemoveMember
 from recoverd.model.etcd import AlarmEntry
-from recoverd.model.etcd_operations import AddMember, AwaitRestored, DisarmAlarm, PromoteMember, RestoreSnapshot, SendSnapshot, minor_of
+from recoverd.model.etcd_operations import (
+    AddMember,
+    AwaitRestored,
+    DisarmAlarm,
+    PromoteMember,
+    RestoreSnapshot,
+    SendSnapshot,
+    minor_of,
+)
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
@@ -49,8 +57,15 @@ POINT = RestorePoint(
 
 
 def etcd_manifest(name: str, state: str = "new") -> str:
-    flags = [f"--name={name}", f"--initial-advertise-peer-urls=https://{Cluster.address(name)}:2380", "--data-dir=/var/lib/etcd"]
-    flags += [f"--initial-cluster={name}=https://{Cluster.address(name)}:2380", *([f"--initial-cluster-state={state}"] if state != "new" else [])]
+    flags = [
+        f"--name={name}",
+        f"--initial-advertise-peer-urls=https://{Cluster.address(name)}:2380",
+        "--data-dir=/var/lib/etcd",
+    ]
+    flags += [
+        f"--initial-cluster={name}=https://{Cluster.address(name)}:2380",
+        *([f"--initial-cluster-state={state}"] if state != "new" else []),
+    ]
     return manifest("etcd", *flags).content.replace("v1.20.2", "3.4.13-0")
 
 
@@ -74,7 +89,9 @@ def lost(control_planes: int = 3, tool: EtcdToolView | None = OLD) -> Cluster:
 
 def anew(cluster: Cluster, name: str = "cp1") -> Cluster:
     """Its etcd was started on an empty directory with `new`."""
-    view = replace(cluster.etcd_view(name), members=(cluster.entry(name),), revision=7, nodes=0, pods=0, leader=member_id(name))
+    view = replace(
+        cluster.etcd_view(name), members=(cluster.entry(name),), revision=7, nodes=0, pods=0, leader=member_id(name)
+    )
     cluster.etcd[name] = view
     return cluster.host(name, etcd_data=EtcdDataView("/var/lib/etcd", True, False))
 
@@ -147,7 +164,9 @@ def test_another_kubernetes_cluster_in_etcd_is_known_by_its_uid(uid: str) -> Non
     cluster = other_cluster(built(1), uid)
     assert seen(cluster, knowing(cluster)).faults[0].code == "etcd-data-lost"
     same = anew(built(1)).etcd_changed("cp1", uid="the one")
-    assert not seen(same, knowing(same)).find("etcd-data-lost"), "few nodes alone prove nothing where the UID is the same"
+    assert not seen(same, knowing(same)).find("etcd-data-lost"), (
+        "few nodes alone prove nothing where the UID is the same"
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +179,9 @@ def test_another_kubernetes_cluster_in_etcd_is_known_by_its_uid(uid: str) -> Non
     ],
 )
 def test_no_kubelet_is_started_anew_beside_a_cluster_that_has_begun_anew(playbook: str, code: str) -> None:
-    """Two of three cannot be looked at, so nothing is known to be lost; and one sweep in which the emptied member does not answer changes nothing."""
+    """Two of three cannot be looked at, so nothing is known to be lost; and one sweep in which the emptied member
+    does not answer changes nothing.
+    """
     three = other_cluster(built(3)).ssh_fails("cp2", "cp3")
     memory = knowing(three)
     diagnosis = seen(three, memory)
@@ -173,21 +194,27 @@ def test_no_kubelet_is_started_anew_beside_a_cluster_that_has_begun_anew(playboo
     mute = built(3).ssh_fails("cp2", "cp3").etcd_stopped("cp1")
     for cluster, known in ((three, later), (mute, later)):
         assert not [f for f in seen(cluster, known).faults if f.state is State.WORKER_NETWORK_BROKEN]
-        finding = Finding(code, "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1"))
+        finding = Finding(
+            code, "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1")
+        )
         answer = next(p for p in registry() if p.name == playbook).propose(finding, situation(cluster, memory=known))
         assert isinstance(answer, Refusal) and "end them all" in answer.reason, answer
 
 
 @pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
 def test_no_kubelet_is_started_anew_while_it_is_not_seen_what_an_etcd_that_is_behind_holds(playbook: str) -> None:
-    """Machines that come up at once: it serves, and neither the namespace's UID nor its keys were read in time, sweep after sweep."""
+    """Machines that come up at once: it serves, and neither the namespace's UID nor its keys were
+    read in time, sweep after sweep.
+    """
     cluster = anew(lost(3)).etcd_changed("cp1", revision=700, nodes=None, uid=None)
     memory = knowing(cluster)
     noticed = current(Scene(cluster.observation(), memory, cluster.settings))
     assert noticed is None
     diagnosis = seen(cluster, memory)
     assert not diagnosis.find("etcd-revision-went-back") and not diagnosis.find("etcd-data-lost")
-    finding = Finding("pods-not-on-node", "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1"))
+    finding = Finding(
+        "pods-not-on-node", "w1", "is broken", ("seen",), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w1", "w1")
+    )
     answer = next(p for p in registry() if p.name == playbook).propose(finding, situation(cluster, memory=memory))
     assert isinstance(answer, Refusal) and "was not seen yet" in answer.reason, answer
     # one to which nothing was ever written holds nothing, whatever of it was seen
@@ -206,7 +233,10 @@ def test_a_restore_ends_what_began_anew() -> None:
 
 
 def test_one_copy_that_is_left_or_unseen_is_not_lost() -> None:
-    for cluster in (lost(3).ssh_fails("cp2"), lost(3).host("cp2", etcd_data=EtcdDataView("/var/lib/etcd", True, False))):
+    for cluster in (
+        lost(3).ssh_fails("cp2"),
+        lost(3).host("cp2", etcd_data=EtcdDataView("/var/lib/etcd", True, False)),
+    ):
         assert not seen(cluster).find("etcd-data-lost")
     older = built(1).etcd_changed("cp1", revision=700)
     assert not seen(older).find("etcd-data-lost"), "an older history with its nodes is a setback"
@@ -218,12 +248,16 @@ def test_one_copy_that_is_left_or_unseen_is_not_lost() -> None:
 def members(memory: Memory, **names: str) -> Memory:
     """With the members as they called themselves when they were last seen healthy."""
     assert memory.watermark
-    return replace(memory, watermark=replace(memory.watermark, members={member_id(n): name for n, name in names.items()}))
+    return replace(
+        memory, watermark=replace(memory.watermark, members={member_id(n): name for n, name in names.items()})
+    )
 
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_members_that_are_not_configured_may_hold_the_data(ready: bool) -> None:
-    """After `recoverctl join-control-plane` cp2 and cp3 are members and not yet in the configuration; cp1 loses its data."""
+    """After `recoverctl join-control-plane` cp2 and cp3 are members and not yet in the
+    configuration; cp1 loses its data.
+    """
     cluster = lost(1)
     if ready:
         cluster.address_answers(EndpointHealth.READY)
@@ -261,7 +295,9 @@ def test_every_member_corrupt_is_lost_too() -> None:
 
 def test_every_api_server_and_every_member_is_stopped_before_any_data_is_touched_and_started_after_all_of_it() -> None:
     steps = restored(lost(3)).steps
-    first = min(i for i, s in enumerate(steps) if isinstance(s.operation, MovePath) and s.operation.source.endswith("/member"))
+    first = min(
+        i for i, s in enumerate(steps) if isinstance(s.operation, MovePath) and s.operation.source.endswith("/member")
+    )
     moved = {(s.host, s.operation.source) for s in steps[:first] if isinstance(s.operation, MovePath)}
     assert moved == {(h, f"{MANIFESTS}/{c}.yaml") for h in ("cp1", "cp2", "cp3") for c in ("etcd", "kube-apiserver")}
     data_done = max(i for i, s in enumerate(steps) if isinstance(s.operation, RestoreSnapshot))
@@ -291,7 +327,11 @@ def test_etcd_is_started_only_where_the_restored_database_is() -> None:
                     assert operation.needs == "/var/lib/etcd/member/snap/db"
                 if isinstance(operation, MovePath) and operation.target.endswith("manifests/etcd.yaml"):
                     assert operation.needs == "/var/lib/etcd/member/snap/db"
-        stops = [s for s in restored(cluster).steps if isinstance(s.operation, MovePath) and s.operation.source.endswith("etcd.yaml")]
+        stops = [
+            s
+            for s in restored(cluster).steps
+            if isinstance(s.operation, MovePath) and s.operation.source.endswith("etcd.yaml")
+        ]
         assert [s.undo is None for s in stops] == [isinstance(cluster.etcd["cp1"], Unseen), True, True]
 
 
@@ -306,7 +346,9 @@ def test_what_is_lost_is_said() -> None:
 
 
 def test_the_newest_verified_point_is_taken_and_said() -> None:
-    unverified = replace(POINT, id="prod-20260305T190000Z", verified_at=None, how_verified="no etcd is on the bastion", revision=1100)
+    unverified = replace(
+        POINT, id="prod-20260305T190000Z", verified_at=None, how_verified="no etcd is on the bastion", revision=1100
+    )
     cluster = lost(1)
     assert POINT.id in restored(cluster, with_points(cluster, POINT, unverified)).summary
     only = restored(cluster, with_points(cluster, unverified))
@@ -321,7 +363,9 @@ def test_the_bump_is_beyond_every_revision_and_only_where_every_member_can() -> 
 
 
 def test_what_an_earlier_attempt_left_is_taken_for_this_ones_only_when_it_is_the_same() -> None:
-    """It was taken back on cp1, and lies beside its data; meanwhile another point became the best, or etcdctl was replaced by one that bumps."""
+    """It was taken back on cp1, and lies beside its data; meanwhile another point became the best, or etcdctl
+    was replaced by one that bumps.
+    """
 
     def beside(cluster: Cluster, *points: RestorePoint) -> set[str]:
         return {o.beside for _, o in of(RestoreSnapshot, restored(cluster, with_points(cluster, *points)).steps)}  # type: ignore[attr-defined]
@@ -346,7 +390,9 @@ def test_a_second_restore_in_an_incident_goes_beyond_what_the_first_handed_out()
 
 @pytest.mark.parametrize("playbook", ["rebuild-member", "restore-etcd-snapshot"])
 def test_a_plan_that_is_made_again_keeps_nothing_under_the_names_of_the_first(playbook: str) -> None:
-    """The first one failed when etcd's new manifest was in place already: "etcd.yaml exists already", said the second of what the first had kept."""
+    """The first one failed when etcd's new manifest was in place already: "etcd.yaml exists already", said the
+    second of what the first had kept.
+    """
     cluster = corrupt(built(3)) if playbook == "rebuild-member" else lost(3)
     now = situation(cluster, memory=with_points(cluster))
 
@@ -387,7 +433,10 @@ def test_agents_are_restarted_only_without_the_bump_and_controllers_always() -> 
     plain, bumped = restored(lost(1)).steps, restored(lost(1, NEW)).steps
     assert [h for h, _ in of(RestartUnit, plain)] == ["cp1", "w1", "w2"] and not of(RestartUnit, bumped)
     for steps in (plain, bumped):
-        assert [(h, o.component) for h, o in of(RestartStaticPod, steps)] == [("cp1", "kube-controller-manager"), ("cp1", "kube-scheduler")]  # type: ignore[attr-defined]
+        assert [(h, o.component) for h, o in of(RestartStaticPod, steps)] == [
+            ("cp1", "kube-controller-manager"),
+            ("cp1", "kube-scheduler"),
+        ]  # type: ignore[attr-defined]
     kubelets = [i for i, s in enumerate(plain) if isinstance(s.operation, RestartUnit)]
     assert kubelets == list(range(kubelets[0], kubelets[0] + 3)), "all at once: one alone made it worse (observed)"
 
@@ -425,7 +474,9 @@ def test_a_restore_with_a_bump_is_no_setback_and_one_without_is() -> None:
 def wished(cluster: Cluster, point: str = "", memory: Memory | None = None, nodes: tuple[str, ...] = ()) -> Answer:
     playbook = next(p for p in registry() if p.name == "restore-etcd-snapshot")
     assert isinstance(playbook, Askable)
-    return playbook.asked(replace(situation(cluster, memory=memory or with_points(cluster)), point=point, by_hand=True, nodes=nodes))
+    return playbook.asked(
+        replace(situation(cluster, memory=memory or with_points(cluster)), point=point, by_hand=True, nodes=nodes)
+    )
 
 
 def test_data_that_is_there_is_restored_only_to_a_point_that_was_named() -> None:
@@ -439,7 +490,9 @@ def test_data_that_is_there_is_restored_only_to_a_point_that_was_named() -> None
     assert [h for h, _ in of(RestoreSnapshot, proposal.steps)] == ["cp1", "cp2", "cp3"]
     assert (proposal.basis, proposal.resolves, proposal.own_point) == ((), (), True)
     assert any("as asked for" in line for line in proposal.evidence)
-    assert any("834 revisions" in line for line in proposal.destroys) and any("kept aside on every host" in line for line in proposal.destroys)
+    assert any("834 revisions" in line for line in proposal.destroys) and any(
+        "kept aside on every host" in line for line in proposal.destroys
+    )
 
 
 def test_a_machine_that_is_gone_for_good_is_left_out_only_by_a_persons_word() -> None:
@@ -497,7 +550,9 @@ def test_a_plan_for_a_living_cluster_stays_the_same_while_that_goes_on_writing()
 
 
 def corrupt(cluster: Cluster, name: str = "cp2") -> Cluster:
-    return cluster.etcd_stopped(name, restarts=4, log_tail=("starting", "panic: invalid page type: 17: 0", "goroutine 1 [running]:"))
+    return cluster.etcd_stopped(
+        name, restarts=4, log_tail=("starting", "panic: invalid page type: 17: 0", "goroutine 1 [running]:")
+    )
 
 
 @pytest.mark.parametrize(
@@ -507,12 +562,16 @@ def corrupt(cluster: Cluster, name: str = "cp2") -> Cluster:
         "panic: freepages: failed to get all reachable pages (page 27: multiple references)",
         "walpb: crc mismatch",
         "unexpected fault address 0x7f2c3c1ff000",
-        '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data inconsistency with peers"}',
+        '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data '
+        'inconsistency with peers"}',
         "panic: assertion failed: Page expected to be: 5, but self identifies as 0",
         "panic: 8e9e05c52164694d state.commit 25 is out of range [10, 20]",
-        "panic: recovering backend from snapshot error: database snapshot file path error: snap: snapshot file doesn't exist",
-        '{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file"}',
-        '{"level":"fatal","msg":"failed to open WAL","error":"wal: could not read /var/lib/etcd/member/wal/0.wal: unexpected EOF"}',
+        "panic: recovering backend from snapshot error: database snapshot file path error: snap: "
+        "snapshot file doesn't exist",
+        '{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to '
+        'find database snapshot file"}',
+        '{"level":"fatal","msg":"failed to open WAL","error":"wal: could not read '
+        '/var/lib/etcd/member/wal/0.wal: unexpected EOF"}',
     ],
 )
 def test_what_etcd_says_of_damaged_files_is_known(line: str) -> None:
@@ -526,24 +585,39 @@ def test_what_is_no_damage_is_not_taken_for_it(line: str) -> None:
 
 
 def test_entries_that_were_acknowledged_and_are_gone_are_damage_where_others_lead() -> None:
-    """A machine that was put back to an older snapshot: its peers go on, and it ends itself at every start (etcd-io/etcd #13509)."""
-    line = "panic: tocommit(587192) is out of range [lastIndex(587189)]. Was the raft log corrupted, truncated, or lost?"
+    """A machine that was put back to an older snapshot: its peers go on, and it ends itself at
+    every start (etcd-io/etcd #13509).
+    """
+    line = (
+        "panic: tocommit(587192) is out of range [lastIndex(587189)]. Was the raft log corrupted, truncated, or lost?"
+    )
     cluster = built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))
     assert seen(cluster).find("etcd-member-corrupt")
     assert isinstance(ask("rebuild-member", "etcd-member-corrupt", cluster), Proposal)
-    forced = built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,)).manifest("cp2", "etcd", manifest("etcd", "--force-new-cluster=true"))
+    forced = (
+        built(3)
+        .etcd_stopped("cp2", restarts=4, log_tail=(line,))
+        .manifest("cp2", "etcd", manifest("etcd", "--force-new-cluster=true"))
+    )
     assert not seen(forced).find("etcd-member-corrupt"), "it hears the members of before"
     assert not seen(built(1).etcd_stopped("cp1", restarts=4, log_tail=(line,))).find("etcd-member-corrupt")
 
 
 def test_members_that_find_each_other_inconsistent_are_not_all_corrupt() -> None:
-    line = '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data inconsistency with peers"}'
+    line = (
+        '{"level":"fatal","msg":"checkInitialHashKV failed","error":"8e9e05c52164694d found data '
+        'inconsistency with peers"}'
+    )
     assert seen(built(3).etcd_stopped("cp2", restarts=4, log_tail=(line,))).find("etcd-member-corrupt", "cp2")
     cluster = built(3)
     for name in ("cp1", "cp2", "cp3"):
-        cluster.etcd_stopped(name, restarts=4, log_tail=(line, "panic: page 23 already freed") if name == "cp3" else (line,))
+        cluster.etcd_stopped(
+            name, restarts=4, log_tail=(line, "panic: page 23 already freed") if name == "cp3" else (line,)
+        )
     diagnosis = seen(cluster)
-    assert [f.subject for f in diagnosis.faults if f.code == "etcd-member-corrupt"] == ["cp3"] and not diagnosis.find("etcd-data-lost")
+    assert [f.subject for f in diagnosis.faults if f.code == "etcd-member-corrupt"] == ["cp3"] and not diagnosis.find(
+        "etcd-data-lost"
+    )
 
 
 def test_a_corrupt_member_is_named_and_rebuilt_from_its_peers() -> None:
@@ -552,13 +626,22 @@ def test_a_corrupt_member_is_named_and_rebuilt_from_its_peers() -> None:
     proposal = ask("rebuild-member", "etcd-member-corrupt", cluster, minutes=0)
     assert isinstance(proposal, Proposal)
     kinds = [type(s.operation).__name__ for s in proposal.steps]
-    assert kinds.index("MovePath") < kinds.index("RemoveMember") < kinds.index("AddMember") < kinds.index("WriteFile") < kinds.index("PromoteMember")
+    assert (
+        kinds.index("MovePath")
+        < kinds.index("RemoveMember")
+        < kinds.index("AddMember")
+        < kinds.index("WriteFile")
+        < kinds.index("PromoteMember")
+    )
     (write,) = [o for _, o in of(WriteFile, proposal.steps)]
     assert isinstance(write, WriteFile) and flag(write.content, "--initial-cluster-state") == "existing"
     assert sorted(p.split("=")[0] for p in flag(write.content, "--initial-cluster").split(",")) == ["cp1", "cp2", "cp3"]
     assert of(RemoveMember, proposal.steps) == [("cp1", RemoveMember(member_id("cp2")))]
     assert of(AddMember, proposal.steps) == [("cp1", AddMember("https://10.99.1.12:2380", True, member_id("cp2")))]
-    assert any("now 3 voters, 2 needed, 2 healthy without it; removed: 2 voters, 2 needed, 2 healthy" in line for line in proposal.evidence)
+    assert any(
+        "now 3 voters, 2 needed, 2 healthy without it; removed: 2 voters, 2 needed, 2 healthy" in line
+        for line in proposal.evidence
+    )
 
 
 def before_plans(cluster: Cluster) -> Cluster:
@@ -574,12 +657,18 @@ ALARM = (AlarmEntry(member_id("cp2"), "CORRUPT"),)
     [
         (before_plans(corrupt(built(3))), [], "a restore point from before is kept"),
         (corrupt(built(3)), ["cp1"], "a snapshot from before is kept"),
-        (before_plans(corrupt(built(3)).etcd_changed(healthy=False, health_reason="no space")), ["cp1"], "a snapshot from before is kept"),
+        (
+            before_plans(corrupt(built(3)).etcd_changed(healthy=False, health_reason="no space")),
+            ["cp1"],
+            "a snapshot from before is kept",
+        ),
         (built(3).etcd_changed(alarms=ALARM, healthy=False), [], "its peers hold the data. Etcd on cp2"),
     ],
     ids=["a restore point comes first", "no restore points", "no member for one", "no member to be trusted"],
 )
-def test_what_is_kept_before_a_member_is_rebuilt_is_kept_once_and_told(cluster: Cluster, fetched: list[str], told: str) -> None:
+def test_what_is_kept_before_a_member_is_rebuilt_is_kept_once_and_told(
+    cluster: Cluster, fetched: list[str], told: str
+) -> None:
     found = seen(cluster).find("etcd-member-corrupt") or seen(cluster).find("etcd-corrupt-alarm")
     proposal = ask("rebuild-member", str(found and found.code), cluster)
     assert isinstance(proposal, Proposal) and found
@@ -620,7 +709,9 @@ def test_an_emptied_member_is_waited_for_a_while_and_then_rebuilt() -> None:
     assert not [s for s in proposal.steps if isinstance(s.undo, MovePath) and s.undo.target.endswith("etcd.yaml")]
     pointed = ask("rebuild-member", "etcd-data-directory-empty", before_plans(cluster))
     assert isinstance(pointed, Proposal) and len(pointed.steps) == len(proposal.steps) - 1
-    assert pointed.steps[0].requires == (("etcd-data-directory-empty", "cp2"),), "it may have been rebuilt while the restore point was taken"
+    assert pointed.steps[0].requires == (("etcd-data-directory-empty", "cp2"),), (
+        "it may have been rebuilt while the restore point was taken"
+    )
 
 
 # --- split brain ---
@@ -670,30 +761,45 @@ def check_start(operation: object, host: str, cluster: Cluster) -> None:
 def test_flags_are_replaced_and_nothing_else() -> None:
     text = etcd_manifest("cp1")
     changed = with_flags(text, {"--initial-cluster": "a=b,c=d", "--initial-cluster-state": "existing"})
-    assert changed and flag(changed, "--initial-cluster") == "a=b,c=d" and flag(changed, "--initial-cluster-state") == "existing"
+    assert (
+        changed
+        and flag(changed, "--initial-cluster") == "a=b,c=d"
+        and flag(changed, "--initial-cluster-state") == "existing"
+    )
     assert flag(changed, "--name") == "cp1" and len(changed.splitlines()) == len(text.splitlines()) + 1
     assert with_flags("command: [etcd]", {"--a": "b"}) is None
 
 
 def test_the_minor_version_is_that_of_the_image() -> None:
     assert minor_of(etcd_manifest("cp1")) == "3.4."
-    assert minor_of("    image: registry.k8s.io/etcd:v3.5.9-0\n") == "3.5." and minor_of("    image: etcd@sha256:abc\n") == ""
+    assert (
+        minor_of("    image: registry.k8s.io/etcd:v3.5.9-0\n") == "3.5."
+        and minor_of("    image: etcd@sha256:abc\n") == ""
+    )
 
 
 def test_an_empty_directory_right_after_a_boot_is_given_time_to_be_mounted() -> None:
     cluster = lost(1).host("cp1", uptime=95.0)
     early = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=0.5)
     assert isinstance(early, Wait) and "a disk that is not mounted yet looks the same" in early.reason
-    assert isinstance(ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=1.5), Proposal)
+    assert isinstance(
+        ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=1.5), Proposal
+    )
     settled = lost(1)
-    assert isinstance(ask("restore-etcd-snapshot", "etcd-data-lost", settled, memory=with_points(settled), minutes=0.1), Proposal), "up for days"
+    assert isinstance(
+        ask("restore-etcd-snapshot", "etcd-data-lost", settled, memory=with_points(settled), minutes=0.1), Proposal
+    ), "up for days"
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("walpb: crc mismatch", True),
-        ('{"level":"fatal","msg":"failed to read WAL, cannot be repaired","error":"wal: max entry size limit exceeded"}', True),
+        (
+            '{"level":"fatal","msg":"failed to read WAL, cannot be repaired","error":"wal: max '
+            'entry size limit exceeded"}',
+            True,
+        ),
         ("panic: page 23 already freed", False),
     ],
 )
@@ -711,11 +817,17 @@ def test_an_edit_of_the_data_directory_is_no_loss_and_its_way_back_asks_first() 
     cluster = built(1)
     view = cluster.hosts["cp1"]
     assert isinstance(view, HostView)
-    moved = manifest_of("etcd", view.manifests["etcd"].content.replace("--data-dir=/var/lib/etcd", "--data-dir=/var/lib/etcd2"))
+    moved = manifest_of(
+        "etcd", view.manifests["etcd"].content.replace("--data-dir=/var/lib/etcd", "--data-dir=/var/lib/etcd2")
+    )
     here, there = EtcdDataView("/var/lib/etcd", True, False), EtcdDataView("/var/lib/etcd2", False, True)
     cluster.manifest("cp1", "etcd", moved).etcd_stopped("cp1").api_down().host("cp1", etcd_data=there, etcd_before=here)
     found = seen(cluster)
-    assert found.faults[0].code == "etcd-data-directory-changed" and not found.find("etcd-data-lost") and not found.find("etcd-data-directory-empty")
+    assert (
+        found.faults[0].code == "etcd-data-directory-changed"
+        and not found.find("etcd-data-lost")
+        and not found.find("etcd-data-directory-empty")
+    )
     answer = ask("restore-manifest", "etcd-data-directory-changed", cluster)
     assert isinstance(answer, Proposal) and "changed --data-dir" in answer.asks
     # restored into another directory, which was named then: the data of before are somebody's, and nothing is found
@@ -724,7 +836,9 @@ def test_an_edit_of_the_data_directory_is_no_loss_and_its_way_back_asks_first() 
 
 
 def test_a_large_database_is_given_the_time_that_it_takes() -> None:
-    """8 GiB are sent to, and restored on, three machines: no step and no plan is cut short by bounds that are meant for small ones."""
+    """8 GiB are sent to, and restored on, three machines: no step and no plan is cut short by bounds
+    that are meant for small ones.
+    """
     large = replace(POINT, size=8 << 30)
     cluster = lost(3)
     proposal = restored(cluster, with_points(cluster, large))

@@ -1,4 +1,6 @@
-"""How a rolling plan goes from node to node, and where it stops. What is found is written down by each test (`sick`)."""
+"""How a rolling plan goes from node to node, and where it stops. What is found is
+written down by each test (`sick`).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_one_node_after_the_other_each_seen_well_before_the_next(monkeypatch: py
     assert r.machine.lifecycle.state is State.HEALTHY
 
 
-def test_a_canary_that_comes_back_without_its_network_stops_everything_and_stays_cordoned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canary_that_comes_back_without_its_network_stops_everything_and_stays_cordoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     r = Rolling(monkeypatch)
     r.until("wait until w1 is Ready")
     r.sick.add("w1")
@@ -61,7 +65,12 @@ def test_a_blocked_drain_ends_the_plan_and_the_node_is_uncordoned(monkeypatch: p
     r = Rolling(monkeypatch)
     r.until("drain w2")
     r.end(StepResult(False, "the budget web allows no disruption"))
-    assert r.work and r.work.undo and isinstance(r.work.plan.steps[r.work.index].undo, Uncordon) and r.work.plan.steps[r.work.index].part == "w2"
+    assert (
+        r.work
+        and r.work.undo
+        and isinstance(r.work.plan.steps[r.work.index].undo, Uncordon)
+        and r.work.plan.steps[r.work.index].part == "w2"
+    )
     assert r.end() == "undo cordon w2"
     assert r.machine.record.run is None
     assert "w1: done" in r.last.reason and "w2: taken back" in r.last.reason and "budget" in r.last.reason
@@ -154,7 +163,9 @@ def test_in_the_dark_nobody_is_taken_for_healed(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("at", range(14))
-def test_a_crash_at_any_step_asks_or_watches_on_and_reboots_each_node_once(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def test_a_crash_at_any_step_asks_or_watches_on_and_reboots_each_node_once(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
     r = Rolling(monkeypatch)
     asked: list[str] = []
     done: list[str] = []
@@ -163,7 +174,9 @@ def test_a_crash_at_any_step_asks_or_watches_on_and_reboots_each_node_once(monke
         if run is None:
             break
         if run.index == at and not asked:
-            r.machine = ClusterMachine(r.settings, registry(), now=r.now, record=load(Record, dump(r.machine.record)), memory=r.memory)
+            r.machine = ClusterMachine(
+                r.settings, registry(), now=r.now, record=load(Record, dump(r.machine.record)), memory=r.memory
+            )
             assert not [i for i in r.give(Restarted(r.now)) if isinstance(i, Perform)]
             r.sweep()
             again = [i for i in r.out if isinstance(i, Perform)]
@@ -179,18 +192,26 @@ def test_a_crash_at_any_step_asks_or_watches_on_and_reboots_each_node_once(monke
 
 
 def test_a_cordon_bears_the_plan_and_the_plan_still_stands_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The incident would not do: within it a person may uncordon what one plan has left cordoned, and cordon it again before the next."""
+    """The incident would not do: within it a person may uncordon what one plan has left cordoned, and
+    cordon it again before the next.
+    """
     r = Rolling(monkeypatch, approve=False)
     plan = r.machine.record.plan
-    assert plan and {o.mark for s in plan.steps for o in (s.operation, s.undo) if isinstance(o, Cordon | Uncordon)} == {plan.id}
+    assert plan and {o.mark for s in plan.steps for o in (s.operation, s.undo) if isinstance(o, Cordon | Uncordon)} == {
+        plan.id
+    }
     r.sweep(6)
     assert r.machine.record.plan == plan and plan.status is PlanStatus.AWAITING_APPROVAL
 
 
-def test_after_a_crash_nothing_more_is_evicted_from_a_node_that_is_well_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_crash_nothing_more_is_evicted_from_a_node_that_is_well_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     r = Rolling(monkeypatch)
     r.until("drain w2")
-    r.machine = ClusterMachine(r.settings, registry(), now=r.now, record=load(Record, dump(r.machine.record)), memory=r.memory)
+    r.machine = ClusterMachine(
+        r.settings, registry(), now=r.now, record=load(Record, dump(r.machine.record)), memory=r.memory
+    )
     r.give(Restarted(r.now))
     r.sweep()
     (again,) = (i for i in r.out if isinstance(i, Perform))
@@ -209,7 +230,9 @@ def test_the_reboot_that_cannot_be_told_is_for_a_person(monkeypatch: pytest.Monk
 
 
 def test_a_sweep_that_sees_no_nodes_proves_nothing_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API server's address does not answer for a moment (observed): no fault of a node is found, and none is repaired by that."""
+    """The API server's address does not answer for a moment (observed): no fault of a node is
+    found, and none is repaired by that.
+    """
     r = Rolling(monkeypatch)
     r.until("uncordon w1")
     r.blind = True
@@ -223,7 +246,9 @@ def test_a_sweep_that_sees_no_nodes_proves_nothing_of_them(monkeypatch: pytest.M
     assert not any("plan-succeeded" in line for line in r.story())
 
 
-def test_a_kubelet_that_does_not_stay_up_ends_the_plan_before_the_next_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubelet_that_does_not_stay_up_ends_the_plan_before_the_next_is_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     r = Rolling.__new__(Rolling)
     sick = {"w1", "w2"}
     cluster = Cluster(1, 3)

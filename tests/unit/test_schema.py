@@ -17,7 +17,12 @@ from recoverd.config.schema import ClusterModel
 SCHEMA: dict[str, Any] = json.loads(CliRunner().invoke(main, ["schema"]).output)
 EXAMPLE = Path(__file__).parents[2] / "config" / "recoverd.yaml"
 SSH = {"key": "k", "known_hosts": "h"}
-CLUSTER = {"name": "prod", "kubeconfig": "k.yaml", "ssh": SSH, "control_planes": [{"name": "cp1", "address": "10.99.1.11"}]}
+CLUSTER = {
+    "name": "prod",
+    "kubeconfig": "k.yaml",
+    "ssh": SSH,
+    "control_planes": [{"name": "cp1", "address": "10.99.1.11"}],
+}
 
 
 def checked(**parts: Any) -> None:
@@ -31,7 +36,10 @@ def test_it_is_a_schema_that_the_example_keeps() -> None:
 
 def test_what_the_defaults_say_need_not_be_said_again() -> None:
     without = {k: v for k, v in CLUSTER.items() if k != "ssh"}
-    checked(clusters=[without], defaults={"ssh": {"user": "r", **SSH}, "interval": "5s", "bounds": {"window": "1h", "min_ready": "50%"}})
+    checked(
+        clusters=[without],
+        defaults={"ssh": {"user": "r", **SSH}, "interval": "5s", "bounds": {"window": "1h", "min_ready": "50%"}},
+    )
     checked(clusters=[CLUSTER | {"ssh": {"user": "me"}}], defaults={"ssh": SSH})
 
 

@@ -64,7 +64,9 @@ def calls(operation: HostCall) -> list[Call]:
 
 
 def sh(shell: str, text: str, home: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*command(shell), *words], input=text.encode(), capture_output=True, cwd=home, check=False, timeout=30)
+    return subprocess.run(
+        [*command(shell), *words], input=text.encode(), capture_output=True, cwd=home, check=False, timeout=30
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -105,8 +107,13 @@ def test_files_of_any_name_are_written_copied_and_moved(shell: str, name: str, t
     name = name.replace("/", "")
     target, text = tmp_path / f"d{name}" / name, f"{name}\n{name}"
     target.parent.mkdir()
-    write = WriteFile(str(target), text, hashlib.sha256(text.encode()).hexdigest(), "", beside=f"{tmp_path}/beside{name}")
-    copy, move = CopyPath(str(target.parent), f"{tmp_path}/copy{name}"), MovePath(f"{tmp_path}/copy{name}", f"{tmp_path}/m{name}/n")
+    write = WriteFile(
+        str(target), text, hashlib.sha256(text.encode()).hexdigest(), "", beside=f"{tmp_path}/beside{name}"
+    )
+    copy, move = (
+        CopyPath(str(target.parent), f"{tmp_path}/copy{name}"),
+        MovePath(f"{tmp_path}/copy{name}", f"{tmp_path}/m{name}/n"),
+    )
     for operation in (write, copy, move):
         done = sh(shell, sent(operation.call()), tmp_path)
         assert (done.returncode, done.stderr) == (0, b""), operation
@@ -124,7 +131,12 @@ def test_the_model_and_the_machine_agree_which_paths_are_etcds() -> None:
         "/var/lib/etcd",
         "/x/member/snap",
     ]
-    paths += ["/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.yaml.new", "/root/etcd.yaml", "/manifests/kube-scheduler.yaml"]
+    paths += [
+        "/etc/kubernetes/manifests/etcd.yaml",
+        "/etc/kubernetes/manifests/etcd.yaml.new",
+        "/root/etcd.yaml",
+        "/manifests/kube-scheduler.yaml",
+    ]
     for path in paths:
         for function, python in (("of_data", of_data), ("of_etcd", of_etcd)):
             said = subprocess.run(["sh", "-c", script(Call.of(function, path))], check=False).returncode == 0
@@ -135,7 +147,11 @@ def test_the_model_and_the_machine_agree_which_paths_are_etcds() -> None:
 
 
 def test_the_library_is_functions_with_comments_and_each_name_is_in_it_once() -> None:
-    found = [function for path in Path(library_of.__file__).parent.glob("*.sh") for function in parsed(path.read_text(), path.name)]
+    found = [
+        function
+        for path in Path(library_of.__file__).parent.glob("*.sh")
+        for function in parsed(path.read_text(), path.name)
+    ]
     assert sorted(f.name for f in found) == sorted(library())
     assert [f.name for f in found if not f.comment] == []
     with pytest.raises(Malformed):
@@ -164,13 +180,19 @@ def test_what_a_plan_calls_on_the_way_is_in_the_library_and_what_a_hand_calls_is
     """So `recoverctl plans --script` shows all of it."""
     root = Path(recoverd.__file__).parent
     told = {name for kind in (JoinControlPlane, TakeBackJoin, RestartDaemonPods) for name in kind.functions}
-    called = {m for path in (root / "act").glob("*.py") for m in re.findall(r'Call\.of\(\s*"([a-z_]+)"', path.read_text())}
+    called = {
+        m for path in (root / "act").glob("*.py") for m in re.findall(r'Call\.of\(\s*"([a-z_]+)"', path.read_text())
+    }
     assert told <= library().keys()
-    assert called - {"boot_id", "take_point", "remove"} <= told, "what only looks, and what restore points do, is no plan's to show"
+    assert called - {"boot_id", "take_point", "remove"} <= told, (
+        "what only looks, and what restore points do, is no plan's to show"
+    )
 
 
 def test_what_goes_into_a_command_line_is_short() -> None:
-    """The snapshot is the script's stdin, so the script is in the command: quoted twice, and sshd takes no long ones."""
+    """The snapshot is the script's stdin, so the script is in the command: quoted
+    twice, and sshd takes no long ones.
+    """
     send = SendSnapshot("/x/s.db", "0" * 64, 1 << 30, "/var/lib/etcd/s.db")
     assert len(script(Call.of("lease_guard", "a" * 16, 1_700_000_000, True), send.call())) < 8192
 

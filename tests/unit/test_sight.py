@@ -1,4 +1,6 @@
-"""How long something was seen: flaps, gaps, clocks that are set, and incidents that wait to see the end of what they were opened for."""
+"""How long something was seen: flaps, gaps, clocks that are set, and incidents that wait to see the
+end of what they were opened for.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def no_etcd(cluster: Cluster) -> object:
 
 def one_gone(cluster: Cluster) -> object:
     """The API server's manifest on one of three control planes."""
-    return cluster.manifest("cp2", "kube-apiserver", None).container("cp2", "kube-apiserver", running=False).api_down("cp2")
+    return (
+        cluster.manifest("cp2", "kube-apiserver", None)
+        .container("cp2", "kube-apiserver", running=False)
+        .api_down("cp2")
+    )
 
 
 def then_dark(cluster: Cluster) -> object:
@@ -80,7 +86,9 @@ def test_what_was_seen_once_an_hour_ago_is_not_seen_twice() -> None:
     s.sweep(manifest_gone)
     s.now += timedelta(hours=1)
     s.give(Restarted(s.now))
-    assert not [i for i in s.sweep(manifest_gone) if isinstance(i, Perform)], "the second sighting is the first since an hour"
+    assert not [i for i in s.sweep(manifest_gone) if isinstance(i, Perform)], (
+        "the second sighting is the first since an hour"
+    )
     assert performing(s.sweep(manifest_gone)).plan.playbook == "restore-manifest"
 
 
@@ -136,7 +144,10 @@ def test_an_incident_does_not_close_because_its_machine_cannot_be_seen() -> None
     s.sweep(then_dark, times=20)
     assert s.where[0] is State.APISERVER_DOWN and not told(s, "closed")
     assert len(told(s, "waits-to-see")) == 1, "it is said once"
-    assert "cp2 could not be looked at" in s.machine.status().explanation and "recoverctl ack prod-1" in s.machine.status().explanation
+    assert (
+        "cp2 could not be looked at" in s.machine.status().explanation
+        and "recoverctl ack prod-1" in s.machine.status().explanation
+    )
     s.sweep(one_gone)
     assert s.where[0] is State.APISERVER_DOWN
     s.sweep(times=2)
@@ -186,7 +197,11 @@ def test_what_was_open_before_the_bastion_went_blind_is_open_after_it() -> None:
     s.sweep(Cluster.everything_dark, times=10)
     assert s.where[0] is State.UNOBSERVABLE
     s.sweep(then_dark, times=5)
-    assert s.where == (State.APISERVER_DOWN, Phase.CONFIRMED) and s.machine.record.incident and s.machine.record.incident.id == incident
+    assert (
+        s.where == (State.APISERVER_DOWN, Phase.CONFIRMED)
+        and s.machine.record.incident
+        and s.machine.record.incident.id == incident
+    )
     s.sweep(times=2)
     assert s.where == (State.HEALTHY, None)
 
@@ -244,5 +259,9 @@ def test_time_that_passes_on_both_clocks_is_no_jump() -> None:
 
 
 def test_a_name_is_read_back_as_the_key_that_it_was() -> None:
-    for key in ((Code.ETCD_QUORUM_LOST, ""), (Code.POD_PATH_BROKEN, "w1>w2"), (Code.CERTIFICATE_EXPIRED, "cp1:/etc/a b.crt")):
+    for key in (
+        (Code.ETCD_QUORUM_LOST, ""),
+        (Code.POD_PATH_BROKEN, "w1>w2"),
+        (Code.CERTIFICATE_EXPIRED, "cp1:/etc/a b.crt"),
+    ):
         assert key_of(name_of(key)) == key

@@ -1,4 +1,6 @@
-"""etcd that has reached its quota: what is proposed, what is refused, and what is said of members that kubelet's probe restarts meanwhile."""
+"""etcd that has reached its quota: what is proposed, what is refused, and what is said of members that
+kubelet's probe restarts meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,25 @@ MIB = 1 << 20
 EVENTS = PrefixUse("/registry/events/", 90000, 900 * MIB)
 
 
-def full(cluster: Cluster, *, uses: tuple[PrefixUse, ...] = (EVENTS,), size: int = 2 << 30, alarms: tuple[str, ...] = ("NOSPACE",)) -> Cluster:
+def full(
+    cluster: Cluster,
+    *,
+    uses: tuple[PrefixUse, ...] = (EVENTS,),
+    size: int = 2 << 30,
+    alarms: tuple[str, ...] = ("NOSPACE",),
+) -> Cluster:
     """cp1 has raised the alarm, which every member tells."""
     raised = tuple(AlarmEntry(member_id("cp1"), alarm) for alarm in alarms)
     for name in cluster.joined:
-        cluster.etcd_changed(name, alarms=raised, healthy=False, health_reason="/health says false", db_size=size, db_in_use=size, prefixes=uses)
+        cluster.etcd_changed(
+            name,
+            alarms=raised,
+            healthy=False,
+            health_reason="/health says false",
+            db_size=size,
+            db_in_use=size,
+            prefixes=uses,
+        )
     return cluster
 
 
@@ -67,7 +83,11 @@ def test_the_plan_is_the_same_whoever_leads_and_whoever_was_just_restarted() -> 
 def test_objects_that_fill_it_by_themselves_are_named_and_nothing_is_done() -> None:
     uses = (replace(EVENTS, size=1900 * MIB), PrefixUse("/registry/pods/", 20, MIB))
     reason = refusal(full(Cluster(1), uses=uses))
-    assert "about 1901 MiB of its quota of 2048 MiB" in reason and "/registry/events/: 90000 keys" in reason and "--quota-backend-bytes" in reason
+    assert (
+        "about 1901 MiB of its quota of 2048 MiB" in reason
+        and "/registry/events/: 90000 keys" in reason
+        and "--quota-backend-bytes" in reason
+    )
     now = replace(situation(full(Cluster(1), uses=uses)), by_hand=True)
     assert isinstance(answer(now), Proposal)
 
@@ -87,7 +107,10 @@ def answer(now: Situation) -> object:
     return next(p for p in registry() if p.name == "free-etcd-space").propose(finding, now)
 
 
-@pytest.mark.parametrize(("flag", "most"), [("--quota-backend-bytes=41943040", 39845888), ("--quota-backend-bytes=-1", 0), ("--x=1", 2040109465)])
+@pytest.mark.parametrize(
+    ("flag", "most"),
+    [("--quota-backend-bytes=41943040", 39845888), ("--quota-backend-bytes=-1", 0), ("--x=1", 2040109465)],
+)
 def test_the_quota_is_that_of_the_manifest(flag: str, most: int) -> None:
     cluster = full(Cluster(1), uses=())
     cluster.manifest("cp1", "etcd", manifest("etcd", flag))
@@ -99,7 +122,9 @@ def test_it_is_refused_without_quorum_room_or_a_cluster_that_agrees() -> None:
     lone = full(Cluster(3)).powered_off("cp2", "cp3")
     assert "1 of 3 members are seen, 2 are needed" in refusal(lone)
     assert "CORRUPT" in refusal(full(Cluster(3), alarms=("NOSPACE", "CORRUPT")))
-    small = full(Cluster(1)).host("cp1", disks=(DiskView("/", 100 << 30, 800 * MIB), DiskView("/var/lib/kubelet", 1, 1)))
+    small = full(Cluster(1)).host(
+        "cp1", disks=(DiskView("/", 100 << 30, 800 * MIB), DiskView("/var/lib/kubelet", 1, 1))
+    )
     assert "/ on cp1 has 800 MiB free" in refusal(small)
 
 
@@ -116,9 +141,15 @@ def test_a_member_that_is_restarted_for_the_alarm_is_not_called_down(planes: int
     away = restarted(Cluster(planes))
     seen = recall(away.observation(), witness(away.observation(), heard))
     view = seen.etcd["cp1"]
-    assert isinstance(view, EtcdView) and view.full and not view.has_leader and "while the alarm is up" in view.remembered
+    assert (
+        isinstance(view, EtcdView) and view.full and not view.has_leader and "while the alarm is up" in view.remembered
+    )
     codes = {f.code for f in diagnose(seen, away.memory(), away.settings).faults}
-    assert Code.ETCD_NOSPACE in codes and not codes & {Code.ETCD_MEMBER_DOWN, Code.ETCD_QUORUM_LOST, Code.ETCD_NO_LEADER}, codes
+    assert Code.ETCD_NOSPACE in codes and not codes & {
+        Code.ETCD_MEMBER_DOWN,
+        Code.ETCD_QUORUM_LOST,
+        Code.ETCD_NO_LEADER,
+    }, codes
 
 
 def test_what_it_said_holds_no_longer_than_a_back_off_nor_when_the_alarm_is_gone() -> None:

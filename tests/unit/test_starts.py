@@ -1,4 +1,6 @@
-"""Before kubelet, the runtime or an API server is started on a control plane: would etcd begin anew there, or does it already?"""
+"""Before kubelet, the runtime or an API server is started on a control plane: would etcd begin
+anew there, or does it already?
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_neither_kubelet_nor_the_runtime_is_started_over_an_empty_directory(unit
     answer = propose("start-node-services", code, emptied(built(1).stopped("cp1", unit)).api_down())
     assert isinstance(answer, Refusal) and "a new, empty cluster" in answer.reason
     out = emptied(built(1).stopped("cp1", unit)).api_down().manifest("cp1", "etcd", None)
-    assert isinstance(propose("start-node-services", code, out), Proposal), "with the manifest out of its sight kubelet starts no etcd"
+    assert isinstance(propose("start-node-services", code, out), Proposal), (
+        "with the manifest out of its sight kubelet starts no etcd"
+    )
 
 
 def test_an_api_server_is_not_put_in_front_of_an_etcd_that_has_begun_anew() -> None:
@@ -69,7 +73,9 @@ def test_an_api_server_is_not_put_in_front_of_an_etcd_of_which_it_is_not_seen_wh
     ids=["well", "empty", "stopped, its data whole", "not looked at", "no manifest in place", "begun anew"],
 )
 def test_what_kubelet_would_start_there(change: Change, refused: bool) -> None:
-    """The manifest of cp2 says `existing`: that its machine has lost its data, its peers must be told by a member that is added anew."""
+    """The manifest of cp2 says `existing`: that its machine has lost its data, its peers must be told
+    by a member that is added anew.
+    """
     cluster = built(3)
     change(cluster)
     assert bool(begins_anew("cp2", situation(cluster))) is refused
@@ -86,7 +92,11 @@ def test_a_machine_that_is_just_joining_gets_its_data_from_the_others() -> None:
 def test_the_plans_that_bring_the_data_back_start_kubelet_once_no_manifest_is_in_its_sight() -> None:
     for name, code, cluster in (
         ("restore-etcd-snapshot", "etcd-data-lost", lost(3).stopped("cp1", "kubelet", "containerd")),
-        ("rebuild-member", "etcd-split-brain", emptied(built(3)).stopped("cp1", "kubelet", "containerd").api_down("cp1")),
+        (
+            "rebuild-member",
+            "etcd-split-brain",
+            emptied(built(3)).stopped("cp1", "kubelet", "containerd").api_down("cp1"),
+        ),
     ):
         answer = propose(name, code, cluster)
         assert isinstance(answer, Proposal), answer

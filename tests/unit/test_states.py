@@ -26,7 +26,12 @@ def test_the_picture_has_every_state_phase_and_move() -> None:
     picture = mermaid(State.ETCD_STUCK)
     assert set(re.findall(r'state "([^"]+)"', picture)) == {"healthy", "unobservable", "etcd-stuck", *Phase}
     others = tuple(f for f in PHASED_STATES if f is not State.ETCD_STUCK)
-    moves = sum(1 for row in table() for source in row["source"] if not source.startswith(others) and not row["dest"].startswith(others))
+    moves = sum(
+        1
+        for row in table()
+        for source in row["source"]
+        if not source.startswith(others) and not row["dest"].startswith(others)
+    )
     labels = re.findall(r"--> \w+: (.*)$", picture, re.MULTILINE)
     assert sum(len(label.split(" | ")) for label in labels) == moves
 

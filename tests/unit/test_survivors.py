@@ -1,4 +1,6 @@
-"""Before a new etcd cluster is forced: members that could be back, machines that may be booting, and what going on would lose."""
+"""Before a new etcd cluster is forced: members that could be back, machines that may be
+booting, and what going on would lose.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +51,34 @@ def stopped(cluster: Cluster, name: str, **host: object) -> Cluster:
 def point(revision: int, *, verified: bool = True) -> RestorePoint:
     at = NOW.timestamp() - 60
     verified_at = at if verified else None
-    return RestorePoint("prod-p9", at, "schedule", "cp1", "/p/snapshot.db", "0" * 64, 1 << 20, CLUSTER_ID, revision, 9, verified_at, "", "/p")
+    return RestorePoint(
+        "prod-p9",
+        at,
+        "schedule",
+        "cp1",
+        "/p/snapshot.db",
+        "0" * 64,
+        1 << 20,
+        CLUSTER_ID,
+        revision,
+        9,
+        verified_at,
+        "",
+        "/p",
+    )
 
 
 def test_a_member_that_is_only_stopped_is_to_be_started_and_nothing_is_forced() -> None:
-    """cp3 is dead; kubelet of cp2 does not come up (swap is on), and cp2 holds more than cp1: with etcd on cp2 quorum is back, with nothing lost."""
+    """cp3 is dead; kubelet of cp2 does not come up (swap is on), and cp2 holds more than cp1: with etcd on cp2
+    quorum is back, with nothing lost.
+    """
     cluster = stopped(off(Cluster(3), "cp3"), "cp2").unit("cp2", "kubelet", active="inactive", sub="dead")
     answer = forced(situation(cluster))
     assert isinstance(answer, Refusal)
-    assert "nothing is lost, as soon as etcd runs again on cp2" in answer.reason and "kubelet on cp2 is not running" in answer.reason
+    assert (
+        "nothing is lost, as soon as etcd runs again on cp2" in answer.reason
+        and "kubelet on cp2 is not running" in answer.reason
+    )
     asked = plan_of(forced(replace(situation(cluster), by_hand=True)))
     assert "WHAT cp2 HOLDS" in asked and "kubelet on cp2 is not running" in asked
 
@@ -67,7 +88,9 @@ def test_a_member_that_is_only_stopped_is_to_be_started_and_nothing_is_forced() 
     [({"etcd_data": EMPTY}, False), ({}, True)],
     ids=["its data directory is empty", "it has the CORRUPT alarm"],
 )
-def test_a_machine_that_answers_and_whose_member_cannot_come_back_is_not_waited_for(host: dict[str, object], alarm: bool) -> None:
+def test_a_machine_that_answers_and_whose_member_cannot_come_back_is_not_waited_for(
+    host: dict[str, object], alarm: bool
+) -> None:
     cluster = stopped(off(Cluster(3), "cp3"), "cp2", **host)
     if alarm:
         cluster.etcd_changed("cp1", alarms=(AlarmEntry(member_id("cp2"), "CORRUPT"),))
@@ -77,7 +100,9 @@ def test_a_machine_that_answers_and_whose_member_cannot_come_back_is_not_waited_
 
 
 def test_what_cannot_bring_quorum_back_is_not_waited_for() -> None:
-    """Three of five are lost for good by what is seen of them, so it makes no difference whether the fourth comes back."""
+    """Three of five are lost for good by what is seen of them, so it makes no difference
+    whether the fourth comes back.
+    """
     cluster = off(Cluster(5), "cp5")
     for name in ("cp2", "cp3", "cp4"):
         stopped(cluster, name, etcd_data=EMPTY)
@@ -85,10 +110,16 @@ def test_what_cannot_bring_quorum_back_is_not_waited_for() -> None:
 
 
 def test_data_that_are_gone_may_be_in_the_hands_of_somebody_who_restores_them() -> None:
-    """Seen in a random story: of two members, one had its data moved away by a person, and forcing the other was offered 20 s later."""
+    """Seen in a random story: of two members, one had its data moved away by a person, and forcing
+    the other was offered 20 s later.
+    """
     cluster = stopped(Cluster(2).no_leader().api_down("cp1"), "cp2", etcd_data=EMPTY)
     early = forced(situation(cluster, minutes=0.5))
-    assert isinstance(early, Wait) and "somebody restores it" in early.reason and "`member_down_after`: 60 s" in early.reason
+    assert (
+        isinstance(early, Wait)
+        and "somebody restores it" in early.reason
+        and "`member_down_after`: 60 s" in early.reason
+    )
     assert "console" not in early.reason and "force_after" not in early.reason
     assert "make cp1" in plan_of(forced(situation(cluster, minutes=1.1)))
 
@@ -134,7 +165,9 @@ def test_a_verified_restore_point_that_holds_more_than_the_survivor_is_the_bette
 
 def test_a_point_of_before_does_not_keep_from_going_on() -> None:
     memory: Memory = replace(Cluster(3).memory(), points=(point(1000),))
-    assert "prod-p9, revision 1000, verified" in plan_of(forced(situation(off(Cluster(3), "cp2", "cp3"), memory=memory)))
+    assert "prod-p9, revision 1000, verified" in plan_of(
+        forced(situation(off(Cluster(3), "cp2", "cp3"), memory=memory))
+    )
 
 
 def test_a_join_that_may_still_finish_is_named_with_its_end() -> None:
@@ -160,7 +193,9 @@ def test_a_member_of_which_is_not_known_what_it_holds_is_gone_on_from_only_when_
     assert isinstance(early, Wait) and "was not seen yet" in early.reason
     late = forced(situation(cluster, memory=memory))
     assert "its snapshot is looked through" in plan_of(late)
-    assert isinstance(late, Proposal) and late.steps[0].operation == FetchSnapshot("before-force-new-cluster", "the-uid")
+    assert isinstance(late, Proposal) and late.steps[0].operation == FetchSnapshot(
+        "before-force-new-cluster", "the-uid"
+    )
     assert all(not s.looks for s in late.steps[1:2]), "before anything is changed"
 
 
@@ -169,7 +204,11 @@ def test_where_nothing_can_tell_only_a_person_says_that_it_is_this_cluster() -> 
     assert memory.watermark
     memory = replace(memory, watermark=replace(memory.watermark, uid=""))
     answer = forced(situation(cluster, memory=memory))
-    assert isinstance(answer, Refusal) and "etcdctl get" in answer.reason and "recoverctl run force-new-cluster prod" in answer.reason
+    assert (
+        isinstance(answer, Refusal)
+        and "etcdctl get" in answer.reason
+        and "recoverctl run force-new-cluster prod" in answer.reason
+    )
     asked = forced(replace(situation(cluster, memory=memory), by_hand=True))
     assert "WHAT cp1 HOLDS WAS NOT READ" in plan_of(asked)
 
@@ -178,7 +217,9 @@ def test_a_survivor_whose_data_are_seen_is_looked_through_all_the_same() -> None
     cluster = off(Cluster(3), "cp2", "cp3").etcd_changed("cp1", uid="the-uid")
     memory = behind(off(Cluster(3), "cp2", "cp3"))[1]
     plan = forced(situation(cluster, memory=memory))
-    assert isinstance(plan, Proposal) and plan.steps[0].operation == FetchSnapshot("before-force-new-cluster", "the-uid")
+    assert isinstance(plan, Proposal) and plan.steps[0].operation == FetchSnapshot(
+        "before-force-new-cluster", "the-uid"
+    )
     assert "NOT READ" not in plan_of(plan) and "looked through" not in plan_of(plan)
 
 
@@ -191,6 +232,12 @@ def test_a_cluster_that_has_begun_anew_is_nothing_to_go_on_from() -> None:
     cluster = Cluster(1, spares=1).join_stuck()
     view = cluster.etcd["cp1"]
     assert isinstance(view, EtcdView)
-    cluster.etcd["cp1"] = replace(view, revision=52, nodes=0, pods=0, members=(*cluster.members, MemberEntry("9", "", ("https://10.99.1.12:2380",))))
+    cluster.etcd["cp1"] = replace(
+        view,
+        revision=52,
+        nodes=0,
+        pods=0,
+        members=(*cluster.members, MemberEntry("9", "", ("https://10.99.1.12:2380",))),
+    )
     answer = forced(situation(cluster))
     assert isinstance(answer, Refusal) and "begun a new, empty cluster" in answer.reason

@@ -54,13 +54,21 @@ CASES = {
     # three voters and more
     "three-never-started": (replace(UNFORCED, members=2), Seen(view(OTHER, NEVER), silenced=True), Remove),
     "three-without-a-leader-yet": (replace(UNFORCED, members=2), Seen(away(OTHER, NEVER), silenced=True), Look),
-    "three-without-a-leader": (replace(UNFORCED, members=2), Seen(away(OTHER, NEVER), silenced=True, leaderless=4.0), Stop),
+    "three-without-a-leader": (
+        replace(UNFORCED, members=2),
+        Seen(away(OTHER, NEVER), silenced=True, leaderless=4.0),
+        Stop,
+    ),
     "somebody-joined-another": (ALONE, Seen(away(OTHER, NEVER), silenced=True, leaderless=9.0, looking=60.0), Stop),
     "somebody-joined-another-just-now": (ALONE, Seen(away(OTHER, NEVER), silenced=True, leaderless=9.0), Look),
     # a learner has no vote, and takes quorum from nobody
     "learner": (ALONE, Seen(view(LEARNER), silenced=True), Remove),
     "learner-without-a-leader": (ALONE, Seen(away(LEARNER), silenced=True, leaderless=9.0), Look),
-    "learner-without-a-leader-for-long": (ALONE, Seen(away(LEARNER), silenced=True, leaderless=60.0, looking=60.0), Stop),
+    "learner-without-a-leader-for-long": (
+        ALONE,
+        Seen(away(LEARNER), silenced=True, leaderless=60.0, looking=60.0),
+        Stop,
+    ),
     "learner-beside-two": (replace(ALONE, members=2), Seen(away(OTHER, LEARNER), silenced=True), Look),
     # removed meanwhile, or never added
     "not-listed": (ALONE, Seen(view()), Nothing),
@@ -136,7 +144,10 @@ def test_a_leader_that_flaps_begins_the_count_anew_and_a_late_answer_does_not_go
     assert look(105.0, away(STARTED)).leaderless == 0.0
     late = look(110.0, None)
     assert (late.leaderless, late.mute, late.view) == (0.0, 5.0, away(STARTED))
-    assert (look(111.0, away(STARTED)).leaderless, looks.seen(111.0, None, "", reachable=True, flagged=False).mute) == (6.0, 0.001)
+    assert (look(111.0, away(STARTED)).leaderless, looks.seen(111.0, None, "", reachable=True, flagged=False).mute) == (
+        6.0,
+        0.001,
+    )
 
 
 def test_the_source_that_tells_of_another_cluster_is_noticed() -> None:

@@ -1,4 +1,6 @@
-"""What is not journalled has not happened: a machine is, to the last field, what it was before the event, until whoever drives it adopts the turn."""
+"""What is not journalled has not happened: a machine is, to the last field, what it was before the event, until
+whoever drives it adopts the turn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ import pytest
 
 from recoverd.machine.chores import CHORES
 from recoverd.machine.machine import TAKES
-from recoverd.model.events import Approved, Event, Observed, Paused, PerformChore, Refused, Remember, Restarted, StepEnded
+from recoverd.model.events import (
+    Approved,
+    Event,
+    Observed,
+    Paused,
+    PerformChore,
+    Refused,
+    Remember,
+    Restarted,
+    StepEnded,
+)
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PointSettings
@@ -46,7 +58,9 @@ def test_after_a_failed_write_every_field_is_as_before(what: str) -> None:
     assert taken.state != before, "the event changed something"
     assert machine.state == before, "and nothing of it counts"
     machine.drop()
-    assert machine.state == replace(before, written=None), "nobody knows what the journal has, so all of it is written with the next event"
+    assert machine.state == replace(before, written=None), (
+        "nobody knows what the journal has, so all of it is written with the next event"
+    )
     again = machine.take(events[what])
     assert any(isinstance(i, Remember) for i in again.instructions)
     machine.adopt(again)

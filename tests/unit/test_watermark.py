@@ -1,4 +1,6 @@
-"""How far etcd's history was seen to come: known to the second in memory, written now and then, compared with what a restore brings back."""
+"""How far etcd's history was seen to come: known to the second in memory, written now and then, compared
+with what a restore brings back.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ Change = Callable[[Cluster], object]
 
 
 class Daemon:
-    """One machine of a cluster of three control planes, and what a journal holds of its memory: without one, it has seen it healthy at `NOW`."""
+    """One machine of a cluster of three control planes, and what a journal holds of its memory: without one,
+    it has seen it healthy at `NOW`.
+    """
 
     def __init__(self, written: Memory | None = None) -> None:
         self.journal = written or Cluster(3).memory()
@@ -61,7 +65,9 @@ def test_data_that_is_seconds_old_is_seen_to_be_older() -> None:
     assert daemon.went_back()
     setback = daemon.machine.memory.setback
     assert setback is not None and (setback.was, setback.now) == (2050, 2040)
-    assert setback.reference == NOW + timedelta(seconds=10), "agents that were started after that never followed the lost history"
+    assert setback.reference == NOW + timedelta(seconds=10), (
+        "agents that were started after that never followed the lost history"
+    )
 
 
 def test_the_journal_is_not_written_for_every_revision() -> None:
@@ -97,7 +103,9 @@ def test_a_member_without_a_leader_does_not_say_how_far_the_history_has_come() -
 
 
 def test_another_clusters_revision_counts_only_when_it_is_healthy() -> None:
-    """A cluster that was restored with a bump, and whose API is not back yet: which one is the truth, is not decided by its revision."""
+    """A cluster that was restored with a bump, and whose API is not back yet: which one is the truth,
+    is not decided by its revision.
+    """
     daemon = Daemon()
     restored = 1_000_001_234
 

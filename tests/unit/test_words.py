@@ -1,4 +1,6 @@
-"""What machines say of why something does not run: in findings, in what is refused for it, and in what is asked of them next."""
+"""What machines say of why something does not run: in findings, in what is refused for it, and
+in what is asked of them next.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,24 @@ RESOLV = "Failed to generate sandbox config for pod: open /run/systemd/resolve/r
 NO_SPACE = "etcdserver: failed to allocate space when creating new wal file (no space left on device)"
 
 
-def falls(cluster: Cluster, name: str, *says: str, unit: str = "kubelet", restarts: int = 66, up: float | None = None) -> Cluster:
+def falls(
+    cluster: Cluster, name: str, *says: str, unit: str = "kubelet", restarts: int = 66, up: float | None = None
+) -> Cluster:
     """systemd starts it again and again; `up` is for how many seconds it is up just now."""
     if up is None:
-        cluster.unit(name, unit, active="activating", sub="auto-restart", result="exit-code", since=cluster.now, restarts=restarts)
+        cluster.unit(
+            name,
+            unit,
+            active="activating",
+            sub="auto-restart",
+            result="exit-code",
+            since=cluster.now,
+            restarts=restarts,
+        )
     else:
-        cluster.unit(name, unit, active="active", sub="running", since=cluster.now - timedelta(seconds=up), restarts=restarts)
+        cluster.unit(
+            name, unit, active="active", sub="running", since=cluster.now - timedelta(seconds=up), restarts=restarts
+        )
     return cluster.host(name, journals={unit: says} if says else {})
 
 
@@ -53,7 +67,11 @@ def test_a_kubelet_that_ends_itself_is_found_with_the_cause_that_it_names_and_th
     assert finding and "does not stay up" in finding.message
     assert "swap is on. Cure: `swapoff -a`" in finding.message
     assert f"kubelet on cp1 says: {SWAP}" in finding.evidence
-    assert isinstance(finding.facts, UnitFacts) and (finding.facts.host, finding.facts.unit, finding.facts.restart) == ("cp1", "kubelet", False)
+    assert isinstance(finding.facts, UnitFacts) and (finding.facts.host, finding.facts.unit, finding.facts.restart) == (
+        "cp1",
+        "kubelet",
+        False,
+    )
 
 
 def test_seen_in_its_second_of_life_it_is_no_better() -> None:
@@ -65,7 +83,9 @@ def test_seen_in_its_second_of_life_it_is_no_better() -> None:
 
 
 def test_the_message_is_the_same_in_every_turn_of_its_falling() -> None:
-    one, two = (found(falls(Cluster(1), "cp1", SWAP, up=up, restarts=n), Code.KUBELET_DOWN) for up, n in ((None, 7), (1.0, 8)))
+    one, two = (
+        found(falls(Cluster(1), "cp1", SWAP, up=up, restarts=n), Code.KUBELET_DOWN) for up, n in ((None, 7), (1.0, 8))
+    )
     assert one and two and one.message == two.message
 
 
@@ -76,15 +96,17 @@ def test_what_a_unit_said_before_somebody_stopped_it_is_no_cause() -> None:
 
 
 def test_a_runtime_that_ends_itself_names_its_own_cause() -> None:
-    cluster = falls(Cluster(1), "cp1", 'containerd: invalid disabled plugin URI "cri" expect io.containerd.x.vx', unit="containerd")
+    cluster = falls(
+        Cluster(1), "cp1", 'containerd: invalid disabled plugin URI "cri" expect io.containerd.x.vx', unit="containerd"
+    )
     finding = found(cluster, Code.RUNTIME_DOWN)
     assert finding and "/etc/containerd/config.toml" in finding.message
 
 
 def test_nothing_is_restarted_or_rebooted_for_what_a_restart_does_not_cure() -> None:
-    cluster = falls(Cluster(1), "w1", "part of the existing bootstrap client certificate is expired: 2023-11-15 07:50:27 +0000 UTC").node(
-        "w1", ready=False
-    )
+    cluster = falls(
+        Cluster(1), "w1", "part of the existing bootstrap client certificate is expired: 2023-11-15 07:50:27 +0000 UTC"
+    ).node("w1", ready=False)
     finding = found(cluster, Code.WORKER_KUBELET_DOWN)
     assert finding
     for name in ("start-node-services", "restart-node-agents", "rolling-worker-reboot"):
@@ -99,7 +121,9 @@ def test_a_cause_that_a_restart_may_cure_and_one_that_is_not_known_leave_the_lad
     for says in (OOM, "E1128 something new"):
         cluster = falls(Cluster(1), "w1", says).node("w1", ready=False)
         finding = found(cluster, Code.WORKER_KUBELET_DOWN)
-        assert finding and isinstance(proposed("start-node-services", finding, cluster), Refusal), "systemd starts it already"
+        assert finding and isinstance(proposed("start-node-services", finding, cluster), Refusal), (
+            "systemd starts it already"
+        )
         assert isinstance(proposed("restart-node-agents", finding, cluster), Proposal)
 
 
@@ -113,7 +137,9 @@ def test_another_workers_agents_are_restarted_all_the_same() -> None:
 
 
 def test_a_runtime_is_started_though_kubelet_ends_for_want_of_it() -> None:
-    cluster = falls(Cluster(1), "cp1", "dial unix /run/containerd/containerd.sock: connect: no such file or directory").stopped("cp1", "containerd")
+    cluster = falls(
+        Cluster(1), "cp1", "dial unix /run/containerd/containerd.sock: connect: no such file or directory"
+    ).stopped("cp1", "containerd")
     finding = found(cluster, Code.RUNTIME_DOWN)
     assert finding
     answer = proposed("start-node-services", finding, cluster)
@@ -133,7 +159,10 @@ def stuck() -> Cluster:
 def test_static_pods_that_do_not_start_are_a_fault_with_kubelets_words() -> None:
     finding = found(stuck(), Code.STATIC_PODS_STUCK)
     assert finding and finding.subject == "cp2" and finding.state is State.ETCD_STUCK
-    assert "does not start etcd and kube-apiserver" in finding.message and "/run/systemd/resolve/resolv.conf" in finding.message
+    assert (
+        "does not start etcd and kube-apiserver" in finding.message
+        and "/run/systemd/resolve/resolv.conf" in finding.message
+    )
     assert finding.evidence == (f"kubelet on cp2 says: {RESOLV}",)
     down = found(stuck(), Code.ETCD_MEMBER_DOWN)
     assert down and "by kubelet's words" in down.message
@@ -157,8 +186,16 @@ def test_it_is_gone_when_they_were_seen_to_run_and_not_when_kubelet_is_not_read(
 
 
 def test_an_image_that_is_not_there_stops_the_pod_that_names_it() -> None:
-    line = 'Error syncing pod 0ab ("kube-apiserver-cp1_kube-system(0ab)"): ImagePullBackOff: "Back-off pulling image \\"r/kube-apiserver:v1.20.99\\""'
-    cluster = Cluster(1).container("cp1", "kube-apiserver", running=False).api_down().host("cp1", journals={"kubelet": (line,)})
+    line = (
+        'Error syncing pod 0ab ("kube-apiserver-cp1_kube-system(0ab)"): ImagePullBackOff: "Back-off pulling image '
+        '\\"r/kube-apiserver:v1.20.99\\""'
+    )
+    cluster = (
+        Cluster(1)
+        .container("cp1", "kube-apiserver", running=False)
+        .api_down()
+        .host("cp1", journals={"kubelet": (line,)})
+    )
     finding = found(cluster, Code.STATIC_PODS_STUCK)
     assert finding and finding.state is State.APISERVER_DOWN and "v1.20.99" in finding.message
 
@@ -167,14 +204,19 @@ def test_an_image_that_is_not_there_stops_the_pod_that_names_it() -> None:
     ("line", "says"),
     [
         (
-            'Error: error opening encryption provider configuration file "/etc/kubernetes/enc/enc.yaml": open: no such file',
+            "Error: error opening encryption provider configuration file "
+            '"/etc/kubernetes/enc/enc.yaml": open: no such file',
             "/etc/kubernetes/enc/enc.yaml",
         ),
         ("Error: open /etc/kubernetes/pki/sa.pub: no such file or directory", "/etc/kubernetes/pki/sa.pub"),
     ],
 )
 def test_an_api_server_that_crash_loops_says_why(line: str, says: str) -> None:
-    cluster = Cluster(1).api_down().container("cp1", "kube-apiserver", running=False, exit_code=1, restarts=5, log_tail=("I0305 starting", line))
+    cluster = (
+        Cluster(1)
+        .api_down()
+        .container("cp1", "kube-apiserver", running=False, exit_code=1, restarts=5, log_tail=("I0305 starting", line))
+    )
     finding = found(cluster, Code.CRASH_LOOPING)
     assert finding and says in finding.message and f"kube-apiserver on cp1 says: {line}" in finding.evidence
 
@@ -196,7 +238,9 @@ ROOT, FULL = DiskView("/", 100 << 30, 50 << 30), DiskView("/var/lib/etcd", 400 <
 
 
 def test_a_full_disk_below_an_etcd_that_does_not_run_is_the_fault() -> None:
-    cluster = disk(Cluster(3).etcd_stopped("cp2", log_tail=(NO_SPACE,)), "cp2", ROOT, FULL).host("cp2", largest=("399 MiB /var/lib/etcd/audit.log",))
+    cluster = disk(Cluster(3).etcd_stopped("cp2", log_tail=(NO_SPACE,)), "cp2", ROOT, FULL).host(
+        "cp2", largest=("399 MiB /var/lib/etcd/audit.log",)
+    )
     finding = found(cluster, Code.DISK_FULL)
     assert finding and finding.subject == "cp2:/var/lib/etcd" and finding.severity is Severity.FAULT
     assert "399 MiB /var/lib/etcd/audit.log" in finding.message
@@ -219,19 +263,28 @@ def test_the_disk_is_that_of_the_longest_mount_point() -> None:
 
 
 def test_a_read_only_file_system_is_named() -> None:
-    finding = found(disk(Cluster(3).etcd_stopped("cp2"), "cp2", ROOT, replace(FULL, free=1 << 30, read_only=True)), Code.FILE_SYSTEM_READ_ONLY)
+    finding = found(
+        disk(Cluster(3).etcd_stopped("cp2"), "cp2", ROOT, replace(FULL, free=1 << 30, read_only=True)),
+        Code.FILE_SYSTEM_READ_ONLY,
+    )
     assert finding and "read-only" in finding.message and "Nothing is wrong with the member" in finding.message
 
 
 def test_old_words_of_a_disk_that_has_room_again_are_told_as_old() -> None:
-    cluster = disk(Cluster(3).etcd_stopped("cp2", restarts=5, log_tail=(NO_SPACE,)), "cp2", ROOT, replace(FULL, free=300 << 20))
+    cluster = disk(
+        Cluster(3).etcd_stopped("cp2", restarts=5, log_tail=(NO_SPACE,)), "cp2", ROOT, replace(FULL, free=300 << 20)
+    )
     finding = found(cluster, Code.ETCD_MEMBER_DOWN)
     assert finding and "has room and can be written now" in finding.message
 
 
 def test_a_full_disk_is_gone_when_disks_or_etcd_were_seen() -> None:
     key = (Code.DISK_FULL, "cp2:/var/lib/etcd")
-    for cluster, known in ((Cluster(3), True), (Cluster(3).host("cp2", disks=()), True), (disk(Cluster(3).etcd_stopped("cp2"), "cp2"), False)):
+    for cluster, known in (
+        (Cluster(3), True),
+        (Cluster(3).host("cp2", disks=()), True),
+        (disk(Cluster(3).etcd_stopped("cp2"), "cp2"), False),
+    ):
         seen = cluster.observation()
         assert (unproven([key], diagnose(seen, cluster.memory(), cluster.settings), seen) == {}) is known
 
@@ -263,7 +316,12 @@ def test_two_of_three_that_a_person_can_cure_are_named_and_nothing_is_forced(how
             case "kubelet":
                 falls(cluster, name, SWAP)
             case "runtime":
-                falls(cluster, name, "containerd: failed to load TOML: /etc/containerd/config.toml: bad", unit="containerd")
+                falls(
+                    cluster,
+                    name,
+                    "containerd: failed to load TOML: /etc/containerd/config.toml: bad",
+                    unit="containerd",
+                )
             case "disk":
                 disk(cluster, name, ROOT, FULL)
             case _:
@@ -301,11 +359,15 @@ def test_what_looks_wrong_is_asked_for_in_the_next_look() -> None:
     watch.took("cp1", unit(active="inactive"), largest=False)
     assert watch.asks("cp1") == (("kubelet",), False)
     watch.took("cp1", view(), largest=False)
-    watch.lists([NodeView("node-1", False, address="10.0.0.1"), NodeView("w2", True)], {"cp1": "10.0.0.1", "w2": "10.0.0.2"})
+    watch.lists(
+        [NodeView("node-1", False, address="10.0.0.1"), NodeView("w2", True)], {"cp1": "10.0.0.1", "w2": "10.0.0.2"}
+    )
     assert watch.asks("cp1") == (("kubelet",), False) and watch.asks("w2") == ((), False)
 
 
-def test_the_largest_files_are_asked_for_now_and_then_and_kept_while_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_files_are_asked_for_now_and_then_and_kept_while_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     watch, full, now = JournalWatch(), view(disks=(FULL,)), 1000.0
     monkeypatch.setattr(journal.time, "monotonic", lambda: now)
     assert watch.took("cp1", full, largest=False).largest == () and watch.asks("cp1")[1]

@@ -1,7 +1,8 @@
-"""What is made once a machine and kept: Kubernetes' programs, the images, the nodes' root file system, an unpacked image store.
+"""What is made once a machine and kept: Kubernetes' programs, the images, the nodes' root file
+system, an unpacked image store.
 
-Each stage is made beside its place and renamed in, and leaves a digest of what it was made of in `stages/`, so that an interrupted build is
-gone on with and a change of the inputs makes anew what depends on them, and nothing else.
+Each stage is made beside its place and renamed in, and leaves a digest of what it was made of in `stages/`, so that an
+interrupted build is gone on with and a change of the inputs makes anew what depends on them, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from .images import VERSION
 
 DEBIAN_SOURCE = "kubernetes=1.20.5+really1.20.2-1.1+deb12u1"
 BINARIES = "kubelet kube-apiserver kubeadm kube-controller-manager kube-proxy kube-scheduler kubectl".split()
-HOST_PACKAGES = """golang-go golang-github-modern-go-reflect2-dev dpkg-dev rsync jq gcc libc6-dev debootstrap systemd-container
-    etcd-server etcd-client busybox-static haproxy iptables conntrack ipset iproute2 nftables procps openssh-client""".split()
+HOST_PACKAGES = """golang-go golang-github-modern-go-reflect2-dev dpkg-dev rsync jq gcc libc6-dev debootstrap
+    systemd-container etcd-server etcd-client busybox-static haproxy iptables conntrack ipset iproute2 nftables procps
+    openssh-client""".split()
 STAGES = ("bin", "images", "base", "containerd")
 """Directories in the cache, each made of the ones before it."""
 
@@ -35,7 +37,9 @@ def build() -> None:
         if all(recorded(stage) == wanted[stage] for stage in STAGES):
             return
         if up := sorted(d.parent.name for d in CLUSTERS.glob("*/nodes.json")):
-            raise LabError(f"the lab has to be built anew, under the feet of cluster {', '.join(up)}; `lab down --all` first")
+            raise LabError(
+                f"the lab has to be built anew, under the feet of cluster {', '.join(up)}; `lab down --all` first"
+            )
         install_packages()
         make: dict[str, Callable[[Path], None]] = {
             "bin": build_binaries,
@@ -94,7 +98,9 @@ def recorded(stage: str) -> str | None:
 
 
 def adopt(wanted: dict[str, str]) -> None:
-    """Take over a cache of the lab's first version, whose marker `built` was empty and whose stages recorded nothing."""
+    """Take over a cache of the lab's first version, whose marker `built` was empty and
+    whose stages recorded nothing.
+    """
     built = CACHE / "built"
     if built.exists() and not built.read_text().strip() and all((CACHE / stage).is_dir() for stage in STAGES):
         (CACHE / "stages").mkdir(exist_ok=True)
@@ -104,7 +110,9 @@ def adopt(wanted: dict[str, str]) -> None:
 
 
 def install_packages() -> None:
-    """Install what building and running nodes needs. No service of them is started: policy-rc.d is Debian's way to say so."""
+    """Install what building and running nodes needs. No service of them is started:
+    policy-rc.d is Debian's way to say so.
+    """
     say("installing Debian packages")
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
@@ -129,16 +137,24 @@ def build_binaries(out: Path) -> None:
     shutil.rmtree(src, ignore_errors=True)
     (src / "lists/partial").mkdir(parents=True)
     (src / "sources.list").write_text(f"deb-src {mirror()} {SUITE} main\n")
-    apt = f"apt-get -qq -o Dir::Etc::SourceList={src}/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists={src}/lists"
+    apt = (
+        f"apt-get -qq -o Dir::Etc::SourceList={src}/sources.list -o Dir::Etc::SourceParts=/dev/null -o "
+        f"Dir::State::Lists={src}/lists"
+    )
     settings = {"gitVersion": f"v{VERSION}", "gitMajor": "1", "gitMinor": "20", "gitTreeState": "clean"}
     packages = ("component-base/version", "client-go/pkg/version")
-    flags = "-s -w " + " ".join(f"-X k8s.io/kubernetes/vendor/k8s.io/{p}.{k}={v}" for p in packages for k, v in settings.items())
-    run(f"""cd {src}; {apt} update; {apt} source --download-only {DEBIAN_SOURCE}; dpkg-source -x kubernetes_*.dsc k8s >/dev/null
+    flags = "-s -w " + " ".join(
+        f"-X k8s.io/kubernetes/vendor/k8s.io/{p}.{k}={v}" for p in packages for k, v in settings.items()
+    )
+    run(f"""cd {src}; {apt} update; {apt} source --download-only {DEBIAN_SOURCE}
+        dpkg-source -x kubernetes_*.dsc k8s >/dev/null
         cd k8s; r=vendor/github.com/modern-go/reflect2; rm -f $r/*.go $r/*.s
         cp /usr/share/gocode/src/github.com/modern-go/reflect2/*.{{go,s}} $r/; rm -f $r/*_test.go
         export GOPATH=$PWD/.go GO111MODULE=off CGO_ENABLED=0 GOCACHE={src}/gocache HOME=/root
         mkdir -p .go/src/k8s.io; ln -s ../../.. .go/src/k8s.io/kubernetes
         make generated_files >{src}/generate.log 2>&1 || {{ tail -20 {src}/generate.log >&2; exit 1; }}
         cd .go/src/k8s.io/kubernetes
-        for b in {" ".join(BINARIES)}; do go build -trimpath -ldflags '{flags}' -o {out}/$b k8s.io/kubernetes/cmd/$b; done""")
+        for b in {" ".join(BINARIES)}; do
+            go build -trimpath -ldflags '{flags}' -o {out}/$b k8s.io/kubernetes/cmd/$b
+        done""")
     shutil.rmtree(src, ignore_errors=True)

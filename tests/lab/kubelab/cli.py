@@ -41,19 +41,25 @@ def arguments() -> argparse.Namespace:
     for verb, text in VERBS.items():
         command = sub.add_parser(verb, help=text, description=text)
         if verb not in ("build", "clusters", "states", "forget"):
-            command.add_argument("--cluster", type=number, default=1, metavar="N", help="1 to 54; addresses are 10.99.N.0/24")
+            command.add_argument(
+                "--cluster", type=number, default=1, metavar="N", help="1 to 54; addresses are 10.99.N.0/24"
+            )
         if verb == "up":
             command.add_argument("--control-planes", type=int, default=1)
             command.add_argument("--spare-control-planes", type=int, default=0, help="booted and not joined")
             command.add_argument("--workers", type=int, default=2)
             command.add_argument("--workload", action="store_true", help="with the four web pods")
             command.add_argument("--fresh", action="store_true", help="made by kubeadm, and not kept")
-            command.add_argument("--from", dest="state", metavar="NAME", help="in the state that `lab save NAME` kept, with its shape")
+            command.add_argument(
+                "--from", dest="state", metavar="NAME", help="in the state that `lab save NAME` kept, with its shape"
+            )
         if verb in ("save", "forget"):
             command.add_argument("name")
         if verb == "down":
             command.add_argument("--all", action="store_true", help="every cluster")
-            command.add_argument("--keep", type=number, action="append", default=[], metavar="N", help="with --all: not this one")
+            command.add_argument(
+                "--keep", type=number, action="append", default=[], metavar="N", help="with --all: not this one"
+            )
         if verb in NODE_VERBS:
             command.add_argument("node")
         if verb == "ssh":

@@ -59,7 +59,9 @@ spec:
       containers:
       - name: web
         image: docker.io/lab/busybox:1
-        command: [/bin/busybox, sh, -c, "mkdir /tmp/www; /bin/busybox hostname > /tmp/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/www"]
+        command: [/bin/busybox, sh, -c]
+        args:
+        - mkdir /tmp/www; /bin/busybox hostname > /tmp/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/www
         readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 2}
 ---
 apiVersion: v1
@@ -104,20 +106,28 @@ class Cluster:
     @property
     def whole(self) -> bool:
         """Whether it was brought up to the end and a machine of it runs."""
-        return (self.dir / "nodes.json").exists() and not (self.dir / "starting").exists() and any(n.running for n in self.nodes)
+        return (
+            (self.dir / "nodes.json").exists()
+            and not (self.dir / "starting").exists()
+            and any(n.running for n in self.nodes)
+        )
 
     # --- up and down ---
 
-    def up(self, control_planes: int = 1, spares: int = 0, workers: int = 2, *, workload: bool = False, fresh: bool = False) -> None:
+    def up(
+        self, control_planes: int = 1, spares: int = 0, workers: int = 2, *, workload: bool = False, fresh: bool = False
+    ) -> None:
         """Boot all machines and join them, the spare control planes excepted, and give them the workload.
 
-        The first time, kubeadm makes the cluster, and it is kept as a state. Later ones are booted from that, `fresh` ones excepted.
-        What a broken-off run left is removed first.
+        The first time, kubeadm makes the cluster, and it is kept as a state. Later ones are booted from that, `fresh`
+        ones excepted. What a broken-off run left is removed first.
         """
         build()
         shape = Shape(control_planes, spares, workers, workload)
         with self._starting():
-            state = State(f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{'-web' if workload else ''}-{made_by()[:8]}")
+            state = State(
+                f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{'-web' if workload else ''}-{made_by()[:8]}"
+            )
             forget_old(state)
             if fresh or state not in states():
                 self._make(shape)
@@ -137,7 +147,9 @@ class Cluster:
             self._boot_from(State(name), broken=not name.startswith(MINE))
 
     def save(self, name: str) -> None:
-        """Keep the state of the cluster under a name: its machines are switched off for it, and booted again from what is kept."""
+        """Keep the state of the cluster under a name: its machines are switched off for it, and
+        booted again from what is kept.
+        """
         nodes = self.nodes
         kept = State(name)
         with locked(f"cluster-{self.number}"):
@@ -184,20 +196,29 @@ class Cluster:
         state.boot(planes)
         LoadBalancer(self.number).start(planes)
         if not broken:
-            # kubelets that find no API server wait longer and longer before they ask again; one needs longer to its first question (observed on
+            # kubelets that find no API server wait longer and longer before they ask again; one needs longer to
+            # its first question (observed on
             # 1.20.2: 5 s of them for docker) than an API server that has been started
-            planes[0].sh("for i in $(seq 300); do pgrep -x kube-apiserver >/dev/null && exit 0; sleep 0.4; done", check=False)
+            planes[0].sh(
+                "for i in $(seq 300); do pgrep -x kube-apiserver >/dev/null && exit 0; sleep 0.4; done", check=False
+            )
         state.boot([n for n in nodes if n not in planes])
         if not broken:
             boots = {n.name: n.boot_id() for n in nodes}
-            planes[0].wait_for(lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240)
+            planes[0].wait_for(
+                lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240
+            )
         (self.dir / "starting").unlink()
 
     def _give_up_leases(self) -> None:
         """Have the controllers give up theirs: those of the next boot would wait 15 s and more until they are over."""
-        planes = [n for n in self.nodes if n.name.startswith("cp") and n.answers("test -e /etc/kubernetes/kubelet.conf")]
+        planes = [
+            n for n in self.nodes if n.name.startswith("cp") and n.answers("test -e /etc/kubernetes/kubelet.conf")
+        ]
         for node in planes:
-            node.sh("systemctl stop kubelet; pkill -x 'kube-(scheduler|controller)'")  # of the machine's own process namespace
+            node.sh(
+                "systemctl stop kubelet; pkill -x 'kube-(scheduler|controller)'"
+            )  # of the machine's own process namespace
         planes[0].sh("kubectl -n kube-system delete lease kube-scheduler kube-controller-manager >/dev/null")
 
     def _list(self, nodes: Sequence[Node]) -> None:
@@ -207,9 +228,13 @@ class Cluster:
 
     @staticmethod
     def _awaited(first: Node, boots: Mapping[str, str], since: datetime) -> str:
-        """What the API lists of the time before `since`, or not at all: what it says right after a boot was true before it."""
+        """What the API lists of the time before `since`, or not at all: what it says right
+        after a boot was true before it.
+        """
         lists = ("apis/coordination.k8s.io/v1/leases", "api/v1/nodes", "api/v1/pods")
-        answer = first.sh("".join(f"kubectl get --raw /{path}; echo; " for path in lists), capture_output=True, check=False)
+        answer = first.sh(
+            "".join(f"kubectl get --raw /{path}; echo; " for path in lists), capture_output=True, check=False
+        )
         if answer.returncode:
             return "the API server"
         leases, nodes, pods = (json.loads(line)["items"] for line in answer.stdout.splitlines() if line)
@@ -221,9 +246,12 @@ class Cluster:
                 return f"the kubelet of {node['metadata']['name']}"
         for item in (*nodes, *pods):
             name, status = item["metadata"]["name"], item["status"]
-            # of a static pod it is said up to a minute late (observed on 1.20.2); that the controllers work, their leases tell
+            # of a static pod it is said up to a minute late (observed on 1.20.2); that the
+            # controllers work, their leases tell
             static = "kubernetes.io/config.mirror" in item["metadata"].get("annotations", ())
-            if not static and not any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())):
+            if not static and not any(
+                c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())
+            ):
                 return f"{name} to be Ready"
             for container in status.get("containerStatuses", ()):
                 started = container["state"].get("running", {}).get("startedAt", "")
@@ -287,7 +315,9 @@ class Cluster:
     # --- what is asked of a cluster ---
 
     def kubeconfig(self) -> str:
-        """An administrator's kubeconfig for the load balancer's address, read from the first control plane that answers."""
+        """An administrator's kubeconfig for the load balancer's address, read from the
+        first control plane that answers.
+        """
         for node in self.nodes:
             if node.name.startswith("cp") and node.running:
                 found = node.sh("cat /root/.kube/config", capture_output=True, check=False)
@@ -304,14 +334,18 @@ class Cluster:
 
 
 def made_by() -> str:
-    """The digest of what kubeadm is told here and what a machine is made of: a kept state of another one is not this cluster."""
+    """The digest of what kubeadm is told here and what a machine is made of: a kept state of
+    another one is not this cluster.
+    """
     makers = (Node.boot, Node.power_on, Node._mount, Node._write_settings, Cluster._init, Cluster._join)
     parts = (INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def allow_inotify() -> None:
-    """Kubelets, systemds and journals of all nodes share the kernel's limit of inotify instances: with 128, the fifth node's kubelet fails."""
+    """Kubelets, systemds and journals of all nodes share the kernel's limit of inotify instances: with 128,
+    the fifth node's kubelet fails.
+    """
     limit = Path("/proc/sys/fs/inotify/max_user_instances")
     if int(limit.read_text()) < INOTIFY:
         limit.write_text(f"{INOTIFY}\n")
@@ -323,7 +357,9 @@ def join_command(first: Node) -> str:
 
 def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Join `node` as a control plane. The certificates' key lives two hours, so they are uploaded anew each time."""
-    key = first.sh("kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True).stdout.strip()
+    key = first.sh(
+        "kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True
+    ).stdout.strip()
     return node.sh(f"{join_command(first)} --control-plane --certificate-key {key} {JOIN}", check=check)
 
 

@@ -20,7 +20,9 @@ KEY = CACHE / "keys/id"
 SUITE = "bookworm"
 CGROUPS = Path("/sys/fs/cgroup")
 PATIENCE = 3
-"""How many times as long as on a quiet machine a condition is waited for: a deadline is for what never comes, and machines are busy."""
+"""How many times as long as on a quiet machine a condition is waited for: a deadline is for what
+never comes, and machines are busy.
+"""
 
 
 class LabError(Exception):
@@ -57,12 +59,17 @@ def require() -> None:
     if os.geteuid() != 0:
         raise LabError("needs root")
     if (CGROUPS / "cgroup.controllers").exists():
-        raise LabError("needs control groups version 1: boot with systemd.unified_cgroup_hierarchy=0 (nodes of Kubernetes 1.20 are run on it)")
+        raise LabError(
+            "needs control groups version 1: boot with systemd.unified_cgroup_hierarchy=0 (nodes of "
+            "Kubernetes 1.20 are run on it)"
+        )
 
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lock of the whole machine, so that two runs of the lab do not build or start the same thing. The kernel frees it with the process."""
+    """Hold a lock of the whole machine, so that two runs of the lab do not build or start the same thing. The
+    kernel frees it with the process.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
         try:
@@ -74,7 +81,9 @@ def locked(name: str) -> Iterator[None]:
 
 
 def unmount_below(path: Path) -> None:
-    """Unmount `path` and everything below it, deepest first, so that removing the directory removes nothing of the machine."""
+    """Unmount `path` and everything below it, deepest first, so that removing the directory
+    removes nothing of the machine.
+    """
     points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for point in sorted((p for p in points if p == str(path) or p.startswith(f"{path}/")), reverse=True):
         run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)

@@ -35,10 +35,25 @@ def build(out: Path) -> None:
     run(["gcc", "-static", "-Os", "-s", "-o", pause, source])
     shell = {"/usr/bin/busybox": "/bin/sh"}
     write(out, "k8s.gcr.io/pause:3.2", ["/pause"], {str(pause): "/pause"})
-    write(out, "docker.io/lab/busybox:1", ["/bin/busybox"], {"/bin/busybox": "/bin/sh", "/usr/bin/busybox": "/bin/busybox"})
-    write(out, "k8s.gcr.io/etcd:3.4.13-0", [], {"/usr/bin/etcd": "/usr/local/bin/etcd", "/usr/bin/etcdctl": "/usr/local/bin/etcdctl"} | shell)
+    write(
+        out,
+        "docker.io/lab/busybox:1",
+        ["/bin/busybox"],
+        {"/bin/busybox": "/bin/sh", "/usr/bin/busybox": "/bin/busybox"},
+    )
+    write(
+        out,
+        "k8s.gcr.io/etcd:3.4.13-0",
+        [],
+        {"/usr/bin/etcd": "/usr/local/bin/etcd", "/usr/bin/etcdctl": "/usr/local/bin/etcdctl"} | shell,
+    )
     for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-        write(out, f"k8s.gcr.io/{component}:v{VERSION}", [], {str(CACHE / "bin" / component): f"/usr/local/bin/{component}"})
+        write(
+            out,
+            f"k8s.gcr.io/{component}:v{VERSION}",
+            [],
+            {str(CACHE / "bin" / component): f"/usr/local/bin/{component}"},
+        )
     tables = [f"/usr/sbin/{family}{verb}" for family in ("iptables", "ip6tables") for verb in ("", "-save", "-restore")]
     same = {path: path for path in (*tables, "/usr/sbin/conntrack", "/usr/sbin/ipset", XTABLES)}
     proxy = {str(CACHE / "bin/kube-proxy"): "/usr/local/bin/kube-proxy"}
@@ -46,7 +61,9 @@ def build(out: Path) -> None:
 
 
 def write(out: Path, name: str, entrypoint: Sequence[str], files: Mapping[str, str]) -> None:
-    """Write the one-layer image `name`, holding `files` (path here to path inside) and every shared library they load."""
+    """Write the one-layer image `name`, holding `files` (path here to path inside) and
+    every shared library they load.
+    """
     data = layer(files)
     digest = hashlib.sha256(data).hexdigest()
     config = json.dumps(

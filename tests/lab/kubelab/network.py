@@ -35,11 +35,13 @@ def remove_bridge(cluster: int) -> None:
 def add_namespace(cluster: int, name: str, address: str) -> None:
     """A network namespace with an interface `host0` on the cluster's bridge; one that is there already is made anew.
 
-    A cloud's metadata service is refused there: kubelet (observed on 1.20.2) asks for it at each start, and waits 6 s where it is silent.
+    A cloud's metadata service is refused there: kubelet (observed on 1.20.2) asks for it at each start,
+    and waits 6 s where it is silent.
     """
     link = f"v{name}"[:15]
     remove_namespace(name)
-    run(f"""ip netns add {name}; ip link add {link} type veth peer name host0 netns {name}; ip link set {link} master {bridge(cluster)} up
+    run(f"""ip netns add {name}; ip link add {link} type veth peer name host0 netns {name}
+        ip link set {link} master {bridge(cluster)} up
         ip -n {name} addr add {address}/24 dev host0; ip -n {name} link set host0 up; ip -n {name} link set lo up
         ip -n {name} route add default via 10.99.{cluster}.1
         ip -n {name} route add unreachable 169.254.169.254""")
@@ -71,7 +73,9 @@ backend api
 
 
 class LoadBalancer:
-    """haproxy in a namespace of its own at .10, the address behind the name k8s-api; it sends to the API servers that are ready."""
+    """haproxy in a namespace of its own at .10, the address behind the name k8s-api; it sends to
+    the API servers that are ready.
+    """
 
     def __init__(self, cluster: int) -> None:
         self.cluster, self.id = cluster, f"rd{cluster}-lb"
@@ -81,7 +85,9 @@ class LoadBalancer:
         """Begin to balance over `servers`, whether they answer yet or not."""
         self.stop()
         self.dir.mkdir(parents=True, exist_ok=True)
-        lines = [f" server {n.name} {n.address}:6443 check check-ssl verify none inter 1s fall 2 rise 1\n" for n in servers]
+        lines = [
+            f" server {n.name} {n.address}:6443 check check-ssl verify none inter 1s fall 2 rise 1\n" for n in servers
+        ]
         (self.dir / "haproxy.cfg").write_text(HAPROXY + "".join(lines))
         add_namespace(self.cluster, self.id, f"10.99.{self.cluster}.10")
         run(

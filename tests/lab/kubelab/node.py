@@ -19,7 +19,9 @@ from .network import add_bridge, add_namespace, plug, remove_namespace
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 REBOOT_REQUESTED = 133
 """systemd-nspawn's exit status when the container asked to be rebooted."""
-SSH_OPTIONS = "StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR ConnectTimeout=3 IdentitiesOnly=yes".split()
+SSH_OPTIONS = (
+    "StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR ConnectTimeout=3 IdentitiesOnly=yes".split()
+)
 
 
 class Node:
@@ -60,7 +62,9 @@ class Node:
     # --- power ---
 
     def processes(self) -> set[int]:
-        """Ids of every process of the machine, from its control groups: nothing that belongs to it is outside of them."""
+        """Ids of every process of the machine, from its control groups: nothing that
+        belongs to it is outside of them.
+        """
         found: set[int] = set()
         for group in CGROUPS.glob(f"*/{self.id}"):
             for directory, _, _ in os.walk(group):  # groups may go while they are read, which os.walk minds as little
@@ -73,9 +77,11 @@ class Node:
         return bool(self.processes())
 
     def boot(self, containerd: Path, peers: Sequence[Node] = (), *, layers: Sequence[Path] = ()) -> None:
-        """Make the machine out of whatever is left of it, with `containerd` as its image store, and wait until its services run.
+        """Make the machine out of whatever is left of it, with `containerd` as its image store,
+        and wait until its services run.
 
-        `layers`: disks that lie below its own, the uppermost first; it has been one of `peers` before, and keeps its settings.
+        `layers`: disks that lie below its own, the uppermost first; it has been one of `peers`
+        before, and keeps its settings.
         """
         (self.dir / "upper").mkdir(parents=True, exist_ok=True)
         if layers:
@@ -97,11 +103,25 @@ class Node:
         containerd = (self.dir / "containerd-path").read_text().strip()
         # nspawn ends when the machine asks for a reboot, and has to be started again
         loop = f'while "$@"; [ $? -eq {REBOOT_REQUESTED} ]; do :; done'
-        nspawn = ["systemd-nspawn", "-q", "-D", str(self.dir / "root"), "-M", self.id, f"--hostname={self.name}", "--register=no", "--keep-unit"]
+        nspawn = [
+            "systemd-nspawn",
+            "-q",
+            "-D",
+            str(self.dir / "root"),
+            "-M",
+            self.id,
+            f"--hostname={self.name}",
+            "--register=no",
+            "--keep-unit",
+        ]
         nspawn += ["--resolv-conf=off"]
         nspawn += [f"--network-namespace-path=/run/netns/{self.id}", "--capability=all", "--system-call-filter=@known"]
         nspawn += [f"--bind={containerd}:/var/lib/containerd", "--bind=/dev/kmsg", "--console=pipe", "--boot"]
-        settings = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_NSPAWN_USE_CGNS": "1"}
+        settings = {
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0",
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1",
+            "SYSTEMD_NSPAWN_USE_CGNS": "1",
+        }
         enter = enter_cgroups(self.id)
         with (self.dir / "console.log").open("ab") as log:
             process = subprocess.Popen(
@@ -127,7 +147,9 @@ class Node:
             time.sleep(0.1)
 
     def _kill(self, pids: set[int]) -> None:
-        """By descriptors that were opened while the ids were the machine's: one that was read earlier may be another process's by now."""
+        """By descriptors that were opened while the ids were the machine's: one that was read earlier
+        may be another process's by now.
+        """
         with ExitStack() as opened:
             held = {}
             for pid in pids:
@@ -153,7 +175,11 @@ class Node:
         before = self.boot_id()
         self.sh("systemctl reboot", check=False)
         self.wait_for(
-            lambda: self.answers(f"systemctl is-active -q containerd && ! grep -q {before} /proc/sys/kernel/random/boot_id"), "did not reboot", 180
+            lambda: self.answers(
+                f"systemctl is-active -q containerd && ! grep -q {before} /proc/sys/kernel/random/boot_id"
+            ),
+            "did not reboot",
+            180,
         )
 
     def destroy(self) -> None:
@@ -169,7 +195,9 @@ class Node:
         deadline = time.monotonic() + seconds * PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise LabError(f"node {self.name} {complaint} in {seconds * PATIENCE:.0f} s; see {self.dir}/console.log")
+                raise LabError(
+                    f"node {self.name} {complaint} in {seconds * PATIENCE:.0f} s; see {self.dir}/console.log"
+                )
             time.sleep(every)
 
     # --- its disk ---
@@ -198,7 +226,8 @@ class Node:
         (etc / "cni/net.d").mkdir(parents=True, exist_ok=True)
         (etc / "ssh").mkdir(exist_ok=True)
         (etc / "hostname").write_text(self.name + "\n")
-        # a name server that is silent costs kubelet 5 s at each start (observed on 1.20.2: it asks for the name of a cloud's metadata service)
+        # a name server that is silent costs kubelet 5 s at each start (observed on 1.20.2: it asks for the name
+        # of a cloud's metadata service)
         (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         names = "".join(f"{p.address} {p.name}\n" for p in (self, *peers))
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n10.99.{self.cluster}.10 k8s-api\n{names}")
@@ -208,7 +237,9 @@ class Node:
             {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ipam},
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ]
-        (etc / "cni/net.d/10-lab.conflist").write_text(json.dumps({"cniVersion": "0.3.1", "name": "lab", "plugins": plugins}))
+        (etc / "cni/net.d/10-lab.conflist").write_text(
+            json.dumps({"cniVersion": "0.3.1", "name": "lab", "plugins": plugins})
+        )
         if not (self.dir / "upper" / HOST_KEY).exists():
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.id, "-f", self.dir / "upper" / HOST_KEY])
 
@@ -217,8 +248,8 @@ def enter_cgroups(name: str) -> Callable[[], None]:
     """Make a control group `name` in every hierarchy and return what moves a new process into all of them."""
     groups = []
     for hierarchy in CGROUPS.iterdir():
-        # the unified one too: nspawn takes from it where in systemd's own it makes the machine's root, and machines that shared one root would take
-        # each other's pods for their own leftovers
+        # the unified one too: nspawn takes from it where in systemd's own it makes the machine's root, and machines
+        # that shared one root would take each other's pods for their own leftovers
         if not (hierarchy / "cgroup.procs").exists():
             continue
         group = hierarchy / name

@@ -1,4 +1,6 @@
-"""The root file system that every node shares as an overlay's lower layer, and the image store that every node copies."""
+"""The root file system that every node shares as an overlay's lower layer, and the
+image store that every node copies.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ KUBELET_UNIT = """[Unit]
 Description=kubelet
 After=containerd.service
 [Service]
-Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
+    --kubeconfig=/etc/kubernetes/kubelet.conf"
 Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
 EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
 ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS
@@ -26,8 +29,8 @@ RestartSec=3
 WantedBy=multi-user.target
 """
 
-# Control groups must be remounted inside nspawn. The rest is what a real machine's reboot clears and a network namespace
-# keeps (pod bridge, rules, connections), and then the node's routes.
+# Control groups must be remounted inside nspawn. The rest is what a real machine's reboot clears and a network
+# namespace keeps (pod bridge, rules, connections), and then the node's routes.
 BOOT_UNIT = """[Unit]
 DefaultDependencies=no
 Before=containerd.service kubelet.service ssh.service
@@ -35,8 +38,8 @@ Before=containerd.service kubelet.service ssh.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*; do mount -o remount,rw,bind $c; done; mount --make-rshared /; \
-    sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1; ip link del cni0 2>/dev/null; nft flush ruleset; conntrack -F; \
-    . /etc/lab-routes; true'
+    sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1; ip link del cni0 2>/dev/null; \
+    nft flush ruleset; conntrack -F; . /etc/lab-routes; true'
 [Install]
 WantedBy=sysinit.target
 """
@@ -48,7 +51,10 @@ CONTAINERD = {"sandbox_image": '"k8s.gcr.io/pause:3.2"', "bin_dir": '"/usr/lib/c
 def build_base(base: Path) -> None:
     """Make a Debian with sshd, containerd, kubelet and kubeadm in the directory `base`."""
     log = CACHE / "debootstrap.log"
-    run(f"debootstrap --variant=minbase --include={','.join(PACKAGES)} {SUITE} {base} {mirror()} >{log} 2>&1 || {{ tail -5 {log} >&2; exit 1; }}")
+    run(
+        f"debootstrap --variant=minbase --include={','.join(PACKAGES)} {SUITE} {base} {mirror()} >{log} 2>&1 || {{ "
+        f"tail -5 {log} >&2; exit 1; }}"
+    )
     (base / "etc/containerd").mkdir(exist_ok=True)
     (base / "etc/containerd/config.toml").write_text(containerd_config(base))
     (base / "etc/systemd/system/kubelet.service").write_text(KUBELET_UNIT)

@@ -1,7 +1,9 @@
-"""States of whole clusters, kept on disk: the disks of machines that were switched off in good order, from which clusters are booted again.
+"""States of whole clusters, kept on disk: the disks of machines that were switched off in good order, from
+which clusters are booted again.
 
-A state belongs to one number, since addresses and certificates hold it, and to one build of the lab, whose root file system lies below its own.
-Its disks are never written to: a cluster booted from it has them as lower layers of an overlay, and links to the files of its image store.
+A state belongs to one number, since addresses and certificates hold it, and to one build of the lab, whose root file
+system lies below its own. Its disks are never written to: a cluster booted from it has them as lower layers of an
+overlay, and links to the files of its image store.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ class State:
         return found
 
     def keep(self, number: int, nodes: Sequence[Node], shape: Shape) -> None:
-        """Switch the machines off and take their disks; what is left of the machines is to be removed then. One of the same name is replaced."""
+        """Switch the machines off and take their disks; what is left of the machines is to be removed then.
+        One of the same name is replaced.
+        """
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
             raise LabError(f"a state's name is of lower-case letters, digits, dots and dashes: {self.name}")
         new = STATES / f".{self.name}.new"
@@ -79,9 +83,15 @@ class State:
         """Raise LabError unless it can be booted as the cluster `number` on what is built now."""
         about = self.about
         if about["number"] != number:
-            raise LabError(f"state {self.name} is of cluster {about['number']}, whose addresses are in its certificates: --cluster {about['number']}")
+            raise LabError(
+                f"state {self.name} is of cluster {about['number']}, whose addresses are in its certificates: "
+                f"--cluster {about['number']}"
+            )
         if about["build"] != build_of():
-            raise LabError(f"state {self.name} is of another build of the lab, and cannot be booted any more: `lab forget {self.name}`")
+            raise LabError(
+                f"state {self.name} is of another build of the lab, and cannot be booted any "
+                f"more: `lab forget {self.name}`"
+            )
 
     def boot(self, nodes: Sequence[Node]) -> None:
         """Boot the machines on copies of its disks."""
@@ -97,7 +107,11 @@ class State:
 
     def forget(self) -> None:
         """Remove it. Raises LabError while another state lies on it."""
-        if above := [s.name for s in states() if s != self and any(str(self.dir) in f.read_text() for f in s.dir.glob("*/layers"))]:
+        if above := [
+            s.name
+            for s in states()
+            if s != self and any(str(self.dir) in f.read_text() for f in s.dir.glob("*/layers"))
+        ]:
             raise LabError(f"state {self.name} is what {', '.join(above)} lies on: `lab forget` that first")
         shutil.rmtree(self.dir)
 
@@ -119,7 +133,9 @@ def forget_old(like: State) -> None:
         if state.name.startswith(MINE) and (replaced or state.about["build"] != build_of()):
             try:
                 state.forget()
-            except LabError:  # a person's state lies on it, which cannot be booted either; it is for them to forget that
+            except (
+                LabError
+            ):  # a person's state lies on it, which cannot be booted either; it is for them to forget that
                 continue
 
 
@@ -131,12 +147,17 @@ def size(state: State) -> str:
 def copy_store(store: Path, seed: Path = CACHE / "containerd") -> None:
     """Give a node its own copy of an image store.
 
-    Blobs and unpacked layers are linked, not copied: containerd never writes to them once they are there (layers are an overlay's lower
-    directories), and a link costs neither time nor room. The databases beside them are copied. The writable layers of a machine that was switched off
-    are linked as well: kubelet makes new containers after a boot, and removes those.
+    Blobs and unpacked layers are linked, not copied: containerd never writes to them once they are there (layers
+    are an overlay's lower directories), and a link costs neither time nor room. The databases beside them are
+    copied. The writable layers of a machine that was switched off are linked as well: kubelet makes new containers
+    after a boot, and removes those.
     """
     for part in seed.iterdir():
-        run(["cp", "-a", "--reflink=auto", part, store / part.name] if part.name not in LINKED else ["mkdir", store / part.name])
+        run(
+            ["cp", "-a", "--reflink=auto", part, store / part.name]
+            if part.name not in LINKED
+            else ["mkdir", store / part.name]
+        )
         for child in part.iterdir() if part.name in LINKED else ():
             link = ["-l"] if child.name in ("blobs", "snapshots") else ["--reflink=auto"]
             run(["cp", "-a", *link, child, store / part.name / child.name])

@@ -2,8 +2,9 @@
 
 Exit codes: 0 all passed; 1 something failed, with --all also what is flaky; 2 usage; 130 and 143 after a signal.
 
-CI runs the core. There what fails once and passes on a new cluster does not fail the run, since CI judges a change, and a change is not what a flaky
-test is about; it is told in the last lines, with its archive. --all judges the project, and there it is a failure.
+CI runs the core. There what fails once and passes on a new cluster does not fail the run, since CI judges a change,
+and a change is not what a flaky test is about; it is told in the last lines, with its archive. --all judges the
+project, and there it is a failure.
 """
 
 from __future__ import annotations
@@ -35,9 +36,17 @@ SECOND = 3
 def arguments() -> argparse.Namespace:
     words = sys.argv[1:]
     own, rest = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    parser = argparse.ArgumentParser(prog="lab-test", description="Tests on real kubeadm clusters. What comes after -- is pytest's.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="tests or modules; without any, the core, or with --all everything")
-    parser.add_argument("--all", action="store_true", help="everything, with the results in docs/lab-results.md; what is flaky has failed")
+    parser = argparse.ArgumentParser(
+        prog="lab-test", description="Tests on real kubeadm clusters. What comes after -- is pytest's."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="tests or modules; without any, the core, or with --all everything"
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="everything, with the results in docs/lab-results.md; what is flaky has failed",
+    )
     parser.add_argument("--record", action="store_true", help="write docs/lab-results.md without --all, too")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="each test N times; none is tried again")
     parser.add_argument("--clusters", type=int, default=2, metavar="N", help="clusters side by side (2)")
@@ -47,13 +56,28 @@ def arguments() -> argparse.Namespace:
 
 
 class Pytest:
-    """One run of pytest with its workers, in a process group of its own, so that all of it can be ended and nothing else."""
+    """One run of pytest with its workers, in a process group of its own, so that all of it
+    can be ended and nothing else.
+    """
 
     def __init__(self, options: Sequence[str], clusters: int, run: str, attempt: int, lines: Path) -> None:
-        command = [sys.executable, "-m", "pytest", "tests/lab", "-v", "-p", "no:cacheprovider", "--lines", str(lines), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests/lab",
+            "-v",
+            "-p",
+            "no:cacheprovider",
+            "--lines",
+            str(lines),
+            *options,
+        ]
         command += ["-n", str(clusters), "--dist", "loadscope", "--no-loadscope-reorder", "--max-worker-restart", "0"]
         environment = {**os.environ, "LAB_RUN": run, "LAB_ATTEMPT": str(attempt), "PYTHONPATH": str(PROJECT)}
-        self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
     def wait(self) -> int:
         return self.process.wait()
@@ -91,10 +115,27 @@ def main() -> int:
 
 
 def unknown(names: Sequence[str]) -> str:
-    """What is wrong with the names of tests; "" when there is a test for each. Asked before any worker is: one that ends over it tells nobody why."""
-    command = [sys.executable, "-m", "pytest", "tests/lab", "--collect-only", "-q", "-p", "no:cacheprovider", *(f"--only={name}" for name in names)]
+    """What is wrong with the names of tests; "" when there is a test for each. Asked before any worker is: one that
+    ends over it tells nobody why.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/lab",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *(f"--only={name}" for name in names),
+    ]
     asked = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     said = [line.removeprefix("ERROR: ") for line in asked.stderr.splitlines() if line.startswith("ERROR: ")]
     return (said[0] if said else asked.stderr.strip()) if asked.returncode == USAGE else ""
@@ -131,7 +172,9 @@ def verdict(code: int, rows: dict[str, results.Row], *, strict: bool) -> int:
     return 0 if rows and all(row.outcome in good or results.every_turn(row.outcome) for row in rows.values()) else 1
 
 
-def _once(options: argparse.Namespace, chosen: Sequence[str], run: str, directory: Path, attempt: int) -> tuple[int, dict[str, results.Seen]]:
+def _once(
+    options: argparse.Namespace, chosen: Sequence[str], run: str, directory: Path, attempt: int
+) -> tuple[int, dict[str, results.Seen]]:
     """pytest's exit code and what it saw. Nothing of it is left running, however it ends."""
     lines = directory / f"{attempt}.jsonl"
     lines.touch()

@@ -19,7 +19,9 @@ class NoSuchTest(Exception):
 
 
 def names(nodeid: str) -> set[str]:
-    """What a person may call the test: its module, its function, with parameters or without, or as the table and pytest do."""
+    """What a person may call the test: its module, its function, with parameters or without,
+    or as the table and pytest do.
+    """
     whole = without_turn(name_of(nodeid))
     module, _, test = whole.partition("::")
     plain = test.partition("[")[0]
@@ -46,8 +48,12 @@ def group(nodeid: str) -> str:
     return f"{module}-{int(turn[1]) % 2}" if turn else module
 
 
-def longest_first(items: Sequence[T], group: Callable[[T], str], nodeid: Callable[[T], str], seconds: Mapping[str, float]) -> list[T]:
-    """The items by group, the longest group first, so that two workers who take one after the other end together; within a group as they were."""
+def longest_first(
+    items: Sequence[T], group: Callable[[T], str], nodeid: Callable[[T], str], seconds: Mapping[str, float]
+) -> list[T]:
+    """The items by group, the longest group first, so that two workers who take one after the other end
+    together; within a group as they were.
+    """
     groups: dict[str, list[T]] = {}
     for item in items:
         groups.setdefault(group(item), []).append(item)

@@ -1,7 +1,8 @@
 """Which numbers of clusters the tests have: 1 to 9, and of these never one that somebody has brought up by hand.
 
-For each number there is a file. Its lock is held by the process whose cluster it is, so that the kernel frees it, however that ends. Its text names
-the run, so that what a run has left can be found and taken down, and nothing else with it.
+For each number there is a file. Its lock is held by the process whose cluster it is, so that the kernel
+frees it, however that ends. Its text names the run, so that what a run has left can be found and taken
+down, and nothing else with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tests.lab.kubelab.host import CACHE, say
 
 NUMBERS = range(1, 10)
 SHAPES = ((1, 1, 2), (3, 0, 1), (1, 0, 3), (1, 2, 1))
-"""Control planes, spares and workers that tests ask for. Each is tried on a number of its own first, since a number's machines are kept as images."""
+"""Control planes, spares and workers that tests ask for. Each is tried on a number of its own first, since a
+number's machines are kept as images.
+"""
 
 
 class NoNumber(Exception):
@@ -62,7 +65,9 @@ def claim(run: str, numbers: Iterable[int]) -> Claim:
         file.write(run)
         file.flush()
         return Claim(number, file)
-    raise NoNumber(f"all cluster numbers from {NUMBERS[0]} to {NUMBERS[-1]} are in use; `tests/lab/lab clusters` lists them")
+    raise NoNumber(
+        f"all cluster numbers from {NUMBERS[0]} to {NUMBERS[-1]} are in use; `tests/lab/lab clusters` lists them"
+    )
 
 
 def take_down(run: str | None, seconds: float = 60) -> list[int]:

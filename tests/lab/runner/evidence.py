@@ -1,7 +1,9 @@
-"""What a failed test leaves behind: one archive with what its daemons and machines have to say, as it was at the failure.
+"""What a failed test leaves behind: one archive with what its daemons and machines have to
+say, as it was at the failure.
 
-Files and journals of a machine are read from its disk, and its routes and rules in its network namespace, both from outside: a machine that is off or
-whose SSH is cut tells as much as another. Each thing is collected beside the others with a deadline, and what fails is told in its place.
+Files and journals of a machine are read from its disk, and its routes and rules in its network namespace, both from
+outside: a machine that is off or whose SSH is cut tells as much as another. Each thing is collected beside the others
+with a deadline, and what fails is told in its place.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ KEPT = 20
 SECONDS = 20.0
 """For each thing that is collected."""
 ASKING = 60.0
-"""For each question to a daemon: recoverctl alone takes a second to start, and many seconds where ten processes want each core."""
+"""For each question to a daemon: recoverctl alone takes a second to start, and many seconds
+where ten processes want each core.
+"""
 TOGETHER = 150.0
 """Seconds for all of them."""
 MOST = 4 << 20
@@ -56,7 +60,9 @@ SECRETS = [
 
 
 def archive(path: Path, clusters: Sequence[Cluster], bastions: Sequence[Bastion], failure: str) -> Path:
-    """Write the archive `path`, a .tar.gz with one directory, of the clusters and daemons of a test that has failed with the words `failure`."""
+    """Write the archive `path`, a .tar.gz with one directory, of the clusters and daemons of a test that has
+    failed with the words `failure`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="recoverd-evidence-", dir=path.parent) as made:
         things: list[Thing] = [("failure.txt", lambda: failure)]
@@ -101,7 +107,9 @@ def _collect(directory: Path, things: Sequence[Thing]) -> None:
     late = wait(running, TOGETHER).not_done
     pool.shutdown(wait=False, cancel_futures=True)
     if late:
-        (directory / "missing.txt").write_text("".join(f"not within {TOGETHER:g} s: {running[each]}\n" for each in late))
+        (directory / "missing.txt").write_text(
+            "".join(f"not within {TOGETHER:g} s: {running[each]}\n" for each in late)
+        )
 
 
 def said(command: Sequence[str | Path], seconds: float = SECONDS) -> bytes:
@@ -156,7 +164,10 @@ def _cluster(cluster: Cluster) -> Iterator[Thing]:
     kubectl += [f"--server=https://10.99.{cluster.number}.10:6443", "--request-timeout=10s"]
     for what in ("nodes", "pods", "endpoints", "events"):
         yield f"{what}.txt", lambda what=what: said([*kubectl, "get", what, "--all-namespaces", "-o", "wide"])  # type: ignore[misc]
-    yield "balancer.txt", lambda: said(["curl", "-sk", "-m", "5", f"https://10.99.{cluster.number}.10:6443/readyz?verbose"])
+    yield (
+        "balancer.txt",
+        lambda: said(["curl", "-sk", "-m", "5", f"https://10.99.{cluster.number}.10:6443/readyz?verbose"]),
+    )
     for node in nodes:
         for name, give in _machine(node):
             yield f"{node.name}/{name}", give
@@ -170,20 +181,42 @@ def _machine(node: Node) -> Iterator[Thing]:
     yield "system.log", lambda: said([*journal, "-p", "info", "-n", "5000"])
     yield "console.log", lambda: end_of(node.dir / "console.log")
     yield "power.txt", lambda: f"{len(node.processes())} processes at {time.strftime('%Y-%m-%d %H:%M:%S%z')}\n"
-    yield "routes.txt", lambda: b"".join(said([*inside, "ip", *words]) for words in (["addr"], ["route", "show", "table", "all"], ["rule"]))
+    yield (
+        "routes.txt",
+        lambda: b"".join(
+            said([*inside, "ip", *words]) for words in (["addr"], ["route", "show", "table", "all"], ["rule"])
+        ),
+    )
     yield (
         "rules.txt",
-        lambda: b"".join(said([*inside, words]) for words in ("iptables-save", "ip6tables-save")) + said([*inside, "nft", "list", "ruleset"]),
+        lambda: (
+            b"".join(said([*inside, words]) for words in ("iptables-save", "ip6tables-save"))
+            + said([*inside, "nft", "list", "ruleset"])
+        ),
     )
     yield "connections.txt", lambda: said([*inside, "conntrack", "-L"]) + said([*inside, "ss", "-tanp"])
-    yield "counted.txt", lambda: said([*inside, "conntrack", "-S"]) + said([*inside, "cat", "/proc/net/netstat", "/proc/net/snmp"])
-    yield "files.txt", lambda: said(["ls", "-laR", "--full-time", root / "etc/kubernetes", root / "var/lib/etcd", root / "var/lib/recoverd"])
+    yield (
+        "counted.txt",
+        lambda: said([*inside, "conntrack", "-S"]) + said([*inside, "cat", "/proc/net/netstat", "/proc/net/snmp"]),
+    )
+    yield (
+        "files.txt",
+        lambda: said(
+            ["ls", "-laR", "--full-time", root / "etc/kubernetes", root / "var/lib/etcd", root / "var/lib/recoverd"]
+        ),
+    )
     manifests = root / "etc/kubernetes/manifests"
     for file in sorted(manifests.glob("*")) if manifests.is_dir() else ():
         yield f"manifests/{file.name}", file.read_bytes
     if (manifests / "etcd.yaml").exists():
-        yield "etcd-members.txt", lambda: said(etcd.command(node, "--command-timeout=8s", "member", "list", "-w", "table"))
-        yield "etcd-status.txt", lambda: said(etcd.command(node, "--command-timeout=8s", "endpoint", "status", "-w", "table"))
+        yield (
+            "etcd-members.txt",
+            lambda: said(etcd.command(node, "--command-timeout=8s", "member", "list", "-w", "table")),
+        )
+        yield (
+            "etcd-status.txt",
+            lambda: said(etcd.command(node, "--command-timeout=8s", "endpoint", "status", "-w", "table")),
+        )
     pods = root / "var/log/pods"
     for log in sorted(pods.glob("*/*/*.log")) if pods.is_dir() else ():
         yield f"pods/{log.relative_to(pods)}", lambda log=log: end_of(log)  # type: ignore[misc]

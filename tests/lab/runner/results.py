@@ -1,4 +1,6 @@
-"""What runs of the lab saw: the lines that pytest writes while it runs, and docs/lab-results.md, a row for each test, made of them."""
+"""What runs of the lab saw: the lines that pytest writes while it runs, and docs/lab-results.md, a
+row for each test, made of them.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from pathlib import Path
 
 HEAD = """# What the lab saw
 
-Each test on real kubeadm clusters, as it was last run: `make lab-all` writes this by itself, and so does `scripts/lab-test --record`. Seconds are the
-test's own, without the time to bring up its cluster. `flaky`: failed once and passed then, on another cluster. A commit with a `+` had changes.
+Each test on real kubeadm clusters, as it was last run: `make lab-all` writes this by itself, and so does
+`scripts/lab-test --record`. Seconds are the test's own, without the time to bring up its cluster. `flaky`: failed once
+and passed then, on another cluster. A commit with a `+` had changes.
 
 | test | outcome | seconds | Kubernetes | etcd | runtime | commit | day |
 | --- | --- | ---: | --- | --- | --- | --- | --- |

@@ -1,4 +1,6 @@
-"""`python -m tests.lab.soak --minutes 30 --seed 1`: random episodes on one lab cluster; ends with 1 when one of them went wrong."""
+"""`python -m tests.lab.soak --minutes 30 --seed 1`: random episodes on one lab cluster; ends with
+1 when one of them went wrong.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def line(result: Result) -> str:
 
 def wrong(result: Result, bastion: Bastion, run: str) -> None:
     said = "\n".join([line(result), *(f"WRONG: {w}" for w in result.wrong), *result.log])
-    kept = evidence.archive(evidence.HOME / run / f"soak-{result.episode.number}.tar.gz", list(bastion.clusters), [bastion], said)
+    kept = evidence.archive(
+        evidence.HOME / run / f"soak-{result.episode.number}.tar.gz", list(bastion.clusters), [bastion], said
+    )
     print(f"{said}\n    evidence: {kept}", flush=True)
 
 
@@ -61,7 +65,9 @@ def main() -> int:
         end = time.monotonic() + 60 * args.minutes
         number = args.first
         while time.monotonic() < end:
-            episode = drawn(seed, number, [n for n in names if n.startswith("cp")], [n for n in names if n.startswith("w")])
+            episode = drawn(
+                seed, number, [n for n in names if n.startswith("cp")], [n for n in names if n.startswith("w")]
+            )
             result = play(cluster, bastion, episode)
             results.append(result)
             print(line(result), flush=True)

@@ -18,7 +18,9 @@ from tests.lab.witness import boots
 PATIENCE = 300.0
 """Seconds that recoverd has. An API server that was ended some times is kept back by kubelet for a minute and more."""
 QUIET = 25.0
-"""Seconds without anything new after which a cluster that is called healthy is taken at its word: what just happened is found by then."""
+"""Seconds without anything new after which a cluster that is called healthy is taken at its word: what
+just happened is found by then.
+"""
 LOOKS = 5.0
 """Seconds between two questions to etcd which cluster it is."""
 SETTLES = 60.0
@@ -114,7 +116,9 @@ class Turn:
     # --- until it is over ---
 
     def play(self) -> None:
-        """Returns when the cluster is called healthy, nothing is due any more and nothing is new; or raises TimeoutError."""
+        """Returns when the cluster is called healthy, nothing is due any more and nothing
+        is new; or raises TimeoutError.
+        """
         self.schedule()
         while True:
             self._look()
@@ -132,7 +136,10 @@ class Turn:
             if not self.due and not self.mended and (given_up or self.at - self.last > PATIENCE):
                 self.mend_all()
             elif self.at - self.last > 2 * PATIENCE:
-                raise TimeoutError(f"not healthy {self.at - self.last:.0f} s after the person mended it: {status['state']}/{status['phase']}")
+                raise TimeoutError(
+                    f"not healthy {self.at - self.last:.0f} s after the person mended it: "
+                    f"{status['state']}/{status['phase']}"
+                )
             time.sleep(1)
 
     def mend_all(self) -> None:
@@ -201,7 +208,9 @@ def play(cluster: Cluster, bastion: Bastion, episode: Episode) -> Result:
 
 
 def _lasting_ills(turn: Turn, was: truth.Truth) -> list[str]:
-    """What is ill though the cluster is called healthy, and stays so. Of what is told as a warning the person mends it."""
+    """What is ill though the cluster is called healthy, and stays so. Of what is told as
+    a warning the person mends it.
+    """
     end = time.monotonic() + SETTLES
     while (ills := truth.ills(turn.cluster, was, turn.episode.number)) and time.monotonic() < end:
         time.sleep(2)

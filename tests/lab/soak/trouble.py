@@ -1,4 +1,6 @@
-"""What can happen to a lab cluster in a random episode, how a person undoes it, and what recoverd may make of it. Data, and how it is drawn."""
+"""What can happen to a lab cluster in a random episode, how a person undoes it, and what recoverd may make of
+it. Data, and how it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Trouble:
     mend: str = "true"
     """What a person would do. It must not harm where recoverd has done it already."""
     seconds: float = 0.0
-    """How long the person waits with that though nobody was asked: a machine that is off comes back by itself. 0: until recoverd has ended."""
+    """How long the person waits with that though nobody was asked: a machine that is off comes back by
+    itself. 0: until recoverd has ended.
+    """
     asks: frozenset[str] = frozenset()
     """Playbooks that the person approves. What else is asked is rejected."""
     hands_off: bool = False
@@ -48,17 +52,34 @@ def _manifest(name: str, strike: str, of: str, **more: object) -> Trouble:
 KINDS = (
     _manifest("etcd's manifest deleted", "rm {file}", "etcd"),
     _manifest("the API server's manifest deleted", "rm {file}", "kube-apiserver"),
-    _manifest("the API server's manifest mistyped", "sed -i 's/--etcd-servers=/--etcd-severs=/' {file}", "kube-apiserver"),
+    _manifest(
+        "the API server's manifest mistyped", "sed -i 's/--etcd-servers=/--etcd-severs=/' {file}", "kube-apiserver"
+    ),
     _manifest("the API server's manifest truncated", "truncate -s 900 {file}", "kube-apiserver"),
     _manifest("the scheduler's manifest deleted", "rm {file}", "kube-scheduler"),
     Trouble("etcd killed", "plane", "pkill -KILL -x etcd"),
     Trouble("the API server killed", "plane", "pkill -KILL -x kube-apiserver"),
     Trouble("kubelet stopped", "node", "systemctl stop kubelet", "systemctl start kubelet", weight=3),
-    Trouble("containerd stopped", "node", "systemctl stop containerd", "systemctl start containerd; systemctl start kubelet"),
-    Trouble("a voter that never starts", "plane", "", asks=frozenset({"force-new-cluster"}), planes=(1,), weight=3, phantom=True),
+    Trouble(
+        "containerd stopped", "node", "systemctl stop containerd", "systemctl start containerd; systemctl start kubelet"
+    ),
+    Trouble(
+        "a voter that never starts",
+        "plane",
+        "",
+        asks=frozenset({"force-new-cluster"}),
+        planes=(1,),
+        weight=3,
+        phantom=True,
+    ),
     Trouble("forwarding off", "worker", "sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1"),
     Trouble("the bridge deleted", "worker", "ip link del cni0", "ip link show cni0 >/dev/null || systemctl reboot"),
-    Trouble("a route deleted", "worker", "ip route del $(ip route | grep -m1 ' via 10.99.' | cut -d' ' -f1)", "sh /etc/lab-routes"),
+    Trouble(
+        "a route deleted",
+        "worker",
+        "ip route del $(ip route | grep -m1 ' via 10.99.' | cut -d' ' -f1)",
+        "sh /etc/lab-routes",
+    ),
     Trouble("kube-proxy stopped", "worker", "pkill -STOP -x kube-proxy", "pkill -CONT -x kube-proxy || true"),
     Trouble("the service rules flushed", "node", "iptables -t nat -F", "pkill -x kube-proxy || true"),
     Trouble("a worker rebooted by hand", "worker", "systemctl reboot", seconds=45),
@@ -76,7 +97,15 @@ KINDS = (
         may_escalate=True,
         cordoned=True,
     ),
-    Trouble("etcd and the API server set aside by hand", "plane", f"{KEEP}; {HALVES}", PUT_BACK, seconds=50, hands_off=True, may_escalate=True),
+    Trouble(
+        "etcd and the API server set aside by hand",
+        "plane",
+        f"{KEEP}; {HALVES}",
+        PUT_BACK,
+        seconds=50,
+        hands_off=True,
+        may_escalate=True,
+    ),
     Trouble(
         "a manifest edited by hand to the same effect",
         "plane",
@@ -128,4 +157,11 @@ def drawn(seed: int, number: int, planes: list[str], workers: list[str]) -> Epis
         free = [m for m in machines[kind.on] if m not in {used for _, used in troubles}]
         if free and not (troubles and (kind.hands_off or troubles[0][0].hands_off)):
             troubles.append((kind, rng.choice(free)))
-    return Episode(number, tuple(troubles), rng.choice((0.0, 2.0, 6.0, 15.0)), rng.choice(DAEMON), rng.uniform(0, 25), rng.uniform(0, 12))
+    return Episode(
+        number,
+        tuple(troubles),
+        rng.choice((0.0, 2.0, 6.0, 15.0)),
+        rng.choice(DAEMON),
+        rng.uniform(0, 25),
+        rng.uniform(0, 12),
+    )

@@ -18,7 +18,10 @@ NODES = "kubectl get nodes -o json"
 ASK = "for i in 1 2 3 4 5 6; do curl -s -m 5 -o /dev/null http://10.96.0.80/ || exit 1; done"
 OURS = "recoverd/incident: "
 """What force-new-cluster leaves in etcd's manifest, so that kubelet makes the pod anew."""
-MARK = "kubectl create configmap soak --from-literal=number={number} --dry-run=client -o yaml | kubectl apply -f - >/dev/null"
+MARK = (
+    "kubectl create configmap soak --from-literal=number={number} --dry-run=client -o yaml | "
+    "kubectl apply -f - >/dev/null"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def take(cluster: Cluster) -> Truth:
 def history(node: Node) -> str:
     """Id of the cluster that the member on a control plane is in; "" while it does not say."""
     try:
-        said = etcd.ctl(node, "endpoint", "status", "-w", "json", "--dial-timeout=2s", "--command-timeout=3s", check=False)
+        said = etcd.ctl(
+            node, "endpoint", "status", "-w", "json", "--dial-timeout=2s", "--command-timeout=3s", check=False
+        )
         return str(json.loads(said)[0]["Status"]["header"]["cluster_id"])
     except (ValueError, LookupError, TypeError, OSError, subprocess.SubprocessError):
         return ""
@@ -83,7 +88,11 @@ def ills(cluster: Cluster, was: Truth, number: int) -> list[str]:
 def _machine(node: Node) -> list[str]:
     if not node.running:
         return [f"{node.name} is off"]
-    found = [f"{unit} does not run on {node.name}" for unit in ("kubelet", "containerd") if not node.answers(f"systemctl is-active -q {unit}")]
+    found = [
+        f"{unit} does not run on {node.name}"
+        for unit in ("kubelet", "containerd")
+        if not node.answers(f"systemctl is-active -q {unit}")
+    ]
     if node.name.startswith("cp") and not ready(node):
         found.append(f"the API server on {node.name} is not ready")
     if not node.answers(ASK):
