@@ -222,6 +222,8 @@ class Player:
             await self.stage.give(events[word]())
             if word == "ack":
                 self.rules.acknowledged()
+            elif word == "pause":
+                self.rules.paused()
         except (Refused, JournalError) as refusal:
             self.told.append(f"+{seconds():.1f} refused {word}: {str(refusal)[:200]}")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.effects import restarts_member
@@ -30,7 +29,7 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
 from recoverd.playbooks.renew_certificates import WITHOUT_QUORUM
-from recoverd.simulate.clock import moment, seconds
+from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
 from recoverd.simulate.stage import Stage
@@ -112,6 +111,11 @@ class Rules:
         self.effects: dict[str, set[tuple[int, bool]]] = defaultdict(set)
         """By plan: (step, undo) that changed something or were tried."""
         self.committed: set[str] = set()
+        self._sweeps: dict[int, tuple[float, float]] = {}
+        """By number: the virtual seconds in which each of this daemon's sweeps began and ended. The times of day that
+        it noted itself say nothing where its clock was set meanwhile.
+        """
+        self._paused_at = 0.0
 
     def broken(self, what: str, detail: str) -> None:
         if all(w.what != what for w in self.wrong):
@@ -148,17 +152,16 @@ class Rules:
             return
         told = f"{plan.playbook}: {step.description}"
         pause = machine.record.pause
-        if pause and (began - stage_seconds(pause.at)) > 1:
+        if pause and began - self._paused_at > 1:
             self.broken("while-paused", told)
         if machine.diagnosis is None or machine.observation is None:
             self.broken("before-anything-was-seen", told)
-        elif machine.diagnosis.state is State.UNOBSERVABLE and began > stage_seconds(machine.observation.at):
+            return
+        sweep_began, sweep_ended = self._sweeps[machine.observation.sequence]
+        if machine.diagnosis.state is State.UNOBSERVABLE and began > sweep_ended:
             self.broken("while-unobservable", f"{told}: {machine.diagnosis.summary}")
-        elif began - stage_seconds(machine.observation.started_at) > STALE:
-            self.broken(
-                "on-old-evidence",
-                f"{told}: the newest sweep began {began - stage_seconds(machine.observation.started_at):.0f} s before",
-            )
+        elif began - sweep_began > STALE:
+            self.broken("on-old-evidence", f"{told}: the newest sweep began {began - sweep_began:.0f} s before")
 
     def check_alone(self, bastion: str, told: str) -> None:
         """Of two bastions one acts. Whoever takes over does so when the other's lease has
@@ -374,6 +377,14 @@ class Rules:
                     f"{plan.playbook} ran unasked {len(started) + 1} times within {self._bounds.window:g} s",
                 )
 
+    def swept(self, sequence: int, began: float) -> None:
+        """A sweep has ended just now."""
+        self._sweeps[sequence] = began, seconds()
+
+    def paused(self) -> None:
+        """A person has paused it just now."""
+        self._paused_at = seconds()
+
     def acknowledged(self) -> None:
         """A person lets it try again."""
         self._unasked.clear()
@@ -445,8 +456,3 @@ class Rules:
             if own is not None and whole and lasts and own.member_id not in serving:
                 found[own.member_id] = name
         return sorted(found.values()) if found and 2 * len(serving | found.keys()) > len(store.voters) else []
-
-
-def stage_seconds(at: datetime) -> float:
-    """The virtual second of a time of day, by the clock as it stands."""
-    return (at - moment(0)).total_seconds()

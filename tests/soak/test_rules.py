@@ -18,7 +18,7 @@ from recoverd.model.events import SavePlan, StepIntent
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import MovePath, Operation, WriteFile
 from recoverd.model.plan import Plan, PlanStatus, Step
-from recoverd.model.record import Pause, Run
+from recoverd.model.record import Run
 from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit
 from recoverd.simulate import clock, faults, node_faults
 from recoverd.simulate.clock import now
@@ -230,8 +230,7 @@ async def at_work(player: Player) -> None:
 
 
 async def paused(player: Player) -> None:
-    machine = player.stage.machine
-    machine.state = replace(machine.state, record=replace(machine.record, pause=Pause("alice", "hands off", now())))
+    await player._ask("pause", ())
     await passed(player, 5)
     await act(player, "w1", RestartUnit("kubelet"), automatic=True)
 
@@ -246,10 +245,38 @@ async def unseen(player: Player) -> None:
 async def old_sweep(player: Player) -> None:
     player.world.raises_until = 1e9
     await passed(player, 120)
+    await on_the_newest_sweep(player)
+
+
+async def old_sweep_and_an_earlier_hour(player: Player) -> None:
+    """The clock is set back meanwhile, so that by the times noted the sweep is a new one."""
+    player.world.raises_until = 1e9
+    await passed(player, 120)
+    player._jump("-110")
+    await on_the_newest_sweep(player)
+
+
+async def new_sweep_and_a_later_hour(player: Player) -> None:
+    """The clock is set forward after the sweep, as if that was an old one."""
+    player._jump("90")
+    await on_the_newest_sweep(player)
+
+
+async def paused_and_a_later_hour(player: Player) -> None:
+    """What was sent before the pause ends after it, and the clock is set forward meanwhile."""
+    began = clock.seconds()
+    await player._ask("pause", ())
+    player._jump("90")
+    await on_the_newest_sweep(player, began)
+
+
+async def on_the_newest_sweep(player: Player, began: float | None = None) -> None:
+    """An act that was sent at `began`, or just now."""
     step, machine = Step("w1", "a step", RestartUnit("kubelet"), 60.0), player.stage.machine
     machine.state = replace(machine.state, record=replace(machine.record, run=Run(now(), 0)))
     plan = running("restart-node-agents", step, automatic=True)
-    player.rules.check_act(player.stage, plan, step, step.operation, undo=False, began=clock.seconds())
+    began = clock.seconds() if began is None else began
+    player.rules.check_act(player.stage, plan, step, step.operation, undo=False, began=began)
 
 
 async def undecided(player: Player) -> None:
@@ -327,6 +354,7 @@ CAUGHT: dict[str, tuple[Scene, str]] = {
     "something is done while paused": (paused, "while-paused"),
     "something is done before anything was seen": (unseen, "before-anything-was-seen"),
     "something is done on a sweep of two minutes ago": (old_sweep, "on-old-evidence"),
+    "the same, and the clock was set back since": (old_sweep_and_an_earlier_hour, "on-old-evidence"),
     "a worker is rebooted without a decision": (undecided, "without-decision"),
     "agents are restarted though nothing is wrong": (on_nothing, "acted-on-nothing"),
     "a playbook runs unasked four times in an hour": (too_often, "bound-exceeded"),
@@ -339,6 +367,8 @@ RIGHT: dict[str, Scene] = {
     "kubelet is started over data": over_data,
     "the last member is forced": force_the_last,
     "a dead member is removed": remove_dead,
+    "something is done on a new sweep, and the clock was set forward since": new_sweep_and_a_later_hour,
+    "something ends in a pause that it was sent before, and the clock was set forward": paused_and_a_later_hour,
 }
 
 

@@ -127,7 +127,9 @@ class TroubledWorld(SimulatedWorld):
             raise ValueError("a host printed something that nobody foresaw")
         if self.slow:
             await asyncio.sleep(self.slow.pop())
+        began = seconds()
         seen = await super().observe(sequence, memory)
+        self.rules.swept(sequence, began)
         if self.torn:
             seen = torn(seen, self.torn.pop())
         if self.behind:
