@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
@@ -38,6 +38,14 @@ def await_endpoints(situation: Situation) -> Step:
     return Step(
         situation.settings.control_planes[0].name, "see endpoints follow the pods", AwaitEndpoints(), LEAD_SECONDS
     )
+
+
+def canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The first alone, and then all the others: after a setback they are deaf together, and hear together, but not
+    before one kubelet was seen to stay up.
+    """
+    every = list(hosts.items())
+    return dict(every[:1]), dict(every[1:])
 
 
 def went_back(situation: Situation) -> Finding | None:

@@ -32,7 +32,17 @@ from recoverd.model.node_operations import (
 )
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
-from recoverd.playbooks.agents import AGENTS, LEAD_SECONDS, PLANES, STABLE, await_endpoints, eligible, stale, went_back
+from recoverd.playbooks.agents import (
+    AGENTS,
+    LEAD_SECONDS,
+    PLANES,
+    STABLE,
+    await_endpoints,
+    canary_first,
+    eligible,
+    stale,
+    went_back,
+)
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import (
     OF_NODES,
@@ -134,30 +144,22 @@ def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
         return
     planes = {h.name for h in situation.settings.control_planes}
     mine, workers = ({n: h for n, h in hosts.items() if (h in planes) is of_planes} for of_planes in (True, False))
-    for of_planes in _canary_first(mine):
-        # one that does not stay up ends the plan: what keeps it down may be on every machine
+    for of_planes in canary_first(mine):
+        # one that does not start or stay up ends the plan: what keeps it down may be on every machine
         yield from (
-            replace(s, contained=s.contained and not isinstance(s.operation, AwaitUnit))
+            replace(s, contained=s.contained and not isinstance(s.operation, AwaitUnit), vital=True)
             for s in _kubelets(of_planes, situation)
         )
     yield from _controllers(hosts, planes, back)
     yield Step(
         situation.settings.control_planes[0].name, f"see {CONTROLLER_MANAGER} lead", AwaitControllers(), LEAD_SECONDS
     )
-    for of_workers in _canary_first(workers):
+    for of_workers in canary_first(workers):
         yield from (replace(s, vital=True) for s in _kubelets(of_workers, situation))
     for node, host in hosts.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
     yield await_endpoints(situation)
     yield from _daemons(hosts)
-
-
-def _canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The first alone, and then all the others: they are deaf together, and hear together, but not before
-    one kubelet was seen to stay up.
-    """
-    every = list(hosts.items())
-    return dict(every[:1]), dict(every[1:])
 
 
 def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:

@@ -4,7 +4,7 @@ member holds the data any more.
 Sources: etcd's disaster recovery guide (restore on every member with the same snapshot and a new cluster token;
 `--bump-revision` and `--mark-compacted`, so that no watcher keeps what it saw of the lost history); observed on real
 clusters: without the bump kubelet, kube-proxy and the controllers wait for revisions of the future, so they are
-restarted here, every kubelet before anything is awaited.
+restarted here, as `restart-node-agents` does it: one kubelet first, which has to be seen to stay up, then all others.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendS
 from recoverd.model.facts import Fate, LossFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
-from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
+from recoverd.model.operations import HELD, MANIFESTS, MovePath, Operation, WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
-from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints
+from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints, canary_first
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import (
     annotated,
@@ -350,7 +350,7 @@ def _put_in(component: str, text: str, restore: Restore, *, needs: str) -> Write
 
 def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
     """Controllers always; where revisions went back, all that `restart-node-agents` restarts, in its order. A
-    node that fails holds nobody up.
+    node that fails holds nobody up, but for a kubelet.
 
     The API does not list the nodes now: kubeadm calls etcd's member as its node, and workers are called as
     configured or as they were learnt.
@@ -363,16 +363,12 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
         if (view := situation.host(h)) is not None and view.joined
     }
     agents = {} if restore.bump else nodes
-    for host in agents:
-        yield Step(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0, part=host, contained=True)
-    for host in agents:
-        yield Step(
-            host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0, part=host, contained=True
-        )
+    yield from _kubelets({h: n for h, n in agents.items() if h in planes})
     for host in planes:
         for component in PLANES:
             again = RestartStaticPod(component, 90, start=True)
             yield Step(host, f"restart {component} on {host}", again, 105.0, part=host, contained=True)
+    yield from _kubelets({h: n for h, n in agents.items() if h not in planes})
     for host, node in agents.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=host, contained=True)
     if agents:
@@ -383,6 +379,19 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
             yield Step(
                 host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=host, contained=True
             )
+
+
+def _kubelets(hosts: Mapping[str, str]) -> Iterator[Step]:
+    """One that does not start or stay up ends the plan: what keeps it down may be on every machine."""
+    for some in canary_first(hosts):
+        for host in some:
+            yield _of_kubelet(host, f"restart kubelet on {host}", RestartUnit("kubelet"), 30.0)
+        for host in some:
+            yield _of_kubelet(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0)
+
+
+def _of_kubelet(host: str, description: str, operation: Operation, seconds: float) -> Step:
+    return Step(host, description, operation, seconds, part=host, contained=True, vital=True)
 
 
 PLAYBOOK = RestoreEtcdSnapshot()

@@ -102,6 +102,7 @@ def test_after_a_setback_the_first_control_plane_is_the_canary() -> None:
     first = [(type(s.operation), s.host) for s in steps[:3]]
     assert first == [(RestartUnit, "cp1"), (AwaitUnit, "cp1"), (RestartUnit, "cp2")]
     assert [s.contained for s in steps if isinstance(s.operation, AwaitUnit)] == [False, False, False, True, True]
+    assert all(s.vital for s in steps if isinstance(s.operation, RestartUnit)), "one that does not start ends the plan"
 
 
 def test_when_the_revision_went_back_every_node_and_the_controllers_start_anew() -> None:
