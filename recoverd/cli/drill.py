@@ -213,8 +213,8 @@ class Teller:
             self._printer.line(closed.entry.detail, indent=2)
         elif not any(n.entry.event == "opened" for n in self._notes):
             self._printer.line("no incident was opened and nothing was done", indent=2)
-        elif stage.machine.record.explanation:
-            self._printer.line(stage.machine.record.explanation, indent=2)
+        elif doing := stage.machine.status().explanation:
+            self._printer.line(doing, indent=2)
         ran = [n for n in self._notes if n.entry.event == "step-started"]
         restarted = sum(
             self._pods.get(uid) != pod.started_at for m in cluster.machines.values() for uid, pod in m.pods.items()

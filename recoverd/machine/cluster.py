@@ -133,7 +133,7 @@ class ClusterMachine(OfState):
     def _doing(self) -> str:
         plan, run = self.record.plan, self.record.run
         if plan is None or run is None:
-            return self.record.explanation
+            return self.record.explanation or deciding.waited_for(self.turn())
         step = plan.steps[run.index]
         since = f" since {run.step_at:%H:%M:%S} UTC" if run.step_at else ""
         return (

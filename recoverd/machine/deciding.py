@@ -14,7 +14,7 @@ from recoverd.machine.decide import Choice, choose, nothing_to_do
 from recoverd.machine.gate import PATIENCE, obstacle, unwanted
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan
-from recoverd.model.finding import FAULT_STATES, Phase
+from recoverd.model.finding import FAULT_STATES, Phase, State
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Playbook, Proposal
@@ -250,10 +250,29 @@ def offer(
     if turn.record.incident and turn.lifecycle.phase is not Phase.AWAITING_APPROVAL:
         turn.move("offer")
     before = f". Before it is approved: {'; '.join(declined)}" if declined else ""
-    turn.set(
-        explanation=f"plan {plan.id} ({plan.playbook}) waits for approval: {plan.summary}. "
-        f"`recoverctl plans` shows its steps, `recoverctl approve {plan.id}` runs it{before}"
+    turn.set(explanation=waits_for_approval(plan) + before)
+
+
+def waits_for_approval(plan: Plan) -> str:
+    """What is waited for, and how a person goes on."""
+    return (
+        f"plan {plan.id} ({plan.playbook}) waits for approval: {plan.summary}. `recoverctl plans` shows its steps, "
+        f"`recoverctl approve {plan.id}` runs it"
     )
+
+
+def waited_for(turn: Turn) -> str:
+    """What is waited for where nothing more particular was said, as between a plan that has helped and the end of its
+    incident; "" for a cluster that is well. Worked out when it is asked for, so that it is never out of date.
+    """
+    incident, bounds = turn.record.incident, turn.settings.bounds
+    if turn.lifecycle.state is State.HEALTHY:
+        return ""
+    if plan := turn.waiting_plan:
+        return waits_for_approval(plan)
+    if incident and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:
+        return f"nothing is found now: {incident.id} closes when {bounds.recover_sweeps} sweeps on end find nothing"
+    return f"what is done is decided on what is found in {bounds.confirm_sweeps} sweeps on end, as one may be mistaken"
 
 
 def make(

@@ -291,10 +291,11 @@ class Player:
         return True
 
     def _judge_moment(self) -> None:
-        """`healthy` is a promise."""
+        """`healthy` is a promise, and where it is anything else, something is said of what is done."""
         running = self.stage._running
         if self._up and running is not None and running.done() and not running.cancelled():
             self.rules.broken("loop-ended", repr(running.exception()))
+        self._judge_words()
         blind = self.cluster.network.blind or self.world.troubled or seconds() < self.ledger.full_until
         looked = self.stage.machine.diagnosis is not None  # recoverd that was just started says nothing of its own yet
         if not self._up or not looked or blind or self.stage.position != "healthy":
@@ -313,6 +314,11 @@ class Player:
                     self.rules.broken(
                         "called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy"
                     )
+
+    def _judge_words(self) -> None:
+        """Whoever asks at any moment is told what is done or waited for."""
+        if self._up and self.stage.position != "healthy" and not self.stage.machine.status().explanation:
+            self.rules.broken("without-a-word", self.stage.position)
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""
@@ -356,9 +362,8 @@ class Player:
         self._judge_end()
 
     def _judge_end(self) -> None:
+        self._judge_words()
         place, record = self.stage.position, self.stage.machine.record
-        if place != "healthy" and not record.explanation:
-            self.rules.broken("without-a-word", place)
         store = self.cluster.api.store
         marks = [n for n, by in store.cordons.items() if by] if store else []
         if marks and place == "healthy" and record.plan is None and self.truth.quiet_for() > 0:

@@ -295,6 +295,26 @@ def test_pause_keeps_hands_off_and_is_kept_over_a_restart() -> None:
     assert performing(s.sweep(manifest_gone)).plan.playbook == "restore-manifest"
 
 
+def test_whoever_asks_at_any_moment_is_told_what_is_waited_for() -> None:
+    s = Script()
+    doing = lambda: s.machine.status().explanation  # noqa: E731
+    assert doing() == "", "of a cluster that is well there is nothing to say"
+    s.sweep(stuck)
+    assert s.where == (State.ETCD_STUCK, Phase.SUSPECTED) and "found in 2 sweeps on end" in doing()
+    s.sweep(stuck)
+    waits = doing()
+    assert f"recoverctl approve {s.plan.id}" in waits
+    s.give(Paused("alice", "maintenance", s.now))
+    s.give(Resumed("alice", s.now))
+    s.sweep(stuck)
+    assert s.where == (State.ETCD_STUCK, Phase.AWAITING_APPROVAL) and doing() == waits, "also after a pause"
+    s.run_all(s.approve())
+    s.sweep()
+    assert s.where == (State.ETCD_STUCK, Phase.VERIFYING) and "prod-1 closes when" in doing(), "it has helped"
+    s.sweep(stuck)
+    assert "closes when" not in doing(), "it is found once more"
+
+
 def test_a_pause_stops_a_running_plan_before_its_point_of_no_return() -> None:
     s = Script()
     s.sweep(stuck, times=2)
