@@ -95,9 +95,10 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     """The memory with what this sweep shows of etcd's history: a setback, which must outlive the growth of the new
     history beyond the watermark, or else how far the history has come.
 
-    Called in every sweep that could see, healthy or not: a restore in the middle of an incident may bring back data
-    that is seconds old. `remember` takes the setback out again when it is over; which cluster and which members are
-    etcd's, healthy sweeps alone say.
+    Called in every sweep, healthy or not, and also where what else `healthy` rests on was not seen: a restore in the
+    middle of an incident may bring back data that is seconds old, and on a machine under load one source or another is
+    late in every sweep. A sweep that did not see etcd's leader changes nothing. `remember` takes the setback out again
+    when it is over; which cluster and which members are etcd's, healthy sweeps alone say.
     """
     scene = Scene(observation, memory, settings)
     setback = current(scene)
@@ -113,7 +114,9 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
         or (revision := comparable(scene, watermark)) is None
     ):
         return memory
-    # not below the watermark: that would be a setback
+    if revision < watermark.revision:
+        # a setback of which is not known yet whether the cluster began anew: what is held against it later must stand
+        return memory
     return replace(memory, watermark=replace(watermark, revision=revision, at=observation.at))
 
 
@@ -272,10 +275,8 @@ def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -
         and memory.setback is not None
         and memory.setback.proven
     )
-    revision = (
-        max(top.revision, before.revision)
-        if before and before.cluster_id == top.cluster_id and not over
-        else top.revision
-    )
+    revision, at = top.revision, observation.at
+    if before and before.cluster_id == top.cluster_id and before.revision > revision and not over:
+        revision, at = before.revision, before.at  # that history was not seen to go on
     uid = top.uid or (before.uid if before else "")
-    return Watermark(top.cluster_id, revision, observation.at, {m.id: m.name for m in top.members}, uid)
+    return Watermark(top.cluster_id, revision, at, {m.id: m.name for m in top.members}, uid)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
-from recoverd.model.finding import Finding
+from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitEndpoints
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
@@ -50,6 +50,14 @@ def canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, st
 
 def went_back(situation: Situation) -> Finding | None:
     return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
+
+
+def shown_once(situation: Situation) -> Finding | None:
+    """A setback that the newest sweep shows and that has not lasted yet: it decides which agents are restarted, and
+    in which order.
+    """
+    found = situation.diagnosis.find(Code.ETCD_REVISION_WENT_BACK)
+    return found if found and found.severity is Severity.FAULT and went_back(situation) is None else None
 
 
 def stale(back: Finding) -> list[str]:

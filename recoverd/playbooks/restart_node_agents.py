@@ -40,10 +40,11 @@ from recoverd.playbooks.agents import (
     await_endpoints,
     canary_first,
     eligible,
+    shown_once,
     stale,
     went_back,
 )
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.nodes import (
     OF_NODES,
     broken,
@@ -93,6 +94,8 @@ class RestartNodeAgents:
                 or f"there is no node whose agents {AGENTS} could restart"
             )
         back = went_back(situation)
+        if not situation.by_hand and (shown := shown_once(situation)):
+            return Wait(f"{shown.message} The next sweep tells whether that is so, and what is restarted goes by it")
         found = broken(situation, OF_NODES | NOT_KNOWN)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
         return Proposal(

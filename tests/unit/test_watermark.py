@@ -13,7 +13,9 @@ from recoverd.machine import ClusterMachine
 from recoverd.memory.remember import WATERMARK_EVERY
 from recoverd.model.catalogue import Code
 from recoverd.model.events import Event, Observed, Remember, Restarted, Stopping
+from recoverd.model.finding import State
 from recoverd.model.memory import Memory
+from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
 from tests.unit.builders import NOW, Cluster, member_id
 
 Change = Callable[[Cluster], object]
@@ -122,6 +124,40 @@ def test_a_setback_is_compared_with_the_history_that_is_gone_until_it_is_over() 
     for seconds, revision in ((10, 900), (15, 950), (20, 2500), (25, 3000)):
         daemon.sweep(seconds, revision)
     assert daemon.went_back() and daemon.revision == 2000
+
+
+def test_a_setback_that_shows_before_it_is_read_whose_data_these_are_is_not_taken_for_the_history() -> None:
+    """An etcd that has just started on a busy machine tells its revision, and the keys come in time only later."""
+    daemon = Daemon()
+    daemon.sweep(5, 2000, lambda c: c.etcd_changed(uid="the one"))
+    for seconds in (10, 15):
+        daemon.sweep(seconds, 900 + seconds, lambda c: c.etcd_changed(uid=None, nodes=None))
+        assert not daemon.went_back()
+        assert daemon.revision == 2000, "by it the next sweep knows too that etcd is behind"
+    daemon.sweep(20, 930, lambda c: c.etcd_changed(uid="the one"))
+    assert daemon.went_back()
+    setback = daemon.machine.memory.setback
+    assert setback is not None and (setback.was, setback.reference) == (2000, NOW + timedelta(seconds=5))
+
+
+def unlisted(cluster: Cluster) -> None:
+    cluster.objects = Unseen(UnseenKind.TIMEOUT, "no answer within 4 s")
+
+
+def api_unasked(cluster: Cluster) -> None:
+    cluster.api_down(health=EndpointHealth.NOT_TRIED)
+
+
+@pytest.mark.parametrize("blind", [unlisted, api_unasked], ids=["partly", "dark"])
+def test_the_history_goes_on_in_sweeps_that_do_not_show_whether_all_is_well(blind: Change) -> None:
+    """On a busy machine one source or another is late in every sweep; what etcd itself has said holds."""
+    daemon = Daemon()
+    for seconds in range(5, 30, 5):
+        daemon.sweep(seconds, 2000 + seconds, blind)
+        assert daemon.machine.diagnosis is not None and daemon.machine.diagnosis.state is State.UNOBSERVABLE
+    assert daemon.revision == 2025
+    daemon.sweep(30, 2010)
+    assert daemon.went_back()
 
 
 def test_what_the_journal_did_not_take_is_written_with_the_next_sweep() -> None:
