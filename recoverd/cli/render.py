@@ -20,6 +20,8 @@ from recoverd.model.text import clean, lasting
 Shape = dict[str, Any]
 EVIDENCE, CHANGES, GIST = 6, 8, 160
 """Lines of evidence and of changes in a file, and columns of a command, that fit one screen of a plan."""
+BESIDE = 115
+"""Columns of a step with its command, up to which they share a line."""
 WIDE = 1000
 ALIKE = 3
 """Findings of one kind that are told one by one."""
@@ -191,19 +193,19 @@ class Printer:
                 what = generic(step["description"], step["host"]) if several else step["description"]
                 mark = "  <- point of no return" if step["point_of_no_return"] else ""
                 limit = f"(at most {step['timeout']:g} s{' each' if several else ''})"
-                self.prose(
-                    f"- {what} {limit}{mark}" if turn else f"{block.numbers}. {hosts}: {what} {limit}{mark}",
-                    7 if turn else 4,
-                    9,
-                )
-                self._command(step, several=several, full=full)
+                text = f"- {what} {limit}{mark}" if turn else f"{block.numbers}. {hosts}: {what} {limit}{mark}"
+                gist = "" if full or step["looks"] else _gist(step, several=several)
+                beside = gist and len(text) + len(gist) <= BESIDE
+                self.prose(f"{text}  # {gist}" if beside else text, 7 if turn else 4, 9)
+                self._command(step, "" if beside else gist, full=full)
 
-    def _command(self, step: Shape, *, several: bool, full: bool) -> None:
-        """What a step runs: the one command that matters and the lines that it changes; `full`: all of it."""
+    def _command(self, step: Shape, gist: str, *, full: bool) -> None:
+        """What a step runs: the one command that matters, where it is not told yet, and the lines that it changes;
+        `full`: all of it.
+        """
         if not full:
-            if not step["looks"]:
-                gist = generic(step["gist"], step["host"]) if several else step["gist"]
-                self.line(gist if len(gist) <= GIST else f"{gist[:GIST]}...", "dim", 9)
+            if gist:
+                self.line(gist, "dim", 9)
             changed = step["changes"] if len(step["changes"]) <= CHANGES else [*step["changes"][:CHANGES], "..."]
             for line in changed:
                 self.line(line, {"+": "green", "-": "red"}.get(line[0], "dim"), 11)
@@ -313,6 +315,12 @@ class Printer:
                 self.line(f"{node or 'the cluster'}: {spent.strip() if mine else 'nothing'}", "bold", 4)
             for result in mine:
                 self.line(_result(plan, result), indent=6 if nodes != [None] else 4)
+
+
+def _gist(step: Shape, *, several: bool) -> str:
+    """The one command of a step that matters, on several hosts with HOST for the name."""
+    gist = generic(step["gist"], step["host"]) if several else step["gist"]
+    return gist if len(gist) <= GIST else f"{gist[:GIST]}..."
 
 
 def _result(plan: Shape, result: Shape) -> str:

@@ -100,7 +100,7 @@ class RestartStaticPod(HostCall):
 
     def call(self) -> Call:
         which = "" if self.static else "any"
-        does = f"kill -s {self.signal} {self.component}, for kubelet to start another"
+        does = f"kill -s {self.signal} {self.component} (kubelet starts another)"
         return Call.of("restart_pod", self.component, self.seconds, self.signal, which, self.start, does=does)
 
     def check(self) -> None:

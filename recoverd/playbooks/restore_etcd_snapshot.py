@@ -119,10 +119,10 @@ class RestoreEtcdSnapshot:
                     if not m.empty
                 ),
                 *(
-                    f"etcd on {m.host} is never started again without data: its manifest stays in {held(restore)} "
+                    f"etcd on {empty} is never started again without data: its manifest stays in {held(restore)} "
                     "when the plan is taken back"
-                    for m in restore.members
-                    if m.empty
+                    for empty in [", ".join(m.host for m in restore.members if m.empty)]
+                    if empty
                 ),
             ),
             resolves=restore.requires,
