@@ -5,7 +5,7 @@ Nothing here changes anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recoverd.diagnose.scene import Scene
 from recoverd.machine import sight
@@ -13,7 +13,14 @@ from recoverd.machine.guards import Evidence
 from recoverd.machine.turn import Turn
 from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.lease import forbids
+from recoverd.model.network import NetworkView
+from recoverd.model.observation import Unseen
 from recoverd.playbooks.base import Situation
+
+PODS = timedelta(seconds=90)
+"""For so long an incident without findings waits for the pods of nodes that have come back. Not for ever: a pod may
+be unready for a reason of its own.
+"""
 
 
 def confirmed(turn: Turn) -> tuple[Finding, ...]:
@@ -32,6 +39,21 @@ def lasting(turn: Turn, findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def unended(turn: Turn) -> dict[FindingKey, str]:
     """What the incident was opened for and the newest sweep neither finds nor shows to be gone, and why."""
     return sight.unended(turn.record.sightings, turn.newest.diagnosis, turn.newest.observation)
+
+
+def coming_back(turn: Turn) -> str:
+    """What an incident waits for whose nodes are Ready again, for so long at most as `PODS` says: kubelet has yet to
+    call their pods ready, and until then a service that has no other endpoints is not answered. "" for nothing.
+    """
+    incident, network = turn.record.incident, turn.newest.observation.network
+    objects, calm = turn.newest.observation.api.objects, turn.record.calm_since
+    if incident is None or calm is None or not isinstance(network, NetworkView) or isinstance(objects, Unseen):
+        return ""
+    if turn.now - calm > PODS:
+        return ""
+    back = (n.name for n in objects.nodes if n.ready and n.since and n.since >= incident.fault_since)
+    waiting = ", ".join(sorted(name for name in back if network.unready.get(name)))
+    return waiting and f"the pods of {waiting}, Ready again, are ready too, {PODS.seconds} s from now at most"
 
 
 def since(turn: Turn, findings: Sequence[Finding]) -> dict[FindingKey, datetime]:

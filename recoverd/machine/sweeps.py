@@ -101,6 +101,7 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
     if turn.record.incident and (left := outlook.unended(turn)):
         _wait_for(turn, left)
         return
+    calm_since = turn.record.calm_since if turn.record.calm_sweeps else turn.now
     turn.set(calm_sweeps=min(turn.record.calm_sweeps + 1, bounds.recover_sweeps), fault_sweeps=0)
     if turn.record.incident is None:
         if turn.lifecycle.state is not State.HEALTHY:
@@ -112,8 +113,14 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
         turn.become(memory=memory, sights=sights)
         maintenance.maintain(turn)
         chores.consider(turn)
-    elif turn.record.calm_sweeps >= bounds.recover_sweeps and turn.record.verify_since is None:
-        incidents.close(turn, turn.record.incident)
+        return
+    turn.set(calm_since=calm_since)
+    if turn.record.calm_sweeps < bounds.recover_sweeps or turn.record.verify_since is not None:
+        return
+    if why := outlook.coming_back(turn):
+        turn.explain(f"nothing is found any more; the incident closes when {why}", "waits-for-pods")
+        return
+    incidents.close(turn, turn.record.incident)
 
 
 def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:

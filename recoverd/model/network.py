@@ -229,3 +229,8 @@ class NetworkView:
     """
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
     """Lists that the API did not give: `services`, `endpoints`, `daemonsets`, `networkpolicies`."""
+    unready: Mapping[str, int] = field(default_factory=dict)
+    """By node, how many of its pods are endpoints of a service and not ready; nodes without one are left out.
+    Of a node that is lost the node controller calls every pod unready, and kubelet calls them ready one by one
+    when it is back, up to a minute later on a busy machine (observed on 1.20.2).
+    """

@@ -27,7 +27,7 @@ from recoverd.observe.netlook import HostLook, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import Target, candidates
 from recoverd.observe.rulewatch import RuleWatch
-from recoverd.observe.services import ServicePort, fenced, service_ports
+from recoverd.observe.services import ServicePort, fenced, service_ports, unready
 
 SCRIPT = (files(__package__) / "network.sh").read_text()
 OUTPUT_LIMIT = 512 << 10
@@ -209,6 +209,7 @@ class _Round:
             failing_since=dict(of._failing),
             back_since=of._back,
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
+            unready=unready(self.ports.values()),
         )
 
     # --- what is asked ---

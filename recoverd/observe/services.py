@@ -6,7 +6,8 @@ Only IPv4 and TCP: that is what can be asked of every node with what every node 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,14 @@ class ServicePort:
     @property
     def ready(self) -> tuple[Endpoint, ...]:
         return tuple(e for e in self.endpoints if e.ready)
+
+
+def unready(ports: Iterable[ServicePort]) -> dict[str, int]:
+    """Count the pods behind these that are not ready, by node name; those that are being ended are not counted."""
+    pods = {
+        (e.node, e.pod) for p in ports for e in p.endpoints if e.node and e.pod and not e.ready and not e.terminating
+    }
+    return dict(Counter(node for node, _ in pods))
 
 
 def service_ports(services: Mapping[str, Any], endpoints: Mapping[str, Any]) -> dict[str, ServicePort]:

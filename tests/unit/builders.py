@@ -14,6 +14,7 @@ from typing import Any
 
 from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.memory import KnownManifest, Memory, Watermark
+from recoverd.model.network import NetworkView
 from recoverd.model.observation import (
     ApiView,
     CertificateView,
@@ -93,6 +94,7 @@ class Cluster:
             for n in (*self.joined, *self.workers)
         )
         self.objects: ObjectsView | Unseen = ObjectsView(nodes, {n.name: 5 for n in nodes}, "v1.20.2")
+        self.network: NetworkView | None = None
         self._healthy = self.observation()
 
     @staticmethod
@@ -165,6 +167,7 @@ class Cluster:
             ApiView(self.vip, dict(self.endpoints), self.objects),
             dict(self.etcd),
             dict(self.hosts),
+            network=self.network,
         )
 
     def memory(self) -> Memory:

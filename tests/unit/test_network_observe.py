@@ -22,7 +22,7 @@ from recoverd.observe.netlook import Rules, hexadecimal, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import Target
 from recoverd.observe.rulewatch import RuleWatch
-from recoverd.observe.services import Endpoint, ServicePort, fenced, is_fenced, service_ports
+from recoverd.observe.services import Endpoint, ServicePort, fenced, is_fenced, service_ports, unready
 from tests.unit.builders import NOW
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -275,7 +275,8 @@ def slices(version: str) -> dict[str, Any]:
         "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"},
         **where,
     }
-    unready = {"addresses": ["10.1.1.2"], "conditions": {"ready": False}, **where}
+    other = {"kind": "Pod", "namespace": "default", "name": "web-2"}
+    late = {"addresses": ["10.1.1.2"], "conditions": {"ready": False}, "targetRef": other, **where}
     meta = {"namespace": "default", "name": "web-x", "labels": {"kubernetes.io/service-name": "web"}}
     return {
         "items": [
@@ -283,7 +284,7 @@ def slices(version: str) -> dict[str, Any]:
                 "metadata": meta,
                 "addressType": "IPv4",
                 "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
-                "endpoints": [ready, unready],
+                "endpoints": [ready, late],
             }
         ]
     }
@@ -302,7 +303,13 @@ ENDPOINTS = {
                             "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-1"},
                         }
                     ],
-                    "notReadyAddresses": [{"ip": "10.1.1.2", "nodeName": "w1"}],
+                    "notReadyAddresses": [
+                        {
+                            "ip": "10.1.1.2",
+                            "nodeName": "w1",
+                            "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-2"},
+                        }
+                    ],
                     "ports": [{"port": 8080}],
                 }
             ],
@@ -322,6 +329,7 @@ def test_slices_of_every_age_and_endpoints_say_the_same(body: dict[str, Any]) ->
         "10.1.1.1:8080",
         "10.1.1.2:8080",
     }
+    assert unready(ports.values()) == {"w1": 1}, "one pod behind however many ports"
 
 
 def test_a_network_policy_fences_the_pods_that_it_selects() -> None:

@@ -5,7 +5,7 @@ end of what they were opened for.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,10 +14,11 @@ from recoverd.machine.sight import key_of, name_of
 from recoverd.model.catalogue import Code
 from recoverd.model.events import Acknowledged, Note, Observed, Perform, Restarted
 from recoverd.model.finding import Phase, State
-from recoverd.model.observation import EndpointHealth, UnseenKind
+from recoverd.model.observation import EndpointHealth, ObjectsView, UnseenKind
 from recoverd.model.plan import ActionRecord
 from recoverd.model.settings import Approval, HostSettings
 from tests.unit.builders import Cluster, unseen
+from tests.unit.pod_network import PodNetwork
 from tests.unit.test_machine import Change, Script, manifest_gone, performing, stuck
 
 QUORUM = f"{Code.ETCD_QUORUM_LOST} "
@@ -136,6 +137,51 @@ def opened(s: Script) -> str:
     s.sweep(one_gone, times=2)
     assert s.machine.record.incident is not None
     return s.machine.record.incident.id
+
+
+def test_an_incident_waits_for_the_pods_of_a_node_that_has_come_back() -> None:
+    """As the node controller leaves them: every pod of a lost node is unready until its kubelet says otherwise."""
+    s = Script(3)
+    opened(s)
+    back = s.now
+
+    def returned(cluster: Cluster) -> None:
+        assert isinstance(cluster.objects, ObjectsView)
+        nodes = (replace(n, since=back) if n.name == "cp2" else n for n in cluster.objects.nodes)
+        cluster.objects = replace(cluster.objects, nodes=tuple(nodes))
+
+    def unready(cluster: Cluster) -> None:
+        returned(cluster)
+        cluster.network = replace(PodNetwork(cluster).view(), unready={"cp2": 4, "cp1": 1})
+
+    s.sweep(unready, times=5)
+    assert s.where[0] is State.APISERVER_DOWN and not told(s, "closed")
+    assert told(s, "waits-for-pods") == [
+        "nothing is found any more; the incident closes when the pods of cp2, Ready again, are ready too, "
+        "90 s from now at most"
+    ]
+    s.sweep(returned)
+    assert s.where == (State.HEALTHY, None) and len(told(s, "closed")) == 1
+
+
+def test_an_incident_does_not_wait_for_ever_for_pods_nor_for_those_of_nodes_that_were_never_away() -> None:
+    def unready(cluster: Cluster, *, since: datetime) -> None:
+        assert isinstance(cluster.objects, ObjectsView)
+        cluster.objects = replace(cluster.objects, nodes=tuple(replace(n, since=since) for n in cluster.objects.nodes))
+        cluster.network = replace(PodNetwork(cluster).view(), unready={"cp2": 4})
+
+    s = Script(3)
+    before = s.now - timedelta(hours=1)
+    opened(s)
+    s.sweep(lambda c: unready(c, since=before), times=2)
+    assert s.where == (State.HEALTHY, None), "cp2 was Ready all the time: its pods have a reason of their own"
+    s = Script(3)
+    opened(s)
+    back = s.now
+    s.sweep(lambda c: unready(c, since=back), times=18)
+    assert not told(s, "closed")
+    s.sweep(lambda c: unready(c, since=back), times=4)
+    assert s.where == (State.HEALTHY, None), "some pod is never ready"
 
 
 def test_an_incident_does_not_close_because_its_machine_cannot_be_seen() -> None:
