@@ -17,6 +17,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.witness import LeadView
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +291,15 @@ def controllers(asked: Asked) -> str:
     )
 
 
+def lead(asked: Asked) -> str:
+    """Its Lease was seen to have been renewed since the look before: what any clock makes of its age proves nothing."""
+    view = asked.observation.api.leads.get(asked.subject)
+    if isinstance(view, LeadView) and view.unchanged == 0.0:
+        return ""
+    why = view.reason if isinstance(view, Unseen) else "it is as it was" if view else "nobody has looked"
+    return f"the lease of {asked.subject} was not seen to be renewed: {why}"
+
+
 def witness_unseen(host: str, node: str, observation: Observation) -> str:
     """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
     network = observation.network
@@ -346,6 +356,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NODE: node,
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
+    ShownBy.LEAD: lead,
 }
 if without := set(ShownBy) - set(WITNESSES):
     raise ImportError(f"recoverd.diagnose.absence has no witness for {', '.join(sorted(without))}")

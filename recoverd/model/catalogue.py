@@ -54,6 +54,7 @@ class ShownBy(StrEnum):
     NODE = "those lists, the node's machine and its network"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
+    LEAD = "its lease being renewed"
 
 
 class Of(Flag):
@@ -75,8 +76,8 @@ class Of(Flag):
     WAY_OUT = auto()
     """A plan that is made for it is itself the way out of two histories."""
     APART = auto()
-    """Of one node's kubelet or machine alone: beside it etcd and the API server are well,
-    and restore points are taken on.
+    """Of one node's kubelet or machine alone, or of what works through the API server: beside it
+    etcd and the API server are well, and restore points are taken on.
     """
     STOPS_ETCD = auto()
     """It says by itself why the etcd of its machine does not run."""
@@ -310,6 +311,13 @@ class Code(StrEnum):
         About.HOST,
         (ShownBy.SERVES,),
         "The API server of a control plane is down with no cause proven yet; nothing is done about it.",
+    )
+    CONTROLLER_NOT_LEADING = (
+        "controller-not-leading",
+        About.CONTROLLER,
+        (ShownBy.LEAD,),
+        "It runs, and for a minute none of its replicas has renewed the lease without which it does nothing.",
+        Of.APART,
     )
     ETCD_REVISION_WENT_BACK = (
         "etcd-revision-went-back",

@@ -107,6 +107,7 @@ DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-node-files": Approval.AUTOMATIC,
     "restore-node-network": Approval.AUTOMATIC,
     "restart-node-agents": Approval.AUTOMATIC,
+    "restart-controller": Approval.AUTOMATIC,
 }
 """Automatic only for what is reversible and local; every other playbook asks."""
 MAY_RUN_UNASKED = frozenset(DEFAULT_APPROVALS)

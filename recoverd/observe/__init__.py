@@ -26,6 +26,7 @@ from recoverd.observe.api import ApiCollector
 from recoverd.observe.hosts import Asked, EtcdAbout, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
+from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector
 from recoverd.observe.restless import unwell
 from recoverd.observe.space import SpaceWatch
@@ -56,6 +57,7 @@ class Collector:
         self._lease = lease
         self._api = ApiCollector(cluster, hosts)
         self._keys = KeyWatch()
+        self._leads = LeadWatch(cluster.deadlines.api)
         self._network = NetworkCollector(cluster, hosts)
         self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
@@ -85,7 +87,12 @@ class Collector:
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
             api = await timed("api", self._api.observe())
-            return api, await timed("network", self._network.observe(api, self._api.listed, memory, names))
+            listed = self._api.listed
+            network, leads = await asyncio.gather(
+                timed("network", self._network.observe(api, listed, memory, names)),
+                self._leads.look(listed.client if listed else None),
+            )
+            return replace(api, leads=leads), network
 
         if self._lease:
             self._lease.begin()

@@ -29,7 +29,7 @@ from recoverd.config.schema import (
     SshModel,
 )
 from recoverd.metrics.server import Metrics
-from recoverd.model.node_operations import CONTROLLER_MANAGER
+from recoverd.model.witness import LED
 from recoverd.playbooks import registry
 from tests.unit.test_config import KUBECONFIG
 
@@ -182,9 +182,9 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
         for r in rule.get("resources", [])
         if rule["verbs"] != ["list"]
     ]
-    assert got == [("leases", [CONTROLLER_MANAGER])]
+    assert got == [("leases", list(LED))]
     asked = requests("recoverd/observe")
-    proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'")}
+    proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'"), ("GET", "PATH")}  # the other one is that of a lease
     assert ("GET", "'/api/v1/pods'") in asked
     assert listed == {r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")}
     assert {verb for verb, _ in asked} == {"GET", "LIST"}, "what looks changes nothing"
