@@ -16,7 +16,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import ContainerView
-from recoverd.model.witness import LED, LeadView
+from recoverd.model.witness import LED, LeadView, TryView
 
 EFFECTS = dict(
     zip(
@@ -64,7 +64,10 @@ def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerVi
 
 
 def _stands_still(scene: Scene, component: str, lead: LeadView, running: dict[str, ContainerView]) -> bool:
-    """Nobody renews it though somebody could: an etcd that takes no writes takes none of it either."""
+    """Nobody renews it though somebody could: an etcd that takes no writes, or a webhook that lets no lease pass
+    (kubernetes/kubernetes #90217), keeps everybody from it.
+    """
+    tried = scene.observation.api.tries.get("lease")
     hosts = [host for name in running if (host := scene.host(name))]
     ages = [scene.age(host.running_since(component)) for host in hosts]
     manifests = [m for host in hosts if (m := host.manifests.get(component))]
@@ -75,6 +78,7 @@ def _stands_still(scene: Scene, component: str, lead: LeadView, running: dict[st
         and any(age is not None and age >= LONG for age in ages)
         and not any(flag in m.content for m in manifests for flag in ELSEWHERE)
         and not any(view.alarms for view in scene.etcd_views.values())
+        and not (isinstance(tried, TryView) and not tried.accepted)
     )
 
 

@@ -28,6 +28,9 @@ class About(StrEnum):
     """A Node, as the API server calls it."""
     PATH = "FROM>TO"
     """One direction between two nodes."""
+    WEBHOOK = "WEBHOOK"
+    """An admission webhook, by the name in its configuration."""
+    QUOTA = "NAMESPACE/QUOTA"
     CONTROLLER = "CONTROLLER"
     """kube-controller-manager or kube-scheduler."""
     SOURCE = "SOURCE"
@@ -55,6 +58,7 @@ class ShownBy(StrEnum):
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
+    WRITES = "a pod and a lease being accepted, each tried by dry run"
 
 
 class Of(Flag):
@@ -312,6 +316,13 @@ class Code(StrEnum):
         (ShownBy.SERVES,),
         "The API server of a control plane is down with no cause proven yet; nothing is done about it.",
     )
+    ADMISSION_WEBHOOK_FAILS = (
+        "admission-webhook-fails",
+        About.WEBHOOK,
+        (ShownBy.WRITES,),
+        "The API server cannot ask an admission webhook that fails closed, and refuses pods or leases for it.",
+        Of.APART,
+    )
     CONTROLLER_NOT_LEADING = (
         "controller-not-leading",
         About.CONTROLLER,
@@ -507,6 +518,12 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    QUOTA_USED_UP = (
+        "quota-used-up",
+        About.QUOTA,
+        (ShownBy.WRITES,),
+        "A quota leaves no room for a pod or a lease in the namespace where these are tried.",
     )
     SOURCE_UNSEEN = (
         "source-unseen",

@@ -36,3 +36,30 @@ class LeadView:
     def old(self) -> float:
         """Seconds since it was renewed, as the API server's clock has it; infinite where it never was."""
         return (self.asked_at - self.renewed_at).total_seconds() if self.renewed_at else float("inf")
+
+
+TRIED = ("pod", "lease")
+"""What is tried: kubelets, controllers and people all need the first, every node and controller the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryView:
+    """What the API server said to a write that it was asked to try and not to make (`dryRun=All`).
+
+    Only what it says by itself of a webhook that fails, or of a quota that is used up, is a refusal; whatever else
+    keeps such a write away (RBAC, a policy, a webhook that knows no dry run) leaves it unseen.
+    """
+
+    accepted: bool
+    webhook: str = ""
+    """Name of the admission webhook that it could not ask, and that fails closed."""
+    quota: str = ""
+    """Name of the quota that leaves no room."""
+    said: str = ""
+    """In its own words."""
+    times: int = 1
+    """How often on end it has said so of the same one, each time asked anew."""
+
+    @property
+    def refuser(self) -> tuple[str, str]:
+        return self.webhook, self.quota

@@ -27,7 +27,7 @@ from recoverd.model.observation import (
     UnseenKind,
 )
 from recoverd.model.operations import sha256
-from recoverd.model.witness import LED, LeadView
+from recoverd.model.witness import LED, TRIED, LeadView, TryView
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -50,9 +50,8 @@ def observe(
     hosts = {m.name: host(cluster, m) for m in machines}
     members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
     endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
-    api = ApiView(
-        cluster.api.address(), endpoints, _objects(cluster), leads={name: _lead(cluster, name) for name in LED}
-    )
+    leads = {name: _lead(cluster, name) for name in LED}
+    api = ApiView(cluster.api.address(), endpoints, _objects(cluster), leads, _tries(cluster))
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
     return Observation(
         name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing)
@@ -69,6 +68,12 @@ def _lead(cluster: ModelCluster, name: str) -> LeadView | Unseen:
     holder, renewed = nodes.leases[name]
     still = cluster.now - max(renewed, nodes.followed)
     return LeadView(f"{holder}_1", moment(renewed), moment(cluster.now), still if still > RENEWED else 0.0)
+
+
+def _tries(cluster: ModelCluster) -> Mapping[str, TryView | Unseen]:
+    if cluster.api.lists() is None:
+        return dict.fromkeys(TRIED, Unseen(UnseenKind.NOT_TRIED, "no API server is ready to try a write"))
+    return cluster.api.webhooks.tries(cluster.now)
 
 
 def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:

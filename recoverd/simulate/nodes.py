@@ -58,6 +58,8 @@ class Nodes:
         self.steady_since = 0.0
         self.followed: float | None = UP_SINCE
         """Since when an API server has served; None while none does."""
+        self.owed: dict[str, str] = {}
+        """Pods that a webhook keeps from being made, and their nodes."""
         self.leases: dict[str, tuple[str, float]] = {}
         """By controller: the machine whose replica leads or led last, and when it renewed its Lease."""
         self._now = 0.0
@@ -128,7 +130,8 @@ class Nodes:
 
     def _renew(self, store: Store) -> None:
         """Whoever led goes on; else another one takes the Lease once it is over."""
-        for process in CONTROLLERS if not store.alarms else ():
+        held = store.alarms or self._api.webhooks.blocking("lease")
+        for process in () if held else CONTROLLERS:
             able = [
                 n
                 for n, m in self._machines.items()
@@ -153,6 +156,9 @@ class Nodes:
             return
         self.followed = now if self.followed is None else self.followed
         self._renew(store)
+        if self.owed and self._api.webhooks.blocking("pod") is None:
+            self._api.write(lambda s: replace(s, pods={**s.pods, **self.owed}))
+            store, self.owed = self._api.store or store, {}
         placed, hearing, controlled = self.placed(store), list[Machine](), False
         for name, machine in self._machines.items():
             if not machine.up(now):
@@ -260,7 +266,8 @@ class Nodes:
 
     def restart_agent(self, name: str, agent: str) -> bool:
         """Its pod is deleted. False while a deaf kubelet or controller does nothing about that."""
-        if not (self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)):
+        heard = self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)
+        if not heard or self._api.webhooks.blocking("pod"):
             return False
         self._machines[name].agents[agent].start(self._now + AGENT_START)
         return True
@@ -294,6 +301,9 @@ class Nodes:
             base, _, count = uid.partition("+")
             new[f"{base}+{int(count or 0) + 1}"] = node
         self.bound |= dict.fromkeys(new, self._now)
+        if self._api.webhooks.blocking("pod"):
+            self.owed |= new
+            new = {}
         self._api.write(lambda s: replace(s, pods={u: n for u, n in s.pods.items() if u not in places} | new))
 
     # --- who reaches whom ---

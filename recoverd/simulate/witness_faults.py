@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.webhooks import Webhook
 
 UNAUTHORIZED = "E0305 19:10:00.1 leaderelection.go:325] error retrieving resource lock kube-system/{}: Unauthorized"
 UNREACHED = (
@@ -29,3 +30,14 @@ def direct_controller(c: ModelCluster, name: str, component: str = "kube-control
     """A person corrects `server` in its kubeconfig, and restarts it."""
     c.machines[name].astray.pop(component, None)
     c.kubelets[name].exited(component, c.now, "received signal; shutting down")
+
+
+def fail_webhook(c: ModelCluster, kind: str = "pod", name: str = "policy-validator.example.com") -> None:
+    """All pods of an admission webhook are gone, and it fails closed: no `kind` is made, its own pods neither."""
+    c.api.webhooks.all[name] = Webhook(name, kind, c.now)
+
+
+def ignore_webhook(c: ModelCluster, name: str = "policy-validator.example.com") -> None:
+    """A person sets its failurePolicy to Ignore."""
+    hook = c.api.webhooks.all[name]
+    hook.policy, hook.version = "Ignore", hook.version + 1

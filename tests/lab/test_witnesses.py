@@ -1,4 +1,4 @@
-"""What /readyz shows nothing of: controllers that run and do not lead."""
+"""What /readyz shows nothing of: controllers that run and do not lead, and webhooks that fail closed."""
 
 from __future__ import annotations
 
@@ -59,3 +59,25 @@ def test_a_controller_with_an_old_file_in_its_memory_is_started_anew(
     wanted(cp1, 4)
     cp1.wait_for(lambda: ready_is(cp1, 4), "makes pods", 120)
     wanted(cp1, 3)
+
+
+HOOK = """CA=$(base64 -w0 /etc/kubernetes/pki/ca.crt); kubectl apply -f - <<Y
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: policy-validator},
+ webhooks: [{name: policy.example.com, failurePolicy: Fail, sideEffects: None, admissionReviewVersions: [v1],
+ timeoutSeconds: 5, rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}],
+ clientConfig: {caBundle: $CA, service: {name: policy-validator, namespace: default, path: /}}}]}
+Y"""
+
+
+def test_a_webhook_that_keeps_every_pod_away_is_named(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    cp1, daemon = cluster.node("cp1"), bastion(cluster)
+    daemon.wait_healthy()
+    cp1.sh(HOOK)
+    try:
+        found(daemon, "admission-webhook-fails", time.monotonic(), 60)
+        [finding] = [f for f in daemon.status()["findings"] if f["code"] == "admission-webhook-fails"]
+        assert finding["subject"] == "policy.example.com" and "policy-validator" in str(finding["evidence"]), finding
+        daemon.wait_state("apiserver-down", seconds=30)
+    finally:
+        cp1.sh("kubectl delete validatingwebhookconfiguration policy-validator")
+    daemon.wait_state("healthy", seconds=60)
