@@ -19,15 +19,20 @@ UNTOLD = (401, 403, 404)
 1.14, or --leader-elect=false).
 """
 
+OTHERWISE = {
+    CONTROLLER_MANAGER: "Services would not follow pods that are started anew, so none are",
+    "kube-scheduler": "New pods get no node",
+}
 
-async def await_controllers(kube: Kube, until: float) -> StepResult:
+
+async def await_controllers(kube: Kube, until: float, component: str = CONTROLLER_MANAGER) -> StepResult:
     """Poll the Lease. Not to be told is no failure; a lease that nobody renews is one."""
     seen, untold = "", ""
 
     async def look() -> str:
         nonlocal seen, untold
         try:
-            spec = (await kube.lease(CONTROLLER_MANAGER)).get("spec") or {}
+            spec = (await kube.lease(component)).get("spec") or {}
         except KubeFailure as failure:
             untold = str(failure) if failure.status in UNTOLD else ""
             return "" if untold else str(failure)
@@ -39,7 +44,7 @@ async def await_controllers(kube: Kube, until: float) -> StepResult:
             else f"has not renewed its lease yet (held by {spec.get('holderIdentity', 'nobody')}, renewed at {at})"
         )
 
-    trouble, took = await poll(look, CONTROLLER_MANAGER, until)
+    trouble, took = await poll(look, component, until)
     if untold:
         return StepResult(
             True,
@@ -49,11 +54,10 @@ async def await_controllers(kube: Kube, until: float) -> StepResult:
     if trouble:
         return StepResult(
             False,
-            f"no {CONTROLLER_MANAGER} leads after {took:.0f} s: it {trouble}. Services would not follow pods that are "
-            "started anew, so none are; "
-            f"look at it: crictl ps -a --name {CONTROLLER_MANAGER}, and crictl logs",
+            f"no {component} leads after {took:.0f} s: it {trouble}. {OTHERWISE[component]}; "
+            f"look at it: crictl ps -a --name {component}, and crictl logs",
         )
-    return StepResult(True, f"{CONTROLLER_MANAGER} leads, after {took:.0f} s")
+    return StepResult(True, f"{component} leads, after {took:.0f} s")
 
 
 async def await_endpoints(kube: Kube, until: float) -> StepResult:
@@ -91,5 +95,5 @@ async def await_endpoints(kube: Kube, until: float) -> StepResult:
     return StepResult(True, f"the endpoints of all services are the addresses of their pods, after {took:.0f} s")
 
 
-hand(AwaitControllers)(lambda o, at: await_controllers(at.reach.kube, at.until))
+hand(AwaitControllers)(lambda o, at: await_controllers(at.reach.kube, at.until, o.component))
 hand(AwaitEndpoints)(lambda o, at: await_endpoints(at.reach.kube, at.until))

@@ -15,9 +15,16 @@ from recoverd.config.receivers import told
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
 from recoverd.model.points import PointSettings
-from recoverd.model.settings import Bounds, ClusterSettings, DrainSettings, HostSettings, MaintenanceSettings
+from recoverd.model.settings import (
+    Bounds,
+    CanarySettings,
+    ClusterSettings,
+    DrainSettings,
+    HostSettings,
+    MaintenanceSettings,
+)
 
-MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "ssh")
+MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "canary", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
 STALE_INTERVALS = 3
 """So many intervals, and all deadlines of a sweep, may lie between the beginning of a
@@ -227,6 +234,7 @@ def _cluster(
         maintenance=MaintenanceSettings(
             tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before
         ),
+        canary=CanarySettings(**model.canary.model_dump()),
         stale_after=STALE_INTERVALS * model.interval
         + deadlines.api
         + deadlines.etcd

@@ -181,6 +181,11 @@ class MaintenanceModel(Strict):
     certificates_before: Annotated[Duration, Field(ge=0)] = 14 * 86400.0
 
 
+class CanaryModel(Strict):
+    namespace: Label = "kube-system"
+    every: Annotated[Duration, Field(ge=0)] = 30.0
+
+
 class ClusterModel(Strict):
     name: Label
     kubeconfig: str
@@ -194,6 +199,7 @@ class ClusterModel(Strict):
     restore_points: PointsModel = PointsModel()
     deadlines: DeadlinesModel = DeadlinesModel()
     maintenance: MaintenanceModel = MaintenanceModel()
+    canary: CanaryModel = CanaryModel()
 
 
 class DefaultsModel(Strict):
@@ -206,6 +212,7 @@ class DefaultsModel(Strict):
     restore_points: dict[str, Any] = {}
     deadlines: dict[str, Any] = {}
     maintenance: dict[str, Any] = {}
+    canary: dict[str, Any] = {}
     ssh: dict[str, Any] = {}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from recoverd.diagnose import (
+    admission,
     api,
     certificates,
     controllers,
@@ -81,6 +82,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
         f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API
     )
     yield from api.findings(scene, explained)
+    yield from admission.findings(scene)
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)

@@ -17,6 +17,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.witness import TRIED, LeadView, TryView
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +291,26 @@ def controllers(asked: Asked) -> str:
     )
 
 
+def lead(asked: Asked) -> str:
+    """Its Lease was seen to have been renewed since the look before: what any clock makes of its age proves nothing."""
+    view = asked.observation.api.leads.get(asked.subject)
+    if isinstance(view, LeadView) and view.unchanged == 0.0:
+        return ""
+    why = view.reason if isinstance(view, Unseen) else "it is as it was" if view else "nobody has looked"
+    return f"the lease of {asked.subject} was not seen to be renewed: {why}"
+
+
+def writes(asked: Asked) -> str:
+    """A write of each kind was tried and accepted: one that something else refused shows nothing of this."""
+    tries = asked.observation.api.tries
+    for kind in TRIED:
+        view = tries.get(kind)
+        if not isinstance(view, TryView) or not view.accepted:
+            why = view.reason if isinstance(view, Unseen) else view.said if view else "none is tried (canary.every: 0)"
+            return f"a {kind} was not seen to be accepted: {why}"
+    return ""
+
+
 def witness_unseen(host: str, node: str, observation: Observation) -> str:
     """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
     network = observation.network
@@ -346,6 +367,8 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NODE: node,
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
+    ShownBy.LEAD: lead,
+    ShownBy.WRITES: writes,
 }
 if without := set(ShownBy) - set(WITNESSES):
     raise ImportError(f"recoverd.diagnose.absence has no witness for {', '.join(sorted(without))}")

@@ -1,8 +1,9 @@
-"""kube-controller-manager and kube-scheduler: nobody notices at once when they are gone, and
+"""kube-controller-manager and kube-scheduler: nobody notices at once when they are gone, or run and do nothing, and
 everything slowly goes wrong. Pure.
 
-A warning and no fault: what ends them (a manifest, a certificate, an API server that does not serve) is a fault of
-its own where it can be proven.
+That none runs is a warning and no fault: what ends them (a manifest, a certificate, an API server that does not serve)
+is a fault of its own where it can be proven. That they run and do not lead is one: nothing else shows it, as where
+their certificate was renewed and they have the old one in memory (kubernetes/kubernetes #20381).
 """
 
 from __future__ import annotations
@@ -12,13 +13,29 @@ from collections.abc import Iterator
 from recoverd.diagnose.manifests import up
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.finding import Finding, Severity
+from recoverd.model.facts import Facts
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import ContainerView
+from recoverd.model.witness import LED, LeadView, TryView
 
-EFFECTS = {
-    "kube-controller-manager": "services keep leading to pods that are gone, and what ends is not made anew",
-    "kube-scheduler": "new pods get no node",
-}
+EFFECTS = dict(
+    zip(
+        LED,
+        (
+            "services keep leading to pods that are gone, and what ends is not made anew",
+            "new pods get no node",
+        ),
+        strict=True,
+    )
+)
+LONG = 60.0
+"""Seconds for which a lease must not have been renewed, and one of its containers must have run."""
+STILL = 30.0
+"""Seconds of those in which recoverd itself must have seen it stand still: clocks of machines differ. Twice the
+15 s after which another replica takes it (--leader-elect-lease-duration).
+"""
+ELSEWHERE = ("--leader-elect=false", "--leader-elect-resource-")
+"""What in a manifest says that its lease is another one, or none."""
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -28,6 +45,10 @@ def findings(scene: Scene) -> Iterator[Finding]:
         seen = {name: c for name in scene.parts if (c := scene.container(name, component)) is not None}
         if seen and len(seen) == len(scene.parts) and not any(c.running for c in seen.values()):
             yield _down(scene, component, effect, seen)
+        elif (lead := scene.observation.api.leads.get(component)) and isinstance(lead, LeadView):
+            running = {name: c for name, c in seen.items() if c.running}
+            if _stands_still(scene, component, lead, running):
+                yield _not_leading(scene, component, effect, lead, running)
 
 
 def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerView]) -> Finding:
@@ -37,10 +58,54 @@ def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerVi
         f"No {component} runs on any control plane: {effect}. If that lasts, look on {' and '.join(seen)}: crictl "
         f"ps -a --name {component}, "
         "then crictl logs.",
-        tuple(
-            line
-            for name, c in seen.items()
-            for line in (f"{component} on {name}: {up(scene, c)}", *(f"it says: {x}" for x in c.log_tail[-3:]))
-        ),
+        _words(scene, component, seen),
         severity=Severity.WARNING,
+    )
+
+
+def _stands_still(scene: Scene, component: str, lead: LeadView, running: dict[str, ContainerView]) -> bool:
+    """Nobody renews it though somebody could: an etcd that takes no writes, or a webhook that lets no lease pass
+    (kubernetes/kubernetes #90217), keeps everybody from it.
+    """
+    tried = scene.observation.api.tries.get("lease")
+    hosts = [host for name in running if (host := scene.host(name))]
+    ages = [scene.age(host.running_since(component)) for host in hosts]
+    manifests = [m for host in hosts if (m := host.manifests.get(component))]
+    return (
+        lead.unchanged is not None
+        and lead.unchanged >= STILL
+        and max(lead.old, lead.unchanged) >= LONG
+        and any(age is not None and age >= LONG for age in ages)
+        and not any(flag in m.content for m in manifests for flag in ELSEWHERE)
+        and not any(view.alarms for view in scene.etcd_views.values())
+        and not (isinstance(tried, TryView) and not tried.accepted)
+    )
+
+
+def _not_leading(
+    scene: Scene, component: str, effect: str, lead: LeadView, running: dict[str, ContainerView]
+) -> Finding:
+    since = f" since {lead.renewed_at:%H:%M:%S} UTC" if lead.renewed_at else ""
+    held = f"held by {lead.holder}" if lead.holder else "held by nobody"
+    return Finding(
+        Code.CONTROLLER_NOT_LEADING,
+        component,
+        f"{component} runs on {' and '.join(running)} and does not lead: its lease has not been renewed{since}, so "
+        f"{effect}.",
+        (
+            f"the lease kube-system/{component}: {held}, renewed at {lead.renewed_at or 'no time'}, "
+            f"{lead.old:.0f} s ago by the API server's clock; "
+            f"recoverd has seen it stand still for {lead.unchanged or 0:.0f} s",
+            *_words(scene, component, running),
+        ),
+        state=State.APISERVER_DOWN,
+        facts=Facts(lead.host if lead.host in running else next(iter(running))),
+    )
+
+
+def _words(scene: Scene, component: str, seen: dict[str, ContainerView]) -> tuple[str, ...]:
+    return tuple(
+        line
+        for name, c in seen.items()
+        for line in (f"{component} on {name}: {up(scene, c)}", *(f"it says: {x}" for x in c.log_tail[-3:]))
     )

@@ -82,11 +82,11 @@ def _refusal(turn: Turn) -> str:
 
 
 def _is_beside(turn: Turn) -> bool:
-    """What is wrong is of single nodes alone, which says nothing of etcd: a worker that is off for a week must
-    not make a week without a point.
+    """What is wrong is of single nodes alone, or of what works through the API server, which says nothing of etcd: a
+    worker that is off for a week must not make a week without a point.
     """
-    found = turn.newest.diagnosis
-    return found.state is State.WORKER_NETWORK_BROKEN and {f.code for f in found.faults} <= APART
+    faults = turn.newest.diagnosis.faults
+    return bool(faults) and {f.code for f in faults} <= APART
 
 
 def _begin(turn: Turn, host: str, why: str) -> None:

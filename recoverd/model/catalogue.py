@@ -28,6 +28,9 @@ class About(StrEnum):
     """A Node, as the API server calls it."""
     PATH = "FROM>TO"
     """One direction between two nodes."""
+    WEBHOOK = "WEBHOOK"
+    """An admission webhook, by the name in its configuration."""
+    QUOTA = "NAMESPACE/QUOTA"
     CONTROLLER = "CONTROLLER"
     """kube-controller-manager or kube-scheduler."""
     SOURCE = "SOURCE"
@@ -54,6 +57,8 @@ class ShownBy(StrEnum):
     NODE = "those lists, the node's machine and its network"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
+    LEAD = "its lease being renewed"
+    WRITES = "a pod and a lease being accepted, each tried by dry run"
 
 
 class Of(Flag):
@@ -75,8 +80,8 @@ class Of(Flag):
     WAY_OUT = auto()
     """A plan that is made for it is itself the way out of two histories."""
     APART = auto()
-    """Of one node's kubelet or machine alone: beside it etcd and the API server are well,
-    and restore points are taken on.
+    """Of one node's kubelet or machine alone, or of what works through the API server: beside it
+    etcd and the API server are well, and restore points are taken on.
     """
     STOPS_ETCD = auto()
     """It says by itself why the etcd of its machine does not run."""
@@ -311,6 +316,20 @@ class Code(StrEnum):
         (ShownBy.SERVES,),
         "The API server of a control plane is down with no cause proven yet; nothing is done about it.",
     )
+    ADMISSION_WEBHOOK_FAILS = (
+        "admission-webhook-fails",
+        About.WEBHOOK,
+        (ShownBy.WRITES,),
+        "The API server cannot ask an admission webhook that fails closed, and refuses pods or leases for it.",
+        Of.APART,
+    )
+    CONTROLLER_NOT_LEADING = (
+        "controller-not-leading",
+        About.CONTROLLER,
+        (ShownBy.LEAD,),
+        "It runs, and for a minute none of its replicas has renewed the lease without which it does nothing.",
+        Of.APART,
+    )
     ETCD_REVISION_WENT_BACK = (
         "etcd-revision-went-back",
         About.CLUSTER,
@@ -499,6 +518,12 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    QUOTA_USED_UP = (
+        "quota-used-up",
+        About.QUOTA,
+        (ShownBy.WRITES,),
+        "A quota leaves no room for a pod or a lease in the namespace where these are tried.",
     )
     SOURCE_UNSEEN = (
         "source-unseen",

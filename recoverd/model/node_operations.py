@@ -147,18 +147,19 @@ class AwaitNodeReady:
 
 @dataclass(frozen=True, slots=True)
 class AwaitControllers:
-    """Wait until kube-controller-manager leads: its Lease is renewed while that is watched.
+    """Wait until kube-controller-manager, or another `component`, leads: its Lease is renewed while that is watched.
 
     One that is started anew waits until the lease of the one before has run out (15 s by default). Until then nobody
     keeps endpoints, and whatever is started anew on nodes would take dead ones for good (observed after a restore: it
     led 17 s after the API server's return).
     """
 
+    component: str = CONTROLLER_MANAGER
     kind: Literal["await-controllers"] = "await-controllers"
     repeatable = True
 
     def command(self) -> str:
-        return f"kubectl get -n kube-system lease {CONTROLLER_MANAGER}, until its renewTime moves on"
+        return f"kubectl get -n kube-system lease {self.component}, until its renewTime moves on"
 
 
 @dataclass(frozen=True, slots=True)

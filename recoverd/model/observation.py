@@ -18,6 +18,7 @@ from recoverd.model.network import NetworkView
 from recoverd.model.node_look import NodeLook
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
+from recoverd.model.witness import LeadView, TryView
 
 
 class EndpointHealth(StrEnum):
@@ -114,6 +115,10 @@ class ApiView:
     members: Mapping[str, EndpointView]
     """By control-plane name."""
     objects: ObjectsView | Unseen
+    leads: Mapping[str, LeadView | Unseen] = field(default_factory=dict)
+    """By controller; empty in what was recorded before these were looked at."""
+    tries: Mapping[str, TryView | Unseen] = field(default_factory=dict)
+    """By what is tried; empty too where the configuration switches that off."""
 
 
 @dataclass(frozen=True, slots=True)

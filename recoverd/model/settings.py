@@ -101,12 +101,21 @@ class MaintenanceSettings:
     """Seconds before its expiry from which on a certificate's renewal is offered."""
 
 
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """Where and how often a write is tried by dry run, in seconds; 0: never."""
+
+    namespace: str = "kube-system"
+    every: float = 30.0
+
+
 DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
     "restore-node-files": Approval.AUTOMATIC,
     "restore-node-network": Approval.AUTOMATIC,
     "restart-node-agents": Approval.AUTOMATIC,
+    "restart-controller": Approval.AUTOMATIC,
 }
 """Automatic only for what is reversible and local; every other playbook asks."""
 MAY_RUN_UNASKED = frozenset(DEFAULT_APPROVALS)
@@ -125,6 +134,7 @@ class ClusterSettings:
     drain: DrainSettings = field(default_factory=DrainSettings)
     points: PointSettings = field(default_factory=PointSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
     stale_after: float = 30.0
     """Seconds after its beginning from which on a sweep is no ground for an act: a few intervals
     and every deadline of a sweep.

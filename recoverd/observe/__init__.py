@@ -23,9 +23,11 @@ from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
 from recoverd.observe import late
 from recoverd.observe.api import ApiCollector
+from recoverd.observe.canary import CanaryWatch
 from recoverd.observe.hosts import Asked, EtcdAbout, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
+from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector
 from recoverd.observe.restless import unwell
 from recoverd.observe.space import SpaceWatch
@@ -56,6 +58,8 @@ class Collector:
         self._lease = lease
         self._api = ApiCollector(cluster, hosts)
         self._keys = KeyWatch()
+        self._canary = CanaryWatch(cluster.settings.canary, cluster.deadlines.api)
+        self._leads = LeadWatch(cluster.deadlines.api)
         self._network = NetworkCollector(cluster, hosts)
         self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
@@ -85,7 +89,14 @@ class Collector:
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
             api = await timed("api", self._api.observe())
-            return api, await timed("network", self._network.observe(api, self._api.listed, memory, names))
+            listed = self._api.listed
+            client = listed.client if listed else None
+            network, leads, tries = await asyncio.gather(
+                timed("network", self._network.observe(api, listed, memory, names)),
+                self._leads.look(client),
+                self._canary.look(client),
+            )
+            return replace(api, leads=leads, tries=tries), network
 
         if self._lease:
             self._lease.begin()
@@ -116,6 +127,7 @@ class Collector:
         return late.with_own(late.told(seen, heart.behind, self._cluster.deadlines))
 
     async def close(self) -> None:
+        await self._canary.close()
         await self._api.close()
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:

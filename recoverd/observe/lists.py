@@ -115,32 +115,42 @@ class Lists:
         return read
 
     async def _read(self, name: str, ask: Callable[[], Awaitable[Any]], size: list[int] | None = None) -> Read:
-        try:
-            async with asyncio.timeout(self._seconds):
-                response = await ask()
-                text = await response.read()
-            if response.status != 200:
-                raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
-            if size is not None:
-                size.append(len(text))
-            body = json.loads(text)
-            if not isinstance(body, dict) or not isinstance(body.get("items") or [], list):
-                return Unseen(UnseenKind.GARBAGE, f"the API server answered to the list of {name} with something else")
-            return Answered(body, _date(response.headers))
-        except TimeoutError:
-            return Unseen(UnseenKind.TIMEOUT, f"the API server did not give {name} within {self._seconds:g} s")
-        except ApiException as error:
-            kind = UnseenKind.DENIED if error.status in (401, 403) else UnseenKind.UNREACHABLE
-            return Unseen(kind, f"the API server answered HTTP {error.status} {error.reason} when asked for {name}")
-        except (aiohttp.ClientError, OSError) as error:
-            return Unseen(UnseenKind.UNREACHABLE, f"the API server broke off when asked for {name}: {error}")
-        except ValueError as error:
-            return Unseen(
-                UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})"
-            )
+        read = await read_json(name, ask, self._seconds, size)
+        if isinstance(read, Answered) and not isinstance(read.body.get("items") or [], list):
+            return Unseen(UnseenKind.GARBAGE, f"the API server answered with something else when asked for {name}")
+        return read
 
 
-def _date(headers: Mapping[str, str]) -> datetime:
+async def read_json(
+    name: str, ask: Callable[[], Awaitable[Any]], seconds: float, size: list[int] | None = None
+) -> Read:
+    """One object of the API, within so many seconds, or why there is none in words that call it `name`. The number of
+    its bytes is added to `size`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            response = await ask()
+            text = await response.read()
+        if response.status != 200:
+            raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
+        if size is not None:
+            size.append(len(text))
+        body = json.loads(text)
+        if not isinstance(body, dict):
+            return Unseen(UnseenKind.GARBAGE, f"the API server answered with something else when asked for {name}")
+        return Answered(body, date_of(response.headers))
+    except TimeoutError:
+        return Unseen(UnseenKind.TIMEOUT, f"the API server did not give {name} within {seconds:g} s")
+    except ApiException as error:
+        kind = UnseenKind.DENIED if error.status in (401, 403) else UnseenKind.UNREACHABLE
+        return Unseen(kind, f"the API server answered HTTP {error.status} {error.reason} when asked for {name}")
+    except (aiohttp.ClientError, OSError) as error:
+        return Unseen(UnseenKind.UNREACHABLE, f"the API server broke off when asked for {name}: {error}")
+    except ValueError as error:
+        return Unseen(UnseenKind.GARBAGE, f"the API server gave {name} in a form that cannot be understood ({error})")
+
+
+def date_of(headers: Mapping[str, str]) -> datetime:
     """The API server's clock, so that ages do not depend on the bastion's."""
     try:
         return parsedate_to_datetime(headers["Date"]).astimezone(UTC)

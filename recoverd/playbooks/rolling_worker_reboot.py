@@ -56,6 +56,8 @@ class RollingWorkerReboot:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if why := emptied(situation):
             return Refusal(why)
+        if blocked_by := situation.diagnosis.find(Code.ADMISSION_WEBHOOK_FAILS):
+            return Refusal(f"no node is drained while evicted pods could not be made anew: {blocked_by.message}")
         earlier, _ = eligible(situation)
         if earlier and not situation.by_hand:
             return Wait(f"{NAME} is offered for {node_of(finding)} when {AGENTS} has not helped")

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from recoverd.model.node_operations import (
-    CONTROLLER_MANAGER,
     Agent,
     AwaitControllers,
     AwaitEndpoints,
@@ -104,8 +103,8 @@ def await_node_ready(o: AwaitNodeReady, at: Carry, store: Store) -> StepResult:
 
 @_through_api(AwaitControllers)
 def await_controllers(o: AwaitControllers, at: Carry, store: Store) -> StepResult:
-    leads = at.cluster.nodes.controls(CONTROLLER_MANAGER)
-    return StepResult(leads, f"{CONTROLLER_MANAGER} {'leads' if leads else 'has not renewed its lease yet'}")
+    leads = at.cluster.nodes.controls(o.component) and at.cluster.nodes.leads(o.component)
+    return StepResult(leads, f"{o.component} {'leads' if leads else 'has not renewed its lease yet'}")
 
 
 @_through_api(AwaitEndpoints)

@@ -13,6 +13,7 @@ from recoverd.simulate.network import Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import command_of
+from recoverd.simulate.webhooks import Webhooks
 
 API = "kube-apiserver"
 VIP = "k8s-api:6443"
@@ -48,6 +49,7 @@ class Api:
         self._ready: dict[str, tuple[bool, float]] = {}
         """Whether each node is Ready, and since when."""
         self._now = 0.0
+        self.webhooks = Webhooks()
 
     def ready(self, name: str) -> bool:
         server = self._servers.get(name)
@@ -70,6 +72,7 @@ class Api:
             self._follow_container(name, machine.container(API), now)
         self._etcd.busy = self.serving() is not None
         if self._etcd.busy:
+            self.webhooks.tick(now)
             for name, machine in self._machines.items():
                 if self._posts(machine):
                     self._heard[name] = now

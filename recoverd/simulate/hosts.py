@@ -62,6 +62,8 @@ class Container:
     stops_at: float | None = None
     """When it has been told to stop and will be gone."""
     ended_at: float | None = None
+    deaf: str = ""
+    """Why it does no work though it runs, with what it has read at its start: its own words."""
 
 
 @dataclass(slots=True)
@@ -136,6 +138,8 @@ class Machine:
     """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
     hangs: set[str] = field(default_factory=set)
     """Units that systemd calls active and that answer nothing, until they are started anew."""
+    astray: dict[str, str] = field(default_factory=dict)
+    """By component: what it says whose kubeconfig on this machine names an address that is gone."""
     mute: bool = False
     """Its kubelet's connection to the API server is dead, and it keeps it until it is started anew."""
     wedged: bool = False

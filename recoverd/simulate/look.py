@@ -27,6 +27,7 @@ from recoverd.model.observation import (
     UnseenKind,
 )
 from recoverd.model.operations import sha256
+from recoverd.model.witness import LED, TRIED, LeadView, TryView
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -34,6 +35,9 @@ from recoverd.simulate.hosts import AGAIN, ALIVE, CNI_FILE, HOSTS_LINE, UP_SINCE
 from recoverd.simulate.netlook import network
 from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
+
+RENEWED = 5.0
+"""Seconds between two looks, in which a Lease that is renewed has been."""
 
 
 def observe(
@@ -46,11 +50,30 @@ def observe(
     hosts = {m.name: host(cluster, m) for m in machines}
     members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
     endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
-    api = ApiView(cluster.api.address(), endpoints, _objects(cluster))
+    leads = {name: _lead(cluster, name) for name in LED}
+    api = ApiView(cluster.api.address(), endpoints, _objects(cluster), leads, _tries(cluster))
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
     return Observation(
         name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing)
     )
+
+
+def _lead(cluster: ModelCluster, name: str) -> LeadView | Unseen:
+    """Its Lease, as one sees it who has looked at it since the API server serves."""
+    nodes = cluster.nodes
+    if cluster.api.lists() is None or nodes.followed is None:
+        return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to show who leads")
+    if name not in nodes.leases:
+        return Unseen(UnseenKind.UNREACHABLE, f"the API server answered HTTP 404 when asked for the lease {name}")
+    holder, renewed = nodes.leases[name]
+    still = cluster.now - max(renewed, nodes.followed)
+    return LeadView(f"{holder}_1", moment(renewed), moment(cluster.now), still if still > RENEWED else 0.0)
+
+
+def _tries(cluster: ModelCluster) -> Mapping[str, TryView | Unseen]:
+    if cluster.api.lists() is None:
+        return dict.fromkeys(TRIED, Unseen(UnseenKind.NOT_TRIED, "no API server is ready to try a write"))
+    return cluster.api.webhooks.tries(cluster.now)
 
 
 def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:

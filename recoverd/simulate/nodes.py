@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recoverd.simulate.api import Api
-from recoverd.simulate.hosts import BRIDGE, UP_SINCE, Agent, Machine, Pod
+from recoverd.simulate.hosts import BRIDGE, UP_SINCE, Agent, Container, Machine, Pod
 from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
@@ -58,6 +58,10 @@ class Nodes:
         self.steady_since = 0.0
         self.followed: float | None = UP_SINCE
         """Since when an API server has served; None while none does."""
+        self.owed: dict[str, str] = {}
+        """Pods that a webhook keeps from being made, and their nodes."""
+        self.leases: dict[str, tuple[str, float]] = {}
+        """By controller: the machine whose replica leads or led last, and when it renewed its Lease."""
         self._now = 0.0
         self._listed: Mapping[str, str] = {}
         self._by_node: dict[str, dict[str, None]] = {}
@@ -111,9 +115,31 @@ class Nodes:
             return unit.since if unit.active and machine.joined else None
         if process in CONTROLLERS:
             container = machine.container(process)
-            return container.started_at if container and self._now - container.started_at >= LEASE else None
+            works = container and self._now - container.started_at >= LEASE and not self._idle(machine, container)
+            return container.started_at if container and works else None
         agent = machine.agents.get(process)
         return agent.started_at if agent and agent.runs(self._now) else None
+
+    def _idle(self, machine: Machine, container: Container) -> str:
+        """Why a controller that runs does nothing."""
+        return container.deaf or machine.astray.get(container.component, "")
+
+    def leads(self, process: str) -> bool:
+        """Its Lease is renewed, which one does too that is deaf to changes."""
+        return process in self.leases and self.leases[process][1] == self._now
+
+    def _renew(self, store: Store) -> None:
+        """Whoever led goes on; else another one takes the Lease once it is over."""
+        held = store.alarms or self._api.webhooks.blocking("lease")
+        for process in () if held else CONTROLLERS:
+            able = [
+                n
+                for n, m in self._machines.items()
+                if m.control_plane and m.up(self._now) and self._process(m, process) is not None
+            ]
+            holder, renewed = self.leases.get(process, ("", -LEASE))
+            if able and (holder in able or self._now - renewed >= LEASE or holder == ""):
+                self.leases[process] = (holder if holder in able else able[0], self._now)
 
     def controls(self, process: str, store: Store | None = None) -> bool:
         """Some controller-manager (or scheduler) works."""
@@ -129,6 +155,10 @@ class Nodes:
             self.followed = None
             return
         self.followed = now if self.followed is None else self.followed
+        self._renew(store)
+        if self.owed and self._api.webhooks.blocking("pod") is None:
+            self._api.write(lambda s: replace(s, pods={**s.pods, **self.owed}))
+            store, self.owed = self._api.store or store, {}
         placed, hearing, controlled = self.placed(store), list[Machine](), False
         for name, machine in self._machines.items():
             if not machine.up(now):
@@ -236,7 +266,8 @@ class Nodes:
 
     def restart_agent(self, name: str, agent: str) -> bool:
         """Its pod is deleted. False while a deaf kubelet or controller does nothing about that."""
-        if not (self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)):
+        heard = self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)
+        if not heard or self._api.webhooks.blocking("pod"):
             return False
         self._machines[name].agents[agent].start(self._now + AGENT_START)
         return True
@@ -270,6 +301,9 @@ class Nodes:
             base, _, count = uid.partition("+")
             new[f"{base}+{int(count or 0) + 1}"] = node
         self.bound |= dict.fromkeys(new, self._now)
+        if self._api.webhooks.blocking("pod"):
+            self.owed |= new
+            new = {}
         self._api.write(lambda s: replace(s, pods={u: n for u, n in s.pods.items() if u not in places} | new))
 
     # --- who reaches whom ---

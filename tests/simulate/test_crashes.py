@@ -67,6 +67,7 @@ CASES = (
     Case("start-node-services", 1, lambda c: faults.stop(c, "cp1", "kubelet")),
     Case("restore-node-files", 2, lambda c: FAULTS["lose-api-name"](c, "w1")),
     Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
+    Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
 ASKS = ("force-new-cluster", "remove-member", "rebuild-member", "restore-etcd-snapshot")

@@ -53,6 +53,7 @@ UNASKED = {
     "restore-node-files",
     "restore-node-network",
     "restart-node-agents",
+    "restart-controller",
 }
 LATE = 9.0
 """Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for

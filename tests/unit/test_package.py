@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from recoverd.cli.daemon import main
 from recoverd.config.schema import (
     BoundsModel,
+    CanaryModel,
     ClusterModel,
     DeadlinesModel,
     DrainModel,
@@ -29,7 +30,8 @@ from recoverd.config.schema import (
     SshModel,
 )
 from recoverd.metrics.server import Metrics
-from recoverd.model.node_operations import CONTROLLER_MANAGER
+from recoverd.model.witness import LED
+from recoverd.observe.canary import WRITES
 from recoverd.playbooks import registry
 from tests.unit.test_config import KUBECONFIG
 
@@ -129,7 +131,7 @@ def test_the_example_shows_every_key() -> None:
         "restore_points": PointsModel,
         "deadlines": DeadlinesModel,
     }
-    for part, model in (parts | {"maintenance": MaintenanceModel}).items():
+    for part, model in (parts | {"maintenance": MaintenanceModel, "canary": CanaryModel}).items():
         assert set(defaults[part]) == set(model.model_fields), part
     assert set(defaults["approval"]) == {p.name for p in registry()}
     assert set().union(*raw["clusters"]) == set(ClusterModel.model_fields)
@@ -182,14 +184,24 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
         for r in rule.get("resources", [])
         if rule["verbs"] != ["list"]
     ]
-    assert got == [("leases", [CONTROLLER_MANAGER])]
+    assert got == [("leases", list(LED))]
     asked = requests("recoverd/observe")
-    proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'")}
+    proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'"), ("GET", "PATH")}  # the other one is that of a lease
     assert ("GET", "'/api/v1/pods'") in asked
     assert listed == {r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")}
-    assert {verb for verb, _ in asked} == {"GET", "LIST"}, "what looks changes nothing"
+    assert ("POST", "path") in asked, "the dry run, which makes nothing and has config/rbac-canary.yaml"
+    assert {verb for verb, _ in asked - {("POST", "path")}} == {"GET", "LIST"}, "what looks changes nothing"
     urls = {u for rule in role["rules"] for u in rule.get("nonResourceURLs", [])}
     assert set(re.findall(r"/(?:livez|readyz|healthz)\b", (ROOT / "recoverd/observe/probe.py").read_text())) <= urls
+
+
+def test_rbac_for_the_canary_allows_what_is_tried_and_nothing_else() -> None:
+    role, binding = yaml.safe_load_all((ROOT / "config/rbac-canary.yaml").read_text())
+    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding"), "in one namespace"
+    assert role["metadata"] == binding["metadata"] and binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert role["metadata"]["namespace"] == CanaryModel().namespace
+    allowed = {(verb, r) for rule in role["rules"] for verb in rule["verbs"] for r in rule["resources"]}
+    assert allowed == {("create", path.rpartition("/")[2]) for path, _, _ in WRITES.values()}
 
 
 def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None:

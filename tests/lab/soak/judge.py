@@ -18,6 +18,7 @@ UNASKED = {
     "restore-node-files",
     "restore-node-network",
     "restart-node-agents",
+    "restart-controller",
 }
 """What README promises to do without a person."""
 OURS = {"rolling-worker-reboot", "force-new-cluster", "restore-etcd-snapshot", "rebuild-member"}

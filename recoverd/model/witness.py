@@ -1,0 +1,65 @@
+"""What shows that an API server which calls itself ready is of use: who leads, and what becomes of a write. Pure.
+
+/readyz asks neither an admission webhook nor a controller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+LED = ("kube-controller-manager", "kube-scheduler")
+"""Of each of which one replica works, and holds a Lease of its name in kube-system meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeadView:
+    """The Lease by which the replicas of a controller agree on which of them works."""
+
+    holder: str
+    """As the holder writes it: its machine's host name, `_`, and a part by chance; "" where nobody holds it."""
+    renewed_at: datetime | None
+    """By the clock of the machine that holds it."""
+    asked_at: datetime
+    """By the clock of the API server that answered (its `Date`)."""
+    unchanged: float | None = None
+    """Seconds, by a clock that nobody sets, in which every look found it as it is: 0.0 where it was
+    renewed since the look before, None where there was none to compare with.
+    """
+
+    @property
+    def host(self) -> str:
+        """The host name of the machine that holds it."""
+        return self.holder.partition("_")[0]
+
+    @property
+    def old(self) -> float:
+        """Seconds since it was renewed, as the API server's clock has it; infinite where it never was."""
+        return (self.asked_at - self.renewed_at).total_seconds() if self.renewed_at else float("inf")
+
+
+TRIED = ("pod", "lease")
+"""What is tried: kubelets, controllers and people all need the first, every node and controller the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryView:
+    """What the API server said to a write that it was asked to try and not to make (`dryRun=All`).
+
+    Only what it says by itself of a webhook that fails, or of a quota that is used up, is a refusal; whatever else
+    keeps such a write away (RBAC, a policy, a webhook that knows no dry run) leaves it unseen.
+    """
+
+    accepted: bool
+    webhook: str = ""
+    """Name of the admission webhook that it could not ask, and that fails closed."""
+    quota: str = ""
+    """Name of the quota that leaves no room."""
+    said: str = ""
+    """In its own words."""
+    times: int = 1
+    """How often on end it has said so of the same one, each time asked anew."""
+
+    @property
+    def refuser(self) -> tuple[str, str]:
+        return self.webhook, self.quota

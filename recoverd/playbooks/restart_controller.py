@@ -1,0 +1,81 @@
+"""`restart-controller`: starts kube-controller-manager or kube-scheduler anew where it runs and does not lead.
+
+What it has read when it started may be what is wrong: after `kubeadm certs renew` the certificate in its memory is
+over, and the file is new (kubernetes/kubernetes #20381). One machine after the other, the one that holds the lease
+first, and no other once somebody leads. A restart takes nothing away from what does no work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding
+from recoverd.model.node_operations import AwaitControllers
+from recoverd.model.plan import Step
+from recoverd.model.unit_operations import RestartStaticPod
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+
+NAME = "restart-controller"
+LEADS_WITHIN = 45.0
+"""Seconds: it waits for the lease of the one before to be over, 15 s, and retries every 2 s."""
+UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|connection refused", re.IGNORECASE)
+"""It does not get as far as the API server: by another name or address than the one that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartController:
+    name: str = NAME
+    summary: str = "start kube-controller-manager or kube-scheduler anew where it runs and does not lead"
+    destructive: bool = False
+    order: int = 10
+    repairs: frozenset[str] = frozenset({Code.CONTROLLER_NOT_LEADING})
+
+    def propose(self, finding: Finding, situation: Situation) -> Answer:
+        component, holds = finding.subject, finding.facts.host
+        views = {name: view for name in situation.scene.parts if (view := situation.host(name))}
+        running = sorted((n for n, v in views.items() if v.runs(component)), key=lambda n: (n != holds, n))
+        if not running:
+            return Refusal(f"{component} was seen to run on no control plane")
+        tails = ((n, views[n].containers[component].log_tail) for n in running)
+        unreached = next((f"{n}: {line}" for n, tail in tails for line in tail[-3:] if UNREACHED.search(line)), "")
+        return Proposal(
+            summary=f"start {component} anew on {', then '.join(running)}, until one leads",
+            steps=tuple(step for name in running for step in _steps(name, component, finding)),
+            basis=(finding.key,),
+            evidence=finding.evidence,
+            undo=("none is needed: it did no work before",),
+            verify_within=60.0,
+            asks=(
+                f"{component} does not reach the API server by its own words ({unreached}), which a restart cures only "
+                f"where its kubeconfig names another address by now: look at `server` in "
+                f"/etc/kubernetes/{component.removeprefix('kube-')}.conf first"
+            )
+            if unreached
+            else "",
+        )
+
+
+def _steps(name: str, component: str, finding: Finding) -> Iterator[Step]:
+    yield Step(
+        name,
+        f"start {component} on {name} anew",
+        RestartStaticPod(component, 60),
+        75.0,
+        part=name,
+        skip_unless=(finding.key,),
+        contained=True,
+    )
+    yield Step(
+        name,
+        f"see that {component} leads",
+        AwaitControllers(component),
+        LEADS_WITHIN,
+        part=name,
+        contained=True,
+    )
+
+
+PLAYBOOK = RestartController()

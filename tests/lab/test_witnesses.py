@@ -1,0 +1,83 @@
+"""What /readyz shows nothing of: controllers that run and do not lead, and webhooks that fail closed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab.bastion import Bastion
+from tests.lab.kubelab.cluster import Cluster
+from tests.lab.kubelab.node import Node
+
+MANAGER = "kube-controller-manager"
+CONF = "/etc/kubernetes/controller-manager.conf"
+
+
+@pytest.fixture
+def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
+    return bring_up(control_planes=1, spares=1, workers=2)
+
+
+def wanted(cp1: Node, replicas: int) -> None:
+    cp1.sh(f"kubectl scale deploy/web --replicas={replicas}")
+
+
+def ready_is(cp1: Node, replicas: int) -> bool:
+    ask = "kubectl get deploy web -o jsonpath='{.status.readyReplicas}'"
+    return cp1.sh(ask, capture_output=True).stdout.strip() == str(replicas)
+
+
+def found(daemon: Bastion, code: str, since: float, seconds: float) -> None:
+    daemon.wait(f"{code} is found", lambda: code in daemon.codes(), seconds, 0.5)
+    print(f"{code} was found after {time.monotonic() - since:.0f} s")
+
+
+def misdirect(cp1: Node) -> None:
+    """Its kubeconfig names an address that is gone, and it has read that."""
+    cp1.sh(f"cp -p {CONF} /root/kept.conf; sed -i 's#server: .*#server: https://10.99.1.99:6443#' {CONF}")
+    cp1.sh(f"kill $(pidof {MANAGER})")
+
+
+@pytest.mark.core("restart-controller")
+def test_a_controller_with_an_old_file_in_its_memory_is_started_anew(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """The file is right again, as after a renewal, and the process has read the one before."""
+    cp1, daemon = cluster.node("cp1"), bastion(cluster)
+    daemon.wait_healthy()
+    misdirect(cp1)
+    since = time.monotonic()
+    cp1.wait_for(lambda: cp1.answers(f"pidof {MANAGER}"), "starts it again", 90)
+    cp1.sh(f"cp -p /root/kept.conf {CONF}")
+    found(daemon, "controller-not-leading", since, 180)
+    # its last words are that it does not reach the address, which the file names no more: so it asks
+    plan = daemon.approve("restart-controller", 60)
+    assert daemon.ended(plan, 200)["status"] == "succeeded", daemon.tail()
+    daemon.wait_state("healthy", seconds=120)
+    wanted(cp1, 4)
+    cp1.wait_for(lambda: ready_is(cp1, 4), "makes pods", 120)
+    wanted(cp1, 3)
+
+
+HOOK = """CA=$(base64 -w0 /etc/kubernetes/pki/ca.crt); kubectl apply -f - <<Y
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: policy-validator},
+ webhooks: [{name: policy.example.com, failurePolicy: Fail, sideEffects: None, admissionReviewVersions: [v1],
+ timeoutSeconds: 5, rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}],
+ clientConfig: {caBundle: $CA, service: {name: policy-validator, namespace: default, path: /}}}]}
+Y"""
+
+
+def test_a_webhook_that_keeps_every_pod_away_is_named(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    cp1, daemon = cluster.node("cp1"), bastion(cluster)
+    daemon.wait_healthy()
+    cp1.sh(HOOK)
+    try:
+        found(daemon, "admission-webhook-fails", time.monotonic(), 60)
+        [finding] = [f for f in daemon.status()["findings"] if f["code"] == "admission-webhook-fails"]
+        assert finding["subject"] == "policy.example.com" and "policy-validator" in str(finding["evidence"]), finding
+        daemon.wait_state("apiserver-down", seconds=30)
+    finally:
+        cp1.sh("kubectl delete validatingwebhookconfiguration policy-validator")
+    daemon.wait_state("healthy", seconds=60)

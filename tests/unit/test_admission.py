@@ -1,0 +1,116 @@
+"""Writes that are tried by dry run: what the API server's own words prove, and what they do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from recoverd.diagnose import diagnose
+from recoverd.diagnose.absence import doubt
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.observation import Observation, Unseen, UnseenKind
+from recoverd.model.witness import LeadView, TryView
+from recoverd.observe.canary import judged
+from tests.unit.builders import NOW, Cluster
+
+Tried = TryView | Unseen
+FINE = TryView(True)
+HOOK = TryView(False, webhook="policy.example.com", said='failed calling webhook "policy.example.com"', times=2)
+KEY = (Code.ADMISSION_WEBHOOK_FAILS, "policy.example.com")
+POST = 'Post "https://policy-validator.default.svc:443/?timeout=5s": '
+
+
+def sweep(pod: Tried = FINE, lease: Tried = FINE, cluster: Cluster | None = None) -> Observation:
+    seen = (cluster or Cluster()).observation()
+    return replace(seen, api=replace(seen.api, tries={"pod": pod, "lease": lease}))
+
+
+def found(seen: Observation) -> Diagnosis:
+    return diagnose(seen, Cluster().memory(), Cluster().settings)
+
+
+def answer(status: int, message: str, kind: str = "pod") -> Tried:
+    body = {"kind": "Status", "status": "Failure", "message": message, "code": status}
+    return judged(kind, "kube-system", status, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        f'failed calling webhook "policy.example.com": {POST}no endpoints available for service "policy-validator"',
+        f'failed calling webhook "policy.example.com": {POST}service "policy-validator" not found',
+        f'failed calling webhook "policy.example.com": failed to call webhook: {POST}context deadline exceeded',
+        f'failed calling webhook "policy.example.com": {POST}x509: certificate has expired or is not yet valid',
+    ],
+)
+def test_a_webhook_that_fails_is_named_by_the_api_servers_words(why: str) -> None:
+    view = answer(500, f"Internal error occurred: {why}")
+    assert isinstance(view, TryView) and not view.accepted and view.webhook == "policy.example.com"
+
+
+def test_a_quota_is_named_with_its_namespace() -> None:
+    said = (
+        'pods "recoverd-canary" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=4, limited: pods=4'
+    )
+    view = answer(403, said)
+    assert isinstance(view, TryView) and view.quota == "kube-system/compute"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (403, 'pods is forbidden: User "recoverd" cannot create resource "pods" in API group ""', UnseenKind.DENIED),
+        (403, 'pods "recoverd-canary" is forbidden: violates PodSecurity "restricted:latest"', UnseenKind.DENIED),
+        (400, 'admission webhook "p.example.com" does not support dry run', UnseenKind.NOT_TRIED),
+        (400, 'admission webhook "p.example.com" denied the request: no owner', UnseenKind.NOT_TRIED),
+        (404, 'namespaces "gone" not found', UnseenKind.GARBAGE),
+    ],
+)
+def test_whatever_else_keeps_the_write_away_leaves_it_unseen(status: int, said: str, kind: UnseenKind) -> None:
+    view = answer(status, said)
+    assert isinstance(view, Unseen) and view.kind is kind and said in view.reason
+    diagnosis = found(sweep(pod=view))
+    assert diagnosis.state is State.HEALTHY and not diagnosis.find(*KEY)
+    notice = diagnosis.find(Code.SOURCE_UNSEEN, "writes")
+    assert notice and notice.severity is Severity.NOTICE and "rbac-canary.yaml" in notice.message
+    assert any(said in line for line in notice.evidence)
+
+
+def test_an_answer_that_is_none_of_an_api_servers_is_unseen() -> None:
+    assert isinstance(judged("pod", "kube-system", 502, b"<html>"), Unseen)
+    assert judged("pod", "kube-system", 201, b"{}") == FINE
+
+
+def test_it_is_a_fault_when_it_was_said_twice_and_names_what_is_kept_away() -> None:
+    assert not found(sweep(pod=replace(HOOK, times=1))).find(*KEY), "its pods may be on their way"
+    diagnosis = found(sweep(pod=HOOK, lease=HOOK))
+    finding = diagnosis.find(*KEY)
+    assert finding and diagnosis.state is State.APISERVER_DOWN
+    assert "no pod and no lease" in finding.message and any("failed calling" in line for line in finding.evidence)
+
+
+def test_a_quota_is_a_warning() -> None:
+    diagnosis = found(sweep(pod=TryView(False, quota="kube-system/compute", said="exceeded quota", times=2)))
+    finding = diagnosis.find(Code.QUOTA_USED_UP, "kube-system/compute")
+    assert finding and finding.severity is Severity.WARNING and diagnosis.state is State.HEALTHY
+
+
+def test_it_is_gone_when_both_writes_were_accepted_and_not_before() -> None:
+    other = replace(HOOK, webhook="other.example.com")
+    slow = Unseen(UnseenKind.TIMEOUT, "3 s")
+    for pod, lease, gone in ((FINE, FINE, True), (other, FINE, False), (FINE, slow, False)):
+        seen = sweep(pod, lease)
+        assert (doubt([KEY], found(seen), seen) == "") is gone, (pod, lease)
+    off = Cluster().observation()
+    assert "canary.every" in doubt([KEY], found(off), off)
+
+
+def test_controllers_are_not_called_idle_where_no_lease_is_let_pass() -> None:
+    still = {"kube-controller-manager": LeadView("cp1_a", NOW.replace(hour=1), NOW, 300.0)}
+    for lease, idle in ((FINE, True), (HOOK, False)):
+        seen = sweep(lease=lease)
+        diagnosis = found(replace(seen, api=replace(seen.api, leads=still)))
+        assert bool(diagnosis.find(Code.CONTROLLER_NOT_LEADING)) is idle
