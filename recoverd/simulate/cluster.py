@@ -15,6 +15,7 @@ from recoverd.simulate.kubelet import Kubelet
 from recoverd.simulate.network import Network
 from recoverd.simulate.nodes import AGENTS, Nodes
 from recoverd.simulate.pki import fresh as fresh_papers
+from recoverd.simulate.pki import of_worker
 from recoverd.simulate.store import Store, client_url, fresh, id_of, peer_url
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 
@@ -82,6 +83,7 @@ class ModelCluster:
             machine.first = dict(machine.files)
         for name in workers:
             self.machines[name].files |= {"/etc/kubernetes/kubelet.conf": "", **NODE_FILES}
+            self.machines[name].papers = of_worker()
             self.machines[name].first = dict(self.machines[name].files)
 
     def give_files(self, name: str, peers: Sequence[str], state: str) -> None:

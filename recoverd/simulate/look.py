@@ -76,7 +76,7 @@ def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
 def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     if (unseen := unreachable(cluster, machine)) is not None:
         return unseen
-    certificates, pki = views(machine.papers)
+    certificates, pki = views(machine.papers, machine.name)
     return HostView(
         boot_id=machine.boot_id,
         clock_offset=0.0,
