@@ -47,6 +47,7 @@ def put_back(o: PutBackPki, at: Carry) -> StepResult:
         machine.kept.setdefault(o.aside, _of_kubernetes(machine.papers))
     changed = not _same(machine.kept[o.source], machine.papers)
     machine.papers = machine.papers | machine.kept[o.source]
+    machine.files.setdefault(f"{KUBERNETES}/kubelet.conf", "")
     for mark in o.marks:
         machine.files.pop(mark, None)
     for component in STATIC_PODS if o.restart and changed else ():

@@ -18,10 +18,17 @@ BOOT = 25.0
 LOG_LINES = 10
 AGAIN, ALIVE = 11.0, 1.0
 """A unit that ends itself is started so often (kubeadm's RestartSec is 10 s), and is up for so long each time."""
+NONE = 1e9
+"""When an agent starts whose container was removed: never, until kubelet makes another."""
 BRIDGE, TUNNEL = "cni0", "flannel.1"
 HOSTS_LINE = "10.99.1.10 k8s-api"
 CNI_FILE = f"{CNI_DIR}/10-model.conflist"
-NODE_FILES = {HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n", CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n'}
+KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+NODE_FILES = {
+    HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n",
+    CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n',
+    KUBELET_CONFIG: "kind: KubeletConfiguration\n",
+}
 """What every node has beside what kubeadm writes."""
 
 

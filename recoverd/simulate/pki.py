@@ -72,7 +72,7 @@ FIRST_CA = _first_key(CA)
 
 def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
     """As `kubeadm certs renew all` leaves it; `kubelet`: its client certificate alone."""
-    leaves = [leaf for leaf in SIGNED if leaf in papers and (leaf == KUBELET_CLIENT) is kubelet]
+    leaves = [KUBELET_CLIENT] if kubelet else [leaf for leaf in SIGNED if leaf in papers and leaf != KUBELET_CLIENT]
     return papers | {leaf: Paper(papers[SIGNED[leaf]].key, now, now + YEAR) for leaf in leaves}
 
 

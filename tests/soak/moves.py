@@ -162,7 +162,7 @@ MUTE: dict[str, Draw] = {
 }  # fmt: skip
 MUTE_FROM = 7 << 28
 """As above: nodes that are not Ready though their units are active."""
-LOST: dict[str, Draw] = {"expire-client-certificate": nodes3}
+LOST: dict[str, Draw] = {"expire-client-certificate": nodes3, "kubeadm-reset": planes2}
 LOST_FROM = 15 << 27
 """As above: what a machine needs to start, and nobody but an operator can make again."""
 WEIGHTS = {
