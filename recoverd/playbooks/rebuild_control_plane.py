@@ -43,8 +43,8 @@ class RebuildControlPlane:
         if lost is None or not isinstance(lost.facts, LossFacts):
             return Refusal(
                 "not every member of etcd is proven to have lost its data: it is not put back to a restore point "
-                "beside one that may hold newer data. Start what is left first; then `recoverctl join-control-plane` "
-                f"{situation.settings.name} {finding.subject} ADDRESS"
+                "beside one that may hold newer data. Start what is left first; then "
+                f"`recoverctl join-control-plane {situation.settings.name} {finding.subject} ADDRESS`"
             )
         reset = tuple(f for f in situation.confirmed if f.code == Code.CONTROL_PLANE_RESET)
         for each in reset:
