@@ -13,6 +13,7 @@ from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.call import Call
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import HostOperation, kinds_of
+from recoverd.model.pki_operations import RenewWorkerClient
 from recoverd.model.plan import StepResult
 
 CHECK_SECONDS = 5.0
@@ -45,7 +46,7 @@ class HostRunner:
         is not done is told as `undone`.
         """
         name = operation.title
-        if resume and (settled := await self._resumed(operation, name, until)):
+        if resume and (settled := await self.resumed(operation, name, until)):
             return settled
         if ask:
             return StepResult(False, f"{name} on {self._host} has not been done yet", undone=True)
@@ -67,7 +68,7 @@ class HostRunner:
         """Whether it has been done, by its check; nothing is run. A machine that cannot be reached may be on
         its way down: what follows tells.
         """
-        settled = await self._resumed(operation, f"the reboot of {self._host}", until)
+        settled = await self.resumed(operation, f"the reboot of {self._host}", until)
         if settled and settled.uncertain:
             what = (
                 f"{self._host} cannot be reached ({self._unseen}): it may be going down; whether it comes back in "
@@ -76,7 +77,9 @@ class HostRunner:
             return StepResult(True, what, already_done=True)
         return settled or StepResult(False, f"{self._host} has not been asked to reboot yet", undone=True)
 
-    async def _resumed(self, operation: HostOperation | Reboot, name: str, until: float) -> StepResult | None:
+    async def resumed(
+        self, operation: HostOperation | Reboot | RenewWorkerClient, name: str, until: float
+    ) -> StepResult | None:
         """What the check says of an operation that may have run before; None when it is to be run (again)."""
         check = operation.check()
         answer = await self._settled(check, until, wait_for_done=False) if check else Answer.NOT_DONE

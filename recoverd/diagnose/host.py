@@ -9,6 +9,7 @@ from recoverd.diagnose.members import Membership
 from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
 
@@ -19,7 +20,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.control_plane_names:
         host = scene.host(name)
         if name not in scene.parts:
-            yield _not_joined(scene, name)
+            yield _reset(scene, name) or _not_joined(scene, name)
         elif host is not None:
             yield from _services(scene, name, host, Severity.FAULT)
     for worker in scene.workers:
@@ -139,6 +140,34 @@ def _not_joined(scene: Scene, name: str) -> Finding:
 
 def _listed(membership: Membership) -> str:
     return f"member list as {membership.source} gives it: {', '.join(membership.label(e) for e in membership.entries)}"
+
+
+def _reset(scene: Scene, name: str) -> Finding | None:
+    """It worked, and has neither kubelet.conf nor manifests nor etcd's data any more; of one whose peers go on, its
+    member is found.
+    """
+    host = scene.host(name)
+    if host is None or host.joined or host.manifests or not scene.remembered(name) or scene.membership.leader:
+        return None
+    data = host.etcd_data
+    if data is None or data.holds or any("manifests" in problem for problem in host.problems):
+        return None
+    known = scene.memory.pki.get(name)
+    copy = f"certificates are kept in {known.kept} there" if known and known.kept else "no certificates are kept there"
+    return Finding(
+        Code.CONTROL_PLANE_RESET,
+        name,
+        f"{name} was a control plane and is none any more: kubelet.conf, the manifests and etcd's data are gone from "
+        "it, as after `kubeadm reset` or with a new disk, and no etcd that is left has a leader.",
+        (
+            f"{name}: /etc/kubernetes/kubelet.conf does not exist, /etc/kubernetes/manifests holds nothing",
+            f"{name}:{data.path}: {'empty' if data.exists else 'missing'}",
+            f"{name}: {copy}, as far as is remembered; `kubeadm reset` does not touch /var/lib/recoverd, and a new "
+            "disk has none",
+        ),
+        state=State.ETCD_STUCK,
+        facts=Facts(name),
+    )
 
 
 def _lost_member(scene: Scene, name: str) -> Finding:

@@ -102,6 +102,13 @@ class Code(StrEnum):
         return row
 
     # etcd, and what stops a control plane altogether
+    CONTROL_PLANE_RESET = (
+        "control-plane-reset",
+        About.HOST,
+        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA),
+        "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk), and etcd has no leader.",
+        Of.WAY_OUT,
+    )
     ETCD_DATA_LOST = (
         "etcd-data-lost",
         About.CLUSTER,

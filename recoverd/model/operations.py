@@ -20,7 +20,7 @@ from recoverd.model.file_operations import FileOperation
 from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
-from recoverd.model.pki_operations import PkiOperation
+from recoverd.model.pki_operations import PkiOperation, RenewWorkerClient
 from recoverd.model.space_operations import SpaceOperation
 from recoverd.model.unit_operations import PodOperation, UnitOperation
 
@@ -171,7 +171,15 @@ HostOperation = (
     | RestoreSnapshot
     | Shell
 )
-Operation = HostOperation | BastionOperation | EtcdOperation | SpaceOperation | NodeOperation | JoinOperation
+Operation = (
+    HostOperation
+    | BastionOperation
+    | EtcdOperation
+    | SpaceOperation
+    | NodeOperation
+    | JoinOperation
+    | RenewWorkerClient
+)
 
 
 def functions_of(operation: Operation) -> tuple[str, ...]:
@@ -180,7 +188,7 @@ def functions_of(operation: Operation) -> tuple[str, ...]:
     """
     if isinstance(operation, HostCall):
         return (operation.call().function,)
-    return operation.functions if isinstance(operation, JoinOperation | RestartDaemonPods) else ()
+    return operation.functions if isinstance(operation, JoinOperation | RestartDaemonPods | RenewWorkerClient) else ()
 
 
 def kinds_of(union: object) -> tuple[type[Any], ...]:

@@ -143,4 +143,45 @@ class RepairKubeletClient(HostCall):
         return Call.of("present", self.mark)
 
 
+@dataclass(frozen=True, slots=True)
+class RenewWorkerClient:
+    """Have a control plane's CA sign a new client certificate for the kubelet of the step's host, a worker.
+
+    The key is made there and never leaves it; the request goes to `signer` through the bastion, and the certificate
+    comes back. What was in place is copied to `kept` first.
+    """
+
+    node: str
+    """Name of the Node."""
+    signer: str
+    """The control plane."""
+    kept: str
+    kubernetes: str = KUBERNETES
+    kubelet_pki: str = KUBELET_PKI
+    kind: Literal["renew-worker-client"] = "renew-worker-client"
+    repeatable = True
+    functions = ("request_kubelet_client", "sign_kubelet_client", "put_kubelet_client")
+    """Of the shell library."""
+
+    @property
+    def mark(self) -> str:
+        return f"{self.kept}/kubelet-client-renewed"
+
+    @property
+    def work(self) -> str:
+        """Where the key lies until its certificate has come, on the worker."""
+        return f"{self.kept}.request"
+
+    def command(self) -> str:
+        pem = f"{self.kubelet_pki}/kubelet-client-current.pem"
+        return (
+            f"openssl req -new -subj /O=system:nodes/CN=system:node:{self.node}, with a new key that stays there; on "
+            f"{self.signer}: openssl x509 -req -CA {self.kubernetes}/pki/ca.crt -days 365; the certificate as {pem}, "
+            f"the old one copied to {self.kept}"
+        )
+
+    def check(self) -> Call:
+        return Call.of("present", self.mark)
+
+
 PkiOperation = KeepPki | PutBackPki | RenewLeaves | RepairKubeletClient

@@ -5,8 +5,10 @@ findings, and what must be left alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from recoverd.bounds import too_few_ready
+from recoverd.diagnose.certificates import KUBELET_CLIENT
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.facts import UnitFacts
@@ -96,9 +98,20 @@ def off_on_purpose(view: HostView, host: str) -> str:
     return ""
 
 
+def client_over(host: str, situation: Situation) -> datetime | None:
+    """When the client certificate of this machine's kubelet was over, by its own clock and the bastion's; None where it
+    is valid or was not seen.
+    """
+    if (view := situation.host(host)) is None:
+        return None
+    now = min(situation.now, situation.now + timedelta(seconds=view.clock_offset))
+    ends = (c.not_after for c in view.certificates if c.path.endswith(f"/{KUBELET_CLIENT}"))
+    return next((end for end in ends if end < now), None)
+
+
 def ends_itself(host: str, situation: Situation) -> str:
     """Why no start and no reboot of a machine helps: kubelet or the runtime ends at once, for a cause that it names
-    itself and that neither cures. "" where that is not so.
+    itself and that neither cures, or would with the client certificate that it has. "" where that is not so.
     """
     for finding in situation.confirmed:
         facts = finding.facts
@@ -108,6 +121,12 @@ def ends_itself(host: str, situation: Situation) -> str:
                 f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, "
                 f"{facts.why}. Cure: {facts.cure}"
             )
+    worker = host not in {h.name for h in situation.settings.control_planes}
+    if worker and (over := client_over(host, situation)):
+        return (
+            f"kubelet's client certificate on {host} was over at {over:%Y-%m-%d %H:%M} UTC, and neither a restart nor "
+            "a reboot changes that: it has to be signed anew (renew-worker-certificate)"
+        )
     return ""
 
 

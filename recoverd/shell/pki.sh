@@ -169,8 +169,9 @@ repair_kubelet_client() {
   trap 'rm -rf "$rk_dir"' EXIT
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$rk_dir/key"
   openssl req -new -key "$rk_dir/key" -subj "/O=system:nodes/CN=system:node:$1" -out "$rk_dir/csr"
+  # by the issuer's name where it has no key identifier: kubeadm before 1.19 made such CAs, and openssl 3 ends for keyid alone
   printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment extendedKeyUsage=clientAuth \
-    authorityKeyIdentifier=keyid >"$rk_dir/ext"
+    authorityKeyIdentifier=keyid,issuer >"$rk_dir/ext"
   openssl x509 -req -in "$rk_dir/csr" -CA "$3/pki/ca.crt" -CAkey "$3/pki/ca.key" -set_serial "0x$(openssl rand -hex 8)" -days 365 -sha256 \
     -extfile "$rk_dir/ext" -out "$rk_dir/crt"
   rk_own=$4/kubelet-client-recoverd.pem rk_current=$4/kubelet-client-current.pem

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from recoverd.model.pki_operations import KUBERNETES, STATIC_PODS, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
+from recoverd.model.pki_operations import (
+    KUBERNETES,
+    STATIC_PODS,
+    KeepPki,
+    PutBackPki,
+    RenewLeaves,
+    RenewWorkerClient,
+    RepairKubeletClient,
+)
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
-from recoverd.simulate.pki import Papers, renewed
+from recoverd.simulate.look import unreachable
+from recoverd.simulate.pki import Papers, client_over, renewed
 
 
 def _not_kept(o: KeepPki, at: Carry) -> bool:
@@ -38,6 +47,7 @@ def put_back(o: PutBackPki, at: Carry) -> StepResult:
         machine.kept.setdefault(o.aside, _of_kubernetes(machine.papers))
     changed = not _same(machine.kept[o.source], machine.papers)
     machine.papers = machine.papers | machine.kept[o.source]
+    machine.files.setdefault(f"{KUBERNETES}/kubelet.conf", "")
     for mark in o.marks:
         machine.files.pop(mark, None)
     for component in STATIC_PODS if o.restart and changed else ():
@@ -45,7 +55,7 @@ def put_back(o: PutBackPki, at: Carry) -> StepResult:
     return StepResult(True, f"putting back the certificates from {o.source} on {at.name}: done")
 
 
-def _unmarked(o: RenewLeaves | RepairKubeletClient, at: Carry) -> bool:
+def _unmarked(o: RenewLeaves | RepairKubeletClient | RenewWorkerClient, at: Carry) -> bool:
     return o.mark not in at.machine.files
 
 
@@ -63,6 +73,22 @@ def renew(o: RenewLeaves | RepairKubeletClient, at: Carry) -> StepResult:
 
 hand(RenewLeaves, lacking=_unmarked)(renew)
 hand(RepairKubeletClient, lacking=_unmarked)(renew)
+
+
+@hand(RenewWorkerClient, lacking=_unmarked)
+def renew_worker(o: RenewWorkerClient, at: Carry) -> StepResult:
+    machine, name = at.machine, f"the client certificate of {at.name}'s kubelet"
+    if at.resume and not _unmarked(o, at):
+        return _done(at)
+    if at.ask:
+        return StepResult(False, f"{name} has not been renewed yet", undone=True)
+    if (unseen := unreachable(at.cluster, at.cluster.machines[o.signer])) is not None:
+        return StepResult(False, f"{name} was not signed: {unseen.reason}. Nothing was changed", untouched=True)
+    if not client_over(machine.papers, at.now):
+        return at.refused("the certificate in place is valid: it was renewed meanwhile")
+    machine.papers = renewed(machine.papers, at.now, kubelet=True)
+    machine.files[o.mark] = ""
+    return StepResult(True, f"{name} was signed on {o.signer} and put in place")
 
 
 def _done(at: Carry) -> StepResult:

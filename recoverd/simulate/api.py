@@ -83,7 +83,13 @@ class Api:
     def _posts(self, machine: Machine) -> bool:
         """Its kubelet tells the API server how it is."""
         well = machine.up(self._now) and machine.units["kubelet"].active and machine.joined
-        return well and "kubelet" not in machine.hangs and not machine.mute and machine.resolves
+        return (
+            well
+            and "kubelet" not in machine.hangs
+            and not machine.mute
+            and machine.resolves
+            and not machine.rejected(self._now)
+        )
 
     def _unready(self, machine: Machine) -> tuple[str, str]:
         """Reason and message of a node's condition Ready; "" for both where it is. In kubelet's words, and

@@ -10,11 +10,12 @@ from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.simulate.api import API, Api
 from recoverd.simulate.etcd import Etcd
-from recoverd.simulate.hosts import BOOT, NODE_FILES, UP_SINCE, Agent, Machine
+from recoverd.simulate.hosts import BOOT, NODE_FILES, NONE, UP_SINCE, Agent, Machine
 from recoverd.simulate.kubelet import Kubelet
 from recoverd.simulate.network import Network
-from recoverd.simulate.nodes import AGENTS, Nodes
+from recoverd.simulate.nodes import AGENT_START, AGENTS, Nodes
 from recoverd.simulate.pki import fresh as fresh_papers
+from recoverd.simulate.pki import of_worker
 from recoverd.simulate.store import Store, client_url, fresh, id_of, peer_url
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 
@@ -82,6 +83,7 @@ class ModelCluster:
             machine.first = dict(machine.files)
         for name in workers:
             self.machines[name].files |= {"/etc/kubernetes/kubelet.conf": "", **NODE_FILES}
+            self.machines[name].papers = of_worker()
             self.machines[name].first = dict(self.machines[name].files)
 
     def give_files(self, name: str, peers: Sequence[str], state: str) -> None:
@@ -141,6 +143,9 @@ class ModelCluster:
         self.machines[name].start(unit, self.now)
         if it.active and unit == "kubelet":
             self.kubelets[name].started()
+            for agent in self.machines[name].agents.values():
+                if agent.started_at >= NONE:
+                    agent.start(self.now + AGENT_START)
             self.api.register(name)
         return it.refuses
 

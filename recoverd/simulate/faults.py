@@ -10,6 +10,7 @@ from recoverd.playbooks.etcd_manifest import with_flag
 from recoverd.simulate import machine_faults, node_faults, pki_faults, witness_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
+from recoverd.simulate.hosts import NONE
 from recoverd.simulate.store import SMALL
 from recoverd.simulate.texts import ETCD_DIR, path_of
 
@@ -127,6 +128,23 @@ def leave_force_flag(c: ModelCluster, name: str) -> None:
 def lose_data(c: ModelCluster, name: str) -> None:
     """etcd's data directory is gone."""
     c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
+
+
+def kubeadm_reset(c: ModelCluster, *names: str) -> None:
+    """`kubeadm reset -f` on the wrong machine: its files of Kubernetes, kubelet's and etcd's data are gone."""
+    for name in names:
+        machine = c.machines[name]
+        machine.units["kubelet"].stop(c.now)
+        gone = ("/etc/kubernetes/manifests/", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/")
+        machine.files = {path: text for path, text in machine.files.items() if not path.startswith(gone)}
+        machine.papers = {}
+        machine.data.pop(f"{ETCD_DIR}/member", None)
+        machine.pods.clear()
+        for agent in machine.agents.values():
+            agent.started_at = NONE
+        for container in machine.containers.values():
+            if container.running:
+                container.running, container.ended_at = False, c.now
 
 
 def delete_data(c: ModelCluster, *names: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from recoverd.model.node_look import CNI_DIR, HOSTS
 from recoverd.model.operations import MANIFESTS
-from recoverd.simulate.pki import Papers
+from recoverd.simulate.pki import Papers, client_over
 from recoverd.simulate.store import Store
 
 UP_SINCE = -3 * 86400.0
@@ -18,11 +18,22 @@ BOOT = 25.0
 LOG_LINES = 10
 AGAIN, ALIVE = 11.0, 1.0
 """A unit that ends itself is started so often (kubeadm's RestartSec is 10 s), and is up for so long each time."""
+NONE = 1e9
+"""When an agent starts whose container was removed: never, until kubelet makes another."""
 BRIDGE, TUNNEL = "cni0", "flannel.1"
 HOSTS_LINE = "10.99.1.10 k8s-api"
 CNI_FILE = f"{CNI_DIR}/10-model.conflist"
-NODE_FILES = {HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n", CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n'}
+KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+NODE_FILES = {
+    HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n",
+    CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n',
+    KUBELET_CONFIG: "kind: KubeletConfiguration\n",
+}
 """What every node has beside what kubeadm writes."""
+
+
+CLIENT_OVER = "part of the existing bootstrap client certificate is expired: 2026-01-01 00:00:00 +0000 UTC"
+"""What a kubelet says that starts without a client certificate that is valid."""
 
 
 @dataclass(slots=True)
@@ -195,10 +206,21 @@ class Machine:
 
     def start(self, unit: str, now: float) -> None:
         """Another process of a unit is put in the place of the old one, if any."""
-        self.units[unit].start(now)
+        it = self.units[unit]
+        if unit == "kubelet" and self.rejected(now):
+            it.refuses = CLIENT_OVER
+        elif it.refuses == CLIENT_OVER:
+            it.refuses = ""
+        it.start(now)
         self.hangs.discard(unit)
         if unit == "kubelet":
             self.mute = False
+
+    def rejected(self, now: float) -> bool:
+        """The API server does not know its kubelet any more. Of a control plane it is left to its other certificates,
+        which are over at the same time.
+        """
+        return not self.control_plane and client_over(self.papers, now)
 
     @property
     def resolves(self) -> bool:

@@ -31,7 +31,7 @@ from recoverd.model.witness import LED, TRIED, LeadView, TryView
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import AGAIN, ALIVE, CNI_FILE, HOSTS_LINE, UP_SINCE, Machine, SystemdUnit
+from recoverd.simulate.hosts import AGAIN, ALIVE, CNI_FILE, HOSTS_LINE, KUBELET_CONFIG, UP_SINCE, Machine, SystemdUnit
 from recoverd.simulate.netlook import network
 from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
@@ -99,7 +99,7 @@ def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
 def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     if (unseen := unreachable(cluster, machine)) is not None:
         return unseen
-    certificates, pki = views(machine.papers)
+    certificates, pki = views(machine.papers, machine.name)
     return HostView(
         boot_id=machine.boot_id,
         clock_offset=0.0,
@@ -136,7 +136,9 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
     if not machine.joined:
         return None
     files = tuple(
-        (p, machine.files[p], machine.first.get(p) == machine.files[p]) for p in (CNI_FILE,) if p in machine.files
+        (p, machine.files[p], machine.first.get(p) == machine.files[p])
+        for p in (CNI_FILE, KUBELET_CONFIG)
+        if p in machine.files
     )
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
     return _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
@@ -163,8 +165,8 @@ def _node_of(
         kubelet_said="HTTP/1.0 200 OK" if hears[0] is Heard.ANSWERS else "",
         runtime=hears[1],
         runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
-        cni=tuple(path.rpartition("/")[2] for path, _, _ in files),
-        files={p: FileView(sha256(text), text, moment(UP_SINCE) if first else None) for p, text, first in files},
+        cni=tuple(path.rpartition("/")[2] for path, _, _ in files if path == CNI_FILE),
+        files={p: FileView(sha256(text), text, moment(UP_SINCE - 60) if first else None) for p, text, first in files},
     )
 
 

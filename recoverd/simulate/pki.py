@@ -58,6 +58,11 @@ def fresh() -> Papers:
     return papers | {leaf: Paper(papers[ca].key, -AGE, YEAR - AGE) for leaf, ca in SIGNED.items()}
 
 
+def of_worker() -> Papers:
+    """What a worker has of them: the CA's certificate, without its key, and kubelet's own."""
+    return {path: paper for path, paper in fresh().items() if path in (CA, KUBELET_CLIENT)}
+
+
 def _first_key(ca: str) -> str:
     return f"{ca} of kubeadm init"
 
@@ -67,7 +72,7 @@ FIRST_CA = _first_key(CA)
 
 def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
     """As `kubeadm certs renew all` leaves it; `kubelet`: its client certificate alone."""
-    leaves = [leaf for leaf in SIGNED if leaf in papers and (leaf == KUBELET_CLIENT) is kubelet]
+    leaves = [KUBELET_CLIENT] if kubelet else [leaf for leaf in SIGNED if leaf in papers and leaf != KUBELET_CLIENT]
     return papers | {leaf: Paper(papers[SIGNED[leaf]].key, now, now + YEAR) for leaf in leaves}
 
 
@@ -82,11 +87,16 @@ def dated(papers: Papers, ends: float) -> Papers:
     return papers | {leaf: papers[leaf]._replace(ends=ends) for leaf in SIGNED if leaf in papers}
 
 
+def client_over(papers: Papers, now: float) -> bool:
+    """Whether kubelet's client certificate is over."""
+    return KUBELET_CLIENT in papers and papers[KUBELET_CLIENT].ends < now
+
+
 def trouble(papers: Papers, now: float) -> str:
     """Why the bastion and everybody who was given the CA of `kubeadm init` do not accept
     the API server; "" when they do.
     """
-    if not papers:
+    if SERVING not in papers:
         return ""
     if papers[SERVING].ends < now:
         return "certificate has expired"
@@ -97,7 +107,7 @@ def trouble(papers: Papers, now: float) -> str:
 
 def etcd_trouble(papers: Papers, now: float) -> str:
     """Why etcd and those who ask it do not accept each other; "" when they do."""
-    for path in OF_ETCD if papers else ():
+    for path in OF_ETCD if SERVING in papers else ():
         paper = papers[path]
         if paper.ends < now:
             return f"{path} has expired"
@@ -106,32 +116,33 @@ def etcd_trouble(papers: Papers, now: float) -> str:
     return ""
 
 
-def views(papers: Papers) -> tuple[tuple[CertificateView, ...], PkiView | None]:
-    """As a look over SSH finds them."""
-    return _views_of(tuple(papers.items()), moment(0)) if papers else ((), None)
+def views(papers: Papers, name: str = "model") -> tuple[tuple[CertificateView, ...], PkiView | None]:
+    """As a look over SSH finds them on the machine of this name."""
+    return _views_of(tuple(papers.items()), name, moment(0)) if papers else ((), None)
 
 
 @lru_cache(maxsize=256)  # a story has few, and every sweep looks at those of every machine
 def _views_of(
-    items: tuple[tuple[str, Paper], ...], epoch: datetime
+    items: tuple[tuple[str, Paper], ...], name: str, epoch: datetime
 ) -> tuple[tuple[CertificateView, ...], PkiView | None]:
     """`epoch`: the clock by which their dates are told."""
     papers = dict(items)
-    authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES}
-    keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES} | {
-        ACCOUNTS_KEY: _digest(ACCOUNTS_KEY)
-    }
-    return tuple(_views(papers, epoch)), PkiView(
+    authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES if ca in papers}
+    keys: dict[str, str] = {}
+    if SERVING in papers:
+        keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES}
+        keys[ACCOUNTS_KEY] = _digest(ACCOUNTS_KEY)
+    return tuple(_views(papers, name, epoch)), PkiView(
         authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES))
     )
 
 
-def _views(papers: Papers, epoch: datetime) -> Iterator[CertificateView]:
+def _views(papers: Papers, name: str, epoch: datetime) -> Iterator[CertificateView]:
     for path, paper in papers.items():
         is_ca, authority = path in AUTHORITIES, SIGNED.get(path, "")
         yield CertificateView(
             path=path,
-            subject="CN=system:node:model,O=system:nodes"
+            subject=f"CN=system:node:{name},O=system:nodes"
             if path == KUBELET_CLIENT
             else f"CN={path.rsplit('/', 1)[-1]}",
             issuer=f"CN={(authority or path).rsplit('/', 1)[-1]}",

@@ -17,6 +17,14 @@ def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
     c.machines[name].papers = pki.dated(c.machines[name].papers, c.now + float(days) * 86400)
 
 
+def expire_client_certificate(c: ModelCluster, *names: str) -> None:
+    """kubelet's client certificate on these workers is over, as after a time in which they were off: the API server
+    answers `Unauthorized`, and a kubelet that starts anew ends at once.
+    """
+    for name in names:
+        c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
+
+
 def remake_certificates(c: ModelCluster, *names: str) -> None:
     """Leaf certificates, kubeconfigs and the front-proxy CA moved away and made anew by hand, as
     in the incident; the CA is kept.

@@ -441,3 +441,21 @@ async def test_kubelets_client_certificate_is_signed_anew(hands: Hands, node: No
         "/var/lib/kubelet/pki/kubelet-client-current.pem"
     )
     assert node.sh(purpose).endswith("OK\n")
+
+
+async def test_after_a_reset_the_copy_and_a_new_client_certificate_are_all_that_kubelet_needs(
+    hands: Hands, node: Node
+) -> None:
+    """`kubeadm reset` empties /etc/kubernetes/pki and /var/lib/kubelet, and leaves /var/lib/recoverd."""
+    good, kept = node.everything(), f"{KEPT}/0123456789abcdef"
+    assert (await hands.do(KeepPki(kept))).ok
+    node.sh("rm -rf /etc/kubernetes/pki/* /etc/kubernetes/*.conf /etc/kubernetes/manifests/* /var/lib/kubelet/*")
+    repair = RepairKubeletClient("cp1", kept)
+    result = await hands.do(PutBackPki(kept, f"{KEPT}/before-prod-1", marks=(repair.mark,)))
+    assert result.ok, result.detail
+    assert node.everything() == good
+    result = await hands.do(repair)
+    assert result.ok, result.detail
+    assert not told(await seen(hands)).findings
+    current = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+    assert node.sh(f"openssl verify -purpose sslclient -CAfile /etc/kubernetes/pki/ca.crt {current}").endswith("OK\n")

@@ -10,7 +10,7 @@ from recoverd.model.events import Acknowledged, Approved, Refused
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.pki import fresh
+from recoverd.simulate.pki import fresh, of_worker
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, path_of
 from tests.simulate.rig import Rig
@@ -44,7 +44,7 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
         cluster.power_on(name)
         machine.hung = machine.wedged = False
         if machine.papers:
-            machine.papers = machine.papers | fresh()
+            machine.papers = machine.papers | (fresh() if machine.control_plane else of_worker())
         machine.disk = machine.no_sandbox = ""
         for unit in machine.units.values():
             unit.refuses = ""
@@ -52,6 +52,10 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
     planes = [n for n, m in cluster.machines.items() if m.control_plane and n in healthy]
     for name in planes:
         machine = cluster.machines[name]
+        if not machine.joined:
+            # it was reset, and all of it comes back from a backup
+            machine.files = machine.first | machine.files
+            machine.papers = fresh()
         for component in COMPONENTS:
             machine.files[path_of(component)] = healthy[name][component]
     if restore or not cluster.etcd.leaders():

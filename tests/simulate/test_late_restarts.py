@@ -58,6 +58,8 @@ CASES = (
     Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
     Case("free-etcd-space", faults.fill_etcd, control_planes=3, steps=19),
+    Case("rebuild-control-plane", lambda c: FAULTS["kubeadm-reset"](c, "cp1"), steps=25),
+    Case("renew-worker-certificate", lambda c: FAULTS["expire-client-certificate"](c, "w1"), workers=2, steps=4),
     Case("restore-pki", lambda c: FAULTS["remake-pki"](c, "cp1"), steps=8),
 )
 EVERYTHING = [

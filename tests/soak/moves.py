@@ -162,6 +162,9 @@ MUTE: dict[str, Draw] = {
 }  # fmt: skip
 MUTE_FROM = 7 << 28
 """As above: nodes that are not Ready though their units are active."""
+LOST: dict[str, Draw] = {"expire-client-certificate": nodes3, "kubeadm-reset": planes2}
+LOST_FROM = 15 << 27
+"""As above: what a machine needs to start, and nobody but an operator can make again."""
 WEIGHTS = {
     "approve": 9,
     "await-plan": 4,
@@ -207,6 +210,9 @@ def drawn(seed: int) -> Story:
     if seed >= MUTE_FROM and rng.random() < 0.4:
         for what in rng.choices(sorted(MUTE), k=rng.choice((1, 1, 2, 3))):
             moves.insert(rng.randint(0, len(moves)), Move(what, MUTE[what](rng, who), rng.choice(WAITS)))
+    if seed >= LOST_FROM and rng.random() < 0.3:
+        for what in rng.choices(sorted(LOST), k=rng.choice((1, 1, 2))):
+            moves.insert(rng.randint(0, len(moves)), Move(what, LOST[what](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 

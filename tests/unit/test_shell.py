@@ -21,6 +21,7 @@ from recoverd.model.etcd_operations import SendSnapshot
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.node_operations import Reboot, RestartDaemonPods
 from recoverd.model.operations import CopyPath, HostOperation, MovePath, Shell, WriteFile, kinds_of
+from recoverd.model.pki_operations import RenewWorkerClient
 from recoverd.shell import Malformed, described, library, parsed, script
 from tests.shells import SHELLS, command, sent
 
@@ -179,7 +180,8 @@ def test_a_function_is_given_every_argument_that_it_reads() -> None:
 def test_what_a_plan_calls_on_the_way_is_in_the_library_and_what_a_hand_calls_is_told() -> None:
     """So `recoverctl plans --script` shows all of it."""
     root = Path(recoverd.__file__).parent
-    told = {name for kind in (JoinControlPlane, TakeBackJoin, RestartDaemonPods) for name in kind.functions}
+    kinds = (JoinControlPlane, TakeBackJoin, RestartDaemonPods, RenewWorkerClient)
+    told = {name for kind in kinds for name in kind.functions}
     called = {
         m for path in (root / "act").glob("*.py") for m in re.findall(r'Call\.of\(\s*"([a-z_]+)"', path.read_text())
     }

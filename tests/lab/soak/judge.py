@@ -21,7 +21,13 @@ UNASKED = {
     "restart-controller",
 }
 """What README promises to do without a person."""
-OURS = {"rolling-worker-reboot", "force-new-cluster", "restore-etcd-snapshot", "rebuild-member"}
+OURS = {
+    "rolling-worker-reboot",
+    "force-new-cluster",
+    "restore-etcd-snapshot",
+    "rebuild-member",
+    "rebuild-control-plane",
+}
 """Playbooks after which a history or a boot id may be another."""
 
 
