@@ -89,6 +89,7 @@ def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, po
         ran=record.ran - (record.run is not None),  # while a plan runs: as when it was made
         point=point,
         mark=record.mark,
+        plan=record.plan,
         fault_since=record.incident.fault_since if record.incident else None,
         unseen=record.unseen,
         unended=unended(turn),

@@ -13,13 +13,16 @@ from recoverd.machine.account import parts
 from recoverd.machine.decide import Choice, choose
 from recoverd.machine.gate import Gate, Verdict
 from recoverd.machine.guards import LATE, Evidence
+from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
+from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.finding import State
 from recoverd.model.observation import Unseen
 from recoverd.model.plan import Plan, Step
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.record import Run
 from recoverd.playbooks.base import Askable, Playbook, Proposal, Situation
+from recoverd.playbooks.sources import point_first, still_serves
 
 TOLD = 3
 """Steps that are named of those that would be other ones."""
@@ -46,7 +49,7 @@ def as_planned(turn: Turn, plan: Plan, choice: Choice) -> Proposal | None:
     """What would be planned now, where that is what the waiting plan says; None where it is not."""
     if plan.requested_by:
         return _asked_again(turn, plan) if all(key in turn.newest.diagnosis.keys for key in plan.basis) else None
-    return choice.proposal if same(plan, choice.playbook, choice.proposal) else None
+    return choice.proposal if _same(turn, plan, choice.playbook, choice.proposal) else None
 
 
 def _asked_again(turn: Turn, plan: Plan) -> Proposal | None:
@@ -55,7 +58,7 @@ def _asked_again(turn: Turn, plan: Plan) -> Proposal | None:
     """
     playbook = turn.playbook(plan.playbook)
     answers = _answers(turn, plan, situation_of_request(turn, plan))
-    return next((a for a in answers if same(plan, playbook, a)), None)
+    return next((a for a in answers if _same(turn, plan, playbook, a)), None)
 
 
 def asked_now(turn: Turn, plan: Plan, situation: Situation) -> Proposal | None:
@@ -78,14 +81,38 @@ def _answers(turn: Turn, plan: Plan, situation: Situation) -> list[Proposal]:
     return [a for a in answers if isinstance(a, Proposal)]
 
 
-def same(plan: Plan, playbook: Playbook | None, proposal: Proposal | None) -> bool:
+def _same(turn: Turn, plan: Plan, playbook: Playbook | None, proposal: Proposal | None) -> bool:
     """Whether what would be planned now is what the plan says: same playbook, same operations on the same hosts."""
     if playbook is None or proposal is None or playbook.name != plan.playbook:
         return False
-    mine = [
-        s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint)
-    ]  # which the machine has put before the proposal
-    return [(s.host, s.operation) for s in mine] == [(s.host, s.of_plan(plan.id).operation) for s in proposal.steps]
+    mine, now = _beside_copies(turn, plan, proposal)
+    return [(s.host, s.operation) for s in mine] == [(s.host, s.operation) for s in now]
+
+
+def _beside_copies(turn: Turn, plan: Plan, proposal: Proposal) -> tuple[list[Step], list[Step]]:
+    """The steps of the plan, and those of what would be planned now, which make it another plan where they differ.
+
+    A restore point is none of them: the machine has put it before the proposal. Nor is the snapshot that a playbook has
+    fetched where no member is good for a point. Which of the two is taken goes by who is healthy in one sweep, and on
+    a machine under load that is another one from sweep to sweep. So the one that the plan has stands, as long as it
+    can be had, or once it is there.
+    """
+    point = next((i for i, s in enumerate(plan.steps) if isinstance(s.operation, TakeRestorePoint)), None)
+    mine = [s for s in plan.steps if not isinstance(s.operation, TakeRestorePoint)]
+    now = [s.of_plan(plan.id) for s in proposal.steps]
+    mine_fetched, now_fetched = _without_fetched(mine), _without_fetched(now)
+    situation = outlook.situation(turn)
+    if point is None and now == now_fetched and point_first(situation):
+        return mine_fetched, now
+    if point is not None and mine == mine_fetched and not point_first(situation):
+        taken = turn.record.run is not None and point <= turn.record.run.done
+        if taken or still_serves(plan.steps[point].host, situation):
+            return mine, now_fetched
+    return mine, now
+
+
+def _without_fetched(steps: Sequence[Step]) -> list[Step]:
+    return [s for s in steps if not isinstance(s.operation, FetchSnapshot)]
 
 
 def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> Gate | None:
@@ -127,26 +154,33 @@ def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> Gate | No
 def _another(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> str:
     """In which way it is not what would be planned now, in words; "" where it is."""
     situation = present(turn, plan)
-    left = [
-        s
-        for s in plan.steps
-        if not isinstance(s.operation, TakeRestorePoint) and s.part not in {**run.skipped, **run.failed}
-    ]
     if plan.requested_by:
         choice = Choice(None, asked_now(turn, plan, situation))
-    elif any(not difference(left, [s.of_plan(plan.id) for s in own.steps]) for own in _own(turn, plan, situation)):
+    elif any(not _differs(turn, plan, run, own) for own in _own(turn, plan, situation)):
         return ""  # that another plan would come first, as after an acknowledgement, makes this one no other
     else:
         choice = choose(situation, turn.playbooks, turn.record.declined)
         if choice.playbook and choice.playbook.name != plan.playbook:
             return f"{choice.playbook.name} would be planned instead"
-    if choice.waiting and 0 < run.away < LATE and all(key in evidence.diagnosis.keys for key in plan.basis):
-        return (
-            ""  # the patience that it asks for was had before the approval, and began anew with a restart of a moment
-        )
+    if choice.waiting and _looked_away(turn, run, plan) and all(k in evidence.diagnosis.keys for k in plan.basis):
+        return ""  # the patience that it asks for was had before the approval
     if choice.proposal is None:
         return f"nothing like it would be planned ({'; '.join(choice.reasons) or 'what it was made for is not found'})"
-    return difference(left, [s.of_plan(plan.id) for s in choice.proposal.steps])
+    return _differs(turn, plan, run, choice.proposal)
+
+
+def _looked_away(turn: Turn, run: Run, plan: Plan) -> bool:
+    """Patience began anew because nobody looked for a moment: recoverd was restarted, or on an overloaded machine
+    came too late for some sweeps (observed). What was seen to be gone meanwhile is waited for again.
+    """
+    seen = (turn.record.sightings.get(name_of(key)) for key in plan.basis)
+    return 0 < run.away < LATE or all(s is not None and 0 < s.unseen_for < LATE for s in seen)
+
+
+def _differs(turn: Turn, plan: Plan, run: Run, proposal: Proposal) -> str:
+    """What of the proposal is not in what is left of the plan, or the other way round."""
+    mine, now = _beside_copies(turn, plan, proposal)
+    return difference([s for s in mine if s.part not in {**run.skipped, **run.failed}], now)
 
 
 def _own(turn: Turn, plan: Plan, situation: Situation) -> Iterator[Proposal]:

@@ -54,11 +54,14 @@ def sighted(
     for key in sorted(diagnosis.keys):
         old = before.get(name_of(key))
         if old is None or old.last is None or at - old.last > gap:
-            now[name_of(key)] = Sighting(at, 1, recent=1, last=observation.at, stands=old is not None and old.stands)
+            stands, unseen_for = old is not None and old.stands, _unseen_for(old, at)
+            now[name_of(key)] = Sighting(at, 1, 0, 1, observation.at, stands, unseen_for)
         else:
             since = at if old.missed else old.since
             recent = (old.recent << 1 | 1) & span
-            now[name_of(key)] = Sighting(since, min(old.seen + 1, COUNTED), 0, recent, observation.at, old.stands)
+            unseen_for = 0.0 if old.missed else old.unseen_for
+            seen = min(old.seen + 1, COUNTED)
+            now[name_of(key)] = Sighting(since, seen, 0, recent, observation.at, old.stands, unseen_for)
     left = {name: old for name, old in before.items() if name not in now}
     blind = unproven([key_of(name) for name in left], diagnosis, observation)
     for name, old in left.items():
@@ -73,6 +76,12 @@ def sighted(
         if missed.stands or missed.recent:
             now[name] = missed
     return now
+
+
+def _unseen_for(old: Sighting | None, at: datetime) -> float:
+    if old is None or old.last is None or old.missed:
+        return 0.0
+    return max(old.unseen_for, (at - old.last).total_seconds())
 
 
 def silent(before: Mapping[str, datetime], observation: Observation) -> dict[str, datetime]:

@@ -116,6 +116,10 @@ class Sighting:
     """It was confirmed in the open incident, and has not been shown to be gone since: the
     incident does not close before that.
     """
+    unseen_for: float = 0.0
+    """Seconds, the longest, for which nobody could see whether it was there, and after which it counted anew
+    though it was never seen to be gone; 0 where that is not why it counts from `since`.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
-from recoverd.model.plan import Step
+from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Declined
 from recoverd.model.settings import ClusterSettings
 
@@ -48,6 +48,10 @@ class Situation:
     """What the incident was opened for and this sweep neither finds nor shows to be gone, and why."""
     fault_since: datetime | None = None
     """`Incident.fault_since` of the open one; None where there is none."""
+    plan: Plan | None = None
+    """The open one. What it has chosen among equals is chosen again while it will do: who is the leader, or healthy,
+    is another one from moment to moment on a machine under load, and a plan that changes with it cannot be approved.
+    """
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep
     without a gap in which it could not.
@@ -74,6 +78,11 @@ class Situation:
         a ladder may be taken for them.
         """
         return frozenset(key for d in self.declined if d.playbook == playbook for key in d.basis)
+
+    def chosen(self, *operations: type) -> str:
+        """The host on which the open plan does the first of these operations; "" where it does none."""
+        steps = self.plan.steps if self.plan else ()
+        return next((s.host for s in steps if isinstance(s.operation, operations)), "")
 
     def host(self, name: str) -> HostView | None:
         view = self.observation.hosts.get(name)

@@ -54,7 +54,8 @@ class ForceNewCluster:
         blind = sorted(n for n, v in survivors.items() if began_anew(situation.scene, v) is None)
         if blind and (not_read := _not_read(blind, finding, situation)):
             return not_read
-        name = min(survivors, key=lambda n: (-survivors[n].revision, -survivors[n].raft_term, n))
+        before = situation.chosen(FetchSnapshot, CopyPath)  # without a leader terms go on growing, the data do not
+        name = min(survivors, key=lambda n: (-survivors[n].revision, n != before, -survivors[n].raft_term, n))
         view = survivors[name]
         gone = missing(view, survivors.values(), situation)
         not_yet = may_return(gone, len(survivors), view, situation) or behind_a_point(name, view, gone, situation)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.catalogue import Of, codes
 from recoverd.model.etcd import EtcdView, accused
+from recoverd.model.etcd_operations import AddMember
 from recoverd.model.facts import LossFacts, SetbackFacts
 from recoverd.model.finding import Diagnosis, Finding
 from recoverd.model.observation import HostView, Observation
@@ -23,14 +25,14 @@ def sources(observation: Observation, diagnosis: Diagnosis) -> tuple[str, ...]:
     """
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
     corrupt = accused(views.values())
-    doubted = {host for f in diagnosis.faults for host in _doubted(f)}
+    bad = doubted(diagnosis)
 
     def good(name: str, view: EtcdView) -> bool:
         whole = view.healthy and view.has_leader and not view.learner and not view.remembered
         return (
             whole
             and view.member_id not in corrupt
-            and name not in doubted
+            and name not in bad
             and isinstance(observation.hosts.get(name), HostView)
         )
 
@@ -39,9 +41,24 @@ def sources(observation: Observation, diagnosis: Diagnosis) -> tuple[str, ...]:
     )
 
 
+def still_serves(host: str, situation: Situation) -> bool:
+    """Whether the snapshot of an open plan can be had from there still: nothing is said against its data, and the
+    member has a leader, or was late to say so in this sweep.
+
+    Healthy it need not be just now: /health fails while a disk is slow, and the snapshot's hash is checked.
+    """
+    view, scene = situation.observation.etcd.get(host), situation.scene
+    if situation.host(host) is None or host in doubted(situation.diagnosis):
+        return False
+    if not isinstance(view, EtcdView):
+        return not scene.etcd_stopped(host)
+    views = situation.etcd_views.values()
+    return view.has_leader and not view.learner and not view.remembered and view.member_id not in accused(views)
+
+
 def asked(situation: Situation, *, without: str = "", healthy: bool = False) -> tuple[str, EtcdView] | None:
     """The member that is asked for a change of the list, and what it said: the leader, which answers from its own
-    log, else one that follows it.
+    log, else one that follows it. Of a plan that is open, the one that it asks, while that can be asked.
 
     None of those whose data are in doubt, nor that on the host `without`. `healthy`: only one that says so
     (while an alarm is up none does).
@@ -58,8 +75,15 @@ def asked(situation: Situation, *, without: str = "", healthy: bool = False) -> 
         and not v.learner
         and (v.healthy or not healthy)
     }
-    name = next((n for n, v in able.items() if v.leader == v.member_id), min(able, default=""))
+    before = situation.chosen(RemoveMember, AddMember)
+    leads = next((n for n, v in able.items() if v.leader == v.member_id), min(able, default=""))
+    name = before if before in able else leads
     return (name, able[name]) if name else None
+
+
+def doubted(diagnosis: Diagnosis) -> frozenset[str]:
+    """Hosts whose data something is found against."""
+    return frozenset(host for f in diagnosis.faults for host in _doubted(f))
 
 
 def _doubted(finding: Finding) -> Iterable[str]:

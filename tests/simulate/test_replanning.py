@@ -4,12 +4,18 @@ would have planned, or nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
+
+from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Acknowledged, Approved
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.points import PointSettings
 from recoverd.simulate import faults, pki
 from recoverd.simulate.clock import now, run
 from tests.simulate.rig import Rig
@@ -181,3 +187,100 @@ def test_a_part_that_is_well_by_itself_is_left_out_and_no_other_plan_is_made() -
         await rig.stage.kill()
 
     run(story())
+
+
+Change = Callable[[EtcdView, str], EtcdView]
+
+
+def unhealthy(view: EtcdView, _: str) -> EtcdView:
+    """Its disk is slow at this moment: a leader is known, and /health says false."""
+    return replace(view, healthy=False, health_reason="took too long")
+
+
+def led_by(view: EtcdView, leader: str) -> EtcdView:
+    """The other one has won the election by then."""
+    return replace(view, leader=leader) if view.leader else view
+
+
+async def with_points(rig: Rig) -> None:
+    """Destructive plans begin with a restore point from now on."""
+    await rig.stage.kill()
+    rig.stage.settings = replace(rig.settings, points=PointSettings(before_plans=True))
+    rig.stage.start()
+
+
+def moody(rig: Rig, change: Change, often: Callable[[], bool]) -> None:
+    """In the sweeps that `often` picks, `change` is made to what is seen of every member that is not broken."""
+    observe = rig.world.observe
+
+    async def moods(sequence: int, memory: Memory) -> Observation:
+        seen = await observe(sequence, memory)
+        if not often():
+            return seen
+        other = max(v.member_id for v in seen.etcd.values() if isinstance(v, EtcdView) and v.leader != v.member_id)
+        return replace(seen, etcd={n: change(v, other) if isinstance(v, EtcdView) else v for n, v in seen.etcd.items()})
+
+    rig.world.observe = moods  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("change", [unhealthy, led_by])
+@pytest.mark.parametrize("first", [False, True], ids=["later", "when it is made"])
+@pytest.mark.parametrize("fault", ["rebuild-member", "remove-member"])
+def test_which_of_the_good_members_is_asked_or_copied_stays_as_it_was_approved(
+    fault: str, change: Change, *, first: bool
+) -> None:
+    """On a busy machine another member leads, or says of itself that it is healthy, from sweep to sweep. Seen on the
+    lab: an approved plan was to fetch a snapshot, and the sweep after it found a member good for a restore point.
+    """
+
+    async def story() -> None:
+        rig = Rig(5, 1)
+        await with_points(rig)
+        await rig.stage.wait(60)
+        (faults.corrupt_data if fault == "rebuild-member" else faults.power_off)(rig.cluster, "cp2")
+        approved = False
+        # remove-member is asked of a healthy member alone
+        moody(rig, change, lambda: approved is not first and (change is not unhealthy or fault == "rebuild-member"))
+        plan = await offered(rig, fault)
+        approved = True
+        await rig.stage.wait(60)
+        assert list(rig.plans()) == [plan.id], "as long as it waits"
+        await approve(rig)
+        assert await rig.stage.until(lambda: not rig.plans()[plan.id].status.open, 600)
+        assert rig.plans()[plan.id].status is PlanStatus.SUCCEEDED, rig.plans()[plan.id].reason
+        assert list(rig.plans()) == [plan.id]
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_an_approved_plan_outlasts_sweeps_for_which_recoverd_came_too_late() -> None:
+    """Seen on a busy lab: the patience before a removal counted anew after 40 s in which nothing was seen in time, and
+    the plan that a person had approved was withdrawn.
+    """
+
+    async def story(seconds: float) -> Plan:
+        rig = Rig(3, 1)
+        await with_points(rig)
+        await rig.stage.wait(60)
+        faults.power_off(rig.cluster, "cp3")
+        plan = await offered(rig, "remove-member")
+        observe, late = rig.world.observe, Unseen(UnseenKind.OWN, "recoverd itself was late")
+        end = now() + timedelta(seconds=seconds)
+
+        async def overloaded(sequence: int, memory: Memory) -> Observation:
+            seen = await observe(sequence, memory)
+            if now() > end:
+                return seen
+            return replace(seen, etcd=dict.fromkeys(seen.etcd, late), hosts=dict.fromkeys(seen.hosts, late))
+
+        rig.world.observe = overloaded  # type: ignore[method-assign]
+        await approve(rig)
+        assert await rig.stage.until(lambda: not rig.plans()[plan.id].status.open, 600)
+        await rig.stage.kill()
+        return rig.plans()[plan.id]
+
+    short = run(story(45))
+    assert short.status is PlanStatus.SUCCEEDED, short.reason
+    long = run(story(200))
+    assert long.status is not PlanStatus.SUCCEEDED, "nobody knows what was in those minutes"
