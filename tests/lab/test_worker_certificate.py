@@ -31,8 +31,14 @@ def expire(cluster: Cluster, node: Node) -> None:
     path.write_text(pem + text[text.index("-----BEGIN EC PRIVATE") :])
 
 
-@pytest.mark.core("renew-worker-certificate")
-@pytest.mark.parametrize("way", ["kubelet-restarted", "rebooted", "emptied"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("kubelet-restarted", marks=pytest.mark.core("renew-worker-certificate")),
+        "rebooted",
+        "emptied",
+    ],
+)
 def test_it_is_signed_anew_after_approval(cluster: Cluster, bastion: Callable[..., Bastion], way: str) -> None:
     daemon, w1 = bastion(cluster, bounds={"cooldown": 0, "attempts": 100}), cluster.node("w1")
     daemon.wait_healthy(120)
