@@ -4,6 +4,7 @@ control plane, with a key that never leaves the worker.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -28,7 +29,9 @@ def expire(cluster: Cluster, node: Node) -> None:
     path = node.dir / "root" / node.sh(f"readlink -f {CURRENT}", capture_output=True).stdout.strip().lstrip("/")
     text = path.read_text()
     pem = signed_anew(kubernetes(cluster.node("cp1")), path, text.encode(), -1).decode()
-    path.write_text(pem + text[text.index("-----BEGIN EC PRIVATE") :])
+    key = re.search("-----BEGIN [A-Z ]*PRIVATE KEY-----.*", text, re.DOTALL)
+    assert key, f"no private key in {path}"
+    path.write_text(pem + key.group())
 
 
 @pytest.mark.parametrize(
