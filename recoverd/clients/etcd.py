@@ -22,12 +22,21 @@ from typing import Any, TypeVar
 import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 
+from recoverd.clients.etcd_answers import (
+    EtcdRefused,
+    EtcdUnseen,
+    alarm_entries,
+    blob,
+    classified,
+    hexadecimal,
+    member_entry,
+)
 from recoverd.clients.etcd_pki import PKI, CredentialsCache
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
-from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry
-from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import UnseenKind
 
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 
@@ -44,22 +53,6 @@ OPTIONAL_SHARE = 0.7
 PROPOSAL_SECONDS = 3.0
 UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 """gRPC's codes."""
-
-
-class EtcdUnseen(Exception):  # noqa: N818
-    """A member could not be asked, or what it answered makes no sense."""
-
-    def __init__(self, kind: UnseenKind, reason: str) -> None:
-        super().__init__(reason)
-        self.unseen = Unseen(kind, reason)
-
-
-class EtcdRefused(EtcdUnseen):
-    """The member answered with an error: `code` is gRPC's, None where it gave none."""
-
-    def __init__(self, reason: str, code: int | None = None) -> None:
-        super().__init__(UnseenKind.GARBAGE, reason)
-        self.code = code
 
 
 class EtcdClient:
@@ -205,11 +198,11 @@ class EtcdClient:
         except HostUnseen as unseen:
             raise EtcdUnseen(unseen.unseen.kind, f"{where} cannot be asked: {unseen}") from unseen
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
-            raise _classified(where, error) from error
+            raise classified(where, error) from error
         except OSError as error:
             if not own_failure(error):
                 raise
-            raise _classified(where, error) from error
+            raise classified(where, error) from error
 
     @asynccontextmanager
     async def _session(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
@@ -286,20 +279,20 @@ class EtcdClient:
         try:
             header = status["header"]
             return EtcdView(
-                member_id=_hex(header["member_id"]),
-                cluster_id=_hex(header["cluster_id"]),
+                member_id=hexadecimal(header["member_id"]),
+                cluster_id=hexadecimal(header["cluster_id"]),
                 version=str(status.get("version", "")),
                 revision=int(header.get("revision", 0)),
                 raft_term=int(status.get("raftTerm", 0)),
-                leader=_hex(status.get("leader", "0")).removeprefix("0"),
+                leader=hexadecimal(status.get("leader", "0")).removeprefix("0"),
                 learner=bool(status.get("isLearner", False)),
                 healthy=health[0],
                 health_reason=health[1],
-                members=tuple(_member(m) for m in members["members"]),
+                members=tuple(member_entry(m) for m in members["members"]),
                 db_size=int(status.get("dbSize", 0)),
                 db_in_use=int(status.get("dbSizeInUse", 0)),
                 quota=quota,
-                alarms=_alarms(status.get("errors", [])),
+                alarms=alarm_entries(status.get("errors", [])),
                 nodes=nodes,
                 pods=pods,
             )
@@ -390,59 +383,6 @@ async def _blobs(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         if len(rest) > MAX_ANSWER:
             raise SnapshotError("a line of the answer has no end")
         for line in lines:
-            yield _blob(line)
+            yield blob(line)
     if rest.strip():
-        yield _blob(rest)
-
-
-def _blob(line: bytes) -> bytes:
-    try:
-        answer = json.loads(line)
-        if "error" in answer:
-            raise SnapshotError(f"etcd says: {answer['error']}")
-        return base64.b64decode(answer["result"].get("blob", ""), validate=True)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SnapshotError(f"a piece of it cannot be understood: {line[:80]!r}") from error
-
-
-def _classified(where: str, error: Exception) -> EtcdUnseen:
-    cause: BaseException = error
-    while not isinstance(cause, ssl.SSLError) and (below := cause.__cause__ or getattr(cause, "os_error", None)):
-        cause = below
-    if own := own_failure(error):
-        return EtcdUnseen(UnseenKind.OWN, f"{where} was not asked: {own}")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return EtcdUnseen(
-            UnseenKind.UNTRUSTED,
-            f"{where} has a certificate that does not verify: {getattr(cause, 'verify_message', cause)}",
-        )
-    if isinstance(cause, ssl.SSLError) or "ALERT" in str(error):
-        what = (
-            f"{where} did not accept the client certificate healthcheck-client.crt of its host, or TLS "
-            f"failed otherwise: {error}"
-        )
-        return EtcdUnseen(UnseenKind.DENIED, what)
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionError | ConnectionError):
-        return EtcdUnseen(UnseenKind.UNREACHABLE, f"{where} closed the connection without an answer ({error})")
-    return EtcdUnseen(UnseenKind.GARBAGE, f"{where} gave an answer that is not HTTP as etcd speaks it: {error}")
-
-
-def _hex(number: object) -> str:
-    """A uint64, in JSON a decimal string, as etcdctl prints it."""
-    return format(int(str(number)), "x")
-
-
-def _member(row: dict[str, Any]) -> MemberEntry:
-    return MemberEntry(
-        id=_hex(row["ID"]),
-        name=str(row.get("name", "")),
-        peer_urls=tuple(str(u) for u in row.get("peerURLs", ())),
-        client_urls=tuple(str(u) for u in row.get("clientURLs", ())),
-        learner=bool(row.get("isLearner", False)),
-    )
-
-
-def _alarms(errors: list[object]) -> tuple[AlarmEntry, ...]:
-    """The alarms among a status's errors, which read `memberID:123 alarm:NOSPACE`."""
-    found = (re.search(r"memberID:(\d+)\s+alarm:(\w+)", str(e)) for e in errors)
-    return tuple(AlarmEntry(_hex(m.group(1)), m.group(2)) for m in found if m)
+        yield blob(rest)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from recoverd.clients.dial import LOGINS, HostUnseen, Target, dial, turn
+from recoverd.clients.dial import LOGINS, HostUnseen, Target
 from recoverd.clients.own import own_failure
 from recoverd.clients.streams import collect, feed, tell
 from recoverd.config.types import jump_parts
@@ -29,11 +29,11 @@ from recoverd.shell import script as script_of
 
 if TYPE_CHECKING:
     from recoverd.config import SshSettings
+from recoverd.clients.link import Lease, Link
 
 __all__ = ["CommandResult", "HostPool", "HostUnseen"]
 
 PROBE_SECONDS = 1.0
-CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,95 +48,13 @@ class CommandResult:
     """The output was longer than allowed; the command was closed there and may not have ended."""
 
 
-class _Lease:
-    """A live connection and how many use it; once retired it is handed out no more, and
-    closed when its last user is done.
-    """
-
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        self.connection = connection
-        self.users = 0
-        self.retired = False
-
-    @property
-    def usable(self) -> bool:
-        return not self.retired and not self.connection.is_closed()
-
-    def release(self) -> None:
-        self.users -= 1
-        self._close_when_idle()
-
-    def retire(self) -> None:
-        self.retired = True
-        self._close_when_idle()
-
-    def _close_when_idle(self) -> None:
-        if self.retired and self.users <= 0:
-            self.connection.close()
-
-
-class _Link:
-    """The way to one machine: at most one connection that is handed out, and at most one attempt to make it."""
-
-    def __init__(self, target: Target, ssh: SshSettings, jump: _Link | None = None) -> None:
-        self.target = target
-        self._ssh = ssh
-        self._jump = jump
-        self._lease: _Lease | None = None
-        self._attempt: asyncio.Task[_Lease] | None = None
-        self._failed = False
-        """The newest attempt came to nothing."""
-        self.queued = False
-        """An attempt waits for its turn, and nothing was sent to the machine."""
-
-    async def get(self) -> _Lease:
-        """A usable connection. Callers that come together share one attempt, which the
-        deadline of one of them does not end.
-        """
-        if self._lease and self._lease.usable:
-            return self._lease
-        if self._attempt is None:
-            self._attempt = asyncio.create_task(self._connect(), name=f"ssh {self.target}")
-            self._attempt.add_done_callback(self._attempted)
-        return await asyncio.shield(self._attempt)
-
-    async def close(self) -> None:
-        if self._attempt:
-            self._attempt.cancel()
-            await asyncio.gather(self._attempt, return_exceptions=True)
-        if self._lease:
-            connection = self._lease.connection
-            connection.close()
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.wait_closed()
-            except (TimeoutError, OSError, asyncssh.Error):
-                connection.abort()
-
-    def _attempted(self, attempt: asyncio.Task[_Lease]) -> None:
-        self._attempt, self.queued = None, False
-        if not attempt.cancelled():
-            attempt.exception()  # counts as retrieved, even when every caller has given up waiting
-
-    async def _connect(self) -> _Lease:
-        if self._lease:
-            self._lease.retire()
-        jump = await self._jump.get() if self._jump else None
-        self.queued, failed, self._failed = True, self._failed, True
-        async with turn(failed):
-            self.queued = False
-            self._lease = _Lease(await dial(self.target, self._ssh, jump.connection if jump else None))
-        self._failed = False
-        return self._lease
-
-
 class HostPool:
     """The machines of one cluster over SSH. Hosts are named as configured; a hung one delays nobody else."""
 
     def __init__(self, ssh: SshSettings, hosts: Sequence[HostSettings]) -> None:
         self._ssh = ssh
-        self._jump = _Link(_jump_target(ssh.jump, ssh.user), ssh) if ssh.jump else None
-        self._links: dict[str, _Link] = {}
+        self._jump = Link(_jump_target(ssh.jump, ssh.user), ssh) if ssh.jump else None
+        self._links: dict[str, Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.guard: Callable[[str], Call | None] = lambda host: None
         """By host: what stands before every call that changes something there (`recoverd.clients.lease`)."""
@@ -146,11 +64,11 @@ class HostPool:
         """Set which hosts there are; connections to those that stay are kept. Must be called in the
         event loop once connections exist.
         """
-        links: dict[str, _Link] = {}
+        links: dict[str, Link] = {}
         for host in hosts:
             target = Target(host.name, self._ssh.user, host.address, self._ssh.port, host.host_key)
             known = self._links.pop(host.name, None)
-            links[host.name] = known if known and known.target == target else _Link(target, self._ssh, self._jump)
+            links[host.name] = known if known and known.target == target else Link(target, self._ssh, self._jump)
             if known and known is not links[host.name]:
                 self._links[host.name] = known
         for gone in self._links.values():
@@ -273,7 +191,7 @@ class HostPool:
     def _guarded(self, host: str, call: Call) -> str:
         return script_of(*filter(None, (self.guard(host), call)))
 
-    def _link(self, host: str) -> _Link:
+    def _link(self, host: str) -> Link:
         link = self._links.get(host)
         if link is None:
             raise HostUnseen(
@@ -290,8 +208,8 @@ class HostPool:
         return f"{'sudo -n ' if self._ssh.sudo else ''}sh -c {shlex.quote(limited)}"
 
     async def _start(
-        self, link: _Link, running: _Running, command: str
-    ) -> tuple[_Lease, asyncssh.SSHClientProcess[bytes]]:
+        self, link: Link, running: _Running, command: str
+    ) -> tuple[Lease, asyncssh.SSHClientProcess[bytes]]:
         """Start the shell, which waits for its script; so on a connection that turns out to be
         dead this can be tried once more.
         """
@@ -317,8 +235,8 @@ class HostPool:
 
     async def _converse(
         self,
-        link: _Link,
-        lease: _Lease,
+        link: Link,
+        lease: Lease,
         process: asyncssh.SSHClientProcess[bytes],
         script: str,
         max_output: int,
@@ -330,8 +248,8 @@ class HostPool:
 
     async def _collected(
         self,
-        link: _Link,
-        lease: _Lease,
+        link: Link,
+        lease: Lease,
         process: asyncssh.SSHClientProcess[bytes],
         give: Awaitable[None],
         max_output: int,
@@ -361,14 +279,14 @@ class HostPool:
                 process.close()
 
     @staticmethod
-    def _lost(link: _Link) -> HostUnseen:
+    def _lost(link: Link) -> HostUnseen:
         return HostUnseen(
             UnseenKind.UNREACHABLE,
             f"the SSH connection to {link.target} was lost while a command ran there; it may or may not have ended",
             sent=True,
         )
 
-    def _late(self, link: _Link, running: _Running, timeout: float) -> HostUnseen:
+    def _late(self, link: Link, running: _Running, timeout: float) -> HostUnseen:
         if running.sent:
             what = (
                 f"{link.target} let recoverd in, but did not end a command within {timeout:g} s; the command was "
@@ -382,7 +300,7 @@ class HostPool:
         return _no_connection(link, timeout)
 
 
-def _no_connection(link: _Link, seconds: float) -> HostUnseen:
+def _no_connection(link: Link, seconds: float) -> HostUnseen:
     if link.queued:
         what = (
             f"{link.target} was not tried within {seconds:g} s: recoverd logs in to {LOGINS} machines at "
@@ -396,11 +314,11 @@ def _no_connection(link: _Link, seconds: float) -> HostUnseen:
 class _Running:
     """How far a command has come, for the words of its failure."""
 
-    lease: _Lease | None = None
+    lease: Lease | None = None
     sent: bool = False
 
 
-async def _raise_if_closed(link: _Link, lease: _Lease, port: int, error: Exception) -> None:
+async def _raise_if_closed(link: Link, lease: Lease, port: int, error: Exception) -> None:
     """Raise `HostUnseen` when the host says that its port cannot be connected to."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):

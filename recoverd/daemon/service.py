@@ -12,7 +12,8 @@ import structlog
 from recoverd import __version__
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import Journal
-from recoverd.engine.loop import ClusterLoop, JournalWriter, now
+from recoverd.engine.loop import ClusterLoop, now
+from recoverd.engine.writer import JournalWriter
 from recoverd.model.dump import Dump
 from recoverd.model.events import (
     Acknowledged,

@@ -23,7 +23,8 @@ from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, JournalWriter, now
+from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now
+from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Note

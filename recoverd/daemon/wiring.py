@@ -19,7 +19,7 @@ from recoverd.daemon.service import Service
 from recoverd.daemon.watches import Watches
 from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import JournalWriter
+from recoverd.engine.writer import JournalWriter
 from recoverd.metrics.server import Metrics, app
 from recoverd.notifications.notifier import Notifier
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from recoverd.diagnose import words
+from recoverd.diagnose.etcd_space import alarms, large
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, MemberEntry, PrefixUse, mib
+from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
@@ -25,10 +26,6 @@ PROMOTION = 120.0
 """Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught
 up and gives up after 2 minutes.
 """
-
-
-BIGGEST = 5
-"""Prefixes that are named of a database that is full."""
 
 
 class Life(Enum):
@@ -58,9 +55,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from _down(scene, vitals)
     yield from _down_unlisted(scene)
     yield from _learners(scene)
-    yield from _alarms(scene)
+    yield from alarms(scene)
     yield from _outside(scene)
-    yield from _large(scene)
+    yield from large(scene)
 
 
 def _vital(scene: Scene, entry: MemberEntry) -> Vital:
@@ -320,56 +317,6 @@ def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None, age: floa
     return False, "a join seems to be in progress"
 
 
-def _alarms(scene: Scene) -> Iterator[Finding]:
-    words = {
-        "NOSPACE": (
-            Code.ETCD_NOSPACE,
-            "the database has reached its quota: etcd refuses every write until it is compacted, "
-            "defragmented and disarmed",
-        ),
-        "CORRUPT": (Code.ETCD_CORRUPT, "its data differ from the others': it must not be used as a source of anything"),
-    }
-    raised = dict.fromkeys(
-        (a.member_id, a.alarm) for v in scene.membership.camp.values() for a in v.alarms if a.alarm in words
-    )
-    for member_id, alarm in raised:
-        code, meaning = words[alarm]
-        entry = next((e for e in scene.membership.entries if e.id == member_id), None)
-        subject = scene.membership.label(entry) if entry else member_id
-        view = scene.membership.camp.get(subject)
-        size = (
-            (f"{subject}: database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",)
-            if view
-            else ()
-        )
-        size = (*size, *biggest(scene)) if alarm == "NOSPACE" else size
-        yield Finding(
-            code,
-            subject,
-            f"etcd on {subject} has raised the {alarm} alarm: {meaning}.",
-            (f"alarm {alarm} of member {member_id}", *size),
-            state=STUCK,
-            facts=MemberFacts(subject if entry else "", member_id=member_id),
-        )
-
-
-def biggest(scene: Scene) -> tuple[str, ...]:
-    """Lines that name what takes most of etcd's space without its history; none where that was not read."""
-    return tuple(
-        f"{use.prefix}: {use.keys} keys, about {mib(use.size)} without their history"
-        for use in space_used(scene)[:BIGGEST]
-    )
-
-
-def space_used(scene: Scene) -> tuple[PrefixUse, ...]:
-    """What takes etcd's space by the first member that could be asked, the biggest first; empty where none was."""
-    return next((v.prefixes for _, v in sorted(scene.membership.camp.items()) if v.prefixes), ())
-
-
-def _mib(size: int) -> str:
-    return mib(size) if size else "unknown"
-
-
 def _outside(scene: Scene) -> Iterator[Finding]:
     for name, why in sorted(scene.membership.strangers.items()):
         yield _foreign(scene, name, why)
@@ -418,16 +365,3 @@ def _foreign(scene: Scene, name: str, why: str) -> Finding:
         state=STUCK,
         facts=MemberFacts(name, member_id=view.member_id),
     )
-
-
-def _large(scene: Scene) -> Iterator[Finding]:
-    for name, view in sorted(scene.etcd_views.items()):
-        if view.quota > 0 and view.db_size > 0.8 * view.quota:
-            yield Finding(
-                Code.ETCD_DB_LARGE,
-                name,
-                f"The etcd database on {name} fills {view.db_size / view.quota:.0%} of its quota; at 100% "
-                "etcd refuses every write.",
-                (f"database {_mib(view.db_size)} ({_mib(view.db_in_use)} in use), quota {_mib(view.quota)}",),
-                severity=Severity.NOTICE,
-            )

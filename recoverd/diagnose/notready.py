@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.diagnose.causes import KUBELET, Reason, reason
+from recoverd.diagnose.cause import KUBELET
+from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import booting
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.words import proof, sentence, unit_facts

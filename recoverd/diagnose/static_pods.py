@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
-from recoverd.diagnose.causes import ETCD, KUBELET, reason_of_pod
+from recoverd.diagnose.cause import ETCD, KUBELET
+from recoverd.diagnose.causes import reason_of_pod
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts

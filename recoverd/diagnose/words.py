@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.causes import KUBELET, OF_DISKS, Reason, reason, reason_of_pod
+from recoverd.diagnose.cause import KUBELET, OF_DISKS
+from recoverd.diagnose.causes import Reason, reason, reason_of_pod
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
 from recoverd.model.observation import UnitView

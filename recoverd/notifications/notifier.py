@@ -28,7 +28,7 @@ from recoverd.config.types import Config, Heartbeat, Receiver
 from recoverd.control.protocol import Delivery
 from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import JournalWriter
+from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.model.events import Instruction, Note

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recoverd.diagnose.disks import below_etcd
-from recoverd.diagnose.etcd import biggest, space_used
+from recoverd.diagnose.etcd_space import biggest, space_used
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, accused, mib

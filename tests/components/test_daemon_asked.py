@@ -139,7 +139,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Path]:
     from recoverd.control.server import ControlServer
     from recoverd.daemon.service import Service
     from recoverd.engine.journal import Journal
-    from recoverd.engine.loop import JournalWriter
+    from recoverd.engine.writer import JournalWriter
 
     journal = Journal(tmp_path / "j.sqlite3")
     server = ControlServer(Service(JournalWriter(journal)), tmp_path / "s")

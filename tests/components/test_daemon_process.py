@@ -66,7 +66,7 @@ async def test_a_sweep_that_never_ends_stops_the_watchdog_and_health(
     from recoverd.config import load
     from recoverd.daemon import wiring as daemon
     from recoverd.daemon.watches import Watches
-    from recoverd.engine.loop import JournalWriter
+    from recoverd.engine.writer import JournalWriter
     from recoverd.metrics.server import Metrics
 
     prod = await make(deadlines={"api": "2s", "etcd": "2s", "hosts": "3s"})

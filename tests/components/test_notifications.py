@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from recoverd.config.types import Config, Heartbeat, Receiver
 from recoverd.engine.journal import Journal
-from recoverd.engine.loop import JournalWriter
+from recoverd.engine.writer import JournalWriter
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Approved, Instruction
 from recoverd.model.news import Topic

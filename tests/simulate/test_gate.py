@@ -385,7 +385,7 @@ def test_a_cancelled_event_that_was_journalled_has_happened() -> None:
     """
 
     async def story(committed: bool) -> None:
-        from recoverd.engine.loop import CommittedFirst
+        from recoverd.engine.writer import CommittedFirst
 
         rig = Rig(3, 1)
         await rig.stage.wait(30)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.diagnose.causes import CAUSES, PROGRAMS, reason, reason_of_pod
+from recoverd.diagnose.cause import PROGRAMS
+from recoverd.diagnose.causes import CAUSES, reason, reason_of_pod
 
 ROWS = (Path(__file__).parent / "fixtures/causes.txt").read_text().splitlines()
 SEEN = [tuple(part.strip() for part in row.split(" | ", 3)) for row in ROWS if row and not row.startswith("#")]

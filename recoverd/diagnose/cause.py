@@ -1,0 +1,45 @@
+"""A cause that a program names in its own words, and whose words they are; the known ones are in `causes_of_nodes` and
+`causes_of_control_planes`. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+KUBELET, ETCD, API = "kubelet", "etcd", "kube-apiserver"
+RUNTIMES = ("containerd", "docker", "crio")
+SANDBOX, IMAGE = "sandbox", "image"
+"""What kubelet says of static pods that it cannot start: of all on the machine, or of the
+one whose name is in the line.
+"""
+PROGRAMS = (KUBELET, *RUNTIMES, ETCD, API)
+MACHINE = (*PROGRAMS, SANDBOX)
+"""Whoever meets it says so."""
+BY_ITSELF = "; it comes up by itself then"
+"""The end of a cure after which nothing has to be started."""
+OF_DISKS = ("disk-full", "read-only")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    name: str
+    of: tuple[str, ...]
+    """Whose words these are."""
+    says: re.Pattern[str]
+    why: str
+    """What is wrong, with what the line names as {0}, {1}."""
+    cure: str
+    restart: bool = False
+    """A restart of the program, or of its machine, may be all that is needed. Without it
+    neither helps, and none is offered.
+    """
+    weak: bool = False
+    """It is often said beside the real cause, and often is only its consequence: taken where nothing else is said."""
+
+
+def row(
+    name: str, of: Iterable[str], says: str, why: str, cure: str, *, restart: bool = False, weak: bool = False
+) -> Cause:
+    return Cause(name, tuple(of), re.compile(says), why, cure, restart, weak)

@@ -1,0 +1,165 @@
+"""What etcd and the API server say of what stops them. Pure."""
+
+from __future__ import annotations
+
+from recoverd.diagnose.cause import API, BY_ITSELF, ETCD, KUBELET, PROGRAMS, row
+
+_CONTROL_PLANE = (
+    row(
+        "entries-lost",
+        (ETCD,),
+        r"tocommit\(\d+\) is out of range",
+        "its log lacks entries that it has acknowledged, as after the machine was put back to "
+        "a snapshot or a power cut",
+        "it has to be rebuilt from its peers (`rebuild-member`); its directory must not be emptied by hand before",
+    ),
+    row(
+        "snapshot-file-lost",
+        (ETCD,),
+        r"snapshot file doesn't exist|failed to find database snapshot file",
+        "its database is older than its log, as after a power cut",
+        "rebuild it from its peers; without peers restore a snapshot, and never move member/ away and start it: it "
+        "would begin an empty cluster",
+    ),
+    row(
+        "log-broken",
+        (ETCD,),
+        r"wal: .*(?:unexpected EOF|file not found|crc mismatch|max entry size)|walpb: crc "
+        r"mismatch|\bwal\b.*crc mismatch",
+        "its write-ahead log is damaged or lacks a file",
+        "rebuild it from its peers; without peers restore a snapshot",
+    ),
+    row(
+        "too-many-learners",
+        (ETCD,),
+        r"too many learner",
+        "the member list that it holds has more learners than this version allows, as after an upgrade from a version "
+        "that did not store promotions",
+        "put the image of the version before back into its manifest; upgrade by way of 3.5.20 or later",
+    ),
+    row(
+        "older-than-its-data",
+        (ETCD,),
+        r"cannot be downgraded \(current version: ([\w.]+) is lower than determined cluster version: ([\w.]+)",
+        "it is {0}, and its data are of {1}: an older program refuses them",
+        "put the image of {1} back into its manifest",
+    ),
+    row(
+        "removed",
+        (ETCD,),
+        r"the member has been permanently removed from the cluster",
+        "the others have removed it from the member list",
+        "reset the machine and join it again",
+    ),
+    row(
+        "other-members",
+        (ETCD,),
+        r"member count is unequal|couldn't find local name|has already been bootstrapped|cluster ID mismatch",
+        "its manifest or its data are of another member list than the others'",
+        "which is right is for a person to say; where it is the others', and they serve: reset the "
+        "machine and join it again",
+    ),
+    row(
+        "another-address",
+        (ETCD, API),
+        r"listen tcp (\S+?): bind: cannot assign requested address",
+        "the machine does not have the address {0} any more",
+        "give the machine its address back (DHCP? a snapshot of another one?)",
+    ),
+    row(
+        "port-in-use",
+        (KUBELET, ETCD, API),
+        r"listen tcp\d? \S*?:(\d+): bind: address already in use",
+        "another process has its port {0}",
+        "see which with `ss -ltnp 'sport = :{0}'`, and end it",
+    ),
+    row(
+        "encryption-configuration",
+        (API,),
+        r"error opening encryption provider configuration file \\?\"?([^\s\"\\]+)",
+        "the encryption configuration {0} is not there, without which no secret can be read",
+        "put the very file back from a backup or another control plane; a new one cannot read what is stored",
+    ),
+    row(
+        "audit-policy",
+        (API,),
+        r"(?:loading audit policy file|failed to read (?:audit policy )?file path) ?.*?\"?(/[^\s\":]+)",
+        "the audit policy {0} is not there or cannot be read",
+        "put it back, or take --audit-policy-file out of the manifest",
+    ),
+    row(
+        "no-default-route",
+        (API,),
+        r"no default routes found",
+        "the machine has no default route",
+        "put it back (`ip route`), and see to the network's configuration",
+    ),
+    row(
+        "file-not-readable",
+        (ETCD, API),
+        r"(?:open|stat|lstat|mkdir) (/[^\s:]+): permission denied",
+        "it may not use {0}",
+        "put the owner and the mode of {0} right",
+    ),
+    row(
+        "file-missing",
+        (KUBELET,),
+        r"(?:failed to run Kubelet|command failed|failed to construct kubelet)(?!.*bootstrap-kubelet).*"
+        r"(?:open|stat) (/[^\s:\"]+): no such file or directory",
+        "{0}, which it is told to use, is not there",
+        "put {0} back, or take out what names it (/var/lib/kubelet/config.yaml, kubeadm-flags.env, kubelet.conf)"
+        + BY_ITSELF,
+    ),
+    row(
+        "file-missing",
+        (ETCD, API),
+        r"(?:open|stat) (/[^\s:]+): no such file or directory",
+        "{0}, which it is told to use, is not there",
+        "put {0} back from a backup, or from another control plane",
+    ),
+)
+_TRUST = (
+    row(
+        "certificate-over",
+        PROGRAMS,
+        r"x509: certificate has expired or is not yet valid(?:: current time (\S+) is (?:after|before) (\S+))?",
+        "a certificate is over or not valid yet",
+        "see the clock and `kubeadm certs check-expiration`; recoverd offers "
+        "`renew-certificates` for a control plane's",
+        weak=True,
+    ),
+    row(
+        "certificate-of-another-name",
+        PROGRAMS,
+        r"x509: certificate is valid for (.+?), not ([\w.:-]+)",
+        "the certificate that it is shown is not for {1}",
+        "make that certificate anew with {1} in it (`kubeadm init phase certs`), or use a name that it has",
+        weak=True,
+    ),
+    row(
+        "certificate-of-another-authority",
+        PROGRAMS,
+        r"x509: certificate signed by unknown authority",
+        "what it talks to shows a certificate of another CA than it trusts",
+        "see whether the CA was made anew; recoverd offers `restore-pki` where it knows the one of before",
+        weak=True,
+    ),
+    row(
+        "name-not-resolved",
+        (KUBELET, API),
+        r"lookup ([\w.-]+)(?: on \S+)?: (?:no such host|server misbehaving|Temporary failure)",
+        "the name {0} cannot be resolved on this machine",
+        "put its line back into /etc/hosts (and into cloud-init's template, which writes it at "
+        "each boot), or see to DNS",
+        weak=True,
+    ),
+    row(
+        "no-etcd",
+        (API,),
+        r"dial tcp \S+:2379: connect: connection refused|context deadline exceeded.*2379|etcdserver: no leader",
+        "it does not reach an etcd that serves",
+        "see to etcd",
+        weak=True,
+    ),
+)
+CAUSES_OF_CONTROL_PLANES = (*_CONTROL_PLANE, *_TRUST)

@@ -1,0 +1,259 @@
+"""What kubelet, a container runtime, and whatever runs on a machine say of what stops them. Pure."""
+
+from __future__ import annotations
+
+from recoverd.diagnose.cause import API, BY_ITSELF, ETCD, IMAGE, KUBELET, MACHINE, PROGRAMS, RUNTIMES, SANDBOX, row
+
+_MACHINE = (
+    row(
+        "disk-full",
+        MACHINE,
+        r"no space left on device",
+        "a disk is full",
+        "free space (`df -h`, and `df -i` for files; rotated logs first; nothing below etcd's member/)" + BY_ITSELF,
+    ),
+    row(
+        "read-only",
+        MACHINE,
+        r"[Rr]ead-only file ?system",
+        "a file system is mounted read-only, as after an error of its disk",
+        "see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it" + BY_ITSELF,
+    ),
+    row(
+        "out-of-memory",
+        PROGRAMS,
+        r"Failed with result 'oom-kill'|killed by the OOM killer|fatal error: runtime: out of "
+        r"memory|cannot allocate memory",
+        "the kernel killed it for want of memory",
+        "see with `dmesg` and `free -m` what takes the memory",
+        restart=True,
+    ),
+    row(
+        "not-executable",
+        (KUBELET, *RUNTIMES),
+        r"Failed (?:at step EXEC spawning|to execute(?: command)?:?) ?([^:]*): |status=203/EXEC",
+        "its program {0} is not there or cannot be run",
+        "install the package again, or put the unit's ExecStart right",
+    ),
+)
+_FLAGS = (
+    row(
+        "unknown-flag",
+        (KUBELET,),
+        r"unknown (?:shorthand )?flag: '?(-{0,2}[\w.-]+)",
+        "it is given the flag {0}, which this version does not know, as after an upgrade that removed it",
+        "take {0} out of /var/lib/kubelet/kubeadm-flags.env, /etc/default/kubelet or the unit's "
+        "drop-ins, and restart kubelet",
+    ),
+    row(
+        "unknown-flag",
+        (ETCD, API),
+        r"(?:unknown (?:shorthand )?flag: '?|flag provided but not defined: )(-{0,2}[\w.-]+)",
+        "it is given the flag {0}, which this version does not know",
+        "take {0} out of its manifest in /etc/kubernetes/manifests",
+    ),
+    row(
+        "wrong-flag",
+        (KUBELET, ETCD, API),
+        r"invalid argument \\?\"?([^\"\\\s]*)\\?\"? for \\?\"(?:-\w, )?(--[\w.-]+)",
+        "its flag {1} has the value {0}, which it does not take",
+        "put the value right where the flag is given",
+    ),
+    row(
+        "wrong-flags",
+        (ETCD,),
+        r"error verifying flags, (.+?)(?:\. See|$)",
+        "its flags do not go together: {0}",
+        "put its manifest in /etc/kubernetes/manifests right",
+    ),
+    row(
+        "required-flag",
+        (API,),
+        r"([\w-]+) is a required flag",
+        "this version requires the flag --{0}, and its manifest does not give it",
+        "add --{0} to its manifest (`kubeadm init phase control-plane apiserver` writes one that has it)",
+    ),
+)
+_KUBELET = (
+    row(
+        "swap",
+        (KUBELET,),
+        r"running with swap on is not supported",
+        "swap is on",
+        "`swapoff -a`, and take its line out of /etc/fstab" + BY_ITSELF,
+    ),
+    row(
+        "no-configuration",
+        (KUBELET,),
+        r"[Ff]ailed to load [Kk]ubelet config file.*open (\S+?): no such file",
+        "its configuration {0} is not there",
+        "write it anew: `kubeadm upgrade node phase kubelet-config`, or copy it from another node",
+    ),
+    row(
+        "broken-configuration",
+        (KUBELET,),
+        r"[Ff]ailed to load [Kk]ubelet config file|strict decoding error|error unmarshaling "
+        r"JSON|yaml: (?:line|unmarshal)"
+        r"|failed to validate kubelet configuration",
+        "its configuration cannot be read",
+        "put /var/lib/kubelet/config.yaml right (`kubeadm upgrade node phase kubelet-config` writes it anew)"
+        + BY_ITSELF,
+    ),
+    row(
+        "cgroup-driver",
+        (KUBELET, SANDBOX),
+        r"cgroup driver: \\?\"(\w+)\\?\" is different from (?:docker |runtime )?cgroup driver|expected "
+        r"cgroupsPath to be of format",
+        "kubelet and the container runtime do not have the same cgroup driver",
+        "make `cgroupDriver` in /var/lib/kubelet/config.yaml what the runtime has (containerd: SystemdCgroup; docker: "
+        "native.cgroupdriver), and "
+        "restart both",
+    ),
+    row(
+        "no-cri",
+        (KUBELET,),
+        r"unknown service runtime\.v1(?:alpha2)?\.\w+Service|CRI v1 \w+ API is not implemented",
+        "containerd runs without its CRI plugin, or is too old for this kubelet",
+        "take cri out of `disabled_plugins` in /etc/containerd/config.toml, and restart containerd",
+    ),
+    row(
+        "no-runtime",
+        (KUBELET,),
+        r"dial unix (\S+?): connect: (?:no such file or directory|connection refused)|Is the docker daemon running",
+        "it does not reach the container runtime's socket",
+        "see that the runtime runs, and that kubelet is told its socket (--container-runtime-endpoint)" + BY_ITSELF,
+    ),
+    row(
+        "client-certificate-over",
+        (KUBELET,),
+        r"part of the existing bootstrap client certificate(?: in \S+)? is expired: (\d{4}-\d\d-\d\d)?",
+        "its client certificate is over (since {0}), and it has no bootstrap kubeconfig to ask for another",
+        "on a control plane: `kubeadm kubeconfig user --org system:nodes --client-name system:node:NODE`; that as its "
+        "/etc/kubernetes/kubelet.conf, "
+        "/var/lib/kubelet/pki/kubelet-client-* moved away, and restart kubelet",
+    ),
+    row(
+        "no-client-certificate",
+        (KUBELET,),
+        r"unable to load bootstrap kubeconfig: stat (\S+?): no such file",
+        "it has no client certificate that is valid, and no bootstrap kubeconfig to ask for one",
+        "see /var/lib/kubelet/pki/kubelet-client-current.pem (emptied? over?) and "
+        "/etc/kubernetes/kubelet.conf; on a control plane "
+        "`kubeadm kubeconfig user --org system:nodes --client-name system:node:NODE` makes a new kubelet.conf",
+        weak=True,
+    ),
+    row(
+        "manager-state",
+        (KUBELET,),
+        r"could not restore state from checkpoint|differs from state checkpoint policy|start "
+        r"(?:cpu|memory) manager error"
+        r"|could not initialize checkpoint manager",
+        "the state that its CPU or memory manager left does not fit, as after a crash or another policy",
+        "`rm /var/lib/kubelet/cpu_manager_state /var/lib/kubelet/memory_manager_state`" + BY_ITSELF,
+    ),
+    row(
+        "kernel-settings",
+        (KUBELET,),
+        r"invalid kernel flag: (\S+), expected value: (\S+),",
+        "the kernel setting {0} is not {1}, which it insists on (protectKernelDefaults)",
+        "set it with `sysctl`, and below /etc/sysctl.d for the next boot",
+    ),
+    row(
+        "cgroups",
+        (KUBELET,),
+        r"[Ff]ailed to start ContainerManager|Cgroup subsystem not mounted",
+        "the kernel's control groups are not as it needs them",
+        "see which line of it says more; a new kernel or its command line "
+        "(systemd.unified_cgroup_hierarchy) may be why",
+        weak=True,
+    ),
+    row(
+        "client-ca",
+        (KUBELET,),
+        r"unable to load client CA file (\S+?):",
+        "the CA file {0} is not there",
+        "copy it from a control plane" + BY_ITSELF,
+    ),
+    row(
+        "no-resolv-conf",
+        (KUBELET, SANDBOX),
+        r"open (\S*resolv\.conf): no such file or directory",
+        "{0}, which kubelet gives to its pods, is not there, as where systemd-resolved was "
+        "switched off: no pod is started",
+        "start systemd-resolved, or put `resolvConf` in /var/lib/kubelet/config.yaml right and restart kubelet",
+    ),
+    row(
+        "no-sandbox-image",
+        (KUBELET, SANDBOX, *RUNTIMES),
+        r"(?:get|pull) sandbox image \\*\"([^\"\\]+)",
+        "the image {0}, which every pod needs, is not there and cannot be pulled: no pod is started",
+        "bring it from another node (`ctr -n k8s.io images export` and `import`), or name one that "
+        "is there as sandbox_image",
+    ),
+    row(
+        "no-image",
+        (IMAGE,),
+        r"(?:pull and unpack image|[Bb]ack-off pulling image|[Ff]ailed to pull image) \\*\"([^\"\\]+)",
+        "its image {0} is not there and cannot be pulled",
+        "name an image that is there in its manifest, or bring it from another node",
+    ),
+    row(
+        "another-name",
+        (KUBELET,),
+        r"nodes? \\*\"?([\w.-]+)\\*\"? is forbidden: node \\*\"?([\w.-]+)\\*\"? (?:is not allowed|cannot)",
+        "it calls itself {0}, and its certificate is that of {1}: the machine's name was changed",
+        "`hostnamectl set-hostname {1}`, and restart kubelet",
+    ),
+    row(
+        "dead-connection",
+        (KUBELET,),
+        r"use of closed network connection",
+        "it keeps to a connection to the API server that is dead",
+        "restart kubelet",
+        restart=True,
+        weak=True,
+    ),
+    row(
+        "pleg",
+        (KUBELET,),
+        r"PLEG is not healthy: pleg was last seen|container runtime is down",
+        "the container runtime does not answer it",
+        "restart the container runtime, then kubelet; see what hangs (NFS, a disk)",
+        restart=True,
+        weak=True,
+    ),
+    row(
+        "no-cni",
+        (KUBELET,),
+        r"cni (?:config|plugin not) (?:un)?initialized|[Nn]o networks found in (/\S+)",
+        "the pod network's configuration is not there (/etc/cni/net.d)",
+        "see to the CNI's own pods on this node, which write it, or put the file back",
+        weak=True,
+    ),
+)
+_RUNTIMES = (
+    row(
+        "broken-configuration",
+        RUNTIMES,
+        r"failed to load TOML|\btoml: |invalid (?:disabled )?plugin (?:URI|config)|unable to configure the Docker "
+        r"daemon with file|cannot unmarshal",
+        "its configuration cannot be read",
+        "put /etc/containerd/config.toml (docker: /etc/docker/daemon.json) right, and start it",
+    ),
+    row(
+        "pid-file-left",
+        ("docker",),
+        r"pid file found, ensure docker is not running or delete (\S+)",
+        "an old {0} is in its way",
+        "delete it when no dockerd runs, and start docker",
+    ),
+    row(
+        "broken-database",
+        RUNTIMES,
+        r"panic: (?:freepages|invalid page type|page \d+ already freed|assertion failed)|invalid database",
+        "its own database is damaged, as after a power cut",
+        "move /var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db away and start it: containers and "
+        "images are made and pulled anew",
+    ),
+)
+CAUSES_OF_NODES = (*_MACHINE, *_FLAGS, *_KUBELET, *_RUNTIMES)

@@ -1,0 +1,61 @@
+"""The journal as the event loop uses it: one write at a time, and none lost to whoever stops waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from recoverd.engine.journal import Journal
+from recoverd.engine.journal_file import JournalError
+from recoverd.model.events import (
+    Journalled,
+)
+
+T = TypeVar("T")
+
+
+class CommittedFirst(asyncio.CancelledError):
+    """Whoever waited for a write was cancelled, and the write was committed all the same."""
+
+
+class Writes(Protocol):
+    """Where instructions are journalled. Raises `JournalError` when they were not, and `CommittedFirst` when
+    they were and it was cancelled.
+    """
+
+    async def write(self, instructions: Sequence[Journalled]) -> None: ...
+
+
+class JournalWriter:
+    """The journal used from the event loop: one write at a time, in a thread, since it waits for the disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.trouble: str | None = None
+        """Why the journal cannot be written, for `/-/healthy` and the status; None when the last write went well."""
+        self._lock = asyncio.Lock()
+
+    async def write(self, instructions: Sequence[Journalled]) -> None:
+        """Commit all of them in one transaction, or raise `JournalError` and commit none."""
+        async with self._lock:
+            writing, cancelled = asyncio.ensure_future(asyncio.to_thread(self.journal.write, instructions)), False
+            while not writing.done():
+                try:
+                    await asyncio.wait([writing])
+                except asyncio.CancelledError:
+                    cancelled = True  # the thread goes on: what comes of it has to be known
+            try:
+                writing.result()
+            except JournalError as error:
+                self.trouble = str(error)
+                if cancelled:
+                    raise asyncio.CancelledError from error
+                raise
+            self.trouble = None
+            if cancelled:
+                raise CommittedFirst
+
+    async def read(self, query: Callable[[Journal], T]) -> T:
+        async with self._lock:
+            return await asyncio.to_thread(query, self.journal)
