@@ -34,10 +34,13 @@ def found(daemon: Bastion, code: str, since: float, seconds: float) -> None:
     print(f"{code} was found after {time.monotonic() - since:.0f} s")
 
 
-def misdirect(cp1: Node) -> None:
-    """Its kubeconfig names an address that is gone, and it has read that."""
-    cp1.sh(f"cp -p {CONF} /root/kept.conf; sed -i 's#server: .*#server: https://10.99.1.99:6443#' {CONF}")
+def misdirect(cp1: Node, address: str) -> None:
+    """Its kubeconfig names an address that is gone, and it has read that: kubelet has started it anew, and it asks
+    there.
+    """
+    cp1.sh(f"cp -p {CONF} /root/kept.conf; sed -i 's#server: .*#server: https://{address}:6443#' {CONF}")
     cp1.sh(f"kill $(pidof {MANAGER})")
+    cp1.wait_for(lambda: cp1.answers(f"ss -Htn state syn-sent dst {address} | grep -q ."), "asks in vain", 120)
 
 
 @pytest.mark.core("restart-controller")
@@ -47,9 +50,8 @@ def test_a_controller_with_an_old_file_in_its_memory_is_started_anew(
     """The file is right again, as after a renewal, and the process has read the one before."""
     cp1, daemon = cluster.node("cp1"), bastion(cluster)
     daemon.wait_healthy()
-    misdirect(cp1)
+    misdirect(cp1, f"10.99.{cluster.number}.99")
     since = time.monotonic()
-    cp1.wait_for(lambda: cp1.answers(f"pidof {MANAGER}"), "starts it again", 90)
     cp1.sh(f"cp -p /root/kept.conf {CONF}")
     found(daemon, "controller-not-leading", since, 180)
     # its last words are that it does not reach the address, which the file names no more: so it asks
