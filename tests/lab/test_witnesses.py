@@ -40,7 +40,11 @@ def misdirect(cp1: Node, address: str) -> None:
     """
     cp1.sh(f"cp -p {CONF} /root/kept.conf; sed -i 's#server: .*#server: https://{address}:6443#' {CONF}")
     cp1.sh(f"kill $(pidof {MANAGER})")
-    cp1.wait_for(lambda: cp1.answers(f"ss -Htn state syn-sent dst {address} | grep -q ."), "asks in vain", 120)
+    cp1.wait_for(
+        lambda: cp1.answers(f"ss -Htn state syn-sent dst {address} | grep -q ."),
+        "starts no controller manager that asks there",
+        120,
+    )
 
 
 @pytest.mark.core("restart-controller")
