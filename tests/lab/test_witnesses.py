@@ -68,10 +68,12 @@ def test_a_controller_with_an_old_file_in_its_memory_is_started_anew(
 
 
 HOOK = """CA=$(base64 -w0 /etc/kubernetes/pki/ca.crt); kubectl apply -f - <<Y
-{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: policy-validator},
- webhooks: [{name: policy.example.com, failurePolicy: Fail, sideEffects: None, admissionReviewVersions: [v1],
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: policy-validator}
+webhooks: [{name: policy.example.com, failurePolicy: Fail, sideEffects: None, admissionReviewVersions: [v1],
  timeoutSeconds: 5, rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}],
- clientConfig: {caBundle: $CA, service: {name: policy-validator, namespace: default, path: /}}}]}
+ clientConfig: {caBundle: $CA, service: {name: policy-validator, namespace: default, path: /}}}]
 Y"""
 
 
