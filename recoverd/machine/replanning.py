@@ -49,7 +49,7 @@ def as_planned(turn: Turn, plan: Plan, choice: Choice) -> Proposal | None:
     """What would be planned now, where that is what the waiting plan says; None where it is not."""
     if plan.requested_by:
         return _asked_again(turn, plan) if all(key in turn.newest.diagnosis.keys for key in plan.basis) else None
-    return choice.proposal if _same(turn, plan, choice.playbook, choice.proposal) else None
+    return choice.proposal if same(turn, plan, choice.playbook, choice.proposal) else None
 
 
 def _asked_again(turn: Turn, plan: Plan) -> Proposal | None:
@@ -58,7 +58,7 @@ def _asked_again(turn: Turn, plan: Plan) -> Proposal | None:
     """
     playbook = turn.playbook(plan.playbook)
     answers = _answers(turn, plan, situation_of_request(turn, plan))
-    return next((a for a in answers if _same(turn, plan, playbook, a)), None)
+    return next((a for a in answers if same(turn, plan, playbook, a)), None)
 
 
 def asked_now(turn: Turn, plan: Plan, situation: Situation) -> Proposal | None:
@@ -81,7 +81,7 @@ def _answers(turn: Turn, plan: Plan, situation: Situation) -> list[Proposal]:
     return [a for a in answers if isinstance(a, Proposal)]
 
 
-def _same(turn: Turn, plan: Plan, playbook: Playbook | None, proposal: Proposal | None) -> bool:
+def same(turn: Turn, plan: Plan, playbook: Playbook | None, proposal: Proposal | None) -> bool:
     """Whether what would be planned now is what the plan says: same playbook, same operations on the same hosts."""
     if playbook is None or proposal is None or playbook.name != plan.playbook:
         return False

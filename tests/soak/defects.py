@@ -103,7 +103,7 @@ OLD = (*STALE, (guards, "too_old", silent), (requests, "too_old", silent))
 LOSS = ((force_new_cluster, "lost_writes", lambda *_: ()),)
 STARTABLE = ((force_new_cluster, "may_return", nothing), (force_new_cluster, "behind_a_point", nothing))
 ANY_PLAN = (
-    (replanning, "same", lambda plan, playbook, proposal: proposal is not None),
+    (replanning, "same", lambda turn, plan, playbook, proposal: proposal is not None),
     (replanning, "otherwise", nothing),
 )
 PATIENCE = (

@@ -165,6 +165,18 @@ MUTE_FROM = 7 << 28
 LOST: dict[str, Draw] = {"expire-client-certificate": nodes3, "kubeadm-reset": planes2}
 LOST_FROM = 15 << 27
 """As above: what a machine needs to start, and nobody but an operator can make again."""
+UNLED: dict[str, Draw] = {
+    "outlive-certificate": plane, "misdirect-controller": plane, "direct-controller": plane,
+    "fail-webhook": _nothing, "ignore-webhook": _nothing,
+}  # fmt: skip
+UNLED_FROM = 31 << 26
+"""As above: controllers that run and do not lead, and webhooks that fail closed."""
+LATEST = (
+    (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
+    (LOST_FROM, LOST, 0.3, (1, 1, 2)),
+    (UNLED_FROM, UNLED, 0.3, (1, 1, 2, 3)),
+)
+"""From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {
     "approve": 9,
     "await-plan": 4,
@@ -207,12 +219,10 @@ def drawn(seed: int) -> Story:
     if seed >= CURABLE_FROM and rng.random() < 0.5:
         for what in _some(rng, CURABLE, rng.randint(1, 3)):
             moves.insert(rng.randint(0, len(moves)), Move(what, CURABLE[what](rng, who), rng.choice(WAITS)))
-    if seed >= MUTE_FROM and rng.random() < 0.4:
-        for what in rng.choices(sorted(MUTE), k=rng.choice((1, 1, 2, 3))):
-            moves.insert(rng.randint(0, len(moves)), Move(what, MUTE[what](rng, who), rng.choice(WAITS)))
-    if seed >= LOST_FROM and rng.random() < 0.3:
-        for what in rng.choices(sorted(LOST), k=rng.choice((1, 1, 2))):
-            moves.insert(rng.randint(0, len(moves)), Move(what, LOST[what](rng, who), rng.choice(WAITS)))
+    for first, kinds, share, counts in LATEST:
+        if seed >= first and rng.random() < share:
+            for what in rng.choices(sorted(kinds), k=rng.choice(counts)):
+                moves.insert(rng.randint(0, len(moves)), Move(what, kinds[what](rng, who), rng.choice(WAITS)))
     return Story(seed, planes, workers, points, eager, tuple(moves))
 
 

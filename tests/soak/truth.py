@@ -137,6 +137,8 @@ class Truth:
             yield f"ill agents {name}"
 
     def _plane(self, name: str, machine: Machine, now: float) -> Iterator[str]:
+        if machine.astray or any(c.deaf for c in machine.containers.values()):
+            yield f"ill controller {name}"
         if not self.cluster.api.ready(name):
             yield f"ill api {name}"
         if trouble(machine.papers, now + 14 * 86400) or etcd_trouble(machine.papers, now + 14 * 86400):
@@ -159,6 +161,8 @@ class Truth:
             yield "ill history"
         if store.cordons:
             yield "ill cordon"
+        if any(hook.blocks for hook in self.cluster.api.webhooks.all.values()):
+            yield "ill webhook"
         if any(n not in store.nodes for n, m in machines.items() if m.joined or not m.control_plane):
             yield "ill node-object"
         for name in store.nodes:
