@@ -21,12 +21,14 @@ from recoverd.observe.kubelet import from_table
 from recoverd.observe.lists import SLICES
 from recoverd.observe.rest import list_all, list_group, request
 from recoverd.observe.services import astray
+from recoverd.observe.webhooks import ENDPOINTS
 
 CALL_SECONDS = 5.0
 PORT = 6443
 NOT_FOUND = 404
 MERGE_PATCH = "application/merge-patch+json"
 NODE, POD = "/api/v1/nodes/{name}", "/api/v1/namespaces/{namespace}/pods/{name}"
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/{plural}/{name}"
 Json = dict[str, Any]
 
 
@@ -96,6 +98,29 @@ class Kube:
         """A Lease of kube-system. Raises `KubeFailure`, with status 404 when there is none."""
         path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}"
         return await self._json(f"reading the lease {name}", lambda client: request(client, path, {"name": name}))
+
+    async def webhooks(self, plural: str, name: str) -> Json:
+        """One configuration of admission webhooks. Raises `KubeFailure`, with status 404 when there is none."""
+        names = {"plural": plural, "name": name}
+        return await self._json(f"reading {plural} {name}", lambda client: request(client, CONFIGURATION, names))
+
+    async def put_webhooks(self, plural: str, whole: Json) -> Json:
+        """Write it whole; status 409 when it has changed since it was read."""
+        names = {"plural": plural, "name": whole["metadata"]["name"]}
+        return await self._json(
+            f"writing {plural} {names['name']}",
+            lambda client: request(client, CONFIGURATION, names, method="PUT", body=whole),
+            changes=True,
+        )
+
+    async def endpoints_of(self, service: str) -> Json:
+        """The Endpoints of a service, NAMESPACE/NAME, as a list of at most one."""
+        namespace, _, name = service.partition("/")
+        query = {"fieldSelector": f"metadata.name={name}"}
+        return await self._json(
+            f"listing the endpoints of {service}",
+            lambda client: request(client, ENDPOINTS, {"namespace": namespace}, query=query),
+        )
 
     async def astray(self) -> tuple[str, ...]:
         """Endpoints of services that are not the addresses of their pods, in words. Raises `KubeFailure`."""

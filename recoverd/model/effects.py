@@ -29,6 +29,7 @@ from recoverd.model.unit_operations import (
     Unit,
     Unstick,
 )
+from recoverd.model.webhook_operations import AwaitService
 
 _WAITS = (
     AwaitApi
@@ -40,6 +41,7 @@ _WAITS = (
     | AwaitNodeReady
     | AwaitReboot
     | AwaitRestored
+    | AwaitService
 )
 LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""

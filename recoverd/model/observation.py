@@ -18,7 +18,7 @@ from recoverd.model.network import NetworkView
 from recoverd.model.node_look import NodeLook
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
-from recoverd.model.witness import LeadView, TryView
+from recoverd.model.witness import LeadView, TryView, WebhookView
 
 
 class EndpointHealth(StrEnum):
@@ -119,6 +119,8 @@ class ApiView:
     """By controller; empty in what was recorded before these were looked at."""
     tries: Mapping[str, TryView | Unseen] = field(default_factory=dict)
     """By what is tried; empty too where the configuration switches that off."""
+    webhooks: tuple[WebhookView, ...] | Unseen | None = None
+    """Those that the tries name; None where they name none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
 from recoverd.model.pki_operations import PkiOperation, RenewWorkerClient
 from recoverd.model.space_operations import SpaceOperation
 from recoverd.model.unit_operations import PodOperation, UnitOperation
+from recoverd.model.webhook_operations import WebhookOperation
 
 MANIFESTS = "/etc/kubernetes/manifests"
 HELD = "/etc/kubernetes/recoverd"
@@ -179,6 +180,7 @@ Operation = (
     | NodeOperation
     | JoinOperation
     | RenewWorkerClient
+    | WebhookOperation
 )
 
 

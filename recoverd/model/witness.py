@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 LED = ("kube-controller-manager", "kube-scheduler")
@@ -63,3 +63,29 @@ class TryView:
     @property
     def refuser(self) -> tuple[str, str]:
         return self.webhook, self.quota
+
+
+HOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookView:
+    """One admission webhook that fails, and the configuration that it stands in."""
+
+    plural: str
+    """Of what its configuration is, as in `HOOKS`."""
+    configuration: str
+    name: str
+    version: str
+    """resourceVersion of the configuration."""
+    policy: str
+    """`Fail` or `Ignore`."""
+    service: str = ""
+    """NAMESPACE/NAME; "" where it is asked by a URL."""
+    ready: bool | None = None
+    """Whether its service has an endpoint that is ready; None where that could not be told."""
+    owner: str = ""
+    """What keeps the configuration and would write it anew; "" where nothing says that anything does."""
+
+    def serving(self, ready: bool) -> WebhookView:
+        return replace(self, ready=ready)

@@ -21,7 +21,7 @@ from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
-from recoverd.observe import late
+from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
 from recoverd.observe.hosts import Asked, EtcdAbout, look_at
@@ -96,7 +96,8 @@ class Collector:
                 self._leads.look(client),
                 self._canary.look(client),
             )
-            return replace(api, leads=leads, tries=tries), network
+            hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
+            return replace(api, leads=leads, tries=tries, webhooks=hooks), network
 
         if self._lease:
             self._lease.begin()

@@ -7,7 +7,17 @@ from recoverd.model.node_operations import Reboot
 from recoverd.model.observation import Unseen
 from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
 from recoverd.model.plan import StepResult
-from recoverd.simulate import act_etcd, act_host, act_network, act_nodes, act_pki, act_restore, act_space, joining  # noqa: F401  each names its hands
+from recoverd.simulate import (  # noqa: F401  each names its hands
+    act_etcd,
+    act_host,
+    act_network,
+    act_nodes,
+    act_pki,
+    act_restore,
+    act_space,
+    act_webhooks,
+    joining,
+)
 from recoverd.simulate.carry import HANDS, Carry, Write
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.guarded import refused

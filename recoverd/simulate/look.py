@@ -27,7 +27,7 @@ from recoverd.model.observation import (
     UnseenKind,
 )
 from recoverd.model.operations import sha256
-from recoverd.model.witness import LED, TRIED, LeadView, TryView
+from recoverd.model.witness import HOOKS, LED, TRIED, LeadView, TryView, WebhookView
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -51,7 +51,7 @@ def observe(
     members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
     endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
     leads = {name: _lead(cluster, name) for name in LED}
-    api = ApiView(cluster.api.address(), endpoints, _objects(cluster), leads, _tries(cluster))
+    api = ApiView(cluster.api.address(), endpoints, _objects(cluster), leads, _tries(cluster), _webhooks(cluster))
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
     return Observation(
         name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing)
@@ -74,6 +74,16 @@ def _tries(cluster: ModelCluster) -> Mapping[str, TryView | Unseen]:
     if cluster.api.lists() is None:
         return dict.fromkeys(TRIED, Unseen(UnseenKind.NOT_TRIED, "no API server is ready to try a write"))
     return cluster.api.webhooks.tries(cluster.now)
+
+
+def _webhooks(cluster: ModelCluster) -> tuple[WebhookView, ...] | None:
+    hooks = [h for h in cluster.api.webhooks.all.values() if h.blocks] if cluster.api.lists() else []
+    return (
+        tuple(
+            WebhookView(HOOKS[0], h.configuration, h.name, str(h.version), h.policy, h.service, h.serves) for h in hooks
+        )
+        or None
+    )
 
 
 def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:

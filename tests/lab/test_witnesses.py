@@ -89,3 +89,33 @@ def test_a_webhook_that_keeps_every_pod_away_is_named(cluster: Cluster, bastion:
     finally:
         cp1.sh("kubectl delete validatingwebhookconfiguration policy-validator")
     daemon.wait_state("healthy", seconds=60)
+
+
+SERVICE = """image=$(kubectl get deploy web -o jsonpath='{..image}' | cut -d' ' -f1)
+kubectl create deploy policy-validator --image=$image
+kubectl expose deploy policy-validator --port=443 --target-port=80"""
+
+
+@pytest.mark.core("relax-webhook")
+def test_a_webhook_whose_own_pods_it_keeps_away_is_passed_by_until_they_are_there(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """What serves there speaks no TLS, so the webhook is asked in vain afterwards: the plan may call that a failure."""
+    cp1, daemon = cluster.node("cp1"), bastion(cluster)
+    daemon.wait_healthy()
+    policy = "kubectl get validatingwebhookconfiguration policy-validator -o jsonpath='{..failurePolicy}'"
+    cp1.sh(HOOK)
+    try:
+        cp1.sh(SERVICE)
+        plan = daemon.approve("relax-webhook", 90)
+        ended = daemon.ended(plan, 500)
+        assert len(daemon.begun(plan)) >= 3, daemon.tail()
+        assert ended["status"] in ("succeeded", "failed"), daemon.tail()
+        ready = "kubectl get deploy policy-validator -o jsonpath='{.status.readyReplicas}'"
+        assert cp1.sh(ready, capture_output=True).stdout.strip() == "1", "its pods were made"
+        assert cp1.sh(policy, capture_output=True).stdout.strip() == "Fail", "it was put back"
+    finally:
+        cp1.sh(
+            "kubectl delete validatingwebhookconfiguration policy-validator; kubectl delete deploy,svc policy-validator"
+        )
+    daemon.wait_state("healthy", seconds=90)

@@ -19,8 +19,10 @@ from recoverd.model.observation import EndpointHealth, Observation
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
+from recoverd.model.record import Run
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit, Unstick
+from recoverd.model.webhook_operations import AwaitService
 from recoverd.simulate.carry import Write
 from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Ledger, Stage
@@ -35,6 +37,7 @@ LOOKING = (
     AwaitFlag,
     AwaitNodeReady,
     AwaitReboot,
+    AwaitService,
     AwaitUnit,
     FetchSnapshot,
     Unstick,
@@ -43,6 +46,14 @@ LOOKING = (
 
 ASIDE = (KeepPki, LookAtRestorePoints, TakeRestorePoint)
 """What recoverd also does beside plans, and what changes nothing that the cluster runs on."""
+
+
+def takes_back(plan: Plan, run: Run) -> bool:
+    """The step in flight is word for word the undo of one that this plan has carried out and not taken back: what was
+    changed only for a while, as a webhook's policy, is put back when it has helped, and then the cluster is healthy.
+    """
+    done = (plan.steps[i] for i in range(min(run.done + 1, run.index)) if i not in run.back)
+    return any(step.undo is not None and step.undo == plan.steps[run.index].operation for step in done)
 
 
 class Watched(SimulatedWorld):
@@ -174,7 +185,8 @@ class Rig:
             wanted = (plan.requested_by and not plan.basis) or (
                 machine.record.incident and machine.record.incident.maintenance
             )
-            quiet = (State.UNOBSERVABLE,) if wanted or rereads(plan, run) else (State.HEALTHY, State.UNOBSERVABLE)
+            well = wanted or rereads(plan, run) or takes_back(plan, run)
+            quiet = (State.UNOBSERVABLE,) if well else (State.HEALTHY, State.UNOBSERVABLE)
             assert machine.diagnosis is None or machine.diagnosis.state not in quiet, f"acted while {machine.diagnosis}"
 
     def check_model(self) -> None:

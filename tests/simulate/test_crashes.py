@@ -67,10 +67,11 @@ CASES = (
     Case("start-node-services", 1, lambda c: faults.stop(c, "cp1", "kubelet")),
     Case("restore-node-files", 2, lambda c: FAULTS["lose-api-name"](c, "w1")),
     Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
+    Case("relax-webhook", 3, lambda c: FAULTS["fail-webhook"](c)),
     Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
-ASKS = ("force-new-cluster", "remove-member", "rebuild-member", "restore-etcd-snapshot")
+ASKS = ("force-new-cluster", "relax-webhook", "remove-member", "rebuild-member", "restore-etcd-snapshot")
 KILLS = [
     (case, step, when)
     for case in CASES

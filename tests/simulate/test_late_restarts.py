@@ -52,6 +52,7 @@ CASES = (
     Case("rebuild-member", lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, steps=11),
     Case("start-node-services", lambda c: faults.stop(c, "cp1", "kubelet"), steps=1),
     Case("restart-node-agents", lambda c: FAULTS["stop-kube-proxy"](c, "w1"), workers=2, steps=5),
+    Case("relax-webhook", lambda c: FAULTS["fail-webhook"](c), steps=3),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
     Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),

@@ -28,6 +28,7 @@ from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
+from recoverd.model.webhook_operations import AwaitService
 from recoverd.playbooks.renew_certificates import WITHOUT_QUORUM
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
@@ -45,6 +46,7 @@ _WAITS = (
     | AwaitFlag
     | AwaitNodeReady
     | AwaitReboot
+    | AwaitService
 )
 LOOKS = _WAITS | AwaitRestored | AwaitUnit | FetchSnapshot | KeepPki | LookAtRestorePoints | Settled | TakeRestorePoint
 UNASKED = {

@@ -30,7 +30,7 @@ from recoverd.config.schema import (
     SshModel,
 )
 from recoverd.metrics.server import Metrics
-from recoverd.model.witness import LED
+from recoverd.model.witness import HOOKS, LED
 from recoverd.observe.canary import WRITES
 from recoverd.playbooks import registry
 from tests.unit.test_config import KUBECONFIG
@@ -187,6 +187,7 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
     assert got == [("leases", list(LED))]
     asked = requests("recoverd/observe")
     proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'"), ("GET", "PATH")}  # the other one is that of a lease
+    proxied |= {("GET", "CONFIGURATIONS"), ("GET", "ENDPOINTS")}
     assert ("GET", "'/api/v1/pods'") in asked
     assert listed == {r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")}
     assert ("POST", "path") in asked, "the dry run, which makes nothing and has config/rbac-canary.yaml"
@@ -204,6 +205,14 @@ def test_rbac_for_the_canary_allows_what_is_tried_and_nothing_else() -> None:
     assert allowed == {("create", path.rpartition("/")[2]) for path, _, _ in WRITES.values()}
 
 
+def test_rbac_for_webhooks_allows_what_passing_one_by_takes_and_nothing_else() -> None:
+    role, binding = yaml.safe_load_all((ROOT / "config/rbac-webhooks.yaml").read_text())
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    [rule] = role["rules"]
+    assert (set(rule["resources"]), set(rule["verbs"])) == (set(HOOKS), {"get", "list", "update"})
+    assert ("PUT", "CONFIGURATION") in requests("recoverd/act")
+
+
 def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None:
     role, binding = yaml.safe_load_all((ROOT / "config/rbac-repair.yaml").read_text())
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
@@ -217,6 +226,7 @@ def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None
     }
     asked = requests("recoverd/act")
     assert allowed == {words[name] for name in asked if name in words}
+    hooks = {("GET", "CONFIGURATION"), ("PUT", "CONFIGURATION"), ("GET", "ENDPOINTS")}
     # a lease, the table of pods, what the API server offers, and what is listed by those who look as well:
     # config/rbac.yaml allows these
     seen = {
@@ -227,7 +237,7 @@ def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None
         ("LIST", "'endpoints'"),
         ("LIST", "*kind"),
     }
-    assert asked - set(words) <= seen
+    assert asked - set(words) - hooks <= seen
 
 
 def requests(package: str) -> set[tuple[str, str]]:
