@@ -19,6 +19,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
+from recoverd.model.network_operations import of_nobody
 from recoverd.model.observation import EndpointHealth, HostView, ManifestView, ObjectsView, Observation
 from recoverd.model.settings import ClusterSettings
 
@@ -188,7 +189,8 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None) -> NodeNetwork:
         forwarding=bool(view.forwarding),
         devices={link.name: link.kind for link in links},
         addresses={link.name: link.addresses for link in links if link.addresses},
-        routes=view.routes,
+        # of a routing daemon's and of the pods' own, which come and go, none could be put back
+        routes=tuple(r for r in view.routes if of_nobody(r)),
         bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
         proxy=proxy or (before.proxy if before else ""),
     )

@@ -55,7 +55,7 @@ class NodeNetwork:
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """IPv4 of those devices, as `10.244.1.1/24`."""
     routes: tuple[str, ...] = ()
-    """Lines of `ip -4 route`, without those of single pods; each can follow `ip route replace`."""
+    """Lines of `ip -4 route` that no program and no kernel owns; each can follow `ip route add`."""
     bridged: bool = False
     """Every pod's virtual cable (veth*) hung on a bridge."""
     proxy: str = ""

@@ -7,6 +7,7 @@ None of it is made to last over a reboot: it puts back what runs, and the machin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from recoverd.model.call import Call, HostCall
@@ -46,6 +47,27 @@ def destination(route: str) -> str:
     """Where a route leads, of a line as `ip route` prints it: an address, a network, or `default`."""
     first, second, *_ = [*route.split(), "", ""]
     return second if first in TYPES else first
+
+
+OF_POD = ("veth", "cali", "lxc", "eni", "azv", "gke")
+"""How a pod's own device is called on the host: by the bridge plugin, Calico, Cilium, AWS's and Azure's CNI, GKE."""
+
+
+def of_nobody(route: str) -> bool:
+    """Whether no program and not the kernel owns the route, so that it is recorded and may be put back.
+
+    What a program adds with a protocol of its own (ip-route(8), `proto`) is its to add: the kernel's come with their
+    device's address, and an old one of a routing daemon or a DHCP client would mislead them. What leads to a pod's own
+    device is its CNI's, which gives the address to another pod when that one is gone (AWS's adds such a route without a
+    word of whose it is). The number of a next hop (`nhid`) is another one tomorrow.
+    """
+    words = route.split()
+    named = dict(pairwise(words))
+    return (
+        named.get("proto", "boot") in ("static", "boot")
+        and "nhid" not in named
+        and not named.get("dev", "").startswith(OF_POD)
+    )
 
 
 @dataclass(frozen=True, slots=True)

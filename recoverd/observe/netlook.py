@@ -32,6 +32,10 @@ KINDS = (
     "ipvlan",
 )
 """Of `ip -d link`."""
+ROUTES = 2048
+"""How many are read; the script prints one more."""
+STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
+"""Words of `ip route` that say how a route or a next hop fares, and are none of it."""
 NO_RULES = {
     "no-tool": "has neither iptables-save nor nft and no IPVS",
     "no-awk": "has no awk to read iptables-save with",
@@ -85,7 +89,7 @@ def parse_look(
         forwarding=word == "1" if word in ("0", "1", "2") else None,
         links=_links(found.get("links"), found.get("addresses")),
         veths=_pair(found.get("veths")),
-        routes=_routes(found.get("routes")),
+        routes=_routes(found.get("routes"), problems),
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
         rules=_rules(found.get("rules"), cut=not ended and "tool" not in found),
@@ -95,12 +99,15 @@ def parse_look(
     )
 
 
-def _routes(section: Section | None) -> tuple[str, ...]:
-    """As `ip route replace` takes them; those with an expiry are somebody else's."""
-    lines = (
-        " ".join(w for w in line.split() if w not in ("linkdown", "dead"))
-        for line in (section.lines if section else ())
-    )
+def _routes(section: Section | None, problems: list[str]) -> tuple[str, ...]:
+    """As `ip route add` takes them; those with an expiry are somebody else's. Where there are too many, none is given:
+    what is not among the first would seem to be gone.
+    """
+    found = section.lines if section else ()
+    if len(found) > ROUTES:
+        problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
+        return ()
+    lines = (" ".join(w for w in line.replace("\\", " ").split() if w not in STATES) for line in found)
     return tuple(line for line in lines if line and " expires " not in line)
 
 

@@ -13,7 +13,8 @@ if have ip; then
   s addresses; ip -o -4 addr show 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali)' | head -n 64
   # on a bridge every pod's end hangs on it; on routed networks none does
   s veths; ip -o link show type veth 2>/dev/null | grep -E '^[0-9]+: veth' | awk '{ n++; for (i = 1; i < NF; i++) if ($i == "master") m++ } END { print n + 0, m + 0 }'
-  s routes; ip -4 route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc)' | head -n 512
+  # on one line also what has several next hops; one line more than are taken, so that it shows when there are more
+  s routes; ip -o -4 route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc|eni|azv|gke[0-9a-f])' | head -n 2049
 fi
 
 s processes

@@ -15,7 +15,15 @@ from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.network_operations import LinkUp, NetworkOperation, PutBridge, PutRoute, Sysctl, destination
+from recoverd.model.network_operations import (
+    LinkUp,
+    NetworkOperation,
+    PutBridge,
+    PutRoute,
+    Sysctl,
+    destination,
+    of_nobody,
+)
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import broken, host_of, node_in, node_of
@@ -55,12 +63,20 @@ class RestoreNodeNetwork:
         at = f", as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if known.recorded_at else ""
         return Proposal(
             summary=f"put back on {host}: {', '.join(what for what, _ in parts)}",
-            steps=tuple(Step(host, f"put back {what} on {host}{at}", operation, 20.0) for what, operation in parts),
+            steps=tuple(_step(host, f"put back {what} on {host}{at}", operation) for what, operation in parts),
             basis=tuple(f.key for f in findings),
             evidence=tuple(line for f in findings for line in f.evidence),
             undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
             verify_within=90.0,
         )
+
+
+def _step(host: str, description: str, operation: NetworkOperation) -> Step:
+    """One of the plan; a route that cannot be added, as over a gateway that is gone, does not keep the others away."""
+    if isinstance(operation, PutRoute):
+        part = f"{host}, {destination(operation.route)}"
+        return Step(host, description, operation, 20.0, part=part, contained=True)
+    return Step(host, description, operation, 20.0)
 
 
 def _missing(
@@ -85,19 +101,8 @@ def _missing(
         there = {" ".join(route.split()) for route in view.routes}
         led = {destination(r) for r in there}
         for route in (" ".join(r.split()) for r in known.routes):
-            if destination(route) not in led and _of_nobody(route):
+            if destination(route) not in led and of_nobody(route):
                 yield f"the route {route}", PutRoute(route)
-
-
-def _of_nobody(route: str) -> bool:
-    """Whether no program or kernel owns the route, as it does what it has added with a protocol of
-    its own (ip-route(8), `proto`).
-
-    The kernel's come with their device's address; those of a routing daemon or a DHCP client are theirs to add, and
-    an old one would mislead them.
-    """
-    words = route.split()
-    return "proto" not in words or words[words.index("proto") + 1 :][:1] in (["static"], ["boot"])
 
 
 PLAYBOOK = RestoreNodeNetwork()

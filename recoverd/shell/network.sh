@@ -18,7 +18,11 @@ put_route() {
 }
 
 # route_is LINE: is there such a route, as `ip route` prints it?
-route_is() { ip -4 route show | sed 's/ *$//' | grep -qxF -- "$1"; }
+route_is() {
+  # on one line, and without what `ip` says of how it fares
+  ip -o -4 route show | tr '\\\t' '  ' | sed -E -e :a -e 's/ (linkdown|dead|pervasive|offload|trap|rt_offload|rt_trap)( |$)/ /' -e ta -e 's/  */ /g' -e 's/ *$//' |
+    grep -qxF -- "$1"
+}
 
 # loose_cables: the pods' cables that hang on no bridge; by `ip`, since /sys/class/net may be another network
 # namespace's.

@@ -169,17 +169,49 @@ def test_without_any_tool_the_probes_are_unseen() -> None:
     assert seen.tool == "" and set(seen.answers.values()) == {None}
 
 
+HOST0 = """ip link add host0 type veth peer name host1 && ip addr add 10.99.1.21/24 dev host0 || exit 9
+ip link set host0 up && ip link set host1 up || exit 9
+"""
+TWO_WAYS = "10.244.80.0/26 proto bird nexthop via 10.99.1.1 dev host0 weight 1 nexthop via 10.99.1.2 dev host0 weight 1"
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", [s for s in SHELLS if s != "busybox"])
+def test_a_route_with_two_next_hops_is_one_route(shell: str) -> None:
+    """busybox's own `ip` has no next hops."""
+    seen = look(shell, f"{HOST0}ip route add {TWO_WAYS}")
+    assert TWO_WAYS in seen.routes and not any(r.startswith("nexthop") for r in seen.routes)
+
+
+@needs_namespace
+def test_pods_own_routes_are_not_read() -> None:
+    made = "ip link add eni5c2 type veth peer name e1; ip link set eni5c2 up; ip route add 10.0.3.17 dev eni5c2"
+    seen = look("dash" if "dash" in SHELLS else "bash", HOST0 + made)
+    assert seen.routes and not any("10.0.3.17" in r for r in seen.routes)
+
+
+def test_of_more_routes_than_are_read_none_is_said_to_be_there() -> None:
+    """As on a node with a full table of BGP: what was recorded would seem to be gone."""
+    lines = "\n".join(f"10.{n // 256}.{n % 256}.0/24 via 10.99.1.1 dev host0" for n in range(2049))
+    seen = parse_look(f"@@m forwarding\n1\n@@m routes\n{lines}\n@@m end\n", "@@m", {}, middle=datetime.now(UTC))
+    assert seen.routes == () and any("2048 routes" in p for p in seen.problems)
+
+
 @needs_namespace
 @pytest.mark.parametrize(
-    "route", ["10.244.2.0/24 via 10.99.1.22 dev host0", "blackhole 10.244.2.0/24", "default via 10.99.1.1 dev host0"]
+    "route",
+    [
+        "10.244.2.0/24 via 10.99.1.22 dev host0",
+        "blackhole 10.244.2.0/24",
+        "default via 10.99.1.1 dev host0",
+        TWO_WAYS.replace("proto bird ", ""),
+    ],
 )
 def test_a_route_is_added_once_and_never_over_another(route: str) -> None:
     """With the real `ip`: what leads there by now is somebody's, whatever a sweep saw."""
     put = PutRoute(route)
     other = f"{destination(route)} via 10.99.1.99 dev host0"
-    script = f"""ip link add host0 type veth peer name host1 && ip addr add 10.99.1.21/24 dev host0 || exit 9
-ip link set host0 up && ip link set host1 up || exit 9
-({sent(put.call())}) || exit 8
+    script = f"""{HOST0}({sent(put.call())}) || exit 8
 ({sent(put.check())}) || exit 7
 ip -4 route del {route} && ip -4 route add {other} || exit 6
 ({sent(put.call())}) 2>/dev/null && exit 5

@@ -453,6 +453,14 @@ def test_what_a_node_lost_is_remembered_for_minutes_and_what_it_gained_is_learnt
         assert after.networks["w1"].routes == routes
 
 
+def test_routes_of_routing_daemons_and_pods_are_not_recorded() -> None:
+    """They change with every pod, and the record of a node would never settle."""
+    kept = "default via 10.99.1.1 dev eth0"
+    of_others = ("10.244.9.0/26 via 10.99.1.29 dev eth0 proto bird", "10.0.3.17 dev eni5c2 scope link")
+    memory, _ = remembered(PodNetwork().host("w1", routes=(kept, *of_others)), Memory())
+    assert memory.networks["w1"].routes == (kept,)
+
+
 def test_a_broken_node_teaches_nothing() -> None:
     memory = PodNetwork().memory()
     after, _ = remembered(PodNetwork().host("w1", forwarding=False, links=()), memory)

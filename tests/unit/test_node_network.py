@@ -111,6 +111,36 @@ def test_a_route_that_a_program_keeps_is_left_to_it(protocol: str, ours: bool) -
     assert isinstance(answer, Proposal) is ours
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        "10.0.3.17 dev eni5c2 scope link",
+        "10.240.0.9 dev azv9a1 proto static",
+        "10.244.9.9 dev cali12 scope link",
+        "10.244.80.0/26 nhid 21 via 10.99.1.29 dev host0",
+    ],
+)
+def test_a_route_of_a_pod_or_over_a_numbered_next_hop_is_left_to_its_cni(route: str) -> None:
+    now = restoring(
+        fault(Code.POD_NETWORK_BROKEN, "w1"),
+        network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0", ROUTE)),
+    )
+    memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, route))})
+    assert not isinstance(ask("restore-node-network", replace(now, memory=memory)), Proposal)
+
+
+def test_a_route_that_cannot_be_added_keeps_no_other_away() -> None:
+    second = "10.244.3.0/24 via 10.99.1.23 dev host0"
+    now = restoring(
+        fault(Code.POD_NETWORK_BROKEN, "w1"),
+        network(True, (BRIDGE, TUNNEL), ("default via 10.99.1.1 dev host0",)),
+    )
+    memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, second))})
+    steps = proposal("restore-node-network", replace(now, memory=memory)).steps
+    assert [s.operation for s in steps] == [PutRoute(ROUTE), PutRoute(second)]
+    assert all(s.contained for s in steps) and len({s.part for s in steps}) == 2
+
+
 def test_what_is_not_missing_or_cannot_be_put_back_is_for_the_next_rung() -> None:
     assert (
         ask(
