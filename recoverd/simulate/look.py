@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from recoverd.model.etcd import EtcdView
@@ -90,18 +90,31 @@ def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:
     objects, store = cluster.api.objects(), cluster.api.store
     if isinstance(objects, Unseen) or store is None:
         return objects
-    bound = sorted(((cluster.nodes.bound.get(uid, UP_SINCE), uid) for uid in store.pods), reverse=True)
-    return replace(objects, newest=tuple(CreatedView("pod", f"default/{uid}", moment(at)) for at, uid in bound[:100]))
+    bound = cluster.nodes.bound
+    return replace(objects, newest=_newest(tuple((bound.get(uid, UP_SINCE), uid) for uid in store.pods), moment(0)))
+
+
+@lru_cache(maxsize=256)  # pods change rarely, and every sweep lists them
+def _newest(bound: tuple[tuple[float, str], ...], epoch: datetime) -> tuple[CreatedView, ...]:
+    """`epoch`: the clock by which their times are told."""
+    return tuple(
+        CreatedView("pod", f"default/{uid}", epoch + timedelta(seconds=at))
+        for at, uid in sorted(bound, reverse=True)[:100]
+    )
 
 
 def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
     """Why nothing can be run there over SSH; None when it can."""
-    place = f"{machine.name} ({machine.address}:22)"
     if not cluster.network.bastion_reaches(machine.name) or not machine.up(cluster.now):
-        return Unseen(UnseenKind.UNREACHABLE, f"{place} did not answer the connection attempt within 3 s")
+        return Unseen(
+            UnseenKind.UNREACHABLE,
+            f"{machine.name} ({machine.address}:22) did not answer the connection attempt within 3 s",
+        )
     if machine.hung:
         return Unseen(
-            UnseenKind.TIMEOUT, f"{place} accepted the connection but did not complete the SSH login within 3 s"
+            UnseenKind.TIMEOUT,
+            f"{machine.name} ({machine.address}:22) accepted the connection but did not complete the SSH login "
+            "within 3 s",
         )
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from recoverd.model.network import (
     AgentView,
@@ -142,7 +143,7 @@ def _probes(
             uid, address = pods[(sequence + k) % len(pods)]
             tried.append((target, address, f"default/{uid}", store.ready.get(uid) in store.endpoints))
     return tuple(
-        PodProbe(source, target, address, pod, SERVICE, _answer(paths, source, address), ready)
+        _probe(source, target, address, pod, paths.reaches(source, address), ready)
         for source in hosts
         for target, address, pod, ready in tried
     )
@@ -164,14 +165,18 @@ def _services(
         answers = tuple(Answer.OK if arrived else Answer.TIMEOUT for arrived in came)
         made.append(
             ServiceProbe(
-                source, SERVICE, ADDRESS, answers, {e: _answer(paths, source, e) for e in direct}, hosts, steady
+                source, SERVICE, ADDRESS, answers, {e: _answer(paths.reaches(source, e)) for e in direct}, hosts, steady
             )
         )
     return tuple(made)
 
 
-def _answer(paths: PodPaths, source: str, address: str) -> Answer:
-    arrived = paths.reaches(source, address)
+@lru_cache(maxsize=4096)  # a sweep has one for each pair of nodes and pod, and the next sweep mostly the same
+def _probe(source: str, target: str, address: str, pod: str, arrived: bool | None, ready: bool) -> PodProbe:
+    return PodProbe(source, target, address, pod, SERVICE, _answer(arrived), ready)
+
+
+def _answer(arrived: bool | None) -> Answer:
     return Answer.UNREACHABLE if arrived is None else Answer.OK if arrived else Answer.TIMEOUT
 
 
