@@ -12,7 +12,7 @@ from recoverd.simulate.hosts import UP_SINCE, Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
 from recoverd.simulate.store import Store
-from recoverd.simulate.texts import command_of
+from recoverd.simulate.texts import unknown_of
 from recoverd.simulate.webhooks import Webhooks
 
 API = "kube-apiserver"
@@ -125,7 +125,7 @@ class Api:
         if server is None or server.container is not container:
             server = self._servers[name] = Server(container)
         age = now - container.started_at
-        if (flag := command_of(container.content).unknown(API)) and age >= 0.5:
+        if age >= 0.5 and (flag := unknown_of(container.content, API)):
             self._exit(name, f"Error: unknown flag: {flag}")
         elif self._etcd.serves(name):
             server.trouble_since = None

@@ -272,17 +272,17 @@ class Etcd:
                     break
 
     def _elect(self) -> None:
-        free = dict(self.processes)
-        before = {name: p.leader for name, p in free.items()}
-        for process in self.processes.values():
+        free, best = dict(self.processes), list[tuple[int, int, bool, str]]()
+        for name, process in free.items():
+            store = process.store
+            best.append((store.term, store.revision, process.leader == store.member_id, name))
             process.leader = ""
-        best = sorted(
-            ((s.term, s.revision, before[n] == s.member_id, n) for n, p in free.items() if (s := p.store)), reverse=True
-        )
+        best.sort(reverse=True)
         for _, _, led, name in best:
             if name not in free:
                 continue
-            candidate, store = free[name], free[name].store
+            candidate = free[name]
+            store = candidate.store
             voters, reached = store.voters, self._reached(candidate)
             with_it = [n for n, member_id in reached.items() if n in free and member_id in voters]
             if store.member_id not in voters or 2 * len(with_it) <= len(voters):
@@ -299,10 +299,14 @@ class Etcd:
 
     def _reached(self, leader: Process) -> dict[str, str]:
         """Members that a leader lists and that reach it, itself too: their ids by their machines' names."""
-        name, store = leader.machine.name, leader.store
+        own, store, reached = leader.machine.name, leader.store, dict[str, str]()
         listed = {m.id for m in store.members}
-        peers = ((n, p.store) for n, p in self.processes.items() if self._network.peers(name, n))
-        return {n: s.member_id for n, s in peers if s.same_cluster(store) and s.member_id in listed}
+        for name, process in self.processes.items():
+            if self._network.peers(own, name):
+                other = process.store
+                if other.same_cluster(store) and other.member_id in listed:
+                    reached[name] = other.member_id
+        return reached
 
     def _replicate(self, leader: Process, reached: Mapping[str, str]) -> None:
         """Give the leader's data to all that it has reached, and publish the names of those that have just come."""

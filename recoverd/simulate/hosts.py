@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from recoverd.model.node_look import CNI_DIR, HOSTS
 from recoverd.model.operations import MANIFESTS
@@ -225,12 +226,12 @@ class Machine:
     @property
     def resolves(self) -> bool:
         """Its /etc/hosts names the API server's address."""
-        return HOSTS_LINE in self.files.get(HOSTS, "").splitlines()
+        return _names_api(self.files.get(HOSTS, ""))
 
     @property
     def networked(self) -> bool:
         """Its runtime has a configuration of the pod network."""
-        return any(path.startswith(f"{CNI_DIR}/") for path in self.files)
+        return CNI_FILE in self.files or any(path.startswith(f"{CNI_DIR}/") for path in self.files)
 
     @property
     def boot_id(self) -> str:
@@ -261,3 +262,8 @@ class Machine:
         """The running one."""
         found = self.containers.get(component)
         return found if found is not None and found.running else None
+
+
+@lru_cache(maxsize=256)  # every tick asks it of every machine, and nearly always of the same text
+def _names_api(hosts: str) -> bool:
+    return HOSTS_LINE in hosts.splitlines()

@@ -27,7 +27,9 @@ class Network:
         """Whether etcd's peer port is open between two machines."""
         if one == other:
             return True
-        return not {one, other} & self.blocked and self.groups.get(one, 0) == self.groups.get(other, 0)
+        if one in self.blocked or other in self.blocked:
+            return False
+        return not self.groups or self.groups.get(one, 0) == self.groups.get(other, 0)
 
 
 class PodPaths:

@@ -97,6 +97,9 @@ class Nodes:
         watch = self._watches.get((name, process))
         if watch is None or watch.since != since:
             watch = self._watches[name, process] = Watch(since)
+        if not watch.deaf and store.revision >= watch.revision:  # nearly always
+            watch.revision = store.revision
+            return True
         if store.revision < watch.revision:
             watch.deaf = True
         else:
@@ -207,13 +210,18 @@ class Nodes:
 
     def _report(self, store: Store, hearing: Sequence[Machine]) -> Store | None:
         """kubelets that hear tell the API which pods of theirs are ready. Returns what it then holds."""
-        self._cut = {n: self._cut.get(n, self._now) for n, m in self._machines.items() if not m.passes(BRIDGE)}
+        self._cut = {
+            n: self._cut.get(n, self._now)
+            for n, m in self._machines.items()
+            if m.loose or ((m.gone or m.down) and not m.passes(BRIDGE))
+        }
         changed: dict[str, str | None] = {}
+        now, reported = self._now, store.ready.get
         for machine in hearing:
-            fails = self._now - self._cut.get(machine.name, self._now) >= UNREADY
+            fails = now - self._cut.get(machine.name, now) >= UNREADY
             for uid, pod in machine.pods.items():
-                address = pod.address if pod.started_at <= self._now and not fails else None
-                if store.ready.get(uid) != address:
+                address = pod.address if pod.started_at <= now and not fails else None
+                if reported(uid) != address:
                     changed[uid] = address
         if not changed and self._as_reported[0] is store.pods and self._as_reported[1] is store.ready:
             return store
@@ -238,8 +246,9 @@ class Nodes:
 
     def _note_differences(self, store: Store) -> None:
         odd: dict[tuple[str, str], float] = {}
+        placed = self.placed(store)
         for name, machine in self._machines.items():
-            wanted = self.placed(store).get(name, {})
+            wanted = placed.get(name, {})
             if not machine.pods.keys() <= wanted.keys():
                 odd |= {(name, uid): self.odd.get((name, uid), self._now) for uid in machine.pods if uid not in wanted}
         self.odd = odd

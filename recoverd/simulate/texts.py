@@ -44,6 +44,12 @@ class Command:
         return next((f for f in self.flags if f not in known), "") if not self.flags.keys() <= known else ""
 
 
+@lru_cache(maxsize=4096)
+def unknown_of(content: str, component: str) -> str:
+    """The first flag in a manifest that its program does not know; "" where it knows all."""
+    return command_of(content).unknown(component)
+
+
 def path_of(component: str) -> str:
     return f"{MANIFESTS}/{component}.yaml"
 
