@@ -30,6 +30,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             and isinstance(host.rules, RulesView)
             and scene.node(name)
             and not booting(scene, name)
+            and proxied(scene, view, name)
         ):
             yield from _stale(scene, view, name, host, host.rules)
     by_source: dict[str, list[ServiceProbe]] = {}
@@ -40,6 +41,22 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
         yield from _unreachable(scene, seen, name, failed)
 
 
+def proxied(scene: Scene, view: NetworkView, name: str) -> bool | None:
+    """Whether a kube-proxy runs on the host or its DaemonSet wants one there; None where that was not seen.
+
+    Only then are rules expected to be those of the endpoints. Where it was replaced, as by Cilium or by Calico's eBPF,
+    its rules stay until the node boots (kubernetes/kubernetes#102314), and nobody keeps them.
+    """
+    host, node = view.hosts.get(name), scene.node(name)
+    if isinstance(host, NodeNetworkView) and "kube-proxy" in host.processes:
+        return True
+    if any(a.kind == "kube-proxy" and a.node == node_of(scene, name) for a in view.agents):
+        return True
+    # the agents of a node that is not Ready are not judged
+    unseen = not isinstance(host, NodeNetworkView) or node is None or not node.ready or "daemonsets" in view.unseen
+    return None if unseen else False
+
+
 def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
     proxy = host.processes.get("kube-proxy")
     fresh = proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
@@ -48,7 +65,9 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
     facts = facts_of(scene, name)
     if not rules.mode:
         back = scene.age(view.back_since)
-        expected = _expected_mode(scene, view, name, runs=proxy is not None and (back is None or back >= RECONNECT))
+        expected = _expected_mode(
+            scene, view, name, rules, runs=proxy is not None and (back is None or back >= RECONNECT)
+        )
         if expected:
             yield Finding(
                 Code.SERVICE_RULES_STALE,
@@ -75,15 +94,19 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         )
 
 
-def _expected_mode(scene: Scene, view: NetworkView, name: str, *, runs: bool) -> str:
-    """Why there should be rules, as a line of evidence; "" where it cannot be told.
+def _expected_mode(scene: Scene, view: NetworkView, name: str, rules: RulesView, *, runs: bool) -> str:
+    """Why there should be rules, as a line of evidence; "" where it cannot be told, or where no tool on the machine
+    reads those of the mode in which they should be.
 
     Where none were ever seen they are not gone, as on a node that is just joining: its kube-proxy is bound and not
     started yet, or it came up while the API was away and has not heard of any service (both observed).
     """
     remembered = scene.memory.networks.get(name)
-    if remembered and remembered.proxy:
-        return f"{name}: while healthy, kube-proxy used {remembered.proxy}"
+    before = remembered.proxy if remembered else ""
+    if (rules.told or before) in rules.unread or (rules.unread and not (rules.told or before)):
+        return ""
+    if before:
+        return f"{name}: while healthy, kube-proxy used {before}"
     node = node_of(scene, name)
     agent = next((a for a in view.agents if a.node == node and a.kind == "kube-proxy" and a.pod), None)
     return (

@@ -10,6 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from recoverd.diagnose.nodes import judged
+from recoverd.diagnose.rules import proxied
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
 from recoverd.memory.files import known_files
@@ -159,7 +160,9 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     known = dict(scene.memory.networks)
     watched: dict[tuple[str, str, str], datetime] = {}
     view = observation.network
-    for host, of_host in view.hosts.items() if isinstance(view, NetworkView) else ():
+    if not isinstance(view, NetworkView):
+        return known, watched
+    for host, of_host in view.hosts.items():
         if (
             not isinstance(of_host, NodeNetworkView)
             or of_host.links is None
@@ -168,7 +171,7 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
         ):
             continue
         before = known.get(host)
-        new = _network(of_host, before)
+        new = _network(of_host, before, proxied=proxied(scene, view, host))
         if before and replace(new, recorded_at=before.recorded_at) == before:
             continue
         key = (host, "network", repr(new))
@@ -181,10 +184,15 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     return known, watched
 
 
-def _network(view: NodeNetworkView, before: NodeNetwork | None) -> NodeNetwork:
+def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool | None) -> NodeNetwork:
     links = [link for link in view.links or () if link.up]
     cables = view.veths or (0, 0)
     proxy = view.rules.mode if isinstance(view.rules, RulesView) else ""
+    # where it was replaced nobody keeps what is left of its rules, and what cannot be read any more cannot be missed
+    if not proxy and proxied is not False and isinstance(view.rules, RulesView) and before:
+        proxy = before.proxy
+    elif proxied is False:
+        proxy = ""
     return NodeNetwork(
         forwarding=bool(view.forwarding),
         devices={link.name: link.kind for link in links},
@@ -192,7 +200,7 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None) -> NodeNetwork:
         # of a routing daemon's and of the pods' own, which come and go, none could be put back
         routes=tuple(r for r in view.routes if of_nobody(r)),
         bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
-        proxy=proxy or (before.proxy if before else ""),
+        proxy=proxy,
     )
 
 

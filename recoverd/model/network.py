@@ -148,10 +148,14 @@ class RulesView:
     """Service rules of one node, for a sample of services."""
 
     mode: str
-    """`iptables`, `nftables`, `ipvs`; "" when the tools were there and none of them showed any rules of kube-proxy."""
+    """`iptables`, `nftables`, `ipvs`; "" when no tool that could be used showed any rules of kube-proxy."""
     checked: int
     """Service ports compared."""
     gaps: tuple[RuleGap, ...] = ()
+    told: str = ""
+    """The mode that kube-proxy itself said; "" where it was not asked or did not answer."""
+    unread: tuple[str, ...] = ()
+    """Modes whose rules could not be looked for there: their tool is missing, fails, or is too old."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,6 @@ ROUTES = 2048
 """How many are read; the script prints one more."""
 STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
 """Words of `ip route` that say how a route or a next hop fares, and are none of it."""
-NO_RULES = {
-    "no-tool": "has neither iptables-save nor nft and no IPVS",
-    "no-awk": "has no awk to read iptables-save with",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,10 @@ class Rules:
     """By the service's IP:PORT: its endpoints; None where they cannot be told. Services without a rule are absent."""
     unseen: str = ""
     """Why nothing can be said; "" when the rules were read."""
+    told: str = ""
+    """The mode that kube-proxy itself said; "" where it was not asked or did not answer."""
+    unread: tuple[str, ...] = ()
+    """Modes whose rules could not be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def parse_look(
         routes=_routes(found.get("routes"), problems),
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
-        rules=_rules(found.get("rules"), cut=not ended and "tool" not in found),
+        rules=_rules(found, cut=not ended and "tool" not in found),
         tool=found["tool"].word if "tool" in found else "",
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
@@ -151,14 +151,19 @@ def _processes(
     return found
 
 
-def _rules(section: Section | None, *, cut: bool) -> Rules:
+def _rules(found: Mapping[str, Section], *, cut: bool) -> Rules:
+    section = found.get("rules")
     if section is None or cut:
         return Rules("", {}, "the look at its service rules was cut short")
-    if section.word in NO_RULES:
-        return Rules("", {}, NO_RULES[section.word])
-    # the value is empty when kube-proxy's own chain is not there; the other two are chosen by what is there
-    mode = section.word if section.word != "iptables" or "chain" in section.lines else ""
-    readable = _plain if section.word != "ipvs" else _unhex
+    mode = section.word
+    told = found["told"].word if "told" in found else ""
+    unread = tuple(found["unread"].word.split()) if "unread" in found else ()
+    if not mode and (told in unread or {"iptables", "nftables"} <= set(unread)):
+        which = told or " or ".join(unread)
+        return Rules(
+            "", {}, f"has no tool that can read kube-proxy's rules ({which}): missing, failing or too old", told, unread
+        )
+    readable = _plain if mode != "ipvs" else _unhex
     chains: dict[str, str] = {}
     endpoints: dict[str, set[str]] = {}
     for line in section.lines:
@@ -171,7 +176,7 @@ def _rules(section: Section | None, *, cut: bool) -> Rules:
     for address, chain in chains.items():
         of = endpoints.get(chain, set())
         programmed[address] = None if "?" in of else frozenset(of)
-    return Rules(mode, programmed)
+    return Rules(mode, programmed, told=told, unread=unread)
 
 
 def _plain(word: str) -> str:

@@ -18,11 +18,14 @@ if have ip; then
 fi
 
 s processes
+proxy=
 for p in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <"$p" || continue
   case $n in
     kube-proxy|flanneld|calico-node|cilium-agent|weaver|kube-router|antrea-agent|kindnetd)
-      stat=; read -r stat 2>/dev/null <"${p%comm}stat" && echo "$n $stat" ;;
+      stat=; read -r stat 2>/dev/null <"${p%comm}stat" && echo "$n $stat"
+      # one that is stopped answers nobody
+      case $n-$stat in kube-proxy-*') '[SRDI]' '*) proxy=yes ;; esac ;;
   esac
 done
 # shellcheck disable=SC2012 # kubelet names them by their UIDs
@@ -33,6 +36,7 @@ if [ -d /var/lib/kubelet/pods ]; then s pods; ls /var/lib/kubelet/pods | head -n
 CHAINS='
 BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
 /^:KUBE-SERVICES / { found = 1; next }
+/^!failed/ || /is incompatible/ { odd = 1; next }
 /^-A KUBE-SEP-/ { for (i = 3; i < NF; i++) if ($i == "--to-destination") sep[$2] = $(i + 1); next }
 /^-A KUBE-SERVICES / {
   d = p = j = t = ""
@@ -43,36 +47,74 @@ BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
 }
 /^-A KUBE-SV/ { for (i = 3; i < NF; i++) if ($i == "-j" && $(i + 1) ~ /^KUBE-SEP-/) eps[$2] = eps[$2] " " $(i + 1); next }
 END {
-  if (found) print "chain"
+  if (found) print "chain"; else if (odd) print "unread"
   for (c in used) { m = split(eps[c], e, " "); for (i = 1; i <= m; i++) print "ep", c, (e[i] in sep ? sep[e[i]] : "?") }
 }'
+# An older iptables ends well and says "Table `nat' is incompatible, use 'nft' tool." of rules that a newer one has made.
 saved() {
   if have iptables-nft-save; then
-    iptables-nft-save -t nat
+    iptables-nft-save -t nat || echo '!failed'
     # reading the legacy table would create it where it is not in use
-    if have iptables-legacy-save && grep -q nat /proc/net/ip_tables_names; then iptables-legacy-save -t nat; fi
+    if have iptables-legacy-save && grep -q nat /proc/net/ip_tables_names; then iptables-legacy-save -t nat || echo '!failed'; fi
   else
-    iptables-save -t nat
+    iptables-save -t nat || echo '!failed'
   fi 2>/dev/null
 }
+
+# Each way to read kube-proxy's rules prints what it found, and ends with 1 where they are not there, and with 2 where
+# that cannot be told: its tool is missing, fails, or is too old for what kube-proxy has written.
+in_iptables() {
+  have awk && { have iptables-save || have iptables-nft-save; } || return 2
+  found=$(saved | awk -v V="$V" "$CHAINS")
+  case $found in unread*) return 2 ;; *chain*) printf '%s\n' "$found" ;; *) return 1 ;; esac
+}
 # The names of nftables' endpoint chains end in __IP/PORT, unless they were too long.
-if have nft && nft list map ip kube-proxy service-ips >/dev/null 2>&1; then
-  s rules nftables
-  nft list map ip kube-proxy service-ips | tr ',' '\n' | sed 's/.*elements = {//' | awk -v V="$V" '
+in_nftables() {
+  have nft && have awk && tables=$(nft list tables 2>/dev/null) || return 2
+  case $tables in *'table ip kube-proxy'*) ;; *) return 1 ;; esac
+  map=$(nft list map ip kube-proxy service-ips 2>/dev/null) || return 2
+  case $map in *'type ipv4_addr . inet_proto . inet_service'*) ;; *) return 2 ;; esac
+  printf '%s\n' "$map" | tr ',' '\n' | sed 's/.*elements = {//' | awk -v V="$V" '
     BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
     $2 == "." && $3 == "tcp" && ($1 ":" $5) in want { print $1 ":" $5, $8 }' | head -n 64 | while read -r a c; do
-      echo "svc $a $c"; nft list chain ip kube-proxy "$c" 2>/dev/null | tr ',' '\n' | sed -n -e "s|.*goto endpoint-.*__\([0-9.]*\)/\([0-9][0-9]*\).*|ep $c \1:\2|p" -e t -e "s|.*goto endpoint-.*|ep $c ?|p"
+      echo "svc $a $c"
+      chain=$(nft list chain ip kube-proxy "$c" 2>/dev/null) || { echo "ep $c ?"; continue; }
+      printf '%s\n' "$chain" | tr ',' '\n' | sed -n -e "s|.*goto endpoint-.*__\([0-9.]*\)/\([0-9][0-9]*\).*|ep $c \1:\2|p" -e t -e "s|.*goto endpoint-.*|ep $c ?|p"
     done
-elif grep -q '^TCP' /proc/net/ip_vs 2>/dev/null; then
-  s rules ipvs
+}
+# Others use IPVS as well (kube-vip, keepalived, lvscare); the device is kube-proxy's own.
+in_ipvs() {
+  have ip || return 2
+  ip link show dev kube-ipvs0 >/dev/null 2>&1 || return 1
+  [ -r /proc/net/ip_vs ] && have awk || return 2
   awk -v V="$VX" 'BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
     /^(TCP|UDP)/ { on = $1 == "TCP" && $2 in want; if (on) print "svc", $2, $2; c = $2; next }
     on && $1 == "->" && $4 > 0 { print "ep", c, $2 }' /proc/net/ip_vs
-elif have iptables-save || have iptables-nft-save; then
-  if have awk; then s rules iptables; saved | awk -v V="$V" "$CHAINS"; else s rules no-awk; fi
-else
-  s rules no-tool
+}
+# asked ADDRESS HOST: what kube-proxy itself says that it uses.
+asked() {
+  if have curl; then curl -s --noproxy '*' -m 1 "http://$2:10249/proxyMode"
+  elif have bash && have timeout; then
+    # shellcheck disable=SC2016 # bash's own
+    timeout 1 bash -c 'exec 3<>"/dev/tcp/$0/10249" && printf "GET /proxyMode HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3' "$1"
+  fi 2>/dev/null
+}
+told=
+if [ -n "$proxy" ]; then
+  told=$(asked 127.0.0.1 127.0.0.1)
+  [ -n "$told" ] || told=$(asked ::1 '[::1]')
+  case $told in iptables|ipvs|nftables) ;; *) told= ;; esac
 fi
+# In IPVS mode kube-proxy has chains of its own, too.
+mode='' unread='' text=''
+for m in ${told:-nftables ipvs iptables}; do
+  text=$("in_$m"); said=$?
+  if [ $said = 0 ]; then mode=$m; break; fi
+  [ $said = 1 ] || unread="$unread $m"
+done
+s told "$told"
+s unread "$unread"
+s rules "$mode"; [ -z "$text" ] || printf '%s\n' "$text"
 
 # One line "$M probe ID ok" for what was reached, or a message with /dev/tcp/IP/PORT in it; nothing for what nobody
 # answered.

@@ -85,7 +85,7 @@ class RuleWatch:
                 self._differ.pop((host, port.key), None)
         keys = {p.key for p in sample}
         self._odd = {k: at for k, at in self._odd.items() if k[0] != host or k[1] not in keys} | odd
-        return RulesView(rules.mode, checked, tuple(gaps))
+        return RulesView(rules.mode, checked, tuple(gaps), rules.told, rules.unread)
 
     def _gap(
         self,

@@ -98,6 +98,7 @@ def test_ipvs_as_the_kernel_lists_it(shell: str, tmp_path: Path) -> None:
     (tmp_path / "ip_vs").write_text(IP_VS)
     seen = look(
         shell,
+        "ip link add kube-ipvs0 type bridge",
         body=SCRIPT.replace("/proc/net/ip_vs", str(tmp_path / "ip_vs")),
         services=("10.96.0.80:80", "10.96.0.1:443"),
     )

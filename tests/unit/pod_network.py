@@ -12,7 +12,7 @@ from recoverd.diagnose import diagnose
 from recoverd.model import network as net
 from recoverd.model.finding import Diagnosis
 from recoverd.model.memory import Memory, NodeNetwork
-from recoverd.model.observation import Observation, Unseen
+from recoverd.model.observation import Observation, Unseen, UnseenKind
 from tests.unit.builders import Cluster
 
 WEB, API, DNS = "default/web:80", "default/kubernetes:443", "kube-system/kube-dns:53"
@@ -34,6 +34,8 @@ class PodNetwork:
         """Those of them whose network is good."""
         self.untried: set[str] = set()
         """Addresses of pods that are no endpoints at all."""
+        self.listless: set[str] = set()
+        """Lists that the API does not give."""
         self.back: float | None = None
         """Seconds since the API server came back."""
         self.services = [self._service(n, s) for n in self.names for s in (API, WEB)]
@@ -90,7 +92,15 @@ class PodNetwork:
         since = {f"{p.source}>{p.target}": self.now - timedelta(seconds=7) for p in probes if not p.answer.arrived}
         back = None if self.back is None else self.now - timedelta(seconds=self.back)
         return net.NetworkView(
-            7, self.hosts, self.pods, tuple(probes), tuple(self.services), tuple(self.agents.values()), since, back
+            7,
+            self.hosts,
+            self.pods,
+            tuple(probes),
+            tuple(self.services),
+            tuple(self.agents.values()),
+            since,
+            back,
+            {name: Unseen(UnseenKind.DENIED, "forbidden") for name in self.listless},
         )
 
     def _probes(self, source: str, target: str, address: str) -> list[net.PodProbe]:

@@ -180,6 +180,14 @@ def test_a_kubelet_is_given_time_to_come_back_to_an_api_server_that_was_away(
     assert bool(network.seen(network.memory(setback=setback)).find(Code.PODS_NOT_ON_NODE, "w1")) is found
 
 
+def replaced(n: PodNetwork) -> PodNetwork:
+    """Cilium or Calico's eBPF keeps services now: there is no DaemonSet of kube-proxy and no process."""
+    n.agents.clear()
+    for name in n.names:
+        n.host(name, processes={})
+    return n
+
+
 def hidden(n: PodNetwork, name: str) -> None:
     n.cluster.ssh_fails(name)
     n.hosts[name] = Unseen(UnseenKind.UNREACHABLE, "no route to it")
@@ -246,6 +254,17 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
         "no kube-proxy at all, as with Cilium",
         lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()),
         Memory(reached=(WEB,)),
+    ),
+    ("kube-proxy was replaced, and its rules taken away", lambda n: replaced(n).rules("w1", mode=""), None),
+    (
+        "kube-proxy was replaced, and its rules left behind",
+        lambda n: replaced(n).rules("w1", old_gap(stale=90.0)),
+        None,
+    ),
+    (
+        "whether a kube-proxy is wanted was not seen",
+        lambda n: (n.listless.add("daemonsets"), replaced(n).rules("w1", mode="")),
+        None,
     ),
     (
         "kube-proxy of a node that is joining is bound and not started yet",
@@ -459,6 +478,18 @@ def test_routes_of_routing_daemons_and_pods_are_not_recorded() -> None:
     of_others = ("10.244.9.0/26 via 10.99.1.29 dev eth0 proto bird", "10.0.3.17 dev eni5c2 scope link")
     memory, _ = remembered(PodNetwork().host("w1", routes=(kept, *of_others)), Memory())
     assert memory.networks["w1"].routes == (kept,)
+
+
+def test_how_kube_proxy_programmed_is_forgotten_when_it_was_replaced_or_cannot_be_read_any_more() -> None:
+    old = PodNetwork().memory()
+    unread = Unseen(UnseenKind.NOT_TRIED, "no nft")
+    for change in (lambda n: replaced(n).rules("w1", mode=""), lambda n: n.host("w1", rules=unread)):
+        sights: Sights = {}
+        for seconds in (0.0, SETTLE):
+            network = PodNetwork(Cluster(1, 3, now=NOW + timedelta(seconds=seconds)))
+            change(network)
+            after, sights = remembered(network, old, sights)
+        assert (old.networks["w1"].proxy, after.networks["w1"].proxy) == ("iptables", "")
 
 
 def test_a_broken_node_teaches_nothing() -> None:
