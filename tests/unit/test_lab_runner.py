@@ -69,6 +69,12 @@ def test_what_fails_and_passes_then_is_flaky_and_nothing_else_is() -> None:
     assert first["test_join::test_good"].evidence == "/a"
 
 
+def test_what_was_begun_and_cut_off_has_not_passed() -> None:
+    first = results.read([line(ONE, "passed", "setup"), line(OTHER, "passed", "setup"), line(OTHER, "passed")])
+    outcomes = {name: row.outcome for name, row in results.rows(first, {}, "abc", "today").items()}
+    assert outcomes == {"test_join::test_good": "FAILED", "test_join::test_bad[a-b]": "passed"}
+
+
 def test_turns_are_counted() -> None:
     turns = {
         name: Seen(name, name, failed=name.endswith("2]"))

@@ -70,14 +70,18 @@ def line_of(report: object) -> str:
 def read(lines: Iterable[str]) -> dict[str, Seen]:
     """The tests of one run of pytest, by name, of the lines of their phases."""
     found: dict[str, Seen] = {}
+    unended: dict[str, bool] = {}
     for line in map(json.loads, lines):
         name = name_of(line["nodeid"])
         test = found.setdefault(name, Seen(name, line["nodeid"]))
+        unended[name] = line["when"] == "setup" and line["outcome"] == "passed"
         test.failed |= line["outcome"] == "failed"
         test.skipped |= line["outcome"] == "skipped"
         test.seconds = line["seconds"] if line["when"] == "call" else test.seconds
         test.evidence = line["properties"].get("evidence", test.evidence)
         test.versions = line["properties"].get("versions", test.versions)
+    for name, test in found.items():
+        test.failed |= unended[name]  # it was begun, and the run was cut off: nobody has seen it pass
     return found
 
 
