@@ -92,7 +92,7 @@ def test_a_webhook_that_keeps_every_pod_away_is_named(cluster: Cluster, bastion:
 
 
 SERVICE = """image=$(kubectl get deploy web -o jsonpath='{..image}' | cut -d' ' -f1)
-kubectl create deploy policy-validator --image=$image
+kubectl create deploy policy-validator --image=$image -- /bin/busybox httpd -f -p 80
 kubectl expose deploy policy-validator --port=443 --target-port=80"""
 
 
