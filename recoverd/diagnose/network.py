@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from recoverd.diagnose import paths, rules
-from recoverd.diagnose.nodes import booting, facts_of, judged, kubelet_age, node_of
+from recoverd.diagnose.nodes import booting, facts_of, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
@@ -156,12 +156,11 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
     light since proves nothing yet.
     """
     name = _host_of(scene, node)
-    since_start = kubelet_age(scene, name)
+    times = tuple(_times_to_learn(scene, name))
 
     def lasting(pod: PodMismatch) -> bool:
-        # a kubelet that was only just started does not know its pods yet; what it did not know before its
-        # start either is another matter
-        new = since_start is not None and since_start < KUBELET_START and (scene.age(pod.since) or 0.0) <= since_start
+        known = scene.age(pod.since) or 0.0  # what it did not know before that time began either is another matter
+        new = any(age < limit and known <= age for age, limit in times)
         return pod.age >= START and not new and not (back and pod.since >= back)
 
     missing = [p for p in pods.missing if lasting(p)]
@@ -189,6 +188,23 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
         state=BROKEN,
         facts=PodsFacts(name, node, len(missing), len(extra)),
     )
+
+
+def _times_to_learn(scene: Scene, name: str) -> Iterator[tuple[float, float]]:
+    """How long ago kubelet was started, and how long ago its node became Ready; each with the seconds that it has from
+    then on to know its pods.
+
+    Observed on 1.20.2: a kubelet that was started without a way to the API server and then gets one posts at once that
+    it is Ready, and lists its pods when its reflector tries again, 30 s later. After a setback of etcd it is not on its
+    way back, it is deaf.
+    """
+    host, node = scene.host(name), scene.node(name)
+    deaf = scene.memory.setback is not None or current(scene) is not None
+    kubelet = host.units.get("kubelet") if host else None
+    if kubelet and kubelet.since and (started := scene.age(kubelet.since)) is not None:
+        yield started, KUBELET_START
+    if node and node.ready and node.since and (ready := scene.age(node.since)) is not None:
+        yield ready, KUBELET_START if deaf else RECONNECT
 
 
 def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:

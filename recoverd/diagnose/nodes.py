@@ -28,17 +28,3 @@ def node_of(scene: Scene, name: str) -> str:
 
 def facts_of(scene: Scene, name: str) -> Facts:
     return Facts(name, node_of(scene, name))
-
-
-def kubelet_age(scene: Scene, name: str) -> float | None:
-    """Seconds since kubelet's unit changed its state or its node became Ready, None where neither is known.
-
-    Observed on 1.20.2: a kubelet that was started without a way to the API server and then gets one posts at once,
-    and lists its pods seconds later.
-    """
-    host, node = scene.host(name), scene.node(name)
-    kubelet = host.units.get("kubelet") if host else None
-    since = [
-        at for at in (kubelet.since if kubelet else None, node.since if node and node.ready else None) if at is not None
-    ]
-    return scene.age(max(since)) if since else None

@@ -18,7 +18,7 @@ from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, Setback
 from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
-from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
+from recoverd.model.observation import EndpointHealth, HostView, ObjectsView, Observation, Unseen, UnseenKind
 from tests.unit.builders import NOW, Cluster
 from tests.unit.pod_network import API, DNS, WEB, PodNetwork
 
@@ -337,6 +337,31 @@ def test_pods_unknown_before_kubelet_started_are_not_excused_by_its_start() -> N
     network = PodNetwork()
     network.cluster.unit("w1", "kubelet", since=network.now - timedelta(seconds=4))
     assert faults(network.missing("w1", 500.0, since=30.0).seen()) == [(Code.PODS_NOT_ON_NODE, "w1")]
+
+
+@pytest.mark.parametrize(
+    ("ready", "since", "setback", "found"),
+    [
+        (30.0, 20.0, None, False),
+        (30.0, 40.0, None, True),
+        (61.0, 20.0, None, True),
+        (30.0, 20.0, Setback(NOW, NOW - timedelta(seconds=60), 1234, 900, "cafe"), True),
+    ],
+    ids=["its reflector may wait still", "unknown before it was cut off", "it had time", "deaf after a setback"],
+)
+def test_a_kubelet_whose_node_is_ready_again_is_given_time_to_list_its_pods(
+    ready: float, since: float, setback: Setback | None, found: bool
+) -> None:
+    """Seen on a busy lab: its way to the API server was put back, and its agents were restarted for nothing 19 s
+    after its node was Ready.
+    """
+    network = PodNetwork()
+    assert isinstance(network.cluster.objects, ObjectsView)
+    at = network.now - timedelta(seconds=ready)
+    nodes = tuple(replace(n, since=at) if n.name == "w1" else n for n in network.cluster.objects.nodes)
+    network.cluster.objects = replace(network.cluster.objects, nodes=nodes)
+    network.missing("w1", 500.0, since=since)
+    assert bool(network.seen(network.memory(setback=setback)).find(Code.PODS_NOT_ON_NODE, "w1")) is found
 
 
 def test_it_says_since_when_and_which_cannot_reach_which() -> None:
