@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from recoverd.engine.journal import Journal
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Note
 from recoverd.model.finding import Finding
+from recoverd.model.history import History
 from recoverd.model.joining import Check
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Plan
@@ -33,13 +35,13 @@ from recoverd.simulate.stage import Ledger, Stage
 from recoverd.simulate.world import SimulatedWorld
 
 INDENT = 26
-WORDS = {
-    "opened": "confirmed",
-    "finding": "found",
-    "plan-made": "decided",
-    "step-started": "doing",
-    "step-done": "done",
-    "step-failed": "FAILED",
+WORDS: Mapping[str, str] = {
+    History.OPENED: "confirmed",
+    History.FINDING: "found",
+    History.PLAN_MADE: "decided",
+    History.STEP_STARTED: "doing",
+    History.STEP_DONE: "done",
+    History.STEP_FAILED: "FAILED",
 }
 """What a line of history is called aloud, where its own word is not plain enough."""
 
@@ -143,17 +145,17 @@ class Teller:
 
     def told(self, note: Note) -> None:
         self._notes.append(note)
-        if note.entry.event == "waiting":
+        if note.entry.event == History.WAITING:
             what = WAITED.sub("", note.entry.detail)
             if what == self._waiting:
                 return  # the same once more, some seconds later
             self._waiting = what
         word, style = WORDS.get(note.entry.event, note.entry.event), ""
-        if note.entry.event in ("closed", "plan-succeeded"):
+        if note.entry.event in (History.CLOSED, History.PLAN_SUCCEEDED):
             style = "bold green"
-        elif note.entry.event in ("escalated", "step-failed", "plan-failed"):
+        elif note.entry.event in (History.ESCALATED, History.STEP_FAILED, History.PLAN_FAILED):
             style = "bold red"
-        finding = self._finding(note) if note.entry.event == "finding" else None
+        finding = self._finding(note) if note.entry.event == History.FINDING else None
         self._say(
             word,
             f"{finding.code} {finding.subject}".rstrip() + f": {finding.message}" if finding else note.entry.detail,
@@ -208,14 +210,14 @@ class Teller:
         self._printer.line(
             f"End: {stage.position}" + (f"; {stopped}" if stopped else ""), "bold green" if healthy else "bold red"
         )
-        closed = next((n for n in reversed(self._notes) if n.entry.event == "closed"), None)
+        closed = next((n for n in reversed(self._notes) if n.entry.event == History.CLOSED), None)
         if closed:
             self._printer.line(closed.entry.detail, indent=2)
-        elif not any(n.entry.event == "opened" for n in self._notes):
+        elif not any(n.entry.event == History.OPENED for n in self._notes):
             self._printer.line("no incident was opened and nothing was done", indent=2)
         elif doing := stage.machine.status().explanation:
             self._printer.line(doing, indent=2)
-        ran = [n for n in self._notes if n.entry.event == "step-started"]
+        ran = [n for n in self._notes if n.entry.event == History.STEP_STARTED]
         restarted = sum(
             self._pods.get(uid) != pod.started_at for m in cluster.machines.values() for uid, pod in m.pods.items()
         )

@@ -36,6 +36,8 @@ class WatchEvent:
     cluster: str
     event: str
     detail: str
+    plan: str = ""
+    """The plan that was open then; "" without one."""
 
 
 @dataclass(frozen=True, slots=True)

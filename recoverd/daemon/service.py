@@ -29,6 +29,7 @@ from recoverd.model.events import (
     Resumed,
     SaveIncident,
 )
+from recoverd.model.history import ENDS
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.points import RestorePoint
@@ -45,9 +46,6 @@ WATCH_BACKLOG = 1000
 Trial = Callable[[str | None], Awaitable[list[Delivery] | None]]
 """Sends a test to one receiver, or to all; None where there is no such receiver."""
 log = structlog.get_logger()
-
-ENDS = frozenset(f"plan-{s}" for s in PlanStatus if not s.open)
-"""Lines of history with which a plan ends."""
 
 
 async def nobody(receiver: str | None) -> list[Delivery] | None:
@@ -69,7 +67,7 @@ class Service:
 
     def publish(self, note: Note) -> None:
         """Give a line of history to everybody who watches."""
-        event = WatchEvent(note.entry.at, note.cluster, note.entry.event, note.entry.detail)
+        event = WatchEvent(note.entry.at, note.cluster, note.entry.event, note.entry.detail, note.plan)
         for queue in self._watchers:
             if queue.full():
                 queue.get_nowait()
@@ -197,7 +195,7 @@ class Service:
                 if event.cluster == cluster:
                     yield event
                     # this line is published once the plan's last status is in the journal
-                    ended = event.event in ENDS and event.detail.startswith(f"plan {plan.id} ")
+                    ended = event.plan == plan.id and event.event in ENDS
         yield await self._joined(plan.id, request)
 
     @staticmethod

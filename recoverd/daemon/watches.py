@@ -28,6 +28,7 @@ from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Note
+from recoverd.model.history import History
 from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Pause, Record
@@ -219,7 +220,9 @@ class Watches:
         del self.loops[name], self._watched[name]
         if wanted is None:
             self._metrics.forget(name)
-            await self._tell(name, "let-go", f"{name} is not in {self._path} any more and is not watched from now on")
+            await self._tell(
+                name, History.LET_GO, f"{name} is not in {self._path} any more and is not watched from now on"
+            )
             return
         record, memory = loop.machine.record, loop.machine.memory
         self._take_up(wanted, ClusterMachine(wanted.settings, registry(), now=now(), record=record, memory=memory))
@@ -227,10 +230,10 @@ class Watches:
             self.loops[name].first_sweep.set()
         self._start(name)
         await self._tell(
-            name, "reconfigured", f"{name} is watched by what {self._path} says now: {_differences(was, wanted)}"
+            name, History.RECONFIGURED, f"{name} is watched by what {self._path} says now: {_differences(was, wanted)}"
         )
 
-    async def _tell(self, name: str, event: str, text: str) -> None:
+    async def _tell(self, name: str, event: History, text: str) -> None:
         note = Note(name, "", TimelineEntry(now(), event, text))
         log.info(text, event_name=event, cluster=name)
         try:

@@ -31,6 +31,7 @@ from recoverd.model.events import (
     StepIntent,
     StepOutcome,
 )
+from recoverd.model.history import History
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus, StepResult, TimelineEntry
 from recoverd.model.record import Record
@@ -184,7 +185,7 @@ class Journal:
             for instruction in (
                 SaveRecord(cluster, record),
                 Remember(cluster, memory),
-                Note(cluster, "", TimelineEntry(at, "paused", why)),
+                Note(cluster, "", TimelineEntry(at, History.PAUSED, why)),
             ):
                 self._keep_aside(instruction)
                 self._write(instruction)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ from recoverd.model.events import (
     SweepNow,
     Ticked,
 )
+from recoverd.model.history import History
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Step, StepResult, TimelineEntry
@@ -53,17 +54,17 @@ Heed = Callable[[ClusterMachine, Sequence[Instruction]], None]
 
 GRACE = 15.0
 """Seconds that a step may take beyond its own deadline before its carrying out is given up."""
-LEVELS = {
-    "opened": logging.WARNING,
-    "cause": logging.WARNING,
-    "plan-made": logging.WARNING,
-    "unobservable": logging.WARNING,
-    "step-failed": logging.WARNING,
-    "node-failed": logging.WARNING,
-    "restore-point-failed": logging.WARNING,
-    "escalated": logging.ERROR,
-    "plan-failed": logging.ERROR,
-    "undo-refused": logging.ERROR,
+LEVELS: Mapping[str, int] = {
+    History.OPENED: logging.WARNING,
+    History.CAUSE: logging.WARNING,
+    History.PLAN_MADE: logging.WARNING,
+    History.UNOBSERVABLE: logging.WARNING,
+    History.STEP_FAILED: logging.WARNING,
+    History.NODE_FAILED: logging.WARNING,
+    History.RESTORE_POINT_FAILED: logging.WARNING,
+    History.ESCALATED: logging.ERROR,
+    History.PLAN_FAILED: logging.ERROR,
+    History.UNDO_REFUSED: logging.ERROR,
 }
 """How loud a line of history is in the log, where it is more than information: `journalctl -u
 recoverd -p warning` tells an outage.
@@ -322,7 +323,7 @@ class ClusterLoop:
         try:
             async with asyncio.timeout(step.timeout + GRACE):
                 tell = Telling(
-                    lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), "waiting", text)))
+                    lambda text: self._publish(Note(self.name, incident, TimelineEntry(now(), History.WAITING, text)))
                 )
                 with reporting(tell), writing(partial(self._wrote, incident)):
                     return await self._world.perform(step, undo=undo, resume=resume)
@@ -346,7 +347,7 @@ class ClusterLoop:
         """One write of a step that makes several: the journal has it before it is made. What came of one
         that is made is told in any case.
         """
-        event = "write-begun" if result is None else "write-done" if result.ok else "write-failed"
+        event = History.WRITE_BEGUN if result is None else History.WRITE_DONE if result.ok else History.WRITE_FAILED
         note = Note(
             self.name, incident, TimelineEntry(self._clock(), event, f"{what}: {result.detail}" if result else what)
         )

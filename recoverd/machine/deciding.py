@@ -15,6 +15,7 @@ from recoverd.machine.gate import PATIENCE, obstacle, unwanted
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Playbook, Proposal
@@ -98,7 +99,7 @@ def chosen(turn: Turn) -> Choice | None:
     if turn.record.pause:
         return None
     if why := outlook.forbidden(turn, unasked=False):
-        turn.explain(why, "observing")
+        turn.explain(why, History.OBSERVING)
         return None
     choice = remedy(turn)
     if waiting is None:
@@ -198,7 +199,7 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
         )
         return
     plan = make(turn, playbook, proposal, declined=declined)
-    turn.note("plan-made", f"plan {plan.id}: {plan.summary}")
+    turn.note(History.PLAN_MADE, f"plan {plan.id}: {plan.summary}")
     running.start(turn, plan, "it is reversible and local, and the configuration lets it run unasked")
 
 
@@ -229,7 +230,7 @@ def _stand_by(turn: Turn, explanation: str, waiting: bool) -> None:
         turn.move("reconsider")
     elif not waiting and phase is Phase.CONFIRMED and outlook.confirmed(turn):
         turn.move("escalate")
-    turn.explain(explanation, "waiting" if waiting else "escalated")
+    turn.explain(explanation, History.WAITING if waiting else History.ESCALATED)
 
 
 def offer(
@@ -246,7 +247,7 @@ def offer(
     turn.set(plan=plan, stale_sweeps=0, stale_since=None, told_at=None)
     turn.emit(SavePlan(plan))
     asked = f", asked for by {requested_by}" + (f" ({why})" if why else "") if requested_by else ""
-    turn.note("plan-made", f"plan {plan.id} waits for approval{asked}: {plan.summary}")
+    turn.note(History.PLAN_MADE, f"plan {plan.id} waits for approval{asked}: {plan.summary}")
     if turn.record.incident and turn.lifecycle.phase is not Phase.AWAITING_APPROVAL:
         turn.move("offer")
     before = f". Before it is approved: {'; '.join(declined)}" if declined else ""

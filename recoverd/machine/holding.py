@@ -11,6 +11,7 @@ from recoverd.machine.gate import BLIND_PATIENCE, PATIENCE
 from recoverd.machine.guards import Evidence
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Perform, Progress, StepIntent, SweepNow
+from recoverd.model.history import History
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Run
 
@@ -43,7 +44,7 @@ def patience(turn: Turn, evidence: Evidence) -> float:
 def wait(turn: Turn, text: str, seconds: float) -> None:
     """Tell whoever watches what the plan has waited for, for so long; a wait that begins asks for a sweep at once."""
     incident = turn.record.incident.id if turn.record.incident else ""
-    turn.emit(Progress(turn.name, incident, TimelineEntry(turn.now, "waiting", f"{text}, {seconds:.0f} s")))
+    turn.emit(Progress(turn.name, incident, TimelineEntry(turn.now, History.WAITING, f"{text}, {seconds:.0f} s")))
     if not seconds:
         turn.emit(SweepNow(turn.name))
 
@@ -67,12 +68,12 @@ def after_restart(turn: Turn) -> None:
     what = f"{'the undo of step' if run.undoing else 'step'} {run.index + 1} of plan {plan.id}"
     if unsure:
         turn.note(
-            "resumed",
+            History.RESUMED,
             f"recoverd was restarted during {what}; first it looks at the cluster, then it asks "
             "whether that has been done",
         )
     else:
-        turn.note("resumed", f"recoverd was restarted while {what} waited for a sweep; it goes on watching")
+        turn.note(History.RESUMED, f"recoverd was restarted while {what} waited for a sweep; it goes on watching")
 
 
 def waits_for_resume(turn: Turn, run: Run) -> bool:
@@ -89,7 +90,8 @@ def waits_for_resume(turn: Turn, run: Run) -> bool:
             "was restarted while paused"
         )
         turn.explain(
-            f"{waits} by {pause.by} ({pause.reason}); nothing is done and nothing is taken back until then", "waiting"
+            f"{waits} by {pause.by} ({pause.reason}); nothing is done and nothing is taken back until then",
+            History.WAITING,
         )
         return True
     # the pause may have lasted for long, and whoever paused has worked on it

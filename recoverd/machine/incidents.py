@@ -5,6 +5,7 @@ from __future__ import annotations
 from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
 from recoverd.model.finding import Diagnosis, State
+from recoverd.model.history import History
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
 
 
@@ -33,7 +34,7 @@ def close(turn: Turn, incident: Incident) -> None:
         outcome = Outcome.NOT_DONE
     seconds = (turn.now - incident.fault_since).total_seconds()
     since = "maintenance began" if incident.maintenance else "the fault was first seen"
-    turn.note("closed", f"healthy again, {seconds:.0f} s after {since} ({outcome})")
+    turn.note(History.CLOSED, f"healthy again, {seconds:.0f} s after {since} ({outcome})")
     turn.save_incident(closed_at=turn.now, outcome=outcome)
     turn.move("recover")
     lasting = tuple(d for d in turn.record.declined if d.maintenance)
@@ -58,9 +59,10 @@ def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
     )
     turn.open_incident(incident, incidents=number, plans=0, cause=name_of(diagnosis.faults[0].key))
     turn.move("confirm")
-    turn.note("opened", f"{diagnosis.state}: {diagnosis.summary}")
+    turn.note(History.OPENED, f"{diagnosis.state}: {diagnosis.summary}")
     for finding in diagnosis.findings:
         evidence = "; ".join(finding.evidence)
         turn.note(
-            "finding", f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else "")
+            History.FINDING,
+            f"{finding.code} {finding.subject}: {finding.message}" + (f" [{evidence}]" if evidence else ""),
         )

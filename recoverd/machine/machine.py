@@ -46,6 +46,7 @@ from recoverd.model.events import (
     Ticked,
 )
 from recoverd.model.finding import State
+from recoverd.model.history import History
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook
 
@@ -115,7 +116,7 @@ def _tell_jump(turn: Turn, reading: Reading | None) -> None:
         record=moved(turn.record, by),
     )
     turn.note(
-        "clock-went-forward",
+        History.CLOCK_WENT_FORWARD,
         f"the bastion's clock was set forward by {by.total_seconds():.0f} s; what counts time goes on as if it was not",
     )
 
@@ -130,7 +131,7 @@ def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
         )
     if back > SET_BACK:
         turn.note(
-            "clock-went-back",
+            History.CLOCK_WENT_BACK,
             f"the bastion's clock went back by {back.total_seconds():.0f} s; times ahead of it count from now on",
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from recoverd.diagnose.absence import unproven
 from recoverd.machine import deciding
 from recoverd.machine.turn import Turn
+from recoverd.model.history import History
 
 
 def maintain(turn: Turn) -> None:
@@ -25,6 +26,6 @@ def maintain(turn: Turn) -> None:
     if choice is None:
         return
     if choice.playbook is None or choice.proposal is None:
-        turn.explain("; ".join(choice.reasons), "waiting")
+        turn.explain("; ".join(choice.reasons), History.WAITING)
         return
     deciding.offer(turn, choice.playbook, choice.proposal, declined=choice.declined)

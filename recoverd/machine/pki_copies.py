@@ -11,6 +11,7 @@ from recoverd.machine.state import Copy
 from recoverd.machine.turn import Turn
 from recoverd.memory.pki import pki_of
 from recoverd.model.events import ChoreEnded
+from recoverd.model.history import History
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KEPT, KeepPki
 from recoverd.model.settings import Approval
@@ -50,7 +51,7 @@ def consider(turn: Turn) -> None:
             if turn.sweep.observation.started_at >= asked.made_at:
                 turn.learn(replace(turn.memory, pki={**turn.memory.pki, host: replace(known, kept=target)}))
                 turn.note(
-                    "pki-kept",
+                    History.PKI_KEPT,
                     f"{host} keeps a copy of its certificates, keys and kubeconfigs in {target}, for root only",
                 )
         elif asked is None or asked.target != target or (turn.now - asked.asked_at).total_seconds() >= AGAIN:
@@ -70,6 +71,6 @@ def ended(turn: Turn, event: ChoreEnded) -> None:
         turn.become(copies={**turn.state.copies, host: replace(asked, made_at=event.at)})
     else:
         turn.note(
-            "pki-not-kept",
+            History.PKI_NOT_KEPT,
             f"{event.result.detail}. Until it is, restore-pki has nothing to put back on {host}; tried again later",
         )

@@ -24,6 +24,7 @@ from recoverd.model.events import (
     SaveDecision,
 )
 from recoverd.model.finding import Phase, State
+from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
 from recoverd.playbooks.base import Askable, Playbook
@@ -77,7 +78,9 @@ def approve(turn: Turn, event: Approved) -> None:
     _refuse_unwanted(turn, plan)
     plan = deciding.retell(turn, plan, proposal, now=True)
     turn.emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
-    turn.note("approved", f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else ""))
+    turn.note(
+        History.APPROVED, f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else "")
+    )
     running.start(turn, plan, f"approved by {event.by}")
 
 
@@ -117,7 +120,7 @@ def reject(turn: Turn, event: Rejected) -> None:
     turn.decline(plan, told)
     if turn.lifecycle.phase is Phase.AWAITING_APPROVAL:
         turn.move("escalate")
-    turn.explain(told, "escalated" if turn.record.incident else "declined")
+    turn.explain(told, History.ESCALATED if turn.record.incident else History.DECLINED)
 
 
 def _plan_named(turn: Turn, name: str) -> Plan:
@@ -143,7 +146,7 @@ def put_on_hold(turn: Turn, event: Paused) -> None:
         if turn.record.run and turn.record.run.committed
         else ""
     )
-    turn.note("paused", f"by {event.by}: {event.reason}{late}")
+    turn.note(History.PAUSED, f"by {event.by}: {event.reason}{late}")
     settle_pause(turn)
 
 
@@ -164,7 +167,7 @@ def resume(turn: Turn, event: Resumed) -> None:
     if turn.record.pause is None:
         raise Refused(f"{turn.name} is not paused")
     turn.set(pause=None)
-    turn.note("resumed", f"by {event.by}")
+    turn.note(History.RESUMED, f"by {event.by}")
     if turn.lifecycle.phase is Phase.PAUSED:
         turn.move("offer" if turn.waiting_plan else "reconsider")
         turn.set(explanation="")
@@ -185,7 +188,7 @@ def acknowledge(turn: Turn, event: Acknowledged) -> None:
         turn.set(declined=tuple(d for d in turn.record.declined if d.maintenance != event.incident))
         return
     turn.save_incident(acknowledged_by=event.by)
-    turn.note("acknowledged", f"by {event.by}; what was refused or failed before may be tried again")
+    turn.note(History.ACKNOWLEDGED, f"by {event.by}; what was refused or failed before may be tried again")
     turn.set(declined=())
     _let_go(turn, event.by)
     if (setback := turn.memory.setback) and not setback.acknowledged:
@@ -202,7 +205,9 @@ def _let_go(turn: Turn, by: str) -> None:
     if left := outlook.unended(turn):
         turn.set(sightings=let_go(turn.record.sightings, left), explanation="")
         names = ", ".join(name_of(key).strip() for key in left)
-        turn.note("let-go", f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}")
+        turn.note(
+            History.LET_GO, f"by {by}: it was not seen that this is gone, and it is not waited for any more: {names}"
+        )
 
 
 def request(turn: Turn, event: PlanRequested) -> None:

@@ -15,6 +15,7 @@ from recoverd.machine.turn import Turn
 from recoverd.model.catalogue import Of, codes
 from recoverd.model.events import ChoreEnded, PointRequested, Refused
 from recoverd.model.finding import State
+from recoverd.model.history import History
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
@@ -52,7 +53,7 @@ def request(turn: Turn, event: PointRequested) -> None:
         raise Refused(
             f"no restore point is taken of {turn.name}: no etcd member is seen that is healthy and has a leader"
         )
-    turn.note("restore-point-asked", f"asked for by {event.by}")
+    turn.note(History.RESTORE_POINT_ASKED, f"asked for by {event.by}")
     _begin(turn, source, "asked")
 
 
@@ -91,7 +92,7 @@ def _is_beside(turn: Turn) -> bool:
 
 def _begin(turn: Turn, host: str, why: str) -> None:
     turn.set(points=replace(turn.record.points, attempted=turn.now, running=why))
-    turn.note("restore-point-started", f"a restore point is taken from {host} ({why})")
+    turn.note(History.RESTORE_POINT_STARTED, f"a restore point is taken from {host} ({why})")
     turn.perform_chore(host, f"take a restore point from {host}", TakeRestorePoint(why), turn.settings.points.timeout)
 
 
@@ -100,7 +101,7 @@ def after_restart(turn: Turn) -> None:
     clock, settings = turn.record.points, turn.settings.points
     if clock.running and clock.running != "look":
         turn.note(
-            "restore-point-failed",
+            History.RESTORE_POINT_FAILED,
             "recoverd was ended while a restore point was being taken; what there was of it does not count",
         )
         clock = replace(clock, failures=clock.failures + 1)
@@ -122,10 +123,10 @@ def ended(turn: Turn, event: ChoreEnded) -> None:
     learn(turn, result)
     if clock.running == "look":
         if result.detail:
-            turn.note("restore-points", result.detail)
+            turn.note(History.RESTORE_POINTS, result.detail)
     elif result.ok:
         turn.set(points=replace(turn.record.points, failures=0))
-        turn.note("restore-point-taken", result.detail)
+        turn.note(History.RESTORE_POINT_TAKEN, result.detail)
     else:
         failures = clock.failures + 1
         turn.set(points=replace(turn.record.points, failures=failures))
@@ -133,7 +134,7 @@ def ended(turn: Turn, event: ChoreEnded) -> None:
         if interval := turn.settings.points.interval:
             moment = turn.now + timedelta(seconds=min(interval, RETRY * 2 ** min(failures - 1, 16)))
             again = f" It is tried again at {moment:%H:%M} UTC"
-        turn.note("restore-point-failed", f"{result.detail}.{again}")
+        turn.note(History.RESTORE_POINT_FAILED, f"{result.detail}.{again}")
 
 
 def learn(turn: Turn, result: StepResult) -> None:

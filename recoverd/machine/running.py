@@ -12,6 +12,7 @@ from recoverd.machine.guards import Evidence
 from recoverd.machine.holding import TRIES
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
+from recoverd.model.history import History
 from recoverd.model.node_operations import Settled
 from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult
 from recoverd.model.record import Run
@@ -24,7 +25,7 @@ def start(turn: Turn, plan: Plan, why: str) -> None:
     if begins:
         incidents.open_maintenance(turn, plan)
     turn.emit(SavePlan(plan))
-    turn.note("plan-started", f"plan {plan.id} ({plan.playbook}) runs: {why}")
+    turn.note(History.PLAN_STARTED, f"plan {plan.id} ({plan.playbook}) runs: {why}")
     action = ActionRecord(plan.playbook, plan.basis, turn.now, None, None, incident=plan.incident)
     turn.set(
         plan=plan,
@@ -122,10 +123,10 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
         turn.emit(StepIntent(plan.id, run.index, False, turn.now))
         plan, run = turn.running
     if gate.verdict is Verdict.OVER:
-        turn.note("steps-left-out", f"steps from {run.index + 1} on are left out: {gate.reason}")
+        turn.note(History.STEPS_LEFT_OUT, f"steps from {run.index + 1} on are left out: {gate.reason}")
         _steps_over(turn, plan, run)
     elif gate.verdict is Verdict.SKIP:
-        turn.note("node-skipped", f"{step.part}: {gate.reason}; nothing is done to it")
+        turn.note(History.NODE_SKIPPED, f"{step.part}: {gate.reason}; nothing is done to it")
         _onwards(turn, taking_back.leave(turn, step.part, run.index - 1, skipped=gate.reason))
     elif isinstance(step.operation, Settled):
         _settle(turn, plan, run, step, gate.reason)
@@ -146,7 +147,7 @@ def _give_way(turn: Turn, plan: Plan, why: str) -> None:
     turn.set(history=turn.record.history[:-1])
     turn.close_plan(PlanStatus.SUPERSEDED, f"nothing was changed: {why}")
     turn.move("reconsider")
-    turn.explain(f"plan {plan.id} ({plan.playbook}) gave way before it changed anything: {why}", "waiting")
+    turn.explain(f"plan {plan.id} ({plan.playbook}) gave way before it changed anything: {why}", History.WAITING)
     turn.gave_way = GaveWay(plan, why)
 
 
@@ -176,7 +177,7 @@ def _look_ahead(turn: Turn, plan: Plan, run: Run) -> None:
 def _begun(turn: Turn, plan: Plan, run: Run, step: Step) -> None:
     done = replace(run, reached=run.index, away=run.away if step.looks else 0.0)
     turn.set(run=replace(done, committed=committed(plan, done, step.part)))
-    turn.note("step-started", f"step {run.index + 1} of {len(plan.steps)} on {step.host}: {step.description}")
+    turn.note(History.STEP_STARTED, f"step {run.index + 1} of {len(plan.steps)} on {step.host}: {step.description}")
 
 
 def _hold(turn: Turn, run: Run, reason: str, patience: float) -> None:
@@ -217,7 +218,7 @@ def _steps_over(turn: Turn, plan: Plan, run: Run) -> None:
     turn.move("verify")
     but = f" except on {', '.join(run.failed)}" if run.failed else ""
     turn.note(
-        "verifying",
+        History.VERIFYING,
         f"every step of plan {plan.id} is done{but}; watching for up to {plan.verify_within:g} s whether that helped",
     )
     turn.emit(SweepNow(turn.name))
@@ -245,7 +246,7 @@ def _ended(turn: Turn, plan: Plan, run: Run, result: StepResult) -> None:
     turn.emit(StepOutcome(plan.id, index, run.undoing, turn.now, result))
     what = f"{'undo of step' if run.undoing else 'step'} {index + 1} on {step.host}"
     took = (turn.now - run.step_at).total_seconds() if run.step_at else 0.0
-    event = "step-done" if result.ok else "step-not-begun" if result.undone else "step-failed"
+    event = History.STEP_DONE if result.ok else History.STEP_NOT_BEGUN if result.undone else History.STEP_FAILED
     turn.note(event, f"{what}: {result.detail}" + (f" (took {took:.0f} s)" if took >= 1 else ""))
     if run.undoing:
         _undone(turn, plan, run, result, what)
@@ -273,7 +274,7 @@ def _failed(turn: Turn, plan: Plan, run: Run, result: StepResult, what: str) -> 
     index, step = run.index, plan.steps[run.index]
     last = index - 1 if result.untouched else index
     if step.contained and step.part and (result.untouched or not step.vital):
-        turn.note("node-failed", f"{step.part}: {step.description} failed; the plan goes on with the others")
+        turn.note(History.NODE_FAILED, f"{step.part}: {step.description} failed; the plan goes on with the others")
         _onwards(turn, taking_back.leave(turn, step.part, last, failed=f"{step.description}: {result.detail}"))
     elif result.uncertain:
         why = f"{what} ({step.description}) may or may not have run: {result.detail}"

@@ -14,6 +14,7 @@ from recoverd.memory.recall import recall, witness
 from recoverd.memory.remember import notice, remember
 from recoverd.model.events import Diagnosed, Observed
 from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
+from recoverd.model.history import History
 from recoverd.model.observation import Observation
 from recoverd.model.plan import PlanStatus
 
@@ -67,7 +68,7 @@ def _since_last_sweep(turn: Turn, observation: Observation) -> None:
     turn.become(sights={})
     turn.set(sightings=interrupted(turn.record.sightings), witnessed={}, unseen={}, fault_sweeps=0, calm_sweeps=0)
     if turn.record.incident:
-        turn.note("looked-again", f"after {seconds:.0f} s without a sweep everything is confirmed anew")
+        turn.note(History.LOOKED_AGAIN, f"after {seconds:.0f} s without a sweep everything is confirmed anew")
 
 
 def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
@@ -90,7 +91,7 @@ def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
         turn.close_plan(PlanStatus.SUPERSEDED, "the cluster cannot be seen any more")
     turn.move("go_dark")
     turn.set(sightings=interrupted(turn.record.sightings))
-    turn.explain(f"nothing is done while the cluster cannot be seen: {diagnosis.summary}", "unobservable")
+    turn.explain(f"nothing is done while the cluster cannot be seen: {diagnosis.summary}", History.UNOBSERVABLE)
 
 
 def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
@@ -118,7 +119,7 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
     if turn.record.calm_sweeps < bounds.recover_sweeps or turn.record.verify_since is not None:
         return
     if why := outlook.coming_back(turn):
-        turn.explain(f"nothing is found any more; the incident closes when {why}", "waits-for-pods")
+        turn.explain(f"nothing is found any more; the incident closes when {why}", History.WAITS_FOR_PODS)
         return
     incidents.close(turn, turn.record.incident)
 
@@ -147,7 +148,7 @@ def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:
         "it is about is no part of the cluster any more (a member removed, a node deleted, a machine taken "
         "out of the configuration); "
         f"`recoverctl ack {incident.id}` closes it without that",
-        "waits-to-see",
+        History.WAITS_TO_SEE,
     )
 
 
@@ -172,7 +173,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
     if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:
         # another fault comes first now; the summary alone changes with every second that it counts
         turn.set(cause=cause)
-        turn.note("cause", diagnosis.summary)
+        turn.note(History.CAUSE, diagnosis.summary)
     if turn.record.verify_since:
         return
     if turn.lifecycle.phase is Phase.VERIFYING:

@@ -13,6 +13,7 @@ from recoverd.machine import holding, outlook
 from recoverd.machine.account import committed, left_by
 from recoverd.machine.gate import Verdict, backwards
 from recoverd.machine.turn import Turn
+from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Run
 
@@ -69,12 +70,13 @@ def look_back(turn: Turn) -> int | None:
         holding.wait(turn, f"before step {run.index + 1} is taken back: for {gate.reason}", holding.held(turn))
     elif gate.verdict is Verdict.STOP:
         turn.note(
-            "undo-refused", f"step {run.index + 1} on {step.host} is not taken back ({step.description}): {gate.reason}"
+            History.UNDO_REFUSED,
+            f"step {run.index + 1} on {step.host} is not taken back ({step.description}): {gate.reason}",
         )
         return _stays(turn, plan, run, gate.reason)
     else:
         if not run.tries:
-            turn.note("undo-started", f"step {run.index + 1} on {step.host} is taken back: {step.description}")
+            turn.note(History.UNDO_STARTED, f"step {run.index + 1} on {step.host} is taken back: {step.description}")
         turn.set(run=replace(run, away=0.0))
         holding.carry_out(turn, resume=False)
     return None
@@ -106,4 +108,4 @@ def fail(turn: Turn, reason: str, superseded: bool) -> None:
     )
     turn.decline(plan, told)
     turn.move("escalate")
-    turn.explain(told, "escalated")
+    turn.explain(told, History.ESCALATED)

@@ -8,6 +8,7 @@ from typing import Any
 
 from recoverd.machine.state import MachineState, OfState, Sweep
 from recoverd.model.events import Instruction, Note, PerformChore, SaveIncident, SavePlan
+from recoverd.model.history import History
 from recoverd.model.memory import Memory
 from recoverd.model.operations import Operation
 from recoverd.model.plan import Incident, Plan, PlanStatus, Step, TimelineEntry
@@ -111,12 +112,13 @@ class Turn(OfState):
     def emit(self, *instructions: Instruction) -> None:
         self.instructions.extend(instructions)
 
-    def note(self, event: str, detail: str) -> None:
+    def note(self, event: History, detail: str) -> None:
         """Add a line to the history of the open incident, or of the cluster."""
         incident = self.record.incident.id if self.record.incident else ""
-        self.emit(Note(self.name, incident, TimelineEntry(self.now, event, detail)))
+        plan = self.record.plan.id if self.record.plan else ""
+        self.emit(Note(self.name, incident, TimelineEntry(self.now, event, detail), plan))
 
-    def explain(self, text: str, event: str = "explained") -> None:
+    def explain(self, text: str, event: History = History.EXPLAINED) -> None:
         """Say what is done or why nothing is, once for as long as it stays the same."""
         if text != self.record.explanation:
             self.set(explanation=text)
@@ -138,7 +140,7 @@ class Turn(OfState):
         plan = self.record.plan
         assert plan is not None
         self.emit(SavePlan(plan.with_status(status, reason)))
-        self.note(f"plan-{status}", f"plan {plan.id} ({plan.playbook}): {reason}")
+        self.note(History.of_end(status), f"plan {plan.id} ({plan.playbook}): {reason}")
         self.set(plan=None, run=None, verify_since=None, stale_sweeps=0, stale_since=None, alone_since=None)
 
     def end_action(self, ok: bool) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from recoverd.diagnose.absence import doubt
 from recoverd.machine.turn import Turn
+from recoverd.model.history import History
 from recoverd.model.plan import PlanStatus
 
 
@@ -36,4 +37,4 @@ def judge(turn: Turn) -> None:
         turn.close_plan(PlanStatus.FAILED, reason)
         turn.decline(plan, told)
         turn.move("escalate")
-        turn.explain(told, "escalated")
+        turn.explain(told, History.ESCALATED)

@@ -4,13 +4,14 @@ bastion's clock when they were taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from recoverd.model.history import History
 from recoverd.model.points import RestorePoint
 
-OUTCOMES = {"restore-point-taken": "taken", "restore-point-failed": "failed"}
+OUTCOMES: Mapping[str, str] = {History.RESTORE_POINT_TAKEN: "taken", History.RESTORE_POINT_FAILED: "failed"}
 """By the word in the history."""
 
 

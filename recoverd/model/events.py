@@ -168,6 +168,10 @@ class Note:
     cluster: str
     incident: str
     entry: TimelineEntry
+    plan: str = ""
+    """The plan that was open when the machine told it; "" without one. It is for those who listen: the journal does not
+    keep it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ class Plan:
 class TimelineEntry:
     at: datetime
     event: str
-    """A short stable word (`opened`, `confirmed`, `plan-made`, `approved`, `step-started`, `step-done` ...)."""
+    """A word of `History`; from a journal that another version wrote, perhaps one that this one does not know."""
     detail: str
 
 

@@ -32,6 +32,7 @@ from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.model.events import Instruction, Note
+from recoverd.model.history import History
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, TimelineEntry
 from recoverd.model.record import Record
@@ -82,7 +83,7 @@ class Notifier:
 
     async def open(self, config: Config) -> None:
         """Read what was told before, and take up the receivers. Raises `JournalError`."""
-        for note in reversed(await self._writer.read(lambda j: j.notes(event="notified", limit=REMEMBERED))):
+        for note in reversed(await self._writer.read(lambda j: j.notes(event=History.NOTIFIED, limit=REMEMBERED))):
             receiver, _, key = note.entry.detail.partition(": ")
             self._heard[receiver, note.cluster, key] = note.entry.at
         oldest = datetime.now(UTC) - timedelta(seconds=PATIENCE)
@@ -245,7 +246,7 @@ class Notifier:
     async def _ended(self, receiver: str, news: News, outcome: str, why: str) -> None:
         heard = (receiver, news.cluster, news.key)
         if outcome == "sent":
-            await self._write(news, "notified", f"{receiver}: {news.key}")
+            await self._write(news, History.NOTIFIED, f"{receiver}: {news.key}")
         elif outcome == "overtaken":
             self._heard.pop(heard, None)  # it is news again, should it come again
         else:
@@ -255,14 +256,14 @@ class Notifier:
                 receiver=receiver,
                 cluster=news.cluster,
             )
-            await self._write(news, "not-notified", f"{receiver}: {news.key} ({why})")
+            await self._write(news, History.NOT_NOTIFIED, f"{receiver}: {news.key} ({why})")
             self._later(receiver, news)
 
     def _later(self, receiver: str, news: News) -> None:
         """What nobody could be told, and still stands after as long as it was tried, is news once more."""
         asyncio.get_running_loop().call_later(PATIENCE, self._heard.pop, (receiver, news.cluster, news.key), None)
 
-    async def _write(self, news: News, event: str, detail: str) -> None:
+    async def _write(self, news: News, event: History, detail: str) -> None:
         note = Note(news.cluster, news.incident, TimelineEntry(datetime.now(UTC), event, detail))
         try:
             await self._writer.write([note])

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from recoverd.model.events import Acknowledged, Approved, Event, JoinRequested, Note, Paused, Refused, Rejected, Resumed
+from recoverd.model.history import History
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Plan
 from recoverd.model.settings import Bounds, ClusterSettings
@@ -202,8 +203,10 @@ def terse(note: Note, began: float) -> str:
     reader of the story does not need.
     """
     event, detail = note.entry.event, note.entry.detail
-    if event in ("step-done", "verifying", "pki-kept") or (event == "waiting" and WAITED.search(detail)):
+    if event in (History.STEP_DONE, History.VERIFYING, History.PKI_KEPT) or (
+        event == History.WAITING and WAITED.search(detail)
+    ):
         return ""
-    if event in ("finding", "opened", "cause"):
-        detail = detail.split(": ", 1)[0] if event != "cause" else detail
+    if event in (History.FINDING, History.OPENED, History.CAUSE):
+        detail = detail.split(": ", 1)[0] if event != History.CAUSE else detail
     return f"{began:+.1f} {event}: {detail}".rstrip()

@@ -31,6 +31,7 @@ from recoverd.model.events import (
     StepIntent,
 )
 from recoverd.model.finding import Phase, State
+from recoverd.model.history import ENDS, History
 from recoverd.model.observation import HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
@@ -221,6 +222,20 @@ def test_what_failed_is_not_offered_again_until_acknowledged() -> None:
     s.give(Acknowledged("prod-1", "alice", s.now))
     s.sweep(stuck)
     assert s.where == (State.ETCD_STUCK, Phase.AWAITING_APPROVAL) and s.plan.id != first
+
+
+def test_whoever_listens_knows_of_a_line_which_plan_it_is_about_and_whether_that_ends_with_it() -> None:
+    s = Script()
+    s.sweep(stuck, times=2)
+    first = s.plan.id
+    s.give(Rejected(first, "alice", "", s.now))
+    s.give(Acknowledged("prod-1", "alice", s.now))
+    s.sweep(stuck, times=2)
+    second = s.plan.id
+    s.give(Rejected(second, "alice", "", s.now))
+    lines = [(i.entry.event, i.plan) for i in s.seen if isinstance(i, Note)]
+    assert lines[0] == (History.OPENED, "")
+    assert [plan for event, plan in lines if event in ENDS] == [first, second] and first != second
 
 
 def test_a_rejected_plan_is_not_offered_again_for_the_same_findings() -> None:
