@@ -74,9 +74,6 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
     remembered = scene.memory.networks.get(name)
     if host.forwarding is not False or (remembered and not remembered.forwarding):
         return
-    # where all pods have IPv6 it may be off, and where none is seen nothing says that it must be on
-    if all(":" in a for a in host.pod_addresses) and (host.pod_addresses or not remembered):
-        return
     before = (
         f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC"
         if remembered and remembered.recorded_at
@@ -226,9 +223,6 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         limit, why = NOT_READY, "it has no pod there"
     else:
         limit, why = PULLING if beginning else NOT_READY, f"its pod {agent.pod} is not ready ({agent.status})"
-    # one that ends again and again does not start
-    if agent.status in ("", "Running") or beginning:
-        limit = max(limit, agent.may_start_for if agent.running is not False or beginning else 0.0)
     if agent.bad_for < limit:
         return
     proxy = agent.kind == "kube-proxy"

@@ -102,13 +102,6 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.KUBE_PROXY_DOWN, "w3")],
     ),
     (
-        "the CNI's agent ends again and again, whatever time its startup probe gives it",
-        lambda n: n.agent(
-            "w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0, may_start_for=600.0
-        ),
-        [(Code.CNI_AGENT_DOWN, "w3")],
-    ),
-    (
         "the CNI's agent is not ready",
         lambda n: n.agent("w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0),
         [(Code.CNI_AGENT_DOWN, "w3")],
@@ -258,28 +251,6 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
         None,
     ),
     (
-        "the CNI's agent takes the time that its startup probe gives it",
-        lambda n: n.agent("w3", kind="cni", ready=False, running=None, bad_for=500.0, may_start_for=600.0),
-        None,
-    ),
-    (
-        "the CNI's agent is rolled out",
-        lambda n: n.agent(
-            "w3", kind="cni", pod="", status="", ready=False, running=None, bad_for=90.0, may_start_for=600.0
-        ),
-        None,
-    ),
-    (
-        "IPv4 forwarding is off where all pods have IPv6",
-        lambda n: [n.host(x, forwarding=False, pod_addresses=("fd00:10:244::2",)) for x in n.names],
-        None,
-    ),
-    (
-        "IPv4 forwarding is off and no pod was ever seen",
-        lambda n: [n.host(x, forwarding=False, pod_addresses=()) for x in n.names],
-        Memory(reached=(WEB,)),
-    ),
-    (
         "no kube-proxy at all, as with Cilium",
         lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()),
         Memory(reached=(WEB,)),
@@ -331,11 +302,6 @@ def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
         None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks)
     )
     assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
-
-
-def test_forwarding_that_is_off_is_a_fault_at_first_sight_where_pods_have_ipv4() -> None:
-    network = PodNetwork().host("w2", forwarding=False, pod_addresses=("10.244.2.2",))
-    assert (Code.IP_FORWARDING_OFF, "w2") in faults(network.seen(Memory(reached=(WEB,))))
 
 
 def test_rules_that_were_never_seen_are_missed_where_kube_proxy_runs() -> None:
