@@ -5,8 +5,10 @@ beside those who hold them. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from recoverd.diagnose.cause import ETCD
+from recoverd.diagnose.causes import reason
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import FORCE, EtcdView, accused
@@ -37,6 +39,8 @@ DISAGREES = "found data inconsistency with peers"
 """Said by every member that compares itself with one whose data differ, when several start at
 once (etcd's CheckInitialHashKV).
 """
+ENDED = re.compile(r'^panic: |^fatal error: |"level":"(?:fatal|panic)"| C \| ')
+"""With what an etcd ends itself: Go's runtime, zap's levels, and capnslog's before 3.5."""
 
 
 LOST = (Fate.EMPTY, Fate.ANEW, Fate.CORRUPT)
@@ -162,6 +166,20 @@ def corruption(scene: Scene, name: str) -> tuple[str, ...]:
             line for line in said if DISAGREES not in line
         )  # they differ, and nobody knows yet which of them is right
     return tuple(f"etcd on {name} says: {line}" for line in said)[-3:]
+
+
+def says_damaged(lines: Iterable[str]) -> bool:
+    """By these lines of its log its own files are damaged: not only others than its peers', whoever is right."""
+    return any(CORRUPTION.search(line) and DISAGREES not in line for line in lines)
+
+
+def says_why_it_ends(lines: Sequence[str]) -> bool:
+    """By these lines of its log etcd has ended itself, and would at each start: kubelet's probe, which ends one that
+    is well but without a leader, leaves no such words.
+    """
+    return any(p.search(line) for line in lines for p in (ENDED, CORRUPTION, FORGOTTEN)) or (
+        (found := reason(lines, ETCD)) is not None and not found.cause.weak
+    )
 
 
 def only_its_log(scene: Scene, name: str) -> bool:

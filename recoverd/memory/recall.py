@@ -10,6 +10,11 @@ place, nobody has said anything of them.
 The same probe fails while the NOSPACE alarm is up (etcd's /health; kubeadm before 1.31 asks it as it is), whether there
 is a leader or not, so that each member is restarted again and again, with kubelet's back-off of up to 5 minutes in
 between. The alarm is in the data: it holds until a member that has a leader tells of none.
+
+A member that does not come up by its own fault is no mute one. Where the log of its etcd says that its files are
+damaged, what it said was of files that are not there any more, and is forgotten. Where its etcd ended itself for
+another reason, it is not recalled until one has stayed up: that moment after a start in which it listens as well as
+any is not taken for it.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from recoverd.diagnose.loss import says_damaged, says_why_it_ends
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import EndpointHealth, HostView, Observation, Unseen, UnseenKind
 
@@ -25,12 +31,20 @@ MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
 BACK_OFF = 400.0
 """Seconds for which what a member with the alarm said holds: kubelet's longest back-off, and the start after it."""
 
+STAYS = 60.0
+"""Seconds for which an etcd runs that does not end itself: longer than it reads its files, and shorter than the 80 s
+after which kubelet's probe ends one without a leader.
+"""
+
 
 def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
     """The newest words of the members that have no leader, by host, none as soon as anything shows that there is
-    one; and of those with the alarm.
+    one; and of those with the alarm. Those whose etcd says since that its files are damaged have none.
     """
     views = {n: v for n, v in observation.etcd.items() if isinstance(v, EtcdView)}
+    before = {
+        n: kept for n, v in before.items() if (kept := v if n in views else _since(observation, n, v)) is not None
+    }
     if _has_leader(observation, views):
         if any(v.has_leader and not v.full for v in views.values()):
             return {}
@@ -56,6 +70,8 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
         return observation
     recalled = {n: counted for n, v in views.items() if (counted := _counted(v, witnessed.get(n))) != v}
     for name, view in witnessed.items():
+        if view.ended:
+            continue
         seen, host = observation.etcd.get(name), observation.hosts.get(name)
         data = host.etcd_data if isinstance(host, HostView) else None
         same = data is not None and (not view.of_data or data.identity == view.of_data)
@@ -69,6 +85,23 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
                 remembered=_why(seen, host if isinstance(host, HostView) else None, view),
             )
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
+
+
+def _since(observation: Observation, name: str, view: EtcdView) -> EtcdView | None:
+    """What it said, by what its etcd has said in its log since; None where that is of its own damage."""
+    host = observation.hosts.get(name)
+    container = host.containers.get("etcd") if isinstance(host, HostView) else None
+    if not isinstance(host, HostView) or container is None:
+        return view
+    began = host.running_since("etcd")
+    if container.running and began and view.seen_at and began <= view.seen_at:
+        return view  # its log may be of before it said this
+    if says_damaged(container.log_tail):
+        return None
+    if not container.running:
+        return replace(view, ended=view.ended or says_why_it_ends(container.log_tail))
+    stays = began is not None and (observation.at - began).total_seconds() >= STAYS
+    return replace(view, ended=view.ended and not stays)
 
 
 def _identity(observation: Observation, name: str) -> str:

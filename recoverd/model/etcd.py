@@ -85,6 +85,8 @@ class EtcdView:
     """When it said this, set for what is kept of it."""
     of_data: str = ""
     """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
+    ended: bool = False
+    """Its process has ended itself since and was not seen to stay up, set for what is kept of it: it says nothing."""
     prefixes: tuple[PrefixUse, ...] = ()
     """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and
     empty where that was not answered.

@@ -5,19 +5,25 @@ until anything shows a leader.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from recoverd.memory.recall import recall, witness
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.call import Call
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
+from recoverd.model.events import Refused
 from recoverd.model.finding import Phase, State
 from recoverd.model.observation import EtcdDataView, UnseenKind
 from recoverd.model.operations import CopyPath, MovePath
 from tests.shells import sent
-from tests.unit.builders import Cluster, unseen
+from tests.unit.builders import NOW, Cluster, unseen
 from tests.unit.test_machine import Script
 
 
@@ -162,3 +168,99 @@ def test_words_from_before_nobody_looked_for_a_while_are_forgotten() -> None:
     s.sweep(mute, times=2)
     assert not s.machine.record.witnessed
     assert s.machine.diagnosis is not None and s.machine.diagnosis.find(Code.ETCD_QUORUM_LOST) is None
+
+
+DAMAGED, FULL_DISK = (
+    "panic: invalid page type: 23: 0",
+    "panic: write /var/lib/etcd/member/wal/1.tmp: no space left on device",
+)
+PROBED = "received signal; shutting down"
+
+
+@pytest.mark.parametrize(
+    ("container", "kept", "recalled"),
+    [
+        ({"running": False, "log_tail": ()}, True, True),
+        ({"running": False, "log_tail": (PROBED,)}, True, True),
+        ({"running": True, "log_tail": ()}, True, True),
+        ({"running": False, "log_tail": (DAMAGED, "goroutine 1 [running]:")}, False, False),
+        ({"running": False, "log_tail": ("walpb: crc mismatch",)}, False, False),
+        ({"running": True, "log_tail": (DAMAGED,)}, False, False),
+        ({"running": True, "started_at": NOW - timedelta(hours=1), "log_tail": (DAMAGED,)}, True, True),
+        ({"running": False, "log_tail": (FULL_DISK,)}, True, False),
+        ({"running": False, "log_tail": ('{"level":"fatal","msg":"listen failed"}',)}, True, False),
+        ({"running": False, "log_tail": ("2026-03-05 19:10:00.1 C | etcdmain: listen failed",)}, True, False),
+        ({"running": False, "log_tail": ("error verifying flags, flag provided but not defined: -x",)}, True, False),
+        ({"running": False, "log_tail": ("panic: tocommit(9) is out of range [lastIndex(7)]",)}, True, False),
+        ({"running": False, "log_tail": ("cp1 found data inconsistency with peers",)}, True, False),
+    ],
+    ids=[
+        "down without a word",
+        "ended by kubelet's probe",
+        "started again",
+        "damaged database",
+        "damaged log",
+        "damaged, and started again",
+        "the process that spoke, and lines of before",
+        "its disk is full",
+        "fatal",
+        "critical, as before 3.5",
+        "an unknown flag",
+        "entries lost",
+        "differs from its peers",
+    ],
+)
+def test_a_member_whose_own_last_words_say_why_it_does_not_come_up_is_not_recalled(
+    container: dict[str, Any], kept: bool, recalled: bool
+) -> None:
+    heard = witness(stuck(Cluster(1, spares=1)).observation(), {})
+    later = slow(Cluster(1, spares=1, now=NOW + timedelta(seconds=10)))
+    later.container("cp1", "etcd", **{"started_at": NOW + timedelta(seconds=5), "restarts": 1, **container})
+    words = witness(later.observation(), heard)
+    assert ("cp1" in words) is kept
+    assert isinstance(recall(later.observation(), words).etcd["cp1"], EtcdView) is recalled
+
+
+def test_one_that_ended_itself_is_recalled_when_it_stays_up() -> None:
+    """Between two ends it listens for a moment like one that kubelet's probe has restarted."""
+    words = witness(stuck(Cluster(1, spares=1)).observation(), {})
+    for seconds, began, recalled in (
+        (10, None, False),
+        (20, 19, False),
+        (30, None, False),
+        (100, 35, True),
+        (105, 35, True),
+    ):
+        cluster = slow(Cluster(1, spares=1, now=NOW + timedelta(seconds=seconds)))
+        started = None if began is None else NOW + timedelta(seconds=began)
+        tail = (FULL_DISK,) if began is None else ()
+        cluster.container("cp1", "etcd", running=began is not None, started_at=started, restarts=1, log_tail=tail)
+        words = witness(cluster.observation(), words)
+        assert isinstance(recall(cluster.observation(), words).etcd["cp1"], EtcdView) is recalled, seconds
+    again = mute(Cluster(1, spares=1, now=NOW + timedelta(seconds=120))).container("cp1", "etcd", log_tail=(PROBED,))
+    assert isinstance(recall(again.observation(), witness(again.observation(), words)).etcd["cp1"], EtcdView)
+
+
+def test_the_last_of_three_corrupt_members_is_found_and_not_forced() -> None:
+    """It was the survivor of a loss of quorum, by what it had said before its own files were damaged."""
+
+    def corrupt(*names: str) -> Callable[[Cluster], Cluster]:
+        def change(cluster: Cluster) -> Cluster:
+            cluster.no_leader().api_down()
+            for name in names:
+                cluster.host(name, etcd_data=EtcdDataView("/var/lib/etcd", True, False))
+                cluster.etcd_stopped(name, restarts=3, log_tail=(DAMAGED,))
+            return cluster
+
+        return change
+
+    s = Script(control_planes=3, spares=0)
+    s.sweep(times=2)
+    s.sweep(corrupt("cp1", "cp2"), times=4)
+    assert s.plan.playbook == "force-new-cluster"
+    s.sweep(corrupt("cp1", "cp2", "cp3"), times=4)
+    assert s.machine.diagnosis
+    found = {f.subject for f in s.machine.diagnosis.faults if f.code == Code.ETCD_MEMBER_CORRUPT}
+    assert found == {"cp1", "cp2", "cp3"} and s.machine.diagnosis.find(Code.ETCD_DATA_LOST)
+    with pytest.raises(Refused, match="does not see etcd-quorum-lost"):
+        s.approve()
