@@ -126,7 +126,7 @@ class HostRunner:
     async def _verified(self, operation: HostOperation, name: str, until: float, result: CommandResult) -> StepResult:
         check = operation.check()
         answer = await self._settled(check, until, wait_for_done=False) if check else Answer.DONE
-        said = _tail(result.stdout, 1)
+        said = tail(result.stdout, 1)
         if answer is Answer.DONE:
             return StepResult(True, f"{name} on {self._host}: done{f' ({said})' if said else ''}")
         if answer is Answer.UNSEEN:
@@ -170,7 +170,7 @@ class HostRunner:
             if result.exit_status is not None
             else "was ended by a signal or wrote without end"
         )
-        said = _tail(result.stderr, TAIL_LINES) or _tail(result.stdout, TAIL_LINES) or "it said nothing"
+        said = tail(result.stderr, TAIL_LINES) or tail(result.stdout, TAIL_LINES) or "it said nothing"
         state = (
             "it refused before changing anything"
             if result.exit_status == GUARD_STATUS
@@ -179,7 +179,8 @@ class HostRunner:
         return f"{name} on {self._host} {how}: {said}; {state}"
 
 
-def _tail(text: str, lines: int) -> str:
+def tail(text: str, lines: int) -> str:
+    """So many last lines in one, as a failure tells them; "" where there are none."""
     return " / ".join(line.strip()[:300] for line in text.strip().splitlines()[-lines:])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from recoverd.act.carry import Carry, hand
-from recoverd.act.host import GUARD_STATUS, HostRunner
+from recoverd.act.host import GUARD_STATUS, HostRunner, tail
 from recoverd.clients.hosts import HostUnseen
 from recoverd.model.call import Call
 from recoverd.model.pki_operations import RenewWorkerClient
@@ -50,7 +50,7 @@ async def _said(at: Carry, host: str, call: Call) -> str:
     except HostUnseen as unseen:
         raise NotDone(str(unseen)) from None
     if result.exit_status != 0:
-        said = " / ".join(line.strip()[:300] for line in result.stderr.strip().splitlines()[-3:]) or "it said nothing"
+        said = tail(result.stderr, 3) or "it said nothing"
         how = "refused" if result.exit_status == GUARD_STATUS else f"ended with status {result.exit_status}"
         raise NotDone(f"{call.function} on {host} {how}: {said}")
     return result.stdout.strip()

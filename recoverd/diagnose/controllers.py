@@ -18,16 +18,11 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import ContainerView
 from recoverd.model.witness import LED, LeadView, TryView
 
-EFFECTS = dict(
-    zip(
-        LED,
-        (
-            "services keep leading to pods that are gone, and what ends is not made anew",
-            "new pods get no node",
-        ),
-        strict=True,
-    )
-)
+MANAGER, SCHEDULER = LED
+EFFECTS = {
+    MANAGER: "services keep leading to pods that are gone, and what ends is not made anew",
+    SCHEDULER: "new pods get no node",
+}
 LONG = 60.0
 """Seconds for which a lease must not have been renewed, and one of its containers must have run."""
 STILL = 30.0

@@ -102,8 +102,11 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
     if turn.record.incident and (left := outlook.unended(turn)):
         _wait_for(turn, left)
         return
-    calm_since = turn.record.calm_since if turn.record.calm_sweeps else turn.now
-    turn.set(calm_sweeps=min(turn.record.calm_sweeps + 1, bounds.recover_sweeps), fault_sweeps=0)
+    turn.set(
+        calm_since=turn.record.calm_since if turn.record.calm_sweeps else turn.now,
+        calm_sweeps=min(turn.record.calm_sweeps + 1, bounds.recover_sweeps),
+        fault_sweeps=0,
+    )
     if turn.record.incident is None:
         if turn.lifecycle.state is not State.HEALTHY:
             turn.move("recover")
@@ -115,7 +118,6 @@ def _calm(turn: Turn, diagnosis: Diagnosis) -> None:
         maintenance.maintain(turn)
         chores.consider(turn)
         return
-    turn.set(calm_since=calm_since)
     if turn.record.calm_sweeps < bounds.recover_sweeps or turn.record.verify_since is not None:
         return
     if why := outlook.coming_back(turn):

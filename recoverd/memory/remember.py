@@ -189,10 +189,10 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool
     cables = view.veths or (0, 0)
     proxy = view.rules.mode if isinstance(view.rules, RulesView) else ""
     # where it was replaced nobody keeps what is left of its rules, and what cannot be read any more cannot be missed
-    if not proxy and proxied is not False and isinstance(view.rules, RulesView) and before:
-        proxy = before.proxy
-    elif proxied is False:
+    if proxied is False:
         proxy = ""
+    elif not proxy and isinstance(view.rules, RulesView) and before:
+        proxy = before.proxy
     return NodeNetwork(
         forwarding=bool(view.forwarding),
         devices={link.name: link.kind for link in links},

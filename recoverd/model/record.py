@@ -136,7 +136,7 @@ class Record:
     """Consecutive sweeps that saw any fault."""
     calm_sweeps: int = 0
     calm_since: datetime | None = None
-    """When the first of them was, in the open incident."""
+    """When the first of them was."""
     dark_sweeps: int = 0
     swept_at: datetime | None = None
     """When the newest sweep ended, while anything depends on how long ago that is."""

@@ -147,7 +147,6 @@ def judged(kind: str, namespace: str, status: int, body: bytes) -> Tried:
 
 
 def _counted(before: Tried | None, view: Tried) -> Tried:
-    same = isinstance(before, TryView) and isinstance(view, TryView) and before.refuser == view.refuser
-    if same and isinstance(view, TryView) and isinstance(before, TryView) and not view.accepted:
-        return replace(view, times=before.times + 1)
+    if isinstance(before, TryView) and isinstance(view, TryView) and not view.accepted:
+        return replace(view, times=before.times + 1) if before.refuser == view.refuser else view
     return view

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding, Severity
-from recoverd.model.node_operations import CONTROLLER_MANAGER, AwaitEndpoints
+from recoverd.model.node_operations import AwaitEndpoints
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
@@ -26,7 +26,6 @@ from recoverd.playbooks.starts import begins_anew
 
 AGENTS = "restart-node-agents"
 """The playbook, whose having helped or not is asked before a node is rebooted."""
-PLANES = (CONTROLLER_MANAGER, "kube-scheduler")
 STABLE = 5
 """Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
 LEAD_SECONDS = 75.0

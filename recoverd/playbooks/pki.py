@@ -15,7 +15,8 @@ from recoverd.model.observation import EndpointHealth
 from recoverd.model.pki_operations import KEPT, KUBERNETES
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
-from recoverd.playbooks.agents import PLANES, STABLE
+from recoverd.model.witness import LED
+from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Situation
 
 ETCD_FILES = (f"{KUBERNETES}/pki/etcd/",)
@@ -103,7 +104,7 @@ def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Ste
         Step(host, f"restart the API server on {host}", RestartStaticPod("kube-apiserver", 90, start=True), 105.0)
     ]
     stages[4] = [Step(host, f"see the API server on {host} ready", AwaitApi(), 120.0)]
-    stages[5] = [Step(host, f"restart {c} on {host}", RestartStaticPod(c, 90, start=True), 105.0) for c in PLANES]
+    stages[5] = [Step(host, f"restart {c} on {host}", RestartStaticPod(c, 90, start=True), 105.0) for c in LED]
     # the API server is back, so what was made before is not taken away again
     stages[5][0] = replace(stages[5][0], commits=True)
     return [[replace(step, part=host) for step in stage] for stage in stages]

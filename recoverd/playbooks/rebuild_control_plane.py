@@ -18,7 +18,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.operations import WriteFile
 from recoverd.model.pki_operations import KEPT, KUBERNETES, PutBackPki, RepairKubeletClient
 from recoverd.model.plan import Step
-from recoverd.playbooks.agents import PLANES
+from recoverd.model.witness import LED
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.pki import aside
 from recoverd.playbooks.restore_steps import gathered, steps
@@ -118,7 +118,7 @@ def _files(host: str, restore: Restore, situation: Situation) -> Iterator[Step]:
             at = f"{file.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
             write = WriteFile(path, text, file.sha256, before="", beside=KUBELET)
             yield Step(host, f"put {path} on {host} back as it was at {at}", write, 20.0)
-    for component in PLANES:
+    for component in LED:
         if manifest := situation.memory.manifests.get(host, {}).get(component):
             # they end until the API server is there, and are started anew when it is
             write = WriteFile(manifest.path, manifest.content, manifest.sha256, before="")

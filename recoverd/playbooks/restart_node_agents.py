@@ -32,10 +32,10 @@ from recoverd.model.node_operations import (
 )
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
+from recoverd.model.witness import LED
 from recoverd.playbooks.agents import (
     AGENTS,
     LEAD_SECONDS,
-    PLANES,
     STABLE,
     await_endpoints,
     canary_first,
@@ -224,7 +224,7 @@ def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
 def _controllers(hosts: Mapping[str, str], planes: set[str], back: Finding) -> Iterator[Step]:
     """Those that run since before."""
     for node, host in hosts.items():
-        for component in PLANES if host in planes else ():
+        for component in LED if host in planes else ():
             if stale(back) and f"{host}/{component}" not in stale(back):
                 continue  # it ended itself when it lost its lease, and has started since
             yield Step(

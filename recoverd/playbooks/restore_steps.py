@@ -17,7 +17,8 @@ from recoverd.model.operations import HELD, MANIFESTS, MovePath, Operation, Writ
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
-from recoverd.playbooks.agents import PLANES, STABLE, await_endpoints, canary_first
+from recoverd.model.witness import LED
+from recoverd.playbooks.agents import STABLE, await_endpoints, canary_first
 from recoverd.playbooks.base import Refusal, Situation
 from recoverd.playbooks.etcd_manifest import (
     annotated,
@@ -255,7 +256,7 @@ def _wake(restore: Restore, situation: Situation) -> Iterator[Step]:
     agents = {} if restore.bump else nodes
     yield from _kubelets({h: n for h, n in agents.items() if h in planes})
     for host in planes:
-        for component in PLANES:
+        for component in LED:
             again = RestartStaticPod(component, 90, start=True)
             yield Step(host, f"restart {component} on {host}", again, 105.0, part=host, contained=True)
     yield from _kubelets({h: n for h, n in agents.items() if h not in planes})

@@ -9,9 +9,36 @@ of_node() {
   case ",${on_subject# }," in *",CN=system:node:$1,"*) return 0 ;; *) return 1 ;; esac
 }
 
-# over FILE: is the certificate in it over, or is there none that can be read? By words, since openssl fails for both.
-over() {
+# cert_over FILE: is the certificate in it over, or is there none that can be read? By words, since openssl fails for
+# both.
+cert_over() {
   case $(openssl x509 -noout -checkend 0 -in "$1" 2>/dev/null) in *"will not expire"*) return 1 ;; *) return 0 ;; esac
+}
+
+# client_request NODE KEY: make a key in the file KEY, and print the request for a client certificate of NODE's kubelet.
+client_request() {
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$2"
+  openssl req -new -key "$2" -subj "/O=system:nodes/CN=system:node:$1"
+}
+
+# sign_client DIRECTORY KUBERNETES: print the certificate that the CA makes of the request in DIRECTORY/csr.
+sign_client() {
+  # by the issuer's name where it has no key identifier: kubeadm before 1.19 made such CAs, and openssl 3 ends for keyid
+  # alone
+  printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment \
+    extendedKeyUsage=clientAuth authorityKeyIdentifier=keyid,issuer >"$1/ext"
+  openssl x509 -req -in "$1/csr" -CA "$2/pki/ca.crt" -CAkey "$2/pki/ca.key" -set_serial "0x$(openssl rand -hex 8)" \
+    -days 365 -sha256 -extfile "$1/ext"
+}
+
+# use_client DIRECTORY KUBELET_PKI: put DIRECTORY/crt and DIRECTORY/key in place as kubelet-client-current.pem.
+use_client() {
+  uc_own=$2/kubelet-client-recoverd.pem uc_current=$2/kubelet-client-current.pem
+  cat "$1/crt" "$1/key" >"$uc_own.new"
+  mv -f "$uc_own.new" "$uc_own"
+  rm -f "$uc_current.new"
+  ln -s "$uc_own" "$uc_current.new"
+  mv -f "$uc_current.new" "$uc_current"
 }
 
 # request_kubelet_client NODE WORK KUBERNETES KUBELET_PKI: make a new key in WORK, a directory for root alone, and print
@@ -24,15 +51,14 @@ request_kubelet_client() {
   command -v openssl >/dev/null || refuse "there is no openssl here"
   rq_current=$4/kubelet-client-current.pem
   grep -qF "$rq_current" "$3/kubelet.conf" || refuse "$3/kubelet.conf does not name $rq_current, so a new one would change nothing"
-  over "$rq_current" || refuse "the certificate in $rq_current is valid: it was renewed meanwhile"
+  cert_over "$rq_current" || refuse "the certificate in $rq_current is valid: it was renewed meanwhile"
   rq_found=no
   for f in "$rq_current" "$4"/kubelet-client-*.pem; do ! of_node "$1" "$f" || rq_found=yes; done
   [ "$rq_found" = yes ] || refuse "no certificate in $4 is of the node $1: this machine was not that node"
   rm -rf "$2"
   mkdir -p "${2%/*}"
   mkdir -m 700 "$2"
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$2/key"
-  openssl req -new -key "$2/key" -subj "/O=system:nodes/CN=system:node:$1"
+  client_request "$1" "$2/key"
 }
 
 # sign_kubelet_client NODE REQUEST KUBERNETES: print the certificate that the CA of this control plane makes of the
@@ -43,18 +69,14 @@ sign_kubelet_client() {
   umask 077
   command -v openssl >/dev/null || refuse "there is no openssl here"
   [ -s "$3/pki/ca.key" ] || refuse "the key of the CA ($3/pki/ca.key) is not on this machine"
-  ! over "$3/pki/ca.crt" || refuse "the CA itself ($3/pki/ca.crt) is over"
+  ! cert_over "$3/pki/ca.crt" || refuse "the CA itself ($3/pki/ca.crt) is over"
   sk_dir=$(mktemp -d)
   trap 'rm -rf "$sk_dir"' EXIT
   printf '%s\n' "$2" >"$sk_dir/csr"
   sk_subject=$(openssl req -noout -subject -nameopt RFC2253 -in "$sk_dir/csr") || refuse "what was sent is no request for a certificate"
   sk_subject=${sk_subject#subject=}
   [ "${sk_subject# }" = "CN=system:node:$1,O=system:nodes" ] || refuse "the request is for $sk_subject, and not for the kubelet of $1"
-  # by the issuer's name where it has no key identifier: kubeadm before 1.19 made such CAs, and openssl 3 ends for keyid alone
-  printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment extendedKeyUsage=clientAuth \
-    authorityKeyIdentifier=keyid,issuer >"$sk_dir/ext"
-  openssl x509 -req -in "$sk_dir/csr" -CA "$3/pki/ca.crt" -CAkey "$3/pki/ca.key" -set_serial "0x$(openssl rand -hex 8)" -days 365 -sha256 \
-    -extfile "$sk_dir/ext"
+  sign_client "$sk_dir" "$3"
 }
 
 # put_kubelet_client CERTIFICATE WORK KEPT KUBERNETES KUBELET_PKI: put the certificate and the key of WORK in place as
@@ -71,18 +93,14 @@ put_kubelet_client() {
     openssl verify -purpose sslclient -CAfile "$4/pki/ca.crt" "$2/crt" >/dev/null 2>&1 ||
       refuse "the certificate is not of the CA that this machine trusts ($4/pki/ca.crt)"
   fi
-  pk_own=$5/kubelet-client-recoverd.pem pk_current=$5/kubelet-client-current.pem
+  pk_current=$5/kubelet-client-current.pem
   make_private "$3"
   if [ -e "$pk_current" ] && [ ! -e "$3/kubelet-client-current.pem" ]; then
     cp -pL "$pk_current" "$3/kubelet-client-current.pem.part"
     chmod 600 "$3/kubelet-client-current.pem.part"
     mv "$3/kubelet-client-current.pem.part" "$3/kubelet-client-current.pem"
   fi
-  cat "$2/crt" "$2/key" >"$pk_own.new"
-  mv -f "$pk_own.new" "$pk_own"
-  rm -f "$pk_current.new"
-  ln -s "$pk_own" "$pk_current.new"
-  mv -f "$pk_current.new" "$pk_current"
+  use_client "$2" "$5"
   sync
   : >"$3/kubelet-client-renewed"
   rm -rf "$2"

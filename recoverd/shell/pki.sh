@@ -63,7 +63,7 @@ refuse_expired() {
 good_pki() {
   command -v openssl >/dev/null || return 1
   for f in apiserver.crt apiserver-etcd-client.crt etcd/server.crt etcd/peer.crt; do
-    case $(openssl x509 -noout -checkend 0 -in "$1/$f" 2>/dev/null) in *"will not expire"*) ;; *) return 1 ;; esac
+    ! cert_over "$1/$f" || return 1
   done
 }
 
@@ -167,19 +167,10 @@ repair_kubelet_client() {
   mkdir -p "$4"
   rk_dir=$(mktemp -d)
   trap 'rm -rf "$rk_dir"' EXIT
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$rk_dir/key"
-  openssl req -new -key "$rk_dir/key" -subj "/O=system:nodes/CN=system:node:$1" -out "$rk_dir/csr"
-  # by the issuer's name where it has no key identifier: kubeadm before 1.19 made such CAs, and openssl 3 ends for keyid alone
-  printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment extendedKeyUsage=clientAuth \
-    authorityKeyIdentifier=keyid,issuer >"$rk_dir/ext"
-  openssl x509 -req -in "$rk_dir/csr" -CA "$3/pki/ca.crt" -CAkey "$3/pki/ca.key" -set_serial "0x$(openssl rand -hex 8)" -days 365 -sha256 \
-    -extfile "$rk_dir/ext" -out "$rk_dir/crt"
-  rk_own=$4/kubelet-client-recoverd.pem rk_current=$4/kubelet-client-current.pem
-  cat "$rk_dir/crt" "$rk_dir/key" >"$rk_own.new"
-  mv -f "$rk_own.new" "$rk_own"
-  rm -f "$rk_current.new"
-  ln -s "$rk_own" "$rk_current.new"
-  mv -f "$rk_current.new" "$rk_current"
+  client_request "$1" "$rk_dir/key" >"$rk_dir/csr"
+  sign_client "$rk_dir" "$3" >"$rk_dir/crt"
+  use_client "$rk_dir" "$4"
+  rk_current=$4/kubelet-client-current.pem
   rk_ca=$(base64 <"$3/pki/ca.crt" | tr -d '\n')
   sed -e "s|^\\( *certificate-authority-data:\\).*|\\1 $rk_ca|" -e "s|^\\( *client-certificate\\)-data:.*|\\1: $rk_current|" \
     -e "s|^\\( *client-key\\)-data:.*|\\1: $rk_current|" "$3/kubelet.conf" >"$3/.conf.recoverd-new"
