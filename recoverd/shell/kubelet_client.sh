@@ -15,9 +15,18 @@ cert_over() {
   case $(openssl x509 -noout -checkend 0 -in "$1" 2>/dev/null) in *"will not expire"*) return 1 ;; *) return 0 ;; esac
 }
 
+# new_key FILE: make a key for the curve P-256 that names it. OpenSSL 1.0.2 writes the curve's parameters out unless it is
+# told not to, and Go refuses such a key ("failed to parse ECDSA parameters as named curve"): kubelet would not start. 3
+# where the curve is not named all the same.
+new_key() {
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve -out "$1"
+  openssl ec -noout -text -in "$1" 2>/dev/null | grep -q 'ASN1 OID' ||
+    refuse "openssl here ($(openssl version)) makes no key that names its curve, and kubelet would not take another"
+}
+
 # client_request NODE KEY: make a key in the file KEY, and print the request for a client certificate of NODE's kubelet.
 client_request() {
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$2"
+  new_key "$2"
   openssl req -new -key "$2" -subj "/O=system:nodes/CN=system:node:$1"
 }
 

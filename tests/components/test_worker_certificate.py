@@ -124,6 +124,23 @@ def test_asked_for_signed_and_put_in_place_and_the_key_stays(shell: str, pair: P
     assert not [*pair.plane.glob("pki/*.srl")]
 
 
+EXPLICIT = "-pkeyopt ec_param_enc:explicit"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("told", "status"), [("*named_curve*", 0), ("never", 3)], ids=["1.0.2", "deaf"])
+def test_the_key_names_its_curve_where_openssl_must_be_told(told: str, status: int, shell: str, pair: Pair) -> None:
+    """OpenSSL 1.0.2 (CentOS 7) writes the curve's parameters out untold; Go does not take such a key."""
+    instead = (
+        f'openssl() {{ case "$1 $*" in {told}) ;; genpkey*) set -- "$@" {EXPLICIT} ;; esac; command openssl "$@"; }}'
+    )
+    done = subprocess.run(
+        command(shell), input=sent(pair.request(), instead), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status, done.stderr
+    assert status or "ASN1 OID: prime256v1" in openssl("pkey", "-in", pair.work / "key", "-noout", "-text")
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_file_that_was_emptied_is_known_by_what_lies_beside_it(shell: str, pair: Pair) -> None:
     pair.dated.rename(pair.kubelet / "kubelet-client-2024-01-01.pem")
