@@ -14,7 +14,7 @@ import aiohttp
 
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError
-from recoverd.model.etcd import AlarmEntry, MemberEntry
+from recoverd.model.etcd import WHOLE, AlarmEntry, MemberEntry
 from recoverd.model.observation import Unseen, UnseenKind
 
 
@@ -82,6 +82,8 @@ def member_entry(row: dict[str, Any]) -> MemberEntry:
 
 
 def alarm_entries(errors: list[object]) -> tuple[AlarmEntry, ...]:
-    """The alarms among a status's errors, which read `memberID:123 alarm:NOSPACE`."""
-    found = (re.search(r"memberID:(\d+)\s+alarm:(\w+)", str(e)) for e in errors)
-    return tuple(AlarmEntry(hexadecimal(m.group(1)), m.group(2)) for m in found if m)
+    """The alarms among a status's errors, which read `memberID:123 alarm:NOSPACE`, or `alarm:CORRUPT` where the member
+    is 0: that proto3's text leaves out.
+    """
+    found = (re.search(r"(?:memberID:(\d+)\s+)?alarm:(\w+)", str(e)) for e in errors)
+    return tuple(AlarmEntry(hexadecimal(m.group(1) or WHOLE), m.group(2)) for m in found if m)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import PrefixUse, mib
+from recoverd.model.etcd import WHOLE, PrefixUse, mib
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 
+ANY = "any"
+"""Subject of an alarm that names no member."""
 BIGGEST = 5
 """Prefixes that are named of a database that is full."""
 
@@ -28,6 +30,9 @@ def alarms(scene: Scene) -> Iterator[Finding]:
     )
     for member_id, alarm in raised:
         code, meaning = words[alarm]
+        if alarm == "CORRUPT" and member_id == WHOLE:
+            yield _differ(scene)
+            continue
         entry = next((e for e in scene.membership.entries if e.id == member_id), None)
         subject = scene.membership.label(entry) if entry else member_id
         view = scene.membership.camp.get(subject)
@@ -45,6 +50,20 @@ def alarms(scene: Scene) -> Iterator[Finding]:
             state=State.ETCD_STUCK,
             facts=MemberFacts(subject if entry else "", member_id=member_id),
         )
+
+
+def _differ(scene: Scene) -> Finding:
+    """The alarm that names no member."""
+    members = ", ".join(sorted(scene.membership.camp))
+    return Finding(
+        Code.ETCD_CORRUPT,
+        ANY,
+        "etcd has raised the CORRUPT alarm without naming a member: the data of the members differ, and it cannot tell "
+        "whose are wrong. None may be the source of anything; a restore point from before holds what is right.",
+        (f"alarm CORRUPT of no member, as told by {members}",),
+        state=State.ETCD_STUCK,
+        facts=MemberFacts("", member_id=WHOLE),
+    )
 
 
 def biggest(scene: Scene) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from recoverd.diagnose.cause import ETCD
 from recoverd.diagnose.causes import reason
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import FORCE, EtcdView, accused
+from recoverd.model.etcd import FORCE, EtcdView, accused, accused_alone
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, HostView
@@ -99,8 +99,10 @@ def _held_elsewhere(scene: Scene, fates: dict[str, Fate]) -> bool:
 def fate(scene: Scene, name: str) -> Fate:
     """What is proven of the data of one member."""
     host, view = scene.host(name), scene.etcd_views.get(name)
-    if view is not None and view.member_id in accused(scene.etcd_views.values()):
+    if view is not None and view.member_id in accused_alone(scene.etcd_views.values()):
         return Fate.CORRUPT
+    if view is not None and view.member_id in accused(scene.etcd_views.values()):
+        return Fate.UNKNOWN  # some member's data are wrong, and etcd cannot tell whose
     if view is not None:
         anew = began_anew(scene, view)
         if anew:

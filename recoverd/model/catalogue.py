@@ -23,7 +23,7 @@ class About(StrEnum):
     """Alone for the API server, else with the controller's name."""
     FILE = "HOST:PATH"
     MEMBER = "MEMBER"
-    """The member's HOST, or its peer address where no host is known."""
+    """The member's HOST, or its peer address where no host is known; `any` where etcd itself cannot tell which."""
     NODE = "NODE"
     """A Node, as the API server calls it."""
     PATH = "FROM>TO"

@@ -33,6 +33,7 @@ class MemberEntry:
 @dataclass(frozen=True, slots=True)
 class AlarmEntry:
     member_id: str
+    """`WHOLE` where it names none."""
     alarm: str
     """`NOSPACE` or `CORRUPT`."""
 
@@ -123,8 +124,22 @@ def mib(size: float) -> str:
     return f"{size / 1048576:.0f} MiB"
 
 
+WHOLE = "0"
+"""The member id of an alarm that names no member: the data of the members differ, and etcd cannot tell whose are wrong.
+From 3.4.23 and 3.5.7 on (etcd's changelogs: "Remove memberID from data corrupt alarm"; seen on 3.4.23).
+"""
+
+
+def accused_alone(views: Iterable[EtcdView]) -> frozenset[str]:
+    """Ids of the members against which etcd has raised the CORRUPT alarm by name, as any member tells it."""
+    return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT") - {WHOLE}
+
+
 def accused(views: Iterable[EtcdView]) -> frozenset[str]:
-    """Ids of the members against which etcd has raised the CORRUPT alarm, as any member tells it: they
-    must be the source of nothing.
+    """Ids of the members that must be the source of nothing: those of the CORRUPT alarm, and all that there are where
+    it names none.
     """
-    return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT")
+    seen = tuple(views)
+    if not any(a.alarm == "CORRUPT" and a.member_id == WHOLE for v in seen for a in v.alarms):
+        return accused_alone(seen)
+    return frozenset(id for v in seen for id in (v.member_id, *(m.id for m in v.members)))

@@ -15,8 +15,9 @@ from enum import Enum
 from recoverd.diagnose.loss import began_anew, unaccounted
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import EtcdView, MemberEntry, accused, quorum_of
+from recoverd.model.etcd import WHOLE, EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
+from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
 from recoverd.model.plan import Step
@@ -99,6 +100,13 @@ class RebuildMember:
         host = finding.facts.host
         if situation.diagnosis.find(Code.ETCD_DATA_LOST) or situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
             return None  # there is nobody to rebuild it from
+        if isinstance(finding.facts, MemberFacts) and finding.facts.member_id == WHOLE:
+            return Refusal(
+                f"{finding.message} Compare the members' hashes (etcdctl endpoint hashkv --cluster) and make the one "
+                "that differs anew by hand, or take all back to a point from before: `recoverctl run "
+                "restore-etcd-snapshot "
+                f"{situation.settings.name} --point ID`"
+            )
         view = situation.host(host)
         if view is None or view.etcd_data is None:
             return Refusal(f"{host or finding.subject} cannot be looked at now over SSH, so its member is not rebuilt")

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from recoverd.clients.etcd_answers import alarm_entries
 from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import AlarmEntry, EtcdView
@@ -16,7 +17,10 @@ from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.lease import HeldBy
 from recoverd.model.memory import Memory
 from recoverd.model.observation import DiskView, EndpointHealth, EtcdDataView, NodeView, ObjectsView, UnseenKind
+from recoverd.playbooks.base import Refusal
+from recoverd.playbooks.sources import sources
 from tests.unit.builders import NOW, Cluster, certificate, manifest, manifest_of, member_id, unseen
+from tests.unit.rungs import ask, situation
 
 H = EndpointHealth
 K = UnseenKind
@@ -616,3 +620,31 @@ def test_a_controller_that_runs_nowhere_is_a_warning_and_one_that_may_run_is_non
         and "it says: no kubeconfig" in found.evidence
     )
     assert not seen(cluster.ssh_fails("cp2")).find(Code.CONTROLLER_DOWN), "what is not seen may run"
+
+
+@pytest.mark.parametrize(
+    ("said", "entries"),
+    [
+        ("memberID:10276657743932975437 alarm:NOSPACE ", (AlarmEntry("8e9e05c52164694d", "NOSPACE"),)),
+        ("memberID:16 alarm:CORRUPT ", (AlarmEntry("10", "CORRUPT"),)),
+        ("alarm:CORRUPT ", (AlarmEntry("0", "CORRUPT"),)),
+        ("etcdserver: no leader", ()),
+    ],
+)
+def test_alarms_as_etcd_writes_them(said: str, entries: tuple[AlarmEntry, ...]) -> None:
+    """The third is of 3.4.23 and of 3.5.7 and later, which cannot tell whose data are wrong."""
+    assert alarm_entries([said]) == entries
+
+
+def test_corruption_that_etcd_lays_at_nobodys_door_leaves_no_source_and_offers_no_rebuild() -> None:
+    cluster = Cluster(3, 2).etcd_changed(alarms=(AlarmEntry("0", "CORRUPT"),), healthy=False)
+    assert isinstance(cluster, Cluster)
+    observation = cluster.observation()
+    diagnosis = diagnose(observation, cluster.memory(), cluster.settings)
+    assert faults(diagnosis) == [(Code.ETCD_CORRUPT, "any")], "whose data are lost is not known"
+    healthy = Cluster(3, 2).etcd_changed(alarms=(AlarmEntry("0", "CORRUPT"),)).observation()
+    assert sources(healthy, diagnose(healthy, cluster.memory(), cluster.settings)) == ()
+    well = Cluster(3, 2)
+    assert sources(well.observation(), seen(well)) != ()
+    answer = ask("rebuild-member", situation(cluster, *diagnosis.faults))
+    assert isinstance(answer, Refusal) and "hashkv" in answer.reason
