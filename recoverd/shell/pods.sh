@@ -2,8 +2,9 @@
 
 # pids COMPONENT [any]: the /proc/PID of a static pod's processes, in one line. /proc is everywhere, pidof and the
 # runtime's own tool are not. A static pod's UID is a hash without dashes (kubelet's pkg/kubelet/config), and kubelet
-# names the cgroup after it; so somebody's own etcd, in another pod or started on the machine, is told apart; with `any`
-# other pods count as well. Where cgroups say nothing, the name (of which the kernel keeps 15 characters) has to do.
+# names the cgroup after it; so somebody's own etcd, in another pod, in a container of docker or podman, or started on
+# the machine, is told apart; with `any` other pods count as well. Where cgroups say nothing, the name (of which the
+# kernel keeps 15 characters) has to do.
 pids() {
   name=$(printf %.15s "$1") hex='[0-9a-f]' ours='' other='' unknown='' nl='
 '
@@ -15,6 +16,10 @@ pids() {
       *kubepods*pod$hex*) ours="$ours ${c%/comm}" ;;
       *kubepods*) other="$other ${c%/comm}" ;;
       */user.slice/*|*.service|*.service"$nl"*) ;;
+      # somebody's own container, unless kubelet gives pods no cgroups of their own
+      */docker/*|*/docker-*|*libpod*|*/machine.slice/*|*/lxc/*|*/lxc.payload*|*/default/*|*/nerdctl-*)
+        ! grep -qsE 'cgroups-per-qos=false|cgroupsPerQOS: *false' /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env ||
+          unknown="$unknown ${c%/comm}" ;;
       *) unknown="$unknown ${c%/comm}" ;;
     esac
   done

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from recoverd.model.call import Call
 from recoverd.model.unit_operations import RestartStaticPod
-from tests.shells import sent
+from tests.shells import SHELLS, command, sent
 
 
 class Machine:
@@ -52,3 +53,52 @@ def test_one_that_kubelet_holds_back_is_started_by_restarting_kubelet_once(machi
 def test_where_kubelet_must_not_be_restarted_it_is_told(machine: Machine) -> None:
     done = machine.run(RestartStaticPod("kube-scheduler", 2))
     assert (done.returncode, machine.asked) == (4, "") and "has started no new kube-scheduler within 2 s" in done.stderr
+
+
+ID = "0123456789abcdef" * 4
+STATIC = f"/kubepods/burstable/pod{ID[:32]}/{ID}"
+OF_OTHERS = {
+    "docker with systemd": f"/system.slice/docker-{ID}.scope",
+    "docker with cgroupfs": f"/docker/{ID}",
+    "podman": f"/machine.slice/libpod-{ID}.scope",
+    "rootful podman with cgroupfs": f"/libpod_parent/libpod-{ID}",
+    "nerdctl": f"/system.slice/nerdctl-{ID}.scope",
+    "ctr run": f"/default/{ID}",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("lines", ["0::{}\n", "12:pids:{0}\n1:name=systemd:{0}\n0::/\n"], ids=["v2", "v1"])
+@pytest.mark.parametrize("group", OF_OTHERS.values(), ids=OF_OTHERS.keys())
+def test_an_etcd_in_somebodys_own_container_is_not_the_static_pod(
+    group: str, lines: str, shell: str, tmp_path: Path
+) -> None:
+    """Else it would count as running while the cluster's is down, and be killed for it."""
+
+    def placed(pid: int, group: str) -> str:
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir(parents=True)
+        (process / "comm").write_text("etcd\n")
+        (process / "cgroup").write_text(lines.format(group))
+        return str(process)
+
+    def pids() -> str:
+        text = sent(Call.of("pids", "etcd")).replace("/proc/[", f"{tmp_path}/proc/[").replace("/var/lib", f"{tmp_path}")
+        return subprocess.run(command(shell), input=text, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    other = placed(7, group)
+    assert pids() == ""
+    (tmp_path / "kubelet").mkdir()
+    (tmp_path / "kubelet/config.yaml").write_text("cgroupsPerQOS: false\n")
+    assert pids() == other, "kubelet gives pods no cgroups of their own: the name has to do"
+    assert pids() != (own := placed(8, STATIC)) and pids() == own
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_where_the_cgroup_is_another_namespaces_the_name_has_to_do(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/comm").write_text("etcd\n")
+    (tmp_path / "proc/7/cgroup").write_text("0::/\n")
+    text = sent(Call.of("pids", "etcd")).replace("/proc/[", f"{tmp_path}/proc/[")
+    done = subprocess.run(command(shell), input=text, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f"{tmp_path}/proc/7"
