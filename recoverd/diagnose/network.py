@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from ipaddress import ip_address
 
 from recoverd.diagnose import paths, rules
 from recoverd.diagnose.nodes import booting, facts_of, judged, node_of
@@ -70,9 +71,25 @@ def _host_of(scene: Scene, node: str) -> str:
     return next((h for h in scene.addresses if (n := scene.node(h)) and n.name == node), node)
 
 
+def _ipv6_alone(scene: Scene, name: str, host: NodeNetworkView) -> bool:
+    """Whether every pod that is seen on the host has an IPv6 address, or the node itself where none is seen."""
+    node = scene.node(name)
+    seen = host.pod_addresses or ((node.address,) if node else ())
+    return bool(seen) and all(_is_ipv6(a) for a in seen)
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        return ip_address(address).version == 6
+    except ValueError:
+        return False
+
+
 def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
     if host.forwarding is not False or (remembered and not remembered.forwarding):
+        return
+    if _ipv6_alone(scene, name, host):  # then kubeadm lets it be off
         return
     before = (
         f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC"
@@ -223,6 +240,9 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         limit, why = NOT_READY, "it has no pod there"
     else:
         limit, why = PULLING if beginning else NOT_READY, f"its pod {agent.pod} is not ready ({agent.status})"
+    # one that ends again and again does not start
+    if agent.status in ("", "Running") or beginning:
+        limit = max(limit, agent.may_start_for if agent.running is not False or beginning else 0.0)
     if agent.bad_for < limit:
         return
     proxy = agent.kind == "kube-proxy"

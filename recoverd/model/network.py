@@ -211,6 +211,8 @@ class AgentView:
     """Seconds for which it has not been both ready and running, a few good ones in between
     not counted; 0 when all is well.
     """
+    may_start_for: float = 0.0
+    """Seconds that its own startup probe gives it before kubelet ends it; more while its DaemonSet is rolled out."""
 
 
 @dataclass(frozen=True, slots=True)

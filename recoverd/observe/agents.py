@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recoverd.model.network import AgentView, ProcessView
@@ -18,6 +19,27 @@ GOOD = 10.0
 """Seconds that an agent must be well before it counts as recovered: one that crashes
 over and over is well in between.
 """
+
+ROLLOUT = 600.0
+"""Seconds for which an agent may be away or not ready while its DaemonSet is rolled out: its image is pulled, and it
+takes in all that is on the node.
+"""
+
+
+def start_seconds(daemonset: Mapping[str, Any]) -> float:
+    """For how long an agent may be starting by what its DaemonSet says itself: 300 probes every 2 s for Cilium's."""
+    meta, spec, status = daemonset["metadata"], daemonset.get("spec") or {}, daemonset.get("status") or {}
+    pod = (spec.get("template") or {}).get("spec") or {}
+    probes = [p for c in pod.get("containers") or () if (p := c.get("startupProbe"))]
+    given = [
+        float(p.get("initialDelaySeconds") or 0) + (p.get("failureThreshold") or 3) * (p.get("periodSeconds") or 10)
+        for p in probes
+    ]
+    behind = int(status.get("observedGeneration") or 0) < int(meta.get("generation") or 0)
+    updated, desired = status.get("updatedNumberScheduled"), int(status.get("desiredNumberScheduled") or 0)
+    rolled = (spec.get("updateStrategy") or {}).get("type") != "OnDelete"
+    rolling = rolled and (behind or (updated is not None and int(updated) < desired))
+    return max([*given, ROLLOUT if rolling else 0.0])
 
 
 class AgentWatch:
@@ -54,7 +76,11 @@ class AgentWatch:
             # which nodes it wants cannot be told from outside, unless it wants them all
             wanted = [n for n in nodes if n in here] + (lacking if len(here) + len(lacking) == desired else [])
             label = f"{meta.get('namespace', '')}/{name}"
-            views += [self._view(node, kind, label, here.get(node), processes.get(node), now) for node in wanted]
+            seconds = start_seconds(item)
+            views += [
+                replace(self._view(node, kind, label, here.get(node), processes.get(node), now), may_start_for=seconds)
+                for node in wanted
+            ]
         keys = {(v.node, v.daemonset) for v in views}
         self._bad_since = {k: at for k, at in self._bad_since.items() if k in keys}
         self._good_since = {k: at for k, at in self._good_since.items() if k in keys}

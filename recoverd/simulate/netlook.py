@@ -93,7 +93,7 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         tool="curl",
         veths=(len(own), 0 if machine.loose else len(own)),
         pods=sum(uid in cluster.nodes.reported for uid in cluster.nodes.placed(store).get(machine.name, ())),
-        pod_addresses=tuple(p.address for p in own[:4]),
+        pod_addresses=tuple(p.address.partition(":")[0] for p in own[:4]),
     )
 
 

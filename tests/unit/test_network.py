@@ -102,6 +102,13 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.KUBE_PROXY_DOWN, "w3")],
     ),
     (
+        "the CNI's agent ends again and again, whatever time its startup probe gives it",
+        lambda n: n.agent(
+            "w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0, may_start_for=600.0
+        ),
+        [(Code.CNI_AGENT_DOWN, "w3")],
+    ),
+    (
         "the CNI's agent is not ready",
         lambda n: n.agent("w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0),
         [(Code.CNI_AGENT_DOWN, "w3")],
@@ -251,6 +258,23 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
         None,
     ),
     (
+        "the CNI's agent takes the time that its startup probe gives it",
+        lambda n: n.agent("w3", kind="cni", ready=False, running=None, bad_for=500.0, may_start_for=600.0),
+        None,
+    ),
+    (
+        "the CNI's agent is rolled out",
+        lambda n: n.agent(
+            "w3", kind="cni", pod="", status="", ready=False, running=None, bad_for=90.0, may_start_for=600.0
+        ),
+        None,
+    ),
+    (
+        "IPv4 forwarding is off where all pods have IPv6",
+        lambda n: [n.host(x, forwarding=False, pod_addresses=("fd00:10:244::2",)) for x in n.names],
+        None,
+    ),
+    (
         "no kube-proxy at all, as with Cilium",
         lambda n: ([n.rules(x, mode="") for x in n.names], n.agents.clear()),
         Memory(reached=(WEB,)),
@@ -302,6 +326,21 @@ def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
         None if memory is None else replace(network.memory(), reached=memory.reached, networks=memory.networks)
     )
     assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
+
+
+@pytest.mark.parametrize("pods", [("10.244.2.2",), ("fd00:10:244::2", "10.244.2.2"), ("10.244.2.2:8080",), ()])
+def test_forwarding_that_is_off_is_a_fault_at_first_sight_where_not_all_is_seen_to_be_ipv6(
+    pods: tuple[str, ...],
+) -> None:
+    network = PodNetwork().host("w2", forwarding=False, pod_addresses=pods)
+    assert (Code.IP_FORWARDING_OFF, "w2") in faults(network.seen(Memory(reached=(WEB,))))
+
+
+def test_on_a_node_with_an_ipv6_address_and_no_pod_forwarding_of_ipv4_may_be_off() -> None:
+    network = PodNetwork().host("w2", forwarding=False, pod_addresses=())
+    assert faults(network.seen()) == [(Code.IP_FORWARDING_OFF, "w2")]
+    network.cluster.node("w2", address="fd00:10:99::22")
+    assert faults(network.seen()) == []
 
 
 def test_rules_that_were_never_seen_are_missed_where_kube_proxy_runs() -> None:

@@ -589,3 +589,30 @@ def test_a_node_without_the_pod_is_named_only_when_the_daemonset_wants_it_everyw
     wanted = AgentWatch().look(daemonset(3), pods, nodes, {}, 0.0)
     assert [(v.node, v.pod) for v in wanted] == [("a", "pod-a"), ("b", "pod-b"), ("c", "")]
     assert [v.node for v in AgentWatch().look(daemonset(2), pods, nodes, {}, 0.0)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 0.0),
+        ({"probe": {"failureThreshold": 300, "periodSeconds": 2}}, 600.0),
+        ({"probe": {"failureThreshold": 30, "initialDelaySeconds": 5}}, 305.0),
+        ({"updated": 3}, 0.0),
+        ({"updated": 1}, 600.0),
+        ({"generation": 2}, 600.0),
+        ({"updated": 1, "strategy": "OnDelete"}, 0.0),
+    ],
+)
+def test_an_agent_is_given_the_time_that_its_daemonset_gives_it(changes: dict[str, Any], seconds: float) -> None:
+    """As Cilium's chart and kubelet's defaults have it; a rollout that waits for a person gives none."""
+    body = daemonset()
+    (item,) = body["items"]
+    item["spec"] = {"template": {"spec": {"containers": [{"name": "agent"}]}}}
+    if probe := changes.get("probe"):
+        item["spec"]["template"]["spec"]["containers"].append({"startupProbe": probe})
+    item["spec"]["updateStrategy"] = {"type": changes.get("strategy", "RollingUpdate")}
+    item["metadata"]["generation"], item["status"]["observedGeneration"] = changes.get("generation", 1), 1
+    if "updated" in changes:
+        item["status"]["updatedNumberScheduled"] = changes["updated"]
+    views = AgentWatch().look(body, agent_pods("a", "b", "c"), ["a", "b", "c"], {}, 0.0)
+    assert {v.may_start_for for v in views} == {seconds}
