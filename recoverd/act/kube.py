@@ -94,6 +94,11 @@ class Kube:
         )
         return list(listed.get("items") or ())
 
+    async def daemonsets(self) -> list[Json]:
+        """Every DaemonSet. Raises `KubeFailure`."""
+        listed = await self._json("listing daemonsets", lambda client: list_group(client, "apps", "v1", "daemonsets"))
+        return list(listed.get("items") or ())
+
     async def lease(self, name: str) -> Json:
         """A Lease of kube-system. Raises `KubeFailure`, with status 404 when there is none."""
         path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}"

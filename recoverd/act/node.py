@@ -272,10 +272,11 @@ async def restart_daemon_pods(
         return StepResult(
             False, f"{operation.agent} on {operation.node} was not restarted: {failure}. Nothing was changed"
         )
-    if not old and operation.agent is Agent.CNI:
+    if not old and (operation.agent is Agent.CNI or not await _proxy_wanted(kube)):
+        which = "a CNI agent" if operation.agent is Agent.CNI else operation.agent
         return StepResult(
             True,
-            f"no DaemonSet's pod of a CNI agent is bound to {operation.node}: there is nothing to restart",
+            f"no DaemonSet's pod of {which} is bound to {operation.node}: there is nothing to restart",
             already_done=True,
         )
     gone, wanted = {p["metadata"]["uid"] for p in old}, {_owner(p) for p in old}
@@ -330,14 +331,33 @@ async def _rules(hosts: HostPool, host: str, until: float) -> str:
     )
 
 
+async def _proxy_wanted(kube: Kube) -> bool:
+    """Whether a DaemonSet wants a kube-proxy on some node, or may: where it was replaced, it is gone (Cilium), or is
+    told to run on none (Calico's eBPF). Where they cannot be listed it may.
+    """
+    try:
+        found = [d for d in await kube.daemonsets() if _of_proxy((d["spec"].get("template") or {}).get("metadata"))]
+        return any(
+            d.get("status", {}).get("desiredNumberScheduled")
+            or d.get("status", {}).get("observedGeneration", 0) < d["metadata"].get("generation", 1)
+            for d in found
+        )
+    except (KubeFailure, KeyError, TypeError, AttributeError):
+        return True
+
+
+def _of_proxy(meta: Json | None) -> bool:
+    labels = (meta or {}).get("labels") or {}
+    return labels.get("k8s-app") == "kube-proxy" or labels.get("component") == "kube-proxy"
+
+
 def is_agent(pod: Json, agent: Agent) -> bool:
     """Whether a pod is a DaemonSet's pod of this agent. Pure."""
     meta, spec = pod["metadata"], pod.get("spec", {})
     if not _owner(pod):
         return False
     if agent is Agent.KUBE_PROXY:
-        labels = meta.get("labels") or {}
-        return labels.get("k8s-app") == "kube-proxy" or labels.get("component") == "kube-proxy"
+        return _of_proxy(meta)
     paths = [str((v.get("hostPath") or {}).get("path", "")) for v in spec.get("volumes") or ()]
     return any(path.startswith(CNI_PATHS) for path in paths)
 

@@ -117,6 +117,8 @@ def await_endpoints(o: AwaitEndpoints, at: Carry, store: Store) -> StepResult:
 def restart_daemon_pods(o: RestartDaemonPods, at: Carry, store: Store) -> StepResult:
     """Deleting a pod changes nothing on a node whose kubelet is deaf, or while no controller makes another."""
     process, agents = PROCESS[o.agent], at.cluster.machines[o.node].agents
+    if o.agent is Agent.KUBE_PROXY and process not in agents:
+        return StepResult(True, f"nobody wants a {process} on {o.node}", already_done=True)
     at.was = at.was or (process in agents and at.cluster.nodes.restart_agent(o.node, process))
     up = at.was and process in agents and agents[process].runs(at.now)
     return StepResult(

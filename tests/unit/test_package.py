@@ -235,6 +235,7 @@ def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None
         ("GET", "'/api/v1/'"),
         ("LIST", "'services'"),
         ("LIST", "'endpoints'"),
+        ("LIST", "'daemonsets'"),
         ("LIST", "*kind"),
     }
     assert asked - set(words) - hooks <= seen
