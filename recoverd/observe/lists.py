@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,13 @@ sweep, a list of 10 MiB every 20 s.
 """
 SLICES = (("discovery.k8s.io", "v1", "endpointslices"), ("discovery.k8s.io", "v1beta1", "endpointslices"))
 """1.17 to 1.20 have v1beta1 only; before, or where it is switched off, there are Endpoints."""
+POLICIES = {
+    "cilium.io": ("ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies"),
+    "crd.projectcalico.org": ("networkpolicies", "globalnetworkpolicies"),
+    "crd.antrea.io": ("networkpolicies", "clusternetworkpolicies"),
+    "policy.networking.k8s.io": ("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
+}
+"""Kinds of policies beside NetworkPolicy, by API group; not every version has all of them."""
 RETRY = 60.0
 """Seconds before a list that was denied is asked for again."""
 
@@ -45,6 +53,7 @@ class Lists:
         self._seconds = seconds
         self._kept: dict[str, tuple[float, Read]] = {}
         self._slices: tuple[str, str, str] | None = SLICES[0]
+        self._groups: tuple[float, dict[str, str] | None] = (0.0, None)
 
     async def services(self, client: ApiClient) -> Read:
         return await self._cached("services", lambda: list_all(client, "services", resourceVersion="0"))
@@ -55,10 +64,41 @@ class Lists:
         )
 
     async def policies(self, client: ApiClient) -> Read:
-        return await self._cached(
+        """NetworkPolicies, and below `others` those of the CNI's own kinds and of administrators, as far as the API
+        server serves such kinds. Unseen where one of them was not given: what it forbids is not known then.
+        """
+        own = await self._cached(
             "networkpolicies",
             lambda: list_group(client, "networking.k8s.io", "v1", "networkpolicies", resourceVersion="0"),
         )
+        served = await self._served(client)
+        if isinstance(own, Unseen):
+            return own
+        if isinstance(served, Unseen):
+            return served
+        asked = [(g, served[g], kind) for g, kinds in POLICIES.items() if g in served for kind in kinds]
+        others = await asyncio.gather(
+            *(self._cached(f"{k}.{g}", partial(_or_none, client, g, v, k)) for g, v, k in asked)
+        )
+        if unseen := next((o for o in others if isinstance(o, Unseen)), None):
+            return unseen
+        items = [i for o in others if isinstance(o, Answered) for i in o.body.get("items") or ()]
+        return Answered({**own.body, "others": items}, own.at)
+
+    async def _served(self, client: ApiClient) -> dict[str, str] | Unseen:
+        """The API groups that are served, with their preferred version; asked for once a minute."""
+        due, known = self._groups
+        if known is not None and time.monotonic() < due:
+            return known
+        read = await read_json("its API groups", lambda: request(client, "/apis"), self._seconds)
+        if isinstance(read, Unseen):
+            return read if known is None else known
+        groups = {
+            str(g.get("name")): str((g.get("preferredVersion") or {}).get("version"))
+            for g in read.body.get("groups") or ()
+        }
+        self._groups = (time.monotonic() + RETRY, groups)
+        return groups
 
     async def endpoints(self, client: ApiClient) -> Read:
         """EndpointSlices, or Endpoints where there are none."""
@@ -119,6 +159,24 @@ class Lists:
         if isinstance(read, Answered) and not isinstance(read.body.get("items") or [], list):
             return Unseen(UnseenKind.GARBAGE, f"the API server answered with something else when asked for {name}")
         return read
+
+
+class _None:
+    """An empty list, in the place of an answer that there is no such kind."""
+
+    status, reason = 200, "OK"
+    headers: Mapping[str, str] = {}
+
+    async def read(self) -> bytes:
+        return b'{"items": []}'
+
+
+async def _or_none(client: ApiClient, group: str, version: str, kind: str) -> Any:
+    answer = await list_group(client, group, version, kind, resourceVersion="0")
+    if answer.status != 404:
+        return answer
+    answer.release()
+    return _None()
 
 
 async def read_json(

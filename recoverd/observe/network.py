@@ -27,7 +27,7 @@ from recoverd.observe.netlook import HostLook, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import Target, candidates
 from recoverd.observe.rulewatch import RuleWatch
-from recoverd.observe.services import ServicePort, fenced, service_ports, unready
+from recoverd.observe.services import EVERYWHERE, ServicePort, fenced, service_ports, unready
 
 SCRIPT = (files(__package__) / "network.sh").read_text()
 OUTPUT_LIMIT = 512 << 10
@@ -74,6 +74,8 @@ class NetworkCollector:
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
         """Uids of pods that have answered somebody."""
+        self._guards: dict[str, list[dict[str, str] | None]] = {EVERYWHERE: [None]}
+        """What policies forbid, as they were last given; until then everything."""
         self._failing: dict[str, datetime] = {}
         self._bad_rules: set[str] = set()
         self._missed = 0
@@ -216,7 +218,9 @@ class _Round:
 
     def _candidates(self) -> dict[str, list[Target]]:
         policies = self.lists["networkpolicies"]
-        guards = fenced(policies.body) if isinstance(policies, Answered) else {}
+        if isinstance(policies, Answered):
+            self.of._guards = fenced(policies.body)
+        guards = self.of._guards
         nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
         return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 

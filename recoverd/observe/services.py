@@ -20,6 +20,8 @@ OWN = "endpointslice-controller.k8s.io"
 """Who keeps the slices of services with a selector; others, with addresses that are not the
 pods', may keep slices beside it.
 """
+EVERYWHERE = "*"
+"""All namespaces, among guards."""
 NEAR = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 """Annotations with which each node programs other endpoints."""
 
@@ -173,8 +175,8 @@ def astray(services: Mapping[str, Any], endpoints: Mapping[str, Any], pods: Sequ
 
 
 def fenced(policies: Mapping[str, Any] | None) -> dict[str, list[dict[str, str] | None]]:
-    """Which pods a NetworkPolicy guards from strangers, by namespace: labels that all must match, or
-    None for a selector not so simple.
+    """Which pods a policy guards from strangers, by namespace, `EVERYWHERE` for all of them: labels that all must
+    match, or None for a selector not so simple. Of other kinds than NetworkPolicy (`others`) no selector is read.
     """
     guards: dict[str, list[dict[str, str] | None]] = {}
     for policy in (policies or {}).get("items") or ():
@@ -184,8 +186,25 @@ def fenced(policies: Mapping[str, Any] | None) -> dict[str, list[dict[str, str] 
         selector = spec.get("podSelector") or {}
         labels = None if selector.get("matchExpressions") else dict(selector.get("matchLabels") or {})
         guards.setdefault(str(policy["metadata"].get("namespace", "")), []).append(labels)
+    for policy in (policies or {}).get("others") or ():
+        if any(_guards(spec) for spec in (policy.get("spec") or {}, *(policy.get("specs") or ()))):
+            guards.setdefault(str(policy["metadata"].get("namespace") or EVERYWHERE), []).append(None)
     return guards
 
 
+def _guards(spec: Mapping[str, Any]) -> bool:
+    """Whether a policy of Cilium, Calico, Antrea or an administrator may keep a host's probe from a pod.
+
+    Calico's without `types` is for what comes in unless it has rules for what goes out; Cilium's with `nodeSelector` is
+    for hosts.
+    """
+    if "types" in spec:
+        return "Ingress" in spec["types"]
+    if {"ingress", "ingressDeny", "nodeSelector"} & spec.keys():
+        return True
+    return bool(spec) and not {"egress", "egressDeny", "endpointSelector"} & spec.keys()
+
+
 def is_fenced(guards: Mapping[str, list[dict[str, str] | None]], namespace: str, labels: Mapping[str, str]) -> bool:
-    return any(g is None or all(labels.get(k) == v for k, v in g.items()) for g in guards.get(namespace, ()))
+    of = (*guards.get(namespace, ()), *guards.get(EVERYWHERE, ()))
+    return any(g is None or all(labels.get(k) == v for k, v in g.items()) for g in of)

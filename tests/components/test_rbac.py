@@ -4,7 +4,7 @@ nothing, and it can change nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,10 @@ from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig, SshSettings
 from recoverd.model.observation import ApiView, EndpointHealth, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings
-from recoverd.observe.api import ApiCollector
+from recoverd.observe.api import ApiCollector, api_client
+from recoverd.observe.kubeconfig import read_access
+from recoverd.observe.lists import Answered, Lists, Read
+from recoverd.observe.services import EVERYWHERE, fenced
 from tests.components.apiserver import ApiServer
 
 RBAC = Path(__file__).parents[2] / "config/rbac.yaml"
@@ -74,3 +77,65 @@ async def test_it_is_enough_and_it_is_needed_and_it_is_no_more(api: ApiServer, c
         ("DELETE", "/api/v1/namespaces/kube-system/pods/etcd-cp1"),
     ):
         assert await api.ask(method, path, admin=False) == 403, (method, path)
+
+
+CRD = {
+    "metadata": {"name": "globalnetworkpolicies.crd.projectcalico.org"},
+    "spec": {
+        "group": "crd.projectcalico.org",
+        "scope": "Cluster",
+        "names": {"kind": "GlobalNetworkPolicy", "plural": "globalnetworkpolicies"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+DENY = {
+    "apiVersion": "crd.projectcalico.org/v1",
+    "kind": "GlobalNetworkPolicy",
+    "metadata": {"name": "default-deny"},
+    "spec": {"selector": "all()", "types": ["Ingress", "Egress"]},
+}
+
+
+async def test_policies_of_calico_are_read_and_until_they_are_nothing_is_known_of_what_is_forbidden(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    """Of the kinds that a cluster has not, nothing is asked."""
+    access = await read_access(api.kubeconfig(tmp_path / "kubeconfig"))
+    client = api_client(access, access.server)
+    lists = Lists(5.0)
+
+    async def policies() -> Read:
+        lists._kept.clear()  # a denied list is asked for again a minute later
+        lists._groups = (0.0, None)
+        return await lists.policies(client)
+
+    async def until(wanted: Callable[[Read], bool]) -> None:
+        async def once() -> None:
+            assert wanted(read := await policies()), read
+
+        errors = retry_if_exception_type(AssertionError)
+        await AsyncRetrying(retry=errors, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(once)
+
+    for document in yaml.safe_load_all(RBAC.read_text()):
+        assert await api.ask("POST", COLLECTIONS[document["kind"]], admin=True, body=document) == 201
+    await until(lambda r: isinstance(r, Answered) and fenced(r.body) == {})
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert await api.ask("POST", crds, admin=True, body=CRD) == 201
+    kind = "/apis/crd.projectcalico.org/v1/globalnetworkpolicies"
+
+    async def made() -> None:
+        assert await api.ask("POST", kind, admin=True, body=DENY) in (201, 409)
+
+    errors = retry_if_exception_type(AssertionError)
+    await AsyncRetrying(retry=errors, wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True)(made)
+    await until(lambda r: isinstance(r, Answered) and fenced(r.body) == {EVERYWHERE: [None]})
+    assert await api.ask("DELETE", f"{COLLECTIONS['ClusterRoleBinding']}/recoverd", admin=True) == 200
+    await until(lambda r: isinstance(r, Unseen) and r.kind is UnseenKind.DENIED)
+    await client.close()

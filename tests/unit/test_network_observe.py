@@ -344,6 +344,32 @@ def test_a_network_policy_fences_the_pods_that_it_selects() -> None:
     assert is_fenced(guards, "b", {}) and not is_fenced(guards, "c", {})
 
 
+@pytest.mark.parametrize(
+    ("spec", "guards"),
+    [
+        ({"endpointSelector": {}, "ingress": [{"fromEndpoints": [{}]}]}, True),
+        ({"endpointSelector": {}, "egress": []}, False),
+        ({"nodeSelector": {}, "egress": []}, True),
+        ({"selector": "app == 'db'", "types": ["Ingress"]}, True),
+        ({"selector": "all()", "types": ["Egress"]}, False),
+        ({"selector": "all()"}, True),
+        ({"selector": "all()", "egress": [{"action": "Allow"}]}, False),
+        ({"subject": {"namespaces": {}}, "ingress": [{"action": "Deny"}]}, True),
+    ],
+    ids=["cilium", "cilium-out", "cilium-host", "calico", "calico-out", "calico-plain", "calico-plain-out", "admin"],
+)
+@pytest.mark.parametrize("namespace", ["a", ""])
+def test_policies_of_the_cni_fence_all_that_they_may_be_about(
+    spec: dict[str, Any], guards: bool, namespace: str
+) -> None:
+    """Else a node whose own pods it reaches and others do not looks like one whose network is broken."""
+    meta = {"name": "p", "namespace": namespace} if namespace else {"name": "p"}
+    for policy in ({"metadata": meta, "spec": spec}, {"metadata": meta, "specs": [spec]}):
+        found = fenced({"items": [], "others": [policy]})
+        assert is_fenced(found, "a", {"app": "web"}) is guards
+        assert is_fenced(found, "b", {}) is (guards and not namespace)
+
+
 def port_with(*addresses: str, gone: Sequence[str] = ()) -> ServicePort:
     return ServicePort(
         "default/web:80",

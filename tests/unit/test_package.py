@@ -32,6 +32,7 @@ from recoverd.config.schema import (
 from recoverd.metrics.server import Metrics
 from recoverd.model.witness import HOOKS, LED
 from recoverd.observe.canary import WRITES
+from recoverd.observe.lists import POLICIES
 from recoverd.playbooks import registry
 from tests.unit.test_config import KUBECONFIG
 
@@ -188,8 +189,15 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
     asked = requests("recoverd/observe")
     proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'"), ("GET", "PATH")}  # the other one is that of a lease
     proxied |= {("GET", "CONFIGURATIONS"), ("GET", "ENDPOINTS")}
+    # whoever has a certificate may ask for the API's groups; policies beside NetworkPolicy are those of one table
+    proxied |= {("GET", "'/apis'"), ("LIST", "kind")}
+    (rule,) = [r for r in role["rules"] if set(r.get("apiGroups", [])) == set(POLICIES)]
+    of_policies = {kind for kinds in POLICIES.values() for kind in kinds}
+    assert set(rule["resources"]) == of_policies and ("LIST", "kind") in asked
     assert ("GET", "'/api/v1/pods'") in asked
-    assert listed == {r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")}
+    assert listed - of_policies | {"networkpolicies"} == {
+        r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")
+    }
     assert ("POST", "path") in asked, "the dry run, which makes nothing and has config/rbac-canary.yaml"
     assert {verb for verb, _ in asked - {("POST", "path")}} == {"GET", "LIST"}, "what looks changes nothing"
     urls = {u for rule in role["rules"] for u in rule.get("nonResourceURLs", [])}
