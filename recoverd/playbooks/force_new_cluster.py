@@ -22,6 +22,7 @@ from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_versions import force_fails, force_may_fail
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.survivors import (
     Missing,
@@ -57,6 +58,8 @@ class ForceNewCluster:
         before = situation.chosen(FetchSnapshot, CopyPath)  # without a leader terms go on growing, the data do not
         name = min(survivors, key=lambda n: (-survivors[n].revision, n != before, -survivors[n].raft_term, n))
         view = survivors[name]
+        if fails := force_fails(view.version):
+            return Refusal(f"no new cluster is made of {name}: {fails}")
         gone = missing(view, survivors.values(), situation)
         not_yet = may_return(gone, len(survivors), view, situation) or behind_a_point(name, view, gone, situation)
         if not_yet and not situation.by_hand:
@@ -113,6 +116,7 @@ class ForceNewCluster:
                 *lost_writes(name, view, situation),
                 *told(gone, situation),
                 *self._destroys(others, situation),
+                *((said,) if (said := force_may_fail(view.version)) else ()),
             ),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",

@@ -33,6 +33,7 @@ from recoverd.playbooks.etcd_manifest import (
     with_flags,
     without_flag,
 )
+from recoverd.playbooks.etcd_versions import may_add_learner
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import asked, point_first
 from recoverd.playbooks.starts import services
@@ -77,8 +78,8 @@ class Rebuild:
 
     @property
     def learner(self) -> bool:
-        """Members are added without a vote where etcd knows how (from 3.4)."""
-        return tuple(int(n) for n in self.view.version.split(".")[:2] if n.isdigit()) >= (3, 4)
+        """Members are added without a vote where etcd knows how, and nothing later fails for it."""
+        return may_add_learner(self.view.version)
 
     @property
     def left(self) -> int:

@@ -118,7 +118,7 @@ class Etcd:
         counts = (len(store.nodes), len(store.pods))
         alarms = tuple(AlarmEntry(member, "NOSPACE") for member in store.alarms)
         return EtcdView(
-            store.member_id, store.cluster_id, "3.4.13", store.revision, store.term, process.leader,
+            store.member_id, store.cluster_id, "3.4.23", store.revision, store.term, process.leader,
             self._learner(process), well, why,
             store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid,
             prefixes=_prefixes(store) if alarms else (),

@@ -113,7 +113,7 @@ class Cluster:
         return EtcdView(
             member_id(name),
             CLUSTER_ID,
-            "3.4.13",
+            "3.4.23",
             1234,
             3,
             leader,

@@ -182,6 +182,21 @@ def test_the_survivor_with_the_highest_revision_goes_on_and_the_others_are_stopp
     assert sum("keep it OFF" in line for line in proposal.destroys) == 3
 
 
+@pytest.mark.parametrize(
+    ("version", "told"), [("3.4.3", True), ("3.4.13", True), ("3.4.14", False), ("3.5.16", False), ("", False)]
+)
+def test_what_is_known_against_the_force_flag_of_a_version_is_told(version: str, told: bool) -> None:
+    cluster = Cluster(3).powered_off("cp2", "cp3").no_leader().api_down("cp1").etcd_changed(version=version)
+    plan = proposed("force-new-cluster", "etcd-quorum-lost", cluster)
+    assert any("#12285" in line for line in plan.destroys) is told
+
+
+def test_where_the_force_flag_of_a_version_fails_nobody_is_moved_aside_for_it() -> None:
+    cluster = Cluster(3).powered_off("cp2", "cp3").no_leader().api_down("cp1").etcd_changed(version="3.6.0")
+    answer = asked("force-new-cluster", "etcd-quorum-lost", cluster)
+    assert isinstance(answer, Refusal) and "etcd 3.6.0" in answer.reason and "restore-etcd-snapshot" in answer.reason
+
+
 def test_a_corrupt_member_is_not_what_a_new_cluster_is_made_of() -> None:
     cluster = Cluster(5, workers=1).powered_off("cp3", "cp4", "cp5").no_leader().api_down("cp1", "cp2")
     cluster.etcd_changed("cp2", revision=1300).etcd_changed(alarms=(AlarmEntry(member_id("cp2"), "CORRUPT"),))

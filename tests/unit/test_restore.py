@@ -689,8 +689,10 @@ def test_what_is_kept_before_a_member_is_rebuilt_is_kept_once_and_told(
     assert proposal.steps[0].requires == (found.key,)
 
 
-def test_an_etcd_before_3_4_knows_no_learners() -> None:
-    cluster = corrupt(built(3)).etcd_changed(version="3.3.15")
+@pytest.mark.parametrize("version", ["3.3.15", "3.4.3", "3.4.13"])
+def test_an_etcd_that_knows_no_learners_or_cannot_be_forced_after_one_is_given_none(version: str) -> None:
+    """3.4.3 and 3.4.13 are kubeadm's of 1.17 to 1.21."""
+    cluster = corrupt(built(3)).etcd_changed(version=version)
     proposal = ask("rebuild-member", "etcd-member-corrupt", cluster)
     assert isinstance(proposal, Proposal) and not of(PromoteMember, proposal.steps)
     assert [o.learner for _, o in of(AddMember, proposal.steps)] == [False]  # type: ignore[attr-defined]
