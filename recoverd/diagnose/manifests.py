@@ -55,7 +55,8 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     data = host.etcd_data
     known = scene.remembered(name) or scene.membership.entry_of(name) is not None
     if (
-        data is None
+        scene.external_etcd
+        or data is None
         or not known
         or data.holds
         or left_behind(host)
@@ -115,6 +116,8 @@ def _stopped(scene: Scene, name: str) -> tuple[str, ...]:
 def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterator[Finding]:
     known = scene.memory.manifests.get(name, {}).get(component)
     current = host.manifests.get(component)
+    if current is None and component == "etcd" and scene.external_etcd:
+        return
     if current is None:
         # without etcd's it may be elsewhere, and a controller may be run otherwise
         if known is not None or component == API or not scene.memory.manifests.get(name):

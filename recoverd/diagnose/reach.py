@@ -62,6 +62,15 @@ def _source(subject: str, message: str, evidence: tuple[str, ...]) -> Finding:
 
 
 def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
+    if servers := scene.external_etcd:
+        yield _source(
+            "etcd",
+            f"etcd is none of this cluster's static pods: its API servers use {', '.join(servers)}. recoverd neither "
+            "looks at it nor takes restore points of it, and nothing is concluded about it: see to its health and its "
+            "snapshots there.",
+            ("no control plane has a manifest or data of etcd, and --etcd-servers of kube-apiserver names others",),
+        )
+        return
     for name in scene.parts:
         seen = scene.observation.etcd.get(name)
         if isinstance(seen, Unseen) and scene.host(name) is not None and not scene.etcd_stopped(name):

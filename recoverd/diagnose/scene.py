@@ -21,6 +21,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.model.places import etcd_elsewhere
 from recoverd.model.settings import ClusterSettings, HostSettings
 
 API = "kube-apiserver"
@@ -207,13 +208,34 @@ class Scene:
         if host is None:
             return False
         data = host.etcd_data
+        if self.external_etcd:
+            return API in host.manifests
         return "etcd" in host.manifests or (data is not None and data.holds)
+
+    @cached_property
+    def external_etcd(self) -> tuple[str, ...]:
+        """The etcd servers of a cluster whose etcd is none of its static pods and never was seen to be: every manifest
+        of an API server, in place or remembered, names servers that are not on its machine, and no control plane has
+        or had a manifest of etcd, data of it, or one that answered.
+        """
+        if self.memory.watermark is not None or self.etcd_views:
+            return ()
+        seen = [h for n in self.control_plane_names if (h := self.host(n)) is not None]
+        known = [self.memory.manifests.get(n, {}) for n in self.control_plane_names]
+        if any("etcd" in m for m in (*known, *(h.manifests for h in seen))):
+            return ()
+        if any(h.etcd_data is not None and h.etcd_data.holds for h in seen):
+            return ()
+        remembered = [m[API].content for m in known if API in m]
+        texts = [*remembered, *(h.manifests[API].content for h in seen if API in h.manifests)]
+        servers = [etcd_elsewhere(text) for text in texts]
+        return tuple(dict.fromkeys(s for some in servers for s in some)) if servers and all(servers) else ()
 
     # --- what a stopped etcd is proven by ---
 
     def etcd_stopped(self, name: str) -> str:
         """Why etcd on this host certainly does not serve, as a line of evidence; "" where that is not proven."""
-        if self.host(name) is None:
+        if self.host(name) is None or self.external_etcd:
             return ""
         seen = self.observation.etcd.get(name)
         container = self.container(name, "etcd")

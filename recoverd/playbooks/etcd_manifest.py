@@ -9,15 +9,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from recoverd.model.etcd import FORCE
+from recoverd.model.places import flag
 from recoverd.playbooks.base import Refusal, Situation
 
 ANNOTATION = "recoverd/incident"
-
-
-def flag(manifest: str, name: str) -> str:
-    """The value of a flag on its own line, as kubeadm writes it; "" where it is not there."""
-    found = re.search(rf"^\s*- {re.escape(name)}=(\S+)\s*$", manifest, flags=re.MULTILINE)
-    return found[1].strip("\"'") if found else ""
 
 
 def with_flags(manifest: str, flags: dict[str, str]) -> str | None:

@@ -18,11 +18,11 @@ from recoverd.model.etcd import EtcdView, accused, mib
 from recoverd.model.etcd_operations import DisarmAlarm
 from recoverd.model.finding import Finding
 from recoverd.model.observation import HostView
+from recoverd.model.places import flag
 from recoverd.model.plan import Step
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
 from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.sizes import moving, sized
 
 USABLE = 0.95

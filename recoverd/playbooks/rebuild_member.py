@@ -20,6 +20,7 @@ from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
+from recoverd.model.places import flag
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
@@ -27,7 +28,6 @@ from recoverd.playbooks.etcd_manifest import (
     annotated,
     content_of,
     data_directory,
-    flag,
     log_elsewhere,
     peer_url,
     with_flags,

@@ -12,10 +12,10 @@ from recoverd.model.etcd import FORCE
 from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, WriteFile
+from recoverd.model.places import flag
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.etcd_manifest import flag
 from recoverd.playbooks.starts import serves_nothing
 
 MANIFEST_CODES = codes(Of.MANIFEST)

@@ -14,6 +14,7 @@ from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot, SendS
 from recoverd.model.finding import FindingKey
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, Operation, WriteFile, sha256
+from recoverd.model.places import flag
 from recoverd.model.plan import Step
 from recoverd.model.points import RestorePoint, best
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitUnit, RestartStaticPod, RestartUnit, Unstick
@@ -24,7 +25,6 @@ from recoverd.playbooks.etcd_manifest import (
     annotated,
     content_of,
     data_directory,
-    flag,
     log_elsewhere,
     peer_url,
     without_flag,

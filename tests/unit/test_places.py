@@ -1,0 +1,91 @@
+"""Clusters whose things are not where kubeadm puts them: what is read from the machine, and what is not concluded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from recoverd.diagnose import diagnose
+from recoverd.diagnose.scene import API
+from recoverd.memory.remember import Sights, remember
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.memory import Memory
+from recoverd.model.observation import EndpointHealth, EtcdDataView, UnseenKind
+from recoverd.model.places import etcd_elsewhere
+from tests.unit.builders import Cluster, manifest, unseen
+
+NO_DATA = EtcdDataView("/var/lib/etcd", False, True)
+SERVERS = "https://etcd1.example:2379,https://10.99.9.12:2379"
+
+
+def two_sweeps(cluster: Cluster) -> tuple[Diagnosis, Memory]:
+    """The diagnosis of the second sweep of a cluster that recoverd has never seen before, and what is remembered."""
+    memory, diagnosis = Memory(), None
+    sights: Sights = {}
+    for _ in range(2):
+        observation = cluster.observation()
+        diagnosis = diagnose(observation, memory, cluster.settings)
+        memory, sights = remember(observation, diagnosis, memory, cluster.settings, sights)
+    assert diagnosis is not None
+    return diagnosis, memory
+
+
+def external(servers: str = SERVERS, kind: UnseenKind = UnseenKind.REFUSED) -> Cluster:
+    """kubeadm's `etcd.external`: no manifest of etcd, no data, and nothing on port 2379."""
+    cluster = Cluster(3)
+    for name in cluster.joined:
+        cluster.manifest(name, "etcd", None).manifest(name, API, manifest(API, f"--etcd-servers={servers}"))
+        cluster.host(name, etcd_data=NO_DATA)
+        cluster.host(name, containers={c: v for c, v in cluster._seen(name).containers.items() if c != "etcd"})
+        cluster.etcd[name] = unseen(kind)
+    return cluster
+
+
+@pytest.mark.parametrize("kind", [UnseenKind.REFUSED, UnseenKind.NOT_TRIED])
+def test_external_etcd_is_out_of_sight_and_nothing_is_wrong_with_it(kind: UnseenKind) -> None:
+    """It was called "data directory gone" on every control plane from the second sweep on, for ever."""
+    diagnosis, memory = two_sweeps(external(kind=kind))
+    assert diagnosis.state is State.HEALTHY and not diagnosis.faults, diagnosis.findings
+    told = [f for f in diagnosis.findings if f.code == Code.SOURCE_UNSEEN]
+    assert [f.subject for f in told] == ["etcd"] and told[0].severity is Severity.NOTICE
+    assert "etcd1.example" in told[0].message
+    assert set(memory.manifests) == {"cp1", "cp2", "cp3"}  # what can be remembered is
+
+
+def test_faults_of_a_cluster_with_external_etcd_are_found_nevertheless() -> None:
+    _, memory = two_sweeps(external())
+    broken = external().manifest("cp2", API, None).container("cp2", API, running=False)
+    broken.endpoint("cp2", EndpointHealth.REFUSED)
+    diagnosis = diagnose(broken.observation(), memory, broken.settings)
+    assert [f.key for f in diagnosis.faults] == [(Code.MANIFEST_MISSING, "cp2")]
+
+
+@pytest.mark.parametrize("servers", ["https://127.0.0.1:2379", "https://[::1]:2379", "https://localhost:2379"])
+def test_etcd_on_the_machine_itself_is_not_external_and_its_loss_is_found(servers: str) -> None:
+    cluster = external(servers)
+    diagnosis = diagnose(cluster.observation(), Memory(), cluster.settings)
+    assert Code.SOURCE_UNSEEN not in [f.code for f in diagnosis.findings if f.subject == "etcd"]
+    memory = replace(Cluster(3).memory(), watermark=None)
+    diagnosis = diagnose(cluster.observation(), memory, cluster.settings)
+    assert {(Code.ETCD_DATA_EMPTY, n) for n in cluster.joined} <= {f.key for f in diagnosis.faults}
+
+
+def test_a_cluster_whose_etcd_was_seen_never_becomes_one_with_external_etcd() -> None:
+    """Every member's manifest and data gone at once, and API servers that name all members by their addresses."""
+    before = Cluster(3)
+    for name in before.joined:
+        before.manifest(name, API, manifest(API, f"--etcd-servers={SERVERS}"))
+    before._healthy = before.observation()
+    diagnosis = diagnose(external().observation(), before.memory(), before.settings)
+    assert diagnosis.state is State.ETCD_STUCK and diagnosis.faults
+
+
+def test_the_servers_of_a_manifest() -> None:
+    assert etcd_elsewhere(manifest(API, f"--etcd-servers={SERVERS}").content) == tuple(SERVERS.split(","))
+    assert etcd_elsewhere(manifest(API, "--etcd-servers=https://10.0.0.9:2379,https://127.0.0.1:2379").content) == ()
+    assert etcd_elsewhere(manifest(API, '"--etcd-servers=https://[fd00::9]:2379"').content) == (
+        "https://[fd00::9]:2379",
+    )
+    assert etcd_elsewhere(manifest(API).content) == ()
