@@ -15,6 +15,7 @@ from recoverd.clients.etcd import EtcdClient
 from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
 from recoverd.model.effects import LOOKS_FIRST
+from recoverd.model.places import authority
 from recoverd.model.plan import Step, StepResult
 from recoverd.model.settings import HostSettings
 
@@ -41,7 +42,10 @@ class Actor:
         self._reach = Reach(
             cluster,
             hosts,
-            Kube(cluster.kubeconfig, [plane.address for plane in settings.control_planes]),
+            Kube(
+                cluster.kubeconfig,
+                lambda: [authority(p.address, hosts.places_of(p.name).api) for p in settings.control_planes],
+            ),
             self._etcd,
             PointKeeper(settings, hosts, state_dir / settings.points.directory / settings.name, self._etcd),
             state_dir / "snapshots" / settings.name,

@@ -14,16 +14,15 @@ from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.observation import EndpointHealth, EndpointView
 from recoverd.model.plan import StepResult
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
-from recoverd.observe.probe import probe
+from recoverd.observe.probe import misnamed, probe
 
 PROBE_SECONDS = 2.0
 LAST_SECONDS = 1.0
 """What even the last look before the deadline gets: an answer cut short would be all that the failure tells."""
-PORT = 6443
 
 
 async def await_api(
-    kubeconfig: Path, hosts: HostPool, host: str, address: str, until: float, *, port: int = PORT
+    kubeconfig: Path, hosts: HostPool, host: str, address: str, until: float, *, port: int
 ) -> StepResult:
     """Poll /readyz, at the host's own address and through SSH where that cannot be reached; the
     failure says what was last seen.
@@ -65,13 +64,18 @@ async def await_api(
 async def _named(access: Access, address: str, port: int, seconds: float, dial: tuple[str, int] | None) -> EndpointView:
     """Probe; where the certificate does not hold the address, it may hold the name in the kubeconfig."""
     view = await probe(access, address, port, seconds=seconds, dial=dial)
-    if view.health is EndpointHealth.TLS and "mismatch" in view.detail:
+    if misnamed(view):
         return await probe(access, address, port, seconds=seconds, dial=dial, named=access.host)
     return view
 
 
 hand(AwaitApi)(
     lambda o, at: await_api(
-        at.reach.cluster.kubeconfig, at.reach.hosts, at.host, at.reach.addresses.get(at.host, ""), at.until
+        at.reach.cluster.kubeconfig,
+        at.reach.hosts,
+        at.host,
+        at.reach.addresses.get(at.host, ""),
+        at.until,
+        port=at.reach.hosts.places_of(at.host).api,
     )
 )

@@ -325,7 +325,9 @@ async def _take_back(operation: TakeBackJoin, at: Carry) -> StepResult:
     reach, source = at.reach, operation.source
 
     async def ready(until: float) -> StepResult:
-        return await await_api(reach.cluster.kubeconfig, reach.hosts, source, reach.addresses.get(source, ""), until)
+        port = reach.hosts.places_of(source).api
+        address = reach.addresses.get(source, "")
+        return await await_api(reach.cluster.kubeconfig, reach.hosts, source, address, until, port=port)
 
     return await TakeBackRunner(operation, reach.hosts, reach.etcd(source), ready, at.until).perform()
 

@@ -24,7 +24,6 @@ from recoverd.observe.services import astray
 from recoverd.observe.webhooks import ENDPOINTS
 
 CALL_SECONDS = 5.0
-PORT = 6443
 NOT_FOUND = 404
 MERGE_PATCH = "application/merge-patch+json"
 NODE, POD = "/api/v1/nodes/{name}", "/api/v1/namespaces/{namespace}/pods/{name}"
@@ -60,9 +59,10 @@ class Kube:
     through a control plane's own.
     """
 
-    def __init__(self, kubeconfig: Path, control_planes: Sequence[str]) -> None:
+    def __init__(self, kubeconfig: Path, control_planes: Callable[[], Sequence[str]]) -> None:
         self._kubeconfig = kubeconfig
-        self._addresses = tuple(control_planes)
+        self._addresses = control_planes
+        """HOST:PORT of each, as far as that is known by then."""
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
         self._eviction = ""
@@ -239,7 +239,7 @@ class Kube:
         except (OSError, KubeconfigError) as error:
             raise KubeFailure(f"the API server cannot be asked: {error}") from error
         access = self._access[1]
-        servers = dict.fromkeys((access.server, *(f"https://{a}:{PORT}" for a in self._addresses)))
+        servers = dict.fromkeys((access.server, *(f"https://{a}" for a in self._addresses())))
         return [(s, self._clients.setdefault(s, api_client(access, s))) for s in servers]
 
 

@@ -37,6 +37,7 @@ from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import UnseenKind
+from recoverd.model.places import LOOPBACK, Socket
 
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 
@@ -56,17 +57,14 @@ UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 
 
 class EtcdClient:
-    """The member on one host. `port` and `metrics_port` are those on the host's 127.0.0.1, `pki` the
-    directory of etcd's certificates there.
+    """The member on one host, where its manifest lets it listen. `port` and `metrics_port` are others on the host's
+    127.0.0.1, `pki` is the directory of etcd's certificates there.
     """
 
-    def __init__(
-        self, hosts: HostPool, host: str, *, port: int = 2379, metrics_port: int = 2381, pki: str = PKI
-    ) -> None:
+    def __init__(self, hosts: HostPool, host: str, *, port: int = 0, metrics_port: int = 0, pki: str = PKI) -> None:
         self._hosts = hosts
         self._host = host
-        self._port = port
-        self._metrics_port = metrics_port
+        self._ports = port, metrics_port
         self._credentials = CredentialsCache(hosts, host, pki)
 
     async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
@@ -204,15 +202,25 @@ class EtcdClient:
                 raise
             raise classified(where, error) from error
 
+    @property
+    def _gateway(self) -> Socket:
+        port = self._ports[0]
+        return Socket(LOOPBACK, port, tls=True) if port else self._hosts.places_of(self._host).etcd
+
+    @property
+    def _metrics(self) -> Socket:
+        port = self._ports[1]
+        return Socket(LOOPBACK, port, tls=False) if port else self._hosts.places_of(self._host).metrics
+
     @asynccontextmanager
     async def _session(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
         """A session with the member's client certificate, which is forgotten when TLS fails, so
         that the next one reads it anew.
         """
-        context = await self._credentials.get(timeout=seconds)
+        context, at = await self._credentials.get(timeout=seconds), self._gateway
         try:
             async with (
-                self._hosts.tunnel(self._host, self._port, timeout=seconds) as port,
+                self._hosts.tunnel(self._host, at.port, to=at.host, timeout=seconds) as port,
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=context),
                     timeout=aiohttp.ClientTimeout(total=None),
@@ -220,7 +228,8 @@ class EtcdClient:
                     headers={"Content-Type": "application/json"},
                 ) as session,
             ):
-                yield session, f"https://127.0.0.1:{port}"
+                # kubeadm's certificate names 127.0.0.1 whatever the address family
+                yield session, f"http{'s' * at.tls}://127.0.0.1:{port}"
         except (aiohttp.ClientError, ssl.SSLError):
             self._credentials.forget()
             raise
@@ -301,11 +310,13 @@ class EtcdClient:
             raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
 
     async def _quota(self) -> int:
-        """The backend quota from the metrics port, which needs no certificate."""
+        """The backend quota from the metrics port, which needs no certificate where it speaks no TLS."""
+        at = self._metrics
+        tls = await self._credentials.get(timeout=5) if at.tls else True
         async with (
-            self._hosts.tunnel(self._host, self._metrics_port, timeout=5) as port,
+            self._hosts.tunnel(self._host, at.port, to=at.host, timeout=5) as port,
             aiohttp.ClientSession(trust_env=False) as session,
-            session.get(f"http://127.0.0.1:{port}/metrics") as response,
+            session.get(f"http{'s' * at.tls}://127.0.0.1:{port}/metrics", ssl=tls) as response,
         ):
             found = re.search(r"^etcd_server_quota_backend_bytes (\S+)$", await self._text(response), re.MULTILINE)
         return int(float(found.group(1))) if found else 0

@@ -24,6 +24,7 @@ from recoverd.clients.streams import collect, feed, tell
 from recoverd.config.types import jump_parts
 from recoverd.model.call import Call
 from recoverd.model.observation import UnseenKind
+from recoverd.model.places import KUBEADM, LOOPBACK, Places, authority
 from recoverd.model.settings import HostSettings
 from recoverd.shell import script as script_of
 
@@ -58,7 +59,13 @@ class HostPool:
         self._closing: set[asyncio.Task[None]] = set()
         self.guard: Callable[[str], Call | None] = lambda host: None
         """By host: what stands before every call that changes something there (`recoverd.clients.lease`)."""
+        self.places: dict[str, Places] = {}
+        """By control plane: where things listen there, as its manifests say."""
         self.update_hosts(hosts)
+
+    def places_of(self, host: str) -> Places:
+        """Where things listen there, as far as that is known."""
+        return self.places.get(host, KUBEADM)
 
     def update_hosts(self, hosts: Sequence[HostSettings]) -> None:
         """Set which hosts there are; connections to those that stay are kept. Must be called in the
@@ -143,8 +150,15 @@ class HostPool:
             raise self._late(link, running, timeout) from None
 
     @asynccontextmanager
-    async def tunnel(self, host: str, port: int, *, timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
-        """A port on the bastion's 127.0.0.1 that leads to 127.0.0.1:`port` on the host,
+    async def tunnel(
+        self,
+        host: str,
+        port: int,
+        *,
+        to: str = LOOPBACK,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[int]:
+        """A port on the bastion's 127.0.0.1 that leads to `to`:`port` as seen from the host,
         for as long as the context lasts.
 
         `timeout` seconds are for opening it; what is done inside needs deadlines of its own. When the body fails
@@ -159,7 +173,7 @@ class HostPool:
         lease.users += 1
         try:
             try:
-                listener = await lease.connection.forward_local_port("127.0.0.1", 0, "127.0.0.1", port)
+                listener = await lease.connection.forward_local_port(LOOPBACK, 0, to, port)
             except (asyncssh.Error, OSError) as error:
                 own = own_failure(error)
                 kind, why = (UnseenKind.OWN, own) if own else (UnseenKind.UNREACHABLE, str(error))
@@ -170,7 +184,7 @@ class HostPool:
                 raise
             except Exception as error:
                 # the local port accepts whatever is behind it, so only now is it known that nothing is
-                await _raise_if_closed(link, lease, port, error)
+                await _raise_if_closed(link, lease, (to, port), error)
                 raise
             finally:
                 listener.close()
@@ -318,11 +332,11 @@ class _Running:
     sent: bool = False
 
 
-async def _raise_if_closed(link: Link, lease: Lease, port: int, error: Exception) -> None:
-    """Raise `HostUnseen` when the host says that its port cannot be connected to."""
+async def _raise_if_closed(link: Link, lease: Lease, to: tuple[str, int], error: Exception) -> None:
+    """Raise `HostUnseen` when the host says that it cannot be connected to there."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            _, writer = await lease.connection.open_connection("127.0.0.1", port)
+            _, writer = await lease.connection.open_connection(*to)
             writer.close()
     except asyncssh.ChannelOpenError as closed:
         if closed.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
@@ -331,7 +345,7 @@ async def _raise_if_closed(link: Link, lease: Lease, port: int, error: Exception
                 f"sshd on {link.target} forbids tunnels ({closed.reason}); it needs AllowTcpForwarding yes (or local)",
             ) from error
         raise HostUnseen(
-            UnseenKind.REFUSED, f"nothing listens on 127.0.0.1:{port} of {link.target}: {closed.reason}"
+            UnseenKind.REFUSED, f"nothing listens on {authority(*to)} of {link.target}: {closed.reason}"
         ) from error
     except (TimeoutError, asyncssh.Error, OSError):
         return

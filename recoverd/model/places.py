@@ -7,9 +7,78 @@ every one of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+API_PORT = 6443
+"""kubeadm's, where `localAPIEndpoint.bindPort` says nothing else."""
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """What listens on the machine: an address there, and whether it speaks TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the components of a control plane listen."""
+
+    api: int = API_PORT
+    """The API server's own port, which is not that of a balancer before it, or beside it on the machine."""
+    etcd: Socket = Socket(LOOPBACK, 2379, tls=True)
+    """etcd's JSON gateway."""
+    metrics: Socket = Socket(LOOPBACK, 2381, tls=False)
+
+
+def authority(host: str, port: int | str) -> str:
+    """HOST:PORT as a URL has it, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+KUBEADM = Places()
+"""Where they listen unless somebody has chosen otherwise."""
+
+
+def places_of(api: Iterable[str], etcd: Iterable[str], before: Places = KUBEADM) -> Places:
+    """Where they listen by their manifests: texts of each, the one to go by first. Where that does not say it (cut
+    short, a mistyped flag), the next one does, and `before` where none does.
+    """
+    port = next((int(p) for text in api if (p := flag(text, "--secure-port")).isdigit()), before.api)
+    texts = tuple(etcd)
+    # its gateway is not on the client URLs any more where HTTP has URLs of its own (etcd 3.4.25, 3.5.8, 3.6)
+    clients = (_listens(text, "--listen-client-http-urls", "--listen-client-urls") for text in texts)
+    metrics = (_listens(text, "--listen-metrics-urls") for text in texts)
+    return Places(
+        port, next(filter(None, clients), None) or before.etcd, next(filter(None, metrics), None) or before.metrics
+    )
+
+
+def _listens(manifest: str, *flags: str) -> Socket | None:
+    """Where the first of these flags that is there lets it listen, by preference on the machine's own loopback."""
+    urls = next((value for name in flags if (value := flag(manifest, name))), "")
+    sockets = [found for url in urls.split(",") if (found := _socket(urlsplit(url))) is not None]
+    return next((s for s in sockets if is_loopback(s.host)), sockets[0] if sockets else None)
+
+
+def _socket(url: SplitResult) -> Socket | None:
+    try:
+        if url.scheme not in ("http", "https") or not url.hostname or not url.port:
+            return None
+    except ValueError:  # no number between 1 and 65535
+        return None
+    anywhere = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  # told apart, not bound to
+    return Socket(anywhere.get(url.hostname, url.hostname), url.port, url.scheme == "https")
 
 
 def flag(manifest: str, name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -21,6 +21,7 @@ from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.places import places_of
 from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
@@ -35,6 +36,7 @@ from recoverd.observe.space import SpaceWatch
 __all__ = ["Collector"]
 
 T = TypeVar("T")
+API = "kube-apiserver"
 CLOCK_EVERY = 600.0
 """Seconds; the question starts a service on the machine."""
 NODE_EVERY = 600.0
@@ -99,15 +101,23 @@ class Collector:
             hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
             return replace(api, leads=leads, tries=tries, webhooks=hooks), network
 
+        async def members() -> Mapping[str, EtcdView | Unseen]:
+            views = await asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))
+            return dict(zip(self._etcd, views, strict=True))
+
         if self._lease:
             self._lease.begin()
+        self._locate({}, memory)
         async with late.Heartbeat() as heart:
-            (api, network), members, machines = await asyncio.gather(
+            (api, network), etcd, machines = await asyncio.gather(
                 objects(),
-                timed("etcd", asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))),
+                timed("etcd", members()),
                 timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
             )
-        hosts = dict(zip(names, machines, strict=True))
+            hosts = dict(zip(names, machines, strict=True))
+            if self._locate(hosts, memory):
+                # they were asked where they do not listen, which says nothing of them
+                (api, network), etcd = await asyncio.gather(objects(), timed("etcd", members()))
         if isinstance(api.objects, ObjectsView):
             self._journals.lists(api.objects.nodes, self._hosts.addresses)
         self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
@@ -118,7 +128,7 @@ class Collector:
             started_at=started,
             at=datetime.now(UTC),
             api=api,
-            etcd=dict(zip(self._etcd, members, strict=True)),
+            etcd=etcd,
             hosts=hosts,
             durations=durations,
             network=network,
@@ -130,6 +140,20 @@ class Collector:
     async def close(self) -> None:
         await self._canary.close()
         await self._api.close()
+
+    def _locate(self, hosts: Mapping[str, HostView | Unseen], memory: Memory) -> bool:
+        """Learn where things listen on the control planes from the manifests that are seen or remembered; True
+        where something listens elsewhere than was known.
+        """
+        moved = False
+        for name in self._etcd:
+            view, known = hosts.get(name), memory.manifests.get(name, {})
+            seen = view.manifests if isinstance(view, HostView) else {}
+            api, etcd = ([m[c].content for m in (seen, known) if c in m] for c in (API, "etcd"))
+            before = self._hosts.places_of(name)
+            self._hosts.places[name] = places_of(api, etcd, before)
+            moved = moved or self._hosts.places[name] != before
+        return moved
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")

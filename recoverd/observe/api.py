@@ -29,10 +29,11 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.model.places import authority
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import instant
-from recoverd.observe.probe import probe
+from recoverd.observe.probe import misnamed, probe
 from recoverd.observe.rest import list_all, request
 from recoverd.observe.text import printable
 
@@ -44,7 +45,6 @@ DIRECT_SHARE = 0.6
 """Share of the deadline after which a control plane's own address is given up and asked through SSH
 instead: a firewall may be between.
 """
-PORT = 6443
 NEWEST = 100
 MESSAGE = 300
 """Characters of what a condition says."""
@@ -83,7 +83,7 @@ class ApiCollector:
             access = await self._read()
         except KubeconfigError as error:
             # nothing was asked of anybody, so nobody was silent
-            blind = {p.name: EndpointView(f"{p.address}:{PORT}", EndpointHealth.NOT_TRIED, str(error)) for p in planes}
+            blind = {p.name: self._blind(p, str(error)) for p in planes}
             return ApiView(
                 EndpointView("", EndpointHealth.NOT_TRIED, str(error)), blind, Unseen(UnseenKind.OWN, str(error))
             )
@@ -123,17 +123,21 @@ class ApiCollector:
         self.trouble = access.expired()
         return access
 
+    def _blind(self, plane: HostSettings, why: str) -> EndpointView:
+        address = authority(plane.address, self._hosts.places_of(plane.name).api)
+        return EndpointView(address, EndpointHealth.NOT_TRIED, why)
+
     async def _member(self, access: Access, plane: HostSettings) -> EndpointView:
-        direct = await probe(access, plane.address, PORT, seconds=self._seconds * DIRECT_SHARE)
-        if direct.health is EndpointHealth.TLS and "IP address mismatch" in direct.detail:
-            # its certificate may hold only the name that the kubeconfig uses
-            direct = await probe(access, plane.address, PORT, seconds=self._seconds * DIRECT_SHARE, named=access.host)
+        at, seconds = self._hosts.places_of(plane.name).api, self._seconds * DIRECT_SHARE
+        direct = await probe(access, plane.address, at, seconds=seconds)
+        if misnamed(direct):
+            direct = await probe(access, plane.address, at, seconds=seconds, named=access.host)
         if direct.health not in (EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE):
             return direct
         left = self._seconds * (1 - DIRECT_SHARE)
         try:
-            async with asyncio.timeout(left), self._hosts.tunnel(plane.name, PORT, timeout=left) as port:
-                seen = await probe(access, plane.address, PORT, seconds=left, dial=("127.0.0.1", port))
+            async with asyncio.timeout(left), self._hosts.tunnel(plane.name, at, timeout=left) as port:
+                seen = await probe(access, plane.address, at, seconds=left, dial=("127.0.0.1", port))
         except (HostUnseen, TimeoutError):
             return direct
         if seen.health is EndpointHealth.ERROR:

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from recoverd.clients.own import own_failure
 from recoverd.model.observation import EndpointHealth, EndpointView
+from recoverd.model.places import authority
 from recoverd.observe.kubeconfig import Access
 
 CONNECT_SHARE = 0.6
@@ -31,7 +32,7 @@ async def probe(
     `dial` is another place to connect to for the same thing (a tunnel); `named` is the name in the
     certificate when it is not `address`.
     """
-    shown = f"{address}:{port}"
+    shown = authority(address, port)
     host, to = dial or (address, port)
     until = asyncio.get_running_loop().time() + seconds
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=seconds * CONNECT_SHARE)
@@ -42,7 +43,7 @@ async def probe(
             headers=access.headers,
             trust_env=False,
         ) as session:
-            base = f"https://{f'[{host}]' if ':' in host else host}:{to}"
+            base = f"https://{authority(host, to)}"
             async with session.get(
                 f"{base}/readyz?verbose", server_hostname=named or address, allow_redirects=False
             ) as response:
@@ -59,6 +60,13 @@ async def probe(
         if view.health is EndpointHealth.TLS and "expired" in view.detail:
             view = replace(view, certificate_expires=await _expiry(host, to, until - asyncio.get_running_loop().time()))
         return view
+
+
+def misnamed(view: EndpointView) -> bool:
+    """Whether its certificate is good and does not hold what it was asked by, an address or a name; it may hold only
+    the name that the kubeconfig uses.
+    """
+    return view.health is EndpointHealth.TLS and "mismatch" in view.detail
 
 
 async def _live(session: aiohttp.ClientSession, url: str, name: str, seconds: float) -> str:

@@ -32,8 +32,8 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.model.places import Places
 from recoverd.model.settings import ClusterSettings, HostSettings
-from recoverd.observe import api
 from recoverd.observe.api import ApiCollector
 
 from .conftest import Authority, Sshd, free_port
@@ -152,9 +152,8 @@ async def hang(_: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
     made = Server(tmp_path)
-    monkeypatch.setattr(api, "PORT", made.port)
     yield made
     await made.stop()
 
@@ -171,6 +170,7 @@ class Look:
             ClusterSettings("prod", planes), 5.0, self._server.kubeconfig, self._sshd.settings, Deadlines(api=seconds)
         )
         pool = self._sshd.pool("cp1")
+        pool.places["cp1"] = Places(api=self._server.port)
         collector = ApiCollector(cluster, pool)
         try:
             async with asyncio.timeout(2 * seconds + 1):

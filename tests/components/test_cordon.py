@@ -27,7 +27,7 @@ async def kube(api: ApiServer, tmp_path: Path) -> AsyncIterator[Kube]:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "User", "name": "recoverd"}],
     }
-    made = Kube(api.kubeconfig(tmp_path / "kubeconfig"), [])
+    made = Kube(api.kubeconfig(tmp_path / "kubeconfig"), list)
 
     async def there() -> bool:
         """The API server takes them only a moment after its port is open."""

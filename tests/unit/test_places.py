@@ -13,7 +13,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, EtcdDataView, UnseenKind
-from recoverd.model.places import etcd_elsewhere
+from recoverd.model.places import Places, Socket, authority, etcd_elsewhere, places_of
 from tests.unit.builders import Cluster, manifest, unseen
 
 NO_DATA = EtcdDataView("/var/lib/etcd", False, True)
@@ -89,3 +89,62 @@ def test_the_servers_of_a_manifest() -> None:
         "https://[fd00::9]:2379",
     )
     assert etcd_elsewhere(manifest(API).content) == ()
+
+
+def etcd(*flags: str) -> str:
+    return manifest("etcd", *flags).content
+
+
+@pytest.mark.parametrize(
+    ("flags", "gateway", "metrics"),
+    [
+        ((), Socket("127.0.0.1", 2379, True), Socket("127.0.0.1", 2381, False)),
+        (
+            (
+                "--listen-client-urls=https://127.0.0.1:2379,https://10.99.1.11:2379",
+                "--listen-metrics-urls=http://127.0.0.1:2381",
+            ),
+            Socket("127.0.0.1", 2379, True),
+            Socket("127.0.0.1", 2381, False),
+        ),
+        (  # kubeadm's with an IPv6 advertise address
+            (
+                "--listen-client-urls=https://[::1]:2379,https://[fd00:1::11]:2379",
+                "--listen-metrics-urls=http://[::1]:2381",
+            ),
+            Socket("::1", 2379, True),
+            Socket("::1", 2381, False),
+        ),
+        (  # gRPC alone on the client URLs: the JSON gateway has moved
+            ("--listen-client-urls=https://127.0.0.1:2379", "--listen-client-http-urls=https://127.0.0.1:2382"),
+            Socket("127.0.0.1", 2382, True),
+            Socket("127.0.0.1", 2381, False),
+        ),
+        (
+            ("--listen-client-urls=https://10.99.1.11:12379", "--listen-metrics-urls=https://0.0.0.0:12381"),
+            Socket("10.99.1.11", 12379, True),
+            Socket("127.0.0.1", 12381, True),
+        ),
+        (
+            ("--listen-client-urls=unix://sock:1,https://[::]:2379", "--listen-metrics-urls=http://host:nonsense"),
+            Socket("::1", 2379, True),
+            Socket("127.0.0.1", 2381, False),
+        ),
+    ],
+)
+def test_where_etcd_listens_by_its_manifest(flags: tuple[str, ...], gateway: Socket, metrics: Socket) -> None:
+    found = places_of((), (etcd(*flags),))
+    assert (found.etcd, found.metrics) == (gateway, metrics)
+
+
+def test_a_manifest_that_does_not_say_it_any_more_leaves_what_is_remembered() -> None:
+    mistyped, known = (manifest(API, f"--secure-{p}=8443").content for p in ("prot", "port"))
+    assert places_of((mistyped, known), ()).api == 8443
+    assert places_of((mistyped,), (), Places(api=8443)).api == 8443
+    assert places_of((mistyped,), ()).api == 6443
+
+
+def test_an_address_in_a_url() -> None:
+    assert authority("fd00:1::11", 6443) == "[fd00:1::11]:6443"
+    assert authority("10.0.0.1", 6443) == "10.0.0.1:6443"
+    assert str(Socket("::1", 2379, True)) == "[::1]:2379"
