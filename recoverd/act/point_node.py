@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,12 @@ async def take_node(
         taken.lacks.append(f"{host} gave only a part of what was asked ({said or 'cut short'})")
     _take_in(found, taken)
     return taken
+
+
+def absent(configmaps: bytes) -> list[str]:
+    """kubeadm's ConfigMaps that are not in what kubectl gave; before 1.24 kubelet's ends in the minor version."""
+    names = (b"kubeadm-config", b"kubelet-config")
+    return [n.decode() for n in names if not re.search(rb"^ +name: %b(-1\.\d+)?$" % n, configmaps, re.MULTILINE)]
 
 
 async def forget_keys(hosts: HostPool, host: str, ids: Sequence[str], seconds: float) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recoverd.act import scratch
 from recoverd.act.carry import hand
-from recoverd.act.point_node import NodeFiles, forget_keys, take_node
+from recoverd.act.point_node import NodeFiles, absent, forget_keys, take_node
 from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
 from recoverd.act.until import left
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen, SnapshotInfo
@@ -199,6 +199,7 @@ class PointKeeper:
         lacks = [each for n in nodes for each in n.lacks]
         if configmaps:
             content["configmaps.yaml"] = configmaps
+            lacks += [f"the ConfigMap {c}: kubectl gave none" for c in absent(configmaps)]
         else:
             lacks.append("the ConfigMaps kubeadm-config and kubelet-config: no control plane's kubectl gave them")
         point = RestorePoint(

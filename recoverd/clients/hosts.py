@@ -35,6 +35,10 @@ from recoverd.clients.link import Lease, Link
 __all__ = ["CommandResult", "HostPool", "HostUnseen"]
 
 PROBE_SECONDS = 1.0
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/opt/bin"
+"""Where people and Flatcar put kubeadm, kubectl, crictl, ctr and etcdctl, and where sudo's `secure_path` does not look
+(RHEL, Rocky, SUSE, Amazon Linux); after what is in PATH.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ class HostPool:
         """
         shell = f"sh -c {shlex.quote(script)}" if script else "sh -s"
         limited = f"command -v timeout >/dev/null && exec timeout -s KILL {math.ceil(seconds)} {shell}; exec {shell}"
+        limited = f"PATH=$PATH:{PROGRAMS}; export PATH; {limited}"
         return f"{'sudo -n ' if self._ssh.sudo else ''}sh -c {shlex.quote(limited)}"
 
     async def _start(

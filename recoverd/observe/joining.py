@@ -107,7 +107,7 @@ async def machine(hosts: HostPool, name: str, wanted: Sequence[str]) -> MachineF
 def _offset(said: str, sent: float, took: float) -> float:
     """Seconds that a machine's clock is ahead; infinite where it cannot be told."""
     try:
-        return float(said.strip().removesuffix(".N")) - sent - took / 2
+        return float(said.strip().removesuffix("%N").removesuffix(".N")) - sent - took / 2  # busybox knows no %N
     except ValueError:
         return math.inf
 

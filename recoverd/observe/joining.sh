@@ -11,7 +11,12 @@ echo "kubelet $($limit kubelet --version 2>/dev/null </dev/null | sed 's/.* //')
 for u in docker crio containerd; do systemctl is-active -q $u 2>/dev/null && echo "runtime $u"; done
 command -v crictl >/dev/null && echo "crictl yes"
 systemctl cat kubelet >/dev/null 2>&1 && echo "kubelet-unit yes"
-for f in $K/*.conf $K/manifests/*.yaml $K/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/pki/kubelet-client-current.pem; do
+# other static pods may be there before a join, and have to be where one of them is the cluster's address (kube-vip,
+# haproxy and keepalived in kubeadm's guide): kubeadm itself looks for its own four alone
+for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+  [ -e "$K/manifests/$c.yaml" ] && echo "left $K/manifests/$c.yaml"
+done
+for f in $K/*.conf $K/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/pki/kubelet-client-current.pem; do
   [ -e "$f" ] && echo "left $f"
 done
 for c in /proc/[0-9]*/comm; do

@@ -247,12 +247,19 @@ def _runtime(request: JoinRequest, new: MachineFacts) -> Check:
         why = f"no container runtime is active on {request.name} (containerd, crio, docker)"
     elif not new.kubelet_unit:
         why = f"{request.name} has no systemd unit kubelet"
-    elif not new.crictl and new.runtime != "docker" and not request.skip_preflight:
+    elif not new.crictl and new.runtime != "docker" and not request.skip_preflight and _asks_crictl(new.kubeadm):
         why = (
             f"{request.name} has no crictl, without which kubeadm's own preflight checks fail; install "
             "cri-tools, or --skip-preflight"
         )
     return Check("runtime", not why, why or f"{new.runtime} is active on {request.name}")
+
+
+def _asks_crictl(kubeadm: str) -> bool:
+    """Whether this kubeadm's preflight checks fail without crictl: from 1.31 on it speaks to the runtime itself
+    (kubernetes/kubeadm#3064).
+    """
+    return (_minor(kubeadm) or (1, 0)) < (1, 31)
 
 
 def _leftovers(request: JoinRequest, new: MachineFacts) -> Check:

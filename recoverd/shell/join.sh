@@ -63,13 +63,20 @@ join_mine() { jm_label=''; { read -r jm_label </var/lib/recoverd/joining; } 2>/d
 # join_given_up LABEL: has it been given up?
 join_given_up() { jg_label=''; { read -r jg_label </var/lib/recoverd/joining.stopped; } 2>/dev/null && [ "$jg_label" = "$1" ]; }
 
+# join_manifests: the static pods that a join makes, as files; other ones are there before it where one of them is the
+# cluster's address (kube-vip, haproxy and keepalived in kubeadm's guide), and kubeadm minds none but its own.
+join_manifests() {
+  for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do echo "/etc/kubernetes/manifests/$c.yaml"; done
+}
+
 # join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
 # begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out. 3 where
 # it is not clean, kubeadm tells no version, or the join was given up.
 join_start() {
   set -eu
   umask 077
-  for f in /etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /var/lib/etcd/member; do
+  # shellcheck disable=SC2046 # a path each
+  for f in /etc/kubernetes/*.conf $(join_manifests) /var/lib/etcd/member; do
     [ ! -e "$f" ] || refuse "$f is there already, so nothing was changed"
   done
   jb_kind=$(kubeadm config print join-defaults 2>/dev/null | sed -n 's/^apiVersion: *//p' | head -n 1)
@@ -196,16 +203,38 @@ join_end_containers() {
   fi
 }
 
+# join_keep_others: copy the static pods that are not the join's to /var/lib/recoverd, since `kubeadm reset` empties
+# their directory. What has been kept before is not touched.
+join_keep_others() {
+  for f in /etc/kubernetes/manifests/*; do
+    case ${f##*/} in '*'|etcd.yaml|kube-apiserver.yaml|kube-controller-manager.yaml|kube-scheduler.yaml) continue ;; esac
+    [ -e "$f" ] || continue
+    mkdir -p /var/lib/recoverd/joining-others
+    [ -e "/var/lib/recoverd/joining-others/${f##*/}" ] || cp -p "$f" /var/lib/recoverd/joining-others/
+  done
+}
+
+# join_put_others_back: those that are gone.
+join_put_others_back() {
+  for f in /var/lib/recoverd/joining-others/*; do
+    [ -e "$f" ] || continue
+    [ -e "/etc/kubernetes/manifests/${f##*/}" ] || cp -p "$f" /etc/kubernetes/manifests/
+  done
+  rm -rf /var/lib/recoverd/joining-others
+}
+
 # join_clean LABEL: make the machine as it was: kubeadm reset with a deadline, then by hand whatever it left. The mark
 # goes last, so it can be repeated. 1 when something is left.
 join_clean() {
   join_mine "$1" || { echo 'nothing was begun there'; return 0; }
   jd_socket=$(join_socket)
   mkdir -p /run/recoverd/join
+  join_keep_others
   if timeout -k 1 60 kubeadm reset -f ${jd_socket:+"--cri-socket=$jd_socket"} >/run/recoverd/join/reset.log 2>&1 </dev/null
   then jd_how='kubeadm reset ended well'; else jd_how="kubeadm reset failed or hung (status $?), cleaned by hand"; fi
   timeout 20 systemctl stop kubelet 2>/dev/null
-  rm -f /etc/kubernetes/manifests/*.yaml /etc/kubernetes/recoverd/joining-*.yaml
+  # shellcheck disable=SC2046 # a path each
+  rm -f $(join_manifests) /etc/kubernetes/recoverd/joining-*.yaml
   join_end_pods
   join_end_containers "$jd_socket"
   sed -n 's|^[^ ]* \(/var/lib/kubelet/[^ ]*\) .*|\1|p' /proc/mounts | sort -r | while read -r m; do umount -l "$m"; done 2>/dev/null
@@ -216,9 +245,11 @@ join_clean() {
     if [ -e "$f" ] && ! sed 1d /var/lib/recoverd/joining | grep -qxF "${f##*/}"; then rm -rf "$f"; fi
   done
   mkdir -p /etc/kubernetes/manifests
-  for f in /etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member; do
+  # shellcheck disable=SC2046 # a path each
+  for f in /etc/kubernetes/*.conf $(join_manifests) /etc/kubernetes/pki /var/lib/etcd/member; do
     [ ! -e "$f" ] || { echo "$f is still there ($jd_how)" >&2; return 1; }
   done
+  join_put_others_back
   rm -rf /run/recoverd/join /var/lib/recoverd/joining
   echo "$jd_how"
 }

@@ -28,7 +28,8 @@ proxy_metrics() { curl -s -m 1 http://127.0.0.1:10249/metrics || wget -q -T 1 -O
 rules_written() {
   rw_i=0 rw_mute=0
   while [ $rw_i -lt 30 ] && [ $rw_mute -lt 10 ]; do
-    rw_at=$(proxy_metrics 2>/dev/null | sed -n 's/^kubeproxy_sync_proxy_rules_last_timestamp_seconds //p')
+    # from 1.33 on one for each address family; 0 is not written yet, and sorts first
+    rw_at=$(proxy_metrics 2>/dev/null | sed -n 's/^kubeproxy_sync_proxy_rules_last_timestamp_seconds\({[^}]*}\)\{0,1\} //p' | sort | tail -n 1)
     case $rw_at in '') rw_mute=$((rw_mute + 1)) ;; 0) rw_mute=0 ;; *) echo written; break ;; esac
     sleep 0.3; rw_i=$((rw_i + 1))
   done

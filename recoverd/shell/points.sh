@@ -43,8 +43,10 @@ take_point() {
   tp_limit=''; if command -v timeout >/dev/null; then tp_limit='timeout 10'; fi
   if [ -f /etc/kubernetes/admin.conf ] && command -v kubectl >/dev/null; then
     point_section "$tp_mark" configmaps
+    # before 1.24 kubelet's has the minor version in its name
+    tp_minor=$(kubelet --version 2>/dev/null | sed -n 's/.* v\([0-9]*\.[0-9]*\).*/\1/p')
     $tp_limit kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=5s -n kube-system \
-      get configmap kubeadm-config kubelet-config -o yaml --ignore-not-found 2>/dev/null | base64
+      get configmap kubeadm-config kubelet-config ${tp_minor:+"kubelet-config-$tp_minor"} -o yaml --ignore-not-found 2>/dev/null | base64
   fi
   for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
     [ -r "$f" ] || continue

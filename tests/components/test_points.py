@@ -167,11 +167,16 @@ async def revision(site: Site) -> int:
 
 async def test_the_configmaps_come_from_kubectl_on_the_node(site: Site) -> None:
     kubectl = site.node.root / "bin/kubectl"
-    kubectl.write_text("#!/bin/sh\necho 'kind: List'\n")
+    both = "".join(f"- metadata:\n    name: {n}\n" for n in ("kubeadm-config", "kubelet-config"))
+    kubectl.write_text(f"#!/bin/sh\ncat <<'EOF'\nitems:\n{both}kind: List\nEOF\n")
     kubectl.chmod(0o755)
     point = await site.taken()
     assert point.lacks == ()
-    assert text_of(point, "configmaps.yaml") == "kind: List\n"
+    assert text_of(point, "configmaps.yaml") == f"items:\n{both}kind: List\n"
+    kubectl.write_text("#!/bin/sh\necho 'kind: List'\n")
+    assert (await site.taken()).lacks == tuple(
+        f"the ConfigMap {n}: kubectl gave none" for n in ("kubeadm-config", "kubelet-config")
+    )
 
 
 def text_of(point: RestorePoint, name: str) -> str:

@@ -149,6 +149,13 @@ def test_each_check_refuses_in_words(check: str, told: JoinFacts, words: str) ->
     assert words in bad[check]
 
 
+def test_crictl_is_wanted_only_by_a_kubeadm_that_calls_it() -> None:
+    for version, refused in (("1.30.9", {"runtime"}), ("1.31.0", set()), ("1.36.1", set())):
+        machine = machine_facts("cp2", crictl=False, kubeadm=f"v{version}", kubelet=f"v{version}")
+        told = facts(machines={**facts().machines, "cp2": machine}, version=f"v{version}")
+        assert set(failed(seen(Cluster(1, spares=1)), told)) == refused, version
+
+
 @pytest.mark.parametrize(
     ("reached", "words"),
     [(Reached.FILTERED, "2380 no answer"), (Reached.REFUSED, "2380 refused"), (Reached.UNTOLD, "2380 could not")],
