@@ -119,6 +119,8 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
     if current is None and component == "etcd" and scene.external_etcd:
         return
     if current is None:
+        if known is None and host.runs(component):
+            return  # it runs as a static pod, so its manifest is somewhere: nobody knows yet where it has been
         # without etcd's it may be elsewhere, and a controller may be run otherwise
         if known is not None or component == API or not scene.memory.manifests.get(name):
             yield _missing(name, component, known)

@@ -123,6 +123,13 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
     part("manifests", lambda s: _said(s, 0), False)
     manifests = dict(_manifests(found, problems))
+    if elsewhere := by_name.get("static-pods"):
+        # what is in kubeadm's directory is in nobody's use, and what is not in it says nothing
+        manifests = {}
+        problems.append(
+            f"its static pod manifests are in {printable(elsewhere.word, LOG_LINE)}, as kubelet is told "
+            "(staticPodPath), and not where kubeadm writes them: recoverd neither reads nor changes them there"
+        )
     files = {s.word: s.text for s in found if s.name == "node-file"}
     certificates, keys = pki(((s.name, s.word, s.text) for s in found), problems)
     view = HostView(

@@ -62,8 +62,10 @@ s people; date +%s
 stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(consoles | sort -u | while read -r t; do
   case $t in tty*|console|hvc*|xvc*) echo "/dev/$t" ;; esac
 done) 2>/dev/null
+started=''
 for c in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <$c
+  [ "$n" != kubelet ] || started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline)
   case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
@@ -72,6 +74,12 @@ s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut
 # F is set now and then while a disk is full
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 
+# where kubelet looks for its static pods, by how it was started and by its configuration
+config=$(printf '%s\n' "$started" | sed -n 's/^--config=//p' | tail -n 1)
+static=$(printf '%s\n' "$started" | sed -n 's/^--pod-manifest-path=//p' | tail -n 1)
+[ -n "$static" ] || static=$(sed -n 's/^["{ ]*staticPodPath["]*: *//p' "${config:-/var/lib/kubelet/config.yaml}" 2>/dev/null | tail -n 1 | tr -d '"\047, \r')
+[ -z "$static" ] || [ "${static%/}" = $K/manifests ] ||
+  [ "$(stat -L -c %d:%i "$static" 2>/dev/null)" = "$(stat -L -c %d:%i $K/manifests 2>/dev/null)" ] || s static-pods "$static"
 s manifests; there $K/manifests
 if [ -d $K/manifests ]; then
   ls -A $K/manifests >/dev/null 2>&1 || s unreadable $K/manifests

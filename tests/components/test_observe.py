@@ -674,3 +674,30 @@ async def test_hosts_are_looked_at_at_once(sshd: Sshd, machine: Machine) -> None
     views = await asyncio.gather(*(hosts.look_at(pool, name, 10) for name in names))
     await pool.close()
     assert all(isinstance(v, HostView) for v in views)
+
+
+# --- static pods elsewhere ---
+
+
+@pytest.mark.parametrize(
+    "said", ["staticPodPath: {}", 'staticPodPath: "{}/"', "x: y\nstaticPodPath: /other\nstaticPodPath: {}\r"]
+)
+async def test_manifests_that_kubelet_reads_elsewhere_are_unseen_and_not_missing(
+    machine: Machine, shell: Sshd, said: str
+) -> None:
+    """They were missing, all four, in the first sweep, while everything ran."""
+    config, elsewhere = machine.root / "var/lib/kubelet/config.yaml", machine.root / "srv/static"
+    pool = shell.pool("cp1")
+    try:
+        for place in (str(machine.manifests), ""):
+            config.write_text(said.format(place) + "\n" if place else "kind: KubeletConfiguration\n")
+            view = await seen(pool)
+            assert set(view.manifests) == set(COMPONENTS) and not doubts(view), view.problems
+        config.write_text(said.format(elsewhere) + "\n")
+        view = await seen(pool)
+        assert view.manifests == {} and f"in {elsewhere}" in doubts(view)[0]
+        elsewhere.parent.mkdir()
+        elsewhere.symlink_to(machine.manifests)
+        assert set((await seen(pool)).manifests) == set(COMPONENTS)
+    finally:
+        await pool.close()

@@ -148,3 +148,32 @@ def test_an_address_in_a_url() -> None:
     assert authority("fd00:1::11", 6443) == "[fd00:1::11]:6443"
     assert authority("10.0.0.1", 6443) == "10.0.0.1:6443"
     assert str(Socket("::1", 2379, True)) == "[::1]:2379"
+
+
+def without_manifests(problem: str = "") -> Cluster:
+    """All runs, and none of the manifests is in the directory that was looked at."""
+    cluster = Cluster(3)
+    for name in cluster.joined:
+        cluster.host(name, manifests={}, problems=(problem,) if problem else ())
+    return cluster
+
+
+@pytest.mark.parametrize("problem", ["", "its static pod manifests are in /srv/static"])
+def test_static_pods_that_run_and_were_never_seen_elsewhere_have_their_manifests_somewhere(problem: str) -> None:
+    diagnosis, memory = two_sweeps(without_manifests(problem))
+    assert diagnosis.state is State.HEALTHY and not diagnosis.faults, diagnosis.findings
+    assert not any(memory.manifests.values())
+
+
+def test_a_manifest_that_was_seen_is_missing_though_its_container_still_runs() -> None:
+    cluster = without_manifests()
+    diagnosis = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    assert (Code.MANIFEST_MISSING, "cp1") in [f.key for f in diagnosis.faults]
+
+
+def test_a_manifest_is_missing_where_nothing_runs_either() -> None:
+    cluster = without_manifests()
+    for name in cluster.joined:
+        cluster.container(name, API, running=False)
+    diagnosis = diagnose(cluster.observation(), Memory(), cluster.settings)
+    assert (Code.MANIFEST_MISSING, "cp1") in [f.key for f in diagnosis.faults]
