@@ -166,6 +166,9 @@ async def promote_member(
             return ""
         if ask:
             return "it is a learner still"
+        if not row.started:
+            # etcd before 3.4.24 and 3.5.7 might promote one that never came up (etcd-io/etcd#15096)
+            return "it has not started yet"
         await etcd.promote_member(row.id, timeout=VIEW_SECONDS)
         return "promoted, and not seen so yet"
 

@@ -15,6 +15,8 @@ from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry, accused
+from recoverd.model.etcd_versions import FORCE_NEW_CLUSTER, Caveat, caveats
+from recoverd.model.etcd_versions import told as told_of
 from recoverd.model.finding import Finding
 from recoverd.model.observation import ManifestView
 from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile, sha256
@@ -22,7 +24,6 @@ from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
-from recoverd.playbooks.etcd_versions import force_fails, force_may_fail
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.survivors import (
     Missing,
@@ -58,8 +59,9 @@ class ForceNewCluster:
         before = situation.chosen(FetchSnapshot, CopyPath)  # without a leader terms go on growing, the data do not
         name = min(survivors, key=lambda n: (-survivors[n].revision, n != before, -survivors[n].raft_term, n))
         view = survivors[name]
-        if fails := force_fails(view.version):
-            return Refusal(f"no new cluster is made of {name}: {fails}")
+        known = caveats(FORCE_NEW_CLUSTER, view.version, view.members)
+        if (unsafe := next((c for c in known if c.refused), None)) and not situation.by_hand:
+            return _unsafe(name, view, unsafe, situation)
         gone = missing(view, survivors.values(), situation)
         not_yet = may_return(gone, len(survivors), view, situation) or behind_a_point(name, view, gone, situation)
         if not_yet and not situation.by_hand:
@@ -109,6 +111,7 @@ class ForceNewCluster:
                 f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}",
                 newest_point(situation),
                 *_looked_for(blind, asked),
+                *(told_of(c, view.version) for c in caveats(FORCE_NEW_CLUSTER, view.version, view.members)),
             ),
             destroys=(
                 *_unread(name, asked),
@@ -116,7 +119,6 @@ class ForceNewCluster:
                 *lost_writes(name, view, situation),
                 *told(gone, situation),
                 *self._destroys(others, situation),
-                *((said,) if (said := force_may_fail(view.version)) else ()),
             ),
             undo=(
                 "before the flag is put in: everything moved aside is moved back by itself",
@@ -329,6 +331,18 @@ def _to_be_copied(name: str, view: EtcdView, situation: Situation) -> bool:
 def _uid(situation: Situation) -> str:
     """By which the cluster is known; "" where it was not seen or is encrypted."""
     return situation.memory.watermark.uid if situation.memory.watermark else ""
+
+
+def _unsafe(name: str, view: EtcdView, caveat: Caveat, situation: Situation) -> Refusal:
+    cluster, data = situation.settings.name, situation.host(name)
+    path = data.etcd_data.path if data and data.etcd_data else "/var/lib/etcd"
+    return Refusal(
+        f"{FORCE} is not safe on {name}: {told_of(caveat, view.version)}. Bring another member back; or make {name} a "
+        f"new cluster of its own data by hand, as etcd's disaster recovery guide says: stop etcd everywhere, `etcdutl "
+        f"snapshot restore {path}/member/snap/db --skip-hash-check` with {name} alone; or go back to a restore point: "
+        f"`recoverctl run restore-etcd-snapshot {cluster}`. Who has looked and wants it nevertheless: `recoverctl run "
+        f"force-new-cluster {cluster}`"
+    )
 
 
 def _looked_for(blind: list[str], asked: bool) -> tuple[str, ...]:

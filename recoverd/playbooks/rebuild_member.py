@@ -2,7 +2,7 @@
 from its peers, not a snapshot.
 
 Sources: etcd's runtime reconfiguration guide (remove the member, add it again, start it with an empty directory and
-`--initial-cluster-state=existing`) and its learner design (from 3.4 a new member has no vote until it has caught
+`--initial-cluster-state=existing`) and its learner design (a new member has no vote until it has caught
 up, so quorum holds throughout).
 """
 
@@ -17,6 +17,7 @@ from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import WHOLE, EtcdView, MemberEntry, accused, quorum_of
 from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
+from recoverd.model.etcd_versions import LEARNERS, adds_learners, caveats, told
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
@@ -33,7 +34,6 @@ from recoverd.playbooks.etcd_manifest import (
     with_flags,
     without_flag,
 )
-from recoverd.playbooks.etcd_versions import may_add_learner
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import asked, point_first
 from recoverd.playbooks.starts import services
@@ -78,8 +78,8 @@ class Rebuild:
 
     @property
     def learner(self) -> bool:
-        """Members are added without a vote where etcd knows how, and nothing later fails for it."""
-        return may_add_learner(self.view.version)
+        """Members are added without a vote where etcd can do that safely."""
+        return adds_learners(self.view.version)
 
     @property
     def left(self) -> int:
@@ -167,6 +167,7 @@ def _proposal(rebuild: Rebuild, alive: int, situation: Situation) -> Proposal:
             f"now {voters} voters, {rebuild.view.quorum} needed, {alive} healthy without it; removed: {left} voters, "
             f"{quorum_of(left)} needed, "
             f"{alive} healthy; {added}",
+            *(told(c, rebuild.view.version) for c in caveats(LEARNERS, rebuild.view.version) if rebuild.learner),
         ),
         destroys=(f"the membership of {host} until it has caught up; its own copy of the data is kept aside{old}",),
         undo=(

@@ -29,8 +29,10 @@ etcd_tool_at() {
     v=$(ETCDCTL_API=3 "$t" version 2>/dev/null | sed -n 's/^etcd[a-z]* version: //p')
     case $v in "$minor"*) ;; *) continue ;; esac
     [ -n "$v" ] || continue
-    b=no
-    if ETCDCTL_API=3 "$t" snapshot restore --help 2>&1 | grep -q -e --mark-compacted; then b=yes; fi
+    # etcdctl of 3.6 has no `snapshot restore` any more, which is etcdutl's
+    h=$(ETCDCTL_API=3 "$t" snapshot restore --help 2>&1) b=no
+    case $h in *--initial-cluster*) ;; *) continue ;; esac
+    case $h in *--mark-compacted*) b=yes ;; esac
     echo "$v $b $t"; return 0
   done
   return 1

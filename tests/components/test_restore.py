@@ -97,7 +97,7 @@ def test_the_program_of_the_right_version_is_found_and_asked_for_the_bump(etcd: 
     version = etcd.ctl("version").split()[2]
     assert found(version[:4], os.environ["PATH"]) == f"{version} no /usr/bin/etcdctl", "Debian 12's knows no bump"
     newer = tmp_path / "newer"
-    program(newer, "etcdutl", "3.5.16", "--bump-revision=0 --mark-compacted[=false]")
+    program(newer, "etcdutl", "3.5.16", "--initial-cluster --bump-revision=0 --mark-compacted[=false]")
     assert found("3.5.", f"{newer}:{os.environ['PATH']}") == f"3.5.16 yes {newer}/etcdutl"
     assert found("3.4.", f"{newer}:{os.environ['PATH']}") == f"{version} no /usr/bin/etcdctl", (
         "one of another version may not be taken"
@@ -105,10 +105,19 @@ def test_the_program_of_the_right_version_is_found_and_asked_for_the_bump(etcd: 
     assert not found("3.7.", f"{newer}:{os.environ['PATH']}")
 
 
+def test_an_etcdctl_that_restores_nothing_any_more_is_no_program_for_it(tmp_path: Path) -> None:
+    """From 3.6 on that is etcdutl's, and etcdctl prints what it knows of snapshots."""
+    program(tmp_path / "new", "etcdctl", "3.6.4", "etcdctl snapshot <subcommand>: save")
+    path = f"{tmp_path / 'new'}:/usr/sbin:/bin-of-nothing:/bin"
+    assert not found("3.6.", path)
+    program(tmp_path / "new", "etcdutl", "3.6.4", "--initial-cluster --bump-revision=0 --mark-compacted[=false]")
+    assert found("3.6.", path) == f"3.6.4 yes {tmp_path / 'new'}/etcdutl"
+
+
 def test_where_the_machine_has_none_it_is_taken_from_etcds_own_image_and_from_no_other_place(tmp_path: Path) -> None:
     """`ctr` is a stand-in here that "mounts" by linking; the lab has the real one."""
     image, tools = tmp_path / "image", tmp_path / "bin"
-    program(image, "etcdctl", "3.4.23", "usage")
+    program(image, "etcdctl", "3.4.23", "usage: --initial-cluster")
     tools.mkdir()
     (tools / "ctr").write_text(
         f"""#!/bin/sh
@@ -288,6 +297,7 @@ async def test_one_of_three_is_made_anew_from_its_peers_and_quorum_holds(
     first.ctl("put", "/registry/pods/default/meanwhile", "quorum holds", "--command-timeout=15s")
     early = await hands.do(PromoteMember(url), timeout=2)
     assert not early.ok and "a learner has no vote" in early.detail
+    assert "has not started yet" in early.detail  # etcd before 3.4.24 and 3.5.7 might promote it nevertheless
     third.start("--initial-cluster-state=existing")
     promoted = await hands.do(PromoteMember(url), timeout=60)
     assert promoted.ok, promoted.detail

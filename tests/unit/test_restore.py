@@ -698,6 +698,30 @@ def test_an_etcd_that_knows_no_learners_or_cannot_be_forced_after_one_is_given_n
     assert [o.learner for _, o in of(AddMember, proposal.steps)] == [False]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("version", "learner", "told"),
+    [
+        ("3.4.3", False, ""),
+        ("3.4.13", False, ""),
+        ("3.4.14", True, ""),
+        ("3.5.0", True, ""),
+        ("3.5.16", True, "too many learner members"),
+        ("3.5.24", True, ""),
+        ("3.6.4", True, ""),
+        ("", False, ""),
+    ],
+)
+def test_a_member_is_added_as_a_learner_only_where_that_takes_no_last_resort_away(
+    version: str, learner: bool, told: str
+) -> None:
+    """A learner was added from 3.4.0 on, and --force-new-cluster of 3.4.13 panics where one ever was (#12285)."""
+    proposal = ask("rebuild-member", "etcd-member-corrupt", corrupt(built(3)).etcd_changed(version=version))
+    assert isinstance(proposal, Proposal)
+    assert [o.learner for _, o in of(AddMember, proposal.steps)] == [learner]  # type: ignore[attr-defined]
+    assert bool(of(PromoteMember, proposal.steps)) is learner
+    assert ("too many learner members" in " ".join(proposal.evidence)) is bool(told)
+
+
 def test_the_corrupt_alarm_is_taken_back_when_its_member_is_gone() -> None:
     cluster = built(3).etcd_changed(alarms=(AlarmEntry(member_id("cp3"), "CORRUPT"),), healthy=False)
     proposal = ask("rebuild-member", "etcd-corrupt-alarm", cluster)
