@@ -31,6 +31,8 @@ log = structlog.get_logger()
 MODE = 0o660
 """Who may use recoverctl: the socket's owner and its group."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Act = Callable[[dict[str, Any], str, str], Awaitable[str]]
+"""Does what is asked with the body, the id in the path and who asks; says what came of it."""
 
 
 class ControlServer:
@@ -101,22 +103,7 @@ class ControlServer:
         router.add_get("/v1/watch", self._watch)
         router.add_post("/v1/join", self._join)
         router.add_post("/v1/notify-test", notify_test)
-        for path, act in {
-            "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason"), _text(b, "digest")),
-            "/v1/plans/{id}/reject": lambda b, i, by: ask.reject(i, by, _text(b, "reason", required=True)),
-            "/v1/incidents/{id}/ack": lambda b, i, by: ask.acknowledge(i, by),
-            "/v1/restore-points": lambda b, i, by: ask.take_point(_text(b, "cluster", required=True), by),
-            "/v1/pause": lambda b, i, by: ask.pause(_cluster(b), by, _text(b, "reason", required=True)),
-            "/v1/resume": lambda b, i, by: ask.resume(_cluster(b), by),
-            "/v1/run": lambda b, i, by: ask.request_plan(
-                _text(b, "playbook", required=True),
-                _text(b, "cluster", required=True),
-                _names(b, "nodes"),
-                by,
-                _text(b, "reason"),
-                _text(b, "point"),
-            ),
-        }.items():
+        for path, act in _acts(ask).items():
             router.add_post(path, _action(act))
         return application
 
@@ -193,7 +180,27 @@ def caller(request: web.Request) -> str:
         return f"uid {uid}"
 
 
-def _action(act: Callable[[dict[str, Any], str, str], Awaitable[str]]) -> Handler:
+def _acts(ask: Controller) -> dict[str, Act]:
+    """What changes something, by its path."""
+    return {
+        "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason"), _text(b, "digest")),
+        "/v1/plans/{id}/reject": lambda b, i, by: ask.reject(i, by, _text(b, "reason", required=True)),
+        "/v1/incidents/{id}/ack": lambda b, i, by: ask.acknowledge(i, by),
+        "/v1/restore-points": lambda b, i, by: ask.take_point(_text(b, "cluster", required=True), by),
+        "/v1/pause": lambda b, i, by: ask.pause(_cluster(b), by, _text(b, "reason", required=True)),
+        "/v1/resume": lambda b, i, by: ask.resume(_cluster(b), by),
+        "/v1/run": lambda b, i, by: ask.request_plan(
+            _text(b, "playbook", required=True),
+            _text(b, "cluster", required=True),
+            _names(b, "nodes"),
+            by,
+            _text(b, "reason"),
+            _text(b, "point"),
+        ),
+    }
+
+
+def _action(act: Act) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         body = await _body(request)
         return _json({"message": await act(body, request.match_info.get("id", ""), caller(request))})

@@ -126,16 +126,7 @@ class Journal:
                     "SET state=excluded.state, "
                     "closed_at=excluded.closed_at, outcome=excluded.outcome, "
                     "summary=excluded.summary, json=excluded.json",
-                    (
-                        i.id,
-                        i.cluster,
-                        i.state,
-                        _at(i.opened_at),
-                        _at(i.closed_at),
-                        i.outcome,
-                        i.summary,
-                        dump(replace(i, timeline=())),
-                    ),
+                    _incident_row(i),
                 )
             case Note(cluster=cluster, incident=incident, entry=e):
                 run(
@@ -358,6 +349,11 @@ class Journal:
             log.warning(
                 f"a row of the journal cannot be read and is left out: {place} {key}", file=str(self.path), error=why
             )
+
+
+def _incident_row(i: Incident) -> tuple[str | None, ...]:
+    text = dump(replace(i, timeline=()))  # its lines have a table of their own
+    return i.id, i.cluster, i.state, _at(i.opened_at), _at(i.closed_at), i.outcome, i.summary, text
 
 
 def _at(at: datetime | None) -> str | None:

@@ -23,7 +23,7 @@ from recoverd.model.events import (
     Resumed,
     SaveDecision,
 )
-from recoverd.model.finding import Phase, State
+from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
@@ -40,12 +40,7 @@ def approve(turn: Turn, event: Approved) -> None:
             "the one that takes its place"
         )
     refuse_stale(turn)
-    diagnosis = turn.sweep.diagnosis if turn.sweep else None
-    if diagnosis is None or diagnosis.state is State.UNOBSERVABLE:
-        raise Refused(
-            f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when "
-            "`recoverctl status` shows it"
-        )
+    diagnosis = _seen(turn)
     if why := outlook.forbidden(turn, unasked=False):
         raise Refused(f"{turn.name}: {why}")
     if turn.record.incident is None and (
@@ -82,6 +77,17 @@ def approve(turn: Turn, event: Approved) -> None:
         History.APPROVED, f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else "")
     )
     running.start(turn, plan, f"approved by {event.by}")
+
+
+def _seen(turn: Turn) -> Diagnosis:
+    """What the newest sweep came to, where it saw the cluster."""
+    diagnosis = turn.sweep.diagnosis if turn.sweep else None
+    if diagnosis is None or diagnosis.state is State.UNOBSERVABLE:
+        raise Refused(
+            f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when "
+            "`recoverctl status` shows it"
+        )
+    return diagnosis
 
 
 def refuse_paused(turn: Turn) -> None:

@@ -118,9 +118,7 @@ class Collector:
             if self._locate(hosts, memory):
                 # they were asked where they do not listen, which says nothing of them
                 (api, network), etcd = await asyncio.gather(objects(), timed("etcd", members()))
-        if isinstance(api.objects, ObjectsView):
-            self._journals.lists(api.objects.nodes, self._hosts.addresses)
-        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
+        self._learn(hosts, api)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
             cluster=settings.name,
@@ -136,6 +134,12 @@ class Collector:
             own=(self._api.trouble,) if self._api.trouble else (),
         )
         return late.with_own(late.told(seen, heart.behind, self._cluster.deadlines))
+
+    def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView) -> None:
+        """Take from this sweep whom the next ones look at more closely."""
+        if isinstance(api.objects, ObjectsView):
+            self._journals.lists(api.objects.nodes, self._hosts.addresses)
+        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
 
     async def close(self) -> None:
         await self._canary.close()

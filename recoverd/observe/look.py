@@ -96,12 +96,8 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
 
     Raises `LookError` when not even the boot id is there.
     """
-    found = sections(output, marker)
     problems: list[str] = []
-    if truncated or not found or found[-1].name != "end":
-        # what stands last may lack lines, and a line that is not there means something in some sections
-        problems.append("the look was cut short: manifests, containers and certificates may be missing from it")
-        found = found[:-1]
+    found = _whole(sections(output, marker), truncated, problems)
     by_name = {s.name: s for s in found}
     boot_id = by_name["boot"].text.strip() if "boot" in by_name else ""
     if not boot_id:
@@ -159,6 +155,15 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
 
 
 SYNCHRONISED = {"NTPSynchronized=yes": True, "NTPSynchronized=no": False}
+
+
+def _whole(found: list[Section], truncated: bool, problems: list[str]) -> list[Section]:
+    """The sections that came whole; a look that was cut short is told in `problems`."""
+    if not truncated and found and found[-1].name == "end":
+        return found
+    # what stands last may lack lines, and a line that is not there means something in some sections
+    problems.append("the look was cut short: manifests, containers and certificates may be missing from it")
+    return found[:-1]
 
 
 def _clock(section: Section) -> datetime | None:

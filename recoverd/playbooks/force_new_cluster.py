@@ -18,7 +18,7 @@ from recoverd.model.etcd import FORCE, EtcdView, MemberEntry, accused
 from recoverd.model.etcd_versions import FORCE_NEW_CLUSTER, Caveat, caveats
 from recoverd.model.etcd_versions import told as told_of
 from recoverd.model.finding import Finding
-from recoverd.model.observation import ManifestView
+from recoverd.model.observation import HostView, ManifestView
 from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, WriteFile, sha256
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
@@ -80,15 +80,9 @@ class ForceNewCluster:
         view = survivors[name]
         others = [m for m in view.voters if m.id != view.member_id]
         host = situation.host(name)
-        manifest = host.manifests.get("etcd") if host else None
-        if manifest is None or manifest.problem:
-            return Refusal(
-                f"the manifest of etcd on {name}, the surviving member, is "
-                f"{manifest.problem if manifest else 'not there to be edited'}"
-            )
-        flagged = with_flag(manifest.content)
-        if flagged is None:
-            return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FORCE} behind")
+        if isinstance(edit := _flagged(name, host), Refusal):
+            return edit
+        manifest, flagged = edit
         data = host.etcd_data if host else None
         copied = _to_be_copied(name, view, situation)
         asked = situation.by_hand and name in blind  # a person says what it holds
@@ -120,12 +114,7 @@ class ForceNewCluster:
                 *told(gone, situation),
                 *self._destroys(others, situation),
             ),
-            undo=(
-                "before the flag is put in: everything moved aside is moved back by itself",
-                "afterwards: none by itself; the "
-                f"{'copy of the data' if copied else 'emergency snapshot'} is the way back, "
-                f"and {FORCE} is taken out even when a later step fails",
-            ),
+            undo=_way_back(copied),
             resolves=(finding.key,),
             verify_within=120.0,
             moving=moving(view.db_size),
@@ -376,6 +365,28 @@ def _not_read(blind: list[str], finding: Finding, situation: Situation) -> Wait 
 
 def _revisions(views: dict[str, EtcdView]) -> str:
     return ", ".join(f"{n} {v.revision}" for n, v in sorted(views.items()))
+
+
+def _way_back(copied: bool) -> tuple[str, ...]:
+    return (
+        "before the flag is put in: everything moved aside is moved back by itself",
+        f"afterwards: none by itself; the {'copy of the data' if copied else 'emergency snapshot'} is the way back, "
+        f"and {FORCE} is taken out even when a later step fails",
+    )
+
+
+def _flagged(name: str, host: HostView | None) -> tuple[ManifestView, str] | Refusal:
+    """The manifest of etcd on the surviving member, and what it is with the flag."""
+    manifest = host.manifests.get("etcd") if host else None
+    if manifest is None or manifest.problem:
+        return Refusal(
+            f"the manifest of etcd on {name}, the surviving member, is "
+            f"{manifest.problem if manifest else 'not there to be edited'}"
+        )
+    flagged = with_flag(manifest.content)
+    if flagged is None:
+        return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FORCE} behind")
+    return manifest, flagged
 
 
 PLAYBOOK = ForceNewCluster()

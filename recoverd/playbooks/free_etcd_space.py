@@ -78,42 +78,17 @@ class FreeEtcdSpace:
     @staticmethod
     def _plan(members: dict[str, EtcdView], quota: int, finding: Finding, situation: Situation) -> Proposal:
         size = max(v.db_size for v in members.values())
-        first, requires = next(iter(members)), (finding.key,)
-        voters = len(members[first].voters)
         most = int(USABLE * quota) if quota < UNLIMITED else 0
         away = [
             e.name or e.id
             for e in situation.scene.membership.voters
             if e.id not in {v.member_id for v in members.values()}
         ]
-        in_turn, follows = (", one after the other", ", which follows by then") if len(members) > 1 else ("", "")
-        waits = "now if it waits in its crash-loop back-off"
-        what = f"fetch a snapshot from {first} (revision {members[first].revision}) and check its hash"
-        small = f", and see it take {mib(most)} or less" if most else ""
+        in_turn = ", one after the other" if len(members) > 1 else ""
         return Proposal(
             summary=f"drop etcd's history, defragment it on {', '.join(members)}{in_turn}, and "
             "take its NOSPACE alarm back",
-            steps=(
-                *(Step(n, f"start etcd on {n} {waits}", Unstick("etcd", 1), 60.0, requires) for n in members),
-                sized(Step(first, what, FetchSnapshot("before-free-etcd-space"), 180.0, requires), size),
-                sized(Step(first, "drop the history of every object", Compact(), 180.0, requires), size),
-                *(
-                    sized(Step(n, f"defragment etcd on {n}{follows}{small}", Defragment(most), 180.0, requires), size)
-                    for n in members
-                ),
-                Step(
-                    first,
-                    "take the alarm NOSPACE of all members back",
-                    DisarmAlarm("", "NOSPACE"),
-                    60.0,
-                    requires,
-                    commits=True,
-                ),
-                *(Step(n, f"see etcd on {n} healthy", AwaitEtcd(members=voters), 120.0) for n in members),
-                *(Step(n, f"start the API server on {n} {waits}", Unstick("kube-apiserver", 1), 60.0) for n in members),
-                *(Step(n, f"see the API server on {n} ready", AwaitApi(), 180.0) for n in members),
-                Step(first, "see that etcd takes writes again", AwaitWrites(), 60.0),
-            ),
+            steps=_steps(members, size, most, finding),
             basis=(finding.key,),
             evidence=(
                 *finding.evidence,
@@ -135,6 +110,39 @@ class FreeEtcdSpace:
             verify_within=120.0,
             moving=moving(size) * (2 + len(members)),
         )
+
+
+def _steps(members: dict[str, EtcdView], size: int, most: int, finding: Finding) -> tuple[Step, ...]:
+    """A snapshot first; then compact once, defragment each member, and let them write again. `most`: bytes that a
+    database may take afterwards, 0 for any.
+    """
+    first, requires = next(iter(members)), (finding.key,)
+    voters = len(members[first].voters)
+    follows = ", which follows by then" if len(members) > 1 else ""
+    waits = "now if it waits in its crash-loop back-off"
+    what = f"fetch a snapshot from {first} (revision {members[first].revision}) and check its hash"
+    small = f", and see it take {mib(most)} or less" if most else ""
+    return (
+        *(Step(n, f"start etcd on {n} {waits}", Unstick("etcd", 1), 60.0, requires) for n in members),
+        sized(Step(first, what, FetchSnapshot("before-free-etcd-space"), 180.0, requires), size),
+        sized(Step(first, "drop the history of every object", Compact(), 180.0, requires), size),
+        *(
+            sized(Step(n, f"defragment etcd on {n}{follows}{small}", Defragment(most), 180.0, requires), size)
+            for n in members
+        ),
+        Step(
+            first,
+            "take the alarm NOSPACE of all members back",
+            DisarmAlarm("", "NOSPACE"),
+            60.0,
+            requires,
+            commits=True,
+        ),
+        *(Step(n, f"see etcd on {n} healthy", AwaitEtcd(members=voters), 120.0) for n in members),
+        *(Step(n, f"start the API server on {n} {waits}", Unstick("kube-apiserver", 1), 60.0) for n in members),
+        *(Step(n, f"see the API server on {n} ready", AwaitApi(), 180.0) for n in members),
+        Step(first, "see that etcd takes writes again", AwaitWrites(), 60.0),
+    )
 
 
 def _nothing_to_free(live: int, quota: int, situation: Situation) -> Refusal:

@@ -64,7 +64,7 @@ class RemoveMemberPlaybook:
             return Refusal(f"{name} is the only one that could be asked, and a member is not asked to remove itself")
         camp = situation.scene.membership.camp.values()
         alive = sum(v.healthy and v.leader == view.leader and not v.learner and v.member_id != member.id for v in camp)
-        voters_after = len(view.voters) - (0 if member.learner else 1)
+        voters_after = _voters_after(view, member)
         needed_after = quorum_of(voters_after)
         if alive < needed_after:
             return Refusal(
@@ -72,6 +72,14 @@ class RemoveMemberPlaybook:
                 f"{alive} are seen healthy: "
                 "it would take quorum away"
             )
+        return self._proposal(name, view, member, alive, finding, situation)
+
+    def _proposal(
+        self, name: str, view: EtcdView, member: MemberEntry, alive: int, finding: Finding, situation: Situation
+    ) -> Proposal:
+        """The removal of a member, asked of the one on `name`; `alive` voters are healthy without it."""
+        voters_after = _voters_after(view, member)
+        needed_after = quorum_of(voters_after)
         label = member.name or (member.peer_urls[0] if member.peer_urls else member.id)
         prediction = (
             f"now {len(view.voters)} voters, {view.quorum} needed, {alive} healthy; afterwards {voters_after}, "
@@ -136,6 +144,10 @@ class RemoveMemberPlaybook:
                 timeout=60.0,
             ),
         )
+
+
+def _voters_after(view: EtcdView, removed: MemberEntry) -> int:
+    return len(view.voters) - (0 if removed.learner else 1)
 
 
 def _if_it_returns(label: str, finding: Finding, situation: Situation) -> tuple[str, ...]:

@@ -122,30 +122,7 @@ def chosen(restore: Restore, situation: Situation) -> Iterator[str]:
 
 def destroys(restore: Restore, situation: Situation) -> Iterator[str]:
     """What is lost, as far as recoverd knows it."""
-    point, watermark = restore.point, situation.memory.watermark
-    if watermark is None:
-        yield f"everything written since {utc(point.taken_at)} UTC, when the restore point was taken"
-    else:
-        span = max(0.0, watermark.at.timestamp() - point.taken_at)
-        writes = (
-            f"{max(0, watermark.revision - point.revision)} revisions"
-            if watermark.cluster_id == point.cluster_id
-            else "an unknown number of revisions"
-        )
-        yield (
-            f"everything written between {utc(point.taken_at)} UTC, when the point was taken, and the end: at least "
-            f"{_length(span)} and {writes} "
-            f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
-        )
-    taken = datetime.fromtimestamp(point.taken_at, UTC)
-    new = [c for c in situation.memory.newest if c.at > taken]
-    if new:
-        more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
-        yield (
-            "objects that were created since, as far as recoverd saw them: "
-            f"{', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
-        )
-        yield "pods among them that run still are ended when their kubelet hears of the restored data"
+    yield from _since(restore.point, situation)
     for member in restore.members:
         if not member.empty and only_its_log(situation.scene, member.host):
             yield (
@@ -173,6 +150,34 @@ def destroys(restore: Restore, situation: Situation) -> Iterator[str]:
                 f"what was written to the empty cluster that {member.host} has begun (revision "
                 f"{view.revision}); it is kept aside"
             )
+
+
+def _since(point: RestorePoint, situation: Situation) -> Iterator[str]:
+    """What was written after the point was taken, by revisions and by the objects that recoverd saw."""
+    watermark = situation.memory.watermark
+    if watermark is None:
+        yield f"everything written since {utc(point.taken_at)} UTC, when the restore point was taken"
+    else:
+        span = max(0.0, watermark.at.timestamp() - point.taken_at)
+        writes = (
+            f"{max(0, watermark.revision - point.revision)} revisions"
+            if watermark.cluster_id == point.cluster_id
+            else "an unknown number of revisions"
+        )
+        yield (
+            f"everything written between {utc(point.taken_at)} UTC, when the point was taken, and the end: at least "
+            f"{_length(span)} and {writes} "
+            f"(last seen: revision {watermark.revision} at {watermark.at:%Y-%m-%d %H:%M:%S} UTC)"
+        )
+    taken = datetime.fromtimestamp(point.taken_at, UTC)
+    new = [c for c in situation.memory.newest if c.at > taken]
+    if new:
+        more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
+        yield (
+            "objects that were created since, as far as recoverd saw them: "
+            f"{', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
+        )
+        yield "pods among them that run still are ended when their kubelet hears of the restored data"
 
 
 def _length(seconds: float) -> str:

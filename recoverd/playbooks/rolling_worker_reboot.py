@@ -17,6 +17,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot, Cordon, Drain, PodChoice, Reboot, Settled
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step
+from recoverd.model.settings import DrainSettings
 from recoverd.playbooks.agents import AGENTS, eligible
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.nodes import (
@@ -78,16 +79,6 @@ class RollingWorkerReboot:
             return Refusal(f"{nodes[0]} is not rebooted: {blocked.reason}")
         taken = groups(nodes, situation)
         drain = situation.settings.drain
-        destroys = [
-            f"what runs on each of {', '.join(nodes)} is interrupted: its pods move elsewhere before its "
-            "reboot, as far as there is room"
-        ]
-        if drain.local_storage is PodChoice.EVICT:
-            destroys.append(
-                "the data in emptyDir volumes of the pods that are evicted (chosen: drain.local_storage: evict)"
-            )
-        if drain.unmanaged is PodChoice.EVICT:
-            destroys.append("pods without a controller: they are gone for good (chosen: drain.unmanaged: evict)")
         keys = {n: tuple(f.key for f in found[n]) for n in nodes}
         return Proposal(
             summary=f"drain and reboot {' then '.join(' and '.join(g) for g in taken)}; {nodes[0]} is the canary",
@@ -97,7 +88,7 @@ class RollingWorkerReboot:
                 *(line for n in nodes for f in found[n] for line in f.evidence),
                 *self._terms(nodes, refused, objects, situation),
             ),
-            destroys=tuple(destroys),
+            destroys=tuple(self._destroys(nodes, drain)),
             undo=(
                 "before its reboot, a node that recoverd cordoned is uncordoned again when the plan stops; what was "
                 "evicted stays where it is",
@@ -109,6 +100,18 @@ class RollingWorkerReboot:
             rounds=len(taken),
             destructive=PodChoice.EVICT in (drain.local_storage, drain.unmanaged),
         )
+
+    @staticmethod
+    def _destroys(nodes: Sequence[str], drain: DrainSettings) -> Iterator[str]:
+        """What is lost with a drain and a reboot, by what the configuration lets be evicted."""
+        yield (
+            f"what runs on each of {', '.join(nodes)} is interrupted: its pods move elsewhere before its "
+            "reboot, as far as there is room"
+        )
+        if drain.local_storage is PodChoice.EVICT:
+            yield "the data in emptyDir volumes of the pods that are evicted (chosen: drain.local_storage: evict)"
+        if drain.unmanaged is PodChoice.EVICT:
+            yield "pods without a controller: they are gone for good (chosen: drain.unmanaged: evict)"
 
     @staticmethod
     def _candidates(situation: Situation) -> tuple[tuple[str, ...], dict[str, str]]:

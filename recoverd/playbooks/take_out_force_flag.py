@@ -51,37 +51,28 @@ class TakeOutForceFlag:
             return Refusal(
                 f"{FORCE} does not stand on a line of its own in {manifest.path} on {host}; take it out by hand"
             )
-        digest = sha256(final)
+        without = WriteFile(manifest.path, final, sha256(final), before=manifest.sha256)
         return Proposal(
             summary=f"take {FORCE} out of the manifest of etcd on {host}; kubelet restarts etcd for it",
             steps=(
-                Step(
-                    host,
-                    f"take {FORCE} out",
-                    WriteFile(manifest.path, final, digest, before=manifest.sha256),
-                    20.0,
-                    (finding.key,),
-                    commits=True,
-                ),
-                Step(
-                    host,
-                    f"see etcd on {host} run without {FORCE}",
-                    AwaitFlag("etcd", FORCE, present=False, seconds=60),
-                    timeout=75.0,
-                ),
-                Step(
-                    host,
-                    f"see etcd on {host} healthy without the flag",
-                    AwaitEtcd(members=len(membership.voters)),
-                    timeout=90.0,
-                ),
-                Step(host, f"see the API server on {host} ready", AwaitApi(), timeout=180.0),
+                Step(host, f"take {FORCE} out", without, 20.0, (finding.key,), commits=True),
+                *_watched(host, len(membership.voters)),
             ),
             basis=(finding.key,),
             evidence=finding.evidence,
             undo=("none: the flag must never stay",),
             verify_within=120.0,
         )
+
+
+def _watched(host: str, voters: int) -> tuple[Step, ...]:
+    """See that kubelet has started etcd without the flag, and that it and the API server are well."""
+    runs = AwaitFlag("etcd", FORCE, present=False, seconds=60)
+    return (
+        Step(host, f"see etcd on {host} run without {FORCE}", runs, timeout=75.0),
+        Step(host, f"see etcd on {host} healthy without the flag", AwaitEtcd(members=voters), timeout=90.0),
+        Step(host, f"see the API server on {host} ready", AwaitApi(), timeout=180.0),
+    )
 
 
 PLAYBOOK = TakeOutForceFlag()
