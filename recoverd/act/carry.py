@@ -50,7 +50,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """One carrying out."""
+    """Tells a hand what it carries out and within which time."""
 
     host: str
     until: float

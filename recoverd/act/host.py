@@ -24,7 +24,7 @@ GUARD_STATUS = 3
 """Exit status with which an operation refuses before it has changed anything."""
 
 
-class Answer(Enum):
+class CheckResult(Enum):
     """What a check came to."""
 
     DONE = "done"
@@ -82,10 +82,10 @@ class HostRunner:
     ) -> StepResult | None:
         """What the check says of an operation that may have run before; None when it is to be run (again)."""
         check = operation.check()
-        answer = await self._settled(check, until, wait_for_done=False) if check else Answer.NOT_DONE
-        if answer is Answer.DONE:
+        answer = await self._check_until(check, until, wait_for_done=False) if check else CheckResult.NOT_DONE
+        if answer is CheckResult.DONE:
             return StepResult(True, f"{name} on {self._host} had been done already", already_done=True)
-        if answer is Answer.UNSEEN:
+        if answer is CheckResult.UNSEEN:
             what = (
                 f"whether {name} on {self._host} was done cannot be told: {self._unseen}. Look "
                 "there before anything else"
@@ -108,10 +108,10 @@ class HostRunner:
                 f"{name} on {self._host} may or may not have been done: {unseen}. Look there before anything else",
                 uncertain=True,
             )
-        answer = await self._settled(check, until, wait_for_done=True)
-        if answer is Answer.DONE:
+        answer = await self._check_until(check, until, wait_for_done=True)
+        if answer is CheckResult.DONE:
             return StepResult(True, f"{name} on {self._host} is done, as its check says ({unseen})")
-        if answer is Answer.NOT_DONE:
+        if answer is CheckResult.NOT_DONE:
             return StepResult(
                 False,
                 f"{name} on {self._host} did not come about: {unseen}; its check says that it is not "
@@ -125,11 +125,11 @@ class HostRunner:
 
     async def _verified(self, operation: HostOperation, name: str, until: float, result: CommandResult) -> StepResult:
         check = operation.check()
-        answer = await self._settled(check, until, wait_for_done=False) if check else Answer.DONE
+        answer = await self._check_until(check, until, wait_for_done=False) if check else CheckResult.DONE
         said = tail(result.stdout, 1)
-        if answer is Answer.DONE:
+        if answer is CheckResult.DONE:
             return StepResult(True, f"{name} on {self._host}: done{f' ({said})' if said else ''}")
-        if answer is Answer.UNSEEN:
+        if answer is CheckResult.UNSEEN:
             return StepResult(
                 True, f"{name} on {self._host} ended well; looking at it afterwards failed: {self._unseen}"
             )
@@ -139,11 +139,11 @@ class HostRunner:
             f"once. Look at {self._host}",
         )
 
-    async def _settled(self, check: Call, until: float, *, wait_for_done: bool) -> Answer:
+    async def _check_until(self, check: Call, until: float, *, wait_for_done: bool) -> CheckResult:
         """Ask the check until it is answered (or, `wait_for_done`, until it says done); what it
         said last, when the time is over.
         """
-        unsettled = (Answer.UNSEEN, Answer.NOT_DONE) if wait_for_done else (Answer.UNSEEN,)
+        unsettled = (CheckResult.UNSEEN, CheckResult.NOT_DONE) if wait_for_done else (CheckResult.UNSEEN,)
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda answer: answer in unsettled),
             wait=wait_fixed(RETRY_SECONDS),
@@ -151,18 +151,18 @@ class HostRunner:
             sleep=asyncio.sleep,
         )
         try:
-            answer: Answer = await retrying(self._ask, check)
+            answer: CheckResult = await retrying(self._ask, check)
         except RetryError as over:
             answer = over.last_attempt.result()
         return answer
 
-    async def _ask(self, check: Call) -> Answer:
+    async def _ask(self, check: Call) -> CheckResult:
         try:
             result = await self._hosts.ask(self._host, check, timeout=CHECK_SECONDS)
         except HostUnseen as unseen:
             self._unseen = str(unseen)
-            return Answer.UNSEEN
-        return Answer.DONE if result.exit_status == 0 else Answer.NOT_DONE
+            return CheckResult.UNSEEN
+        return CheckResult.DONE if result.exit_status == 0 else CheckResult.NOT_DONE
 
     def _failed(self, name: str, result: CommandResult) -> str:
         how = (

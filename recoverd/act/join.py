@@ -38,7 +38,7 @@ KEY = re.compile(r"\b[0-9a-f]{64}\b")
 HASH = re.compile(r"\bsha256:[0-9a-f]{64}\b")
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """How the job on the new machine stands, in the words of `join_state` (recoverd/shell/join.sh)."""
 
     NONE = "none"
@@ -109,10 +109,10 @@ class JoinRunner:
         """`ask`: one that was not begun is not begun now."""
         it = self._it
         try:
-            state = await self._state() if resume else State.NONE
-            if state is State.NONE and ask:
+            state = await self._state() if resume else JobState.NONE
+            if state is JobState.NONE and ask:
                 return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
-            if state is State.NONE:
+            if state is JobState.NONE:
                 await self._begin()
             result = await self._watch()
         except JoinFailed as failed:
@@ -162,9 +162,9 @@ class JoinRunner:
             if entry is not None:
                 listed_at = listed_at or self._clock()
                 started = started or entry.started
-            if state is State.ENDED:
+            if state is JobState.ENDED:
                 return await self._ended(started)
-            if state in (State.FAILED, State.LOST):
+            if state in (JobState.FAILED, JobState.LOST):
                 raise JoinFailed(await self._why(state))
             waited = self._clock() - listed_at if listed_at else 0.0
             if listed_at and not started and waited >= it.member_seconds:
@@ -205,22 +205,22 @@ class JoinRunner:
         except EtcdUnseen:
             return None
 
-    async def _state(self) -> State:
+    async def _state(self) -> JobState:
         """How the job on the new machine stands; a machine that does not answer for a moment is not taken for lost."""
         try:
             result = await self._hosts.ask(self._it.name, Call.of("join_state", self._it.label), timeout=ASK_SECONDS)
         except HostUnseen:
-            return State.RUNNING
+            return JobState.RUNNING
         word = result.stdout.strip().split("\n")[-1]
-        return State(word) if word in set(State) else State.LOST
+        return JobState(word) if word in set(JobState) else JobState.LOST
 
-    async def _why(self, state: State) -> str:
+    async def _why(self, state: JobState) -> str:
         """What kubeadm, and etcd on the new machine, said last."""
         try:
             result = await self._hosts.ask(self._it.name, Call.of("join_why"), timeout=ASK_SECONDS)
         except HostUnseen as unseen:
             return f"what was said on {self._it.name} cannot be read: {unseen}"
-        lost = "the job is gone without an exit status (was the machine rebooted?); " if state is State.LOST else ""
+        lost = "the job is gone without an exit status (was the machine rebooted?); " if state is JobState.LOST else ""
         return lost + (
             cleared(" / ".join(line.strip()[:300] for line in result.stdout.splitlines() if line.strip()))
             or "nothing was said"

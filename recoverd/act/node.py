@@ -19,11 +19,11 @@ from recoverd.model.node_operations import (
     CORDONED,
     Agent,
     AwaitNodeReady,
+    AwaitNodeWell,
     AwaitReboot,
     Cordon,
     Reboot,
     RestartDaemonPods,
-    Settled,
     Uncordon,
 )
 from recoverd.model.plan import StepResult
@@ -374,7 +374,7 @@ def _pod_ready(pod: Json) -> bool:
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
-async def _settled(operation: Settled, at: Carry) -> StepResult:
+async def _await_node_well(operation: AwaitNodeWell, at: Carry) -> StepResult:
     return StepResult(False, "this step is judged by the state machine, sweep by sweep, and is never carried out")
 
 
@@ -386,4 +386,4 @@ hand(Reboot)(lambda o, at: reboot(o, at.reach.hosts, at.host, at.until, ask=at.a
 hand(AwaitReboot)(lambda o, at: await_reboot(o, at.reach.hosts, at.host, at.until))
 hand(AwaitNodeReady)(lambda o, at: await_node_ready(o, at.reach.kube, at.until))
 hand(RestartDaemonPods)(lambda o, at: restart_daemon_pods(o, at.reach.kube, at.reach.hosts, at.host, at.until))
-hand(Settled)(_settled)
+hand(AwaitNodeWell)(_await_node_well)

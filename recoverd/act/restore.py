@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recoverd.act.carry import hand
 from recoverd.act.host import CHECK_SECONDS, GUARD_STATUS
-from recoverd.act.until import asked, polled, timeout
+from recoverd.act.until import ask_once, polled, timeout
 from recoverd.clients.etcd import EtcdClient, EtcdRefused
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.etcd import EtcdView
@@ -172,7 +172,7 @@ async def promote_member(
         await etcd.promote_member(row.id, timeout=VIEW_SECONDS)
         return "promoted, and not seen so yet"
 
-    if ask and (failure := await asked(missing)):
+    if ask and (failure := await ask_once(missing)):
         return StepResult(False, f"the member at {operation.peer_url} has not been promoted: {failure}", undone=True)
     if failure := await polled(missing, until):
         what = "a learner has no vote, so quorum is as it was; look at etcd's log on its machine"
@@ -193,7 +193,7 @@ async def disarm_alarm(
             await etcd.disarm(member, operation.alarm, timeout=VIEW_SECONDS)
         return "etcd accepted it, and it is still raised"
 
-    if ask and (failure := await asked(raised)):
+    if ask and (failure := await ask_once(raised)):
         return StepResult(False, f"{operation.about} has not been taken back: {failure}", undone=True)
     if failure := await polled(raised, until):
         return StepResult(

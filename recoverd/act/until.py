@@ -35,7 +35,7 @@ def timeout(until: float) -> float:
     return max(LEAST, left(until))
 
 
-async def asked(missing: Callable[[], Awaitable[str]]) -> str:
+async def ask_once(missing: Callable[[], Awaitable[str]]) -> str:
     """What is missing, in words; "" when nothing is. An etcd that could not be asked says why not."""
     try:
         return await missing()
@@ -47,7 +47,7 @@ async def polled(missing: Callable[[], Awaitable[str]], until: float) -> str:
     """Ask until nothing is missing: "", or what was missing last."""
     try:
         await AsyncRetrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop_at(until))(
-            asked, missing
+            ask_once, missing
         )
     except RetryError as over:
         return str(over.last_attempt.result())

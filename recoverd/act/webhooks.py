@@ -68,7 +68,7 @@ async def tighten(o: TightenWebhook, kube: Kube, *, ask: bool = False) -> StepRe
 
 
 async def await_service(o: AwaitService, kube: Kube, until: float) -> StepResult:
-    """Poll its endpoints."""
+    """Wait until the webhook's service has an endpoint that is ready."""
 
     async def look() -> str:
         try:

@@ -90,7 +90,7 @@ class HostPool:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """By host name."""
+        """The address of each machine, by host name."""
         return {name: link.target.address for name, link in self._links.items()}
 
     async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109

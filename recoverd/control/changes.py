@@ -33,7 +33,7 @@ def nothing(host: str, path: str) -> str:
 
 
 def changes(plan: Plan, there: Texts) -> list[list[str]]:
-    """Of each step the lines that go (`- `) and that come (`+ `): against what an earlier step writes, what its
+    """The lines of each step that go (`- `) and that come (`+ `): against what an earlier step writes, what its
     undo puts back, or what is there.
 
     Nothing of a step that writes no file, or where nothing is known of what it replaces.

@@ -21,7 +21,7 @@ from recoverd.model.witness import TRIED, LeadView, TryView
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """One finding of which it is asked whether it is gone."""
 
     subject: str
@@ -39,7 +39,7 @@ class Asked:
         return ends_of(self.subject)
 
 
-Witness = Callable[[Asked], str]
+Witness = Callable[[Question], str]
 """Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""
 
 
@@ -59,22 +59,22 @@ def doubt(keys: Iterable[FindingKey], diagnosis: Diagnosis, observation: Observa
 
 def _unseen(key: FindingKey, diagnosis: Diagnosis, observation: Observation) -> str:
     code, subject = key
-    asked = Asked(subject, diagnosis, observation)
-    return next((why for shown in SHOWN_BY.get(code, ()) if (why := WITNESSES[shown](asked))), "")
+    question = Question(subject, diagnosis, observation)
+    return next((why for shown in SHOWN_BY.get(code, ()) if (why := WITNESSES[shown](question))), "")
 
 
 # --- witnesses ---
 
 
-def machine(asked: Asked) -> str:
+def machine(question: Question) -> str:
     """The machine was looked at, or is no longer one that recoverd watches or that is a part of the cluster."""
-    view = asked.observation.hosts.get(asked.host)
-    if isinstance(view, Unseen) and not _left(asked, asked.host):
-        return f"{asked.host} could not be looked at: {view.reason}"
+    view = question.observation.hosts.get(question.host)
+    if isinstance(view, Unseen) and not _left(question, question.host):
+        return f"{question.host} could not be looked at: {view.reason}"
     return ""
 
 
-def stranger(asked: Asked) -> str:
+def stranger(question: Question) -> str:
     """Its etcd was seen not to run, or to have a leader in common with another, or every other
     control plane's was seen not to run.
 
@@ -82,22 +82,22 @@ def stranger(asked: Asked) -> str:
     more that there are two: they are two all the same. That no member lists the machine ends nothing here:
     it is what makes it a stranger.
     """
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     if isinstance(view, Unseen):
-        return f"{asked.host} could not be looked at: {view.reason}"
-    mine = asked.observation.etcd.get(asked.host)
-    if mine is None or _stopped(asked.observation, asked.host):
+        return f"{question.host} could not be looked at: {view.reason}"
+    mine = question.observation.etcd.get(question.host)
+    if mine is None or _stopped(question.observation, question.host):
         return ""
-    views = {n: v for n, v in asked.observation.etcd.items() if n != asked.host}
+    views = {n: v for n, v in question.observation.etcd.items() if n != question.host}
     if (
         isinstance(mine, EtcdView)
         and mine.has_leader
         and any(isinstance(v, EtcdView) and v.leader == mine.leader for v in views.values())
     ):
         return ""
-    left = [n for n in views if not _stopped(asked.observation, n)]
+    left = [n for n in views if not _stopped(question.observation, n)]
     return (
-        f"etcd on {asked.host} was not seen to have a leader in common with {', '.join(left)}, and is "
+        f"etcd on {question.host} was not seen to have a leader in common with {', '.join(left)}, and is "
         "not stopped on either side"
         if left
         else ""
@@ -110,199 +110,205 @@ def _stopped(observation: Observation, name: str) -> bool:
     return isinstance(host, HostView) and isinstance(observation.etcd.get(name), Unseen) and not host.runs("etcd")
 
 
-def manifests(asked: Asked) -> str:
+def manifests(question: Question) -> str:
     """The directory of static pod manifests on the machine was read."""
-    if why := machine(asked):
+    if why := machine(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     trouble = next((p for p in view.problems if "manifest" in p.lower()), "") if isinstance(view, HostView) else ""
-    return f"the manifests on {asked.host} could not be read: {trouble}" if trouble else ""
+    return f"the manifests on {question.host} could not be read: {trouble}" if trouble else ""
 
 
-def file(asked: Asked) -> str:
+def file(question: Question) -> str:
     """The certificate or kubeconfig was read, or the listing of the directory shows that there is none of that name.
 
     Of the API server's own, that the server is accepted says as much.
     """
-    path, endpoint = path_in(asked.subject), asked.observation.api.members.get(asked.host)
+    path, endpoint = path_in(question.subject), question.observation.api.members.get(question.host)
     if path.endswith("/apiserver.crt") and endpoint is not None and endpoint.health is EndpointHealth.READY:
         return ""
-    if why := machine(asked):
+    if why := machine(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     if not isinstance(view, HostView) or not path or path in {c.path for c in view.certificates}:
         return ""
     if view.pki is None or (view.pki.listed is None and path not in {*view.pki.keys, *view.pki.authorities}):
-        return f"{path} on {asked.host} could not be read"
+        return f"{path} on {question.host} could not be read"
     return ""
 
 
-def unit(asked: Asked) -> str:
+def unit(question: Question) -> str:
     """systemd on the machine said how its units stand."""
-    if why := machine(asked):
+    if why := machine(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     return (
-        f"systemd on {asked.host} said nothing of kubelet"
+        f"systemd on {question.host} said nothing of kubelet"
         if isinstance(view, HostView) and "kubelet" not in view.units
         else ""
     )
 
 
-def disks(asked: Asked) -> str:
+def disks(question: Question) -> str:
     """The machine's disks were looked at, or its etcd serves, which writes on them."""
-    if isinstance(asked.observation.etcd.get(asked.host), EtcdView):
+    if isinstance(question.observation.etcd.get(question.host), EtcdView):
         return ""
-    if why := machine(asked):
+    if why := machine(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
-    return f"the disks of {asked.host} could not be looked at" if isinstance(view, HostView) and not view.disks else ""
+    view = question.observation.hosts.get(question.host)
+    return (
+        f"the disks of {question.host} could not be looked at" if isinstance(view, HostView) and not view.disks else ""
+    )
 
 
-def static_pods(asked: Asked) -> str:
+def static_pods(question: Question) -> str:
     """Each of the machine's manifests was seen with its container running, or has gone. That kubelet says
     nothing of it now is no proof.
     """
-    if why := manifests(asked):
+    if why := manifests(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     left = (
         [c for c in ("etcd", "kube-apiserver") if c in view.manifests and not view.runs(c)]
         if isinstance(view, HostView)
         else []
     )
-    return f"{' and '.join(left)} on {asked.host} was not seen to run" if left and not _left(asked, asked.host) else ""
+    return (
+        f"{' and '.join(left)} on {question.host} was not seen to run"
+        if left and not _left(question, question.host)
+        else ""
+    )
 
 
-def data(asked: Asked) -> str:
+def data(question: Question) -> str:
     """etcd's data directory on the machine was looked at, or its etcd serves."""
-    if why := machine(asked):
+    if why := machine(question):
         return why
-    view = asked.observation.hosts.get(asked.host)
+    view = question.observation.hosts.get(question.host)
     if (
         isinstance(view, HostView)
         and view.etcd_data is None
-        and not isinstance(asked.observation.etcd.get(asked.host), EtcdView)
+        and not isinstance(question.observation.etcd.get(question.host), EtcdView)
     ):
-        return f"etcd's data directory on {asked.host} could not be looked at"
+        return f"etcd's data directory on {question.host} could not be looked at"
     return ""
 
 
-def leader(asked: Asked) -> str:
+def leader(question: Question) -> str:
     """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms
     are those of a cluster at work.
     """
-    return "" if _led(asked.observation) else "no etcd member was seen with a leader"
+    return "" if _led(question.observation) else "no etcd member was seen with a leader"
 
 
-def holding(asked: Asked) -> str:
+def holding(question: Question) -> str:
     """A member was seen to serve the data of before: a directory that is not empty, and a leader, are as well
     those of a cluster begun anew.
     """
-    roll = asked.diagnosis.roll
+    roll = question.diagnosis.roll
     return "" if roll and roll.holding else "no etcd member was seen to hold the data of this cluster"
 
 
-def member(asked: Asked) -> str:
+def member(question: Question) -> str:
     """This very member was seen to serve under a leader, or the list of those that do holds no such member any more."""
-    if why := leader(asked):
+    if why := leader(question):
         return why
-    view = asked.observation.etcd.get(asked.host)
+    view = question.observation.etcd.get(question.host)
     if isinstance(view, EtcdView) and view.has_leader and not view.remembered:
         return ""
-    roll = asked.diagnosis.roll
-    if asked.host not in asked.observation.etcd and roll is None:
+    roll = question.diagnosis.roll
+    if question.host not in question.observation.etcd and roll is None:
         return ""
     if roll is not None and (
-        asked.subject in roll.serving or (roll.listed is not None and asked.subject not in roll.listed)
+        question.subject in roll.serving or (roll.listed is not None and question.subject not in roll.listed)
     ):
         return ""
     said = f": {view.reason}" if isinstance(view, Unseen) else ""
-    return f"the etcd member {asked.subject} was not seen to serve, and it is in the member list{said}"
+    return f"the etcd member {question.subject} was not seen to serve, and it is in the member list{said}"
 
 
-def serves(asked: Asked) -> str:
+def serves(question: Question) -> str:
     """The API server of that control plane answered by its own address as one that works."""
-    endpoint = asked.observation.api.members.get(asked.host)
-    if endpoint is None or _works(endpoint) or _left(asked, asked.host):
+    endpoint = question.observation.api.members.get(question.host)
+    if endpoint is None or _works(endpoint) or _left(question, question.host):
         return ""
-    return f"the API server on {asked.host} was not seen to answer ({endpoint.address}: {endpoint.health})"
+    return f"the API server on {question.host} was not seen to answer ({endpoint.address}: {endpoint.health})"
 
 
-def address(asked: Asked) -> str:
+def address(question: Question) -> str:
     """The address in the kubeconfig answered as an API server, be it one that is not ready."""
-    vip = asked.observation.api.vip
+    vip = question.observation.api.vip
     if _works(vip) or vip.health is EndpointHealth.NOT_READY:
         return ""
     return f"nothing at {vip.address} was seen to answer as an API server ({vip.health})"
 
 
-def lists(asked: Asked) -> str:
+def lists(question: Question) -> str:
     """The API server listed nodes and pods."""
-    objects = asked.observation.api.objects
+    objects = question.observation.api.objects
     return f"the API server did not list nodes and pods: {objects.reason}" if isinstance(objects, Unseen) else ""
 
 
-def node(asked: Asked) -> str:
+def node(question: Question) -> str:
     """The API server listed nodes and pods, and the node's machine and its network were looked at; or
     it lists no such node any more.
     """
-    if why := lists(asked):
+    if why := lists(question):
         return why
-    roll = asked.diagnosis.roll
-    for end in asked.ends:
-        if _deleted(asked.observation, end):
+    roll = question.diagnosis.roll
+    for end in question.ends:
+        if _deleted(question.observation, end):
             continue
         host = roll.hosts.get(end, end) if roll else end
-        view = asked.observation.hosts.get(host)
+        view = question.observation.hosts.get(host)
         if isinstance(view, Unseen):
             return f"{host} could not be looked at: {view.reason}"
-        if why := witness_unseen(host, end, asked.observation):
+        if why := witness_unseen(host, end, question.observation):
             return why
     return ""
 
 
-def agents(asked: Asked) -> str:
+def agents(question: Question) -> str:
     """Every machine was looked at whose node is Ready: what runs there may still follow the history that is gone.
 
     One whose node is not Ready has no kubelet at work: it shows what is wrong with it when it is back.
     """
-    if why := lists(asked):
+    if why := lists(question):
         return why
-    objects = asked.observation.api.objects
+    objects = question.observation.api.objects
     ready = {n.name for n in objects.nodes if n.ready} if isinstance(objects, ObjectsView) else set()
-    if roll := asked.diagnosis.roll:
+    if roll := question.diagnosis.roll:
         ready = {roll.hosts.get(name, name) for name in ready}
-    for host, view in asked.observation.hosts.items():
+    for host, view in question.observation.hosts.items():
         if isinstance(view, Unseen) and host in ready:
             return f"{host} could not be looked at: {view.reason}"
-    return witness_unseen("", "", asked.observation)
+    return witness_unseen("", "", question.observation)
 
 
-def controllers(asked: Asked) -> str:
+def controllers(question: Question) -> str:
     """The component was seen to run on a control plane, or every control plane was looked at."""
-    views = [v for n, v in asked.observation.hosts.items() if n in asked.observation.etcd]
-    runs = any(isinstance(v, HostView) and v.runs(asked.subject) for v in views)
+    views = [v for n, v in question.observation.hosts.items() if n in question.observation.etcd]
+    runs = any(isinstance(v, HostView) and v.runs(question.subject) for v in views)
     unseen = next((v for v in views if isinstance(v, Unseen)), None)
     return (
         ""
         if runs or unseen is None
-        else f"{asked.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
+        else f"{question.subject} was not seen to run, and a control plane could not be looked at: {unseen.reason}"
     )
 
 
-def lead(asked: Asked) -> str:
+def lead(question: Question) -> str:
     """Its Lease was seen to have been renewed since the look before: what any clock makes of its age proves nothing."""
-    view = asked.observation.api.leads.get(asked.subject)
+    view = question.observation.api.leads.get(question.subject)
     if isinstance(view, LeadView) and view.unchanged == 0.0:
         return ""
     why = view.reason if isinstance(view, Unseen) else "it is as it was" if view else "nobody has looked"
-    return f"the lease of {asked.subject} was not seen to be renewed: {why}"
+    return f"the lease of {question.subject} was not seen to be renewed: {why}"
 
 
-def writes(asked: Asked) -> str:
+def writes(question: Question) -> str:
     """A write of each kind was tried and accepted: one that something else refused shows nothing of this."""
-    tries = asked.observation.api.tries
+    tries = question.observation.api.tries
     for kind in TRIED:
         view = tries.get(kind)
         if not isinstance(view, TryView) or not view.accepted:
@@ -326,13 +332,13 @@ def _led(observation: Observation) -> bool:
     return any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
 
 
-def _left(asked: Asked, host: str) -> bool:
+def _left(question: Question, host: str) -> bool:
     """The machine is no control plane of the cluster any more: members under a leader do not list it,
     so what fails on it is no fault.
     """
-    roll = asked.diagnosis.roll
+    roll = question.diagnosis.roll
     return (
-        host in asked.observation.etcd
+        host in question.observation.etcd
         and roll is not None
         and roll.listed is not None
         and host not in {*roll.listed, *roll.parts}

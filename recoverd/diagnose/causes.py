@@ -42,7 +42,7 @@ def reason(lines: Sequence[str], program: str) -> Reason | None:
 
 
 def reason_of_pod(kubelet: Sequence[str], component: str) -> Reason | None:
-    """By kubelet's words: why it does not start this static pod."""
+    """Why kubelet does not start this static pod, by its own words."""
     return reason(kubelet, SANDBOX) or reason([line for line in kubelet if component in line], IMAGE)
 
 

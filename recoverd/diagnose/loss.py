@@ -185,7 +185,8 @@ def says_why_it_ends(lines: Sequence[str]) -> bool:
 
 
 def only_its_log(scene: Scene, name: str) -> bool:
-    """By its own words nothing but its write-ahead log is damaged, as after a power cut: its database may be
+    """Whether etcd on this host says that nothing but its write-ahead log is damaged, as after a power cut: its
+    database may be
     whole, and newer than any copy.
     """
     said = _damage(scene, name)

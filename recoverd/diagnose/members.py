@@ -36,7 +36,7 @@ class Membership:
             n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same
         }
         """Members that serve another cluster, and by what that is proven."""
-        main = self._settle_leaders(same, watermark)
+        main = self._believe_one_leader(same, watermark)
         self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
         """The host whose member list is believed."""
         self.entries: tuple[MemberEntry, ...] = main[self.source].members if self.source else ()
@@ -105,7 +105,7 @@ class Membership:
             best[view.cluster_id] = max(best.get(view.cluster_id, 0), view.revision)
         return max(counts, key=lambda c: (counts[c], best[c], c), default="")
 
-    def _settle_leaders(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
+    def _believe_one_leader(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
         """Take out those that follow a leader which the others do not list (split brain). Two leaders that
         both sides list are an election.
 

@@ -44,7 +44,7 @@ OF_CNI = re.compile(
 
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
-    """Of each node that is not Ready, and of each that was deleted. `explained` are hosts of which
+    """Finds each node that is not Ready, and each that was deleted. `explained` are hosts of which
     a fault is found that says why.
     """
     if scene.objects is None or not scene.objects.nodes:

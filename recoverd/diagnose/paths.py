@@ -17,7 +17,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Finding, State
-from recoverd.model.network import Answer, NetworkView, PodProbe
+from recoverd.model.network import NetworkView, PodProbe, ProbeAnswer
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 SEVERAL = 2
@@ -77,7 +77,7 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
-    unsure = frozenset(p.service for p in view.probes if p.ready and p.answer is not Answer.OK)
+    unsure = frozenset(p.service for p in view.probes if p.ready and p.answer is not ProbeAnswer.OK)
     return Paths(
         frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure
     )

@@ -11,7 +11,7 @@ from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, State
-from recoverd.model.network import Answer, NetworkView, NodeNetworkView, RuleGap, RulesView, ServiceProbe
+from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RuleGap, RulesView, ServiceProbe
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 SYNC = 20.0
@@ -35,7 +35,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             yield from _stale(scene, view, name, host, host.rules)
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
-        if probe.source in seen.judged and Answer.OK not in probe.answers:
+        if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
             by_source.setdefault(probe.source, []).append(probe)
     for name, failed in by_source.items():
         yield from _unreachable(scene, seen, name, failed)
@@ -155,7 +155,7 @@ def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
     """The way from the node to every endpoint that was tried is good, so that a failure
     is the service's address alone.
     """
-    if probe.steady < SYNC or not probe.endpoints or any(a is not Answer.OK for a in probe.endpoints.values()):
+    if probe.steady < SYNC or not probe.endpoints or any(a is not ProbeAnswer.OK for a in probe.endpoints.values()):
         return False
     # the address may lead to any endpoint, on any host
     others = set(probe.hosts) - {probe.source}

@@ -156,7 +156,7 @@ class Scene:
 
     @cached_property
     def machines(self) -> dict[str, str]:
-        """By Node: the machine in the configuration, for those that have one."""
+        """The machine in the configuration of each node that has one, by node."""
         return {node.name: name for name in self.addresses if (node := self.node(name)) is not None}
 
     @cached_property

@@ -236,7 +236,7 @@ class Journal:
         ]
 
     def incident_ids(self, cluster: str) -> list[str]:
-        """Of every incident, and of what plans that were offered without one belong to: a number is given once."""
+        """The ids of every incident, and of what plans without one belong to: a number is given once."""
         return [
             id
             for (id,) in self._file.rows(
@@ -305,7 +305,7 @@ class Journal:
         )
 
     def notes(self, *, cluster: str | None = None, event: str | None = None, limit: int = 200) -> list[Note]:
-        """Newest first."""
+        """Lines of history, the newest first."""
         rows = self._file.rows(
             "SELECT n, cluster, incident, at, event, detail FROM note WHERE ? IN (cluster, '') AND ? IN (event, "
             "'') ORDER BY n DESC LIMIT ?",

@@ -19,7 +19,7 @@ def parts(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s.part for s in plan.steps if s.part))
 
 
-def kept_of(plan: Plan, run: Run, begun: Iterable[int]) -> str:
+def not_taken_back(plan: Plan, run: Run, begun: Iterable[int]) -> str:
     """Steps that could have been taken back and were not, in words; "" when there is none."""
     steps = ((i, plan.steps[i]) for i in begun if i not in run.back)
     return "; ".join(
@@ -48,7 +48,7 @@ def by_part(plan: Plan, run: Run) -> str:
         elif guards.rereads(plan, run, part):
             left = "; ".join(plan.steps[i].description for i in mine if i > run.done and not plan.steps[i].looks)
             state = f"the files are in place; NOT done, and what runs may have others in memory until it is: {left}"
-        elif kept := kept_of(plan, run, begun):
+        elif kept := not_taken_back(plan, run, begun):
             state = f"NOT taken back, see to it by hand: {kept}"
         elif any(plan.steps[i].undo for i in begun):
             state = "taken back"
@@ -66,6 +66,6 @@ def left_by(plan: Plan, run: Run) -> str:
     if committed(plan, run, ""):
         return "; it was past its point of no return, so what it did stays"
     begun = [i for i, s in enumerate(plan.steps[: run.reached + 1]) if s.undo]
-    if kept := kept_of(plan, run, begun):
+    if kept := not_taken_back(plan, run, begun):
         return f"; NOT taken back, see to it by hand: {kept}"
     return "; what it had moved was moved back" if begun else ""

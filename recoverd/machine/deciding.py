@@ -41,9 +41,9 @@ def decide(turn: Turn, instead: str = "") -> None:
     if choice is None:
         return
     if choice.playbook is None or choice.proposal is None:
-        if not choice.reasons and not _settled(turn):
+        if not choice.reasons and not _all_confirmed(turn):
             return  # what is seen now has not lasted long enough to say anything about it
-        _stand_by(turn, nothing_to_do(outlook.confirmed(turn), choice.reasons), choice.waiting)
+        _explain_inaction(turn, nothing_to_do(outlook.confirmed(turn), choice.reasons), choice.waiting)
         return
     take(turn, choice.playbook, _mindful(turn, choice.proposal), (*([instead] if instead else []), *choice.declined))
 
@@ -162,7 +162,7 @@ def _drop(turn: Turn, status: PlanStatus, reason: str) -> None:
         turn.move("reconsider")
 
 
-def _settled(turn: Turn) -> bool:
+def _all_confirmed(turn: Turn) -> bool:
     """Something is confirmed, and nothing that is seen now may be in the next sweep."""
     confirmed = outlook.confirmed(turn)
     return bool(confirmed) and len(confirmed) == len(turn.newest.diagnosis.faults)
@@ -188,11 +188,13 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
         offer(turn, playbook, proposal, declined=declined)
         return
     if why := _refused_now(turn, proposal):
-        _stand_by(turn, f"not done: {why}; or `recoverctl run {playbook.name} {turn.name}` and approve", waiting=False)
+        _explain_inaction(
+            turn, f"not done: {why}; or `recoverctl run {playbook.name} {turn.name}` and approve", waiting=False
+        )
         return
     blocked = bounds.unasked(playbook.name, proposal.basis, turn.record.history, turn.settings.bounds, turn.now)
     if blocked:
-        _stand_by(
+        _explain_inaction(
             turn,
             f"not done: {blocked.reason}; or `recoverctl run {playbook.name} {turn.name}` and approve",
             waiting=False,
@@ -223,7 +225,7 @@ def _refused_now(turn: Turn, proposal: Proposal) -> str:
     return f"it waits for {why}" if first and (why := obstacle(first, evidence)) else ""
 
 
-def _stand_by(turn: Turn, explanation: str, waiting: bool) -> None:
+def _explain_inaction(turn: Turn, explanation: str, waiting: bool) -> None:
     """Do nothing, and say why: it may come by itself in a later sweep, or a person is called."""
     phase = turn.lifecycle.phase
     if waiting and phase is Phase.ESCALATED:

@@ -20,7 +20,7 @@ from recoverd.model.effects import looks, moves_data, restarts_member
 from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.node_operations import Settled
+from recoverd.model.node_operations import AwaitNodeWell
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
@@ -66,7 +66,7 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
     past = committed(plan, run, step.part)
     if stop := _called_off(plan, run, step, pause, evidence, past=past):
         return stop
-    if step.looks and not isinstance(step.operation, Settled):
+    if step.looks and not isinstance(step.operation, AwaitNodeWell):
         return Gate(Verdict.GO)
     if evidence.blind:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
@@ -84,7 +84,7 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
         step, evidence, run.held_since or evidence.now, run.changed_at
     ):
         return Gate(Verdict.HOLD, why)
-    shown = look(
+    shown = may_begin(
         step, evidence.diagnosis, evidence.observation, evidence.scene.settings.bounds, run.held_since or evidence.now
     )
     if shown.verdict is Verdict.GO and (why := obstacle(step, evidence)):
@@ -156,13 +156,13 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     return Gate(Verdict.GO)
 
 
-def look(
+def may_begin(
     step: Step, diagnosis: Diagnosis | None, observation: Observation | None, bounds: Bounds, since: datetime
 ) -> Gate:
-    """May `step` be begun (or, for `Settled`, is it done)? Only sweeps that began after `since`
+    """May `step` be begun (or, for `AwaitNodeWell`, is it done)? Only sweeps that began after `since`
     count, for steps that look at all.
     """
-    settled = step.operation if isinstance(step.operation, Settled) else None
+    settled = step.operation if isinstance(step.operation, AwaitNodeWell) else None
     if not (step.skip_unless or step.takes_down or settled):
         return Gate(Verdict.GO)
     if diagnosis is None or observation is None or observation.started_at < since:
@@ -204,7 +204,7 @@ def _silent(step: Step, observation: Observation) -> str:
     return ""
 
 
-def _trouble(settled: Settled, host: str, diagnosis: Diagnosis, observation: Observation) -> str:
+def _trouble(settled: AwaitNodeWell, host: str, diagnosis: Diagnosis, observation: Observation) -> str:
     """What is not yet well with the node, in words; "" when it is seen and nothing is."""
     objects = observation.api.objects
     node = (

@@ -81,7 +81,7 @@ def handle(
     while gone := turn.gave_way:
         turn.gave_way = None
         deciding.replace_plan(turn, gone)
-    requests.settle_pause(turn)
+    requests.enter_pause(turn)
     _write(turn, before)
     invariants.check(_broken(before), _broken(turn.state), event)
     return Taken(turn.state, sorted(turn.instructions, key=lambda i: isinstance(i, Perform | PerformChore)))

@@ -153,10 +153,10 @@ def put_on_hold(turn: Turn, event: Paused) -> None:
         else ""
     )
     turn.note(History.PAUSED, f"by {event.by}: {event.reason}{late}")
-    settle_pause(turn)
+    enter_pause(turn)
 
 
-def settle_pause(turn: Turn) -> None:
+def enter_pause(turn: Turn) -> None:
     """Go to the phase `paused` as soon as there is a way there; called at the end of every event, as a fault
     may be confirmed while paused.
     """

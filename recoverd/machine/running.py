@@ -13,7 +13,7 @@ from recoverd.machine.holding import TRIES
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
 from recoverd.model.history import History
-from recoverd.model.node_operations import Settled
+from recoverd.model.node_operations import AwaitNodeWell
 from recoverd.model.plan import ActionRecord, Plan, PlanStatus, Step, StepResult
 from recoverd.model.record import Run
 
@@ -118,7 +118,7 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
         _give_way(turn, plan, other.reason)
         return
     gate = other or gate
-    if isinstance(step.operation, Settled) and run.reached < run.index:
+    if isinstance(step.operation, AwaitNodeWell) and run.reached < run.index:
         _begun(turn, plan, run, step)
         turn.emit(StepIntent(plan.id, run.index, False, turn.now))
         plan, run = turn.running
@@ -128,8 +128,8 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
     elif gate.verdict is Verdict.SKIP:
         turn.note(History.NODE_SKIPPED, f"{step.part}: {gate.reason}; nothing is done to it")
         _onwards(turn, taking_back.leave(turn, step.part, run.index - 1, skipped=gate.reason))
-    elif isinstance(step.operation, Settled):
-        _settle(turn, plan, run, step, gate.reason)
+    elif isinstance(step.operation, AwaitNodeWell):
+        _watch_node(turn, plan, run, step, gate.reason)
     elif gate.verdict is Verdict.HOLD:
         _hold(turn, run, gate.reason, holding.patience(turn, evidence))
     elif run.tries >= TRIES:
@@ -191,7 +191,7 @@ def _hold(turn: Turn, run: Run, reason: str, patience: float) -> None:
     holding.wait(turn, f"before step {run.index + 1}: for {reason}", held)
 
 
-def _settle(turn: Turn, plan: Plan, run: Run, step: Step, trouble: str) -> None:
+def _watch_node(turn: Turn, plan: Plan, run: Run, step: Step, trouble: str) -> None:
     """One more sweep while the node of `step` is watched: is it well, for long enough?"""
     held = holding.held(turn)
     calm = 0 if trouble else run.calm + 1

@@ -10,7 +10,7 @@ from recoverd.machine import chores, deciding, incidents, maintenance, outlook, 
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
 from recoverd.machine.state import Sweep
 from recoverd.machine.turn import Turn
-from recoverd.memory.recall import recall, witness
+from recoverd.memory.recall import last_words, recall
 from recoverd.memory.remember import notice, remember
 from recoverd.model.events import Diagnosed, Observed
 from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
@@ -28,7 +28,7 @@ def observed(turn: Turn, event: Observed) -> None:
     """One more sweep: judge it, then go on with the plan that runs, or with what the cluster needs by it."""
     observation = event.observation
     _since_last_sweep(turn, observation)
-    turn.set(witnessed=witness(observation, turn.record.witnessed))
+    turn.set(witnessed=last_words(observation, turn.record.witnessed))
     observation = recall(observation, turn.record.witnessed)
     diagnosis = diagnose(observation, turn.memory, turn.settings, _busy(turn))
     if diagnosis.state is not State.HEALTHY and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:

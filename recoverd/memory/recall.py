@@ -37,7 +37,7 @@ after which kubelet's probe ends one without a leader.
 """
 
 
-def witness(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
+def last_words(observation: Observation, before: Mapping[str, EtcdView]) -> Mapping[str, EtcdView]:
     """The newest words of the members that have no leader, by host, none as soon as anything shows that there is
     one; and of those with the alarm. Those whose etcd says since that its files are damaged have none.
     """

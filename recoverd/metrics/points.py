@@ -58,7 +58,7 @@ class PointMetrics:
         self.set(cluster, points)
 
     def set(self, cluster: str, points: Sequence[RestorePoint]) -> None:
-        """`points`: newest last."""
+        """Show the restore points that there are, of which the newest is last."""
         verified = [p for p in points if p.verified]
         self.last.labels(cluster).set(points[-1].taken_at if points else 0)
         self.verified.labels(cluster).set(verified[-1].taken_at if verified else 0)

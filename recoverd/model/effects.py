@@ -11,9 +11,9 @@ from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeWell,
     AwaitReboot,
     RestartDaemonPods,
-    Settled,
     Uncordon,
 )
 from recoverd.model.operations import MovePath, Operation, WriteFile
@@ -43,7 +43,7 @@ _WAITS = (
     | AwaitRestored
     | AwaitService
 )
-LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | Settled | TakeRestorePoint
+LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | AwaitNodeWell | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
 WITHOUT_LEASE = LookAtRestorePoints | TakeRestorePoint
 """Operations that a bastion carries out whoever may act on the cluster: they read there."""

@@ -26,7 +26,9 @@ class ManifestFacts(Facts):
 
 @dataclass(frozen=True, slots=True)
 class FileFacts(Facts):
-    """Of a certificate or kubeconfig; its path is in the finding's subject (`recoverd.model.catalogue.path_in`)."""
+    """What a finding says of a certificate or kubeconfig; its path is in the finding's subject
+    (`recoverd.model.catalogue.path_in`).
+    """
 
     not_after: datetime | None = None
     authority: bool = False

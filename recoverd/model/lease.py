@@ -47,7 +47,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class HeldBy:
-    """Another one may."""
+    """Another bastion may act on the cluster."""
 
     name: str
     left: float

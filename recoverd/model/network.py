@@ -14,7 +14,7 @@ from enum import StrEnum
 from recoverd.model.unseen import Unseen
 
 
-class Answer(StrEnum):
+class ProbeAnswer(StrEnum):
     """What an attempt to open a TCP connection (or a DNS query) came to."""
 
     OK = "ok"
@@ -26,7 +26,7 @@ class Answer(StrEnum):
 
     @property
     def arrived(self) -> bool:
-        return self is Answer.OK or self is Answer.REFUSED
+        return self is ProbeAnswer.OK or self is ProbeAnswer.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PodProbe:
     """NAMESPACE/NAME."""
     service: str
     """NAMESPACE/NAME:PORT of the service that it is an endpoint of."""
-    answer: Answer
+    answer: ProbeAnswer
     ready: bool = True
     """The endpoint is; one that is not is tried all the same where the pod has a network, since it may be
     the network that made it unready.
@@ -59,8 +59,8 @@ class ServiceProbe:
     source: str
     service: str
     address: str
-    answers: tuple[Answer, ...]
-    endpoints: Mapping[str, Answer]
+    answers: tuple[ProbeAnswer, ...]
+    endpoints: Mapping[str, ProbeAnswer]
     """By IP:PORT of some ready endpoints."""
     hosts: tuple[str, ...] = ()
     """Hosts that its ready endpoints are on."""

@@ -215,7 +215,7 @@ class RestartDaemonPods:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class AwaitNodeWell:
     """Watch until sweeps find no fault of the node any more, while the node itself is seen and Ready.
 
     Nothing is carried out for it: the machine judges each sweep, so that a node is well by the same
@@ -240,5 +240,5 @@ NodeOperation = (
     | AwaitControllers
     | AwaitEndpoints
     | RestartDaemonPods
-    | Settled
+    | AwaitNodeWell
 )

@@ -327,7 +327,7 @@ class HostView:
         return container is not None and container.running
 
     def running_since(self, component: str) -> datetime | None:
-        """By the bastion's clock; None where it does not run, or since when is not known."""
+        """Since when it runs, by the bastion's clock; None where it does not run, or since when is not known."""
         container = self.containers.get(component)
         if container is None or not container.running or container.started_at is None:
             return None

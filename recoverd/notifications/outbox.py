@@ -41,7 +41,7 @@ class Message:
 
 
 class Outbox:
-    """Of one receiver. `put` returns at once; `run` sends.
+    """What one receiver has still to be told. `put` returns at once; `run` sends.
 
     `send` raises `SendFailed`; `stands` says whether a piece of news is still so; `ended`
     hears what became of each, and why.

@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 class Trouble:
-    """Of one receiver. `why` is that of the newest try, "" when it did not fail."""
+    """What is wrong with telling one receiver. `why` is that of the newest try, "" when it did not fail."""
 
     def __init__(self, receiver: str, metrics: NotificationMetrics) -> None:
         self.why = ""

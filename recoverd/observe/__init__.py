@@ -25,7 +25,7 @@ from recoverd.model.places import places_of
 from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
-from recoverd.observe.hosts import Asked, EtcdAbout, look_at
+from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
@@ -91,19 +91,9 @@ class Collector:
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
             api = await timed("api", self._api.observe())
-            listed = self._api.listed
-            client = listed.client if listed else None
-            network, leads, tries = await asyncio.gather(
-                timed("network", self._network.observe(api, listed, memory, names)),
-                self._leads.look(client),
-                self._canary.look(client),
-            )
-            hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
-            return replace(api, leads=leads, tries=tries, webhooks=hooks), network
-
-        async def members() -> Mapping[str, EtcdView | Unseen]:
-            views = await asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))
-            return dict(zip(self._etcd, views, strict=True))
+            looked = timed("network", self._network.observe(api, self._api.listed, memory, names))
+            said, network = await asyncio.gather(self._witnesses(api), looked)
+            return said, network
 
         if self._lease:
             self._lease.begin()
@@ -111,13 +101,13 @@ class Collector:
         async with late.Heartbeat() as heart:
             (api, network), etcd, machines = await asyncio.gather(
                 objects(),
-                timed("etcd", members()),
+                timed("etcd", self._members()),
                 timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
             )
             hosts = dict(zip(names, machines, strict=True))
             if self._locate(hosts, memory):
                 # they were asked where they do not listen, which says nothing of them
-                (api, network), etcd = await asyncio.gather(objects(), timed("etcd", members()))
+                (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members()))
         self._learn(hosts, api)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
@@ -133,7 +123,7 @@ class Collector:
             lease=self._lease.take(planes) if self._lease else None,
             own=(self._api.trouble,) if self._api.trouble else (),
         )
-        return late.with_own(late.told(seen, heart.behind, self._cluster.deadlines))
+        return late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
 
     def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView) -> None:
         """Take from this sweep whom the next ones look at more closely."""
@@ -159,6 +149,17 @@ class Collector:
             moved = moved or self._hosts.places[name] != before
         return moved
 
+    async def _witnesses(self, api: ApiView) -> ApiView:
+        """The view with what shows whether the API server is of use, beside that it answers."""
+        client = self._api.listed.client if self._api.listed else None
+        leads, tries = await asyncio.gather(self._leads.look(client), self._canary.look(client))
+        hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
+        return replace(api, leads=leads, tries=tries, webhooks=hooks)
+
+    async def _members(self) -> Mapping[str, EtcdView | Unseen]:
+        views = await asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))
+        return dict(zip(self._etcd, views, strict=True))
+
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")
         data = re.search(r"^ *- --data-dir=(\S+)$", manifest.content, re.MULTILINE) if manifest else None
@@ -172,7 +173,7 @@ class Collector:
         clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
-        asked = Asked(clock=clock, node=closer, journals=journals, largest=largest)
+        asked = Extras(clock=clock, node=closer, journals=journals, largest=largest)
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
         if closer:
             learnt = isinstance(view, HostView) and name in memory.files

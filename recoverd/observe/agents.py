@@ -43,7 +43,7 @@ def start_seconds(daemonset: Mapping[str, Any]) -> float:
 
 
 class AgentWatch:
-    """Of one cluster. Times are seconds of a monotonic clock."""
+    """Watches the agents of one cluster's nodes. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._bad_since: dict[tuple[str, str], float] = {}

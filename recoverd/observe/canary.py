@@ -73,7 +73,8 @@ class CanaryWatch:
         self._eager_until = 0.0
 
     async def look(self, client: ApiClient | None) -> Mapping[str, Tried]:
-        """By what is tried; empty where nothing is to be. Ends within the deadline: while an answer is awaited for
+        """What came of each try, by what is tried; empty where nothing is to be. Ends within the deadline: while an
+        answer is awaited for
         longer, what was said before stands, if that was a refusal.
         """
         if not self._settings.every:

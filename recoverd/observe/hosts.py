@@ -43,7 +43,7 @@ NO_ETCD = EtcdAbout()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Extras:
     """What one look asks beside what every look does."""
 
     clock: bool = False
@@ -56,7 +56,7 @@ class Asked:
     """Which files are the largest."""
 
 
-NOTHING_MORE = Asked()
+NOTHING_MORE = Extras()
 
 
 async def look_at(
@@ -66,7 +66,7 @@ async def look_at(
     about: EtcdAbout = NO_ETCD,
     keys: KeyWatch | None = None,
     lease: LeaseKeeper | None = None,
-    more: Asked = NOTHING_MORE,
+    more: Extras = NOTHING_MORE,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`,
     private keys are not asked about.

@@ -27,7 +27,7 @@ class KeyWatch:
         self._known: dict[str, tuple[str, Mapping[str, str]]] = {}
 
     async def digests(self, hosts: HostPool, name: str, stamp: str, seconds: float) -> Mapping[str, str]:
-        """By path: SHA-256 of the public key's DER, "" where openssl could read none. Empty when it could
+        """SHA-256 of the public key's DER by path, "" where openssl could read none. Empty when it could
         not be asked, or has no openssl.
 
         `stamp` is what `stat` says of the files; as long as it stays the same, so do the keys in them.

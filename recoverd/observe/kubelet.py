@@ -60,7 +60,7 @@ class ListedPod:
 
 
 def instant(text: Any) -> datetime | None:
-    """An API timestamp."""
+    """The moment that a timestamp of the API says."""
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).astimezone(UTC) if text else None
     except ValueError:

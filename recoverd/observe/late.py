@@ -62,7 +62,7 @@ class Heartbeat:
             self.behind += late
 
 
-def told(observation: Observation, behind: float, deadlines: Deadlines) -> Observation:
+def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -> Observation:
     """The observation with `behind` noted and, where recoverd lost too much of its deadlines, without
     silence that may be its own. Pure.
     """

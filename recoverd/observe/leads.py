@@ -28,7 +28,9 @@ class LeadWatch:
         """Each as it was seen last, and since when it has been so."""
 
     async def look(self, client: ApiClient | None) -> Mapping[str, LeadView | Unseen]:
-        """By name; within the deadline. What could not be read ends what was known of how long it stood still."""
+        """The Lease of each controller by its name, within the deadline. What could not be read ends what was known
+        of how long it stood still.
+        """
         if client is None:
             self._since.clear()
             return dict.fromkeys(LED, Unseen(UnseenKind.NOT_TRIED, "no API server is ready to show who leads"))

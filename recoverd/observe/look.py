@@ -118,14 +118,6 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     boot_time = (clock or middle) - timedelta(seconds=min(since_boot, 3e9))
     units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
     part("manifests", lambda s: _said(s, 0), False)
-    manifests = dict(_manifests(found, problems))
-    if elsewhere := by_name.get("static-pods"):
-        # what is in kubeadm's directory is in nobody's use, and what is not in it says nothing
-        manifests = {}
-        problems.append(
-            f"its static pod manifests are in {printable(elsewhere.word, LOG_LINE)}, as kubelet is told "
-            "(staticPodPath), and not where kubeadm writes them: recoverd neither reads nor changes them there"
-        )
     files = {s.word: s.text for s in found if s.name == "node-file"}
     certificates, keys = pki(((s.name, s.word, s.text) for s in found), problems)
     view = HostView(
@@ -135,7 +127,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         joined=part("joined", lambda s: _said(s, 0), False),
         runtime=_runtime(units, part("endpoint", lambda s: s.text, "")),
         units=units,
-        manifests=manifests,
+        manifests=_static_pods(found, by_name.get("static-pods"), problems),
         containers=dict(_containers(found, boot_time, problems)),
         certificates=certificates,
         pki=keys,
@@ -152,6 +144,17 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         lease=part("lease", _lease, None) if "lease" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
+
+
+def _static_pods(found: list[Section], elsewhere: Section | None, problems: list[str]) -> dict[str, ManifestView]:
+    read = dict(_manifests(found, problems))
+    if elsewhere is None:
+        return read
+    problems.append(
+        f"its static pod manifests are in {printable(elsewhere.word, LOG_LINE)}, as kubelet is told "
+        "(staticPodPath), and not where kubeadm writes them: recoverd neither reads nor changes them there"
+    )
+    return {}  # what is in kubeadm's directory is in nobody's use, and what is not in it says nothing
 
 
 SYNCHRONISED = {"NTPSynchronized=yes": True, "NTPSynchronized=no": False}

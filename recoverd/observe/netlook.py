@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from recoverd.model.network import Answer, Link, ProcessView
+from recoverd.model.network import Link, ProbeAnswer, ProcessView
 from recoverd.observe.look import TICKS, LookError, Section, sections
 
 DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
@@ -66,7 +66,7 @@ class HostLook:
     pods: tuple[str, ...] | None
     rules: Rules
     tool: str
-    answers: Mapping[str, Answer | None]
+    answers: Mapping[str, ProbeAnswer | None]
     """By probe id; None where it could not be made or told."""
     problems: tuple[str, ...] = field(default=())
 
@@ -199,38 +199,42 @@ def hexadecimal(address: str) -> str:
     return "".join(f"{int(part):02X}" for part in host.split(".")) + f":{int(port):04X}"
 
 
-def _answers(output: str, marker: str, probes: Mapping[str, tuple[str, int]], tool: str) -> dict[str, Answer | None]:
+def _answers(
+    output: str, marker: str, probes: Mapping[str, tuple[str, int]], tool: str
+) -> dict[str, ProbeAnswer | None]:
     """A probe without any word of it timed out: the tool reports everything else."""
     if not tool:
         return dict.fromkeys(probes)
-    said: dict[str, Answer | None] = {}
-    by_address: dict[tuple[str, str], Answer | None] = {}
+    said: dict[str, ProbeAnswer | None] = {}
+    by_address: dict[tuple[str, str], ProbeAnswer | None] = {}
     for line in output.split("\n"):
         if line.startswith(f"{marker} probe "):
             words = line.split()
-            said[words[2]] = {"ok": Answer.OK, "refused": Answer.REFUSED, "unreachable": Answer.UNREACHABLE}.get(
-                words[-1]
-            )
+            said[words[2]] = {
+                "ok": ProbeAnswer.OK,
+                "refused": ProbeAnswer.REFUSED,
+                "unreachable": ProbeAnswer.UNREACHABLE,
+            }.get(words[-1])
         elif match := DIALLED.search(line):
             by_address[match[1], match[2]] = _reason(match[3])
-    answers: dict[str, Answer | None] = {}
+    answers: dict[str, ProbeAnswer | None] = {}
     for id, (ip, port) in probes.items():
         if id.startswith("u") and tool != "bash":
             answers[id] = None
         else:
-            answers[id] = said[id] if id in said else by_address.get((ip, str(port)), Answer.TIMEOUT)
+            answers[id] = said[id] if id in said else by_address.get((ip, str(port)), ProbeAnswer.TIMEOUT)
     return answers
 
 
-def _reason(text: str) -> Answer | None:
+def _reason(text: str) -> ProbeAnswer | None:
     """Of bash's message; its own words when it was built without /dev/tcp are about a file."""
     lower = text.lower()
     if "refused" in lower:
-        return Answer.REFUSED
+        return ProbeAnswer.REFUSED
     if "timed out" in lower:
-        return Answer.TIMEOUT
+        return ProbeAnswer.TIMEOUT
     if "route" in lower or "unreachable" in lower or "host is down" in lower:
-        return Answer.UNREACHABLE
+        return ProbeAnswer.UNREACHABLE
     return None
 
 

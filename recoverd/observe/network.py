@@ -15,7 +15,7 @@ from importlib.resources import files
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
 from recoverd.model.memory import Memory
-from recoverd.model.network import AgentView, Answer, Link, NetworkView, NodeNetworkView, PodProbe, ServiceProbe
+from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, PodProbe, ProbeAnswer, ServiceProbe
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
@@ -25,7 +25,7 @@ from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import HostLook, parse_look, script
 from recoverd.observe.podwatch import PodWatch
-from recoverd.observe.rounds import Target, candidates
+from recoverd.observe.rounds import ProbedPod, candidates
 from recoverd.observe.rulewatch import RuleWatch
 from recoverd.observe.services import EVERYWHERE, ServicePort, fenced, service_ports, unready
 
@@ -45,11 +45,11 @@ POD_LINK = re.compile(
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Questions:
     """What one host is asked, and what of its answer belongs to what."""
 
     probes: dict[str, tuple[str, int]] = field(default_factory=dict)
-    pods: dict[str, Target] = field(default_factory=dict)
+    pods: dict[str, ProbedPod] = field(default_factory=dict)
     services: list[tuple[ServicePort, list[str], dict[str, str]]] = field(default_factory=list)
     """Service, ids of the tries, id by endpoint."""
 
@@ -115,7 +115,7 @@ class NetworkCollector:
         )
         return await _Round(self, api.objects, listed, memory, names, pods, read).run()
 
-    async def look(self, name: str, asked: _Asked, services: Sequence[str]) -> HostLook | Unseen:
+    async def look(self, name: str, asked: _Questions, services: Sequence[str]) -> HostLook | Unseen:
         marker = f"@@{secrets.token_hex(8)}"
         text = script(SCRIPT, marker, asked.probes, services, PROBE_SECONDS)
         begun = datetime.now(UTC)
@@ -194,7 +194,7 @@ class _Round:
         if doubted:
             still = {(e.pod, rounds.ip_of(e.address)) for p in fresh.values() for e in p.endpoints if not e.terminating}
             probes = [p for p in probes if p.answer.arrived or (p.pod, rounds.ip_of(p.address)) in still]
-            services = [s for s in services if Answer.OK in s.answers or s.service in fresh]
+            services = [s for s in services if ProbeAnswer.OK in s.answers or s.service in fresh]
             of._rules.learn({**self.ports, **fresh}, time.monotonic())
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
         # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
@@ -216,7 +216,7 @@ class _Round:
 
     # --- what is asked ---
 
-    def _candidates(self) -> dict[str, list[Target]]:
+    def _candidates(self) -> dict[str, list[ProbedPod]]:
         policies = self.lists["networkpolicies"]
         if isinstance(policies, Answered):
             self.of._guards = fenced(policies.body)
@@ -224,8 +224,8 @@ class _Round:
         nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
         return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 
-    def _ask(self, index: int, name: str, targets: Sequence[Target]) -> _Asked:
-        asked = _Asked()
+    def _ask(self, index: int, name: str, targets: Sequence[ProbedPod]) -> _Questions:
+        asked = _Questions()
         for target in targets:
             asked.pods[asked.add(target.address)] = target
         for port in rounds.services(self.ports, index, self.of._round, self.known):
@@ -241,7 +241,7 @@ class _Round:
 
     # --- what came of it ---
 
-    def _service_probes(self, name: str, asked: _Asked, look: HostLook) -> list[ServiceProbe]:
+    def _service_probes(self, name: str, asked: _Questions, look: HostLook) -> list[ServiceProbe]:
         made = []
         for port, tries, direct in asked.services:
             answers = [(id, look.answers.get(id)) for id in tries]
@@ -266,7 +266,7 @@ class _Round:
         A pod that ended in the meantime is no fault of the network; where they cannot be read, nothing is concluded.
         """
         doubted = {p.service for p in probes if not p.answer.arrived} | {
-            s.service for s in services if Answer.OK not in s.answers
+            s.service for s in services if ProbeAnswer.OK not in s.answers
         }
         for look in seen.values():
             for port in sample:
@@ -330,7 +330,7 @@ class _Round:
         }
 
 
-def _pod_probes(name: str, asked: _Asked, look: HostLook) -> list[PodProbe]:
+def _pod_probes(name: str, asked: _Questions, look: HostLook) -> list[PodProbe]:
     return [
         PodProbe(name, target.host, target.address, target.pod, target.service, answer, target.ready)
         for id, target in asked.pods.items()

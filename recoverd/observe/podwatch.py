@@ -24,7 +24,8 @@ SHOWN = 20
 
 
 class PodWatch:
-    """Of one cluster. Keeps the last result of each node; one with a mismatch is never kept, but
+    """Compares the pods of one cluster's nodes. Keeps the last result of each node; one with a mismatch is never
+    kept, but
     looked at again in every sweep.
     """
 

@@ -36,7 +36,7 @@ SETTLED = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ProbedPod:
     """A pod that can be probed."""
 
     host: str
@@ -53,7 +53,7 @@ def candidates(
     guards: Mapping[str, list[dict[str, str] | None]],
     answered: Collection[str],
     now: datetime,
-) -> dict[str, list[Target]]:
+) -> dict[str, list[ProbedPod]]:
     """Pods that can be probed, by host: endpoints of a service, on the pod network of one of `nodes`, guarded
     by no NetworkPolicy (`guards`).
 
@@ -62,7 +62,7 @@ def candidates(
     not one ready pod there (observed).
     """
     pods = {p.name: p for p in listed}
-    found: dict[str, list[Target]] = {}
+    found: dict[str, list[ProbedPod]] = {}
     for port in ports:
         for endpoint in port.endpoints:
             pod = pods.get(endpoint.pod)
@@ -79,16 +79,16 @@ def candidates(
                 continue
             ready = endpoint.ready and pod.ready
             if ready or pod.uid in answered or (pod.created and now - pod.created > SETTLED):
-                found.setdefault(host, []).append(Target(host, endpoint.address, pod.name, port.key, ready))
+                found.setdefault(host, []).append(ProbedPod(host, endpoint.address, pod.name, port.key, ready))
     return found
 
 
 def ip_of(address: str) -> str:
-    """Of IP:PORT."""
+    """The IP of IP:PORT."""
     return address.rpartition(":")[0]
 
 
-def _attempts(target: Target) -> tuple[Target, ...]:
+def _attempts(target: ProbedPod) -> tuple[ProbedPod, ...]:
     return (target,) if target.ready else (target, replace(target, address=f"{ip_of(target.address)}:{CLOSED}"))
 
 
@@ -100,7 +100,7 @@ def distances(count: int, turn: int) -> tuple[int, ...]:
     return tuple((turn * WIDTH + k) % others + 1 for k in range(WIDTH))
 
 
-def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> tuple[Target, ...]:
+def chosen(candidates: Sequence[ProbedPod], turn: int, known: Collection[str]) -> tuple[ProbedPod, ...]:
     """The pods of one host that are tried in this round: one of a service that was reached
     before, and one of any, each in turn.
     """
@@ -117,18 +117,18 @@ def chosen(candidates: Sequence[Target], turn: int, known: Collection[str]) -> t
 
 def targets(
     hosts: Sequence[str],
-    candidates: Mapping[str, Sequence[Target]],
+    candidates: Mapping[str, Sequence[ProbedPod]],
     turn: int,
     known: Collection[str],
     failing: Collection[str],
-) -> dict[str, tuple[Target, ...]]:
-    """By source: the pods it tries; one that is not ready at a closed port, too. `failing` are
+) -> dict[str, tuple[ProbedPod, ...]]:
+    """The pods that each source tries, by source; one that is not ready at a closed port, too. `failing` are
     pairs `FROM>TO` of the last round.
     """
     ring = sorted(hosts)
     pods = {host: chosen(candidates.get(host, ()), turn, known) for host in ring}
     steps = distances(len(ring), turn)
-    plan: dict[str, tuple[Target, ...]] = {}
+    plan: dict[str, tuple[ProbedPod, ...]] = {}
     for index, source in enumerate(ring):
         wanted = [source, *(ring[(index + step) % len(ring)] for step in steps)]
         again = [t for t in ring if f"{source}>{t}" in failing and t not in wanted]

@@ -16,7 +16,7 @@ KEPT = 600.0
 
 
 class RuleWatch:
-    """Of one cluster. Times are seconds of a monotonic clock."""
+    """Watches the service rules of one cluster. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._ready: dict[tuple[str, str], float] = {}

@@ -69,7 +69,7 @@ def unready(ports: Iterable[ServicePort]) -> dict[str, int]:
 
 
 def service_ports(services: Mapping[str, Any], endpoints: Mapping[str, Any]) -> dict[str, ServicePort]:
-    """By key, from the list of Services and that of EndpointSlices (or Endpoints)."""
+    """The ports of all services by key, from the list of Services and that of EndpointSlices (or Endpoints)."""
     behind = _behind(endpoints)
     ports: dict[str, ServicePort] = {}
     for service in services.get("items") or ():

@@ -59,7 +59,7 @@ class Situation:
 
     @property
     def name(self) -> str:
-        """Of the incident, as it stands in names on hosts: a journal that begins anew, or another bastion's,
+        """The incident as it stands in names on hosts: a journal that begins anew, or another bastion's,
         counts incidents from one as well.
         """
         return f"{self.incident}-{self.mark}" if self.mark else self.incident

@@ -8,7 +8,7 @@ they are stopped for good first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recoverd.diagnose.loss import began_anew, unread
@@ -34,7 +34,7 @@ from recoverd.playbooks.survivors import (
     may_return,
     missing,
     newest_point,
-    told,
+    to_be_known,
 )
 
 READ_WITHIN = 60.0
@@ -104,14 +104,13 @@ class ForceNewCluster:
                 *finding.evidence,
                 f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}",
                 newest_point(situation),
-                *_looked_for(blind, asked),
-                *(told_of(c, view.version) for c in caveats(FORCE_NEW_CLUSTER, view.version, view.members)),
+                *_known(view, blind, asked),
             ),
             destroys=(
                 *_unread(name, asked),
                 *if_they_return(gone),
                 *lost_writes(name, view, situation),
-                *told(gone, situation),
+                *to_be_known(gone, situation),
                 *self._destroys(others, situation),
             ),
             undo=_way_back(copied),
@@ -332,6 +331,11 @@ def _unsafe(name: str, view: EtcdView, caveat: Caveat, situation: Situation) -> 
         f"`recoverctl run restore-etcd-snapshot {cluster}`. Who has looked and wants it nevertheless: `recoverctl run "
         f"force-new-cluster {cluster}`"
     )
+
+
+def _known(view: EtcdView, blind: list[str], asked: bool) -> Iterator[str]:
+    yield from _looked_for(blind, asked)
+    yield from (told_of(c, view.version) for c in caveats(FORCE_NEW_CLUSTER, view.version, view.members))
 
 
 def _looked_for(blind: list[str], asked: bool) -> tuple[str, ...]:

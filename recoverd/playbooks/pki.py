@@ -30,7 +30,9 @@ OFFERED = timedelta(days=1)
 
 
 def by_host(findings: Sequence[Finding], situation: Situation) -> dict[str, list[Finding]]:
-    """By control plane, in the order of the configuration; only those that a person named, where somebody did."""
+    """The findings of each control plane, in the order of the configuration; only those that a person named, where
+    somebody did.
+    """
     planes = [h.name for h in situation.settings.control_planes if not situation.nodes or h.name in situation.nodes]
     found = {name: [f for f in findings if f.facts.host == name] for name in planes}
     return {name: of_host for name, of_host in found.items() if of_host}

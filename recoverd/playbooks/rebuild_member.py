@@ -35,7 +35,7 @@ from recoverd.playbooks.etcd_manifest import (
     without_flag,
 )
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.sources import asked, point_first
+from recoverd.playbooks.sources import member_to_ask, point_first
 from recoverd.playbooks.starts import services
 from recoverd.playbooks.survivors import host_of
 
@@ -83,7 +83,7 @@ class Rebuild:
 
     @property
     def left(self) -> int:
-        """Voters without it."""
+        """How many voters there are without the member."""
         return len(self.view.voters) - (1 if self.entry is not None and not self.entry.learner else 0)
 
 
@@ -111,7 +111,7 @@ class RebuildMember:
         view = situation.host(host)
         if view is None or view.etcd_data is None:
             return Refusal(f"{host or finding.subject} cannot be looked at now over SSH, so its member is not rebuilt")
-        source = asked(situation, without=host)
+        source = member_to_ask(situation, without=host)
         if source is None:
             return Refusal(
                 f"no other member than {host} is seen with a leader, so there is nobody to rebuild it from; see to "

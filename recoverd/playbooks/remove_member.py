@@ -12,7 +12,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.sources import asked, point_first
+from recoverd.playbooks.sources import member_to_ask, point_first
 from recoverd.playbooks.survivors import not_lost
 
 
@@ -33,7 +33,7 @@ class RemoveMemberPlaybook:
                 "person to say before a member is "
                 "removed"
             )
-        source = asked(situation, healthy=True)
+        source = member_to_ask(situation, healthy=True)
         if source is None:
             return Refusal("no member that is healthy and knows a leader can be asked to remove another")
         name, view = source

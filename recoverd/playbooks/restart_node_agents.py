@@ -27,8 +27,8 @@ from recoverd.model.node_operations import (
     Agent,
     AwaitControllers,
     AwaitNodeReady,
+    AwaitNodeWell,
     RestartDaemonPods,
-    Settled,
 )
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartUnit
@@ -186,7 +186,7 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
             yield Step(
                 hosts[node],
                 f"see that nothing is found of {node}, the canary, any more",
-                Settled(node),
+                AwaitNodeWell(node),
                 SETTLE_SECONDS,
                 part=node,
             )

@@ -70,7 +70,7 @@ class Restore:
 
     @property
     def token(self) -> str:
-        """Of the new cluster. What an earlier attempt at another point, bump or list of members has left
+        """The token of the new cluster. What an earlier attempt at another point, bump or list of members has left
         is never taken for this one's.
         """
         made_of = hashlib.sha256(f"{self.point.sha256} {self.bump} {self.cluster}".encode()).hexdigest()

@@ -14,7 +14,7 @@ from recoverd.bounds import too_few_ready
 from recoverd.model.catalogue import Code, ends_of
 from recoverd.model.facts import DeviceFacts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Finding
-from recoverd.model.node_operations import AwaitNodeReady, AwaitReboot, Cordon, Drain, PodChoice, Reboot, Settled
+from recoverd.model.node_operations import AwaitNodeReady, AwaitNodeWell, AwaitReboot, Cordon, Drain, PodChoice, Reboot
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step
 from recoverd.model.settings import DrainSettings
@@ -212,7 +212,7 @@ def _steps(group: tuple[str, ...], found: Mapping[str, Sequence[Finding]], situa
     for n, host in hosts.items():
         yield Step(host, f"wait until {n} is Ready", AwaitNodeReady(n, boots[n]), READY_SECONDS, part=n)
     for n, host in hosts.items():
-        yield Step(host, f"see that nothing is found of {n} any more", Settled(n), SETTLE_SECONDS, part=n)
+        yield Step(host, f"see that nothing is found of {n} any more", AwaitNodeWell(n), SETTLE_SECONDS, part=n)
     for n, host in hosts.items():
         yield Step(host, f"uncordon {n}", Cordon(n).inverse(), 30.0, part=n)
 

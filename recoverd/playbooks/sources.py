@@ -56,7 +56,7 @@ def still_serves(host: str, situation: Situation) -> bool:
     return view.has_leader and not view.learner and not view.remembered and view.member_id not in accused(views)
 
 
-def asked(situation: Situation, *, without: str = "", healthy: bool = False) -> tuple[str, EtcdView] | None:
+def member_to_ask(situation: Situation, *, without: str = "", healthy: bool = False) -> tuple[str, EtcdView] | None:
     """The member that is asked for a change of the list, and what it said: the leader, which answers from its own
     log, else one that follows it. Of a plan that is open, the one that it asks, while that can be asked.
 

@@ -27,7 +27,7 @@ STOPPERS = codes(Of.STOPS_ETCD)
 
 
 class Chance(StrEnum):
-    """Of a voter that does not serve, to serve again."""
+    """The chance of a voter that does not serve to serve again."""
 
     NONE = "its data is lost or corrupt"
     EMPTIED = "its data is gone, as while somebody restores it"
@@ -257,7 +257,7 @@ def if_they_return(gone: Iterable[Missing]) -> Iterable[str]:
         )
 
 
-def told(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
+def to_be_known(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
     """What has to be known of the missing members before this is approved, in words."""
     for member in gone:
         if member.chance is Chance.STARTABLE:

@@ -1,7 +1,7 @@
 """Node operations on the model: cordoned, drained, awaited, agents made anew. Those through
 the API need one that is ready.
 
-`Reboot` is asked for over SSH, and `Settled` is the machine's to judge.
+`Reboot` is asked for over SSH, and `AwaitNodeWell` is the machine's to judge.
 """
 
 from __future__ import annotations

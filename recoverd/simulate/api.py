@@ -198,7 +198,7 @@ class Api:
         return next((n for n in self._servers if self.ready(n) and (via or self._network.bastion_reaches(n))), None)
 
     def objects(self) -> ObjectsView | Unseen:
-        """What it lists."""
+        """What the API server lists."""
         name = self.lists()
         if name is None:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")

@@ -10,7 +10,7 @@ from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.simulate.api import API, Api
 from recoverd.simulate.etcd import Etcd
-from recoverd.simulate.hosts import BOOT, NODE_FILES, NONE, UP_SINCE, Agent, Machine
+from recoverd.simulate.hosts import BOOT, NODE_FILES, NONE, UP_SINCE, AgentProcess, Machine
 from recoverd.simulate.kubelet import Kubelet
 from recoverd.simulate.network import Network
 from recoverd.simulate.nodes import AGENT_START, AGENTS, Nodes
@@ -69,7 +69,7 @@ class ModelCluster:
             self.nodes.bound[uid] = UP_SINCE
         ready = {uid: self.machines[node].pods[uid].address for uid, node in pods.items()}
         for name in nodes:
-            self.machines[name].agents = {a: Agent(a, UP_SINCE, frozenset(ready.values())) for a in AGENTS}
+            self.machines[name].agents = {a: AgentProcess(a, UP_SINCE, frozenset(ready.values())) for a in AGENTS}
         first = self.machines[planes[0]]
         store = replace(fresh(first.name, first.address, nodes, pods), uid="the UID of kube-system")
         store = replace(store, revision=1000, term=3, ready=ready, endpoints=frozenset(ready.values()))

@@ -90,7 +90,7 @@ class Pod:
 
 
 @dataclass(slots=True)
-class Agent:
+class AgentProcess:
     """kube-proxy or the CNI's agent on a node: a process that a DaemonSet's pod holds."""
 
     name: str
@@ -136,7 +136,7 @@ class Machine:
     logs: dict[str, deque[str]] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     """Workload, by uid."""
-    agents: dict[str, Agent] = field(default_factory=dict)
+    agents: dict[str, AgentProcess] = field(default_factory=dict)
     """By process name; none on a machine that is no node."""
     number: int = 0
     """Of its part of the pod network: 10.244.NUMBER.0/24."""
@@ -242,7 +242,8 @@ class Machine:
         return "/etc/kubernetes/kubelet.conf" in self.files
 
     def manifests(self) -> Mapping[str, str]:
-        """By component. Files are written, deleted and moved in many places; they are taken in again
+        """The manifests of static pods by component. Files are written, deleted and moved in many places; they are
+        taken in again
         when any of them is not as it was.
         """
         if self._files != self.files:
@@ -259,7 +260,7 @@ class Machine:
         self.logs.setdefault(component, deque(maxlen=LOG_LINES)).append(line)
 
     def container(self, component: str) -> Container | None:
-        """The running one."""
+        """The running container of a component."""
         found = self.containers.get(component)
         return found if found is not None and found.running else None
 

@@ -8,13 +8,13 @@ from functools import lru_cache
 
 from recoverd.model.network import (
     AgentView,
-    Answer,
     Link,
     NetworkView,
     NodeNetworkView,
     NodePods,
     PodMismatch,
     PodProbe,
+    ProbeAnswer,
     ProcessView,
     RuleGap,
     RulesView,
@@ -162,7 +162,7 @@ def _services(
     for source in sources:
         known = paths.programmed(source)
         came = (known and paths.reaches(source, known[(sequence + k) % len(known)]) for k in range(TRIES))
-        answers = tuple(Answer.OK if arrived else Answer.TIMEOUT for arrived in came)
+        answers = tuple(ProbeAnswer.OK if arrived else ProbeAnswer.TIMEOUT for arrived in came)
         made.append(
             ServiceProbe(
                 source, SERVICE, ADDRESS, answers, {e: _answer(paths.reaches(source, e)) for e in direct}, hosts, steady
@@ -176,8 +176,8 @@ def _probe(source: str, target: str, address: str, pod: str, arrived: bool | Non
     return PodProbe(source, target, address, pod, SERVICE, _answer(arrived), ready)
 
 
-def _answer(arrived: bool | None) -> Answer:
-    return Answer.UNREACHABLE if arrived is None else Answer.OK if arrived else Answer.TIMEOUT
+def _answer(arrived: bool | None) -> ProbeAnswer:
+    return ProbeAnswer.UNREACHABLE if arrived is None else ProbeAnswer.OK if arrived else ProbeAnswer.TIMEOUT
 
 
 def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:

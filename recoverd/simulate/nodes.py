@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recoverd.simulate.api import Api
-from recoverd.simulate.hosts import BRIDGE, UP_SINCE, Agent, Container, Machine, Pod
+from recoverd.simulate.hosts import BRIDGE, UP_SINCE, AgentProcess, Container, Machine, Pod
 from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
@@ -271,7 +271,7 @@ class Nodes:
         machine.fresh_network()
         machine.empty_run()
         for agent in machine.agents.values():
-            machine.agents[agent.name] = Agent(agent.name, self._now + AGENT_START)
+            machine.agents[agent.name] = AgentProcess(agent.name, self._now + AGENT_START)
 
     def restart_agent(self, name: str, agent: str) -> bool:
         """Its pod is deleted. False while a deaf kubelet or controller does nothing about that."""

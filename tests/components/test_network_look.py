@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.model.network import Answer
+from recoverd.model.network import ProbeAnswer
 from recoverd.model.network_operations import PutRoute, destination
 from recoverd.observe.netlook import HostLook, parse_look, script
 from tests.shells import sent
@@ -153,15 +153,20 @@ def without(*tools: str) -> str:
 def test_probes_with_bash(shell: str) -> None:
     seen = look(shell, LISTEN, body=SCRIPT + "\nkill $L", probes=PROBES)
     assert seen.tool == "bash"
-    assert seen.answers == {"0": Answer.OK, "1": Answer.REFUSED, "2": Answer.UNREACHABLE, "u3": Answer.TIMEOUT}
+    assert seen.answers == {
+        "0": ProbeAnswer.OK,
+        "1": ProbeAnswer.REFUSED,
+        "2": ProbeAnswer.UNREACHABLE,
+        "u3": ProbeAnswer.TIMEOUT,
+    }
 
 
 @needs_namespace
 def test_probes_with_curl_say_nothing_that_curl_does_not() -> None:
     seen = look("dash" if "dash" in SHELLS else "bash", LISTEN, body=without("bash") + "\nkill $L", probes=PROBES)
     assert seen.tool == "curl"
-    assert seen.answers["0"] is Answer.OK and seen.answers["u3"] is None
-    assert seen.answers["1"] in (Answer.REFUSED, None)
+    assert seen.answers["0"] is ProbeAnswer.OK and seen.answers["u3"] is None
+    assert seen.answers["1"] in (ProbeAnswer.REFUSED, None)
 
 
 @needs_namespace

@@ -215,7 +215,7 @@ async def test_whether_the_clock_is_synchronised_is_asked_now_and_then(
     tool.chmod(0o755)
     pool = start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin").pool("cp1")
     asked, not_asked = [
-        await hosts.look_at(pool, "cp1", 10.0, more=hosts.Asked(clock=clock)) for clock in (True, False)
+        await hosts.look_at(pool, "cp1", 10.0, more=hosts.Extras(clock=clock)) for clock in (True, False)
     ]
     await pool.close()
     assert isinstance(asked, HostView) and isinstance(not_asked, HostView)

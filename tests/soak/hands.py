@@ -10,7 +10,7 @@ from typing import Any
 from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import NODE_FILES, Agent
+from recoverd.simulate.hosts import NODE_FILES, AgentProcess
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
 
@@ -113,7 +113,9 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             machine.files |= NODE_FILES
         machine.fresh_network()
         if machine.joined or not machine.control_plane:
-            machine.agents.setdefault("kube-proxy", Agent("kube-proxy", c.now))  # kubeadm init phase addon kube-proxy
+            machine.agents.setdefault(
+                "kube-proxy", AgentProcess("kube-proxy", c.now)
+            )  # kubeadm init phase addon kube-proxy
         for agent in machine.agents.values():
             if agent.stopped_at is not None or agent.flushed:
                 agent.start(c.now)

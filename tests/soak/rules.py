@@ -18,9 +18,9 @@ from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeWell,
     AwaitReboot,
     Reboot,
-    Settled,
 )
 from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import KeepPki
@@ -48,7 +48,16 @@ _WAITS = (
     | AwaitReboot
     | AwaitService
 )
-LOOKS = _WAITS | AwaitRestored | AwaitUnit | FetchSnapshot | KeepPki | LookAtRestorePoints | Settled | TakeRestorePoint
+LOOKS = (
+    _WAITS
+    | AwaitRestored
+    | AwaitUnit
+    | FetchSnapshot
+    | KeepPki
+    | LookAtRestorePoints
+    | AwaitNodeWell
+    | TakeRestorePoint
+)
 UNASKED = {
     "restore-manifest",
     "start-node-services",

@@ -26,7 +26,7 @@ class PodNetwork:
         self.names = (*self.cluster.joined, *self.cluster.workers)
         self.hosts: dict[str, net.NodeNetworkView | Unseen] = {n: self._host(n) for n in self.names}
         self.pods: dict[str, net.NodePods | Unseen] = {n: net.NodePods(self.now, "kubelet", 5, 5) for n in self.names}
-        self.failing: dict[tuple[str, str], net.Answer] = {}
+        self.failing: dict[tuple[str, str], net.ProbeAnswer] = {}
         """By (source host, pod address)."""
         self.unready: set[str] = set()
         """Addresses of pods that are no ready endpoints, and are tried all the same."""
@@ -71,12 +71,14 @@ class PodNetwork:
 
     def _service(self, source: str, key: str) -> net.ServiceProbe:
         endpoints = (
-            {"10.99.1.11:6443": net.Answer.OK}
+            {"10.99.1.11:6443": net.ProbeAnswer.OK}
             if key == API
-            else {self.addresses(w)[0]: net.Answer.OK for w in self.cluster.workers[:2]}
+            else {self.addresses(w)[0]: net.ProbeAnswer.OK for w in self.cluster.workers[:2]}
         )
         hosts = () if key == API else tuple(self.cluster.workers)
-        return net.ServiceProbe(source, key, "10.96.0.1:443", (net.Answer.OK,) * 3, endpoints, hosts, 600.0, key == DNS)
+        return net.ServiceProbe(
+            source, key, "10.96.0.1:443", (net.ProbeAnswer.OK,) * 3, endpoints, hosts, 600.0, key == DNS
+        )
 
     # --- what is made of it ---
 
@@ -104,11 +106,11 @@ class PodNetwork:
         )
 
     def _probes(self, source: str, target: str, address: str) -> list[net.PodProbe]:
-        answer, ready = self.failing.get((source, address), net.Answer.OK), address not in self.unready
+        answer, ready = self.failing.get((source, address), net.ProbeAnswer.OK), address not in self.unready
         probe = net.PodProbe(source, target, address, f"default/web-{address}", WEB, answer, ready)
         if ready:
             return [probe]
-        closed = net.Answer.REFUSED if answer.arrived or address in self.hung else answer
+        closed = net.ProbeAnswer.REFUSED if answer.arrived or address in self.hung else answer
         return [probe, replace(probe, address=f"{address.partition(':')[0]}:1", answer=closed)]
 
     def observation(self) -> Observation:
@@ -141,7 +143,9 @@ class PodNetwork:
         self.hosts[name] = replace(view, **changes)
         return self
 
-    def cut(self, source: str, target: str, answer: net.Answer = net.Answer.TIMEOUT, *, pods: int = 2) -> PodNetwork:
+    def cut(
+        self, source: str, target: str, answer: net.ProbeAnswer = net.ProbeAnswer.TIMEOUT, *, pods: int = 2
+    ) -> PodNetwork:
         """`source` reaches none (or only some) of the pods on `target`."""
         self.failing |= {(source, address): answer for address in self.addresses(target)[:pods]}
         return self
@@ -158,7 +162,7 @@ class PodNetwork:
             self.cut(source, target, pods=1)
         return self
 
-    def service_fails(self, source: str, key: str, answer: net.Answer = net.Answer.TIMEOUT) -> PodNetwork:
+    def service_fails(self, source: str, key: str, answer: net.ProbeAnswer = net.ProbeAnswer.TIMEOUT) -> PodNetwork:
         self.services = [
             replace(s, answers=(answer,) * 3) if (s.source, s.service) == (source, key) else s for s in self.services
         ]

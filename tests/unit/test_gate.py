@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from recoverd.diagnose.absence import doubt
-from recoverd.machine.gate import Verdict, look
+from recoverd.machine.gate import Verdict, may_begin
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
-from recoverd.model.network import Answer, NetworkView, NodeNetworkView, PodProbe, RulesView
+from recoverd.model.network import NetworkView, NodeNetworkView, PodProbe, ProbeAnswer, RulesView
 from recoverd.model.node_operations import Drain
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.plan import Step
@@ -22,10 +22,11 @@ NETWORK = NodeNetworkView(True, (), (), {}, (), RulesView("iptables", 3))
 
 
 @pytest.mark.parametrize(
-    ("answers", "verdict"), [((), Verdict.HOLD), ((Answer.TIMEOUT,), Verdict.HOLD), ((Answer.OK,), Verdict.SKIP)]
+    ("answers", "verdict"),
+    [((), Verdict.HOLD), ((ProbeAnswer.TIMEOUT,), Verdict.HOLD), ((ProbeAnswer.OK,), Verdict.SKIP)],
 )
 def test_without_a_pod_that_answers_nobody_is_taken_for_reachable_again(
-    answers: tuple[Answer, ...], verdict: Verdict
+    answers: tuple[ProbeAnswer, ...], verdict: Verdict
 ) -> None:
     """As after a restart in the middle of a drain, when one pod is left or none."""
     seen = Cluster(1, 3).observation()
@@ -35,7 +36,7 @@ def test_without_a_pod_that_answers_nobody_is_taken_for_reachable_again(
     )
     quiet = replace(seen, network=NetworkView(1, {"w1": NETWORK}, {}, probes))
     step = Step("w1", "drain w1", Drain("w1"), 60, part="w1", skip_unless=((Code.POD_NETWORK_BROKEN, "w1"),))
-    assert look(step, Diagnosis(State.HEALTHY, (), ""), quiet, Bounds(), seen.started_at).verdict is verdict
+    assert may_begin(step, Diagnosis(State.HEALTHY, (), ""), quiet, Bounds(), seen.started_at).verdict is verdict
 
 
 def test_a_device_that_no_pod_needs_now_is_not_taken_for_mended() -> None:
@@ -43,7 +44,7 @@ def test_a_device_that_no_pod_needs_now_is_not_taken_for_mended() -> None:
     step = Step("w1", "drain w1", Drain("w1"), 60, part="w1", skip_unless=((Code.POD_DEVICE_MISSING, "w1"),))
     for pods, verdict in ((0, Verdict.HOLD), (2, Verdict.SKIP)):
         now = replace(seen, network=NetworkView(1, {"w1": replace(NETWORK, pods=pods)}, {}))
-        assert look(step, Diagnosis(State.HEALTHY, (), ""), now, Bounds(), seen.started_at).verdict is verdict
+        assert may_begin(step, Diagnosis(State.HEALTHY, (), ""), now, Bounds(), seen.started_at).verdict is verdict
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import recoverd.act
 import recoverd.simulate.act  # noqa: F401  has every hand named, as the other
 from recoverd.act.carry import HANDS
-from recoverd.model.node_operations import Settled
+from recoverd.model.node_operations import AwaitNodeWell
 from recoverd.model.operations import HostOperation, Operation, Shell, kinds_of
 from recoverd.simulate.carry import HANDS as ON_MODEL
 
-NOT_ON_MODEL = {Shell, Settled}
+NOT_ON_MODEL = {Shell, AwaitNodeWell}
 """The text of a command is never read there, and what is settled is judged by the machine."""
 
 

@@ -57,7 +57,7 @@ def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_i
     s = Script()
     s.sweep(stuck, times=2)
     machine, record = s.machine, s.machine.record
-    monkeypatch.setattr(requests, "settle_pause", lambda turn: turn.set(incident=None))
+    monkeypatch.setattr(requests, "enter_pause", lambda turn: turn.set(incident=None))
     with pytest.raises(Inconsistent, match="a Ticked would leave the machine"):
         machine.handle(Ticked(s.now))
     assert machine.record == record

@@ -16,12 +16,12 @@ from recoverd.model.facts import SetbackFacts
 from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
+    AwaitNodeWell,
     Cordon,
     Drain,
     PodChoice,
     Reboot,
     RestartDaemonPods,
-    Settled,
 )
 from recoverd.model.observation import NodeView, ObjectsView, UnitView
 from recoverd.model.record import Declined
@@ -69,7 +69,7 @@ def test_one_node_is_the_canary_and_the_others_follow_in_groups_within_the_bound
         ("w4", ("w4", "cp1")),
         ("cp1", ("w4", "cp1")),
     ]
-    well = next(i for i, s in enumerate(steps) if isinstance(s.operation, Settled))
+    well = next(i for i, s in enumerate(steps) if isinstance(s.operation, AwaitNodeWell))
     assert {s.part for s in steps[: well + 1]} == {"w1"} and not any(s.contained for s in steps[: well + 1])
     assert not any(s.contained for s in steps if isinstance(s.operation, RestartUnit | AwaitUnit)), (
         "a kubelet that does not stay up ends the plan"
@@ -88,7 +88,7 @@ def test_one_node_is_the_canary_and_the_others_follow_in_groups_within_the_bound
 )
 def test_kubelet_is_left_alone_where_only_its_neighbours_are_at_fault(code: str) -> None:
     steps = proposal("restart-node-agents", situation(Cluster(1, 3), fault(code, "w1"), fault(code, "w2"))).steps
-    assert {type(s.operation) for s in steps} == {RestartDaemonPods, Settled}
+    assert {type(s.operation) for s in steps} == {RestartDaemonPods, AwaitNodeWell}
 
 
 def test_the_same_on_all_workers_at_once_is_asked_about_and_a_setback_explains_it() -> None:

@@ -17,7 +17,7 @@ from recoverd.model.events import Acknowledged, Observed
 from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory, Setback
-from recoverd.model.network import Answer, Link, NodeNetworkView, ProcessView, RuleGap, RulesView
+from recoverd.model.network import Link, NodeNetworkView, ProbeAnswer, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, ObjectsView, Observation, Unseen, UnseenKind
 from tests.unit.builders import NOW, Cluster
 from tests.unit.pod_network import API, DNS, WEB, PodNetwork
@@ -83,7 +83,7 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ),
     (
         "no route at all from a node",
-        lambda n: n.cut("w3", "w1", Answer.UNREACHABLE).cut("w3", "w2", Answer.UNREACHABLE),
+        lambda n: n.cut("w3", "w1", ProbeAnswer.UNREACHABLE).cut("w3", "w2", ProbeAnswer.UNREACHABLE),
         [(Code.POD_NETWORK_BROKEN, "w3")],
     ),
     (
@@ -222,7 +222,7 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     ("the only pod of a node hangs", lambda n: (n.untried.add(n.addresses("w1")[1]), n.pod_hangs("w1")), None),
     (
         "a pod refuses: it was reached",
-        lambda n: n.cut("w3", "w1", Answer.REFUSED).cut("w2", "w1", Answer.REFUSED),
+        lambda n: n.cut("w3", "w1", ProbeAnswer.REFUSED).cut("w2", "w1", ProbeAnswer.REFUSED),
         None,
     ),
     ("a policy forbids the probe", fenced_service, Memory(reached=())),
@@ -306,7 +306,9 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     (
         "one of three tries fails",
         lambda n: setattr(
-            n, "services", [replace(s, answers=(Answer.OK, Answer.TIMEOUT, Answer.OK)) for s in n.services]
+            n,
+            "services",
+            [replace(s, answers=(ProbeAnswer.OK, ProbeAnswer.TIMEOUT, ProbeAnswer.OK)) for s in n.services],
         ),
         None,
     ),

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from recoverd.model.network import Answer, NodePods, ProcessView
+from recoverd.model.network import NodePods, ProbeAnswer, ProcessView
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
@@ -20,7 +20,7 @@ from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import Rules, hexadecimal, parse_look, script
 from recoverd.observe.podwatch import PodWatch
-from recoverd.observe.rounds import Target
+from recoverd.observe.rounds import ProbedPod
 from recoverd.observe.rulewatch import RuleWatch
 from recoverd.observe.services import Endpoint, ServicePort, fenced, is_fenced, service_ports, unready
 from tests.unit.builders import NOW
@@ -56,12 +56,12 @@ def test_the_look_recorded_on_a_real_worker() -> None:
         "10.96.0.1:443": frozenset({"10.99.3.11:6443"}),
     }
     assert look.answers == {
-        "0": Answer.TIMEOUT,
-        "1": Answer.REFUSED,
-        "2": Answer.OK,
-        "3": Answer.OK,
-        "4": Answer.TIMEOUT,
-        "u5": Answer.TIMEOUT,
+        "0": ProbeAnswer.TIMEOUT,
+        "1": ProbeAnswer.REFUSED,
+        "2": ProbeAnswer.OK,
+        "3": ProbeAnswer.OK,
+        "4": ProbeAnswer.TIMEOUT,
+        "u5": ProbeAnswer.TIMEOUT,
     }
 
 
@@ -490,9 +490,9 @@ def test_a_pod_that_ends_or_is_elsewhere_is_not_tried() -> None:
 # --- whose turn it is ---
 
 
-def candidates(hosts: Sequence[str], pods: int = 3) -> dict[str, list[Target]]:
+def candidates(hosts: Sequence[str], pods: int = 3) -> dict[str, list[ProbedPod]]:
     return {
-        h: [Target(h, f"10.{h[1:]}.0.{p}:80", f"default/{h}-{p}", f"default/s{p}:80") for p in range(pods)]
+        h: [ProbedPod(h, f"10.{h[1:]}.0.{p}:80", f"default/{h}-{p}", f"default/s{p}:80") for p in range(pods)]
         for h in hosts
     }
 
@@ -525,7 +525,10 @@ def test_all_sources_of_a_round_try_the_same_pods_and_other_pods_in_the_next() -
 
 def test_a_pod_that_is_not_ready_is_tried_at_a_closed_port_too() -> None:
     of = {
-        "n0": [Target("n0", "10.1.1.2:80", "d/a", "d/s:80"), Target("n0", "10.1.1.3:80", "d/b", "d/s:80", ready=False)]
+        "n0": [
+            ProbedPod("n0", "10.1.1.2:80", "d/a", "d/s:80"),
+            ProbedPod("n0", "10.1.1.3:80", "d/b", "d/s:80", ready=False),
+        ]
     }
     tried = rounds.targets(["n0", "n1"], of, 0, (), ())["n1"]
     assert [(t.pod, t.address, t.ready) for t in tried] == [

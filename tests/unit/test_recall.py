@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.memory.recall import recall, witness
+from recoverd.memory.recall import last_words, recall
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.call import Call
 from recoverd.model.catalogue import Code
@@ -105,12 +105,12 @@ def test_without_having_heard_it_say_so_nothing_is_concluded_from_silence() -> N
 
 
 def test_a_leader_or_a_ready_api_server_ends_it() -> None:
-    heard = witness(stuck(Cluster(spares=1)).observation(), {})
+    heard = last_words(stuck(Cluster(spares=1)).observation(), {})
     assert set(heard) == {"cp1"}
     silent = Cluster(spares=1)
     silent.etcd["cp1"] = unseen(UnseenKind.TIMEOUT)
     assert recall(silent.observation(), heard) == silent.observation()
-    assert witness(silent.observation(), heard) == {}
+    assert last_words(silent.observation(), heard) == {}
     led = Cluster(3)
     led.api_down()
     led.etcd["cp1"] = unseen(UnseenKind.TIMEOUT)
@@ -118,7 +118,7 @@ def test_a_leader_or_a_ready_api_server_ends_it() -> None:
 
 
 def test_nothing_is_recalled_of_a_member_whose_machine_or_data_are_not_seen() -> None:
-    heard = witness(stuck(Cluster(spares=1)).observation(), {})
+    heard = last_words(stuck(Cluster(spares=1)).observation(), {})
     assert isinstance(recall(mute(Cluster(spares=1)).observation(), heard).etcd["cp1"], EtcdView)
     for change in (
         lambda c: c.host("cp1", etcd_data=EtcdDataView("/var/lib/etcd", True, True)),
@@ -152,7 +152,7 @@ def test_what_it_said_is_not_said_of_data_that_somebody_has_put_there_since() ->
     def with_data(cluster: Cluster, identity: str) -> Cluster:
         return cluster.host("cp1", etcd_data=EtcdDataView("/var/lib/etcd", True, False, identity))
 
-    words = witness(with_data(stuck(Cluster(1, spares=1)), "8:77").observation(), {})
+    words = last_words(with_data(stuck(Cluster(1, spares=1)), "8:77").observation(), {})
     assert words["cp1"].of_data == "8:77"
     for identity, holds in (("8:77", True), ("8:78", False)):
         view = recall(with_data(mute(Cluster(1, spares=1)), identity).observation(), words).etcd["cp1"]
@@ -213,17 +213,17 @@ PROBED = "received signal; shutting down"
 def test_a_member_whose_own_last_words_say_why_it_does_not_come_up_is_not_recalled(
     container: dict[str, Any], kept: bool, recalled: bool
 ) -> None:
-    heard = witness(stuck(Cluster(1, spares=1)).observation(), {})
+    heard = last_words(stuck(Cluster(1, spares=1)).observation(), {})
     later = slow(Cluster(1, spares=1, now=NOW + timedelta(seconds=10)))
     later.container("cp1", "etcd", **{"started_at": NOW + timedelta(seconds=5), "restarts": 1, **container})
-    words = witness(later.observation(), heard)
+    words = last_words(later.observation(), heard)
     assert ("cp1" in words) is kept
     assert isinstance(recall(later.observation(), words).etcd["cp1"], EtcdView) is recalled
 
 
 def test_one_that_ended_itself_is_recalled_when_it_stays_up() -> None:
     """Between two ends it listens for a moment like one that kubelet's probe has restarted."""
-    words = witness(stuck(Cluster(1, spares=1)).observation(), {})
+    words = last_words(stuck(Cluster(1, spares=1)).observation(), {})
     for seconds, began, recalled in (
         (10, None, False),
         (20, 19, False),
@@ -235,10 +235,10 @@ def test_one_that_ended_itself_is_recalled_when_it_stays_up() -> None:
         started = None if began is None else NOW + timedelta(seconds=began)
         tail = (FULL_DISK,) if began is None else ()
         cluster.container("cp1", "etcd", running=began is not None, started_at=started, restarts=1, log_tail=tail)
-        words = witness(cluster.observation(), words)
+        words = last_words(cluster.observation(), words)
         assert isinstance(recall(cluster.observation(), words).etcd["cp1"], EtcdView) is recalled, seconds
     again = mute(Cluster(1, spares=1, now=NOW + timedelta(seconds=120))).container("cp1", "etcd", log_tail=(PROBED,))
-    assert isinstance(recall(again.observation(), witness(again.observation(), words)).etcd["cp1"], EtcdView)
+    assert isinstance(recall(again.observation(), last_words(again.observation(), words)).etcd["cp1"], EtcdView)
 
 
 def test_the_last_of_three_corrupt_members_is_found_and_not_forced() -> None:

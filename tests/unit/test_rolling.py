@@ -16,7 +16,7 @@ from recoverd.model.events import Paused, Perform, Restarted
 from recoverd.model.facts import DeviceFacts, Facts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.memory import Memory
-from recoverd.model.node_operations import Cordon, Settled, Uncordon
+from recoverd.model.node_operations import AwaitNodeWell, Cordon, Uncordon
 from recoverd.model.observation import Observation
 from recoverd.model.plan import PlanStatus, StepResult
 from recoverd.model.record import Record
@@ -283,7 +283,7 @@ def test_settled_needs_the_node_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> N
     r.end()
     r.sweep(5)
     run = r.machine.record.run
-    assert run and run.held_since and isinstance(r.machine.record.plan.steps[run.index].operation, Settled)  # type: ignore[union-attr]
+    assert run and run.held_since and isinstance(r.machine.record.plan.steps[run.index].operation, AwaitNodeWell)  # type: ignore[union-attr]
     r.unready.clear()
     r.sweep(3)
     assert r.work and r.work.plan.steps[r.work.index].description == "uncordon w1"

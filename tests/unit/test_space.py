@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from recoverd.diagnose import diagnose
-from recoverd.memory.recall import BACK_OFF, recall, witness
+from recoverd.memory.recall import BACK_OFF, last_words, recall
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import AlarmEntry, EtcdView, PrefixUse
 from recoverd.model.etcd_operations import DisarmAlarm
@@ -137,9 +137,9 @@ def restarted(cluster: Cluster) -> Cluster:
 
 @pytest.mark.parametrize("planes", [1, 3])
 def test_a_member_that_is_restarted_for_the_alarm_is_not_called_down(planes: int) -> None:
-    heard = witness(full(Cluster(planes)).observation(), {})
+    heard = last_words(full(Cluster(planes)).observation(), {})
     away = restarted(Cluster(planes))
-    seen = recall(away.observation(), witness(away.observation(), heard))
+    seen = recall(away.observation(), last_words(away.observation(), heard))
     view = seen.etcd["cp1"]
     assert (
         isinstance(view, EtcdView) and view.full and not view.has_leader and "while the alarm is up" in view.remembered
@@ -153,9 +153,9 @@ def test_a_member_that_is_restarted_for_the_alarm_is_not_called_down(planes: int
 
 
 def test_what_it_said_holds_no_longer_than_a_back_off_nor_when_the_alarm_is_gone() -> None:
-    heard = witness(full(Cluster(1)).observation(), {})
+    heard = last_words(full(Cluster(1)).observation(), {})
     away = restarted(Cluster(1, now=NOW + timedelta(seconds=BACK_OFF)))
     assert not isinstance(recall(away.observation(), heard).etcd["cp1"], EtcdView)
-    assert witness(Cluster(1).observation(), heard) == {}
+    assert last_words(Cluster(1).observation(), heard) == {}
     moved = restarted(Cluster(1)).host("cp1", etcd_data=EtcdDataView("/var/lib/etcd", True, True))
     assert not isinstance(recall(moved.observation(), heard).etcd["cp1"], EtcdView)
