@@ -20,6 +20,10 @@ from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Situation
 
 ETCD_FILES = (f"{KUBERNETES}/pki/etcd/",)
+WITHOUT_QUORUM = (
+    "etcd's members are restarted one right after the other, so that a quorum which is still "
+    "there is away for some seconds"
+)
 MEMORY = (
     "what runs has the files in memory that it was started with, which no sweep shows: kubelet and the static pods are "
     "restarted as well, though the "

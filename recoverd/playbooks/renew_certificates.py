@@ -21,14 +21,21 @@ from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KUBERNETES, KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, replaced, restarts, staged, taken_back, together
+from recoverd.playbooks.pki import (
+    MEMORY,
+    OFFERED,
+    WITHOUT_QUORUM,
+    aside,
+    by_host,
+    replaced,
+    restarts,
+    staged,
+    taken_back,
+    together,
+)
 from recoverd.playbooks.windows import next_open, open_until
 
 OF_KUBELET = ("kubelet-client-current.pem", "kubelet.conf")
-WITHOUT_QUORUM = (
-    "etcd's members are restarted one right after the other, so that a quorum which is still "
-    "there is away for some seconds"
-)
 AT_LAST = timedelta(days=1)
 """A window that opens later than so long before the first expiry is not waited for."""
 

@@ -16,7 +16,17 @@ from recoverd.model.pki_operations import KUBERNETES, PutBackPki
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.pki import MEMORY, OFFERED, aside, by_host, restarts, staged, taken_back, together
+from recoverd.playbooks.pki import (
+    MEMORY,
+    OFFERED,
+    WITHOUT_QUORUM,
+    aside,
+    by_host,
+    restarts,
+    staged,
+    taken_back,
+    together,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class RestorePki:
                 *(line for f in every for line in f.evidence),
                 *(self._kept(h, situation) for h in found),
                 MEMORY,
+                *([WITHOUT_QUORUM] if at_once else []),
             ),
             destroys=(
                 f"what was made since is no longer in use; it is kept in {aside(situation)} on each control plane",

@@ -29,7 +29,7 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
 from recoverd.model.webhook_operations import AwaitService
-from recoverd.playbooks.renew_certificates import WITHOUT_QUORUM
+from recoverd.playbooks.pki import WITHOUT_QUORUM
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble

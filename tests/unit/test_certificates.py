@@ -39,6 +39,7 @@ from recoverd.model.settings import MaintenanceSettings
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.pki import WITHOUT_QUORUM
 from recoverd.playbooks.windows import next_open, open_until
 from recoverd.simulate import pki
 from recoverd.simulate.pki import Papers
@@ -326,8 +327,10 @@ def test_without_a_copy_it_says_so() -> None:
 
 def test_a_ca_replaced_on_every_control_plane_is_put_back_everywhere_before_etcd_is_awaited() -> None:
     cluster = papered(Cluster(3), change=all_made_anew).api_down(health=EndpointHealth.TLS)
-    order = kinds(proposed("restore-pki", situation(cluster)))
+    proposal = proposed("restore-pki", situation(cluster))
+    order = kinds(proposal)
     assert [h for h, k in order[:3] if k == "put-back-pki"] == ["cp1", "cp2", "cp3"]
+    assert not any(s.stops_member for s in proposal.steps) and WITHOUT_QUORUM in proposal.evidence  # and so it is told
 
 
 def test_where_etcd_still_runs_with_the_old_ca_the_files_of_all_are_put_back_before_any_is_restarted() -> None:
@@ -340,6 +343,7 @@ def test_where_etcd_still_runs_with_the_old_ca_the_files_of_all_are_put_back_bef
     assert [h for h, k in order[3:] if k == "await-api"] == ["cp1", "cp2", "cp3"] and [
         h for h, _ in order[3:]
     ] == sorted(h for h, _ in order[3:])
+    assert WITHOUT_QUORUM not in proposal.evidence  # one after the other, as quorum allows
     undo = [
         (s.operation.kind, s.undo.restart) for s in proposal.steps if s.host == "cp2" and isinstance(s.undo, PutBackPki)
     ]
