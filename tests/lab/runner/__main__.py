@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--record", action="store_true", help="write docs/lab-results.md without --all, too")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="each test N times; none is tried again")
-    parser.add_argument("--clusters", type=int, default=2, metavar="N", help="clusters side by side (2)")
+    parser.add_argument("--clusters", type=int, default=3, metavar="N", help="clusters side by side (3)")
     options = parser.parse_args(own)
     options.pytest = rest
     return options
