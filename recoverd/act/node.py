@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, RetryError, retry_if_result, wait_fixed
 
@@ -254,18 +254,8 @@ async def restart_daemon_pods(
     """By the process where that can be; else delete the pods, and wait for a Ready one of each of their
     DaemonSets that is none of them.
     """
-    if operation.agent is Agent.KUBE_PROXY:
-        again = RestartStaticPod("kube-proxy", PROCESS_SECONDS, signal="KILL", static=False)
-        result = await HostRunner(hosts, host).perform(
-            again, min(until, asyncio.get_running_loop().time() + PROCESS_SECONDS + 5), resume=False
-        )
-        if result.ok:
-            return StepResult(
-                True,
-                f"kube-proxy on {operation.node} was ended, and kubelet has started "
-                f"another{await _rules(hosts, host, until)}",
-            )
-        report(f"{operation.node}: {result.detail}; its pod is deleted instead", 0)
+    if operation.agent is Agent.KUBE_PROXY and (ended := await _end_proxy(operation, hosts, host, until)):
+        return ended
     try:
         old = [p for p in await kube.pods(operation.node) if is_agent(p, operation.agent)]
     except KubeFailure as failure:
@@ -279,7 +269,6 @@ async def restart_daemon_pods(
             f"no DaemonSet's pod of {which} is bound to {operation.node}: there is nothing to restart",
             already_done=True,
         )
-    gone, wanted = {p["metadata"]["uid"] for p in old}, {_owner(p) for p in old}
     try:
         for pod in old:
             if not pod["metadata"].get("deletionTimestamp"):
@@ -290,21 +279,7 @@ async def restart_daemon_pods(
             f"{operation.agent} on {operation.node} was not restarted: {failure}. What was "
             "deleted by then is made anew",
         )
-
-    async def look() -> str:
-        try:
-            new = [
-                p
-                for p in await kube.pods(operation.node)
-                if is_agent(p, operation.agent) and p["metadata"]["uid"] not in gone
-            ]
-        except KubeFailure as failure:
-            return str(failure)
-        up = {_owner(p) for p in new if _pod_ready(p)}
-        missing = wanted - up if wanted else set() if up else {str(operation.agent)}
-        return f"has no new pod of {', '.join(sorted(missing))} that is Ready" if missing else ""
-
-    trouble, took = await poll(look, operation.node, until)
+    trouble, took = await poll(lambda: _other_than(old, operation, kube), operation.node, until)
     names = ", ".join(name_of(p) for p in old) or "none was there"
     if trouble:
         return StepResult(
@@ -314,6 +289,36 @@ async def restart_daemon_pods(
         )
     rules = await _rules(hosts, host, until) if operation.agent is Agent.KUBE_PROXY else ""
     return StepResult(True, f"{operation.agent} on {operation.node} was made anew ({names}), after {took:.0f} s{rules}")
+
+
+async def _end_proxy(operation: RestartDaemonPods, hosts: HostPool, host: str, until: float) -> StepResult | None:
+    """End kube-proxy's process, which kubelet starts again; None where its pod has to be deleted instead."""
+    again = RestartStaticPod("kube-proxy", PROCESS_SECONDS, signal="KILL", static=False)
+    result = await HostRunner(hosts, host).perform(
+        again, min(until, asyncio.get_running_loop().time() + PROCESS_SECONDS + 5), resume=False
+    )
+    if result.ok:
+        return StepResult(
+            True,
+            f"kube-proxy on {operation.node} was ended, and kubelet has started another"
+            f"{await _rules(hosts, host, until)}",
+        )
+    report(f"{operation.node}: {result.detail}; its pod is deleted instead", 0)
+    return None
+
+
+async def _other_than(old: Sequence[Json], operation: RestartDaemonPods, kube: Kube) -> str:
+    """What is still missing: a Ready pod of each DaemonSet of the old ones that is none of them; "" when all are."""
+    gone, wanted = {p["metadata"]["uid"] for p in old}, {_owner(p) for p in old}
+    try:
+        pods = await kube.pods(operation.node)
+    except KubeFailure as failure:
+        return str(failure)
+    up = {
+        _owner(p) for p in pods if is_agent(p, operation.agent) and p["metadata"]["uid"] not in gone and _pod_ready(p)
+    }
+    missing = wanted - up if wanted else set() if up else {str(operation.agent)}
+    return f"has no new pod of {', '.join(sorted(missing))} that is Ready" if missing else ""
 
 
 async def _rules(hosts: HostPool, host: str, until: float) -> str:

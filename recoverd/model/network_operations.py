@@ -12,6 +12,9 @@ from typing import Literal
 
 from recoverd.model.call import Call, HostCall
 
+ROUTE_STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
+"""Words of `ip route` that say how a route or a next hop fares, and are none of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sysctl(HostCall):
@@ -88,7 +91,7 @@ class PutRoute(HostCall):
         return Call.of("put_route", destination(self.route), *self.route.split(), does=f"ip route add {self.route}")
 
     def check(self) -> Call:
-        return Call.of("route_is", " ".join(self.route.split()))
+        return Call.of("route_is", "|".join(ROUTE_STATES), " ".join(self.route.split()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from recoverd.model.network import Link, ProbeAnswer, ProcessView
+from recoverd.model.network_operations import ROUTE_STATES
 from recoverd.observe.look import TICKS, LookError, Section, sections
 
 DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
@@ -34,8 +35,6 @@ KINDS = (
 """Of `ip -d link`."""
 ROUTES = 2048
 """How many are read; the script prints one more."""
-STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
-"""Words of `ip route` that say how a route or a next hop fares, and are none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def _routes(section: Section | None, problems: list[str]) -> tuple[str, ...]:
     if len(found) > ROUTES:
         problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
         return ()
-    lines = (" ".join(w for w in line.replace("\\", " ").split() if w not in STATES) for line in found)
+    lines = (" ".join(w for w in line.replace("\\", " ").split() if w not in ROUTE_STATES) for line in found)
     return tuple(line for line in lines if line and " expires " not in line)
 
 

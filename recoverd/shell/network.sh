@@ -17,11 +17,10 @@ put_route() {
   ip -4 route add "$@"
 }
 
-# route_is LINE: is there such a route, as `ip route` prints it?
+# route_is WORD|WORD... LINE: is there such a route, as `ip route` prints it without those words of how it fares?
 route_is() {
-  # on one line, and without what `ip` says of how it fares
-  ip -o -4 route show | tr '\\\t' '  ' | sed -E -e :a -e 's/ (linkdown|dead|pervasive|offload|trap|rt_offload|rt_trap)( |$)/ /' -e ta -e 's/  */ /g' -e 's/ *$//' |
-    grep -qxF -- "$1"
+  ip -o -4 route show | tr '\\\t' '  ' | sed -E -e :a -e "s/ ($1)( |\$)/ /" -e ta -e 's/  */ /g' -e 's/ *$//' |
+    grep -qxF -- "$2"
 }
 
 # loose_cables: the pods' cables that hang on no bridge; by `ip`, since /sys/class/net may be another network

@@ -33,7 +33,7 @@ async def test_where_kube_proxy_was_replaced_there_is_nothing_to_restart(
     """As with Cilium or Calico's eBPF: else the step fails on every node, and its CNI's agent is left out with it."""
     sshd.stop()  # no process of this machine is ended
     (tmp_path / "admin").write_text(api.admin_kubeconfig())
-    kube, pool = Kube(tmp_path / "admin", []), sshd.pool("w1")
+    kube, pool = Kube(tmp_path / "admin", list), sshd.pool("w1")
 
     async def restarted(agent: Agent) -> StepResult:
         until = asyncio.get_running_loop().time() + 4.0
