@@ -65,7 +65,8 @@ done) 2>/dev/null
 started=''
 for c in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <$c
-  [ "$n" != kubelet ] || started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline)
+  # that of a container (kind, a machine in a container) has another root
+  [ "$n" != kubelet ] || [ "$(stat -L -c %d:%i ${c%comm}root 2>/dev/null)" != "$(stat -c %d:%i /)" ] || started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline)
   case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"

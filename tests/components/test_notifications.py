@@ -79,6 +79,13 @@ class Told(Script):
             while self.count(receiver, outcome) < times:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
+    async def noted(self, event: str, times: int = 1) -> list[str]:
+        """What the journal says, once it says so much: it is written after it was counted."""
+        async with asyncio.timeout(PATIENCE):
+            while len(said := self.notes(event)) < times:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return said
+
     def notes(self, event: str) -> list[str]:
         return [n.entry.detail for n in reversed(self.journal.notes(event=event))]
 
@@ -139,7 +146,8 @@ async def test_a_webhook_is_told_the_whole_of_an_incident_each_thing_once(hook: 
     assert (await there.until(told=4))[3].startswith("prod: healthy again after ")
     assert "repaired by hand" in there.told[3]["message"]
     await s.counted("oncall", "sent", 4)
-    assert len(s.notes("notified")) == 4 and s.notes("notified")[-1] == "oncall: recovered prod-1"
+    assert (await s.noted("notified", 4))[-1] == "oncall: recovered prod-1"
+    assert len(s.notes("notified")) == 4
 
 
 async def test_only_what_a_receiver_wants_to_hear(hook: Hook, tell: Tell) -> None:
@@ -191,7 +199,7 @@ async def test_it_is_given_up_after_a_while_told_so_and_told_when_it_stands_and_
     s = await tell(receiver(there.url_file))
     s.sweep(stuck, times=2)
     await s.counted("oncall", "given-up")
-    assert s.notes("not-notified") == ["oncall: waiting prod-1.1 (it could not be reached)"]
+    assert await s.noted("not-notified") == ["oncall: waiting prod-1.1 (it could not be reached)"]
     await there.start()
     async with asyncio.timeout(PATIENCE):
         while not there.told:

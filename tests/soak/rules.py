@@ -243,7 +243,7 @@ class Rules:
                 self.broken("unasked-in-a-split", told)
             if self._hands(name) > LATE:
                 self.broken("under-a-persons-hands", told)
-        if before.expired is False and after.expired:
+        if before.expired is False and after.expired and operation != step.undo:  # what is taken back is as it was
             self.broken("certificates-made-worse", told)
 
     def _hands(self, name: str) -> float:
