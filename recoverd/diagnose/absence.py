@@ -15,7 +15,7 @@ from recoverd.diagnose.api import refuses_us
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in, path_in
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
-from recoverd.model.network import NetworkView
+from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
 from recoverd.model.witness import TRIED, LeadView, TryView
 
@@ -268,6 +268,24 @@ def node(question: Question) -> str:
     return ""
 
 
+def bridges(question: Question) -> str:
+    """Whether packets over the machine's bridges pass iptables was read."""
+    return _unread(question, "bridge-nf-call-iptables", lambda v: v.bridge_netfilter)
+
+
+def forwards(question: Question) -> str:
+    """The chains of the machine that forwarded packets pass were read."""
+    return _unread(question, "the chains", lambda v: v.dropping)
+
+
+def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:
+    network, roll = question.observation.network, question.diagnosis.roll
+    views = network.hosts if isinstance(network, NetworkView) else {}
+    hosts = [roll.hosts.get(end, end) if roll else end for end in question.ends]
+    blind = [h for h in hosts if isinstance(view := views.get(h), NodeNetworkView) and of(view) is None]
+    return f"{what} of {blind[0]} to be read" if blind else ""
+
+
 def agents(question: Question) -> str:
     """Every machine was looked at whose node is Ready: what runs there may still follow the history that is gone.
 
@@ -371,6 +389,8 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.ADDRESS: address,
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
+    ShownBy.BRIDGES: bridges,
+    ShownBy.FORWARDS: forwards,
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
     ShownBy.LEAD: lead,

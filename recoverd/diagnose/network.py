@@ -55,6 +55,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not booting(scene, name):
             yield from _forwarding(scene, name, host)
+            yield from _filters(scene, seen, name, host)
             yield from _devices(scene, seen, name, host)
     back = _reconnecting(scene, view)
     for node, pods in view.pods.items():
@@ -105,6 +106,37 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
         state=BROKEN,
         facts=facts_of(scene, name),
     )
+
+
+def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
+    """What netfilter does to pods' packets, where it did not while the cluster was healthy."""
+    remembered = scene.memory.networks.get(name)
+    if remembered is None or _ipv6_alone(scene, name, host):
+        return
+    at = f", as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered.recorded_at else ""
+    if remembered.bridge_netfilter and host.bridge_netfilter is False:
+        yield Finding(
+            Code.BRIDGE_NETFILTER_OFF,
+            node_of(scene, name),
+            f"Packets over the pod bridge of {name} pass no rules of iptables any more: a pod there does not reach "
+            "services whose pod is on the same node, while everybody else does.",
+            (f"{name}: net.bridge.bridge-nf-call-iptables = 0, or its module is not loaded; not so while healthy{at}",),
+            state=BROKEN,
+            facts=facts_of(scene, name),
+        )
+    new = [c for c in host.dropping or () if remembered.dropping is not None and c not in remembered.dropping]
+    if new := [c for c in new if c.split()[0] in ("ip", "inet")]:
+        reached = name in seen.reached
+        yield Finding(
+            Code.FORWARDING_FILTERED,
+            node_of(scene, name),
+            f"{name} drops packets that it forwards, unless a rule lets them through: {', '.join(new)} has the policy "
+            f"DROP and had not while the cluster was healthy; its pods are {'' if reached else 'not '}reached.",
+            (f"{name}: {', '.join(new)}: policy drop; not so while healthy{at}",),
+            severity=Severity.WARNING if reached else Severity.FAULT,
+            state=BROKEN,
+            facts=facts_of(scene, name),
+        )
 
 
 def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:

@@ -201,6 +201,10 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool
         routes=tuple(r for r in view.routes if of_nobody(r)),
         bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
         proxy=proxy,
+        bridge_netfilter=view.bridge_netfilter
+        if view.bridge_netfilter is not None
+        else bool(before and before.bridge_netfilter),
+        dropping=view.dropping if view.dropping is not None or before is None else before.dropping,
     )
 
 
@@ -208,6 +212,8 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
     return (
         (before.forwarding and not new.forwarding)
         or (before.bridged and not new.bridged)
+        or (before.bridge_netfilter and not new.bridge_netfilter)
+        or not set(new.dropping or ()) <= set(new.dropping or () if before.dropping is None else before.dropping)
         or not before.devices.items() <= new.devices.items()
         or any(new.addresses.get(d) != a for d, a in before.addresses.items())
         or not set(before.routes) <= set(new.routes)

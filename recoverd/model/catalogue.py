@@ -55,6 +55,8 @@ class ShownBy(StrEnum):
     ADDRESS = "the address in the kubeconfig answering as an API server"
     LISTS = "nodes and pods as the API server lists them"
     NODE = "those lists, the node's machine and its network"
+    BRIDGES = "whether packets over its bridges pass iptables"
+    FORWARDS = "which of its chains drop what it forwards"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
@@ -401,6 +403,20 @@ class Code(StrEnum):
         (ShownBy.NODE,),
         "The node does not forward packets: no pod on it is reached.",
         Of.NODE,
+    )
+    BRIDGE_NETFILTER_OFF = (
+        "bridge-netfilter-off",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.BRIDGES),
+        "Packets over the pod bridge pass no rules of services: a pod does not reach services on its own node.",
+        Of.APART,
+    )
+    FORWARDING_FILTERED = (
+        "forwarding-filtered",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.FORWARDS),
+        "A chain drops forwarded packets that did not while the cluster was healthy.",
+        Of.APART,
     )
     POD_DEVICE_MISSING = (
         "pod-device-missing",

@@ -61,6 +61,10 @@ class NodeNetwork:
     proxy: str = ""
     """How kube-proxy programmed services: `iptables`, `nftables`, `ipvs`, "" where it did not."""
     recorded_at: datetime | None = None
+    bridge_netfilter: bool = False
+    """net.bridge.bridge-nf-call-iptables was on."""
+    dropping: tuple[str, ...] | None = None
+    """`NodeNetworkView.dropping`; None where it was never read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,10 @@ class RulesView:
     """Modes whose rules could not be looked for there: their tool is missing, fails, or is too old."""
 
 
+FORWARD = "ip filter FORWARD"
+"""The chain of iptables, as `nft list chains` names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeNetworkView:
     """One host's part of the pod network, seen over SSH."""
@@ -185,6 +189,12 @@ class NodeNetworkView:
     """
     pod_addresses: tuple[str, ...] = ()
     """Some of their addresses."""
+    bridge_netfilter: bool | None = None
+    """net.bridge.bridge-nf-call-iptables; False too where its module is not loaded, None where it was not read."""
+    dropping: tuple[str, ...] | None = None
+    """Chains that packets on their way through pass and that drop what no rule lets through, as `ip filter FORWARD`
+    or `inet firewalld filter_FORWARD`; None where they could not be read.
+    """
     problems: tuple[str, ...] = ()
 
 

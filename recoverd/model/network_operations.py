@@ -137,4 +137,22 @@ class LinkUp(HostCall):
         return Call.of("link_is_up", self.name)
 
 
-NetworkOperation = Sysctl | PutRoute | PutBridge | LinkUp
+@dataclass(frozen=True, slots=True)
+class AcceptForwards(HostCall):
+    """Let the filter table's FORWARD chain accept what none of its rules is about (`iptables -P FORWARD ACCEPT`)."""
+
+    kind: Literal["accept-forwards"] = "accept-forwards"
+    repeatable = True
+
+    @property
+    def title(self) -> str:
+        return "giving FORWARD the policy ACCEPT"
+
+    def call(self) -> Call:
+        return Call.of("accept_forwards", does="iptables -P FORWARD ACCEPT")
+
+    def check(self) -> Call:
+        return Call.of("forwards_are_accepted")
+
+
+NetworkOperation = Sysctl | PutRoute | PutBridge | LinkUp | AcceptForwards

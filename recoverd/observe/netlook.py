@@ -57,6 +57,8 @@ class HostLook:
     """One machine's answer."""
 
     forwarding: bool | None
+    bridge_netfilter: bool | None
+    dropping: tuple[str, ...] | None
     links: tuple[Link, ...] | None
     """All but those of single pods; None where they could not be listed."""
     veths: tuple[int, int] | None
@@ -86,6 +88,10 @@ def parse_look(
     word = found["forwarding"].text.strip()
     return HostLook(
         forwarding=word == "1" if word in ("0", "1", "2") else None,
+        bridge_netfilter={"1": True, "0": False, "absent": False}.get(
+            found["bridge-nf"].text.strip() if "bridge-nf" in found else ""
+        ),
+        dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")),
         links=_links(found.get("links"), found.get("addresses")),
         veths=_pair(found.get("veths")),
         routes=_routes(found.get("routes"), problems),
@@ -96,6 +102,12 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
     )
+
+
+def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
+    """Chains as `ip filter FORWARD`; None where no tool could say."""
+    read = [s for s in sections if s is not None]
+    return tuple(sorted({line for s in read for line in s.lines if line})) if read else None
 
 
 def _routes(section: Section | None, problems: list[str]) -> tuple[str, ...]:

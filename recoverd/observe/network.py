@@ -291,6 +291,8 @@ class _Round:
         ]
         return NodeNetworkView(
             forwarding=look.forwarding,
+            bridge_netfilter=look.bridge_netfilter,
+            dropping=look.dropping,
             links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,

@@ -5,6 +5,18 @@ LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 s() { echo "$M $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 s forwarding; cat /proc/sys/net/ipv4/ip_forward
+s bridge-nf; cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || { [ -d /proc/sys/net/bridge ] || echo absent; }
+# chains that packets on their way through pass and that drop what none of their rules lets through: "FAMILY TABLE CHAIN"
+if have nft && chains=$(nft list chains 2>/dev/null); then
+  s dropping; printf '%s\n' "$chains" | awk '$1 == "table" { t = $2 " " $3 } $1 == "chain" { c = $2 } / hook forward / && /policy drop/ { print t, c }'
+fi
+# reading the legacy table would create it where it is not in use
+if have iptables-legacy && grep -qsx filter /proc/net/ip_tables_names; then iptables='iptables-legacy'
+elif ! have nft && have iptables; then iptables='iptables'
+else iptables=; fi
+if [ -n "$iptables" ] && policy=$($iptables -S FORWARD 2>/dev/null); then
+  s dropping-of-iptables; printf '%s\n' "$policy" | sed -n 's/^-P FORWARD DROP$/ip filter FORWARD/p'
+fi
 s clock; cat /proc/uptime
 
 # `ip` shows the network namespace that counts; /sys may be mounted from another.

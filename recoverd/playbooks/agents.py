@@ -16,6 +16,7 @@ from recoverd.playbooks.nodes import (
     another_machine,
     broken,
     ends_itself,
+    filtered,
     host_of,
     nobody_keeps_rules,
     node_in,
@@ -85,7 +86,7 @@ def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tupl
     nodes, refused = [], {}
 
     def in_vain(node: str) -> str:
-        return "" if back else nobody_keeps_rules(node, situation)
+        return "" if back else nobody_keeps_rules(node, situation) or filtered(node, situation)
 
     for node in wanted:
         host = host_of(node, situation)

@@ -182,6 +182,17 @@ def nobody_keeps_rules(node: str, situation: Situation) -> str:
     )
 
 
+def filtered(node: str, situation: Situation) -> str:
+    """Why no restart and no reboot mends the paths of this node: a chain drops what it forwards; "" where none does."""
+    found = broken(situation, {Code.FORWARDING_FILTERED}).get(node, [])
+    return (
+        f"{node} drops what it forwards (forwarding-filtered), which no restart and no reboot changes for long: whose "
+        "rules these are (docker, firewalld, ufw, a script) has to let the pods' addresses through"
+        if found
+        else ""
+    )
+
+
 def emptied(situation: Situation) -> str:
     """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see
     the member that has begun anew.

@@ -2,7 +2,9 @@
 while the cluster was healthy.
 
 Only what a finding proves to be wrong on the node and what the record says it was: IP forwarding, the pod bridge, a
-device that is down, routes. A tunnel that is gone is made anew by its CNI's agent, which is the next rung's work.
+device that is down, routes, the bridge's way through iptables, and the policy of FORWARD, which a person is asked about
+since a firewall is somebody's will. A tunnel that is gone is made anew by its CNI's agent, which is the next rung's
+work.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import NodeNetwork
-from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView
 from recoverd.model.network_operations import (
+    AcceptForwards,
     LinkUp,
     NetworkOperation,
     PutBridge,
@@ -26,10 +29,11 @@ from recoverd.model.network_operations import (
 )
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import broken, host_of, node_in, node_of
+from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
 
 NAME = "restore-node-network"
 FORWARDING = "net.ipv4.ip_forward"
+BRIDGED = "net.bridge.bridge-nf-call-iptables"
 ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
 """What missing routes explain."""
 
@@ -37,10 +41,14 @@ ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVI
 @dataclass(frozen=True, slots=True)
 class RestoreNodeNetwork:
     name: str = NAME
-    summary: str = "put back a node's IP forwarding, pod bridge or routes as they were recorded"
+    summary: str = "put back a node's IP forwarding, pod bridge, routes or FORWARD policy as they were recorded"
     destructive: bool = False
     order: int = 15
-    repairs: frozenset[str] = ROUTED | {Code.IP_FORWARDING_OFF}
+    repairs: frozenset[str] = ROUTED | {
+        Code.IP_FORWARDING_OFF,
+        Code.BRIDGE_NETFILTER_OFF,
+        Code.FORWARDING_FILTERED,
+    }
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         node = node_of(finding)
@@ -56,8 +64,10 @@ class RestoreNodeNetwork:
             return Refusal(
                 f"the network of {host} was never recorded while it was healthy, so there is nothing to put back"
             )
-        findings = [f for f in broken(situation).get(node, []) if f.code in self.repairs]
+        findings = broken(situation, self.repairs).get(node, [])
         parts = list(_missing(findings, known, view))
+        if not parts and finding.code == Code.FORWARDING_FILTERED:
+            return Refusal(filtered(node, situation))
         if not parts:
             return None  # what was recorded is all there: the fault lies elsewhere
         at = f", as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if known.recorded_at else ""
@@ -68,6 +78,9 @@ class RestoreNodeNetwork:
             evidence=tuple(line for f in findings for line in f.evidence),
             undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
             verify_within=90.0,
+            asks=f"somebody may want {host} to drop what it forwards"
+            if any(isinstance(o, AcceptForwards) for _, o in parts)
+            else "",
         )
 
 
@@ -86,6 +99,10 @@ def _missing(
     codes = {f.code for f in findings}
     if Code.IP_FORWARDING_OFF in codes and known.forwarding and view.forwarding is False:
         yield f"{FORWARDING} = 1", Sysctl(FORWARDING, "1")
+    if Code.BRIDGE_NETFILTER_OFF in codes and known.bridge_netfilter and view.bridge_netfilter is False:
+        yield f"{BRIDGED} = 1", Sysctl(BRIDGED, "1")
+    if Code.FORWARDING_FILTERED in codes and FORWARD in (view.dropping or ()) and FORWARD not in (known.dropping or ()):
+        yield "the policy ACCEPT of FORWARD", AcceptForwards()
     for finding in findings:
         if not isinstance(finding.facts, DeviceFacts) or (device := finding.facts.device) not in known.devices:
             continue

@@ -26,6 +26,7 @@ from recoverd.playbooks.nodes import (
     broken,
     emptied,
     ends_itself,
+    filtered,
     groups,
     host_of,
     nobody_keeps_rules,
@@ -144,7 +145,7 @@ class RollingWorkerReboot:
                 or ends_itself(host, situation)
             ):
                 refused[node] = f"{node} is not rebooted: {why}"
-            elif why := nobody_keeps_rules(node, situation):
+            elif why := nobody_keeps_rules(node, situation) or filtered(node, situation):
                 refused[node] = why  # the same for every node, and told once
             else:
                 nodes.append(node)

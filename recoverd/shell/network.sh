@@ -1,7 +1,17 @@
 # What runs of a node's network, put back as it was. None of it outlasts a reboot.
 
 # set_sysctl FILE VALUE: set the kernel parameter whose file below /proc/sys that is.
-set_sysctl() { printf '%s\n' "$2" >"$1"; }
+set_sysctl() {
+  # those of bridges come with a module, which nothing may have loaded since the last boot
+  case $1 in */net/bridge/*) [ -e "$1" ] || modprobe br_netfilter ;; esac
+  printf '%s\n' "$2" >"$1"
+}
+
+# accept_forwards: let the filter table's FORWARD chain accept what none of its rules is about, as it does by default.
+accept_forwards() { iptables -w 5 -P FORWARD ACCEPT; }
+
+# forwards_are_accepted: is it so?
+forwards_are_accepted() { iptables -w 5 -S FORWARD | grep -qx -e '-P FORWARD ACCEPT'; }
 
 # sysctl_is FILE VALUE: is it so?
 sysctl_is() { [ "$(cat "$1")" = "$2" ]; }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
 
 FORWARDING = "net.ipv4.ip_forward"
+BRIDGED = "net.bridge.bridge-nf-call-iptables"
 ROUTE = re.compile(r"10\.244\.(\d+)\.0/24 ")
 
 
@@ -16,6 +17,8 @@ ROUTE = re.compile(r"10\.244\.(\d+)\.0/24 ")
 def sysctl(o: Sysctl, at: Carry) -> StepResult:
     if o.key == FORWARDING:
         at.machine.forwarding = o.value == "1"
+    if o.key == BRIDGED:
+        at.machine.bridge_netfilter = o.value == "1"
     return StepResult(True, f"{o.key} on {at.name} is {o.value}")
 
 
@@ -32,6 +35,12 @@ def put_bridge(o: PutBridge, at: Carry) -> StepResult:
     at.machine.down.discard(o.name)
     at.machine.loose = False
     return StepResult(True, f"the bridge {o.name} on {at.name} is there, and its pods hang on it")
+
+
+@hand(AcceptForwards)
+def accept_forwards(o: AcceptForwards, at: Carry) -> StepResult:
+    at.machine.filtered = False
+    return StepResult(True, f"FORWARD on {at.name} has the policy ACCEPT")
 
 
 @hand(LinkUp)

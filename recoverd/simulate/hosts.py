@@ -142,6 +142,10 @@ class Machine:
     """Of its part of the pod network: 10.244.NUMBER.0/24."""
     forwarding: bool = True
     """net.ipv4.ip_forward; a boot switches it on."""
+    bridge_netfilter: bool = True
+    """net.bridge.bridge-nf-call-iptables; a boot switches it on."""
+    filtered: bool = False
+    """FORWARD has the policy DROP; a boot takes it away."""
     bumps: bool = False
     """Its etcdctl knows --bump-revision and --mark-compacted."""
     disk: str = ""
@@ -202,6 +206,7 @@ class Machine:
     def fresh_network(self) -> None:
         """As a boot leaves it."""
         self.forwarding, self.wedged, self.loose = True, False, False
+        self.bridge_netfilter, self.filtered = True, False
         for lost in (self.gone, self.down, self.lost_routes):
             lost.clear()
 

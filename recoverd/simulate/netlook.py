@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from recoverd.model.network import (
+    FORWARD,
     AgentView,
     Link,
     NetworkView,
@@ -94,6 +95,8 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         veths=(len(own), 0 if machine.loose else len(own)),
         pods=sum(uid in cluster.nodes.reported for uid in cluster.nodes.placed(store).get(machine.name, ())),
         pod_addresses=tuple(p.address.partition(":")[0] for p in own[:4]),
+        bridge_netfilter=machine.bridge_netfilter,
+        dropping=(FORWARD,) if machine.filtered else (),
     )
 
 

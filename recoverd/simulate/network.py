@@ -56,6 +56,8 @@ class PodPaths:
         sender = self._machines[source]
         if machine.wedged or sender.wedged or not (machine.passes(TUNNEL) and sender.passes(TUNNEL)):
             return False
+        if machine.filtered or sender.filtered:
+            return False
         return machine.forwarding and machine.number not in sender.lost_routes
 
     def programmed(self, source: str) -> Sequence[str]:

@@ -14,6 +14,22 @@ def forwarding_off(c: ModelCluster, name: str) -> None:
     c.machines[name].forwarding = False
 
 
+def bridge_netfilter_off(c: ModelCluster, name: str) -> None:
+    """`sysctl -w net.bridge.bridge-nf-call-iptables=0`, or a boot without the module br_netfilter."""
+    c.machines[name].bridge_netfilter = False
+
+
+def drop_forwards(c: ModelCluster, *names: str) -> None:
+    """`iptables -P FORWARD DROP`, as docker does when it starts."""
+    for name in names:
+        c.machines[name].filtered = True
+
+
+def accept_forwards(c: ModelCluster, name: str) -> None:
+    """`iptables -P FORWARD ACCEPT`, by a person."""
+    c.machines[name].filtered = False
+
+
 def wedge_tunnel(c: ModelCluster, name: str) -> None:
     """The tunnel device stands there, is up and passes nothing, whatever is restarted; a reboot clears it."""
     c.machines[name].wedged = True

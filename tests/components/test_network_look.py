@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.model.network import ProbeAnswer
-from recoverd.model.network_operations import PutRoute, destination
+from recoverd.model.network_operations import AcceptForwards, PutRoute, destination
 from recoverd.observe.netlook import HostLook, parse_look, script
 from tests.shells import sent
 
@@ -201,6 +201,59 @@ def test_of_more_routes_than_are_read_none_is_said_to_be_there() -> None:
     lines = "\n".join(f"10.{n // 256}.{n % 256}.0/24 via 10.99.1.1 dev host0" for n in range(2049))
     seen = parse_look(f"@@m forwarding\n1\n@@m routes\n{lines}\n@@m end\n", "@@m", {}, middle=datetime.now(UTC))
     assert seen.routes == () and any("2048 routes" in p for p in seen.problems)
+
+
+FIREWALL = "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 10; policy drop; }'"
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_chains_that_drop_what_is_forwarded(shell: str) -> None:
+    """As docker sets the policy, and as firewalld has a table of its own; what lets everything through is none."""
+    own = "nft add table ip x; nft 'add chain ip x in { type filter hook input priority 0; policy drop; }'"
+    seen = look(shell, f"{FIREWALL}; {own}; iptables -P FORWARD DROP")
+    assert seen.dropping == ("inet fw f", "ip filter FORWARD")
+    assert look(shell, "iptables -P FORWARD ACCEPT; nft add table inet fw").dropping == ()
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("iptables-legacy"), reason="iptables-legacy is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_policy_of_the_older_iptables_is_read_too(shell: str) -> None:
+    seen = look(shell, "iptables-legacy -P FORWARD DROP || exit 0")
+    assert seen.dropping == ("ip filter FORWARD",)
+
+
+@needs_namespace
+def test_without_nft_the_policy_is_iptables_own_word(tmp_path: Path) -> None:
+    for name in ("nft", "iptables-legacy"):
+        assert f"have {name}" in SCRIPT
+    body = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
+    assert look("dash", "iptables -P FORWARD DROP", body).dropping == ("ip filter FORWARD",)
+    assert look("dash", body=body.replace("have iptables;", "false;")).dropping is None
+
+
+@needs_namespace
+def test_the_policy_of_forward_is_put_back() -> None:
+    put = AcceptForwards()
+    script = f"""iptables -P FORWARD DROP && ! ({sent(put.check())}) || exit 9
+({sent(put.call())}) && ({sent(put.check())}) || exit 8
+iptables -S FORWARD | grep -qx -e '-P FORWARD ACCEPT'"""
+    done = subprocess.run([*NAMESPACE, "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_whether_bridges_pass_iptables(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "bridge").mkdir()
+    body = SCRIPT.replace("/proc/sys/net/bridge", f"{tmp_path}/bridge")
+    assert look(shell, body=body).bridge_netfilter is None  # there, and not to be read
+    for said, meant in (("1\n", True), ("0\n", False)):
+        (tmp_path / "bridge/bridge-nf-call-iptables").write_text(said)
+        assert look(shell, body=body).bridge_netfilter is meant
+    assert look(shell, body=SCRIPT.replace("/proc/sys/net/bridge", f"{tmp_path}/gone")).bridge_netfilter is False
 
 
 @needs_namespace

@@ -171,10 +171,16 @@ UNLED: dict[str, Draw] = {
 }  # fmt: skip
 UNLED_FROM = 31 << 26
 """As above: controllers that run and do not lead, and webhooks that fail closed."""
+FILTERED: dict[str, Draw] = {
+    "bridge-netfilter-off": node, "drop-forwards": nodes3, "accept-forwards": node,
+}  # fmt: skip
+FILTERED_FROM = 63 << 25
+"""As above: what netfilter does to the packets of pods."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
     (UNLED_FROM, UNLED, 0.3, (1, 1, 2, 3)),
+    (FILTERED_FROM, FILTERED, 0.3, (1, 1, 2)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -130,6 +130,8 @@ class Truth:
             or machine.lost_routes
             or machine.wedged
             or not machine.forwarding
+            or not machine.bridge_netfilter
+            or machine.filtered
         )
         if lost:
             yield f"ill paths {name}"

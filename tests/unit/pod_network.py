@@ -59,6 +59,8 @@ class PodNetwork:
         worker = name in self.cluster.workers
         return net.NodeNetworkView(
             forwarding=True,
+            bridge_netfilter=True,
+            dropping=(),
             links=(net.Link("cni0", "bridge", True, (f"10.244.{number}.1/24",)),) if worker else (),
             routes=("default via 10.99.1.1 dev eth0",),
             processes={"kube-proxy": net.ProcessView("kube-proxy", "S", self.now - timedelta(days=3))},
@@ -126,6 +128,8 @@ class PodNetwork:
                 view.veths == (2, 2),
                 "iptables",
                 self.now - timedelta(hours=1),
+                bool(view.bridge_netfilter),
+                view.dropping,
             )
             for name, view in self._healthy.items()
             if isinstance(view, net.NodeNetworkView)

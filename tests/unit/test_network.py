@@ -61,6 +61,21 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.IP_FORWARDING_OFF, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
     ),
     (
+        "FORWARD drops",
+        lambda n: n.host("w2", dropping=("ip filter FORWARD",)).cut_off("w2", but=("w2",)),
+        [(Code.FORWARDING_FILTERED, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
+    ),
+    (
+        "firewalld drops",
+        lambda n: n.host("w2", dropping=("inet firewalld filter_FORWARD",)).cut_off("w2", but=("w2",)),
+        [(Code.FORWARDING_FILTERED, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
+    ),
+    (
+        "no iptables for the bridge",
+        lambda n: n.host("w1", bridge_netfilter=False),
+        [(Code.BRIDGE_NETFILTER_OFF, "w1")],
+    ),
+    (
         "bridge gone",
         lambda n: n.host("w1", links=()).cut_off("w1"),
         [(Code.POD_DEVICE_MISSING, "w1"), (Code.POD_NETWORK_BROKEN, "w1")],
@@ -273,6 +288,13 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
         "IPv4 forwarding is off where all pods have IPv6",
         lambda n: [n.host(x, forwarding=False, pod_addresses=("fd00:10:244::2",)) for x in n.names],
         None,
+    ),
+    ("netfilter could not be read", lambda n: n.host("w1", bridge_netfilter=None, dropping=None), None),
+    ("a chain drops IPv6 alone", lambda n: n.host("w1", dropping=("ip6 filter FORWARD",)), None),
+    (
+        "FORWARD drops and the bridge passes no iptables, and what was so before is not known",
+        lambda n: [n.host(x, bridge_netfilter=False, dropping=("ip filter FORWARD",)) for x in n.names],
+        Memory(reached=(WEB,)),
     ),
     (
         "no kube-proxy at all, as with Cilium",
@@ -556,6 +578,19 @@ def test_how_kube_proxy_programmed_is_forgotten_when_it_was_replaced_or_cannot_b
             change(network)
             after, sights = remembered(network, old, sights)
         assert (old.networks["w1"].proxy, after.networks["w1"].proxy) == ("iptables", "")
+
+
+def test_what_was_read_of_netfilter_once_is_remembered_while_it_cannot_be_read() -> None:
+    old = PodNetwork().memory()
+    assert (old.networks["w1"].bridge_netfilter, old.networks["w1"].dropping) == (True, ())
+    after, _ = remembered(PodNetwork().host("w1", bridge_netfilter=None, dropping=None), old)
+    assert after.networks == old.networks
+
+
+def test_a_chain_that_drops_beside_pods_that_are_reached_is_a_warning() -> None:
+    """Flannel, Calico and kube-proxy have rules of their own that let packets through."""
+    found = PodNetwork().host("w2", dropping=("ip filter FORWARD",)).seen().findings
+    assert [(f.code, f.severity) for f in found] == [(Code.FORWARDING_FILTERED, Severity.WARNING)]
 
 
 def test_a_broken_node_teaches_nothing() -> None:

@@ -10,8 +10,8 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import Memory, NodeNetwork
-from recoverd.model.network import Link, NetworkView, NodeNetworkView, RulesView
-from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.network import FORWARD, Link, NetworkView, NodeNetworkView, RulesView
+from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.playbooks.base import Proposal, Refusal, Situation
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation
@@ -21,6 +21,8 @@ KNOWN = NodeNetwork(
     {"cni0": "bridge", "tun0": ""},
     {"cni0": ("10.244.1.1/24",)},
     ("10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1", "10.244.2.0/24 via 10.99.1.22 dev host0"),
+    bridge_netfilter=True,
+    dropping=(),
 )
 
 BRIDGE, TUNNEL = Link("cni0", "bridge", True, ("10.244.1.1/24",)), Link("tun0", "", True)
@@ -49,6 +51,16 @@ def missing(device: str, problem: str) -> Finding:
             fault(Code.IP_FORWARDING_OFF, "w1"),
             network(False, (BRIDGE, TUNNEL), (ROUTE,)),
             [Sysctl("net.ipv4.ip_forward", "1")],
+        ),
+        (
+            fault(Code.BRIDGE_NETFILTER_OFF, "w1"),
+            replace(network(True, (BRIDGE, TUNNEL), (ROUTE,)), bridge_netfilter=False),
+            [Sysctl("net.bridge.bridge-nf-call-iptables", "1")],
+        ),
+        (
+            fault(Code.FORWARDING_FILTERED, "w1"),
+            replace(network(True, (BRIDGE, TUNNEL), (ROUTE,)), dropping=(FORWARD, "inet fw f")),
+            [AcceptForwards()],
         ),
         (missing("cni0", "gone"), network(True, (TUNNEL,), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
         (missing("cni0", "ports"), network(True, (BRIDGE, TUNNEL), (ROUTE,)), [PutBridge("cni0", ("10.244.1.1/24",))]),
@@ -83,6 +95,21 @@ def test_an_older_default_route_does_not_take_the_place_of_the_one_that_is_there
     assert [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps] == [
         PutRoute(ROUTE)
     ]
+
+
+def test_a_firewall_is_somebodys_will() -> None:
+    found = fault(Code.FORWARDING_FILTERED, "w1")
+    policy = restoring(found, replace(network(True, (BRIDGE,)), dropping=(FORWARD,)))
+    assert "somebody may want" in proposal("restore-node-network", policy).asks
+    other = ask("restore-node-network", restoring(found, replace(network(True, (BRIDGE,)), dropping=("inet fw f",))))
+    assert isinstance(other, Refusal) and "no restart and no reboot" in other.reason
+
+
+@pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
+def test_nothing_is_restarted_or_rebooted_because_of_a_firewall(playbook: str) -> None:
+    found = (fault(Code.POD_NETWORK_BROKEN, "w1"), fault(Code.FORWARDING_FILTERED, "w1"))
+    answer = ask(playbook, situation(Cluster(1, 2), *found))
+    assert isinstance(answer, Refusal) and "no restart and no reboot" in answer.reason
 
 
 def test_a_route_is_put_back_only_where_none_leads() -> None:
