@@ -25,6 +25,8 @@ T = TypeVar("T")
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_MISSED = 3
 
+SYN_SENT = 2
+"""The kernel's number for a connection that was asked for and not answered (include/net/tcp_states.h)."""
 LOGINS = 32
 """Logins of all clusters that are made at once: each takes some milliseconds of this process's time, and hundreds
 at once make all of them late.
@@ -59,9 +61,9 @@ class HostUnseen(Exception):  # noqa: N818
     may have run there nevertheless.
     """
 
-    def __init__(self, kind: UnseenKind, reason: str, *, sent: bool = False) -> None:
+    def __init__(self, kind: UnseenKind, reason: str, *, sent: bool = False, sure: bool = False) -> None:
         super().__init__(reason)
-        self.unseen = Unseen(kind, reason)
+        self.unseen = Unseen(kind, reason, sure)
         self.sent = sent
 
 
@@ -90,10 +92,11 @@ async def dial(
     via = " through the jump host" if tunnel else ""
     talking = False
     sock: socket.socket | None = None
+    tries: list[socket.socket] = []
     try:
         async with asyncio.timeout(ssh.connect_timeout):
             if tunnel is None:
-                sock = await _tcp(target)
+                sock = await _tcp(target, tries)
                 talking = True
             connection = await asyncssh.connect(
                 target.address,
@@ -119,10 +122,13 @@ async def dial(
             if talking
             else _no_answer(tunnel)
         )
-        raise HostUnseen(kind, f"{target}{via} {what} within {ssh.connect_timeout:g} s") from None
+        sure = not talking and any(_asked_in_vain(one) for one in tries)
+        raise HostUnseen(kind, f"{target}{via} {what} within {ssh.connect_timeout:g} s", sure=sure) from None
     except (OSError, asyncssh.Error, ValueError) as error:
         raise _classified(target, ssh, via, error) from error
     finally:
+        for one in tries:
+            one.close()
         if sock is not None:
             sock.close()
 
@@ -131,9 +137,20 @@ def _no_answer(tunnel: asyncssh.SSHClientConnection | None) -> tuple[UnseenKind,
     return UnseenKind.UNREACHABLE, "did not answer" if tunnel else "did not answer the connection attempt"
 
 
-async def _tcp(target: Target) -> socket.socket:
+def _asked_in_vain(sock: socket.socket) -> bool:
+    """Whether the kernel has sent the request to connect more than once, and no answer has come (tcp(7), `TCP_INFO`:
+    state, state of congestion, retransmits). It sends the second one after a second, whatever else the machine does.
+    """
+    try:
+        state, _, sent_again = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)
+    except OSError:
+        return False
+    return state == SYN_SENT and sent_again > 0
+
+
+async def _tcp(target: Target, tries: list[socket.socket]) -> socket.socket:
     """A connected socket; made apart from the login, so that a machine that is off and one
-    whose sshd hangs can be told apart.
+    whose sshd hangs can be told apart. Those that came to nothing are left open in `tries`, to be asked about.
     """
     loop = asyncio.get_running_loop()
     error: OSError = OSError("the name has no address")
@@ -145,10 +162,10 @@ async def _tcp(target: Target) -> socket.socket:
         try:
             await loop.sock_connect(sock, address)
         except OSError as refused:
-            sock.close()
+            tries.append(sock)
             error = refused
         except BaseException:
-            sock.close()
+            tries.append(sock)
             raise
         else:
             return sock

@@ -37,3 +37,7 @@ class Unseen:
 
     kind: UnseenKind
     reason: str
+    sure: bool = False
+    """The kernel itself says that nobody answered, however late recoverd was: it had sent the request to connect more
+    than once.
+    """

@@ -64,7 +64,7 @@ class Heartbeat:
 
 def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -> Observation:
     """The observation with `behind` noted and, where recoverd lost too much of its deadlines, without
-    silence that may be its own. Pure.
+    silence that may be its own. What the kernel is sure of stays. Pure.
     """
     seen = replace(observation, behind=behind)
     if behind <= SHARE * min(deadlines.api, deadlines.etcd, deadlines.hosts):
@@ -79,7 +79,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
     def view(what: T) -> T | Unseen:
         return (
             Unseen(UnseenKind.OWN, f"{why} ({what.reason})")
-            if isinstance(what, Unseen) and what.kind in SILENT
+            if isinstance(what, Unseen) and what.kind in SILENT and not what.sure
             else what
         )
 
@@ -91,6 +91,8 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
         return {name: view(what) for name, what in views.items()}
 
     api, network = seen.api, seen.network
+    # a machine whose kernel does not answer has no API server that does
+    off = {name for name, what in seen.hosts.items() if isinstance(what, Unseen) and what.sure}
     if isinstance(network, NetworkView):
         network = replace(network, hosts=each(network.hosts), pods=each(network.pods), unseen=each(network.unseen))
     return replace(
@@ -98,7 +100,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
         api=replace(
             api,
             vip=endpoint(api.vip),
-            members={n: endpoint(e) for n, e in api.members.items()},
+            members={n: e if n in off else endpoint(e) for n, e in api.members.items()},
             objects=view(api.objects),
         ),
         etcd=each(seen.etcd),

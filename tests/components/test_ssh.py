@@ -97,7 +97,9 @@ async def test_nothing_listens_is_refused(sshd: Sshd) -> None:
     assert error.unseen.kind is UnseenKind.REFUSED
 
 
-async def test_no_answer_is_unreachable(sshd: Sshd) -> None:
+@pytest.mark.parametrize(("timeout", "sure"), [(0.5, False), (1.8, True)])
+async def test_no_answer_is_unreachable(sshd: Sshd, timeout: float, sure: bool) -> None:  # noqa: ASYNC109
+    """For sure once the kernel has asked again, which it does after a second."""
     with socket.socket() as full:  # a listener whose queue is full does not answer, as a machine that is off
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -105,10 +107,10 @@ async def test_no_answer_is_unreachable(sshd: Sshd) -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        error = await unseen(sshd.pool(port=full.getsockname()[1], connect_timeout=0.5))
+        error = await unseen(sshd.pool(port=full.getsockname()[1], connect_timeout=timeout))
         for filler in fillers:
             filler.close()
-    assert error.unseen.kind is UnseenKind.UNREACHABLE
+    assert (error.unseen.kind, error.unseen.sure) == (UnseenKind.UNREACHABLE, sure)
 
 
 async def test_a_listener_that_never_speaks_is_a_timeout(sshd: Sshd) -> None:

@@ -128,7 +128,7 @@ def sweep(
     return replace(healthy, api=ApiView(vip, members, listed), etcd=etcd, hosts=seen)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     endpoints, some(endpoints), objects | unseens, some(etcds | unseens), some(hosts | unseens), memories, st.booleans()
 )
@@ -146,7 +146,7 @@ def test_never_raises_and_is_consistent(
     assert diagnosis == diagnose(sweep(vip, api, listed, etcd, seen), memory, BASE.settings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(silent_endpoints, some(silent_endpoints), unseens, some(unseens), some(unseens), memories)
 def test_what_is_not_seen_is_never_a_fault(
     vip: EndpointView, api: Any, listed: Any, etcd: Any, seen: Any, memory: Memory
@@ -155,7 +155,7 @@ def test_what_is_not_seen_is_never_a_fault(
     assert (diagnosis.state, diagnosis.faults) == (State.UNOBSERVABLE, ())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(st.sampled_from(NAMES), unseens),
     st.dictionaries(st.sampled_from(NAMES[:3]), unseens.filter(lambda u: u.kind != UnseenKind.REFUSED)),

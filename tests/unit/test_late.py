@@ -1,0 +1,36 @@
+"""What a sweep still says in which recoverd itself was late."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recoverd.config import Deadlines
+from recoverd.diagnose import diagnose
+from recoverd.model.catalogue import Code
+from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
+from recoverd.observe.late import with_behind
+from tests.unit.builders import Cluster
+
+
+def found(*, sure: bool, behind: float) -> set[str]:
+    """Of a machine that does not answer, beside two that do."""
+    cluster = Cluster(3, workers=1).powered_off("cp3")
+    seen = cluster.observation()
+    off = Unseen(UnseenKind.UNREACHABLE, "cp3 did not answer the connection attempt within 3 s", sure)
+    late = with_behind(replace(seen, hosts={**seen.hosts, "cp3": off}), behind, Deadlines())
+    return {f.code for f in diagnose(late, cluster.memory(), cluster.settings).findings}
+
+
+def test_of_what_recoverd_came_too_late_for_nothing_is_concluded() -> None:
+    assert Code.ETCD_MEMBER_DOWN in found(sure=False, behind=0.0)
+    assert Code.ETCD_MEMBER_DOWN not in found(sure=False, behind=2.0)
+
+
+def test_what_the_kernel_has_asked_for_in_vain_is_silent_however_late_recoverd_was() -> None:
+    """Else a machine that is lost is never judged on a bastion that is always busy, and no approval for it is taken."""
+    assert Code.ETCD_MEMBER_DOWN in found(sure=True, behind=2.0)
+
+
+def test_an_api_server_on_a_machine_that_answers_is_not_silent_for_sure() -> None:
+    seen = Cluster(3).api_down("cp3", health=EndpointHealth.TIMEOUT).observation()
+    assert with_behind(seen, 2.0, Deadlines()).api.members["cp3"].health is EndpointHealth.NOT_TRIED
