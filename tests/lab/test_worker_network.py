@@ -82,6 +82,9 @@ def acted(s: Bastion) -> list[tuple[str, str, frozenset[str]]]:
             {"restore-node-network"},
             id="route",
         ),
+        pytest.param(
+            "sysctl -qw net.bridge.bridge-nf-call-iptables=0", {"restore-node-network"}, id="bridge-netfilter"
+        ),
         pytest.param("pkill -STOP -x kube-proxy", {"restart-node-agents"}, id="kube-proxy"),
         pytest.param("systemctl stop kubelet", {"start-node-services"}, id="kubelet"),
     ],
@@ -102,6 +105,27 @@ def test_one_fault_on_one_worker_goes_by_the_lowest_rung(
     done = acted(s)
     assert {name for name, _, _ in done} == playbooks, done
     assert all(hosts == {"w1"} for _, _, hosts in done), done
+    assert boots(cluster) == before
+
+
+def test_what_a_firewall_drops_is_asked_about_and_nothing_is_restarted(
+    cluster: Cluster, site: Callable[..., Bastion]
+) -> None:
+    """As docker's start does it, and then as firewalld, whose table is its own."""
+    spread(cluster)
+    before = boots(cluster)
+    s, node = site(), cluster.node("w1")
+    node.sh("iptables -P FORWARD DROP")
+    plan = s.approve("restore-node-network", 120)
+    assert any("policy ACCEPT of FORWARD" in step["description"] for step in plan["steps"]), plan
+    assert s.ended(plan, 120)["status"] == "succeeded"
+    s.wait_state("healthy", seconds=120)
+    node.sh("nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 10; policy drop; }'")
+    s.wait_state("worker-network-broken", "escalated", 120)
+    assert any("inet fw f" in f["message"] for f in s.status()["findings"] if f["code"] == "forwarding-filtered")
+    node.sh("nft delete table inet fw")
+    s.wait_state("healthy", seconds=120)
+    assert {name for name, _, _ in acted(s)} == {"restore-node-network"}, acted(s)
     assert boots(cluster) == before
 
 
