@@ -119,7 +119,7 @@ def change_containerd(cluster: Cluster) -> None:
     node = cluster.node("w2")
     with at_work(node):
         node.sh("echo '# changed by hand' >>/etc/containerd/config.toml; systemctl restart containerd")
-        until("containerd answers", lambda: node.sh("crictl ps >/dev/null 2>&1", check=False).returncode == 0)
+        until("containerd answers", lambda: node.answers("ctr version"))
 
 
 def renew_certificates(cluster: Cluster) -> None:
