@@ -148,6 +148,16 @@ def plans(client: ControlClient, of: str | None, everything: bool, full: bool, s
 
 
 @main.command()
+@click.argument("cluster", required=False)
+@as_json
+@click.pass_obj
+def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
+    """What recoverd would have done where it only observes (`mode: observe`), newest first."""
+    answer = _finish(client.get("/v1/shadow", **({"cluster": cluster} if cluster else {})))
+    _print(answer, output, lambda p: p.shadows(answer["shadows"]))
+
+
+@main.command()
 @click.argument("plan")
 @click.option("--reason", default="", help="Kept in the journal.")
 @click.option("--yes", is_flag=True, help="Ask nothing; of a destructive plan, with --digest.")

@@ -51,6 +51,7 @@ def check_config(file: Path) -> None:
         workers = f"{len(settings.workers)} workers" if settings.workers else "workers learnt from the API"
         click.echo(
             f"{settings.name}: {len(settings.control_planes)} control planes, {workers}, every {cluster.interval:g} s"
+            f"{', ONLY OBSERVED (mode: observe)' if settings.observes else ''}"
         )
         for playbook in registry():
             approval = "required" if playbook.destructive else settings.approval_of(playbook.name)

@@ -43,6 +43,11 @@ def place(c: Shape) -> str:
     return str(c["state"]) + (f"/{c['phase']}" if c["phase"] else "")
 
 
+def observed(c: Shape) -> bool:
+    """Whether the configuration says that recoverd only observes it; a daemon of before that says nothing."""
+    return c.get("mode") == "observe"
+
+
 def happened(entry: Shape) -> str:
     """One line of history, for a terminal."""
     return clean(f"{when(entry['at'])[11:19]}  {entry['event']:16} {entry['detail']}")
@@ -86,7 +91,7 @@ class Printer:
         for column in ("CLUSTER", "STATE", "SINCE", "INCIDENT", "PLAN"):
             table.add_column(column, no_wrap=True)
         for c in clusters:
-            stands = place(c) + (" (paused)" if c["paused"] else "")
+            stands = place(c) + (" (paused)" if c["paused"] else "") + (" (only observed)" if observed(c) else "")
             cells = (
                 c["name"],
                 Text(stands, style=STYLES.get(c["state"], "bold red")),
@@ -97,7 +102,7 @@ class Printer:
             table.add_row(*cells)
         self._table(table)
         for c in clusters:
-            if c["state"] != "healthy" or c["paused"] or c["findings"]:
+            if c["state"] != "healthy" or c["paused"] or observed(c) or c["findings"]:
                 self._cluster(c, full=full)
         for notice in notices or ():
             self.line()
@@ -108,6 +113,12 @@ class Printer:
         self.line(f"{c['name']}: {c['summary']}", "bold")
         if c["paused"]:
             self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
+        if observed(c):
+            self.line(
+                f"only observed (mode: observe), nothing is done; what would have been: recoverctl shadow {c['name']}",
+                "yellow",
+                2,
+            )
         for _, alike in groupby(c["findings"], lambda f: (f["severity"], f["code"])):
             self._findings(list(alike), full=full)
         if c["explanation"]:
@@ -144,6 +155,21 @@ class Printer:
         if script:
             self.line("# what these steps call on the machines, as root, in POSIX sh", "bold")
             self.line(script)
+
+    def shadows(self, shadows: list[Shape]) -> None:
+        """What would have been done to clusters that are only observed."""
+        if not shadows:
+            self.line("there is no shadow plan: nothing would have been done, or no cluster is only observed")
+        for s in shadows:
+            self.line(
+                f"{when(s['at'])}  {s['plan']}  {s['playbook']}{'  DESTRUCTIVE' if s['destructive'] else ''}", "bold"
+            )
+            self.prose(f"{s['would']}: {s['summary']}", 2)
+            for text in s["destroys"]:
+                self.prose(f"WHAT WOULD BE LOST: {text}", 4, 6)
+        if shadows:
+            self.line()
+            self.line("recoverctl plans PLAN shows the steps of one; nothing of it was done")
 
     def plan(self, p: Shape, now: str | None = None, *, full: bool = False) -> None:
         """One screen of a plan: what is lost stands last, next to where one approves. `full`: every step

@@ -26,6 +26,8 @@ from recoverd.model.settings import (
 
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "canary", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
+WHOLE = ("interval", "mode")
+"""Those that are one value."""
 STALE_INTERVALS = 3
 """So many intervals, and all deadlines of a sweep, may lie between the beginning of a
 sweep and what is done on its word.
@@ -149,8 +151,9 @@ def _path(where: str, loc: tuple[int | str, ...]) -> str:
 
 def _merged(entry: dict[Any, Any], defaults: DefaultsModel) -> dict[Any, Any]:
     merged = dict(entry)
-    if defaults.interval is not None:
-        merged.setdefault("interval", defaults.interval)
+    for part in WHOLE:
+        if (below := getattr(defaults, part)) is not None:
+            merged.setdefault(part, below)
     for part in MERGED:
         given, below = entry.get(part, {}), getattr(defaults, part)
         if isinstance(given, dict) and (given or below):
@@ -163,8 +166,8 @@ def _origin(path: str, where: str, entry: dict[Any, Any], defaults: DefaultsMode
     rest = path.removeprefix(f"{where}.")
     part, _, key = rest.partition(".")
     key = key.partition(".")[0]
-    if part == "interval":
-        inherited = defaults.interval is not None and part not in entry
+    if part in WHOLE:
+        inherited = getattr(defaults, part) is not None and part not in entry
     else:
         given, below = entry.get(part) or {}, getattr(defaults, part, {}) if part in MERGED else {}
         inherited = key in below and isinstance(given, dict) and key not in given
@@ -235,6 +238,7 @@ def _cluster(
             tuple(windows.parse(w) for w in model.maintenance.windows), model.maintenance.certificates_before
         ),
         canary=CanarySettings(**model.canary.model_dump()),
+        mode=model.mode,
         stale_after=STALE_INTERVALS * model.interval
         + deadlines.api
         + deadlines.etcd

@@ -12,7 +12,7 @@ from recoverd.config import windows
 from recoverd.config.types import jump_parts
 from recoverd.model.news import Topic
 from recoverd.model.node_operations import PodChoice
-from recoverd.model.settings import Approval
+from recoverd.model.settings import Approval, Mode
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -193,6 +193,7 @@ class ClusterModel(Strict):
     control_planes: Annotated[list[HostModel], Field(min_length=1)]
     workers: list[HostModel] = []
     interval: Annotated[Duration, Field(ge=1)] = 5.0
+    mode: Mode = Mode.ACT
     approval: dict[str, Approval] = {}
     bounds: BoundsModel = BoundsModel()
     drain: DrainModel = DrainModel()
@@ -206,6 +207,7 @@ class DefaultsModel(Strict):
     """What every cluster has unless it says otherwise; each part is merged key by key, and checked once merged."""
 
     interval: Any = None
+    mode: Any = None
     approval: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
     drain: dict[str, Any] = {}

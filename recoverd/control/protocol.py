@@ -84,6 +84,10 @@ class Controller(Protocol):
         """
         ...
 
+    async def shadows(self, cluster: str | None) -> list[Plan]:
+        """The plans that were made for clusters that were only observed then, newest first."""
+        ...
+
     async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
         """`digest`: of the plan that was read, "" where that is not said."""
         ...

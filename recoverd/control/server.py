@@ -72,6 +72,10 @@ class ControlServer:
             script = {"script": shapes.functions(rows)} if request.query.get("script") == "1" else {}
             return _json({"plans": [shapes.plan(p, _there(ask, p)) for p in rows], **script})
 
+        async def shadow(request: web.Request) -> web.Response:
+            rows = await ask.shadows(request.query.get("cluster"))
+            return _json({"shadows": [shapes.shadow(p) for p in rows]})
+
         async def incidents(request: web.Request) -> web.Response:
             return _json({"incidents": [shapes.incident(i) for i in await ask.incidents(request.query.get("cluster"))]})
 
@@ -98,6 +102,7 @@ class ControlServer:
         router.add_get("/v1/dump/{cluster}", dump)
         router.add_get("/v1/restore-points", points)
         router.add_get("/v1/plans", plans)
+        router.add_get("/v1/shadow", shadow)
         router.add_get("/v1/incidents", incidents)
         router.add_get("/v1/incidents/{incident}", show)
         router.add_get("/v1/watch", self._watch)

@@ -16,6 +16,7 @@ from recoverd.model.joining import Check
 from recoverd.model.operations import functions_of
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.points import RestorePoint
+from recoverd.model.settings import Mode
 from recoverd.model.status import ClusterStatus
 from recoverd.shell import described
 
@@ -33,6 +34,7 @@ def status(cluster: ClusterStatus) -> Shape:
         "phase": cluster.phase,
         "since": moment(cluster.since),
         "fault_since": moment(cluster.fault_since),
+        "mode": Mode.OBSERVE if cluster.observed else Mode.ACT,
         "paused": cluster.paused,
         "pause_reason": cluster.pause_reason,
         "summary": cluster.summary,
@@ -102,6 +104,23 @@ def plan(row: Plan, there: Texts = nothing) -> Shape:
             }
             for s, changed in zip(row.steps, changes(row, there), strict=True)
         ],
+    }
+
+
+def shadow(row: Plan) -> Shape:
+    """A plan of a cluster that is only observed. `unasked`: it would have run without asking anybody."""
+    return {
+        "plan": row.id,
+        "cluster": row.cluster,
+        "incident": row.incident,
+        "playbook": row.playbook,
+        "summary": row.summary,
+        "destructive": row.destructive,
+        "at": moment(row.created_at),
+        "unasked": row.automatic,
+        "would": row.reason,
+        "destroys": list(row.destroys),
+        "steps": len(row.steps),
     }
 
 

@@ -10,7 +10,9 @@ from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.config import ClusterConfig
 from recoverd.engine.world import World
-from recoverd.model.effects import WITHOUT_LEASE
+from recoverd.model.call import Call
+from recoverd.model.effects import WITHOUT_LEASE, only_asks
+from recoverd.model.events import Refused
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -37,9 +39,12 @@ class LiveWorld(World):
         self._memory = memory
         self._known = self._hosts_now()
         self._hosts = HostPool(cluster.ssh, self._known)
-        self._lease = LeaseKeeper(bastion) if bastion else None
+        # whoever only observes writes no lease, and lets another bastion act
+        self._lease = LeaseKeeper(bastion) if bastion and not cluster.settings.observes else None
         if self._lease:
             self._hosts.guard = self._lease.guard
+        if why := cluster.settings.hands_off:
+            self._hosts.guard = lambda _: Call.of("refuse", why)  # should anything come by `perform`, none gets past it
         self._collector = Collector(cluster, self._hosts, self._lease)
         self._actor = Actor(cluster, self._hosts, state_dir)
         self._actor.update_hosts(self._known)
@@ -49,12 +54,17 @@ class LiveWorld(World):
         return await self._collector.observe(sequence, memory)
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
+        operation = step.undo if undo else step.operation
+        if (why := self._settings.hands_off) and not only_asks(operation, asked=resume and step.asks(undo=undo)):
+            return StepResult(False, f"it was not begun: {why}", untouched=True)
         asked = self._lease if not isinstance(step.operation, WITHOUT_LEASE) else None
         if asked and (why := await asked.may_act(min(LEASE_SECONDS, step.timeout / 2))):
             return StepResult(False, f"it was not begun: {why}. Nothing was changed", untouched=True)
         return await self._actor.perform(step, undo=undo, resume=resume)
 
     async def survey(self, request: JoinRequest, source: str, planes: Sequence[str]) -> JoinFacts:
+        if why := self._settings.hands_off:
+            raise Refused(why)  # the new machine would be made to listen for a moment
         # over connections of its own: what the machine that asks to join turns out to be touches none of those
         # that the cluster is watched over
         hosts = self._with(HostSettings(request.name, request.address, request.host_key))

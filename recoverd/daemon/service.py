@@ -113,6 +113,11 @@ class Service:
             )
         return chosen
 
+    async def shadows(self, cluster: str | None) -> list[Plan]:
+        if cluster is not None:
+            self._loop(cluster)
+        return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW))
+
     async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
         found = await self._plan(plan)
         if digest and digest != found.digest:

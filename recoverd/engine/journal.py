@@ -261,18 +261,26 @@ class Journal:
         return self._with_timeline(found) if found else None
 
     def plans(
-        self, *, incident: str | None = None, of: str | None = None, open_only: bool = False, limit: int = 200
+        self,
+        *,
+        incident: str | None = None,
+        of: str | None = None,
+        open_only: bool = False,
+        status: str = "",
+        limit: int = 200,
     ) -> list[Plan]:
         """Oldest first within `incident`, else newest first; only those `of` a cluster or
-        an incident, where one is given.
+        an incident, and of a `status`, where one is given.
         """
-        status = f"AND status IN ({OPEN})" if open_only else ""
+        among = f"AND status IN ({OPEN})" if open_only else ""
         order = "ASC" if incident else "DESC"
         rows = self._file.rows(
-            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') {status} "  # noqa: S608
+            f"SELECT id, json FROM plan WHERE ? IN (incident, '') AND ? IN (cluster, incident, '') "  # noqa: S608
+            f"AND ? IN (status, '') {among} "
             f"ORDER BY rowid {order} LIMIT ?",
             incident or "",
             of or "",
+            status,
             limit,
         )
         return [p for id, text in rows if (p := self._load(Plan, "plan", id, text))]

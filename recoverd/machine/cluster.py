@@ -128,6 +128,7 @@ class ClusterMachine(OfState):
             plan=record.plan.id if record.plan else None,
             last_sweep=self.observation.at if self.observation else None,
             explanation=self._doing(),
+            observed=self.settings.observes,
         )
 
     def _doing(self) -> str:

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from recoverd import bounds
 from recoverd.diagnose import people
-from recoverd.machine import outlook, replanning, restore_points, running
+from recoverd.machine import outlook, replanning, restore_points, running, shadows
 from recoverd.machine.decide import Choice, choose, nothing_to_do
-from recoverd.machine.gate import PATIENCE, obstacle, unwanted
+from recoverd.machine.gate import obstacle, unwanted
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
@@ -92,6 +92,9 @@ def chosen(turn: Turn) -> Choice | None:
     in enough sweeps, is superseded.
     """
     waiting, fault = turn.waiting_plan, turn.record.incident is not None
+    if waiting and (why := turn.settings.hands_off):
+        _drop(turn, PlanStatus.SUPERSEDED, why)
+        waiting = None
     if waiting and turn.now >= waiting.expires_at:
         until = f"{waiting.expires_at:%H:%M:%S}" if fault else f"{waiting.expires_at:%Y-%m-%d %H:%M:%S}"
         _drop(turn, PlanStatus.EXPIRED, f"nobody approved it before {until} UTC")
@@ -103,7 +106,7 @@ def chosen(turn: Turn) -> Choice | None:
         return None
     choice = remedy(turn)
     if waiting is None:
-        return choice
+        return shadows.anew(turn, choice) if turn.settings.observes else choice
     if proposal := replanning.as_planned(turn, waiting, choice):
         turn.set(stale_sweeps=0, stale_since=None)
         if _left_alone(turn, waiting, choice):
@@ -115,14 +118,7 @@ def chosen(turn: Turn) -> Choice | None:
             return choice
         retell(turn, waiting, proposal)
         return None
-    if replanning.not_proven(turn, waiting):
-        return None  # what it is for is not seen just now, and not seen to be gone
-    since = turn.record.stale_since or turn.now
-    turn.set(stale_since=since)
-    if replanning.not_seen(turn, waiting) and (turn.now - since).total_seconds() < PATIENCE:
-        return None  # nothing better is known, for as long as a host may only be slow
-    turn.set(stale_sweeps=turn.record.stale_sweeps + 1)
-    if turn.record.stale_sweeps < turn.settings.bounds.confirm_sweeps:
+    if not replanning.is_stale(turn, waiting):
         return None
     if fault:
         _drop(
@@ -201,6 +197,9 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
         )
         return
     plan = make(turn, playbook, proposal, declined=declined)
+    if turn.settings.observes:
+        shadows.show(turn, plan, unasked=True)
+        return
     turn.note(History.PLAN_MADE, f"plan {plan.id}: {plan.summary}")
     running.start(turn, plan, "it is reversible and local, and the configuration lets it run unasked")
 
@@ -246,6 +245,9 @@ def offer(
 ) -> None:
     """Make a plan of it that waits for a person."""
     plan = replace(make(turn, playbook, proposal, requested_by, why, declined), point=point)
+    if turn.settings.observes:
+        shadows.show(turn, plan, unasked=False)
+        return
     turn.set(plan=plan, stale_sweeps=0, stale_since=None, told_at=None)
     turn.emit(SavePlan(plan))
     asked = f", asked for by {requested_by}" + (f" ({why})" if why else "") if requested_by else ""

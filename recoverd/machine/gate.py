@@ -64,6 +64,9 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
     """May the step whose turn it is be begun?"""
     step = plan.steps[run.index]
     past = committed(plan, run, step.part)
+    if why := evidence.scene.settings.hands_off:
+        # what it has changed stays as it is, and that is for a person to look at
+        return Gate(Verdict.STOP, why, superseded=all(s.looks for s in plan.steps[: run.reached + 1]))
     if stop := _called_off(plan, run, step, pause, evidence, past=past):
         return stop
     if step.looks and not isinstance(step.operation, AwaitNodeWell):
@@ -137,6 +140,8 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     undo = step.undo
     if undo is None or looks(undo):
         return Gate(Verdict.GO)
+    if why := evidence.scene.settings.hands_off:
+        return Gate(Verdict.STOP, why)
     held = (evidence.now - run.held_since).total_seconds() if run.held_since else 0.0
     if evidence.blind and held <= PATIENCE:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")

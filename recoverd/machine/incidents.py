@@ -38,7 +38,9 @@ def close(turn: Turn, incident: Incident) -> None:
     turn.save_incident(closed_at=turn.now, outcome=outcome)
     turn.move("recover")
     lasting = tuple(d for d in turn.record.declined if d.maintenance)
-    turn.set(incident=None, declined=lasting, sightings={}, fault_since=None, plans=0, ran=0, explanation="")
+    turn.set(
+        incident=None, declined=lasting, sightings={}, fault_since=None, plans=0, ran=0, explanation="", shadow=None
+    )
 
 
 def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
@@ -48,6 +50,7 @@ def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
             PlanStatus.SUPERSEDED,
             f"it was offered while the cluster was healthy, and it is not any more: {diagnosis.summary}",
         )
+    turn.set(shadow=None)
     number = turn.record.incidents + 1
     incident = Incident(
         id=f"{turn.name}-{number}",

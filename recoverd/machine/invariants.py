@@ -7,8 +7,10 @@ already; then that rule is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from recoverd.model.effects import only_asks
+from recoverd.model.events import Instruction, Perform, PerformChore
 from recoverd.model.finding import FAULT_STATES, PHASED_STATES, Phase, State
 from recoverd.model.plan import PlanStatus
 from recoverd.model.record import Record
@@ -32,6 +34,25 @@ def check(before: frozenset[str], after: frozenset[str], event: object) -> None:
         raise Inconsistent(
             f"a {type(event).__name__} would leave the machine so that it does not hold that {'; '.join(sorted(new))}"
         )
+
+
+def only_observes(instructions: Iterable[Instruction], event: object) -> None:
+    """Raise `Inconsistent` where something would be written for a cluster that is only observed."""
+    for instruction in instructions:
+        match instruction:
+            case Perform(plan=plan, index=index, undo=undo, resume=resume):
+                step = plan.steps[index]
+                asked = resume and step.asks(undo=undo)
+                operation = step.undo if undo else step.operation
+            case PerformChore(step=step):
+                asked, operation = False, step.operation
+            case _:
+                continue
+        if not only_asks(operation, asked=asked):
+            raise Inconsistent(
+                f"a {type(event).__name__} would have something done ({step.description} on {step.host}) to a cluster "
+                "that is only observed"
+            )
 
 
 def _of_incident(record: Record, state: State, phase: Phase | None) -> Iterator[str]:

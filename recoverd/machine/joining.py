@@ -20,6 +20,7 @@ from recoverd.playbooks.join_control_plane import PLAYBOOK, join
 def joinable(turn: Turn) -> None:
     """Raise `Refused` where no join may begin now, whatever the machines say."""
     who, record = turn.name, turn.record
+    requests.refuse_observed(turn)
     if turn.settings.approval_of(PLAYBOOK.name) is Approval.NEVER:
         raise Refused(f"{PLAYBOOK.name} is switched off for {who} in the configuration (approval: never)")
     requests.refuse_paused(turn)

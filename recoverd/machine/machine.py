@@ -84,6 +84,8 @@ def handle(
     requests.enter_pause(turn)
     _write(turn, before)
     invariants.check(_broken(before), _broken(turn.state), event)
+    if settings.observes:
+        invariants.only_observes(turn.instructions, event)
     return Taken(turn.state, sorted(turn.instructions, key=lambda i: isinstance(i, Perform | PerformChore)))
 
 
@@ -138,6 +140,8 @@ def _tell_time(turn: Turn, now: datetime, *, restarted: bool) -> None:
 
 def _restarted(turn: Turn, event: Restarted) -> None:
     turn.set(unseen={})
+    if not turn.settings.observes:
+        turn.set(shadow=None)
     holding.after_restart(turn)
     chores.after_restart(turn)
 

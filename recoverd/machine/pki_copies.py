@@ -36,6 +36,7 @@ def consider(turn: Turn) -> None:
     """
     if (
         turn.record.pause
+        or turn.settings.observes
         or turn.sweep is None
         or outlook.forbidden(turn, unasked=True)
         or turn.settings.approval_of("restore-pki") is Approval.NEVER

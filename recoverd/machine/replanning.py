@@ -11,7 +11,7 @@ from recoverd.diagnose.absence import doubt
 from recoverd.machine import outlook
 from recoverd.machine.account import parts
 from recoverd.machine.decide import Choice, choose
-from recoverd.machine.gate import Gate, Verdict
+from recoverd.machine.gate import PATIENCE, Gate, Verdict
 from recoverd.machine.guards import LATE, Evidence
 from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
@@ -43,6 +43,18 @@ def not_seen(turn: Turn, plan: Plan) -> list[str]:
     """Hosts of the plan that the newest sweep does not show."""
     hosts = dict.fromkeys(step.host for step in plan.steps)
     return [h for h in hosts if isinstance(turn.newest.observation.hosts.get(h), Unseen)]
+
+
+def is_stale(turn: Turn, plan: Plan) -> bool:
+    """Whether a plan that is not what would be planned now has not been it in enough sweeps; called once for each."""
+    if not_proven(turn, plan):
+        return False  # what it is for is not seen just now, and not seen to be gone
+    since = turn.record.stale_since or turn.now
+    turn.set(stale_since=since)
+    if not_seen(turn, plan) and (turn.now - since).total_seconds() < PATIENCE:
+        return False  # nothing better is known, for as long as a host may only be slow
+    turn.set(stale_sweeps=turn.record.stale_sweeps + 1)
+    return turn.record.stale_sweeps >= turn.settings.bounds.confirm_sweeps
 
 
 def as_planned(turn: Turn, plan: Plan, choice: Choice) -> Proposal | None:

@@ -32,6 +32,7 @@ from recoverd.playbooks.base import Askable, Playbook
 
 def approve(turn: Turn, event: Approved) -> None:
     """Begin a waiting plan, where it is by the newest sweep still what would be planned."""
+    refuse_observed(turn)
     plan = _plan_named(turn, event.plan)
     refuse_paused(turn)
     if turn.now >= plan.expires_at:
@@ -88,6 +89,12 @@ def _seen(turn: Turn) -> Diagnosis:
             "`recoverctl status` shows it"
         )
     return diagnosis
+
+
+def refuse_observed(turn: Turn) -> None:
+    """Nothing is begun, asked or unasked, where the configuration says that recoverd only observes."""
+    if why := turn.settings.hands_off:
+        raise Refused(why)
 
 
 def refuse_paused(turn: Turn) -> None:
@@ -220,6 +227,7 @@ def request(turn: Turn, event: PlanRequested) -> None:
     """Make the plan that a person asked for; it waits for approval like any other, in
     place of one that waits already.
     """
+    refuse_observed(turn)
     playbook = _playbook_asked_for(turn, event)
     _refuse_request(turn, playbook)
     choice = on_request(outlook.situation(turn, event.nodes, by_hand=True, point=event.point), playbook)

@@ -59,6 +59,8 @@ def request(turn: Turn, event: PointRequested) -> None:
 
 def _refusal(turn: Turn) -> str:
     """Why none is taken now outside of a plan; "" when one may be."""
+    if why := turn.settings.hands_off:
+        return why
     if turn.sweep is None:
         return "it has not been looked at since recoverd started; ask again in a few seconds"
     if (evidence := outlook.evidence(turn)) and (why := too_old(evidence)):

@@ -77,7 +77,7 @@ class Turn(OfState):
         """The id of the open incident, else of the maintenance that a plan was offered for or will be."""
         if self.record.incident:
             return self.record.incident.id
-        waiting = self.waiting_plan
+        waiting = self.waiting_plan or self.record.shadow
         return waiting.incident if waiting else f"{self.name}-m{self.record.maintenances + 1}"
 
     def playbook(self, name: str) -> Playbook | None:

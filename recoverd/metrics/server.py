@@ -48,6 +48,12 @@ class Metrics:
         self.paused = Gauge(
             "recoverd_cluster_paused", "1 while recoverd is told to keep its hands off.", cluster, registry=registry
         )
+        self.observed = Gauge(
+            "recoverd_cluster_observed",
+            "1 while the configuration says that it is only observed (mode: observe).",
+            cluster,
+            registry=registry,
+        )
         self.finding = Gauge(
             "recoverd_finding",
             "1 for each finding of the newest sweep.",
@@ -61,6 +67,9 @@ class Metrics:
         self.history = IncidentMetrics(registry, self.series)
         self.points = PointMetrics(registry)
         self.notifications = NotificationMetrics(registry)
+        self._of_recoverd(registry)
+
+    def _of_recoverd(self, registry: CollectorRegistry) -> None:
         self.reloaded = Gauge(
             "recoverd_config_last_reload_successful",
             "1 when the newest configuration was taken, 0 when it was refused.",
@@ -125,6 +134,7 @@ class Metrics:
         self.series.set(self.state, status.name, {(state,): float(state is status.state) for state in State})
         self.series.set(self.phase, status.name, {(phase,): float(phase is status.phase) for phase in Phase})
         self.series.set(self.paused, status.name, {(): status.paused})
+        self.series.set(self.observed, status.name, {(): status.observed})
         self.history.waits(status.name)
         self.series.set(self.incident_open, status.name, {(): status.incident is not None})
 

@@ -67,6 +67,13 @@ def looks(operation: Operation) -> bool:
     return isinstance(operation, LOOKS)
 
 
+def only_asks(operation: Operation | None, *, asked: bool) -> bool:
+    """Whether carrying it out writes nothing anywhere, not even a restore point. `asked`: it is only asked
+    whether it has been done. For a cluster that is only observed.
+    """
+    return operation is None or asked or (looks(operation) and not isinstance(operation, TakeRestorePoint))
+
+
 def moves_data(operation: Operation) -> bool:
     """Whether it moves etcd's data, or puts other data in their place: it must never
     be done while etcd runs on them.

@@ -60,6 +60,8 @@ class History(StrEnum):
     PLAN_REJECTED = "plan-rejected"
     PLAN_EXPIRED = "plan-expired"
     PLAN_SUPERSEDED = "plan-superseded"
+    PLAN_SHADOW = "plan-shadow"
+    """Made for a cluster that is only observed; nothing is done."""
 
     # beside plans
     RESTORE_POINT_ASKED = "restore-point-asked"

@@ -27,6 +27,8 @@ class PlanStatus(StrEnum):
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     """The findings it was made on changed before or while it ran."""
+    SHADOW = "shadow"
+    """It was made for a cluster that is only observed, and nothing was done; `reason` says what would have been."""
 
     @property
     def open(self) -> bool:

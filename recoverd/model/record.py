@@ -151,6 +151,8 @@ class Record:
     incident: Incident | None = None
     plan: Plan | None = None
     run: Run | None = None
+    shadow: Plan | None = None
+    """Where the cluster is only observed: the plan that would wait or run now."""
     verify_since: datetime | None = None
     pause: Pause | None = None
     history: tuple[ActionRecord, ...] = ()

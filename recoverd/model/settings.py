@@ -17,6 +17,12 @@ class Approval(StrEnum):
     """The playbook is not even proposed."""
 
 
+class Mode(StrEnum):
+    ACT = "act"
+    OBSERVE = "observe"
+    """Everything is diagnosed and planned, and nothing is written on any machine or into the cluster."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much recoverd may do to one cluster. Durations are seconds."""
@@ -139,6 +145,21 @@ class ClusterSettings:
     """Seconds after its beginning from which on a sweep is no ground for an act: a few intervals
     and every deadline of a sweep.
     """
+    mode: Mode = Mode.ACT
+
+    @property
+    def observes(self) -> bool:
+        return self.mode is Mode.OBSERVE
+
+    @property
+    def hands_off(self) -> str:
+        """Why nothing may be done to the cluster, and how that is changed, where it is only observed; else ""."""
+        if not self.observes:
+            return ""
+        return (
+            f"recoverd only observes {self.name} (mode: observe in its configuration), so nothing is done to it; with "
+            "mode: act there it acts, once that is taken over (systemctl reload recoverd)"
+        )
 
     def approval_of(self, playbook: str) -> Approval:
         """What the configuration says, as far as it may: `automatic` is `required` for what

@@ -26,3 +26,5 @@ class ClusterStatus:
     last_sweep: datetime | None
     explanation: str
     """What recoverd is doing about it or why it does nothing, and what the operator can do; "" when healthy."""
+    observed: bool = False
+    """The configuration says that recoverd only observes it (`mode: observe`)."""

@@ -166,7 +166,9 @@ class Collector:
         minor = (minor_of(manifest.content) if manifest else "") or "any"
         until, known, tool = self._tools.get(name, (0.0, "", None))
         ask = name in self._etcd and (known != minor or tool is None or time.monotonic() > until)
-        image = image_of(manifest.content) if manifest else ""
+        # its program is looked for in the image only by mounting that, which writes on the machine
+        mounts = manifest and not self._cluster.settings.observes
+        image = image_of(manifest.content) if manifest and mounts else ""
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
         lease = self._lease if name in self._etcd else None
         due, synchronised = self._clocks.get(name, (0.0, None))

@@ -12,10 +12,10 @@ expected outcome stands after `----`.
     ...what is decided, one line each...
 
 The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its
-testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, and any bound of the configuration); every
-fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken);
-`join-control-plane NAME [take-back-single-member]`; `approve`, `reject REASON`, `pause REASON`, `resume`, `ack`;
-`crash` (kill -9 and a start); `say TEXT`.
+testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any bound of the configuration, and
+mode=observe); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE] within SECONDS`;
+`restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve`, `reject REASON`,
+`pause REASON`, `resume`, `ack`; `crash` (kill -9 and a start); `say TEXT`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from recoverd.model.events import Acknowledged, Approved, Event, JoinRequested, 
 from recoverd.model.history import History
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Plan
-from recoverd.model.settings import Bounds, ClusterSettings
+from recoverd.model.settings import Bounds, ClusterSettings, Mode
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now
 from recoverd.simulate.cluster import settings_for
@@ -62,10 +62,12 @@ class Script:
         words = shlex.split(self.blocks[0].lines[0]) if self.blocks else []
         if not words or words[0] != "cluster":
             raise ScriptError("a story begins with a `cluster` line")
-        values = {k.replace("-", "_"): float(v) for k, _, v in (w.partition("=") for w in words[1:])}
+        given = {k.replace("-", "_"): v for k, _, v in (w.partition("=") for w in words[1:])}
+        mode = Mode(given.pop("mode", Mode.ACT))
+        values = {k: float(v) for k, v in given.items()}
         sizes = {k: int(values.pop(k)) for k in ("control_planes", "workers", "spares") if k in values}
         bounds = {k: int(v) if isinstance(getattr(Bounds(), k), int) else v for k, v in values.items()}
-        settings = replace(settings_for(**sizes), bounds=replace(Bounds(), **bounds))  # type: ignore[arg-type]
+        settings = replace(settings_for(**sizes), bounds=replace(Bounds(), **bounds), mode=mode)  # type: ignore[arg-type]
         return settings, sizes.get("control_planes", 1)
 
 
@@ -157,7 +159,7 @@ class Player:
         return self.stage.position == place or self.stage.position.startswith(f"{place}/")
 
     async def _approve(self) -> None:
-        plan = self.stage.waiting_plan
+        plan = self.stage.waiting_plan or self.stage.machine.record.shadow
         if plan is None:
             self._refused("no plan waits for approval")
         elif not self._ask(plan):

@@ -81,7 +81,7 @@ class Stage:
         self.cluster = cluster
         self.settings = settings
         self.ledger = ledger or Ledger()
-        self.world = world or SimulatedWorld(cluster, settings.name)
+        self.world = world or SimulatedWorld(cluster, settings.name, hands_off=settings.hands_off)
         self._told = told
         self._interval = interval
         self._running: asyncio.Task[None] | None = None

@@ -11,7 +11,7 @@ from functools import partial
 from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.engine.world import World
 from recoverd.engine.writes import journalled
-from recoverd.model.effects import WITHOUT_LEASE
+from recoverd.model.effects import WITHOUT_LEASE, only_asks
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.lease import HostLease
@@ -42,12 +42,15 @@ class SimulatedWorld(World):
         name: str,
         saw: Callable[[Observation], None] = lambda _: None,
         bastion: Bastion | None = None,
+        hands_off: str = "",
     ) -> None:
         self.cluster = cluster
         self._name = name
         self._saw = saw
         self._failing: dict[str, datetime] = {}
         self._guest: Guest | None = None
+        self._hands_off = hands_off
+        """Why nothing is written, as where the cluster is only observed."""
         self.lease = LeaseKeeper(bastion or Bastion("b", "bastion"), seconds)
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -59,7 +62,7 @@ class SimulatedWorld(World):
         await asyncio.sleep(DEADLINE if silent or self.cluster.network.blind else SWEEP)
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
-        seen = self._leased(seen)
+        seen = seen if self._hands_off else self._leased(seen)
         self._saw(seen)
         return seen
 
@@ -82,6 +85,8 @@ class SimulatedWorld(World):
         operation = step.undo if undo else step.operation
         if operation is None:
             return StepResult(True, "there is nothing to take back", already_done=True)
+        if self._hands_off and not only_asks(operation, asked=resume and step.asks(undo=undo)):
+            return StepResult(False, f"it was not begun: {self._hands_off}", untouched=True)
         if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
             return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
         if not isinstance(operation, WITHOUT_LEASE) and (why := await self.lease.may_act(step.timeout / 2)):

@@ -14,7 +14,7 @@ import yaml
 from recoverd.config import ConfigError, load
 from recoverd.config.types import Heartbeat
 from recoverd.model.news import Topic
-from recoverd.model.settings import Approval
+from recoverd.model.settings import Approval, Mode
 
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -322,3 +322,16 @@ def test_a_url_that_everybody_can_read_is_refused(folder: Folder) -> None:
     told(folder, "json://127.0.0.1/hunter2")
     (folder.path / "url").chmod(0o644)
     assert "can be read by everybody" in folder.errors()["notifications[0].url_file"]
+
+
+def test_a_mode_is_of_one_cluster_or_of_all_and_its_mistake_is_named_where_it_stands(folder: Folder) -> None:
+    assert load(folder.write()).clusters[0].settings.mode is Mode.ACT
+    folder.file["defaults"] = {"mode": "observe"}
+    settings = load(folder.write()).clusters[0].settings
+    assert settings.observes and "recoverd only observes prod (mode: observe" in settings.hands_off
+    folder.cluster["mode"] = "act"
+    settings = load(folder.write()).clusters[0].settings
+    assert (settings.observes, settings.hands_off) == (False, "")
+    del folder.cluster["mode"]
+    folder.file["defaults"] = {"mode": "watch"}
+    assert set(folder.errors()) == {"defaults.mode"}

@@ -9,10 +9,14 @@ import pytest
 
 from recoverd.machine import requests
 from recoverd.machine.invariants import Inconsistent, broken
+from recoverd.model.effects import only_asks
 from recoverd.model.events import Ticked
 from recoverd.model.finding import Phase, State
-from recoverd.model.plan import PlanStatus
+from recoverd.model.plan import PlanStatus, Step
+from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.record import Record
+from recoverd.model.settings import Mode
+from recoverd.model.unit_operations import Unit
 from tests.unit.test_machine import Script
 from tests.unit.test_recall import stuck
 
@@ -63,3 +67,28 @@ def test_an_event_that_would_break_what_holds_gives_nothing_and_one_that_finds_i
     assert machine.record == record
     machine.state = replace(machine.state, record=replace(record, incident=None))
     machine.handle(Ticked(s.now))
+
+
+def test_an_event_that_would_write_where_recoverd_only_observes_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should anything come by the gate, it does not come by the door."""
+    s = Script()
+    s.machine.settings = replace(s.machine.settings, mode=Mode.OBSERVE)
+    take = TakeRestorePoint("asked")
+    look = LookAtRestorePoints()
+    for operation, thrown in ((take, True), (look, False)):
+        monkeypatch.setattr(
+            requests, "enter_pause", lambda turn, what=operation: turn.perform_chore("cp1", "a chore", what, 5.0)
+        )
+        record = s.machine.record
+        if not thrown:
+            assert len(s.machine.handle(Ticked(s.machine.now))) == 1
+            continue
+        with pytest.raises(Inconsistent, match="a Ticked would have something done"):
+            s.machine.handle(Ticked(s.machine.now))
+        assert s.machine.record == record
+
+
+@pytest.mark.parametrize(("asked", "passes"), [(False, False), (True, True)], ids=["done", "asked about"])
+def test_a_step_may_be_asked_about_where_recoverd_only_observes(asked: bool, passes: bool) -> None:
+    step = Step("cp1", "start kubelet", Unit("kubelet", "start"), 5.0)
+    assert only_asks(step.operation, asked=asked) is passes
