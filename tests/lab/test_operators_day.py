@@ -157,7 +157,7 @@ def replace_a_member(cluster: Cluster) -> None:
         first.sh("kubectl drain cp3 --ignore-daemonsets --delete-emptydir-data --force --timeout=120s >/dev/null")
         node.sh("kubeadm reset --force >/dev/null 2>&1")
         assert "cp3" not in etcd.members(first)  # kubeadm takes it out
-        first.sh("kubectl delete node cp3 >/dev/null")
+        until("the node is deleted", lambda: first.answers("kubectl delete node cp3 --ignore-not-found"))
         join_control_plane(first, node)
     until("cp3 is Ready", lambda: is_ready(first, "cp3"))
 
