@@ -13,6 +13,7 @@ from recoverd.machine import outlook, replanning, restore_points, running, shado
 from recoverd.machine.decide import Choice, choose, nothing_to_do
 from recoverd.machine.gate import obstacle, unwanted
 from recoverd.machine.turn import GaveWay, Turn
+from recoverd.model.catalogue import Code
 from recoverd.model.events import SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
 from recoverd.model.history import History
@@ -23,6 +24,10 @@ from recoverd.playbooks.base import Playbook, Proposal
 LEFT = 300.0
 """Seconds in which nobody is seen at work any more, before what asked because of them runs unasked: who moves
 a file away comes back for it.
+"""
+STARTS = 60.0
+"""Seconds that an API server has before a person is called for nothing but that it does not answer: whoever has edited
+its manifest or rebooted its machine sees it back by then (observed: 15 to 30 s with 1.20).
 """
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
@@ -43,9 +48,25 @@ def decide(turn: Turn, instead: str = "") -> None:
     if choice.playbook is None or choice.proposal is None:
         if not choice.reasons and not _all_confirmed(turn):
             return  # what is seen now has not lasted long enough to say anything about it
+        if not choice.reasons and (may := _may_be_starting(turn)):
+            _explain_inaction(turn, may, waiting=True)
+            return
         _explain_inaction(turn, nothing_to_do(outlook.confirmed(turn), choice.reasons), choice.waiting)
         return
     take(turn, choice.playbook, _mindful(turn, choice.proposal), (*([instead] if instead else []), *choice.declined))
+
+
+def _may_be_starting(turn: Turn) -> str:
+    """What is waited for where nothing is wrong but that an API server does not answer, and not for long; else ""."""
+    incident, found = turn.record.incident, outlook.confirmed(turn)
+    if incident is None or not found or any(f.code != Code.API_NOT_ANSWERING for f in found):
+        return ""
+    if (turn.now - incident.fault_since).total_seconds() >= STARTS:
+        return ""
+    return (
+        f"{found[0].message} It may be starting anew, as after an edit of its manifest or a boot: a person is called "
+        f"when it has lasted {STARTS:.0f} s"
+    )
 
 
 def replace_plan(turn: Turn, gone: GaveWay) -> None:

@@ -32,7 +32,7 @@ from recoverd.model.events import (
 )
 from recoverd.model.finding import Phase, State
 from recoverd.model.history import ENDS, History
-from recoverd.model.observation import HostView, UnseenKind
+from recoverd.model.observation import EndpointHealth, HostView, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry
@@ -721,3 +721,19 @@ def test_a_member_that_was_stopped_to_be_removed_is_started_again_when_the_remov
             work[0], StepResult(not refused, "etcdserver: no leader" if refused else "ok", untouched=refused)
         )
     assert any("stop etcd on cp2" in line for line in undone), told(s)
+
+
+def test_an_api_server_that_does_not_answer_has_a_minute_before_a_person_is_called() -> None:
+    """As after an edit of its manifest; it was paged for at once."""
+    s = Script()
+    s.sweep()
+
+    def away(c: Cluster) -> object:
+        return c.api_down("cp1", health=EndpointHealth.REFUSED)
+
+    s.sweep(away, times=10)
+    assert s.where == (State.APISERVER_DOWN, Phase.CONFIRMED) and "escalated" not in s.events()
+    s.sweep(away, times=4)
+    assert s.where == (State.APISERVER_DOWN, Phase.ESCALATED) and "no playbook" in told(s)
+    s.sweep(times=3)
+    assert s.where[0] is State.HEALTHY
