@@ -127,6 +127,8 @@ class Rules:
         """By number: the virtual seconds in which each of this daemon's sweeps began and ended. The times of day that
         it noted itself say nothing where its clock was set meanwhile.
         """
+        self._expired: dict[tuple[str, str], bool | None] = {}
+        """By plan and machine: whether a certificate in place could not be used when the plan came to it."""
         self._paused_at = 0.0
 
     def broken(self, what: str, detail: str) -> None:
@@ -243,8 +245,9 @@ class Rules:
                 self.broken("unasked-in-a-split", told)
             if self._hands(name) > LATE:
                 self.broken("under-a-persons-hands", told)
-        if before.expired is False and after.expired and operation != step.undo:  # what is taken back is as it was
-            self.broken("certificates-made-worse", told)
+        began = self._expired.setdefault((plan.id, name), before.expired)
+        if before.expired is False and after.expired and not (began and operation == step.undo):
+            self.broken("certificates-made-worse", told)  # unless it is taken back to what the plan began with
 
     def _hands(self, name: str) -> float:
         """For how long a person has been at work on a machine."""
