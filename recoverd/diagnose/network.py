@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from ipaddress import ip_address
 
 from recoverd.diagnose import paths, rules
-from recoverd.diagnose.nodes import booting, facts_of, judged, node_of
+from recoverd.diagnose.nodes import booting, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
@@ -72,25 +71,11 @@ def _host_of(scene: Scene, node: str) -> str:
     return next((h for h in scene.addresses if (n := scene.node(h)) and n.name == node), node)
 
 
-def _ipv6_alone(scene: Scene, name: str, host: NodeNetworkView) -> bool:
-    """Whether every pod that is seen on the host has an IPv6 address, or the node itself where none is seen."""
-    node = scene.node(name)
-    seen = host.pod_addresses or ((node.address,) if node else ())
-    return bool(seen) and all(_is_ipv6(a) for a in seen)
-
-
-def _is_ipv6(address: str) -> bool:
-    try:
-        return ip_address(address).version == 6
-    except ValueError:
-        return False
-
-
 def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
     if host.forwarding is not False or (remembered and not remembered.forwarding):
         return
-    if _ipv6_alone(scene, name, host):  # then kubeadm lets it be off
+    if ipv6_alone(scene, name, host):  # then kubeadm lets it be off
         return
     before = (
         f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC"
@@ -111,7 +96,7 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
 def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     """What netfilter does to pods' packets, where it did not while the cluster was healthy."""
     remembered = scene.memory.networks.get(name)
-    if remembered is None or _ipv6_alone(scene, name, host):
+    if remembered is None or ipv6_alone(scene, name, host):
         return
     at = f", as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered.recorded_at else ""
     if remembered.bridge_netfilter and host.bridge_netfilter is False:

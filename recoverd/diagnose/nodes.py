@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from recoverd.diagnose.scene import SETTLING, Scene
 from recoverd.model.facts import Facts
+from recoverd.model.network import NodeNetworkView
 
 
 def booting(scene: Scene, name: str) -> bool:
@@ -28,3 +31,17 @@ def node_of(scene: Scene, name: str) -> str:
 
 def facts_of(scene: Scene, name: str) -> Facts:
     return Facts(name, node_of(scene, name))
+
+
+def ipv6_alone(scene: Scene, name: str, host: NodeNetworkView) -> bool:
+    """Whether every pod that is seen on the host has an IPv6 address, or the node itself where none is seen."""
+    node = scene.node(name)
+    seen = host.pod_addresses or ((node.address,) if node else ())
+    return bool(seen) and all(_is_ipv6(a) for a in seen)
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        return ip_address(address).version == 6
+    except ValueError:
+        return False
