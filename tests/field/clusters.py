@@ -1,0 +1,235 @@
+"""A cluster of one environment as its machines, its API server and its etcd show it, one control plane and one worker,
+behind the real collectors; and the real machine that is told what they see.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from recoverd.config import ClusterConfig, Deadlines, SshSettings
+from recoverd.machine import ClusterMachine
+from recoverd.model.events import Observed
+from recoverd.model.observation import Observation
+from recoverd.model.places import authority
+from recoverd.model.settings import ClusterSettings, HostSettings
+from recoverd.observe import Collector
+from recoverd.playbooks import registry
+from tests.components.clusters import a_loopback_address
+from tests.components.conftest import Authority, free_port
+from tests.components.test_api import Server
+from tests.field.answers import Answers
+from tests.field.environment import Environment, link
+from tests.field.machines import Machine, Machines
+
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+CHAINS = """printf '%s\\n' '*nat' ':KUBE-SERVICES - [0:0]' \\
+  '-A KUBE-SERVICES -d 10.96.0.80/32 -p tcp -m comment --comment "d/web" -m tcp --dport 80 -j KUBE-SVC-WEB' \\
+  '-A KUBE-SVC-WEB -j KUBE-SEP-A' '-A KUBE-SEP-A -p tcp -m tcp -j DNAT --to-destination 10.244.1.5:8080' COMMIT
+"""
+NO_CHAINS = "printf '*nat\\n:PREROUTING ACCEPT [0:0]\\nCOMMIT\\n'\n"
+NFT = """case "$*" in
+  'list tables') echo 'table ip kube-proxy' ;;
+  'list map '*) echo 'map service-ips {'; echo 'type ipv4_addr . inet_proto . inet_service : verdict'
+    echo 'elements = { 10.96.0.80 . tcp . 80 : goto service-A-d/web/tcp/ }' ;;
+  'list chain '*service-A*) echo 'numgen random mod 1 vmap { 0 : goto endpoint-B-d/web/tcp/__10.244.1.5/8080 }' ;;
+  'list chains') ;;
+  *) exit 1 ;;
+esac
+"""
+ETCDUTL = """case "$*" in
+  version) echo 'etcdutl version: {version}' ;;
+  *) printf '  --%s\\n' initial-cluster bump-revision mark-compacted ;;
+esac
+"""
+OWN = {
+    "links": link("eth0", "virtio"),
+    "addresses": "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\   valid_lft forever\n",
+    "routes": "default via {peer} dev eth0\n",
+}
+SOCKETS = {"containerd": "unix:///run/containerd/containerd.sock", "crio": "unix:///var/run/crio/crio.sock"}
+
+
+@dataclass
+class Field:
+    """A row in life."""
+
+    at: Environment
+    root: Path
+    sweeps: int = 0
+    machines: dict[str, Machine] = field(default_factory=dict)
+
+    async def begin(self) -> None:
+        at = self.at
+        address = "::1" if at.v6 else a_loopback_address()
+        planes = (HostSettings("p1", address),)
+        workers = (HostSettings("w1", "fd00:1::21" if at.v6 else a_loopback_address()),)
+        self.addresses = {h.name: h.address for h in (*planes, *workers)}
+        for number, host in enumerate(self.addresses):
+            self.machines[host] = self._machine(host, number)
+        self.answers = Answers(at, self.addresses, {h: m.boot_id for h, m in self.machines.items()})
+        self.api = Server(self.root / "api", address, port=at.port)
+        self.api.write_kubeconfig(server=f"https://{authority(address, 6443)}")
+        self.api.answers |= self.answers.api()
+        await self.api.start()
+        self.fronted = Server(self.root / "balancer", address, port=6443) if at.port != 6443 else None
+        if self.fronted:
+            self.fronted.authority, self.fronted.answers = self.api.authority, self.api.answers
+            await self.fronted.start()
+        for uid, host, _, _ in self.answers.pods():
+            (self.machines[host].root / "var/lib/kubelet/pods" / uid).mkdir()
+        ssh = SshSettings("root", self.root / "key", self.root / "known_hosts", sudo=bool(at.sudo))
+        settings = ClusterSettings("prod", planes, workers)
+        slow = Deadlines(20.0, 20.0, 20.0)  # a machine that runs tests may be slow
+        self.pool = Machines(ssh, (*planes, *workers), self.machines)
+        self.etcd = await self._etcd() if at.etcd else None
+        self.collector = Collector(ClusterConfig(settings, 5.0, self.api.kubeconfig, ssh, slow), self.pool)
+        self.machine = ClusterMachine(settings, registry(), now=datetime.now(UTC))
+
+    async def end(self) -> None:
+        await self.collector.close()
+        await self.api.stop()
+        if self.fronted:
+            await self.fronted.stop()
+        if self.etcd:
+            await self.etcd.cleanup()
+
+    async def sweep(self) -> Observation:
+        """One sweep of the real collectors, given to the real machine."""
+        self.sweeps += 1
+        seen = await self.collector.observe(self.sweeps, self.machine.state.memory)
+        self.machine.handle(Observed(seen))
+        return seen
+
+    # --- faults ---
+
+    async def api_manifest_lost(self) -> None:
+        """Somebody removed it, and kubelet has ended the API server."""
+        plane = self.machines["p1"]
+        (plane.root / self.at.static.lstrip("/") / "kube-apiserver.yaml").unlink()
+        plane.ends("kube-apiserver")
+        await self.api.stop()
+        if self.fronted:  # as haproxy with no server left
+            self.fronted.answers = {"/readyz": web.Response(text="<html>503 Service Unavailable</html>", status=503)}
+
+    def forwarding_off(self) -> None:
+        self.machines["w1"].write("proc/sys/net/ipv4/ip_forward", "0\n")
+        self._unreached()
+
+    def route_lost(self) -> None:
+        """The control plane's to the worker's pods."""
+        routes = self.machines["p1"].root / "net/routes"
+        routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
+        self._unreached()
+
+    def pod_routes_lost(self) -> None:
+        """The worker's own to its pods."""
+        routes = self.machines["w1"].root / "net/routes"
+        routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
+        self._unreached()
+
+    def rules_flushed(self) -> None:
+        self.machines["w1"].tool("iptables-save", NO_CHAINS)
+
+    def runtime_died(self) -> None:
+        self.machines["w1"].unit(self.at.runtime, "failed", "signal")
+        self.api.answers |= self.answers.api(ready=False)
+
+    def _unreached(self) -> None:
+        """The worker's pods, by the control plane alone: to the worker itself they answer."""
+        self.machines["p1"].write("silent", "")
+
+    # --- what the environment is made of ---
+
+    def _machine(self, host: str, number: int) -> Machine:
+        at = self.at
+        machine = Machine(self.root / host, proxy_mode=at.network.proxy)
+        machine.unit("kubelet")
+        machine.unit(at.runtime)
+        if at.runtime in SOCKETS:
+            told = f'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint={SOCKETS[at.runtime]}"\n'
+            machine.write("var/lib/kubelet/kubeadm-flags.env", told)
+        machine.write("var/lib/kubelet/config.yaml", f"staticPodPath: {machine.root}{at.static}\n")
+        server = f"https://{authority(self.addresses['p1'], 6443)}"
+        machine.write("etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: {server}\n")
+        machine.process(90, "kubelet", arguments=f"--config={machine.root}/var/lib/kubelet/config.yaml")
+        if at.sudo:
+            path = ":".join(f"{machine.root}{folder}" for folder in at.sudo.split(":"))
+            machine.tool("sudo", f'shift; PATH={path}; export PATH; exec "$@"\n')
+        machine.tool("crictl", "echo RuntimeName: it\n", at.programs)
+        machine.tool("etcdutl", ETCDUTL.format(version=at.etcd or "3.5.9"), at.programs)
+        if at.network.proxy:
+            machine.process(91, "kube-proxy")
+        if at.network.process:
+            machine.process(92, at.network.process)
+        machine.tool("iptables-save", CHAINS if at.network.proxy == "iptables" and not at.v6 else NO_CHAINS)
+        if at.network.proxy == "nftables":
+            machine.tool("nft", NFT)
+        peer = self.addresses["w1" if number == 0 else "p1"]
+        for what in ("links", "addresses", "routes"):
+            text = getattr(at.network, what).format(mine=number, other=1 - number, peer=peer)
+            machine.write(f"net/{what}", OWN[what].format(peer=peer) + text)
+        if number == 0:
+            self._plane(machine)
+        return machine
+
+    def _plane(self, machine: Machine) -> None:
+        at, address = self.at, self.addresses["p1"]
+        local = "[::1]" if at.v6 else "127.0.0.1"
+        me, shown = at.member.format(host="p1"), f"[{address}]" if at.v6 else address
+        servers = f"https://{local}:2379" if at.etcd else "https://etcd1.example:2379,https://etcd2.example:2379"
+        flags = {
+            "etcd": (
+                f"--advertise-client-urls=https://{shown}:2379",
+                "--data-dir=/var/lib/etcd",
+                f"--initial-cluster={me}=https://{shown}:2380",
+                f"--listen-client-urls=https://{local}:2379,https://{shown}:2379",
+                f"--listen-metrics-urls=http://{local}:2381",
+                f"--name={me}",
+            ),
+            "kube-apiserver": (
+                f"--advertise-address={address}",
+                f"--etcd-servers={servers}",
+                f"--secure-port={at.port}",
+                "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
+            ),
+        }
+        for number, name in enumerate((*COMPONENTS, *at.others), 1):
+            if name == "etcd" and not at.etcd:
+                continue
+            version = f"{at.etcd}-0" if name == "etcd" else at.version
+            lines = "".join(f"    - {flag}\n" for flag in (name, *flags.get(name, ())))
+            machine.write(
+                f"{at.static.lstrip('/')}/{name}.yaml",
+                f"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: kube-system\nspec:\n"
+                f"  containers:\n  - command:\n{lines}    image: registry.k8s.io/{name}:{version}\n    name: {name}\n",
+            )
+            machine.static_pod(number, name, at.cgroups or at.runtime)
+        (machine.root / "etc/kubernetes/manifests").mkdir(exist_ok=True)
+        if at.etcd:
+            machine.write("var/lib/etcd/member/snap/db", "")
+            machine.write("var/lib/etcd/member/wal/0-0.wal", "")
+
+    async def _etcd(self) -> web.AppRunner:
+        """A member that answers as its version does, over TLS, and its metrics."""
+        pki = Authority(self.root / "etcd-pki")
+        for name in ("server", "healthcheck-client"):
+            pki.issue(name)
+        for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
+            self.machines["p1"].write(f"etc/kubernetes/pki/etcd/{name}", (pki.directory / name).read_text())
+        application = web.Application()
+        application.router.add_route("*", "/{any:.*}", self.answers.etcd)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(pki.directory / "server.crt", pki.directory / "server.key")
+        loopback = "::1" if self.at.v6 else "127.0.0.1"
+        for port, context in ((2379, tls), (2381, None)):
+            here = free_port()
+            await web.TCPSite(runner, "127.0.0.1", here, ssl_context=context).start()
+            self.pool.behind["p1", loopback, port] = "etcd", here
+        return runner

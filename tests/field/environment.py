@@ -1,0 +1,82 @@
+"""What a row of the matrix says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recoverd.model.observation import Observation
+
+
+@dataclass(frozen=True)
+class Network:
+    """A CNI as a machine shows it. `{mine}` and `{other}` are the numbers of the two machines' pod networks, `{peer}`
+    is the other machine's address.
+    """
+
+    agent: str = ""
+    """Its DaemonSet."""
+    process: str = ""
+    """Its agent's process, where it is one that recoverd knows."""
+    links: str = ""
+    addresses: str = ""
+    routes: str = ""
+    proxy: str = "iptables"
+    """kube-proxy's mode; "" where something else does its work."""
+
+
+def link(name: str, kind: str) -> str:
+    """A line of `ip -o -d link show`."""
+    flags = "<BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP"
+    return f"5: {name}: {flags} \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff \\    {kind}\n"
+
+
+BRIDGE = Network(
+    links=link("cni0", "bridge forward_delay 1500"),
+    addresses="5: cni0    inet 10.244.{mine}.1/24 brd 10.244.{mine}.255 scope global cni0\\   valid_lft forever\n",
+    routes="10.244.{mine}.0/24 dev cni0 proto kernel scope link src 10.244.{mine}.1\n"
+    "10.244.{other}.0/24 via {peer} dev eth0\n",
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One row: what is different there from a kubeadm cluster of today, where that is read, and what is to come of one
+    fault there. Every default is kubeadm's own.
+    """
+
+    source: str
+    fault: str
+    """A method of `Field`."""
+    found: tuple[str, str]
+    """Code and subject of the finding; P and W are the control plane and the worker, N the worker's node."""
+    plan: str = ""
+    """The playbook of the plan; "" where there is none."""
+    refusal: str = ""
+    """What is said in the place of a plan."""
+    version: str = "v1.28.5"
+    etcd: str = "3.5.9"
+    """"" where it is external."""
+    runtime: str = "containerd"
+    cgroups: str = ""
+    """As in `CGROUPS`; the runtime's name where nothing is said."""
+    network: Network = BRIDGE
+    slices: str = "v1"
+    """EndpointSlices' version; "none" where they are served and nobody makes any."""
+    v6: bool = False
+    dual: bool = False
+    port: int = 6443
+    """The API server's; where it is another than 6443, a balancer is on that one."""
+    others: tuple[str, ...] = ()
+    """Static pods that are not kubeadm's."""
+    static: str = "/etc/kubernetes/manifests"
+    sudo: str = ""
+    """The PATH that sudo sets; "" where root logs in."""
+    programs: str = "/usr/bin"
+    """Where the programs are that come with kubeadm."""
+    node: str = "{host}"
+    member: str = "{host}"
+    notices: tuple[str, ...] = ()
+    """Subjects of what recoverd says that it does not see there."""
+    holds: Callable[[Observation], bool] = lambda seen: True
+    """What the healthy sweep has to show beside that."""

@@ -1,0 +1,168 @@
+"""A machine for the real look scripts: its directories below a root of its own, and programs that stand in for those
+that it has. Nothing of the machine that runs the tests is read but what `USUAL` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from recoverd.clients.dial import HostUnseen
+from recoverd.clients.hosts import PROGRAMS, CommandResult, HostPool
+from recoverd.config import SshSettings
+from recoverd.model.observation import UnseenKind
+from recoverd.model.settings import HostSettings
+
+USUAL = (
+    "awk", "base64", "cat", "chmod", "cut", "date", "find", "grep", "head", "ls", "mkdir", "mktemp", "mv", "rm", "sed",
+    "sha256sum", "sort", "stat", "tail", "timeout", "touch", "tr", "wc",
+)  # fmt: skip
+MOVED = re.compile(r"(?<![\w.])(/(?:etc|var|run|srv)(?=/)|/proc/(?=\[0-9\]|sys/|net/|mounts)|/dev/pts)")
+SYSTEMCTL = """cd {root}/units || exit 1
+case $1 in show) for u in kubelet containerd docker crio; do
+  state=$(cat $u 2>/dev/null) && load=loaded || {{ load=not-found state='inactive success'; }}
+  printf '%s\\n' Id=$u.service LoadState=$load ActiveState=${{state% *}} SubState=${{state% *}} Result=${{state#* }} \\
+    StateChangeTimestampMonotonic=1 NRestarts=0 ''
+done ;; esac
+"""
+DF = """echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'
+echo '/dev/vda1 41152736 9152736 32000000 23% /'
+"""
+IP = """case "$*" in
+  *'link show type veth'*) cat {root}/net/veths ;;
+  *kube-ipvs0*) exit 1 ;;
+  *'link show'*) cat {root}/net/links ;;
+  *'addr show'*) cat {root}/net/addresses ;;
+  *'route show'*) cat {root}/net/routes ;;
+esac
+"""
+CURL = """case "$*" in
+  *:10249/proxyMode*) printf {mode} ;;
+  *said=*) printf 'connects=1 said=200\\n' ;;
+  *) [ ! -e {root}/silent ] || {{ echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
+     printf ' connects=1' ;;
+esac
+"""
+BURSTABLE = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod}.slice"
+CGROUPS = {  # of a static pod's container, as each runtime and cgroup driver writes it
+    "containerd": BURSTABLE + "/cri-containerd-{id}.scope",
+    "containerd, cgroups v1": "9:memory:/kubepods/burstable/pod{pod}/{id}",
+    "docker": "11:cpu,cpuacct:/kubepods/burstable/pod{pod}/{id}",
+    "crio": BURSTABLE + "/crio-{id}.scope",
+}
+
+
+class Machine:
+    """`proxy_mode` is what kube-proxy says; "" where there is none."""
+
+    def __init__(self, root: Path, *, proxy_mode: str = "iptables") -> None:
+        self.root = root
+        for folder in (
+            "units", "net", "proc/sys/kernel/random", "proc/sys/net/ipv4", "proc/net", "dev/pts", "usr/bin", "run",
+            "etc/cni/net.d", "etc/kubernetes", "var/lib/kubelet/pods", "var/lib/recoverd", "var/log/pods",
+        ):  # fmt: skip
+            (root / folder).mkdir(parents=True)
+        for name in USUAL:
+            (root / "usr/bin" / name).symlink_to(str(shutil.which(name)))
+        (root / "usr/bin/sh").symlink_to(str(shutil.which("dash") or shutil.which("sh")))
+        boot = hashlib.md5(str(root).encode()).hexdigest()
+        self.boot_id = "-".join((boot[:8], boot[8:12], boot[12:16], boot[16:20], boot[20:]))
+        self.write("proc/sys/kernel/random/boot_id", self.boot_id + "\n")
+        self.write("proc/sys/net/ipv4/ip_forward", "1\n")
+        self.write("proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
+        for name in ("veths", "links", "addresses", "routes"):
+            self.write(f"net/{name}", "")
+        self.tool("systemctl", SYSTEMCTL)
+        self.tool("df", DF)
+        self.tool("ip", IP)
+        self.tool("curl", CURL.replace("{mode}", proxy_mode or "''"))
+
+    def tool(self, name: str, text: str, folder: str = "/usr/bin") -> None:
+        self.write(
+            folder.lstrip("/") + "/" + name,
+            "#!/bin/sh\n" + text.replace("{root}", str(self.root)).replace("{{", "{").replace("}}", "}"),
+        )
+        (self.root / folder.lstrip("/") / name).chmod(0o755)
+
+    def write(self, path: str, text: str, *, age: float = 3600.0) -> None:
+        """A file that has been there for `age` seconds."""
+        file = self.root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, (time.time() - age,) * 2)
+
+    def unit(self, name: str, active: str = "active", result: str = "success") -> None:
+        self.write(f"units/{name}", f"{active} {result}\n")
+
+    def process(
+        self, number: int, name: str, cgroup: str = "0::/system.slice/x.service", *, arguments: str = ""
+    ) -> None:
+        self.write(f"proc/{number}/comm", name[:15] + "\n")
+        self.write(f"proc/{number}/stat", f"{number} ({name[:15]}) S 1 {'0 ' * 17}4242 0\n")
+        self.write(f"proc/{number}/cgroup", cgroup + "\n")
+        self.write(f"proc/{number}/cmdline", "\0".join((name, *arguments.split())) + "\0")
+        (self.root / f"proc/{number}/root").symlink_to("/")
+
+    def static_pod(self, number: int, name: str, runtime: str) -> None:
+        """One of kubelet's, of a manifest: its process, and its log where the runtime has one for it."""
+        pod = hashlib.md5(name.encode()).hexdigest()
+        self.process(number, name, CGROUPS[runtime].format(pod=pod, id=pod * 2))
+        line = (
+            '{"log":"ready\\n","stream":"stderr","time":"2026-03-05T19:00:00.0Z"}'
+            if runtime == "docker"
+            else ("2026-03-05T19:00:00.000000000Z stderr F ready")
+        )
+        self.write(f"var/log/pods/kube-system_{name}-x_{pod}/{name}/0.log", line + "\n")
+
+    def ends(self, name: str) -> None:
+        for comm in (self.root / "proc").glob("[0-9]*/comm"):
+            if comm.read_text().strip() == name[:15]:
+                shutil.rmtree(comm.parent)
+
+    def runs(self, name: str) -> bool:
+        return any(c.read_text().strip() == name[:15] for c in (self.root / "proc").glob("[0-9]*/comm"))
+
+    def moved(self, text: str) -> str:
+        return MOVED.sub(lambda m: f"{self.root}{m[1]}", text)
+
+    def run(self, command: str, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        for folder in PROGRAMS.split(":"):
+            command = command.replace(folder, f"{self.root}{folder}")
+        script = script.replace("PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin", "")
+        done = subprocess.run(
+            [f"{self.root}/usr/bin/sh", "-c", command], input=self.moved(script), env={"PATH": f"{self.root}/usr/bin"},
+            capture_output=True, text=True, timeout=seconds + 20, check=False,
+        )  # fmt: skip
+        done.stdout = done.stdout.replace(str(self.root), "")
+        return done
+
+
+class Machines(HostPool):
+    """The machines of a cluster, asked in their own shell instead of over SSH; `behind` says which port of the bastion
+    leads to what listens on one (machine, address there, port there).
+    """
+
+    def __init__(self, ssh: SshSettings, hosts: tuple[HostSettings, ...], machines: Mapping[str, Machine]) -> None:
+        super().__init__(ssh, hosts)
+        self.machines = machines
+        self.behind: dict[tuple[str, str, int], tuple[str, int]] = {}
+        """To the process that listens, and its port here."""
+
+    async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
+        done = await asyncio.to_thread(self.machines[host].run, self._shell(timeout), script, timeout)
+        return CommandResult(done.returncode, done.stdout, done.stderr, truncated=False)
+
+    @asynccontextmanager
+    async def tunnel(self, host: str, port: int, *, to: str = "127.0.0.1", timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
+        process, here = self.behind.get((host, to, port), ("", 0))
+        if not process or not self.machines[host].runs(process):
+            raise HostUnseen(UnseenKind.REFUSED, f"nothing listens on {to}:{port} of {host}")
+        yield here

@@ -1,0 +1,218 @@
+"""The rows of the matrix, the most common first: see `Environment`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recoverd.model.observation import HostView, Observation
+from tests.field.environment import Environment, Network, link
+
+AGENTS: dict[str, Any] = {"found": ("pod-path-broken", "p1>w1"), "plan": "restart-node-agents"}
+API_LOST: dict[str, Any] = {
+    "fault": "api_manifest_lost",
+    "found": ("apiserver-manifest-missing", "P"),
+    "plan": "restore-manifest",
+}
+FORWARDING: dict[str, Any] = {
+    "fault": "forwarding_off",
+    "found": ("ip-forwarding-off", "N"),
+    "plan": "restore-node-network",
+}
+ROUTE: dict[str, Any] = {
+    "fault": "route_lost",
+    "found": ("pod-path-broken", "p1>w1"),
+    "plan": "restore-node-network",
+}
+RUNTIME: dict[str, Any] = {
+    "fault": "runtime_died",
+    "found": ("worker-kubelet-down", "N"),
+    "plan": "start-node-services",
+}
+
+FLANNEL = Network(
+    agent="kube-flannel-ds",
+    process="flanneld",
+    links=link("flannel.1", "vxlan id 1 local 10.0.0.1 dev eth0 srcport 0 0 dstport 8472 nolearning")
+    + link("cni0", "bridge forward_delay 1500"),
+    addresses="4: flannel.1    inet 10.244.{mine}.0/32 scope global flannel.1\\   valid_lft forever\n"
+    "5: cni0    inet 10.244.{mine}.1/24 brd 10.244.{mine}.255 scope global cni0\\   valid_lft forever\n",
+    routes="10.244.{mine}.0/24 dev cni0 proto kernel scope link src 10.244.{mine}.1\n"
+    "10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink\n",
+)
+CALICO_BGP = Network(
+    agent="calico-node",
+    process="calico-node",
+    routes="blackhole 10.244.{mine}.0/26 proto bird\n10.244.{other}.0/26 via {peer} dev eth0 proto bird\n"
+    "10.244.{mine}.5 dev cali0123456789a scope link\n",
+)
+CALICO_EBPF = Network(agent="calico-node", process="calico-node", routes=CALICO_BGP.routes, proxy="")
+CILIUM_LINKS = link("cilium_net@cilium_host", "veth") + link("cilium_host@cilium_net", "veth")
+CILIUM_ROUTES = (
+    "10.244.{mine}.0/24 via 10.244.{mine}.9 dev cilium_host proto kernel src 10.244.{mine}.9\n"
+    "10.244.{mine}.9 dev cilium_host proto kernel scope link\n"
+    "10.244.{other}.0/24 via 10.244.{mine}.9 dev cilium_host proto kernel src 10.244.{mine}.9 mtu 1450\n"
+)
+CILIUM = Network(agent="cilium", process="cilium-agent", links=CILIUM_LINKS, routes=CILIUM_ROUTES)
+CILIUM_ALONE = Network(agent="cilium", process="cilium-agent", links=CILIUM_LINKS, routes=CILIUM_ROUTES, proxy="")
+AWS = Network(
+    agent="aws-node",
+    routes="10.244.{mine}.5 dev eni0a1b2c3d4e5 scope link\n10.244.{mine}.6 dev eni1a1b2c3d4e5 scope link\n",
+)
+NFTABLES = Network(routes="10.244.{other}.0/24 via {peer} dev eth0\n", proxy="nftables")
+
+
+def etcd_tool(path: str) -> Any:
+    """Where the control plane's program that restores snapshots is found."""
+
+    def holds(seen: Observation) -> bool:
+        plane = seen.hosts["p1"]
+        return isinstance(plane, HostView) and plane.etcd_tool is not None and plane.etcd_tool.path == path
+
+    return holds
+
+
+ROWS = {
+    "1.17 with docker": Environment(
+        # the gate EndpointSlice, which makes them, is off, and docker's logs are JSON with no time in their name
+        source="https://v1-17.docs.kubernetes.io/docs/setup/production-environment/container-runtimes/",
+        version="v1.17.17",
+        etcd="3.4.3",
+        runtime="docker",
+        slices="none",
+        **API_LOST,
+    ),
+    "1.20 with containerd, cgroups v1": Environment(
+        source="https://v1-20.docs.kubernetes.io/docs/setup/production-environment/container-runtimes/",
+        version="v1.20.15",
+        etcd="3.4.13",
+        cgroups="containerd, cgroups v1",
+        slices="v1beta1",
+        **API_LOST,
+    ),
+    "1.28 with containerd": Environment(
+        source="https://v1-28.docs.kubernetes.io/docs/setup/production-environment/tools/kubeadm/",
+        **ROUTE,
+    ),
+    "1.36 with containerd 2, kube-proxy with nftables, etcd 3.6": Environment(
+        source="https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables",
+        version="v1.36.0",
+        etcd="3.6.6",
+        network=NFTABLES,
+        **RUNTIME,
+    ),
+    "CRI-O": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#cri-o",
+        version="v1.30.2",
+        etcd="3.5.12",
+        runtime="crio",
+        **RUNTIME,
+    ),
+    "Calico with BGP": Environment(
+        source="https://docs.tigera.io/calico/latest/networking/configuring/bgp",
+        network=CALICO_BGP,
+        **FORWARDING,
+    ),
+    "Calico with BGP, and a route of BIRD's is gone": Environment(
+        # they are BIRD's to withdraw: nothing of them is put back
+        source="https://docs.tigera.io/calico/latest/networking/configuring/bgp",
+        network=CALICO_BGP,
+        fault="route_lost",
+        **AGENTS,
+    ),
+    "Calico with eBPF": Environment(
+        source="https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf",
+        network=CALICO_EBPF,
+        **FORWARDING,
+    ),
+    "Cilium beside kube-proxy": Environment(
+        source="https://docs.cilium.io/en/stable/network/concepts/routing/",
+        network=CILIUM,
+        **FORWARDING,
+    ),
+    "Cilium without kube-proxy": Environment(
+        source="https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/",
+        network=CILIUM_ALONE,
+        **FORWARDING,
+    ),
+    "Flannel": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md",
+        network=FLANNEL,
+        **ROUTE,
+    ),
+    "AWS VPC CNI": Environment(
+        source="https://github.com/aws/amazon-vpc-cni-k8s/blob/master/docs/cni-proposal.md",
+        network=AWS,
+        **FORWARDING,
+    ),
+    "AWS VPC CNI, and the routes to its pods are gone": Environment(
+        source="https://github.com/aws/amazon-vpc-cni-k8s/blob/master/docs/cni-proposal.md",
+        network=AWS,
+        fault="pod_routes_lost",
+        **AGENTS,
+    ),
+    "kube-vip as a static pod": Environment(
+        source="https://kube-vip.io/docs/installation/static/",
+        others=("kube-vip",),
+        **API_LOST,
+    ),
+    "haproxy and keepalived as static pods, API servers on 8443": Environment(
+        source="https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md#options-for-software-load-balancing",
+        port=8443,
+        others=("haproxy", "keepalived"),
+        **API_LOST,
+    ),
+    "external etcd": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/high-availability/#external-etcd-nodes",
+        etcd="",
+        notices=("etcd",),
+        **API_LOST,
+    ),
+    "IPv6 alone, 1.20": Environment(
+        # kube-proxy of before 1.21, which made dual-stack the default, writes rules in ip6tables alone
+        source="https://github.com/kubernetes/kubernetes/blob/master/cmd/kubeadm/app/phases/etcd/local.go",
+        version="v1.20.15",
+        etcd="3.4.13",
+        slices="v1beta1",
+        v6=True,
+        network=Network(),
+        **API_LOST,
+    ),
+    "dual-stack": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/dual-stack-support/",
+        dual=True,
+        **ROUTE,
+    ),
+    "RHEL with sudo's secure_path": Environment(
+        source="https://www.sudo.ws/docs/man/sudoers.man/#secure_path",
+        sudo="/sbin:/bin:/usr/sbin:/usr/bin",
+        programs="/usr/local/bin",
+        holds=etcd_tool("/usr/local/bin/etcdutl"),
+        **API_LOST,
+    ),
+    "Flatcar, programs in /opt/bin": Environment(
+        source="https://www.flatcar.org/docs/latest/container-runtimes/getting-started-with-kubernetes/",
+        sudo="/sbin:/bin:/usr/sbin:/usr/bin",
+        programs="/opt/bin",
+        holds=etcd_tool("/opt/bin/etcdutl"),
+        **API_LOST,
+    ),
+    "node names unlike host names": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/ (nodeRegistration.name)",
+        node="ip-10-0-0-{host}.ec2.internal",
+        **RUNTIME,
+    ),
+    "members of etcd with FQDN": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/ (nodeRegistration.name)",
+        node="{host}.prod.example",
+        member="{host}.prod.example",
+        **API_LOST,
+    ),
+    "staticPodPath elsewhere": Environment(
+        source="https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/",
+        static="/srv/static",
+        notices=("p1",),
+        fault="api_manifest_lost",
+        found=("apiserver-not-answering", "P"),
+        refusal="recoverd has no playbook for this",
+    ),
+}
