@@ -1,7 +1,8 @@
-"""`recoverd`: run, check-config, schema, judge, drill."""
+"""`recoverd`: run, check-config, doctor, schema, judge, drill."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -65,6 +66,39 @@ def check_config(file: Path) -> None:
     if config.heartbeat:
         click.echo(f"a sign of life every {config.heartbeat.every:g} s")
     click.echo(f"{file} is good")
+
+
+@main.command()
+@click.argument("cluster", required=False, default="")
+@click.argument("node", required=False, default="")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default="/etc/recoverd/recoverd.yaml",
+    show_default=True,
+    help="Configuration file.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(cluster: str, node: str, file: Path, output: str) -> None:
+    """Prove the installation, of all clusters or CLUSTER, of all machines or NODE: SSH, root, programs, room, clocks,
+    etcd, the API server, permissions and the bastion itself. Writes nothing anywhere. Exits 0 when all is well, 1 with
+    warnings, 2 when something fails.
+    """
+    from recoverd import doctor as doctors
+
+    config = _load(file)
+    try:
+        checks = asyncio.run(doctors.examine(config, cluster, node))
+    except doctors.Stranger as stranger:
+        click.echo(f"recoverd: {stranger}", err=True)
+        sys.exit(2)
+    if output == "json":
+        click.echo(json.dumps(doctors.shape(checks), indent=2, ensure_ascii=False))
+    else:
+        for check in checks:
+            click.echo(check.line)
+    sys.exit(int(doctors.worst(checks)))
 
 
 @main.command()

@@ -1,0 +1,89 @@
+"""What the files config/rbac*.yaml let recoverd's user do, one by one. A test holds them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+LOOK, CANARY, REPAIR, WEBHOOKS = "rbac.yaml", "rbac-canary.yaml", "rbac-repair.yaml", "rbac-webhooks.yaml"
+POLICIES = (
+    "ciliumnetworkpolicies",
+    "ciliumclusterwidenetworkpolicies",
+    "networkpolicies",
+    "globalnetworkpolicies",
+    "clusternetworkpolicies",
+    "adminnetworkpolicies",
+    "baselineadminnetworkpolicies",
+)
+HOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+WORTH = {
+    LOOK: "without it recoverd does not see the cluster as it has to",
+    CANARY: "without it no write is tried by dry run; apply it, or set canary.every: 0",
+    REPAIR: "without it rolling-worker-reboot and the restart of a CNI's agent are refused",
+    WEBHOOKS: "without it relax-webhook is refused",
+}
+"""What each file is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One verb on one kind, or on one path of the API server."""
+
+    verb: str
+    resource: str
+    """`pods`, `pods/eviction`, or a path as `/readyz`."""
+    group: str = ""
+    name: str = ""
+    """Of the one object that it is about."""
+    namespaced: bool = False
+    """Only in the canary's namespace."""
+
+    def __str__(self) -> str:
+        kind = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {kind}{f' {self.name}' if self.name else ''}"
+
+    def review(self, namespace: str) -> dict[str, Any]:
+        """The SelfSubjectAccessReview that asks for it; `namespace` is the canary's."""
+        if self.resource.startswith("/"):
+            spec: dict[str, Any] = {"nonResourceAttributes": {"path": self.resource, "verb": self.verb}}
+        else:
+            resource, _, sub = self.resource.partition("/")
+            asked = {"verb": self.verb, "group": self.group, "resource": resource, "subresource": sub}
+            asked |= {"name": self.name, "namespace": namespace if self.namespaced else ""}
+            spec = {"resourceAttributes": {key: value for key, value in asked.items() if value}}
+        return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+
+
+def _each(verbs: str, group: str, *resources: str) -> Iterator[Permission]:
+    for resource, verb in product(resources, verbs.split()):
+        yield Permission(verb, resource, group)
+
+
+NEEDED: dict[str, tuple[Permission, ...]] = {
+    LOOK: (
+        *_each("list", "", "nodes", "pods", "services", "endpoints"),
+        *_each("list", "discovery.k8s.io", "endpointslices"),
+        *_each("list", "apps", "daemonsets"),
+        *_each("list", "networking.k8s.io", "networkpolicies"),
+        *(
+            permission
+            for group in ("cilium.io", "crd.projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io")
+            for permission in _each("list", group, *POLICIES)
+        ),
+        Permission("get", "leases", "coordination.k8s.io", "kube-controller-manager"),
+        Permission("get", "leases", "coordination.k8s.io", "kube-scheduler"),
+        *_each("get", "", "/livez", "/readyz", "/healthz"),
+    ),
+    CANARY: (
+        Permission("create", "pods", namespaced=True),
+        Permission("create", "leases", "coordination.k8s.io", namespaced=True),
+    ),
+    REPAIR: (
+        *_each("get patch", "", "nodes"),
+        *_each("create", "", "pods/eviction"),
+        *_each("list delete", "", "pods"),
+    ),
+    WEBHOOKS: tuple(_each("get list update", "admissionregistration.k8s.io", *HOOKS)),
+}

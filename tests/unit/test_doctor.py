@@ -1,0 +1,31 @@
+"""What `recoverd doctor` asks for is what the files in config/ give."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recoverd.doctor.permissions import NEEDED
+
+CONFIG = Path(__file__).parents[2] / "config"
+Asked = tuple[str, str, str, str]
+
+
+def given(file: Path) -> set[Asked]:
+    """Verb, resource, group and name of everything that the file's rules allow."""
+    found: set[Asked] = set()
+    for document in yaml.safe_load_all(file.read_text()):
+        for rule in document.get("rules") or ():
+            paths = [(path, "", "") for path in rule.get("nonResourceURLs", ())]
+            names = rule.get("resourceNames", ("",))
+            kinds = [(r, g, n) for g, r, n in product(rule.get("apiGroups", ()), rule.get("resources", ()), names)]
+            found |= {(verb, *what) for verb, what in product(rule["verbs"], (*paths, *kinds))}
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(f.name for f in CONFIG.glob("rbac*.yaml")))
+def test_every_verb_of_the_files_is_asked_for_and_no_other(file: str) -> None:
+    assert {(p.verb, p.resource, p.group, p.name) for p in NEEDED[file]} == given(CONFIG / file)
