@@ -293,6 +293,32 @@ def test_alerts_name_only_commands_that_exist() -> None:
             assert command in ctl.commands, f"{rule['alert']}: recoverctl {command}"
 
 
+def test_every_alert_has_a_page_of_its_own_and_every_page_an_alert() -> None:
+    pages = {p.stem: p.read_text() for p in (ROOT / "docs/runbooks").glob("*.md") if p.stem != "README"}
+    assert pages.keys() == {rule["alert"] for rule in rules()}
+    for rule in rules():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+    index = (ROOT / "docs/runbooks/README.md").read_text()
+    for name, text in pages.items():
+        assert re.findall("^## (.*)$", text, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mitigation"], name
+        assert f"({name}.md)" in index
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda p: p.stem)
+def test_a_runbook_names_only_commands_alerts_and_playbooks_that_exist(page: Path) -> None:
+    from recoverd.cli.ctl import main as ctl
+    from recoverd.cli.daemon import main as daemon
+
+    text = page.read_text()
+    for program, of in (("recoverctl", ctl), ("recoverd", daemon)):
+        for command in re.findall(rf"(?:`|^    ){program} ([a-z-]+)", text, re.MULTILINE):
+            assert command in of.commands, f"{program} {command}"
+    known = {rule["alert"] for rule in rules()}
+    assert set(re.findall(r"\bRecoverd[A-Z]\w+", text)) <= known
+    for run in re.findall(r"recoverctl run ([a-z-]+)", text):
+        assert run in {p.name for p in registry()}
+
+
 def _tested() -> Iterator[tuple[str, bool]]:
     for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]:
         for case in test.get("alert_rule_test", []):
