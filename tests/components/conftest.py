@@ -14,6 +14,7 @@ import http.client
 import ipaddress
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -122,6 +123,8 @@ class Sshd:
         for session in sessions:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(session, signal.SIGKILL)
+            # one that has only just been forked holds the listening socket until it has ended
+            select.select([session], [], [], 30)
             os.close(session)
 
 
