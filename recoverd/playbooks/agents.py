@@ -20,6 +20,7 @@ from recoverd.playbooks.nodes import (
     host_of,
     nobody_keeps_rules,
     node_in,
+    node_of,
     node_views,
     off_on_purpose,
 )
@@ -52,12 +53,22 @@ def went_back(situation: Situation) -> Finding | None:
     return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
 
 
-def shown_once(situation: Situation) -> Finding | None:
-    """A setback that the newest sweep shows and that has not lasted yet: it decides which agents are restarted, and
-    in which order.
+CAUSES = frozenset(
+    {Code.IP_FORWARDING_OFF, Code.FORWARDING_FILTERED, Code.POD_DEVICE_MISSING, Code.WORKER_KUBELET_DOWN}
+)
+"""What a lower rung puts right, and no restart of agents."""
+
+
+def shown_once(situation: Situation, nodes: Collection[str]) -> Finding | None:
+    """What the newest sweep shows and has not lasted yet, and what is restarted goes by: a setback, or what is wrong
+    with one of the nodes and needs no restart (observed: a node was looked at one sweep after it was seen to be cut
+    off from the others, and its agents were restarted while its forwarding was off).
     """
-    found = situation.diagnosis.find(Code.ETCD_REVISION_WENT_BACK)
-    return found if found and found.severity is Severity.FAULT and went_back(situation) is None else None
+    lasting = {f.key for f in situation.confirmed}
+    new = [f for f in situation.diagnosis.findings if f.severity is Severity.FAULT and f.key not in lasting]
+    return next((f for f in new if f.code == Code.ETCD_REVISION_WENT_BACK), None) or next(
+        (f for f in new if f.code in CAUSES and node_of(f) in nodes), None
+    )
 
 
 def stale(back: Finding) -> list[str]:

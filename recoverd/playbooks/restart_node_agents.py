@@ -94,7 +94,7 @@ class RestartNodeAgents:
                 or f"there is no node whose agents {AGENTS} could restart"
             )
         back = went_back(situation)
-        if not situation.by_hand and (shown := shown_once(situation)):
+        if not situation.by_hand and (shown := shown_once(situation, nodes)):
             return Wait(f"{shown.message} The next sweep tells whether that is so, and what is restarted goes by it")
         found = broken(situation, OF_NODES | NOT_KNOWN)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])

@@ -152,7 +152,12 @@ class Bastion:
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60 * PATIENCE,
+            env=self._environment,
         )
 
     def command(self, *arguments: str) -> list[str]:

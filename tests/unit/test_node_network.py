@@ -12,7 +12,7 @@ from recoverd.model.finding import Finding
 from recoverd.model.memory import Memory, NodeNetwork
 from recoverd.model.network import FORWARD, Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
-from recoverd.playbooks.base import Proposal, Refusal, Situation
+from recoverd.playbooks.base import Proposal, Refusal, Situation, Wait
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation
 
@@ -110,6 +110,19 @@ def test_nothing_is_restarted_or_rebooted_because_of_a_firewall(playbook: str) -
     found = (fault(Code.POD_NETWORK_BROKEN, "w1"), fault(Code.FORWARDING_FILTERED, "w1"))
     answer = ask(playbook, situation(Cluster(1, 2), *found))
     assert isinstance(answer, Refusal) and "no restart and no reboot" in answer.reason
+
+
+@pytest.mark.parametrize(
+    "cause", [Code.IP_FORWARDING_OFF, Code.FORWARDING_FILTERED, Code.POD_DEVICE_MISSING, Code.WORKER_KUBELET_DOWN]
+)
+def test_a_cause_that_is_seen_one_sweep_after_its_effect_is_waited_for(cause: Code) -> None:
+    """As where the look at the node came too late in the first one; its agents were restarted instead."""
+    effect = fault(Code.POD_NETWORK_BROKEN, "w1")
+    now = situation(Cluster(1, 2), effect, fault(cause, "w1"))
+    answer = ask("restart-node-agents", replace(now, confirmed=(effect,)))
+    assert isinstance(answer, Wait) and f"{cause} on w1" in answer.reason
+    of_another = situation(Cluster(1, 2), effect, fault(cause, "w2"))
+    assert isinstance(ask("restart-node-agents", replace(of_another, confirmed=(effect,))), Proposal)
 
 
 def test_a_route_is_put_back_only_where_none_leads() -> None:
