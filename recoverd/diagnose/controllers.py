@@ -15,6 +15,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
+from recoverd.model.network import NetworkView
 from recoverd.model.observation import ContainerView
 from recoverd.model.witness import LED, LeadView, TryView
 
@@ -66,10 +67,14 @@ def _stands_still(scene: Scene, component: str, lead: LeadView, running: dict[st
     hosts = [host for name in running if (host := scene.host(name))]
     ages = [scene.age(host.running_since(component)) for host in hosts]
     manifests = [m for host in hosts if (m := host.manifests.get(component))]
+    network = scene.observation.network
+    # nobody could renew it while the API server was away, and on a busy machine it takes more than half a minute
+    back = scene.age(network.back_since) if isinstance(network, NetworkView) else None
     return (
         lead.unchanged is not None
         and lead.unchanged >= STILL
         and max(lead.old, lead.unchanged) >= LONG
+        and (back is None or back >= LONG)
         and any(age is not None and age >= LONG for age in ages)
         and not any(flag in m.content for m in manifests for flag in ELSEWHERE)
         and not any(view.alarms for view in scene.etcd_views.values())
