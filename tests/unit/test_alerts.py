@@ -5,9 +5,14 @@ told by another alert, and the dashboard has no hole.
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from typing import Any
 
 import pytest
+import yaml
 
 from recoverd.model.catalogue import Code
 from tests.unit.test_package import ROOT, rules
@@ -58,3 +63,62 @@ def test_alerts_select_only_findings_that_there_are() -> None:
         value for rule in rules() for matchers in _selected(rule["expr"]) for value in matchers["code"][1].split("|")
     ]
     assert set(named) <= set(Code)
+
+
+# --- Alertmanager ---
+
+
+def _inhibitions() -> list[dict[str, Any]]:
+    inhibitions: list[dict[str, Any]] = yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]
+    return inhibitions
+
+
+def _names(matchers: list[str]) -> list[str]:
+    [names] = [m for text in matchers for m in re.findall(r'^alertname=~?"([\w|]+)"$', text)]
+    return names.split("|")
+
+
+def test_alertmanager_takes_the_example() -> None:
+    if (amtool := shutil.which("amtool")) is None:
+        pytest.skip("amtool is not installed (Debian package prometheus-alertmanager)")
+    ran = subprocess.run([amtool, "check-config", str(ALERTMANAGER)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"{len(_inhibitions())} inhibit rules" in ran.stdout
+
+
+def test_only_alerts_that_there_are_silence_others_and_only_in_the_same_cluster() -> None:
+    own = {rule["alert"] for rule in rules()}
+    for inhibition in _inhibitions():
+        causes, symptoms = _names(inhibition["source_matchers"]), _names(inhibition["target_matchers"])
+        assert set(causes) <= own
+        assert {name for name in symptoms if name.startswith("Recoverd")} <= own
+        assert "cluster" in inhibition["equal"]
+
+
+def test_an_alert_that_is_silenced_is_told_by_one_that_is_not_and_no_ticket_silences_a_page() -> None:
+    """In a circle of alerts that silence each other nobody is told anything."""
+    severity = {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
+    causes_of: dict[str, set[str]] = {}
+    for inhibition in _inhibitions():
+        others = any(m.startswith("severity!~") for m in inhibition["target_matchers"])
+        for symptom in _names(inhibition["target_matchers"]):
+            causes = set(_names(inhibition["source_matchers"]))
+            causes_of.setdefault(symptom, set()).update(causes)
+            if severity.get(symptom, "page") == "page" and not others:  # one of the mixins may be critical
+                assert {severity[cause] for cause in causes} == {"page"}, symptom
+    list(TopologicalSorter(causes_of).static_order())
+
+
+def test_an_inhibition_by_a_label_has_it_on_its_source() -> None:
+    labels = {rule["alert"]: rule["labels"] for rule in rules()}
+    for inhibition in _inhibitions():
+        for label in set(inhibition["equal"]) - {"cluster"}:
+            assert all(label in labels[name] for name in _names(inhibition["source_matchers"])), label
+
+
+def test_the_example_routes_every_severity() -> None:
+    route = yaml.safe_load(ALERTMANAGER.read_text())["route"]
+    [paged] = route["routes"]
+    wanted = re.fullmatch(r'severity=~"([\w|]+)"', paged["matchers"][0])
+    assert wanted and wanted[1].split("|") == ["page", "critical"]
+    assert {rule["labels"]["severity"] for rule in rules()} <= {"page", "ticket"}
