@@ -4,6 +4,7 @@ told by another alert, and the dashboard has no hole.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 import yaml
 
 from recoverd.model.catalogue import Code
-from tests.unit.test_package import ROOT, rules
+from recoverd.model.finding import Phase, State
+from tests.unit.test_package import DASHBOARD, ROOT, exported, rules, used
 
 ALERTMANAGER = ROOT / "config/alertmanager.yml"
 OTHERWISE = {
@@ -122,3 +124,47 @@ def test_the_example_routes_every_severity() -> None:
     wanted = re.fullmatch(r'severity=~"([\w|]+)"', paged["matchers"][0])
     assert wanted and wanted[1].split("|") == ["page", "critical"]
     assert {rule["labels"]["severity"] for rule in rules()} <= {"page", "ticket"}
+
+
+# --- the dashboard ---
+
+
+def _expressions() -> list[str]:
+    dashboard = json.loads(DASHBOARD.read_text())
+    shown = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return shown + [annotation["expr"] for annotation in dashboard["annotations"]["list"]]
+
+
+@pytest.mark.parametrize(("title", "label", "values"), [("State", "state", State), ("Phase", "phase", Phase)])
+def test_a_band_of_the_dashboard_has_no_hole(title: str, label: str, values: type[State] | type[Phase]) -> None:
+    [band] = [p for p in json.loads(DASHBOARD.read_text())["panels"] if p["title"].startswith(f"{title} of each")]
+    drawn = re.findall(rf'(\d) \* \([^)]*{label}="([a-z-]+)"\}} == 1\)', band["targets"][0]["expr"])
+    assert {value for _, value in drawn} == set(values)
+    [mapping] = band["fieldConfig"]["defaults"]["mappings"]
+    assert {(number, row["text"]) for number, row in mapping["options"].items()} == set(drawn)
+
+
+ELSEWHERE = {
+    "recoverd_incidents_total",  # of what is counted, the open ones and how plans ended are drawn
+    "recoverd_cluster_observed",  # a setting
+    "recoverd_config_last_reload_success_timestamp_seconds",
+    "recoverd_notification_last_success_timestamp_seconds",
+    "recoverd_config_last_reload_successful",  # an alert each
+    "recoverd_journal_unreadable_rows",
+    "recoverd_notifications_total",
+}
+"""What is exported and not drawn."""
+
+
+def test_what_is_exported_is_drawn_or_left_out_on_purpose() -> None:
+    drawn = set().union(*map(used, _expressions()))
+    assert drawn <= exported()
+    ends = re.compile(r"_(?:bucket|count|sum)$")
+    families = {ends.sub("", name) for name in exported() if name.startswith("recoverd_")}
+    assert families - {ends.sub("", name) for name in drawn} == ELSEWHERE
+
+
+def test_the_daemon_says_what_it_takes_of_its_bastion() -> None:
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= exported()
+    taken = {name for expr in _expressions() for name in re.findall(r"\bprocess_[a-z_]+", expr)}
+    assert taken and taken <= exported()
