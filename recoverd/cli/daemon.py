@@ -14,6 +14,15 @@ from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.model.news import Topic
 from recoverd.playbooks import registry
 
+of_file = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default="/etc/recoverd/recoverd.yaml",
+    show_default=True,
+    help="Configuration file.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recoverd")
@@ -24,14 +33,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default="/etc/recoverd/recoverd.yaml",
-    show_default=True,
-    help="Configuration file.",
-)
+@of_file
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def run(file: Path, log_format: str) -> None:
     """Run the daemon."""
@@ -71,14 +73,7 @@ def check_config(file: Path) -> None:
 @main.command()
 @click.argument("cluster", required=False, default="")
 @click.argument("node", required=False, default="")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default="/etc/recoverd/recoverd.yaml",
-    show_default=True,
-    help="Configuration file.",
-)
+@of_file
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def doctor(cluster: str, node: str, file: Path, output: str) -> None:
     """Prove the installation, of all clusters or CLUSTER, of all machines or NODE: SSH, root, programs, room, clocks,

@@ -159,16 +159,13 @@ async def _tcp(target: Target, tries: list[socket.socket]) -> socket.socket:
     ):
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
+        tries.append(sock)
         try:
             await loop.sock_connect(sock, address)
         except OSError as refused:
-            tries.append(sock)
             error = refused
-        except BaseException:
-            tries.append(sock)
-            raise
         else:
-            return sock
+            return tries.pop()
     raise error
 
 

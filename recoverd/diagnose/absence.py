@@ -38,6 +38,11 @@ class Question:
         """The node, or both of a path."""
         return ends_of(self.subject)
 
+    def machine_of(self, end: str) -> str:
+        """The machine that is one of these nodes, as far as that is known."""
+        roll = self.diagnosis.roll
+        return roll.hosts.get(end, end) if roll else end
+
 
 Witness = Callable[[Question], str]
 """Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""
@@ -156,9 +161,8 @@ def disks(question: Question) -> str:
     if why := machine(question):
         return why
     view = question.observation.hosts.get(question.host)
-    return (
-        f"the disks of {question.host} could not be looked at" if isinstance(view, HostView) and not view.disks else ""
-    )
+    blind = isinstance(view, HostView) and not view.disks
+    return f"the disks of {question.host} could not be looked at" if blind else ""
 
 
 def static_pods(question: Question) -> str:
@@ -173,11 +177,9 @@ def static_pods(question: Question) -> str:
         if isinstance(view, HostView)
         else []
     )
-    return (
-        f"{' and '.join(left)} on {question.host} was not seen to run"
-        if left and not _left(question, question.host)
-        else ""
-    )
+    if not left or _left(question, question.host):
+        return ""
+    return f"{' and '.join(left)} on {question.host} was not seen to run"
 
 
 def data(question: Question) -> str:
@@ -255,11 +257,10 @@ def node(question: Question) -> str:
     """
     if why := lists(question):
         return why
-    roll = question.diagnosis.roll
     for end in question.ends:
         if _deleted(question.observation, end):
             continue
-        host = roll.hosts.get(end, end) if roll else end
+        host = question.machine_of(end)
         view = question.observation.hosts.get(host)
         if isinstance(view, Unseen):
             return f"{host} could not be looked at: {view.reason}"
@@ -279,9 +280,9 @@ def forwards(question: Question) -> str:
 
 
 def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:
-    network, roll = question.observation.network, question.diagnosis.roll
+    network = question.observation.network
     views = network.hosts if isinstance(network, NetworkView) else {}
-    hosts = [roll.hosts.get(end, end) if roll else end for end in question.ends]
+    hosts = [question.machine_of(end) for end in question.ends]
     blind = [h for h in hosts if isinstance(view := views.get(h), NodeNetworkView) and of(view) is None]
     return f"{what} of {blind[0]} to be read" if blind else ""
 
@@ -295,10 +296,9 @@ def agents(question: Question) -> str:
         return why
     objects = question.observation.api.objects
     ready = {n.name for n in objects.nodes if n.ready} if isinstance(objects, ObjectsView) else set()
-    if roll := question.diagnosis.roll:
-        ready = {roll.hosts.get(name, name) for name in ready}
+    machines = {question.machine_of(name) for name in ready}
     for host, view in question.observation.hosts.items():
-        if isinstance(view, Unseen) and host in ready:
+        if isinstance(view, Unseen) and host in machines:
             return f"{host} could not be looked at: {view.reason}"
     return witness_unseen("", "", question.observation)
 

@@ -186,8 +186,7 @@ def says_why_it_ends(lines: Sequence[str]) -> bool:
 
 def only_its_log(scene: Scene, name: str) -> bool:
     """Whether etcd on this host says that nothing but its write-ahead log is damaged, as after a power cut: its
-    database may be
-    whole, and newer than any copy.
+    database may be whole, and newer than any copy.
     """
     said = _damage(scene, name)
     return bool(said) and all(OF_THE_LOG.search(line) for line in said)

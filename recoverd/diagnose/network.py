@@ -77,11 +77,7 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
         return
     if ipv6_alone(scene, name, host):  # then kubeadm lets it be off
         return
-    before = (
-        f"; it was on while healthy, as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC"
-        if remembered and remembered.recorded_at
-        else ""
-    )
+    before = f"; it was on while healthy{_recorded(remembered)}" if remembered and remembered.recorded_at else ""
     yield Finding(
         Code.IP_FORWARDING_OFF,
         node_of(scene, name),
@@ -93,12 +89,16 @@ def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Find
     )
 
 
+def _recorded(network: NodeNetwork) -> str:
+    return f", as recorded at {network.recorded_at:%Y-%m-%d %H:%M} UTC" if network.recorded_at else ""
+
+
 def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     """What netfilter does to pods' packets, where it did not while the cluster was healthy."""
     remembered = scene.memory.networks.get(name)
     if remembered is None or ipv6_alone(scene, name, host):
         return
-    at = f", as recorded at {remembered.recorded_at:%Y-%m-%d %H:%M} UTC" if remembered.recorded_at else ""
+    at = _recorded(remembered)
     if remembered.bridge_netfilter and host.bridge_netfilter is False:
         yield Finding(
             Code.BRIDGE_NETFILTER_OFF,
@@ -109,8 +109,9 @@ def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Ite
             state=BROKEN,
             facts=facts_of(scene, name),
         )
-    new = [c for c in host.dropping or () if remembered.dropping is not None and c not in remembered.dropping]
-    if new := [c for c in new if c.split()[0] in ("ip", "inet")]:
+    known = host.dropping if remembered.dropping is None else remembered.dropping
+    new = [c for c in host.dropping or () if c not in (known or ()) and c.split()[0] in ("ip", "inet")]
+    if new:
         reached = name in seen.reached
         yield Finding(
             Code.FORWARDING_FILTERED,

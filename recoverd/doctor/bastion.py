@@ -13,9 +13,8 @@ from recoverd.act import scratch
 from recoverd.act.points import SCRATCH_LOGS
 from recoverd.config import ClusterConfig, Config
 from recoverd.doctor.check import About, Check
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import EtcdView, mib
 
-MIB = 1 << 20
 HERE = About()
 
 
@@ -56,7 +55,7 @@ def room(config: Config, cluster: ClusterConfig, members: Sequence[EtcdView]) ->
     free = shutil.disk_usage(next(p for p in (at, *at.parents) if p.exists())).free
     largest = max((m.db_size for m in members), default=0)
     need = 2 * largest + SCRATCH_LOGS + points.min_free
-    detail = f"{free // MIB} MiB free for restore points in {at}; one more and its check take {need // MIB} MiB"
+    detail = f"{mib(free)} free for restore points in {at}; one more and its check take {mib(need)}"
     if free < need:
         return [about.warn("bastion's room", detail, "make room, or set restore_points (directory, keep, min_free)")]
     return [about.ok("bastion's room", detail)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -94,7 +93,7 @@ class ApiExam:
             return [self._about.fail("permissions", "not asked: no API server is ready")]
         named = view is not None and view.vip.health is EndpointHealth.READY
         client = api_client(access, access.server if named else f"https://{ready[0]}")
-        async with aclosing(_Closing(client)):
+        async with client:
             try:
                 return [check for file, needed in NEEDED.items() for check in await self._file(client, file, needed)]
             except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -111,16 +110,6 @@ class ApiExam:
         level = Level.FAIL if file == LOOK else Level.WARN
         detail = f"{file}: not allowed: {', '.join(lacking)}; {WORTH[file]}"
         return [Check(level, about.cluster, "", "permissions", detail, f"kubectl apply -f {file}")]
-
-
-class _Closing:
-    """A client that is given back at the end."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
-
-    async def aclose(self) -> None:
-        await self._client.close()  # type: ignore[no-untyped-call]
 
 
 async def _allowed(client: ApiClient, permission: Permission, namespace: str) -> bool:

@@ -11,6 +11,7 @@ from recoverd.doctor import bastion
 from recoverd.doctor.check import About, Check
 from recoverd.doctor.cluster import ApiExam, credentials
 from recoverd.doctor.machine import Examined, examine_machine
+from recoverd.memory.remember import workers_of
 from recoverd.model.call import Call
 from recoverd.model.observation import NodeView
 from recoverd.model.settings import HostSettings
@@ -93,6 +94,4 @@ def _learnt(cluster: ClusterConfig, nodes: Iterable[NodeView]) -> list[HostSetti
     planes = {p.name for p in cluster.settings.control_planes}
     if cluster.settings.workers:
         return []
-    return [
-        HostSettings(n.name, n.address) for n in nodes if not n.control_plane and n.address and n.name not in planes
-    ]
+    return [HostSettings(w.name, w.address) for w in workers_of(nodes) if w.name not in planes]

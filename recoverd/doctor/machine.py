@@ -12,9 +12,9 @@ from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
 from recoverd.doctor import tools
 from recoverd.doctor.check import About, Check
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import EtcdView, mib
 from recoverd.model.observation import HostView, Unseen, UnseenKind
-from recoverd.model.places import etcd_elsewhere, places_of
+from recoverd.model.places import etcd_elsewhere, places_in
 from recoverd.observe.hosts import Extras, look_at
 
 LOOK_SECONDS = 12.0
@@ -52,14 +52,10 @@ async def examine_machine(cluster: ClusterConfig, pool: HostPool, name: str) -> 
     view = views[0] if views else None
     if plane:
         if view:
-            api, etcd = ([view.manifests[c].content for c in (n,) if c in view.manifests] for n in COMPONENTS)
-            pool.places[name] = places_of(api, etcd)
+            pool.places[name] = places_in(view.manifests)
         checks += await about.within("tunnel", _tunnel(pool, about))
         checks += await about.within("etcd", _etcd(pool, about, view, members))
     return Examined(tuple(checks), view, members[0] if members else None)
-
-
-COMPONENTS = ("kube-apiserver", "etcd")
 
 
 async def _login(cluster: ClusterConfig, pool: HostPool, about: About) -> list[Check]:
@@ -130,15 +126,15 @@ def _clock(cluster: ClusterConfig, about: About, view: HostView) -> list[Check]:
 def _room(about: About, view: HostView) -> list[Check]:
     found = []
     for disk in view.disks:
-        free = f"{disk.free // MIB} MiB of {disk.total // MIB} MiB free at {disk.path}"
+        free = f"{mib(disk.free)} of {mib(disk.total)} free at {disk.path}"
         if disk.read_only:
             found.append(about.fail("room", f"{disk.path} is mounted read-only", "see dmesg there, and remount it"))
         elif disk.free < ROOM:
-            found.append(about.warn("room", free, f"make {ROOM // MIB} MiB free there"))
+            found.append(about.warn("room", free, f"make {mib(ROOM)} free there"))
     least = min(view.disks, key=lambda d: d.free, default=None)
     if found or least is None:
         return found or [about.warn("room", "the machine did not tell how full its disks are", "see that df works")]
-    return [about.ok("room", f"{least.free // MIB} MiB free at {least.path}, where it is least")]
+    return [about.ok("room", f"{mib(least.free)} free at {least.path}, where it is least")]
 
 
 async def _tunnel(pool: HostPool, about: About) -> list[Check]:
@@ -178,18 +174,18 @@ async def _etcd(pool: HostPool, about: About, view: HostView | None, members: li
     need = 3 * member.db_size + OWN
     data = next((d for d in view.disks if d.path.startswith("/var/lib/etcd")), None) if view else None
     if data and data.free < need:
-        detail = f"{data.free // MIB} MiB free at {data.path}, and putting a snapshot back needs {need // MIB} MiB"
+        detail = f"{mib(data.free)} free at {data.path}, and putting a snapshot back needs {mib(need)}"
         found.append(about.warn("etcd room", detail, "make room there"))
     return found
 
 
 def _member(about: About, member: EtcdView) -> list[Check]:
-    size = f"{member.db_size // MIB} MiB"
+    size = mib(member.db_size)
     if not member.healthy:
         return [
             about.fail("etcd", f"{member.version} answers and is not healthy: {member.health_reason or 'no leader'}")
         ]
     if member.quota and member.db_size > 0.8 * member.quota:
-        detail = f"{size} of {member.quota // MIB} MiB are used"
+        detail = f"{size} of {mib(member.quota)} are used"
         return [about.warn("etcd", detail, "compact and defragment it (free-etcd-space)")]
     return [about.ok("etcd", f"{member.version} is healthy: {len(member.members)} members, {size}")]

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from recoverd.model.witness import HOOKS, LED
+from recoverd.observe.lists import POLICIES
+
 LOOK, CANARY, REPAIR, WEBHOOKS = "rbac.yaml", "rbac-canary.yaml", "rbac-repair.yaml", "rbac-webhooks.yaml"
-POLICIES = (
-    "ciliumnetworkpolicies",
-    "ciliumclusterwidenetworkpolicies",
-    "networkpolicies",
-    "globalnetworkpolicies",
-    "clusternetworkpolicies",
-    "adminnetworkpolicies",
-    "baselineadminnetworkpolicies",
-)
-HOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+KINDS = tuple(dict.fromkeys(kind for kinds in POLICIES.values() for kind in kinds))
+"""A rule of RBAC gives every kind that it names in every group that it names."""
 WORTH = {
     LOOK: "without it recoverd does not see the cluster as it has to",
     CANARY: "without it no write is tried by dry run; apply it, or set canary.every: 0",
@@ -67,13 +62,8 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
         *_each("list", "discovery.k8s.io", "endpointslices"),
         *_each("list", "apps", "daemonsets"),
         *_each("list", "networking.k8s.io", "networkpolicies"),
-        *(
-            permission
-            for group in ("cilium.io", "crd.projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io")
-            for permission in _each("list", group, *POLICIES)
-        ),
-        Permission("get", "leases", "coordination.k8s.io", "kube-controller-manager"),
-        Permission("get", "leases", "coordination.k8s.io", "kube-scheduler"),
+        *(permission for group in POLICIES for permission in _each("list", group, *KINDS)),
+        *(Permission("get", "leases", "coordination.k8s.io", component) for component in LED),
         *_each("get", "", "/livez", "/readyz", "/healthz"),
     ),
     CANARY: (

@@ -4,7 +4,7 @@ workers, etcd's watermark. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from operator import attrgetter
@@ -21,7 +21,7 @@ from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import of_nobody
-from recoverd.model.observation import EndpointHealth, HostView, ManifestView, ObjectsView, Observation
+from recoverd.model.observation import EndpointHealth, HostView, ManifestView, NodeView, ObjectsView, Observation
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
@@ -49,6 +49,11 @@ seen with their component healthy.
 """
 
 
+def workers_of(nodes: Iterable[NodeView]) -> tuple[Worker, ...]:
+    """The workers among the nodes that the API server lists, as far as their addresses are known."""
+    return tuple(Worker(n.name, n.address) for n in nodes if not n.control_plane and n.address)
+
+
 def remember(
     observation: Observation, diagnosis: Diagnosis, memory: Memory, settings: ClusterSettings, sights: Sights
 ) -> tuple[Memory, Sights]:
@@ -66,7 +71,7 @@ def remember(
     objects = observation.api.objects if isinstance(observation.api.objects, ObjectsView) else None
     workers = memory.workers
     if objects and not settings.workers:
-        workers = tuple(Worker(n.name, n.address) for n in objects.nodes if not n.control_plane and n.address)
+        workers = workers_of(objects.nodes)
     scene = Scene(observation, memory, settings)
     networks, of_networks = _networks(observation, scene, sights)
     files, texts = known_files(scene)

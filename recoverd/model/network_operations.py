@@ -12,6 +12,8 @@ from typing import Literal
 
 from recoverd.model.call import Call, HostCall
 
+FORWARDING = "net.ipv4.ip_forward"
+BRIDGED = "net.bridge.bridge-nf-call-iptables"
 ROUTE_STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
 """Words of `ip route` that say how a route or a next hop fares, and are none of it."""
 

@@ -7,10 +7,11 @@ every one of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 API_PORT = 6443
@@ -48,6 +49,19 @@ def authority(host: str, port: int | str) -> str:
 
 KUBEADM = Places()
 """Where they listen unless somebody has chosen otherwise."""
+
+
+class Text(Protocol):
+    """A manifest, as it is seen or remembered."""
+
+    @property
+    def content(self) -> str: ...
+
+
+def places_in(*manifests: Mapping[str, Text], before: Places = KUBEADM) -> Places:
+    """Where they listen by the manifests of one machine, by component: those to go by first."""
+    api, etcd = ([m[c].content for m in manifests if c in m] for c in ("kube-apiserver", "etcd"))
+    return places_of(api, etcd, before)
 
 
 def places_of(api: Iterable[str], etcd: Iterable[str], before: Places = KUBEADM) -> Places:

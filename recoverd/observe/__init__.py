@@ -21,7 +21,7 @@ from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
-from recoverd.model.places import places_of
+from recoverd.model.places import places_in
 from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
@@ -36,7 +36,6 @@ from recoverd.observe.space import SpaceWatch
 __all__ = ["Collector"]
 
 T = TypeVar("T")
-API = "kube-apiserver"
 CLOCK_EVERY = 600.0
 """Seconds; the question starts a service on the machine."""
 NODE_EVERY = 600.0
@@ -143,9 +142,8 @@ class Collector:
         for name in self._etcd:
             view, known = hosts.get(name), memory.manifests.get(name, {})
             seen = view.manifests if isinstance(view, HostView) else {}
-            api, etcd = ([m[c].content for m in (seen, known) if c in m] for c in (API, "etcd"))
             before = self._hosts.places_of(name)
-            self._hosts.places[name] = places_of(api, etcd, before)
+            self._hosts.places[name] = places_in(seen, known, before=before)
             moved = moved or self._hosts.places[name] != before
         return moved
 

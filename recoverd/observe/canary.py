@@ -74,8 +74,7 @@ class CanaryWatch:
 
     async def look(self, client: ApiClient | None) -> Mapping[str, Tried]:
         """What came of each try, by what is tried; empty where nothing is to be. Ends within the deadline: while an
-        answer is awaited for
-        longer, what was said before stands, if that was a refusal.
+        answer is awaited for longer, what was said before stands, if that was a refusal.
         """
         if not self._settings.every:
             return {}

@@ -25,8 +25,7 @@ SHOWN = 20
 
 class PodWatch:
     """Compares the pods of one cluster's nodes. Keeps the last result of each node; one with a mismatch is never
-    kept, but
-    looked at again in every sweep.
+    kept, but looked at again in every sweep.
     """
 
     def __init__(self, lists: Lists) -> None:

@@ -18,6 +18,8 @@ from recoverd.model.finding import Finding
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView
 from recoverd.model.network_operations import (
+    BRIDGED,
+    FORWARDING,
     AcceptForwards,
     LinkUp,
     NetworkOperation,
@@ -32,8 +34,6 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
 
 NAME = "restore-node-network"
-FORWARDING = "net.ipv4.ip_forward"
-BRIDGED = "net.bridge.bridge-nf-call-iptables"
 ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
 """What missing routes explain."""
 

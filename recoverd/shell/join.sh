@@ -207,8 +207,7 @@ join_end_containers() {
 # their directory. What has been kept before is not touched.
 join_keep_others() {
   for f in /etc/kubernetes/manifests/*; do
-    case ${f##*/} in '*'|etcd.yaml|kube-apiserver.yaml|kube-controller-manager.yaml|kube-scheduler.yaml) continue ;; esac
-    [ -e "$f" ] || continue
+    if ! [ -e "$f" ] || join_manifests | grep -qxF -- "$f"; then continue; fi
     mkdir -p /var/lib/recoverd/joining-others
     [ -e "/var/lib/recoverd/joining-others/${f##*/}" ] || cp -p "$f" /var/lib/recoverd/joining-others/
   done

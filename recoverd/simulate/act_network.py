@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.network_operations import BRIDGED, FORWARDING, AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
 
-FORWARDING = "net.ipv4.ip_forward"
-BRIDGED = "net.bridge.bridge-nf-call-iptables"
 ROUTE = re.compile(r"10\.244\.(\d+)\.0/24 ")
 
 
