@@ -19,7 +19,7 @@ from recoverd.model.operations import WriteFile
 from recoverd.model.pki_operations import KEPT, KUBERNETES, PutBackPki, RepairKubeletClient
 from recoverd.model.plan import Step
 from recoverd.model.witness import LED
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.pki import aside
 from recoverd.playbooks.restore_steps import gathered, steps
 from recoverd.playbooks.restoring import Restore, chosen, destroys, utc
@@ -50,7 +50,10 @@ class RebuildControlPlane:
         for each in reset:
             if why := _lacking(each.subject, situation):
                 return Refusal(why)
-        restore = gathered(lost.facts.fates, situation.since.get(lost.key, situation.now), (lost.key,), situation)
+        if lost.key not in situation.since:
+            # since when it has lasted is in the names that the plan gives
+            return Wait(f"{lost.message} The next sweep tells whether that is so, and what is rebuilt goes by it")
+        restore = gathered(lost.facts.fates, situation.since[lost.key], (lost.key,), situation)
         if isinstance(restore, Refusal):
             return restore
         hosts = ", ".join(f.subject for f in reset)

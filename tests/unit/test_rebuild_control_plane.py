@@ -14,7 +14,7 @@ from recoverd.model.observation import EtcdDataView, EtcdToolView, PkiView
 from recoverd.model.operations import WriteFile, sha256
 from recoverd.model.pki_operations import PutBackPki, RepairKubeletClient
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.rebuild_control_plane import CONFIG
 from tests.unit.builders import NOW, Cluster
 from tests.unit.test_points import point
@@ -56,7 +56,16 @@ def judged(cluster: Cluster, known: Memory | None = None) -> Diagnosis:
 def situation(cluster: Cluster, known: Memory | None = None) -> Situation:
     known = known or memory(cluster)
     diagnosis = judged(cluster, known)
-    return Situation(cluster.now, "prod-1", cluster.settings, cluster.observation(), diagnosis, known, diagnosis.faults)
+    return Situation(
+        cluster.now,
+        "prod-1",
+        cluster.settings,
+        cluster.observation(),
+        diagnosis,
+        known,
+        diagnosis.faults,
+        since={f.key: NOW for f in diagnosis.faults},
+    )
 
 
 def ask(now: Situation, name: str = NAME) -> Answer:
@@ -109,6 +118,13 @@ def test_certificates_kubelets_files_then_data_and_manifests_in_one_plan() -> No
     assert made.destroys and "everything written" in made.destroys[0]
     repair = next(o for o in operations if isinstance(o, RepairKubeletClient))
     assert repair.kept == KEPT
+
+
+def test_the_plan_waits_until_the_loss_is_seen_twice_since_it_goes_by_when_that_began() -> None:
+    now = situation(reset(Cluster(1), "cp1"))
+    once = {key: since for key, since in now.since.items() if key[0] != Code.ETCD_DATA_LOST}
+    answer = ask(replace(now, since=once))
+    assert isinstance(answer, Wait) and "next sweep" in answer.reason
 
 
 def test_nothing_is_restored_without_what_is_kept_there() -> None:
