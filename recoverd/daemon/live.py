@@ -53,6 +53,9 @@ class LiveWorld(World):
         self.learn(memory)
         return await self._collector.observe(sequence, memory)
 
+    def hasten(self) -> None:
+        self._collector.hasten()
+
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         operation = step.undo if undo else step.operation
         if (why := self._settings.hands_off) and not only_asks(operation, asked=resume and step.asks(undo=undo)):

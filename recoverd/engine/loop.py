@@ -284,6 +284,7 @@ class ClusterLoop:
             case Remember(memory=memory):
                 self._world.learn(memory)
             case SweepNow():
+                self._world.hasten()
                 self._wake.set()
             case Perform():
                 task = asyncio.create_task(self._perform(instruction), name=f"{self.name} step {instruction.index + 1}")

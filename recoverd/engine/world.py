@@ -22,6 +22,12 @@ class World(Protocol):
         """
         ...
 
+    def hasten(self) -> None:
+        """A plan waits for a sweep that begins from now on: this one and the sweep in hand wait no longer than a
+        moment for what was silent in the one before.
+        """
+        ...
+
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         """Carry out `step.operation` (or `step.undo`), within `step.timeout`. Never raises for what the cluster does.
 

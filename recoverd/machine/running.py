@@ -8,7 +8,7 @@ from recoverd.bounds import prune
 from recoverd.machine import holding, incidents, outlook, replanning, restore_points, taking_back
 from recoverd.machine.account import committed, parts
 from recoverd.machine.gate import BLIND_PATIENCE, Verdict, forwards
-from recoverd.machine.guards import Evidence
+from recoverd.machine.guards import Evidence, strict
 from recoverd.machine.holding import TRIES
 from recoverd.machine.turn import GaveWay, Turn
 from recoverd.model.events import SavePlan, StepEnded, StepIntent, StepOutcome, SweepNow
@@ -39,8 +39,6 @@ def start(turn: Turn, plan: Plan, why: str) -> None:
     )
     turn.move("maintain" if begins else "act")
     _next_step(turn, 0)
-    if not plan.automatic and turn.record.run and turn.record.run.held_since is None:
-        turn.emit(SweepNow(turn.name))
 
 
 # --- forwards ---
@@ -170,6 +168,8 @@ def _look_ahead(turn: Turn, plan: Plan, run: Run) -> None:
     ):
         return
     following = next((s for s in plan.steps[run.index + 1 :] if not s.looks), None)
+    if following and strict(following):
+        return  # it needs one that begins when this step has ended, which another would only keep waiting
     if following and (following.requires or all(s.looks for s in plan.steps[: run.reached + 1])):
         turn.emit(SweepNow(turn.name))
 

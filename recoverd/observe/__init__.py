@@ -25,6 +25,7 @@ from recoverd.model.places import places_in
 from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
+from recoverd.observe.haste import Haste
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
@@ -57,7 +58,8 @@ class Collector:
         self._cluster = cluster
         self._hosts = hosts
         self._lease = lease
-        self._api = ApiCollector(cluster, hosts)
+        self._haste = Haste()
+        self._api = ApiCollector(cluster, hosts, self._haste)
         self._keys = KeyWatch()
         self._canary = CanaryWatch(cluster.settings.canary, cluster.deadlines.api)
         self._leads = LeadWatch(cluster.deadlines.api)
@@ -71,6 +73,10 @@ class Collector:
         """By host: when it is due for a closer look; those that are not well are in every sweep."""
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
+
+    def hasten(self) -> None:
+        """Somebody waits for the sweep in hand and the next one."""
+        self._haste.ask()
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         """One sweep. Ends when the slowest source has answered or come to its deadline; never
@@ -94,6 +100,7 @@ class Collector:
             said, network = await asyncio.gather(self._witnesses(api), looked)
             return said, network
 
+        self._haste.begin()
         if self._lease:
             self._lease.begin()
         self._locate({}, memory)
@@ -101,12 +108,13 @@ class Collector:
             (api, network), etcd, machines = await asyncio.gather(
                 objects(),
                 timed("etcd", self._members()),
-                timed("hosts", asyncio.gather(*(self._machine(name, memory) for name in names))),
+                timed("hosts", asyncio.gather(*(self._looked(name, memory) for name in names))),
             )
             hosts = dict(zip(names, machines, strict=True))
             if self._locate(hosts, memory):
                 # they were asked where they do not listen, which says nothing of them
                 (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members()))
+        self._haste.end()
         self._learn(hosts, api)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
@@ -155,8 +163,13 @@ class Collector:
         return replace(api, leads=leads, tries=tries, webhooks=hooks)
 
     async def _members(self) -> Mapping[str, EtcdView | Unseen]:
-        views = await asyncio.gather(*(self._member(name, client) for name, client in self._etcd.items()))
+        views = await asyncio.gather(
+            *(self._haste.of(f"etcd on {n}", self._member(n, c), late.silent) for n, c in self._etcd.items())
+        )
         return dict(zip(self._etcd, views, strict=True))
+
+    async def _looked(self, name: str, memory: Memory) -> HostView | Unseen:
+        return await self._haste.of(name, self._machine(name, memory), late.silent)
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")

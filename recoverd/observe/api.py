@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
@@ -31,6 +32,7 @@ from recoverd.model.observation import (
 )
 from recoverd.model.places import authority
 from recoverd.model.settings import HostSettings
+from recoverd.observe.haste import Haste
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import instant
 from recoverd.observe.probe import misnamed, probe
@@ -48,6 +50,8 @@ instead: a firewall may be between.
 NEWEST = 100
 MESSAGE = 300
 """Characters of what a condition says."""
+SILENT = frozenset({EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE, EndpointHealth.NOT_READY})
+"""What an API server took its time to say: the check of an etcd that does not answer takes two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,10 @@ class ApiCollector:
     listed: Listed | None = None
     """Of the newest sweep; None when the objects could not be listed in it."""
 
-    def __init__(self, cluster: ClusterConfig, hosts: HostPool) -> None:
+    def __init__(self, cluster: ClusterConfig, hosts: HostPool, haste: Haste | None = None) -> None:
         self._cluster = cluster
         self._hosts = hosts
+        self._haste = haste or Haste()
         self._seconds = cluster.deadlines.api
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
@@ -88,11 +93,14 @@ class ApiCollector:
                 EndpointView("", EndpointHealth.NOT_TRIED, str(error)), blind, Unseen(UnseenKind.OWN, str(error))
             )
         vip, *members = await asyncio.gather(
-            probe(access, access.host, access.port, seconds=self._seconds),
-            *(self._member(access, plane) for plane in planes),
+            self._probed("api", probe(access, access.host, access.port, seconds=self._seconds)),
+            *(self._probed(f"api on {plane.name}", self._member(access, plane)) for plane in planes),
         )
         by_name = {plane.name: view for plane, view in zip(planes, members, strict=True)}
         return ApiView(vip, by_name, await self._objects(access, vip, by_name))
+
+    async def _probed(self, source: str, look: Coroutine[Any, Any, EndpointView]) -> EndpointView:
+        return await self._haste.of(source, look, lambda view: view.health in SILENT)
 
     async def close(self) -> None:
         for client in self._clients.values():

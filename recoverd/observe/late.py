@@ -28,6 +28,11 @@ BROKEN_OFF = "accepted the connection and gave no answer"
 """Beginning of `EndpointView.detail` where the other side may have given up waiting for recoverd."""
 
 
+def silent(view: object) -> bool:
+    """Whether this is a source that was asked and did not answer."""
+    return isinstance(view, Unseen) and view.kind in SILENT
+
+
 class Heartbeat:
     """Measures, for as long as the context lasts, by how many seconds the event loop came late to what
     was due. `behind` is their sum.

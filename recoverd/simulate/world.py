@@ -19,6 +19,7 @@ from recoverd.model.memory import Guest, Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
+from recoverd.observe.haste import Haste
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds
@@ -51,6 +52,7 @@ class SimulatedWorld(World):
         self._guest: Guest | None = None
         self._hands_off = hands_off
         """Why nothing is written, as where the cluster is only observed."""
+        self._haste = Haste()
         self.lease = LeaseKeeper(bastion or Bastion("b", "bastion"), seconds)
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -59,12 +61,18 @@ class SimulatedWorld(World):
         self.lease.begin()
         self.cluster.advance(began)
         silent = self.cluster.api.lists() is None and any(not m.up(began) for m in self.cluster.machines.values())
-        await asyncio.sleep(DEADLINE if silent or self.cluster.network.blind else SWEEP)
+        silent = silent or self.cluster.network.blind
+        self._haste.begin()
+        await self._haste.of("the sweep", asyncio.sleep(DEADLINE if silent else SWEEP, silent), bool)
+        self._haste.end()
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
         seen = seen if self._hands_off else self._leased(seen)
         self._saw(seen)
         return seen
+
+    def hasten(self) -> None:
+        self._haste.ask()
 
     def _leased(self, seen: Observation) -> Observation:
         """The same with who may act, by what each control plane says that was seen."""
