@@ -4,9 +4,10 @@ safer must not have made it slow.
     python -m benchmarks.versions COMMIT [ROUNDS]      root; builds and takes down a lab cluster of one
     control plane and three workers
 
-In turns on one cluster: etcd without quorum, from the approval until it is whole (as `force_new_cluster` measures it),
-and a restore to older data, from the API server's return until every worker is (as `stale_restore` does). The earlier
-commit runs from a worktree of its own. What is printed is the ratio of the medians of each half.
+In turns, each on a cluster of its own: etcd without quorum, from the approval until it is whole (as
+`force_new_cluster` measures it), and a restore to older data, from the API server's return until every worker is (as
+`stale_restore` does). The earlier commit runs from a worktree of its own. What is printed is the ratio of the medians
+of each half.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,30 +48,36 @@ def bastion(cluster: Cluster, tree: Path) -> Bastion:
 
 
 def main(commit: str, rounds: int) -> None:
+    halves: dict[str, Callable[[Cluster, Bastion], float]] = {
+        "quorum": lambda cluster, daemon: force_new_cluster.by_recoverd(daemon, cluster.node("cp1")),
+        "older data": stale_restore.by_recoverd,
+    }
+    with worktree(commit) as tree:
+        trees = {"now": HERE, commit: tree}
+        took: dict[tuple[str, str], list[float]] = {(half, which): [] for half in halves for which in trees}
+        for half, heal in halves.items():
+            for turn in range(rounds):
+                for which in trees:
+                    took[half, which].append(once(heal, trees[which]))
+                    print(f"{half}, round {turn + 1}, {which}: {took[half, which][-1]:.1f} s", flush=True)
+        for half in halves:
+            ratio(took[half, "now"], took[half, commit], f"{half}: now", commit)
+
+
+def once(heal: Callable[[Cluster, Bastion], float], tree: Path) -> float:
+    """Seconds, on a cluster of its own: kubelet waits longer and longer before it starts again what a round before
+    has made it restart.
+    """
     cluster = Cluster(NUMBER)
     cluster.down()
     cluster.up(control_planes=1, workers=3)
     cluster.workload()
-    node = cluster.node("cp1")
-    halves = {
-        "quorum": lambda daemon: force_new_cluster.by_recoverd(daemon, node),
-        "older data": lambda daemon: stale_restore.by_recoverd(cluster, daemon),
-    }
-    with worktree(commit) as tree:
-        daemons = {"now": bastion(cluster, HERE), commit: bastion(cluster, tree)}
-        took: dict[tuple[str, str], list[float]] = {(half, which): [] for half in halves for which in daemons}
-        try:
-            for half, heal in halves.items():
-                for turn in range(rounds):
-                    for which, daemon in daemons.items():
-                        took[half, which].append(heal(daemon))
-                        print(f"{half}, round {turn + 1}, {which}: {took[half, which][-1]:.1f} s", flush=True)
-            for half in halves:
-                ratio(took[half, "now"], took[half, commit], f"{half}: now", commit)
-        finally:
-            for daemon in daemons.values():
-                daemon.remove()
-            cluster.down()
+    daemon = bastion(cluster, tree)
+    try:
+        return heal(cluster, daemon)
+    finally:
+        daemon.remove()
+        cluster.down()
 
 
 if __name__ == "__main__":
