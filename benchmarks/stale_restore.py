@@ -77,15 +77,24 @@ def by_hand(cluster: Cluster) -> None:
 
 
 def by_recoverd(cluster: Cluster, daemon: Bastion) -> float:
+    return min(healed_and_healthy(cluster, daemon))
+
+
+def healed_and_healthy(cluster: Cluster, daemon: Bastion) -> tuple[float, float]:
+    """Seconds until the workers are healed, and until recoverd calls the cluster healthy: some workers come by
+    themselves to what the API lists, while others and the controllers are still deaf.
+    """
     daemon.start()
     daemon.wait_healthy(240)
     daemon.wait_network(cluster)
     # an earlier daemon does not see that a person is at work, and puts back the manifests that the fault moves away
     daemon.ctl("pause", cluster.name, "--reason", "the benchmark breaks it")
     took = timed(cluster, lambda: daemon.ctl("resume", cluster.name))
+    began = time.monotonic()
     daemon.wait_state("healthy", seconds=300)
+    healthy = took + time.monotonic() - began
     daemon.stop()
-    return took
+    return took, healthy
 
 
 def main(rounds: int) -> None:

@@ -1,13 +1,13 @@
 """How long recoverd takes for the incident's two halves, against an earlier commit of its own: what was made
 safer must not have made it slow.
 
-    python -m benchmarks.versions COMMIT [ROUNDS]      root; builds and takes down a lab cluster of one
+    python -m benchmarks.versions COMMIT [ROUNDS] [HALF]      root; builds and takes down a lab cluster of one
     control plane and three workers
 
 In turns, each on a cluster of its own: etcd without quorum, from the approval until it is whole (as
 `force_new_cluster` measures it), and a restore to older data, from the API server's return until every worker is (as
-`stale_restore` does). The earlier commit runs from a worktree of its own. What is printed is the ratio of the medians
-of each half.
+`stale_restore` does) and recoverd calls it healthy. The earlier commit runs from a worktree of its own. What is printed
+is the ratio of the medians of each half.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def bastion(cluster: Cluster, tree: Path) -> Bastion:
     )
 
 
-def main(commit: str, rounds: int) -> None:
+def main(commit: str, rounds: int, only: str = "") -> None:
     halves: dict[str, Callable[[Cluster, Bastion], float]] = {
         "quorum": lambda cluster, daemon: force_new_cluster.by_recoverd(daemon, cluster.node("cp1")),
-        "older data": stale_restore.by_recoverd,
+        "older data": lambda cluster, daemon: max(stale_restore.healed_and_healthy(cluster, daemon)),
     }
+    halves = {name: heal for name, heal in halves.items() if only in ("", name)}
     with worktree(commit) as tree:
         trees = {"now": HERE, commit: tree}
         took: dict[tuple[str, str], list[float]] = {(half, which): [] for half in halves for which in trees}
@@ -81,4 +82,4 @@ def once(heal: Callable[[Cluster, Bastion], float], tree: Path) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3, *sys.argv[3:4])

@@ -17,6 +17,7 @@ from recoverd.diagnose import (
     controllers,
     disks,
     etcd,
+    following,
     host,
     loss,
     manifests,
@@ -75,6 +76,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from static_pods.findings(scene)
     yield from certificates.findings(scene)
     yield from etcd.findings(scene)
+    yield from following.findings(scene)
     yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))
     yield from of_manifests

@@ -27,8 +27,11 @@ a file away comes back for it.
 """
 STARTS = 60.0
 """Seconds that an API server has before a person is called for nothing but that it does not answer: whoever has edited
-its manifest or rebooted its machine sees it back by then (observed: 15 to 30 s with 1.20).
+its manifest or rebooted its machine sees it back by then (observed: 15 to 30 s with 1.20). One of several members of
+etcd that follows nobody has as long.
 """
+MAY_PASS = frozenset({Code.API_NOT_ANSWERING, Code.ETCD_MEMBER_ISOLATED, Code.ETCD_MEMBER_HANGS})
+"""What often ends by itself within that time. The API server of a member that is cut off is down with it."""
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
@@ -57,16 +60,15 @@ def decide(turn: Turn, instead: str = "") -> None:
 
 
 def _may_be_starting(turn: Turn) -> str:
-    """What is waited for where nothing is wrong but that an API server does not answer, and not for long; else ""."""
+    """What is waited for where nothing is wrong but what may pass, and not for long; else ""."""
     incident, found = turn.record.incident, outlook.confirmed(turn)
-    if incident is None or not found or any(f.code != Code.API_NOT_ANSWERING for f in found):
+    if incident is None or not found or any(f.code not in MAY_PASS for f in found):
         return ""
     if (turn.now - incident.fault_since).total_seconds() >= STARTS:
         return ""
-    return (
-        f"{found[0].message} It may be starting anew, as after an edit of its manifest or a boot: a person is called "
-        f"when it has lasted {STARTS:.0f} s"
-    )
+    starts = found[0].code == Code.API_NOT_ANSWERING
+    may = "be starting anew, as after an edit of its manifest or a boot" if starts else "pass, as a moment's lost way"
+    return f"{found[0].message} It may {may}: a person is called when it has lasted {STARTS:.0f} s"
 
 
 def replace_plan(turn: Turn, gone: GaveWay) -> None:

@@ -273,6 +273,18 @@ class Code(StrEnum):
         (ShownBy.MEMBER,),
         "A member does not serve, and quorum holds without it.",
     )
+    ETCD_MEMBER_ISOLATED = (
+        "etcd-member-isolated",
+        About.MEMBER,
+        (ShownBy.MEMBER,),
+        "A member runs and follows no leader, while the others have one: it is cut off from them.",
+    )
+    ETCD_MEMBER_HANGS = (
+        "etcd-member-hangs",
+        About.MEMBER,
+        (ShownBy.MEMBER,),
+        "A member runs, is connected to the others, and answers nothing.",
+    )
     ETCD_LEARNER_STUCK = (
         "etcd-learner-not-promoted",
         About.MEMBER,

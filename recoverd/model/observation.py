@@ -289,6 +289,10 @@ class HostView:
     certificates: tuple[CertificateView, ...] = ()
     pki: PkiView | None = None
     disks: tuple[DiskView, ...] = ()
+    peers: Mapping[str, bool] | None = None
+    """Whom its etcd calls on the port of its peers, by IP address, and whether they answered, by what the kernel knows
+    of its connections. None where there is no manifest of etcd, and where the kernel tells it to nobody.
+    """
     etcd_data: EtcdDataView | None = None
     etcd_before: EtcdDataView | None = None
     """Where etcd's data was while all was well, when its manifest names another directory now."""

@@ -32,6 +32,7 @@ from recoverd.model.observation import (
 from recoverd.observe import journal
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import pki
+from recoverd.observe.sockets import peers
 from recoverd.observe.text import printable
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         certificates=certificates,
         pki=keys,
         disks=part("disks", lambda s: _disks(s, by_name["read-only"].lines if "read-only" in by_name else ()), ()),
+        peers=part("peers", lambda s: peers(s.lines), None) if "peers" in by_name else None,
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,

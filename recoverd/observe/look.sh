@@ -110,6 +110,12 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -n "$log" ] && { tail -n 10 "$log" 2>/dev/null | cut -c1-600; echo; }
 done
 
+# whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer
+if [ -e $K/manifests/etcd.yaml ] && [ -r /proc/net/tcp ]; then
+  port=$(sed -n 's/^ *- --listen-peer-urls=.*:\([0-9][0-9]*\)[",]*$/\1/p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
+  s peers; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -oE "[0-9A-F]+:$(printf %04X "${port:-2380}") 0[12] "
+fi
+
 L=/var/lib/kubelet
 s pki-files; there $K/pki; ls -d $K/pki/*.crt $K/pki/etcd/*.crt $K/*.conf 2>/dev/null
 for f in $K/pki/*.crt $K/pki/etcd/*.crt $L/pki/kubelet.crt $L/pki/kubelet-client-current.pem $L/pki/kubelet-server-current.pem; do

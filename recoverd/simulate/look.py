@@ -140,6 +140,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
                 "/var/lib/etcd", 100 << 30, 0 if "no space" in machine.disk else 50 << 30, "read-only" in machine.disk
             ),
         ),
+        peers=_peers(cluster, machine),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
         people=PeopleView(
@@ -152,6 +153,14 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         if machine.control_plane
         else None,
     )
+
+
+def _peers(cluster: ModelCluster, machine: Machine) -> Mapping[str, bool] | None:
+    if "etcd" not in machine.manifests():
+        return None
+    process, running = cluster.etcd.processes.get(machine.name), cluster.etcd.processes
+    others = [m for m in cluster.machines.values() if m.control_plane and m is not machine] if process else []
+    return {m.address: m.name in running and cluster.network.peers(machine.name, m.name) for m in others}
 
 
 def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:

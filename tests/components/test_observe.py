@@ -8,10 +8,13 @@ import asyncio
 import base64
 import hashlib
 import os
+import select
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -291,6 +294,29 @@ async def test_the_data_directory_is_the_manifests_or_the_remembered_one(pool: H
         EtcdDataView(str(machine.data), exists=True, empty=False),
         None,
     )
+
+
+async def test_whom_etcd_is_connected_to_and_whom_it_calls_in_vain(shell: Sshd, machine: Machine) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as answers, socket.socket() as full, ExitStack() as calls:
+        port = answers.getsockname()[1]
+        full.bind(("127.0.0.3", port))
+        full.listen(0)
+        text = manifest("etcd", f"--listen-peer-urls=https://127.0.0.1:{port}")
+        (machine.manifests / "etcd.yaml").write_text(text)
+
+        def call(address: str) -> socket.socket:
+            caller = calls.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex((address, port))
+            return caller
+
+        call("127.0.0.2")
+        filling = [call("127.0.0.3") for _ in range(4)]
+        for caller in select.select([], filling, [], 5)[1]:
+            caller.close()  # it stays in the queue, which is full: who calls from now on has no answer
+        pool = shell.pool("cp1")
+        assert (await seen(pool)).peers == {"127.0.0.2": True, "127.0.0.3": False}
+        await pool.close()
 
 
 async def test_a_database_that_is_put_in_the_place_of_another_is_seen_to_be_another(
