@@ -82,6 +82,8 @@ def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
         if known and not reached
         else f"it is connected to {' and '.join(reached)} and not to the others"
         if known and len(reached) < len(others)
+        else "it is connected to them, and nothing comes of that"
+        if known
         else "what is between them is not seen"
     )
     return Finding(

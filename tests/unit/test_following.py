@@ -55,7 +55,7 @@ def test_one_without_a_leader_and_without_a_connection_is_cut_off() -> None:
     ("peers", "said"),
     [
         (lambda c: connected(c, "cp1"), "is connected to"),
-        (lambda c: connected(c, "cp1", "cp2"), "not seen"),
+        (lambda c: connected(c, "cp1", "cp2"), "nothing comes of that"),
         (lambda c: c.host("cp3", peers=None), "not seen"),
     ],
     ids=["one", "both", "untold"],
