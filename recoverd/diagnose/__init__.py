@@ -25,6 +25,7 @@ from recoverd.diagnose import (
     notready,
     reach,
     setback,
+    starting,
     static_pods,
 )
 from recoverd.diagnose.scene import API, Scene
@@ -88,6 +89,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)
+    yield from starting.findings(scene)
     stopped = frozenset(f.facts.host for f in of_hosts if f.severity is Severity.FAULT)
     yield from notready.findings(scene, stopped)
     yield from reach.findings(scene)

@@ -269,6 +269,13 @@ def node(question: Question) -> str:
     return ""
 
 
+def starts(question: Question) -> str:
+    """No pod waits on the node any more: what kubelet says of one that does was perhaps not read."""
+    network = question.observation.network
+    waiting = network.waiting.get(question.subject) if isinstance(network, NetworkView) else None
+    return f"{waiting.count} pods bound to {question.subject} wait there for their containers" if waiting else ""
+
+
 def bridges(question: Question) -> str:
     """Whether packets over the machine's bridges pass iptables was read."""
     return _unread(question, "bridge-nf-call-iptables", lambda v: v.bridge_netfilter)
@@ -389,6 +396,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.ADDRESS: address,
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
+    ShownBy.STARTS: starts,
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
     ShownBy.AGENTS: agents,

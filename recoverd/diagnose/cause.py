@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 KUBELET, ETCD, API = "kubelet", "etcd", "kube-apiserver"
 RUNTIMES = ("containerd", "docker", "crio")
-SANDBOX, IMAGE = "sandbox", "image"
-"""What kubelet says of static pods that it cannot start: of all on the machine, or of the
-one whose name is in the line.
+SANDBOX, IMAGE, POD_NETWORK = "sandbox", "image", "pod-network"
+"""What kubelet says of pods that it cannot start: of all on the machine, of the one whose name is in the line, or of
+those that are not in the host's own network, as static pods are.
 """
 PROGRAMS = (KUBELET, *RUNTIMES, ETCD, API)
 MACHINE = (*PROGRAMS, SANDBOX)
 """Whoever meets it says so."""
 BY_ITSELF = "; it comes up by itself then"
 """The end of a cure after which nothing has to be started."""
+NO_ADDRESS = "no-pod-address"
 OF_DISKS = ("disk-full", "read-only")
 
 

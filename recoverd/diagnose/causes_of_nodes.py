@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import API, BY_ITSELF, ETCD, IMAGE, KUBELET, MACHINE, PROGRAMS, RUNTIMES, SANDBOX, row
+from recoverd.diagnose.cause import (
+    API,
+    BY_ITSELF,
+    ETCD,
+    IMAGE,
+    KUBELET,
+    MACHINE,
+    NO_ADDRESS,
+    POD_NETWORK,
+    PROGRAMS,
+    RUNTIMES,
+    SANDBOX,
+    row,
+)
 
 _MACHINE = (
     row(
@@ -189,6 +202,36 @@ _KUBELET = (
         "the image {0}, which every pod needs, is not there and cannot be pulled: no pod is started",
         "bring it from another node (`ctr -n k8s.io images export` and `import`), or name one that "
         "is there as sandbox_image",
+    ),
+    row(
+        NO_ADDRESS,
+        (POD_NETWORK,),
+        r"no (?:more )?(?:IP|ip) addresse?s? available in (?:range|network)(?: set)?(?:: ([^\s\"\\]+))?",
+        "no address of its part of the pod network ({0}) is free for a pod",
+        "files in /var/lib/cni/networks whose container is gone hold some (free-pod-addresses moves them away), or as "
+        "many pods run there as it has addresses for",
+    ),
+    row(
+        "another-bridge-address",
+        (POD_NETWORK,),
+        r"\\*\"([\w.-]+)\\*\" already has an IP address different from ([0-9a-fA-F.:/]+)",
+        "the bridge {0} has another address than {1}, as where a node was joined anew and given another subnet",
+        "drain the node, `ip link delete {0}`, and the CNI makes it anew",
+    ),
+    row(
+        "no-cni-program",
+        (POD_NETWORK,),
+        r"failed to find plugin \\*\"([\w.-]+)\\*\" in path",
+        "the program of the CNI's plugin {0} is not there",
+        "install it (package kubernetes-cni, or the network add-on's own DaemonSet puts it there)",
+    ),
+    row(
+        "no-cni-agent",
+        (POD_NETWORK,),
+        r"(?:open|stat) (/run/flannel/subnet\.env|/var/lib/calico/nodename): no such file|"
+        r"(?:unable to connect|connect) to (Cilium) (?:daemon|agent)",
+        "the CNI's agent has not come up there",
+        "see why its pod on the node does not run (`kubectl -n kube-system get pods -o wide`)",
     ),
     row(
         "no-image",

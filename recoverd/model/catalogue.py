@@ -55,6 +55,7 @@ class ShownBy(StrEnum):
     ADDRESS = "the address in the kubeconfig answering as an API server"
     LISTS = "nodes and pods as the API server lists them"
     NODE = "those lists, the node's machine and its network"
+    STARTS = "no pod waiting on the node for its containers to be made"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
     AGENTS = "every machine whose node is Ready"
@@ -457,6 +458,12 @@ class Code(StrEnum):
         (ShownBy.NODE,),
         "The API binds pods, by uid, to the node that its kubelet does not run, beyond the time that a start takes.",
         Of.NODE,
+    )
+    PODS_DO_NOT_START = (
+        "pods-do-not-start",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.STARTS),
+        "Pods bound to the node wait for their network, and its kubelet says why it cannot make it.",
     )
     SERVICE_RULES_STALE = (
         "service-rules-stale",

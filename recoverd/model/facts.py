@@ -103,3 +103,9 @@ class PodsFacts(Facts):
     """Pods that the API binds to it and its kubelet does not run."""
     extra: int = 0
     """Pods that it runs and the API does not list."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFacts(Facts):
+    cause: str = ""
+    """Name of the cause that kubelet's words were read as (`recoverd.diagnose.causes`)."""

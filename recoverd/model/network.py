@@ -226,6 +226,17 @@ class AgentView:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingPods:
+    """Pods that are bound to a node and whose containers are not made, by the API's list."""
+
+    count: int
+    longest: float
+    """Seconds since the first of them was made."""
+    names: tuple[str, ...]
+    """NAMESPACE/NAME of some of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """Everything of one sweep that bears on `worker-network-broken`."""
 
@@ -245,6 +256,10 @@ class NetworkView:
     """
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
     """Lists that the API did not give: `services`, `endpoints`, `daemonsets`, `networkpolicies`."""
+    waiting: Mapping[str, WaitingPods] = field(default_factory=dict)
+    """By node that is Ready: pods that wait there for longer than it takes to make one. An image that is pulled and a
+    volume that is attached look the same; kubelet's journal says which it is.
+    """
     unready: Mapping[str, int] = field(default_factory=dict)
     """By node, how many of its pods are endpoints of a service and not ready; nodes without one are left out.
     Of a node that is lost the node controller calls every pod unready, and kubelet calls them ready one by one

@@ -42,6 +42,18 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressPool:
+    """What the IPAM plugin host-local has given out of one network: a file for each address, named after it."""
+
+    directory: str
+    held: int
+    leaked: int
+    """Those among them that were given to a container that no process on the machine is of, ten minutes ago and more:
+    only the CNI's DEL takes such a file away, and a crash or a reboot spares it (containernetworking/plugins #252).
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLook:
     """One closer look at a node's machine."""
 
@@ -65,6 +77,8 @@ class NodeLook:
     """Names of the CNI's configuration files (.conf, .conflist, .json); None where the
     directory could not be listed.
     """
+    pools: tuple[AddressPool, ...] = ()
+    """Of host-local; none too where which containers run could not be told."""
     files: Mapping[str, FileView] = field(default_factory=dict)
     """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
 

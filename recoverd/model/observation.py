@@ -309,7 +309,7 @@ class HostView:
     problems: tuple[str, ...] = ()
     """Parts of the look that failed on the host, in words (a tool that is missing, output that was cut)."""
     journals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By unit: what it said in the last minutes that sounds like trouble, newest last, each line at most 400
+    """By unit: what it said in the last minutes that sounds like trouble, newest last, each line at most 600
     characters, without control characters. Read of units that fail, and of kubelet where something on the machine looks
     wrong; a unit whose journal was not read is not in it.
     """

@@ -13,6 +13,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from recoverd.model.address_operations import FreeAddresses
 from recoverd.model.bastion_operations import BastionOperation
 from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
@@ -165,6 +166,7 @@ HostOperation = (
     | MovePath
     | CopyPath
     | FileOperation
+    | FreeAddresses
     | UnitOperation
     | PodOperation
     | NetworkOperation

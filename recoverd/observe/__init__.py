@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -115,7 +115,7 @@ class Collector:
                 # they were asked where they do not listen, which says nothing of them
                 (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members()))
         self._haste.end()
-        self._learn(hosts, api)
+        self._learn(hosts, api, network.waiting if isinstance(network, NetworkView) else ())
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
             cluster=settings.name,
@@ -132,11 +132,11 @@ class Collector:
         )
         return late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
 
-    def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView) -> None:
-        """Take from this sweep whom the next ones look at more closely."""
+    def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, waiting: Collection[str]) -> None:
+        """Take from this sweep whom the next ones look at more closely. `waiting`: nodes where pods wait to start."""
         if isinstance(api.objects, ObjectsView):
-            self._journals.lists(api.objects.nodes, self._hosts.addresses)
-        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses), 0.0)
+            self._journals.lists(api.objects.nodes, self._hosts.addresses, waiting)
+        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses, waiting), 0.0)
 
     async def close(self) -> None:
         await self._canary.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ from recoverd.observe.text import printable
 
 RECENT, FAILING = timedelta(minutes=10), timedelta(minutes=2)
 """What was said earlier is not about what is wrong now; a unit that systemd starts again and again says it again."""
-LINES, LINE = 15, 400
+LINES, LINE = 15, 600
 YOUNG = timedelta(minutes=2)
 """So long after its last start a unit that systemd has restarted is asked about."""
 STANDS = timedelta(seconds=10)
@@ -90,9 +90,12 @@ class JournalWatch:
         (self._full.add if full else self._full.discard)(name)
         return replace(view, largest=self._largest.get(name, (0.0, ()))[1] if full else ())
 
-    def lists(self, nodes: Iterable[NodeView], addresses: Mapping[str, str]) -> None:
-        """Nodes that are not Ready have their kubelet asked. `addresses` are those of the machines, by name."""
-        down = {word for node in nodes if not node.ready for word in (node.name, node.address)} - {""}
+    def lists(self, nodes: Iterable[NodeView], addresses: Mapping[str, str], waiting: Collection[str] = ()) -> None:
+        """Nodes that are not Ready, and those where pods are `waiting`, have their kubelet asked. `addresses` are those
+        of the machines, by name.
+        """
+        odd = (node for node in nodes if not node.ready or node.name in waiting)
+        down = {word for node in odd for word in (node.name, node.address)} - {""}
         for name, address in addresses.items():
             if name in down or address in down:
                 self._wanted[name] = tuple(dict.fromkeys((*self._wanted.get(name, ()), "kubelet")))

@@ -7,10 +7,12 @@ the static pod, so both count.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from recoverd.model.network import WaitingPods
 
 MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
@@ -30,6 +32,13 @@ ENDED_WORDS = (
 """What a table says of pods that may have ended: it has no phase. Those are looked at closer
 before anything is said of them.
 """
+
+
+BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
+"""Beginnings of what kubectl prints of a pod whose containers are not made."""
+BEGINS = 20.0
+"""Seconds from the making of a pod in which its sandbox may take that long."""
+SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,20 @@ def _pod(
         labels=meta.get("labels") or {},
         bound=bound,
     )
+
+
+def waiting(pods: Mapping[str, Sequence[ListedPod]], nodes: Iterable[str], now: datetime) -> dict[str, WaitingPods]:
+    """By node, of these: what is bound to it and waits for its containers to be made."""
+    found = dict[str, WaitingPods]()
+    for node in nodes:
+        ages = {
+            p.name: (now - p.created).total_seconds()
+            for p in pods.get(node, ())
+            if p.status.startswith(BEGINNING) and p.created and not (p.ip or p.deleting)
+        }
+        if late := [name for name, age in ages.items() if age >= BEGINS]:
+            found[node] = WaitingPods(len(late), max(ages.values()), tuple(late[:SHOWN]))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ journal() { # UNIT
   s journal "$1"
   $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
     grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
-    tail -n 60 | cut -c1-500
+    tail -n 60 | cut -c1-700
 }
 printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
   case $k in

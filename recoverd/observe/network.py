@@ -20,7 +20,7 @@ from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, U
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
-from recoverd.observe.kubelet import ListedPod, from_table
+from recoverd.observe.kubelet import ListedPod, from_table, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import HostLook, parse_look, script
@@ -211,6 +211,7 @@ class _Round:
             failing_since=dict(of._failing),
             back_since=of._back,
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
+            waiting=waiting(self.on, ready, self.now),
             unready=unready(self.ports.values()),
         )
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from recoverd.model.node_look import FileView, Heard, NodeLook
+from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook
 from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
@@ -38,8 +38,14 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
         runtime=runtime,
         runtime_said=_told(said.get("runtime", [])),
         cni=tuple(said.get("cni", [])) if "cni" in asked else None,
+        pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
     )
+
+
+def _pool(line: str) -> AddressPool | None:
+    held, leaked, directory = [*line.split(" ", 2), "", ""][:3]
+    return AddressPool(directory, int(held), int(leaked)) if held.isdigit() and leaked.isdigit() and directory else None
 
 
 def _heard(lines: list[str], answer: str) -> Heard:

@@ -4,7 +4,7 @@ for more. Pure but for the clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from recoverd.model.observation import ApiView, HostView, ObjectsView, UnitView, Unseen
@@ -24,11 +24,13 @@ def restless(view: HostView, young: timedelta) -> list[UnitView]:
     return [u for u in units if not u.running or (u.restarts and u.since and clock - u.since < young)]
 
 
-def unwell(hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str]) -> list[str]:
+def unwell(
+    hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str], waiting: Collection[str] = ()
+) -> list[str]:
     """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed,
-    or a unit of theirs is not up.
+    is one of those where pods are `waiting`, or a unit of theirs is not up.
     """
     listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
-    ready = {key for n in listed if n.ready for key in (n.name, n.address)}
+    ready = {key for n in listed if n.ready and n.name not in waiting for key in (n.name, n.address)}
     joined = {name: view for name, view in hosts.items() if isinstance(view, HostView) and view.joined}
     return [n for n, view in joined.items() if restless(view, UP) or (listed and not {n, addresses.get(n, "")} & ready)]

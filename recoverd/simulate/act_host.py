@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from recoverd.model.address_operations import FreeAddresses
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
@@ -64,6 +65,14 @@ def hosts_line(o: HostsLine, at: Carry) -> StepResult:
     if any(set(line.split()[1:]) & set(o.line.split()[1:]) for line in lines):
         return at.refused(f"{HOSTS} names that host otherwise by now")
     at.machine.files[HOSTS] = "\n".join((*lines, o.line, ""))
+    return StepResult(True, f"{o.title} on {at.name}: done")
+
+
+@hand(FreeAddresses, lacking=lambda o, at: at.machine.leaked > 0)
+def free_addresses(o: FreeAddresses, at: Carry) -> StepResult:
+    if not at.machine.leaked:
+        return StepResult(True, f"{o.title} on {at.name} had been done already", already_done=True)
+    at.cluster.nodes.free_addresses(at.name)
     return StepResult(True, f"{o.title} on {at.name}: done")
 
 

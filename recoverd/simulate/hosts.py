@@ -152,6 +152,8 @@ class Machine:
     """What an etcd says that cannot write there, because the disk is full or read-only."""
     no_sandbox: str = ""
     """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
+    leaked: int = 0
+    """Addresses of pods that are held for containers that are gone; where any are, none is left for a new pod."""
     hangs: set[str] = field(default_factory=set)
     """Units that systemd calls active and that answer nothing, until they are started anew."""
     astray: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from recoverd.model.etcd import EtcdView
-from recoverd.model.node_look import FileView, Heard, NodeLook
+from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook
 from recoverd.model.observation import (
     ApiView,
     ContainerView,
@@ -38,6 +38,11 @@ from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
 RENEWED = 5.0
 """Seconds between two looks, in which a Lease that is renewed has been."""
+NO_ADDRESS = (
+    'createPodSandbox for pod "{pod}_default({pod})" failed: rpc error: code = Unknown desc = failed to setup network '
+    "for sandbox: failed to allocate for range 0: no IP addresses available in range set: 10.244.{number}.2-"
+    "10.244.{number}.254"
+)
 
 
 def observe(
@@ -130,7 +135,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         joined=machine.joined,
         runtime="containerd",
         units={u.name: _unit(u, cluster.now) for u in machine.units.values()},
-        journals=_journals(machine),
+        journals=_journals(cluster, machine),
         manifests={c: _manifest(machine, path_of(c), text) for c, text in machine.manifests().items()},
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
@@ -173,7 +178,9 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
         if p in machine.files
     )
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
-    return _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
+    look = _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
+    pool = AddressPool("/var/lib/cni/networks/cbr0", machine.leaked + len(machine.pods), machine.leaked)
+    return replace(look, pools=(pool,)) if machine.leaked else look
 
 
 def _hears(machine: Machine, unit: str) -> Heard:
@@ -234,8 +241,8 @@ def _unit(unit: SystemdUnit, now: float) -> UnitView:
     )
 
 
-def _journals(machine: Machine) -> dict[str, tuple[str, ...]]:
-    """Of units that end themselves, and of a kubelet whose static pods do not all run."""
+def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, ...]]:
+    """Of units that end themselves, and of a kubelet whose static pods do not all run or whose pods get no address."""
     said: dict[str, tuple[str, ...]] = {
         u.name: (u.refuses,) for u in machine.units.values() if u.falls_since is not None
     }
@@ -245,6 +252,8 @@ def _journals(machine: Machine) -> dict[str, tuple[str, ...]]:
         and any(machine.container(c) is None for c in machine.manifests())
     ):
         said["kubelet"] = (machine.no_sandbox,)
+    elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
+        said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)
     return said
 
 

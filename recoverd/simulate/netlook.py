@@ -20,8 +20,10 @@ from recoverd.model.network import (
     RuleGap,
     RulesView,
     ServiceProbe,
+    WaitingPods,
 )
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
+from recoverd.observe.kubelet import BEGINS
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Machine
@@ -62,8 +64,15 @@ def network(
         services=_services(cluster, store, paths, sequence, seen),
         agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
         failing_since=_failing(probes, failing, moment(cluster.now)),
+        waiting={n: pods for n in ready if (pods := _waiting(cluster, n))},
         back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > UP_SINCE else None,
     )
+
+
+def _waiting(cluster: ModelCluster, name: str) -> WaitingPods | None:
+    since = {uid: cluster.now - cluster.nodes.bound.get(uid, cluster.now) for uid in cluster.nodes.waiting(name)}
+    late = [f"default/{uid}" for uid, age in since.items() if age >= BEGINS]
+    return WaitingPods(len(late), max(since.values()), tuple(late)) if late else None
 
 
 def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkView:

@@ -30,6 +30,17 @@ def accept_forwards(c: ModelCluster, name: str) -> None:
     c.machines[name].filtered = False
 
 
+def leak_addresses(c: ModelCluster, *names: str) -> None:
+    """Crashes have left the addresses of gone containers behind, until none is left for a new pod."""
+    for name in names:
+        c.machines[name].leaked = 240
+
+
+def free_addresses(c: ModelCluster, name: str) -> None:
+    """`rm` of the files that hold them, by a person."""
+    c.nodes.free_addresses(name)
+
+
 def wedge_tunnel(c: ModelCluster, name: str) -> None:
     """The tunnel device stands there, is up and passes nothing, whatever is restarted; a reboot clears it."""
     c.machines[name].wedged = True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from recoverd.simulate.api import Api
 from recoverd.simulate.hosts import BRIDGE, UP_SINCE, AgentProcess, Container, Machine, Pod
@@ -200,7 +201,7 @@ class Nodes:
             del machine.pods[uid]
         for uid in wanted:
             if uid not in machine.pods:
-                machine.pods[uid] = self.pod(machine, uid, self._now + POD_START)
+                machine.pods[uid] = self.pod(machine, uid, inf if machine.leaked else self._now + POD_START)
 
     def pod(self, machine: Machine, uid: str, started_at: float) -> Pod:
         """A new sandbox: never with an address that an earlier one had."""
@@ -297,6 +298,17 @@ class Nodes:
         if leaving and others:
             self._replace({uid: others[i % len(others)] for i, uid in enumerate(leaving)})
         return list(self._machines[name].pods)
+
+    def free_addresses(self, name: str) -> None:
+        """What waits there for an address gets one."""
+        machine = self._machines[name]
+        machine.leaked = 0
+        for pod in machine.pods.values():
+            pod.started_at = min(pod.started_at, self._now + POD_START)
+
+    def waiting(self, name: str) -> list[str]:
+        """Uids of the pods on the machine that have no address."""
+        return [uid for uid, pod in self._machines[name].pods.items() if pod.started_at == inf]
 
     def roll(self) -> None:
         """Every pod is replaced by a new one on the same node, as a Deployment's rollout does."""

@@ -21,7 +21,7 @@ from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
 from tests.simulate.people import healthy_files, pass_time, people_help, set_right
 from tests.simulate.rig import Rig
-from tests.simulate.test_crashes import lost, stuck
+from tests.simulate.test_crashes import addressless, lost, stuck
 
 FAULTS = faults.by_name()
 WHOLE = bool(os.environ.get("WHOLE_MATRIX"))
@@ -52,6 +52,7 @@ CASES = (
     Case("rebuild-member", lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, steps=11),
     Case("start-node-services", lambda c: faults.stop(c, "cp1", "kubelet"), steps=1),
     Case("restart-node-agents", lambda c: FAULTS["stop-kube-proxy"](c, "w1"), workers=2, steps=5),
+    Case("free-pod-addresses", addressless, steps=1),
     Case("relax-webhook", lambda c: FAULTS["fail-webhook"](c), steps=3),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),

@@ -176,11 +176,17 @@ FILTERED: dict[str, Draw] = {
 }  # fmt: skip
 FILTERED_FROM = 63 << 25
 """As above: what netfilter does to the packets of pods."""
+LEAKED: dict[str, Draw] = {
+    "leak-addresses": nodes3, "free-addresses": node, "roll-deployment": _nothing,
+}  # fmt: skip
+LEAKED_FROM = 127 << 24
+"""As above: addresses of pods that are held for containers that are gone, which shows at the next pod."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
     (UNLED_FROM, UNLED, 0.3, (1, 1, 2, 3)),
     (FILTERED_FROM, FILTERED, 0.3, (1, 1, 2)),
+    (LEAKED_FROM, LEAKED, 0.3, (2, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -122,7 +122,6 @@ class Rules:
         self._unasked: dict[str, list[float]] = defaultdict(list)
         self.effects: dict[str, set[tuple[int, bool]]] = defaultdict(set)
         """By plan: (step, undo) that changed something or were tried."""
-        self.committed: set[str] = set()
         self._sweeps: dict[int, tuple[float, float]] = {}
         """By number: the virtual seconds in which each of this daemon's sweeps began and ended. The times of day that
         it noted itself say nothing where its clock was set meanwhile.
@@ -408,6 +407,7 @@ class Rules:
         """The journal was moved away: what was counted is not known any more, and plans have the ids of others."""
         self._unasked.clear()
         self._begun.clear()
+        self.effects.clear()
 
     def _offered(self, plan: Plan, stage: Stage) -> None:
         truth, cluster = self.truth, self.cluster

@@ -1,0 +1,47 @@
+"""Pods that are bound to a node and do not start there, for a reason that its kubelet gives. Pure.
+
+A pod that waits for an image or for a volume waits as well: nothing is said of it before kubelet has named, in a line
+about that very pod, what keeps its sandbox from being made. Pods of the host's own network are not concerned, so the
+node is Ready meanwhile and everything that runs is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverd.diagnose.cause import POD_NETWORK, SANDBOX
+from recoverd.diagnose.causes import Reason, reason
+from recoverd.diagnose.nodes import booting
+from recoverd.diagnose.scene import Scene
+from recoverd.model.catalogue import Code
+from recoverd.model.facts import WaitingFacts
+from recoverd.model.finding import Finding, State
+from recoverd.model.network import NetworkView, WaitingPods
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    network = scene.observation.network
+    for node, pods in network.waiting.items() if isinstance(network, NetworkView) else ():
+        name = scene.machines.get(node, "")
+        if name and not booting(scene, name) and (why := _reason(scene, name, pods)):
+            yield _finding(node, name, pods, why)
+
+
+def _reason(scene: Scene, name: str, pods: WaitingPods) -> Reason | None:
+    host = scene.host(name)
+    lines = host.journals.get("kubelet", ()) if host else ()
+    bare = [pod.rpartition("/")[2] for pod in pods.names]
+    theirs = [line for line in lines if any(pod in line for pod in bare)]
+    return reason(theirs, POD_NETWORK) or reason(theirs, SANDBOX)
+
+
+def _finding(node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
+    some = f"{pods.count} pod{'s' if pods.count > 1 else ''} bound to {node} {'do' if pods.count > 1 else 'does'}"
+    return Finding(
+        Code.PODS_DO_NOT_START,
+        node,
+        f"{some} not start there, for {pods.longest:.0f} s: {why.why}. Cure: {why.cure}.",
+        (f"kubelet on {name} says: {why.line}", f"{node}: waiting: {', '.join(pods.names[:6])}"),
+        state=State.WORKER_NETWORK_BROKEN,
+        facts=WaitingFacts(name, node, why.cause.name),
+    )
