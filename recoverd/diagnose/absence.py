@@ -1,9 +1,8 @@
 """When a finding is gone: only when what shows it was seen without it. Pure.
 
 The catalogue says of each code what a sweep must have seen before it means anything that it is not found in it
-(`ShownBy`); here are the witnesses of that. They are asked before a step is skipped, before a plan is called a success,
-before a plan that was offered is withdrawn, and before an incident is closed. A row of the catalogue cannot leave it
-out: nobody can add a finding and forget what proves its end.
+(`ShownBy`); here are the witnesses of that, asked before a step is skipped, a plan is called a success or withdrawn, or
+an incident is closed. No row of the catalogue can leave it out.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from recoverd.diagnose.api import refuses_us
+from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in, path_in
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
@@ -66,9 +66,6 @@ def _unseen(key: FindingKey, diagnosis: Diagnosis, observation: Observation) -> 
     code, subject = key
     question = Question(subject, diagnosis, observation)
     return next((why for shown in SHOWN_BY.get(code, ()) if (why := WITNESSES[shown](question))), "")
-
-
-# --- witnesses ---
 
 
 def machine(question: Question) -> str:
@@ -269,13 +266,6 @@ def node(question: Question) -> str:
     return ""
 
 
-def starts(question: Question) -> str:
-    """No pod waits on the node any more: what kubelet says of one that does was perhaps not read."""
-    network = question.observation.network
-    waiting = network.waiting.get(question.subject) if isinstance(network, NetworkView) else None
-    return f"{waiting.count} pods bound to {question.subject} wait there for their containers" if waiting else ""
-
-
 def bridges(question: Question) -> str:
     """Whether packets over the machine's bridges pass iptables was read."""
     return _unread(question, "bridge-nf-call-iptables", lambda v: v.bridge_netfilter)
@@ -396,7 +386,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.ADDRESS: address,
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
-    ShownBy.STARTS: starts,
+    ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
     ShownBy.AGENTS: agents,

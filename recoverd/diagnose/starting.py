@@ -17,6 +17,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import WaitingFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import NetworkView, WaitingPods
+from recoverd.model.observation import Observation
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -25,6 +26,14 @@ def findings(scene: Scene) -> Iterator[Finding]:
         name = scene.machines.get(node, "")
         if name and not booting(scene, name) and (why := _reason(scene, name, pods)):
             yield _finding(node, name, pods, why)
+
+
+def still_waiting(observation: Observation, node: str) -> str:
+    """What shows that the finding of a node is not gone though it is not made: what kubelet says of a pod that waits
+    there was perhaps not read. "" where none waits.
+    """
+    pods = observation.network.waiting.get(node) if isinstance(observation.network, NetworkView) else None
+    return f"{pods.count} pods bound to {node} wait there for their containers" if pods else ""
 
 
 def _reason(scene: Scene, name: str, pods: WaitingPods) -> Reason | None:

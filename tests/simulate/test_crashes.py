@@ -52,11 +52,6 @@ def stuck(c: ModelCluster) -> None:
     faults.join(c, "cp2")
 
 
-def addressless(c: ModelCluster) -> None:
-    FAULTS["leak-addresses"](c, "w1")
-    FAULTS["roll-deployment"](c)
-
-
 FAULTS = faults.by_name()
 CASES = (
     Case("force-new-cluster", 10, stuck, spares=1),
@@ -72,19 +67,11 @@ CASES = (
     Case("start-node-services", 1, lambda c: faults.stop(c, "cp1", "kubelet")),
     Case("restore-node-files", 2, lambda c: FAULTS["lose-api-name"](c, "w1")),
     Case("restore-node-files", 2, lambda c: FAULTS["delete-cni-config"](c, "w1")),
-    Case("free-pod-addresses", 1, addressless),
     Case("relax-webhook", 3, lambda c: FAULTS["fail-webhook"](c)),
     Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
-ASKS = (
-    "force-new-cluster",
-    "free-pod-addresses",
-    "relax-webhook",
-    "remove-member",
-    "rebuild-member",
-    "restore-etcd-snapshot",
-)
+ASKS = ("force-new-cluster", "relax-webhook", "remove-member", "rebuild-member", "restore-etcd-snapshot")
 KILLS = [
     (case, step, when)
     for case in CASES

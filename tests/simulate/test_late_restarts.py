@@ -21,7 +21,7 @@ from recoverd.simulate.clock import now, run
 from recoverd.simulate.cluster import ModelCluster
 from tests.simulate.people import healthy_files, pass_time, people_help, set_right
 from tests.simulate.rig import Rig
-from tests.simulate.test_crashes import addressless, lost, stuck
+from tests.simulate.test_crashes import lost, stuck
 
 FAULTS = faults.by_name()
 WHOLE = bool(os.environ.get("WHOLE_MATRIX"))
@@ -41,6 +41,11 @@ class Case:
     @property
     def unasked(self) -> bool:
         return self.playbook in MAY_RUN_UNASKED
+
+
+def addressless(c: ModelCluster) -> None:
+    FAULTS["leak-addresses"](c, "w1")
+    FAULTS["roll-deployment"](c)
 
 
 CASES = (
