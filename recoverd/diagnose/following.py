@@ -99,8 +99,10 @@ def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
 
 
 def _socket(entry: MemberEntry) -> str:
-    url = next(iter(entry.peer_urls), "")
-    return urlsplit(url).netloc or peer_address(entry)
+    try:
+        return urlsplit(next(iter(entry.peer_urls), "")).netloc or peer_address(entry)
+    except ValueError:
+        return peer_address(entry)
 
 
 def _is_address(text: str) -> bool:

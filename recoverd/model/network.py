@@ -225,6 +225,10 @@ class AgentView:
     """Seconds that its own startup probe gives it before kubelet ends it; more while its DaemonSet is rolled out."""
 
 
+BEGINS = 20.0
+"""Seconds from the making of a pod that it may wait for its sandbox."""
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingPods:
     """Pods that are bound to a node and whose containers are not made, by the API's list."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import LeaseKeeper
 from recoverd.config import ClusterConfig
@@ -25,7 +26,6 @@ from recoverd.model.places import places_in
 from recoverd.observe import late, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
-from recoverd.observe.haste import Haste
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
+from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.config import ClusterConfig
@@ -32,7 +33,6 @@ from recoverd.model.observation import (
 )
 from recoverd.model.places import authority
 from recoverd.model.settings import HostSettings
-from recoverd.observe.haste import Haste
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import instant
 from recoverd.observe.probe import misnamed, probe

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from recoverd.model.network import WaitingPods
+from recoverd.model.network import BEGINS, WaitingPods
 
 MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
@@ -36,8 +36,6 @@ before anything is said of them.
 
 BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
 """Beginnings of what kubectl prints of a pod whose containers are not made."""
-BEGINS = 20.0
-"""Seconds from the making of a pod in which its sandbox may take that long."""
 SHOWN = 50
 
 

@@ -24,6 +24,7 @@ was missed says nothing any more.
 """
 SILENT = frozenset({UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE})
 SILENT_ENDPOINT = frozenset({EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE})
+LATE = "recoverd itself was late"
 BROKEN_OFF = "accepted the connection and gave no answer"
 """Beginning of `EndpointView.detail` where the other side may have given up waiting for recoverd."""
 
@@ -76,7 +77,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
         return seen
     took = (observation.at - observation.started_at).total_seconds()
     why = (
-        f"recoverd itself was late by {behind:.1f} s in this sweep of {took:.1f} s, so it cannot tell what is silent "
+        f"{LATE} by {behind:.1f} s in this sweep of {took:.1f} s, so it cannot tell what is silent "
         "from what it came too late for: "
         "this machine is overloaded; give recoverd more of its CPU, fewer clusters, or a longer interval and deadlines"
     )
@@ -116,7 +117,10 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
 
 
 def with_own(observation: Observation) -> Observation:
-    """The observation with every reason for which recoverd itself saw something not in `own`, each once. Pure."""
+    """The observation with every reason for which recoverd itself saw something not in `own`, each once. Pure.
+
+    What lasts stands before what may be of this sweep only: the first of them is what an operator is told.
+    """
     views = (observation.api.objects, *observation.etcd.values(), *observation.hosts.values(), observation.network)
     reasons = [v.reason for v in views if isinstance(v, Unseen) and v.kind is UnseenKind.OWN]
     ends = (
@@ -124,4 +128,5 @@ def with_own(observation: Observation) -> Observation:
         for e in (observation.api.vip, *observation.api.members.values())
         if e.health is EndpointHealth.NOT_TRIED
     )
-    return replace(observation, own=tuple(dict.fromkeys((*observation.own, *filter(None, ends), *reasons))))
+    told = dict.fromkeys((*observation.own, *filter(None, ends), *reasons))
+    return replace(observation, own=tuple(sorted(told, key=lambda why: why.startswith(LATE))))

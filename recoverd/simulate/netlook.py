@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from recoverd.model.network import (
+    BEGINS,
     FORWARD,
     AgentView,
     Link,
@@ -23,7 +24,6 @@ from recoverd.model.network import (
     WaitingPods,
 )
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
-from recoverd.observe.kubelet import BEGINS
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Machine

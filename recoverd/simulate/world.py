@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from recoverd.clients.haste import Haste
 from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.engine.world import World
 from recoverd.engine.writes import journalled
@@ -19,7 +20,6 @@ from recoverd.model.memory import Guest, Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
-from recoverd.observe.haste import Haste
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds

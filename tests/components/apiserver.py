@@ -62,7 +62,7 @@ class ApiServer:
                 return self._own >= OWN
 
         not_yet = retry_if_exception_type(OSError) | retry_if_result(lambda done: not done)
-        Retrying(retry=not_yet, wait=wait_fixed(0.2), stop=stop_after_delay(60), reraise=True)(made)
+        Retrying(retry=not_yet, wait=wait_fixed(0.2), stop=stop_after_delay(200), reraise=True)(made)
         self._own = self._keys()
 
     async def clean(self) -> None:

@@ -382,6 +382,13 @@ def etcd(start_etcd: Callable[..., list[EtcdNode]]) -> EtcdNode:
 # --- Kubernetes ---
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for an API server waits for its start, which takes minutes on a busy machine."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "kubernetes" in item.fixturenames:
+            item.add_marker(pytest.mark.timeout(300))
+
+
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A real API server over an etcd of its own, for all tests of this process: its start costs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -104,6 +105,13 @@ def test_neither_is_said_of(change: Callable[[Cluster], Cluster]) -> None:
 )
 def test_silence_alone_is_neither(change: Callable[[Cluster], Cluster]) -> None:
     assert found(change(connected(silent(Cluster(3))))) == []
+
+
+def test_a_peer_url_that_is_none_is_called_by_its_member() -> None:
+    cluster = connected(alone())
+    rows = [replace(e, peer_urls=("http://[::1",)) if e.name == "cp1" else e for e in cluster.members]
+    (only,) = found(cluster.member_list(*rows))
+    assert rows[0].id in only.evidence[-1] or rows[0].id in only.message or "not seen" in only.message
 
 
 def test_it_is_over_only_when_the_member_was_seen_to_follow() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from recoverd.observe.haste import Haste
+from recoverd.clients.haste import Haste
 
 MOMENT = 0.01
 SILENT, WELL = "silent", "well"

@@ -8,7 +8,7 @@ from recoverd.config import Deadlines
 from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
 from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
-from recoverd.observe.late import with_behind
+from recoverd.observe.late import with_behind, with_own
 from tests.unit.builders import Cluster
 
 
@@ -34,3 +34,11 @@ def test_what_the_kernel_has_asked_for_in_vain_is_silent_however_late_recoverd_w
 def test_an_api_server_on_a_machine_that_answers_is_not_silent_for_sure() -> None:
     seen = Cluster(3).api_down("cp3", health=EndpointHealth.TIMEOUT).observation()
     assert with_behind(seen, 2.0, Deadlines()).api.members["cp3"].health is EndpointHealth.NOT_TRIED
+
+
+def test_what_lasts_is_told_before_that_recoverd_was_late() -> None:
+    """An operator is told the first alone, and how many more there are."""
+    seen, why = Cluster(3).observation(), "prod.kubeconfig cannot be used: its certificate is no certificate"
+    blind = replace(seen, api=replace(seen.api, objects=Unseen(UnseenKind.OWN, why)))
+    told = with_own(with_behind(blind, 2.0, Deadlines())).own
+    assert told[0] == why and any("late by 2.0 s" in each for each in told[1:])
