@@ -30,8 +30,12 @@ STARTS = 60.0
 its manifest or rebooted its machine sees it back by then (observed: 15 to 30 s with 1.20). One of several members of
 etcd that follows nobody has as long.
 """
-MAY_PASS = frozenset({Code.API_NOT_ANSWERING, Code.ETCD_MEMBER_ISOLATED, Code.ETCD_MEMBER_HANGS})
-"""What often ends by itself within that time. The API server of a member that is cut off is down with it."""
+MAY_PASS = frozenset(
+    {Code.API_NOT_ANSWERING, Code.ETCD_MEMBER_ISOLATED, Code.ETCD_MEMBER_HANGS, Code.PODS_DO_NOT_START}
+)
+"""What often ends by itself within that time, as when the CNI's agent of a node comes up after its pods. The API server
+of a member that is cut off is down with it.
+"""
 RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
@@ -67,7 +71,7 @@ def _may_be_starting(turn: Turn) -> str:
     if (turn.now - incident.fault_since).total_seconds() >= STARTS:
         return ""
     starts = found[0].code == Code.API_NOT_ANSWERING
-    may = "be starting anew, as after an edit of its manifest or a boot" if starts else "pass, as a moment's lost way"
+    may = "be starting anew, as after an edit of its manifest or a boot" if starts else "pass by itself"
     return f"{found[0].message} It may {may}: a person is called when it has lasted {STARTS:.0f} s"
 
 
