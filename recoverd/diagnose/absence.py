@@ -8,41 +8,16 @@ an incident is closed. No row of the catalogue can leave it out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from recoverd.diagnose.api import refuses_us
+from recoverd.diagnose.question import Question
 from recoverd.diagnose.starting import still_waiting
-from recoverd.model.catalogue import SHOWN_BY, ShownBy, ends_of, host_in, path_in
+from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
 from recoverd.model.witness import TRIED, LeadView, TryView
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One finding of which it is asked whether it is gone."""
-
-    subject: str
-    diagnosis: Diagnosis
-    observation: Observation
-
-    @property
-    def host(self) -> str:
-        """The machine or node that it is about, the first of a path FROM>TO; "" for one of the whole cluster."""
-        return host_in(self.subject)
-
-    @property
-    def ends(self) -> tuple[str, ...]:
-        """The node, or both of a path."""
-        return ends_of(self.subject)
-
-    def machine_of(self, end: str) -> str:
-        """The machine that is one of these nodes, as far as that is known."""
-        roll = self.diagnosis.roll
-        return roll.hosts.get(end, end) if roll else end
-
 
 Witness = Callable[[Question], str]
 """Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""

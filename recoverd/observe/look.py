@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,7 +20,6 @@ import yaml
 from recoverd.model.lease import HostLease
 from recoverd.model.observation import (
     ContainerView,
-    DiskView,
     EtcdDataView,
     EtcdToolView,
     HostView,
@@ -30,6 +29,7 @@ from recoverd.model.observation import (
     UnitView,
 )
 from recoverd.observe import journal
+from recoverd.observe.disks import disks, largest
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import pki
 from recoverd.observe.sockets import peers
@@ -91,6 +91,24 @@ class Look:
     """What `stat` says of the files that hold private keys; "" where it did not come whole."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The sections of a look by name. What cannot be read becomes a line in `problems`."""
+
+    by_name: Mapping[str, Section]
+    problems: list[str]
+
+    def read(self, name: str, read: Callable[[Section], T], default: T) -> T:
+        if name not in self.by_name:
+            self.problems.append(f"{name} is not in the look")
+            return default
+        try:
+            return read(self.by_name[name])
+        except (ValueError, IndexError, OverflowError) as error:
+            self.problems.append(f"{name} could not be read: {error}")
+            return default
+
+
 def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False) -> Look:
     """The view of one machine, and when its keys were changed. `middle` is the bastion's clock
     half-way between asking and answer.
@@ -104,16 +122,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     if not boot_id:
         raise LookError(f"the look printed no boot id, but: {output[:200]!r}")
 
-    def part(name: str, read: Callable[[Section], T], default: T) -> T:
-        if name not in by_name:
-            problems.append(f"{name} is not in the look")
-            return default
-        try:
-            return read(by_name[name])
-        except (ValueError, IndexError, OverflowError) as error:
-            problems.append(f"{name} could not be read: {error}")
-            return default
-
+    part = Parts(by_name, problems).read
     clock = part("clock", _clock, None)
     uptime, since_boot = part("uptime", _uptime, (0.0, 0.0))
     boot_time = (clock or middle) - timedelta(seconds=min(since_boot, 3e9))
@@ -132,7 +141,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         containers=dict(_containers(found, boot_time, problems)),
         certificates=certificates,
         pki=keys,
-        disks=part("disks", lambda s: _disks(s, by_name["read-only"].lines if "read-only" in by_name else ()), ()),
+        disks=part("disks", lambda s: disks(s.lines, by_name["read-only"].lines if "read-only" in by_name else ()), ()),
         peers=part("peers", lambda s: peers(s.lines), None) if "peers" in by_name else None,
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
@@ -142,7 +151,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         node=part("node", lambda s: node_look(s.lines, files), None) if "node" in by_name else None,
         problems=tuple(problems),
         journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
-        largest=part("largest", _largest, ()) if "largest" in by_name else (),
+        largest=part("largest", lambda s: largest(s.lines), ()) if "largest" in by_name else (),
         lease=part("lease", _lease, None) if "lease" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
@@ -368,22 +377,6 @@ def _log_line(line: str) -> str:
     parts = line.split(" ", 3)
     text = parts[3] if len(parts) == 4 and parts[1] in ("stdout", "stderr") else line
     return printable(text, LOG_LINE)
-
-
-def _disks(section: Section, read_only: Sequence[str]) -> tuple[DiskView, ...]:
-    disks = {}
-    for line in section.lines[1:]:
-        fields = line.split(None, 5)
-        if len(fields) == 6 and fields[1].isdigit() and fields[3].isdigit():
-            disks[fields[5]] = DiskView(fields[5], int(fields[1]) * 1024, int(fields[3]) * 1024, fields[5] in read_only)
-    return tuple(disks.values())
-
-
-def _largest(section: Section) -> tuple[str, ...]:
-    """What `ls -sk` printed, the largest first: kibibytes and a path, each once."""
-    files = (line.split(None, 1) for line in section.lines)
-    sizes = {_log_line(f[1].strip()): int(f[0]) for f in files if len(f) == 2 and f[0].isdigit()}
-    return tuple(f"{size / 1024:.0f} MiB {path}" for path, size in sizes.items())[:5]
 
 
 def _etcd_data(section: Section) -> EtcdDataView:
