@@ -23,6 +23,7 @@ from recoverd.diagnose import (
     manifests,
     network,
     notready,
+    pod_files,
     reach,
     setback,
     starting,
@@ -75,6 +76,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from of_hosts
     yield from disks.findings(scene)
     yield from static_pods.findings(scene)
+    yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from etcd.findings(scene)
     yield from following.findings(scene)

@@ -17,6 +17,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.pod_files import Is, by_path
 from recoverd.model.witness import TRIED, LeadView, TryView
 
 Witness = Callable[[Question], str]
@@ -112,6 +113,17 @@ def file(question: Question) -> str:
     if view.pki is None or (view.pki.listed is None and path not in {*view.pki.keys, *view.pki.authorities}):
         return f"{path} on {question.host} could not be read"
     return ""
+
+
+def pod_file(question: Question) -> str:
+    """The file was looked at, or the manifests were read and none names it any more."""
+    if why := manifests(question):
+        return why
+    view, path = question.observation.hosts.get(question.host), path_in(question.subject)
+    if not isinstance(view, HostView) or path not in by_path(view.manifests):
+        return ""
+    there = (view.pod_files or {}).get(path)
+    return f"{path} on {question.host} could not be looked at" if there is None or there.what is Is.UNSEEN else ""
 
 
 def unit(question: Question) -> str:
@@ -348,6 +360,7 @@ def _works(endpoint: EndpointView) -> bool:
 WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.MANIFESTS: manifests,
     ShownBy.FILE: file,
+    ShownBy.POD_FILE: pod_file,
     ShownBy.UNITS: unit,
     ShownBy.MACHINE: machine,
     ShownBy.DISKS: disks,

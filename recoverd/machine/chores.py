@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recoverd.machine import pki_copies, restore_points
+from recoverd.machine import pki_copies, pod_file_copies, restore_points
 from recoverd.machine.turn import Turn
 from recoverd.model.events import ChoreEnded
 
@@ -29,7 +29,7 @@ class Chore(Protocol):
         """Take in what came of it."""
 
 
-CHORES: tuple[Chore, ...] = (restore_points, pki_copies)
+CHORES: tuple[Chore, ...] = (restore_points, pki_copies, pod_file_copies)
 
 
 def after_restart(turn: Turn) -> None:

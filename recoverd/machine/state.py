@@ -53,6 +53,8 @@ class MachineState:
     """What is being watched before it is remembered as good."""
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """By host; forgotten with the process, as making a copy twice does nothing."""
+    pod_file_copies: Mapping[str, datetime] = field(default_factory=dict)
+    """By host: when copies of its static pods' files were asked for last."""
 
     @property
     def lifecycle(self) -> Lifecycle:

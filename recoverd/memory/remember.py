@@ -15,6 +15,7 @@ from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.setback import comparable, current
 from recoverd.memory.files import known_files
 from recoverd.memory.pki import known_pki
+from recoverd.memory.pod_files import known_pod_files
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
@@ -76,6 +77,7 @@ def remember(
     networks, of_networks = _networks(observation, scene, sights)
     files, texts = known_files(scene)
     pki, of_pki = known_pki(observation, diagnosis, memory.pki, sights)
+    pod_files, of_pod_files = known_pod_files(scene, sights)
     new = replace(
         memory,
         manifests=manifests,
@@ -87,6 +89,7 @@ def remember(
         networks=networks,
         reached=_reached(observation, memory),
         pki=pki,
+        pod_files=pod_files,
         newest=objects.newest if objects else memory.newest,
         # both are over in a healthy sweep without an incident
         setback=memory.setback if memory.setback and not memory.setback.proven else None,
@@ -95,7 +98,7 @@ def remember(
         files=files,
         texts=texts,
     )
-    return new, {**watched, **of_networks, **of_pki}
+    return new, {**watched, **of_networks, **of_pki, **of_pod_files}
 
 
 def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:

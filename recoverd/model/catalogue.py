@@ -42,6 +42,7 @@ class ShownBy(StrEnum):
 
     MANIFESTS = "the static pod manifests of the machine"
     FILE = "the file, or the listing of its directory"
+    POD_FILE = "the file, or no manifest that names it"
     UNITS = "what systemd on the machine says of its units"
     MACHINE = "the machine"
     DISKS = "the machine's disks"
@@ -203,6 +204,19 @@ class Code(StrEnum):
         (ShownBy.MANIFESTS,),
         "The static pod manifest of etcd is not the known-good one, and its etcd does not come up.",
         Of.MANIFEST | Of.STOPS_ETCD,
+    )
+    POD_FILE_MISSING = (
+        "pod-file-missing",
+        About.FILE,
+        (ShownBy.POD_FILE,),
+        "A file that a static pod's manifest names, by a flag or a mount, was there while the cluster was healthy and "
+        "is gone: a fault where the pod does not run, else a warning of its next start.",
+    )
+    POD_FILE_CHANGED = (
+        "pod-file-changed",
+        About.FILE,
+        (ShownBy.POD_FILE,),
+        "Such a file is another than the one with which the pod worked, and the pod does not run.",
     )
     ETCD_FOREIGN_CLUSTER = (
         "etcd-cluster-id-differs",

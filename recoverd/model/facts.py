@@ -38,6 +38,20 @@ class FileFacts(Facts):
 
 
 @dataclass(frozen=True, slots=True)
+class PodFileFacts(Facts):
+    """What a finding says of a file that static pods name; its path is in the finding's subject."""
+
+    flag: str = ""
+    """By which it is named, in words (`recoverd.model.pod_files.Named`)."""
+    failing: tuple[str, ...] = ()
+    """The pods that name it and do not run."""
+    encryption: bool = False
+    """It is a configuration of encryption at rest."""
+    before: str = ""
+    """SHA-256 of what is there now; "" where there is no file."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemberFacts(Facts):
     member_id: str = ""
     """In hexadecimal; "" where it is not known."""

@@ -72,6 +72,8 @@ class History(StrEnum):
     """What is found on the disk."""
     PKI_KEPT = "pki-kept"
     PKI_NOT_KEPT = "pki-not-kept"
+    POD_FILES_KEPT = "pod-files-kept"
+    POD_FILES_NOT_KEPT = "pod-files-not-kept"
 
     # of recoverd itself
     CLOCK_WENT_FORWARD = "clock-went-forward"

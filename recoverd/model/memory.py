@@ -139,6 +139,22 @@ class KnownFile:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPodFile:
+    """A file that static pods name, as what reads it was started with and was well. What it holds stays on its
+    machine, under this digest in `recoverd.model.pod_files.COPIES`.
+    """
+
+    sha256: str
+    mode: str
+    owner: str
+    recorded_at: datetime
+    kept: bool = False
+    """A copy of it was seen to be there."""
+    newer: str = ""
+    """SHA-256 of another one that was seen in its place since, while all was well; "" where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """A machine that a person let join: reached over SSH though it is not in the configuration yet. For one
     that is, this counts for nothing.
@@ -181,6 +197,8 @@ class Memory:
     """By host name, then path; of /etc/hosts only the line that names the API server's address."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """By sha256: what is in `files`."""
+    pod_files: Mapping[str, Mapping[str, KnownPodFile]] = field(default_factory=dict)
+    """By control-plane name, then path."""
     worked: tuple[str, ...] = ()
     """Control planes whose API server was seen ready while all was well, a minute or more after it was started.
 

@@ -16,6 +16,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.lease import HostLease, Lease
 from recoverd.model.network import NetworkView
 from recoverd.model.node_look import NodeLook
+from recoverd.model.pod_files import PodFileView
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
 from recoverd.model.witness import LeadView, TryView, WebhookView
@@ -319,6 +320,8 @@ class HostView:
     """
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
+    pod_files: Mapping[str, PodFileView] | None = None
+    """By path: files that its static pods name; None where they were not asked about."""
 
     @property
     def runtime_unit(self) -> UnitView | None:

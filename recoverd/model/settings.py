@@ -119,6 +119,7 @@ DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
     "restore-node-files": Approval.AUTOMATIC,
+    "restore-pod-files": Approval.AUTOMATIC,
     "restore-node-network": Approval.AUTOMATIC,
     "restart-node-agents": Approval.AUTOMATIC,
     "restart-controller": Approval.AUTOMATIC,

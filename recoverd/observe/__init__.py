@@ -21,9 +21,17 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ApiView, EtcdToolView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.observation import (
+    ApiView,
+    EtcdToolView,
+    HostView,
+    ManifestView,
+    ObjectsView,
+    Observation,
+    Unseen,
+)
 from recoverd.model.places import places_in
-from recoverd.observe import late, webhooks
+from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
@@ -71,6 +79,8 @@ class Collector:
         self._journals = JournalWatch()
         self._nodes: dict[str, float] = {}
         """By host: when it is due for a closer look; those that are not well are in every sweep."""
+        self._manifests: dict[str, Mapping[str, ManifestView]] = {}
+        """By control plane: those that were seen last, which name files."""
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
@@ -186,7 +196,8 @@ class Collector:
         clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
-        asked = Extras(clock=clock, node=closer, journals=journals, largest=largest)
+        named = pod_files.asked(name, self._manifests.get(name, {}), memory) if name in self._etcd else ((), ())
+        asked = Extras(clock, closer, journals, largest, *named)
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
         if closer:
             learnt = isinstance(view, HostView) and name in memory.files
@@ -194,6 +205,7 @@ class Collector:
             self._nodes[name] = time.monotonic() + (NODE_EVERY if learnt else FIRST_EVERY)
         if isinstance(view, Unseen):
             return view
+        self._manifests[name] = view.manifests
         view = self._journals.took(name, view, largest=largest)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)

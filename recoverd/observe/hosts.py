@@ -22,6 +22,7 @@ LEASE = (files(__package__) / "lease.sh").read_text()
 PIDS = functions("pids")
 TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at")
 NODE = f"{functions('leaked')}\n{(files(__package__) / 'node.sh').read_text()}"
+POD_FILES = (files(__package__) / "pod_files.sh").read_text()
 OUTPUT_LIMIT = 1 << 20
 
 
@@ -54,6 +55,10 @@ class Extras:
     """Units of which it is asked what they said last, as of those that fail."""
     largest: bool = False
     """Which files are the largest."""
+    files: tuple[str, ...] = ()
+    """Paths of the files that its static pods name, without blanks or anything else that a shell reads."""
+    encrypting: tuple[str, ...] = ()
+    """Those of them that configure encryption at rest."""
 
 
 NOTHING_MORE = Extras()
@@ -83,6 +88,8 @@ async def look_at(
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if more.files:
+            given += f"\nP={shlex.quote(' '.join(more.files))} E={shlex.quote(' '.join(more.encrypting))}\n{POD_FILES}"
         if more.node:
             given += f"\n{NODE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)

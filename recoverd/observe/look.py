@@ -28,7 +28,7 @@ from recoverd.model.observation import (
     PeopleView,
     UnitView,
 )
-from recoverd.observe import journal
+from recoverd.observe import journal, pod_files
 from recoverd.observe.disks import disks, largest
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import pki
@@ -153,6 +153,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
         largest=part("largest", lambda s: largest(s.lines), ()) if "largest" in by_name else (),
         lease=part("lease", _lease, None) if "lease" in by_name else None,
+        pod_files=part("pod-files", lambda s: pod_files.read(s.lines), None) if "pod-files" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
 

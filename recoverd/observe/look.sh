@@ -1,7 +1,7 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]";
 # M is set before this text, D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool`
 # (recoverd.model) are defined. Nothing here changes anything but the lease below, and no private key is printed.
-# shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks; $R, $limit and $size are words or a number
+# shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $R, $limit and $size are words or a number
 # shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
 # cannot sort by time
 # shellcheck disable=SC2034 # read needs names for what is passed over
@@ -140,6 +140,8 @@ data etcd-data "$d" "${w:-$d/member/wal}"
 # C is set now and then: it starts systemd-timedated. Before systemd 239 there is no `show`, and without systemd
 # nothing. A container has its host's clock, which is not for it to keep
 [ -z "${C-}" ] || [ -e /run/systemd/container ] || { s synchronised; $limit timedatectl show --property=NTPSynchronized 2>/dev/null; }
+# P are the files that static pods name, E those of them that configure encryption at rest (pod_files.sh)
+[ -z "${P-}" ] || pod_files $P
 # N is set where the node is not well, and now and then (node.sh)
 [ -z "${N-}" ] || node_look
 [ -z "${V-}" ] || { s etcd-tool; etcd_tool "${V#any}" "${I-}"; etcd_tool_done; }

@@ -13,6 +13,7 @@ from recoverd.simulate import (  # noqa: F401  each names its hands
     act_network,
     act_nodes,
     act_pki,
+    act_pod_files,
     act_restore,
     act_space,
     act_webhooks,

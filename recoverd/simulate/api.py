@@ -11,6 +11,7 @@ from recoverd.simulate.etcd import Etcd
 from recoverd.simulate.hosts import UP_SINCE, Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
+from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import unknown_of
 from recoverd.simulate.webhooks import Webhooks
@@ -127,6 +128,8 @@ class Api:
         age = now - container.started_at
         if age >= 0.5 and (flag := unknown_of(container.content, API)):
             self._exit(name, f"Error: unknown flag: {flag}")
+        elif 0.5 <= age < START and (why := complaint(self._machines[name], container.content)):
+            self._exit(name, why)
         elif self._etcd.serves(name):
             server.trouble_since = None
             server.listens = server.listens or age >= START

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recoverd.playbooks.etcd_manifest import with_flag
-from recoverd.simulate import machine_faults, node_faults, pki_faults, witness_faults
+from recoverd.simulate import machine_faults, node_faults, pki_faults, pod_file_faults, witness_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.hosts import NONE
@@ -284,6 +284,7 @@ def by_name() -> dict[str, Fault]:
         node_faults.__name__: vars(node_faults),
         machine_faults.__name__: vars(machine_faults),
         pki_faults.__name__: vars(pki_faults),
+        pod_file_faults.__name__: vars(pod_file_faults),
         witness_faults.__name__: vars(witness_faults),
     }
     found = [v for names in of.values() for k, v in names.items() if callable(v) and not k.startswith("_")]

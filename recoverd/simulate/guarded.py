@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.model.etcd_guards import MANIFEST, of_data, of_etcd
+from recoverd.model.file_operations import PutBackPodFile
 from recoverd.model.operations import CopyPath, MovePath, Operation, WriteFile
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.unit_operations import RestartStaticPod, RestartUnit, Unit
@@ -28,6 +29,8 @@ def refused(machine: Machine, operation: Operation) -> str:
             component == "etcd" or (start and not runs)
         ) and begins_anew(machine):
             return f"a restart of {component} would start etcd over nothing, as a new, empty cluster"
+        case PutBackPodFile(path=path) if not runs and begins_anew(machine):
+            return f"putting {path} back would start etcd over nothing, as a new, empty cluster"
         case PutBackPki(restart=True) if begins_anew(machine):
             return "ending the static pods would start etcd over nothing, as a new, empty cluster"
     return ""

@@ -186,6 +186,8 @@ class Machine:
     """Who has looked at the machine since its boot: name by id."""
     unwritable: str = ""
     """Why nothing can be written to /run, when nothing can."""
+    written: dict[str, float] = field(default_factory=dict)
+    """When the files that its static pods name were written."""
     _files: dict[str, str] = field(default_factory=dict)
     _manifests: Mapping[str, str] = field(default_factory=dict)
     """Those among `_files`."""

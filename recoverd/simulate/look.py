@@ -28,6 +28,7 @@ from recoverd.model.observation import (
 )
 from recoverd.model.operations import sha256
 from recoverd.model.witness import HOOKS, LED, TRIED, LeadView, TryView, WebhookView
+from recoverd.simulate import pod_files
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -154,6 +155,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
             )
         ),
         node=_node(cluster, machine),
+        pod_files=pod_files.views(machine) if machine.control_plane else None,
         etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps)
         if machine.control_plane
         else None,

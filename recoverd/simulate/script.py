@@ -205,7 +205,7 @@ def terse(note: Note, began: float) -> str:
     reader of the story does not need.
     """
     event, detail = note.entry.event, note.entry.detail
-    if event in (History.STEP_DONE, History.VERIFYING, History.PKI_KEPT) or (
+    if event in (History.STEP_DONE, History.VERIFYING, History.PKI_KEPT, History.POD_FILES_KEPT) or (
         event == History.WAITING and WAITED.search(detail)
     ):
         return ""

@@ -10,6 +10,7 @@ import yaml
 
 from recoverd.model.etcd import FORCE
 from recoverd.model.operations import MANIFESTS
+from recoverd.model.pod_files import ENCRYPTION
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_DIR = "/var/lib/etcd"
@@ -25,7 +26,9 @@ FLAGS: Mapping[str, frozenset[str]] = {
             FORCE,
         }
     ),
-    "kube-apiserver": frozenset({"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file"}),
+    "kube-apiserver": frozenset(
+        {"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file", ENCRYPTION}
+    ),
     "kube-controller-manager": frozenset({"--kubeconfig", "--leader-elect"}),
     "kube-scheduler": frozenset({"--kubeconfig", "--leader-elect"}),
 }

@@ -23,6 +23,7 @@ import pytest
 
 from recoverd.clients.hosts import HostPool
 from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen, UnseenKind
+from recoverd.model.pod_files import Is
 from recoverd.observe import hosts
 from recoverd.observe.look import LookError, parse
 
@@ -152,6 +153,27 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, start_sshd: StartSshd)
         return start_sshd(SetEnv=f"PATH={tools}")
     (tools / "sh").symlink_to(program)
     return start_sshd(SetEnv=f"PATH={tools}:/usr/bin:/bin")
+
+
+async def test_files_that_static_pods_name_are_seen_and_not_what_they_hold(shell: Sshd, machine: Machine) -> None:
+    """With every other section of the look in its place."""
+    config, gone = machine.kubernetes / "enc.yaml", f"{machine.kubernetes}/audit.yaml"
+    config.write_text("keys: [{name: k1, secret: c2VjcmV0}]\n")
+    config.chmod(0o640)
+    looked, printed = hosts.Extras(files=(str(config), gone), encrypting=(str(config),)), []
+    pool = shell.pool("cp1")
+    read = hosts.parse
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hosts, "parse", lambda text, *a, **k: printed.append(text) or read(text, *a, **k))
+        view = await hosts.look_at(pool, "cp1", 10.0, more=looked)
+    await pool.close()
+    assert isinstance(view, HostView) and view.pod_files is not None and doubts(view) == []
+    there = view.pod_files[str(config)]
+    assert (there.what, there.sha256, there.mode, there.keyed) == (
+        Is.FILE, hashlib.sha256(config.read_bytes()).hexdigest(), "640", True,
+    )  # fmt: skip
+    assert view.pod_files[gone].what is Is.GONE and set(view.manifests) == set(COMPONENTS)
+    assert printed and "c2VjcmV0" not in printed[0]
 
 
 async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine) -> None:

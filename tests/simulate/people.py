@@ -11,6 +11,7 @@ from recoverd.simulate import faults
 from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import fresh, of_worker
+from recoverd.simulate.pod_file_faults import restore_pod_file
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, path_of
 from tests.simulate.rig import Rig
@@ -58,6 +59,7 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
             machine.papers = fresh()
         for component in COMPONENTS:
             machine.files[path_of(component)] = healthy[name][component]
+        restore_pod_file(cluster, name)
     if restore or not cluster.etcd.leaders():
         for name in planes:
             member = next(r.id for r in good.members if r.name == name)

@@ -12,6 +12,7 @@ from recoverd.machine.guards import rereads
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.effects import moves_data
 from recoverd.model.events import Note, SaveDecision, SavePlan, StepIntent
+from recoverd.model.file_operations import KeepPodFiles
 from recoverd.model.finding import State
 from recoverd.model.memory import Memory
 from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
@@ -44,7 +45,7 @@ LOOKING = (
 )
 """Operations that change nothing, or only where nothing runs."""
 
-ASIDE = (KeepPki, LookAtRestorePoints, TakeRestorePoint)
+ASIDE = (KeepPki, KeepPodFiles, LookAtRestorePoints, TakeRestorePoint)
 """What recoverd also does beside plans, and what changes nothing that the cluster runs on."""
 
 

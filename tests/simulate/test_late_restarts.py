@@ -37,6 +37,8 @@ class Case:
     spares: int = 0
     workers: int = 1
     steps: int = 12
+    encrypted: bool = False
+    """Its API servers encrypt secrets at rest."""
 
     @property
     def unasked(self) -> bool:
@@ -61,6 +63,7 @@ CASES = (
     Case("relax-webhook", lambda c: FAULTS["fail-webhook"](c), steps=3),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
+    Case("restore-pod-files", lambda c: FAULTS["lose-pod-file"](c, "cp1"), encrypted=True, steps=3),
     Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),
     Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
@@ -93,7 +96,9 @@ def test_started_again_late_nothing_is_lost_and_nothing_is_gone_over(
 async def _late(case: Case, step: int, when: str, away: float, by_hand: bool) -> None:
     rig = Rig(case.control_planes, case.workers, case.spares, member_down_after=20.0, force_after=20.0)
     stage, cluster = rig.stage, rig.cluster
-    await stage.wait(70)
+    if case.encrypted:
+        FAULTS["encrypt-secrets"](cluster, *cluster.machines)
+    await stage.wait(150 if case.encrypted else 70)
     await stage.keep_point()
     good, files = cluster.etcd.leaders()[0].store, healthy_files(cluster)
     case.fault(cluster)

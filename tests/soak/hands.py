@@ -11,6 +11,7 @@ from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import NODE_FILES, AgentProcess
+from recoverd.simulate.pod_file_faults import restore_pod_file
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
 
@@ -119,6 +120,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         for agent in machine.agents.values():
             if agent.stopped_at is not None or agent.flushed:
                 agent.start(c.now)
+        restore_pod_file(c, name)
         if machine.control_plane and machine.joined and not apart and good_data(machine):
             _manifests(c, name, planes)
 

@@ -181,12 +181,19 @@ LEAKED: dict[str, Draw] = {
 }  # fmt: skip
 LEAKED_FROM = 127 << 24
 """As above: addresses of pods that are held for containers that are gone, which shows at the next pod."""
+NAMED: dict[str, Draw] = {
+    "encrypt-secrets": planes2, "lose-pod-file": plane, "delete-pod-file": plane, "rotate-key": plane,
+    "spoil-key": plane, "restore-pod-file": plane,
+}  # fmt: skip
+NAMED_FROM = 255 << 23
+"""As above: files that static pods name."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
     (UNLED_FROM, UNLED, 0.3, (1, 1, 2, 3)),
     (FILTERED_FROM, FILTERED, 0.3, (1, 1, 2)),
     (LEAKED_FROM, LEAKED, 0.3, (2, 2, 3)),
+    (NAMED_FROM, NAMED, 0.3, (2, 3, 4, 5)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -13,6 +13,7 @@ from recoverd.model.effects import restarts_member
 from recoverd.model.etcd import FORCE
 from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.events import SaveDecision, StepIntent
+from recoverd.model.file_operations import KeepPodFiles
 from recoverd.model.finding import State
 from recoverd.model.node_operations import (
     AwaitControllers,
@@ -54,6 +55,7 @@ LOOKS = (
     | AwaitUnit
     | FetchSnapshot
     | KeepPki
+    | KeepPodFiles
     | LookAtRestorePoints
     | AwaitNodeWell
     | TakeRestorePoint
@@ -62,6 +64,7 @@ UNASKED = {
     "restore-manifest",
     "start-node-services",
     "restore-node-files",
+    "restore-pod-files",
     "restore-node-network",
     "restart-node-agents",
     "restart-controller",

@@ -10,6 +10,7 @@ from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
 from recoverd.simulate.pki import etcd_trouble, trouble
+from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of
 
@@ -146,6 +147,8 @@ class Truth:
         if trouble(machine.papers, now + 14 * 86400) or etcd_trouble(machine.papers, now + 14 * 86400):
             yield f"ill papers {name}"
         manifests, where = machine.manifests(), data_dir(machine)
+        if complaint(machine, manifests.get("kube-apiserver", "")):
+            yield f"ill spoilt {name}"
         for component in COMPONENTS:
             text = manifests.get(component)
             if text is None or not runnable(component, text):

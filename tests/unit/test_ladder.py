@@ -49,6 +49,7 @@ def test_what_always_asks_asks_even_where_the_configuration_says_automatic() -> 
         *RUNGS[:3],
         "restore-manifest",
         "restore-node-files",
+        "restore-pod-files",
         "restart-controller",
     }
     assert replace(settings, approval={"restore-pki": Approval.NEVER}).approval_of("restore-pki") is Approval.NEVER

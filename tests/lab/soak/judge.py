@@ -16,6 +16,7 @@ UNASKED = {
     "restore-manifest",
     "start-node-services",
     "restore-node-files",
+    "restore-pod-files",
     "restore-node-network",
     "restart-node-agents",
     "restart-controller",
