@@ -30,6 +30,8 @@ class NodeFiles:
     content: dict[str, bytes] = field(default_factory=dict)
     configmaps: bytes = b""
     lacks: list[str] = field(default_factory=list)
+    pod_files: list[str] = field(default_factory=list)
+    """As in `RestorePoint`."""
 
 
 async def take_node(
@@ -83,6 +85,9 @@ def _take_in(found: Sequence[Section], taken: NodeFiles) -> None:
                 )
             elif section.name == "tar":
                 taken.content[f"{taken.host}/pki.tar"] = _decoded(section)
+            elif section.name == "pod-files" and f"{taken.host}/pki.tar" in taken.content:
+                rows = [line.split(" ", 1) for line in section.lines if " " in line]
+                taken.pod_files += [f"{taken.host}:{path} {digest}" for digest, path in rows]
             elif section.name == "file":
                 taken.content[f"{taken.host}/files/{_below(section.word)}"] = _decoded(section)
             elif section.name == "configmaps":

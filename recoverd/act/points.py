@@ -219,6 +219,7 @@ class PointKeeper:
             directory=str(self._store.path(draft.id)),
             sequence=draft.sequence,
             lacks=tuple(lacks),
+            pod_files=tuple(row for n in nodes for row in n.pod_files),
         )
 
         def commit() -> None:

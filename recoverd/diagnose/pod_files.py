@@ -1,5 +1,5 @@
-"""Files that a control plane's static pods name and that are gone, or are others than those with which they worked.
-Pure.
+"""Files that a control plane's static pods name and that are gone, or are others than those with which they worked;
+and a key of encryption at rest of which there is no copy elsewhere. Pure.
 
 What runs has read its files, and goes on without them until it is started anew: so one that is gone is a fault only
 where that which names it does not run. Without its encryption configuration an API server reads no secret, whatever
@@ -19,6 +19,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import ContainerView, EndpointHealth, HostView
 from recoverd.model.pod_files import ENCRYPTION, PKI, Is, Named, PodFileView, by_path
+from recoverd.model.points import best
 
 ETCD = "etcd"
 KUBEADMS = (ETCD, API, "kube-controller-manager", "kube-scheduler")
@@ -41,6 +42,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
                 yield finding
             elif path in known and there.what is Is.FILE and there.sha256 not in ("", known[path].sha256):
                 yield from _changed(scene, name, path, by, there, known[path])
+            if there.keyed and any(n.flag == ENCRYPTION for n in by):
+                yield from _kept_nowhere(scene, name, path, there)
 
 
 def in_order(scene: Scene, host: HostView, pod: str) -> bool:
@@ -164,3 +167,27 @@ def _encrypts(by: tuple[Named, ...]) -> bool:
 def _what_it_is(by: tuple[Named, ...]) -> str:
     return " It configures encryption at rest: without its keys nobody can read the secrets in etcd, nor in any " \
         "snapshot of it." if _encrypts(by) else ""  # fmt: skip
+
+
+def _kept_nowhere(scene: Scene, name: str, path: str, there: PodFileView) -> Iterator[Finding]:
+    """Secrets are encrypted with a key that is lost with the machines."""
+    point = best(scene.memory.points)
+    if scene.settings.points.keys_on_bastion and point and f"{name}:{path} {there.sha256}" in point.pod_files:
+        return
+    lacks = (
+        f"{point.id} on the bastion does not hold it"
+        if point and scene.settings.points.keys_on_bastion
+        else "restore points take no keys off their machine (restore_points: keys_on_bastion)"
+        if not scene.settings.points.keys_on_bastion
+        else "there is no restore point yet"
+    )
+    yield Finding(
+        Code.ENCRYPTION_KEY_NOT_KEPT,
+        f"{name}:{path}",
+        f"Encryption at rest is on, and its key, in {path} on {name}, is in no restore point off this machine: "
+        "without it the secrets in a restored etcd cannot be read. Keep a copy elsewhere, or set `restore_points: "
+        "{keys_on_bastion: true}`.",
+        (f"{name}:{path}: sha256 {there.sha256[:12]}, with a key in it", lacks),
+        severity=Severity.WARNING,
+        facts=PodFileFacts(name, flag=f"{ENCRYPTION} of {API}", encryption=True),
+    )

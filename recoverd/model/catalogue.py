@@ -563,6 +563,12 @@ class Code(StrEnum):
         (ShownBy.DATA,),
         "etcd's database is near its quota.",
     )
+    ENCRYPTION_KEY_NOT_KEPT = (
+        "encryption-key-in-no-restore-point",
+        About.FILE,
+        (ShownBy.POD_FILE,),
+        "Encryption at rest is on, and no restore point off the machine holds its key.",
+    )
     HOST_UNSEEN = (
         "host-unseen",
         About.HOST,

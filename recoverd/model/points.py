@@ -82,6 +82,8 @@ class RestorePoint:
     """Orders the points, since the bastion's clock may go back."""
     lacks: tuple[str, ...] = ()
     """What could not be had, in words."""
+    pod_files: tuple[str, ...] = ()
+    """HOST:PATH SHA256 of files that static pods name, as their copies in its directory on the bastion hold them."""
 
     @property
     def verified(self) -> bool:

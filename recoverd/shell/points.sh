@@ -16,7 +16,19 @@ point_aside() {
   { mkdir "$pa_part" && cp -a /etc/kubernetes/pki "$pa_part/pki"; } || return 1
   for f in /etc/kubernetes/*.conf; do [ ! -f "$f" ] || cp -a "$f" "$pa_part/" || return 1; done
   [ ! -d /var/lib/kubelet/pki ] || cp -a /var/lib/kubelet/pki "$pa_part/kubelet-pki" || return 1
+  point_pod_files /var/lib/recoverd/pod-files "$pa_part/pod-files" || return 1
   chmod -R go-rwx "$pa_part" && sync && mv "$pa_part" "$1/$2"
+}
+
+# point_pod_files COPIES TARGET: copy what keep_pod_files has kept of the files that static pods name now, with its index,
+# which names only what was copied. 1 when that does not go.
+point_pod_files() {
+  [ -f "$1/index" ] || return 0
+  mkdir "$2" && : >"$2/index" || return 1
+  while read -r digest path; do
+    has_hash "$1/$digest" "$digest" || continue
+    { cp "$1/$digest" "$2/" && printf '%s %s\n' "$digest" "$path" >>"$2/index"; } || return 1
+  done <"$1/index"
 }
 
 # point_files MARKER: what kubeadm and people wrote here, without what holds a private key.
@@ -38,7 +50,10 @@ take_point() {
   tp_mark=$1 tp_aside=$2 tp_id=$3
   point_section "$tp_mark" pki
   if tp_said=$(point_aside "$tp_aside" "$tp_id" 2>&1); then echo 'done'; else rm -rf "$tp_aside/.$tp_id.part"; printf '%s\n' "$tp_said" | tail -n 2; fi
-  if [ "$4" = yes ] && [ -d "$tp_aside/$tp_id" ]; then point_section "$tp_mark" tar; tar -C "$tp_aside/$tp_id" -cf - . | base64; fi
+  if [ "$4" = yes ] && [ -d "$tp_aside/$tp_id" ]; then
+    point_section "$tp_mark" tar; tar -C "$tp_aside/$tp_id" -cf - . | base64
+    point_section "$tp_mark" pod-files; cat "$tp_aside/$tp_id/pod-files/index" 2>/dev/null
+  fi
   point_files "$tp_mark"
   tp_limit=''; if command -v timeout >/dev/null; then tp_limit='timeout 10'; fi
   if [ -f /etc/kubernetes/admin.conf ] && command -v kubectl >/dev/null; then

@@ -232,3 +232,20 @@ def test_a_key_does_not_go_beside_a_certificate_of_another_one(machine: Machine)
     assert done.returncode == 3 and "another key's" in done.stderr and not key.exists()
     assert machine.do(machine.back(key, second, mode="600").call()).returncode == 0
     assert key.read_text() == second
+
+
+def test_a_restore_point_takes_the_copies_that_are_whole_and_says_which(machine: Machine) -> None:
+    config, policy, lost = (machine.write(f"etc/{n}.yaml", n) for n in ("enc", "policy", "lost"))
+    target = machine.root / "point/pod-files"
+    target.parent.mkdir()
+    take = Call.of("point_pod_files", str(machine.copies), str(target))
+    assert machine.do(take).returncode == 0 and not target.exists(), "there is none"
+    assert machine.keep(config, policy, lost).returncode == 0
+    (machine.copies / sha("lost")).write_text("cut")
+    done = machine.do(take)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {p.name: p.read_text() for p in target.iterdir()} == {
+        sha("enc"): "enc",
+        sha("policy"): "policy",
+        "index": f"{sha('enc')} {config}\n{sha('policy')} {policy}\n",
+    }

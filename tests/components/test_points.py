@@ -5,6 +5,7 @@ every way in which that fails.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from recoverd.act.point_store import PointStore
 from recoverd.act.points import PointKeeper
 from recoverd.clients.etcd import EtcdClient
 from recoverd.model.plan import StepResult
+from recoverd.model.pod_files import COPIES
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PKI_ASIDE, PointSettings, RestorePoint
 from recoverd.model.settings import ClusterSettings
@@ -86,6 +88,14 @@ class Site:
         """The points whose keys are kept on the node."""
         directory = Path(f"{self.node.root}{PKI_ASIDE}")
         return sorted(p.name for p in directory.iterdir()) if directory.exists() else []
+
+    def keeps(self, text: str, path: str) -> str:
+        """The node keeps a copy of a file that its static pods name, and has lost another: the digest."""
+        copies, digest = Path(f"{self.node.root}{COPIES}"), hashlib.sha256(text.encode()).hexdigest()
+        copies.mkdir(parents=True)
+        (copies / digest).write_text(text)
+        (copies / "index").write_text(f"{digest} {path}\n{'0' * 64} /etc/kubernetes/gone\n")
+        return digest
 
     def on_disk(self) -> list[str]:
         return sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []
@@ -184,9 +194,15 @@ def text_of(point: RestorePoint, name: str) -> str:
 
 
 async def test_keys_come_to_the_bastion_only_when_configured(site: Site) -> None:
+    digest = site.keeps("an encryption key", "/etc/kubernetes/enc.yaml")
+    assert (await site.taken()).pod_files == ()
+    site.now += timedelta(hours=1)
     point = await site.taken(site.keeper(keys_on_bastion=True))
     with tarfile.open(Path(point.directory, "cp1/pki.tar")) as archive:
-        assert {"./pki/ca.key", "./pki/apiserver.key", "./admin.conf"} <= set(archive.getnames())
+        assert {"./pki/ca.key", "./pki/apiserver.key", "./admin.conf", f"./pod-files/{digest}"} <= set(
+            archive.getnames()
+        )
+    assert point.pod_files == (f"cp1:/etc/kubernetes/enc.yaml {digest}",)
 
 
 async def test_a_hostile_node_writes_nothing_outside_the_point(

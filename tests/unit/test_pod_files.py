@@ -25,6 +25,7 @@ from recoverd.model.memory import KnownPodFile, Memory
 from recoverd.model.observation import EndpointHealth, EtcdDataView, ManifestView
 from recoverd.model.plan import StepResult
 from recoverd.model.pod_files import EMPTY, ENCRYPTION, Is, Named, PodFileView, by_path, named_in
+from recoverd.model.points import PointSettings, RestorePoint
 from recoverd.model.settings import Mode
 from recoverd.model.unit_operations import Unstick
 from recoverd.observe.pod_files import asked
@@ -311,6 +312,28 @@ def test_the_loss_of_a_file_is_over_when_it_is_seen_or_named_no_more() -> None:
         made(3).ssh_fails("cp1"),
     ):
         assert "cp1" in left(cluster)
+
+
+# --- encryption at rest ---
+
+
+def point(*files: str) -> RestorePoint:
+    return RestorePoint(
+        "prod-1", 0.0, "schedule", "cp1", "/p", "aa", 1, "c", 1, 1, 0.0, "restored", "/d", pod_files=files
+    )
+
+
+def test_a_key_that_is_in_no_restore_point_is_warned_of() -> None:
+    cluster = made()
+    held = replace(KNOWN, points=(point(f"cp1:{ENC} {sha('key 1')}"),))
+    (warning,) = found(cluster, Code.ENCRYPTION_KEY_NOT_KEPT, held)
+    assert warning.severity is Severity.WARNING and "keys_on_bastion" in " ".join(warning.evidence)
+    cluster.settings = replace(cluster.settings, points=PointSettings(keys_on_bastion=True))
+    assert not found(cluster, Code.ENCRYPTION_KEY_NOT_KEPT, held)
+    assert found(cluster, Code.ENCRYPTION_KEY_NOT_KEPT, KNOWN), "there is no point"
+    older = replace(KNOWN, points=(point(f"cp1:{ENC} {sha('key 0')}"),))
+    assert found(cluster, Code.ENCRYPTION_KEY_NOT_KEPT, older), "the point has the key before"
+    assert not found(made(enc=file("kms", keyed=False)), Code.ENCRYPTION_KEY_NOT_KEPT), "the key is not in the file"
 
 
 # --- what is done ---
