@@ -1,4 +1,4 @@
-"""`recoverd`: run, check-config, doctor, schema, judge, drill."""
+"""`recoverd`: run, init, example-config, check-config, doctor, schema, judge, drill."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from recoverd import __version__
+from recoverd.cli.init import example_config, init
 from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.model.news import Topic
 from recoverd.playbooks import registry
@@ -30,6 +31,10 @@ def main() -> None:
     """Watches kubeadm clusters from a bastion host, repairs what it can prove broken,
     and asks before data is at stake.
     """
+
+
+main.add_command(init)
+main.add_command(example_config)
 
 
 @main.command()

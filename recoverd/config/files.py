@@ -16,11 +16,15 @@ PLACES = ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
 
 def resolve(text: str, beside: Path) -> Path:
     """Fill in $CREDENTIALS_DIRECTORY, $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)); relative to
-    the configuration's own folder.
+    the configuration's own folder. Outside the unit, credentials are those in the folder `credentials` there, from
+    which the unit loads them.
     """
-    for name in PLACES:
+    places = {name: os.environ[name] for name in PLACES if name in os.environ}
+    if (beside / "credentials").is_dir():
+        places.setdefault("CREDENTIALS_DIRECTORY", str(beside / "credentials"))
+    for name, place in places.items():
         for form in (f"${{{name}}}", f"${name}"):
-            text = text.replace(form, os.environ.get(name, form))
+            text = text.replace(form, place)
     path = Path(text).expanduser()
     return path if path.is_absolute() else beside / path
 

@@ -1,0 +1,34 @@
+"""The files that are shipped beside the program: examples, permissions, alerts, the unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import recoverd
+
+SHIPPED = {
+    "recoverd.yaml": "config/recoverd.yaml",
+    "rbac.yaml": "config/rbac.yaml",
+    "rbac-canary.yaml": "config/rbac-canary.yaml",
+    "rbac-repair.yaml": "config/rbac-repair.yaml",
+    "rbac-webhooks.yaml": "config/rbac-webhooks.yaml",
+    "sudoers": "config/sudoers",
+    "alerts.yml": "config/alerts/recoverd.yml",
+    "alertmanager.yml": "config/alertmanager.yml",
+    "grafana.json": "config/grafana/recoverd.json",
+    "recoverd.service": "systemd/recoverd.service",
+    "recoverd.sysusers": "systemd/recoverd.sysusers",
+}
+"""By the name under which they are asked for, where they are in the repository."""
+
+
+def shipped(name: str) -> str:
+    """What is in the file; `name` is one of `SHIPPED`."""
+    return place(name).read_text()
+
+
+def place(name: str) -> Path:
+    """Where it is: in an installed package below the package, in a checkout beside it."""
+    package = Path(recoverd.__file__).parent
+    installed = package / "shipped" / SHIPPED[name]
+    return installed if installed.exists() else package.parent / SHIPPED[name]
