@@ -12,6 +12,7 @@ import click
 from recoverd import __version__
 from recoverd.cli.init import example_config, init
 from recoverd.config import Config, ConfigError, json_schema, load
+from recoverd.config.types import place
 from recoverd.model.news import Topic
 from recoverd.playbooks import registry
 
@@ -150,5 +151,5 @@ def _load(file: Path) -> Config:
         click.echo(str(error), err=True)
         sys.exit(2)
     for path, message in config.warnings:
-        click.echo(f"{file}: {path}: warning: {message}", err=True)
+        click.echo(f"{place(file, config.lines.get(path, 0))}: {path}: warning: {message}", err=True)
     return config

@@ -7,10 +7,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import asyncssh
-import yaml
 
+from recoverd.config import kubeconfigs
+from recoverd.config.kubeconfigs import Entries
 from recoverd.model.settings import HostSettings
 
+PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
+"""How public keys begin, in each of their formats."""
 PLACES = ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
 
 
@@ -33,6 +36,8 @@ def check_key(path: Path) -> str | None:
     """What is wrong with an SSH private key, or None."""
     if (content := _read(path)) is None:
         return _unreadable(path)
+    if content.startswith(PUBLIC):
+        return f"{path} is the public key; name the private one, which is beside it without .pub"
     if path.stat().st_mode & 0o077 and not _is_credential(path):
         return f"{path} can be read by others (mode {path.stat().st_mode & 0o777:04o}); chmod 600 {path}"
     try:
@@ -64,17 +69,18 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
     ]
 
 
-def check_kubeconfig(path: Path) -> str | None:
-    """What is wrong with a kubeconfig, or None."""
+def check_kubeconfig(path: Path) -> tuple[str | None, Entries | None]:
+    """What is wrong with a kubeconfig, or None and what it names."""
     content = _read(path)
     if content is None:
-        return _unreadable(path)
+        return _unreadable(path), None
     if problem := open_to_all(path):
-        return problem
+        return problem, None
     try:
-        return _kubeconfig_problem(path, yaml.safe_load(content))
-    except yaml.YAMLError as error:
-        return f"{path} is not YAML: {_one_line(error)}"
+        entries = kubeconfigs.parse(path, content)
+    except ValueError as error:
+        return str(error), None
+    return kubeconfigs.check(path, entries), entries
 
 
 def open_to_all(path: Path) -> str | None:
@@ -96,29 +102,6 @@ def read_text(path: Path) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8") from None
-
-
-def _kubeconfig_problem(path: Path, config: object) -> str | None:
-    if not isinstance(config, dict):
-        return f"{path} is no kubeconfig"
-
-    def entry(section: str, name: object) -> dict[str, object] | None:
-        for each in config.get(section) or []:
-            if isinstance(each, dict) and each.get("name") == name:
-                inner = each.get(section.rstrip("s"))
-                return inner if isinstance(inner, dict) else None
-        return None
-
-    current = config.get("current-context")
-    context = entry("contexts", current)
-    if context is None:
-        return f"{path} has no usable current-context ({current!r})"
-    cluster, user = entry("clusters", context.get("cluster")), entry("users", context.get("user"))
-    if cluster is None or not str(cluster.get("server", "")).startswith("https://"):
-        return f"{path}: the cluster {context.get('cluster')!r} of its current-context has no https server"
-    if not user:
-        return f"{path}: the user {context.get('user')!r} of its current-context has no credentials"
-    return None
 
 
 def _ip(address: str) -> str:
@@ -153,7 +136,3 @@ def _is_credential(path: Path) -> bool:
     """systemd's credentials are guarded by the directory they are in, whatever their mode says."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     return bool(directory) and path.is_relative_to(directory or "/")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

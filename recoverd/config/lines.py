@@ -18,14 +18,24 @@ class Lines:
         """The line, counted from 1, of as much of the path as is there: of what is missing, where it would be. 0
         where there is nothing.
         """
+        return self._walk(path)[0]
+
+    def _walk(self, path: str) -> tuple[int, bool]:
+        """The line, and whether all of the path is there."""
         node, line = self._root, 0
         for part in re.findall(r"[^.\[\]]+", path):
             found = _below(node, part)
             if found is None:
-                break
+                return line, False
             line, node = found
-        if line == 0 and node is not None and not path:
-            line = node.start_mark.line + 1
+        return line, True
+
+    def located(self, path: str) -> int:
+        """The line where what counts for a path stands: its own, or that in `defaults` from where a cluster has it."""
+        line, whole = self._walk(path)
+        if not whole and (inherited := re.fullmatch(r"clusters\[\d+\]\.(.+)", path)):
+            below, there = self._walk(f"defaults.{inherited[1]}")
+            return below if there else line
         return line
 
 

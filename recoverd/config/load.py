@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recoverd.config import windows
+from recoverd.config import doubts, kubeconfigs, windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
+from recoverd.config.lines import Lines
+from recoverd.config.mistakes import said
 from recoverd.config.receivers import told
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
@@ -41,7 +43,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     """
     errors: list[Problem] = []
     warnings: list[Problem] = []
-    raw = _parse(path)
+    raw, lines = _parse(path)
     file = _validated(FileModel, raw, "", errors)
     defaults = file.defaults if file else _defaults_of(raw)
     listed = raw.get("clusters") if isinstance(raw, dict) else None
@@ -64,19 +66,34 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         else []
     )
     receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
+    state_dir = resolve(file.state_dir if file else ".", here)
+    errors += _folders(state_dir, models)
     if errors or file is None:
-        raise ConfigError(path, list(dict.fromkeys(errors)))
+        raise ConfigError(path, list(dict.fromkeys(errors)), {at: lines.located(at) for at, _ in errors})
     host, _, port = file.listen.rpartition(":")
     listen = (host.strip("[]"), int(port))
+    if doubt := doubts.of_listen(listen[0]):
+        warnings.append(("listen", doubt))
     return Config(
-        resolve(file.state_dir, here),
+        state_dir,
         resolve(file.socket, here),
         listen,
         tuple(clusters),
         tuple(warnings),
         receivers,
         heartbeat,
+        {at: lines.located(at) for at, _ in warnings},
     )
+
+
+def _folders(state_dir: Path, models: Iterable[tuple[str, ClusterModel]]) -> Iterable[Problem]:
+    """Where no file can be kept."""
+    if problem := doubts.no_folder(state_dir):
+        yield "state_dir", problem
+        return
+    for where, model in models:
+        if problem := doubts.no_folder(state_dir / model.restore_points.directory):
+            yield f"{where}.restore_points.directory", problem
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -94,9 +111,10 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Path) -> tuple[Any, Lines]:
     try:
-        return yaml.load(path.read_text(), Loader=_UniqueKeys) or {}  # noqa: S506  # a SafeLoader
+        text = path.read_text()
+        return yaml.load(text, Loader=_UniqueKeys) or {}, Lines(text)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise ConfigError(path, [("", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
@@ -118,7 +136,7 @@ def _validated(model: type[BaseModel], raw: Any, where: str, errors: list[Proble
             if e["type"] == "extra_forbidden":
                 errors.append((loc, f"unknown key{_did_you_mean(model, e['loc'])}"))
             else:
-                errors.append((loc, e["msg"].removeprefix("Value error, ")))
+                errors.append((loc, said(e)))
         return None
 
 
@@ -145,7 +163,8 @@ def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 def _path(where: str, loc: tuple[int | str, ...]) -> str:
     text = where
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if part != "[key]":  # pydantic's word for a key that is no text
+            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
 
@@ -199,6 +218,34 @@ def _duplicates(models: list[tuple[str, ClusterModel]]) -> Iterable[Problem]:
                     planes.setdefault(host.address, here)
 
 
+def _files(
+    where: str,
+    model: ClusterModel,
+    ssh: SshSettings,
+    kubeconfig: Path,
+    errors: list[Problem],
+    warnings: list[Problem],
+) -> None:
+    """What is wrong with the files that a cluster names, and what is doubtful."""
+    hosts = [HostSettings(h.name, h.address) for h in (*model.control_planes, *model.workers)]
+    if problem := check_key(ssh.key):
+        errors.append((f"{where}.ssh.key", problem))
+    problem, missing = check_known_hosts(ssh.known_hosts, ssh.port, hosts)
+    if problem:
+        errors.append((f"{where}.ssh.known_hosts", problem))
+    if ssh.jump and not problem:
+        _, host, port = jump_parts(ssh.jump)
+        missing = [*check_known_hosts(ssh.known_hosts, port, [HostSettings("the jump host", host)])[1], *missing]
+    warnings += [(f"{where}.ssh.known_hosts", text) for text in missing]
+    problem, entries = check_kubeconfig(kubeconfig)
+    if problem:
+        errors.append((f"{where}.kubeconfig", problem))
+    elif entries:
+        warnings += [(f"{where}.kubeconfig", text) for text in kubeconfigs.doubts(kubeconfig, entries)]
+        if text := doubts.of_server(entries.server, model.control_planes):
+            warnings.append((f"{where}.kubeconfig", text))
+
+
 def _cluster(
     where: str,
     model: ClusterModel,
@@ -209,17 +256,11 @@ def _cluster(
 ) -> ClusterConfig:
     hosts = [HostSettings(h.name, h.address) for h in (*model.control_planes, *model.workers)]
     key, known_hosts, kubeconfig = (resolve(p, here) for p in (model.ssh.key, model.ssh.known_hosts, model.kubeconfig))
-    if problem := check_key(key):
-        errors.append((f"{where}.ssh.key", problem))
-    problem, missing = check_known_hosts(known_hosts, model.ssh.port, hosts)
-    if problem:
-        errors.append((f"{where}.ssh.known_hosts", problem))
-    if model.ssh.jump and not problem:
-        _, host, port = jump_parts(model.ssh.jump)
-        missing = [*check_known_hosts(known_hosts, port, [HostSettings("the jump host", host)])[1], *missing]
-    warnings += [(f"{where}.ssh.known_hosts", text) for text in missing]
-    if problem := check_kubeconfig(kubeconfig):
-        errors.append((f"{where}.kubeconfig", problem))
+    ssh = SshSettings(
+        model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout
+    )
+    _files(where, model, ssh, kubeconfig, errors, warnings)
+    warnings += doubts.of_cluster(where, model)
     for name in model.approval if playbooks is not None else ():
         if name not in (playbooks or ()):
             errors.append(
@@ -244,8 +285,5 @@ def _cluster(
         + deadlines.etcd
         + deadlines.hosts
         + deadlines.network,
-    )
-    ssh = SshSettings(
-        model.ssh.user, key, known_hosts, model.ssh.port, model.ssh.sudo, model.ssh.jump, model.ssh.connect_timeout
     )
     return ClusterConfig(settings, model.interval, kubeconfig, ssh, deadlines)

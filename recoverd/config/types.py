@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,11 +19,22 @@ Problem = tuple[str, str]
 class ConfigError(Exception):
     """Everything that is wrong with a configuration file, not only the first thing."""
 
-    def __init__(self, file: Path, errors: Sequence[Problem]) -> None:
+    def __init__(self, file: Path, errors: Sequence[Problem], lines: Mapping[str, int] | None = None) -> None:
+        """`lines` are those at which the paths stand, as far as they do."""
+        at = lines or {}
         super().__init__(
-            "\n".join(f"{file}: {path}: {message}" if path else f"{file}: {message}" for path, message in errors)
+            "\n".join(
+                f"{place(file, at.get(path, 0))}: {path}: {message}" if path else f"{place(file, 0)}: {message}"
+                for path, message in errors
+            )
         )
         self.errors = list(errors)
+        self.lines = dict(at)
+
+
+def place(file: Path, line: int) -> str:
+    """FILE:LINE, as compilers write it and editors follow it; FILE where no line is known."""
+    return f"{file}:{line}" if line else str(file)
 
 
 def meant(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -116,3 +127,5 @@ class Config:
     warnings: tuple[Problem, ...] = ()
     notifications: tuple[Receiver, ...] = ()
     heartbeat: Heartbeat | None = None
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """At which lines of the file the warnings' paths stand."""

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from recoverd.config import ConfigError, load
 from recoverd.config.types import Heartbeat
 from recoverd.model.news import Topic
 from recoverd.model.settings import Approval, Mode
 
+
+def certified(days: int = 365) -> tuple[bytes, bytes]:
+    """A certificate that is valid for so many days from now, which may be over, and its key; in PEM."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name, until = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "recoverd")]), now + timedelta(days=days, hours=1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(min(now, until) - timedelta(days=1)).not_valid_after(until)
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(pem, form, serialization.NoEncryption())
+    return builder.sign(key, hashes.SHA256()).public_bytes(pem), private
+
+
+def user(certificate: bytes, key: bytes) -> dict[str, Any]:
+    """Who holds the two, as a kubeconfig has it."""
+    data = {"client-certificate-data": certificate, "client-key-data": key}
+    return {name: base64.b64encode(pem).decode() for name, pem in data.items()}
+
+
+GOOD = user(*certified())
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "c",
     "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
     "clusters": [{"name": "k", "cluster": {"server": "https://k8s-api:6443"}}],
-    "users": [{"name": "u", "user": {"token": "t"}}],
+    "users": [{"name": "u", "user": GOOD}],
 }
 
 
@@ -257,8 +282,8 @@ def test_the_command_prints_every_error_with_its_file_and_place(folder: Folder) 
     bad = CliRunner().invoke(main, ["check-config", str(folder.write())])
     assert bad.exit_code == 2
     for part in (
-        "recoverd.yaml: clusters[0].ssh.key: ",
-        "recoverd.yaml: clusters[0].approval.restore-manifst: ",
+        "recoverd.yaml:10: clusters[0].ssh.key: ",
+        "recoverd.yaml:3: clusters[0].approval.restore-manifst: ",
         "did you mean restore-manifest?",
     ):
         assert part in bad.output

@@ -113,6 +113,9 @@ def test_outside_the_unit_the_missing_credentials_directory_is_named(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    (installed.parent / "credentials" / "ssh-key").chmod(0o600)
+    assert CliRunner().invoke(main, ["check-config", str(installed)]).exit_code == 0, "credentials/ is beside the file"
+    (installed.parent / "credentials").rename(installed.parent / "elsewhere")
     result = CliRunner().invoke(main, ["check-config", str(installed)])
     assert result.exit_code == 2
     assert (
