@@ -73,7 +73,8 @@ def check_config(file: Path) -> None:
         click.echo(f"{receiver.name} ({receiver.kind}) is told of {clusters}: {topics}")
     if config.heartbeat:
         click.echo(f"a sign of life every {config.heartbeat.every:g} s")
-    click.echo(f"{file} is good")
+    number = len(config.warnings)
+    click.echo(f"{file} is good{f', with {number} warning' + 's' * (number != 1) if number else ''}")
 
 
 @main.command()

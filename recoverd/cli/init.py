@@ -145,12 +145,10 @@ def _table(keys: Sequence[HostKey]) -> Iterator[str]:
 
 
 def _report(wanted: Wanted, outcome: Outcome) -> Iterator[str]:
-    from recoverd.setup.learn import vip_remarks
-
     learnt = outcome.learnt
     planes, workers = (", ".join(m.name for m in machines) for machines in (learnt.control_planes, learnt.workers))
     yield f"{wanted.name}: Kubernetes {learnt.version}; control planes: {planes}; workers: {workers or 'none'}"
-    yield from (f"  {remark}" for remark in vip_remarks(learnt))
+    yield from (f"  {remark}" for remark in outcome.remarks)
     if learnt.external_etcd:
         yield f"  etcd is elsewhere ({', '.join(learnt.external_etcd)}), out of recoverd's sight"
     yield from (f"  {remark}" for remark in learnt.unseen)

@@ -77,10 +77,9 @@ def check_kubeconfig(path: Path) -> tuple[str | None, Entries | None]:
     if problem := open_to_all(path):
         return problem, None
     try:
-        entries = kubeconfigs.parse(path, content)
+        return None, kubeconfigs.parse(path, content)
     except ValueError as error:
         return str(error), None
-    return kubeconfigs.check(path, entries), entries
 
 
 def open_to_all(path: Path) -> str | None:

@@ -62,7 +62,7 @@ def parse(path: Path, content: bytes) -> Entries:
     return Entries(cluster, user)
 
 
-def check(path: Path, entries: Entries) -> str | None:
+def _unusable(path: Path, entries: Entries) -> str | None:
     """What is wrong with the certificates and keys that it holds or names, or None."""
     try:
         certificates = _certificates(path, entries.user, "client-certificate")
@@ -79,8 +79,13 @@ def check(path: Path, entries: Entries) -> str | None:
 
 
 def doubts(path: Path, entries: Entries, now: datetime | None = None) -> Iterator[str]:
-    """What it can be used for and not for long, or not when it matters. Asked of one that `check` finds nothing in."""
+    """Why it cannot be used, or not for long, or not when it matters. None of it keeps the daemon from starting: etcd
+    and the machines are watched without it, and it may be put right meanwhile.
+    """
     now = now or datetime.now(UTC)
+    if problem := _unusable(path, entries):
+        yield f"{problem}; as it is, the API server cannot be asked"
+        return
     certificates = _certificates(path, entries.user, "client-certificate")
     if not certificates:
         yield (

@@ -1,4 +1,4 @@
-"""What is wrong with a value, in the words of who wrote the file; pydantic's own speak of models and instances. Pure."""
+"""What is wrong with a value, in the words of who wrote the file: pydantic speaks of models and instances. Pure."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 
 from recoverd.clients.dial import HostUnseen, Target, dial
-from recoverd.config import SshSettings
+from recoverd.config import SshSettings, kubeconfigs
 from recoverd.config.types import jump_parts
 from recoverd.setup import nodes
 from recoverd.setup.certificate import CertificateError, by_hand, make_kubeconfig
@@ -73,6 +73,8 @@ class Outcome:
     """What was refused or failed; the rest was done all the same."""
     kubeconfig: str = ""
     """As the configuration names it."""
+    remarks: Sequence[str] = ()
+    """On the address to which that one leads."""
     files: Files = field(default_factory=Files)
 
 
@@ -197,7 +199,9 @@ async def _in_the_cluster(wanted: Wanted, outcome: Outcome) -> None:
         outcome.troubles.append(f"no kubeconfig was made: {error}. By hand: {by_hand(outcome.learnt, wanted.own)}")
         return
     outcome.files.put(wanted.own, text, SECRET)
-    outcome.learnt = replace(outcome.learnt, server=server)
+    outcome.told.append(
+        f"made a kubeconfig for the user recoverd, for {server}, with a certificate that the cluster signed"
+    )
 
 
 def _write(wanted: Wanted, outcome: Outcome, key: Path, public: str) -> None:
@@ -210,6 +214,7 @@ def _write(wanted: Wanted, outcome: Outcome, key: Path, public: str) -> None:
     )
     own = wanted.own.exists()
     outcome.kubeconfig = wanted.own.name if own else str(wanted.kubeconfig.absolute())
+    outcome.remarks = vip_remarks(replace(learnt, server=_server(wanted.own) or learnt.server) if own else learnt)
     ssh: dict[str, object] = {"user": wanted.user, "key": _named(wanted, key), "known_hosts": "known_hosts"}
     ssh |= {"port": wanted.port} if wanted.port != 22 else {}
     ssh |= {"sudo": True} if wanted.user != "root" else {}
@@ -222,9 +227,15 @@ def _write(wanted: Wanted, outcome: Outcome, key: Path, public: str) -> None:
         workers=workers,
         fixed=any(address[m.name] != m.internal for m in learnt.workers),
         about=about(learnt),
-        about_kubeconfig=[*vip_remarks(learnt), *([] if own or not learnt.administrator else [ADMINISTRATOR])],
+        about_kubeconfig=[*outcome.remarks, *([] if own or not learnt.administrator else [ADMINISTRATOR])],
     )
-    files.put(wanted.directory / "recoverd.yaml", write(document, shipped("recoverd.yaml")))
+    main, text = wanted.directory / "recoverd.yaml", write(document, shipped("recoverd.yaml"))
+    files.put(main, text)
+    if main in files.kept:
+        files.put(wanted.folder / "recoverd.yaml", text)
+        outcome.told.append(
+            f"what {main} would say is in {wanted.folder}; a second cluster's entry goes below `clusters`"
+        )
     permitted = nodes.permitted(learnt.places, etcd=not learnt.external_etcd)
     access = nodes.Access(wanted.user, public, permitted, nodes.sudoers(shipped("sudoers"), wanted.user))
     program = Path(sys.prefix) / "bin" / "recoverd"
@@ -255,6 +266,14 @@ def about(learnt: Learnt) -> list[str]:
             "taken, and no remedy of etcd is offered."
         )
     return found
+
+
+def _server(kubeconfig: Path) -> str:
+    """Where a kubeconfig leads; "" where that cannot be told."""
+    try:
+        return kubeconfigs.parse(kubeconfig, kubeconfig.read_bytes()).server
+    except (OSError, ValueError):
+        return ""
 
 
 def _named(wanted: Wanted, key: Path) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import getpass
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from recoverd.observe.kubeconfig import read_access
 from recoverd.playbooks import registry
 from recoverd.setup.certificate import make_kubeconfig
 from recoverd.setup.learn import Learnt, learn
+from recoverd.setup.nodes import bastion_script
 from recoverd.setup.rbac import ApplyError, apply
 from recoverd.setup.shipped import shipped
 
@@ -253,7 +255,7 @@ async def test_what_somebody_has_changed_is_left_alone_unless_forced(site: Site)
     made = site.text()
     (site.folder / "recoverd.yaml").write_text(made + "# mine\n")
     assert "KEPT" in await site.init(code=1)
-    assert site.text().endswith("# mine\n")
+    assert site.text().endswith("# mine\n") and site.text("prod/recoverd.yaml") == made
     await site.init("--force")
     assert site.text() == made
 
@@ -348,6 +350,33 @@ def apart(script: str, *arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+BASTION = """set -e
+mount --make-rprivate /
+mkdir -p "$1/etc" "$1/sysusers.d"; cp -a /etc/. "$1/etc/"
+mount --bind "$1/etc" /etc
+mount --bind "$1/sysusers.d" /usr/lib/sysusers.d
+mount -t tmpfs none /usr/local/bin
+mkdir -p /etc/recoverd /etc/systemd/system; echo secret >/etc/recoverd/prod.kubeconfig
+export PATH="$2:$PATH"
+sh "$3"; sh "$3"
+ls -l /etc/recoverd/prod.kubeconfig; ls -l /usr/local/bin; cat /etc/systemd/system/recoverd.service
+"""
+
+
+async def test_the_script_makes_the_bastion_ready_and_may_be_run_again(tmp_path: Path) -> None:
+    programs, script = tmp_path / "programs", tmp_path / "bastion.sh"
+    programs.mkdir()
+    (programs / "systemctl").write_text('#!/bin/sh\n[ "$1" != cat ]\n')  # there is no systemd where tests run
+    (programs / "recoverd").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m recoverd "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    script.write_text(bastion_script(programs / "recoverd", Path("/etc/recoverd"), "/etc/recoverd/prod.kubeconfig"))
+    told = await asyncio.to_thread(apart, BASTION, str(tmp_path), str(programs), str(script))
+    assert re.search(r"^-r-------- 1 recoverd recoverd .*prod.kubeconfig$", told, re.MULTILINE)
+    assert f"recoverctl -> {programs}/recoverctl" in told
+    assert f"ExecStart={programs}/recoverd run --config /etc/recoverd/recoverd.yaml" in told
 
 
 # --- in the cluster, only when asked to ---

@@ -175,14 +175,16 @@ GARBAGE = base64.b64encode(b"hello").decode()
         ({"client-certificate-data": GOOD["client-certificate-data"]}, "no client-key"),
     ],
 )
-def test_credentials_that_cannot_be_used_are_refused(folder: Folder, holder: dict[str, Any], what: str) -> None:
+def test_credentials_that_cannot_be_used_are_named_and_keep_nobody_from_watching(
+    folder: Folder, holder: dict[str, Any], what: str
+) -> None:
     kubeconfig(folder, holder)
-    assert what in folder.errors()["clusters[0].kubeconfig"]
+    assert what in found(folder)["clusters[0].kubeconfig"]
 
 
-def test_an_authority_that_is_none_is_refused(folder: Folder) -> None:
+def test_an_authority_that_is_none_is_named(folder: Folder) -> None:
     kubeconfig(folder, GOOD, **{"certificate-authority-data": GARBAGE})
-    assert "certificate-authority is no certificate" in folder.errors()["clusters[0].kubeconfig"]
+    assert "certificate-authority is no certificate" in found(folder)["clusters[0].kubeconfig"]
 
 
 @pytest.mark.parametrize(("days", "what"), [(-400, "expired on"), (10, "in 10 days")])
