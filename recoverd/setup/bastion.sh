@@ -16,8 +16,8 @@ if ! getent passwd recoverd >/dev/null; then
     systemd-sysusers
 fi
 for name in recoverd recoverctl; do
-    if ! command -v "$name" >/dev/null 2>&1; then
-        ln -s "$(dirname "$program")/$name" "/usr/local/bin/$name"
+    if ! command -v "$name" >/dev/null 2>&1 && [ ! -e "/usr/local/bin/$name" ]; then
+        ln -sfn "$(dirname "$program")/$name" "/usr/local/bin/$name"
     fi
 done
 if [ -n "$kubeconfig" ]; then

@@ -19,7 +19,7 @@ done"""
 
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
-    return bring_up(control_planes=1, workers=2, workload=True)
+    return bring_up(control_planes=1, spares=1, workers=2)
 
 
 @pytest.mark.core("free-pod-addresses")
