@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import yaml
@@ -115,7 +116,7 @@ def named_in(pod: str, manifest: str) -> tuple[Named, ...]:
         containers = [c for kind in ("initContainers", "containers") for c in spec.get(kind) or ()]
         found = [Named(path, pod, flag) for c in containers for flag, path in _flags(c, volumes)]
         found += [Named(str(h["path"]), pod) for h in volumes.values() if _of_file(h)]
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError):
         return ()
     return tuple(dict.fromkeys(n for n in found if _counts(n.path)))
 
@@ -127,7 +128,7 @@ def _flags(container: Mapping[str, Any], volumes: Mapping[str, Mapping[str, Any]
         ((str(m["mountPath"]).rstrip("/"), volumes.get(m["name"])) for m in container.get("volumeMounts") or ()),
         key=lambda mount: -len(mount[0]),
     )
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
         flag, _, value = word.partition("=")
         if not flag.startswith("--") or WRITTEN.match(flag):
             continue

@@ -5,11 +5,14 @@ back.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
@@ -129,6 +132,28 @@ spec:
   - {name: check, hostPath: {path: /etc/keepalived/check.sh, type: FileOrCreate}}
   - {name: run, hostPath: {path: /run/containerd/containerd.sock}}
 """
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(("", "etcd", "--data-dir", "--x=/a/b", "/a/b")),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(("spec", "containers", "command", "args", "volumes", "hostPath", "path", "name", "mountPath",
+                         "volumeMounts", "type")),
+        inner,
+        max_size=4,
+    ),
+)  # fmt: skip
+
+
+@given(JSON, JSON)
+def test_whatever_a_manifest_holds_it_breaks_nothing(spec: object, container: object) -> None:
+    for text in (json.dumps({"spec": spec}), json.dumps({"spec": {"containers": [container], "volumes": [container]}})):
+        assert isinstance(named_in("kube-vip", text), tuple)
+
+
+def test_a_container_that_runs_what_its_image_says_names_nothing() -> None:
+    assert named_in("kube-vip", "spec: {containers: [{name: kube-vip, image: kube-vip}]}") == ()
 
 
 def test_flags_and_mounts_name_files_where_they_are_on_the_machine() -> None:
