@@ -105,7 +105,8 @@ def test_the_encryption_configuration_is_put_back_and_secrets_are_read_as_before
     read = "kubectl get secret of-the-test -o jsonpath='{.data.word}' | base64 -d"
     daemon = bastion(cluster, bounds={"cooldown": 0, "attempts": 100})
     wait_kept(daemon, CONFIG)
-    daemon.wait("it is warned of", lambda: "encryption-key-in-no-restore-point" in daemon.codes(), 60)
+    warned = {"code": "encryption-key-in-no-restore-point", "severity": "warning"}
+    daemon.wait("it is warned of", lambda: any(warned.items() <= f.items() for f in daemon.status()["findings"]), 60)
     before = digest(cp1, CONFIG), shape(cp1, CONFIG)
 
     cp1.sh(f"mv {CONFIG} /root/; {END}")
