@@ -4,6 +4,7 @@ restore point.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +20,10 @@ CONFIG = "/var/lib/kubelet/config.yaml"
 CRI = "unix:///run/containerd/containerd.sock"
 
 
+def dumped(daemon: Bastion) -> str:
+    return daemon.ctl("dump", daemon.name).stdout
+
+
 @pytest.fixture
 def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
     return bring_up(control_planes=1, spares=1, workers=2)
@@ -31,8 +36,8 @@ def test_a_reset_control_plane_serves_again_after_one_approval(
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
     wait_kept(daemon)
     of_old, booted, point = authorities(cp1), boots(cluster), point_of(daemon)
-    # kubelet's configuration is known once kubelet has been up for a while
-    daemon.wait("it is known", lambda: CONFIG in daemon.ctl("dump", daemon.name).stdout.partition('"memory"')[2], 300)
+    # kubelet's configuration is known once kubelet has been up for a while, and of each machine in its own time
+    daemon.wait("it is known", lambda: CONFIG in json.loads(dumped(daemon))["memory"]["files"].get("cp1", {}), 300)
     write_later(cp1)
     cp1.sh(f"kubeadm reset -f --cri-socket={CRI}", check=False)
     plan = daemon.approve("rebuild-control-plane", 120)
