@@ -25,6 +25,12 @@ chown "$account:$group" "$new"
 chmod 0600 "$new"
 mv "$new" "$keys"
 if [ -n "$sudoers" ]; then
+    PATH=$PATH:/usr/sbin
+    if ! command -v visudo >/dev/null 2>&1 || [ ! -d /etc/sudoers.d ]; then
+        echo "sudo is not installed on $(hostname), and $account becomes root through it: install it and run this again," >&2
+        echo "or give recoverd init --ssh-user root" >&2
+        exit 1
+    fi
     new=$(mktemp /etc/sudoers.d/.recoverd.XXXXXX)
     printf '%s\n' "$sudoers" >"$new"
     chmod 0440 "$new"
