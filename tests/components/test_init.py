@@ -360,7 +360,7 @@ mount --bind "$1/etc" /etc
 mount --bind "$1/sysusers.d" /usr/lib/sysusers.d
 mount -t tmpfs none /usr/local/bin
 mkdir -p /etc/recoverd /etc/systemd/system; echo secret >/etc/recoverd/prod.kubeconfig
-export PATH="$2:$PATH"
+export PATH="$2:/usr/sbin:/usr/bin:/sbin:/bin"
 sh "$3"; sh "$3"
 stat -c '%a %U %n' /etc/recoverd/prod.kubeconfig; readlink /usr/local/bin/*; cat /etc/systemd/system/recoverd.service
 """
