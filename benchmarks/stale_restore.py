@@ -77,7 +77,8 @@ def by_hand(cluster: Cluster) -> None:
 
 
 def by_recoverd(cluster: Cluster, daemon: Bastion) -> float:
-    return min(healed_and_healthy(cluster, daemon))
+    healed, _ = healed_and_healthy(cluster, daemon)
+    return healed
 
 
 def healed_and_healthy(cluster: Cluster, daemon: Bastion) -> tuple[float, float]:

@@ -50,7 +50,7 @@ def bastion(cluster: Cluster, tree: Path) -> Bastion:
 def main(commit: str, rounds: int, only: str = "") -> None:
     halves: dict[str, Callable[[Cluster, Bastion], float]] = {
         "quorum": lambda cluster, daemon: force_new_cluster.by_recoverd(daemon, cluster.node("cp1")),
-        "older data": lambda cluster, daemon: max(stale_restore.healed_and_healthy(cluster, daemon)),
+        "older data": lambda cluster, daemon: stale_restore.healed_and_healthy(cluster, daemon)[1],
     }
     halves = {name: heal for name, heal in halves.items() if only in ("", name)}
     with worktree(commit) as tree:

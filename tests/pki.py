@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from recoverd.clients.pem import load as load_all
+from recoverd.model.pem import load as load_all
 
 
 def leaves(kubernetes: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from recoverd.clients.hosts import HostPool, HostUnseen
-from recoverd.clients.pem import describe, load
 from recoverd.model.call import Call
+from recoverd.model.pem import describe, load
 from recoverd.model.points import PKI_ASIDE
 from recoverd.observe.look import Section, sections
 

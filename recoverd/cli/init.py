@@ -18,13 +18,12 @@ from recoverd.config.schema import LABEL
 from recoverd.config.types import jump_parts
 from recoverd.model.text import clean
 from recoverd.playbooks import registry
-from recoverd.setup.shipped import SHIPPED, shipped
+from recoverd.setup.shipped import PERMISSIONS, SHIPPED, shipped
 
 if TYPE_CHECKING:
     from recoverd.setup.hostkeys import Comparison, HostKey
     from recoverd.setup.prepare import Outcome, Wanted
 
-PERMISSIONS = tuple(name for name in SHIPPED if name.startswith("rbac"))
 COMPARE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 

@@ -33,7 +33,7 @@ class Haste:
 
     def begin(self) -> None:
         """A sweep begins."""
-        self._begun = self._asked if self._wanted.is_set() else -1
+        self._begun = self._asked
 
     def end(self) -> None:
         """It has ended. Whoever asked before it began has had what was asked for."""

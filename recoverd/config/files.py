@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
 from pathlib import Path
 
 import asyncssh
 
 from recoverd.config import kubeconfigs
 from recoverd.config.kubeconfigs import Entries
+from recoverd.model.places import ip_of
 from recoverd.model.settings import HostSettings
 
 PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
@@ -59,7 +59,7 @@ def check_known_hosts(path: Path, port: int, hosts: list[HostSettings]) -> tuple
         return _unreadable(path), []
     try:
         known = asyncssh.import_known_hosts(content.decode(errors="replace"))
-        missing = [h for h in hosts if not any(known.match(h.address, _ip(h.address), port)[:3])]
+        missing = [h for h in hosts if not any(known.match(h.address, ip_of(h.address), port)[:3])]
     except (ValueError, asyncssh.Error) as error:
         return f"{path} is no known_hosts file: {error}", []
     option = f"-p {port} " if port != 22 else ""
@@ -101,14 +101,6 @@ def read_text(path: Path) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8") from None
-
-
-def _ip(address: str) -> str:
-    """The address where it is an IP address, "" where it is a name."""
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return ""
 
 
 def _read(path: Path) -> bytes | None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,8 @@ import yaml
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+
+from recoverd.model import pem
 
 SOON = timedelta(days=30)
 MAKE = "config/rbac.yaml says how to make one"
@@ -112,13 +113,11 @@ def _mismatch(path: Path, certificate: x509.Certificate, key: bytes) -> str | No
 
 def _certificates(path: Path, entry: Mapping[str, Any], name: str) -> list[x509.Certificate]:
     """Those that it holds; [] where there are none. Raises `ValueError`."""
-    pem = _material(path, entry, name)
-    if pem is None:
+    text = _material(path, entry, name)
+    if text is None:
         return []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the serial number 0, which kubeadm's CAs have
-            return x509.load_pem_x509_certificates(pem)
+        return pem.load(text)
     except ValueError:
         raise ValueError(f"its {name} is no certificate in PEM; {MAKE}") from None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
-from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, YOUNG, up
+from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, restarted, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
@@ -71,8 +71,7 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
 def _loops(scene: Scene, container: ContainerView) -> bool:
     if not container.running:
         return container.exit_code not in STOPPED_ON_REQUEST or container.restarts > 0
-    age = scene.age(container.started_at)
-    return container.restarts > 0 and age is not None and age < YOUNG
+    return restarted(scene, container)
 
 
 def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:

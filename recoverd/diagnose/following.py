@@ -8,7 +8,6 @@ and one that has had no leader since its start listens and answers nothing (obse
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from recoverd.diagnose.etcd import describe
@@ -19,6 +18,7 @@ from recoverd.model.etcd import MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
+from recoverd.model.places import ip_of
 
 JOINS = 20.0
 """Seconds from the start of its process in which a member has yet to find the leader."""
@@ -55,7 +55,7 @@ def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
     others = {_socket(e): e for e in scene.membership.voters if e.id != entry.id and e.started}
     called = machine.peers if machine else None
     answered = {a for a, yes in (called or {}).items() if yes}
-    known = called is not None and all(_is_address(peer_address(e)) for e in others.values())
+    known = called is not None and all(ip_of(peer_address(e)) for e in others.values())
     reached = sorted(s for s, e in others.items() if peer_address(e) in answered)
     leads = next((n for n, v in scene.membership.camp.items() if v.has_leader), "")
     evidence = (
@@ -103,11 +103,3 @@ def _socket(entry: MemberEntry) -> str:
         return urlsplit(next(iter(entry.peer_urls), "")).netloc or peer_address(entry)
     except ValueError:
         return peer_address(entry)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -307,6 +307,12 @@ def _kubelet_runs(host: HostView) -> bool:
     return kubelet is not None and kubelet.running
 
 
+def restarted(scene: Scene, container: ContainerView) -> bool:
+    """Whether it was started again, a moment ago: it loops, though it may be caught running."""
+    age = scene.age(container.started_at)
+    return container.restarts > 0 and age is not None and age < YOUNG
+
+
 def up(scene: Scene, container: ContainerView) -> str:
     """As the runtimes' own tools put it: "Up 3 seconds", "Exited (1)"."""
     times = (

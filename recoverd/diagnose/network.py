@@ -25,7 +25,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts, Facts, PodsFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
-from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
+from recoverd.model.network import BEGINNING, AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
 from recoverd.model.observation import Unseen, UnseenKind
 
 BROKEN = State.WORKER_NETWORK_BROKEN
@@ -41,7 +41,6 @@ NOT_READY = 60.0
 """Seconds for which an agent's pod may be absent or not ready."""
 PULLING = 180.0
 """The same while its image is pulled or its init containers run."""
-BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
 
 
 def findings(scene: Scene) -> Iterator[Finding]:

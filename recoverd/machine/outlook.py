@@ -14,7 +14,8 @@ from recoverd.machine.turn import Turn
 from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import Unseen
+from recoverd.model.observation import Observation, Unseen
+from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
 
 PODS = timedelta(seconds=90)
@@ -94,6 +95,15 @@ def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, po
         unseen=record.unseen,
         unended=unended(turn),
     )
+
+
+def keeps_for(turn: Turn, playbook: str) -> Observation | None:
+    """The newest sweep, where machines are to keep copies now for that playbook: nothing is written there while paused
+    or only observed, by a bastion that may not act, or for what is never offered.
+    """
+    may = not (turn.record.pause or turn.settings.observes or forbidden(turn, unasked=True))
+    wanted = turn.settings.approval_of(playbook) is not Approval.NEVER
+    return turn.sweep.observation if turn.sweep and may and wanted else None
 
 
 def forbidden(turn: Turn, *, unasked: bool) -> str:

@@ -14,7 +14,6 @@ from recoverd.model.events import ChoreEnded
 from recoverd.model.history import History
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import KEPT, KeepPki
-from recoverd.model.settings import Approval
 
 OPERATIONS: tuple[type, ...] = (KeepPki,)
 AGAIN = 600.0
@@ -34,22 +33,16 @@ def consider(turn: Turn) -> None:
 
     A copy counts when a sweep that began after it was made still finds just what it is named after.
     """
-    if (
-        turn.record.pause
-        or turn.settings.observes
-        or turn.sweep is None
-        or outlook.forbidden(turn, unasked=True)
-        or turn.settings.approval_of("restore-pki") is Approval.NEVER
-    ):
+    if (seen := outlook.keeps_for(turn, "restore-pki")) is None:
         return
     for host, known in turn.memory.pki.items():
-        view = turn.sweep.observation.hosts.get(host)
+        view = seen.hosts.get(host)
         now = pki_of(view, known, turn.now) if isinstance(view, HostView) and not known.kept else None
         if now is None or not now.alike(known):
             continue
         target, asked = f"{KEPT}/{known.digest}", turn.state.copies.get(host)
         if asked and asked.target == target and asked.made_at:
-            if turn.sweep.observation.started_at >= asked.made_at:
+            if seen.started_at >= asked.made_at:
                 turn.learn(replace(turn.memory, pki={**turn.memory.pki, host: replace(known, kept=target)}))
                 turn.note(
                     History.PKI_KEPT,

@@ -12,7 +12,6 @@ from recoverd.model.history import History
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import HostView
 from recoverd.model.pod_files import COPIES
-from recoverd.model.settings import Approval
 
 OPERATIONS: tuple[type, ...] = (KeepPodFiles,)
 AGAIN = 600.0
@@ -28,16 +27,10 @@ def after_restart(turn: Turn) -> None:
 
 def consider(turn: Turn) -> None:
     """See that each control plane has a copy of every file that is known, for `restore-pod-files`."""
-    if (
-        turn.record.pause
-        or turn.settings.observes
-        or turn.sweep is None
-        or outlook.forbidden(turn, unasked=True)
-        or turn.settings.approval_of("restore-pod-files") is Approval.NEVER
-    ):
+    if (seen := outlook.keeps_for(turn, "restore-pod-files")) is None:
         return
     for host, known in turn.memory.pod_files.items():
-        view = turn.sweep.observation.hosts.get(host)
+        view = seen.hosts.get(host)
         asked = turn.state.pod_file_copies.get(host)
         late = asked is None or (turn.now - asked).total_seconds() >= AGAIN
         if all(k.kept for k in known.values()) or not late or not isinstance(view, HostView):

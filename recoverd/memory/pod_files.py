@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from recoverd.diagnose.pod_files import KUBEADMS, in_order
+from recoverd.diagnose.manifests import COMPONENTS
+from recoverd.diagnose.pod_files import in_order
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import HostView
@@ -70,7 +71,7 @@ def _read(scene: Scene, view: HostView, pod: str, there: PodFileView, before: Kn
         return False
     # a file that nobody knows yet may have had its mode changed since; one that was changed may have been moved there
     written = max(there.modified_at, there.changed_at) if before else there.modified_at
-    if pod not in KUBEADMS:
+    if pod not in COMPONENTS:
         return written + (MEANT if before else SETTLE) <= scene.now + timedelta(seconds=view.clock_offset)
     container = view.containers.get(pod)
     began = container.started_at if container and container.running else None
@@ -79,5 +80,5 @@ def _read(scene: Scene, view: HostView, pod: str, there: PodFileView, before: Kn
 
 def _started_without(view: HostView, by: tuple[Named, ...], since: datetime) -> bool:
     """What names it was started since it is gone, and does without."""
-    starts = [view.running_since(n.pod) for n in by if n.pod in KUBEADMS]
+    starts = [view.running_since(n.pod) for n in by if n.pod in COMPONENTS]
     return bool(starts) and all(at is not None and at > since for at in starts)

@@ -225,6 +225,8 @@ class AgentView:
     """Seconds that its own startup probe gives it before kubelet ends it; more while its DaemonSet is rolled out."""
 
 
+BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
+"""Beginnings of what kubectl prints of a pod whose containers are not made."""
 BEGINS = 20.0
 """Seconds from the making of a pod that it may wait for its sandbox."""
 

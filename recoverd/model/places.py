@@ -101,6 +101,14 @@ def flag(manifest: str, name: str) -> str:
     return found[1].strip("\"'") if found else ""
 
 
+def ip_of(host: str) -> str:
+    """The host where it is an IP address, "" where it is a name."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host in a URL is the machine itself."""
     try:

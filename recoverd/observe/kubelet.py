@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from recoverd.model.network import BEGINS, WaitingPods
+from recoverd.model.network import BEGINNING, BEGINS, WaitingPods
 
 MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
@@ -32,10 +32,6 @@ ENDED_WORDS = (
 """What a table says of pods that may have ended: it has no phase. Those are looked at closer
 before anything is said of them.
 """
-
-
-BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
-"""Beginnings of what kubectl prints of a pod whose containers are not made."""
 SHOWN = 50
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from recoverd.config import Deadlines
 from recoverd.model.network import NetworkView
@@ -29,7 +29,7 @@ BROKEN_OFF = "accepted the connection and gave no answer"
 """Beginning of `EndpointView.detail` where the other side may have given up waiting for recoverd."""
 
 
-def silent(view: object) -> bool:
+def silent(view: object) -> TypeGuard[Unseen]:
     """Whether this is a source that was asked and did not answer."""
     return isinstance(view, Unseen) and view.kind in SILENT
 
@@ -83,11 +83,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
     )
 
     def view(what: T) -> T | Unseen:
-        return (
-            Unseen(UnseenKind.OWN, f"{why} ({what.reason})")
-            if isinstance(what, Unseen) and what.kind in SILENT and not what.sure
-            else what
-        )
+        return Unseen(UnseenKind.OWN, f"{why} ({what.reason})") if silent(what) and not what.sure else what
 
     def endpoint(what: EndpointView) -> EndpointView:
         silent = what.health in SILENT_ENDPOINT or what.detail.startswith(BROKEN_OFF)

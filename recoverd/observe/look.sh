@@ -113,7 +113,7 @@ done
 # whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer
 if [ -e $K/manifests/etcd.yaml ] && [ -r /proc/net/tcp ]; then
   port=$(sed -n 's/^ *- --listen-peer-urls=.*:\([0-9][0-9]*\)[",]*$/\1/p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
-  s peers; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -oE "[0-9A-F]+:$(printf %04X "${port:-2380}") 0[12] "
+  s peers; grep -ohE "[0-9A-F]+:$(printf %04X "${port:-2380}") 0[12] " /proc/net/tcp /proc/net/tcp6 2>/dev/null
 fi
 
 L=/var/lib/kubelet

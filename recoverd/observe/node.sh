@@ -66,7 +66,7 @@ node_look() {
     echo "asked cni"
   fi
   for d in /var/lib/cni/networks/*; do
-    [ -d "$d" ] && echo "pool $(find "$d" -maxdepth 1 -type f -name '*[.:]*' ! -name '*reserved*' 2>/dev/null | wc -l) $(leaked "$d" | wc -l) $d"
+    [ -d "$d" ] && echo "pool $(given_out "$d" | wc -l) $(leaked "$d" | wc -l) $d"
   done
   for f in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
     /etc/systemd/system/kubelet.service.d/*.conf /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \

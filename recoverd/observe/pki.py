@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from recoverd.clients.pem import describe, load
 from recoverd.model.kubeadm import authority_of
 from recoverd.model.observation import CertificateView, PkiView
+from recoverd.model.pem import describe, load
 
 UNREADABLE = (
     ValueError,

@@ -14,17 +14,11 @@ from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, WriteFile
 from recoverd.model.places import flag
 from recoverd.model.plan import Step
-from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.starts import serves_nothing
+from recoverd.playbooks.starts import seen_started, serves_nothing
 
 MANIFEST_CODES = codes(Of.MANIFEST)
 MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
-
-PATIENCE = 10
-"""Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two
-to act on a manifest (observed).
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +129,7 @@ class RestoreManifest:
     @staticmethod
     def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
         component = component_of(finding)
-        start = Step(
-            host,
-            f"see that kubelet starts {component} on {host}, and restart kubelet when it does not",
-            Unstick(component, PATIENCE),
-            60.0,
-        )
+        start = seen_started(host, component)
         if component == "kube-apiserver":
             return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
         membership = situation.scene.membership

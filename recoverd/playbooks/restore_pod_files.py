@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recoverd.diagnose.manifests import COMPONENTS
 from recoverd.diagnose.scene import API
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.catalogue import Code, path_in
@@ -19,15 +20,10 @@ from recoverd.model.file_operations import PutBackPodFile
 from recoverd.model.finding import Finding
 from recoverd.model.plan import Step
 from recoverd.model.pod_files import COPIES, EMPTY, PKI
-from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.starts import begins_anew, serves_nothing
+from recoverd.playbooks.starts import begins_anew, seen_started, serves_nothing
 
 NAME = "restore-pod-files"
-PATIENCE = 10
-"""Seconds without a process after which kubelet counts as sitting in a back-off."""
-ORDER = ("etcd", API, "kube-controller-manager", "kube-scheduler")
-"""In which what waits in a back-off is started anew; of other pods no process is known by its name."""
 OF_PKI = frozenset({Code.CERTIFICATE_MISSING, Code.PKI_REPLACED})
 ROTATED = (
     "if its keys were changed on purpose, reject this: secrets that were written with the newer key cannot be read "
@@ -113,16 +109,8 @@ def _put(finding: Finding, host: str, situation: Situation) -> Step:
 
 
 def _begun(host: str, pods: set[str], situation: Situation) -> list[Step]:
-    steps = [
-        Step(
-            host,
-            f"see that kubelet starts {pod} on {host}, and restart kubelet when it does not",
-            Unstick(pod, PATIENCE),
-            60.0,
-        )
-        for pod in ORDER
-        if pod in pods
-    ]
+    # of other pods no process is known by its name
+    steps = [seen_started(host, pod) for pod in COMPONENTS if pod in pods]
     # without an etcd none comes up, whatever files there are
     if API in pods and "etcd" not in pods and situation.etcd(host) is not None:
         steps.append(Step(host, f"wait for the API server on {host}", AwaitApi(), 90.0))

@@ -14,8 +14,23 @@ from recoverd.diagnose.loss import began_anew, says_new, unread
 from recoverd.model.catalogue import Code
 from recoverd.model.operations import MANIFESTS
 from recoverd.model.plan import Step
-from recoverd.model.unit_operations import Unit
+from recoverd.model.unit_operations import Unit, Unstick
 from recoverd.playbooks.base import Situation
+
+PATIENCE = 10
+"""Seconds without a process after which kubelet counts as sitting in a back-off: it takes one or two
+to act on a manifest (observed).
+"""
+
+
+def seen_started(host: str, component: str) -> Step:
+    """The step that sees kubelet start a static pod whose files are in place again, and ends its back-off."""
+    return Step(
+        host,
+        f"see that kubelet starts {component} on {host}, and restart kubelet when it does not",
+        Unstick(component, PATIENCE),
+        60.0,
+    )
 
 
 def begins_anew(host: str, situation: Situation) -> str:

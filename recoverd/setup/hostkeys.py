@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import ip_address
 
 import asyncssh
+
+from recoverd.model.places import ip_of
 
 SECONDS = 8.0
 """For one address of one machine."""
@@ -121,7 +122,7 @@ class KnownHosts:
         """The keys of one machine."""
         if self._known is None:
             return []
-        trusted = self._known.match(address, _ip(address), port)[0]
+        trusted = self._known.match(address, ip_of(address), port)[0]
         return [" ".join(k.export_public_key().decode().split()[:2]) for k in trusted]
 
 
@@ -183,10 +184,3 @@ def _public(line: str, number: int) -> asyncssh.SSHKey:
         return asyncssh.import_public_key(line)
     except ValueError as error:
         raise ValueError(f"line {number} is no public key: {error}") from None
-
-
-def _ip(address: str) -> str:
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return ""

@@ -17,7 +17,7 @@ import yaml
 from cryptography.x509.oid import NameOID
 from kubernetes.aio.client import ApiClient
 
-from recoverd.clients import pem
+from recoverd.model import pem
 from recoverd.model.observation import EndpointHealth
 from recoverd.model.places import Places, authority, etcd_elsewhere, places_of
 from recoverd.observe.api import api_client

@@ -4,6 +4,7 @@
 # It prints the fingerprints of this machine's host keys, for the file of `recoverd init --accept-host-keys`.
 set -eu
 umask 022
+PATH=$PATH:/usr/sbin
 if [ "$(id -u)" != 0 ]; then
     echo "run this as root on the node" >&2
     exit 1
@@ -25,7 +26,6 @@ chown "$account:$group" "$new"
 chmod 0600 "$new"
 mv "$new" "$keys"
 if [ -n "$sudoers" ]; then
-    PATH=$PATH:/usr/sbin
     if ! command -v visudo >/dev/null 2>&1 || [ ! -d /etc/sudoers.d ]; then
         echo "sudo is not installed on $(hostname), and $account becomes root through it: install it and run this again," >&2
         echo "or give recoverd init --ssh-user root" >&2
@@ -41,8 +41,7 @@ if [ -n "$sudoers" ]; then
     fi
     mv "$new" /etc/sudoers.d/recoverd
 fi
-if command -v sshd >/dev/null 2>&1 || [ -x /usr/sbin/sshd ]; then
-    PATH=$PATH:/usr/sbin
+if command -v sshd >/dev/null 2>&1; then
     # without a user to match, this is what holds for everybody
     if sshd -T 2>/dev/null | grep -qi '^allowtcpforwarding no$'; then
         echo "sshd on $(hostname) says AllowTcpForwarding no: allow it for $account (Match User), or etcd is not seen" >&2

@@ -21,7 +21,7 @@ from recoverd.setup.files import SECRET, Files, folder
 from recoverd.setup.hostkeys import Comparison, HostKey, KnownHosts, Subject, Verdict, fetch, judge
 from recoverd.setup.learn import LearnError, Learnt, learn, vip_remarks
 from recoverd.setup.rbac import ApplyError, apply
-from recoverd.setup.shipped import shipped
+from recoverd.setup.shipped import PERMISSIONS, shipped
 
 JUMP = "the jump host"
 Confirm = Callable[[Sequence[HostKey]], bool]
@@ -247,7 +247,7 @@ def _write(wanted: Wanted, outcome: Outcome, key: Path, public: str) -> None:
     files.put(ansible / "inventory.yaml", text)
     files.put(ansible / "playbook.yaml", nodes.playbook())
     files.put(ansible / "roles" / "recoverd_node" / "tasks" / "main.yaml", nodes.tasks())
-    for file in ("rbac.yaml", "rbac-canary.yaml", "rbac-repair.yaml", "rbac-webhooks.yaml"):
+    for file in PERMISSIONS:
         files.put(wanted.folder / file, shipped(file))
 
 

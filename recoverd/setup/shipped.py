@@ -21,6 +21,9 @@ SHIPPED = {
 }
 """By the name under which they are asked for, where they are in the repository."""
 
+PERMISSIONS = tuple(name for name in SHIPPED if name.startswith("rbac"))
+"""Those that let recoverd's user do something."""
+
 
 def shipped(name: str) -> str:
     """What is in the file; `name` is one of `SHIPPED`."""

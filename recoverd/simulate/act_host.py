@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from recoverd.model.address_operations import FreeAddresses
-from recoverd.model.file_operations import HostsLine
+from recoverd.model.file_operations import HostsLine, PutBackPodFile
 from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import CopyPath, MovePath, WriteFile, sha256
@@ -33,12 +33,13 @@ GOING_DOWN = 15.0
 # --- files ---
 
 
-def _unwritten(o: WriteFile, at: Carry) -> bool:
+def unwritten(o: WriteFile | PutBackPodFile, at: Carry) -> bool:
+    """Whether the file does not hold what the operation puts there."""
     there = at.machine.files.get(o.path)
     return there is None or sha256(there) != o.sha256
 
 
-@hand(WriteFile, lacking=_unwritten)
+@hand(WriteFile, lacking=unwritten)
 def write(o: WriteFile, at: Carry) -> StepResult:
     files, there = at.machine.files, at.machine.files.get(o.path)
     if there is not None and sha256(there) == o.sha256:

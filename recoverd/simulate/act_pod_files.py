@@ -5,6 +5,7 @@ from __future__ import annotations
 from recoverd.model.file_operations import KeepPodFiles, PutBackPodFile
 from recoverd.model.operations import sha256
 from recoverd.model.plan import StepResult
+from recoverd.simulate.act_host import unwritten
 from recoverd.simulate.carry import Carry, hand
 
 
@@ -22,15 +23,10 @@ def keep(o: KeepPodFiles, at: Carry) -> StepResult:
     return StepResult(True, f"{o.title} on {at.name}: done")
 
 
-def _not_back(o: PutBackPodFile, at: Carry) -> bool:
-    there = at.machine.files.get(o.path)
-    return there is None or sha256(there) != o.sha256
-
-
-@hand(PutBackPodFile, lacking=_not_back)
+@hand(PutBackPodFile, lacking=unwritten)
 def put_back(o: PutBackPodFile, at: Carry) -> StepResult:
     files, there = at.machine.files, at.machine.files.get(o.path)
-    if not _not_back(o, at):
+    if not unwritten(o, at):
         return StepResult(True, f"{o.title} on {at.name} had been done already", already_done=True)
     copy = files.get(f"{o.copies}/{o.sha256}")
     if copy is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recoverd.model.operations import sha256
-from recoverd.model.pod_files import EMPTY, ENCRYPTION, Is, PodFileView
+from recoverd.model.pod_files import ENCRYPTION, Is, PodFileView
 from recoverd.simulate.clock import moment
 from recoverd.simulate.hosts import UP_SINCE, Machine
 from recoverd.simulate.texts import command_of
@@ -39,5 +39,4 @@ def views(machine: Machine) -> Mapping[str, PodFileView] | None:
     if text is None:
         return {path: PodFileView(Is.GONE)}
     at = moment(machine.written.get(path, UP_SINCE - 60))
-    digest = sha256(text) if text else EMPTY
-    return {path: PodFileView(Is.FILE, len(text), digest, "600", "0:0", at, at, keyed=text != SPOILT)}
+    return {path: PodFileView(Is.FILE, len(text), sha256(text), "600", "0:0", at, at, keyed=text != SPOILT)}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recoverd.clients.pem import Description, describe, load
+from recoverd.model.pem import Description, describe, load
 from recoverd.observe.pki import pki
 
 CA = b"""-----BEGIN CERTIFICATE-----
