@@ -7,7 +7,8 @@ PYTEST_ARGS ?=
 SECONDS ?= 60
 MINUTES ?= 30
 PLANES ?= 1
-JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# a test that waits for a real program leaves its processor to others
+JOBS ?= $(shell echo $$((2 * $$(nproc) + 1)))
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 SHELL_LIBRARY := $(wildcard recoverd/*/*.sh)

@@ -20,7 +20,7 @@ from recoverd.observe.api import api_client
 from recoverd.observe.joining import LOOK, _offset
 from recoverd.observe.kubeconfig import read_access
 from recoverd.observe.lists import Answered, Lists
-from tests.shells import SHELLS, command, sent
+from tests.shells import BRIEFLY, SHELLS, command, sent
 
 from .conftest import Sshd
 from .test_api import Server, as_json
@@ -108,8 +108,7 @@ def test_rules_are_seen_to_be_written_by_a_kube_proxy_of_any_version(machine: Ma
 def test_rules_that_are_not_written_yet_are_not_seen_to_be(machine: Machine, told: str) -> None:
     machine.tool("curl", f"echo 'kubeproxy_sync_proxy_rules_last_timestamp{told}'")
     machine.tool("conntrack", "exit 0")
-    machine.tool("sleep", "exit 0")
-    assert machine.run(sent(Call.of("rules_written"))).stdout == ""
+    assert machine.run(sent(Call.of("rules_written"), BRIEFLY)).stdout == ""
 
 
 # --- static pods of others, as kube-vip's ---

@@ -179,7 +179,7 @@ def test_where_the_api_server_is(machine: Machine) -> None:
     ("does", "heard"),
     [
         ("echo 'RuntimeName:  containerd'", Heard.ANSWERS),
-        ("sleep 20", Heard.SILENT),
+        ("exec sleep 20", Heard.SILENT),
         ("echo 'rpc error: code = DeadlineExceeded desc = context deadline exceeded'; exit 1", Heard.SILENT),
         ("echo 'dial unix /run/containerd/containerd.sock: connect: connection refused'; exit 1", Heard.REFUSED),
         ("echo 'unknown service runtime.v1alpha2.RuntimeService'; exit 1", Heard.UNKNOWN),

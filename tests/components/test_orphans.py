@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,22 +13,19 @@ from threading import Thread
 import pytest
 
 from recoverd.model.call import Call
-from recoverd.shell import script
+from tests.shells import BRIEFLY, SHELLS, command, sent
 
-SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
-NAME = "orphan-of-tests"
-"""Nothing else on this machine is called so."""
+NAME = f"orphan-{os.getpid()}"
+"""Nothing else on this machine is called so, and no other process that runs these tests looks for it."""
 SECONDS = 40
 """More than the 35 after which it is told once more; each third of one is a look through all of /proc."""
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[tuple[Path, ExitStack]]:
-    """A PATH in which nobody sleeps, and whatever has to be ended."""
+    """A PATH for a systemctl, and whatever has to be ended."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "sleep").write_text("#!/bin/sh\n")
-    (tools / "sleep").chmod(0o755)
     with ExitStack() as stack:
         yield tools, stack
 
@@ -43,9 +41,8 @@ def start(path: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
 def gone(shell: str, tools: Path, kubelet: int) -> subprocess.CompletedProcess[str]:
     (tools / "systemctl").write_text(f"#!/bin/sh\necho {kubelet}\n")
     (tools / "systemctl").chmod(0o755)
-    command = ["busybox", "sh"] if shell == "busybox" else [shell]
     return subprocess.run(
-        [*command, "-c", script(Call.of("gone", NAME, SECONDS))],
+        [*command(shell), "-c", sent(Call.of("gone", NAME, SECONDS), BRIEFLY)],
         env={"PATH": f"{tools}:/usr/bin:/bin"},
         capture_output=True,
         text=True,

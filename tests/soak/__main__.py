@@ -5,6 +5,7 @@ with 1 when a promise was broken.
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import logging
 import multiprocessing
@@ -90,6 +91,9 @@ def main() -> int:
     began, count, steps, virtual, well = time.monotonic(), 0, 0, 0.0, 0
     plans: Counter[str] = Counter()
     broken: list[Outcome] = []
+    # what is imported by now stays: the collector went through it again and again, for an eighth of a story's time
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
         for outcome in pool.imap_unordered(one, seeds) if args.runs else _windowed(pool, seeds, args.jobs + 1):
             count, steps, virtual, well = (
