@@ -28,6 +28,7 @@ NOT_FOUND = 404
 MERGE_PATCH = "application/merge-patch+json"
 NODE, POD = "/api/v1/nodes/{name}", "/api/v1/namespaces/{namespace}/pods/{name}"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/{plural}/{name}"
+CONFIG_MAP = "/api/v1/namespaces/kube-system/configmaps/{name}"
 Json = dict[str, Any]
 
 
@@ -115,6 +116,21 @@ class Kube:
         return await self._json(
             f"writing {plural} {names['name']}",
             lambda client: request(client, CONFIGURATION, names, method="PUT", body=whole),
+            changes=True,
+        )
+
+    async def config_map(self, name: str) -> Json:
+        """A ConfigMap of kube-system. Raises `KubeFailure`, with status 404 when there is none."""
+        return await self._json(
+            f"reading the configmap {name}", lambda client: request(client, CONFIG_MAP, {"name": name})
+        )
+
+    async def put_config_map(self, whole: Json) -> Json:
+        """Write it whole; status 409 when it has changed since it was read."""
+        name = whole["metadata"]["name"]
+        return await self._json(
+            f"writing the configmap {name}",
+            lambda client: request(client, CONFIG_MAP, {"name": name}, method="PUT", body=whole),
             changes=True,
         )
 

@@ -254,7 +254,8 @@ async def restart_daemon_pods(
     """By the process where that can be; else delete the pods, and wait for a Ready one of each of their
     DaemonSets that is none of them.
     """
-    if operation.agent is Agent.KUBE_PROXY and (ended := await _end_proxy(operation, hosts, host, until)):
+    by_process = operation.agent is Agent.KUBE_PROXY and not operation.by_pod
+    if by_process and (ended := await _end_proxy(operation, hosts, host, until)):
         return ended
     try:
         old = [p for p in await kube.pods(operation.node) if is_agent(p, operation.agent)]

@@ -35,7 +35,7 @@ async def relax(o: RelaxWebhook, kube: Kube, *, ask: bool = False) -> StepResult
         _annotate(whole, note | {o.webhook: "Fail"})
         await kube.put_webhooks(o.plural, whole)
     except KubeFailure as failure:
-        return _failed(failure, f"{o.webhook} was not passed by", ask=ask)
+        return failed(failure, f"{o.webhook} was not passed by", ask=ask)
     return StepResult(True, f"{o.webhook} is passed by: its failurePolicy is Ignore, and was Fail")
 
 
@@ -58,7 +58,7 @@ async def tighten(o: TightenWebhook, kube: Kube, *, ask: bool = False) -> StepRe
         if failure.status == 404:
             return StepResult(True, f"{o.configuration} is gone", already_done=True)
         todo = f"{o.webhook} is still passed by. By hand: kubectl edit {o.plural} {o.configuration}"
-        return _failed(failure, todo, ask=ask)
+        return failed(failure, todo, ask=ask)
     return StepResult(
         True,
         f"failurePolicy of {o.webhook} is {was} again"
@@ -82,7 +82,8 @@ async def await_service(o: AwaitService, kube: Kube, until: float) -> StepResult
     return StepResult(True, f"{o.service} has an endpoint that is ready, after {took:.0f} s")
 
 
-def _failed(failure: KubeFailure, state: str, *, ask: bool) -> StepResult:
+def failed(failure: KubeFailure, state: str, *, ask: bool) -> StepResult:
+    """What came of a call that has, or may have, changed nothing; `state` says how it is now."""
     if failure.status == CONFLICT:
         return StepResult(False, f"somebody changed it at the same moment ({failure}). {state}", untouched=True)
     return StepResult(False, f"{failure}. {state}", uncertain=ask or not failure.status, untouched=failure.status > 0)

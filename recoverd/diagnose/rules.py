@@ -10,6 +10,7 @@ from recoverd.diagnose.nodes import booting, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import ProxyFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RuleGap, RulesView, ServiceProbe
 
@@ -32,7 +33,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             and not booting(scene, name)
             and proxied(scene, view, name)
         ):
-            yield from _stale(scene, view, name, host, host.rules)
+            yield from (_caused(scene, name, stale) for stale in _stale(scene, view, name, host, host.rules))
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
@@ -92,6 +93,23 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
             state=BROKEN,
             facts=facts,
         )
+
+
+def _caused(scene: Scene, name: str, stale: Finding) -> Finding:
+    """The finding with its cause, where the node says that kube-proxy follows an API server that is not there."""
+    look = view.node if (view := scene.host(name)) else None
+    if look is None or look.proxy_reaches is not False or look.reaches is not True:
+        return stale
+    said = look.proxy_said or "no answer within 2 s"
+    return Finding(
+        Code.KUBE_PROXY_CUT_OFF,
+        stale.subject,
+        f"kube-proxy on {name} follows the API server at {look.proxy}, which is not reached from there ({said}); "
+        f"kubelet there follows {look.server} and reaches it. {stale.message}",
+        (f"{name}: the ConfigMap kube-proxy, kubeconfig.conf: server: https://{look.proxy}: {said}", *stale.evidence),
+        state=BROKEN,
+        facts=ProxyFacts(name, node_of(scene, name), look.proxy, look.server),
+    )
 
 
 def _expected_mode(scene: Scene, view: NetworkView, name: str, rules: RulesView, *, runs: bool) -> str:

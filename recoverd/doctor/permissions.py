@@ -16,7 +16,7 @@ KINDS = tuple(dict.fromkeys(kind for kinds in POLICIES.values() for kind in kind
 WORTH = {
     LOOK: "without it recoverd does not see the cluster as it has to",
     CANARY: "without it no write is tried by dry run; apply it, or set canary.every: 0",
-    REPAIR: "without it rolling-worker-reboot and the restart of a CNI's agent are refused",
+    REPAIR: "without it rolling-worker-reboot, repoint-kube-proxy and the restart of a CNI's agent are refused",
     WEBHOOKS: "without it relax-webhook is refused",
 }
 """What each file is for."""
@@ -74,6 +74,8 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
         *_each("get patch", "", "nodes"),
         *_each("create", "", "pods/eviction"),
         *_each("list delete", "", "pods"),
+        Permission("get", "configmaps", name="kube-proxy"),
+        Permission("update", "configmaps", name="kube-proxy"),
     ),
     WEBHOOKS: tuple(_each("get list update", "admissionregistration.k8s.io", *HOOKS)),
 }

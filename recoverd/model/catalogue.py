@@ -479,6 +479,13 @@ class Code(StrEnum):
         (ShownBy.NODE, ShownBy.STARTS),
         "Pods bound to the node wait for their network, and its kubelet says why it cannot make it.",
     )
+    KUBE_PROXY_CUT_OFF = (
+        "kube-proxy-cut-off",
+        About.NODE,
+        (ShownBy.NODE,),
+        "kube-proxy follows an API server that is not reached from the node, while kubelet reaches its own, and "
+        "its service rules are not those of the endpoints.",
+    )
     SERVICE_RULES_STALE = (
         "service-rules-stale",
         About.NODE,

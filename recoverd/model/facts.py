@@ -104,6 +104,15 @@ class DeviceFacts(Facts):
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyFacts(Facts):
+    """What a finding says of the API server that a node's kube-proxy follows: HOST:PORT, as the following."""
+
+    server: str = ""
+    reached: str = ""
+    """The one that kubelet follows, and reaches."""
+
+
+@dataclass(frozen=True, slots=True)
 class PodNetworkFacts(Facts):
     sources: tuple[str, ...] = ()
     """Nodes that do not reach its pods."""

@@ -81,6 +81,13 @@ class NodeLook:
     """Of host-local; none too where which containers run could not be told."""
     files: Mapping[str, FileView] = field(default_factory=dict)
     """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
+    proxy: str = ""
+    """HOST:PORT of the API server that kube-proxy follows, by the file that its newest pod has mounted from kubeadm's
+    ConfigMap kube-proxy; "" where there is none.
+    """
+    proxy_reaches: bool | None = None
+    """As `reaches`, of that one."""
+    proxy_said: str = ""
 
 
 def reader_of(path: str, runtime: str) -> str:

@@ -197,6 +197,10 @@ class RestartDaemonPods:
 
     node: str
     agent: Agent
+    by_pod: bool = False
+    """Delete kube-proxy's pod in any case: another one mounts its ConfigMap as that is now, and a process that is
+    started anew in the old pod reads what kubelet has put there, which may be a minute older.
+    """
     kind: Literal["restart-daemon-pods"] = "restart-daemon-pods"
     repeatable = True
     functions = ("restart_pod", "rules_written")
@@ -204,6 +208,8 @@ class RestartDaemonPods:
 
     def command(self) -> str:
         delete = f"kubectl delete pod --field-selector spec.nodeName={self.node}"
+        if self.agent is Agent.KUBE_PROXY and self.by_pod:
+            return f"{delete} -n kube-system -l k8s-app=kube-proxy, and wait for a new one"
         if self.agent is Agent.KUBE_PROXY:
             return (
                 f"pkill -KILL -x kube-proxy, for kubelet to start another; else {delete} -n kube-system -l "

@@ -22,6 +22,7 @@ from recoverd.model.join_operations import JoinOperation
 from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
 from recoverd.model.pki_operations import PkiOperation, RenewWorkerClient
+from recoverd.model.proxy_operations import RepointProxy
 from recoverd.model.space_operations import SpaceOperation
 from recoverd.model.unit_operations import PodOperation, UnitOperation
 from recoverd.model.webhook_operations import WebhookOperation
@@ -182,6 +183,7 @@ Operation = (
     | NodeOperation
     | JoinOperation
     | RenewWorkerClient
+    | RepointProxy
     | WebhookOperation
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -39,7 +39,7 @@ from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector
-from recoverd.observe.restless import unwell
+from recoverd.observe.restless import lagging, unwell
 from recoverd.observe.space import SpaceWatch
 
 __all__ = ["Collector"]
@@ -125,7 +125,7 @@ class Collector:
                 # they were asked where they do not listen, which says nothing of them
                 (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members()))
         self._haste.end()
-        self._learn(hosts, api, network.waiting if isinstance(network, NetworkView) else ())
+        self._learn(hosts, api, network)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
             cluster=settings.name,
@@ -142,11 +142,14 @@ class Collector:
         )
         return late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
 
-    def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, waiting: Collection[str]) -> None:
-        """Take from this sweep whom the next ones look at more closely. `waiting`: nodes where pods wait to start."""
+    def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, network: NetworkView | Unseen) -> None:
+        """Take from this sweep whom the next ones look at more closely."""
+        waiting = network.waiting if isinstance(network, NetworkView) else ()
         if isinstance(api.objects, ObjectsView):
             self._journals.lists(api.objects.nodes, self._hosts.addresses, waiting)
         self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses, waiting), 0.0)
+        if isinstance(network, NetworkView):
+            self._nodes |= dict.fromkeys(lagging(network), 0.0)
 
     async def close(self) -> None:
         await self._canary.close()

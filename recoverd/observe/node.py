@@ -24,14 +24,18 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
         word, _, rest = line.partition(" ")
         said.setdefault(word, []).append(printable(rest.strip(), TEXT))
     asked = said.get("asked", [])
-    host, _, port = said.get("server", [""])[0].partition(" ")
+    server, proxy = (_address(said.get(word, [""])[0]) for word in ("server", "proxy"))
     reach = said.get("reach", [])
+    proxied = reach if server == proxy else said.get("proxied", [])
     kubelet, runtime = _heard(said.get("kubelet", []), "said HTTP"), _heard(said.get("runtime", []), "answered")
     return NodeLook(
-        server=f"{host}:{port}" if host and port.isdigit() else "",
+        server=server,
         addresses=tuple(said.get("address", [])) if "name" in asked else None,
-        reaches=True if "connected" in reach else False if reach and "unknown" not in reach else None,
-        said="" if "connected" in reach else _told(reach),
+        reaches=_reaches(reach),
+        said="" if _reaches(reach) else _told(reach),
+        proxy=proxy,
+        proxy_reaches=_reaches(proxied) if proxy else None,
+        proxy_said="" if not proxy or _reaches(proxied) else _told(proxied),
         hosts=tuple(" ".join(line.split()) for line in said.get("hosts", [])),
         kubelet=kubelet,
         kubelet_said=_told(said.get("kubelet", [])),
@@ -41,6 +45,15 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
         pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
     )
+
+
+def _address(words: str) -> str:
+    host, _, port = words.partition(" ")
+    return f"{host}:{port}" if host and port.isdigit() else ""
+
+
+def _reaches(said: list[str]) -> bool | None:
+    return True if "connected" in said else False if said and "unknown" not in said else None
 
 
 def _pool(line: str) -> AddressPool | None:

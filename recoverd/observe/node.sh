@@ -1,6 +1,6 @@
 # Why a machine's node may not be Ready, as root, in POSIX sh; a function that look.sh calls, with its `s` and `limit`.
 # Nothing is changed, and a file in which a password or a token may stand is left out whole, here on the machine.
-# shellcheck disable=SC2154,SC2016 # $limit is look.sh's; what bash is given is for it to expand
+# shellcheck disable=SC2154,SC2016,SC2012 # $limit is look.sh's; what bash is given is for it to expand; kubelet names the pods' folders
 node_file() { # PATH
   [ -f "$1" ] && [ -r "$1" ] || return 0
   size=$(wc -c 2>/dev/null <"$1") || return 0
@@ -36,9 +36,16 @@ node_runtime() { # SOCKET; within two seconds
     echo unknown
   fi
 }
+# HOST:PORT of the API server that a kubeconfig names; 443 where it names no port
+node_server() { # PATH
+  where=$(sed -n 's/^ *server: *//p' "$1" 2>/dev/null | head -n 1 | tr -d "\"'"); where=${where#*://}; where=${where%%/*}
+  case $where in ''|*:[0-9]*) echo "$where" ;; *) echo "$where:443" ;; esac
+}
 node_look() {
-  where=$(sed -n 's/^ *server: *//p' /etc/kubernetes/kubelet.conf 2>/dev/null | head -n 1 | tr -d "\"'")
-  where=${where#*://}; where=${where%%/*}; name=${where%:*}; port=${where##*:}; [ "$port" != "$where" ] || port=443
+  where=$(node_server /etc/kubernetes/kubelet.conf); name=${where%:*}; port=${where##*:}
+  # kubeadm's kube-proxy has its own in a ConfigMap; as the newest pod has it mounted, and the API may be away
+  proxy=$(ls -td /var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf 2>/dev/null | head -n 1)
+  [ -z "$proxy" ] || proxy=$(node_server "$proxy")
   sock=$(grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/config.yaml 2>/dev/null |
     head -n 1 | sed -e 's/^[^=: ]*[=: ]*//' -e 's,^unix://,,')
   [ -n "$sock" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done
@@ -55,7 +62,9 @@ node_look() {
       *) echo "address $name"; echo "asked name" ;;
     esac
   }
+  [ -z "$proxy" ] || echo "proxy ${proxy%:*} ${proxy##*:}"
   {
+    { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "${proxy%:*}" "${proxy##*:}" | sed 's/^/proxied /'; } &
     { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
     { [ "$healthz" = 0 ] || node_dial 127.0.0.1 "${healthz:-10248}" 'GET /healthz HTTP/1.0\r\n\r\n' | sed 's/^/kubelet /'; } &
     { [ -z "$sock" ] || node_runtime "$sock" | sed 's/^/runtime /'; } &

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
+from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import ApiView, HostView, ObjectsView, UnitView, Unseen
 
 UP = timedelta(seconds=60)
@@ -34,3 +35,16 @@ def unwell(
     ready = {key for n in listed if n.ready and n.name not in waiting for key in (n.name, n.address)}
     joined = {name: view for name, view in hosts.items() if isinstance(view, HostView) and view.joined}
     return [n for n, view in joined.items() if restless(view, UP) or (listed and not {n, addresses.get(n, "")} & ready)]
+
+
+def lagging(network: NetworkView) -> list[str]:
+    """The hosts whose service rules are not those of the endpoints, or are gone beside a kube-proxy: what it follows
+    tells why.
+    """
+    return [
+        name
+        for name, host in network.hosts.items()
+        if isinstance(host, NodeNetworkView)
+        and isinstance(host.rules, RulesView)
+        and (host.rules.gaps or (not host.rules.mode and "kube-proxy" in host.processes))
+    ]

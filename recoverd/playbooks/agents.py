@@ -16,9 +16,8 @@ from recoverd.playbooks.nodes import (
     another_machine,
     broken,
     ends_itself,
-    filtered,
     host_of,
-    nobody_keeps_rules,
+    incurable,
     node_in,
     node_of,
     node_views,
@@ -96,9 +95,6 @@ def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tupl
     all_spent = any(code == Code.ETCD_REVISION_WENT_BACK for code, _ in spent)
     nodes, refused = [], {}
 
-    def in_vain(node: str) -> str:
-        return "" if back else nobody_keeps_rules(node, situation) or filtered(node, situation)
-
     for node in wanted:
         host = host_of(node, situation)
         view = situation.host(host)
@@ -111,7 +107,7 @@ def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tupl
             or off_on_purpose(view, host)
             or begins_anew(host, situation)
             or stuck.get(node)
-            or in_vain(node)
+            or (not back and incurable(node, situation))
         ):
             refused[node] = why
         else:

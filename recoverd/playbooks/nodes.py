@@ -193,6 +193,25 @@ def filtered(node: str, situation: Situation) -> str:
     )
 
 
+def misled(node: str, situation: Situation) -> str:
+    """Why no restart and no reboot mends the service rules of this node: its kube-proxy follows an API server that is
+    not there, and would again; "" where it does not.
+    """
+    found = {f.code for f in broken(situation).get(node, [])}
+    cut_off = any(f.code == Code.KUBE_PROXY_CUT_OFF and node_of(f) == node for f in situation.diagnosis.findings)
+    return (
+        f"the kube-proxy of {node} follows an API server that it does not reach (kube-proxy-cut-off), which no restart "
+        "and no reboot changes: its configuration does (repoint-kube-proxy)"
+        if cut_off and found <= OF_RULES
+        else ""
+    )
+
+
+def incurable(node: str, situation: Situation) -> str:
+    """Why neither fresh agents nor a reboot would help this node; "" where nothing says so."""
+    return nobody_keeps_rules(node, situation) or filtered(node, situation) or misled(node, situation)
+
+
 def emptied(situation: Situation) -> str:
     """Why no kubelet may be started anew, as a refusal; "" when it may. Also when this very sweep does not see
     the member that has begun anew.

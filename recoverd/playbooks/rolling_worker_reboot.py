@@ -26,10 +26,9 @@ from recoverd.playbooks.nodes import (
     broken,
     emptied,
     ends_itself,
-    filtered,
     groups,
     host_of,
-    nobody_keeps_rules,
+    incurable,
     node_of,
     node_views,
     off_on_purpose,
@@ -145,7 +144,7 @@ class RollingWorkerReboot:
                 or ends_itself(host, situation)
             ):
                 refused[node] = f"{node} is not rebooted: {why}"
-            elif why := nobody_keeps_rules(node, situation) or filtered(node, situation):
+            elif why := incurable(node, situation):
                 refused[node] = why  # the same for every node, and told once
             else:
                 nodes.append(node)

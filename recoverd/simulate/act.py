@@ -14,6 +14,7 @@ from recoverd.simulate import (  # noqa: F401  each names its hands
     act_nodes,
     act_pki,
     act_pod_files,
+    act_proxy,
     act_restore,
     act_space,
     act_webhooks,

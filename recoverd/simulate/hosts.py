@@ -105,8 +105,19 @@ class AgentProcess:
     flushed: bool = False
     """Its rules were deleted, and it makes them again only when it is started anew."""
 
+    misled: bool = False
+    """It follows an API server that is not there, as its ConfigMap said when it was started."""
+    read_at: float = NONE
+    """The start at which it has read that."""
+
     def runs(self, now: float) -> bool:
         return self.started_at <= now and self.stopped_at is None
+
+    def follows(self, now: float, *, misled: bool) -> bool:
+        """It runs, and hears of changes. `misled`: what the ConfigMap says to one that starts now."""
+        if self.read_at != self.started_at and self.runs(now):
+            self.read_at, self.misled = self.started_at, misled and self.name == "kube-proxy"
+        return self.runs(now) and not self.misled
 
     def start(self, at: float) -> None:
         """Another process in its place."""

@@ -180,9 +180,15 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
         if p in machine.files
     )
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
-    look = _node_of(machine.resolves, cluster.api.serving() is not None, hears, files)
+    proxy = machine.agents.get("kube-proxy")
+    misled = proxy is not None and proxy.misled
+    look = _node_of(machine.resolves, cluster.api.serving() is not None, misled, hears, files)
     pool = AddressPool("/var/lib/cni/networks/cbr0", machine.leaked + len(machine.pods), machine.leaked)
     return replace(look, pools=(pool,)) if machine.leaked else look
+
+
+GONE = "10.99.1.9:6443"
+"""Where no API server is any more, and kube-proxy looks for one when it is misled."""
 
 
 def _hears(machine: Machine, unit: str) -> Heard:
@@ -193,7 +199,7 @@ def _hears(machine: Machine, unit: str) -> Heard:
 
 @lru_cache(maxsize=256)
 def _node_of(
-    resolves: bool, serves: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]
+    resolves: bool, serves: bool, misled: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]
 ) -> NodeLook:
     address = HOSTS_LINE.split()[0]
     return NodeLook(
@@ -202,6 +208,9 @@ def _node_of(
         reaches=resolves and serves,
         said="" if resolves else "k8s-api: Name or service not known",
         hosts=(HOSTS_LINE,) if resolves else (),
+        proxy=GONE if misled else VIP,
+        proxy_reaches=not misled and resolves and serves,
+        proxy_said="connect: No route to host" if misled else "",
         kubelet=hears[0],
         kubelet_said="HTTP/1.0 200 OK" if hears[0] is Heard.ANSWERS else "",
         runtime=hears[1],

@@ -69,6 +69,24 @@ def stop_kube_proxy(c: ModelCluster, *names: str) -> None:
             agent.stopped_at = agent.stopped_at or c.now
 
 
+def mislead_kube_proxy(c: ModelCluster, *names: str) -> None:
+    """`kubectl edit configmap kube-proxy` with an address that is gone; then its pods on these nodes, or on all, are
+    made anew.
+    """
+    c.api.write(lambda s: replace(s, misled=True))
+    for name in names or tuple(c.machines):
+        if agent := c.machines[name].agents.get("kube-proxy"):
+            agent.start(c.now)
+
+
+def lead_kube_proxy(c: ModelCluster) -> None:
+    """A person corrects the ConfigMap, and deletes kube-proxy's pods."""
+    c.api.write(lambda s: replace(s, misled=False))
+    for machine in c.machines.values():
+        if agent := machine.agents.get("kube-proxy"):
+            agent.start(c.now)
+
+
 def delete_kube_proxy(c: ModelCluster) -> None:
     """`kubectl delete daemonset kube-proxy`: its pods end everywhere."""
     for machine in c.machines.values():

@@ -122,7 +122,7 @@ class Nodes:
             works = container and self._now - container.started_at >= LEASE and not self._idle(machine, container)
             return container.started_at if container and works else None
         agent = machine.agents.get(process)
-        return agent.started_at if agent and agent.runs(self._now) else None
+        return agent.started_at if agent and agent.runs(self._now) and not agent.misled else None
 
     def _idle(self, machine: Machine, container: Container) -> str:
         """Why a controller that runs does nothing."""
@@ -176,7 +176,7 @@ class Nodes:
                 if (since := self._process(machine, process)) is not None and self._told(name, process, since, store):
                     controlled = controlled or process == CONTROLLER_MANAGER
             for process, agent in machine.agents.items():
-                if agent.runs(now) and self._told(name, process, agent.started_at, store):
+                if agent.follows(now, misled=store.misled) and self._told(name, process, agent.started_at, store):
                     agent.programmed = frozenset() if agent.flushed else store.endpoints
                     agent.synced = True
         told, store = store, self._report(store, hearing)

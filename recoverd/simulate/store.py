@@ -47,6 +47,8 @@ class Store:
     """Bytes of those that are of the newest revision of the objects."""
     alarms: tuple[str, ...] = ()
     """Ids of the members that have raised NOSPACE."""
+    misled: bool = False
+    """kube-proxy's ConfigMap names an API server that is gone."""
 
     @property
     def healthy(self) -> int:
@@ -84,6 +86,7 @@ class Store:
             self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes,
             self.pods, self.ready,
             self.endpoints, self.cordons, self.budget, self.compacted, corrupt, self.in_use, self.live, self.alarms,
+            self.misled,
         )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def wait_for_port(
 def end(process: Process, *, kill: bool = False) -> None:
     if process.poll() is None:
         process.kill() if kill else process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 # --- sshd ---

@@ -4,6 +4,7 @@ lead, and which files it brings.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -173,6 +174,25 @@ def test_where_the_api_server_is(machine: Machine) -> None:
     machine.served_at("no-such-name.invalid", 6443)
     look = machine.look()
     assert (look.addresses, look.reaches, look.hosts) == ((), False, ())
+
+
+def test_the_api_server_that_kube_proxy_follows_is_that_of_its_newest_pod(machine: Machine) -> None:
+    assert (machine.look().proxy, machine.look().proxy_reaches) == ("", None), "it has no such file"
+    at = "/var/lib/kubelet/pods/{}/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf"
+    old = machine.write(at.format("old"), "clusters:\n- cluster:\n    server: https://10.0.0.9:6443\n")
+    os.utime(old, (1.0, 1.0))
+    with listening() as port, listening() as other:
+        machine.served_at("127.0.0.1", port)
+        ours = machine.write(at.format("new"), f"clusters:\n- cluster:\n    server: https://localhost:{other}\n")
+        look = machine.look()
+        assert (look.proxy, look.proxy_reaches, look.proxy_said) == (f"localhost:{other}", True, "")
+        ours.write_text("clusters:\n- cluster:\n    server: https://127.0.0.1\n")
+        assert machine.look().proxy == "127.0.0.1:443"
+        ours.write_text(f"clusters:\n- cluster:\n    server: https://127.0.0.1:{port}\n")
+        assert (machine.look().proxy, machine.look().proxy_reaches) == (f"127.0.0.1:{port}", True)
+    ours.write_text(f"clusters:\n- cluster:\n    server: https://localhost:{port}\n")
+    look = machine.look()
+    assert (look.proxy, look.proxy_reaches) == (f"localhost:{port}", False) and "refused" in look.proxy_said
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -39,7 +40,7 @@ from .test_ssh import until
 
 pytestmark = pytest.mark.timeout(240)
 SETTINGS = PointSettings(min_free=0)
-SECONDS = 60.0
+SECONDS = 100.0
 
 
 class Site:
@@ -418,7 +419,7 @@ async def test_what_a_plan_needs_at_once_ends_what_the_schedule_is_doing(site: S
     gave_way = await patient
     assert not gave_way.ok and "a plan that waits for one of its own came first" in gave_way.detail
     assert urgent.ok and urgent.points and urgent.points[-1].why == "before prod-1.1", urgent.detail
-    assert "did not answer in time" in urgent.points[-1].how_verified
+    assert re.search("did not (answer in time|end within)", urgent.points[-1].how_verified)
     assert [p.why for p in urgent.points] == ["schedule", "before prod-1.1"], (
         "the other one was whole, and not verified"
     )

@@ -119,3 +119,39 @@ def test_a_webhook_whose_own_pods_it_keeps_away_is_passed_by_until_they_are_ther
             "kubectl delete validatingwebhookconfiguration policy-validator; kubectl delete deploy,svc policy-validator"
         )
     daemon.wait_state("healthy", seconds=90)
+
+
+ELSEWHERE = """kubectl -n kube-system get cm kube-proxy -o yaml | sed -E 's#(server: https://)[^:]+:#\\110.99.1.99:#' |
+kubectl apply -f -
+kubectl -n kube-system delete pod -l k8s-app=kube-proxy"""
+
+
+def boot(cluster: Cluster, name: str) -> str:
+    return str(cluster.node(name).sh("cat /proc/sys/kernel/random/boot_id", capture_output=True).stdout)
+
+
+@pytest.mark.core("repoint-kube-proxy")
+def test_a_kube_proxy_that_follows_an_api_server_that_is_gone_is_told_the_right_one(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """Every kube-proxy was started anew since; nothing is restarted or rebooted in vain."""
+    cp1, daemon = cluster.node("cp1"), bastion(cluster)
+    daemon.wait_healthy()
+    named = "kubectl -n kube-system get cm kube-proxy -o jsonpath='{.data.kubeconfig\\.conf}' | grep server:"
+    before = cp1.sh(named, capture_output=True).stdout
+    boots = {
+        n: cluster.node(n).sh("cat /proc/sys/kernel/random/boot_id", capture_output=True).stdout for n in cluster.names
+    }
+    cp1.sh(ELSEWHERE)
+    cp1.sh("kubectl scale deploy/web --replicas=6; kubectl rollout restart deploy/web")
+    began = time.monotonic()
+    plan = daemon.approve("repoint-kube-proxy", 120)
+    print(f"offered and approved after {time.monotonic() - began:.1f} s: {plan['evidence']}")
+    done = daemon.ended(plan, 400)
+    assert done["status"] == "succeeded", (done, daemon.tail())
+    daemon.wait_state("healthy", seconds=120)
+    print(f"healthy {time.monotonic() - began:.1f} s after the pods were made anew")
+    assert cp1.sh(named, capture_output=True).stdout == before
+    assert not [p for p in daemon.plans(everything=True) if p["playbook"] != "repoint-kube-proxy"]
+    assert boots == {name: boot(cluster, name) for name in boots}
+    cp1.sh("kubectl scale deploy/web --replicas=4")

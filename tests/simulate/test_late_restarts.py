@@ -50,6 +50,11 @@ def addressless(c: ModelCluster) -> None:
     FAULTS["roll-deployment"](c)
 
 
+def misled(c: ModelCluster) -> None:
+    FAULTS["mislead-kube-proxy"](c, "w1", "w2")
+    FAULTS["roll-deployment"](c)
+
+
 CASES = (
     Case("force-new-cluster", stuck, spares=1, steps=10),
     Case("force-new-cluster", lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3, steps=8),
@@ -61,6 +66,7 @@ CASES = (
     Case("restart-node-agents", lambda c: FAULTS["stop-kube-proxy"](c, "w1"), workers=2, steps=5),
     Case("free-pod-addresses", addressless, steps=1),
     Case("relax-webhook", lambda c: FAULTS["fail-webhook"](c), steps=3),
+    Case("repoint-kube-proxy", misled, workers=2, steps=4),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
     Case("restore-pod-files", lambda c: FAULTS["lose-pod-file"](c, "cp1"), encrypted=True, steps=3),

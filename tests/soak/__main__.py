@@ -11,10 +11,12 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -51,10 +53,19 @@ def fixed() -> list[int]:
 
 
 def _seeds(seed: int, first: list[int], until: float) -> Iterator[int]:
+    """Until then, or until somebody ends it (SIGTERM): what has been played is counted in any case."""
+    asked = list[int]()
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     for number in itertools.chain(first, itertools.count(seed)):
-        if time.monotonic() > until:
+        if asked or time.monotonic() > until:
             return
         yield number
+
+
+def _worker() -> None:
+    """What ends the whole is for the parent, which waits for the stories in hand."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    quiet()
 
 
 def report(outcome: Outcome, shrink: float) -> None:
@@ -94,8 +105,8 @@ def main() -> int:
     # what is imported by now stays: the collector went through it again and again, for an eighth of a story's time
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
-        for outcome in pool.imap_unordered(one, seeds) if args.runs else _windowed(pool, seeds, args.jobs + 1):
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("fork"), _worker) as pool:
+        for outcome in _windowed(pool, seeds, args.jobs + 1):
             count, steps, virtual, well = (
                 count + 1,
                 steps + outcome.steps,
@@ -123,15 +134,15 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _windowed(pool: object, seeds: Iterator[int], width: int) -> Iterator[Outcome]:
+def _windowed(pool: ProcessPoolExecutor, seeds: Iterator[int], width: int) -> Iterator[Outcome]:
     """Results of a pool that is never given more than `width` stories ahead, so that it ends in time."""
-    waiting: list[object] = []
+    waiting: list[Future[Outcome]] = []
     for seed in seeds:
-        waiting.append(pool.apply_async(one, (seed,)))  # type: ignore[attr-defined]
+        waiting.append(pool.submit(one, seed))
         if len(waiting) >= width:
-            yield waiting.pop(0).get()  # type: ignore[attr-defined]
+            yield waiting.pop(0).result()
     for each in waiting:
-        yield each.get()  # type: ignore[attr-defined]
+        yield each.result()
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
     has thrown out stay as they are.
     """
     faults.heal(c)
+    c.api.write(lambda s: replace(s, misled=False) if s.misled else s)
     faults.empty_etcd(c)
     apart = any(
         "forced" in s.history or "restored" in s.history or s.uid != UID
@@ -118,7 +119,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
                 "kube-proxy", AgentProcess("kube-proxy", c.now)
             )  # kubeadm init phase addon kube-proxy
         for agent in machine.agents.values():
-            if agent.stopped_at is not None or agent.flushed:
+            if agent.stopped_at is not None or agent.flushed or agent.misled:
                 agent.start(c.now)
         restore_pod_file(c, name)
         if machine.control_plane and machine.joined and not apart and good_data(machine):

@@ -187,6 +187,11 @@ NAMED: dict[str, Draw] = {
 }  # fmt: skip
 NAMED_FROM = 255 << 23
 """As above: files that static pods name."""
+MISLED: dict[str, Draw] = {
+    "mislead-kube-proxy": nodes3, "lead-kube-proxy": _nothing, "roll-deployment": _nothing,
+}  # fmt: skip
+MISLED_FROM = 511 << 22
+"""As above: kube-proxies that follow an API server which is gone."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -194,6 +199,7 @@ LATEST = (
     (FILTERED_FROM, FILTERED, 0.3, (1, 1, 2)),
     (LEAKED_FROM, LEAKED, 0.3, (2, 2, 3)),
     (NAMED_FROM, NAMED, 0.3, (2, 3, 4, 5)),
+    (MISLED_FROM, MISLED, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -136,7 +136,8 @@ class Truth:
         )
         if lost:
             yield f"ill paths {name}"
-        if "kube-proxy" not in machine.agents or any(not a.runs(now) or a.flushed for a in machine.agents.values()):
+        ended = any(not a.runs(now) or a.flushed or a.misled for a in machine.agents.values())
+        if "kube-proxy" not in machine.agents or ended:
             yield f"ill agents {name}"
 
     def _plane(self, name: str, machine: Machine, now: float) -> Iterator[str]:
@@ -164,6 +165,8 @@ class Truth:
         machines, placed = self.cluster.machines, self.cluster.nodes.placed(store)
         if store.uid != UID or "restored" in store.history or "forced" in store.history or "begun" in store.history:
             yield "ill history"
+        if store.misled:
+            yield "ill proxy"
         if store.cordons:
             yield "ill cordon"
         if any(hook.blocks for hook in self.cluster.api.webhooks.all.values()):

@@ -234,6 +234,8 @@ def test_rbac_for_repairs_allows_what_acting_asks_for_and_nothing_else() -> None
         ("LIST", "'pods'"): ("list", "pods"),
         ("POST", "f'{POD}/eviction'"): ("create", "pods/eviction"),
         ("DELETE", "POD"): ("delete", "pods"),
+        ("GET", "CONFIG_MAP"): ("get", "configmaps"),
+        ("PUT", "CONFIG_MAP"): ("update", "configmaps"),
     }
     asked = requests("recoverd/act")
     assert allowed == {words[name] for name in asked if name in words}
