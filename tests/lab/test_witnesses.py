@@ -139,9 +139,7 @@ def test_a_kube_proxy_that_follows_an_api_server_that_is_gone_is_told_the_right_
     daemon.wait_healthy()
     named = "kubectl -n kube-system get cm kube-proxy -o jsonpath='{.data.kubeconfig\\.conf}' | grep server:"
     before = cp1.sh(named, capture_output=True).stdout
-    boots = {
-        n: cluster.node(n).sh("cat /proc/sys/kernel/random/boot_id", capture_output=True).stdout for n in cluster.names
-    }
+    boots = {name: boot(cluster, name) for name in ("cp1", "w1", "w2")}
     cp1.sh(ELSEWHERE)
     cp1.sh("kubectl scale deploy/web --replicas=6; kubectl rollout restart deploy/web")
     began = time.monotonic()
