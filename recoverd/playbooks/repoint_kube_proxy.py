@@ -48,7 +48,7 @@ class RepointKubeProxy:
                 f"(kubectl -n kube-system edit configmap {CONFIG_MAP}, then delete kube-proxy's pods)"
             )
         [was], [server] = follows, reached
-        hosts = {node: f.facts.host for node, f in found.items()}
+        hosts = {node: f.facts.host for node, f in found.items()} | _following(was, situation)
         nodes = tuple(sorted(hosts, key=lambda n: (hosts[n] in {h.name for h in situation.settings.control_planes}, n)))
         return Proposal(
             summary=f"have kube-proxy follow {server} instead of {was}, and start it anew on {', '.join(nodes)}",
@@ -68,6 +68,19 @@ class RepointKubeProxy:
             undo=(f"the ConfigMap is made to name {was} again; what kube-proxy has programmed stays",),
             verify_within=120.0,
         )
+
+
+def _following(was: str, situation: Situation) -> dict[str, str]:
+    """The hosts, by node, whose kube-proxy is seen to follow that one as well, though their rules are right still, or
+    stale for too short: they were started anew one after the other (observed, and that the plan gave way for each).
+    """
+    scene = situation.scene
+    looks = ((n, scene.node(n), view.node) for n in scene.addresses if (view := scene.host(n)))
+    return {
+        node.name: name
+        for name, node, look in looks
+        if node and look and look.proxy == was and look.proxy_reaches is False and look.reaches is True
+    }
 
 
 def _restarts(nodes: tuple[str, ...], hosts: dict[str, str], situation: Situation) -> Iterator[Step]:

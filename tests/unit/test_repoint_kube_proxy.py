@@ -68,6 +68,13 @@ def test_one_node_is_the_canary_and_each_gets_a_pod_that_reads_it_anew() -> None
     ]
 
 
+def test_a_node_whose_rules_are_right_still_is_taken_along_where_it_is_seen_to_follow_the_same() -> None:
+    cluster = Cluster(1, 2).host("w2", node=LOOK)
+    cluster.host("cp1", node=replace(LOOK, proxy_reaches=True))
+    plan = proposal("repoint-kube-proxy", situation(cluster, cut_off("w1")))
+    assert [s.part for s in plan.steps] == ["", "w1", "w1", "w2"]
+
+
 def test_where_nodes_do_not_agree_a_person_has_to_say() -> None:
     for other in (cut_off("w2", server="10.99.1.8:6443"), cut_off("w2", reached="10.99.1.11:6443")):
         refused = ask("repoint-kube-proxy", situation(Cluster(1, 2), cut_off("w1"), other))
