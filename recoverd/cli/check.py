@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recoverd.cli.render import place
+from recoverd.report.words import place
 
 Shape = dict[str, Any]
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3

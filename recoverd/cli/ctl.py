@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,11 @@ import click
 from recoverd import __version__
 from recoverd.cli import approval
 from recoverd.cli import check as checking
-from recoverd.cli.render import Printer, happened, place, when
+from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
+from recoverd.report.postmortem import post_mortem
+from recoverd.report.words import clock, place
 
 T = TypeVar("T")
 REFUSED, NO_DAEMON, MISSING = 1, 3, 4
@@ -125,12 +128,28 @@ def dump(client: ControlClient, cluster: str) -> None:
 
 @main.command()
 @click.argument("incident")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "html"]),
+    default="text",
+    show_default=True,
+    help="As a page of Markdown, or as one HTML file; of -o text only.",
+)
 @as_json
 @click.pass_obj
-def show(client: ControlClient, incident: str, output: str) -> None:
+def show(client: ControlClient, incident: str, form: str, output: str) -> None:
     """One incident whole: a post-mortem."""
+    if output == "json" and form != "text":
+        raise click.UsageError("-o json and --format: choose one")
     answer = _finish(client.get(f"/v1/incidents/{incident}"))
-    _print(answer, output, lambda p: p.report(answer))
+    if form == "text":
+        _print(answer, output, lambda p: p.report(answer))
+        return
+    from recoverd.report import pages  # templates are read for this alone
+
+    seen = post_mortem(answer, datetime.now(UTC).isoformat())
+    click.echo(pages.in_markdown(seen) if form == "md" else pages.in_html(seen), nl=False)
 
 
 @main.command()
@@ -358,9 +377,7 @@ async def _follow(client: ControlClient, output: str) -> None:
         if output == "json":
             click.echo(json.dumps(event, ensure_ascii=False))
         else:
-            click.echo(
-                clean(f"{when(event['at'])[11:19]}  {event['cluster']:12} {event['event']:16} {event['detail']}")
-            )
+            click.echo(clean(f"{clock(event['at'])}  {event['cluster']:12} {event['event']:16} {event['detail']}"))
     raise NoDaemon("recoverd has stopped")
 
 

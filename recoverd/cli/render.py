@@ -7,50 +7,37 @@ from __future__ import annotations
 import re
 import textwrap
 from datetime import UTC, datetime
-from itertools import groupby
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recoverd.cli.folding import Block, folded, generic
-from recoverd.model.text import clean, lasting
+from recoverd.model.text import clean, exactly, lasting
+from recoverd.report.course import offset
+from recoverd.report.postmortem import Done, Told, post_mortem
+from recoverd.report.words import Alike, Shape, answers, asks, between, clock, grouped, observed, place, when
 
-Shape = dict[str, Any]
 EVIDENCE, CHANGES, GIST = 6, 8, 160
 """Lines of evidence and of changes in a file, and columns of a command, that fit one screen of a plan."""
 BESIDE = 115
 """Columns of a step with its command, up to which they share a line."""
 WIDE = 1000
-ALIKE = 3
-"""Findings of one kind that are told one by one."""
 STYLES = {"healthy": "green", "unobservable": "yellow", "maintenance": "yellow"}
-
-
-def when(text: str | None) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "-"
 
 
 def seconds(text: str, until: str | None = None) -> str:
     """How long from one moment to another, or to now."""
-    end = datetime.fromisoformat(until) if until else datetime.now(UTC)
-    return lasting((end - datetime.fromisoformat(text)).total_seconds())
+    return lasting(between(text, until or _now()))
 
 
-def place(c: Shape) -> str:
-    """Where a cluster stands: its state, and the phase where there is one."""
-    return str(c["state"]) + (f"/{c['phase']}" if c["phase"] else "")
-
-
-def observed(c: Shape) -> bool:
-    """Whether the configuration says that recoverd only observes it; a daemon of before that says nothing."""
-    return c.get("mode") == "observe"
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def happened(entry: Shape) -> str:
     """One line of history, for a terminal."""
-    return clean(f"{when(entry['at'])[11:19]}  {entry['event']:16} {entry['detail']}")
+    return clean(f"{clock(entry['at'])}  {entry['event']:16} {entry['detail']}")
 
 
 class Printer:
@@ -119,31 +106,25 @@ class Printer:
                 "yellow",
                 2,
             )
-        for _, alike in groupby(c["findings"], lambda f: (f["severity"], f["code"])):
-            self._findings(list(alike), full=full)
+        for alike in grouped(c["findings"], full=full):
+            self._findings(alike)
         if c["explanation"]:
             self.prose(f"now: {c['explanation']}", 2, 4)
-        if c["plan"] and (c["phase"] == "awaiting-approval" or c["state"] == "healthy"):
+        if asks(c):
             self.line("to do:", indent=2)
-            for command in (
-                f"recoverctl plans {c['plan']}",
-                f"recoverctl approve {c['plan']}",
-                f"recoverctl reject {c['plan']} --reason WHY",
-            ):
+            for command in answers(c["plan"]):
                 self.line(command, "bold", 4)
 
-    def _findings(self, alike: list[Shape], *, full: bool) -> None:
+    def _findings(self, alike: Alike) -> None:
         """Findings of one kind: each, or the first and the subjects of the others where there are many."""
-        told = alike if full or len(alike) <= ALIKE else alike[:1]
-        for f in told:
+        for f in alike.told:
             kind = "" if f["severity"] == "fault" else f"{f['severity']} "
             self.line(f"{kind}{f['code']} {f['subject']}".rstrip(), indent=2)
             self.prose(f["message"], 4)
             for line in f["evidence"]:
                 self.prose(f"| {line}", 4, 6, "dim")
-        if len(told) < len(alike):
-            others = ", ".join(f["subject"] for f in alike[1:])
-            self.prose(f"{len(alike) - 1} more of this kind (--full): {others}", 4)
+        if alike.others:
+            self.prose(f"{len(alike.others)} more of this kind (--full): {', '.join(alike.others)}", 4)
 
     def plans(self, plans: list[Shape], script: str = "", *, full: bool = False) -> None:
         """`script`: the functions that their steps call, printed once, as a shell takes them."""
@@ -184,8 +165,7 @@ class Printer:
         waits = p["status"] == "awaiting-approval"
         if waits:
             self.line(
-                f"expires {when(p['expires_at'])} (in "
-                f"{seconds(now or datetime.now(UTC).isoformat(), p['expires_at'])})",
+                f"expires {when(p['expires_at'])} (in {seconds(now or _now(), p['expires_at'])})",
                 indent=2,
             )
         self._listed("evidence", p["evidence"], most=None if full else EVIDENCE)
@@ -197,11 +177,11 @@ class Printer:
                 self.line(f"digest {p['digest']}", indent=2)
             self.line(f"recoverctl approve {p['id']}", "bold", 2)
 
-    def _listed(self, title: str, texts: list[str], style: str = "", most: int | None = None) -> None:
+    def _listed(self, title: str, texts: list[str], style: str = "", most: int | None = None, indent: int = 2) -> None:
         if texts:
-            self.line(f"{title}:", style, 2)
+            self.line(f"{title}:", style, indent)
         for text in texts[:most]:
-            self.prose(f"- {text}", 4, 6)
+            self.prose(f"- {text}", indent + 2, indent + 4)
         if most is not None and len(texts) > most:
             self.line(f"... {len(texts) - most} more (--full)", "dim", 4)
 
@@ -290,57 +270,53 @@ class Printer:
 
     def report(self, r: Shape) -> None:
         """A post-mortem."""
+        seen = post_mortem(r, _now())
         self.line(f"Incident {r['id']} of {r['cluster']}: {r['state']}", "bold")
         self.line(r["summary"])
         self.line()
         self.line(f"first seen  {when(r['fault_since'])}")
-        self.line(f"confirmed   {when(r['opened_at'])} (after {seconds(r['fault_since'], r['opened_at'])})")
-        closed = (
-            f"{when(r['closed_at'])} (after {seconds(r['fault_since'], r['closed_at'])}), {r['outcome']}"
-            if r["closed_at"]
-            else "not yet"
-        )
-        self.line(f"healthy     {closed}")
+        self.line(f"confirmed   {when(r['opened_at'])} (after {exactly(offset(r, r['opened_at']))})")
+        self.line(f"healthy     {seen.ended}")
+        self.line(f"this took   {', '.join(f'{kind} {exactly(n)}' for kind, n in seen.course.lengths())}")
         if r["acknowledged_by"]:
             self.line(f"acknowledged by {r['acknowledged_by']}")
         self.line()
-        self.line("Timeline (seconds since it was first seen)", "bold")
-        for entry in r["timeline"]:
-            since = f"+{_between(r['fault_since'], entry['at']):.0f}"
-            self.line(f"{when(entry['at'])[11:19]} {since:>6}  {entry['event']:16} {entry['detail']}", indent=2)
-        for plan in r["plans"]:
+        if seen.evidence:
+            self._listed("evidence", list(seen.evidence), indent=0)
             self.line()
-            self.plan(plan)
-            self._done(plan)
+        self.line("Timeline (seconds since it was first seen)", "bold")
+        for entry in seen.timeline:
+            self.line(f"{entry.clock} {f'+{entry.since}':>6}  {entry.event:16} {entry.detail}", indent=2)
+        for told in seen.plans:
+            self.line()
+            self.plan(told.plan)
+            self._done(told)
 
-    def _done(self, plan: Shape) -> None:
+    def _done(self, told: Told) -> None:
         """What came of a plan: who decided, and every step that was begun, node by node where
         the plan goes from node to node.
         """
+        plan, results = told.plan, told.plan["results"]
         for d in plan["decisions"]:
             reason = f": {d['reason']}" if d["reason"] else ""
             self.line(
                 f"{'approved' if d['approved'] else 'rejected'} by {d['by']} at {when(d['at'])}{reason}", indent=2
             )
-        results = plan["results"]
         if not results:
             return
-        ends = [r["ended_at"] for r in results if r["ended_at"]]
-        whole = f", {seconds(results[0]['intent_at'], ends[-1])} in all" if ends else ""
         nodes = list(dict.fromkeys(s["node"] for s in plan["steps"]))
-        self.line(f"what was done{', node by node' if nodes != [None] else ''}{whole}:", indent=2)
+        self.line(
+            f"what was done{', node by node' if nodes != [None] else ''}{_whole(results, ', {} in all')}:", indent=2
+        )
         for node in nodes:
-            mine = [r for r in results if plan["steps"][r["index"]]["node"] == node]
+            mine = [
+                (r, d) for r, d in zip(results, told.done, strict=True) if plan["steps"][r["index"]]["node"] == node
+            ]
             if nodes != [None]:
-                last = [r["ended_at"] for r in mine if r["ended_at"]]
-                spent = (
-                    f" (from {when(mine[0]['intent_at'])[11:19]}, {seconds(mine[0]['intent_at'], last[-1])})"
-                    if last
-                    else ""
-                )
-                self.line(f"{node or 'the cluster'}: {spent.strip() if mine else 'nothing'}", "bold", 4)
-            for result in mine:
-                self.line(_result(plan, result), indent=6 if nodes != [None] else 4)
+                spent = f"(from {mine[0][1].began}{_whole([r for r, _ in mine], ', {}')})" if mine else "nothing"
+                self.line(f"{node or 'the cluster'}: {spent}", "bold", 4)
+            for _, done in mine:
+                self.line(_result(done), indent=6 if nodes != [None] else 4)
 
 
 def _gist(step: Shape, *, several: bool) -> str:
@@ -349,19 +325,13 @@ def _gist(step: Shape, *, several: bool) -> str:
     return gist if len(gist) <= GIST else f"{gist[:GIST]}..."
 
 
-def _result(plan: Shape, result: Shape) -> str:
-    step = plan["steps"][result["index"]]
-    what = f"{'undo of ' if result['undo'] else ''}step {result['index'] + 1}, {step['description']}"
-    took = _took(result["intent_at"], result["ended_at"]) if result["ended_at"] else "no end "
-    verdict = {True: "done", False: "FAILED", None: "not known: the daemon stopped first"}[result["ok"]]
-    detail = ": " + re.sub(r"\n", " | ", result["detail"]) if result["detail"] else ""
-    return f"{when(result['intent_at'])[11:19]}  {took}  {what}: {verdict}{detail}"
+def _whole(results: list[Shape], words: str) -> str:
+    """How long these took together, in these words; "" while none has ended."""
+    ends = [r["ended_at"] for r in results if r["ended_at"]]
+    return words.format(seconds(results[0]["intent_at"], ends[-1])) if ends else ""
 
 
-def _took(start: str, end: str) -> str:
-    seconds = _between(start, end)
-    return f"{seconds:5.1f} s" if seconds >= 0 else "(clock set back)"
-
-
-def _between(start: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def _result(done: Done) -> str:
+    detail = ": " + re.sub(r"\n", " | ", done.detail) if done.detail else ""
+    what = f"{'undo of ' if done.undo else ''}step {done.number}, {done.description}"
+    return f"{done.began}  {done.took:>7}  {what}: {done.verdict}{detail}"

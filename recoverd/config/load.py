@@ -82,6 +82,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         tuple(warnings),
         receivers,
         heartbeat,
+        file.status_page,
         {at: lines.located(at) for at, _ in warnings},
     )
 

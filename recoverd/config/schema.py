@@ -241,6 +241,7 @@ class FileModel(Strict):
     state_dir: str = "/var/lib/recoverd"
     socket: str = "/run/recoverd/control.sock"
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9770"
+    status_page: bool = True
     notifications: list[NotificationModel] = []
     heartbeat: HeartbeatModel | None = None
     defaults: DefaultsModel = DefaultsModel()

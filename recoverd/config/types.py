@@ -127,5 +127,7 @@ class Config:
     warnings: tuple[Problem, ...] = ()
     notifications: tuple[Receiver, ...] = ()
     heartbeat: Heartbeat | None = None
+    status_page: bool = True
+    """Whether people can look at the clusters at `listen`, beside what Prometheus scrapes there."""
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     """At which lines of the file the warnings' paths stand."""

@@ -64,9 +64,11 @@ class Service:
         self._surveys: dict[str, str] = {}
         """Clusters whose machines are being asked about a join, and for whom."""
         self._watchers: set[asyncio.Queue[WatchEvent]] = set()
+        self._published = 0
 
     def publish(self, note: Note) -> None:
         """Give a line of history to everybody who watches."""
+        self._published += 1
         event = WatchEvent(note.entry.at, note.cluster, note.entry.event, note.entry.detail, note.plan)
         for queue in self._watchers:
             if queue.full():
@@ -85,8 +87,11 @@ class Service:
             raise Refused(f"{cluster} has not been swept yet; ask again in a few seconds")
         return Dump(__version__, machine.settings, machine.observation, machine.memory, machine.record)
 
-    async def incidents(self, cluster: str | None) -> list[Incident]:
-        return await self._writer.read(lambda j: j.incidents(cluster=cluster))
+    def revision(self) -> int:
+        return self._published
+
+    async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
+        return await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=limit))
 
     async def report(self, incident: str) -> IncidentReport | None:
         found = await self._writer.read(lambda j: j.incident(incident))

@@ -36,7 +36,7 @@ from recoverd.playbooks import registry
 
 log = structlog.get_logger()
 
-FIXED = "state_dir", "socket", "listen"
+FIXED = "state_dir", "socket", "listen", "status_page"
 """Parts of the configuration that are as they were at the start until recoverd is started again."""
 
 

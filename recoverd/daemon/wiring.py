@@ -6,6 +6,7 @@ import asyncio
 import resource
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.metrics.server import Metrics, app
 from recoverd.notifications.notifier import Notifier
+from recoverd.page.server import StatusPage
 
 log = structlog.get_logger()
 
@@ -75,7 +77,7 @@ async def _run(config: Config, path: Path) -> int:
         server = ControlServer(service, config.socket)
         await server.start()
         stack.push_async_callback(server.stop)
-        await _serve_metrics(stack, metrics, watches, writer, config)
+        await _listen(stack, app(metrics, _ready(watches), lambda: trouble(writer, watches)), service, config)
         log.info(
             "started",
             config=str(path),
@@ -94,14 +96,19 @@ def trouble(writer: JournalWriter, watches: Watches) -> str | None:
     return writer.trouble or watches.stuck(*STUCK_AFTER)
 
 
-async def _serve_metrics(
-    stack: AsyncExitStack, metrics: Metrics, watches: Watches, writer: JournalWriter, config: Config
-) -> None:
+def _ready(watches: Watches) -> Callable[[], str | None]:
     def ready() -> str | None:
         waiting = [n for n, loop in watches.loops.items() if not loop.first_sweep.is_set()]
         return f"the first sweep has not ended of: {', '.join(waiting)}" if waiting else None
 
-    runner = web.AppRunner(app(metrics, ready, lambda: trouble(writer, watches)), access_log=None)
+    return ready
+
+
+async def _listen(stack: AsyncExitStack, application: web.Application, service: Service, config: Config) -> None:
+    """Serve what Prometheus scrapes, and what people look at, on one port."""
+    if config.status_page:
+        StatusPage(service).add_to(application)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, *config.listen).start()

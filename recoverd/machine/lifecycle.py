@@ -73,6 +73,19 @@ def table() -> list[dict[str, Any]]:
     return rows
 
 
+def moves(phased: State) -> frozenset[tuple[str, str]]:
+    """From where to where there is a move between `healthy`, `unobservable` and the phases of one state, which are
+    named without it.
+    """
+    others = {p for p in PHASED_STATES if p is not phased}
+    ways = {(source, row["dest"]) for row in table() for source in row["source"]}
+    return frozenset(
+        (source.removeprefix(f"{phased}/"), dest.removeprefix(f"{phased}/"))
+        for source, dest in ways
+        if not {source.split("/")[0], dest.split("/")[0]} & others
+    )
+
+
 def states(phased: Sequence[State] = PHASED_STATES) -> list[Any]:
     """The two states that stand alone, and each of the others with its phases."""
     nested = [{"name": str(f), "initial": str(Phase.SUSPECTED), "children": [str(p) for p in Phase]} for f in phased]

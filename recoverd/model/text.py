@@ -19,6 +19,12 @@ def lasting(seconds: float) -> str:
     return f"{sign}{left // 60} min" if left < 7200 else f"{sign}{left // 3600} h {left % 3600 // 60} min"
 
 
+def exactly(seconds: float) -> str:
+    """A length of time beside others that it has to add up with: 72 s, 4 min 26 s, 2 h 5 min."""
+    whole = int(seconds)
+    return f"{whole // 60} min {whole % 60} s" if 120 <= whole < 7200 and whole % 60 else lasting(whole)
+
+
 def moment(at: datetime) -> str:
     """A moment in ISO 8601 and UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

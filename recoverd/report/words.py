@@ -1,0 +1,86 @@
+"""What the terminal, the status page and the post-mortem say in the same words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from recoverd.model.text import lasting
+
+Shape = dict[str, Any]
+ALIKE = 3
+"""Findings of one kind that are told one by one."""
+
+
+def when(text: str | None) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "-"
+
+
+def clock(text: str) -> str:
+    """The time of day alone, for what stands below its date."""
+    return when(text)[11:19]
+
+
+def between(start: str, end: str) -> float:
+    """Seconds from one moment to another; negative where the clock was set back."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def took(start: str, end: str | None) -> str:
+    """How long a step took, to the tenth of a second."""
+    if not end:
+        return "no end"
+    seconds = between(start, end)
+    return f"{seconds:.1f} s" if seconds >= 0 else "(clock set back)"
+
+
+def age(start: str, now: datetime) -> str:
+    return lasting((now - datetime.fromisoformat(start)).total_seconds())
+
+
+def place(c: Shape) -> str:
+    """Where a cluster stands: its state, and the phase where there is one."""
+    return str(c["state"]) + (f"/{c['phase']}" if c["phase"] else "")
+
+
+def observed(c: Shape) -> bool:
+    """Whether the configuration says that recoverd only observes it; a daemon of before that says nothing."""
+    return c.get("mode") == "observe"
+
+
+def asks(c: Shape) -> bool:
+    """Whether its plan waits for a person: a plan that was offered while it is healthy does, too."""
+    return bool(c["plan"]) and (c["phase"] == "awaiting-approval" or c["state"] == "healthy")
+
+
+def answers(plan: str) -> tuple[str, ...]:
+    """What to type about a plan that waits."""
+    return (
+        f"recoverctl plans {plan}",
+        f"recoverctl approve {plan}",
+        f"recoverctl reject {plan} --reason WHY",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Findings of one kind: those that are told whole, and the subjects of the others."""
+
+    told: tuple[Shape, ...]
+    others: tuple[str, ...]
+
+
+def grouped(findings: Sequence[Shape], *, full: bool = False) -> Iterator[Alike]:
+    """Each of a few findings of one kind, or the first of many; `full`: each of them."""
+    for _, group in groupby(findings, lambda f: (f["severity"], f["code"])):
+        alike = tuple(group)
+        told = alike if full or len(alike) <= ALIKE else alike[:1]
+        yield Alike(told, () if len(told) == len(alike) else tuple(f["subject"] for f in alike[1:]))
+
+
+def verdict(result: Shape) -> str:
+    """What came of one carrying out of a step."""
+    return {True: "done", False: "FAILED", None: "not known: the daemon stopped first"}[result["ok"]]
