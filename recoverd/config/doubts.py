@@ -74,7 +74,7 @@ def of_server(server: str, planes: Iterable[HostModel]) -> str:
 
 
 def of_listen(host: str) -> str:
-    """That /metrics is there for everybody, or ""."""
+    """That /metrics and the status page are there for everybody, or ""."""
     try:
         everywhere = ip_address(host).is_unspecified
     except ValueError:

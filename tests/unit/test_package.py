@@ -350,7 +350,7 @@ def test_the_dashboard_uses_only_what_is_exported() -> None:
 # --- the README ---
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "docs/notifications.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "docs/notifications.md", "docs/status-page.md"])
 def test_a_page_names_only_files_targets_and_commands_that_exist(page: str) -> None:
     from recoverd.cli.ctl import main as ctl
 
