@@ -168,7 +168,7 @@ class Teller:
     def _finding(self, note: Note) -> Finding | None:
         diagnosis = self.stage.machine.diagnosis if self.stage else None
         found = diagnosis.findings if diagnosis else ()
-        return next((f for f in found if note.entry.detail.startswith(f"{f.code} {f.subject}: ")), None)
+        return next((f for f in found if note.entry.detail.startswith(f"{' '.join(filter(None, f.key))}: ")), None)
 
     def refused(self, reason: str) -> None:
         self._say("refused", reason, "bold red")

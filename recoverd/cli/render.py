@@ -231,7 +231,7 @@ class Printer:
                 i["id"],
                 i["state"],
                 when(i["opened_at"]),
-                seconds(i["fault_since"], i["closed_at"]),
+                lasting(offset(i, i["closed_at"] or _now())),
                 i["outcome"] or "open",
             )
         self._table(table)

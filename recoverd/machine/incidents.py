@@ -34,7 +34,7 @@ def close(turn: Turn, incident: Incident) -> None:
         outcome = Outcome.NOT_DONE
     seconds = (turn.now - incident.fault_since).total_seconds()
     since = "maintenance began" if incident.maintenance else "the fault was first seen"
-    turn.note(History.CLOSED, f"healthy again, {int(seconds)} s after {since} ({outcome})")
+    turn.note(History.CLOSED, f"healthy again, {seconds:.0f} s after {since} ({outcome})")
     turn.save_incident(closed_at=turn.now, outcome=outcome)
     turn.move("recover")
     lasting = tuple(d for d in turn.record.declined if d.maintenance)

@@ -1,8 +1,9 @@
 """How an incident went: how long it took to be detected, how long it waited for a person, how long the repair took.
 The one place where this is reckoned, from the timeline alone. Pure.
 
-Seconds are cut off and not rounded, and every length is the difference of two such offsets: so they add up to the
-whole, and to what stands beside the lines of the timeline.
+A moment is rounded once, to whole seconds since the fault was first seen, in the way in which the machine's own words
+are; and every length is the difference of two such offsets. So they add up to the whole, and agree with what stands
+beside the lines of the timeline and in them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Course:
 
 def offset(incident: Shape, at: str) -> int:
     """Whole seconds since the fault was first seen."""
-    return int((datetime.fromisoformat(at) - datetime.fromisoformat(incident["fault_since"])).total_seconds())
+    return round((datetime.fromisoformat(at) - datetime.fromisoformat(incident["fault_since"])).total_seconds())
 
 
 def course(incident: Shape, now: str) -> Course:

@@ -33,8 +33,9 @@ def test_a_plan_that_a_person_approved() -> None:
     shape = incident(
         (5.5, "opened"), (5.5, "plan-made"), (55.9, "approved"), (56, "plan-started"), (69, "verifying"), closed=71.6
     )
-    assert lengths(shape) == {"detect": 5, "wait for a person": 50, "repair": 16}
-    assert course(shape, at(1000)).whole == 71 == offset(shape, at(71.6)), "cut off, as beside the timeline's lines"
+    assert lengths(shape) == {"detect": 6, "wait for a person": 50, "repair": 16}
+    assert course(shape, at(1000)).whole == 72 == offset(shape, at(71.6)), "as beside the timeline's lines"
+    assert f"{71.6:.0f}" == "72", "and in its last one, which the machine wrote"
 
 
 def test_a_plan_that_runs_unasked_waits_for_nobody() -> None:
