@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -148,6 +149,17 @@ def test_the_diagram_draws_every_state_and_a_line_for_every_move(state: State) -
     outside = 3  # healthy and the frame, unobservable and the frame, and both of them
     assert len(drawn.lines) == len(phases) + outside
     assert "remediating" in drawn.kept, "no repair that is at work is left for healthy"
+
+
+def test_what_is_shown_by_reference_is_styled_wherever_it_stands() -> None:
+    """What a `use` element shows has no ancestors: a rule for `svg text` leaves it black, in the dark too."""
+    style = pages._shipped("style.css")
+    symbol = page(cluster()).split("<symbol")[1].split("</symbol>")[0]
+    drawn = set(re.findall(r'class="(\w+)"', symbol))
+    assert drawn == {"frame", "way", "box"}
+    for selector in ("text", *(f"\\.{name}" for name in drawn)):
+        rule = rf"(?:^|}} ?){selector} \{{[^}}]*(?:fill|stroke): var"
+        assert re.search(rule, style, re.MULTILINE), selector
 
 
 @pytest.mark.parametrize("phase", Phase)
