@@ -20,7 +20,6 @@ from recoverd.cli import check as checking
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
-from recoverd.report.postmortem import post_mortem
 from recoverd.report.words import clock, place
 
 T = TypeVar("T")
@@ -146,7 +145,9 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
     if form == "text":
         _print(answer, output, lambda p: p.report(answer))
         return
-    from recoverd.report import pages  # templates are read for this alone
+    # templates are for this alone, and every other command would wait for them
+    from recoverd.report import pages
+    from recoverd.report.postmortem import post_mortem
 
     seen = post_mortem(answer, datetime.now(UTC).isoformat())
     click.echo(pages.in_markdown(seen) if form == "md" else pages.in_html(seen), nl=False)

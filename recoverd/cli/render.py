@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import textwrap
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,9 +15,23 @@ from rich.text import Text
 
 from recoverd.cli.folding import Block, folded, generic
 from recoverd.model.text import clean, exactly, lasting
-from recoverd.report.course import offset
-from recoverd.report.postmortem import Done, Told, post_mortem
-from recoverd.report.words import Alike, Shape, answers, asks, between, clock, grouped, observed, place, when
+from recoverd.report.words import (
+    Alike,
+    Shape,
+    answers,
+    asks,
+    between,
+    clock,
+    grouped,
+    observed,
+    offset,
+    place,
+    when,
+)
+
+if TYPE_CHECKING:
+    from recoverd.report.postmortem import Done, Told
+
 
 EVIDENCE, CHANGES, GIST = 6, 8, 160
 """Lines of evidence and of changes in a file, and columns of a command, that fit one screen of a plan."""
@@ -270,6 +285,8 @@ class Printer:
 
     def report(self, r: Shape) -> None:
         """A post-mortem."""
+        from recoverd.report.postmortem import post_mortem  # with the model of plans, for which `status` need not wait
+
         seen = post_mortem(r, _now())
         self.line(f"Incident {r['id']} of {r['cluster']}: {r['state']}", "bold")
         self.line(r["summary"])

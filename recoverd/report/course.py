@@ -1,20 +1,18 @@
 """How an incident went: how long it took to be detected, how long it waited for a person, how long the repair took.
 The one place where this is reckoned, from the timeline alone. Pure.
 
-A moment is rounded once, to whole seconds since the fault was first seen, in the way in which the machine's own words
-are; and every length is the difference of two such offsets. So they add up to the whole, and agree with what stands
-beside the lines of the timeline and in them.
+Every length is the difference of two offsets that were rounded once (`words.offset`). So they add up to the whole, and
+agree with what stands beside the lines of the timeline and in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from recoverd.model.history import History
-from recoverd.report.words import Shape
+from recoverd.report.words import Shape, offset
 
 
 class Kind(StrEnum):
@@ -83,11 +81,6 @@ class Course:
     def lengths(self) -> list[tuple[Kind, int]]:
         """Of the three that a review asks for, and of the fourth where there was any."""
         return [(k, n) for k in Kind if (n := self.seconds(k)) or k is not Kind.NO_PLAN]
-
-
-def offset(incident: Shape, at: str) -> int:
-    """Whole seconds since the fault was first seen."""
-    return round((datetime.fromisoformat(at) - datetime.fromisoformat(incident["fault_since"])).total_seconds())
 
 
 def course(incident: Shape, now: str) -> Course:

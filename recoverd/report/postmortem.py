@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from recoverd.model.history import History
 from recoverd.model.text import exactly
-from recoverd.report.course import Course, course, offset
-from recoverd.report.words import Shape, clock, took, verdict, when
+from recoverd.report.course import Course, course
+from recoverd.report.words import Shape, clock, offset, took, verdict, when
 
 IN_STEPS = frozenset({History.STEP_STARTED, History.STEP_DONE, History.STEP_FAILED, History.UNDO_STARTED})
 """Lines of history that the table of steps tells, too, with more."""

@@ -29,6 +29,11 @@ def between(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
+def offset(incident: Shape, at: str) -> int:
+    """Whole seconds since the fault was first seen, rounded as the machine's own words are."""
+    return round(between(incident["fault_since"], at))
+
+
 def took(start: str, end: str | None) -> str:
     """How long a step took, to the tenth of a second."""
     if not end:

@@ -9,7 +9,8 @@ import pytest
 
 from recoverd.control import shapes
 from recoverd.model.history import History
-from recoverd.report.course import BEGINS, Kind, Span, course, offset
+from recoverd.report.course import BEGINS, Kind, Span, course
+from recoverd.report.words import offset
 from tests.unit.builders import NOW
 
 
