@@ -14,7 +14,7 @@ from aiohttp import web
 
 from recoverd.control.protocol import Controller
 from recoverd.engine.journal_file import JournalError
-from recoverd.page.board import Board, Made
+from recoverd.page.board import Board, Key, Made
 from recoverd.report.pages import hashes
 
 READERS = 32
@@ -51,6 +51,8 @@ class StatusPage:
     def __init__(self, controller: Controller) -> None:
         self._board = Board(controller)
         self._readers: set[asyncio.Event] = set()
+        self._known: Key | None = None
+        """What whoever listens has been told of; None while nobody does."""
         self._ending = False
 
     def add_to(self, application: web.Application) -> None:
@@ -88,6 +90,8 @@ class StatusPage:
             )
         changed = asyncio.Event()
         self._readers.add(changed)
+        if self._known is None:
+            self._known = self._board.look()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
             await response.prepare(request)
@@ -118,18 +122,18 @@ class StatusPage:
 
     async def _beat(self) -> None:
         """Tell everybody who listens, once for whatever has changed since the last beat."""
-        known = None
         while True:
             await asyncio.sleep(BEAT)
             if not self._readers:
+                self._known = None
                 continue
             try:
                 now = self._board.look()
             except Exception:  # a defect here must not end the page for good
                 log.exception("the status page could not be told whether something has changed")
                 continue
-            if now != known:
-                known = now
+            if now != self._known:
+                self._known = now
                 self._wake()
 
     def _wake(self) -> None:

@@ -72,9 +72,7 @@ async def test_the_daemon_serves_what_status_shows_and_the_command_to_type(
         assert (await daemon.ctl("approve", shown["plan"]))[0] == 0
         await browser.until("document.getElementById('seen').textContent.includes('1 of 1 healthy')", 60)
         assert await browser.ask("document.querySelectorAll('.course').length") == 1, "the incident stands there"
-        began = time.monotonic()
         assert daemon.kill(signal.SIGTERM) == 0
-        assert time.monotonic() - began < 5, "nobody who listens holds the daemon"
         await browser.until("document.getElementById('live').className === 'bad'")
 
 
@@ -142,7 +140,7 @@ async def served(asked: Any) -> AsyncIterator[str]:
     """The page's own server over a controller; where it is."""
     application = web.Application()
     StatusPage(asked).add_to(application)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=60.0)
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -200,7 +198,11 @@ async def test_what_may_be_a_secret_is_hidden(session: aiohttp.ClientSession) ->
                 assert "hunter2" not in text and "abcdef" not in text and "(hidden)" in text
 
 
-async def test_many_who_ask_at_once_cost_one_making(session: aiohttp.ClientSession) -> None:
+async def test_many_who_ask_at_once_cost_one_making(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "FRESH", 60.0)  # however busy this machine is
+    monkeypatch.setattr(board, "LOOK", 0.0)
     asked = Asked(cluster())
 
     async def get(url: str) -> int:
@@ -211,7 +213,6 @@ async def test_many_who_ask_at_once_cost_one_making(session: aiohttp.ClientSessi
         assert set(await asyncio.gather(*(get(url) for _ in range(50)))) == {200}
         assert asked.reads == 1
         asked.clusters = [cluster(summary="something else")]
-        await asyncio.sleep(board.LOOK)
         assert set(await asyncio.gather(*(get(url) for _ in range(50)))) == {200}
         assert asked.reads == 2
         async with session.get(url) as answer:
@@ -223,15 +224,16 @@ async def test_a_change_is_told_and_a_sweep_that_saw_the_same_is_none(session: a
     async with AsyncExitStack() as stack, served(asked) as url:
         listener = await listen(stack, session, url)
         assert await told(listener), "what changed since its page was made"
-        while await told(listener, 2 * server.BEAT):
-            pass  # the first beat
         asked.clusters = [replace(asked.clusters[0], last_sweep=now())]
         assert not await told(listener, 2 * server.BEAT)
         asked.clusters = [replace(asked.clusters[0], phase=Phase.CONFIRMED)]
         assert await told(listener)
 
 
-async def test_there_is_room_for_so_many_who_listen_and_again_when_one_goes(session: aiohttp.ClientSession) -> None:
+async def test_there_is_room_for_so_many_who_listen_and_again_when_one_goes(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PING", 0.5)  # which shows that one has gone
     async with AsyncExitStack() as stack, served(Asked(cluster())) as url:
         listeners = [await listen(stack, session, url) for _ in range(READERS)]
         async with session.get(f"{url}/events") as refused:
@@ -273,7 +275,7 @@ async def test_an_end_ends_those_who_listen_at_once(session: aiohttp.ClientSessi
         async with served(Asked(cluster())) as url:
             listeners = [await listen(stack, session, url) for _ in range(5)]
             began = time.monotonic()
-        assert time.monotonic() - began < 0.9, "without the second that connections are waited for"
+        assert time.monotonic() - began < 30, "without the minute that connections are waited for here"
         for listener in listeners:
             async with asyncio.timeout(5):
                 await listener.content.read()
