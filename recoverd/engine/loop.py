@@ -58,6 +58,7 @@ LEVELS: Mapping[str, int] = {
     History.OPENED: logging.WARNING,
     History.CAUSE: logging.WARNING,
     History.PLAN_MADE: logging.WARNING,
+    History.EMERGENCY: logging.WARNING,
     History.UNOBSERVABLE: logging.WARNING,
     History.STEP_FAILED: logging.WARNING,
     History.NODE_FAILED: logging.WARNING,

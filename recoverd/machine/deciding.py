@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from recoverd import bounds
 from recoverd.diagnose import people
-from recoverd.machine import outlook, replanning, restore_points, running, shadows
+from recoverd.machine import outlook, persons, replanning, restore_points, running, shadows
 from recoverd.machine.decide import Choice, choose, nothing_to_do
 from recoverd.machine.gate import obstacle, unwanted
 from recoverd.machine.turn import GaveWay, Turn
@@ -124,7 +124,8 @@ def chosen(turn: Turn) -> Choice | None:
         waiting = None
     if waiting and turn.now >= waiting.expires_at:
         until = f"{waiting.expires_at:%H:%M:%S}" if fault else f"{waiting.expires_at:%Y-%m-%d %H:%M:%S}"
-        _drop(turn, PlanStatus.EXPIRED, f"nobody approved it before {until} UTC")
+        who = f"only {waiting.first.by}, of two persons," if waiting.first else "nobody"
+        _drop(turn, PlanStatus.EXPIRED, f"{who} approved it before {until} UTC")
         waiting = None
     if turn.record.pause:
         return None
@@ -193,8 +194,11 @@ def _all_confirmed(turn: Turn) -> bool:
 
 def retell(turn: Turn, plan: Plan, proposal: Proposal, *, now: bool = False) -> Plan:
     """What is lost with a plan for a cluster at work grows while it waits: told anew once a
-    minute, and when approved `now`.
+    minute, and when approved `now`. While the second of two persons is waited for it stays as the first has read it:
+    both approve the same.
     """
+    if plan.first and plan.first.digest == plan.digest:
+        return plan
     told = turn.record.told_at or plan.created_at
     early = not now and (turn.now - told).total_seconds() < RETOLD
     if turn.record.incident or not plan.destructive or proposal.destroys == plan.destroys or early:
@@ -282,14 +286,17 @@ def offer(
     if turn.record.incident and turn.lifecycle.phase is not Phase.AWAITING_APPROVAL:
         turn.move("offer")
     before = f". Before it is approved: {'; '.join(declined)}" if declined else ""
-    turn.set(explanation=waits_for_approval(plan) + before)
+    turn.set(explanation=waits_for_approval(turn, plan) + before)
 
 
-def waits_for_approval(plan: Plan) -> str:
+def waits_for_approval(turn: Turn, plan: Plan) -> str:
     """What is waited for, and how a person goes on."""
+    if plan.first:
+        return persons.waits_for_second(plan, plan.first)
+    two = ", once by each of two persons," if persons.needed(turn, plan) > 1 else ""
     return (
         f"plan {plan.id} ({plan.playbook}) waits for approval: {plan.summary}. `recoverctl plans` shows its steps, "
-        f"`recoverctl approve {plan.id}` runs it"
+        f"`recoverctl approve {plan.id}`{two} runs it"
     )
 
 
@@ -301,7 +308,7 @@ def waited_for(turn: Turn) -> str:
     if turn.lifecycle.state is State.HEALTHY:
         return ""
     if plan := turn.waiting_plan:
-        return waits_for_approval(plan)
+        return waits_for_approval(turn, plan)
     if incident and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:
         return f"nothing is found now: {incident.id} closes when {bounds.recover_sweeps} sweeps on end find nothing"
     return f"what is done is decided on what is found in {bounds.confirm_sweeps} sweeps on end, as one may be mistaken"

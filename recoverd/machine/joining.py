@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.machine import deciding, outlook, requests, running
+from recoverd.machine import deciding, outlook, persons, requests, running
 from recoverd.machine.turn import Turn
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import JoinRequested, Refused, SaveDecision, SavePlan
@@ -70,6 +70,7 @@ def begin(turn: Turn, event: JoinRequested) -> None:
     if not isinstance(proposal, Proposal):
         raise Refused(proposal.reason)
     plan = deciding.make(turn, PLAYBOOK, proposal, requested_by=event.by, why=event.reason)
+    persons.refuse_one(turn, plan, event)
     turn.set(plan=plan)
     turn.learn(replace(turn.memory, guest=Guest(request.name, request.address, request.host_key)))
     turn.emit(SavePlan(plan), SaveDecision(plan.id, True, event.by, event.reason, event.at))

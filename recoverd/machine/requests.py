@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recoverd.machine import deciding, outlook, replanning, running
+from recoverd.machine import deciding, outlook, persons, replanning, running
 from recoverd.machine.decide import choose, on_request
 from recoverd.machine.gate import unwanted
 from recoverd.machine.guards import too_old
@@ -27,13 +27,38 @@ from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.history import History
 from recoverd.model.plan import Plan, PlanStatus
 from recoverd.model.record import Pause
-from recoverd.playbooks.base import Askable, Playbook
+from recoverd.playbooks.base import Askable, Playbook, Proposal
 
 
 def approve(turn: Turn, event: Approved) -> None:
-    """Begin a waiting plan, where it is by the newest sweep still what would be planned."""
+    """Begin a waiting plan, where it is by the newest sweep still what would be planned, and enough persons want it."""
+    plan = _approvable(turn, event)
+    proposal = _still_planned(turn, plan)
+    _refuse_unwanted(turn, plan)
+    plan = deciding.retell(turn, plan, proposal, now=True)
+    enough = persons.enough(turn, plan, event)
+    turn.emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
+    if not enough:
+        persons.keep_first(turn, plan, event)
+        return
+    other = plan.first if plan.first and plan.first.person != event.person and not event.emergency else None
+    first = f"{other.by} and " if other else ""
+    turn.note(
+        History.APPROVED,
+        f"plan {plan.id} approved by {first}{event.by}" + (f": {event.reason}" if event.reason else ""),
+    )
+    running.start(turn, plan, f"approved by {first}{event.by}")
+
+
+def _approvable(turn: Turn, event: Approved) -> Plan:
+    """The plan that is meant, where one that waits is; raises `Refused` where nothing may be approved now."""
     refuse_observed(turn)
     plan = _plan_named(turn, event.plan)
+    if event.digest and event.digest != plan.digest:
+        raise Refused(
+            f"plan {plan.id} has the digest {plan.digest} and not {event.digest}: it is not the one that was "
+            f"read; recoverctl plans {plan.id}"
+        )
     refuse_paused(turn)
     if turn.now >= plan.expires_at:
         raise Refused(
@@ -41,6 +66,11 @@ def approve(turn: Turn, event: Approved) -> None:
             "the one that takes its place"
         )
     refuse_stale(turn)
+    return plan
+
+
+def _still_planned(turn: Turn, plan: Plan) -> Proposal:
+    """What would be planned now, which the plan says; raises `Refused` where that is not so, or is not seen."""
     diagnosis = _seen(turn)
     if why := outlook.forbidden(turn, unasked=False):
         raise Refused(f"{turn.name}: {why}")
@@ -71,13 +101,7 @@ def approve(turn: Turn, event: Approved) -> None:
             f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
             f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
         )
-    _refuse_unwanted(turn, plan)
-    plan = deciding.retell(turn, plan, proposal, now=True)
-    turn.emit(SaveDecision(plan.id, True, event.by, event.reason, event.at))
-    turn.note(
-        History.APPROVED, f"plan {plan.id} approved by {event.by}" + (f": {event.reason}" if event.reason else "")
-    )
-    running.start(turn, plan, f"approved by {event.by}")
+    return proposal
 
 
 def _seen(turn: Turn) -> Diagnosis:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from recoverd.model.audit import AuditEntry
 from recoverd.model.finding import Diagnosis
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
@@ -32,6 +33,12 @@ class Approved:
     by: str
     reason: str
     at: datetime
+    digest: str = ""
+    """Of the plan that was read; "" where that is not said."""
+    person: int | None = None
+    """Uid of the person who approves, by which two persons are told apart; None where it is not known who it is."""
+    emergency: bool = False
+    """One person goes alone where two are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,8 @@ class JoinRequested:
     by: str
     reason: str
     at: datetime
+    emergency: bool = False
+    """One person goes alone where two are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,5 +276,14 @@ class Diagnosed:
     diagnosis: Diagnosis
 
 
-Journalled = SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome
+@dataclass(frozen=True, slots=True)
+class SaveAudit:
+    """A request of a person, which the control socket has taken; the machine makes none."""
+
+    entry: AuditEntry
+
+
+Journalled = (
+    SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome | SaveAudit
+)
 Instruction = Journalled | Perform | PerformChore | Progress | SweepNow | Diagnosed

@@ -41,6 +41,10 @@ class History(StrEnum):
     # of a plan
     PLAN_MADE = "plan-made"
     APPROVED = "approved"
+    APPROVED_FIRST = "approved-first"
+    """By the first of two persons; the plan waits for the second."""
+    EMERGENCY = "emergency"
+    """One person has approved alone what needs two."""
     PLAN_STARTED = "plan-started"
     STEP_STARTED = "step-started"
     STEP_DONE = "step-done"

@@ -21,6 +21,8 @@ class Topic(StrEnum):
     """recoverd does nothing more, and a person has to."""
     FAILED = "failed"
     """A plan failed."""
+    EMERGENCY = "emergency"
+    """One person has approved alone a plan that needs two."""
     UNOBSERVABLE = "unobservable"
     """The cluster cannot be seen, or can be seen again."""
     RECOVERED = "recovered"

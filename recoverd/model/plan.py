@@ -108,6 +108,19 @@ def _marked(operation: Operation, id: str) -> Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstApproval:
+    """The first of the two approvals that a destructive plan needs where the configuration says so."""
+
+    by: str
+    """As shown to people."""
+    person: int
+    """Uid of the person, whatever account the approval came from: the second one has another."""
+    digest: str
+    """Of the plan as it was approved; where the plan has another, the approval counts no more."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A playbook bound to one incident: exact steps on exact hosts. An approval is of one plan and no other."""
 
@@ -141,6 +154,8 @@ class Plan:
     """Id of the restore point that a person named with `recoverctl run --point`."""
     asks: str = ""
     """Why it waits for a person, though the configuration lets it run unasked; "" where that is not so."""
+    first: FirstApproval | None = None
+    """Of two persons that have to approve it, the one who has; the digest does not cover it."""
 
     @property
     def digest(self) -> str:

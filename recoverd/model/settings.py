@@ -115,6 +115,16 @@ class CanarySettings:
     every: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class PersonsNeeded:
+    """How many persons have to approve a plan that may lose data (`access` in the configuration)."""
+
+    destructive: int = 1
+    """1 or 2; of two, the second is another person than the first."""
+    emergency: bool = False
+    """One person may go alone where two are needed, saying that it is an emergency and why."""
+
+
 DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
@@ -147,6 +157,7 @@ class ClusterSettings:
     and every deadline of a sweep.
     """
     mode: Mode = Mode.ACT
+    persons: PersonsNeeded = field(default_factory=PersonsNeeded)
 
     @property
     def observes(self) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from recoverd.model.events import Instruction, SaveIncident, SavePlan
+from recoverd.model.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.history import History
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
 from recoverd.model.record import Record
@@ -60,6 +61,8 @@ def happened(instructions: Iterable[Instruction], record: Record, bastion: str, 
         match instruction:
             case SavePlan(plan=plan) if plan.status is PlanStatus.FAILED:
                 found.append(failed(plan, now, bastion))
+            case Note(entry=entry) if entry.event == History.EMERGENCY and record.plan:
+                found.append(_emergency(record.plan, entry.detail, now, bastion))
             case SaveIncident(incident=incident) if incident.closed_at:
                 found.append(recovered(incident, helpful(incident, record), bastion))
             case _:
@@ -106,6 +109,7 @@ def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None
     if len(plan.destroys) > LOST:
         lost[-1] = line(f"{lost[-1][: LONGEST - 40]} ({len(plan.destroys) - LOST} more: recoverctl plans {plan.id})")
     kind = "DESTRUCTIVE, " if plan.destructive else ""
+    one = [line(f"1 of 2 persons has approved it, {plan.first.by}: another person must.")] if plan.first else []
     return News(
         Topic.WAITING,
         status.name,
@@ -116,6 +120,7 @@ def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None
             *fault,
             line(f"Plan {plan.id}: {plan.summary}"),
             *lost,
+            *one,
             f"Until {plan.expires_at:%Y-%m-%d %H:%M:%S} UTC. On {bastion}:",
             f"recoverctl approve {plan.id}" if incident else f"recoverctl plans {status.name}",
         ),
@@ -208,6 +213,19 @@ def failed(plan: Plan, at: datetime, bastion: str) -> News:
             "outcome": "failed",
             "severity": "page",
         },
+    )
+
+
+def _emergency(plan: Plan, said: str, at: datetime, bastion: str) -> News:
+    """That one person has approved alone what needs two."""
+    return News(
+        Topic.EMERGENCY,
+        plan.cluster,
+        plan.id,
+        at,
+        line(f"{plan.cluster}: plan {plan.id} was approved by ONE PERSON ALONE ({plan.playbook})"),
+        (line(said), f"On {bastion}: recoverctl show {plan.incident}, recoverctl audit {plan.cluster}"),
+        incident=plan.incident,
     )
 
 

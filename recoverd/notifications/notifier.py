@@ -49,7 +49,9 @@ log = structlog.get_logger()
 REMEMBERED = 5000
 """Lines of who was told what that are kept in mind."""
 FAILED_FOR = timedelta(minutes=15)
-"""So long a failed plan is an alert, as in config/alerts, if its incident does not end before."""
+"""So long a failed plan is an alert, as in config/alerts, if its incident does not end before, and it is news that a
+person went alone.
+"""
 Heard = tuple[str, str, str]
 """Receiver, cluster, and the key of the news."""
 
@@ -160,7 +162,8 @@ class Notifier:
             # after a start, or where the cluster's configuration has changed: what was so stands until it is seen anew
             return
         moments = (*words.happened(instructions, record, self._bastion, now), *self._before(name, record))
-        failed = (*self._failed.get(name, ()), *(n for n in moments if n.topic is Topic.FAILED))
+        lasting = (n for n in moments if n.topic in (Topic.FAILED, Topic.EMERGENCY))
+        failed = (*self._failed.get(name, ()), *lasting)
         open_incident = record.incident.id if record.incident else ""
         self._failed[name] = tuple(n for n in failed if n.incident == open_incident and now - n.since < FAILED_FOR)
         standing = words.standing(status, record, self._bastion)

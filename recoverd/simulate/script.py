@@ -12,10 +12,11 @@ expected outcome stands after `----`.
     ...what is decided, one line each...
 
 The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its
-testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any bound of the configuration, and
-mode=observe); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE] within SECONDS`;
-`restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve`, `reject REASON`,
-`pause REASON`, `resume`, `ack`; `crash` (kill -9 and a start); `say TEXT`.
+testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any bound of the configuration,
+mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE]
+within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve [as
+NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause REASON`, `resume`, `ack`; `crash` (kill -9 and a
+start); `say TEXT`.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from recoverd.model.events import Acknowledged, Approved, Event, JoinRequested, 
 from recoverd.model.history import History
 from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.plan import Plan
-from recoverd.model.settings import Bounds, ClusterSettings, Mode
+from recoverd.model.settings import Bounds, ClusterSettings, Mode, PersonsNeeded
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now
 from recoverd.simulate.cluster import settings_for
 from recoverd.simulate.stage import Stage
 
 OPERATOR = "operator"
+PEOPLE = {OPERATOR: 1000, "alice": 1001, "alice (as root)": 1001, "bob": 1002, "root": None}
+"""Who may approve in a story, and the uid of the person; None: nobody knows who that is."""
 RULE = "----"
 WAITED = re.compile(r", \d+ s$")
 """How a line ends that comes with every sweep while a step waits."""
@@ -64,10 +67,16 @@ class Script:
             raise ScriptError("a story begins with a `cluster` line")
         given = {k.replace("-", "_"): v for k, _, v in (w.partition("=") for w in words[1:])}
         mode = Mode(given.pop("mode", Mode.ACT))
+        persons = PersonsNeeded(int(given.pop("persons", 1)), given.pop("emergency", "no") == "yes")
         values = {k: float(v) for k, v in given.items()}
         sizes = {k: int(values.pop(k)) for k in ("control_planes", "workers", "spares") if k in values}
         bounds = {k: int(v) if isinstance(getattr(Bounds(), k), int) else v for k, v in values.items()}
-        settings = replace(settings_for(**sizes), bounds=replace(Bounds(), **bounds), mode=mode)  # type: ignore[arg-type]
+        settings = replace(
+            settings_for(**sizes),
+            bounds=replace(Bounds(), **bounds),  # type: ignore[arg-type]
+            mode=mode,
+            persons=persons,
+        )
         return settings, sizes.get("control_planes", 1)
 
 
@@ -141,7 +150,9 @@ class Player:
             case "join-control-plane", [name, *options]:
                 await self._join(name, "take-back-single-member" in options)
             case "approve", []:
-                await self._approve()
+                await self._approve(OPERATOR)
+            case "approve", ["as", name, *emergency] if name in PEOPLE:
+                await self._approve(name, " ".join(emergency[2:]), emergency=emergency[:2] == ["in", "emergency"])
             case (("reject" | "pause" | "resume" | "ack"), _):
                 await self._give(self._request(word, " ".join(rest) or "no reason given"))
             case _ if word != "say":
@@ -158,14 +169,16 @@ class Player:
     def _there(self, place: str) -> bool:
         return self.stage.position == place or self.stage.position.startswith(f"{place}/")
 
-    async def _approve(self) -> None:
+    async def _approve(self, who: str, reason: str = "", *, emergency: bool = False) -> None:
         plan = self.stage.waiting_plan or self.stage.machine.record.shadow
         if plan is None:
             self._refused("no plan waits for approval")
         elif not self._ask(plan):
             self.stopped = f"plan {plan.id} ({plan.playbook}) was not approved"
         else:
-            await self._give(Approved(plan.id, OPERATOR, "", now()))
+            await self._give(
+                Approved(plan.id, who, reason, now(), plan.digest, person=PEOPLE[who], emergency=emergency)
+            )
 
     async def _join(self, name: str, take_back_single: bool) -> None:
         """As the service does it: checks, then the plan at once."""

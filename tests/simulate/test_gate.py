@@ -18,6 +18,7 @@ from recoverd.model.node_operations import Reboot
 from recoverd.model.observation import Observation
 from recoverd.model.operations import WriteFile
 from recoverd.model.plan import PlanStatus, Step, StepResult
+from recoverd.model.settings import PersonsNeeded
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now, run, seconds
@@ -350,6 +351,31 @@ def test_what_a_waiting_plan_destroys_is_told_as_it_is_now() -> None:
         await rig.stage.wait(55)
         await approve(rig)
         assert rig.plans()[first.id].destroys != before or rig.stage.machine.record.told_at is not None
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_what_two_persons_approve_stays_as_the_first_has_read_it() -> None:
+    async def story() -> None:
+        rig = Rig(1, 1)
+        rig.stage.machine.settings = replace(rig.settings, persons=PersonsNeeded(2))
+        await rig.until("healthy", 30)
+        await rig.stage.keep_point()
+        await rig.stage.wait(60)
+        point = rig.stage.machine.memory.points[-1].id
+        await rig.stage.give(PlanRequested("restore-etcd-snapshot", (), "alice", "wrong data", now(), point))
+        await rig.stage.wait(300)
+        read = rig.stage.waiting_plan
+        assert read is not None
+        await rig.stage.give(Approved(read.id, "alice", "", now(), read.digest, person=1001))
+        first = rig.stage.waiting_plan
+        assert first is not None and first.first is not None
+        await rig.stage.wait(600)
+        later = rig.stage.waiting_plan
+        assert later == first, "what is lost grows, and is not told anew"
+        await rig.stage.give(Approved(read.id, "bob", "", now(), first.digest, person=1002))
+        assert rig.stage.waiting_plan is None and rig.stage.machine.record.run is not None
         await rig.stage.kill()
 
     run(story())

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recoverd.model.events import Acknowledged, Instruction, Rejected
+from recoverd.model.events import Acknowledged, Approved, Instruction, Rejected
 from recoverd.model.finding import Phase, State
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import StepResult
+from recoverd.model.settings import PersonsNeeded
 from recoverd.notifications.news import LONGEST, OFFERED_AGAIN, failed, happened, line, seen_again, standing
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
@@ -185,4 +186,18 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
                 news.labels,
                 rule["expr"],
             )
-    assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED}
+    assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED, Topic.EMERGENCY}, "which only happen in a moment"
+
+
+def test_who_goes_alone_where_two_are_needed_is_told_to_everybody() -> None:
+    s = Script()
+    s.machine.settings = replace(s.settings, persons=PersonsNeeded(2, emergency=True))
+    s.sweep(stuck, times=2)
+    plan = s.plan
+    out = s.give(Approved(plan.id, "alice", "", s.now, person=1001))
+    assert came(s, out) == []
+    assert "1 of 2 persons has approved it, alice: another person must." in so(s)[Topic.WAITING].lines
+    [news] = came(s, s.give(Approved(plan.id, "alice", "no one is there", s.now, person=1001, emergency=True)))
+    assert news.topic is Topic.EMERGENCY
+    assert news.title == "prod: plan prod-1.1 was approved by ONE PERSON ALONE (force-new-cluster)"
+    assert "approved by alice ALONE, as an emergency: no one is there" in news.body
