@@ -1,5 +1,5 @@
-"""The journal: incidents, plans, decisions, step intents and results, and what is remembered of each cluster. SQLite,
-one writer, nothing is deleted.
+"""The journal: incidents, plans, decisions, step intents and results, what persons asked for, and what is remembered of
+each cluster. SQLite, one writer, nothing is deleted.
 
 One `write` is one transaction, synced to the disk before it returns, so that a step is never carried out that the
 journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest.
@@ -18,12 +18,15 @@ from typing import Any, TypeVar
 
 import structlog
 
+from recoverd.engine import journal_audit
 from recoverd.engine.journal_file import JournalFile
+from recoverd.model.audit import AuditEntry
 from recoverd.model.codec import dump, load
 from recoverd.model.events import (
     Journalled,
     Note,
     Remember,
+    SaveAudit,
     SaveDecision,
     SaveIncident,
     SavePlan,
@@ -79,7 +82,7 @@ class Journal:
         self._file = JournalFile(path)
         self.unreadable: dict[tuple[str, str], str] = {}
         """What could not be read since the start, by its place (`record`, `memory`, `incident`, `plan`, `step`,
-        `note`, `decision`) and key: why.
+        `note`, `decision`, `audit`) and key: why.
         """
 
     def close(self) -> None:
@@ -165,6 +168,8 @@ class Journal:
                     "SET record=excluded.record",
                     (cluster, dump(record)),
                 )
+            case SaveAudit(entry=entry):
+                journal_audit.write(self._file.db, entry)
 
     def begin_anew(self, cluster: str, record: Record, memory: Memory, why: str, at: datetime) -> None:
         """Save `record` and `memory` in place of what could not be read, and end what was open on the
@@ -326,6 +331,10 @@ class Journal:
             lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(_time(at), event, detail)),
             rows,
         )
+
+    def audit(self, since: datetime, cluster: str = "", limit: int = 10_000) -> list[AuditEntry]:
+        """What persons have asked for since then, the oldest first, of the newest so many."""
+        return self._each("audit", journal_audit.entry, journal_audit.rows(self._file, since, cluster, limit))
 
     def _with_timeline(self, incident: Incident) -> Incident:
         rows = self._file.rows("SELECT n, at, event, detail FROM note WHERE incident=? ORDER BY n", incident.id)

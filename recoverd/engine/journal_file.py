@@ -29,7 +29,11 @@ CREATE INDEX step_plan ON step (plan);
 """
 ADDED = (
     "CREATE TABLE IF NOT EXISTS unreadable (n INTEGER PRIMARY KEY, source TEXT NOT NULL, key TEXT NOT NULL, at TEXT "
-    "NOT NULL, text TEXT) STRICT"
+    "NOT NULL, text TEXT) STRICT",
+    "CREATE TABLE IF NOT EXISTS audit (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at TEXT NOT NULL, by TEXT NOT "
+    "NULL, person INTEGER, uid INTEGER NOT NULL, request TEXT NOT NULL, cluster TEXT NOT NULL, subject TEXT NOT NULL, "
+    "reason TEXT NOT NULL, answer TEXT NOT NULL, detail TEXT NOT NULL) STRICT",
+    "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
 )
 """What came after the first version and disturbs no older recoverd."""
 
@@ -86,7 +90,8 @@ class JournalFile:
                 raise sqlite3.DatabaseError(verdict)
             if version == 0:
                 db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-            db.execute(ADDED)
+            for statement in ADDED:
+                db.execute(statement)
             return db
 
     @contextmanager

@@ -18,10 +18,12 @@ from recoverd.daemon.watches import paused
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.model import bastion_operations, operations, unit_operations
+from recoverd.model.audit import Answer, AuditEntry
 from recoverd.model.codec import dump, load
 from recoverd.model.events import (
     Note,
     Remember,
+    SaveAudit,
     SaveDecision,
     SaveIncident,
     SavePlan,
@@ -283,3 +285,29 @@ def test_numbers_go_on_after_a_record_that_is_lost() -> None:
     assert saved.record is not None and saved.record.pause is not None
     assert (saved.record.incidents, saved.record.maintenances) == (12, 3)
     assert saved.record.pause.by == "recoverd" and "recoverctl resume prod" in why
+
+
+def test_a_journal_of_before_the_record_of_requests_opens_and_takes_them(file: Path) -> None:
+    journal = Journal(file)
+    journal.write([SavePlan(a_plan())])
+    journal.close()
+    with sqlite3.connect(file) as db:
+        db.execute("DROP TABLE audit")
+    entry = AuditEntry("a", NOW, "alice", None, 0, "approve", "prod", "prod-1.1", "go")
+    journal = Journal(file)
+    journal.write([SaveAudit(entry)])
+    journal.write([SaveAudit(replace(entry, answer=Answer.DONE, detail="it runs"))])
+    assert journal.audit(NOW) == [replace(entry, answer=Answer.DONE, detail="it runs")]
+    assert journal.plan("prod-1.1") == a_plan()
+    journal.close()
+
+
+def test_a_request_of_a_version_to_come_is_left_out_and_told(file: Path) -> None:
+    journal = Journal(file)
+    journal.write([SaveAudit(AuditEntry("a", NOW, "alice", 1, 1, "approve", "prod", "", ""))])
+    journal.close()
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE audit SET answer='postponed'")
+    journal = Journal(file)
+    assert journal.audit(NOW) == [] and list(journal.unreadable) == [("audit", "1")]
+    journal.close()
