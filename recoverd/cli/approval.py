@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -48,6 +49,26 @@ def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
             raise Denied("that is not its name; nothing was approved")
     elif not click.confirm(f"Approve plan {plan['id']} ({plan['playbook']} on {plan['cluster']})?"):
         raise Denied("nothing was approved")
+
+
+async def given(
+    client: ControlClient,
+    plan: str,
+    reason: str,
+    digest: str,
+    told: Callable[[Shape], None],
+    *,
+    yes: bool,
+    wait: bool,
+    emergency: bool,
+) -> bool:
+    """Have the plan approved, once it was shown and agreed to; False where it was waited for and did not succeed."""
+    shown = await only(client, plan)
+    agreed(shown, digest, yes=yes)
+    known = len(await lines(client, shown["incident"])) if wait else 0
+    body = {"reason": reason, "digest": digest or shown["digest"]} | ({"emergency": True} if emergency else {})
+    told(await client.post(f"/v1/plans/{plan}/approve", **body))
+    return not wait or await ended(client, shown, known)
 
 
 async def only(client: ControlClient, plan: str) -> Shape:

@@ -9,13 +9,14 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from recoverd import __version__
-from recoverd.cli import approval
+from recoverd.cli import approval, audits
 from recoverd.cli import check as checking
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
@@ -33,6 +34,11 @@ as_json = click.option(
     default="text",
     show_default=True,
     help="How to print the answer.",
+)
+in_emergency = click.option(
+    "--emergency",
+    is_flag=True,
+    help="Go alone where two persons are needed, and the configuration lets one; with --reason. Everybody is told.",
 )
 in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
 
@@ -177,6 +183,11 @@ def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
     _print(answer, output, lambda p: p.shadows(answer["shadows"]))
 
 
+def _alone(reason: str, *, emergency: bool) -> None:
+    if emergency and not reason.strip():
+        raise click.UsageError("who goes alone in an emergency says why: --reason TEXT")
+
+
 @main.command()
 @click.argument("plan")
 @click.option("--reason", default="", help="Kept in the journal.")
@@ -185,22 +196,19 @@ def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
     "--digest", default="", help="Only if it is the plan with this digest, which `recoverctl plans PLAN --full` shows."
 )
 @click.option("--wait", is_flag=True, help="Tell what happens until the plan is over; exits 1 when it did not succeed.")
+@in_emergency
 @as_json
 @click.pass_obj
-def approve(client: ControlClient, plan: str, reason: str, yes: bool, digest: str, wait: bool, output: str) -> None:
-    """Let PLAN run. On a terminal it is shown first, and asked for."""
-    ok = _finish(_approved(client, plan, reason, digest, output, yes=yes, wait=wait))
+def approve(
+    client: ControlClient, plan: str, reason: str, yes: bool, digest: str, wait: bool, emergency: bool, output: str
+) -> None:
+    """Let PLAN run. On a terminal it is shown first, and asked for. Where the configuration wants two persons for what
+    may lose data, the first approval waits for that of another person.
+    """
+    _alone(reason, emergency=emergency)
+    told = partial(_done, output=output)
+    ok = _finish(approval.given(client, plan, reason, digest, told, yes=yes, wait=wait, emergency=emergency))
     sys.exit(0 if ok else REFUSED)
-
-
-async def _approved(
-    client: ControlClient, plan: str, reason: str, digest: str, output: str, *, yes: bool, wait: bool
-) -> bool:
-    shown = await approval.only(client, plan)
-    approval.agreed(shown, digest, yes=yes)
-    known = len(await approval.lines(client, shown["incident"])) if wait else 0
-    _done(await client.post(f"/v1/plans/{plan}/approve", reason=reason, digest=digest or shown["digest"]), output)
-    return not wait or await approval.ended(client, shown, known)
 
 
 @main.command()
@@ -327,6 +335,7 @@ def notify_test(client: ControlClient, receiver: str | None, output: str) -> Non
     "--skip-preflight", is_flag=True, help="Leave kubeadm's own preflight checks out (no crictl; the images are there)."
 )
 @click.option("--reason", default="", help="Kept in the journal.")
+@in_emergency
 @as_json
 @click.pass_obj
 def join_control_plane(
@@ -335,6 +344,7 @@ def join_control_plane(
     """Join the machine NAME at ADDRESS to CLUSTER as a control plane: checked before, and taken back when
     its etcd member does not start.
     """
+    _alone(options["reason"], emergency=options["emergency"])
     ok = _finish(_joined(client, output, cluster=cluster, name=name, address=address, **options))
     sys.exit(0 if ok else REFUSED)
 
@@ -359,6 +369,17 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
         "recoverd has stopped; a join that was begun goes on when it is started: recoverctl plans --all, recoverctl "
         f"status {asked['cluster']}"
     )
+
+
+@main.command()
+@click.argument("cluster", required=False, default="")
+@click.option("--since", type=audits.AGE, default="30d", show_default=True, help="How far back: 12h, 30d.")
+@as_json
+@click.pass_obj
+def audit(client: ControlClient, cluster: str, since: float, output: str) -> None:
+    """Who asked for what that changes anything, and what came of it, refused requests too; the newest last."""
+    answer = _finish(client.get("/v1/audit", since=audits.moment(since), cluster=cluster))
+    _print(answer, output, lambda p: audits.told(p, answer["requests"]))
 
 
 @main.command()

@@ -183,6 +183,12 @@ class Printer:
                 f"expires {when(p['expires_at'])} (in {seconds(now or _now(), p['expires_at'])})",
                 indent=2,
             )
+        if waits and (first := p.get("first_approval")):
+            self.line(
+                f"1 of 2 persons has approved it: {first['by']} at {when(first['at'])}; another person must",
+                "yellow",
+                2,
+            )
         self._listed("evidence", p["evidence"], most=None if full else EVIDENCE)
         self._steps(p["steps"], full=full)
         self._listed("how it is undone", p["undo"])

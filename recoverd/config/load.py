@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recoverd.config import doubts, kubeconfigs, windows
+from recoverd.config import access, doubts, kubeconfigs, windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.lines import Lines
 from recoverd.config.mistakes import said
 from recoverd.config.receivers import told
-from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel, HostModel
+from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import (
@@ -24,6 +24,7 @@ from recoverd.model.settings import (
     DrainSettings,
     HostSettings,
     MaintenanceSettings,
+    PersonsNeeded,
 )
 
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "canary", "ssh")
@@ -58,7 +59,11 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
                 models.append((where, model))
     errors += _duplicates(models)
     here = path.parent.absolute()
-    clusters = [_cluster(where, model, here, known_playbooks, errors, warnings) for where, model in models]
+    asked = file.access if file else None
+    errors += access.problems(asked)
+    warnings += access.doubts(asked)
+    persons = access.persons(asked)
+    clusters = [_cluster(where, model, here, known_playbooks, errors, warnings, persons) for where, model in models]
     # those too that are wrong elsewhere: that they are not known is no mistake of who names them
     names = (
         [str(entry["name"]) for entry in listed or () if isinstance(entry, dict) and "name" in entry]
@@ -84,6 +89,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         heartbeat,
         file.status_page,
         {at: lines.located(at) for at, _ in warnings},
+        access.access(asked),
     )
 
 
@@ -154,10 +160,9 @@ def _did_you_mean(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     fields: Iterable[str] = model.model_fields
     for part in loc[:-1]:
         inner = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model, fields = inner, inner.model_fields
-        elif inner is not None:
-            model, fields = HostModel, HostModel.model_fields
+        for kind in (inner, *get_args(inner)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model, fields = kind, kind.model_fields
     return "; " + meant(str(loc[-1]), fields, "known are ")
 
 
@@ -254,6 +259,7 @@ def _cluster(
     playbooks: Collection[str] | None,
     errors: list[Problem],
     warnings: list[Problem],
+    persons: PersonsNeeded,
 ) -> ClusterConfig:
     hosts = [HostSettings(h.name, h.address) for h in (*model.control_planes, *model.workers)]
     key, known_hosts, kubeconfig = (resolve(p, here) for p in (model.ssh.key, model.ssh.known_hosts, model.kubeconfig))
@@ -281,6 +287,7 @@ def _cluster(
         ),
         canary=CanarySettings(**model.canary.model_dump()),
         mode=model.mode,
+        persons=persons,
         stale_after=STALE_INTERVALS * model.interval
         + deadlines.api
         + deadlines.etcd

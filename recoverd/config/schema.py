@@ -237,6 +237,13 @@ class HeartbeatModel(Strict):
     every: Annotated[Duration, Field(ge=10)] = 300.0
 
 
+class AccessModel(Strict):
+    view: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    approve: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    destructive_needs: Annotated[int, Field(ge=1, le=2)] = 1
+    emergency: bool = False
+
+
 class FileModel(Strict):
     state_dir: str = "/var/lib/recoverd"
     socket: str = "/run/recoverd/control.sock"
@@ -244,5 +251,6 @@ class FileModel(Strict):
     status_page: bool = True
     notifications: list[NotificationModel] = []
     heartbeat: HeartbeatModel | None = None
+    access: AccessModel | None = None
     defaults: DefaultsModel = DefaultsModel()
     clusters: Annotated[list[dict[str, Any]], Field(min_length=1)]

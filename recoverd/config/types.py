@@ -119,6 +119,16 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Groups of this machine whose members may ask the daemon for something; None: whoever may open the socket."""
+
+    view: tuple[str, ...] | None = None
+    """Those who may look; who may approve may look as well."""
+    approve: tuple[str, ...] | None = None
+    """Those who may ask for what changes anything."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     state_dir: Path
     socket: Path
@@ -131,3 +141,4 @@ class Config:
     """Whether people can look at the clusters at `listen`, beside what Prometheus scrapes there."""
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     """At which lines of the file the warnings' paths stand."""
+    access: Access | None = None

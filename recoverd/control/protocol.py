@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from recoverd.engine.journal import StepRow
+from recoverd.model.audit import AuditEntry
 from recoverd.model.dump import Dump
 from recoverd.model.events import SaveDecision
 from recoverd.model.joining import Check, JoinRequest
@@ -64,7 +65,7 @@ Told = Check | WatchEvent | JoinEnded
 
 class Controller(Protocol):
     """Requests return the sentence to print; they raise `recoverd.model.events.Refused` when they cannot be
-    carried out. `by` is a Unix user.
+    carried out. `by` is who asks, as shown to people.
     """
 
     def status(self) -> list[ClusterStatus]: ...
@@ -95,8 +96,12 @@ class Controller(Protocol):
         """The plans that were made for clusters that were only observed then, newest first."""
         ...
 
-    async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
-        """`digest`: of the plan that was read, "" where that is not said."""
+    async def approve(
+        self, plan: str, by: str, reason: str, digest: str, *, person: int | None = None, emergency: bool = False
+    ) -> str:
+        """`digest`: of the plan that was read, "" where that is not said. `person`: the uid of who approves; None where
+        it is not known who that is.
+        """
         ...
 
     async def reject(self, plan: str, by: str, reason: str) -> str: ...
@@ -115,10 +120,21 @@ class Controller(Protocol):
         ...
 
     async def take_point(self, cluster: str, by: str) -> str: ...
-    def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
+    def join(
+        self, cluster: str, request: JoinRequest, by: str, reason: str, *, emergency: bool = False
+    ) -> AsyncGenerator[Told]:
         """Every check, then what happens, then the end. Ends early only with the daemon; whoever stops
         listening stops nothing that has begun.
         """
         ...
 
     def watch(self) -> AsyncIterator[WatchEvent]: ...
+    async def record(self, entry: AuditEntry) -> None:
+        """Journal a request, or its answer; where no cluster is named, that of the plan or incident that is. Raises
+        `JournalError`.
+        """
+        ...
+
+    async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
+        """Requests since then, the oldest first; of all clusters where `cluster` is ""."""
+        ...

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pwd
 import socket
-import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,13 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from recoverd.config.types import Access
 from recoverd.control import shapes
 from recoverd.control.changes import Texts, nothing, texts
+from recoverd.control.door import Caller, Count, Door, Forbidden, Right
 from recoverd.control.protocol import Controller, JoinEnded, Told
 from recoverd.engine.journal_file import JournalError
+from recoverd.model.audit import EVERY, Answer
 from recoverd.model.codec import plain
 from recoverd.model.dump import without_secrets
 from recoverd.model.events import Refused
@@ -31,17 +33,22 @@ log = structlog.get_logger()
 MODE = 0o660
 """Who may use recoverctl: the socket's owner and its group."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Act = Callable[[dict[str, Any], str, str], Awaitable[str]]
+Act = Callable[[dict[str, Any], str, Caller], Awaitable[str]]
 """Does what is asked with the body, the id in the path and who asks; says what came of it."""
 
 
 class ControlServer:
-    """Serves a `Controller` at `path`."""
+    """Serves a `Controller` at `path`. `count` counts what changes anything, by request and answer."""
 
-    def __init__(self, controller: Controller, path: Path) -> None:
+    def __init__(self, controller: Controller, path: Path, count: Count = lambda request, answer: None) -> None:
         self._controller = controller
+        self._door = Door(controller, count)
         self._path = path
         self._runner: web.AppRunner | None = None
+
+    def let(self, access: Access | None) -> None:
+        """Who may ask for what from now on."""
+        self._door.access = access
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when another daemon answers there, or the socket cannot be made."""
@@ -59,11 +66,12 @@ class ControlServer:
         """Stop listening and remove the socket."""
         if self._runner:
             await self._runner.cleanup()
+        self._door.close()
         with suppress(OSError):
             self._path.unlink()
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[_errors])
+        application = web.Application(middlewares=[_errors, self._looking])
         ask = self._controller
         router = application.router
 
@@ -94,9 +102,9 @@ class ControlServer:
                 {"restore_points": [shapes.point(*p) for p in ask.restore_points(request.query.get("cluster"))]}
             )
 
-        async def notify_test(request: web.Request) -> web.Response:
-            told = await ask.notify_test(_text(await _body(request), "receiver") or None, caller(request))
-            return _json({"receivers": [shapes.delivery(d) for d in told]})
+        async def audit(request: web.Request) -> web.Response:
+            rows = await ask.audit(_since(request), request.query.get("cluster", ""))
+            return _json({"requests": [shapes.asked(row) for row in rows]})
 
         router.add_get("/v1/status", self._status)
         router.add_get("/v1/dump/{cluster}", dump)
@@ -105,12 +113,36 @@ class ControlServer:
         router.add_get("/v1/shadow", shadow)
         router.add_get("/v1/incidents", incidents)
         router.add_get("/v1/incidents/{incident}", show)
+        router.add_get("/v1/audit", audit)
         router.add_get("/v1/watch", self._watch)
         router.add_post("/v1/join", self._join)
-        router.add_post("/v1/notify-test", notify_test)
-        for path, act in _acts(ask).items():
-            router.add_post(path, _action(act))
+        router.add_post("/v1/notify-test", self._notify_test)
+        for path, (name, act) in _acts(ask).items():
+            router.add_post(path, self._action(name, act))
         return application
+
+    @web.middleware
+    async def _looking(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whatever changes nothing is for who may look; what does passes the door by itself."""
+        if request.method != "POST" and self._door.restricts(Right.VIEW):
+            await self._door.admit(await self._door.caller(request), Right.VIEW)
+        return await handler(request)
+
+    def _action(self, name: str, act: Act) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            who, body, id = await self._door.caller(request), await _body(request), request.match_info.get("id", "")
+            async with self._door.asked(who, name, **_about(body, id)) as outcome:
+                outcome.detail = await act(body, id, who)
+            return _json({"message": outcome.detail})
+
+        return handle
+
+    async def _notify_test(self, request: web.Request) -> web.Response:
+        who, body = await self._door.caller(request), await _body(request)
+        async with self._door.asked(who, "notify-test", subject=_said(body, "receiver")) as outcome:
+            told = await self._controller.notify_test(_text(body, "receiver") or None, who.by)
+            outcome.detail = ", ".join(f"{d.receiver} {'told' if d.ok else 'not told'}" for d in told)
+        return _json({"receivers": [shapes.delivery(d) for d in told]})
 
     async def _status(self, request: web.Request) -> web.Response:
         wanted, found = request.query.get("cluster"), self._controller.status()
@@ -121,26 +153,24 @@ class ControlServer:
 
     async def _join(self, request: web.Request) -> web.StreamResponse:
         """Lines of JSON until the join has ended; a refusal before the first of them is an answer like any other."""
-        body = await _body(request)
-        asked = JoinRequest(
-            _text(body, "name", required=True),
-            _address(body),
-            _text(body, "host_key").strip(),
-            take_back_single=body.get("take_back_single") is True,
-            skip_preflight=body.get("skip_preflight") is True,
-            member_seconds=_seconds(body, "member_seconds"),
-        )
-        lines = self._controller.join(
-            _text(body, "cluster", required=True), asked, caller(request), _text(body, "reason")
-        )
+        who, body = await self._door.caller(request), await _body(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        async with aclosing(lines):
-            line: Told | None = await anext(lines)
-            await response.prepare(request)
-            with suppress(ConnectionError, asyncio.CancelledError):
-                while line is not None:
-                    await response.write(json.dumps(shapes.told(line)).encode() + b"\n")
-                    line = await self._next(lines)
+        about = _about(body, _said(body, "name"))
+        async with self._door.asked(who, "join-control-plane", **about) as outcome:
+            cluster, emergency = _text(body, "cluster", required=True), body.get("emergency") is True
+            reason = _text(body, "reason")
+            lines = self._controller.join(cluster, _join_request(body), who.by, reason, emergency=emergency)
+            async with aclosing(lines):
+                line: Told | None = await anext(lines)
+                outcome.answer, outcome.detail = Answer.ASKED, "who asked stopped listening; recoverctl plans --all"
+                await response.prepare(request)
+                with suppress(ConnectionError, asyncio.CancelledError):
+                    while line is not None:
+                        if isinstance(line, JoinEnded):
+                            failed = Answer.FAILED if line.plan else Answer.REFUSED
+                            outcome.answer, outcome.detail = Answer.DONE if line.ok else failed, line.message
+                        await response.write(json.dumps(shapes.told(line)).encode() + b"\n")
+                        line = await self._next(lines)
         return response
 
     @staticmethod
@@ -171,46 +201,81 @@ def _there(controller: Controller, plan: Plan) -> Texts:
         return nothing
 
 
-def caller(request: web.Request) -> str:
-    """The Unix user at the other end, as the kernel reports it (SO_PEERCRED, unix(7));
-    "uid 1234" where it has no name.
-    """
-    sock = request.transport.get_extra_info("socket") if request.transport else None
-    if sock is None:
-        raise web.HTTPBadRequest(text="the other end of the connection is gone")
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
-def _acts(ask: Controller) -> dict[str, Act]:
-    """What changes something, by its path."""
+def _acts(ask: Controller) -> dict[str, tuple[str, Act]]:
+    """What changes something, by its path: how one types it, and what does it."""
     return {
-        "/v1/plans/{id}/approve": lambda b, i, by: ask.approve(i, by, _text(b, "reason"), _text(b, "digest")),
-        "/v1/plans/{id}/reject": lambda b, i, by: ask.reject(i, by, _text(b, "reason", required=True)),
-        "/v1/incidents/{id}/ack": lambda b, i, by: ask.acknowledge(i, by),
-        "/v1/restore-points": lambda b, i, by: ask.take_point(_text(b, "cluster", required=True), by),
-        "/v1/pause": lambda b, i, by: ask.pause(_cluster(b), by, _text(b, "reason", required=True)),
-        "/v1/resume": lambda b, i, by: ask.resume(_cluster(b), by),
-        "/v1/run": lambda b, i, by: ask.request_plan(
-            _text(b, "playbook", required=True),
-            _text(b, "cluster", required=True),
-            _names(b, "nodes"),
-            by,
-            _text(b, "reason"),
-            _text(b, "point"),
+        "/v1/plans/{id}/approve": (
+            "approve",
+            lambda b, i, who: ask.approve(
+                i,
+                who.by,
+                _text(b, "reason"),
+                _text(b, "digest"),
+                person=who.person,
+                emergency=b.get("emergency") is True,
+            ),
+        ),
+        "/v1/plans/{id}/reject": (
+            "reject",
+            lambda b, i, who: ask.reject(i, who.by, _text(b, "reason", required=True)),
+        ),
+        "/v1/incidents/{id}/ack": ("ack", lambda b, i, who: ask.acknowledge(i, who.by)),
+        "/v1/restore-points": (
+            "restore-points take",
+            lambda b, i, who: ask.take_point(_text(b, "cluster", required=True), who.by),
+        ),
+        "/v1/pause": ("pause", lambda b, i, who: ask.pause(_cluster(b), who.by, _text(b, "reason", required=True))),
+        "/v1/resume": ("resume", lambda b, i, who: ask.resume(_cluster(b), who.by)),
+        "/v1/run": (
+            "run",
+            lambda b, i, who: ask.request_plan(
+                _text(b, "playbook", required=True),
+                _text(b, "cluster", required=True),
+                _names(b, "nodes"),
+                who.by,
+                _text(b, "reason"),
+                _text(b, "point"),
+            ),
         ),
     }
 
 
-def _action(act: Act) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        body = await _body(request)
-        return _json({"message": await act(body, request.match_info.get("id", ""), caller(request))})
+def _about(body: dict[str, Any], id: str) -> dict[str, str]:
+    """What the record of a request says that it is about, whether that makes sense or not."""
+    nodes = body.get("nodes") if isinstance(body.get("nodes"), list) else []
+    words = id, _said(body, "playbook"), *map(str, nodes or ()), _said(body, "point")
+    emergency = "IN AN EMERGENCY: " if body.get("emergency") is True else ""
+    return {
+        "cluster": EVERY if body.get("all") is True else _said(body, "cluster"),
+        "subject": " ".join(filter(None, words)),
+        "reason": f"{emergency}{_said(body, 'reason')}",
+    }
 
-    return handle
+
+def _said(body: dict[str, Any], key: str) -> str:
+    value = body.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _since(request: web.Request) -> datetime:
+    try:
+        since = datetime.fromisoformat(request.query.get("since", ""))
+    except ValueError:
+        raise web.HTTPBadRequest(text="since is missing or no time as 2026-03-05T19:10:00+00:00") from None
+    if since.tzinfo is None:
+        raise web.HTTPBadRequest(text="since has no time zone")
+    return since
+
+
+def _join_request(body: dict[str, Any]) -> JoinRequest:
+    return JoinRequest(
+        _text(body, "name", required=True),
+        _address(body),
+        _text(body, "host_key").strip(),
+        take_back_single=body.get("take_back_single") is True,
+        skip_preflight=body.get("skip_preflight") is True,
+        member_seconds=_seconds(body, "member_seconds"),
+    )
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -228,6 +293,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error is a sentence for the operator; what nobody foresaw goes to the log with its traceback."""
     try:
         return await handler(request)
+    except Forbidden as refused:
+        return _json({"error": str(refused)}, status=403)
     except Refused as refused:
         return _json({"error": str(refused)}, status=404 if refused.missing else 409)
     except JournalError as error:

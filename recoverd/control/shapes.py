@@ -10,6 +10,7 @@ from recoverd.control.changes import Texts, changes, nothing
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
 from recoverd.engine.journal import StepRow
 from recoverd.model import text
+from recoverd.model.audit import AuditEntry
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import Finding
 from recoverd.model.joining import Check
@@ -85,6 +86,7 @@ def plan(row: Plan, there: Texts = nothing) -> Shape:
         "status": row.status,
         "reason": row.reason,
         "requested_by": row.requested_by or None,
+        "first_approval": {"by": row.first.by, "at": moment(row.first.at)} if row.first else None,
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
         "evidence": list(row.evidence),
@@ -131,6 +133,22 @@ def functions(rows: Sequence[Plan]) -> str:
     return described(
         name for p in rows for s in p.steps for o in (s.operation, s.undo) if o for name in functions_of(o)
     )
+
+
+def asked(row: AuditEntry) -> Shape:
+    """A request of a person. `person`: the uid of who logged in, None where that is not known; `uid`: the process's."""
+    return {
+        "at": moment(row.at),
+        "by": row.by,
+        "person": row.person,
+        "uid": row.uid,
+        "request": row.request,
+        "cluster": row.cluster,
+        "subject": row.subject,
+        "reason": row.reason,
+        "answer": row.answer,
+        "detail": row.detail,
+    }
 
 
 def step(row: StepRow) -> Shape:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -14,6 +15,7 @@ from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told,
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import ClusterLoop, now
 from recoverd.engine.writer import JournalWriter
+from recoverd.model.audit import AuditEntry
 from recoverd.model.dump import Dump
 from recoverd.model.events import (
     Acknowledged,
@@ -27,6 +29,7 @@ from recoverd.model.events import (
     Refused,
     Rejected,
     Resumed,
+    SaveAudit,
     SaveIncident,
 )
 from recoverd.model.history import ENDS
@@ -123,14 +126,18 @@ class Service:
             self._loop(cluster)
         return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW))
 
-    async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
+    async def approve(
+        self, plan: str, by: str, reason: str, digest: str, *, person: int | None = None, emergency: bool = False
+    ) -> str:
         found = await self._plan(plan)
-        if digest and digest != found.digest:
-            raise Refused(
-                f"plan {plan} has the digest {found.digest} and not {digest}: it is not the one that was "
-                f"read; recoverctl plans {plan}"
+        loop = self._loop(found.cluster)
+        await loop.handle(Approved(plan, by, reason, now(), digest, person, emergency))
+        stands = loop.machine.record.plan
+        if stands and stands.id == plan and stands.status is PlanStatus.AWAITING_APPROVAL and stands.first:
+            return (
+                f"plan {plan} ({found.playbook} on {found.cluster}): 1 of 2, by {by}; another person must approve it "
+                f"before {stands.expires_at:%H:%M:%S} UTC, and nothing is done until then"
             )
-        await self._loop(found.cluster).handle(Approved(plan, by, reason, now()))
         return f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it runs now: recoverctl watch"
 
     async def reject(self, plan: str, by: str, reason: str) -> str:
@@ -177,7 +184,9 @@ class Service:
             f"restore-points {cluster} lists it"
         )
 
-    async def join(self, cluster: str, request: JoinRequest, by: str, reason: str) -> AsyncGenerator[Told]:
+    async def join(
+        self, cluster: str, request: JoinRequest, by: str, reason: str, *, emergency: bool = False
+    ) -> AsyncGenerator[Told]:
         """Checks first, all of them; then, where all are good, the plan, followed to its end."""
         loop = self._loop(cluster)
         machine = loop.machine
@@ -196,7 +205,7 @@ class Service:
             yield JoinEnded(False, f"refused, and nothing was changed: {', '.join(bad)}")
             return
         with self._listening() as queue:
-            await loop.handle(JoinRequested(request, facts, by, reason, now()))
+            await loop.handle(JoinRequested(request, facts, by, reason, now(), emergency))
             plan = machine.record.plan
             assert plan is not None
             ended = False
@@ -268,6 +277,14 @@ class Service:
             while True:
                 yield await queue.get()
 
+    async def record(self, entry: AuditEntry) -> None:
+        if not entry.cluster and entry.subject:
+            entry = replace(entry, cluster=await self._writer.read(lambda j: _cluster_of(j, entry.subject)))
+        await self._writer.write([SaveAudit(entry)])
+
+    async def audit(self, since: datetime, cluster: str) -> list[AuditEntry]:
+        return await self._writer.read(lambda j: j.audit(since, cluster))
+
     async def notify_test(self, receiver: str | None, by: str) -> list[Delivery]:
         told = await self._trial(receiver)
         if told is None:
@@ -305,3 +322,9 @@ class Service:
         if loop is None:
             raise Refused(f"there is no cluster {cluster}; there are: {', '.join(self.loops)}", missing=True)
         return loop
+
+
+def _cluster_of(journal: Journal, name: str) -> str:
+    """The cluster of a plan or an incident; "" where there is none of that name."""
+    found = journal.plan(name) or journal.incident(name)
+    return found.cluster if found else ""

@@ -152,13 +152,14 @@ class Watches:
                 self._metrics.configured(False)
                 return [self.refused]
             self.refused = ""
+            let = ["who may ask for what is changed (access)"] if config.access != self.newest.access else []
             self.newest = config
             self._metrics.configured(True)
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
             self._wanted = {c.settings.name: c for c in config.clusters}
             names = sorted(self._wanted.keys() | self._watched.keys())
             lines = [self._changed(name) for name in names if self._wanted.get(name) != self._watched.get(name)]
-            return [*lines, *self._needs_start()] or ["nothing changed"]
+            return [*let, *lines, *self._needs_start()] or ["nothing changed"]
 
     def _needs_start(self) -> list[str]:
         what = ", ".join(self._restart)

@@ -74,7 +74,8 @@ async def _run(config: Config, path: Path) -> int:
         await notifier.open(config)
         metrics.seed(journal.incidents(limit=100_000), journal.plans(limit=100_000))
         service.loops = watches.loops
-        server = ControlServer(service, config.socket)
+        server = ControlServer(service, config.socket, metrics.asked)
+        server.let(config.access)
         await server.start()
         stack.push_async_callback(server.stop)
         await _listen(stack, app(metrics, _ready(watches), lambda: trouble(writer, watches)), service, config)
@@ -85,7 +86,7 @@ async def _run(config: Config, path: Path) -> int:
             socket=str(config.socket),
             listen="{}:{}".format(*config.listen),
         )
-        await _until_signalled(watches, notifier, stop, reload)
+        await _until_signalled(watches, notifier, server, stop, reload)
         notify("STOPPING=1")
     log.info("stopped; a plan that was running goes on when recoverd is started again")
     return 0
@@ -114,13 +115,18 @@ async def _listen(stack: AsyncExitStack, application: web.Application, service: 
     await web.TCPSite(runner, *config.listen).start()
 
 
-async def _until_signalled(watches: Watches, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event) -> None:
+async def _until_signalled(
+    watches: Watches, notifier: Notifier, server: ControlServer, stop: asyncio.Event, reload: asyncio.Event
+) -> None:
     """Run every loop until a signal; a loop that ends by itself is a defect and ends the daemon,
     for systemd to start it again.
     """
     async with asyncio.TaskGroup() as group:
         watches.run_in(group)
-        tasks = [group.create_task(_tell_systemd(watches)), group.create_task(_reload(watches, notifier, reload))]
+        tasks = [
+            group.create_task(_tell_systemd(watches)),
+            group.create_task(_reload(watches, notifier, server, reload)),
+        ]
         await stop.wait()
         await watches.leave()
         watches.stop()
@@ -128,7 +134,7 @@ async def _until_signalled(watches: Watches, notifier: Notifier, stop: asyncio.E
             task.cancel()
 
 
-async def _reload(watches: Watches, notifier: Notifier, asked: asyncio.Event) -> None:
+async def _reload(watches: Watches, notifier: Notifier, server: ControlServer, asked: asyncio.Event) -> None:
     """Take the configuration over at every SIGHUP, one after the other."""
     while True:
         await asked.wait()
@@ -137,6 +143,7 @@ async def _reload(watches: Watches, notifier: Notifier, asked: asyncio.Event) ->
         lines = await watches.reload()
         if not watches.refused:
             notifier.take(watches.newest)
+            server.let(watches.newest.access)
         tell = log.error if watches.refused else log.info
         for line in lines:
             tell(line, event_name="reload")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -23,7 +23,7 @@ from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.status import ClusterStatus
 
-PLACES = ("record", "memory", "incident", "plan", "step", "note", "decision")
+PLACES = ("record", "memory", "incident", "plan", "step", "note", "decision", "audit")
 """Where a row of the journal may be that cannot be read."""
 
 
@@ -88,6 +88,12 @@ class Metrics:
             ["place"],
             registry=registry,
         )
+        self.requests = Counter(
+            "recoverd_requests",
+            "What persons asked for on the control socket that changes anything, by its answer.",
+            ["request", "answer"],
+            registry=registry,
+        )
 
     def expect(self, clusters: Iterable[str], playbooks: Collection[str]) -> None:
         """Show the counters of these from 0 on: Prometheus sees no increase in a series
@@ -112,6 +118,10 @@ class Metrics:
         """Show what the journal cannot read, now and from now on, by its place."""
         for place in PLACES:
             self.unreadable.labels(place).set_function(lambda place=place: sum(p == place for p, _ in list(unreadable)))  # type: ignore[misc]
+
+    def asked(self, request: str, answer: str) -> None:
+        """A person has asked for something that changes anything, and has been answered."""
+        self.requests.labels(request, answer).inc()
 
     def forget(self, cluster: str) -> None:
         """The cluster is watched no more: none of its series stays."""

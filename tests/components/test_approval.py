@@ -19,6 +19,7 @@ import pytest
 
 from recoverd.control.protocol import IncidentReport
 from recoverd.control.server import ControlServer
+from recoverd.model.audit import AuditEntry
 from recoverd.model.events import Refused
 from recoverd.model.operations import MovePath
 from recoverd.model.plan import Plan, PlanStatus, Step
@@ -72,11 +73,16 @@ class Daemon:
             self.plan = self.plan.with_status(self.ends, "as the test has it")
         return [plan]
 
-    async def approve(self, plan: str, by: str, reason: str, digest: str) -> str:
+    async def approve(
+        self, plan: str, by: str, reason: str, digest: str, *, person: int | None, emergency: bool
+    ) -> str:
         if digest != self.plan.digest:
             raise Refused(f"not {digest}")
         self.approved.append(reason)
         return f"plan {plan} approved"
+
+    async def record(self, entry: AuditEntry) -> None:
+        pass
 
     async def report(self, incident: str) -> IncidentReport | None:
         return None

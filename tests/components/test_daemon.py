@@ -18,6 +18,7 @@ import pytest
 
 from .clusters import Daemon
 from .daemons import REQUIRED, Make, make, run
+from .people import shown_as
 
 __all__ = ["make", "run"]
 pytestmark = pytest.mark.timeout(300)
@@ -106,7 +107,7 @@ async def _told_afterwards(daemon: Daemon) -> tuple[Any, Any]:
     assert all(set(e) == {"at", "event", "detail"} for e in incident["timeline"])
     assert incident["timeline"][0]["event"] == "opened"
     shown = await daemon.json("show", incident["id"])
-    assert shown["plans"][0]["decisions"][0]["by"] == pwd.getpwuid(os.getuid()).pw_name
+    assert shown["plans"][0]["decisions"][0]["by"] == shown_as(pwd.getpwuid(os.getuid()).pw_name)
     assert (shown["plans"][0]["decisions"][0]["reason"], shown["plans"][0]["results"][0]["ok"]) == ("go", True)
     text = (await daemon.ctl("show", incident["id"]))[1]
     assert "kubelet" in text and "approved" in text and "Traceback" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import grp
 import os
 import shutil
 import subprocess
@@ -12,15 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from recoverd.cli.daemon import main
 from recoverd.config import ConfigError, load
-from recoverd.config.types import Heartbeat
+from recoverd.config.types import Access, Heartbeat
 from recoverd.model.news import Topic
-from recoverd.model.settings import Approval, Mode
+from recoverd.model.settings import Approval, Mode, PersonsNeeded
 
 
 def certified(days: int = 365) -> tuple[bytes, bytes]:
@@ -360,3 +363,49 @@ def test_a_mode_is_of_one_cluster_or_of_all_and_its_mistake_is_named_where_it_st
     del folder.cluster["mode"]
     folder.file["defaults"] = {"mode": "watch"}
     assert set(folder.errors()) == {"defaults.mode"}
+
+
+# --- who may ask for what ---
+
+
+def test_without_access_everybody_may_and_one_person_is_enough(folder: Folder) -> None:
+    config = load(folder.write())
+    assert config.access is None and config.clusters[0].settings.persons == PersonsNeeded()
+
+
+def test_groups_and_persons_are_taken_for_every_cluster(folder: Folder) -> None:
+    group = grp.getgrgid(0).gr_name
+    folder.file["access"] = {"view": [group], "approve": [group], "destructive_needs": 2, "emergency": True}
+    config = load(folder.write())
+    assert config.access == Access((group,), (group,)) and config.warnings == ()
+    assert all(c.settings.persons == PersonsNeeded(2, emergency=True) for c in config.clusters)
+    folder.file["access"] = {"destructive_needs": 2}
+    assert load(folder.write()).access == Access(None, None)
+
+
+def test_what_hardly_is_meant_of_access_is_told_with_its_line(folder: Folder) -> None:
+    folder.file["access"] = {"approve": ["no-such-group-here"], "emergency": True}
+    file = folder.write()
+    config = load(file)
+    assert [path for path, _ in config.warnings] == ["access.approve[0]", "access.emergency"]
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "no-such-group-here" in text)
+    assert config.lines["access.approve[0]"] == line
+    result = CliRunner().invoke(main, ["check-config", str(file)])
+    assert result.exit_code == 0
+    assert f"{file}:{line}: access.approve[0]: warning: there is no group no-such-group-here" in result.output
+
+
+@pytest.mark.parametrize(
+    ("access", "path", "what"),
+    [
+        ({"aprove": ["a"]}, "access.aprove", "did you mean approve?"),
+        ({"view": ["a"]}, "access.view", "nothing says who may approve"),
+        ({"approve": []}, "access.approve", "at least 1"),
+        ({"approve": "sre"}, "access.approve", "list"),
+        ({"destructive_needs": 3}, "access.destructive_needs", "2"),
+        ({"destructive_needs": 0}, "access.destructive_needs", "1"),
+    ],
+)
+def test_access_that_cannot_be_meant(folder: Folder, access: dict[str, Any], path: str, what: str) -> None:
+    folder.file["access"] = access
+    assert what in folder.errors()[path]

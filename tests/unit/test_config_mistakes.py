@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from recoverd.cli.daemon import main
 from recoverd.config import load
 from recoverd.config.lines import Lines
-from recoverd.config.schema import ClusterModel, FileModel, HeartbeatModel, NotificationModel
+from recoverd.config.schema import AccessModel, ClusterModel, FileModel, HeartbeatModel, NotificationModel
 
 from .test_config import GOOD, KUBECONFIG, Folder, certified, ssh_key, user
 
@@ -107,7 +107,11 @@ def fields(model: type[BaseModel], place: str) -> Iterator[str]:
 
 
 PLACES = sorted({*fields(ClusterModel, "clusters.0."), *fields(FileModel, ""), "clusters.0", "defaults.bounds"})
-PLACES += [*fields(NotificationModel, "notifications.0."), *fields(HeartbeatModel, "heartbeat.")]
+PLACES += [
+    *fields(NotificationModel, "notifications.0."),
+    *fields(HeartbeatModel, "heartbeat."),
+    *fields(AccessModel, "access."),
+]
 WRONG = (None, [], {}, "", "x y", -1, 1.5, True, [None], {"a": 1}, {1: 2})
 
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from recoverd.cli.daemon import main
 from recoverd.config.schema import (
+    AccessModel,
     BoundsModel,
     CanaryModel,
     ClusterModel,
@@ -92,6 +93,17 @@ def test_the_example_is_accepted_without_a_warning(installed: Path) -> None:
     assert f"{installed} is good" in result.output
 
 
+def test_the_access_that_it_shows_is_accepted(installed: Path) -> None:
+    text = installed.read_text().replace("access: null\n", "")
+    begin, end = text.index("# Who may ask for what, by groups"), text.index("# Who is told by the bastion itself")
+    part = re.sub(r"^# (access:|  \w+:|  #)", r"\1", text[begin:end], flags=re.MULTILINE)
+    installed.write_text(text[:begin] + part + text[end:])
+    assert set(yaml.safe_load(part)["access"]) == set(AccessModel.model_fields)
+    result = CliRunner().invoke(main, ["check-config", str(installed)])
+    assert result.exit_code == 0, result.output
+    assert "access.view[0]: warning: there is no group ops on this machine" in result.output
+
+
 def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
     """What is commented out there, as somebody would put it in force."""
     text = installed.read_text().replace("notifications: []", "notifications:").replace("heartbeat: null\n", "")
@@ -103,8 +115,8 @@ def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
     result = CliRunner().invoke(main, ["check-config", str(installed)])
     assert result.exit_code == 0, result.output
     assert (
-        "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, unobservable, recovered"
-        in result.output
+        "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, emergency, unobservable, "
+        "recovered" in result.output
     )
     assert "a sign of life every 300 s" in result.output
 
@@ -374,6 +386,11 @@ def _unit() -> dict[str, list[str]]:
             key, _, value = line.partition("=")
             found.setdefault(key, []).append(value)
     return found
+
+
+def test_the_unit_shows_who_logged_in_behind_sudo() -> None:
+    """/proc/PID/loginuid of root's processes; proc(5): hidepid hides them from everybody else."""
+    assert _unit()["ProtectProc"] == ["default"]
 
 
 def test_the_unit_and_the_example_speak_of_the_same_things() -> None:
