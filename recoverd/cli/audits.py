@@ -8,8 +8,9 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from recoverd.cli.render import Printer, when
+from recoverd.cli.render import Printer
 from recoverd.config.schema import Duration
+from recoverd.report.words import when
 
 Shape = dict[str, Any]
 EVERY = "*"

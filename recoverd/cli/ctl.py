@@ -7,40 +7,23 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from recoverd import __version__
 from recoverd.cli import approval, audits
 from recoverd.cli import check as checking
+from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 from recoverd.report.words import clock, place
 
-T = TypeVar("T")
-REFUSED, NO_DAEMON, MISSING = 1, 3, 4
 DEFAULT_SOCKET = "/run/recoverd/control.sock"
-
-as_json = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print the answer.",
-)
-in_emergency = click.option(
-    "--emergency",
-    is_flag=True,
-    help="Go alone where two persons are needed, and the configuration lets one; with --reason. Everybody is told.",
-)
-in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,31 +44,6 @@ def main(context: click.Context, socket: Path) -> None:
     context.obj = ControlClient(socket)
 
 
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; what goes wrong becomes a sentence and an exit code."""
-    try:
-        return asyncio.run(work)
-    except Denied as denied:
-        click.echo(f"recoverctl: {clean(denied)}", err=True)
-        sys.exit(MISSING if denied.missing else REFUSED)
-    except NoDaemon as error:
-        click.echo(f"recoverctl: {clean(error)}", err=True)
-        sys.exit(NO_DAEMON)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _print(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
-    if output == "json":
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
-        text(Printer())
-
-
-def _done(answer: dict[str, Any], output: str) -> None:
-    _print(answer, output, lambda p: p.line(answer["message"]))
-
-
 @main.command()
 @click.argument("cluster", required=False)
 @in_full
@@ -93,8 +51,8 @@ def _done(answer: dict[str, Any], output: str) -> None:
 @click.pass_obj
 def status(client: ControlClient, cluster: str | None, full: bool, output: str) -> None:
     """How the clusters are, what is wrong and what is done about it."""
-    answer = _finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
-    _print(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", []), full=full))
+    answer = finish(client.get("/v1/status", **({"cluster": cluster} if cluster else {})))
+    answered(answer, output, lambda p: p.status(answer["clusters"], answer.get("notices", []), full=full))
 
 
 @main.command()
@@ -117,8 +75,8 @@ def check(client: ControlClient, cluster: str | None) -> None:
 @click.pass_obj
 def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
     """Every incident, newest first."""
-    answer = _finish(client.get("/v1/incidents", **({"cluster": cluster} if cluster else {})))
-    _print(answer, output, lambda p: p.incidents(answer["incidents"]))
+    answer = finish(client.get("/v1/incidents", **({"cluster": cluster} if cluster else {})))
+    answered(answer, output, lambda p: p.incidents(answer["incidents"]))
 
 
 @main.command()
@@ -128,7 +86,7 @@ def dump(client: ControlClient, cluster: str) -> None:
     """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets:
     `recoverd judge FILE` judges it again.
     """
-    click.echo(json.dumps(_finish(client.get(f"/v1/dump/{cluster}")), indent=1, ensure_ascii=False))
+    click.echo(json.dumps(finish(client.get(f"/v1/dump/{cluster}")), indent=1, ensure_ascii=False))
 
 
 @main.command()
@@ -147,9 +105,9 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
     """One incident whole: a post-mortem."""
     if output == "json" and form != "text":
         raise click.UsageError("-o json and --format: choose one")
-    answer = _finish(client.get(f"/v1/incidents/{incident}"))
+    answer = finish(client.get(f"/v1/incidents/{incident}"))
     if form == "text":
-        _print(answer, output, lambda p: p.report(answer))
+        answered(answer, output, lambda p: p.report(answer))
         return
     # templates are for this alone, and every other command would wait for them
     from recoverd.report import pages
@@ -169,8 +127,8 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
 def plans(client: ControlClient, of: str | None, everything: bool, full: bool, script: bool, output: str) -> None:
     """The plans that wait or run, with evidence and steps; one of them, or those of one incident or cluster."""
     asked = ({"all": "1"} if everything else {}) | ({"script": "1"} if script else {}) | ({"of": of} if of else {})
-    answer = _finish(client.get("/v1/plans", **asked))
-    _print(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", ""), full=full))
+    answer = finish(client.get("/v1/plans", **asked))
+    answered(answer, output, lambda p: p.plans(answer["plans"], answer.get("script", ""), full=full))
 
 
 @main.command()
@@ -179,8 +137,8 @@ def plans(client: ControlClient, of: str | None, everything: bool, full: bool, s
 @click.pass_obj
 def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
     """What recoverd would have done where it only observes (`mode: observe`), newest first."""
-    answer = _finish(client.get("/v1/shadow", **({"cluster": cluster} if cluster else {})))
-    _print(answer, output, lambda p: p.shadows(answer["shadows"]))
+    answer = finish(client.get("/v1/shadow", **({"cluster": cluster} if cluster else {})))
+    answered(answer, output, lambda p: p.shadows(answer["shadows"]))
 
 
 def _alone(reason: str, *, emergency: bool) -> None:
@@ -206,8 +164,8 @@ def approve(
     may lose data, the first approval waits for that of another person.
     """
     _alone(reason, emergency=emergency)
-    told = partial(_done, output=output)
-    ok = _finish(approval.given(client, plan, reason, digest, told, yes=yes, wait=wait, emergency=emergency))
+    told = partial(done, output=output)
+    ok = finish(approval.given(client, plan, reason, digest, told, yes=yes, wait=wait, emergency=emergency))
     sys.exit(0 if ok else REFUSED)
 
 
@@ -218,7 +176,7 @@ def approve(
 @click.pass_obj
 def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
     """Do not let PLAN run."""
-    _done(_finish(client.post(f"/v1/plans/{plan}/reject", reason=reason)), output)
+    done(finish(client.post(f"/v1/plans/{plan}/reject", reason=reason)), output)
 
 
 @main.command()
@@ -227,7 +185,7 @@ def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
 @click.pass_obj
 def ack(client: ControlClient, incident: str, output: str) -> None:
     """Acknowledge INCIDENT: what was refused or failed in it may be tried again."""
-    _done(_finish(client.post(f"/v1/incidents/{incident}/ack")), output)
+    done(finish(client.post(f"/v1/incidents/{incident}/ack")), output)
 
 
 def _one_or_all(cluster: str | None, everything: bool) -> dict[str, Any]:
@@ -244,7 +202,7 @@ def _one_or_all(cluster: str | None, everything: bool) -> dict[str, Any]:
 @click.pass_obj
 def pause(client: ControlClient, cluster: str | None, everything: bool, reason: str, output: str) -> None:
     """Keep hands off CLUSTER: watch on, do nothing. Kept across restarts."""
-    _done(_finish(client.post("/v1/pause", reason=reason, **_one_or_all(cluster, everything))), output)
+    done(finish(client.post("/v1/pause", reason=reason, **_one_or_all(cluster, everything))), output)
 
 
 @main.command()
@@ -254,7 +212,7 @@ def pause(client: ControlClient, cluster: str | None, everything: bool, reason: 
 @click.pass_obj
 def resume(client: ControlClient, cluster: str | None, everything: bool, output: str) -> None:
     """End a pause."""
-    _done(_finish(client.post("/v1/resume", **_one_or_all(cluster, everything))), output)
+    done(finish(client.post("/v1/resume", **_one_or_all(cluster, everything))), output)
 
 
 @main.command()
@@ -274,7 +232,7 @@ def run(
 ) -> None:
     """Make a plan of PLAYBOOK for CLUSTER by hand; it waits for approval like any other."""
     body = {"playbook": playbook, "cluster": cluster, "nodes": list(nodes), "reason": reason}
-    _done(_finish(client.post("/v1/run", **body, **({"point": point} if point else {}))), output)
+    done(finish(client.post("/v1/run", **body, **({"point": point} if point else {}))), output)
 
 
 @main.command(name="restore-points")
@@ -284,10 +242,10 @@ def run(
 def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -> None:
     """What the clusters can be put back to, oldest first; `take CLUSTER` takes one more now."""
     if len(words) == 2 and words[0] == "take":
-        _done(_finish(client.post("/v1/restore-points", cluster=words[1])), output)
+        done(finish(client.post("/v1/restore-points", cluster=words[1])), output)
     elif len(words) <= 1:
-        answer = _finish(client.get("/v1/restore-points", **({"cluster": words[0]} if words else {})))
-        _print(answer, output, lambda p: p.restore_points(answer["restore_points"]))
+        answer = finish(client.get("/v1/restore-points", **({"cluster": words[0]} if words else {})))
+        answered(answer, output, lambda p: p.restore_points(answer["restore_points"]))
     else:
         raise click.UsageError("restore-points, restore-points CLUSTER, or restore-points take CLUSTER")
 
@@ -298,13 +256,13 @@ def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -
 @click.pass_obj
 def notify_test(client: ControlClient, receiver: str | None, output: str) -> None:
     """Send a test to RECEIVER, or to all of them, and tell what came of each; exits 1 when one was not told."""
-    answer = _finish(client.post("/v1/notify-test", **({"receiver": receiver} if receiver else {})))
+    answer = finish(client.post("/v1/notify-test", **({"receiver": receiver} if receiver else {})))
 
     def told(printer: Printer) -> None:
         for d in answer["receivers"]:
             printer.line(f"{'ok' if d['ok'] else 'FAILED':8}  {d['receiver']}: {d['detail']}")
 
-    _print(answer, output, told)
+    answered(answer, output, told)
     sys.exit(0 if all(d["ok"] for d in answer["receivers"]) else REFUSED)
 
 
@@ -345,7 +303,7 @@ def join_control_plane(
     its etcd member does not start.
     """
     _alone(options["reason"], emergency=options["emergency"])
-    ok = _finish(_joined(client, output, cluster=cluster, name=name, address=address, **options))
+    ok = finish(_joined(client, output, cluster=cluster, name=name, address=address, **options))
     sys.exit(0 if ok else REFUSED)
 
 
@@ -378,8 +336,8 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
 @click.pass_obj
 def audit(client: ControlClient, cluster: str, since: float, output: str) -> None:
     """Who asked for what that changes anything, and what came of it, refused requests too; the newest last."""
-    answer = _finish(client.get("/v1/audit", since=audits.moment(since), cluster=cluster))
-    _print(answer, output, lambda p: audits.told(p, answer["requests"]))
+    answer = finish(client.get("/v1/audit", since=audits.moment(since), cluster=cluster))
+    answered(answer, output, lambda p: audits.told(p, answer["requests"]))
 
 
 @main.command()
@@ -387,7 +345,7 @@ def audit(client: ControlClient, cluster: str, since: float, output: str) -> Non
 @click.pass_obj
 def watch(client: ControlClient, output: str) -> None:
     """Print what happens as it happens, until interrupted."""
-    _finish(_follow(client, output))
+    finish(_follow(client, output))
 
 
 async def _follow(client: ControlClient, output: str) -> None:

@@ -1,0 +1,58 @@
+"""What every command of `recoverctl` has in common: options, how it asks, how it prints, what it exits with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from recoverd.cli.render import Printer
+from recoverd.control.client import Denied, NoDaemon
+from recoverd.model.text import clean
+
+T = TypeVar("T")
+REFUSED, NO_DAEMON, MISSING = 1, 3, 4
+
+as_json = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the answer.",
+)
+in_emergency = click.option(
+    "--emergency",
+    is_flag=True,
+    help="Go alone where two persons are needed, and the configuration lets one; with --reason. Everybody is told.",
+)
+in_full = click.option("--full", is_flag=True, help="Everything, with nothing folded.")
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; what goes wrong becomes a sentence and an exit code."""
+    try:
+        return asyncio.run(work)
+    except Denied as denied:
+        click.echo(f"recoverctl: {clean(denied)}", err=True)
+        sys.exit(MISSING if denied.missing else REFUSED)
+    except NoDaemon as error:
+        click.echo(f"recoverctl: {clean(error)}", err=True)
+        sys.exit(NO_DAEMON)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def answered(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
+    if output == "json":
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        text(Printer())
+
+
+def done(answer: dict[str, Any], output: str) -> None:
+    answered(answer, output, lambda p: p.line(answer["message"]))
