@@ -15,6 +15,7 @@ from aiohttp import web
 
 from recoverd.config import Config
 from recoverd.control.server import ControlServer
+from recoverd.daemon import garbage
 from recoverd.daemon.notify import notify, watchdog_seconds
 from recoverd.daemon.service import Service
 from recoverd.daemon.watches import Watches
@@ -86,6 +87,7 @@ async def _run(config: Config, path: Path) -> int:
             socket=str(config.socket),
             listen="{}:{}".format(*config.listen),
         )
+        garbage.settle()
         await _until_signalled(watches, notifier, server, stop, reload)
         notify("STOPPING=1")
     log.info("stopped; a plan that was running goes on when recoverd is started again")
