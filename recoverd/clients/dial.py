@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -35,6 +36,9 @@ RETRIES = 16
 """How many of them may be to machines whose newest login came to nothing, so that those
 never keep the others waiting.
 """
+
+AES_FIRST = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
+"""In asyncssh's words: all that it offers, these before the others."""
 
 asyncssh.set_log_level(logging.WARNING)
 
@@ -113,6 +117,7 @@ async def dial(
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSED,
                 login_timeout=0,
+                encryption_algs=AES_FIRST if has_aes() else (),
             )
             sock = None
             return connection
@@ -131,6 +136,19 @@ async def dial(
             one.close()
         if sock is not None:
             sock.close()
+
+
+@cache
+def has_aes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has instructions for AES (`aes` among its flags on x86, among its features on ARM): then
+    AES-GCM costs a third less than ChaCha20, which is faster without them. False where that cannot be told.
+    """
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    words = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return "aes" in next(words, [])
 
 
 def _no_answer(tunnel: asyncssh.SSHClientConnection | None) -> tuple[UnseenKind, str]:
