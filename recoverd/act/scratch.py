@@ -20,7 +20,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, wait_fixed
 
 from recoverd.act.until import left, stop_at
-from recoverd.clients.etcd import EVERY_KEY
+from recoverd.clients.etcd_keys import EVERY_KEY
 
 CLIENT, PEER = "client:1", "peer:2"
 """etcd makes of unix://client:1 a socket of that name in its working directory (observed on 3.4)."""

@@ -8,11 +8,10 @@ without quorum (observed on 3.4.23).
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import json
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from recoverd.clients.etcd_answers import (
     hexadecimal,
     member_entry,
 )
+from recoverd.clients.etcd_keys import EVERY_KEY, Ask, count, uid_of
 from recoverd.clients.etcd_pki import PKI, CredentialsCache
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
@@ -42,7 +42,6 @@ from recoverd.model.places import LOOPBACK, Socket
 __all__ = ["EtcdClient", "EtcdRefused", "EtcdUnseen", "SnapshotInfo"]
 
 T = TypeVar("T")
-UID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_ANSWER = 8 << 20
 """Bytes of one answer; the metrics are the longest, some hundred kilobytes."""
 SILENT_SECONDS = 30.0
@@ -51,6 +50,10 @@ OPTIONAL_SHARE = 0.7
 """Share of the deadline that the requests get whose answer a view can do without."""
 
 
+CONNECTIONS = 2
+"""To one member at once: each takes a TLS handshake through the tunnel, and one may hang on /health."""
+QUOTA_SECONDS = 600.0
+"""For which a quota counts as it was read: it is a flag of etcd's, and the metrics that tell it are long."""
 PROPOSAL_SECONDS = 3.0
 UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 """gRPC's codes."""
@@ -66,6 +69,8 @@ class EtcdClient:
         self._host = host
         self._ports = port, metrics_port
         self._credentials = CredentialsCache(hosts, host, pki)
+        self._known_quota: tuple[float, int] = (0.0, 0)
+        """Until when it counts, and the quota; 0 where it could not be read."""
 
     async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
         """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and
@@ -82,11 +87,14 @@ class EtcdClient:
                     ask("/v3/maintenance/status", {}),
                     ask("/v3/cluster/member/list", {"linearizable": False}),
                     _health(ask, optional),
-                    _or_else(None, lambda: _count(ask, "/registry/minions/", at), optional),
-                    _or_else(None, lambda: _count(ask, "/registry/pods/", at), optional),
-                    _or_else(None, lambda: _uid(ask), optional),
+                    _or_else(None, lambda: count(ask, "/registry/minions/", at), optional),
+                    _or_else(None, lambda: count(ask, "/registry/pods/", at), optional),
+                    _or_else(None, lambda: uid_of(ask), optional),
                 )
                 return replace(self._parsed(status, members, health, nodes, pods, await quota), uid=uid)
+        except EtcdUnseen:
+            self._known_quota = (0.0, 0)  # it may come back with other flags
+            raise
         finally:
             quota.cancel()
 
@@ -222,7 +230,7 @@ class EtcdClient:
             async with (
                 self._hosts.tunnel(self._host, at.port, to=at.host, timeout=seconds) as port,
                 aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=context),
+                    connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS),
                     timeout=aiohttp.ClientTimeout(total=None),
                     trust_env=False,
                     headers={"Content-Type": "application/json"},
@@ -310,7 +318,12 @@ class EtcdClient:
             raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
 
     async def _quota(self) -> int:
-        """The backend quota from the metrics port, which needs no certificate where it speaks no TLS."""
+        """The backend quota from the metrics port, which needs no certificate where it speaks no TLS. Read seldom:
+        `QUOTA_SECONDS`, and anew once the member was not seen.
+        """
+        until, known = self._known_quota
+        if known and time.monotonic() < until:
+            return known
         at = self._metrics
         tls = await self._credentials.get(timeout=5) if at.tls else True
         async with (
@@ -319,14 +332,13 @@ class EtcdClient:
             session.get(f"http{'s' * at.tls}://127.0.0.1:{port}/metrics", ssl=tls) as response,
         ):
             found = re.search(r"^etcd_server_quota_backend_bytes (\S+)$", await self._text(response), re.MULTILINE)
-        return int(float(found.group(1))) if found else 0
+        quota = int(float(found.group(1))) if found else 0
+        self._known_quota = (time.monotonic() + QUOTA_SECONDS, quota)
+        return quota
 
 
 def _election(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or (isinstance(error, EtcdRefused) and error.code in (UNKNOWN, UNAVAILABLE))
-
-
-Ask = Callable[[str, Mapping[str, object] | None], Awaitable[dict[str, Any]]]
 
 
 async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float) -> T:
@@ -349,41 +361,6 @@ async def _health(ask: Ask, until: float) -> tuple[bool, str]:
         return False, f"/health was not answered: {error}"
     healthy = str(answer.get("health")).lower() == "true"
     return healthy, "" if healthy else str(answer.get("reason") or "/health says false")
-
-
-EVERY_KEY: dict[str, object] = {"key": "AA==", "range_end": "AA==", "count_only": True, "serializable": True}
-"""A range request that only counts, over all keys: from and to the byte 0 (etcd's API documentation)."""
-
-
-async def _count(ask: Ask, prefix: str, at: int) -> int:
-    """Number of keys with a prefix at revision `at` (0: now), from the member's own data: a
-    serializable read needs no quorum.
-    """
-    key, end = prefix.encode(), prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1])
-    query = {
-        "key": base64.b64encode(key).decode(),
-        "range_end": base64.b64encode(end).decode(),
-        "count_only": True,
-        "serializable": True,
-    }
-    if at:
-        with contextlib.suppress(
-            EtcdRefused
-        ):  # it is compacted away, or not reached yet: then those that there are now
-            return int((await ask("/v3/kv/range", {**query, "revision": str(at)})).get("count", 0))
-    return int((await ask("/v3/kv/range", query)).get("count", 0))
-
-
-async def _uid(ask: Ask) -> str | None:
-    """`EtcdView.uid`. The object is stored as Protobuf (or JSON), where the UID stands as text before
-    everything else that looks like one.
-    """
-    key = base64.b64encode(b"/registry/namespaces/kube-system").decode()
-    found = (await ask("/v3/kv/range", {"key": key, "serializable": True})).get("kvs")
-    if not found:
-        return ""
-    uid = UID.search(base64.b64decode(found[0]["value"]))
-    return uid[0].decode() if uid else None
 
 
 async def _blobs(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

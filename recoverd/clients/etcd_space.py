@@ -9,7 +9,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from recoverd.clients.etcd import Ask, EtcdClient, EtcdRefused, EtcdUnseen
+from recoverd.clients.etcd import EtcdClient, EtcdRefused, EtcdUnseen
+from recoverd.clients.etcd_keys import Ask
 from recoverd.model.etcd import PrefixUse
 from recoverd.model.observation import UnseenKind
 

@@ -123,6 +123,25 @@ async def test_the_nospace_alarm_is_seen(pool: HostPool, make_etcd: MakeEtcd) ->
     assert view.quota == 100000
 
 
+async def test_the_quota_is_read_seldom_and_anew_once_the_member_was_away(pool: HostPool, make_etcd: MakeEtcd) -> None:
+    (node,) = make_etcd()
+    asked = client(pool, node)
+
+    async def quota() -> int:
+        return (await asked.view(timeout=5)).quota
+
+    node.start("--quota-backend-bytes=100000000")
+    assert await quota() == 100000000
+    node.kill()
+    node.start("--quota-backend-bytes=200000000")
+    assert await quota() == 100000000, "its metrics are long, and hardly anybody changes a quota"
+    node.kill()
+    with pytest.raises(EtcdUnseen):
+        await asked.view(timeout=5)
+    node.start("--quota-backend-bytes=200000000")
+    assert await quota() == 200000000
+
+
 async def test_without_the_metrics_port_only_the_quota_is_missing(pool: HostPool, start_etcd: MakeEtcd) -> None:
     (node,) = start_etcd(metrics=False)
     view = await client(pool, node).view(timeout=5)

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from recoverd.clients.dial import has_aes
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
@@ -67,6 +68,21 @@ async def test_commands_share_one_connection(sshd: Sshd) -> None:
     async with opened(sshd.pool()) as pool:
         results = await asyncio.gather(*(pool.run("cp1", 'echo "$SSH_CONNECTION"', timeout=5) for _ in range(5)))
     assert len({r.stdout for r in results}) == 1
+
+
+async def test_aes_comes_first_where_the_processor_has_it(start_sshd: StartSshd) -> None:
+    sshd = start_sshd(LogLevel="DEBUG1")
+    async with opened(sshd.pool()) as pool:
+        await pool.run("cp1", "true", timeout=5)
+    spoken = "aes256-gcm@openssh.com" if has_aes() else "chacha20-poly1305@openssh.com"
+    assert f"kex: client->server cipher: {spoken}" in sshd.log.read_text()
+
+
+@pytest.mark.parametrize("cipher", ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes128-ctr"])
+async def test_a_host_that_speaks_another_cipher_only_is_spoken_to(start_sshd: StartSshd, cipher: str) -> None:
+    sshd = start_sshd(Ciphers=cipher)
+    async with opened(sshd.pool()) as pool:
+        assert (await pool.run("cp1", "echo hello", timeout=5)).stdout == "hello\n"
 
 
 async def test_a_command_that_hangs_is_a_timeout_and_is_killed(sshd: Sshd, tmp_path: Path) -> None:
