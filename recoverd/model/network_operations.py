@@ -7,6 +7,7 @@ None of it is made to last over a reboot: it puts back what runs, and the machin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -58,6 +59,7 @@ OF_POD = ("veth", "cali", "lxc", "eni", "azv", "gke")
 """How a pod's own device is called on the host: by the bridge plugin, Calico, Cilium, AWS's and Azure's CNI, GKE."""
 
 
+@lru_cache(maxsize=1 << 16)  # on an overlay all nodes have nearly the same routes, and every sweep asks of each
 def of_nobody(route: str) -> bool:
     """Whether no program and not the kernel owns the route, so that it is recorded and may be put back.
 

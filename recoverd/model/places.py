@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # one of each control plane of all clusters
 def etcd_elsewhere(api: str) -> tuple[str, ...]:
     """The etcd servers that this manifest of an API server names, where none is on the machine itself, as with
     kubeadm's `etcd.external`; () where one is, as with kubeadm's own etcd, or none is named.

@@ -107,7 +107,7 @@ def by_path(manifests: Mapping[str, Text]) -> dict[str, tuple[Named, ...]]:
     return {p: tuple(sorted(n, key=lambda each: not each.flag)) for p, n in list(found.items())[:MOST]}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # four of each control plane of all clusters, as seen and as remembered
 def named_in(pod: str, manifest: str) -> tuple[Named, ...]:
     """The files that one manifest names, each flag once; none where it cannot be read."""
     try:

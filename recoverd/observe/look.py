@@ -31,7 +31,7 @@ from recoverd.model.observation import (
 from recoverd.observe import journal, pod_files
 from recoverd.observe.disks import disks, largest
 from recoverd.observe.node import node_look
-from recoverd.observe.pki import pki
+from recoverd.observe.pki import SECTIONS, pki
 from recoverd.observe.sockets import peers
 from recoverd.observe.text import printable
 
@@ -129,7 +129,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
     part("manifests", lambda s: _said(s, 0), False)
     files = {s.word: s.text for s in found if s.name == "node-file"}
-    certificates, keys = pki(((s.name, s.word, s.text) for s in found), problems)
+    certificates, keys = pki(((s.name, s.word, s.text) for s in found if s.name in SECTIONS), problems)
     view = HostView(
         boot_id=boot_id,
         clock_offset=(clock - middle).total_seconds() if clock else 0.0,
@@ -310,7 +310,7 @@ def _size_and_time(line: str) -> tuple[int, datetime | None]:
     return int(size), datetime.fromtimestamp(int(modified[0]), UTC) if modified else None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # four of each control plane of all clusters
 def manifest_problem(content: str) -> str:
     """Why kubelet cannot run it, or ""."""
     try:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from recoverd.model.network import Link, ProbeAnswer, ProcessView
 from recoverd.model.network_operations import ROUTE_STATES
@@ -118,8 +119,15 @@ def _routes(section: Section | None, problems: list[str]) -> tuple[str, ...]:
     if len(found) > ROUTES:
         problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
         return ()
-    lines = (" ".join(w for w in line.replace("\\", " ").split() if w not in ROUTE_STATES) for line in found)
-    return tuple(line for line in lines if line and " expires " not in line)
+    return tuple(line for line in map(_route, found) if line and " expires " not in line)
+
+
+@lru_cache(maxsize=1 << 16)
+def _route(line: str) -> str:
+    """Without the words that only say how it fares. On an overlay all nodes have nearly the same routes, and so they
+    are one text and not as many as there are nodes.
+    """
+    return " ".join(w for w in line.replace("\\", " ").split() if w not in ROUTE_STATES)
 
 
 def _pair(section: Section | None) -> tuple[int, int] | None:

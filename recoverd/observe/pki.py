@@ -15,6 +15,12 @@ from recoverd.model.kubeadm import authority_of
 from recoverd.model.observation import CertificateView, PkiView
 from recoverd.model.pem import describe, load
 
+MACHINES = 1 << 13
+"""Of all clusters, whose certificates are kept as they were read: as long as a machine's files stay the same, so does
+what they say, and reading them takes a millisecond or more.
+"""
+SECTIONS = frozenset({"pki-files", "cert", "kubeconfig", "kubeconfig-ca"})
+"""Of a look, which tell of certificates."""
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -30,11 +36,22 @@ know; most are no `ValueError`.
 
 def pki(found: Iterable[tuple[str, str, str]], problems: list[str]) -> tuple[tuple[CertificateView, ...], PkiView]:
     """The certificates, and the key pairs that certificates are judged by. `found` are the
-    look's sections: name, path, text.
+    look's `SECTIONS`: name, path, text.
 
     A certificate that cannot be read is a line in `problems`; nothing is raised for it, since the rest of the
     look has to be told all the same.
     """
+    views, keys, unreadable = _read(tuple(found))
+    problems.extend(unreadable)
+    return views, keys
+
+
+@lru_cache(maxsize=MACHINES)
+def _read(
+    found: tuple[tuple[str, str, str], ...],
+) -> tuple[tuple[CertificateView, ...], PkiView, tuple[str, ...]]:
+    """The same, with its problems."""
+    problems: list[str] = []
     files: dict[str, bytes] = {}
     authorities: dict[str, tuple[str, ...]] = {}
     listed: tuple[str, ...] | None = None
@@ -62,7 +79,7 @@ def pki(found: Iterable[tuple[str, str, str]], problems: list[str]) -> tuple[tup
                 authorities[path] = _keys(pem)
         except UNREADABLE as error:
             problems.append(f"the certificate in {path} could not be read: {error}")
-    return tuple(views), PkiView(authorities=authorities, listed=listed)
+    return tuple(views), PkiView(authorities=authorities, listed=listed), tuple(problems)
 
 
 def _listed(text: str) -> tuple[str, ...] | None:
