@@ -66,10 +66,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from _unseen(scene, view)
 
 
-def _host_of(scene: Scene, node: str) -> str:
-    return next((h for h in scene.addresses if (n := scene.node(h)) and n.name == node), node)
-
-
 def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
     if host.forwarding is not False or (remembered and not remembered.forwarding):
@@ -189,7 +185,7 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
     """`back`: since when kubelets are on their way back to the API server; what has come to
     light since proves nothing yet.
     """
-    name = _host_of(scene, node)
+    name = scene.machines.get(node, node)
     times = tuple(_times_to_learn(scene, name))
 
     def lasting(pod: PodMismatch) -> bool:
@@ -242,7 +238,7 @@ def _times_to_learn(scene: Scene, name: str) -> Iterator[tuple[float, float]]:
 
 
 def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
-    name = _host_of(scene, agent.node)
+    name = scene.machines.get(agent.node, agent.node)
     if booting(scene, name) or not (node := scene.node(name)) or not node.ready:
         return
     beginning = agent.status.startswith(BEGINNING)

@@ -156,6 +156,8 @@ class _Round:
         self.nodes = {n.name: n for n in objects.nodes}
         self.hosts = _hosts_of(names, objects.nodes, of._hosts.addresses)
         """Node name to host name."""
+        self.nodes_of = {host: node for node, host in reversed(self.hosts.items())}
+        """Host name to node name, the first where there are several."""
         self.on: dict[str, list[ListedPod]] = {}
         for pod in pods:
             self.on.setdefault(pod.node, []).append(pod)
@@ -175,7 +177,8 @@ class _Round:
         of._rules.learn(self.ports, self.clock)
         plan = rounds.targets(self.names, self._candidates(), of._round, self.known, of._failing)
         sample = rounds.sample(self.ports, of._round, SAMPLE, of._bad_rules)
-        asked = {name: self._ask(index, name, plan[name]) for index, name in enumerate(sorted(self.names))}
+        tried = rounds.tried(self.ports, self.known)
+        asked = {name: self._ask(index, tried, plan[name]) for index, name in enumerate(sorted(self.names))}
         addresses = [p.address for p in sample]
         looks = dict(
             zip(self.names, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in self.names)), strict=True)
@@ -225,11 +228,11 @@ class _Round:
         nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
         return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 
-    def _ask(self, index: int, name: str, targets: Sequence[ProbedPod]) -> _Questions:
+    def _ask(self, index: int, tried: rounds.Tried, targets: Sequence[ProbedPod]) -> _Questions:
         asked = _Questions()
         for target in targets:
             asked.pods[asked.add(target.address)] = target
-        for port in rounds.services(self.ports, index, self.of._round, self.known):
+        for port in rounds.services(tried, index, self.of._round):
             tries = [asked.add(port.address, "u" if port.dns else "") for _ in range(rounds.TRIES)]
             if port.dns:
                 tries.append(asked.add(port.address))
@@ -285,7 +288,7 @@ class _Round:
     def _host(self, name: str, look: HostLook | Unseen, settled: Sequence[ServicePort]) -> NodeNetworkView | Unseen:
         if isinstance(look, Unseen):
             return look
-        node = next((n for n, h in self.hosts.items() if h == name), name)
+        node = self.nodes_of.get(name, name)
         address = self.nodes[node].address if node in self.nodes else ""
         pods = [
             p for p in self.on.get(node, ()) if p.ip and p.ip != address and not p.deleting and not p.may_have_ended
@@ -346,8 +349,8 @@ def _same(one: ServicePort, other: ServicePort) -> bool:
 
 
 def _hosts_of(names: Sequence[str], nodes: Sequence[NodeView], addresses: Mapping[str, str]) -> dict[str, str]:
-    by_address = {addresses[n]: n for n in names if n in addresses}
-    return {n.name: host for n in nodes if (host := n.name if n.name in names else by_address.get(n.address, ""))}
+    by_address, known = {addresses[n]: n for n in names if n in addresses}, frozenset(names)
+    return {n.name: host for n in nodes if (host := n.name if n.name in known else by_address.get(n.address, ""))}
 
 
 def _pod_links(links: Sequence[Link], pods: Sequence[str]) -> list[Link]:

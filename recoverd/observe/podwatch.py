@@ -44,8 +44,9 @@ class PodWatch:
         now: datetime,
     ) -> dict[str, NodePods | Unseen]:
         """`nodes` are those that are Ready; `directories` the uids that SSH found, by node."""
+        there = frozenset(nodes)
         suspects = [n for n in nodes if n in self._bad or _suspicious(listed.get(n, ()), directories.get(n), now)]
-        calm = [n for n in sorted(nodes) if n not in suspects]
+        calm = sorted(there.difference(suspects))
         start = self._turn % max(1, len(calm))
         batch = (calm[start:] + calm[:start])[:BATCH]
         self._turn = start + len(batch)
@@ -61,7 +62,7 @@ class PodWatch:
         self._kept = {
             n: r
             for n, r in ({**self._kept, **seen}).items()
-            if n in nodes and isinstance(r, NodePods) and n not in self._bad
+            if n in there and isinstance(r, NodePods) and n not in self._bad
         }
         shown = {(n, p.uid) for n in self._bad if isinstance(r := seen[n], NodePods) for p in (*r.missing, *r.extra)}
         self._since = {k: at for k, at in self._since.items() if k in shown}

@@ -126,25 +126,45 @@ def targets(
     pairs `FROM>TO` of the last round.
     """
     ring = sorted(hosts)
+    failed: dict[str, list[str]] = {}
+    for pair in sorted(failing):
+        source, _, target = pair.partition(">")
+        failed.setdefault(source, []).append(target)
     pods = {host: chosen(candidates.get(host, ()), turn, known) for host in ring}
     steps = distances(len(ring), turn)
     plan: dict[str, tuple[ProbedPod, ...]] = {}
     for index, source in enumerate(ring):
         wanted = [source, *(ring[(index + step) % len(ring)] for step in steps)]
-        again = [t for t in ring if f"{source}>{t}" in failing and t not in wanted]
+        again = [t for t in failed.get(source, ()) if t in pods and t not in wanted]
         plan[source] = tuple(t for host in (*wanted, *again[:AGAIN]) for pod in pods[host] for t in _attempts(pod))
     return plan
 
 
-def services(
-    ports: Mapping[str, ServicePort], index: int, turn: int, usable: Collection[str]
-) -> tuple[ServicePort, ...]:
-    """The services that source number `index` tries: the API's own, DNS, and another of the `usable` ones in turn."""
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The services that the sources of a round try."""
+
+    always: tuple[ServicePort, ...]
+    """The API's own, and DNS."""
+    others: tuple[ServicePort, ...]
+    """Each source tries some of these."""
+
+
+def tried(ports: Mapping[str, ServicePort], usable: Collection[str]) -> Tried:
+    """Work out once a round which services are tried: beside the API's own and DNS the `usable` ones, in their order,
+    as far as anything is ready behind them.
+    """
     dns = [p for p in ports.values() if p.dns and p.ready]
     own = [ports[API_SERVICE]] if API_SERVICE in ports and ports[API_SERVICE].ready else []
-    others = sorted(k for k in usable if k in ports and ports[k].ready and ports[k] not in (*dns, *own))
-    picked = [ports[others[(turn + index + k) % len(others)]] for k in range(min(OTHERS, len(others)))]
-    return (*own, *dns[:1], *picked)
+    first = {p.key for p in (*dns, *own)}
+    others = sorted(k for k in usable if k in ports and k not in first and ports[k].ready)
+    return Tried((*own, *dns[:1]), tuple(ports[k] for k in others))
+
+
+def services(of: Tried, index: int, turn: int) -> tuple[ServicePort, ...]:
+    """The services that source number `index` tries, the others in turn."""
+    count = len(of.others)
+    return (*of.always, *(of.others[(turn + index + k) % count] for k in range(min(OTHERS, count))))
 
 
 def sample(ports: Mapping[str, ServicePort], turn: int, size: int, bad: Collection[str]) -> tuple[ServicePort, ...]:
