@@ -34,13 +34,13 @@ LOSS_SETTLE = 600.0
 """The same for a node's network that lacks something it had: what is lost must be known
 for long enough to be put back.
 """
-REACHED = 512
+REACHED = 8192
 """Services that are remembered as reached."""
 WATERMARK_EVERY = 30.0
 """Seconds between two writes of what changes all the time."""
 
 STEADY = attrgetter(
-    *(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest"))
+    *(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest", "reached"))
 )
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
 
@@ -133,9 +133,9 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
 def worth_writing(written: Memory | None, new: Memory) -> bool:
     """Whether the journal needs `new` where it has `written` (None: not known what).
 
-    What every sweep changes (the watermark's revision, the number of pods, the newest objects) is written every
-    `WATERMARK_EVERY` seconds, anything else at once. After a kill -9 the watermark is older by so much at most: a
-    setback by less than what etcd wrote meanwhile is then not seen.
+    What every sweep changes (the watermark's revision, the number of pods, the newest objects, which services were
+    reached) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9 the watermark is older
+    by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
     """
     if written is None or _steady(written) != _steady(new):
         return True
