@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import os
 import signal
 import ssl
@@ -55,6 +56,7 @@ class Plan:
 
 def serve(plan: Plan, counts: Counts) -> None:
     """Serve until SIGTERM; at SIGUSR1 the first cluster loses its API server and etcd's quorum."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each answer to somebody who has gone
     asyncio.run(_serve(plan, counts))
 
 
