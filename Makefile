@@ -12,13 +12,13 @@ JOBS ?= $(shell awk -v n=$$(nproc) '{ j = 2 * n + 1 - int($$1); print (j > n + 1
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
 SHELL_LIBRARY := $(wildcard recoverd/*/*.sh)
-SHELL_SCRIPTS := $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* tests/lab/faults/* .ci/run)
+SHELL_SCRIPTS := $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* tests/lab/faults/* packaging/deb/* .ci/run)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 # where it is set, every worker of the tests and every process that they start compiles the same modules anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help drill test tests quick quick-tests lab-test soak-model soak-lab lab-all unit lint format lock venv host-packages alerts units docs clean
+.PHONY: help drill test tests quick quick-tests lab-test soak-model soak-lab lab-all unit lint format lock venv host-packages alerts units docs deb clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -76,6 +76,11 @@ units: ## the systemd unit, as systemd reads it
 docs: $(DEV) ## write the pages anew that are made of the code (docs/states.md, findings, playbooks, stories)
 	@for page in states findings playbooks stories; do PYTHONPATH=. $(PY) scripts/draw-$$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
 
+deb: $(DEV) ## dist/recoverd_VERSION_ARCH.deb, for this Debian's own Python; lintian, where it is installed
+	@scripts/build-deb
+	@if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning dist/*.deb; \
+	else echo "skipped: lintian, since it is not installed"; fi
+
 host-packages:
 	@scripts/host-packages
 
@@ -95,4 +100,4 @@ lock: ## resolve the dependencies anew (needs uv)
 		--extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what was made, the lab's cache excepted
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,15 +15,14 @@ from typing import Any
 import click
 
 from recoverd import __version__
-from recoverd.cli import approval, audits
+from recoverd.cli import approval, audits, completing
 from recoverd.cli import check as checking
 from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
+from recoverd.cli.completing import DEFAULT_SOCKET
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 from recoverd.report.words import clock, place
-
-DEFAULT_SOCKET = "/run/recoverd/control.sock"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +44,7 @@ def main(context: click.Context, socket: Path) -> None:
 
 
 @main.command()
-@click.argument("cluster", required=False)
+@click.argument("cluster", required=False, shell_complete=completing.clusters)
 @in_full
 @as_json
 @click.pass_obj
@@ -56,7 +55,7 @@ def status(client: ControlClient, cluster: str | None, full: bool, output: str) 
 
 
 @main.command()
-@click.argument("cluster", required=False)
+@click.argument("cluster", required=False, shell_complete=completing.clusters)
 @click.pass_obj
 def check(client: ControlClient, cluster: str | None) -> None:
     """One line for Nagios and its like; exits 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (no daemon, no such cluster)."""
@@ -70,7 +69,7 @@ def check(client: ControlClient, cluster: str | None) -> None:
 
 
 @main.command()
-@click.option("--cluster", help="Only those of this cluster.")
+@click.option("--cluster", shell_complete=completing.clusters, help="Only those of this cluster.")
 @as_json
 @click.pass_obj
 def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
@@ -80,7 +79,7 @@ def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
 
 
 @main.command()
-@click.argument("cluster")
+@click.argument("cluster", shell_complete=completing.clusters)
 @click.pass_obj
 def dump(client: ControlClient, cluster: str) -> None:
     """What recoverd has seen of CLUSTER and remembers of it, as JSON, without secrets:
@@ -90,7 +89,7 @@ def dump(client: ControlClient, cluster: str) -> None:
 
 
 @main.command()
-@click.argument("incident")
+@click.argument("incident", shell_complete=completing.incidents)
 @click.option(
     "--format",
     "form",
@@ -118,7 +117,7 @@ def show(client: ControlClient, incident: str, form: str, output: str) -> None:
 
 
 @main.command()
-@click.argument("of", metavar="[PLAN|INCIDENT|CLUSTER]", required=False)
+@click.argument("of", metavar="[PLAN|INCIDENT|CLUSTER]", required=False, shell_complete=completing.plans_and_more)
 @click.option("--all", "everything", is_flag=True, help="Those that are no longer open too.")
 @in_full
 @click.option("--script", is_flag=True, help="With the shell functions that their steps call on the machines.")
@@ -132,7 +131,7 @@ def plans(client: ControlClient, of: str | None, everything: bool, full: bool, s
 
 
 @main.command()
-@click.argument("cluster", required=False)
+@click.argument("cluster", required=False, shell_complete=completing.clusters)
 @as_json
 @click.pass_obj
 def shadow(client: ControlClient, cluster: str | None, output: str) -> None:
@@ -147,7 +146,7 @@ def _alone(reason: str, *, emergency: bool) -> None:
 
 
 @main.command()
-@click.argument("plan")
+@click.argument("plan", shell_complete=completing.plans)
 @click.option("--reason", default="", help="Kept in the journal.")
 @click.option("--yes", is_flag=True, help="Ask nothing; of a destructive plan, with --digest.")
 @click.option(
@@ -170,7 +169,7 @@ def approve(
 
 
 @main.command()
-@click.argument("plan")
+@click.argument("plan", shell_complete=completing.plans)
 @click.option("--reason", required=True, help="Kept in the journal.")
 @as_json
 @click.pass_obj
@@ -180,7 +179,7 @@ def reject(client: ControlClient, plan: str, reason: str, output: str) -> None:
 
 
 @main.command()
-@click.argument("incident")
+@click.argument("incident", shell_complete=completing.incidents)
 @as_json
 @click.pass_obj
 def ack(client: ControlClient, incident: str, output: str) -> None:
@@ -195,7 +194,7 @@ def _one_or_all(cluster: str | None, everything: bool) -> dict[str, Any]:
 
 
 @main.command()
-@click.argument("cluster", required=False)
+@click.argument("cluster", required=False, shell_complete=completing.clusters)
 @click.option("--all", "everything", is_flag=True, help="Every cluster.")
 @click.option("--reason", required=True, help="Shown to whoever wonders why nothing is done.")
 @as_json
@@ -206,7 +205,7 @@ def pause(client: ControlClient, cluster: str | None, everything: bool, reason: 
 
 
 @main.command()
-@click.argument("cluster", required=False)
+@click.argument("cluster", required=False, shell_complete=completing.clusters)
 @click.option("--all", "everything", is_flag=True, help="Every cluster.")
 @as_json
 @click.pass_obj
@@ -216,11 +215,12 @@ def resume(client: ControlClient, cluster: str | None, everything: bool, output:
 
 
 @main.command()
-@click.argument("playbook")
-@click.argument("cluster")
+@click.argument("playbook", shell_complete=completing.playbooks)
+@click.argument("cluster", shell_complete=completing.clusters)
 @click.option("--node", "nodes", multiple=True, help="Only on this node (may be given more than once).")
 @click.option(
     "--point",
+    shell_complete=completing.points,
     default="",
     help="The restore point to go back to, for restore-etcd-snapshot; `recoverctl restore-points` lists them.",
 )
@@ -236,7 +236,7 @@ def run(
 
 
 @main.command(name="restore-points")
-@click.argument("words", metavar="[CLUSTER] | take CLUSTER", nargs=-1)
+@click.argument("words", metavar="[CLUSTER] | take CLUSTER", nargs=-1, shell_complete=completing.of_restore_points)
 @as_json
 @click.pass_obj
 def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -> None:
@@ -267,7 +267,7 @@ def notify_test(client: ControlClient, receiver: str | None, output: str) -> Non
 
 
 @main.command("join-control-plane")
-@click.argument("cluster")
+@click.argument("cluster", shell_complete=completing.clusters)
 @click.argument("name")
 @click.argument("address")
 @click.option(
@@ -330,7 +330,7 @@ async def _joined(client: ControlClient, output: str, **asked: Any) -> bool:
 
 
 @main.command()
-@click.argument("cluster", required=False, default="")
+@click.argument("cluster", required=False, default="", shell_complete=completing.clusters)
 @click.option("--since", type=audits.AGE, default="30d", show_default=True, help="How far back: 12h, 30d.")
 @as_json
 @click.pass_obj

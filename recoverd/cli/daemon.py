@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from recoverd import __version__
+from recoverd.cli import completing
 from recoverd.cli.init import example_config, init
 from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.config.types import place
@@ -110,7 +111,7 @@ def schema() -> None:
 
 
 @main.command()
-@click.argument("scenario", required=False)
+@click.argument("scenario", required=False, shell_complete=completing.scenarios)
 @click.option("--approve", is_flag=True, help="Answer yes where an approval is asked.")
 def drill(scenario: str | None, approve: bool) -> None:
     """Play SCENARIO on a model cluster: the same brain and playbooks, no cluster and no
