@@ -92,7 +92,7 @@ def licence_of(dist: Distribution) -> str:
 
 
 def licences(stage: Path, library: Path) -> None:
-    """The copyright file: the project's own licence by Debian's name of it, and what each carried package says of its."""
+    """The copyright file: the project's licence by Debian's name of it, and what the carried packages say of theirs."""
     carried = sorted(distributions(path=[str(library)]), key=lambda d: d.metadata["Name"].lower())
     lines = [
         f"{d.metadata['Name']} {d.version}: {licence_of(d)}"
