@@ -14,11 +14,10 @@ from os import environ
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
 from click_man.core import write_man_pages
 
 from recoverd import __version__
-from recoverd.cli import ctl, daemon
+from recoverd.cli import completing, ctl, daemon
 from recoverd.setup.shipped import shipped
 
 ROOT = Path(__file__).parents[2]
@@ -75,13 +74,9 @@ def completions(stage: Path) -> None:
     """Static scripts that ask the program for what may follow."""
     for name, (program, _) in PROGRAMS.items():
         for shell, place in SHELLS.items():
-            kind = get_completion_class(shell)
-            assert kind is not None, shell
-            # click asks bash for its version to make its script, which the one in the package need not
-            kind._check_version = staticmethod(lambda: None)  # type: ignore[attr-defined]
             file = stage / place.format(name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(kind(program, {}, name, f"_{name.upper()}_COMPLETE").source().lstrip("\n") + "\n")
+            file.write_text(completing.script(program, name, shell))
 
 
 def licence_of(dist: Distribution) -> str:

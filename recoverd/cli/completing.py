@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
 DEADLINE = 0.2
 """Seconds that a person waits at most after the key; a daemon answers in a tenth of it."""
@@ -88,3 +88,19 @@ def of_restore_points(context: click.Context, parameter: click.Parameter, typed:
     words = context.params.get("words") or ()
     first = [] if words else _starting(iter([("take", "take one more now")]), typed)
     return first + ([] if words and words[0] != "take" else clusters(context, parameter, typed))
+
+
+def script(program: click.Command, name: str, shell: str) -> str:
+    """What makes `shell` ask the program `name` for what may follow; click knows bash, zsh and fish."""
+    kind = get_completion_class(shell)
+    assert kind is not None, shell
+    return kind(program, {}, name, f"_{name.upper()}_COMPLETE").source().strip("\n") + "\n"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete commands and names, where no package has installed it."""
+    program = context.find_root()
+    click.echo(script(program.command, program.info_name or "", shell), nl=False)

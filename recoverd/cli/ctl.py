@@ -361,5 +361,7 @@ async def _follow(client: ControlClient, output: str) -> None:
     raise NoDaemon("recoverd has stopped")
 
 
+main.add_command(completing.completion)
+
 if __name__ == "__main__":
     main()

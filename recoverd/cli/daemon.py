@@ -1,4 +1,4 @@
-"""`recoverd`: run, init, example-config, check-config, doctor, schema, judge, drill."""
+"""`recoverd`: run, init, example-config, completion, check-config, doctor, schema, judge, drill."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(example_config)
+main.add_command(completing.completion)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.shell_completion import BashComplete
+from click.testing import CliRunner
 
 from recoverd.cli import completing, ctl, daemon
 from recoverd.playbooks import registry
@@ -42,12 +42,12 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 async def offered(tmp_path: Path, *words: str, deadline: float = 10.0) -> set[str]:
     """What stands there when tab is pressed at the end of the last word; how quick a busy machine is, is not asked."""
     name, module = words[0], {"recoverctl": "ctl", "recoverd": "daemon"}[words[0]]
-    complete = BashComplete({"ctl": ctl, "daemon": daemon}[module].main, {}, name, f"_{name.upper()}_COMPLETE")
+    main = {"ctl": ctl, "daemon": daemon}[module].main
     script, program = tmp_path / "completion.bash", tmp_path / name
-    script.write_text(complete.source())
+    script.write_text(CliRunner().invoke(main, ["completion", "bash"], prog_name=name).output)
     program.write_text(PROGRAM.format(python=sys.executable, module=module, deadline=deadline, name=name))
     program.chmod(0o755)
-    text = PRESS.format(script=script, words=shlex.join(words), program=program, function=complete.func_name)
+    text = PRESS.format(script=script, words=shlex.join(words), program=program, function=f"_{name}_completion")
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
