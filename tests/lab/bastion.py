@@ -75,7 +75,12 @@ class Bastion:
         entry: Shape = {
             "name": name,
             "kubeconfig": str(self.home / f"{name}.kubeconfig"),
-            "ssh": {"user": "root", "key": str(KEY), "known_hosts": str(self.home / f"{name}.known_hosts")},
+            "ssh": {
+                "user": cluster.profile.user,
+                "sudo": cluster.profile.user != "root",
+                "key": str(KEY),
+                "known_hosts": str(self.home / f"{name}.known_hosts"),
+            },
             "control_planes": [
                 h for h in hosts if h["name"].startswith("cp") and (not self._planes or h["name"] in self._planes)
             ],

@@ -171,7 +171,7 @@ def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]
     under a number that nobody has.
 
     Tests that ask for the same one after the other share it, unless one of them has failed or spoils it.
-    LAB_REUSE=NUMBER takes that one, which is up, and leaves it up.
+    LAB_REUSE=NUMBER takes that one, which is up, and leaves it up. LAB_PROFILE=NAME is what its machines are.
     """
     if reuse := os.environ.get("LAB_REUSE"):
         ours["cluster"] = Cluster(int(reuse))
@@ -195,7 +195,7 @@ def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]
         mine = (claims.claim(RUN, claims.preferred(**size)), size)
         cluster = ours["cluster"] = Cluster(mine[0].number)
         request.session.stash[spoilt] = True  # until it is whole
-        cluster.up(**size, workload=True)
+        cluster.up(**size, workload=True, profile=os.environ.get("LAB_PROFILE", ""))
         request.session.stash[spoilt] = False
         return cluster
 

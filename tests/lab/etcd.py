@@ -55,7 +55,8 @@ def forget_join(cluster: Cluster, spare: str) -> None:
     # whoever gave up the join has left kubeadm running there for minutes, which is somebody at work for
     # every daemon that comes after
     cluster.node(spare).sh(
-        "pkill -KILL -x kubeadm || :; timeout 60 kubeadm reset -f --cri-socket=unix:///run/containerd/containerd.sock "
+        "pkill -KILL -x kubeadm || :; timeout 60 kubeadm reset -f "
+        f"--cri-socket={cluster.profile.socket} "
         ">/dev/null 2>&1 || true; nft flush ruleset; "
         "rm -rf /etc/kubernetes /var/lib/etcd; mkdir -p /etc/kubernetes/manifests"
     )

@@ -17,7 +17,6 @@ from tests.lab.test_one_pki import wait_kept
 from tests.lab.witness import boots, ready
 
 CONFIG = "/var/lib/kubelet/config.yaml"
-CRI = "unix:///run/containerd/containerd.sock"
 
 
 def dumped(daemon: Bastion) -> str:
@@ -39,7 +38,7 @@ def test_a_reset_control_plane_serves_again_after_one_approval(
     # kubelet's configuration is known once kubelet has been up for a while, and of each machine in its own time
     daemon.wait("it is known", lambda: CONFIG in json.loads(dumped(daemon))["memory"]["files"].get("cp1", {}), 300)
     write_later(cp1)
-    cp1.sh(f"kubeadm reset -f --cri-socket={CRI}", check=False)
+    cp1.sh(f"kubeadm reset -f --cri-socket={cluster.profile.socket}", check=False)
     plan = daemon.approve("rebuild-control-plane", 120)
     assert point in plan["summary"] and plan["destructive"] and plan["destroys"], plan
     daemon.wait("the API server is back", lambda: ready(cp1), 300)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from .build import build
 from .cluster import Cluster, all_clusters, join_control_plane
 from .host import LabError, require
+from .profiles import PROFILES
 from .states import State, build_of, size, states
 
+KINDS = "; ".join(f"{p.name}: {p.text}" for p in PROFILES.values() if p.name)
 NODE_VERBS = ("ssh", "join-control-plane", "power-off", "power-on", "reboot")
 VERBS = {
     "build": "make what every cluster needs and is missing; done by `up`, too",
@@ -49,6 +51,12 @@ def arguments() -> argparse.Namespace:
             command.add_argument("--spare-control-planes", type=int, default=0, help="booted and not joined")
             command.add_argument("--workers", type=int, default=2)
             command.add_argument("--workload", action="store_true", help="with the four web pods")
+            command.add_argument(
+                "--profile",
+                default="",
+                choices=list(PROFILES),
+                help=KINDS,
+            )
             command.add_argument("--fresh", action="store_true", help="made by kubeadm, and not kept")
             command.add_argument(
                 "--from", dest="state", metavar="NAME", help="in the state that `lab save NAME` kept, with its shape"
@@ -85,7 +93,9 @@ def up(a: argparse.Namespace) -> None:
     if a.state:
         cluster.up_from(a.state)
     else:
-        cluster.up(a.control_planes, a.spare_control_planes, a.workers, workload=a.workload, fresh=a.fresh)
+        cluster.up(
+            a.control_planes, a.spare_control_planes, a.workers, workload=a.workload, fresh=a.fresh, profile=a.profile
+        )
 
 
 def listed(a: argparse.Namespace) -> None:

@@ -13,17 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .build import build
 from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
 from .node import Node
+from .profiles import Profile, profile_of
 from .states import MINE, Shape, State, copy_store, forget_old, states
 
 INIT = """apiVersion: kubeadm.k8s.io/v1beta2
 kind: InitConfiguration
-nodeRegistration: {{criSocket: "unix:///run/containerd/containerd.sock"}}
+nodeRegistration: {{criSocket: "{socket}"}}
 localAPIEndpoint: {{advertiseAddress: {address}}}
 ---
 apiVersion: kubeadm.k8s.io/v1beta2
@@ -71,7 +73,7 @@ spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}], clusterIP: 1
 """
 
 INOTIFY = 2048
-JOIN = "--skip-phases=preflight --cri-socket=unix:///run/containerd/containerd.sock"
+JOIN = "--skip-phases=preflight"
 KUBECTL_HOME = "mkdir -p /root/.kube; cp /etc/kubernetes/admin.conf /root/.kube/config"
 
 
@@ -97,6 +99,12 @@ class Cluster:
             raise LabError(f"cluster {self.number} is not up")
         return [Node(self.number, n["name"], n["number"]) for n in json.loads(file.read_text())]
 
+    @property
+    def profile(self) -> Profile:
+        """Of its machines."""
+        file = self.dir / "profile"
+        return profile_of(file.read_text() if file.exists() else "")
+
     def node(self, name: str) -> Node:
         for node in self.nodes:
             if node.name == name:
@@ -115,7 +123,14 @@ class Cluster:
     # --- up and down ---
 
     def up(
-        self, control_planes: int = 1, spares: int = 0, workers: int = 2, *, workload: bool = False, fresh: bool = False
+        self,
+        control_planes: int = 1,
+        spares: int = 0,
+        workers: int = 2,
+        *,
+        workload: bool = False,
+        fresh: bool = False,
+        profile: str = "",
     ) -> None:
         """Boot all machines and join them, the spare control planes excepted, and give them the workload.
 
@@ -123,11 +138,11 @@ class Cluster:
         ones excepted. What a broken-off run left is removed first.
         """
         build()
-        shape = Shape(control_planes, spares, workers, workload)
+        shape = Shape(control_planes, spares, workers, workload, profile)
+        kind = f"{'-web' if workload else ''}{f'-{profile}' if profile else ''}"
         with self._starting():
-            state = State(
-                f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{'-web' if workload else ''}-{made_by()[:8]}"
-            )
+            made = hashlib.sha256(f"{made_by()} {profile_of(profile).digest if profile else ''}".encode()).hexdigest()
+            state = State(f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{kind}-{made[:8]}")
             forget_old(state)
             if fresh or state not in states():
                 self._make(shape)
@@ -155,7 +170,8 @@ class Cluster:
         with locked(f"cluster-{self.number}"):
             if kept in states():
                 raise LabError(f"there is a state {name} already; `lab forget {name}` first")
-            shape = Shape(sum(n.name.startswith("cp") for n in nodes), 0, sum(n.name.startswith("w") for n in nodes))
+            planes, workers = (sum(n.name.startswith(kind) for n in nodes) for kind in ("cp", "w"))
+            shape = Shape(planes, 0, workers, profile=self.profile.name)
             kept.keep(self.number, nodes, shape)
             self._remove()
             self._boot_from(kept, broken=True)
@@ -175,7 +191,7 @@ class Cluster:
         planes = shape.control_planes + shape.spares
         nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, planes + 1)]
         nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, shape.workers + 1)]
-        self._list(nodes)
+        self._list(nodes, shape.profile)
         self._boot(nodes)
         LoadBalancer(self.number).start(nodes[:planes])
         self._init(nodes[0])
@@ -188,7 +204,8 @@ class Cluster:
     def _boot_from(self, state: State, *, broken: bool = False) -> None:
         """Boot the machines from a state; unless it may be `broken`, wait until all of them do again what they did."""
         nodes = [Node(self.number, str(n["name"]), int(n["number"])) for n in state.about["nodes"]]  # type: ignore[attr-defined]
-        self._list(nodes)
+        about: Any = state.about
+        self._list(nodes, about["shape"].get("profile", ""))
         say(f"booting {', '.join(n.name for n in nodes)} from {state.name}")
         allow_inotify()
         add_bridge(self.number)
@@ -221,8 +238,9 @@ class Cluster:
             )  # of the machine's own process namespace
         planes[0].sh("kubectl -n kube-system delete lease kube-scheduler kube-controller-manager >/dev/null")
 
-    def _list(self, nodes: Sequence[Node]) -> None:
+    def _list(self, nodes: Sequence[Node], profile: str) -> None:
         self.dir.mkdir(parents=True)
+        (self.dir / "profile").write_text(profile)
         (self.dir / "starting").touch()
         (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
 
@@ -276,33 +294,39 @@ class Cluster:
         say(f"booting {', '.join(n.name for n in nodes)}")
         allow_inotify()
         add_bridge(self.number)
+        layers = self.profile.layers
 
         def boot(node: Node) -> None:
             store = node.dir / "containerd"
             store.mkdir(parents=True)
             copy_store(store)
-            node.boot(store, [p for p in nodes if p is not node])
+            node.boot(store, [p for p in nodes if p is not node], layers=layers)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(boot, nodes))
 
     def _init(self, first: Node) -> None:
         say("kubeadm init")
-        config = INIT.format(address=first.address, cluster=self.number, version=VERSION, pods=200 + self.number)
+        config = INIT.format(
+            address=first.address,
+            cluster=self.number,
+            version=VERSION,
+            pods=200 + self.number,
+            socket=self.profile.socket,
+        )
         first.sh(
             f"cat > /root/init.yaml <<'E'\n{config}E\n"
             "kubeadm init --config /root/init.yaml --skip-phases=preflight,addon/coredns > /root/init.log 2>&1 || "
             f"{{ tail -20 /root/init.log >&2; exit 1; }}; {KUBECTL_HOME}"
         )
 
-    @staticmethod
-    def _join(first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
+    def _join(self, first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
         """Workers join side by side; control planes one after another, since each is a change of etcd's membership."""
-        join = join_command(first)
+        join = f"{join_command(first)} {JOIN} --cri-socket={self.profile.socket}"
         say(f"joining {', '.join(n.name for n in (*control_planes, *workers))}")
 
         def worker(node: Node) -> None:
-            node.sh(f"{join} {JOIN} >/root/join.log 2>&1 || {{ tail -20 /root/join.log >&2; exit 1; }}")
+            node.sh(f"{join} >/root/join.log 2>&1 || {{ tail -20 /root/join.log >&2; exit 1; }}")
 
         with ThreadPoolExecutor(4) as pool:
             joining = [pool.submit(worker, n) for n in workers]
@@ -360,7 +384,9 @@ def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subpro
     key = first.sh(
         "kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True
     ).stdout.strip()
-    return node.sh(f"{join_command(first)} --control-plane --certificate-key {key} {JOIN}", check=check)
+    socket = Cluster(first.cluster).profile.socket
+    words = f"{join_command(first)} --control-plane --certificate-key {key} {JOIN} --cri-socket={socket}"
+    return node.sh(words, check=check)
 
 
 def all_clusters() -> list[Cluster]:

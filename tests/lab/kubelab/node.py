@@ -76,17 +76,19 @@ class Node:
     def running(self) -> bool:
         return bool(self.processes())
 
-    def boot(self, containerd: Path, peers: Sequence[Node] = (), *, layers: Sequence[Path] = ()) -> None:
+    def boot(
+        self, containerd: Path, peers: Sequence[Node] = (), *, layers: Sequence[Path] = (), kept: bool = False
+    ) -> None:
         """Make the machine out of whatever is left of it, with `containerd` as its image store,
         and wait until its services run.
 
-        `layers`: disks that lie below its own, the uppermost first; it has been one of `peers`
-        before, and keeps its settings.
+        `layers`: disks that lie below its own, the uppermost first. `kept`: it has been one of `peers` before, and its
+        settings are on them.
         """
         (self.dir / "upper").mkdir(parents=True, exist_ok=True)
         if layers:
             (self.dir / "layers").write_text("\n".join(map(str, layers)))
-        else:
+        if not kept:
             self._write_settings(peers)
         self._mount()
         add_bridge(self.cluster)

@@ -36,6 +36,8 @@ class Shape:
     spares: int = 0
     workers: int = 2
     workload: bool = False
+    profile: str = ""
+    """Of its machines (`profiles`); "" for the default."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class State:
             kept, store = self.dir / node.name, node.dir / "containerd"
             store.mkdir(parents=True)
             copy_store(store, kept / "containerd")
-            node.boot(store, layers=[kept / "upper", *map(Path, (kept / "layers").read_text().split())])
+            below = [kept / "upper", *map(Path, (kept / "layers").read_text().split())]
+            node.boot(store, layers=below, kept=True)
 
         with ThreadPoolExecutor(MACHINES) as pool:
             list(pool.map(boot, nodes))

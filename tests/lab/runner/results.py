@@ -5,6 +5,7 @@ row for each test, made of them.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,8 +72,9 @@ def read(lines: Iterable[str]) -> dict[str, Seen]:
     """The tests of one run of pytest, by name, of the lines of their phases."""
     found: dict[str, Seen] = {}
     unended: dict[str, bool] = {}
+    profile = os.environ.get("LAB_PROFILE", "")
     for line in map(json.loads, lines):
-        name = name_of(line["nodeid"])
+        name = name_of(line["nodeid"]) + (f" ({profile})" if profile else "")
         test = found.setdefault(name, Seen(name, line["nodeid"]))
         unended[name] = line["when"] == "setup" and line["outcome"] == "passed"
         test.failed |= line["outcome"] == "failed"

@@ -1,0 +1,134 @@
+"""Machines that are not the default's: another way in, other places. A profile is a layer between the root file
+system that all machines share and a machine's own disk, made once and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .host import CACHE, KEY, SUITE, LabError, locked, mirror, remove_tree, run, say, unmount_below
+
+LAYERS = CACHE / "profiles"
+SUDOERS = Path(__file__).parents[3] / "config/sudoers"
+USER = "recoverd"
+ELSEWHERE = "kubelet kubeadm kubectl ctr".split()
+SECURE = """# as Red Hat's, and of old
+Defaults secure_path="/sbin:/bin:/usr/sbin:/usr/bin"
+Defaults requiretty
+"""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What machines of it are."""
+
+    name: str
+    text: str
+    packages: tuple[str, ...]
+    """Debian's, beside those that every machine has."""
+    finish: Callable[[Path], None]
+    """Makes of the root file system what it is to be."""
+    socket: str = "unix:///run/containerd/containerd.sock"
+    """Where kubelet finds its runtime."""
+    user: str = "root"
+    """Who recoverd logs in as."""
+
+    @property
+    def digest(self) -> str:
+        parts = (self.name, *self.packages, inspect.getsource(self.finish), SECURE, SUDOERS.read_text())
+        base = (CACHE / "stages/base").read_text() if (CACHE / "stages/base").exists() else ""
+        return hashlib.sha256("\n".join((base, *parts)).encode()).hexdigest()
+
+    @property
+    def layers(self) -> list[Path]:
+        """The disks below a machine's own, the uppermost first; made when they are not there."""
+        if self is DEFAULT:
+            return []
+        place = LAYERS / self.name
+        with locked(f"profile-{self.name}"):
+            marker = place / "made-of"
+            if not marker.exists() or marker.read_text() != self.digest:
+                self._make(place)
+                marker.write_text(self.digest)
+        return [place / "upper", CACHE / "base"]
+
+    def _make(self, place: Path) -> None:
+        say(f"making the layer of the profile {self.name}")
+        remove_tree(place)
+        for part in ("upper", "work", "root"):
+            (place / part).mkdir(parents=True)
+        root, layers = place / "root", f"lowerdir={CACHE / 'base'},upperdir={place}/upper,workdir={place}/work"
+        run(["mount", "-t", "overlay", "overlay", "-o", layers, root])
+        try:
+            install(root, self.packages)
+            self.finish(root)
+        finally:
+            unmount_below(root)
+        shutil.rmtree(place / "work")
+
+
+def install(root: Path, packages: tuple[str, ...]) -> None:
+    """Install Debian's packages into a root file system, from this machine's own mirror; nothing of them is started."""
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    sources = root / "etc/apt/sources.list"
+    before = sources.read_text() if sources.exists() else ""
+    sources.write_text(f"deb [trusted=yes] {mirror()} {SUITE} main\n")
+    quiet = {"stdout": -3, "stderr": -3, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    apt = ["chroot", root, "apt-get", "-o", "APT::Sandbox::User=root", "-y", "-qq"]
+    run(["mount", "-t", "proc", "proc", root / "proc"])
+    try:
+        run([*apt, "update"], **quiet)
+        run([*apt, "install", "--no-install-recommends", *packages], **quiet)
+        run([*apt, "clean"], **quiet)
+    finally:
+        run(["umount", root / "proc"])
+        policy.unlink()
+        sources.write_text(before)
+
+
+def nothing(root: Path) -> None:
+    """The default."""
+
+
+def by_sudo(root: Path) -> None:
+    """An ordinary user with config/sudoers, a PATH of Red Hat's under sudo, and programs that it does not name."""
+    run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", USER])
+    keys = root / f"home/{USER}/.ssh"
+    keys.mkdir(mode=0o700)
+    shutil.copy(KEY.with_suffix(".pub"), keys / "authorized_keys")
+    run(["chroot", root, "chown", "-R", f"{USER}:", f"/home/{USER}/.ssh"])
+    (root / "etc/sudoers.d/10-secure").write_text(SECURE)
+    shutil.copy(SUDOERS, root / "etc/sudoers.d/recoverd")
+    for file in (root / "etc/sudoers.d").iterdir():
+        file.chmod(0o440)
+    for program in ELSEWHERE:
+        shutil.move(root / "usr/bin" / program, root / "usr/local/bin" / program)
+    unit = root / "etc/systemd/system/kubelet.service"
+    unit.write_text(unit.read_text().replace("/usr/bin/kubelet", "/usr/local/bin/kubelet"))
+
+
+DEFAULT = Profile("", "Debian's containerd, root over SSH", (), nothing)
+PROFILES = {
+    p.name: p
+    for p in (
+        DEFAULT,
+        Profile(
+            "sudo", "an ordinary user, Red Hat's secure_path, programs in /usr/local/bin", ("sudo",), by_sudo, user=USER
+        ),
+    )
+}
+
+
+def profile_of(name: str) -> Profile:
+    """Raises LabError when there is none of this name."""
+    if name not in PROFILES:
+        raise LabError(f"there is no profile {name}: {', '.join(n for n in PROFILES if n)}")
+    return PROFILES[name]
