@@ -52,8 +52,10 @@ OPTIONAL_SHARE = 0.7
 
 CONNECTIONS = 2
 """To one member at once: each takes a TLS handshake through the tunnel, and one may hang on /health."""
-QUOTA_SECONDS = 600.0
-"""For which a quota counts as it was read: it is a flag of etcd's, and the metrics that tell it are long."""
+QUOTA_SECONDS = 60.0
+"""For which a quota counts as it was read: it is a flag of etcd's, and the metrics that tell it are long. A person who
+has raised it does not wait for longer until that is believed.
+"""
 PROPOSAL_SECONDS = 3.0
 UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 """gRPC's codes."""

@@ -419,7 +419,8 @@ async def test_sudo_itself_keeps_the_login(bastion: Bastion, people: People) -> 
         f"os.setgroups([]); os.setresgid({uid(alice)}, {uid(alice)}, {uid(alice)});"
         f"os.setresuid({uid(alice)}, {uid(alice)}, {uid(alice)});"
         # whoever logs in need not be able to read this Python's library
-        f"os.execv({shutil.which('sudo')!r}, ['sudo', '-n', 'env', 'PYTHONPATH=' + os.environ.get('PYTHONPATH', ''), *sys.argv[1:]])"
+        f"os.execv({shutil.which('sudo')!r},"
+        "['sudo', '-n', 'env', 'PYTHONPATH=' + os.environ.get('PYTHONPATH', ''), *sys.argv[1:]])"
     )
     words = [sys.executable, "-m", "recoverd.cli.ctl", "--socket", str(bastion.socket)]
     process = await asyncio.to_thread(logged_in, uid(alice), code, *words, "resume", "--all")
