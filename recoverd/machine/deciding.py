@@ -40,6 +40,12 @@ RETOLD = 60.0
 """Seconds after which what a waiting plan destroys is told anew, where it has changed."""
 
 
+TOO_LATE = (
+    "recoverd itself came too late in this sweep to see every control plane and its etcd, so it does not say that "
+    "nothing can be done; the next sweep in which it is in time tells (`recoverctl status` says what it lacks)"
+)
+
+
 def remedy(turn: Turn) -> Choice:
     """What would be planned for what is confirmed as things are seen now, whatever waits or runs."""
     return choose(outlook.situation(turn), turn.playbooks, turn.record.declined)
@@ -55,6 +61,10 @@ def decide(turn: Turn, instead: str = "") -> None:
     if choice.playbook is None or choice.proposal is None:
         if not choice.reasons and not _all_confirmed(turn):
             return  # what is seen now has not lasted long enough to say anything about it
+        if choice.reasons and replanning.missed(turn):
+            if turn.lifecycle.phase is not Phase.ESCALATED:
+                _explain_inaction(turn, TOO_LATE, waiting=True)
+            return
         if not choice.reasons and (may := _may_be_starting(turn)):
             _explain_inaction(turn, may, waiting=True)
             return

@@ -17,7 +17,7 @@ from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.finding import State
-from recoverd.model.observation import Unseen
+from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.plan import Plan, Step
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.record import Run
@@ -45,10 +45,23 @@ def not_seen(turn: Turn, plan: Plan) -> list[str]:
     return [h for h in hosts if isinstance(turn.newest.observation.hosts.get(h), Unseen)]
 
 
+def missed(turn: Turn) -> str:
+    """What of the control planes recoverd itself came too late for in the newest sweep, in words; "" where it came in
+    time. What would be planned without having seen that is no decision: on a busy bastion a rebuild was offered, taken
+    back and called impossible in turn, since the peers that it needs were seen in every third sweep (observed).
+    """
+    seen = turn.newest.observation
+    if not seen.late:
+        return ""
+    planes = [h.name for h in turn.settings.control_planes]
+    views = {f"etcd on {n}": seen.etcd.get(n) for n in planes} | {n: seen.hosts.get(n) for n in planes}
+    return ", ".join(what for what, v in views.items() if isinstance(v, Unseen) and v.kind is UnseenKind.OWN)
+
+
 def is_stale(turn: Turn, plan: Plan) -> bool:
     """Whether a plan that is not what would be planned now has not been it in enough sweeps; called once for each."""
-    if not_proven(turn, plan):
-        return False  # what it is for is not seen just now, and not seen to be gone
+    if not_proven(turn, plan) or missed(turn):
+        return False  # what it is for is not seen just now, and not seen to be gone; or what else would be planned
     since = turn.record.stale_since or turn.now
     turn.set(stale_since=since)
     if not_seen(turn, plan) and (turn.now - since).total_seconds() < PATIENCE:

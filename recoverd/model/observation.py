@@ -367,3 +367,5 @@ class Observation:
     """
     behind: float = 0.0
     """Seconds by which recoverd itself was late in this sweep."""
+    late: bool = False
+    """That was too much to tell what is silent from what it came too late for: such views are unseen, as `OWN`."""

@@ -109,6 +109,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
         hosts=each(seen.hosts),
         network=view(network),
         own=(why, *seen.own),
+        late=True,
     )
 
 

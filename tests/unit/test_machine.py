@@ -32,7 +32,7 @@ from recoverd.model.events import (
 )
 from recoverd.model.finding import Phase, State
 from recoverd.model.history import ENDS, History
-from recoverd.model.observation import EndpointHealth, HostView, UnseenKind
+from recoverd.model.observation import EndpointHealth, HostView, Observation, UnseenKind
 from recoverd.model.plan import Outcome, Plan, PlanStatus, StepResult
 from recoverd.model.settings import Bounds
 from recoverd.playbooks import registry
@@ -497,6 +497,42 @@ def test_a_waiting_plan_stands_while_it_is_not_seen_whether_what_it_is_for_is_th
     s.sweep(stuck)
     assert "plan-superseded" not in s.events()
     assert performing(s.approve()).index == 0, "the newest sweep shows all that it is for"
+
+
+def damaged(cluster: Cluster) -> Cluster:
+    return cluster.etcd_stopped("cp2", restarts=4, log_tail=("panic: invalid page type: 17: 0",))
+
+
+def late(cluster: Cluster) -> Observation:
+    """The same of a recoverd that came too late to see the peers."""
+    for name in ("cp1", "cp3"):
+        damaged(cluster).etcd[name] = unseen(UnseenKind.OWN)
+    return replace(cluster.observation(), late=True)
+
+
+def test_what_recoverd_itself_came_too_late_for_neither_takes_a_plan_back_nor_calls_a_person() -> None:
+    """Seen on an overloaded lab: a rebuild was offered seven times under seven names, and could not be approved."""
+    s = Script(3, spares=0)
+    s.sweep(damaged, times=2)
+    waiting = s.plan
+    assert waiting.playbook == "rebuild-member"
+    for _ in range(20):
+        s.now += timedelta(seconds=5)
+        s.give(Observed(late(Cluster(3, spares=0, now=s.now))))
+    assert s.plan == waiting and s.where[1] is Phase.AWAITING_APPROVAL
+    s.sweep(damaged)
+    assert "plan-superseded" not in s.events() and "escalated" not in s.events()
+    assert performing(s.approve()).index == 0
+
+
+def test_where_recoverd_is_late_from_the_beginning_it_does_not_say_that_nothing_can_be_done() -> None:
+    s = Script(3, spares=0)
+    for _ in range(4):
+        s.now += timedelta(seconds=5)
+        s.give(Observed(late(Cluster(3, spares=0, now=s.now))))
+    assert s.where[1] is Phase.CONFIRMED and "came too late" in s.machine.status().explanation
+    s.sweep(damaged)
+    assert s.plan.playbook == "rebuild-member" and "escalated" not in s.events()
 
 
 def test_nothing_is_said_of_what_has_not_lasted() -> None:
