@@ -116,10 +116,10 @@ def restarts(host: str, situation: Situation, *, kubelet: bool) -> list[list[Ste
     return [[replace(step, part=host) for step in stage] for stage in stages]
 
 
-def replaced(host: str, situation: Situation) -> Finding | None:
-    """A CA there is not the one that the cluster was healthy with."""
+def replaced(host: str, situation: Situation, authority: str = "") -> Finding | None:
+    """A CA there is not the one that the cluster was healthy with: any, or the one at the path `authority`."""
     found = (f for f in situation.diagnosis.findings if f.code == Code.PKI_REPLACED and f.facts.host == host)
-    return next((f for f in found if path_in(f.subject).endswith("ca.crt")), None)
+    return next((f for f in found if path_in(f.subject).endswith(authority or "ca.crt")), None)
 
 
 def _voters(situation: Situation) -> int:

@@ -118,7 +118,7 @@ def _signer(situation: Situation) -> str | Refusal:
         now = min(situation.now, situation.now + timedelta(seconds=view.clock_offset))
         if view.pki is None or f"{KUBERNETES}/pki/ca.key" not in view.pki.keys:
             why.append(f"{KUBERNETES}/pki/ca.key was not seen on {plane.name}")
-        elif found := replaced(plane.name, situation):
+        elif found := replaced(plane.name, situation, CA):
             why.append(f"the CA on {plane.name} was replaced ({found.message})")
         elif authority is not None and authority.not_after < now:
             why.append(f"the CA on {plane.name} is itself over since {authority.not_after:%Y-%m-%d %H:%M} UTC")

@@ -19,10 +19,11 @@ def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
 
 def expire_client_certificate(c: ModelCluster, *names: str) -> None:
     """kubelet's client certificate on these workers is over, as after a time in which they were off: the API server
-    answers `Unauthorized`, and a kubelet that starts anew ends at once.
+    answers `Unauthorized`, and a kubelet that starts anew ends at once. Control planes are passed over.
     """
     for name in names:
-        c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
+        if not c.machines[name].control_plane:
+            c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
 
 
 def remake_certificates(c: ModelCluster, *names: str) -> None:

@@ -122,7 +122,10 @@ class Rules:
         self._down: dict[str, float] = {}
         """Nodes that recoverd took down, and when."""
         self._begun: dict[tuple[str, int, bool], int] = defaultdict(int)
-        self._unasked: dict[str, list[float]] = defaultdict(list)
+        self._unasked: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        """By playbook: when each plan began that nobody was asked about, and its id."""
+        self._changed: set[str] = set()
+        """Plans of which something was really carried out."""
         self.effects: dict[str, set[tuple[int, bool]]] = defaultdict(set)
         """By plan: (step, undo) that changed something or were tried."""
         self._sweeps: dict[int, tuple[float, float]] = {}
@@ -163,6 +166,7 @@ class Rules:
     ) -> None:
         """An operation that changes something was really carried out just now; `began` is when the command was sent."""
         machine = stage.machine
+        self._changed.add(plan.id)
         run = machine.record.run
         if undo or run is None or run.committed:
             return
@@ -386,13 +390,17 @@ class Rules:
                     "acted-on-nothing",
                     f"{plan.playbook}: {plan.summary}; nothing has been wrong for {self.truth.quiet_for():.0f} s",
                 )
-            started = [t for t in self._unasked[plan.playbook] if seconds() - t < self._bounds.window]
-            self._unasked[plan.playbook] = [*started, seconds()]
+            started = [t for t in self._unasked[plan.playbook] if seconds() - t[0] < self._bounds.window]
+            self._unasked[plan.playbook] = [*started, (seconds(), plan.id)]
             if len(started) + 1 > self._bounds.attempts:
                 self.broken(
                     "bound-exceeded",
                     f"{plan.playbook} ran unasked {len(started) + 1} times within {self._bounds.window:g} s",
                 )
+
+        elif plan.status is PlanStatus.SUPERSEDED and plan.id not in self._changed:
+            # one that gave way before it changed anything, to the same with another step, is no attempt
+            self._unasked[plan.playbook] = [t for t in self._unasked[plan.playbook] if t[1] != plan.id]
 
     def swept(self, sequence: int, began: float) -> None:
         """A sweep has ended just now."""

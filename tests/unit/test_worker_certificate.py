@@ -14,7 +14,7 @@ from recoverd.model.node_operations import AwaitNodeReady
 from recoverd.model.observation import HostView
 from recoverd.model.pki_operations import RenewWorkerClient
 from recoverd.model.unit_operations import RestartUnit
-from recoverd.playbooks.base import Refusal, Situation
+from recoverd.playbooks.base import Proposal, Refusal, Situation
 from recoverd.simulate import pki
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation
@@ -100,6 +100,14 @@ def test_nobody_signs_without_the_key_or_with_a_ca_that_is_over() -> None:
     )
     assert "itself over" in refusal(papered("w1").host("cp1", certificates=old))
     assert "cp1 cannot be looked at" in refusal(papered("w1").ssh_fails("cp1"))
+
+
+@pytest.mark.parametrize(("path", "signs"), [(pki.CA, False), ("/etc/kubernetes/pki/front-proxy-ca.crt", True)])
+def test_only_the_ca_that_signs_it_matters(path: str, signs: bool) -> None:
+    """Seen in a random story: with the front proxy's CA replaced no worker was given a certificate."""
+    other = Finding(Code.PKI_REPLACED, f"cp1:{path}", f"The CA {path} on cp1 is another one", (), facts=Facts("cp1"))
+    answer = ask(NAME, now(papered("w1"), W1, other))
+    assert isinstance(answer, Proposal) is signs, answer
 
 
 def test_its_agents_are_not_restarted_and_it_is_not_rebooted() -> None:
