@@ -104,6 +104,20 @@ class Board:
         return found
 
 
+TOLD_OF_PLANS = (
+    "id",
+    "incident",
+    "cluster",
+    "playbook",
+    "summary",
+    "destructive",
+    "destroys",
+    "status",
+    "created_at",
+    "expires_at",
+)
+
+
 def _rendered(
     statuses: Sequence[ClusterStatus],
     notices: Sequence[str],
@@ -130,19 +144,8 @@ def _rendered(
 
 def _plan(row: Plan) -> Shape:
     """What somebody has to know of a plan who decides whether to get up; not what its steps run."""
-    return {
-        "id": row.id,
-        "incident": row.incident,
-        "cluster": row.cluster,
-        "playbook": row.playbook,
-        "summary": row.summary,
-        "destructive": row.destructive,
-        "destroys": list(row.destroys),
-        "status": row.status,
-        "steps": len(row.steps),
-        "created_at": shapes.moment(row.created_at),
-        "expires_at": shapes.moment(row.expires_at),
-    }
+    whole = shapes.plan(row)
+    return {key: whole[key] for key in TOLD_OF_PLANS} | {"steps": len(row.steps)}
 
 
 def _worst_first(clusters: Sequence[Shape]) -> list[Shape]:
