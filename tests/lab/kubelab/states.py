@@ -13,10 +13,11 @@ import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .host import CACHE, LabError, remove_tree, run
+from .host import CACHE, LabError, locked, remove_tree, run
 from .node import Node
 
 STATES = CACHE / "states"
@@ -131,15 +132,13 @@ def build_of() -> str:
 
 def forget_old(like: State) -> None:
     """Remove the states that `lab up` made by itself on another build, or that the state `like` takes the place of."""
-    for state in reversed(states()):
-        replaced = state != like and state.name.rpartition("-")[0] == like.name.rpartition("-")[0]
-        if state.name.startswith(MINE) and (replaced or state.about["build"] != build_of()):
-            try:
-                state.forget()
-            except (
-                LabError
-            ):  # a person's state lies on it, which cannot be booted either; it is for them to forget that
-                continue
+    with locked("states"):  # clusters that come up side by side look at the same ones
+        for state in reversed(states()):
+            replaced = state != like and state.name.rpartition("-")[0] == like.name.rpartition("-")[0]
+            if state.name.startswith(MINE) and (replaced or state.about["build"] != build_of()):
+                # a person's state may lie on it, which cannot be booted either; it is for them to forget that
+                with suppress(LabError):
+                    state.forget()
 
 
 def size(state: State) -> str:
