@@ -72,8 +72,8 @@ def incident(row: Incident) -> Shape:
     }
 
 
-def plan(row: Plan, there: Texts = nothing) -> Shape:
-    """`there`: what is in the files that its steps write, for what they change in them."""
+def headline(row: Plan) -> Shape:
+    """What somebody has to know of a plan who decides whether to get up."""
     return {
         "id": row.id,
         "incident": row.incident,
@@ -81,16 +81,22 @@ def plan(row: Plan, there: Texts = nothing) -> Shape:
         "playbook": row.playbook,
         "summary": row.summary,
         "destructive": row.destructive,
+        "destroys": list(row.destroys),
+        "status": row.status,
+        "created_at": moment(row.created_at),
+        "expires_at": moment(row.expires_at),
+    }
+
+
+def plan(row: Plan, there: Texts = nothing) -> Shape:
+    """`there`: what is in the files that its steps write, for what they change in them."""
+    return headline(row) | {
         "digest": row.digest,
         "automatic": row.automatic,
-        "status": row.status,
         "reason": row.reason,
         "requested_by": row.requested_by or None,
         "first_approval": {"by": row.first.by, "at": moment(row.first.at)} if row.first else None,
-        "created_at": moment(row.created_at),
-        "expires_at": moment(row.expires_at),
         "evidence": list(row.evidence),
-        "destroys": list(row.destroys),
         "undo": list(row.undo),
         "steps": [
             {

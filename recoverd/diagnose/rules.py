@@ -98,7 +98,7 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
 def _caused(scene: Scene, name: str, stale: Finding) -> Finding:
     """The finding with its cause, where the node says that kube-proxy follows an API server that is not there."""
     look = view.node if (view := scene.host(name)) else None
-    if look is None or look.proxy_reaches is not False or look.reaches is not True:
+    if look is None or not look.misled:
         return stale
     said = look.proxy_said or "no answer within 2 s"
     return Finding(

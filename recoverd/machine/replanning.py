@@ -45,17 +45,15 @@ def not_seen(turn: Turn, plan: Plan) -> list[str]:
     return [h for h in hosts if isinstance(turn.newest.observation.hosts.get(h), Unseen)]
 
 
-def missed(turn: Turn) -> str:
-    """What of the control planes recoverd itself came too late for in the newest sweep, in words; "" where it came in
-    time. What would be planned without having seen that is no decision: on a busy bastion a rebuild was offered, taken
-    back and called impossible in turn, since the peers that it needs were seen in every third sweep (observed).
+def missed(turn: Turn) -> bool:
+    """Whether recoverd itself came too late for a control plane or its etcd in the newest sweep. What would be planned
+    without having seen them is no decision: on a busy bastion a rebuild was offered, taken back and called impossible
+    in turn, since the peers that it needs were seen in every third sweep (observed).
     """
     seen = turn.newest.observation
-    if not seen.late:
-        return ""
     planes = [h.name for h in turn.settings.control_planes]
-    views = {f"etcd on {n}": seen.etcd.get(n) for n in planes} | {n: seen.hosts.get(n) for n in planes}
-    return ", ".join(what for what, v in views.items() if isinstance(v, Unseen) and v.kind is UnseenKind.OWN)
+    views = (of.get(name) for of in (seen.etcd, seen.hosts) for name in planes)
+    return seen.late and any(isinstance(view, Unseen) and view.kind is UnseenKind.OWN for view in views)
 
 
 def is_stale(turn: Turn, plan: Plan) -> bool:

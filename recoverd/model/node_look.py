@@ -89,6 +89,11 @@ class NodeLook:
     """As `reaches`, of that one."""
     proxy_said: str = ""
 
+    @property
+    def misled(self) -> bool:
+        """kube-proxy follows an API server that is not reached from there, while kubelet reaches its own."""
+        return self.proxy_reaches is False and self.reaches is True
+
 
 def reader_of(path: str, runtime: str) -> str:
     """The unit that reads a file at its start: kubelet, or the runtime."""

@@ -104,20 +104,6 @@ class Board:
         return found
 
 
-TOLD_OF_PLANS = (
-    "id",
-    "incident",
-    "cluster",
-    "playbook",
-    "summary",
-    "destructive",
-    "destroys",
-    "status",
-    "created_at",
-    "expires_at",
-)
-
-
 def _rendered(
     statuses: Sequence[ClusterStatus],
     notices: Sequence[str],
@@ -126,7 +112,7 @@ def _rendered(
     now: datetime,
 ) -> tuple[bytes, bytes]:
     clusters: list[Shape] = without_secrets([shapes.status(c) for c in statuses])
-    asked: list[Shape] = without_secrets([_plan(p) for p in plans])
+    asked: list[Shape] = without_secrets([shapes.headline(p) | {"steps": len(p.steps)} for p in plans])
     told: dict[str, Shape] = without_secrets({i.id: shapes.incident(i) for i in incidents})
     moment = shapes.moment(now)
     assert moment is not None
@@ -140,12 +126,6 @@ def _rendered(
         diagrams=DIAGRAMS,
     )
     return page.encode(), json.dumps(status, ensure_ascii=False).encode()
-
-
-def _plan(row: Plan) -> Shape:
-    """What somebody has to know of a plan who decides whether to get up; not what its steps run."""
-    whole = shapes.plan(row)
-    return {key: whole[key] for key in TOLD_OF_PLANS} | {"steps": len(row.steps)}
 
 
 def _worst_first(clusters: Sequence[Shape]) -> list[Shape]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding, Severity
-from recoverd.model.node_operations import AwaitEndpoints
+from recoverd.model.node_operations import AwaitEndpoints, AwaitNodeWell
 from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
@@ -29,6 +29,8 @@ AGENTS = "restart-node-agents"
 """The playbook, whose having helped or not is asked before a node is rebooted."""
 STABLE = 5
 """Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
+SETTLE_SECONDS = 120.0
+"""For the canary to be seen well: rules count as stale for 20 s after kube-proxy's start."""
 LEAD_SECONDS = 75.0
 """For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
 
@@ -46,6 +48,12 @@ def canary_first(hosts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, st
     """
     every = list(hosts.items())
     return dict(every[:1]), dict(every[1:])
+
+
+def canary_well(host: str, node: str) -> Step:
+    """What is waited for before the agents of a second node are started anew."""
+    what = f"see that nothing is found of {node}, the canary, any more"
+    return Step(host, what, AwaitNodeWell(node), SETTLE_SECONDS, part=node)
 
 
 def went_back(situation: Situation) -> Finding | None:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import ProxyFacts
 from recoverd.model.finding import Finding
-from recoverd.model.node_operations import Agent, AwaitNodeWell, RestartDaemonPods
+from recoverd.model.node_operations import Agent, RestartDaemonPods
 from recoverd.model.plan import Step
 from recoverd.model.proxy_operations import CONFIG_MAP, RepointProxy
+from recoverd.playbooks.agents import canary_well
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import groups
 
-POD_SECONDS, SETTLE_SECONDS = 90.0, 120.0
-"""For a new pod to run; and for its rules, which count as stale for 20 s after its start."""
+POD_SECONDS = 90.0
+"""For a new pod to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,9 @@ class RepointKubeProxy:
     repairs: frozenset[str] = frozenset({Code.KUBE_PROXY_CUT_OFF})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        found = {
-            f.facts.node: f
-            for f in situation.confirmed
-            if f.code == Code.KUBE_PROXY_CUT_OFF and isinstance(f.facts, ProxyFacts)
-        }
-        follows = {f.facts.server for f in found.values() if isinstance(f.facts, ProxyFacts)}
-        reached = {f.facts.reached for f in found.values() if isinstance(f.facts, ProxyFacts)}
+        found = [f for f in situation.confirmed if f.code == Code.KUBE_PROXY_CUT_OFF]
+        facts = [f.facts for f in found if isinstance(f.facts, ProxyFacts)]
+        follows, reached = {f.server for f in facts}, {f.reached for f in facts}
         if len(follows) != 1 or len(reached) != 1:
             return Refusal(
                 f"the nodes do not agree: their kube-proxies follow {', '.join(sorted(follows))}, and their kubelets "
@@ -48,7 +45,7 @@ class RepointKubeProxy:
                 f"(kubectl -n kube-system edit configmap {CONFIG_MAP}, then delete kube-proxy's pods)"
             )
         [was], [server] = follows, reached
-        hosts = {node: f.facts.host for node, f in found.items()} | _following(was, situation)
+        hosts = {f.node: f.host for f in facts} | _following(was, situation)
         nodes = tuple(sorted(hosts, key=lambda n: (hosts[n] in {h.name for h in situation.settings.control_planes}, n)))
         return Proposal(
             summary=f"have kube-proxy follow {server} instead of {was}, and start it anew on {', '.join(nodes)}",
@@ -58,13 +55,13 @@ class RepointKubeProxy:
                     f"have the ConfigMap {CONFIG_MAP} name {server}",
                     RepointProxy(was, server),
                     30.0,
-                    requires=tuple(f.key for f in found.values()),
+                    requires=tuple(f.key for f in found),
                     undo=RepointProxy(server, was),
                 ),
                 *_restarts(nodes, hosts, situation),
             ),
-            basis=tuple(f.key for f in found.values()),
-            evidence=tuple(line for f in found.values() for line in f.evidence),
+            basis=tuple(f.key for f in found),
+            evidence=tuple(line for f in found for line in f.evidence),
             undo=(f"the ConfigMap is made to name {was} again; what kube-proxy has programmed stays",),
             verify_within=120.0,
         )
@@ -76,11 +73,7 @@ def _following(was: str, situation: Situation) -> dict[str, str]:
     """
     scene = situation.scene
     looks = ((n, scene.node(n), view.node) for n in scene.addresses if (view := scene.host(n)))
-    return {
-        node.name: name
-        for name, node, look in looks
-        if node and look and look.proxy == was and look.proxy_reaches is False and look.reaches is True
-    }
+    return {node.name: name for name, node, look in looks if node and look and look.misled and look.proxy == was}
 
 
 def _restarts(nodes: tuple[str, ...], hosts: dict[str, str], situation: Situation) -> Iterator[Step]:
@@ -91,8 +84,7 @@ def _restarts(nodes: tuple[str, ...], hosts: dict[str, str], situation: Situatio
             yield Step(hosts[node], f"make kube-proxy's pod on {node} anew", restart, POD_SECONDS, part=node)
         if number == 0 and len(nodes) > 1:
             (node,) = group
-            what = f"see that nothing is found of {node}, the canary, any more"
-            yield Step(hosts[node], what, AwaitNodeWell(node), SETTLE_SECONDS, part=node)
+            yield canary_well(hosts[node], node)
 
 
 PLAYBOOK = RepointKubeProxy()

@@ -27,7 +27,6 @@ from recoverd.model.node_operations import (
     Agent,
     AwaitControllers,
     AwaitNodeReady,
-    AwaitNodeWell,
     RestartDaemonPods,
 )
 from recoverd.model.plan import Step
@@ -39,6 +38,7 @@ from recoverd.playbooks.agents import (
     STABLE,
     await_endpoints,
     canary_first,
+    canary_well,
     eligible,
     shown_once,
     stale,
@@ -57,8 +57,6 @@ from recoverd.playbooks.nodes import (
 
 ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
-SETTLE_SECONDS = 120.0
-"""For the canary to be seen well: rules count as stale for 20 s after kube-proxy's start."""
 HANGING = frozenset({Code.KUBELET_HANGS, Code.RUNTIME_HANGS})
 NOT_KNOWN = frozenset({Code.NODE_NOT_READY, Code.NODE_DELETED})
 """A fresh kubelet may mend it and may not, or somebody has wanted it so: one node alone, and a person is asked."""
@@ -183,13 +181,7 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
             yield replace(step, contained=number > 0)
         if number == 0 and len(hosts) > 1:
             (node,) = group
-            yield Step(
-                hosts[node],
-                f"see that nothing is found of {node}, the canary, any more",
-                AwaitNodeWell(node),
-                SETTLE_SECONDS,
-                part=node,
-            )
+            yield canary_well(hosts[node], node)
 
 
 def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
