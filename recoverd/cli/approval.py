@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from recoverd.model.text import clean
 Shape = dict[str, Any]
 POLL = 1.0
 """Seconds between two looks at a plan that is waited for."""
+HELD = 60.0
+"""Seconds for which an approval is asked for again that rests on what the newest sweep did not see: etcd without
+quorum, or a bastion that is overloaded, is seen in every third sweep (observed on a busy lab).
+"""
 
 
 def agreed(plan: Shape, digest: str, *, yes: bool) -> None:
@@ -67,8 +72,28 @@ async def given(
     agreed(shown, digest, yes=yes)
     known = len(await lines(client, shown["incident"])) if wait else 0
     body = {"reason": reason, "digest": digest or shown["digest"]} | ({"emergency": True} if emergency else {})
-    told(await client.post(f"/v1/plans/{plan}/approve", **body))
+    told(await _taken(client, f"/v1/plans/{plan}/approve", body))
     return not wait or await ended(client, shown, known)
+
+
+async def _taken(client: ControlClient, path: str, body: Shape) -> Shape:
+    """The answer to an approval, which is asked for again after each sweep that did not see what it rests on. Whoever
+    stops waiting has approved nothing.
+    """
+    until, told = time.monotonic() + HELD, False
+    while True:
+        try:
+            return await client.post(path, **body)
+        except Denied as denied:
+            if not denied.passing or time.monotonic() > until:
+                raise
+            if not told:
+                click.echo(
+                    clean(f"recoverctl: {denied}\nasked again after each sweep, for {HELD:g} s; Ctrl-C ends that"),
+                    err=True,
+                )
+            told = True
+        await asyncio.sleep(POLL)
 
 
 async def only(client: ControlClient, plan: str) -> Shape:

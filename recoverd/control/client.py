@@ -18,11 +18,12 @@ class NoDaemon(Exception):  # noqa: N818
 
 
 class Denied(Exception):  # noqa: N818
-    """The daemon refused the request or knows no such thing (`missing`)."""
+    """The daemon refused the request or knows no such thing (`missing`); the next sweep may change that (`passing`)."""
 
-    def __init__(self, text: str, *, missing: bool = False) -> None:
+    def __init__(self, text: str, *, missing: bool = False, passing: bool = False) -> None:
         super().__init__(text)
         self.missing = missing
+        self.passing = passing
 
 
 class ControlClient:
@@ -53,7 +54,7 @@ class ControlClient:
             ):
                 if response.status != 200:
                     answer = await response.json(content_type=None)
-                    raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
+                    raise _denied(response.status, answer)
                 async for line in response.content:
                     yield json.loads(line)
         except aiohttp.ClientPayloadError:
@@ -69,7 +70,7 @@ class ControlClient:
             ):
                 answer: dict[str, Any] = await response.json(content_type=None)
                 if response.status != 200:
-                    raise Denied(str(answer.get("error", f"HTTP {response.status}")), missing=response.status == 404)
+                    raise _denied(response.status, answer)
                 return answer
         except TimeoutError:
             raise NoDaemon(
@@ -104,3 +105,9 @@ class ControlClient:
             return grp.getgrgid(self._socket.stat().st_gid).gr_name
         except (OSError, KeyError):
             return "recoverd"
+
+
+def _denied(status: int, answer: dict[str, Any]) -> Denied:
+    return Denied(
+        str(answer.get("error", f"HTTP {status}")), missing=status == 404, passing=bool(answer.get("passing"))
+    )

@@ -296,7 +296,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Forbidden as refused:
         return _json({"error": str(refused)}, status=403)
     except Refused as refused:
-        return _json({"error": str(refused)}, status=404 if refused.missing else 409)
+        passing = {"passing": True} if refused.passing else {}
+        return _json({"error": str(refused), **passing}, status=404 if refused.missing else 409)
     except JournalError as error:
         return _json({"error": str(error)}, status=503)
     except web.HTTPException as error:

@@ -43,6 +43,8 @@ JUDGED = 3
 """Sweeps that have to show a cluster as unfit for a join."""
 SWEPT_WITHIN = 20.0
 """Seconds that such a sweep is waited for."""
+LOOKED_WITHIN = 10.0
+"""The same for an approval, whose answer recoverctl waits for."""
 WATCH_BACKLOG = 1000
 """Lines a slow watcher may lag behind before it loses the oldest."""
 
@@ -131,7 +133,13 @@ class Service:
     ) -> str:
         found = await self._plan(plan)
         loop = self._loop(found.cluster)
-        await loop.handle(Approved(plan, by, reason, now(), digest, person, emergency))
+        try:
+            await loop.handle(Approved(plan, by, reason, now(), digest, person, emergency))
+        except Refused as refused:
+            # who asks may ask again at once: by then another sweep has looked
+            if refused.passing:
+                await loop.sweep_anew(LOOKED_WITHIN)
+            raise
         stands = loop.machine.record.plan
         if stands and stands.id == plan and stands.status is PlanStatus.AWAITING_APPROVAL and stands.first:
             return (

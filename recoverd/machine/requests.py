@@ -83,15 +83,19 @@ def _still_planned(turn: Turn, plan: Plan) -> Proposal:
     gone = [k for k in plan.basis if k not in diagnosis.keys]
     if gone:
         names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
+        doubt = replanning.not_proven(turn, plan)
         raise Refused(
-            f"the newest sweep does not see {names}, on which plan {plan.id} was made; look at "
-            f"`recoverctl status {turn.name}`"
+            f"the newest sweep does not see {names}, on which plan {plan.id} was made"
+            + (f", and does not show that it is gone ({doubt})" if doubt else "")
+            + f"; look at `recoverctl status {turn.name}`",
+            passing=bool(doubt),
         )
     if unseen := replanning.not_seen(turn, plan):
         raise Refused(
             f"{', '.join(unseen)} is not seen just now, so whether plan {plan.id} is still what would be planned is "
             "not known, and nothing is "
-            f"started; approve again when `recoverctl status {turn.name}` shows it, or the plan that takes its place"
+            f"started; approve again when `recoverctl status {turn.name}` shows it, or the plan that takes its place",
+            passing=True,
         )
     proposal = replanning.as_planned(
         turn, plan, choose(replanning.present(turn, plan), turn.playbooks, turn.record.declined)
@@ -99,7 +103,8 @@ def _still_planned(turn: Turn, plan: Plan) -> Proposal:
     if proposal is None:
         raise Refused(
             f"by the newest sweep plan {plan.id} is not what would be planned now, so nothing is started; "
-            f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still"
+            f"in a moment `recoverctl plans` shows the plan that takes its place, or this one still",
+            passing=True,
         )
     return proposal
 
@@ -110,7 +115,8 @@ def _seen(turn: Turn) -> Diagnosis:
     if diagnosis is None or diagnosis.state is State.UNOBSERVABLE:
         raise Refused(
             f"{turn.name} cannot be seen at this moment, so nothing is started; approve again when "
-            "`recoverctl status` shows it"
+            "`recoverctl status` shows it",
+            passing=True,
         )
     return diagnosis
 
@@ -133,7 +139,8 @@ def refuse_stale(turn: Turn) -> None:
     if evidence and (why := too_old(evidence)):
         raise Refused(
             f"{turn.name} has not been looked at for a while, and nothing is started without {why}; the "
-            "log of recoverd tells why"
+            "log of recoverd tells why",
+            passing=True,
         )
 
 

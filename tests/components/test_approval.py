@@ -64,6 +64,10 @@ class Daemon:
     plan: Plan = PLAN
     approved: list[str] = field(default_factory=list)
     ends: PlanStatus = PlanStatus.SUCCEEDED
+    blind: int = 0
+    """So many sweeps yet do not see what the plan is for."""
+    seen: bool = True
+    """False: and from then on it is seen to be gone."""
 
     async def plans(self, *, all: bool, of: str = "") -> list[Plan]:
         if of not in ("", self.plan.id):
@@ -78,6 +82,11 @@ class Daemon:
     ) -> str:
         if digest != self.plan.digest:
             raise Refused(f"not {digest}")
+        if self.blind:
+            self.blind -= 1
+            raise Refused("cp2 is not seen just now", passing=True)
+        if not self.seen:
+            raise Refused("the newest sweep does not see it any more")
         self.approved.append(reason)
         return f"plan {plan} approved"
 
@@ -189,6 +198,22 @@ async def test_wait_tells_how_it_ended(ends: PlanStatus, code: int, daemon: Daem
         code,
         f"plan prod-1.1 approved\nplan prod-1.1 {ends}: as the test has it\n",
     )
+
+
+async def test_what_the_newest_sweep_did_not_see_is_asked_again_and_the_reason_is_told_once(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon.plan, daemon.blind = HARMLESS, 2
+    code, told = await ctl(tmp_path, "approve", "prod-1.1", "--reason", "go")
+    assert (code, daemon.approved, daemon.blind) == (0, ["go"], 0), told
+    assert told.count("cp2 is not seen just now") == 1 and "asked again after each sweep, for 60 s" in told
+    assert told.endswith("plan prod-1.1 approved\n")
+
+
+async def test_what_is_seen_to_be_gone_meanwhile_is_not_asked_again(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.plan, daemon.blind, daemon.seen = HARMLESS, 1, False
+    code, told = await ctl(tmp_path, "approve", "prod-1.1")
+    assert (code, daemon.approved) == (1, []) and told.endswith("the newest sweep does not see it any more\n"), told
 
 
 async def test_a_plan_that_is_not_there_is_said_so(daemon: Daemon, tmp_path: Path) -> None:

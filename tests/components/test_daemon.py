@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .clusters import Daemon
-from .daemons import REQUIRED, Make, make, run
+from .daemons import REQUIRED, Make, StartSshd, make, run
 from .people import shown_as
 
 __all__ = ["make", "run"]
@@ -220,3 +220,26 @@ async def test_a_manifest_is_put_back_unasked(make: Make, run: Callable[..., Dae
     path.unlink()
     assert (await daemon.closed())["outcome"] == "recovered"
     assert path.read_text() == good
+
+
+async def test_an_approval_waits_for_a_sweep_that_sees_what_it_is_for(
+    make: Make, run: Callable[..., Daemon], start_sshd: StartSshd
+) -> None:
+    prod = await make(approval=REQUIRED)
+    daemon = run(prod)
+    daemon.start()
+    await daemon.ready()
+    await daemon.in_phase("healthy")
+    prod.node.unit("kubelet", "inactive")
+    plan = (await daemon.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    prod.sshd.stop()
+    await daemon.until(daemon.status, lambda s: any(f["code"] == "host-unseen" for f in s["findings"]))
+    asked = asyncio.create_task(daemon.ctl("approve", plan))
+    refused = 'recoverd_requests_total{answer="refused",request="approve"}'
+    await daemon.until(lambda: daemon.metric(refused), bool)
+    assert prod.node.asked == [], "what is not seen is not acted upon"
+    address = prod.config["control_planes"][0]["address"]
+    start_sshd(port=prod.sshd.port, address=address, ForceCommand=prod.node.forced())
+    code, told = await asked
+    assert code == 0 and "asked again after each sweep" in told and f"plan {plan} (" in told, told
+    assert (await daemon.closed())["outcome"] == "recovered" and prod.node.asked == ["start kubelet"]

@@ -293,8 +293,9 @@ def test_an_approval_is_refused_while_the_newest_sweep_does_not_see_the_findings
     s = Script()
     s.sweep(stuck, times=2)
     s.sweep()
-    with pytest.raises(Refused, match="does not see etcd-quorum-lost"):
+    with pytest.raises(Refused, match="does not see etcd-quorum-lost") as refused:
         s.approve()
+    assert not refused.value.passing, "it is seen to be gone"
 
 
 def test_pause_keeps_hands_off_and_is_kept_over_a_restart() -> None:
