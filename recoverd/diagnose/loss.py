@@ -65,6 +65,11 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _split(scene, name, host, others)
 
 
+def displaced(scene: Scene) -> bool:
+    """Whether some member that held the data is proven to be without them, or to run on others."""
+    return any(fate(scene, name) in (Fate.EMPTY, Fate.ANEW, Fate.ELSEWHERE) for name in holders(scene))
+
+
 def holders(scene: Scene) -> tuple[str, ...]:
     """Control planes that held etcd's data when it was last seen healthy; none in a cluster that never was."""
     watermark = scene.memory.watermark
@@ -85,15 +90,26 @@ def unaccounted(scene: Scene) -> tuple[str, ...]:
 
 
 def _held_elsewhere(scene: Scene, fates: dict[str, Fate]) -> bool:
-    """Somebody who cannot be looked at may hold the data, or does: an API server is ready, which is
-    not that of a cluster begun anew.
+    """Somebody else may hold the data, or does: who cannot be looked at; a control plane that has joined since, and
+    whose API server was not seen working yet; an API server that is ready, which is not that of a cluster begun anew.
     """
     watermark, others = scene.memory.watermark, unaccounted(scene)
     named = set(watermark.members.values()) if watermark else set()
     more = len(others) > sum(
         n not in named for n in fates
     )  # members on machines that are not configured, as after a join
-    return more or (scene.api_ready and Fate.ANEW not in fates.values())
+    joined = any(_joined_since(scene, n) for n in scene.control_plane_names if n not in fates)
+    return more or joined or (scene.api_ready and Fate.ANEW not in fates.values())
+
+
+def _joined_since(scene: Scene, name: str) -> bool:
+    """It is a member with data of its own that nobody had seen when all was well; learners have what they were sent."""
+    view, entry = scene.etcd_views.get(name), scene.membership.entry_of(name)
+    if view is not None and not view.remembered:
+        return not view.learner and began_anew(scene, view) is not True
+    host = scene.host(name)
+    held = host is not None and host.etcd_data is not None and host.etcd_data.holds
+    return held and entry is not None and entry.started and not entry.learner
 
 
 def fate(scene: Scene, name: str) -> Fate:

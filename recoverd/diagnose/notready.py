@@ -47,7 +47,7 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
     """Finds each node that is not Ready, and each that was deleted. `explained` are hosts of which
     a fault is found that says why.
     """
-    if scene.objects is None or not scene.objects.nodes:
+    if scene.objects is None:
         return
     for node in scene.objects.nodes:
         if not node.ready:
@@ -289,7 +289,7 @@ def _unlisted(scene: Scene, name: str) -> Finding:
     somebody has deleted the node.
     """
     assert scene.objects is not None
-    listed = ", ".join(sorted(n.name for n in scene.objects.nodes)[:10])
+    listed = ", ".join(sorted(n.name for n in scene.objects.nodes)[:10]) or "none"
     host = scene.host(name)
     known = scene.memory.networks.get(name)
     if (

@@ -194,6 +194,9 @@ def lacking(scene: Scene) -> tuple[str, ...]:
     if scene.objects is None:
         why = objects.reason if isinstance(objects, Unseen) else "the kubeconfig leads to another cluster"
         found.append(f"nodes and pods were not listed ({why})")
+    elif not scene.objects.nodes and scene.remembers:
+        # as with the data of a new, empty etcd behind the API server that answers
+        found.append("the API server lists no node at all")
     if scene.memory.watermark is not None and not any(not v.remembered for v in scene.etcd_views.values()):
         found.append(
             f"no etcd member was seen{_why(u for u in scene.observation.etcd.values() if isinstance(u, Unseen))}"

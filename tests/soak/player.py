@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from recoverd.clients.lease import Bastion
 from recoverd.engine.journal_file import JournalError
+from recoverd.model.catalogue import Code
 from recoverd.model.events import Acknowledged, Approved, Event, Note, Paused, PlanRequested, Refused, Rejected, Resumed
 from recoverd.model.finding import Severity
 from recoverd.model.plan import Plan, PlanStatus
@@ -310,6 +311,8 @@ class Player:
                 subject = fact.rpartition(" ")[2]
                 if fact.startswith(("ill down", "ill mute")) and self._warned_of(subject):
                     continue
+                if fact.startswith("ill kubelet") and self._left_out(subject):
+                    continue
                 if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
                     self.rules.broken(
                         "called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy"
@@ -319,6 +322,18 @@ class Player:
         """Whoever asks at any moment is told what is done or waited for."""
         if self._up and self.stage.position != "healthy" and not self.stage.machine.status().explanation:
             self.rules.broken("without-a-word", self.stage.position)
+
+    def _left_out(self, plane: str) -> bool:
+        """A control plane that was removed from etcd's members, as by a plan that a person approved after `kubeadm
+        reset` there: that it is none any more, and what makes it one again, is a warning that stands. Or a machine
+        that does not answer: only that its node is not Ready can be known, and that is one.
+        """
+        diagnosis = self.stage.machine.diagnosis
+        hidden = self.truth.lasts(f"seen {plane}") == 0.0 and self._warned_of(plane)
+        return hidden or (
+            diagnosis is not None
+            and any(f.key == (Code.NOT_JOINED, plane) and f.severity is Severity.WARNING for f in diagnosis.findings)
+        )
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""

@@ -21,15 +21,18 @@ from recoverd.model.node_operations import (
     AwaitNodeReady,
     AwaitNodeWell,
     AwaitReboot,
+    Cordon,
+    Drain,
     Reboot,
+    Uncordon,
 )
-from recoverd.model.operations import Operation
+from recoverd.model.operations import Operation, WriteFile
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
-from recoverd.model.webhook_operations import AwaitService
+from recoverd.model.webhook_operations import AwaitService, RelaxWebhook, TightenWebhook
 from recoverd.playbooks.pki import WITHOUT_QUORUM
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
@@ -60,6 +63,8 @@ LOOKS = (
     | AwaitNodeWell
     | TakeRestorePoint
 )
+OF_OBJECTS = Cordon | Drain | Uncordon | RelaxWebhook | TightenWebhook
+"""What asks the API server alone."""
 UNASKED = {
     "restore-manifest",
     "start-node-services",
@@ -276,6 +281,10 @@ class Rules:
             or container.stops_at is not None
             or path_of("etcd") not in self.cluster.machines[name].files
         )
+        if isinstance(operation, OF_OBJECTS):
+            return  # objects end no etcd: somebody's hands did at that moment
+        if container is not None and isinstance(operation, WriteFile) and operation.content == container.content:
+            return  # it is what etcd runs with: kubelet ends it for what stood there before, at its poll of 20 s
         if (
             before.etcd is None
             or not before.follows
@@ -434,10 +443,10 @@ class Rules:
                 self.broken("restore-over-whole-data", f"{plan.summary}: {', '.join(whole)} has the data")
         if plan.playbook == "force-new-cluster" and not plan.requested_by:
             gone = seconds() - max((at for f, at in truth.ended.items() if f.startswith("follows ")), default=-1e9)
-            joined = all(m.started for p in cluster.etcd.processes.values() for m in p.store.members)
-            spoilt = any(
-                s.corrupt for m in cluster.machines.values() for s in m.data.values()
-            )  # which no waiting mends
+            # of data too: the etcd that lists a member may be restarted just now
+            stores = [s for m in cluster.machines.values() for s in m.data.values()]
+            joined = all(m.started for s in stores for m in s.members)
+            spoilt = any(s.corrupt for s in stores)  # which no waiting mends
             if joined and gone < 45 and not spoilt:
                 self.broken("forced-in-haste", f"offered {gone:.0f} s after a member was lost")
             self._of_offered_force(plan, stage)

@@ -9,7 +9,7 @@ from recoverd.model.etcd import FORCE
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
-from recoverd.simulate.pki import etcd_trouble, trouble
+from recoverd.simulate.pki import client_over, etcd_trouble, trouble
 from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of
@@ -103,6 +103,8 @@ class Truth:
                     yield f"ill left {name}"
                 continue
             yield from self._machine(name, machine, now)
+            if client_over(machine.papers, now):
+                yield f"ill papers {name}"
         if store is not None:
             yield from self._objects(store)
 
@@ -124,17 +126,7 @@ class Truth:
             yield f"ill fresh {name}"
         if machine.control_plane:
             yield from self._plane(name, machine, now)
-        lost = (
-            machine.gone
-            or machine.down
-            or machine.loose
-            or machine.lost_routes
-            or machine.wedged
-            or not machine.forwarding
-            or not machine.bridge_netfilter
-            or machine.filtered
-        )
-        if lost:
+        if lost_paths(machine):
             yield f"ill paths {name}"
         ended = any(not a.runs(now) or a.flushed or a.misled for a in machine.agents.values())
         if "kube-proxy" not in machine.agents or ended:
@@ -191,6 +183,19 @@ def runnable(component: str, manifest: str) -> bool:
 
 def lineage(store: Store) -> str:
     return f"{store.cluster_id} {store.history}"
+
+
+def lost_paths(machine: Machine) -> bool:
+    return bool(
+        machine.gone
+        or machine.down
+        or machine.loose
+        or machine.lost_routes
+        or machine.wedged
+        or not machine.forwarding
+        or not machine.bridge_netfilter
+        or machine.filtered
+    )
 
 
 def data_dir(machine: Machine) -> str:
