@@ -300,7 +300,8 @@ class Cluster:
         def boot(node: Node) -> None:
             store = node.dir / "containerd"
             store.mkdir(parents=True)
-            copy_store(store)
+            if not profile.load:
+                copy_store(store)
             node.boot(store, [p for p in nodes if p is not node], layers=layers)
             for archive in archives() if profile.load else ():
                 with archive.open("rb") as file:
