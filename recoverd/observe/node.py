@@ -13,7 +13,7 @@ from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
 """How crictl and ctr say that a socket took the connection and nothing came back."""
-ABSENT = ("connection refused", "no such file", "couldn't connect to server")
+ABSENT = ("connection refused", "no such file", "couldn't connect to server", "cannot connect to the docker daemon")
 TEXT = 300
 
 

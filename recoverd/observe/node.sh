@@ -25,9 +25,12 @@ node_dial() { # HOST PORT [REQUEST]
     echo unknown
   fi
 }
-node_runtime() { # SOCKET; within two seconds
+node_runtime() { # SOCKET, or '' and docker's; within two seconds
   if command -v timeout >/dev/null; then
-    if command -v crictl >/dev/null; then timeout 2 crictl --runtime-endpoint "unix://$1" version 2>&1
+    if [ -n "$2" ]; then
+      command -v docker >/dev/null || { echo unknown; return; }
+      timeout 2 docker -H "unix://$2" version 2>&1 >/dev/null
+    elif command -v crictl >/dev/null; then timeout 2 crictl --runtime-endpoint "unix://$1" version 2>&1
     elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 2 ctr --address "$1" version 2>&1
     else echo unknown; return; fi
     r=$?
@@ -48,7 +51,9 @@ node_look() {
   [ -z "$proxy" ] || proxy=$(node_server "$proxy")
   sock=$(grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/config.yaml 2>/dev/null |
     head -n 1 | sed -e 's/^[^=: ]*[=: ]*//' -e 's,^unix://,,')
-  [ -n "$sock" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done
+  # without a word of it kubelet takes docker where that is (before 1.24), which brings a containerd with it
+  docker=''; [ -n "$sock" ] || [ ! -S /run/docker.sock ] || docker=/run/docker.sock
+  [ -n "$sock$docker" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done
   healthz=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml 2>/dev/null | head -n 1)
   s node
   [ -z "$name" ] || {
@@ -67,7 +72,7 @@ node_look() {
     { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "${proxy%:*}" "${proxy##*:}" | sed 's/^/proxied /'; } &
     { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
     { [ "$healthz" = 0 ] || node_dial 127.0.0.1 "${healthz:-10248}" 'GET /healthz HTTP/1.0\r\n\r\n' | sed 's/^/kubelet /'; } &
-    { [ -z "$sock" ] || node_runtime "$sock" | sed 's/^/runtime /'; } &
+    { [ -z "$sock$docker" ] || node_runtime "$sock" "$docker" | sed 's/^/runtime /'; } &
     wait
   } 2>&1 | cut -c1-300
   if [ ! -e /etc/cni/net.d ] || ls /etc/cni/net.d >/dev/null 2>&1; then

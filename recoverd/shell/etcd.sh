@@ -4,19 +4,35 @@
 # snapshots here; yes where it knows
 # --bump-revision and --mark-compacted. 1 where there is none. `etcd_tool_done` takes back what it mounted.
 # kubeadm's nodes have it only in etcd's image, which may have no shell; its programs are static, so they run as they
-# are: from the root of the running etcd, or from the image that its manifest names, mounted read-only. Never from
-# wherever else in a container's files: pods could put a program there, and this runs as root.
+# are: from the root of the running etcd, or from the image that its manifest names, mounted read-only, or copied from
+# where docker has it. Never from wherever else in a container's files: pods could put a program there, and this runs as
+# root.
 etcd_tool() {
   image=/run/recoverd/etcd-image.$$ # its own for every run
   # shellcheck disable=SC2046 # a word each
   etcd_tool_at "$1" "$(command -v etcdutl)" "$(command -v etcdctl)" $(
     for p in $(pids etcd); do for n in etcdutl etcdctl; do echo "$p/root/usr/local/bin/$n"; done; done) && return
-  { [ -n "$2" ] && command -v ctr >/dev/null && make_private "$image"; } || return 1
-  ctr -n k8s.io images mount "$2" "$image" >/dev/null 2>&1 && etcd_tool_at "$1" "$image/usr/local/bin/etcdutl" "$image/usr/local/bin/etcdctl"
+  [ -n "$2" ] || return 1
+  if command -v ctr >/dev/null && make_private "$image" && ctr -n k8s.io images mount "$2" "$image" >/dev/null 2>&1; then
+    etcd_tool_at "$1" "$image/usr/local/bin/etcdutl" "$image/usr/local/bin/etcdctl" && return
+  fi
+  copy=/run/recoverd/etcd-copy.$$
+  etcd_tool_copied "$2" "$copy" && etcd_tool_at "$1" "$copy/etcdutl" "$copy/etcdctl"
 }
 
-# etcd_tool_done: unmount what `etcd_tool` has mounted.
+# etcd_tool_copied IMAGE DIRECTORY: copy its programs out of docker's image, from a container that is never started. 1
+# where docker has no such image; none is fetched.
+etcd_tool_copied() {
+  { command -v docker >/dev/null && timeout 10 docker image inspect "$1" >/dev/null 2>&1; } || return 1
+  made=$(timeout 10 docker create "$1" etcd 2>/dev/null) || return 1
+  make_private "$2"
+  for n in etcdutl etcdctl; do timeout 10 docker cp "$made:/usr/local/bin/$n" "$2/$n" >/dev/null 2>&1 || rm -f "$2/$n"; done
+  timeout 10 docker rm "$made" >/dev/null 2>&1 || true
+}
+
+# etcd_tool_done: unmount what `etcd_tool` has mounted, and remove what it has copied.
 etcd_tool_done() {
+  rm -rf /run/recoverd/etcd-copy.$$
   [ ! -e /run/recoverd/etcd-image.$$ ] || ctr -n k8s.io images unmount --rm /run/recoverd/etcd-image.$$ >/dev/null 2>&1 || true
   rmdir /run/recoverd/etcd-image.$$ 2>/dev/null || true
 }

@@ -33,6 +33,7 @@ FOLDERS = (
     "/etc/systemd",
     "/var/lib/kubelet",
     "/run/containerd",
+    "/run/docker.sock",
 )
 
 
@@ -214,6 +215,35 @@ def test_what_a_runtime_says(machine: Machine, does: str, heard: Heard) -> None:
     look = machine.look()
     assert look.runtime is heard
     assert heard is not Heard.UNKNOWN or "unknown service" in look.runtime_said
+
+
+@pytest.mark.parametrize(
+    ("does", "heard"),
+    [
+        ("echo 'Client: 20.10.24'", Heard.ANSWERS),
+        ("exec sleep 20", Heard.SILENT),
+        (
+            "echo 'Client: 20.10.24'; echo 'Cannot connect to the Docker daemon at unix:///run/docker.sock. Is the "
+            "docker daemon running?' >&2; exit 1",
+            Heard.REFUSED,
+        ),
+    ],
+)
+def test_where_kubelet_is_told_of_no_runtime_docker_is_asked_and_not_the_containerd_that_it_brings(
+    machine: Machine, does: str, heard: Heard
+) -> None:
+    """kubelet before 1.24, whose dockershim is not told of a socket."""
+    for name in ("/run/docker.sock", "/run/containerd/containerd.sock"):
+        machine.path(name).parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(machine.path(name)))
+    machine.tool("ctr", "exit 0" if heard is not Heard.ANSWERS else "exec sleep 20")
+    machine.tool("docker", does)
+    assert machine.look().runtime is heard
+    flags = 'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n'
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", flags)
+    machine.tool("crictl", "exit 0")
+    assert machine.look().runtime is Heard.ANSWERS, "docker beside the runtime that kubelet is told of"
 
 
 def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine) -> None:

@@ -145,6 +145,40 @@ esac
     assert not found("3.4.", path, "evil/image:1") and not found("3.4.", path)
 
 
+def test_where_docker_has_etcds_image_it_is_copied_from_there_and_nothing_is_fetched_or_left(tmp_path: Path) -> None:
+    """As with dockershim, where containerd knows no image; `docker` is a stand-in here, the lab has the real one."""
+    image, tools = tmp_path / "image", tmp_path / "bin"
+    program(image, "etcdctl", "3.4.23", "usage: --initial-cluster")
+    tools.mkdir()
+    (tools / "docker").write_text(
+        f"""#!/bin/sh
+printf '%s\\n' "$*" >> {tmp_path}/asked
+case "$*" in
+  "image inspect k8s.gcr.io/etcd:3.4.13-0") ;;
+  "create k8s.gcr.io/etcd:3.4.13-0 etcd") echo made ;;
+  "cp made:/usr/local/bin/"*) cp {image}/"${{2##*/}}" "$3" ;;
+  "rm made") ;;
+  *) exit 1 ;;
+esac
+"""
+    )
+    (tools / "docker").chmod(0o755)
+    (tools / "ctr").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "ctr").chmod(0o755)
+    path = f"{tools}:/usr/sbin:/bin-of-nothing"
+    for name in ("sed", "grep", "mkdir", "rmdir", "cp", "rm", "cat", "printf"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    (tools / "timeout").symlink_to("/usr/bin/timeout")
+    said = found("3.4.", path, "k8s.gcr.io/etcd:3.4.13-0")
+    assert re.fullmatch(r"3\.4\.23 no /run/recoverd/etcd-copy\.\d+/etcdctl", said), said
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == "rm made"
+    assert not Path(said.split(" ", 2)[2]).parent.exists()
+    (tmp_path / "asked").unlink()
+    assert not found("3.4.", path, "evil/image:1")
+    assert (tmp_path / "asked").read_text() == "image inspect evil/image:1\n", "what is not there is not asked for"
+    assert not found("3.4.", path)
+
+
 # --- sending ---
 
 

@@ -20,7 +20,7 @@ from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
 from .node import Node
-from .profiles import Profile, profile_of
+from .profiles import Profile, archives, profile_of
 from .states import MINE, Shape, State, copy_store, forget_old, states
 
 INIT = """apiVersion: kubeadm.k8s.io/v1beta2
@@ -294,13 +294,18 @@ class Cluster:
         say(f"booting {', '.join(n.name for n in nodes)}")
         allow_inotify()
         add_bridge(self.number)
-        layers = self.profile.layers
+        profile = self.profile
+        layers = profile.layers
 
         def boot(node: Node) -> None:
             store = node.dir / "containerd"
             store.mkdir(parents=True)
-            copy_store(store)
+            if not profile.load:
+                copy_store(store)
             node.boot(store, [p for p in nodes if p is not node], layers=layers)
+            for archive in archives() if profile.load else ():
+                with archive.open("rb") as file:
+                    node.sh(f"{profile.load} >/dev/null", stdin=file)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(boot, nodes))

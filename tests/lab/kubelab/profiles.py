@@ -1,11 +1,12 @@
-"""Machines that are not the default's: another way in, other places. A profile is a layer between the root file
-system that all machines share and a machine's own disk, made once and kept.
+"""Machines that are not the default's: another way in, another runtime, other places. A profile is a layer between the
+root file system that all machines share and a machine's own disk, made once and kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,27 @@ SECURE = """# as Red Hat's, and of old
 Defaults secure_path="/sbin:/bin:/usr/sbin:/usr/bin"
 Defaults requiretty
 """
+DOCKER = "/var/lib/containerd/docker"
+"""Where docker keeps images and containers: on a file system of the host's, since an overlay does not lie on another,
+and kept with containerd's.
+"""
+# docker makes the policy of FORWARD DROP; this is what kubeadm's guide of the time said to do about it
+OPEN = """[Service]
+ExecStartPost=/usr/sbin/iptables -P FORWARD ACCEPT
+"""
+# docker has no `restrict_oom_score_adj`, and gives privileged containers every capability that it knows: where
+# CAP_SYS_RESOURCE is missing each ended with "can't get final child's PID from pipe", or with "unable to apply caps"
+RUNC = """#!/bin/sh
+before=
+for word; do
+  case $before in --bundle|-b) file=$word/config.json;; --process|-p) file=$word;; *) file=;; esac
+  [ -z "$file" ] || sed -i -E -e 's/"oomScoreAdj": *-[0-9]+/"oomScoreAdj":0/' -e 's/"CAP_SYS_RESOURCE", *//g' \\
+    -e 's/, *"CAP_SYS_RESOURCE"//g' "$file"
+  before=$word
+done
+exec /usr/sbin/runc "$@"
+"""
+RUNTIME = "/usr/local/sbin/lab-runc"
 
 
 @dataclass(frozen=True)
@@ -36,12 +58,16 @@ class Profile:
     """Makes of the root file system what it is to be."""
     socket: str = "unix:///run/containerd/containerd.sock"
     """Where kubelet finds its runtime."""
+    texts: tuple[str, ...] = ()
+    """What `finish` writes, beside what stands in it."""
+    load: str = ""
+    """The command that takes an image's archive, where machines do not run those of containerd's store."""
     user: str = "root"
     """Who recoverd logs in as."""
 
     @property
     def digest(self) -> str:
-        parts = (self.name, *self.packages, inspect.getsource(self.finish), SECURE, SUDOERS.read_text())
+        parts = (self.name, *self.packages, inspect.getsource(self.finish), SECURE, SUDOERS.read_text(), *self.texts)
         base = (CACHE / "stages/base").read_text() if (CACHE / "stages/base").exists() else ""
         return hashlib.sha256("\n".join((base, *parts)).encode()).hexdigest()
 
@@ -94,6 +120,11 @@ def install(root: Path, packages: tuple[str, ...]) -> None:
         sources.write_text(before)
 
 
+def archives() -> list[Path]:
+    """Of the lab's images."""
+    return sorted((CACHE / "images").glob("*.tar"))
+
+
 def nothing(root: Path) -> None:
     """The default."""
 
@@ -115,6 +146,28 @@ def by_sudo(root: Path) -> None:
     unit.write_text(unit.read_text().replace("/usr/bin/kubelet", "/usr/local/bin/kubelet"))
 
 
+def with_docker(root: Path) -> None:
+    """docker beside containerd, which it runs its containers by, and the plug-ins where dockershim looks for them."""
+    runtime = root / RUNTIME.lstrip("/")
+    runtime.write_text(RUNC)
+    runtime.chmod(0o755)
+    told = {
+        "data-root": DOCKER,
+        "storage-driver": "overlay2",
+        "default-runtime": "lab",
+        "runtimes": {"lab": {"path": RUNTIME}},
+    }
+    (root / "etc/docker").mkdir(exist_ok=True)
+    (root / "etc/docker/daemon.json").write_text(json.dumps(told))
+    drop_in = root / "etc/systemd/system/docker.service.d"
+    drop_in.mkdir()
+    (drop_in / "forward.conf").write_text(OPEN)
+    unit = root / "etc/systemd/system/kubelet.service"
+    unit.write_text(unit.read_text().replace("After=containerd.service", "After=docker.service"))
+    (root / "opt/cni").mkdir(parents=True)
+    (root / "opt/cni/bin").symlink_to("/usr/lib/cni")
+
+
 DEFAULT = Profile("", "Debian's containerd, root over SSH", (), nothing)
 PROFILES = {
     p.name: p
@@ -122,6 +175,15 @@ PROFILES = {
         DEFAULT,
         Profile(
             "sudo", "an ordinary user, Red Hat's secure_path, programs in /usr/local/bin", ("sudo",), by_sudo, user=USER
+        ),
+        Profile(
+            "docker",
+            "docker.io and kubelet's dockershim",
+            ("docker.io",),
+            with_docker,
+            socket="/var/run/dockershim.sock",
+            texts=(DOCKER, OPEN, RUNC),
+            load="docker load",
         ),
     )
 }
