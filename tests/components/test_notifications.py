@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,11 @@ from recoverd.notifications import outbox, wire
 from recoverd.notifications.notifier import Notifier
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
-from .conftest import end, free_port, wait_for_port
+from .conftest import free_port
+from .monitoring import Start, start_alertmanager
 from .receivers import SECRET, Webhook
 
+__all__ = ["start_alertmanager"]
 PATIENCE = 60.0
 
 
@@ -382,25 +381,9 @@ async def test_mail(tmp_path: Path, tell: Tell) -> None:
 
 
 @pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[str]:
+def alertmanager(start_alertmanager: Start) -> str:
     """The base URL of a running one."""
-    if shutil.which("prometheus-alertmanager") is None:
-        pytest.skip("Alertmanager is not installed (Debian package prometheus-alertmanager)")
-    config, log, port = tmp_path / "alertmanager.yml", tmp_path / "alertmanager.log", free_port()
-    config.write_text(json.dumps({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}))
-    arguments = [
-        f"--config.file={config}",
-        f"--storage.path={tmp_path / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with log.open("wb") as out:
-        process = subprocess.Popen(["prometheus-alertmanager", *arguments], stdout=out, stderr=out)
-    try:
-        wait_for_port(port, process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(process)
+    return start_alertmanager({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
 
 
 async def firing(url: str) -> dict[str, dict[str, Any]]:
