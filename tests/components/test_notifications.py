@@ -409,6 +409,8 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     s = await tell(receiver(file, "am", "alertmanager"))
     s.sweep(stuck, times=2)
     found = await until_firing(alertmanager, lambda a: {"RecoverdEtcdStuck", "RecoverdPlanAwaitsApproval"} <= a.keys())
+    link = found["RecoverdEtcdStuck"]["annotations"]["runbook_url"]
+    assert link == f"http://{socket.gethostname()}:9770/runbooks/RecoverdEtcdStuck"
     waits = found["RecoverdPlanAwaitsApproval"]
     assert waits["labels"] == {
         "alertname": "RecoverdPlanAwaitsApproval",

@@ -15,6 +15,8 @@ import aiohttp
 import pytest
 import yaml
 
+from recoverd.report import runbooks
+
 from .clusters import Daemon
 from .daemons import REQUIRED, Make, make, run
 from .monitoring import Start, start_alertmanager, start_prometheus
@@ -147,7 +149,11 @@ async def test_one_outage_is_one_page_what_follows_from_it_is_silent_and_its_end
     page = oncall.alerts("RecoverdPlanAwaitsApproval")[0]
     (plan,) = (await daemon.json("plans"))["plans"]
     assert (page["labels"]["severity"], page["labels"]["cluster"]) == ("page", "prod")
-    assert page["annotations"]["runbook_url"].endswith("RecoverdPlanAwaitsApproval.md")
+    # by its link, as it stands, from where recoverd listens
+    link = page["annotations"]["runbook_url"]
+    assert link.startswith(runbooks.BASE)
+    status, text = await daemon.get(link.removeprefix("http://127.0.0.1:9770"))
+    assert status == 200 and "<h1>RecoverdPlanAwaitsApproval</h1>" in text and "recoverctl approve" in text
     assert f"recoverctl approve {plan['id']}" in page["annotations"]["description"]
     # the fault itself is not a second page
     held = await alertmanager.holds("RecoverdApiserverDown", state="suppressed")
