@@ -158,8 +158,8 @@ def _escalated(status: ClusterStatus, record: Record, bastion: str) -> News | No
 
 
 def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
-    if status.state is not State.UNOBSERVABLE:
-        return None
+    if status.state is not State.UNOBSERVABLE or record.state != State.UNOBSERVABLE:
+        return None  # nor where the first sweeps have not shown it yet
     return News(
         Topic.UNOBSERVABLE,
         status.name,
