@@ -199,11 +199,14 @@ class Notifier:
         receiver = outbox.receiver
         fresh = [n for n in found if n.topic in receiver.on and self._is_new(receiver.name, n, now)]
         asks = {n.incident for n in fresh if n.topic in (Topic.WAITING, Topic.ESCALATED)}
+        confirmed = {n.incident for n in fresh if n.topic is Topic.CONFIRMED}
         for news in fresh:
             self._remember((receiver.name, news.cluster, news.key), now)
             # the call for a person says what is broken too
             if news.topic is Topic.CONFIRMED and (news.incident in asks or self._called(receiver.name, news)):
                 continue
+            if news.topic is Topic.SHADOW and news.incident in confirmed:
+                continue  # that message says it too
             if dropped := outbox.put(news):
                 self._later(receiver.name, dropped)
 

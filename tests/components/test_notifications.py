@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from recoverd.metrics.server import Metrics
 from recoverd.model.events import Approved, Instruction
 from recoverd.model.news import Topic
 from recoverd.model.plan import StepResult
+from recoverd.model.settings import Mode
 from recoverd.notifications import outbox, wire
 from recoverd.notifications.notifier import Notifier
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
@@ -433,6 +435,36 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     s.sweep(stuck)
     await s.counted("am", "sent")
     assert set(await firing(alertmanager)) == {"RecoverdEtcdStuck"}, "a restart resolves nothing"
+
+
+async def test_where_it_only_observes_an_outage_is_a_page_and_what_would_have_been_done_is_information(
+    hook: Hook, alertmanager: str, tmp_path: Path, tell: Tell
+) -> None:
+    there, asked, file = await hook(), await hook(name="asked"), tmp_path / "am"
+    file.write_text(alertmanager)
+    file.chmod(0o600)
+    calls = [Topic.WAITING, Topic.ESCALATED, Topic.SHADOW]
+    s = await tell(
+        receiver(there.url_file), receiver(asked.url_file, "asked", on=calls), receiver(file, "am", "alertmanager")
+    )
+    s.settings = replace(s.settings, mode=Mode.OBSERVE)
+    s.restart()
+    s.sweep()
+    s.sweep(stuck, times=4)
+    assert await there.until(told=1) == ["prod: BROKEN, etcd-stuck (only observed)"]
+    assert "would have asked for approval" in there.told[0]["message"]
+    (title,) = await asked.until(told=1)
+    assert title.startswith("prod: only observed; recoverd would have asked for approval at ")
+    assert (
+        "recoverctl approve" not in asked.told[0]["message"] and "recoverctl plans prod-1.1" in asked.told[0]["message"]
+    )
+    found = await until_firing(alertmanager, lambda a: "RecoverdEtcdStuck" in a)
+    assert set(found) == {"RecoverdEtcdStuck"} and found["RecoverdEtcdStuck"]["labels"]["severity"] == "page"
+    s.sweep(times=3)
+    assert (await there.until(told=2))[1].startswith("prod: healthy again after ")
+    for _ in range(2):  # what would be told beside these is told by the time that they have come and gone
+        await s.notifier.test("asked")
+    assert len([t for t in asked.titles if not t.endswith("a test")]) == 1
 
 
 async def test_a_test_is_told_with_what_came_of_each(hook: Hook, tell: Tell, alertmanager: str, tmp_path: Path) -> None:
