@@ -19,6 +19,7 @@ from recoverd.cli import approval, audits, completing
 from recoverd.cli import check as checking
 from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
 from recoverd.cli.completing import DEFAULT_SOCKET
+from recoverd.cli.help import WithPlaybooks, add_words
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
@@ -214,7 +215,7 @@ def resume(client: ControlClient, cluster: str | None, everything: bool, output:
     done(finish(client.post("/v1/resume", **_one_or_all(cluster, everything))), output)
 
 
-@main.command()
+@main.command(cls=WithPlaybooks)
 @click.argument("playbook", shell_complete=completing.playbooks)
 @click.argument("cluster", shell_complete=completing.clusters)
 @click.option("--node", "nodes", multiple=True, help="Only on this node (may be given more than once).")
@@ -241,6 +242,8 @@ def run(
 @click.pass_obj
 def restore_points(client: ControlClient, words: tuple[str, ...], output: str) -> None:
     """What the clusters can be put back to, oldest first; `take CLUSTER` takes one more now."""
+    if words == ("take",):
+        raise click.UsageError("of which cluster? restore-points take CLUSTER")
     if len(words) == 2 and words[0] == "take":
         done(finish(client.post("/v1/restore-points", cluster=words[1])), output)
     elif len(words) <= 1:
@@ -362,6 +365,7 @@ async def _follow(client: ControlClient, output: str) -> None:
 
 
 main.add_command(completing.completion)
+add_words(main)
 
 if __name__ == "__main__":
     main()

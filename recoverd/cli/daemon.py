@@ -11,6 +11,7 @@ import click
 
 from recoverd import __version__
 from recoverd.cli import completing
+from recoverd.cli.help import add_words
 from recoverd.cli.init import example_config, init
 from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.config.types import place
@@ -38,6 +39,7 @@ def main() -> None:
 main.add_command(init)
 main.add_command(example_config)
 main.add_command(completing.completion)
+add_words(main)
 
 
 @main.command()

@@ -18,7 +18,8 @@ from recoverd.config.schema import LABEL
 from recoverd.config.types import jump_parts
 from recoverd.model.text import clean
 from recoverd.playbooks import registry
-from recoverd.setup.shipped import PERMISSIONS, SHIPPED, shipped
+from recoverd.report.runbooks import ALERT, BASE, linked
+from recoverd.setup.shipped import ALERTS, PERMISSIONS, SHIPPED, shipped
 
 if TYPE_CHECKING:
     from recoverd.setup.hostkeys import Comparison, HostKey
@@ -29,9 +30,23 @@ COMPARE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 @click.command("example-config")
 @click.argument("name", type=click.Choice(list(SHIPPED)), default="recoverd.yaml")
-def example_config(name: str) -> None:
+@click.option(
+    "--runbooks",
+    metavar="URL",
+    help="With alerts.yml: where the links of the alerts lead, to which an alert's name is added or in which it stands "
+    f"for {ALERT}. Default: {BASE}, where recoverd serves the pages itself.",
+)
+def example_config(name: str, runbooks: str | None) -> None:
     """Print a file that is shipped with recoverd; without NAME, the configuration with every key there is."""
-    click.echo(shipped(name), nl=False)
+    text = shipped(name)
+    if runbooks is not None:
+        if name != ALERTS:
+            raise click.UsageError(f"--runbooks is for {ALERTS} alone")
+        try:
+            text = linked(text, runbooks)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--runbooks") from None
+    click.echo(text, nl=False)
 
 
 @click.command()

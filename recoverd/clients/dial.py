@@ -253,6 +253,13 @@ def _classified(target: Target, ssh: SshSettings, via: str, error: Exception) ->
             refused = "refused" in error.reason.lower()
             kind = UnseenKind.REFUSED if refused else UnseenKind.UNREACHABLE
             return HostUnseen(kind, f"{where} cannot be connected to: {error.reason}")
+        case asyncssh.ConnectionLost():
+            what = (
+                f"{where} takes connections and closes them before a word of SSH: its sshd is overloaded (MaxStartups)"
+            )
+            return HostUnseen(
+                UnseenKind.GARBAGE, f"{what}, can start no process, or something in between refuses this host"
+            )
         case asyncssh.Error():
             return HostUnseen(UnseenKind.GARBAGE, f"the SSH handshake with {where} failed: {error.reason}")
         case ConnectionRefusedError():

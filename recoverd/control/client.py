@@ -96,6 +96,8 @@ class ControlClient:
                 f"no recoverd runs here: there is no socket {self._socket} (systemctl status "
                 "recoverd, or --socket PATH)"
             )
+        if isinstance(cause, ConnectionRefusedError) and not self._socket.is_socket():
+            return NoDaemon(f"{self._socket} is no socket, so no recoverd listens there (--socket, RECOVERD_SOCKET)")
         if isinstance(cause, ConnectionRefusedError):
             return NoDaemon(f"recoverd has stopped: nobody listens on {self._socket} (systemctl start recoverd)")
         return NoDaemon(f"recoverd cannot be asked on {self._socket}: {cause}")

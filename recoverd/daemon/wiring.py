@@ -24,6 +24,7 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.metrics.server import Metrics, app
 from recoverd.notifications.notifier import Notifier
+from recoverd.page import runbooks
 from recoverd.page.server import StatusPage
 
 log = structlog.get_logger()
@@ -109,6 +110,7 @@ def _ready(watches: Watches) -> Callable[[], str | None]:
 
 async def _listen(stack: AsyncExitStack, application: web.Application, service: Service, config: Config) -> None:
     """Serve what Prometheus scrapes, and what people look at, on one port."""
+    runbooks.add_to(application)
     if config.status_page:
         StatusPage(service).add_to(application)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

@@ -22,7 +22,8 @@ ADVICE = {
     "that sudo asks no password",
     UnseenKind.UNTRUSTED: "its host key is not the one in ssh.known_hosts: replace that line if the machine was "
     "rebuilt; else somebody is in between",
-    UnseenKind.GARBAGE: "it answers with something that is not understood: look at what its login shell prints",
+    UnseenKind.GARBAGE: "what it answers is not understood, or it ends the connection at once: look at its sshd's "
+    "log, and at what its login shell prints",
     UnseenKind.NOT_TRIED: "something that is needed for it was unseen itself",
     UnseenKind.OWN: "that is recoverd's own trouble on the bastion, and says nothing of the machine",
 }

@@ -15,7 +15,7 @@ from recoverd.machine.machine import Taken, handle
 from recoverd.machine.state import OfState, begun
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Event, Instruction
-from recoverd.model.finding import Diagnosis, Phase
+from recoverd.model.finding import Diagnosis, Phase, State
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -113,15 +113,15 @@ class ClusterMachine(OfState):
 
     def status(self) -> ClusterStatus:
         """What `recoverctl status` shows."""
-        record, diagnosis = self.record, self.diagnosis
+        record, diagnosis, unseen = self.record, self.diagnosis, self._never_seen()
         return ClusterStatus(
             name=self.settings.name,
-            state=self.lifecycle.state,
+            state=State.UNOBSERVABLE if unseen else self.lifecycle.state,
             phase=self.lifecycle.phase,
-            since=record.since,
+            since=self.state.began if unseen else record.since,
             paused=record.pause is not None,
             pause_reason=record.pause.reason if record.pause else "",
-            summary=diagnosis.summary if diagnosis else "no sweep has ended yet",
+            summary=diagnosis.summary if diagnosis else "no sweep has ended since recoverd was started",
             findings=diagnosis.findings if diagnosis else (),
             incident=record.incident.id if record.incident else None,
             fault_since=record.incident.fault_since if record.incident and not record.incident.maintenance else None,
@@ -130,6 +130,12 @@ class ClusterMachine(OfState):
             explanation=self._doing(),
             observed=self.settings.observes,
         )
+
+    def _never_seen(self) -> bool:
+        """Whether the cluster stands as healthy though no sweep of this process has found it so: because a new one
+        begins there, or an earlier process left it there. Nothing may be told of it but that.
+        """
+        return self.lifecycle.state is State.HEALTHY and not self.state.seen_healthy
 
     def _doing(self) -> str:
         plan, run = self.record.plan, self.record.run

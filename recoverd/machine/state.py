@@ -45,10 +45,14 @@ class MachineState:
     """The memory that the journal has; None where that is not certain."""
     now: datetime
     """When the newest event came."""
+    began: datetime
+    """When this process began to watch the cluster."""
     reading: Reading | None = None
     """What the bastion's clocks showed then."""
     sweep: Sweep | None = None
     """The newest; None when nothing has been seen since recoverd was started."""
+    seen_healthy: bool = False
+    """A sweep since then found it healthy. What an earlier process saw is no health now."""
     sights: Sights = field(default_factory=dict)
     """What is being watched before it is remembered as good."""
     copies: Mapping[str, Copy] = field(default_factory=dict)
@@ -92,4 +96,4 @@ def begun(now: datetime, record: Record | None = None, memory: Memory | None = N
     record = record or Record(state="healthy", since=now)
     if record.born is None:
         record = replace(record, born=now)
-    return MachineState(replace(record, state=Lifecycle.at(record.state).position), memory, memory, now)
+    return MachineState(replace(record, state=Lifecycle.at(record.state).position), memory, memory, now, now)

@@ -33,7 +33,8 @@ def observed(turn: Turn, event: Observed) -> None:
     diagnosis = diagnose(observation, turn.memory, turn.settings, _busy(turn))
     if diagnosis.state is not State.HEALTHY and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:
         turn.write_down()  # whoever is started after a crash must know as much of the time before
-    turn.become(sweep=Sweep(observation, diagnosis))
+    healthy = diagnosis.state is State.HEALTHY
+    turn.become(sweep=Sweep(observation, diagnosis), seen_healthy=turn.state.seen_healthy or healthy)
     turn.emit(Diagnosed(turn.name, diagnosis))
     dark = diagnosis.state is State.UNOBSERVABLE
     turn.set(unseen={} if dark and not diagnosis.partial else silent(turn.record.unseen, observation))

@@ -25,6 +25,8 @@ class Topic(StrEnum):
     """One person has approved alone a plan that needs two."""
     UNOBSERVABLE = "unobservable"
     """The cluster cannot be seen, or can be seen again."""
+    SHADOW = "shadow"
+    """What recoverd would have done now, or that it would have called a person, where it only observes."""
     RECOVERED = "recovered"
     """The cluster is healthy again: the incident was closed."""
 

@@ -12,9 +12,10 @@ from recoverd.model.finding import Finding, Phase, State
 class ClusterStatus:
     name: str
     state: State
+    """Where it stands in its lifecycle; `unobservable` and not `healthy` until a sweep since the start found it so."""
     phase: Phase | None
     since: datetime
-    """When its state or phase changed last."""
+    """When its state or phase changed last, or the watch began where nothing is known yet."""
     paused: bool
     pause_reason: str
     summary: str

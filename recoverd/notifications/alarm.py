@@ -22,6 +22,7 @@ from recoverd.model.text import moment
 from recoverd.notifications.outbox import WAIT
 from recoverd.notifications.trouble import Trouble
 from recoverd.notifications.wire import SendFailed
+from recoverd.report import runbooks
 
 EVERY = 60.0
 """Seconds after which what is still so is sent again."""
@@ -38,12 +39,12 @@ class Alarm:
         self,
         receiver: Receiver,
         metrics: NotificationMetrics,
-        link: str,
+        home: str,
         post: Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]],
     ) -> None:
         self.receiver = receiver
         self._metrics = metrics
-        self._link = link
+        self._home = home
         self._post = post
         self._now: dict[str, tuple[News, ...]] = {}
         """What is so, by cluster."""
@@ -82,7 +83,7 @@ class Alarm:
     async def _round(self) -> None:
         self._changed.clear()
         now = datetime.now(UTC)
-        standing = {_identity(n): alert(n, self._link, now + LASTS) for each in self._now.values() for n in each}
+        standing = {_identity(n): alert(n, self._home, now + LASTS) for each in self._now.values() for n in each}
         over = {key: {**was, "endsAt": moment(now)} for key, was in self._sent.items() if key not in standing}
         if not standing and not over:
             self._sent_at = time.monotonic()
@@ -98,14 +99,18 @@ class Alarm:
         self._metrics.count(self.receiver.name, "sent")
 
 
-def alert(news: News, link: str, ends: datetime) -> dict[str, Any]:
-    """One alert as Alertmanager takes it, with the labels of the rule in config/alerts that is on the same thing."""
+def alert(news: News, home: str, ends: datetime) -> dict[str, Any]:
+    """One alert as Alertmanager takes it, with the labels of the rule in config/alerts that is on the same thing.
+    `home` is where recoverd serves its pages, ending with a slash.
+    """
+    name = news.labels["alertname"]
+    runbook = {"runbook_url": f"{home}{runbooks.PATH[1:]}{name}"} if name in runbooks.names() else {}
     return {
         "labels": dict(_identity(news)),
-        "annotations": {"summary": news.title, "description": news.body},
+        "annotations": {"summary": news.title, "description": news.body} | runbook,
         "startsAt": moment(min(news.since, ends)),
         "endsAt": moment(ends),
-        "generatorURL": link,
+        "generatorURL": f"{home}metrics",
     }
 
 

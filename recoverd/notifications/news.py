@@ -49,6 +49,7 @@ def standing(status: ClusterStatus, record: Record, bastion: str) -> tuple[News,
         _confirmed(status, record, bastion),
         _waiting(status, record, bastion),
         _escalated(status, record, bastion),
+        _shadow(status, record, bastion),
         _dark(status, record, bastion),
     )
     return tuple(news for news in found if news)
@@ -80,6 +81,7 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
     incident = record.incident
     if incident is None or incident.state not in FAULT_STATES:
         return None
+    only = ["recoverd only observes it and does nothing (mode: observe)."] if status.observed else []
     doing = [line(f"Now: {status.explanation}")] if status.explanation else []
     paused = [line(f"recoverd is paused and does nothing: {status.pause_reason}")] if status.paused else []
     return News(
@@ -87,11 +89,12 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
         status.name,
         incident.id,
         incident.fault_since,
-        line(f"{status.name}: BROKEN, {incident.state}"),
+        line(f"{status.name}: BROKEN, {incident.state}{' (only observed)' if status.observed else ''}"),
         (
             line(incident.summary),
             f"Since {incident.fault_since:%H:%M:%S} UTC.",
             *paused,
+            *only,
             *doing,
             f"On {bastion}: recoverctl status {status.name}",
         ),
@@ -102,8 +105,8 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
 
 def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None:
     plan, incident = record.plan, record.incident
-    if plan is None or plan.status is not PlanStatus.AWAITING_APPROVAL:
-        return None
+    if plan is None or plan.status is not PlanStatus.AWAITING_APPROVAL or status.observed:
+        return None  # where it only observes, nobody could approve it
     fault = [line(incident.summary), f"Broken since {incident.fault_since:%H:%M:%S} UTC."] if incident else []
     lost = [line(f"LOST: {text}") for text in plan.destroys[:LOST]]
     if len(plan.destroys) > LOST:
@@ -137,8 +140,8 @@ def _waiting(status: ClusterStatus, record: Record, bastion: str) -> News | None
 
 def _escalated(status: ClusterStatus, record: Record, bastion: str) -> News | None:
     incident = record.incident
-    if status.phase is not Phase.ESCALATED or incident is None:
-        return None
+    if status.phase is not Phase.ESCALATED or incident is None or status.observed:
+        return None  # where it only observes it has not come to its end: the fault itself called a person
     return News(
         Topic.ESCALATED,
         status.name,
@@ -157,9 +160,33 @@ def _escalated(status: ClusterStatus, record: Record, bastion: str) -> News | No
     )
 
 
-def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
-    if status.state is not State.UNOBSERVABLE:
+def _shadow(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    """For information: no alert is on it."""
+    plan, incident = record.shadow, record.incident
+    if not status.observed or incident is None or not (plan or status.phase is Phase.ESCALATED):
         return None
+    what = f"{plan.reason} ({plan.playbook})" if plan else "would have called a person"
+    lost = [line(f"LOST, had it been done: {text}") for text in plan.destroys[:LOST]] if plan else []
+    return News(
+        Topic.SHADOW,
+        status.name,
+        plan.id if plan else f"{incident.id}.escalated",
+        plan.created_at if plan else record.since,
+        line(f"{status.name}: only observed; recoverd {what}"),
+        (
+            line(incident.summary),
+            line(f"Plan {plan.id}: {plan.summary}" if plan else f"Why: {status.explanation}"),
+            *lost,
+            f"For information: nothing is done, and nothing can be approved. On {bastion}: "
+            + (f"recoverctl plans {plan.id}" if plan else f"recoverctl status {status.name}"),
+        ),
+        incident=incident.id,
+    )
+
+
+def _dark(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    if status.state is not State.UNOBSERVABLE or record.state != State.UNOBSERVABLE:
+        return None  # nor where the first sweeps have not shown it yet
     return News(
         Topic.UNOBSERVABLE,
         status.name,

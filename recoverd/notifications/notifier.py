@@ -100,7 +100,7 @@ class Notifier:
     def take(self, config: Config) -> None:
         """Tell whom the configuration names now. What waits for a receiver that stays, waits on."""
         self._clusters = frozenset(c.settings.name for c in config.clusters)
-        link = f"http://{_reachable(config.listen[0])}:{config.listen[1]}/metrics"
+        home = f"http://{_reachable(config.listen[0])}:{config.listen[1]}/"
         wanted = {r.name: r for r in config.notifications}
         for name in list(self._tasks):
             if name != HEARTBEAT and (
@@ -115,7 +115,7 @@ class Notifier:
                 kept.receiver = receiver
             else:
                 worker: Outbox | Alarm = (
-                    self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, link)
+                    self._outbox(receiver) if receiver.kind == "apprise" else self._alarm(receiver, home)
                 )
                 self._tasks[name] = asyncio.create_task(_for_ever(worker.run, name), name=f"notifications for {name}")
         self._beat(config.heartbeat)
@@ -199,11 +199,14 @@ class Notifier:
         receiver = outbox.receiver
         fresh = [n for n in found if n.topic in receiver.on and self._is_new(receiver.name, n, now)]
         asks = {n.incident for n in fresh if n.topic in (Topic.WAITING, Topic.ESCALATED)}
+        confirmed = {n.incident for n in fresh if n.topic is Topic.CONFIRMED}
         for news in fresh:
             self._remember((receiver.name, news.cluster, news.key), now)
             # the call for a person says what is broken too
             if news.topic is Topic.CONFIRMED and (news.incident in asks or self._called(receiver.name, news)):
                 continue
+            if news.topic is Topic.SHADOW and news.incident in confirmed:
+                continue  # that message says it too
             if dropped := outbox.put(news):
                 self._later(receiver.name, dropped)
 
@@ -293,14 +296,14 @@ class Notifier:
         made = self._outboxes[name] = Outbox(receiver, self._metrics, send=send, stands=self._stands, ended=ended)
         return made
 
-    def _alarm(self, receiver: Receiver, link: str) -> Alarm:
+    def _alarm(self, receiver: Receiver, home: str) -> Alarm:
         courier = Courier(receiver.name)
 
         async def post(alerts: Sequence[Mapping[str, object]]) -> None:
             now = made.receiver
             await courier.run(lambda: wire.to_alertmanager(now, alerts))
 
-        made = self._alarms[receiver.name] = Alarm(receiver, self._metrics, link, post)
+        made = self._alarms[receiver.name] = Alarm(receiver, self._metrics, home, post)
         return made
 
     def _beat(self, config: Heartbeat | None) -> None:

@@ -29,6 +29,10 @@ UNREAD = 16 * 1024
 """Bytes that may wait for a listener in this process."""
 CHANGED = b"event: changed\ndata:\n\n"
 STYLE, SCRIPT = hashes()
+READ_ONLY = (
+    f"default-src 'none'; style-src {STYLE}; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Of a page of text."""
 POLICY = (
     f"default-src 'none'; style-src {STYLE}; script-src {SCRIPT}; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -82,14 +82,19 @@ def hashes() -> tuple[str, str]:
     return f"'sha256-{base64.b64encode(style).decode()}'", f"'sha256-{base64.b64encode(script).decode()}'"
 
 
+def written(template: str, **view: Any) -> str:
+    """A page of that template, in HTML."""
+    return _environment(True).get_template(template).render(view)
+
+
 def page(**view: Any) -> str:
     """The status page."""
-    return _environment(True).get_template("page.html.j2").render(view)
+    return written("page.html.j2", **view)
 
 
 def in_html(seen: PostMortem) -> str:
     """A post-mortem as one file that needs no other."""
-    return _environment(True).get_template("report.html.j2").render(r=seen)
+    return written("report.html.j2", r=seen)
 
 
 def in_markdown(seen: PostMortem) -> str:

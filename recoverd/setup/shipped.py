@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from recoverd.report.shipped import place
 
-import recoverd
-
+ALERTS = "alerts.yml"
 SHIPPED = {
     "recoverd.yaml": "config/recoverd.yaml",
     "rbac.yaml": "config/rbac.yaml",
@@ -13,7 +12,7 @@ SHIPPED = {
     "rbac-repair.yaml": "config/rbac-repair.yaml",
     "rbac-webhooks.yaml": "config/rbac-webhooks.yaml",
     "sudoers": "config/sudoers",
-    "alerts.yml": "config/alerts/recoverd.yml",
+    ALERTS: "config/alerts/recoverd.yml",
     "alertmanager.yml": "config/alertmanager.yml",
     "grafana.json": "config/grafana/recoverd.json",
     "recoverd.service": "systemd/recoverd.service",
@@ -27,11 +26,4 @@ PERMISSIONS = tuple(name for name in SHIPPED if name.startswith("rbac"))
 
 def shipped(name: str) -> str:
     """What is in the file; `name` is one of `SHIPPED`."""
-    return place(name).read_text()
-
-
-def place(name: str) -> Path:
-    """Where it is: in an installed package below the package, in a checkout beside it."""
-    package = Path(recoverd.__file__).parent
-    installed = package / "shipped" / SHIPPED[name]
-    return installed if installed.exists() else package.parent / SHIPPED[name]
+    return place(SHIPPED[name]).read_text()

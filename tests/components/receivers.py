@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,40 @@ class Webhook:
             await self._come.wait_for(lambda: len(self.told) >= told and self.asked >= asked)
         return self.titles
 
+    async def when(self, wanted: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Return once it has been told what makes `wanted` so; the failure shows what it was told."""
+        try:
+            async with asyncio.timeout(seconds), self._come:
+                await self._come.wait_for(wanted)
+        except TimeoutError:
+            raise AssertionError(f"not within {seconds:g} s; told: {self.told}") from None
+
     @property
     def titles(self) -> list[str]:
         return [str(each["title"]) for each in self.told]
+
+
+class Pager(Webhook):
+    """The webhook receiver of an Alertmanager, whose messages are groups of alerts."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/{SECRET}"
+
+    def alerts(self, name: str, status: str = "firing") -> list[dict[str, Any]]:
+        """The alerts of that name that it was told of, each as often as it was told."""
+        return [
+            alert
+            for group in self.told
+            for alert in group["alerts"]
+            if (alert["labels"]["alertname"], alert["status"]) == (name, status)
+        ]
+
+    async def again(self) -> None:
+        """Return once it has been told something more."""
+        told = len(self.told)
+        await self.when(lambda: len(self.told) > told)
+
+    def last(self) -> dict[str, str]:
+        """What each alert was when it was told of last: `firing` or `resolved`."""
+        return {a["labels"]["alertname"]: a["status"] for group in self.told for a in group["alerts"]}

@@ -94,3 +94,35 @@ async def counted(daemon: Daemon, *clusters: str) -> dict[str, float]:
         c: await daemon.metric(f'recoverd_sweep_duration_seconds_count{{cluster="{c}",source="hosts"}}')
         for c in clusters
     }
+
+
+async def test_a_cluster_that_nobody_has_seen_is_healthy_nowhere(make: Make, run: Callable[..., Daemon]) -> None:
+    """Not before its first sweep has ended, nor after one that saw nothing: in the terminal, the page, the API, the
+    metrics and for a monitoring system.
+    """
+    prod = await make()
+    address = prod.config["control_planes"][0]["address"]
+    prod.config["control_planes"][0]["address"] = "224.0.0.1"  # no TCP leads to a group's address
+    prod.api.kubeconfig.write_text(prod.api.kubeconfig.read_text().replace(address, "224.0.0.1"))
+    daemon = run(prod)
+    daemon.start()
+
+    async def asked() -> dict[str, Any]:
+        code, check = await daemon.ctl("check")
+        if "nobody listens" in check or "no daemon" in check or not daemon.socket.exists():
+            return {}
+        status = await daemon.status()
+        table, page, api = (
+            (await daemon.ctl("status"))[1],
+            (await daemon.get("/"))[1],
+            await daemon.get("/api/v1/status"),
+        )
+        healthy = await daemon.metric('recoverd_cluster_state{cluster="prod",state="healthy"}')
+        assert (status["state"], healthy) == ("unobservable", 0.0) and "healthy" not in table.splitlines()[1]
+        assert code in (2, 3) and ("unobservable" in check or "not been swept yet" in check), check
+        assert api[0] != 200 or '"state": "unobservable"' in api[1]
+        assert "1 of 1 healthy" not in page
+        return status
+
+    await daemon.until(asked, lambda s: bool(s) and "cannot be seen" in s["explanation"])
+    assert await daemon.metric('recoverd_cluster_state{cluster="prod",state="unobservable"}') == 1.0

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,16 @@ from recoverd.metrics.server import Metrics
 from recoverd.model.events import Approved, Instruction
 from recoverd.model.news import Topic
 from recoverd.model.plan import StepResult
+from recoverd.model.settings import Mode
 from recoverd.notifications import outbox, wire
 from recoverd.notifications.notifier import Notifier
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
-from .conftest import end, free_port, wait_for_port
+from .conftest import free_port
+from .monitoring import Start, start_alertmanager
 from .receivers import SECRET, Webhook
 
+__all__ = ["start_alertmanager"]
 PATIENCE = 60.0
 
 
@@ -382,25 +383,9 @@ async def test_mail(tmp_path: Path, tell: Tell) -> None:
 
 
 @pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[str]:
+def alertmanager(start_alertmanager: Start) -> str:
     """The base URL of a running one."""
-    if shutil.which("prometheus-alertmanager") is None:
-        pytest.skip("Alertmanager is not installed (Debian package prometheus-alertmanager)")
-    config, log, port = tmp_path / "alertmanager.yml", tmp_path / "alertmanager.log", free_port()
-    config.write_text(json.dumps({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}))
-    arguments = [
-        f"--config.file={config}",
-        f"--storage.path={tmp_path / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with log.open("wb") as out:
-        process = subprocess.Popen(["prometheus-alertmanager", *arguments], stdout=out, stderr=out)
-    try:
-        wait_for_port(port, process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(process)
+    return start_alertmanager({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
 
 
 async def firing(url: str) -> dict[str, dict[str, Any]]:
@@ -426,6 +411,8 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     s = await tell(receiver(file, "am", "alertmanager"))
     s.sweep(stuck, times=2)
     found = await until_firing(alertmanager, lambda a: {"RecoverdEtcdStuck", "RecoverdPlanAwaitsApproval"} <= a.keys())
+    link = found["RecoverdEtcdStuck"]["annotations"]["runbook_url"]
+    assert link == f"http://{socket.gethostname()}:9770/runbooks/RecoverdEtcdStuck"
     waits = found["RecoverdPlanAwaitsApproval"]
     assert waits["labels"] == {
         "alertname": "RecoverdPlanAwaitsApproval",
@@ -448,6 +435,36 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     s.sweep(stuck)
     await s.counted("am", "sent")
     assert set(await firing(alertmanager)) == {"RecoverdEtcdStuck"}, "a restart resolves nothing"
+
+
+async def test_where_it_only_observes_an_outage_is_a_page_and_what_would_have_been_done_is_information(
+    hook: Hook, alertmanager: str, tmp_path: Path, tell: Tell
+) -> None:
+    there, asked, file = await hook(), await hook(name="asked"), tmp_path / "am"
+    file.write_text(alertmanager)
+    file.chmod(0o600)
+    calls = [Topic.WAITING, Topic.ESCALATED, Topic.SHADOW]
+    s = await tell(
+        receiver(there.url_file), receiver(asked.url_file, "asked", on=calls), receiver(file, "am", "alertmanager")
+    )
+    s.settings = replace(s.settings, mode=Mode.OBSERVE)
+    s.restart()
+    s.sweep()
+    s.sweep(stuck, times=4)
+    assert await there.until(told=1) == ["prod: BROKEN, etcd-stuck (only observed)"]
+    assert "would have asked for approval" in there.told[0]["message"]
+    (title,) = await asked.until(told=1)
+    assert title.startswith("prod: only observed; recoverd would have asked for approval at ")
+    assert (
+        "recoverctl approve" not in asked.told[0]["message"] and "recoverctl plans prod-1.1" in asked.told[0]["message"]
+    )
+    found = await until_firing(alertmanager, lambda a: "RecoverdEtcdStuck" in a)
+    assert set(found) == {"RecoverdEtcdStuck"} and found["RecoverdEtcdStuck"]["labels"]["severity"] == "page"
+    s.sweep(times=3)
+    assert (await there.until(told=2))[1].startswith("prod: healthy again after ")
+    for _ in range(2):  # what would be told beside these is told by the time that they have come and gone
+        await s.notifier.test("asked")
+    assert len([t for t in asked.titles if not t.endswith("a test")]) == 1
 
 
 async def test_a_test_is_told_with_what_came_of_each(hook: Hook, tell: Tell, alertmanager: str, tmp_path: Path) -> None:

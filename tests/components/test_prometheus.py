@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -25,9 +23,11 @@ from recoverd.model.finding import Finding, Phase, State
 from recoverd.model.plan import Incident, Plan, PlanStatus
 from recoverd.model.status import ClusterStatus
 from recoverd.playbooks import registry
-from tests.components.conftest import end, free_port, wait_for_port
+from tests.components.conftest import free_port
+from tests.components.monitoring import Start, start_prometheus
 from tests.unit.builders import Cluster
 
+__all__ = ["start_prometheus"]
 RULES = Path(__file__).parents[2] / "config/alerts/recoverd.yml"
 PATIENCE = 40.0
 """Seconds; rules are evaluated every second, and the longest `for` that is awaited is 30 s."""
@@ -94,36 +94,6 @@ async def served(metrics: Metrics) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-@pytest.fixture
-def start_prometheus(tmp_path: Path) -> Iterator[Any]:
-    """`start_prometheus(target_port)` gives the base URL of its API."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed (Debian package prometheus)")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(target: int) -> str:
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(RULES)],
-            "scrape_configs": [{"job_name": "recoverd", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
-        }
-        file, log, port = tmp_path / "prometheus.yml", tmp_path / "prometheus.log", free_port()
-        file.write_text(yaml.safe_dump(config))
-        arguments = [
-            f"--config.file={file}",
-            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ]
-        process = subprocess.Popen(["prometheus", *arguments], stdout=log.open("ab"), stderr=subprocess.STDOUT)
-        started.append(process)
-        wait_for_port(port, process, log)
-        return f"http://127.0.0.1:{port}/api/v1"
-
-    yield start
-    for process in started:
-        end(process)
-
-
 async def awaited(session: aiohttp.ClientSession, url: str, wanted: Any) -> Any:
     """Ask until `wanted(answer)` gives something, and return that; the failure shows what Prometheus answered last."""
 
@@ -140,9 +110,14 @@ async def awaited(session: aiohttp.ClientSession, url: str, wanted: Any) -> Any:
     )(once)
 
 
-async def test_a_real_prometheus_scrapes_it_and_raises_the_alerts(start_prometheus: Any) -> None:
+async def test_a_real_prometheus_scrapes_it_and_raises_the_alerts(start_prometheus: Start) -> None:
     async with served(broken(datetime.now(UTC))) as port, aiohttp.ClientSession() as session:
-        api = start_prometheus(port)
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(RULES)],
+            "scrape_configs": [{"job_name": "recoverd", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+        }
+        api = start_prometheus(config) + "/api/v1"
         target = await awaited(
             session, f"{api}/targets", lambda data: [t for t in data["activeTargets"] if t["health"] == "up"]
         )

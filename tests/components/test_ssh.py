@@ -137,6 +137,13 @@ async def test_a_listener_that_never_speaks_is_a_timeout(sshd: Sshd) -> None:
     assert error.unseen.kind is UnseenKind.TIMEOUT
 
 
+async def test_an_sshd_that_takes_connections_and_closes_them_is_said_to_be_one(sshd: Sshd) -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        error = await unseen(sshd.pool(port=server.sockets[0].getsockname()[1]))
+    assert error.unseen.kind is UnseenKind.GARBAGE
+    assert "takes connections and closes them" in error.unseen.reason and "MaxStartups" in error.unseen.reason
+
+
 async def test_something_that_is_no_sshd_is_garbage(sshd: Sshd) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\xff\xfe220 mail.example ESMTP\r\n" * 2000)

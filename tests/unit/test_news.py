@@ -186,7 +186,9 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
                 news.labels,
                 rule["expr"],
             )
-    assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED, Topic.EMERGENCY}, "which only happen in a moment"
+    assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED, Topic.EMERGENCY, Topic.SHADOW}, (
+        "which only happen in a moment, or are for information"
+    )
 
 
 def test_who_goes_alone_where_two_are_needed_is_told_to_everybody() -> None:
@@ -201,3 +203,18 @@ def test_who_goes_alone_where_two_are_needed_is_told_to_everybody() -> None:
     assert news.topic is Topic.EMERGENCY
     assert news.title == "prod: plan prod-1.1 was approved by ONE PERSON ALONE (force-new-cluster)"
     assert "approved by alice ALONE, as an emergency: no one is there" in news.body
+
+
+def test_where_it_only_observes_nobody_is_called_for_a_plan_or_at_its_end() -> None:
+    s = Script()
+    s.sweep(stuck, times=3)
+    assert set(so(s)) == {Topic.CONFIRMED, Topic.WAITING}
+    observed = replace(s.machine.status(), observed=True)
+    record = s.machine.record
+    assert {n.topic for n in standing(observed, record, "b")} == {Topic.CONFIRMED}, "the plan of before is void"
+    ended = replace(observed, phase=Phase.ESCALATED, explanation="no playbook is for it")
+    told = {n.topic: n for n in standing(ended, record, "b")}
+    assert set(told) == {Topic.CONFIRMED, Topic.SHADOW}
+    assert told[Topic.CONFIRMED].labels["severity"] == "page" and not told[Topic.SHADOW].labels
+    assert told[Topic.SHADOW].title == "prod: only observed; recoverd would have called a person"
+    assert "Why: no playbook is for it" in told[Topic.SHADOW].lines

@@ -35,6 +35,7 @@ from recoverd.model.witness import HOOKS, LED
 from recoverd.observe.canary import WRITES
 from recoverd.observe.lists import POLICIES
 from recoverd.playbooks import registry
+from recoverd.report import runbooks
 from tests.unit.test_config import KUBECONFIG
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,7 @@ def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (
         "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, emergency, unobservable, "
+        "shadow, "
         "recovered" in result.output
     )
     assert "a sign of life every 300 s" in result.output
@@ -314,7 +316,8 @@ def test_every_alert_has_a_page_of_its_own_and_every_page_an_alert() -> None:
     pages = {p.stem: p.read_text() for p in (ROOT / "docs/runbooks").glob("*.md") if p.stem != "README"}
     assert pages.keys() == {rule["alert"] for rule in rules()}
     for rule in rules():
-        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+        assert rule["annotations"]["runbook_url"] == f"{runbooks.BASE}{rule['alert']}"
+    assert pages.keys() == runbooks.names()
     index = (ROOT / "docs/runbooks/README.md").read_text()
     for name, text in pages.items():
         assert re.findall("^## (.*)$", text, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mitigation"], name

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from recoverd.cli.daemon import main
 from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel
 from recoverd.model.places import Places, Socket
+from recoverd.report import runbooks
 from recoverd.setup.document import Document, Host, write
 from recoverd.setup.learn import Learnt, Machine, vip_remarks
 from recoverd.setup.nodes import Access, inventory, permitted, playbook, sudoers, tasks
@@ -120,6 +121,43 @@ def test_what_is_shipped_is_printed(name: str) -> None:
     assert (told.exit_code, told.output) == (0, (ROOT / SHIPPED[name]).read_text())
 
 
+@pytest.mark.parametrize(
+    ("address", "link"),
+    [
+        ("https://wiki.example.org/recoverd", "https://wiki.example.org/recoverd/RecoverdEscalated"),
+        ("https://wiki.example.org/recoverd/", "https://wiki.example.org/recoverd/RecoverdEscalated"),
+        (
+            "https://git.example.org/docs/{alert}.md?ref=main",
+            "https://git.example.org/docs/RecoverdEscalated.md?ref=main",
+        ),
+    ],
+)
+def test_the_links_of_the_alerts_lead_where_the_operator_says(address: str, link: str) -> None:
+    told = CliRunner().invoke(main, ["example-config", "alerts.yml", "--runbooks", address])
+    assert told.exit_code == 0, told.output
+    there, was = (yaml.safe_load(text)["groups"] for text in (told.output, shipped("alerts.yml")))
+    links = {r["alert"]: r["annotations"].pop("runbook_url") for g in there for r in g["rules"]}
+    assert links["RecoverdEscalated"] == link and len(set(links.values())) == len(links)
+    for group in was:
+        for rule in group["rules"]:
+            del rule["annotations"]["runbook_url"]
+    assert there == was
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["alerts.yml", "--runbooks", "file:///usr/share/doc/recoverd"], "that a pager can open"),
+        (["alerts.yml", "--runbooks", "wiki.example.org"], "that a pager can open"),
+        (["alerts.yml", "--runbooks", 'https://wiki/"'], "that a pager can open"),
+        (["sudoers", "--runbooks", "https://wiki"], "for alerts.yml alone"),
+    ],
+)
+def test_no_link_is_written_that_a_pager_cannot_open(arguments: list[str], said: str) -> None:
+    told = CliRunner().invoke(main, ["example-config", *arguments])
+    assert told.exit_code == 2 and said in told.output
+
+
 def test_without_a_name_it_is_the_configuration() -> None:
     assert CliRunner().invoke(main, ["example-config"]).output == (ROOT / "config/recoverd.yaml").read_text()
 
@@ -132,9 +170,14 @@ def test_the_wheel_holds_all_of_it(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert names >= {f"recoverd/shipped/{path}" for path in SHIPPED.values()}
+        assert names >= {f"recoverd/shipped/docs/runbooks/{name}.md" for name in (*runbooks.names(), runbooks.INDEX)}
         assert names >= {f"recoverd/setup/{name}" for name in ("node.sh", "bastion.sh", "role/tasks.yaml")}
         archive.extractall(tmp_path / "installed")  # what was just built
     # apart from the checkout, as after `pip install`
-    isolated = [sys.executable, "-c", "from recoverd.setup.shipped import place; print(place('sudoers').read_text())"]
+    tells = (
+        "from recoverd.setup.shipped import shipped; from recoverd.report import runbooks; "
+        "print(len(runbooks.names())); print(shipped('sudoers'))"
+    )
+    isolated = [sys.executable, "-c", tells]
     told = subprocess.run(isolated, cwd=tmp_path / "installed", capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == (ROOT / "config/sudoers").read_text().strip()
+    assert told.stdout.strip() == f"{len(runbooks.names())}\n{(ROOT / 'config/sudoers').read_text().strip()}"

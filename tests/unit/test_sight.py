@@ -14,12 +14,14 @@ from recoverd.machine.sight import key_of, name_of
 from recoverd.model.catalogue import Code
 from recoverd.model.events import Acknowledged, Note, Observed, Perform, Restarted
 from recoverd.model.finding import Phase, State
+from recoverd.model.news import Topic
 from recoverd.model.observation import EndpointHealth, ObjectsView, UnseenKind
 from recoverd.model.plan import ActionRecord
 from recoverd.model.settings import Approval, HostSettings
 from tests.unit.builders import Cluster, unseen
 from tests.unit.pod_network import PodNetwork
 from tests.unit.test_machine import Change, Script, manifest_gone, performing, stuck
+from tests.unit.test_news import so
 
 QUORUM = f"{Code.ETCD_QUORUM_LOST} "
 
@@ -266,6 +268,42 @@ def test_a_source_that_is_late_once_changes_nothing_and_one_that_stays_away_is_n
     assert s.where == (State.UNOBSERVABLE, None) and "no etcd member was seen" in s.machine.status().explanation
     s.sweep()
     assert s.where == (State.HEALTHY, None) and "opened" not in s.events()
+
+
+def told_as(s: Script) -> tuple[State, str]:
+    """What everybody is told of the cluster: the terminal, the page, the API and Prometheus."""
+    status = s.machine.status()
+    return status.state, status.summary
+
+
+@pytest.mark.parametrize("change", [Cluster.everything_dark, no_etcd])
+def test_nothing_is_called_healthy_before_a_sweep_has_seen_it_so(change: Change) -> None:
+    s = Script(3)
+    assert told_as(s) == (State.UNOBSERVABLE, "no sweep has ended since recoverd was started")
+    assert so(s) == {} and s.machine.status().since == s.now
+    for _ in range(8):
+        s.sweep(change)
+        assert told_as(s)[0] is State.UNOBSERVABLE
+    s.sweep()
+    assert told_as(s)[0] is State.HEALTHY
+    s.sweep(change)
+    assert told_as(s)[0] is State.HEALTHY, "one late sweep of a cluster that was seen is no news"
+
+
+def test_what_an_earlier_process_saw_is_no_health_either_and_a_fault_that_it_left_is_one() -> None:
+    s = Script(3)
+    s.sweep(times=3)
+    s.now += timedelta(hours=1)
+    s.restart()
+    s.sweep(Cluster.everything_dark)
+    status = s.machine.status()
+    assert status.state is State.UNOBSERVABLE and (s.now - status.since).total_seconds() == 5.0
+    assert so(s) == {}, "which is news once it has lasted"
+    s.sweep(Cluster.everything_dark)
+    assert set(so(s)) == {Topic.UNOBSERVABLE}
+    s.sweep(one_gone, times=3)
+    s.restart()
+    assert told_as(s)[0] is State.APISERVER_DOWN
 
 
 # --- the clock ---

@@ -1,0 +1,48 @@
+"""What people type before they know the options: `help` and `version` as words, a path that is no socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from recoverd import __version__
+from recoverd.cli.ctl import main as recoverctl
+from recoverd.cli.daemon import main as recoverd
+from recoverd.playbooks import registry
+
+BOTH = pytest.mark.parametrize(
+    ("program", "name", "command"), [(recoverctl, "recoverctl", "run"), (recoverd, "recoverd", "drill")]
+)
+
+
+@BOTH
+def test_help_and_version_are_words_too(program: click.Group, name: str, command: str) -> None:
+    def said(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(program, arguments, prog_name=name)
+        return result.exit_code, result.output
+
+    assert said("help") == said("--help") and said("help")[0] == 0
+    assert said("help", command) == said(command, "--help")
+    assert said("version") == said("--version") == (0, f"{name}, version {__version__}\n")
+    code, output = said("help", "nothing")
+    assert code == 2 and "No such command 'nothing'" in output
+
+
+def test_a_path_that_is_no_socket_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path):
+        result = CliRunner().invoke(recoverctl, ["--socket", str(path), "status"])
+        assert result.exit_code == 3 and f"{path} is no socket" in result.output
+
+
+def test_a_restore_point_is_taken_of_a_cluster() -> None:
+    result = CliRunner().invoke(recoverctl, ["restore-points", "take"])
+    assert result.exit_code == 2 and "restore-points take CLUSTER" in result.output
+
+
+def test_the_help_of_run_names_every_playbook_that_it_takes() -> None:
+    output = CliRunner().invoke(recoverctl, ["run", "-h"]).output
+    assert all(f"  {p.name} " in output for p in registry())
