@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.cause import POD_NETWORK, SANDBOX
 from recoverd.diagnose.causes import Reason, reason
-from recoverd.diagnose.nodes import booting
+from recoverd.diagnose.nodes import away
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import WaitingFacts
@@ -24,7 +24,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     network = scene.observation.network
     for node, pods in network.waiting.items() if isinstance(network, NetworkView) else ():
         name = scene.machines.get(node, "")
-        if name and not booting(scene, name) and (why := _reason(scene, name, pods)):
+        if name and not away(scene, name) and (why := _reason(scene, name, pods)):
             yield _finding(node, name, pods, why)
 
 

@@ -109,8 +109,8 @@ class Code(StrEnum):
     CONTROL_PLANE_RESET = (
         "control-plane-reset",
         About.HOST,
-        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA),
-        "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk), and etcd has no leader.",
+        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA, ShownBy.LISTS),
+        "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk); nobody is replacing it.",
         Of.WAY_OUT,
     )
     ETCD_DATA_LOST = (

@@ -7,11 +7,12 @@ from __future__ import annotations
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot
 from recoverd.model.file_operations import PutBackPodFile
-from recoverd.model.join_operations import TakeBackJoin
+from recoverd.model.join_operations import CheckJoin, TakeBackJoin
 from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeUnready,
     AwaitNodeWell,
     AwaitReboot,
     RestartDaemonPods,
@@ -40,9 +41,11 @@ _WAITS = (
     | AwaitEtcd
     | AwaitFlag
     | AwaitNodeReady
+    | AwaitNodeUnready
     | AwaitReboot
     | AwaitRestored
     | AwaitService
+    | CheckJoin
 )
 LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | AwaitNodeWell | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""

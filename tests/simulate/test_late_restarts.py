@@ -75,6 +75,7 @@ CASES = (
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
     Case("free-etcd-space", faults.fill_etcd, control_planes=3, steps=19),
     Case("rebuild-control-plane", lambda c: FAULTS["kubeadm-reset"](c, "cp1"), steps=25),
+    Case("rebuild-control-plane", lambda c: FAULTS["kubeadm-reset"](c, "cp3"), control_planes=3, steps=11),
     Case("renew-worker-certificate", lambda c: FAULTS["expire-client-certificate"](c, "w1"), workers=2, steps=4),
     Case("restore-pki", lambda c: FAULTS["remake-pki"](c, "cp1"), steps=8),
 )
