@@ -202,7 +202,7 @@ def test_machines_that_are_well_let_it_join() -> None:
     [
         (("oidc-issuer-url",), {"flags": frozenset({"audit-log-path"})}, "had --oidc-issuer-url,"),
         (("audit-log-path",), {"flags": None}, "--audit-log-path"),
-        ((), {"machines": {"cp1": machine_facts("cp1"), "cp3": machine_facts("cp3", hostname="other")}}, "itself other"),
+        ((), {"machines": {"cp1": machine_facts("cp1"), "cp3": machine_facts("cp3", hostname="x")}}, "itself x"),
         ((), {"machines": {"cp1": KEYLESS, "cp3": machine_facts("cp3")}}, "ca.key"),
         ((), {"machines": {"cp1": machine_facts("cp1"), "cp3": machine_facts("cp3", leftovers=("x",))}}, "not clean"),
         ((), {"machines": {"cp1": machine_facts("cp1"), "cp3": machine_facts("cp3", kubeadm="v1.22.0")}}, "v1.22.0"),
