@@ -52,5 +52,5 @@ def _finding(node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
         f"{some} not start there, for {pods.longest:.0f} s: {why.why}. Cure: {why.cure}.",
         (f"kubelet on {name} says: {why.line}", f"{node}: waiting: {', '.join(pods.names[:6])}"),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=WaitingFacts(name, node, why.cause.name),
+        facts=WaitingFacts(name, node, why.cause.name, next(iter(why.named), "")),
     )
