@@ -564,6 +564,12 @@ class Code(StrEnum):
         (ShownBy.MACHINE,),
         "A filesystem of the machine is nearly full.",
     )
+    ETCD_SLOW_DISK = (
+        "etcd-slow-disk",
+        About.HOST,
+        (ShownBy.DISKS,),
+        "The member's disk takes ten times as long to write through as etcd's documentation allows.",
+    )
     ETCD_DB_LARGE = (
         "etcd-database-near-quota",
         About.MEMBER,
