@@ -6,17 +6,26 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from recoverd.act.carry import HANDS, Carry
 from recoverd.act.kube import Kube
 from recoverd.act.rejoin import await_node_unready
-from recoverd.model.join_operations import EndLeftPods
+from recoverd.clients.etcd import EtcdClient
+from recoverd.clients.hosts import HostPool
+from recoverd.model.join_operations import CheckJoin, EndLeftPods
+from recoverd.model.joining import Probe
 from recoverd.model.node_operations import AwaitNodeUnready
+from recoverd.model.settings import Bounds, HostSettings
 from tests.shells import SHELLS, command, sent
 
 from .apiserver import ApiServer
+from .conftest import EtcdNode, Sshd
 from .test_certs import Node, Processes, processes  # noqa: F401  a fixture
 from .test_cordon import kube  # noqa: F401  a fixture
 
@@ -74,3 +83,33 @@ async def test_a_node_is_awaited_not_ready_or_gone(kube: Kube, api: ApiServer) -
     refused = await await_node_unready(asked, kube, until() + 3)
     assert not refused.ok and "is Ready still" in refused.detail
     assert (await await_node_unready(AwaitNodeUnready("gone"), kube, until() + 10)).ok
+
+
+async def test_every_machine_is_asked_and_what_is_lacking_is_told_at_once(
+    start_sshd: Callable[..., Sshd], etcd: EtcdNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real machines, of which neither is a node, and a real etcd; no port of theirs is tried."""
+
+    async def untried(*_: object) -> tuple[tuple[Probe, ...], str]:
+        return (), ""
+
+    monkeypatch.setattr("recoverd.observe.joining.reach", untried)
+    first = start_sshd(address="127.0.0.1")
+    start_sshd(address="127.0.0.2", like=first)
+    pool = HostPool(first.settings, (HostSettings("cp1", "127.0.0.1"), HostSettings("cp3", "127.0.0.2")))
+    member = EtcdClient(pool, "cp1", port=etcd.port, metrics_port=etcd.metrics_port, pki=str(etcd.pki))
+    cluster = SimpleNamespace(settings=SimpleNamespace(bounds=Bounds()))
+    reach: Any = SimpleNamespace(
+        cluster=cluster, hosts=pool, etcd=lambda _: member, addresses={"cp1": "127.0.0.1", "cp3": "127.0.0.2"}
+    )
+    asked = CheckJoin("cp1", "cp3", "127.0.0.2", ("cp1",), ("audit-policy-file",))
+    try:
+        told = await HANDS[CheckJoin](asked, Carry("cp3", 0.0, False, False, reach))
+        etcd.kill()
+        mute = await HANDS[CheckJoin](asked, Carry("cp3", 0.0, False, False, reach))
+    finally:
+        await pool.close()
+    assert not told.ok and told.untouched and told.detail.startswith("cp3 cannot join: name and address: ")
+    for what in ("calls itself", "kubeadm-config", "--audit-policy-file", "ports cp1 -> cp3", "nothing was changed"):
+        assert what in told.detail, told.detail
+    assert not mute.ok and mute.untouched and "etcd on cp1 tells nothing" in mute.detail
