@@ -292,7 +292,7 @@ NO_ETCD = "not_anew() { :; }"
 def resolv(machine: Machine, path: str = "/etc/resolv.conf") -> subprocess.CompletedProcess[str]:
     operation = PutResolvConf(str(machine.path(path)), NAMES, hashlib.sha256(NAMES.encode()).hexdigest())
     done = subprocess.run(
-        [*machine.shell, "-c", sent(operation.call(), NO_ETCD)],
+        [*machine.shell, "-c", f"umask 077\n{sent(operation.call(), NO_ETCD)}"],
         env={"PATH": f"{machine.tools}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     asked = subprocess.run([*machine.shell, "-c", sent(operation.check())], capture_output=True, timeout=30)

@@ -56,6 +56,8 @@ def test_a_member_that_was_started_anew_and_one_that_says_nothing_tell_no_times(
     full, none = reading(metrics([0.1] * 9), 10.0), Reading(0.0)
     assert reading(metrics([0.1]), 70.0).since(full) == (None, None)
     assert full.since(none) == none.since(full) == (None, None)
+    quick, anew = reading(metrics([0.0005] * 9), 10.0), reading(metrics([2.0] * 30), 70.0)
+    assert anew.since(quick)[0] is None, "it has counted more since it was started anew, and fewer quick ones"
     assert full.since(replace(full, at=1.0))[0] is None, "nothing was added"
     assert reading("", 0.0) == Reading(0.0, 0, {}, {})
     assert math.inf in full.fsync

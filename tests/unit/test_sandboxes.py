@@ -146,8 +146,11 @@ def test_it_is_known_once_it_has_stood_and_is_not_forgotten_by_a_kubelet_that_st
     old = replace(seen, files={**seen.files, RESOLV: FileView(sha(NAMES), NAMES, NOW - timedelta(hours=1))})
     before = learnt(old)
     assert before.known_file("w1", RESOLV) == NAMES
-    units = Cluster(1, 2).unit("w1", "kubelet", since=NOW + timedelta(hours=1))._seen("w1").units
-    assert RESOLV in learnt(replace(LOOK, files=files()), before, units=units).files["w1"]
+    earlier = {p: replace(k, recorded_at=NOW - timedelta(hours=2)) for p, k in before.files["w1"].items()}
+    since = replace(before, files={"w1": {**earlier, "/etc/default/kubelet": earlier[RESOLV]}})
+    units = Cluster(1, 2).unit("w1", "kubelet", since=NOW - timedelta(hours=1))._seen("w1").units
+    after = learnt(replace(LOOK, files=files()), since, units=units).files["w1"]
+    assert RESOLV in after and "/etc/default/kubelet" not in after
     assert KNOWN.files["w1"].keys() <= before.files["w1"].keys()
 
 
