@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,11 +30,12 @@ from recoverd.clients.etcd_answers import (
     member_entry,
 )
 from recoverd.clients.etcd_keys import EVERY_KEY, Ask, count, uid_of
+from recoverd.clients.etcd_metrics import Reading, reading
 from recoverd.clients.etcd_pki import PKI, CredentialsCache
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import DiskTimes, EtcdView
 from recoverd.model.observation import UnseenKind
 from recoverd.model.places import LOOPBACK, Socket
 
@@ -52,13 +52,27 @@ OPTIONAL_SHARE = 0.7
 
 CONNECTIONS = 2
 """To one member at once: each takes a TLS handshake through the tunnel, and one may hang on /health."""
-QUOTA_SECONDS = 60.0
-"""For which a quota counts as it was read: it is a flag of etcd's, and the metrics that tell it are long. A person who
-has raised it does not wait for longer until that is believed.
+METRICS_SECONDS = 60.0
+"""For which metrics count as they were read: they are long, and the quota is a flag of etcd's. A person who has raised
+it does not wait for longer until that is believed; and what a disk does in a minute says how it is.
 """
 PROPOSAL_SECONDS = 3.0
 UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 """gRPC's codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What is known of the metrics of a member."""
+
+    until: float
+    """By the monotonic clock: when they are read anew."""
+    last: Reading
+    fsync: DiskTimes | None = None
+    commit: DiskTimes | None = None
+
+
+UNMETERED = Metered(0.0, Reading(0.0))
 
 
 class EtcdClient:
@@ -71,8 +85,7 @@ class EtcdClient:
         self._host = host
         self._ports = port, metrics_port
         self._credentials = CredentialsCache(hosts, host, pki)
-        self._known_quota: tuple[float, int] = (0.0, 0)
-        """Until when it counts, and the quota; 0 where it could not be read."""
+        self._known = UNMETERED
 
     async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
         """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and
@@ -82,7 +95,7 @@ class EtcdClient:
         None, quota 0), and delays nothing.
         """
         optional = asyncio.get_running_loop().time() + timeout * OPTIONAL_SHARE
-        quota = asyncio.create_task(_or_else(0, self._quota, optional))
+        metered = asyncio.create_task(_or_else(UNMETERED, self._metered, optional))
         try:
             async with self.asking(timeout) as ask:
                 status, members, health, nodes, pods, uid = await asyncio.gather(
@@ -93,12 +106,14 @@ class EtcdClient:
                     _or_else(None, lambda: count(ask, "/registry/pods/", at), optional),
                     _or_else(None, lambda: uid_of(ask), optional),
                 )
-                return replace(self._parsed(status, members, health, nodes, pods, await quota), uid=uid)
+                told = await metered
+                view = self._parsed(status, members, health, nodes, pods, told.last.quota)
+                return replace(view, uid=uid, fsync=told.fsync, commit=told.commit)
         except EtcdUnseen:
-            self._known_quota = (0.0, 0)  # it may come back with other flags
+            self._known = UNMETERED  # it may come back with other flags
             raise
         finally:
-            quota.cancel()
+            metered.cancel()
 
     async def standing(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
         """Only what every member tells at once, quorum or not: its status and the member list;
@@ -319,13 +334,12 @@ class EtcdClient:
             told = f"etcd on {self._host} gave a status and a member list that cannot be understood ({error!r})"
             raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
 
-    async def _quota(self) -> int:
-        """The backend quota from the metrics port, which needs no certificate where it speaks no TLS. Read seldom:
-        `QUOTA_SECONDS`, and anew once the member was not seen.
+    async def _metered(self) -> Metered:
+        """What the metrics port tells, which needs no certificate where it speaks no TLS. Read seldom:
+        `METRICS_SECONDS`, and anew once the member was not seen.
         """
-        until, known = self._known_quota
-        if known and time.monotonic() < until:
-            return known
+        if self._known.last.quota and time.monotonic() < self._known.until:
+            return self._known
         at = self._metrics
         tls = await self._credentials.get(timeout=5) if at.tls else True
         async with (
@@ -333,10 +347,10 @@ class EtcdClient:
             aiohttp.ClientSession(trust_env=False) as session,
             session.get(f"http{'s' * at.tls}://127.0.0.1:{port}/metrics", ssl=tls) as response,
         ):
-            found = re.search(r"^etcd_server_quota_backend_bytes (\S+)$", await self._text(response), re.MULTILINE)
-        quota = int(float(found.group(1))) if found else 0
-        self._known_quota = (time.monotonic() + QUOTA_SECONDS, quota)
-        return quota
+            now = reading(await self._text(response), time.monotonic())
+        fsync, commit = now.since(self._known.last)
+        self._known = Metered(time.monotonic() + METRICS_SECONDS, now, fsync, commit)
+        return self._known
 
 
 def _election(error: BaseException) -> bool:

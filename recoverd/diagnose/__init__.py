@@ -17,6 +17,7 @@ from recoverd.diagnose import (
     controllers,
     disks,
     etcd,
+    etcd_disks,
     following,
     host,
     loss,
@@ -79,6 +80,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from etcd.findings(scene)
+    yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
     yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))

@@ -17,7 +17,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
-from recoverd.model.pod_files import Is, by_path
+from recoverd.model.pod_files import Is, by_path, unread
 from recoverd.model.witness import TRIED, LeadView, TryView
 
 Witness = Callable[[Question], str]
@@ -120,8 +120,11 @@ def pod_file(question: Question) -> str:
     if why := manifests(question):
         return why
     view, path = question.observation.hosts.get(question.host), path_in(question.subject)
-    if not isinstance(view, HostView) or path not in by_path(view.manifests):
+    if not isinstance(view, HostView):
         return ""
+    if path not in by_path(view.manifests, view.pod_files or {}):
+        naming = unread(view.manifests, view.pod_files)
+        return f"{', '.join(naming)} on {question.host}, which may name {path}, could not be read" if naming else ""
     there = (view.pod_files or {}).get(path)
     return f"{path} on {question.host} could not be looked at" if there is None or there.what is Is.UNSEEN else ""
 

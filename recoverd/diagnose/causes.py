@@ -28,6 +28,8 @@ class Reason:
     """In which words."""
     why: str
     cure: str
+    named: tuple[str, ...] = ()
+    """What the line names."""
 
 
 def reason(lines: Sequence[str], program: str) -> Reason | None:
@@ -50,5 +52,5 @@ def _of_line(line: str, program: str, weak: bool) -> Reason | None:
     for cause in CAUSES:
         if program in cause.of and cause.weak is weak and (said := cause.says.search(line)):
             named = [(group or "?")[:QUOTED] for group in said.groups()]
-            return Reason(cause, line, cause.why.format(*named), cause.cure.format(*named))
+            return Reason(cause, line, cause.why.format(*named), cause.cure.format(*named), tuple(named))
     return None

@@ -10,6 +10,8 @@ from recoverd.diagnose.cause import (
     KUBELET,
     MACHINE,
     NO_ADDRESS,
+    NO_RESOLV_CONF,
+    NO_SANDBOX_IMAGE,
     POD_NETWORK,
     PROGRAMS,
     RUNTIMES,
@@ -188,20 +190,30 @@ _KUBELET = (
         "copy it from a control plane" + BY_ITSELF,
     ),
     row(
-        "no-resolv-conf",
+        NO_RESOLV_CONF,
         (KUBELET, SANDBOX),
         r"open (\S*resolv\.conf): no such file or directory",
         "{0}, which kubelet gives to its pods, is not there, as where systemd-resolved was "
         "switched off: no pod is started",
-        "start systemd-resolved, or put `resolvConf` in /var/lib/kubelet/config.yaml right and restart kubelet",
+        "`systemctl enable --now systemd-resolved` where that kept it; else `sed -i 's|^resolvConf:.*|resolvConf: "
+        "/etc/resolv.conf|' /var/lib/kubelet/config.yaml` and `systemctl restart kubelet`",
     ),
     row(
-        "no-sandbox-image",
+        "resolv-conf-loops",
+        (KUBELET, SANDBOX),
+        r"open (\S*resolv\.conf): too many levels of symbolic links",
+        "{0}, which kubelet gives to its pods, is a link that leads back to itself: no pod is started",
+        "`ln -sfn /run/systemd/resolve/resolv.conf {0}` where systemd-resolved runs; else `rm {0}` and write the name "
+        "servers into it",
+    ),
+    row(
+        NO_SANDBOX_IMAGE,
         (KUBELET, SANDBOX, *RUNTIMES),
         r"(?:get|pull) sandbox image \\*\"([^\"\\]+)",
         "the image {0}, which every pod needs, is not there and cannot be pulled: no pod is started",
-        "bring it from another node (`ctr -n k8s.io images export` and `import`), or name one that "
-        "is there as sandbox_image",
+        "on a node that has it `ctr -n k8s.io images export pause.tar {0}`, and here `ctr -n k8s.io images import "
+        "pause.tar` (with docker: save and load); or name one that is there as sandbox_image in the runtime's "
+        "configuration and restart it",
     ),
     row(
         NO_ADDRESS,

@@ -13,6 +13,7 @@ from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import HostView, UnitView
 
+NOBODY_LEADS = "no etcd that is left has a leader"
 RUNTIMES = ("containerd", "docker", "crio")
 
 
@@ -143,14 +144,19 @@ def _listed(membership: Membership) -> str:
 
 
 def _reset(scene: Scene, name: str) -> Finding | None:
-    """It worked, and has neither kubelet.conf nor manifests nor etcd's data any more; of one whose peers go on, its
-    member is found.
+    """It worked, and has neither kubelet.conf nor manifests nor etcd's data any more.
+
+    While its peers go on, somebody may be replacing it by hand, which begins with a drain and ends with its node
+    deleted (kubeadm's documentation): one whose node is cordoned or gone is not missed.
     """
     host = scene.host(name)
-    if host is None or host.joined or host.manifests or not scene.remembered(name) or scene.membership.leader:
+    if host is None or host.joined or host.manifests or not scene.remembered(name):
         return None
     data = host.etcd_data
     if data is None or data.holds or any("manifests" in problem for problem in host.problems):
+        return None
+    leads = bool(scene.membership.leader)
+    if leads and ((node := scene.node(name)) is None or node.unschedulable):
         return None
     known = scene.memory.pki.get(name)
     copy = f"certificates are kept in {known.kept} there" if known and known.kept else "no certificates are kept there"
@@ -158,16 +164,24 @@ def _reset(scene: Scene, name: str) -> Finding | None:
         Code.CONTROL_PLANE_RESET,
         name,
         f"{name} was a control plane and is none any more: kubelet.conf, the manifests and etcd's data are gone from "
-        "it, as after `kubeadm reset` or with a new disk, and no etcd that is left has a leader.",
+        f"it, as after `kubeadm reset` or with a new disk, and {_left(scene) if leads else NOBODY_LEADS}.",
         (
             f"{name}: /etc/kubernetes/kubelet.conf does not exist, /etc/kubernetes/manifests holds nothing",
             f"{name}:{data.path}: {'empty' if data.exists else 'missing'}",
+            *((_listed(scene.membership),) if leads else ()),
             f"{name}: {copy}, as far as is remembered; `kubeadm reset` does not touch /var/lib/recoverd, and a new "
             "disk has none",
         ),
         state=State.ETCD_STUCK,
         facts=Facts(name),
     )
+
+
+def _left(scene: Scene) -> str:
+    """What the others are without one that was reset."""
+    membership = scene.membership
+    seen = len(membership.camp)
+    return f"the cluster goes on without it: {seen} of {len(membership.voters)} voters seen, {membership.needed} needed"
 
 
 def _lost_member(scene: Scene, name: str) -> Finding:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from recoverd.diagnose import paths, rules
-from recoverd.diagnose.nodes import booting, facts_of, ipv6_alone, judged, node_of
+from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
@@ -51,13 +51,14 @@ def findings(scene: Scene) -> Iterator[Finding]:
         return
     seen = paths.paths(scene, view)
     for name, host in view.hosts.items():
-        if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not booting(scene, name):
+        if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not away(scene, name):
             yield from _forwarding(scene, name, host)
             yield from _filters(scene, seen, name, host)
             yield from _devices(scene, seen, name, host)
     back = _reconnecting(scene, view)
     for node, pods in view.pods.items():
-        if isinstance(pods, NodePods) and (pods.missing or pods.extra):
+        missed = isinstance(pods, NodePods) and bool(pods.missing or pods.extra)
+        if isinstance(pods, NodePods) and missed and not away(scene, scene.machines.get(node, node)):
             yield from _pods(scene, node, pods, back)
     for agent in (a for a in view.agents if a.bad_for > 0):
         yield from _agent(scene, agent)
@@ -239,7 +240,7 @@ def _times_to_learn(scene: Scene, name: str) -> Iterator[tuple[float, float]]:
 
 def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
     name = scene.machines.get(agent.node, agent.node)
-    if booting(scene, name) or not (node := scene.node(name)) or not node.ready:
+    if away(scene, name) or not (node := scene.node(name)) or not node.ready:
         return
     beginning = agent.status.startswith(BEGINNING)
     if agent.running is False and not beginning:

@@ -15,12 +15,20 @@ def booting(scene: Scene, name: str) -> bool:
     return host is not None and 0 < host.uptime < SETTLING
 
 
+def away(scene: Scene, name: str) -> bool:
+    """Nothing is said of its network and its pods: it is booting, or a control plane that was reset, of which that
+    is found.
+    """
+    host = scene.host(name)
+    return booting(scene, name) or (name in scene.control_plane_names and host is not None and not host.joined)
+
+
 def judged(scene: Scene, name: str) -> bool:
-    """It was looked at in this sweep, its node is Ready and it is not just booting: only then
-    is anything said of its network.
+    """It was looked at in this sweep, its node is Ready and it is not just booting (or reset): only
+    then is anything said of its network.
     """
     node = scene.node(name)
-    return scene.host(name) is not None and node is not None and node.ready and not booting(scene, name)
+    return scene.host(name) is not None and node is not None and node.ready and not away(scene, name)
 
 
 def node_of(scene: Scene, name: str) -> str:

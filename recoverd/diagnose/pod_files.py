@@ -18,7 +18,7 @@ from recoverd.model.facts import PodFileFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import EndpointHealth, HostView
-from recoverd.model.pod_files import ENCRYPTION, PKI, Is, Named, PodFileView, by_path
+from recoverd.model.pod_files import ENCRYPTION, PKI, Is, Named, PodFileView, by_path, naming
 from recoverd.model.points import best
 
 ETCD = "etcd"
@@ -32,7 +32,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if host is None or host.pod_files is None or any("manifest" in p.lower() for p in host.problems):
             continue
         known = scene.memory.pod_files.get(name, {})
-        for path, by in by_path(host.manifests).items():
+        for path, by in by_path(host.manifests, naming(host.pod_files, known)).items():
             there = host.pod_files.get(path)
             if there is None:
                 continue

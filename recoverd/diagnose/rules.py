@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose.nodes import booting, facts_of, ipv6_alone, node_of
+from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
@@ -30,7 +30,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             isinstance(host, NodeNetworkView)
             and isinstance(host.rules, RulesView)
             and scene.node(name)
-            and not booting(scene, name)
+            and not away(scene, name)
             and proxied(scene, view, name)
         ):
             yield from (_caused(scene, name, stale) for stale in _stale(scene, view, name, host, host.rules))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.cause import POD_NETWORK, SANDBOX
 from recoverd.diagnose.causes import Reason, reason
-from recoverd.diagnose.nodes import booting
+from recoverd.diagnose.nodes import away
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import WaitingFacts
@@ -24,7 +24,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     network = scene.observation.network
     for node, pods in network.waiting.items() if isinstance(network, NetworkView) else ():
         name = scene.machines.get(node, "")
-        if name and not booting(scene, name) and (why := _reason(scene, name, pods)):
+        if name and not away(scene, name) and (why := _reason(scene, name, pods)):
             yield _finding(node, name, pods, why)
 
 
@@ -52,5 +52,5 @@ def _finding(node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
         f"{some} not start there, for {pods.longest:.0f} s: {why.why}. Cure: {why.cure}.",
         (f"kubelet on {name} says: {why.line}", f"{node}: waiting: {', '.join(pods.names[:6])}"),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=WaitingFacts(name, node, why.cause.name),
+        facts=WaitingFacts(name, node, why.cause.name, next(iter(why.named), "")),
     )

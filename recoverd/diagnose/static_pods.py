@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from recoverd.diagnose import words
 from recoverd.diagnose.cause import ETCD, KUBELET
 from recoverd.diagnose.causes import reason_of_pod
+from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import Facts
+from recoverd.model.facts import WaitingFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import HostView
 
@@ -22,10 +23,10 @@ def findings(scene: Scene) -> Iterator[Finding]:
         kubelet = host.units.get(KUBELET) if host else None
         if host is None or kubelet is None or not kubelet.running or words.falling(scene, kubelet):
             continue
-        yield from _stuck(name, host)
+        yield from _stuck(scene, name, host)
 
 
-def _stuck(name: str, host: HostView) -> Iterator[Finding]:
+def _stuck(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     said = host.journals.get(KUBELET, ())
     reasons = {
         c: found
@@ -44,5 +45,5 @@ def _stuck(name: str, host: HostView) -> Iterator[Finding]:
         f"kubelet on {name} runs and does not start {' and '.join(reasons)}.{words.sentence(first)}",
         tuple(dict.fromkeys(line for found in reasons.values() for line in words.proof(KUBELET, name, found))),
         state=State.ETCD_STUCK if ETCD in reasons else State.APISERVER_DOWN,
-        facts=Facts(name),
+        facts=WaitingFacts(name, node_of(scene, name), first.cause.name, next(iter(first.named), "")),
     )

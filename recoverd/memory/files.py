@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import KnownFile
-from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
+from recoverd.model.node_look import HOSTS, NodeLook, read_always, reader_of
 from recoverd.model.observation import HostView
 from recoverd.model.operations import sha256
 
 SETTLE = timedelta(seconds=90)
-"""For which kubelet and the runtime must have been up; and the age of a CNI's configuration, which a
-runtime reads whenever it changes.
+"""For which kubelet and the runtime must have been up; and the age of what is read whenever it is needed, as the CNI's
+configuration.
 """
 
 Files = Mapping[str, Mapping[str, KnownFile]]
@@ -40,7 +40,10 @@ def known_files(scene: Scene) -> tuple[Files, Mapping[str, str]]:
         gone = {
             p
             for p in before
-            if p != HOSTS and p not in view.node.files and _started_since(view, p, before[p].recorded_at)
+            # a kubelet runs on without its resolv.conf, and so does all that it has started
+            if p not in (HOSTS, view.node.resolv)
+            and p not in view.node.files
+            and _started_since(view, p, before[p].recorded_at)
         }
         new = {p: k for p, k in before.items() if p not in gone}
         for path, text in found.items():
@@ -61,7 +64,7 @@ def _proven(scene: Scene, view: HostView, look: NodeLook) -> Iterator[tuple[str,
         if file.modified_at is None:
             continue
         written = file.modified_at - timedelta(seconds=view.clock_offset)
-        if written + SETTLE <= scene.now if path.startswith(CNI_DIR) else _started_since(view, path, written):
+        if written + SETTLE <= scene.now if read_always(path) else _started_since(view, path, written):
             yield path, file.content
     # a connection was opened by that name just now
     if (

@@ -16,7 +16,7 @@ from recoverd.diagnose.pod_files import in_order
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import HostView
-from recoverd.model.pod_files import Is, Named, PodFileView, by_path
+from recoverd.model.pod_files import Is, Named, PodFileView, by_path, naming
 
 SETTLE = timedelta(seconds=60)
 MEANT = timedelta(days=1)
@@ -35,7 +35,8 @@ def known_pod_files(scene: Scene, sights: Sights) -> tuple[Files, Sights]:
             continue
         before = known.get(name, {})
         # one that was edited is not known-good yet, and what the known-good one names is needed to go back to it
-        named = by_path(scene.memory.manifests.get(name, {})) | by_path(view.manifests)
+        files = naming(view.pod_files, before)
+        named = by_path(scene.memory.manifests.get(name, {}), files) | by_path(view.manifests, files)
         after = {p: k for p, k in before.items() if p in named}
         for path, by in named.items():
             there = view.pod_files.get(path, PodFileView(Is.UNSEEN))
@@ -56,10 +57,10 @@ def _present(
 ) -> dict[str, KnownPodFile]:
     """What is known of it now, where that is anything new."""
     if before and before.sha256 == there.sha256:
-        now = replace(before, mode=there.mode, owner=there.owner, newer="")
+        now = replace(before, mode=there.mode, owner=there.owner, names=there.names, newer="")
         return {} if now == before else {path: now}
     if any(_read(scene, view, n.pod, there, before) for n in by):
-        return {path: KnownPodFile(there.sha256, there.mode, there.owner, scene.now)}
+        return {path: KnownPodFile(there.sha256, there.mode, there.owner, scene.now, names=there.names)}
     if before and before.newer != there.sha256:
         return {path: replace(before, newer=there.sha256)}
     return {}

@@ -109,8 +109,8 @@ class Code(StrEnum):
     CONTROL_PLANE_RESET = (
         "control-plane-reset",
         About.HOST,
-        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA),
-        "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk), and etcd has no leader.",
+        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA, ShownBy.LISTS),
+        "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk); nobody is replacing it.",
         Of.WAY_OUT,
     )
     ETCD_DATA_LOST = (
@@ -563,6 +563,12 @@ class Code(StrEnum):
         About.HOST,
         (ShownBy.MACHINE,),
         "A filesystem of the machine is nearly full.",
+    )
+    ETCD_SLOW_DISK = (
+        "etcd-slow-disk",
+        About.HOST,
+        (ShownBy.DISKS,),
+        "The member's disk takes ten times as long to write through as etcd's documentation allows.",
     )
     ETCD_DB_LARGE = (
         "etcd-database-near-quota",

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
 from recoverd.model.etcd_operations import AwaitRestored, RestoreSnapshot
-from recoverd.model.file_operations import PutBackPodFile
-from recoverd.model.join_operations import TakeBackJoin
+from recoverd.model.file_operations import PutBackPodFile, PutResolvConf
+from recoverd.model.join_operations import CheckJoin, TakeBackJoin
 from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeUnready,
     AwaitNodeWell,
     AwaitReboot,
     RestartDaemonPods,
@@ -40,9 +41,11 @@ _WAITS = (
     | AwaitEtcd
     | AwaitFlag
     | AwaitNodeReady
+    | AwaitNodeUnready
     | AwaitReboot
     | AwaitRestored
     | AwaitService
+    | CheckJoin
 )
 LOOKS = _WAITS | AwaitUnit | AwaitWrites | FetchSnapshot | LookAtRestorePoints | AwaitNodeWell | TakeRestorePoint
 """Operations that change nothing in the cluster, so that one more of them never does harm."""
@@ -52,7 +55,7 @@ LOOKS_FIRST = Uncordon | RestartDaemonPods | TakeBackJoin | Compact | Defragment
 """Operations without a question of their own whether they have been done: begun again,
 they look first, or do no harm.
 """
-STARTS = PutBackPodFile | RestartStaticPod | RestartUnit | Unit | Unstick
+STARTS = PutBackPodFile | PutResolvConf | RestartStaticPod | RestartUnit | Unit | Unstick
 """Operations through which kubelet may start whatever manifests are in place on the machine."""
 READ_AT_START = PutBackPki | RenewLeaves | RepairKubeletClient
 """Operations that put files in place which what runs has read when it started: no sweep shows whose authorities it has

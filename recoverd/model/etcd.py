@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 FORCE = "--force-new-cluster"
 """The flag of etcd that keeps the data of one member and throws every other member out
@@ -49,6 +50,22 @@ class PrefixUse:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskTimes:
+    """How long a member's disk took to write through, between two readings of its metrics."""
+
+    SLOW: ClassVar[float] = 0.064
+    """Seconds: a bound of etcd's own buckets, some six times what its documentation calls the limit of a good disk."""
+    seconds: float
+    """Between the two."""
+    count: int
+    """How often it was asked to."""
+    p99: float
+    """Seconds that 99 of 100 took at the most."""
+    slow: int
+    """How many took longer than `SLOW`."""
+
+
+@dataclass(frozen=True, slots=True)
 class EtcdView:
     """One etcd member as it describes itself (JSON gateway over an SSH tunnel, and its metrics port)."""
 
@@ -88,6 +105,10 @@ class EtcdView:
     """`EtcdDataView.identity` of the data that it spoke of, set for what is kept of it; "" where it was not known."""
     ended: bool = False
     """Its process has ended itself since and was not seen to stay up, set for what is kept of it: it says nothing."""
+    fsync: DiskTimes | None = None
+    """Of its log; None where its metrics were not read twice yet."""
+    commit: DiskTimes | None = None
+    """Of its database."""
     prefixes: tuple[PrefixUse, ...] = ()
     """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and
     empty where that was not answered.

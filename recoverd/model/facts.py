@@ -132,3 +132,5 @@ class PodsFacts(Facts):
 class WaitingFacts(Facts):
     cause: str = ""
     """Name of the cause that kubelet's words were read as (`recoverd.diagnose.causes`)."""
+    named: str = ""
+    """What these name of it first, as a file or an image; "" where they name nothing."""

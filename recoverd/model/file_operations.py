@@ -33,6 +33,27 @@ class HostsLine(HostCall):
 
 
 @dataclass(frozen=True, slots=True)
+class PutResolvConf(HostCall):
+    """Write a file with name servers where there is none; behind a symbolic link that leads nowhere, where it leads."""
+
+    path: str
+    content: str
+    sha256: str
+    kind: Literal["put-resolv-conf"] = "put-resolv-conf"
+    repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"putting {self.path} back"
+
+    def call(self) -> Call:
+        return Call.of("put_resolv_conf", self.path, self.sha256, self.content, does=f"write {self.path}")
+
+    def check(self) -> Call:
+        return Call.of("has_hash", self.path, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
 class KeepPodFiles(HostCall):
     """Copy files that static pods name to a directory on the same machine, each under the SHA-256 of what it holds, and
     write which is which into `index` there.
@@ -96,4 +117,4 @@ class PutBackPodFile(HostCall):
         return Call.of("has_hash", self.path, self.sha256)
 
 
-FileOperation = HostsLine | KeepPodFiles | PutBackPodFile
+FileOperation = HostsLine | PutResolvConf | KeepPodFiles | PutBackPodFile

@@ -7,12 +7,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from recoverd.model.call import Call, HostCall
+
 JOB = "/run/recoverd/join"
 """On the new machine: the join at work, its output and its exit status. Gone with a reboot."""
 MARK = "/var/lib/recoverd/joining"
 """On the new machine: the label of the join that has begun to change it. Nothing is cleaned on a
 machine without the right one.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class EndLeftPods(HostCall):
+    """End what still runs in pods on a machine that was reset: `kubeadm reset` ends no containers without crictl, and
+    an API server that is left holds the port that the next one needs. Refused where the machine is anything yet.
+    """
+
+    kind: Literal["end-left-pods"] = "end-left-pods"
+    repeatable = True
+
+    @property
+    def title(self) -> str:
+        return "ending what is left running in pods"
+
+    def call(self) -> Call:
+        return Call.of("join_end_left", does="systemctl stop kubelet; kill -KILL every process in a kubepods cgroup")
+
+    def check(self) -> Call:
+        return Call.of("join_none_left")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJoin:
+    """Ask every machine whether the step's host, which was a control plane, can join again, as is asked before
+    `recoverctl join-control-plane`. Nothing is changed, but for a listener of some seconds where no port is open yet.
+    """
+
+    source: str
+    name: str
+    address: str
+    planes: tuple[str, ...]
+    """Control planes that are members of etcd, `source` among them."""
+    flags: tuple[str, ...] = ()
+    """Of its API server as it was, without the dashes: those that kubeadm does not write by itself. The cluster's
+    kubeadm configuration must give each, or what joins again is another API server than before.
+    """
+    kind: Literal["check-join"] = "check-join"
+    repeatable = True
+    functions = ("join_configuration", "join_listen", "join_listen_end", "join_reach")
+    """Of the shell library."""
+
+    def command(self) -> str:
+        return (
+            f"on {self.name} and {', '.join(self.planes)}: look whether {self.name} ({self.address}) can join: name, "
+            "versions, clocks, runtime, leftovers, room, certificates, ports 2379, 2380 and 6443 each way"
+            + (f"; kubeadm-config must give --{', --'.join(self.flags)}" if self.flags else "")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +83,8 @@ class JoinControlPlane:
     seconds: int
     """For `kubeadm join` as a whole."""
     skip_preflight: bool = False
+    needs_crictl: bool = False
+    """Where the machine has no crictl, kubeadm's preflight checks, which fail without it before 1.31, are left out."""
     kind: Literal["join-control-plane"] = "join-control-plane"
     repeatable = True
     functions = ("join_secrets", "join_start", "join_state", "join_why", "join_forget")
@@ -40,6 +92,7 @@ class JoinControlPlane:
 
     def command(self) -> str:
         skip = " --skip-phases=preflight" if self.skip_preflight else ""
+        skip += " (its preflight checks are left out where there is no crictl)" if self.needs_crictl else ""
         return (
             f"on {self.source}: kubeadm init phase upload-certs --upload-certs; kubeadm token create --ttl "
             "1h --print-join-command; "
@@ -81,6 +134,8 @@ class TakeBackJoin:
     members: int
     """Members that there were before."""
     force: ForceAlone | None = None
+    keeps_node: bool = False
+    """The Node object was there before the join, and stays."""
     kind: Literal["take-back-join"] = "take-back-join"
     repeatable = True
     functions = (
@@ -106,10 +161,11 @@ class TakeBackJoin:
         return (
             f"on {self.name}: end kubeadm join; on {self.source}: member remove of "
             f"https://{self.address}:2380{forced}, "
-            f"etcd healthy with {self.members} member(s), API server ready, kubectl delete node {self.name}; "
+            f"etcd healthy with {self.members} member(s), API server ready"
+            f"{'' if self.keeps_node else f', kubectl delete node {self.name}'}; "
             f"on {self.name}: kubeadm reset -f for 60 s at most, and what it leaves by hand; "
             f"on {self.source}: the join's token and its Secret kubeadm-certs are deleted"
         )
 
 
-JoinOperation = JoinControlPlane | TakeBackJoin
+JoinOperation = CheckJoin | JoinControlPlane | TakeBackJoin

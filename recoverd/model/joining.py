@@ -110,6 +110,8 @@ class JoinFacts:
     """
     trouble: str = ""
     """Why the cluster's kubeadm configuration could not be read."""
+    flags: frozenset[str] | None = None
+    """Names of the flags that it gives the API server; None where it was not read."""
 
 
 @dataclass(frozen=True, slots=True)

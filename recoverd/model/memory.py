@@ -150,6 +150,8 @@ class KnownPodFile:
     recorded_at: datetime
     kept: bool = False
     """A copy of it was seen to be there."""
+    names: tuple[str, ...] = ()
+    """`PodFileView.names`."""
     newer: str = ""
     """SHA-256 of another one that was seen in its place since, while all was well; "" where there was none."""
 

@@ -17,6 +17,8 @@ CNI_DIR = "/etc/cni/net.d"
 (containerd's and CRI-O's default).
 """
 HOSTS = "/etc/hosts"
+RESOLV_CONF = "/etc/resolv.conf"
+"""What kubelet gives to pods, unless its configuration names another file (its default)."""
 
 
 class Heard(StrEnum):
@@ -81,6 +83,8 @@ class NodeLook:
     """Of host-local; none too where which containers run could not be told."""
     files: Mapping[str, FileView] = field(default_factory=dict)
     """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
+    resolv: str = ""
+    """The file with name servers that kubelet gives to pods, by its configuration; "" where that could not be told."""
     proxy: str = ""
     """HOST:PORT of the API server that kube-proxy follows, by the file that its newest pod has mounted from kubeadm's
     ConfigMap kube-proxy; "" where there is none.
@@ -93,6 +97,13 @@ class NodeLook:
     def misled(self) -> bool:
         """kube-proxy follows an API server that is not reached from there, while kubelet reaches its own."""
         return self.proxy_reaches is False and self.reaches is True
+
+
+def read_always(path: str) -> bool:
+    """It is read anew whenever it is needed, and not by a unit when that is started: the CNI's configuration by the
+    runtime, resolv.conf by kubelet for each pod.
+    """
+    return path.startswith(CNI_DIR) or path.endswith("resolv.conf")
 
 
 def reader_of(path: str, runtime: str) -> str:

@@ -146,6 +146,20 @@ class AwaitNodeReady:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitNodeUnready:
+    """Wait until the API server shows the node not Ready, or lists none of the name: kubeadm lets no machine join under
+    the name of a node that is Ready, and what stands in the object (labels, addresses of its pods) is kept for it.
+    """
+
+    node: str
+    kind: Literal["await-node-unready"] = "await-node-unready"
+    repeatable = True
+
+    def command(self) -> str:
+        return f"kubectl get node {self.node}, until it is not Ready"
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitControllers:
     """Wait until kube-controller-manager, or another `component`, leads: its Lease is renewed while that is watched.
 
@@ -243,6 +257,7 @@ NodeOperation = (
     | Reboot
     | AwaitReboot
     | AwaitNodeReady
+    | AwaitNodeUnready
     | AwaitControllers
     | AwaitEndpoints
     | RestartDaemonPods

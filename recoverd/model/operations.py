@@ -18,7 +18,7 @@ from recoverd.model.bastion_operations import BastionOperation
 from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd_operations import EtcdOperation, RestoreSnapshot
 from recoverd.model.file_operations import FileOperation
-from recoverd.model.join_operations import JoinOperation
+from recoverd.model.join_operations import EndLeftPods, JoinOperation
 from recoverd.model.network_operations import NetworkOperation
 from recoverd.model.node_operations import NodeOperation, RestartDaemonPods
 from recoverd.model.pki_operations import PkiOperation, RenewWorkerClient
@@ -168,6 +168,7 @@ HostOperation = (
     | CopyPath
     | FileOperation
     | FreeAddresses
+    | EndLeftPods
     | UnitOperation
     | PodOperation
     | NetworkOperation

@@ -85,6 +85,33 @@ class PutBackPki(HostCall):
 
 
 @dataclass(frozen=True, slots=True)
+class PutBackKeys(HostCall):
+    """Put `pki` of a kept copy into place and no kubeconfig, for a machine that `kubeadm join` makes a control plane
+    again: kubeadm uses the certificates that it finds, makes none that are there, and minds kubeconfigs.
+
+    Where the machine has no such copy, as with a new disk, nothing is done: kubeadm brings what it needs.
+    """
+
+    source: str
+    aside: str
+    """Where what is in place is copied first."""
+    kubernetes: str = KUBERNETES
+    kind: Literal["put-back-keys"] = "put-back-keys"
+    repeatable = True
+
+    @property
+    def title(self) -> str:
+        return f"putting back {self.kubernetes}/pki from {self.source}"
+
+    def call(self) -> Call:
+        does = f"cp -a {self.source}/pki {self.kubernetes}/pki"
+        return Call.of("put_back_keys", self.source, self.aside, self.kubernetes, does=does)
+
+    def check(self) -> Call:
+        return Call.of("keys_put_back", self.source, self.kubernetes)
+
+
+@dataclass(frozen=True, slots=True)
 class RenewLeaves(HostCall):
     """`kubeadm certs renew all` (`kubeadm alpha certs renew all` where the binary has only that): every leaf and
     kubeconfig but kubelet's, no CA.
@@ -184,4 +211,4 @@ class RenewWorkerClient:
         return Call.of("present", self.mark)
 
 
-PkiOperation = KeepPki | PutBackPki | RenewLeaves | RepairKubeletClient
+PkiOperation = KeepPki | PutBackPki | PutBackKeys | RenewLeaves | RepairKubeletClient

@@ -31,6 +31,7 @@ from recoverd.model.observation import (
     Unseen,
 )
 from recoverd.model.places import places_in
+from recoverd.model.pod_files import PodFileView
 from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
@@ -80,6 +81,7 @@ class Collector:
         self._nodes: dict[str, float] = {}
         """By host: when it is due for a closer look; those that are not well are in every sweep."""
         self._manifests: dict[str, Mapping[str, ManifestView]] = {}
+        self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._space = SpaceWatch()
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
@@ -199,8 +201,10 @@ class Collector:
         clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
-        named = pod_files.asked(name, self._manifests.get(name, {}), memory) if name in self._etcd else ((), ())
-        asked = Extras(clock, closer, journals, largest, *named)
+        named = pod_files.NONE
+        if name in self._etcd:
+            named = pod_files.asked(name, self._manifests.get(name, {}), self._pod_files.get(name), memory)
+        asked = Extras(clock, closer, journals, largest, named)
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
         if closer:
             learnt = isinstance(view, HostView) and name in memory.files
@@ -208,7 +212,7 @@ class Collector:
             self._nodes[name] = time.monotonic() + (NODE_EVERY if learnt else FIRST_EVERY)
         if isinstance(view, Unseen):
             return view
-        self._manifests[name] = view.manifests
+        self._manifests[name], self._pod_files[name] = view.manifests, view.pod_files
         view = self._journals.took(name, view, largest=largest)
         if clock:
             self._clocks[name] = (time.monotonic() + CLOCK_EVERY, view.synchronised)

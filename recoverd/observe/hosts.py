@@ -15,6 +15,7 @@ from recoverd.clients.lease import LeaseKeeper
 from recoverd.model.observation import HostView, Unseen, UnseenKind
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.look import LookError, parse
+from recoverd.observe.pod_files import NONE, Asked
 from recoverd.shell import functions
 
 SCRIPT = (files(__package__) / "look.sh").read_text()
@@ -55,10 +56,8 @@ class Extras:
     """Units of which it is asked what they said last, as of those that fail."""
     largest: bool = False
     """Which files are the largest."""
-    files: tuple[str, ...] = ()
-    """Paths of the files that its static pods name, without blanks or anything else that a shell reads."""
-    encrypting: tuple[str, ...] = ()
-    """Those of them that configure encryption at rest."""
+    files: Asked = NONE
+    """Files that its static pods name, paths without blanks or anything else that a shell reads."""
 
 
 NOTHING_MORE = Extras()
@@ -88,8 +87,10 @@ async def look_at(
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
-        if more.files:
-            given += f"\nP={shlex.quote(' '.join(more.files))} E={shlex.quote(' '.join(more.encrypting))}\n{POD_FILES}"
+        if more.files.paths:
+            named = ((more.files.paths, "P"), (more.files.encrypting, "E"), (more.files.followed, "W"))
+            given += "\n" + " ".join(f"{word}={shlex.quote(' '.join(paths))}" for paths, word in named)
+            given += f"\n{POD_FILES}"
         if more.node:
             given += f"\n{NODE}"
         result = await hosts.run(name, f"{given}\n{PIDS}\n{TOOL}\n{SCRIPT}", timeout=seconds, max_output=OUTPUT_LIMIT)

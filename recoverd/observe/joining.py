@@ -13,8 +13,9 @@ import binascii
 import math
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -65,10 +66,15 @@ while (time < $end) { for ($set->can_read($end - time)) { my $c = $_->accept() a
 
 
 async def look(
-    hosts: HostPool, planes: Sequence[str], request: JoinRequest, source: str, addresses: Mapping[str, str]
+    hosts: HostPool,
+    planes: Sequence[str],
+    request: JoinRequest,
+    source: str,
+    addresses: Mapping[str, str],
+    minded: Callable[[str], bool] = bool,
 ) -> JoinFacts:
     """Ask every machine. `planes` are the control planes that are members now, `source` one of them;
-    `addresses` are those of all, by name.
+    `addresses` are those of all, by name; `minded` tells which leftovers on the new machine are in the way.
     """
     configuration, trouble = await _configuration(hosts, source)
     endpoint = str(configuration.get("controlPlaneEndpoint") or "")
@@ -81,6 +87,8 @@ async def look(
     probes: tuple[Probe, ...] = ()
     listening, at_endpoint = "", None
     new = machines[request.name]
+    if isinstance(new, MachineFacts):
+        machines[request.name] = new = replace(new, leftovers=tuple(filter(minded, new.leftovers)))
     if isinstance(new, MachineFacts) and not new.leftovers:
         probes, listening = await reach(
             hosts, request.name, {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)}
@@ -88,7 +96,17 @@ async def look(
         if host and port.isdigit():
             [at_endpoint] = await _probe(hosts, request.name, [("endpoint", host)], (int(port),))
     version = str(configuration.get("kubernetesVersion") or "")
-    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble)
+    flags = None if trouble else _flags(configuration)
+    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble, flags)
+
+
+def _flags(configuration: Mapping[str, object]) -> frozenset[str]:
+    """Of the API server: a mapping up to v1beta3, and a list of names and values from v1beta4 on."""
+    server = configuration.get("apiServer")
+    given = server.get("extraArgs") if isinstance(server, dict) else None
+    if isinstance(given, list):
+        return frozenset(str(arg.get("name")) for arg in given if isinstance(arg, dict))
+    return frozenset(map(str, given)) if isinstance(given, dict) else frozenset()
 
 
 async def machine(hosts: HostPool, name: str, wanted: Sequence[str]) -> MachineFacts | Unseen:

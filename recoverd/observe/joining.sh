@@ -16,7 +16,9 @@ systemctl cat kubelet >/dev/null 2>&1 && echo "kubelet-unit yes"
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -e "$K/manifests/$c.yaml" ] && echo "left $K/manifests/$c.yaml"
 done
-for f in $K/*.conf $K/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/pki/kubelet-client-current.pem; do
+# kubeadm reset leaves an empty one
+[ -n "$(ls -A $K/pki 2>/dev/null)" ] && echo "left $K/pki"
+for f in $K/*.conf /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/pki/kubelet-client-current.pem; do
   [ -e "$f" ] && echo "left $f"
 done
 for c in /proc/[0-9]*/comm; do

@@ -43,6 +43,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
         runtime_said=_told(said.get("runtime", [])),
         cni=tuple(said.get("cni", [])) if "cni" in asked else None,
         pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
+        resolv=said.get("resolv", [""])[0],
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
     )
 

@@ -68,6 +68,11 @@ node_look() {
     esac
   }
   [ -z "$proxy" ] || echo "proxy ${proxy%:*} ${proxy##*:}"
+  resolv=$(sed -n 's/^resolvConf: *//p' /var/lib/kubelet/config.yaml 2>/dev/null | head -n 1 | tr -d "\"'")
+  [ -n "$resolv" ] || resolv=$(grep -hoE -e '--resolv-conf[= ][^ "]+' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null | head -n 1 | cut -c 15-)
+  # a name that no shell reads anything into, or none
+  case $resolv in '') resolv=/etc/resolv.conf ;; *[!A-Za-z0-9._/@+-]*|[!/]*) resolv='' ;; esac
+  [ -z "$resolv" ] || echo "resolv $resolv"
   {
     { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "${proxy%:*}" "${proxy##*:}" | sed 's/^/proxied /'; } &
     { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
@@ -82,7 +87,7 @@ node_look() {
   for d in /var/lib/cni/networks/*; do
     [ -d "$d" ] && echo "pool $(given_out "$d" | wc -l) $(leaked "$d" | wc -l) $d"
   done
-  for f in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
+  for f in $resolv /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
     /etc/systemd/system/kubelet.service.d/*.conf /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
     /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
     node_file "$f"

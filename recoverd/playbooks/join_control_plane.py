@@ -11,25 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot
-from recoverd.model.etcd import FORCE, EtcdView
+from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Finding
-from recoverd.model.join_operations import ForceAlone, JoinControlPlane, TakeBackJoin
+from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
+from recoverd.playbooks.joins import (
+    ALONE_SECONDS,
+    API_SECONDS,
+    ETCD_SECONDS,
+    JOIN_SECONDS,
+    SNAPSHOT_SECONDS,
+    STEP_SECONDS,
+    TOGETHER_SECONDS,
+    force_alone,
+    if_it_fails,
+)
 from recoverd.playbooks.sources import point_first
-
-ALONE_SECONDS, TOGETHER_SECONDS = 12, 40
-"""For the new member to start: without it there is no API server meanwhile; with quorum,
-as long as kubeadm itself waits.
-"""
-JOIN_SECONDS = 240
-"""For `kubeadm join` as a whole, its images included."""
-STEP_SECONDS = JOIN_SECONDS + 45.0
-"""For the step that joins, and for its taking back as well."""
-SNAPSHOT_SECONDS, ETCD_SECONDS, API_SECONDS = 180.0, 60.0, 90.0
-"""For the steps before and after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,6 @@ class JoinControlPlanePlaybook:
         return Refusal("a join repairs nothing; `recoverctl join-control-plane CLUSTER NAME ADDRESS` makes one")
 
 
-def needs(situation: Situation) -> tuple[float, float]:
-    """Seconds that the bounds `step_deadline` and `plan_deadline` have to allow: the longest step, and until
-    the last one may have to begin.
-
-    A shorter `step_deadline` would cut the join and then its taking back; a shorter `plan_deadline` would have a
-    join that went well taken back.
-    """
-    before_last = (*(() if point_first(situation) else (SNAPSHOT_SECONDS,)), STEP_SECONDS, ETCD_SECONDS)
-    return max(*before_last, API_SECONDS), sum(before_last)
-
-
 def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: datetime) -> Proposal | Refusal:
     """The plan of a join whose checks were all good."""
     source, name, label = facts.source, request.name, f"{request.name}-{now:%Y%m%dT%H%M%SZ}"
@@ -65,7 +53,7 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
     if view is None:
         return Refusal(f"etcd on {source} is not seen any more")
     before, single = len(view.voters), len(view.voters) == 1
-    force = _force(source, label, situation) if single and request.take_back_single else None
+    force = force_alone(source, label, situation) if single and request.take_back_single else None
     if isinstance(force, Refusal):
         return force
     patience = request.member_seconds or (ALONE_SECONDS if single else TOGETHER_SECONDS)
@@ -100,43 +88,12 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
         steps=steps,
         basis=(),
         evidence=(f"asked for: {name} at {request.address}; every check was good", f"etcd before: {_members(view)}"),
-        destroys=_destroys(name, source, force),
+        destroys=if_it_fails(name, source, force),
         undo=(f"its member is removed from etcd, {name} is reset, and its node is deleted",),
         verify_within=120.0,
         point=True,
         destructive=force is not None,
     )
-
-
-def _destroys(name: str, source: str, force: ForceAlone | None) -> tuple[str, ...]:
-    cleaned = f"if it fails: everything that the join put on {name} (/etc/kubernetes, /var/lib/etcd, its containers)"
-    if force is None:
-        return (cleaned,)
-    return (
-        cleaned,
-        f"if its member does not start: {source} becomes a one-member cluster by {FORCE}; nothing can be written "
-        "meanwhile, nothing is lost",
-    )
-
-
-def _force(source: str, label: str, situation: Situation) -> ForceAlone | Refusal:
-    """What has to be written on the only member in case it loses its quorum, made while all is well."""
-    host = situation.host(source)
-    manifest = host.manifests.get("etcd") if host else None
-    if manifest is None or manifest.problem:
-        return Refusal(
-            f"the manifest of etcd on {source} is {manifest.problem if manifest else 'not there'}, so a "
-            "join could not be taken back"
-        )
-    if FORCE in manifest.content:
-        return Refusal(f"the manifest of etcd on {source} holds {FORCE} already; take it out first")
-    flagged = with_flag(manifest.content)
-    if flagged is None:
-        return Refusal(
-            f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a "
-            "join could not be taken back"
-        )
-    return ForceAlone(manifest.path, manifest.sha256, flagged, annotated(without_flag(manifest.content), label))
 
 
 def _members(view: EtcdView) -> str:

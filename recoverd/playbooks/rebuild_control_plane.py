@@ -1,5 +1,6 @@
 """`rebuild-control-plane`: the control planes that were reset (`kubeadm reset` on the wrong machine) are made what they
-were, in one plan from the copy of the certificates on the machine itself and a restore point to an API server.
+were, in one plan from the copy of the certificates on the machine itself and a restore point to an API server. While
+others go on, one is joined again instead (`recoverd.playbooks.rejoining`).
 
 `kubeadm reset` deletes /etc/kubernetes/pki and the kubeconfigs, the manifests, /var/lib/kubelet and etcd's data, and
 lets /var/lib/recoverd be (kubernetes/kubeadm #673: without a backup that cluster was lost). First what kubelet needs:
@@ -21,6 +22,7 @@ from recoverd.model.plan import Step
 from recoverd.model.witness import LED
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.pki import aside
+from recoverd.playbooks.rejoining import rejoin
 from recoverd.playbooks.restore_steps import gathered, steps
 from recoverd.playbooks.restoring import Restore, chosen, destroys, utc
 from recoverd.playbooks.sizes import moving
@@ -33,12 +35,17 @@ CONFIG = f"{KUBELET}/config.yaml"
 @dataclass(frozen=True, slots=True)
 class RebuildControlPlane:
     name: str = NAME
-    summary: str = "make control planes what they were that were reset, from their PKI copy and a restore point"
+    summary: str = (
+        "make control planes what they were that were reset: from their PKI copy and a restore point or, beside others "
+        "that go on, by a join"
+    )
     destructive: bool = True
     order: int = 65
     repairs: frozenset[str] = frozenset({Code.CONTROL_PLANE_RESET})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
+        if situation.scene.membership.leader:
+            return rejoin(finding, situation)
         lost = situation.diagnosis.find(Code.ETCD_DATA_LOST)
         if lost is None or not isinstance(lost.facts, LossFacts):
             return Refusal(

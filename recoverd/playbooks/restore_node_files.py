@@ -8,7 +8,6 @@ their credentials are its own.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,37 +17,38 @@ from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.finding import Finding
 from recoverd.model.network import NetworkView
-from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, reader_of
+from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, read_always, reader_of
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.observation import HostView
-from recoverd.model.operations import HELD, MovePath, Shell, WriteFile
+from recoverd.model.operations import HELD, MovePath, Shell
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
 from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.node_files import NAME, difference, put_back
 from recoverd.playbooks.nodes import emptied, everywhere, host_of, node_in, node_of, off_on_purpose
+from recoverd.playbooks.sandboxes import STUCK, without_sandbox
 from recoverd.playbooks.starts import begins_anew
 
-NAME = "restore-node-files"
 GONE = frozenset({Code.NODE_CUT_OFF, Code.CNI_CONFIG_MISSING})
 FAILING = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
 READY_SECONDS = 90.0
 """For kubelet to try again, to post, and for its network to be called ready."""
-LINES = 24
-"""Of a difference that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreNodeFiles:
     name: str = NAME
-    summary: str = "put back files of kubelet, the runtime, the CNI or /etc/hosts as they worked"
+    summary: str = "put back files of kubelet, the runtime, the CNI, /etc/hosts or resolv.conf as they worked"
     destructive: bool = False
     order: int = 8
-    repairs: frozenset[str] = GONE | FAILING
+    repairs: frozenset[str] = GONE | FAILING | STUCK
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if finding.code in GONE:
             return _gone(finding, situation)
+        if finding.code in STUCK:
+            return without_sandbox(finding, situation)
         host = finding.facts.host or host_of(node_of(finding), situation)
         view = situation.host(host)
         if view is None or (
@@ -131,7 +131,7 @@ def _network(finding: Finding, host: str, look: NodeLook, situation: Situation) 
             f"keeps one is known: copy {CNI_DIR} "
             "from another node, or apply the network add-on again"
         )
-    return [_write(host, path, look, situation, finding, CNI_DIR) for path in paths]
+    return [put_back(host, path, look, situation, finding, CNI_DIR) for path in paths]
 
 
 def _failing(finding: Finding, host: str, view: HostView, situation: Situation) -> Answer:
@@ -145,7 +145,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     if why := emptied(situation) if finding.code == Code.WORKER_KUBELET_DOWN else begins_anew(host, situation):
         return Refusal(why)
     done = [*([f"put back {', '.join(paths)}"] if paths else []), *([f"move {', '.join(added)} away"] if added else [])]
-    steps = [_write(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
+    steps = [put_back(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
     for path in added:
         to = f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}"
         steps.append(
@@ -176,7 +176,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         basis=(finding.key,),
         evidence=(
             *finding.evidence,
-            *(line for p in (*paths, *added) for line in _difference(host, p, view.node, situation)),
+            *(line for p in (*paths, *added) for line in difference(host, p, view.node, situation)),
         ),
         undo=(f"what was in place is kept in {HELD}/{situation.kept}/ on {host}; copy it back and restart the unit",),
         verify_within=90.0,
@@ -186,10 +186,10 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
 
 
 def _differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]:
-    """Files that are known and hold something else now, or are gone; the CNI's and /etc/hosts stop no unit."""
+    """Files that are known and hold something else now, or are gone; those that are read always stop no unit."""
     for path, known in situation.memory.files.get(host, {}).items():
         there = look.files.get(path)
-        if path != HOSTS and not path.startswith(CNI_DIR) and (there is None or there.sha256 != known.sha256):
+        if path != HOSTS and not read_always(path) and (there is None or there.sha256 != known.sha256):
             yield path
 
 
@@ -198,7 +198,7 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     started without while it was well.
     """
     known = situation.memory.files.get(host, {})
-    recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not p.startswith(CNI_DIR)), default=None)
+    recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
     for path, file in view.node.files.items() if view.node and recorded else ():
         in_parts = ".service.d/" in path or ".conf.d/" in path
         if (
@@ -209,39 +209,6 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
             and file.modified_at - timedelta(seconds=view.clock_offset) > recorded
         ):
             yield path
-
-
-def _write(host: str, path: str, look: NodeLook, situation: Situation, finding: Finding, beside: str) -> Step:
-    known, there = situation.memory.files[host][path], look.files.get(path)
-    return Step(
-        host,
-        f"put {path} on {host} back as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC "
-        f"(sha256 {known.sha256[:12]})",
-        WriteFile(
-            path=path,
-            content=situation.memory.known_file(host, path),
-            sha256=known.sha256,
-            before=there.sha256 if there else "",
-            keep=f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}" if there else "",
-            beside=beside,
-        ),
-        20.0,
-        requires=(finding.key,),
-        part=finding.facts.node,
-    )
-
-
-def _difference(host: str, path: str, look: NodeLook, situation: Situation) -> Iterator[str]:
-    there = look.files.get(path)
-    old, new = situation.memory.known_file(host, path).splitlines(), (there.content if there else "").splitlines()
-    lines = [
-        line.rstrip()
-        for line in difflib.unified_diff(old, new, "as it worked", "now" if there else "gone", lineterm="", n=0)
-    ]
-    for line in lines[:LINES]:
-        yield f"{host}:{path}: {line[:200]}"
-    if len(lines) > LINES:
-        yield f"{host}:{path}: and {len(lines) - LINES} lines more"
 
 
 PLAYBOOK = RestoreNodeFiles()

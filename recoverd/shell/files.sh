@@ -122,6 +122,29 @@ print_files() {
 # remove PATH...: delete them, with all that is in them.
 remove() { rm -rf "$@"; }
 
+# put_resolv_conf PATH SHA256 CONTENT: write CONTENT where there is no PATH; behind a symbolic link that leads nowhere,
+# where it leads. For everybody to read, as what is gone was. 3 where anything is there, or etcd would begin anew.
+put_resolv_conf() {
+  set -eu
+  if has_hash "$1" "$2"; then return 0; fi
+  unchanged "$1" ''
+  not_anew "putting $1 back" beside
+  pr_at=$1
+  if [ -L "$1" ]; then
+    pr_at=$(readlink "$1")
+    case $pr_at in /*) ;; *) pr_at=${1%/*}/$pr_at ;; esac
+    [ ! -L "$pr_at" ] || refuse "$1 is a link to a link that leads nowhere; see to $pr_at"
+  fi
+  ( umask 022; mkdir -p "${pr_at%/*}" )
+  pr_new=$pr_at.recoverd.$$
+  trap 'rm -f "$pr_new"' EXIT
+  printf %s "$3" >"$pr_new"
+  has_hash "$pr_new" "$2" || refuse "what arrived for $1 is not what was sent"
+  chmod 644 "$pr_new"
+  unchanged "$1" ''
+  mv -f "$pr_new" "$pr_at"
+}
+
 # put_hosts_line LINE NAME...: add LINE to /etc/hosts, to the file itself: in a container it is a mount, over which
 # nothing can be renamed. 3 where a line names one of these hosts by now.
 put_hosts_line() {

@@ -70,8 +70,9 @@ join_manifests() {
 }
 
 # join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
-# begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out. 3 where
-# it is not clean, kubeadm tells no version, or the join was given up.
+# begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out, and
+# unless-crictl does where there is no crictl, without which they fail. 3 where it is not clean, kubeadm tells no
+# version, or the join was given up.
 join_start() {
   set -eu
   umask 077
@@ -101,7 +102,11 @@ RECOVERD_END
     rm -rf /run/recoverd/join /var/lib/recoverd/joining
     refuse 'the join was given up before it had begun here'
   fi
-  jb_skip=''; [ "$3" != yes ] || jb_skip=--skip-phases=preflight
+  jb_skip=''
+  case $3 in
+    yes) jb_skip=--skip-phases=preflight ;;
+    unless-crictl) command -v crictl >/dev/null || [ -S /run/docker.sock ] || jb_skip=--skip-phases=preflight ;;
+  esac
   # a session of its own, and a name by which it is known again; what was given up while it was begun, it does not begin
   # either
   # shellcheck disable=SC2016 # its own shell expands that
@@ -201,6 +206,26 @@ join_end_containers() {
       timeout 5 ctr -n k8s.io tasks rm -f "$c"; timeout 5 ctr -n k8s.io containers rm "$c"
     done >/dev/null 2>&1
   fi
+}
+
+# join_none_left: does nothing run in a pod here?
+join_none_left() {
+  for c in /proc/[0-9]*/cgroup; do
+    if grep -q kubepods "$c" 2>/dev/null; then return 1; fi
+  done
+}
+
+# join_end_left: end what still runs in pods on a machine that was reset. 3 where it is a node, or has etcd's data; 1 when
+# something runs on.
+join_end_left() {
+  # shellcheck disable=SC2046 # a path each
+  for f in /etc/kubernetes/kubelet.conf $(join_manifests) /var/lib/etcd/member; do
+    [ ! -e "$f" ] || refuse "$f is there, so what runs here is left alone"
+  done
+  timeout 20 systemctl stop kubelet 2>/dev/null || :
+  join_end_pods
+  join_end_containers "$(join_socket)"
+  join_none_left || { echo 'something still runs in a pod here' >&2; return 1; }
 }
 
 # join_keep_others: copy the static pods that are not the join's to /var/lib/recoverd, since `kubeadm reset` empties

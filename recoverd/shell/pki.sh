@@ -48,6 +48,12 @@ same_pki() (
 # pki_put_back COPY KUBERNETES: is it, and was what restarts the static pods not broken off?
 pki_put_back() { same_pki "$1" "$2" && [ ! -e "$1/putting-back" ]; }
 
+# keys_put_back COPY KUBERNETES: is every file of the copy's pki in place, or is there no such copy here?
+keys_put_back() (
+  cd "$1" 2>/dev/null && [ -d pki ] || exit 0
+  find pki -type f | while read -r f; do cmp -s "$f" "$2/$f" || exit 1; done
+)
+
 # refuse_expired COPY: refuse one that etcd or an API server could not start with, where there is openssl to tell.
 refuse_expired() {
   command -v openssl >/dev/null || return 0
@@ -74,6 +80,36 @@ end_static_pods() {
   done
 }
 
+# swap_pki COPY KUBERNETES: pki of the copy in the place of what is there, by renaming.
+swap_pki() {
+  rm -rf "$2/.pki.recoverd-new"
+  mkdir -p "$2"
+  cp -a "$1/pki" "$2/.pki.recoverd-new"
+  sync
+  rm -rf "$2/.pki.recoverd-old"
+  [ ! -e "$2/pki" ] || mv "$2/pki" "$2/.pki.recoverd-old"
+  mv "$2/.pki.recoverd-new" "$2/pki"
+}
+
+# put_back_keys COPY ASIDE KUBERNETES: put pki of a kept copy into place, and no kubeconfig; what was there is copied to
+# ASIDE first. Where there is no such copy nothing is done. 3 where it has expired, pki is a symbolic link, or the
+# machine is a control plane.
+put_back_keys() {
+  set -eu
+  umask 077
+  if [ ! -d "$1/pki" ]; then echo "there is no copy in $1, and kubeadm brings what it needs"; return 0; fi
+  [ ! -L "$3/pki" ] || refuse "$3/pki is a symbolic link; put $1/pki back by hand"
+  for f in "$3/kubelet.conf" "$3"/manifests/kube-apiserver.yaml; do
+    [ ! -e "$f" ] || refuse "$f is there: what runs here has certificates of its own"
+  done
+  ! keys_put_back "$1" "$3" || return 0
+  refuse_expired "$1"
+  if [ -d "$3/pki" ]; then ( keep_pki "$2" no "$3" ); fi
+  swap_pki "$1" "$3"
+  rm -rf "$3/.pki.recoverd-old"
+  sync
+}
+
 # put_back_pki COPY ASIDE RESTART KUBERNETES MARK...: put a kept copy into place: pki as a whole by renaming, each
 # kubeconfig by renaming; what was there is copied to ASIDE first. ASIDE "": it is of no use, as when it is this very
 # plan's that is taken back. RESTART yes: where it put anything back, the static pods' processes are ended. MARKs are
@@ -95,12 +131,7 @@ put_back_pki() {
   if [ -n "$pp_aside" ] && [ -d "$pp_k/pki" ]; then ( keep_pki "$pp_aside" no "$pp_k" ); fi
   if ! same_pki "$pp_copy" "$pp_k"; then
     : >"$pp_copy/putting-back"
-    rm -rf "$pp_k/.pki.recoverd-new"
-    cp -a "$pp_copy/pki" "$pp_k/.pki.recoverd-new"
-    sync
-    rm -rf "$pp_k/.pki.recoverd-old"
-    [ ! -e "$pp_k/pki" ] || mv "$pp_k/pki" "$pp_k/.pki.recoverd-old"
-    mv "$pp_k/.pki.recoverd-new" "$pp_k/pki"
+    swap_pki "$pp_copy" "$pp_k"
     for f in "$pp_copy"/*.conf; do
       [ -f "$f" ] || continue
       cp -p "$f" "$pp_k/.conf.recoverd-new"

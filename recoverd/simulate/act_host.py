@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from recoverd.model.address_operations import FreeAddresses
-from recoverd.model.file_operations import HostsLine, PutBackPodFile
+from recoverd.model.file_operations import HostsLine, PutBackPodFile, PutResolvConf
 from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
 from recoverd.model.operations import CopyPath, MovePath, WriteFile, sha256
@@ -56,6 +56,14 @@ def write(o: WriteFile, at: Carry) -> StepResult:
         files.setdefault(o.keep, there)
     files[o.path] = o.content
     return StepResult(True, f"writing {o.path} on {at.name}: done")
+
+
+@hand(PutResolvConf, lacking=lambda o, at: at.machine.files.get(o.path) != o.content)
+def put_resolv_conf(o: PutResolvConf, at: Carry) -> StepResult:
+    if o.path in at.machine.files:
+        return at.refused(f"{o.path} exists, and was absent when the plan was made")
+    at.machine.files[o.path] = o.content
+    return StepResult(True, f"{o.title} on {at.name}: done")
 
 
 @hand(HostsLine, lacking=lambda o, at: o.line not in at.machine.files.get(HOSTS, "").splitlines())

@@ -15,6 +15,7 @@ from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeUnready,
     AwaitReboot,
     Cordon,
     Drain,
@@ -99,6 +100,15 @@ def await_node_ready(o: AwaitNodeReady, at: Carry, store: Store) -> StepResult:
     if o.boot_id and node.boot_id == o.boot_id:
         return StepResult(False, f"{o.node} has not reported since the reboot (the API shows the old boot id)")
     return StepResult(node.ready, f"node {o.node} is {'Ready' if node.ready else 'not Ready'}")
+
+
+@_through_api(AwaitNodeUnready)
+def await_node_unready(o: AwaitNodeUnready, at: Carry, store: Store) -> StepResult:
+    objects = at.cluster.api.objects()
+    if not isinstance(objects, ObjectsView):
+        return StepResult(False, "no API server that can be reached lists nodes")
+    ready = any(n.name == o.node and n.ready for n in objects.nodes)
+    return StepResult(not ready, f"node {o.node} is {'Ready still' if ready else 'not Ready'}")
 
 
 @_through_api(AwaitControllers)

@@ -6,6 +6,7 @@ from recoverd.model.pki_operations import (
     KUBERNETES,
     STATIC_PODS,
     KeepPki,
+    PutBackKeys,
     PutBackPki,
     RenewLeaves,
     RenewWorkerClient,
@@ -53,6 +54,27 @@ def put_back(o: PutBackPki, at: Carry) -> StepResult:
     for component in STATIC_PODS if o.restart and changed else ():
         at.cluster.kubelets[at.name].exited(component, at.now, "received signal; shutting down")
     return StepResult(True, f"putting back the certificates from {o.source} on {at.name}: done")
+
+
+def _keys_lack(o: PutBackKeys, at: Carry) -> bool:
+    kept = _keys(at.machine.kept.get(o.source, {}))
+    return any(at.machine.papers.get(p) != paper for p, paper in kept.items())
+
+
+@hand(PutBackKeys, lacking=_keys_lack)
+def put_keys_back(o: PutBackKeys, at: Carry) -> StepResult:
+    machine = at.machine
+    if f"{KUBERNETES}/kubelet.conf" in machine.files:
+        return at.refused(f"{KUBERNETES}/kubelet.conf is there: what runs here has certificates of its own")
+    if o.source not in machine.kept:
+        return StepResult(True, f"there is no copy in {o.source}, and kubeadm brings what it needs")
+    machine.kept.setdefault(o.aside, _of_kubernetes(machine.papers))
+    machine.papers = machine.papers | _keys(machine.kept[o.source])
+    return StepResult(True, f"putting back {o.kubernetes}/pki from {o.source} on {at.name}: done")
+
+
+def _keys(papers: Papers) -> Papers:
+    return {p: paper for p, paper in papers.items() if p.startswith(f"{KUBERNETES}/pki/")}
 
 
 def _unmarked(o: RenewLeaves | RepairKubeletClient | RenewWorkerClient, at: Carry) -> bool:

@@ -25,10 +25,14 @@ BRIDGE, TUNNEL = "cni0", "flannel.1"
 HOSTS_LINE = "10.99.1.10 k8s-api"
 CNI_FILE = f"{CNI_DIR}/10-model.conflist"
 KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+RUNTIME_CONFIG, PAUSE = "/etc/containerd/config.toml", "k8s.gcr.io/pause:3.2"
+RESOLV = "/run/systemd/resolve/resolv.conf"
 NODE_FILES = {
     HOSTS: f"127.0.0.1 localhost\n{HOSTS_LINE}\n",
     CNI_FILE: '{"cniVersion": "0.3.1", "name": "model"}\n',
     KUBELET_CONFIG: "kind: KubeletConfiguration\n",
+    RUNTIME_CONFIG: f'sandbox_image = "{PAUSE}"\n',
+    RESOLV: "nameserver 10.99.0.1\n",
 }
 """What every node has beside what kubeadm writes."""
 
@@ -161,8 +165,8 @@ class Machine:
     """Its etcdctl knows --bump-revision and --mark-compacted."""
     disk: str = ""
     """What an etcd says that cannot write there, because the disk is full or read-only."""
-    no_sandbox: str = ""
-    """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
+    images: set[str] = field(default_factory=lambda: {PAUSE})
+    """Of sandboxes, which a runtime that has none cannot pull."""
     leaked: int = 0
     """Addresses of pods that are held for containers that are gone; where any are, none is left for a new pod."""
     hangs: set[str] = field(default_factory=set)
@@ -242,6 +246,29 @@ class Machine:
         which are over at the same time.
         """
         return not self.control_plane and client_over(self.papers, now)
+
+    @property
+    def no_sandbox(self) -> str:
+        """What kubelet says of why it cannot make a sandbox for a pod; those that there are stay."""
+        if not self.joined:
+            return ""
+        if RESOLV not in self.files:
+            return f"Failed to generate sandbox config for pod etcd: open {RESOLV}: no such file or directory"
+        image = self.sandbox_image
+        if image in self.images:
+            return ""
+        why = f"failed to pull image: lookup {image.partition('/')[0]}: no such host"
+        return f'CreatePodSandbox for pod "etcd" failed: failed to get sandbox image "{image}": {why}'
+
+    def makes_sandboxes(self) -> None:
+        """A person sees to it, whatever kept its kubelet from that."""
+        self.files.setdefault(RESOLV, NODE_FILES[RESOLV])
+        self.images.add(self.sandbox_image)
+
+    @property
+    def sandbox_image(self) -> str:
+        """As its runtime's configuration names it."""
+        return self.files.get(RUNTIME_CONFIG, "").partition('"')[2].partition('"')[0]
 
     @property
     def resolves(self) -> bool:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
-from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
+from recoverd.model.join_operations import CheckJoin, EndLeftPods, JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
-from recoverd.model.observation import EndpointHealth, Unseen
+from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen
+from recoverd.model.pki_operations import KUBERNETES
 from recoverd.model.plan import Step, StepResult
+from recoverd.playbooks.join_machines import again, told
 from recoverd.playbooks.take_back import Force, Looks, Nothing, Remove, Silence, Stop, choose
 from recoverd.simulate.carry import HANDS, Carry, Write, hand
 from recoverd.simulate.clock import moment
@@ -18,7 +20,7 @@ from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import member, unreachable
 from recoverd.simulate.store import peer_url
-from recoverd.simulate.texts import ETCD_DIR, path_of
+from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, path_of
 
 VERSION = "v1.20.2"
 KUBEADM_SECONDS = 6.0
@@ -35,7 +37,30 @@ def survey(cluster: ModelCluster, request: JoinRequest, source: str, planes: Seq
         machines[name] = unreachable(cluster, machine) or _facts(cluster, machine)
     pairs = [(a, b, port) for a in names for b in names for port in PORTS if a != b]
     probes = tuple(Probe(a, b, p, _reached(cluster, a, b, p)) for a, b, p in pairs)
-    return JoinFacts(source, machines, probes, "", VERSION, "k8s-api:6443")
+    return JoinFacts(source, machines, probes, "", VERSION, "k8s-api:6443", flags=frozenset({"profiling"}))
+
+
+@hand(EndLeftPods)
+def end_left(_: EndLeftPods, at: Carry) -> StepResult:
+    machine = at.machine
+    if machine.joined or any(path_of(c) in machine.files for c in COMPONENTS):
+        return at.refused("it is a node, so what runs here is left alone")
+    machine.units["kubelet"].stop(at.now)
+    for container in machine.containers.values():
+        if container.running:
+            container.running, container.ended_at = False, at.now
+    machine.pods.clear()
+    return StepResult(True, f"ending what is left running in pods on {at.name}: done")
+
+
+@hand(CheckJoin, on_machine=False)
+def check(it: CheckJoin, at: Carry) -> StepResult:
+    view = _source(it, at)
+    if view is None:
+        return StepResult(False, f"etcd on {it.source} tells nothing; nothing was changed", untouched=True)
+    request = JoinRequest(it.name, it.address, skip_preflight=True)
+    facts = survey(at.cluster, request, it.source, it.planes)
+    return told(it, again(request, facts, view.db_size, 30.0, moment(at.now), it.flags))
 
 
 def _facts(cluster: ModelCluster, machine: Machine) -> MachineFacts:
@@ -74,7 +99,7 @@ def _entry(it: JoinControlPlane | TakeBackJoin, view: EtcdView | None) -> Member
     return next((m for m in view.members if peer_url(it.address) in m.peer_urls), None) if view else None
 
 
-def _source(it: JoinControlPlane | TakeBackJoin, at: Carry) -> EtcdView | None:
+def _source(it: CheckJoin | JoinControlPlane | TakeBackJoin, at: Carry) -> EtcdView | None:
     view = member(at.cluster, it.source)
     return view if isinstance(view, EtcdView) else None
 
@@ -94,12 +119,20 @@ def join(it: JoinControlPlane, at: Carry) -> StepResult:
             return StepResult(False, f"kubeadm join has not been started on {it.name} yet", undone=True)
         if now - at.began < KUBEADM_SECONDS:
             return StepResult(False, f"kubeadm join is at work on {it.name}")
+        objects = at.cluster.api.objects()
+        if isinstance(objects, ObjectsView) and any(n.name == it.name and n.ready for n in objects.nodes):
+            return _fail(at, f"the join of {it.name} failed: a Node with that name and the status Ready already exists")
         try:
             at.cluster.etcd.add(it.name)
         except ValueError as error:
             return _fail(at, f"the join of {it.name} failed: {error}")
         planes = [n for n, m in at.cluster.machines.items() if m.control_plane and (m.joined or n == it.name)]
+        found = machine.papers
         at.cluster.give_files(it.name, planes, "existing")
+        # kubeadm makes no certificate that is there already
+        machine.papers |= {p: paper for p, paper in found.items() if p.startswith(f"{KUBERNETES}/pki/")}
+        if not machine.units["kubelet"].active:
+            at.cluster.restart_unit(it.name, "kubelet")
     if not at.was:
         at.was, at.since = True, now
     if entry is not None and entry.started and at.cluster.api.endpoint(it.name).health is EndpointHealth.READY:
@@ -198,14 +231,18 @@ def _left(it: TakeBackJoin, at: Carry) -> StepResult:
     if at.cluster.api.endpoint(it.source).health is not EndpointHealth.READY:
         return StepResult(False, f"the API server on {it.source} is not ready")
     if machine.data or any(p.startswith("/etc/kubernetes/") for p in machine.files):
-        at.due = Write(f"clean {it.name}", lambda: _clean(machine))
+        at.due = Write(f"clean {it.name}", lambda: _clean(it, at))
         return StepResult(False, f"{it.name} is not clean")
     return StepResult(
         True, f"etcd on {it.source} has no member at {it.address}; the API server there is ready; {it.name} is clean"
     )
 
 
-def _clean(machine: Machine) -> StepResult:
+def _clean(it: TakeBackJoin, at: Carry) -> StepResult:
+    machine = at.cluster.machines[it.name]
+    if it.keeps_node:  # it was a node before, and is what `kubeadm reset` leaves of one
+        machine.units["kubelet"].stop(at.now)
+        machine.papers = {}
     for path in [p for p in machine.files if p.startswith("/etc/kubernetes/")]:
         del machine.files[path]
     machine.data.clear()

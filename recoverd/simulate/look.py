@@ -32,7 +32,18 @@ from recoverd.simulate import pod_files
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import AGAIN, ALIVE, CNI_FILE, HOSTS_LINE, KUBELET_CONFIG, UP_SINCE, Machine, SystemdUnit
+from recoverd.simulate.hosts import (
+    AGAIN,
+    ALIVE,
+    CNI_FILE,
+    HOSTS_LINE,
+    KUBELET_CONFIG,
+    RESOLV,
+    RUNTIME_CONFIG,
+    UP_SINCE,
+    Machine,
+    SystemdUnit,
+)
 from recoverd.simulate.netlook import network
 from recoverd.simulate.pki import etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
@@ -176,7 +187,7 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
         return None
     files = tuple(
         (p, machine.files[p], machine.first.get(p) == machine.files[p])
-        for p in (CNI_FILE, KUBELET_CONFIG)
+        for p in (CNI_FILE, KUBELET_CONFIG, RUNTIME_CONFIG, RESOLV)
         if p in machine.files
     )
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
@@ -216,6 +227,7 @@ def _node_of(
         runtime=hears[1],
         runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
         cni=tuple(path.rpartition("/")[2] for path, _, _ in files if path == CNI_FILE),
+        resolv=RESOLV,
         files={p: FileView(sha256(text), text, moment(UP_SINCE - 60) if first else None) for p, text, first in files},
     )
 

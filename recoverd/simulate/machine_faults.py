@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.hosts import NODE_FILES, RESOLV, RUNTIME_CONFIG
 
 SWAP = (
     "failed to run Kubelet: running with swap on is not supported, please disable swap! or set "
@@ -10,9 +11,7 @@ SWAP = (
 )
 FULL = "etcdserver: failed to allocate space when creating new wal file (no space left on device)"
 READ_ONLY = "etcdmain: open /var/lib/etcd/member/wal/0.tmp: read-only file system"
-RESOLV_CONF = (
-    "Failed to generate sandbox config for pod etcd: open /run/systemd/resolve/resolv.conf: no such file or directory"
-)
+OTHER_PAUSE = "k8s.gcr.io/pause:3.9"
 
 
 def crash_unit(c: ModelCluster, name: str, unit: str = "kubelet", says: str = SWAP) -> None:
@@ -44,10 +43,24 @@ def free_disk(c: ModelCluster, *names: str) -> None:
 def lose_resolv_conf(c: ModelCluster, *names: str) -> None:
     """The file that kubelet gives to pods is gone: those that run go on, and after a boot none is started."""
     for name in names:
-        c.machines[name].no_sandbox = RESOLV_CONF
+        c.machines[name].files.pop(RESOLV, None)
 
 
 def link_resolv_conf(c: ModelCluster, *names: str) -> None:
     """`ln -s /etc/resolv.conf` to where kubelet looks for it."""
     for name in names:
-        c.machines[name].no_sandbox = ""
+        c.machines[name].files[RESOLV] = NODE_FILES[RESOLV]
+
+
+def name_sandbox_image(c: ModelCluster, *names: str) -> None:
+    """A package writes the runtime's configuration anew, which names a pause image that is not there, and no registry
+    is reached: those that run go on, and after a boot none is started.
+    """
+    for name in names:
+        c.machines[name].files[RUNTIME_CONFIG] = f'sandbox_image = "{OTHER_PAUSE}"\n'
+
+
+def import_sandbox_image(c: ModelCluster, *names: str) -> None:
+    """`ctr -n k8s.io images import` of that image, by a person."""
+    for name in names:
+        c.machines[name].images.add(OTHER_PAUSE)

@@ -16,7 +16,7 @@ from recoverd.model.effects import WITHOUT_LEASE, only_asks
 from recoverd.model.join_operations import JoinControlPlane
 from recoverd.model.joining import JoinFacts, JoinRequest
 from recoverd.model.lease import HostLease
-from recoverd.model.memory import Guest, Memory
+from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
@@ -49,7 +49,8 @@ class SimulatedWorld(World):
         self._name = name
         self._saw = saw
         self._failing: dict[str, datetime] = {}
-        self._guest: Guest | None = None
+        self._known: frozenset[str] = frozenset()
+        """Machines that were control planes once, or that a person let join."""
         self._hands_off = hands_off
         """Why nothing is written, as where the cluster is only observed."""
         self._haste = Haste()
@@ -95,7 +96,7 @@ class SimulatedWorld(World):
             return StepResult(True, "there is nothing to take back", already_done=True)
         if self._hands_off and not only_asks(operation, asked=resume and step.asks(undo=undo)):
             return StepResult(False, f"it was not begun: {self._hands_off}", untouched=True)
-        if isinstance(operation, JoinControlPlane) and (self._guest is None or self._guest.name != operation.name):
+        if isinstance(operation, JoinControlPlane) and operation.name not in self._known:
             return StepResult(False, f"the join of {operation.name} failed: recoverd was not told to let it in")
         if not isinstance(operation, WITHOUT_LEASE) and (why := await self.lease.may_act(step.timeout / 2)):
             return StepResult(False, f"it was not begun: {why}. Nothing was changed", untouched=True)
@@ -130,7 +131,7 @@ class SimulatedWorld(World):
         return survey(self.cluster, request, source, planes)
 
     def learn(self, memory: Memory) -> None:
-        self._guest = memory.guest
+        self._known = frozenset({*memory.manifests, *({memory.guest.name} if memory.guest else ())})
 
     async def close(self) -> None:
         return

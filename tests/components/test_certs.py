@@ -24,7 +24,7 @@ from recoverd.model.catalogue import Code, path_in
 from recoverd.model.facts import FileFacts
 from recoverd.model.finding import Diagnosis, Severity
 from recoverd.model.observation import EndpointHealth, HostView
-from recoverd.model.pki_operations import KeepPki, PutBackPki, RenewLeaves, RepairKubeletClient
+from recoverd.model.pki_operations import KeepPki, PutBackKeys, PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.observe.hosts import look_at
 from recoverd.observe.keys import KeyWatch
 from tests.pki import leaves, load, reissue
@@ -459,3 +459,39 @@ async def test_after_a_reset_the_copy_and_a_new_client_certificate_are_all_that_
     assert not told(await seen(hands)).findings
     current = "/var/lib/kubelet/pki/kubelet-client-current.pem"
     assert node.sh(f"openssl verify -purpose sslclient -CAfile /etc/kubernetes/pki/ca.crt {current}").endswith("OK\n")
+
+
+async def test_before_it_joins_again_a_machine_gets_certificates_and_no_kubeconfig(hands: Hands, node: Node) -> None:
+    good, kept, aside = node.everything(), f"{KEPT}/0123456789abcdef", f"{KEPT}/before-prod-1"
+    again = PutBackKeys(kept, aside)
+    assert (await hands.do(KeepPki(kept))).ok
+    refused = await hands.do(again)
+    assert not refused.ok and refused.untouched and "kubelet.conf is there" in refused.detail
+    node.sh(
+        "rm -rf /etc/kubernetes/pki/* /etc/kubernetes/*.conf /etc/kubernetes/manifests/*; echo x >/etc/kubernetes/pki/x"
+    )
+    for _ in range(2):
+        result = await hands.do(again)
+        assert result.ok, result.detail
+        assert node.everything() == {name: data for name, data in good.items() if name.startswith("pki/")}
+    assert node.sh(f"cat {aside}/pki/x") == "x\n"
+    node.sh("rm -rf /etc/kubernetes/pki")
+    assert (await hands.do(again)).ok and "pki/ca.key" in node.everything()
+
+
+async def test_a_new_disk_has_no_copy_and_nothing_is_put_back(hands: Hands, node: Node) -> None:
+    node.sh("rm -rf /etc/kubernetes/pki/* /etc/kubernetes/*.conf")
+    result = await hands.do(PutBackKeys(f"{KEPT}/0123456789abcdef", f"{KEPT}/before-prod-1"))
+    assert result.ok and "kubeadm brings what it needs" in result.detail and not node.everything()
+
+
+async def test_a_copy_that_has_expired_is_not_put_back_for_a_join(hands: Hands, node: Node) -> None:
+    kept = f"{KEPT}/0123456789abcdef"
+    assert (await hands.do(KeepPki(kept))).ok
+    node.sh("rm -rf /etc/kubernetes/pki/* /etc/kubernetes/*.conf")
+    node.sh(
+        f"cd {kept}/pki && openssl req -new -key apiserver.key -subj /CN=kube-apiserver -out ../r.csr && "
+        "openssl x509 -req -in ../r.csr -CA ca.crt -CAkey ca.key -set_serial 7 -days -1 -out apiserver.crt"
+    )
+    result = await hands.do(PutBackKeys(kept, f"{KEPT}/before-prod-1"))
+    assert not result.ok and result.untouched and "has expired" in result.detail and not node.everything()

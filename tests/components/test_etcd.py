@@ -8,9 +8,12 @@ import asyncio
 import base64
 import hashlib
 import json
+import signal
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from aiohttp import web
 
 from recoverd.clients.etcd import EtcdClient, EtcdRefused, EtcdUnseen
 from recoverd.clients.hosts import HostPool
+from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import UnseenKind
 
 from .conftest import Authority, EtcdNode, Sshd, free_port
@@ -327,3 +331,59 @@ async def pretender(node: EtcdNode, answer: Callable[[web.Request], Awaitable[we
     await web.TCPSite(runner, "127.0.0.1", node.port, ssl_context=tls(node)).start()
     yield
     await runner.cleanup()
+
+
+async def stalled(node: EtcdNode, seconds: float) -> None:
+    assert node.process is not None
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+    await asyncio.sleep(seconds / 3)
+
+
+async def test_a_disk_that_writes_through_slowly_is_told_by_what_was_added_between_two_readings(
+    pool: HostPool, etcd: EtcdNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member is stopped for a moment again and again while it is written to: what its log waited for meanwhile
+    counts as fsyncs that took so long, as with a disk that stalls.
+    """
+    monkeypatch.setattr("recoverd.clients.etcd.METRICS_SECONDS", 0.0)
+    asked = client(pool, etcd)
+
+    async def told() -> EtcdView:
+        """With metrics, which a busy machine does not always give in time."""
+        async with asyncio.timeout(60):
+            while not (view := await asked.view(timeout=5)).quota:
+                pass
+        return view
+
+    first = await told()
+    assert first.fsync is None and first.commit is None, "one reading says nothing"
+    await asyncio.to_thread(etcd.put, {f"quick/{number}": "x" for number in range(100)})
+    quick = await told()
+    assert quick.fsync is not None and quick.fsync.count >= 50 and 0 < quick.fsync.p99 < 8
+    assert quick.commit is not None and 0 < quick.fsync.seconds < 120
+    slow, written = quick, threading.Event()
+
+    def write() -> None:
+        while not written.is_set():
+            etcd.put({f"slow/{number}": "x" for number in range(20)})
+
+    with ThreadPoolExecutor(2) as pool_of_writers:
+        for _ in range(2):
+            pool_of_writers.submit(write)
+        try:
+            async with asyncio.timeout(120):
+                while slow.fsync is None or slow.fsync.slow < 5:
+                    for _ in range(8):
+                        await stalled(etcd, 0.3)
+                    slow = await told()
+        finally:
+            written.set()
+    assert slow.fsync.p99 > 0.01 and slow.fsync.count >= slow.fsync.slow
+    etcd.kill()
+    etcd.start()
+    anew = await told()
+    assert anew.fsync is None, "it counts from the beginning again"

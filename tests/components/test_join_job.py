@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +112,20 @@ async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, 
     )
     assert asked["nodeRegistration"]["name"] == "cp2"
     assert asked["controlPlane"] == {"certificateKey": KEY, "localAPIEndpoint": {"advertiseAddress": "10.99.1.12"}}
+
+
+@pytest.mark.skipif(Path("/run/docker.sock").exists(), reason="kubeadm asks docker for no crictl")
+@pytest.mark.parametrize("crictl", [True, False])
+async def test_preflight_checks_that_need_crictl_are_left_out_where_there_is_none(job: Job, crictl: bool) -> None:
+    if crictl:
+        job.file("bin/crictl").write_text("#!/bin/sh\n")
+        job.file("bin/crictl").chmod(0o755)
+    elif shutil.which("crictl"):
+        pytest.skip("there is a crictl here")
+    job.file("end").write_text("0")
+    assert (await job.run(start(replace(IT, skip_preflight=False, needs_crictl=True), SECRETS))).exit_status == 0
+    await job.until("ended")
+    assert ("--skip-phases=preflight" in job.file("arguments").read_text()) is not crictl
 
 
 async def test_stopped_it_is_gone_and_so_are_its_secrets(job: Job) -> None:

@@ -4,6 +4,7 @@ lead, and which files it brings.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.model.file_operations import HostsLine
+from recoverd.model.file_operations import HostsLine, PutResolvConf
 from recoverd.model.node_look import HOSTS, Heard, NodeLook
 from recoverd.observe.hosts import NODE
 from recoverd.observe.look import sections
 from recoverd.observe.node import node_look
 from recoverd.shell import script
+from tests.shells import sent
 
 SHELLS = [s for s in ("bash", "dash", "busybox") if shutil.which(s)]
 FOLDERS = (
@@ -30,6 +32,7 @@ FOLDERS = (
     "/etc/docker",
     "/etc/cni",
     "/etc/hosts",
+    "/etc/resolv.conf",
     "/etc/systemd",
     "/var/lib/kubelet",
     "/run/containerd",
@@ -280,6 +283,81 @@ def test_a_runtime_of_containerds_own_defaults_is_no_secret(machine: Machine) ->
 
 def test_without_a_directory_there_is_no_configuration(machine: Machine) -> None:
     assert machine.look().cni == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "resolv"),
+    [
+        ("", "", "/etc/resolv.conf"),
+        ("resolvConf: /etc/kubernetes/resolv.conf\n", "--resolv-conf=/x", "/etc/kubernetes/resolv.conf"),
+        ('resolvConf: "/etc/kubernetes/resolv.conf"\n', "", "/etc/kubernetes/resolv.conf"),
+        ("", "--a=1 --resolv-conf=/etc/kubernetes/resolv.conf --b", "/etc/kubernetes/resolv.conf"),
+        ("resolvConf: /etc/$(reboot)\n", "", ""),
+    ],
+)
+def test_the_file_that_kubelet_gives_to_pods_is_told_and_comes_whole(
+    machine: Machine, config: str, flags: str, resolv: str
+) -> None:
+    machine.healthz.write_text(f"healthzPort: 1\n{machine.here(config)}")
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", machine.here(f'KUBELET_KUBEADM_ARGS="{flags}"\n'))
+    if resolv:
+        machine.write(resolv, "nameserver 10.0.0.2\n")
+    look = machine.look()
+    assert look.resolv.removeprefix(str(machine.root)) == resolv
+    assert [f.content for p, f in look.files.items() if p.endswith("resolv.conf")] == ["nameserver 10.0.0.2\n"] * bool(
+        resolv
+    )
+    if resolv:
+        machine.path(resolv).unlink()
+        gone = machine.look()
+        assert gone.resolv == look.resolv and not [p for p in gone.files if p.endswith("resolv.conf")]
+
+
+# --- resolv.conf ---
+
+NAMES = "nameserver 10.0.0.2\nsearch example\n"
+NO_ETCD = "not_anew() { :; }"
+
+
+def resolv(machine: Machine, path: str = "/etc/resolv.conf") -> subprocess.CompletedProcess[str]:
+    operation = PutResolvConf(str(machine.path(path)), NAMES, hashlib.sha256(NAMES.encode()).hexdigest())
+    done = subprocess.run(
+        [*machine.shell, "-c", f"umask 077\n{sent(operation.call(), NO_ETCD)}"],
+        env={"PATH": f"{machine.tools}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    asked = subprocess.run([*machine.shell, "-c", sent(operation.check())], capture_output=True, timeout=30)
+    assert (asked.returncode == 0) is (done.returncode == 0)
+    return done
+
+
+def test_a_file_that_is_gone_is_written_for_everybody_to_read_and_once(machine: Machine) -> None:
+    for _ in range(2):
+        done = resolv(machine, "/run/systemd/resolve/resolv.conf")
+        assert done.returncode == 0, done.stderr
+    path = machine.path("/run/systemd/resolve/resolv.conf")
+    assert path.read_text() == NAMES and path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o777 == 0o755 and list(path.parent.iterdir()) == [path]
+
+
+def test_behind_a_link_that_leads_nowhere_it_is_written_where_that_leads(machine: Machine) -> None:
+    link, target = machine.path("/etc/resolv.conf"), machine.path("/run/systemd/resolve/stub-resolv.conf")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    assert resolv(machine).returncode == 0
+    assert link.is_symlink() and target.read_text() == NAMES
+
+
+@pytest.mark.parametrize("there", ["another", "loop"])
+def test_what_is_there_by_now_is_left_alone(machine: Machine, there: str) -> None:
+    path = machine.path("/etc/resolv.conf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if there == "loop":
+        path.symlink_to("resolv.conf")
+    else:
+        path.write_text("nameserver 10.0.0.9\n")
+    done = resolv(machine)
+    assert done.returncode == 3 and ("link to a link" if there == "loop" else "exists") in done.stderr
+    assert path.is_symlink() or path.read_text() == "nameserver 10.0.0.9\n"
 
 
 # --- the line in /etc/hosts ---

@@ -26,6 +26,7 @@ from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen,
 from recoverd.model.pod_files import Is
 from recoverd.observe import hosts
 from recoverd.observe.look import LookError, parse
+from recoverd.observe.pod_files import Asked
 
 from .conftest import Authority, Sshd
 
@@ -160,7 +161,7 @@ async def test_files_that_static_pods_name_are_seen_and_not_what_they_hold(shell
     config, gone = machine.kubernetes / "enc.yaml", f"{machine.kubernetes}/audit.yaml"
     config.write_text("keys: [{name: k1, secret: c2VjcmV0}]\n")
     config.chmod(0o640)
-    looked, printed = hosts.Extras(files=(str(config), gone), encrypting=(str(config),)), []
+    looked, printed = hosts.Extras(files=Asked((str(config), gone), (str(config),))), []
     pool = shell.pool("cp1")
     read = hosts.parse
     with pytest.MonkeyPatch.context() as patch:

@@ -36,7 +36,21 @@ class Machine:
         self.root, self.shell, self.tools = root, shell, root / "tools"
         self.tools.mkdir(parents=True)
         if shell == "busybox":
-            for tool in ("stat", "find", "sha256sum", "grep", "head", "ls", "cat", "df", "du", "tail", "cut", "mv"):
+            for tool in (
+                "stat",
+                "find",
+                "sha256sum",
+                "grep",
+                "sed",
+                "head",
+                "ls",
+                "cat",
+                "df",
+                "du",
+                "tail",
+                "cut",
+                "mv",
+            ):
                 (self.tools / tool).symlink_to(str(shutil.which("busybox")))
         self.copies = root / "copies"
 
@@ -55,8 +69,8 @@ class Machine:
     def do(self, call: Call | None) -> subprocess.CompletedProcess[str]:
         return self.sh(sent(call, NO_ETCD))
 
-    def look(self, *paths: Path, encrypting: str = "") -> tuple[dict[str, PodFileView], str]:
-        head = f"M=@@ E='{encrypting}'\ns() {{ printf '\\n%s\\n' \"$M $*\"; }}\n{THERE}\n{POD_FILES}\n"
+    def look(self, *paths: Path, encrypting: str = "", following: str = "") -> tuple[dict[str, PodFileView], str]:
+        head = f"M=@@ E='{encrypting}' W='{following}'\ns() {{ printf '\\n%s\\n' \"$M $*\"; }}\n{THERE}\n{POD_FILES}\n"
         done = self.sh(f"{head}\npod_files {' '.join(map(str, paths))}\ns end")
         found = sections(done.stdout, "@@")
         assert [s.name for s in found] == ["pod-files", "end"], (done.stdout, done.stderr)
@@ -100,6 +114,34 @@ def test_what_is_there_is_told_and_nothing_of_what_it_holds(machine: Machine) ->
     assert (found["empty"].sha256, found["empty"].lacking, found["folder"].lacking) == (EMPTY, True, True)
     assert found["enc.yaml"].modified_at is not None
     assert "c2VjcmV0" not in printed
+
+
+KUBECONFIG = """# path: /of/a/comment
+clusters:
+- name: hook
+  cluster: {server: "https://hook/path:8443", certificate-authority: "/etc/hook/ca.crt"}
+users:
+- name: me
+  user:
+    client-certificate: tls.crt
+    'client-key': ./tls.key
+    client-key-data: c2VjcmV0
+    token: c2VjcmV0
+    password: /secret/path
+    tokenFile: /etc/hook/token
+- {"name": "x", "path": "/a", "kubeConfigFile":"/b"}
+"""
+
+
+def test_of_what_names_further_files_these_names_are_told_and_nothing_else(machine: Machine) -> None:
+    config, other = machine.write("hook.conf", KUBECONFIG), machine.write("other.conf", KUBECONFIG)
+    found, printed = machine.look(config, other, machine.root / "gone", following=f"{config} {machine.root}/gone")
+    assert found["hook.conf"].names == (
+        "certificate-authority /etc/hook/ca.crt", "client-certificate tls.crt", "client-key ./tls.key",
+        "tokenFile /etc/hook/token", "path /a", "kubeConfigFile /b",
+    )  # fmt: skip
+    assert found["other.conf"].names == () and found["other.conf"].sha256
+    assert "c2VjcmV0" not in printed and "secret" not in printed and "8443" not in printed
 
 
 def test_a_file_on_a_disk_that_does_not_answer_is_not_taken_for_gone(machine: Machine) -> None:

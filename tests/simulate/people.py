@@ -46,7 +46,8 @@ def set_right(cluster: ModelCluster, good: Store, healthy: dict[str, dict[str, s
         machine.hung = machine.wedged = False
         if machine.papers:
             machine.papers = machine.papers | (fresh() if machine.control_plane else of_worker())
-        machine.disk = machine.no_sandbox = ""
+        machine.disk = ""
+        machine.makes_sandboxes()
         for unit in machine.units.values():
             unit.refuses = ""
     faults.empty_etcd(cluster)

@@ -14,8 +14,15 @@ from recoverd.model.effects import moves_data
 from recoverd.model.events import Note, SaveDecision, SavePlan, StepIntent
 from recoverd.model.file_operations import KeepPodFiles
 from recoverd.model.finding import State
+from recoverd.model.join_operations import CheckJoin
 from recoverd.model.memory import Memory
-from recoverd.model.node_operations import AwaitControllers, AwaitEndpoints, AwaitNodeReady, AwaitReboot
+from recoverd.model.node_operations import (
+    AwaitControllers,
+    AwaitEndpoints,
+    AwaitNodeReady,
+    AwaitNodeUnready,
+    AwaitReboot,
+)
 from recoverd.model.observation import EndpointHealth, Observation
 from recoverd.model.pki_operations import KeepPki
 from recoverd.model.plan import Plan, PlanStatus, Step, StepResult
@@ -37,9 +44,11 @@ LOOKING = (
     AwaitEtcd,
     AwaitFlag,
     AwaitNodeReady,
+    AwaitNodeUnready,
     AwaitReboot,
     AwaitService,
     AwaitUnit,
+    CheckJoin,
     FetchSnapshot,
     Unstick,
 )

@@ -55,6 +55,11 @@ def misled(c: ModelCluster) -> None:
     FAULTS["roll-deployment"](c)
 
 
+def unsandboxed(c: ModelCluster) -> None:
+    FAULTS["lose-resolv-conf"](c, "cp2")
+    FAULTS["reboot"](c, "cp2")
+
+
 CASES = (
     Case("force-new-cluster", stuck, spares=1, steps=10),
     Case("force-new-cluster", lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3, steps=8),
@@ -69,12 +74,14 @@ CASES = (
     Case("repoint-kube-proxy", misled, workers=2, steps=4),
     Case("restart-controller", lambda c: FAULTS["outlive-certificate"](c, "cp1"), steps=2),
     Case("restore-node-files", lambda c: FAULTS["lose-api-name"](c, "w1"), workers=2, steps=2),
+    Case("restore-node-files", unsandboxed, control_planes=3, steps=1),
     Case("restore-pod-files", lambda c: FAULTS["lose-pod-file"](c, "cp1"), encrypted=True, steps=3),
     Case("restore-node-network", lambda c: FAULTS["forwarding-off"](c, "w1"), workers=2, steps=1),
     Case("rolling-worker-reboot", lambda c: FAULTS["wedge-tunnel"](c, "w1"), workers=3, steps=7),
     Case("renew-certificates", lambda c: FAULTS["expire-soon"](c, "cp1", "10"), steps=8),
     Case("free-etcd-space", faults.fill_etcd, control_planes=3, steps=19),
     Case("rebuild-control-plane", lambda c: FAULTS["kubeadm-reset"](c, "cp1"), steps=25),
+    Case("rebuild-control-plane", lambda c: FAULTS["kubeadm-reset"](c, "cp3"), control_planes=3, steps=11),
     Case("renew-worker-certificate", lambda c: FAULTS["expire-client-certificate"](c, "w1"), workers=2, steps=4),
     Case("restore-pki", lambda c: FAULTS["remake-pki"](c, "cp1"), steps=8),
 )

@@ -105,8 +105,9 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         if apart and machine.control_plane and not machine.on:
             continue
         c.power_on(name)
+        machine.makes_sandboxes()
         for unit in machine.units.values():
-            unit.refuses = machine.disk = machine.no_sandbox = ""
+            unit.refuses = machine.disk = ""
             if not unit.active and machine.up(c.now):
                 c.restart_unit(name, unit.name)
         machine.hangs.clear()

@@ -192,6 +192,9 @@ MISLED: dict[str, Draw] = {
 }  # fmt: skip
 MISLED_FROM = 511 << 22
 """As above: kube-proxies that follow an API server which is gone."""
+STUCK: dict[str, Draw] = {"name-sandbox-image": nodes3, "import-sandbox-image": nodes3}
+STUCK_FROM = 1023 << 21
+"""As above: pause images that are named and are not there, which shows at the next boot."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -200,6 +203,7 @@ LATEST = (
     (LEAKED_FROM, LEAKED, 0.3, (2, 2, 3)),
     (NAMED_FROM, NAMED, 0.3, (2, 3, 4, 5)),
     (MISLED_FROM, MISLED, 0.3, (1, 2, 3)),
+    (STUCK_FROM, STUCK, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -15,10 +15,12 @@ from recoverd.model.etcd_operations import AwaitRestored
 from recoverd.model.events import SaveDecision, StepIntent
 from recoverd.model.file_operations import KeepPodFiles
 from recoverd.model.finding import State
+from recoverd.model.join_operations import CheckJoin
 from recoverd.model.node_operations import (
     AwaitControllers,
     AwaitEndpoints,
     AwaitNodeReady,
+    AwaitNodeUnready,
     AwaitNodeWell,
     AwaitReboot,
     Cordon,
@@ -49,8 +51,10 @@ _WAITS = (
     | AwaitEtcd
     | AwaitFlag
     | AwaitNodeReady
+    | AwaitNodeUnready
     | AwaitReboot
     | AwaitService
+    | CheckJoin
 )
 LOOKS = (
     _WAITS

@@ -186,10 +186,103 @@ def test_what_is_written_to_what_the_copies_of_certificates_hold_and_odd_names_a
 
 def test_a_machine_is_asked_for_what_is_named_now_was_named_and_is_known_and_for_no_more_than_64() -> None:
     many = {"x": manifest("x", *(f"--f{i}=/etc/x/{i}" for i in range(90)))}
-    assert len(by_path(many)) == len(asked("cp1", many, KNOWN)[0]) == 64
+    assert len(by_path(many)) == len(asked("cp1", many, None, KNOWN).paths) == 64
     seen: dict[str, ManifestView] = {"x": manifest("x", "--a=/etc/x/a")}
-    paths, encrypting = asked("cp1", seen, KNOWN)
-    assert set(paths) == {"/etc/x/a", ENC, POLICY, KEY} and encrypting == (ENC,)
+    now = asked("cp1", seen, None, KNOWN)
+    assert set(now.paths) == {"/etc/x/a", ENC, POLICY, KEY} and (now.encrypting, now.followed) == ((ENC,), ())
+
+
+# --- what files name further ---
+
+ADMISSION, PLUGIN = "/etc/kubernetes/admission/config.yaml", "/etc/kubernetes/admission/images.yaml"
+HOOK, CA, CERT = "/etc/kubernetes/admission/hook.conf", "/etc/hook/ca.crt", "/etc/hook/tls.crt"
+CHAIN = {
+    ADMISSION: file("admission", names=("path images.yaml",)),
+    PLUGIN: file("plugin", names=("kubeConfigFile /etc/kubernetes/admission/hook.conf", "path /etc/passwd;x")),
+    HOOK: file("kubeconfig", names=(f"certificate-authority {CA}", "client-certificate ../x", f"client-key {ENC}")),
+    CA: file("ca", names=("path /etc/never",)),
+}
+CALLS = f"--admission-control-config-file={ADMISSION}"
+
+
+def chained(planes: int = 1, **changed: PodFileView) -> Cluster:
+    cluster = Cluster(planes, 2)
+    for name in cluster.joined:
+        manifests = dict(cluster._seen(name).manifests)
+        manifests[API] = replace(manifest(API, CALLS), modified_at=NOW - 72 * HOUR)
+        cluster.host(name, manifests=manifests, pod_files=dict(CHAIN))
+    cluster._healthy = cluster.observation()
+    return cluster
+
+
+def without(cluster: Cluster, *paths: str) -> Cluster:
+    return cluster.host("cp1", pod_files={**(cluster._seen("cp1").pod_files or {}), **dict.fromkeys(paths, GONE)})
+
+
+def test_files_of_admission_and_of_its_webhooks_are_followed_so_far_and_no_further() -> None:
+    named = by_path({API: manifest(API, CALLS)}, CHAIN)
+    assert {p: [str(n) for n in by] for p, by in named.items()} == {
+        ADMISSION: [f"--admission-control-config-file of {API}"],
+        PLUGIN: [f"path in {ADMISSION} of {API}"],
+        HOOK: [f"kubeConfigFile in {PLUGIN} of {API}"],
+        CA: [f"certificate-authority in {HOOK} of {API}"],
+        ENC: [f"client-key in {HOOK} of {API}"],
+    }
+    assert by_path({API: manifest(API, f"--audit-policy-file={ADMISSION}")}, CHAIN).keys() == {ADMISSION}
+
+
+def test_a_file_that_names_itself_ends() -> None:
+    loop = {
+        ADMISSION: file("x", names=(f"path {ADMISSION}", f"path {PLUGIN}")),
+        PLUGIN: file("y", names=(f"path {ADMISSION}",)),
+    }
+    assert set(by_path({API: manifest(API, CALLS)}, loop)) == {ADMISSION, PLUGIN}
+
+
+def test_where_it_is_mounted_elsewhere_the_file_of_the_machine_is_meant() -> None:
+    text = """spec:
+  containers:
+  - name: a
+    command: [a, --authentication-token-webhook-config-file=/in/hook.conf]
+    volumeMounts: [{name: v, mountPath: /in}]
+  volumes: [{name: v, hostPath: {path: /etc/hook, type: Directory}}]
+"""
+    view = {"/etc/hook/hook.conf": file("x", names=("certificate-authority /in/ca.crt", "client-key key.pem"))}
+    seen = ManifestView("/x", "", text)
+    assert set(by_path({API: seen}, view)) == {"/etc/hook/hook.conf", "/etc/hook/ca.crt", "/etc/hook/key.pem"}
+
+
+def test_they_are_asked_for_level_by_level_known_and_missed() -> None:
+    first = asked("cp1", {API: manifest(API, CALLS)}, None, Memory())
+    assert (first.paths, first.followed) == ((ADMISSION,), (ADMISSION,))
+    then = asked("cp1", {API: manifest(API, CALLS)}, CHAIN, Memory())
+    assert set(then.paths) == {*CHAIN, ENC} and set(then.followed) == {ADMISSION, PLUGIN, HOOK}
+    known = kept(learnt(chained()))
+    assert {p: k.names for p, k in known.pod_files["cp1"].items()} == {p: v.names for p, v in CHAIN.items()}
+    said = f"Error: unable to read certificate-authority {CA} for x due to open {CA}: no such file or directory"
+    [one] = found(falls(without(chained(), CA), line=said), Code.POD_FILE_MISSING, known)
+    assert one.severity is Severity.FAULT and f"certificate-authority in {HOOK} of {API}" in one.message
+
+
+def test_what_names_them_being_gone_too_they_are_known_still_and_asked_for() -> None:
+    known = kept(learnt(chained()))
+    cluster = falls(without(chained(), HOOK, CA), line=f"Error: open {HOOK}: no such file or directory")
+    assert {f.subject for f in found(cluster, Code.POD_FILE_MISSING, known)} == {f"cp1:{HOOK}", f"cp1:{CA}"}
+    files = asked("cp1", {API: manifest(API, CALLS)}, cluster._seen("cp1").pod_files, known)
+    assert {HOOK, CA} <= set(files.paths)
+    assert known_pod_files(scene(cluster, known), {})[0] == known.pod_files
+
+
+def test_that_nothing_names_it_any_more_is_proven_by_what_names_files_alone() -> None:
+    key = (Code.POD_FILE_MISSING, f"cp1:{CA}")
+    gone = without(chained(), HOOK)
+    gone.host("cp1", pod_files={p: v for p, v in (gone._seen("cp1").pod_files or {}).items() if p != CA})
+    seen = gone.observation()
+    why = doubt([key], diagnose(seen, gone.memory(), gone.settings), seen)
+    assert f"{HOOK} on cp1, which may name {CA}, could not be read" in why
+    other = chained().host("cp1", pod_files={**CHAIN, HOOK: file("kubeconfig")})
+    seen = other.observation()
+    assert not doubt([key], diagnose(seen, other.memory(), other.settings), seen)
 
 
 # --- what is known ---
