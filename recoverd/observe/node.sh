@@ -29,7 +29,7 @@ node_runtime() { # SOCKET, or '' and docker's; within two seconds
   if command -v timeout >/dev/null; then
     if [ -n "$2" ]; then
       command -v docker >/dev/null || { echo unknown; return; }
-      timeout 2 docker -H "unix://$2" version 2>&1 >/dev/null
+      { timeout 2 docker -H "unix://$2" version >/dev/null; } 2>&1
     elif command -v crictl >/dev/null; then timeout 2 crictl --runtime-endpoint "unix://$1" version 2>&1
     elif command -v ctr >/dev/null && [ -S "$1" ]; then timeout 2 ctr --address "$1" version 2>&1
     else echo unknown; return; fi
