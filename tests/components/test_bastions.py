@@ -1,0 +1,313 @@
+"""Several bastions on one etcd of their own: which of them watches a cluster, what it knows when it takes it over, and
+that the one before does nothing any more. The daemons, etcd and sshd are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .clusters import Cluster, Daemon
+from .conftest import EtcdNode
+from .daemons import REQUIRED, Make, make
+
+__all__ = ["make"]
+pytestmark = pytest.mark.timeout(300)
+TTL = 4
+"""Seconds; tests need not wait as long as the real one."""
+Bastions = Callable[..., list[Daemon]]
+
+
+@pytest.fixture
+def bastions(tmp_path: Path, start_etcd: Callable[..., list[EtcdNode]]) -> Iterator[Bastions]:
+    """`bastions(2, cluster, ...)`: so many daemons on one etcd, not started. `endpoints` are others than its own."""
+    made: list[Daemon] = []
+
+    def some(
+        count: int,
+        *clusters: Cluster,
+        etcd: list[EtcdNode],
+        endpoints: dict[str, str] | None = None,
+        ttl: float = TTL,
+    ) -> Any:
+        pki = etcd[0].pki
+        for name in "abcdefgh"[len(made) : len(made) + count]:
+            home = tmp_path / f"bastion-{name}"
+            home.mkdir()
+            daemon = Daemon(home, *clusters)
+            config = yaml.safe_load(daemon.file.read_text())
+            config["store"] = {
+                "etcd": {
+                    "endpoints": [(endpoints or {}).get(name) or f"https://127.0.0.1:{node.port}" for node in etcd],
+                    "ca": str(pki / "ca.crt"),
+                    "cert": str(pki / "healthcheck-client.crt"),
+                    "key": str(pki / "healthcheck-client.key"),
+                    "bastion": name,
+                    "ttl": ttl,
+                }
+            }
+            daemon.file.write_text(yaml.safe_dump(config))
+            made.append(daemon)
+        return made[-count:]
+
+    yield some
+    for daemon in made:
+        daemon.close()
+
+
+async def owners(daemon: Daemon) -> dict[str, str]:
+    """By cluster: who watches it, as the daemon says; "" where it does itself. Empty while it cannot be asked."""
+    code, said = await daemon.ctl("status", "-o", "json")
+    return {c["name"]: c["watched_by"] or "" for c in json.loads(said)["clusters"]} if code == 0 else {}
+
+
+async def watching(daemon: Daemon, *clusters: str, seconds: float = 30.0) -> float:
+    """Seconds until the daemon itself watches these clusters, and no others."""
+    began = time.monotonic()
+    await daemon.until(
+        lambda: owners(daemon), lambda seen: {c for c, by in seen.items() if not by} == set(clusters), seconds
+    )
+    return time.monotonic() - began
+
+
+async def test_when_its_owner_is_killed_another_bastion_takes_the_cluster_with_the_plan_that_waits(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make(approval=REQUIRED)
+    a, b = bastions(2, prod, etcd=start_etcd())
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    prod.node.unit("kubelet", "inactive")
+    before = await a.in_phase("apiserver-down", "awaiting-approval")
+    await b.until(b.status, lambda s: s["plan"] == before["plan"])
+    a.kill()
+    assert await watching(b, "prod") < 15
+    await b.until(b.status, lambda s: s["last_sweep"] is not None)
+    after = await b.in_phase("apiserver-down", "awaiting-approval")
+    assert (after["plan"], after["incident"]) == (before["plan"], before["incident"])
+    assert prod.node.asked == [], "it waits as before"
+    code, said = await b.ctl("approve", before["plan"], "--reason", "go")
+    assert code == 0, said
+    await b.in_phase("healthy")
+    assert prod.node.asked == ["start kubelet"]
+    incident = await b.closed()
+    events = [e["event"] for e in incident["timeline"]]
+    assert events.count("opened") == events.count("approved") == 1
+    a.start()  # it comes back, and knows what became of its incident
+    await a.until(lambda: owners(a), lambda seen: seen == {"prod": "b"})
+    assert [e["event"] for e in (await a.closed())["timeline"]] == events
+
+
+async def test_when_its_owner_is_killed_in_the_middle_of_a_step_the_next_one_ends_it_once(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make()
+    systemctl = prod.node.root / "bin/systemctl"
+    systemctl.write_text(systemctl.read_text().replace(">> ../asked;", ">> ../asked; sleep 2;"))
+    a, b = bastions(2, prod, etcd=start_etcd())
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    prod.node.unit("kubelet", "inactive")
+    await a.until(a.status, lambda _: prod.node.asked != [])
+    a.kill()
+    assert await watching(b, "prod") < 15
+    incident = await b.closed()
+    assert prod.node.asked == ["start kubelet"], "what was begun by one is not begun again by the other"
+    (plan,) = (await b.json("show", incident["id"]))["plans"]
+    assert plan["status"] == "succeeded"
+    told = [e["event"] for e in incident["timeline"]]
+    assert told.count("opened") == 1 and "taken-over" in told, told
+
+
+async def test_an_approval_at_any_bastion_reaches_the_owner(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make(approval=REQUIRED)
+    a, b = bastions(2, prod, etcd=start_etcd())
+    a.start()
+    await watching(a, "prod")
+    b.start()
+    await a.in_phase("healthy")
+    prod.node.unit("kubelet", "inactive")
+    plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    await b.until(b.status, lambda s: s["plan"] == plan)
+    code, said = await b.ctl("pause", "prod", "--reason", "lunch")
+    assert code == 0 and said.startswith("a: prod paused"), said
+    code, said = await b.ctl("approve", plan)
+    assert code == 1 and "lunch" in said, said
+    assert (await b.ctl("resume", "--all"))[0] == 0
+    code, said = await b.ctl("join-control-plane", "prod", "cp9", "127.0.0.9")
+    assert code == 1 and "the recoverd on a watches prod" in said, said
+    await a.in_phase("apiserver-down", "awaiting-approval")
+    code, said = await b.ctl("approve", plan, "--reason", "from b")
+    assert code == 0, said
+    await a.in_phase("healthy")
+    assert prod.node.asked == ["start kubelet"]
+    asked = (await a.json("audit"))["requests"]
+    assert [(r["request"], r["answer"], r["reason"]) for r in asked][-1] == ("approve", "done", "from b")
+
+
+async def test_clusters_spread_evenly_and_a_bastion_that_ends_in_good_order_leaves_its_own_at_once(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    clusters = [await make(name) for name in ("one", "two", "three", "four", "five")]
+    three = bastions(3, *clusters, etcd=start_etcd(), ttl=60)
+    for daemon in three:
+        daemon.start()
+
+    async def shares() -> list[int]:
+        return [list((await owners(d)).values()).count("") for d in three if d.process and d.process.poll() is None]
+
+    await three[0].until(lambda: owners(three[0]), lambda seen: "nobody" not in seen.values())
+    await three[0].until(shares, lambda n: sorted(n) == [1, 2, 2])
+    assert three[1].kill(signal.SIGTERM) == 0
+    # nobody waits for the end of its lease
+    await three[0].until(shares, lambda n: sorted(n) == [2, 3], 30)
+    three[1].start()
+    await three[0].until(shares, lambda n: sorted(n) == [1, 2, 2])
+
+
+async def test_a_bastion_that_stood_still_finds_that_it_may_not_act_any_more(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make(approval=REQUIRED)
+    a, b = bastions(2, prod, etcd=start_etcd())
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    prod.node.unit("kubelet", "inactive")
+    plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    term = prod.node.root / "run/recoverd-lease/term"
+    before = term.read_text().split()
+    assert a.process
+    a.process.send_signal(signal.SIGSTOP)
+    assert await watching(b, "prod") < 15
+    await b.until(b.status, lambda s: s["last_sweep"] is not None)
+    after = term.read_text().split()
+    assert after[0] == before[0] and int(after[1]) > int(before[1]), "the machine knows whose turn it is"
+    a.process.send_signal(signal.SIGCONT)
+    await a.until(lambda: owners(a), lambda seen: seen == {"prod": "b"})
+    assert "nothing is done to any cluster here" in a.log.read_text()
+    assert await a.metric('recoverd_cluster_watched{cluster="prod"}') == 0
+    assert await b.metric('recoverd_cluster_watched{cluster="prod"}') == 1
+    code, said = await a.ctl("approve", plan)
+    assert code == 0 and said.startswith("b: "), said
+    await b.in_phase("healthy")
+    assert prod.node.asked == ["start kubelet"]
+    assert term.read_text().split() == after
+
+
+class Gate:
+    """A way to one port that can be shut: what goes through it hangs, as behind a firewall that drops."""
+
+    def __init__(self, to: int) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self._to = to
+        self._ways: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._through, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _through(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._ways |= {writer, back}
+        await asyncio.gather(self._copy(reader, back), self._copy(there, writer), return_exceptions=True)
+        for each in (writer, back):
+            each.close()
+            self._ways.discard(each)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self.open.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def stop(self) -> None:
+        self._server.close()
+        for each in list(self._ways):
+            each.transport.abort()
+
+
+async def test_a_bastion_that_is_cut_off_stops_by_its_own_clock_and_only_looks(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make()
+    (etcd,) = start_etcd()
+    gate = Gate(etcd.port)
+    way = f"https://127.0.0.1:{await gate.start()}"
+    a, b = bastions(2, prod, etcd=[etcd], endpoints={"a": way})
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    gate.open.clear()
+    assert await watching(b, "prod") < 15
+    await b.in_phase("healthy")
+    alone = await a.until(a.status, lambda s: s["withheld"] and s["last_sweep"])
+    assert alone["watched_by"] is None and "nothing is done to it" in alone["withheld"]
+    assert await a.metric("recoverd_store_available") == 0
+    assert await a.metric('recoverd_cluster_watched{cluster="prod"}') == 0
+    assert (await a.get("/-/healthy"))[0] == 503
+    for asked in (("pause", "prod", "--reason", "x"), ("run", "restart-node-agents", "prod")):
+        code, said = await a.ctl(*asked)
+        assert code != 0 and "etcd" in said, said
+    # what would be put right unasked is seen by both, and done by one
+    prod.node.unit("kubelet", "inactive")
+    await b.closed()
+    assert prod.node.asked == ["start kubelet"]
+    gate.open.set()
+    await a.until(lambda: owners(a), lambda seen: seen == {"prod": "b"})
+    assert await a.metric("recoverd_store_available") == 1
+    await gate.stop()
+
+
+async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]], tmp_path: Path
+) -> None:
+    prod = await make()
+    members = start_etcd(("m1", "m2", "m3"))
+    two = bastions(2, prod, etcd=members)
+    for daemon in two:
+        daemon.start()
+    await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
+    owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
+    await owner.in_phase("healthy")
+    # the loss of one member is nobody's loss
+    members[0].kill()
+    await asyncio.sleep(TTL)
+    assert (await owners(owner))["prod"] == ""
+    members[1].kill()
+    for daemon in two:
+        await daemon.until(daemon.status, lambda s: s["withheld"] and s["last_sweep"] and s["state"] == "healthy")
+        assert await daemon.metric("recoverd_store_available") == 0
+        code, said = await daemon.ctl("status")
+        assert code == 0 and "nothing is done to any cluster from here" in said, said
+    prod.node.unit("kubelet", "inactive")
+    for daemon in two:
+        await daemon.in_phase("apiserver-down", "confirmed")
+    assert prod.node.asked == []
+    members[1].start()
+    await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
+    owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
+    await owner.closed()
+    assert prod.node.asked == ["start kubelet"]
