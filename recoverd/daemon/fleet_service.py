@@ -4,6 +4,7 @@ cluster that another bastion watches is passed on to that one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -70,13 +71,14 @@ class FleetService(Service):
         """One cluster, or all of them: then those that refuse are named, and the others are done."""
         if cluster is not None:
             return await self._ask(cluster, call, arguments)
-        lines = []
-        for status in self.status():
+
+        async def line(name: str) -> str:
             try:
-                lines.append(await self._ask(status.name, call, arguments))
+                return await self._ask(name, call, arguments)
             except Refused as refusal:
-                lines.append(str(refusal))
-        return "\n".join(lines)
+                return str(refusal)
+
+        return "\n".join(await asyncio.gather(*(line(status.name) for status in self.status())))
 
     async def _ask(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> str:
         fleet = self._watches().fleet

@@ -18,7 +18,7 @@ from recoverd.store.fleet import Fleet, Look
 from recoverd.store.gateway import Row, delete, put, there
 
 PATIENCE = 15.0
-"""Seconds for the owner to answer."""
+"""Seconds for the owner to answer: recoverctl waits for 20."""
 Do = Callable[[str, str, Mapping[str, Any]], Awaitable[str]]
 """Carries out a request of a cluster, by its name and arguments. Raises `Refused` and `JournalError`."""
 
@@ -76,7 +76,8 @@ class Passing:
             self._asked.pop(id, None)
         await fleet.kv.txn((), [delete(fleet.keys.answers + id)])
         if "refused" in answer:
-            raise Refused(f"{owner}: {answer['refused']}", missing=bool(answer.get("missing")))
+            missing, passing = bool(answer.get("missing")), bool(answer.get("passing"))
+            raise Refused(f"{owner}: {answer['refused']}", missing=missing, passing=passing)
         return f"{owner}: {answer['message']}"
 
     async def _answer(self, fleet: Fleet, cluster: str, id: str, row: Row) -> None:
@@ -97,7 +98,7 @@ class Passing:
             asked = json.loads(row.value)
             return {"message": await self._do(cluster, str(asked["call"]), asked["arguments"])}
         except Refused as refused:
-            return {"refused": str(refused), "missing": refused.missing}
+            return {"refused": str(refused), "missing": refused.missing, "passing": refused.passing}
         except JournalError as error:
             return {"refused": str(error)}
         except Exception as error:  # whoever waits for it is told, and this bastion's log has it whole

@@ -311,3 +311,79 @@ async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
     owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
     await owner.closed()
     assert prod.node.asked == ["start kubelet"]
+
+
+async def test_the_death_of_the_owner_and_of_the_leader_of_etcd_together_is_over_in_fifteen_seconds(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    """They are on one machine, and a new leader of etcd begins every lease anew. The time is that of the default."""
+    prod = await make()
+    members = start_etcd(("m1", "m2", "m3"))
+    a, b = bastions(2, prod, etcd=members, ttl=8)
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    leads = next(m for m in members if _leads(m))
+    await asyncio.sleep(2)
+    a.kill()
+    leads.kill()
+    assert await watching(b, "prod") < 15
+    await b.in_phase("healthy")
+
+
+def _leads(member: EtcdNode) -> bool:
+    (said,) = json.loads(member.ctl("endpoint", "status", "-w", "json"))
+    return bool(said["Status"]["leader"] == said["Status"]["header"]["member_id"])
+
+
+async def test_two_bastions_of_one_name_are_told_and_only_one_watches(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make()
+    a, b = bastions(2, prod, etcd=start_etcd())
+    config = yaml.safe_load(b.file.read_text())
+    config["store"]["etcd"]["bastion"] = "a"
+    b.file.write_text(yaml.safe_dump(config))
+    a.start()
+    await watching(a, "prod")
+    b.start()
+    said = await b.until(lambda: b.ctl("status"), lambda said: "another bastion is called a" in said[1])
+    assert "store.etcd.bastion" in said[1]
+    await a.in_phase("healthy")
+    assert (await owners(b))["prod"] == "a"
+
+
+async def test_the_journal_of_a_single_bastion_is_carried_into_a_new_etcd(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make(approval=REQUIRED)
+    a, b = bastions(2, prod, etcd=start_etcd(), ttl=60)
+    shared = a.file.read_text()
+    alone = yaml.safe_load(shared)
+    del alone["store"]
+    a.file.write_text(yaml.safe_dump(alone))
+    a.start()
+    await a.ready()
+    await a.in_phase("healthy")
+    prod.node.unit("kubelet", "inactive")
+    before = await a.in_phase("apiserver-down", "awaiting-approval")
+    a.kill()
+    a.file.write_text(shared)
+    (prod.node.root / "run/recoverd-lease/lease").unlink()  # as if the minute was over for which it had the lease
+    a.start()
+    await watching(a, "prod")
+    after = await a.in_phase("apiserver-down", "awaiting-approval")
+    assert (after["plan"], after["incident"]) == (before["plan"], before["incident"])
+    b.start()
+    await b.ready()
+    await b.until(b.status, lambda s: s["plan"] == before["plan"])
+    a.kill()
+    a.start()
+    # its lease of a minute was its own, and need not run out before one of the two goes on
+    await b.until(lambda: owners(b), lambda seen: seen.get("prod") in ("", "a"), TTL * 5)
+    await b.until(lambda: b.ctl("approve", before["plan"]), lambda said: said[0] == 0)
+    seen = await b.until(lambda: b.json("incidents"), lambda i: bool(i["incidents"] and i["incidents"][0]["closed_at"]))
+    assert [i["id"] for i in seen["incidents"]] == [before["incident"]]
+    assert prod.node.asked == ["start kubelet"]
