@@ -48,6 +48,8 @@ class LiveWorld(World):
         self._lease = LeaseKeeper(bastion, tenure=tenure) if bastion and not cluster.settings.observes else None
         if self._lease:
             self._hosts.guard = self._lease.guard
+        if tenure:
+            self._hosts.lapsed = tenure.lapsed
         if why := cluster.settings.hands_off:
             self._hosts.guard = lambda _: Call.of("refuse", why)  # should anything come by `perform`, none gets past it
         self._collector = Collector(cluster, self._hosts, self._lease)

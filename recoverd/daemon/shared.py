@@ -113,7 +113,8 @@ class SharedWatches(Watches):
     def notices(self) -> list[str]:
         if self.fleet.trouble:
             return [f"nothing is done to any cluster from here: {self.fleet.trouble}", *super().notices()]
-        return super().notices()
+        behind = f"what other bastions journal cannot be written here: {self.fleet.behind}" if self.fleet.behind else ""
+        return [*filter(None, [behind]), *super().notices()]
 
     # --- what the fleet asks for ---
 

@@ -109,9 +109,10 @@ class Journal:
                 self._write(instruction)
             db.execute(journal_mirror.FOLLOW, (cluster, store, revision))
 
-    def followed(self, store: str, cluster: str) -> int:
-        """`journal_mirror.reached`."""
-        return journal_mirror.reached(self._file, cluster, store)
+    def followed(self, store: str, cluster: str = "") -> int:
+        """`journal_mirror.reached`, or the furthest of all clusters."""
+        file = self._file
+        return journal_mirror.reached(file, cluster, store) if cluster else journal_mirror.furthest(file, store)
 
     def _keep_aside(self, instruction: Journalled) -> None:
         """Keep what cannot be read before it is written over: a recoverd that can read it may come yet."""

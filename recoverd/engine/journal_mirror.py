@@ -16,3 +16,9 @@ def reached(file: JournalFile, cluster: str, store: str) -> int:
     """
     rows = file.rows("SELECT revision FROM mirror WHERE cluster=? AND store=?", cluster, store)
     return int(rows[0][0]) if rows else 0
+
+
+def furthest(file: JournalFile, store: str) -> int:
+    """The furthest revision of the store that the file has of any cluster; 0: it has nothing of it."""
+    ((revision,),) = file.rows("SELECT max(revision) FROM mirror WHERE store=?", store)
+    return int(revision or 0)

@@ -28,7 +28,7 @@ from recoverd.store.gateway import Kv, Row, StoreError, below, delete, get, made
 from recoverd.store.keys import Keys
 from recoverd.store.mirror import Mirror
 from recoverd.store.points import Places
-from recoverd.store.retention import Retention
+from recoverd.store.retention import Retention, trim_audit
 from recoverd.store.spread import View
 from recoverd.store.tenure import Session, Term, since_boot
 from recoverd.store.writer import OwnedWriter
@@ -114,6 +114,8 @@ class Fleet:
     """Is given each look: requests that others pass on, and answers."""
     trouble: str = "the bastions' etcd has not been asked yet"
     """Why nothing can be journalled here at all; "" while all is well."""
+    behind: str = ""
+    """Why this bastion's own file lacks what others have journalled; "" while it has it."""
     seen: Look | None = None
     session: Session | None = None
     mirror: Mirror | None = None
@@ -227,14 +229,16 @@ class Fleet:
         if known:
             with suppress(StoreError):  # another one has done it
                 await self.kv.compact(known)
+            await trim_audit(self.kv, self.keys)
 
     # --- the lease ---
 
     async def _join(self, look: Look) -> None:
         """Be one of the bastions. Raises `StoreError` where another one has this one's name."""
         if not self.id:
-            self.id = await self._identified()
-            self.mirror = Mirror(self.kv, self.keys, self.id, self.local)
+            id = await self._identified()
+            await self._not_gone_back(id, look.view.revision)
+            self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local)
         key, mine = self.keys.bastions + self.me, json.dumps({"id": self.bastion.id, "host": self.bastion.name})
         there = (await self.kv.txn((), [get(key)])).found[0]
         if there and there[0].value.decode(errors="replace") != mine:
@@ -253,6 +257,17 @@ class Fleet:
         self._keeping = asyncio.create_task(self._keep(session), name="lease of this bastion")
         log.info(f"this bastion is {self.me} among {len(look.view.bastions | {self.me})}", event_name="joined")
         await self.hands.ashore()
+
+    async def _not_gone_back(self, id: str, revision: int) -> None:
+        """Raise `StoreError` where the store was further once: then neither mirrors nor machines can be compared by its
+        revisions.
+        """
+        if (known := await self.local.read(lambda j: j.followed(id))) > revision:
+            raise StoreError(
+                f"the bastions' etcd is at revision {revision} and was at {known} before, as after a restore of a "
+                f"snapshot. Nothing is done here. Make it another store by its name (etcdctl del {self.keys.id}), and "
+                "restart recoverd, first on the bastion whose journal is the newest"
+            )
 
     async def _identified(self) -> str:
         key = self.keys.id
@@ -291,7 +306,14 @@ class Fleet:
             owner = look.view.owners.get(cluster, "")
             if self._known.get(cluster) == (revision, owner):
                 continue
-            await self.mirror.catch_up(cluster)
+            try:
+                await self.mirror.catch_up(cluster)
+            except StoreError:
+                raise
+            except JournalError as error:
+                self.behind = str(error)
+                return
+            self.behind = ""
             self._known[cluster] = revision, owner
             await self.hands.elsewhere(cluster, owner)
 

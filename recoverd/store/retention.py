@@ -12,6 +12,8 @@ LINES = 500
 """Batches of lines of history, decisions and steps."""
 OVER = 100
 """Incidents and plans, each; the newest are those that were written last."""
+ASKED = 1000
+"""Requests of persons."""
 MOST = 100
 """Deletions in one transaction: etcd takes 128."""
 
@@ -34,6 +36,13 @@ class Retention:
         gone += [delete(row.key) for rows in (incidents, plans) for row in _old(rows)]
         if gone:
             await self._kv.txn(when, gone[:MOST])
+
+
+async def trim_audit(kv: Kv, keys: Keys) -> None:
+    """Delete the oldest of what persons have asked for, which is no cluster's. Raises `StoreError`."""
+    (rows,) = (await kv.txn((), [below(keys.audit, keys_only=True)])).found
+    if gone := sorted(rows, key=lambda row: row.changed)[:-ASKED]:
+        await kv.txn((), [delete(row.key) for row in gone[:MOST]])
 
 
 def _old(rows: tuple[Row, ...]) -> list[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -387,3 +388,27 @@ async def test_the_journal_of_a_single_bastion_is_carried_into_a_new_etcd(
     seen = await b.until(lambda: b.json("incidents"), lambda i: bool(i["incidents"] and i["incidents"][0]["closed_at"]))
     assert [i["id"] for i in seen["incidents"]] == [before["incident"]]
     assert prod.node.asked == ["start kubelet"]
+
+
+async def test_a_store_that_has_gone_back_is_told_and_nothing_is_done_by_it(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    """As after a restore of a snapshot of it: revisions compare with nothing that is remembered of them."""
+    prod = await make()
+    (etcd,) = start_etcd()
+    (a,) = bastions(1, prod, etcd=[etcd])
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    assert a.kill(signal.SIGTERM) == 0
+    with sqlite3.connect(a.state / "journal.sqlite3") as db:
+        db.execute("UPDATE mirror SET revision = revision + 1000000")
+    a.start()
+    code, said = await a.until(lambda: a.ctl("status"), lambda said: "before, as after a restore" in said[1])
+    assert code == 0 and "etcdctl del /recoverd/id" in said
+    assert (await owners(a))["prod"] == "nobody"
+    etcd.ctl("del", "/recoverd/id")
+    a.kill(signal.SIGTERM)
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")

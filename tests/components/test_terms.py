@@ -4,17 +4,23 @@ an earlier one sends comes too late, on control planes and workers. The shell is
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from recoverd.act.kube import Kube, KubeFailure
+from recoverd.clients.hosts import HostUnseen
 from recoverd.clients.lease import Bastion, LeaseKeeper
+from recoverd.model.call import Call
 from recoverd.model.lease import Held, HeldBy
 from recoverd.observe import hosts as looks
 from tests.shells import sent
 
+from .conftest import Sshd
+from .test_api import Server, as_json
 from .test_lease import SHELLS, Plane
 
 
@@ -110,3 +116,32 @@ def test_a_machine_on_which_nothing_can_be_written_is_looked_at_all_the_same(pla
     shutil.rmtree(plane.run, ignore_errors=True)
     plane.run.write_text("a file where the directory would be")
     assert plane.do(f"O='fleet 10'\n{looks.TERM}\nterm_seen $O && echo seen").stdout == "seen\n"
+
+
+async def test_over_ssh_a_guard_is_made_when_the_script_is_sent_and_no_tunnel_is_opened_late(sshd: Sshd) -> None:
+    """The login takes so long that the ownership is over by then."""
+    owner = Owner(10)
+    keeper = LeaseKeeper(Bastion("a", "a"), tenure=owner)
+    pool = sshd.pool("w1")
+    pool.guard, pool.lapsed = keeper.guard, owner.lapsed
+    acting = asyncio.create_task(pool.act("w1", Call.of("any_shell", "echo done"), timeout=10))
+    await asyncio.sleep(0)  # it waits for its login
+    owner.over = "it slept"
+    said = await acting
+    assert said.exit_status == 3 and "it slept" in said.stdout + said.stderr, said
+    with pytest.raises(HostUnseen, match="it slept"):
+        async with pool.tunnel("w1", 1, timeout=5):
+            pass
+    await pool.close()
+
+
+async def test_nothing_is_asked_of_the_api_server_that_changes_anything(tmp_path: Path) -> None:
+    server = Server(tmp_path, "127.0.0.1")
+    server.answers["/api/v1/nodes/n"] = as_json({"kind": "Node"})
+    await server.start()
+    kube = Kube(server.kubeconfig, list, lambda: "it slept")
+    assert (await kube.node("n"))["kind"] == "Node"
+    with pytest.raises(KubeFailure, match="it slept"):
+        await kube.patch_node("n", {})
+    await kube.close()
+    await server.stop()
