@@ -15,6 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
+
+from recoverd.cli.daemon import main as recoverd
+from recoverd.config import load
+from recoverd.doctor.bastion import shared
 
 from .clusters import Cluster, Daemon
 from .conftest import EtcdNode
@@ -412,3 +417,19 @@ async def test_a_store_that_has_gone_back_is_told_and_nothing_is_done_by_it(
     a.start()
     await watching(a, "prod")
     await a.in_phase("healthy")
+
+
+async def test_the_doctor_asks_each_member_and_a_check_of_the_configuration_names_the_bastion(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make()
+    members = start_etcd(("m1", "m2", "m3"))
+    (a,) = bastions(1, prod, etcd=members)
+    said = CliRunner().invoke(recoverd, ["check-config", str(a.file)]).output
+    assert "a is one of several bastions, by their etcd at https://127.0.0.1:" in said
+    members[2].kill()
+    config = load(a.file)
+    assert config.store
+    checks = await shared(config.store)
+    assert [c.line.split()[0] for c in checks] == ["ok", "ok", "FAIL"], [c.line for c in checks]
+    assert "bastions that live: none yet" in checks[0].line and "systemctl status etcd" in checks[2].line
