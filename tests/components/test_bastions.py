@@ -24,6 +24,7 @@ from recoverd.doctor.bastion import shared
 from .clusters import Cluster, Daemon
 from .conftest import EtcdNode
 from .daemons import REQUIRED, Make, make
+from .receivers import Webhook
 
 __all__ = ["make"]
 pytestmark = pytest.mark.timeout(300)
@@ -433,3 +434,39 @@ async def test_the_doctor_asks_each_member_and_a_check_of_the_configuration_name
     checks = await shared(config.store)
     assert [c.line.split()[0] for c in checks] == ["ok", "ok", "FAIL"], [c.line for c in checks]
     assert "bastions that live: none yet" in checks[0].line and "systemctl status etcd" in checks[2].line
+
+
+async def test_nobody_is_told_twice_by_the_next_bastion_and_that_nobody_acts_is_told(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]], tmp_path: Path
+) -> None:
+    prod = await make(approval=REQUIRED)
+    (etcd,) = start_etcd()
+    oncall = await Webhook(tmp_path, "oncall").start()
+    a, b = bastions(2, prod, etcd=[etcd])
+    for daemon in (a, b):
+        told = [{"name": "oncall", "url_file": str(oncall.url_file), "clusters": ["prod"]}]
+        config = yaml.safe_load(daemon.file.read_text()) | {"notifications": told}
+        daemon.file.write_text(yaml.safe_dump(config))
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    b.start()
+    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    prod.node.unit("kubelet", "inactive")
+    plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    assert await oncall.until(told=1) == ["prod: WAITS FOR YOU (start-node-services)"]
+    # that it was told is in the journal, which b has
+    await b.until(lambda: b.json("incidents"), lambda i: "notified" in str(i))
+    a.kill()
+    await watching(b, "prod")
+    await b.until(lambda: b.ctl("approve", plan), lambda said: said[0] == 0)
+    assert (await oncall.until(told=2))[1].startswith("prod: healthy again after ")
+    await b.in_phase("healthy")
+    etcd.kill()
+    title = (await oncall.until(told=3))[2]
+    assert title.startswith("recoverd on ") and title.endswith(": NOTHING IS DONE to any cluster")
+    etcd.start()
+    assert ": acts again, after " in (await oncall.until(told=4))[3]
+    await watching(b, "prod")
+    assert len(oncall.told) == 4
+    await oncall.stop()
