@@ -283,8 +283,8 @@ class Fleet:
             try:
                 async with asyncio.timeout(max(0.1, session.left)):
                     session.kept(began, await self.kv.keep(session.lease))
-            except (StoreError, TimeoutError):
-                pass
+            except Exception as error:  # whatever it is, the lease must end here when it is over
+                log.debug("the lease was not renewed", error=str(error))
             await asyncio.sleep(min(self.store.ttl / 4, max(0.05, session.left)))
         why = session.lapsed()
         log.error(f"{why}; nothing is done to any cluster here", event_name="lease-lost")

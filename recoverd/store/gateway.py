@@ -156,7 +156,8 @@ class Gateway:
                     try:
                         async with asyncio.timeout(ATTEMPT):
                             answer = await self._ask_one(endpoint, path, body)
-                    except (TimeoutError, OSError, aiohttp.ClientError, StoreError, ValueError) as error:
+                    except (TimeoutError, OSError, aiohttp.ClientError, StoreError, ValueError, RuntimeError) as error:
+                        # a RuntimeError: another request has just closed the session, for one with new certificates
                         tried.append(f"{endpoint}: {_said(error)}")
                         continue
                     self._endpoints.sort(key=lambda e: e != endpoint)  # used at once
