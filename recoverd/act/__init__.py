@@ -45,6 +45,7 @@ class Actor:
             Kube(
                 cluster.kubeconfig,
                 lambda: [authority(p.address, hosts.places_of(p.name).api) for p in settings.control_planes],
+                lambda: hosts.lapsed(),
             ),
             self._etcd,
             PointKeeper(settings, hosts, state_dir / settings.points.directory / settings.name, self._etcd),

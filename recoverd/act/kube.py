@@ -60,10 +60,17 @@ class Kube:
     through a control plane's own.
     """
 
-    def __init__(self, kubeconfig: Path, control_planes: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        control_planes: Callable[[], Sequence[str]],
+        lapsed: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`lapsed` says why this bastion may change nothing any more, or ""."""
         self._kubeconfig = kubeconfig
         self._addresses = control_planes
         """HOST:PORT of each, as far as that is known by then."""
+        self._lapsed = lapsed
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
         self._eviction = ""
@@ -236,6 +243,8 @@ class Kube:
         """
         failures = []
         for server, client in await self._servers():
+            if changes and (why := self._lapsed()):
+                raise KubeFailure(f"{what} was not asked for: {why}")
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     response = await call(client)

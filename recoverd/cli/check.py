@@ -36,7 +36,11 @@ def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
 
 
 def _of(c: Shape) -> tuple[int, str]:
-    if c["last_sweep"] is None:
+    if c.get("watched_by") == "nobody":
+        return CRITICAL, "is watched by no bastion"
+    if c.get("withheld"):
+        return CRITICAL, f"is {place(c)}, and nothing is done to it: {c['withheld']}"
+    if c["last_sweep"] is None and not c.get("watched_by"):
         return UNKNOWN, "has not been swept yet"
     if c["state"] not in CALM:
         return CRITICAL, f"is {place(c)}: {c['summary']}"

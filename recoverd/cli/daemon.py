@@ -75,6 +75,11 @@ def check_config(file: Path) -> None:
     for receiver in config.notifications:
         topics, clusters = ", ".join(t for t in Topic if t in receiver.on), ", ".join(sorted(receiver.clusters))
         click.echo(f"{receiver.name} ({receiver.kind}) is told of {clusters}: {topics}")
+    if config.store:
+        etcd = ", ".join(config.store.endpoints)
+        click.echo(
+            f"{config.store.bastion} is one of several bastions, by their etcd at {etcd}, below {config.store.prefix}"
+        )
     if config.heartbeat:
         click.echo(f"a sign of life every {config.heartbeat.every:g} s")
     number = len(config.warnings)

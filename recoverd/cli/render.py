@@ -94,6 +94,7 @@ class Printer:
             table.add_column(column, no_wrap=True)
         for c in clusters:
             stands = place(c) + (" (paused)" if c["paused"] else "") + (" (only observed)" if observed(c) else "")
+            stands += f" (watched by {c['watched_by']})" if c.get("watched_by") else ""
             cells = (
                 c["name"],
                 Text(stands, style=STYLES.get(c["state"], "bold red")),
@@ -115,7 +116,9 @@ class Printer:
         self.line(f"{c['name']}: {c['summary']}", "bold")
         if c["paused"]:
             self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
-        if observed(c):
+        if c.get("withheld"):
+            self.line(c["withheld"], "yellow", 2)
+        elif observed(c):
             self.line(
                 f"only observed (mode: observe), nothing is done; what would have been: recoverctl shadow {c['name']}",
                 "yellow",
@@ -265,7 +268,19 @@ class Printer:
             )
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("RESTORE POINT", "TAKEN", "AGE", "FROM", "REVISION", "KEYS", "SIZE", "VERIFIED", "WHY"):
+        several = ("ON",) if any(p.get("bastion") for p in points) else ()
+        for column in (
+            "RESTORE POINT",
+            "TAKEN",
+            "AGE",
+            "FROM",
+            "REVISION",
+            "KEYS",
+            "SIZE",
+            "VERIFIED",
+            "WHY",
+            *several,
+        ):
             table.add_column(column, no_wrap=True)
         for p in points:
             verified = Text("yes", style="green") if p["verified_at"] else Text("no", style="yellow")
@@ -280,6 +295,7 @@ class Printer:
                 size,
                 verified,
                 p["why"],
+                *((p["bastion"] or "-",) if several else ()),
             )
             table.add_row(*cells)
         self._table(table)
@@ -287,7 +303,8 @@ class Printer:
         self.line(f"{last['id']}: {last['how_verified']}")
         for text in last["lacks"]:
             self.line(f"lacks {text}", "yellow", 2)
-        self.line(f"in {last['directory']}", indent=2)
+        on = f" on {last['bastion']}" if last.get("bastion") else ""
+        self.line(f"in {last['directory']}{on}", indent=2)
 
     def report(self, r: Shape) -> None:
         """A post-mortem."""

@@ -63,6 +63,8 @@ class HostPool:
         self._closing: set[asyncio.Task[None]] = set()
         self.guard: Callable[[str], Call | None] = lambda host: None
         """By host: what stands before every call that changes something there (`recoverd.clients.lease`)."""
+        self.lapsed: Callable[[], str] = lambda: ""
+        """Why this bastion may do nothing to the cluster any more; "" while it may."""
         self.places: dict[str, Places] = {}
         """By control plane: where things listen there, as its manifests say."""
         self.update_hosts(hosts)
@@ -93,14 +95,21 @@ class HostPool:
         """The address of each machine, by host name."""
         return {name: link.target.address for name, link in self._links.items()}
 
-    async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
+    async def run(
+        self,
+        host: str,
+        script: str | Callable[[], str],
+        *,
+        timeout: float,  # noqa: ASYNC109
+        max_output: int = 1 << 20,
+    ) -> CommandResult:
         """Run a POSIX sh script on a host, as root where `sudo` is set, and return what came
         of it within `timeout` seconds.
 
-        The script is read whole before its first command runs, and its stdin is /dev/null. stdout and stderr are
-        each cut at `max_output` bytes. Raises `HostUnseen` when the host cannot be reached, asks for a sudo
-        password or does not end the script in time. A script that may have run is never sent again;
-        `HostUnseen.sent` says whether it may have.
+        The script, which may be made in the moment when it is sent, is read whole before its first command runs, and
+        its stdin is /dev/null. stdout and stderr are each cut at `max_output` bytes. Raises `HostUnseen` when the host
+        cannot be reached, asks for a sudo password or does not end the script in time. A script that may have run is
+        never sent again; `HostUnseen.sent` says whether it may have.
         """
         link = self._link(host)
         running = _Running()
@@ -108,7 +117,8 @@ class HostPool:
             async with asyncio.timeout(timeout):
                 lease, process = await self._start(link, running, self._shell(timeout))
                 try:
-                    result = await self._converse(link, lease, process, script, max_output, running)
+                    text = script if isinstance(script, str) else script()
+                    result = await self._converse(link, lease, process, text, max_output, running)
                 finally:
                     lease.release()
         except TimeoutError:
@@ -131,7 +141,8 @@ class HostPool:
 
     async def act(self, host: str, call: Call, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
         """Run a call that changes something: as `ask`, and behind the host's guard, in the same script."""
-        return await self.run(host, self._guarded(host, call), timeout=timeout)
+        # a login may take its time, and this process may have stood still meanwhile: the guard is what is so then
+        return await self.run(host, lambda: self._guarded(host, call), timeout=timeout)
 
     async def send(self, host: str, call: Call, source: Path, *, timeout: float) -> CommandResult:  # noqa: ASYNC109
         """Run a call on a host, as `act` does, with the file `source` of the bastion as its stdin. The
@@ -169,6 +180,8 @@ class HostPool:
         because nothing listens on the host's port, the `HostUnseen` of that is raised instead of what the body raised.
         """
         link = self._link(host)
+        if why := self.lapsed():
+            raise HostUnseen(UnseenKind.NOT_TRIED, f"{link.target} was not asked: {why}")
         try:
             async with asyncio.timeout(timeout):
                 lease = await link.get()

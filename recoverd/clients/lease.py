@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from recoverd.model.call import Call
 from recoverd.model.lease import SECONDS, HeldBy, HostLease, Lease, Unknown, judged, wanted
@@ -25,6 +26,24 @@ class Bastion:
 
     id: str
     name: str
+
+
+class Tenure(Protocol):
+    """The ownership of a cluster among several bastions that take over from each other."""
+
+    @property
+    def holder(self) -> str:
+        """Their common id on the machines: the lease there passes from one of them to the next at once."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """It grows from one owner to the next; a machine that has seen one refuses what comes late of a lower one."""
+        ...
+
+    def lapsed(self) -> str:
+        """Why this bastion may do nothing any more, for good; "" while it may."""
+        ...
 
 
 def this_bastion(state_dir: Path) -> Bastion:
@@ -52,8 +71,11 @@ class LeaseKeeper:
     while this machine is suspended.
     """
 
-    def __init__(self, bastion: Bastion, clock: Callable[[], float] = _since_boot) -> None:
-        self.bastion = bastion
+    def __init__(
+        self, bastion: Bastion, clock: Callable[[], float] = _since_boot, tenure: Tenure | None = None
+    ) -> None:
+        self.bastion = Bastion(tenure.holder, bastion.name) if tenure else bastion
+        self.tenure = tenure
         self.lease: Lease = Unknown("the control planes have not been asked yet")
         self._clock = clock
         self._fences: dict[str, int] = {}
@@ -111,6 +133,8 @@ class LeaseKeeper:
         is waited for, within `seconds`.
         """
         until = asyncio.get_running_loop().time() + seconds
+        if self.tenure and (why := self.tenure.lapsed()):
+            return why
         while self._clock() - self._judged_at > SECONDS - MARGIN:
             self._swept.clear()
             try:
@@ -118,6 +142,8 @@ class LeaseKeeper:
                     await self._swept.wait()
             except TimeoutError:
                 return "who may act on this cluster was not seen for a while: no sweep has ended since"
+        if self.tenure and (why := self.tenure.lapsed()):
+            return why
         return f"the recoverd on {self.lease.name} acts on this cluster" if isinstance(self.lease, HeldBy) else ""
 
     def guard(self, host: str) -> Call | None:
@@ -125,14 +151,21 @@ class LeaseKeeper:
         another bastion holds the lease.
 
         Once another bastion was met here, it also refuses where this one's own lease is not there any more. Workers
-        have no lease: for them counts what the control planes say.
+        have no lease: for them counts what the control planes say. Of bastions that take over from each other, every
+        machine refuses an earlier owner once a later one has looked at it.
         """
         fence, strict = self.terms(host)
-        return Call.of("lease_guard", self.bastion.id, fence, strict) if host in self._planes else None
+        if self.tenure is None:
+            return Call.of("lease_guard", self.bastion.id, fence, strict) if host in self._planes else None
+        if why := self.tenure.lapsed():
+            return Call.of("refuse", f"nothing was done: {why}")
+        if host in self._planes:
+            return Call.of("lease_guard", self.bastion.id, fence, strict, self.tenure.number)
+        return Call.of("term_guard", self.bastion.id, self.tenure.number)
 
     def terms(self, host: str) -> tuple[int, bool]:
         """The fencing number that must stand there (0: any of this bastion's), and
         whether it must stand there at all.
         """
         fence = self._fences.get(host, 0)
-        return fence, bool(self._others) and fence != 0
+        return fence, (bool(self._others) or self.tenure is not None) and fence != 0

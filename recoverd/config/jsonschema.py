@@ -24,4 +24,5 @@ def json_schema() -> dict[str, Any]:
             shapes[part["$ref"].rpartition("/")[2]].pop("required", None)
     file = shapes["FileModel"]
     file["properties"]["clusters"]["items"] = {"$ref": "#/$defs/ClusterModel"}
+    file["properties"]["store"] = {"anyOf": [{"const": "sqlite"}, {"$ref": "#/$defs/StoreModel"}], "default": "sqlite"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, **shapes.pop("FileModel")}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recoverd.config import access, doubts, kubeconfigs, windows
+from recoverd.config import access, doubts, kubeconfigs, store, windows
 from recoverd.config.files import check_key, check_known_hosts, check_kubeconfig, resolve
 from recoverd.config.lines import Lines
 from recoverd.config.mistakes import said
@@ -72,13 +72,11 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
     )
     receivers, heartbeat = told(file, here, names, errors) if file else ((), None)
     state_dir = resolve(file.state_dir if file else ".", here)
+    kept = store.kept(file.store, here, errors, warnings) if file else None
     errors += _folders(state_dir, models)
     if errors or file is None:
         raise ConfigError(path, list(dict.fromkeys(errors)), {at: lines.located(at) for at, _ in errors})
-    host, _, port = file.listen.rpartition(":")
-    listen = (host.strip("[]"), int(port))
-    if doubt := doubts.of_listen(listen[0]):
-        warnings.append(("listen", doubt))
+    listen = _listen_at(file.listen, warnings)
     return Config(
         state_dir,
         resolve(file.socket, here),
@@ -90,7 +88,15 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         file.status_page,
         {at: lines.located(at) for at, _ in warnings},
         access.access(asked),
+        kept,
     )
+
+
+def _listen_at(text: str, warnings: list[Problem]) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if doubt := doubts.of_listen(host.strip("[]")):
+        warnings.append(("listen", doubt))
+    return host.strip("[]"), int(port)
 
 
 def _folders(state_dir: Path, models: Iterable[tuple[str, ClusterModel]]) -> Iterable[Problem]:

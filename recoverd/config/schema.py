@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -68,6 +69,25 @@ def _listen(value: str) -> str:
         raise ValueError(f"{value!r} is no HOST:PORT")
     _address(host.strip("[]"))
     return value
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    try:
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port and parts.path in ("", "/")
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{value!r} is no https://HOST:PORT")
+    return value.rstrip("/")
+
+
+def _store(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("etcd") is None:
+        raise ValueError("says nothing; write sqlite, or etcd: with its endpoints below it")
+    if isinstance(value, str) and value != "sqlite":
+        raise ValueError(f"{value!r} is no store; write sqlite, or etcd: with its endpoints below it")
+    return {} if value == "sqlite" else value
 
 
 def _share(value: Any) -> int | str:
@@ -244,8 +264,23 @@ class AccessModel(Strict):
     emergency: bool = False
 
 
+class EtcdStoreModel(Strict):
+    endpoints: Annotated[list[Annotated[str, AfterValidator(_endpoint)]], Field(min_length=1)]
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$")] = "/recoverd"
+    bastion: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    ttl: Annotated[Duration, Field(ge=3, le=60)] = 8.0
+
+
+class StoreModel(Strict):
+    etcd: EtcdStoreModel | None = None
+
+
 class FileModel(Strict):
     state_dir: str = "/var/lib/recoverd"
+    store: Annotated[StoreModel, BeforeValidator(_store)] = StoreModel()
     socket: str = "/run/recoverd/control.sock"
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9770"
     status_page: bool = True

@@ -129,6 +129,24 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class EtcdStore:
+    """The bastions' own etcd, in which they keep the journal of every cluster and agree on who watches which."""
+
+    endpoints: tuple[str, ...]
+    """`https://HOST:PORT`, the nearest first."""
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+    """Of TLS; None where the endpoints are plain HTTP on loopback."""
+    prefix: str
+    """Of every key, without a slash at its end."""
+    bastion: str
+    """This bastion's name among the others."""
+    ttl: float
+    """Seconds after which a bastion that is not heard of any more has lost its clusters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     state_dir: Path
     socket: Path
@@ -142,3 +160,5 @@ class Config:
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     """At which lines of the file the warnings' paths stand."""
     access: Access | None = None
+    store: EtcdStore | None = None
+    """None: the journal is this machine's own file, and no other bastion takes over."""

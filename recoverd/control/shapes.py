@@ -44,6 +44,8 @@ def status(cluster: ClusterStatus) -> Shape:
         "incident": cluster.incident,
         "plan": cluster.plan,
         "last_sweep": moment(cluster.last_sweep),
+        "withheld": cluster.withheld,
+        "watched_by": cluster.watched_by or None,
     }
 
 
@@ -201,6 +203,7 @@ def point(cluster: str, row: RestorePoint) -> Shape:
         "lacks": list(row.lacks),
         "path": row.path,
         "directory": row.directory,
+        "bastion": row.bastion or None,
     }
 
 

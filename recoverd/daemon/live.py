@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recoverd.act import Actor
 from recoverd.clients.hosts import HostPool
-from recoverd.clients.lease import Bastion, LeaseKeeper
+from recoverd.clients.lease import Bastion, LeaseKeeper, Tenure
 from recoverd.config import ClusterConfig
 from recoverd.engine.world import World
 from recoverd.model.call import Call
@@ -32,7 +32,12 @@ class LiveWorld(World):
     """
 
     def __init__(
-        self, cluster: ClusterConfig, state_dir: Path, memory: Memory = EMPTY, bastion: Bastion | None = None
+        self,
+        cluster: ClusterConfig,
+        state_dir: Path,
+        memory: Memory = EMPTY,
+        bastion: Bastion | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         self._settings = cluster.settings
         self._ssh = cluster.ssh
@@ -40,9 +45,11 @@ class LiveWorld(World):
         self._known = self._hosts_now()
         self._hosts = HostPool(cluster.ssh, self._known)
         # whoever only observes writes no lease, and lets another bastion act
-        self._lease = LeaseKeeper(bastion) if bastion and not cluster.settings.observes else None
+        self._lease = LeaseKeeper(bastion, tenure=tenure) if bastion and not cluster.settings.observes else None
         if self._lease:
             self._hosts.guard = self._lease.guard
+        if tenure:
+            self._hosts.lapsed = tenure.lapsed
         if why := cluster.settings.hands_off:
             self._hosts.guard = lambda _: Call.of("refuse", why)  # should anything come by `perform`, none gets past it
         self._collector = Collector(cluster, self._hosts, self._lease)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import structlog
 
-from recoverd.clients.lease import Bastion, this_bastion
+from recoverd.clients.lease import Bastion, Tenure, this_bastion
 from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now
-from recoverd.engine.writer import JournalWriter
+from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import Note
@@ -36,7 +36,7 @@ from recoverd.playbooks import registry
 
 log = structlog.get_logger()
 
-FIXED = "state_dir", "socket", "listen", "status_page"
+FIXED = "state_dir", "socket", "listen", "status_page", "store"
 """Parts of the configuration that are as they were at the start until recoverd is started again."""
 
 
@@ -104,6 +104,11 @@ class Watches:
         for loop in self.loops.values():
             await loop.close()
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be done to any cluster; "" where that is not so."""
+        return ""
+
     def stuck(self, intervals: int, deadlines: int) -> str | None:
         """Which cluster's newest sweep is older than so many intervals and so many times all
         its deadlines; None when none is.
@@ -158,7 +163,7 @@ class Watches:
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
             self._wanted = {c.settings.name: c for c in config.clusters}
             names = sorted(self._wanted.keys() | self._watched.keys())
-            lines = [self._changed(name) for name in names if self._wanted.get(name) != self._watched.get(name)]
+            lines = [self._changed(name) for name in names if self._differs(name)]
             return [*let, *lines, *self._needs_start()] or ["nothing changed"]
 
     def _needs_start(self) -> list[str]:
@@ -170,6 +175,9 @@ class Watches:
         )
 
     # --- one cluster ---
+
+    def _differs(self, name: str) -> bool:
+        return self._wanted.get(name) != self._watched.get(name)
 
     def _changed(self, name: str) -> str:
         if name not in self._changing:
@@ -247,12 +255,16 @@ class Watches:
         name, memory = cluster.settings.name, machine.memory
         self._metrics.expect([name], [p.name for p in registry()])
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
-        world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion)
+        writer, tenure = self._journalled_by(name)
+        world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion, tenure)
         clockwork = Clockwork(cluster.interval)
-        self.loops[name] = ClusterLoop(
-            machine, world, self._writer, self._metrics, clockwork, self._publish, heed=self._heed
-        )
+        self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, self._publish, heed=self._heed)
         self._watched[name] = cluster
+        self._metrics.watches(name, True)
+
+    def _journalled_by(self, name: str) -> tuple[Writes, Tenure | None]:
+        """Where the cluster's machine is journalled, and how long this bastion may act on it."""
+        return self._writer, None
 
     def _start(self, name: str) -> None:
         assert self._group is not None

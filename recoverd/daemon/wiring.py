@@ -16,8 +16,10 @@ from aiohttp import web
 from recoverd.config import Config
 from recoverd.control.server import ControlServer
 from recoverd.daemon import garbage
+from recoverd.daemon.fleet_service import FleetService
 from recoverd.daemon.notify import notify, watchdog_seconds
 from recoverd.daemon.service import Service
+from recoverd.daemon.shared import SharedWatches
 from recoverd.daemon.watches import Watches
 from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
@@ -26,6 +28,7 @@ from recoverd.metrics.server import Metrics, app
 from recoverd.notifications.notifier import Notifier
 from recoverd.page import runbooks
 from recoverd.page.server import StatusPage
+from recoverd.store.shared_writer import SharedWriter
 
 log = structlog.get_logger()
 
@@ -63,18 +66,15 @@ async def _run(config: Config, path: Path) -> int:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         journal = Journal(config.state_dir / "journal.sqlite3")
         stack.callback(journal.close)
-        writer, metrics = JournalWriter(journal), Metrics()
+        metrics = Metrics()
         metrics.journal(journal.unreadable)
-        notifier = Notifier(
-            writer, metrics.notifications, lambda note: service.publish(note), lambda: trouble(writer, watches)
-        )
-        service = Service(writer, lambda: watches.notices(), notifier.test)
-        watches = Watches(config, path, writer, metrics, service.publish, notifier.heed)
+        writer, notifier, service, watches = parts(config, path, journal, metrics)
         stack.push_async_callback(watches.close)
         await watches.open()
         stack.push_async_callback(notifier.close)
         await notifier.open(config)
-        metrics.seed(journal.incidents(limit=100_000), journal.plans(limit=100_000))
+        if not config.store:  # else with each cluster that is taken over
+            metrics.seed(journal.incidents(limit=100_000), journal.plans(limit=100_000))
         service.loops = watches.loops
         server = ControlServer(service, config.socket, metrics.asked)
         server.let(config.access)
@@ -95,9 +95,32 @@ async def _run(config: Config, path: Path) -> int:
     return 0
 
 
+def parts(
+    config: Config, path: Path, journal: Journal, metrics: Metrics
+) -> tuple[JournalWriter, Notifier, Service, Watches]:
+    """What writes, tells, answers and watches: of a bastion alone, or of one among several."""
+    local = JournalWriter(journal)
+    if config.store is None:
+        alone = Notifier(
+            local, metrics.notifications, lambda note: service.publish(note), lambda: trouble(local, watches)
+        )
+        service = Service(local, lambda: watches.notices(), alone.test)
+        watches = Watches(config, path, local, metrics, service.publish, alone.heed)
+        return local, alone, service, watches
+    writer = SharedWriter(journal, local, lambda: shared.fleet)
+    notifier = Notifier(
+        writer, metrics.notifications, lambda note: fleet.publish(note), lambda: trouble(writer, shared)
+    )
+    fleet = FleetService(writer, lambda: shared, notifier.test)
+    tells = fleet.publish, notifier.heed, notifier.learn, notifier.forget, notifier.nobody_acts
+    shared = SharedWatches(config, path, writer, local, metrics, *tells)
+    shared.fleet.heard = fleet.passing.heard
+    return writer, notifier, fleet, shared
+
+
 def trouble(writer: JournalWriter, watches: Watches) -> str | None:
     """Why recoverd is not well, None when it is: it cannot write its journal, or does not sweep."""
-    return writer.trouble or watches.stuck(*STUCK_AFTER)
+    return writer.trouble or watches.trouble or watches.stuck(*STUCK_AFTER)
 
 
 def _ready(watches: Watches) -> Callable[[], str | None]:

@@ -7,13 +7,17 @@ import pwd
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recoverd.act import scratch
 from recoverd.act.points import SCRATCH_LOGS
 from recoverd.config import ClusterConfig, Config
+from recoverd.config.types import EtcdStore
 from recoverd.doctor.check import About, Check
 from recoverd.model.etcd import EtcdView, mib
+from recoverd.store.gateway import Gateway, StoreError, below
+from recoverd.store.keys import Keys
 
 HERE = About()
 
@@ -22,6 +26,7 @@ async def examine_bastion(config: Config) -> list[Check]:
     """What does not depend on any cluster."""
     found = [HERE.warn("configuration", f"{path}: {text}") for path, text in config.warnings]
     found += state(config.state_dir)
+    found += await shared(config.store) if config.store else []
     for directory in dict.fromkeys(c.settings.points.programs for c in config.clusters):
         try:
             programs = await scratch.find(directory)
@@ -44,6 +49,24 @@ def state(directory: Path) -> list[Check]:
     if not os.access(directory, os.W_OK | os.X_OK):
         return [HERE.fail("state", f"{who} cannot write in {directory}", owner)]
     return [HERE.ok("state", f"{who} can write in {directory}")]
+
+
+async def shared(store: EtcdStore) -> list[Check]:
+    """Whether the bastions' etcd answers with a quorum, each of its members alone."""
+    found = []
+    for endpoint in store.endpoints:
+        kv = Gateway(replace(store, endpoints=(endpoint,)))
+        try:
+            (living,) = (await kv.txn((), [below(Keys(store.prefix).bastions)])).found
+        except StoreError as error:
+            cure = "systemctl status etcd there; its certificate has to name this address, and this bastion's its CA"
+            found.append(HERE.fail("store", str(error), cure))
+        else:
+            names = ", ".join(row.key.rpartition("/")[2] for row in living) or "none yet"
+            found.append(HERE.ok("store", f"{endpoint} answers with a quorum; bastions that live: {names}"))
+        finally:
+            await kv.close()
+    return found
 
 
 def room(config: Config, cluster: ClusterConfig, members: Sequence[EtcdView]) -> list[Check]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from recoverd.engine import journal_audit
+from recoverd.engine import journal_audit, journal_mirror
 from recoverd.engine.journal_file import JournalFile
 from recoverd.model.audit import AuditEntry
 from recoverd.model.codec import dump, load
@@ -98,6 +98,21 @@ class Journal:
             for instruction in instructions:
                 self._keep_aside(instruction)
                 self._write(instruction)
+
+    def follow(self, store: str, cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
+        """Write what was journalled of the cluster in the store at the revision; nothing where the file has it."""
+        with self._file.transaction() as db:
+            if journal_mirror.reached(self._file, cluster, store) >= revision:
+                return
+            for instruction in instructions:
+                self._keep_aside(instruction)
+                self._write(instruction)
+            db.execute(journal_mirror.FOLLOW, (cluster, store, revision))
+
+    def followed(self, store: str, cluster: str = "") -> int:
+        """`journal_mirror.reached`, or the furthest of all clusters."""
+        file = self._file
+        return journal_mirror.reached(file, cluster, store) if cluster else journal_mirror.furthest(file, store)
 
     def _keep_aside(self, instruction: Journalled) -> None:
         """Keep what cannot be read before it is written over: a recoverd that can read it may come yet."""

@@ -34,6 +34,8 @@ ADDED = (
     "NULL, person INTEGER, uid INTEGER NOT NULL, request TEXT NOT NULL, cluster TEXT NOT NULL, subject TEXT NOT NULL, "
     "reason TEXT NOT NULL, answer TEXT NOT NULL, detail TEXT NOT NULL) STRICT",
     "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
+    "CREATE TABLE IF NOT EXISTS mirror (cluster TEXT PRIMARY KEY, store TEXT NOT NULL, revision INTEGER NOT NULL) "
+    "STRICT",
 )
 """What came after the first version and disturbs no older recoverd."""
 

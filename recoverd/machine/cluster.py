@@ -129,6 +129,7 @@ class ClusterMachine(OfState):
             last_sweep=self.observation.at if self.observation else None,
             explanation=self._doing(),
             observed=self.settings.observes,
+            withheld=self.settings.withheld,
         )
 
     def _never_seen(self) -> bool:

@@ -62,6 +62,12 @@ class Metrics:
             registry=registry,
         )
         self.incident_open = Gauge("recoverd_incident_open", "1 while an incident is open.", cluster, registry=registry)
+        self.watched = Gauge(
+            "recoverd_cluster_watched",
+            "1 while this bastion watches the cluster and may act on it; of several bastions, one does.",
+            cluster,
+            registry=registry,
+        )
         self.series = Series()
         self.sight = SightMetrics(registry, self.series)
         self.sweeps = SweepMetrics(registry, self.series)
@@ -82,6 +88,12 @@ class Metrics:
             "When a configuration was last taken.",
             registry=registry,
         )
+        self.store = Gauge(
+            "recoverd_store_available",
+            "1 while what is done can be journalled; 0 while the bastions' etcd is not there, and nothing is done.",
+            registry=registry,
+        )
+        self.store.set(1)
         self.unreadable = Gauge(
             "recoverd_journal_unreadable_rows",
             "Rows of the journal that could not be read since the start.",
@@ -118,6 +130,14 @@ class Metrics:
         """Show what the journal cannot read, now and from now on, by its place."""
         for place in PLACES:
             self.unreadable.labels(place).set_function(lambda place=place: sum(p == place for p, _ in list(unreadable)))  # type: ignore[misc]
+
+    def watches(self, cluster: str, mine: bool) -> None:
+        """Whether this bastion watches the cluster, and may act on it, from now on."""
+        self.watched.labels(cluster).set(mine)
+
+    def shared(self, trouble: Callable[[], str]) -> None:
+        """The journal is kept where several bastions keep theirs; `trouble` says why that cannot be used, or ""."""
+        self.store.set_function(lambda: float(not trouble()))
 
     def asked(self, request: str, answer: str) -> None:
         """A person has asked for something that changes anything, and has been answered."""

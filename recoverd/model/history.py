@@ -82,6 +82,8 @@ class History(StrEnum):
     # of recoverd itself
     CLOCK_WENT_FORWARD = "clock-went-forward"
     CLOCK_WENT_BACK = "clock-went-back"
+    TAKEN_OVER = "taken-over"
+    """Another bastion watches the cluster than before."""
     RECONFIGURED = "reconfigured"
     NOTIFIED = "notified"
     NOT_NOTIFIED = "not-notified"

@@ -27,6 +27,8 @@ class Topic(StrEnum):
     """The cluster cannot be seen, or can be seen again."""
     SHADOW = "shadow"
     """What recoverd would have done now, or that it would have called a person, where it only observes."""
+    NOBODY_ACTS = "nobody-acts"
+    """The bastions' own etcd is not there: every cluster is only looked at. It is no cluster's."""
     RECOVERED = "recovered"
     """The cluster is healthy again: the incident was closed."""
 
@@ -37,6 +39,7 @@ class News:
 
     topic: Topic
     cluster: str
+    """"" where it is about this bastion."""
     subject: str
     """What it is about, without a blank: an incident, a plan, or the moment when something began."""
     since: datetime
@@ -56,7 +59,8 @@ class News:
 
     @property
     def key(self) -> str:
-        return f"{self.topic}{'-over' if self.over and self.topic is Topic.UNOBSERVABLE else ''} {self.subject}"
+        ends = self.over and self.topic in (Topic.UNOBSERVABLE, Topic.NOBODY_ACTS)
+        return f"{self.topic}{'-over' if ends else ''} {self.subject}"
 
     @property
     def body(self) -> str:

@@ -85,6 +85,9 @@ class RestorePoint:
     pod_files: tuple[str, ...] = ()
     """HOST:PATH SHA256 of files that static pods name, as their copies in its directory on the bastion hold them."""
 
+    bastion: str = ""
+    """Name of the bastion on whose disk it is, where several take over from each other and it is told; else ""."""
+
     @property
     def verified(self) -> bool:
         return self.verified_at is not None

@@ -158,16 +158,18 @@ class ClusterSettings:
     """
     mode: Mode = Mode.ACT
     persons: PersonsNeeded = field(default_factory=PersonsNeeded)
+    withheld: str = ""
+    """Why nothing may be done for now, whatever the configuration says; "" where it may be."""
 
     @property
     def observes(self) -> bool:
-        return self.mode is Mode.OBSERVE
+        return self.mode is Mode.OBSERVE or bool(self.withheld)
 
     @property
     def hands_off(self) -> str:
         """Why nothing may be done to the cluster, and how that is changed, where it is only observed; else ""."""
-        if not self.observes:
-            return ""
+        if not self.observes or self.withheld:
+            return self.withheld
         return (
             f"recoverd only observes {self.name} (mode: observe in its configuration), so nothing is done to it; with "
             "mode: act there it acts, once that is taken over (systemctl reload recoverd)"

@@ -29,3 +29,7 @@ class ClusterStatus:
     """What recoverd is doing about it or why it does nothing, and what the operator can do; "" when healthy."""
     observed: bool = False
     """The configuration says that recoverd only observes it (`mode: observe`)."""
+    withheld: str = ""
+    """Why recoverd only observes it for now, whatever the configuration says; "" where it does not."""
+    watched_by: str = ""
+    """The bastion that watches it, where that is another one; "" where it is this one."""

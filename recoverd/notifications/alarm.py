@@ -115,4 +115,5 @@ def alert(news: News, home: str, ends: datetime) -> dict[str, Any]:
 
 
 def _identity(news: News) -> Posted:
-    return tuple(sorted({**news.labels, "cluster": news.cluster, "job": "recoverd"}.items()))
+    of = {"cluster": news.cluster} if news.cluster else {}
+    return tuple(sorted({**news.labels, **of, "job": "recoverd"}.items()))

@@ -9,6 +9,7 @@ what the event had journalled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from recoverd.model.events import Instruction, Note, SaveIncident, SavePlan
@@ -219,6 +220,30 @@ def seen_again(status: ClusterStatus, record: Record, subject: str, now: datetim
         incident=incident.id if incident else "",
         over=True,
     )
+
+
+def nobody_acts(why: str, since: datetime, bastion: str) -> News:
+    """That this bastion only looks, since nothing can be journalled."""
+    return News(
+        Topic.NOBODY_ACTS,
+        "",
+        f"{since:%Y-%m-%dT%H:%M:%S.%fZ}",
+        since,
+        line(f"recoverd on {bastion}: NOTHING IS DONE to any cluster"),
+        (
+            line(why),
+            f"Since {since:%H:%M:%S} UTC. Every cluster is looked at from here, and nothing repaired.",
+            f"Bring most members of the bastions' etcd back (systemctl status etcd). On {bastion}: recoverctl status",
+        ),
+        labels={"alertname": "RecoverdStoreUnavailable", "severity": "page"},
+    )
+
+
+def acts_again(news: News, now: datetime) -> News:
+    """That what `news` told is over."""
+    lasted = lasting((now - news.since).total_seconds())
+    text = f"{news.title.partition(':')[0]}: acts again, after {lasted}"
+    return replace(news, title=line(text), lines=("The bastions' etcd is there again.",), over=True, labels={})
 
 
 def failed(plan: Plan, at: datetime, bastion: str) -> News:

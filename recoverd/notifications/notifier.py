@@ -97,6 +97,15 @@ class Notifier:
             self._closed.setdefault(incident.cluster, []).append(incident)
         self.take(config)
 
+    async def learn(self, cluster: str) -> None:
+        """Who was told what of a cluster that another bastion has watched so far. Raises `JournalError`."""
+        for heard in [h for h in self._heard if h[1] == cluster]:
+            del self._heard[heard]
+        told = await self._writer.read(lambda j: j.notes(cluster=cluster, event=History.NOTIFIED, limit=500))
+        for note in reversed(told):
+            receiver, _, key = note.entry.detail.partition(": ")
+            self._remember((receiver, cluster, key), note.entry.at)
+
     def take(self, config: Config) -> None:
         """Tell whom the configuration names now. What waits for a receiver that stays, waits on."""
         self._clusters = frozenset(c.settings.name for c in config.clusters)
@@ -120,7 +129,7 @@ class Notifier:
                 self._tasks[name] = asyncio.create_task(_for_ever(worker.run, name), name=f"notifications for {name}")
         self._beat(config.heartbeat)
         self._metrics.expect([*wanted, *([HEARTBEAT] if config.heartbeat else [])])
-        for cluster in set(self._standing) - self._clusters:
+        for cluster in set(self._standing) - self._clusters - {""}:
             self.forget(cluster)
         self._sound()
 
@@ -130,6 +139,17 @@ class Notifier:
         self._failed.pop(cluster, None)
         for alarm in self._alarms.values():
             alarm.set(cluster, ())
+
+    def nobody_acts(self, why: str) -> None:
+        """This bastion only looks at the clusters, and why; "": it acts again."""
+        stood, now = list(self._standing.get("", {}).values()), datetime.now(UTC)
+        if bool(stood) == bool(why):
+            return
+        found = [words.nobody_acts(why, now, self._bastion)] if why else [words.acts_again(n, now) for n in stood]
+        self._standing[""] = {n.key: n for n in found if not n.over}
+        for outbox in self._outboxes.values():
+            self._give(outbox, found, now)
+        self._sound("")
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -243,8 +263,9 @@ class Notifier:
 
     def _sound(self, cluster: str | None = None) -> None:
         for alarm in self._alarms.values():
-            for name in [cluster] if cluster else self._standing:
-                of = self._standing.get(name, {}).values() if name in alarm.receiver.clusters else ()
+            for name in self._standing if cluster is None else [cluster]:
+                told = not name or name in alarm.receiver.clusters
+                of = self._standing.get(name, {}).values() if told else ()
                 alarm.set(name, [n for n in of if n.topic in alarm.receiver.on])
 
     # --- what became of it ---
@@ -270,6 +291,8 @@ class Notifier:
         asyncio.get_running_loop().call_later(PATIENCE, self._heard.pop, (receiver, news.cluster, news.key), None)
 
     async def _write(self, news: News, event: History, detail: str) -> None:
+        if not news.cluster:
+            return  # there is nothing to journal it in
         note = Note(news.cluster, news.incident, TimelineEntry(datetime.now(UTC), event, detail))
         try:
             await self._writer.write([note])

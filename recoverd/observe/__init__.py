@@ -205,7 +205,8 @@ class Collector:
         if name in self._etcd:
             named = pod_files.asked(name, self._manifests.get(name, {}), self._pod_files.get(name), memory)
         asked = Extras(clock, closer, journals, largest, named)
-        view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked)
+        tenure = self._lease.tenure if self._lease else None
+        view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked, tenure)
         if closer:
             learnt = isinstance(view, HostView) and name in memory.files
             # one that hangs must not hang for longer in every sweep

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from recoverd.clients.hosts import HostPool, HostUnseen
-from recoverd.clients.lease import LeaseKeeper
+from recoverd.clients.lease import LeaseKeeper, Tenure
 from recoverd.model.observation import HostView, Unseen, UnseenKind
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.look import LookError, parse
@@ -20,6 +20,7 @@ from recoverd.shell import functions
 
 SCRIPT = (files(__package__) / "look.sh").read_text()
 LEASE = (files(__package__) / "lease.sh").read_text()
+TERM = (files(__package__) / "term.sh").read_text()
 PIDS = functions("pids")
 TOOL = functions("make_private", "etcd_tool", "etcd_tool_done", "etcd_tool_at", "etcd_tool_copied")
 NODE = f"{functions('given_out', 'leaked')}\n{(files(__package__) / 'node.sh').read_text()}"
@@ -71,11 +72,13 @@ async def look_at(
     keys: KeyWatch | None = None,
     lease: LeaseKeeper | None = None,
     more: Extras = NOTHING_MORE,
+    tenure: Tenure | None = None,
 ) -> HostView | Unseen:
     """Look at one machine within `seconds`. Never raises for what the machine does. Without `keys`,
     private keys are not asked about.
 
-    With `lease`, the look renews, takes or lets go of it there. `more` is asked beside what every look asks.
+    With `lease`, the look renews, takes or lets go of it there; with `tenure`, the machine learns who owns its cluster
+    now. `more` is asked beside what every look asks.
     """
     marker = f"@@{secrets.token_hex(8)}"  # so that nothing a log holds can pass for a section
     asked, until = datetime.now(UTC), asyncio.get_running_loop().time() + seconds
@@ -84,6 +87,8 @@ async def look_at(
         given += (
             f" J={shlex.quote(' '.join(more.journals))} F={_set(more.largest)} C={_set(more.clock)} N={_set(more.node)}"
         )
+        if tenure:
+            given += f"\nO='{tenure.holder} {tenure.number}'\n{TERM}"
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"

@@ -1,7 +1,7 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]";
 # M is set before this text, D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool`
-# (recoverd.model) are defined. Nothing here changes anything but the lease below, and no private key is printed.
-# shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $R, $limit and $size are words or a number
+# (recoverd.model) are defined. Nothing here changes anything but the lease and the term below, and no private key is printed.
+# shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $O, $R, $limit and $size are words or a number
 # shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
 # cannot sort by time
 # shellcheck disable=SC2034 # read needs names for what is passed over
@@ -40,7 +40,9 @@ printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
     '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
 done
-# R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
+# O is set where several bastions take over from each other: what `term_seen` (term.sh) is told. One that comes late gets
+# no lease. R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
+[ -z "${O-}" ] || term_seen $O || R=''
 [ -z "${R-}" ] || { s lease; lease $R; }
 s endpoint
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \

@@ -136,11 +136,12 @@ def _worst_first(clusters: Sequence[Shape]) -> list[Shape]:
 def _cluster(c: Shape, incident: Shape | None, now: datetime) -> Shape:
     """A cluster with what the page reckons from it."""
     since = (now - datetime.fromisoformat(c["last_sweep"])).total_seconds() if c["last_sweep"] else 0.0
+    told = c["watched_by"] == "nobody" or c["paused"] or words.observed(c) or c["findings"] or c["plan"]
     started = datetime.fromisoformat(c["fault_since"] or c["since"])
     return c | {
         "lasts": (now - started).total_seconds(),
         "old": since if since > OLD else 0,
-        "calm": c["state"] == "healthy" and not (c["paused"] or words.observed(c) or c["findings"] or c["plan"]),
+        "calm": c["state"] == "healthy" and not told,
         "course": course(incident, now.isoformat()) if incident else None,
         "lines": incident["timeline"][-LINES:] if incident else [],
     }

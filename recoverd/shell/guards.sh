@@ -2,10 +2,22 @@
 # sweep, and a sweep is a moment old: people, kubelet and another recoverd change things meanwhile. Each of them refuses
 # (3) before anything was changed, forwards and backwards.
 
-# lease_guard ID FENCE STRICT: refuse where another bastion holds the lease of this cluster. ID is the bastion's own,
+# term_guard ID TERM: refuse where a later owner of this cluster has been here. ID is that of bastions that take over
+# from each other, TERM the number of this one's ownership, which grows from one owner to the next.
+term_guard() {
+  tg_id='' tg_term=0
+  { read -r tg_id tg_term _ </run/recoverd-lease/term; } 2>/dev/null
+  case $tg_term in ''|*[!0-9]*|????????????????*) tg_term=0 ;; esac
+  if [ "$tg_id" = "$1" ] && [ "$tg_term" -gt "$2" ]; then
+    refuse "nothing was done: another bastion has taken this cluster over"
+  fi
+}
+
+# lease_guard ID FENCE STRICT [TERM]: refuse where another bastion holds the lease of this cluster. ID is the bastion's own,
 # FENCE the number that its lease must have here (0: any), STRICT yes where it must stand here at all, no where a lease
 # that nobody holds will do. See observe/lease.sh.
 lease_guard() {
+  [ -z "${4-}" ] || term_guard "$1" "$4"
   lg_holder='' lg_fence='' lg_until=0 lg_name=''
   { read -r lg_holder lg_fence lg_until lg_name _ </run/recoverd-lease/lease; } 2>/dev/null
   read -r lg_now _ </proc/uptime; lg_now=${lg_now%%.*}

@@ -16,7 +16,7 @@ testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any
 mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE]
 within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve [as
 NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause REASON`, `resume`, `ack`; `crash` (kill -9 and a
-start); `say TEXT`.
+start); `bastion-dies` (another one takes the cluster over 10 s later); `say TEXT`.
 """
 
 from __future__ import annotations
@@ -142,9 +142,8 @@ class Player:
             case "until", [place, "within", duration]:
                 if not await stage.until(lambda: self._there(place), float(duration)):
                     self._refused(f"after {duration} s it is not {place} but {stage.position}")
-            case "crash", []:
-                await stage.kill()
-                stage.start()
+            case (("crash" | "bastion-dies"), []):
+                await (stage.crash() if word == "crash" else stage.succeed())
             case "restore-point", []:
                 await stage.keep_point()
             case "join-control-plane", [name, *options]:

@@ -15,8 +15,9 @@ from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Event, Journalled, Note, Remember, SaveRecord
+from recoverd.model.history import History
 from recoverd.model.memory import Memory
-from recoverd.model.plan import Plan, PlanStatus
+from recoverd.model.plan import Plan, PlanStatus, TimelineEntry
 from recoverd.model.record import Record
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
@@ -24,6 +25,9 @@ from recoverd.simulate.clock import now, seconds
 from recoverd.simulate.cluster import TICK, ModelCluster
 from recoverd.simulate.points import take
 from recoverd.simulate.world import SimulatedWorld
+
+TAKEN_AFTER = 10.0
+"""Seconds after which the clusters of a bastion that died are another one's: its lease has to run out first."""
 
 
 class Ledger:
@@ -126,6 +130,24 @@ class Stage:
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
         await self.loop.close()
+
+    async def crash(self) -> None:
+        """kill -9 and a start."""
+        await self.kill()
+        self.start()
+
+    async def succeed(self) -> None:
+        """The bastion dies, whatever it was doing, and another one takes the cluster over by what was journalled."""
+        await self.kill()
+        await self.wait(TAKEN_AFTER)
+        assert isinstance(self.world, SimulatedWorld)
+        text = f"{self.settings.name} is watched by {self.world.succeed()} from now on"
+        record = self.ledger.record()
+        incident = record.incident.id if record and record.incident else ""
+        note = Note(self.settings.name, incident, TimelineEntry(now(), History.TAKEN_OVER, text))
+        await self.ledger.write([note])
+        self._told(note)
+        self.start()
 
     async def keep_point(self) -> None:
         """A restore point is taken, and recoverd knows it."""

@@ -72,6 +72,12 @@ class SimulatedWorld(World):
         self._saw(seen)
         return seen
 
+    def succeed(self) -> str:
+        """Another bastion looks and acts from now on; its name. Its id on the machines is that of the one before."""
+        name, _, number = self.lease.bastion.name.partition("-")
+        self.lease = LeaseKeeper(Bastion(self.lease.bastion.id, f"{name}-{int(number or 1) + 1}"), seconds)
+        return self.lease.bastion.name
+
     def hasten(self) -> None:
         self._haste.ask()
 

@@ -152,6 +152,8 @@ ELSEWHERE = {
     "recoverd_config_last_reload_successful",  # an alert each
     "recoverd_journal_unreadable_rows",
     "recoverd_notifications_total",
+    "recoverd_store_available",
+    "recoverd_cluster_watched",
     "recoverd_requests_total",  # recoverctl audit tells each
 }
 """What is exported and not drawn."""

@@ -59,6 +59,19 @@ CASES = [
         WARNING,
         "WARNING: recoverd: the configuration was not reloaded | clusters=1",
     ),
+    (
+        [cluster("a", watched_by="b", last_sweep=None), cluster("c", watched_by="nobody", last_sweep=None)],
+        [],
+        CRITICAL,
+        "CRITICAL: c is watched by no bastion | clusters=2 not_healthy=0",
+    ),
+    ([cluster("a", watched_by="b", last_sweep=None)], [], OK, "OK: a healthy | clusters=1"),
+    (
+        [cluster("a", withheld="the bastions' etcd is not there")],
+        [],
+        CRITICAL,
+        "CRITICAL: a is healthy, and nothing is done to it: the bastions' etcd is not there",
+    ),
     ([], [], UNKNOWN, "UNKNOWN: recoverd watches no cluster"),
 ]
 

@@ -16,7 +16,16 @@ from recoverd.model.finding import Phase, State
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import StepResult
 from recoverd.model.settings import PersonsNeeded
-from recoverd.notifications.news import LONGEST, OFFERED_AGAIN, failed, happened, line, seen_again, standing
+from recoverd.notifications.news import (
+    LONGEST,
+    OFFERED_AGAIN,
+    failed,
+    happened,
+    line,
+    nobody_acts,
+    seen_again,
+    standing,
+)
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
 
 RULES = Path(__file__).parents[2] / "config/alerts/recoverd.yml"
@@ -177,6 +186,7 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
     found.append(so(s)[Topic.ESCALATED])
     s.sweep(lambda c: c.everything_dark(), times=3)
     found.append(so(s)[Topic.UNOBSERVABLE])
+    found.append(nobody_acts("no answer", s.now, "b"))
     for news in found:
         rule = rules[news.labels["alertname"]]
         assert rule["labels"]["severity"] == news.labels["severity"]

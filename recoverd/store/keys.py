@@ -1,0 +1,60 @@
+"""Where what stands in the bastions' etcd. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys of one fleet of bastions, below its prefix."""
+
+    prefix: str
+
+    @property
+    def id(self) -> str:
+        """What tells this store from another one, as from the one before, that was lost."""
+        return f"{self.prefix}/id"
+
+    @property
+    def bastions(self) -> str:
+        """A key for each that lives, with its lease."""
+        return f"{self.prefix}/bastions/"
+
+    @property
+    def owners(self) -> str:
+        """A key for each cluster that is watched, with its owner's lease."""
+        return f"{self.prefix}/owners/"
+
+    @property
+    def heads(self) -> str:
+        """For each cluster the name of the newest batch that was journalled of it."""
+        return f"{self.prefix}/heads/"
+
+    @property
+    def requests(self) -> str:
+        """Requests of persons for the owner of a cluster, with the lease of the bastion that was asked."""
+        return f"{self.prefix}/requests/"
+
+    @property
+    def answers(self) -> str:
+        """What came of them, with the owner's lease."""
+        return f"{self.prefix}/answers/"
+
+    @property
+    def audit(self) -> str:
+        """What persons have asked for, wherever they did."""
+        return f"{self.prefix}/audit/"
+
+    @property
+    def points(self) -> str:
+        """For each cluster and bastion, which restore points are on its disk. They stay when it dies."""
+        return f"{self.prefix}/points/"
+
+    def journal(self, cluster: str) -> str:
+        """All rows of the journal of one cluster."""
+        return f"{self.prefix}/journal/{cluster}/"
+
+    def log(self, cluster: str) -> str:
+        """Those that only come and never change."""
+        return f"{self.journal(cluster)}log/"
