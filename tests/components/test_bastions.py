@@ -91,16 +91,22 @@ async def watching(daemon: Daemon, *clusters: str, seconds: float = 120.0) -> fl
     return time.monotonic() - began
 
 
-async def test_when_its_owner_is_killed_another_bastion_takes_the_cluster_with_the_plan_that_waits(
-    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
-) -> None:
+async def two(make: Make, bastions: Bastions, etcd: list[EtcdNode]) -> tuple[Cluster, Daemon, Daemon]:
+    """A cluster whose repairs wait for a person, the bastion that watches it and one that would take over."""
     prod = await make(approval=REQUIRED)
-    a, b = bastions(2, prod, etcd=start_etcd())
+    a, b = bastions(2, prod, etcd=etcd)
     a.start()
     await watching(a, "prod")
     await a.in_phase("healthy")
     b.start()
     await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    return prod, a, b
+
+
+async def test_when_its_owner_is_killed_another_bastion_takes_the_cluster_with_the_plan_that_waits(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod, a, b = await two(make, bastions, start_etcd())
     prod.node.unit("kubelet", "inactive")
     before = await a.in_phase("apiserver-down", "awaiting-approval")
     await b.until(b.status, lambda s: s["plan"] == before["plan"])
@@ -197,13 +203,7 @@ async def test_clusters_spread_evenly_and_a_bastion_that_ends_in_good_order_leav
 async def test_a_bastion_that_stood_still_finds_that_it_may_not_act_any_more(
     make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
 ) -> None:
-    prod = await make(approval=REQUIRED)
-    a, b = bastions(2, prod, etcd=start_etcd())
-    a.start()
-    await watching(a, "prod")
-    await a.in_phase("healthy")
-    b.start()
-    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    prod, a, b = await two(make, bastions, start_etcd())
     prod.node.unit("kubelet", "inactive")
     plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
     term = prod.node.root / "run/recoverd-lease/term"
