@@ -53,5 +53,5 @@ def test_one_that_was_reset_is_joined_again_after_one_approval(
     assert said(node, "sha256sum </etc/kubernetes/pki/apiserver.crt") == serving, "its certificates are those of before"
     first.sh("kubectl wait --for=condition=Ready nodes --all --timeout=90s >/dev/null")
     assert said(first, "kubectl get node cp3 -o jsonpath='{.metadata.uid}'") == uid, "the node is the one that it was"
-    assert first.answers(f"kubectl get node cp3 -l {LABEL},node-role.kubernetes.io/master= --no-headers | grep -q cp3")
+    assert first.answers(f"kubectl get nodes -l {LABEL},node-role.kubernetes.io/master= -o name | grep -qx node/cp3")
     assert boots(cluster) == booted, "no machine was rebooted"
