@@ -242,6 +242,7 @@ class SharedWatches(Watches):
         loop, task = self.loops.pop(name, None), self._tasks.pop(name, None)
         self._watched.pop(name, None)
         self._looking.discard(name)
+        self._metrics.watches(name, False)
         if change := self._changing.get(name):
             change.cancel()
         if task:
@@ -250,8 +251,8 @@ class SharedWatches(Watches):
         if loop:
             await loop.close()
             self._metrics.forget(name)
-            self._forget(name)
             self._metrics.watches(name, False)
+            self._forget(name)
 
     def _status(self, name: str) -> ClusterStatus:
         if loop := self.loops.get(name):
@@ -263,4 +264,6 @@ class SharedWatches(Watches):
             if owner
             else "no bastion watches it at this moment"
         )
+        if owner:  # what its record says is what that bastion has seen, though this one has not looked
+            status = replace(status, state=machine.lifecycle.state, since=machine.record.since)
         return replace(status, watched_by=owner or "nobody", summary=summary)

@@ -100,6 +100,7 @@ async def two(make: Make, bastions: Bastions, etcd: list[EtcdNode]) -> tuple[Clu
     await a.in_phase("healthy")
     b.start()
     await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    await b.until(b.status, lambda s: s["state"] == "healthy", 20)  # as its owner has seen it
     return prod, a, b
 
 
