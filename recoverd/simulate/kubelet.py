@@ -116,6 +116,7 @@ class Kubelet:
         if machine.no_sandbox and not (again and container is not None and container.boots == machine.boots):
             return
         restarts = container.restarts + 1 if container and again else 0
+        machine.logs.pop(component, None)  # each start has a log of its own, and the newest is read
         machine.containers[component] = Container(component, uid, wanted, now, restarts, machine.boots)
 
     def exited(self, component: str, now: float, line: str) -> None:
