@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from recoverd.act import scratch
 from recoverd.act.points import SCRATCH_LOGS
 from recoverd.config import ClusterConfig, Config
@@ -20,6 +22,10 @@ from recoverd.store.gateway import Gateway, StoreError, below
 from recoverd.store.keys import Keys
 
 HERE = About()
+ELECTION = 5.0
+"""Seconds within which the bastions' etcd has a leader again after one was lost; asked for so long before it is said
+that a member does not answer.
+"""
 
 
 async def examine_bastion(config: Config) -> list[Check]:
@@ -57,7 +63,14 @@ async def shared(store: EtcdStore) -> list[Check]:
     for endpoint in store.endpoints:
         kv = Gateway(replace(store, endpoints=(endpoint,)))
         try:
-            (living,) = (await kv.txn((), [below(Keys(store.prefix).bastions)])).found
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(StoreError),
+                stop=stop_after_delay(ELECTION),
+                wait=wait_fixed(0.5),
+                reraise=True,
+            ):
+                with attempt:
+                    (living,) = (await kv.txn((), [below(Keys(store.prefix).bastions)])).found
         except StoreError as error:
             cure = "systemctl status etcd there; its certificate has to name this address, and this bastion's its CA"
             found.append(HERE.fail("store", str(error), cure))

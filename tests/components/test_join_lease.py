@@ -34,8 +34,9 @@ class Moved(HostPool):
 
     home: Path
 
-    async def run(self, host: str, script: str, **how: Any) -> Any:
-        own = script.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
+    async def run(self, host: str, script: str | Callable[[], str], **how: Any) -> Any:
+        text = script if isinstance(script, str) else script()
+        own = text.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
         own = own.replace("/run/recoverd-lease", f"{self.home}/lease").replace(
             "/etc/kubernetes", f"{self.home}/kubernetes"
         )

@@ -51,8 +51,9 @@ class Moved(HostPool):
 
     home: Path
 
-    async def run(self, host: str, script: str, **how: Any) -> CommandResult:
-        own = script.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
+    async def run(self, host: str, script: str | Callable[[], str], **how: Any) -> CommandResult:
+        text = script if isinstance(script, str) else script()
+        own = text.replace(JOB, f"{self.home}/job").replace(MARK.rsplit("/", 1)[0], f"{self.home}/lib")
         return await super().run(host, own, **how)
 
 
