@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
@@ -27,6 +27,27 @@ class Writes(Protocol):
     async def write(self, instructions: Sequence[Journalled]) -> None: ...
 
 
+async def to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Wait for a write whatever becomes of whoever waits, since what comes of it has to be known. Raises what the write
+    raised, `CommittedFirst` where it was committed and the wait for it cancelled, and `CancelledError` where it failed
+    and that was cancelled.
+    """
+    writing, cancelled = asyncio.ensure_future(write), False
+    while not writing.done():
+        try:
+            await asyncio.wait([writing])
+        except asyncio.CancelledError:
+            cancelled = True
+    try:
+        writing.result()
+    except JournalError as error:
+        if cancelled:
+            raise asyncio.CancelledError from error
+        raise
+    if cancelled:
+        raise CommittedFirst
+
+
 class JournalWriter:
     """The journal used from the event loop: one write at a time, in a thread, since it waits for the disk."""
 
@@ -39,22 +60,15 @@ class JournalWriter:
     async def write(self, instructions: Sequence[Journalled]) -> None:
         """Commit all of them in one transaction, or raise `JournalError` and commit none."""
         async with self._lock:
-            writing, cancelled = asyncio.ensure_future(asyncio.to_thread(self.journal.write, instructions)), False
-            while not writing.done():
-                try:
-                    await asyncio.wait([writing])
-                except asyncio.CancelledError:
-                    cancelled = True  # the thread goes on: what comes of it has to be known
-            try:
-                writing.result()
-            except JournalError as error:
-                self.trouble = str(error)
-                if cancelled:
-                    raise asyncio.CancelledError from error
-                raise
-            self.trouble = None
-            if cancelled:
-                raise CommittedFirst
+            await to_its_end(self._commit(instructions))
+
+    async def _commit(self, instructions: Sequence[Journalled]) -> None:
+        try:
+            await asyncio.to_thread(self.journal.write, instructions)
+        except JournalError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = None
 
     async def read(self, query: Callable[[Journal], T]) -> T:
         async with self._lock:

@@ -1,14 +1,19 @@
-"""How a remembered file of a node is put back, and how the difference is shown. Pure."""
+"""Which remembered files of a node hold something else, how they are put back and read anew, and how the difference is
+shown. Pure.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from recoverd.model.finding import Finding
-from recoverd.model.node_look import NodeLook
+from recoverd.model.node_look import HOSTS, NodeLook, read_always, reader_of
+from recoverd.model.observation import HostView
 from recoverd.model.operations import HELD, WriteFile
 from recoverd.model.plan import Step
+from recoverd.model.unit_operations import AwaitUnit, RestartUnit
+from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Situation
 
 NAME = "restore-node-files"
@@ -34,6 +39,27 @@ def put_back(host: str, path: str, look: NodeLook, situation: Situation, finding
         requires=(finding.key,),
         part=finding.facts.node,
     )
+
+
+def differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]:
+    """Files that are known and hold something else now, or are gone; those that are read always stop no unit."""
+    for path, known in situation.memory.files.get(host, {}).items():
+        there = look.files.get(path)
+        if path != HOSTS and not read_always(path) and (there is None or there.sha256 != known.sha256):
+            yield path
+
+
+def read_anew(
+    host: str, view: HostView, paths: Iterable[str], part: str = "", *, kubelet: bool = False
+) -> tuple[list[str], list[Step]]:
+    """The units that read these files, the runtime before kubelet, and the steps that have them read them. `kubelet`:
+    that one in any case.
+    """
+    readers = {reader_of(p, view.runtime) for p in paths} | ({"kubelet"} if kubelet else set())
+    units = [n for n in (view.runtime, "kubelet") if n in readers]
+    steps = [Step(host, f"restart {name} on {host}", RestartUnit(name), 60.0, part=part) for name in units]
+    stays = AwaitUnit("kubelet", STABLE, 40)
+    return units, [*steps, Step(host, f"see kubelet on {host} stay up", stays, 50.0, part=part)]
 
 
 def difference(host: str, path: str, look: NodeLook, situation: Situation) -> Iterator[str]:

@@ -17,15 +17,13 @@ from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.finding import Finding
 from recoverd.model.network import NetworkView
-from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, read_always, reader_of
+from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, read_always
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
 from recoverd.model.observation import HostView
 from recoverd.model.operations import HELD, MovePath, Shell
 from recoverd.model.plan import Step
-from recoverd.model.unit_operations import AwaitUnit, RestartUnit
-from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.node_files import NAME, difference, put_back
+from recoverd.playbooks.node_files import NAME, difference, differing, put_back, read_anew
 from recoverd.playbooks.nodes import emptied, everywhere, host_of, node_in, node_of, off_on_purpose
 from recoverd.playbooks.sandboxes import STUCK, without_sandbox
 from recoverd.playbooks.starts import begins_anew
@@ -139,7 +137,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     scene, units = situation.scene, [u for u in (view.runtime_unit, view.units.get("kubelet")) if u is not None]
     if view.node is None or not any(fails(scene, u) for u in units) or off_on_purpose(view, host):
         return None
-    paths, added = list(_differing(host, view.node, situation)), list(_added(host, view, situation))
+    paths, added = list(differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
         return None
     if why := emptied(situation) if finding.code == Code.WORKER_KUBELET_DOWN else begins_anew(host, situation):
@@ -166,10 +164,8 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
                 30.0,
             )
         )
-    read = {"kubelet"} | {reader_of(p, view.runtime) for p in (*paths, *added)}
-    anew = [n for n in (view.runtime, "kubelet") if n in read]
-    steps += [Step(host, f"restart {name} on {host}", RestartUnit(name), 60.0) for name in anew]
-    steps.append(Step(host, f"see kubelet on {host} stay up", AwaitUnit("kubelet", STABLE, 40), 50.0))
+    anew, restarts = read_anew(host, view, (*paths, *added), kubelet=True)
+    steps += restarts
     return Proposal(
         summary=f"{'; '.join(done)} on {host}, and restart {' and '.join(anew)}",
         steps=tuple(steps),
@@ -183,14 +179,6 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what "
         "reads it was last started",
     )
-
-
-def _differing(host: str, look: NodeLook, situation: Situation) -> Iterator[str]:
-    """Files that are known and hold something else now, or are gone; those that are read always stop no unit."""
-    for path, known in situation.memory.files.get(host, {}).items():
-        there = look.files.get(path)
-        if path != HOSTS and not read_always(path) and (there is None or there.sha256 != known.sha256):
-            yield path
 
 
 def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:

@@ -15,13 +15,10 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import WaitingFacts
 from recoverd.model.file_operations import PutResolvConf
 from recoverd.model.finding import Finding
-from recoverd.model.node_look import HOSTS, read_always, reader_of
 from recoverd.model.observation import HostView
 from recoverd.model.plan import Step
-from recoverd.model.unit_operations import AwaitUnit, RestartUnit
-from recoverd.playbooks.agents import STABLE
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.node_files import NAME, difference, put_back
+from recoverd.playbooks.node_files import NAME, difference, differing, put_back, read_anew
 from recoverd.playbooks.nodes import everywhere, off_on_purpose
 from recoverd.playbooks.starts import begins_anew
 
@@ -50,11 +47,10 @@ def without_sandbox(finding: Finding, situation: Situation) -> Answer:
 
 def _naming(facts: WaitingFacts, view: HostView, situation: Situation) -> Iterator[str]:
     """Files that name what kubelet misses, and did not while pods were started."""
-    for path, known in situation.memory.files.get(facts.host, {}).items():
-        there = view.node.files.get(path) if view.node else None
-        changed = there is not None and there.sha256 != known.sha256 and path != HOSTS and not read_always(path)
-        text = situation.memory.known_file(facts.host, path)
-        if changed and there and facts.named in there.content and facts.named not in text:
+    look = view.node
+    for path in differing(facts.host, look, situation) if look else ():
+        there, text = look.files.get(path) if look else None, situation.memory.known_file(facts.host, path)
+        if there and facts.named in there.content and facts.named not in text:
             yield path
 
 
@@ -63,12 +59,8 @@ def _configured(
 ) -> Proposal:
     host, look = facts.host, view.node
     assert look is not None
-    readers = {reader_of(p, view.runtime) for p in paths}
-    anew = [n for n in (view.runtime, "kubelet") if n in readers]
-    steps = [put_back(host, p, look, situation, finding, p.rpartition("/")[0]) for p in paths]
-    steps += [Step(host, f"restart {name} on {host}", RestartUnit(name), 60.0, part=facts.node) for name in anew]
-    stays = AwaitUnit("kubelet", STABLE, 40)
-    steps.append(Step(host, f"see kubelet on {host} stay up", stays, 50.0, part=facts.node))
+    anew, restarts = read_anew(host, view, paths, facts.node)
+    steps = [*(put_back(host, p, look, situation, finding, p.rpartition("/")[0]) for p in paths), *restarts]
     return Proposal(
         summary=f"put back {', '.join(paths)} on {host}, which names {facts.named}, and restart {' and '.join(anew)}",
         steps=tuple(steps),

@@ -2,13 +2,18 @@
 # sweep, and a sweep is a moment old: people, kubelet and another recoverd change things meanwhile. Each of them refuses
 # (3) before anything was changed, forwards and backwards.
 
+# term_there: which owner of its cluster this machine has seen: tm_id and tm_term, '' and 0 for none.
+term_there() {
+  tm_id='' tm_term=0
+  { read -r tm_id tm_term _ </run/recoverd-lease/term; } 2>/dev/null
+  case $tm_term in ''|*[!0-9]*|????????????????*) tm_id='' tm_term=0 ;; esac
+}
+
 # term_guard ID TERM: refuse where a later owner of this cluster has been here. ID is that of bastions that take over
 # from each other, TERM the number of this one's ownership, which grows from one owner to the next.
 term_guard() {
-  tg_id='' tg_term=0
-  { read -r tg_id tg_term _ </run/recoverd-lease/term; } 2>/dev/null
-  case $tg_term in ''|*[!0-9]*|????????????????*) tg_term=0 ;; esac
-  if [ "$tg_id" = "$1" ] && [ "$tg_term" -gt "$2" ]; then
+  term_there
+  if [ "$tm_id" = "$1" ] && [ "$tm_term" -gt "$2" ]; then
     refuse "nothing was done: another bastion has taken this cluster over"
   fi
 }

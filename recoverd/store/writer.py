@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from recoverd.engine.journal_file import JournalError
-from recoverd.engine.writer import CommittedFirst
+from recoverd.engine.writer import to_its_end
 from recoverd.model.events import Journalled
 from recoverd.store.gateway import Answer, Kv, StoreError, get, holds, made_at, put
 from recoverd.store.keys import Keys
@@ -57,20 +56,7 @@ class OwnedWriter:
         if not instructions:
             return
         async with self._lock:
-            writing, cancelled = asyncio.ensure_future(self._write(instructions)), False
-            while not writing.done():
-                try:
-                    await asyncio.wait([writing])
-                except asyncio.CancelledError:
-                    cancelled = True  # what comes of it has to be known
-            try:
-                writing.result()
-            except JournalError as error:
-                if cancelled:
-                    raise asyncio.CancelledError from error
-                raise
-            if cancelled:
-                raise CommittedFirst
+            await to_its_end(self._write(instructions))
 
     async def _write(self, instructions: Sequence[Journalled]) -> None:
         cluster = self.term.cluster

@@ -91,15 +91,20 @@ async def watching(daemon: Daemon, *clusters: str, seconds: float = 120.0) -> fl
     return time.monotonic() - began
 
 
-async def two(make: Make, bastions: Bastions, etcd: list[EtcdNode]) -> tuple[Cluster, Daemon, Daemon]:
-    """A cluster whose repairs wait for a person, the bastion that watches it and one that would take over."""
-    prod = await make(approval=REQUIRED)
-    a, b = bastions(2, prod, etcd=etcd)
+async def one_after_the_other(a: Daemon, b: Daemon) -> None:
+    """The first one watches the cluster, and the second one sees that."""
     a.start()
     await watching(a, "prod")
     await a.in_phase("healthy")
     b.start()
     await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+
+
+async def two(make: Make, bastions: Bastions, etcd: list[EtcdNode]) -> tuple[Cluster, Daemon, Daemon]:
+    """A cluster whose repairs wait for a person, the bastion that watches it and one that would take over."""
+    prod = await make(approval=REQUIRED)
+    a, b = bastions(2, prod, etcd=etcd)
+    await one_after_the_other(a, b)
     await b.until(b.status, lambda s: s["state"] == "healthy", 20)  # as its owner has seen it
     return prod, a, b
 
@@ -136,11 +141,7 @@ async def test_when_its_owner_is_killed_in_the_middle_of_a_step_the_next_one_end
     systemctl = prod.node.root / "bin/systemctl"
     systemctl.write_text(systemctl.read_text().replace(">> ../asked;", ">> ../asked; sleep 2;"))
     a, b = bastions(2, prod, etcd=start_etcd())
-    a.start()
-    await watching(a, "prod")
-    await a.in_phase("healthy")
-    b.start()
-    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    await one_after_the_other(a, b)
     prod.node.unit("kubelet", "inactive")
     await a.until(a.status, lambda _: prod.node.asked != [])
     a.kill()
@@ -269,11 +270,7 @@ async def test_a_bastion_that_is_cut_off_stops_by_its_own_clock_and_only_looks(
     gate = Gate(etcd.port)
     way = f"https://127.0.0.1:{await gate.start()}"
     a, b = bastions(2, prod, etcd=[etcd], endpoints={"a": way})
-    a.start()
-    await watching(a, "prod")
-    await a.in_phase("healthy")
-    b.start()
-    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    await one_after_the_other(a, b)
     gate.open.clear()
     assert await watching(b, "prod") < promised()
     await b.in_phase("healthy")
@@ -334,11 +331,7 @@ async def test_the_death_of_the_owner_and_of_the_leader_of_etcd_together_is_over
     prod = await make()
     members = start_etcd(("m1", "m2", "m3"))
     a, b = bastions(2, prod, etcd=members, ttl=8)
-    a.start()
-    await watching(a, "prod")
-    await a.in_phase("healthy")
-    b.start()
-    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    await one_after_the_other(a, b)
     leads = next(m for m in members if _leads(m))
     await asyncio.sleep(2)
     a.kill()
@@ -454,11 +447,7 @@ async def test_nobody_is_told_twice_by_the_next_bastion_and_that_nobody_acts_is_
         told = [{"name": "oncall", "url_file": str(oncall.url_file), "clusters": ["prod"]}]
         config = yaml.safe_load(daemon.file.read_text()) | {"notifications": told}
         daemon.file.write_text(yaml.safe_dump(config))
-    a.start()
-    await watching(a, "prod")
-    await a.in_phase("healthy")
-    b.start()
-    await b.until(lambda: owners(b), lambda seen: seen == {"prod": "a"})
+    await one_after_the_other(a, b)
     prod.node.unit("kubelet", "inactive")
     plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
     assert await oncall.until(told=1) == ["prod: WAITS FOR YOU (start-node-services)"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .clusters import Daemon
+from .clusters import Cluster, Daemon
 from .daemons import REQUIRED, Make, StartSshd, make, run
 from .people import shown_as
 
@@ -177,14 +177,19 @@ async def watched(daemon: Daemon, connected: asyncio.Event, last: str, seconds: 
     return seen
 
 
-async def test_pause_and_incident_outlive_a_kill(make: Make, run: Callable[..., Daemon]) -> None:
+async def waiting(make: Make, run: Callable[..., Daemon]) -> tuple[Cluster, Daemon, dict[str, Any]]:
+    """A cluster whose kubelet was stopped, with a plan that waits for a person; its status then."""
     prod = await make(approval=REQUIRED)
     daemon = run(prod)
     daemon.start()
     await daemon.ready()
     await daemon.in_phase("healthy")
     prod.node.unit("kubelet", "inactive")
-    before = await daemon.in_phase("apiserver-down", "awaiting-approval")
+    return prod, daemon, await daemon.in_phase("apiserver-down", "awaiting-approval")
+
+
+async def test_pause_and_incident_outlive_a_kill(make: Make, run: Callable[..., Daemon]) -> None:
+    prod, daemon, before = await waiting(make, run)
     assert (await daemon.ctl("pause", "prod", "--reason", "maintenance"))[0] == 0
     assert (await daemon.ctl("pause", "prod", "--reason", "again"))[0] == 1
     assert "maintenance" in (await daemon.ctl("approve", before["plan"]))[1]
@@ -225,13 +230,8 @@ async def test_a_manifest_is_put_back_unasked(make: Make, run: Callable[..., Dae
 async def test_an_approval_waits_for_a_sweep_that_sees_what_it_is_for(
     make: Make, run: Callable[..., Daemon], start_sshd: StartSshd
 ) -> None:
-    prod = await make(approval=REQUIRED)
-    daemon = run(prod)
-    daemon.start()
-    await daemon.ready()
-    await daemon.in_phase("healthy")
-    prod.node.unit("kubelet", "inactive")
-    plan = (await daemon.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    prod, daemon, status = await waiting(make, run)
+    plan = status["plan"]
     prod.sshd.stop()
     await daemon.until(daemon.status, lambda s: any(f["code"] == "host-unseen" for f in s["findings"]))
     asked = asyncio.create_task(daemon.ctl("approve", plan))
