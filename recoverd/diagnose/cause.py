@@ -20,7 +20,7 @@ MACHINE = (*PROGRAMS, SANDBOX)
 BY_ITSELF = "; it comes up by itself then"
 """The end of a cure after which nothing has to be started."""
 NO_ADDRESS = "no-pod-address"
-NO_RESOLV_CONF, NO_SANDBOX_IMAGE = "no-resolv-conf", "no-sandbox-image"
+NO_RESOLV_CONF, NO_SANDBOX_IMAGE, NO_IMAGE = "no-resolv-conf", "no-sandbox-image", "no-image"
 OF_DISKS = ("disk-full", "read-only")
 
 

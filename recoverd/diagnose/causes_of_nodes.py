@@ -10,6 +10,7 @@ from recoverd.diagnose.cause import (
     KUBELET,
     MACHINE,
     NO_ADDRESS,
+    NO_IMAGE,
     NO_RESOLV_CONF,
     NO_SANDBOX_IMAGE,
     POD_NETWORK,
@@ -246,9 +247,10 @@ _KUBELET = (
         "see why its pod on the node does not run (`kubectl -n kube-system get pods -o wide`)",
     ),
     row(
-        "no-image",
+        NO_IMAGE,
         (IMAGE,),
-        r"(?:pull and unpack image|[Bb]ack-off pulling image|[Ff]ailed to pull image) \\*\"([^\"\\]+)",
+        r"(?:pull and unpack image|[Bb]ack-off pulling image|[Ff]ailed to pull image|Container image"
+        r"|parse image reference) \\*\"([^\"\\]+)(?!.*already present)",
         "its image {0} is not there and cannot be pulled",
         "name an image that is there in its manifest, or bring it from another node",
     ),

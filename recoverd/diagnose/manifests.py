@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from recoverd.diagnose.cause import KUBELET, NO_IMAGE
+from recoverd.diagnose.causes import reason_of_pod
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
@@ -24,6 +26,8 @@ SETTLE = 60.0
 """Seconds after which kubelet must have made a container of a changed manifest: it polls every 20 s where it missed the
 change, and lets the old container end first, for up to 30 s.
 """
+PULLED = 180.0
+"""Seconds that an image which is not there may take to come: a pull that fails is tried again."""
 FALLS = 2
 """Restarts that prove that a changed manifest does not work: one process that ends may have found its
 port taken by the one before it.
@@ -247,7 +251,7 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
         return ""
     same_image = images(current.content) == images(known.content)
     if container is None:
-        return "no container was made of it" if same_image else ""
+        return "no container was made of it" if same_image else _not_pulled(scene, host, component, current, known)
     if container.running:
         age = scene.age(container.started_at)
         loops = container.restarts and (age is None or age < YOUNG) and _had_its_chance(scene, current, container)
@@ -258,8 +262,16 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
             if _had_its_chance(scene, current, container)
             else ""
         )
-    # an edit that names another image may just be pulling it
-    return "its container has stopped" if same_image else ""
+    return "its container has stopped" if same_image else _not_pulled(scene, host, component, current, known)
+
+
+def _not_pulled(scene: Scene, host: HostView, component: str, current: ManifestView, known: KnownManifest) -> str:
+    """Proof that the image which an edit names does not come, by kubelet's words; "" while it may just be pulled."""
+    found, age = reason_of_pod(host.journals.get(KUBELET, ()), component), scene.age(current.modified_at)
+    if found is None or found.cause.name != NO_IMAGE or age is None or age < PULLED:
+        return ""
+    new = [image for image in images(current.content) if image not in images(known.content)]
+    return f"{found.why} (kubelet: {found.line[:200]})" if any(image in found.named for image in new) else ""
 
 
 def _cut_short(current: str, known: str) -> bool:

@@ -208,6 +208,12 @@ def upgrade_manifest(c: ModelCluster, name: str, component: str, version: str = 
     files[path] = re.sub(r"(image: \S+):v\S+", rf"\1:{version}", files[path])
 
 
+def misname_image(c: ModelCluster, name: str, component: str, version: str = "v1.20.99") -> None:
+    """The manifest names an image that no registry has."""
+    upgrade_manifest(c, name, component, version)
+    c.machines[name].unpulled.add(f"k8s.gcr.io/{component}:{version}")
+
+
 def set_aside(c: ModelCluster, name: str, *components: str) -> None:
     """Manifests are moved out of kubelet's sight by a person."""
     for component in components:

@@ -145,6 +145,8 @@ class Machine:
     files: dict[str, str] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     """The files as they were, and had been for long, when the story began."""
+    manifest_written: dict[str, float] = field(default_factory=dict)
+    """When the manifest of a component was changed since."""
     data: dict[str, Store] = field(default_factory=dict)
     units: dict[str, SystemdUnit] = field(default_factory=dict)
     containers: dict[str, Container] = field(default_factory=dict)
@@ -167,6 +169,8 @@ class Machine:
     """What an etcd says that cannot write there, because the disk is full or read-only."""
     images: set[str] = field(default_factory=lambda: {PAUSE})
     """Of sandboxes, which a runtime that has none cannot pull."""
+    unpulled: set[str] = field(default_factory=set)
+    """Images of static pods that are not there and cannot be pulled."""
     leaked: int = 0
     """Addresses of pods that are held for containers that are gone; where any are, none is left for a new pod."""
     hangs: set[str] = field(default_factory=set)
@@ -259,6 +263,11 @@ class Machine:
             return ""
         why = f"failed to pull image: lookup {image.partition('/')[0]}: no such host"
         return f'CreatePodSandbox for pod "etcd" failed: failed to get sandbox image "{image}": {why}'
+
+    def unpulled_of(self, component: str) -> str:
+        """The image that a static pod's manifest names, where it is not there and no registry has it; else ""."""
+        text = self.manifests().get(component, "") if self.unpulled else ""
+        return next((image for image in self.unpulled if f"image: {image}\n" in text), "")
 
     def makes_sandboxes(self) -> None:
         """A person sees to it, whatever kept its kubelet from that."""

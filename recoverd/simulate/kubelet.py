@@ -31,6 +31,7 @@ class Kubelet:
         """The text of each component's manifest that was last acted upon."""
         self._noticed: dict[str, float] = {}
         self._polled = -1e9
+        self._present: Mapping[str, str] | None = None
         self._crashes: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
         """By pod uid: the end of the crash-loop back-off."""
@@ -47,6 +48,8 @@ class Kubelet:
 
     def tick(self, now: float) -> None:
         machine = self._machine
+        if (present := machine.manifests()) is not self._present:
+            self._written(present, now)
         for container in machine.containers.values():
             if container.running and container.stops_at is not None and now >= container.stops_at:
                 container.running, container.ended_at = False, now
@@ -55,12 +58,18 @@ class Kubelet:
         poll = now - self._polled >= POLL
         if poll:
             self._polled = now
-        present = machine.manifests()
         if self._noticed or present != self._acted:
             self._read(present, now, poll)
         if not self._settled():
             for component in sorted({*self._acted, *machine.containers}):
                 self._settle(component, now)
+
+    def _written(self, present: Mapping[str, str], now: float) -> None:
+        """The disk's doing and not kubelet's: files that were changed have a time of their own."""
+        before, self._present = self._present, present
+        for component, text in present.items():
+            if before is not None and before.get(component) != text:
+                self._machine.manifest_written[component] = now
 
     def _read(self, present: Mapping[str, str], now: float, poll: bool) -> None:
         """Take in changed files: by inotify a moment later, at a poll at once."""
@@ -114,6 +123,8 @@ class Kubelet:
             return
         again = container is not None and container.uid == uid
         if machine.no_sandbox and not (again and container is not None and container.boots == machine.boots):
+            return
+        if machine.unpulled_of(component):
             return
         restarts = container.restarts + 1 if container and again else 0
         machine.logs.pop(component, None)  # each start has a log of its own, and the newest is read

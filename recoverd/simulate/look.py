@@ -148,7 +148,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         runtime="containerd",
         units={u.name: _unit(u, cluster.now) for u in machine.units.values()},
         journals=_journals(cluster, machine),
-        manifests={c: _manifest(machine, path_of(c), text) for c, text in machine.manifests().items()},
+        manifests={c: _manifest(machine, c, text) for c, text in machine.manifests().items()},
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
@@ -252,6 +252,13 @@ def _view(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
     return cluster.etcd.view(name)
 
 
+UNPULLED = (
+    'Error syncing pod ("{component}-{machine}_kube-system"), skipping: failed to "StartContainer" for "{component}" '
+    'with ImagePullBackOff: "Back-off pulling image \\"{image}\\""'
+)
+"""kubelet's words, 1.20.2."""
+
+
 def _unit(unit: SystemdUnit, now: float) -> UnitView:
     """One that ends itself is seen in the moment in which it is up as well."""
     if unit.falls_since is None:
@@ -275,25 +282,34 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
         and any(machine.container(c) is None for c in machine.manifests())
     ):
         said["kubelet"] = (machine.no_sandbox,)
+    elif machine.units["kubelet"].active and any(map(machine.unpulled_of, machine.manifests())):
+        said["kubelet"] = tuple(
+            UNPULLED.format(component=c, machine=machine.name, image=image)
+            for c in machine.manifests()
+            if (image := machine.unpulled_of(c))
+        )
     elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
         said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)
     return said
 
 
 def _container(machine: Machine, component: str) -> ContainerView | None:
-    """As the look over SSH puts it: known while there is a manifest or a log of it; its exit code is not known."""
+    """As the look over SSH puts it: known while there is a manifest or a log of it; its exit code is not known, and
+    when it began by the first line of its log where it has ended.
+    """
     container = machine.containers.get(component)
     if container is None:
         return ContainerView(component, False) if component in machine.manifests() else None
-    started = moment(container.started_at) if container.running else None
-    return ContainerView(
-        component, container.running, started, None, container.restarts, tuple(machine.logs.get(component, ()))
-    )
+    said = tuple(machine.logs.get(component, ()))
+    started = moment(container.started_at) if container.running or said else None
+    return ContainerView(component, container.running, started, None, container.restarts, said)
 
 
-def _manifest(machine: Machine, path: str, text: str) -> ManifestView:
-    """When a file was changed is known only of those that never were."""
-    return _manifest_of(path, text, moment(UP_SINCE) if machine.first.get(path) == text else None)
+def _manifest(machine: Machine, component: str, text: str) -> ManifestView:
+    path, at = path_of(component), machine.manifest_written.get(component)
+    if at is None and machine.first.get(path) == text:
+        at = UP_SINCE
+    return _manifest_of(path, text, None if at is None else moment(at))
 
 
 @lru_cache(maxsize=1024)

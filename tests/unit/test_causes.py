@@ -85,6 +85,21 @@ def test_a_pod_is_not_down_for_another_pods_image() -> None:
     assert found and found.cause.name == "no-image"
 
 
+@pytest.mark.parametrize(
+    ("said", "image"),
+    [
+        ('Failed to pull image "r/etcd:9": rpc error: code = NotFound', "r/etcd:9"),
+        ('with ErrImageNeverPull: "Container image \\"r/etcd:9\\" is not present with pull policy of Never"', "r/etcd:9"),
+        ('with InvalidImageName: "couldn\'t parse image reference \\"r/etcd:9:1\\": invalid reference"', "r/etcd:9:1"),
+        ('Container image "r/etcd:9" already present on machine', ""),
+    ],
+)
+def test_an_image_that_does_not_come_is_named(said: str, image: str) -> None:
+    """kubelet's pkg/kubelet/images/image_manager.go and types.go, 1.20 to 1.31."""
+    found = reason_of_pod([f"pod etcd-cp1: {said}"], "etcd")
+    assert (found.named if found else ()) == ((image,) if image else ())
+
+
 def test_what_a_line_names_is_no_template_and_is_cut() -> None:
     found = reason(["unknown flag: --{0}{host}", "open /a/{1.__class__}/b: no such file or directory"], "etcd")
     assert found and found.why.startswith("/a/{1.__class__}/b, which")
