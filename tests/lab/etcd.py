@@ -7,8 +7,10 @@ Not by the one in the container: after kubelet was restarted, runc cannot exec i
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 from tests import filling
 from tests.lab.kubelab.cluster import Cluster
@@ -28,6 +30,16 @@ def command(node: Node, *arguments: str) -> list[str]:
 def ctl(node: Node, *arguments: str, check: bool = True) -> str:
     """Run etcdctl against the member on a control plane, and give what it printed."""
     return run(command(node, *arguments), capture_output=True, check=check).stdout
+
+
+def restore(snapshot: Path, node: Node) -> None:
+    """The page's one line on a control plane whose etcd is stopped, without a name or a list of members: what was
+    there is kept as /root/member.before.
+    """
+    made = snapshot.with_name(f"restored-{node.name}")
+    run(["env", "ETCDCTL_API=3", "etcdctl", "snapshot", "restore", snapshot, "--data-dir", made], capture_output=True)
+    node.sh("mv /var/lib/etcd/member /root/member.before")
+    shutil.move(made / "member", node.dir / "root/var/lib/etcd/member")
 
 
 def members(node: Node) -> list[str]:

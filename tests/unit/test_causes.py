@@ -89,7 +89,7 @@ def test_a_pod_is_not_down_for_another_pods_image() -> None:
     ("said", "image"),
     [
         ('Failed to pull image "r/etcd:9": rpc error: code = NotFound', "r/etcd:9"),
-        ('with ErrImageNeverPull: "Container image \\"r/etcd:9\\" is not present with pull policy of Never"', "r/etcd:9"),
+        ('ErrImageNeverPull: "Container image \\"r/etcd:9\\" is not present with pull policy of Never"', "r/etcd:9"),
         ('with InvalidImageName: "couldn\'t parse image reference \\"r/etcd:9:1\\": invalid reference"', "r/etcd:9:1"),
         ('Container image "r/etcd:9" already present on machine', ""),
     ],

@@ -1,0 +1,104 @@
+"""What keeps the only control plane away from everybody and is a person's to cure, or is put back by what was
+remembered: found, named, and nothing destroyed for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab import etcd
+from tests.lab.bastion import Bastion
+from tests.lab.kubelab.cluster import Cluster
+from tests.lab.kubelab.network import LoadBalancer
+from tests.lab.loss import point_of
+from tests.lab.witness import ready
+
+RESOLV = "/run/systemd/resolve/resolv.conf"
+CONFIG = "/var/lib/kubelet/config.yaml"
+RUNTIME = "/etc/containerd/config.toml"
+OTHER = "k8s.gcr.io/pause:3.99"
+END = "while p=$(pidof etcd); do kill -9 $p; sleep 0.2; done"
+
+
+@pytest.fixture
+def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
+    return bring_up(control_planes=1, spares=1, workers=2)
+
+
+def says(daemon: Bastion, words: str, *codes: str) -> bool:
+    return any(words in f["message"] for f in daemon.status()["findings"] if f["code"] in codes)
+
+
+@pytest.mark.parametrize("what", ["resolv.conf", "pause image"])
+def test_after_a_boot_no_sandbox_can_be_made(cluster: Cluster, bastion: Callable[..., Bastion], what: str) -> None:
+    """A configuration was changed while everything ran, and shows only now."""
+    daemon, cp1 = bastion(cluster), cluster.node("cp1")
+    if what == "resolv.conf":
+        names, change = RESOLV, f"sed -i '/^resolvConf:/d' {CONFIG}; echo 'resolvConf: {RESOLV}' >>{CONFIG}"
+    else:
+        names = OTHER
+        change = f"sed -i 's#sandbox_image = .*#sandbox_image = \"{OTHER}\"#' {RUNTIME}; grep -q {OTHER} {RUNTIME}"
+    cp1.sh(change)
+    cp1.reboot()
+    began = time.monotonic()
+    stuck = ("static-pods-do-not-start", "pods-do-not-start")
+    daemon.wait(f"{names} is named", lambda: says(daemon, names, *stuck), 240)
+    print(f"named {time.monotonic() - began:.0f} s after the boot: {daemon.status()['explanation']}")
+    plan = daemon.wait_plan("restore-node-files", 120)
+    assert any(names in line for line in plan["evidence"]), plan
+    done = daemon.ended(daemon.approve("restore-node-files"), 300)
+    assert done["status"] == "succeeded", (done, daemon.tail())
+    daemon.wait_state("healthy", seconds=240)
+    assert not [p for p in daemon.plans(everything=True) if p["risk"] == "destructive"]
+
+
+def test_the_address_before_the_api_servers_is_dead(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    """haproxy has ended: every API server is well behind it, and nothing is done to any machine."""
+    daemon, namespace = bastion(cluster), LoadBalancer(cluster.number).id
+    told = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=True).stdout
+    for pid in told.split():
+        os.kill(int(pid), signal.SIGKILL)
+    began = time.monotonic()
+    daemon.wait("the address is named", lambda: "api-address-wrong" in daemon.codes(), 90)
+    print(f"named after {time.monotonic() - began:.0f} s: {daemon.status()['explanation']}")
+    daemon.wait("a person is called", lambda: daemon.status()["phase"] == "escalated", 90)
+    assert not [p for p in daemon.plans(everything=True) if p["status"] != "superseded"]
+    LoadBalancer(cluster.number).start([cluster.node("cp1")])
+    daemon.wait_state("healthy", seconds=240)
+
+
+@pytest.mark.spoils
+def test_a_database_older_than_the_newest_snapshot_is_a_restore(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """As a power cut leaves it under a disk that lies (etcd-io/etcd #12237)."""
+    cp1, path = cluster.node("cp1"), "/etc/kubernetes/manifests/etcd.yaml"
+    cp1.sh(f"sed 's/--snapshot-count=10000/--snapshot-count=50/' {path} >/root/new.yaml && mv /root/new.yaml {path}")
+    cp1.wait_for(
+        lambda: cp1.answers("tr '\\0' ' ' </proc/$(pidof etcd)/cmdline | grep -q snapshot-count=50") and ready(cp1),
+        "does not serve with that",
+        180,
+    )
+    daemon = bastion(cluster)
+    point = point_of(daemon)
+    db = "/var/lib/etcd/member/snap/db"
+    cp1.sh(f"kill -STOP $(pidof kubelet); {END}; cp {db} /root/db.old; kill -CONT $(pidof kubelet)")
+    cp1.wait_for(lambda: ready(cp1), "does not serve", 240)
+    for _ in range(8):  # more than 50 writes beyond, of which a snapshot is made
+        for n in range(20):
+            etcd.ctl(cp1, "put", f"later/{n}", "x", check=False)
+    cp1.sh(f"kill -STOP $(pidof kubelet); {END}; cp /root/db.old {db}; kill -CONT $(pidof kubelet)")
+    began = time.monotonic()
+    plan = daemon.wait_plan("restore-etcd-snapshot", 180)
+    print(f"offered after {time.monotonic() - began:.0f} s: {plan['summary']}")
+    assert point in plan["summary"], plan
+    assert any("snapshot file" in line for line in (*plan["evidence"], daemon.status()["explanation"])), plan
+    done = daemon.ended(daemon.approve("restore-etcd-snapshot"), 300)
+    assert done["status"] == "succeeded", (done, daemon.tail())
+    daemon.wait_state("healthy", seconds=240)
