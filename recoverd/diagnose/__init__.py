@@ -22,6 +22,7 @@ from recoverd.diagnose import (
     host,
     loss,
     manifests,
+    names,
     network,
     notready,
     pod_files,
@@ -94,6 +95,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from setback.findings(scene)
     yield from network.findings(scene)
     yield from starting.findings(scene)
+    yield from names.findings(scene)
     stopped = frozenset(f.facts.host for f in of_hosts if f.severity is Severity.FAULT)
     # with a new, empty etcd behind the API server no node is listed, and that is what is said
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from recoverd.diagnose.api import refuses_us
+from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
 from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
@@ -378,6 +379,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
+    ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
     ShownBy.AGENTS: agents,

@@ -31,6 +31,7 @@ class About(StrEnum):
     WEBHOOK = "WEBHOOK"
     """An admission webhook, by the name in its configuration."""
     QUOTA = "NAMESPACE/QUOTA"
+    SERVICE = "NAMESPACE/SERVICE"
     CONTROLLER = "CONTROLLER"
     """kube-controller-manager or kube-scheduler."""
     SOURCE = "SOURCE"
@@ -57,6 +58,7 @@ class ShownBy(StrEnum):
     LISTS = "nodes and pods as the API server lists them"
     NODE = "those lists, the node's machine and its network"
     STARTS = "no pod waiting on the node for its containers to be made"
+    NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
     AGENTS = "every machine whose node is Ready"
@@ -520,6 +522,12 @@ class Code(StrEnum):
         (ShownBy.NODE,),
         "The cluster's DNS cannot be reached from the node.",
         Of.NODE | Of.PATHS | Of.RULES,
+    )
+    DNS_DOWN = (
+        "cluster-dns-down",
+        About.SERVICE,
+        (ShownBy.LISTS, ShownBy.NAMES),
+        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod.",
     )
     # warnings and notices, by name
     CERTIFICATE_EXPIRES_SOON = (

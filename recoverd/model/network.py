@@ -243,6 +243,17 @@ class WaitingPods:
 
 
 @dataclass(frozen=True, slots=True)
+class SilentDns:
+    """The cluster's DNS, whose pods there are and none of which is ready, by the API's endpoints."""
+
+    since: datetime
+    """When recoverd first saw it so, and in every sweep after that."""
+    pods: tuple[str, ...]
+    """NAMESPACE/NAME."""
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """Everything of one sweep that bears on `worker-network-broken`."""
 
@@ -271,3 +282,5 @@ class NetworkView:
     Of a node that is lost the node controller calls every pod unready, and kubelet calls them ready one by one
     when it is back, up to a minute later on a busy machine (observed on 1.20.2).
     """
+    silent_dns: Mapping[str, SilentDns] = field(default_factory=dict)
+    """By service, NAMESPACE/NAME."""

@@ -40,7 +40,7 @@ from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector
-from recoverd.observe.restless import lagging, unwell
+from recoverd.observe.restless import lagging, odd_nodes, unwell
 from recoverd.observe.space import SpaceWatch
 
 __all__ = ["Collector"]
@@ -146,7 +146,7 @@ class Collector:
 
     def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, network: NetworkView | Unseen) -> None:
         """Take from this sweep whom the next ones look at more closely."""
-        waiting = network.waiting if isinstance(network, NetworkView) else ()
+        waiting = odd_nodes(network) if isinstance(network, NetworkView) else frozenset[str]()
         if isinstance(api.objects, ObjectsView):
             self._journals.lists(api.objects.nodes, self._hosts.addresses, waiting)
         self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses, waiting), 0.0)

@@ -23,6 +23,7 @@ from recoverd.observe.api import Listed
 from recoverd.observe.kubelet import ListedPod, from_table, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
+from recoverd.observe.names import NameWatch
 from recoverd.observe.netlook import HostLook, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, candidates
@@ -70,6 +71,7 @@ class NetworkCollector:
         self._pods = PodWatch(self._lists)
         self._rules = RuleWatch()
         self._agents = AgentWatch()
+        self._names = NameWatch()
         self._round = 0
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
@@ -90,6 +92,7 @@ class NetworkCollector:
             self._missed += 1
             if self._missed >= AWAY:
                 self._rules.away()
+                self._names.away()
             return Unseen(
                 UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods"
             )
@@ -216,6 +219,7 @@ class _Round:
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
             waiting=waiting(self.on, ready, self.now),
             unready=unready(self.ports.values()),
+            silent_dns=of._names.look(self.ports.values(), self.now),
         )
 
     # --- what is asked ---

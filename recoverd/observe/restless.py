@@ -29,12 +29,17 @@ def unwell(
     hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str], waiting: Collection[str] = ()
 ) -> list[str]:
     """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed,
-    is one of those where pods are `waiting`, or a unit of theirs is not up.
+    is one of those where pods are not as they should be (`waiting`), or a unit of theirs is not up.
     """
     listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
     ready = {key for n in listed if n.ready and n.name not in waiting for key in (n.name, n.address)}
     joined = {name: view for name, view in hosts.items() if isinstance(view, HostView) and view.joined}
     return [n for n, view in joined.items() if restless(view, UP) or (listed and not {n, addresses.get(n, "")} & ready)]
+
+
+def odd_nodes(network: NetworkView) -> frozenset[str]:
+    """The nodes where pods wait for their containers, and those with the pods of a DNS that is not ready."""
+    return frozenset(network.waiting).union(*(silent.nodes for silent in network.silent_dns.values()))
 
 
 def lagging(network: NetworkView) -> list[str]:

@@ -171,6 +171,8 @@ class Machine:
     """Of sandboxes, which a runtime that has none cannot pull."""
     unpulled: set[str] = field(default_factory=set)
     """Images of static pods that are not there and cannot be pulled."""
+    dns_ended_at: float | None = None
+    """Since when the pods of the cluster's DNS, which are on it, end as soon as they start."""
     leaked: int = 0
     """Addresses of pods that are held for containers that are gone; where any are, none is left for a new pod."""
     hangs: set[str] = field(default_factory=set)

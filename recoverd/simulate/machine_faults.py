@@ -52,6 +52,20 @@ def link_resolv_conf(c: ModelCluster, *names: str) -> None:
         c.machines[name].files[RESOLV] = NODE_FILES[RESOLV]
 
 
+def resolve_by_itself(c: ModelCluster, name: str) -> None:
+    """systemd-resolved writes a resolv.conf that names the machine itself; the pods of the cluster's DNS, which are on
+    it, are made anew, would ask themselves, and end.
+    """
+    c.machines[name].files[RESOLV] = "nameserver 127.0.0.53\n"
+    c.machines[name].dns_ended_at = c.now
+
+
+def renew_dns(c: ModelCluster, name: str) -> None:
+    """A person corrects that file and deletes the pods."""
+    link_resolv_conf(c, name)
+    c.machines[name].dns_ended_at = None
+
+
 def name_sandbox_image(c: ModelCluster, *names: str) -> None:
     """A package writes the runtime's configuration anew, which names a pause image that is not there, and no registry
     is reached: those that run go on, and after a boot none is started.

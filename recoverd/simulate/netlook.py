@@ -21,6 +21,7 @@ from recoverd.model.network import (
     RuleGap,
     RulesView,
     ServiceProbe,
+    SilentDns,
     WaitingPods,
 )
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
@@ -65,8 +66,17 @@ def network(
         agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
         failing_since=_failing(probes, failing, moment(cluster.now)),
         waiting={n: pods for n in ready if (pods := _waiting(cluster, n))},
+        silent_dns=_silent_dns(cluster),
         back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > UP_SINCE else None,
     )
+
+
+def _silent_dns(cluster: ModelCluster) -> dict[str, SilentDns]:
+    ended = {m.name: m.dns_ended_at for m in cluster.machines.values() if m.dns_ended_at is not None}
+    if not ended:
+        return {}
+    pods = tuple(f"kube-system/coredns-{name}" for name in ended)
+    return {"kube-system/kube-dns": SilentDns(moment(max(ended.values())), pods, tuple(ended))}
 
 
 def _waiting(cluster: ModelCluster, name: str) -> WaitingPods | None:

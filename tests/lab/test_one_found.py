@@ -23,6 +23,28 @@ RESOLV = "/run/systemd/resolve/resolv.conf"
 CONFIG = "/var/lib/kubelet/config.yaml"
 RUNTIME = "/etc/containerd/config.toml"
 OTHER = "k8s.gcr.io/pause:3.99"
+NAMES = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: coredns, namespace: kube-system}
+spec:
+  selector: {matchLabels: {k8s-app: kube-dns}}
+  template:
+    metadata: {labels: {k8s-app: kube-dns}}
+    spec:
+      dnsPolicy: Default
+      terminationGracePeriodSeconds: 2
+      containers:
+      - name: coredns
+        image: docker.io/lab/busybox:1
+        command: [/bin/busybox, httpd, -f, -p, "53"]
+        readinessProbe: {httpGet: {port: 8181, path: /ready}, periodSeconds: 2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: kube-dns, namespace: kube-system, labels: {k8s-app: kube-dns}}
+spec: {selector: {k8s-app: kube-dns}, ports: [{name: dns-tcp, port: 53, protocol: TCP}]}
+"""
+WELL = '[{"op": "remove", "path": "/spec/template/spec/containers/0/readinessProbe"}]'
 END = "while p=$(pidof etcd); do kill -9 $p; sleep 0.2; done"
 
 
@@ -102,3 +124,29 @@ def test_a_database_older_than_the_newest_snapshot_is_a_restore(
     done = daemon.ended(daemon.approve("restore-etcd-snapshot"), 300)
     assert done["status"] == "succeeded", (done, daemon.tail())
     daemon.wait_state("healthy", seconds=240)
+
+
+def test_a_dns_that_asks_itself_is_named(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
+    """Every node and API server is well, and the pods behind the DNS are not ready; what they are given as name
+    servers is their own node's, which names itself (https://coredns.io/plugins/loop/#troubleshooting).
+    """
+    daemon, cp1 = bastion(cluster), cluster.node("cp1")
+    cp1.sh("kubectl apply -f - >/dev/null", stdin=None, input=NAMES)
+    select = "-n kube-system get pods -l k8s-app=kube-dns -o jsonpath"
+    asked = f"kubectl {select}='{{.items[0].status.podIP}} {{.items[0].spec.nodeName}}'"
+
+    def on() -> str:
+        told = cp1.sh(asked, capture_output=True, check=False).stdout.split()
+        return told[1] if len(told) == 2 else ""
+
+    node = daemon.wait("its pod has an address and a node", on, 120)
+    cluster.node(node).sh("cp /etc/resolv.conf /root/resolv.before; echo nameserver 127.0.0.53 >/etc/resolv.conf")
+    began = time.monotonic()
+    daemon.wait("the DNS is named", lambda: "cluster-dns-down" in daemon.codes(), 180)
+    daemon.wait("so is why", lambda: says(daemon, f"/etc/resolv.conf on {node}", "cluster-dns-down"), 60)
+    print(f"named after {time.monotonic() - began:.0f} s: {daemon.status()['explanation']}")
+    assert not [p for p in daemon.plans(everything=True) if p["status"] != "superseded"]
+    cluster.node(node).sh("cat /root/resolv.before >/etc/resolv.conf")
+    cp1.sh(f"kubectl -n kube-system patch deploy coredns --type=json -p='{WELL}' >/dev/null")
+    daemon.wait_state("healthy", seconds=240)
+    cp1.sh("kubectl -n kube-system delete deploy/coredns svc/kube-dns --wait=false >/dev/null")

@@ -1,0 +1,93 @@
+"""The cluster's DNS none of whose pods is ready: names are resolved in no pod, while every node and every API server is
+well. Pure.
+
+The cause that is known: a resolv.conf that names the machine itself, as systemd-resolved's does. CoreDNS gets it from
+its node, would ask itself, and ends (https://coredns.io/plugins/loop/#troubleshooting; kubeadm's and kubespray's pages
+on troubleshooting have the same).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from recoverd.diagnose.scene import Scene
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Finding, State
+from recoverd.model.network import NetworkView, SilentDns
+
+LASTS = 90.0
+"""Seconds: longer than pods take that were evicted from one node and start on another."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    network = scene.observation.network
+    for service, silent in network.silent_dns.items() if isinstance(network, NetworkView) else ():
+        age = scene.age(silent.since)
+        if age is not None and age >= LASTS and not _node_is_why(scene, silent):
+            yield _finding(scene, service, silent, age)
+
+
+def still_silent(service: str, network: object) -> str:
+    """What shows that the finding is not gone though it is not made; "" where a pod of the service is ready."""
+    lacking = ("services", "endpoints")
+    if not isinstance(network, NetworkView):
+        return "the cluster's services could not be looked at"
+    if unseen := next((network.unseen[w] for w in lacking if w in network.unseen), None):
+        return f"whether a pod of {service} is ready could not be looked at: {unseen.reason}"
+    return f"no pod of {service} is ready" if service in network.silent_dns else ""
+
+
+def _node_is_why(scene: Scene, silent: SilentDns) -> bool:
+    """Pods of a node that is not Ready are not ready either, and the node is what is found."""
+    listed = {n.name: n.ready for n in scene.objects.nodes} if scene.objects else {}
+    return not all(listed.get(node, False) for node in silent.nodes)
+
+
+def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Finding:
+    asks_itself = list(_asks_itself(scene, silent))
+    if asks_itself:
+        _, path, server = asks_itself[0]
+        where = " and ".join(dict.fromkeys(each[0] for each in asks_itself))
+        why = (
+            f" Why: {path} on {where}, which kubelet gives to them, names the machine itself ({server}); in a pod "
+            "that is the pod, and CoreDNS, which would ask itself, ends. Cure: a file with the real servers as "
+            f"resolvConf in /var/lib/kubelet/config.yaml on {where} (with systemd-resolved "
+            "/run/systemd/resolve/resolv.conf), `systemctl restart kubelet` there, and then "
+            f"`kubectl -n {service.partition('/')[0]} delete pods -l k8s-app=kube-dns`."
+        )
+        proof = tuple(f"{n}:{p}: nameserver {s}" for n, p, s in asks_itself)
+    else:
+        why = (
+            f" Why, its pods say: `kubectl -n {service.partition('/')[0]} describe pods -l k8s-app=kube-dns`, and "
+            "`kubectl logs` of one, with --previous where it is restarted again and again."
+        )
+        proof = ()
+    return Finding(
+        Code.DNS_DOWN,
+        service,
+        f"No pod of the cluster's DNS, {service}, has been ready for {age:.0f} s: no name is resolved in any pod.{why}",
+        (f"not ready: {', '.join(silent.pods[:6])}, on {', '.join(silent.nodes)}", *proof),
+        state=State.WORKER_NETWORK_BROKEN,
+    )
+
+
+def _asks_itself(scene: Scene, silent: SilentDns) -> Iterator[tuple[str, str, str]]:
+    """Node, resolv.conf and the server in it, of the nodes of those pods."""
+    for node in silent.nodes:
+        view = scene.host(scene.machines.get(node, ""))
+        look = view.node if view else None
+        file = look.files.get(look.resolv) if look else None
+        if look is None or file is None:
+            continue
+        for line in file.content.splitlines():
+            word, _, server = line.strip().partition(" ")
+            if word == "nameserver" and _loopback(server.strip()):
+                yield node, look.resolv, server.strip()
+
+
+def _loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
