@@ -35,12 +35,13 @@ from recoverd.model.pod_files import PodFileView
 from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
+from recoverd.observe.closer import CloserLooks
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector
-from recoverd.observe.restless import lagging, odd_nodes, unwell
+from recoverd.observe.restless import odd_nodes
 from recoverd.observe.space import SpaceWatch
 
 __all__ = ["Collector"]
@@ -48,10 +49,6 @@ __all__ = ["Collector"]
 T = TypeVar("T")
 CLOCK_EVERY = 600.0
 """Seconds; the question starts a service on the machine."""
-NODE_EVERY = 600.0
-"""Seconds between two closer looks at a machine with whose node nothing is wrong: for what is remembered of it."""
-FIRST_EVERY = 20.0
-"""The same while nothing is remembered of it yet: that is learnt in a healthy sweep only."""
 CLOSER = 2.5
 """Seconds that a closer look may take more: what hangs there is waited for two."""
 TOOL_EVERY = 600.0
@@ -78,8 +75,7 @@ class Collector:
         self._clocks: dict[str, tuple[float, bool | None]] = {}
         """By host: until when it holds, and whether its clock was synchronised."""
         self._journals = JournalWatch()
-        self._nodes: dict[str, float] = {}
-        """By host: when it is due for a closer look; those that are not well are in every sweep."""
+        self._closer = CloserLooks()
         self._manifests: dict[str, Mapping[str, ManifestView]] = {}
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
@@ -146,12 +142,9 @@ class Collector:
 
     def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, network: NetworkView | Unseen) -> None:
         """Take from this sweep whom the next ones look at more closely."""
-        waiting = odd_nodes(network) if isinstance(network, NetworkView) else frozenset[str]()
         if isinstance(api.objects, ObjectsView):
-            self._journals.lists(api.objects.nodes, self._hosts.addresses, waiting)
-        self._nodes |= dict.fromkeys(unwell(hosts, api, self._hosts.addresses, waiting), 0.0)
-        if isinstance(network, NetworkView):
-            self._nodes |= dict.fromkeys(lagging(network), 0.0)
+            self._journals.lists(api.objects.nodes, self._hosts.addresses, odd_nodes(network))
+        self._closer.learn(hosts, api, network, self._hosts.addresses, datetime.now(UTC))
 
     async def close(self) -> None:
         await self._canary.close()
@@ -198,7 +191,7 @@ class Collector:
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
         lease = self._lease if name in self._etcd else None
         due, synchronised = self._clocks.get(name, (0.0, None))
-        clock, closer = time.monotonic() > due, time.monotonic() > self._nodes.get(name, 0.0)
+        clock, closer = time.monotonic() > due, self._closer.due(name, time.monotonic())
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
         named = pod_files.NONE
@@ -209,8 +202,7 @@ class Collector:
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked, tenure)
         if closer:
             learnt = isinstance(view, HostView) and name in memory.files
-            # one that hangs must not hang for longer in every sweep
-            self._nodes[name] = time.monotonic() + (NODE_EVERY if learnt else FIRST_EVERY)
+            self._closer.took(name, time.monotonic(), learnt=learnt)
         if isinstance(view, Unseen):
             return view
         self._manifests[name], self._pod_files[name] = view.manifests, view.pod_files

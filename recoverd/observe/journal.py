@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recoverd.model.observation import HostView, NodeView, UnitView
-from recoverd.observe.restless import restless
+from recoverd.observe.restless import idle, restless
 from recoverd.observe.text import printable
 
 RECENT, FAILING = timedelta(minutes=10), timedelta(minutes=2)
@@ -106,5 +106,4 @@ def wanted(view: HostView) -> tuple[str, ...]:
     if not view.joined:
         return ()
     units = [u.name for u in restless(view, YOUNG) if u.load == "loaded"]
-    missing = any(not view.runs(c) for c in ("etcd", "kube-apiserver") if c in view.manifests)
-    return tuple(dict.fromkeys((*units, *(["kubelet"] if missing else []))))
+    return tuple(dict.fromkeys((*units, *(["kubelet"] if idle(view) else []))))

@@ -16,29 +16,44 @@ once systemd has restarted them.
 """
 
 
-def restless(view: HostView, young: timedelta) -> list[UnitView]:
+def restless(view: HostView, young: timedelta, at: datetime | None = None) -> list[UnitView]:
     """kubelet and the runtime, where they do not run, or were restarted by systemd itself and have not been
-    up for as long as `young` since.
+    up for as long as `young` since. `at`: now, by the bastion's clock.
     """
-    clock = datetime.now(UTC) + timedelta(seconds=view.clock_offset)
+    clock = (at or datetime.now(UTC)) + timedelta(seconds=view.clock_offset)
     units = [u for n, u in view.units.items() if n in ("kubelet", view.runtime)]
     return [u for u in units if not u.running or (u.restarts and u.since and clock - u.since < young)]
 
 
+def idle(view: HostView) -> bool:
+    """It has the manifest of a static pod that nothing else can do without, and no process of it."""
+    return any(c in view.manifests and not view.runs(c) for c in ("etcd", "kube-apiserver"))
+
+
 def unwell(
-    hosts: Mapping[str, HostView | Unseen], api: ApiView, addresses: Mapping[str, str], waiting: Collection[str] = ()
+    hosts: Mapping[str, HostView | Unseen],
+    api: ApiView,
+    addresses: Mapping[str, str],
+    at: datetime,
+    odd: Collection[str] = (),
 ) -> list[str]:
     """The hosts that deserve a closer look in the next sweep: their node is listed and not Ready, is not listed,
-    is one of those where pods are not as they should be (`waiting`), or a unit of theirs is not up.
+    is one of those where pods are not as they should be (`odd`), or a unit or a static pod of theirs is not up.
     """
     listed = api.objects.nodes if isinstance(api.objects, ObjectsView) else ()
-    ready = {key for n in listed if n.ready and n.name not in waiting for key in (n.name, n.address)}
+    ready = {key for n in listed if n.ready and n.name not in odd for key in (n.name, n.address)}
     joined = {name: view for name, view in hosts.items() if isinstance(view, HostView) and view.joined}
-    return [n for n, view in joined.items() if restless(view, UP) or (listed and not {n, addresses.get(n, "")} & ready)]
+    return [
+        n
+        for n, view in joined.items()
+        if restless(view, UP, at) or idle(view) or (listed and not {n, addresses.get(n, "")} & ready)
+    ]
 
 
-def odd_nodes(network: NetworkView) -> frozenset[str]:
+def odd_nodes(network: NetworkView | Unseen) -> frozenset[str]:
     """The nodes where pods wait for their containers, and those with the pods of a DNS that is not ready."""
+    if isinstance(network, Unseen):
+        return frozenset()
     return frozenset(network.waiting).union(*(silent.nodes for silent in network.silent_dns.values()))
 
 

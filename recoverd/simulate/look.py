@@ -182,7 +182,7 @@ def _peers(cluster: ModelCluster, machine: Machine) -> Mapping[str, bool] | None
 
 
 def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
-    """The closer look, in every sweep: for who goes by it that makes no difference."""
+    """The closer look, which `SimulatedWorld` takes out of a sweep that the live collector would make without it."""
     if not machine.joined:
         return None
     files = tuple(

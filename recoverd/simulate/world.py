@@ -20,6 +20,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
+from recoverd.observe.closer import CloserLooks
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds
@@ -54,6 +55,7 @@ class SimulatedWorld(World):
         self._hands_off = hands_off
         """Why nothing is written, as where the cluster is only observed."""
         self._haste = Haste()
+        self._closer = CloserLooks()
         self.lease = LeaseKeeper(bastion or Bastion("b", "bastion"), seconds)
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -68,9 +70,23 @@ class SimulatedWorld(World):
         self._haste.end()
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
+        seen = self._as_asked(seen, memory)
         seen = seen if self._hands_off else self._leased(seen)
         self._saw(seen)
         return seen
+
+    def _as_asked(self, seen: Observation, memory: Memory) -> Observation:
+        """The closer look at a machine is in a sweep only where the live collector makes one."""
+        hosts = dict(seen.hosts)
+        for name, view in seen.hosts.items():
+            if self._closer.due(name, seconds()):
+                self._closer.took(name, seconds(), learnt=isinstance(view, HostView) and name in memory.files)
+            elif isinstance(view, HostView):
+                hosts[name] = replace(view, node=None)
+        addresses = {m.name: m.address for m in self.cluster.machines.values()}
+        assert seen.network is not None
+        self._closer.learn(seen.hosts, seen.api, seen.network, addresses, seen.at)
+        return replace(seen, hosts=hosts)
 
     def succeed(self) -> str:
         """Another bastion looks and acts from now on; its name. Its id on the machines is that of the one before."""
