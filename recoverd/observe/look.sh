@@ -96,6 +96,12 @@ elif [ -e $K/manifests ]; then
   s unreadable $K/manifests
 fi
 
+# a Go program that panics writes where it was after why, of a panic within a panic as well: the why has to stay
+untraced() {
+  line='(^|^[^ ]+ std(out|err) [FP] |^\{"log":")'
+  grep -avE "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' |
+    grep -avE "$line"'(goroutine [0-9]+ \[|created by |\[signal )'
+}
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   # the UID of a static pod is a hash, 32 characters without dashes (kubelet's config.go), which no other pod has
   set -- /var/log/pods/kube-system_$c-*_????????????????????????????????
@@ -107,9 +113,8 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -r /proc/$$/comm ] && echo scanned
   log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null | head -n 1)
   [ -n "$log" ] && printf '%s\n' "log $log" "first $(head -n 1 "$log" 2>/dev/null | cut -c1-40)"
-  # a panic's first line, which says why, has a long trace behind it
-  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file' | tail -n 3 | cut -c1-600
-  [ -n "$log" ] && { tail -n 10 "$log" 2>/dev/null | cut -c1-600; echo; }
+  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file' | tail -n 3 | cut -c1-600
+  [ -n "$log" ] && { tail -n 100 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
 done
 
 # whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.clients.hosts import HostPool
+from recoverd.diagnose.loss import says_damaged
 from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen, UnseenKind
 from recoverd.model.pod_files import Is
 from recoverd.observe import hosts
@@ -175,6 +176,25 @@ async def test_files_that_static_pods_name_are_seen_and_not_what_they_hold(shell
     )  # fmt: skip
     assert view.pod_files[gone].what is Is.GONE and set(view.manifests) == set(COMPONENTS)
     assert printed and "c2VjcmV0" not in printed[0]
+
+
+async def test_why_etcd_ends_is_read_before_the_trace_of_a_panic_within_a_panic(shell: Sshd, machine: Machine) -> None:
+    """As etcd 3.4.23 wrote it on the lab, with a database older than its newest snapshot."""
+    said = (Path(__file__).parent / "etcd-panic.log").read_bytes()
+    newer = (
+        b'2026-01-01T00:00:00Z stderr F {"level":"panic","msg":"why","stacktrace":"main.main()\\n\\t/w/main.go:28"}\n'
+    )
+    machine.log("etcd", said, number=6)
+    machine.log("kube-apiserver", newer + said[-2000:], number=1)
+    pool = shell.pool("cp1")
+    view = await seen(pool)
+    await pool.close()
+    tail = view.containers["etcd"].log_tail
+    assert says_damaged(tail) and any("snapshot file doesn't exist" in line for line in tail), tail
+    assert not [
+        line for each in view.containers.values() for line in each.log_tail if ".go:345" in line or "0x" in line
+    ]
+    assert any('"msg":"why"' in line for line in view.containers["kube-apiserver"].log_tail)
 
 
 async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine) -> None:
