@@ -18,6 +18,7 @@ from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import (
+    STALE_INTERVALS,
     Bounds,
     CanarySettings,
     ClusterSettings,
@@ -31,10 +32,6 @@ MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "mainten
 """Parts of a cluster that are merged with the defaults key by key."""
 WHOLE = ("interval", "mode")
 """Those that are one value."""
-STALE_INTERVALS = 3
-"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a
-sweep and what is done on its word.
-"""
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:

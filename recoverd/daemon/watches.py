@@ -24,6 +24,7 @@ from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now
+from recoverd.engine.pace import Turnstile
 from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
@@ -36,6 +37,8 @@ from recoverd.playbooks import registry
 
 log = structlog.get_logger()
 
+NAMED = 5
+"""Clusters of many that a notice names."""
 FIXED = "state_dir", "socket", "listen", "status_page", "store"
 """Parts of the configuration that are as they were at the start until recoverd is started again."""
 
@@ -65,6 +68,7 @@ class Watches:
         self._metrics = metrics
         self._publish = publish
         self._heed = heed
+        self._turnstile = Turnstile()
         self._bastion: Bastion | None = None
         self._wanted: dict[str, ClusterConfig] = {}
         self._watched: dict[str, ClusterConfig] = {}
@@ -125,6 +129,7 @@ class Watches:
         lines = [self.refused] if self.refused else []
         lines += [self._waits_for(name) for name in self._changing if name in self.loops]
         lines += self._needs_start()
+        lines += self._overloaded()
         for name, loop in self.loops.items():
             seen = loop.machine.observation
             if seen and (why := forbids(seen.lease, unasked=True)):
@@ -140,6 +145,22 @@ class Watches:
                 "them, and they are kept there"
             )
         return lines
+
+    def _overloaded(self) -> list[str]:
+        """That sweeps come later than the configuration says, since this bastion does not manage them."""
+        seen = ((n, loop.machine.observation) for n, loop in self.loops.items())
+        late = {n: o.stretched for n, o in seen if o and o.stretched}
+        if not late:
+            return []
+        worst = max(late, key=lambda n: late[n])
+        named = ", ".join(list(late)[:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
+        wanted = self._watched[worst].interval
+        return [
+            f"this bastion is overloaded: {len(late)} of {len(self.loops)} clusters ({named}) are looked at later than "
+            f"they should be, {worst} after {late[worst]:.0f} s instead of {wanted:g} s. What it came too late for is "
+            "called unseen and never broken, and a fault is found that much later; give recoverd more CPU, fewer "
+            "clusters, or a longer interval"
+        ]
 
     async def reload(self) -> list[str]:
         """Read the file again and take over what it says. Returns what comes of it, a sentence each; a file with
@@ -257,7 +278,7 @@ class Watches:
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
         writer, tenure = self._journalled_by(name)
         world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion, tenure)
-        clockwork = Clockwork(cluster.interval)
+        clockwork = Clockwork(cluster.interval, turnstile=self._turnstile)
         self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, self._publish, heed=self._heed)
         self._watched[name] = cluster
         self._metrics.watches(name, True)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -18,6 +18,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from recoverd.engine.journal_file import JournalError
+from recoverd.engine.pace import Pace, Turnstile
 from recoverd.engine.progress import Telling, reporting
 from recoverd.engine.world import World
 from recoverd.engine.writer import CommittedFirst, Writes
@@ -92,6 +93,8 @@ class Clockwork:
     interval: float
     verifying: float = 2.0
     """While a repair is being verified, or a step of it waits for what a sweep shows, every second counts."""
+    turnstile: Turnstile = field(default_factory=Turnstile)
+    """Which all clusters of the process have in common."""
 
 
 class ClusterLoop:
@@ -121,6 +124,9 @@ class ClusterLoop:
         self._writer = writer
         self._metrics = metrics
         self._clockwork = clockwork
+        self._pace = Pace(clockwork.turnstile, clockwork.interval)
+        self._asked = False
+        """Somebody waits for the sweep that begins now."""
         self._publish = publish
         self._clock = clock
         self._running = running
@@ -175,7 +181,8 @@ class ClusterLoop:
         self._wake.clear()  # the sweep that was asked for has just been tried
 
     async def _sweep(self, sequence: int) -> None:
-        observation = await self._world.observe(sequence, self.machine.memory)
+        async with self._pace.turn(self._wake, pressing=self._asked or self.machine.pressing) as sweeping:
+            observation = sweeping.seen(await self._world.observe(sequence, self.machine.memory))
         try:
             await self.handle(Observed(observation))
         except JournalError:
@@ -375,4 +382,5 @@ class ClusterLoop:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        self._asked = self._wake.is_set()
         self._wake.clear()

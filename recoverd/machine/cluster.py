@@ -111,6 +111,13 @@ class ClusterMachine(OfState):
             self.record.run is not None and self.record.run.held_since is not None
         )
 
+    @property
+    def pressing(self) -> bool:
+        """The next sweep is not to be late, whatever else there is to look at: something waits for it, or a fault is
+        not confirmed yet.
+        """
+        return self.watching or self.lifecycle.phase is Phase.SUSPECTED
+
     def status(self) -> ClusterStatus:
         """What `recoverctl status` shows."""
         record, diagnosis, unseen = self.record, self.diagnosis, self._never_seen()
@@ -130,6 +137,7 @@ class ClusterMachine(OfState):
             explanation=self._doing(),
             observed=self.settings.observes,
             withheld=self.settings.withheld,
+            stretched=self.observation.stretched if self.observation else 0.0,
         )
 
     def _never_seen(self) -> bool:

@@ -15,7 +15,7 @@ from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen
-from recoverd.model.settings import Approval
+from recoverd.model.settings import STALE_INTERVALS, Approval
 from recoverd.playbooks.base import Situation
 
 PODS = timedelta(seconds=90)
@@ -109,3 +109,10 @@ def keeps_for(turn: Turn, playbook: str) -> Observation | None:
 def forbidden(turn: Turn, *, unasked: bool) -> str:
     """Why this bastion may not act on the cluster now, by the lease that the newest sweep saw; "" when it may."""
     return forbids(turn.sweep.observation.lease if turn.sweep else None, unasked=unasked)
+
+
+def allowed(turn: Turn, seconds: float) -> float:
+    """For how long something is waited for that was to be seen within so many seconds: longer while recoverd itself
+    comes too late for what it looks at, since what was missed for that reason says nothing.
+    """
+    return seconds * STALE_INTERVALS if turn.sweep and turn.sweep.observation.late else seconds

@@ -129,7 +129,7 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
     elif isinstance(step.operation, AwaitNodeWell):
         _watch_node(turn, plan, run, step, gate.reason)
     elif gate.verdict is Verdict.HOLD:
-        _hold(turn, run, gate.reason, holding.patience(turn, evidence))
+        _hold(turn, run, gate.reason, outlook.allowed(turn, holding.patience(turn, evidence)))
     elif run.tries >= TRIES:
         _ended(turn, plan, run, StepResult(False, _begun_in_vain(run, step), uncertain=True))
     else:
@@ -202,7 +202,7 @@ def _watch_node(turn: Turn, plan: Plan, run: Run, step: Step, trouble: str) -> N
             run,
             StepResult(True, f"nothing is found of {step.part or step.host} in {calm} sweeps, after {held:.0f} s"),
         )
-    elif held > step.timeout:
+    elif held > outlook.allowed(turn, step.timeout):
         why = trouble or "it was not seen well in enough sweeps"
         _ended(turn, plan, run, StepResult(False, f"not well after {held:.0f} s: {why}"))
     else:

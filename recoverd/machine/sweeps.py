@@ -76,11 +76,12 @@ def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
     """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is
     unobservable and its waiting plan void.
 
-    Where only something was not seen that `healthy` rests on, that takes longer: under load
-    one source or another is late.
+    Where only something was not seen that `healthy` rests on, or recoverd itself was late, that takes longer: under
+    load one source or another is late.
     """
     bounds = turn.settings.bounds
-    enough = bounds.confirm_sweeps * (PARTLY if diagnosis.partial else 1)
+    loaded = diagnosis.partial or turn.newest.observation.late
+    enough = bounds.confirm_sweeps * (PARTLY if loaded else 1)
     turn.set(
         dark_sweeps=min(turn.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0
     )

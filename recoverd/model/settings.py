@@ -9,6 +9,11 @@ from enum import StrEnum
 from recoverd.model.node_operations import PodChoice
 from recoverd.model.points import PointSettings
 
+STALE_INTERVALS = 3
+"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a sweep and what is done on its
+word. An interval is stretched no further than that (`recoverd.engine.pace`).
+"""
+
 
 class Approval(StrEnum):
     AUTOMATIC = "automatic"
