@@ -23,6 +23,7 @@ from recoverd.model.settings import (
     CanarySettings,
     ClusterSettings,
     DrainSettings,
+    FleetBounds,
     HostSettings,
     MaintenanceSettings,
     PersonsNeeded,
@@ -85,6 +86,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         file.status_page,
         {at: lines.located(at) for at, _ in warnings},
         access.access(asked),
+        FleetBounds(**file.fleet.model_dump()),
         kept,
     )
 

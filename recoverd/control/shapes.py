@@ -86,6 +86,7 @@ def headline(row: Plan) -> Shape:
         "destructive": row.destructive,
         "destroys": list(row.destroys),
         "status": row.status,
+        "waits_for": row.waits_for or None,
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
     }

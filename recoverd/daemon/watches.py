@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +23,14 @@ from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now
+from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now, running
+from recoverd.engine.neighbours import Neighbours
 from recoverd.engine.pace import Turnstile
 from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
-from recoverd.model.events import Note
+from recoverd.model.events import Instruction, Note
+from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
@@ -68,7 +70,11 @@ class Watches:
         self._metrics = metrics
         self._publish = publish
         self._heed = heed
+        self.common: Callable[[Sequence[CommonCause], Collection[str]], None] = lambda causes, here: None
+        """Is told what many clusters have in common, and which clusters are watched here."""
         self._turnstile = Turnstile()
+        self.neighbours = Neighbours(config.fleet)
+        self._metrics.fleet(lambda: self.neighbours)
         self._bastion: Bastion | None = None
         self._wanted: dict[str, ClusterConfig] = {}
         self._watched: dict[str, ClusterConfig] = {}
@@ -130,6 +136,7 @@ class Watches:
         lines += [self._waits_for(name) for name in self._changing if name in self.loops]
         lines += self._needs_start()
         lines += self._overloaded()
+        lines += self.neighbours.notices()
         for name, loop in self.loops.items():
             seen = loop.machine.observation
             if seen and (why := forbids(seen.lease, unasked=True)):
@@ -183,6 +190,7 @@ class Watches:
             self._metrics.configured(True)
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
             self._wanted = {c.settings.name: c for c in config.clusters}
+            self.neighbours.set(config.fleet)
             names = sorted(self._wanted.keys() | self._watched.keys())
             lines = [self._changed(name) for name in names if self._differs(name)]
             return [*let, *lines, *self._needs_start()] or ["nothing changed"]
@@ -250,6 +258,7 @@ class Watches:
         del self.loops[name], self._watched[name]
         if wanted is None:
             self._metrics.forget(name)
+            self.neighbours.forget(name)
             await self._tell(
                 name, History.LET_GO, f"{name} is not in {self._path} any more and is not watched from now on"
             )
@@ -279,9 +288,14 @@ class Watches:
         writer, tenure = self._journalled_by(name)
         world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion, tenure)
         clockwork = Clockwork(cluster.interval, turnstile=self._turnstile)
-        self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, self._publish, heed=self._heed)
+        told = self._publish, now, running, self._heeded, self.neighbours
+        self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, *told)
         self._watched[name] = cluster
         self._metrics.watches(name, True)
+
+    def _heeded(self, machine: ClusterMachine, instructions: Sequence[Instruction]) -> None:
+        self.common(self.neighbours.causes, self.loops)
+        self._heed(machine, instructions)
 
     def _journalled_by(self, name: str) -> tuple[Writes, Tenure | None]:
         """Where the cluster's machine is journalled, and how long this bastion may act on it."""

@@ -18,6 +18,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from recoverd.engine.journal_file import JournalError
+from recoverd.engine.neighbours import Neighbours, neighbour
 from recoverd.engine.pace import Pace, Turnstile
 from recoverd.engine.progress import Telling, reporting
 from recoverd.engine.world import World
@@ -25,6 +26,7 @@ from recoverd.engine.writer import CommittedFirst, Writes
 from recoverd.engine.writes import writing
 from recoverd.machine import ClusterMachine
 from recoverd.machine.clock import Reading
+from recoverd.machine.state import MachineState
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import (
     ChoreEnded,
@@ -111,6 +113,7 @@ class ClusterLoop:
         clock: Callable[[], datetime] = now,
         running: Callable[[], float] = running,
         heed: Heed = lambda machine, instructions: None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         """`heed` is given what each event came to, once that has happened; it neither waits nor raises."""
         self.machine = machine
@@ -131,6 +134,8 @@ class ClusterLoop:
         self._clock = clock
         self._running = running
         self._heed = heed
+        self._neighbours = neighbours or Neighbours()
+        self._tell(machine.state)
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -220,12 +225,15 @@ class ClusterLoop:
                 raise Retired(
                     f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds"
                 )
-            taken = self.machine.take(event, Reading(self._clock(), self._running()))
+            around = self._neighbours.around(self.name)
+            taken = self.machine.take(event, Reading(self._clock(), self._running()), around)
+            self._tell(taken.state)  # before anybody else can begin, which writing gives time for
             try:
                 cancelled = await self._journal([i for i in taken.instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened
                 self.machine.drop()
+                self._tell(self.machine.state)
                 raise
             self.machine.adopt(taken)
             self._metrics.applied(taken.instructions)
@@ -235,6 +243,11 @@ class ClusterLoop:
             self._heed(self.machine, taken.instructions)
             if cancelled:
                 raise asyncio.CancelledError
+
+    def _tell(self, state: MachineState) -> None:
+        """The other clusters, what is so of this one."""
+        sweep = state.sweep
+        self._neighbours.tell(self.name, neighbour(state.record, sweep.diagnosis if sweep else None))
 
     async def _journal(self, instructions: Sequence[Journalled]) -> bool:
         """Write them. True when whoever waits was cancelled meanwhile: what was committed has

@@ -111,6 +111,9 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
     if gate.verdict is Verdict.STOP:
         _take_back(turn, run.index - 1, f"stopped before step {run.index + 1}: {gate.reason}", gate.superseded)
         return
+    if gate.verdict is Verdict.WAIT or plan.waits_for:
+        _wait_for_turn(turn, plan, gate.reason if gate.verdict is Verdict.WAIT else "", evidence)
+        return
     other = replanning.otherwise(turn, plan, run, evidence) if gate.verdict in (Verdict.GO, Verdict.HOLD) else None
     if other and other.verdict is Verdict.STOP:
         _give_way(turn, plan, other.reason)
@@ -136,6 +139,38 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
         _begun(turn, plan, run, step)
         holding.carry_out(turn, resume=run.unsure)
         _look_ahead(turn, plan, run)
+
+
+def _wait_for_turn(turn: Turn, plan: Plan, why: str, evidence: Evidence) -> None:
+    """Say once for whom it waits, or begin when its turn has come. What is not what would be planned any more gives way
+    meanwhile, and whoever approved it is asked anew.
+    """
+    other = replanning.otherwise(turn, plan, turn.running[1], evidence, begins=True)
+    if other and other.verdict is Verdict.STOP:
+        _give_way(turn, plan, other.reason)
+        return
+    why = why or (other.reason if other else "")
+    if not why:
+        _begin_to_count(turn)
+        _look_forward(turn, evidence)
+    elif plan.waits_for != why:
+        plan = replace(plan, waits_for=why)
+        turn.set(plan=plan)
+        turn.emit(SavePlan(plan))
+        turn.explain(
+            f"plan {plan.id} ({plan.playbook}) waits for its turn: {why}; then it begins by itself", History.WAITING
+        )
+
+
+def _begin_to_count(turn: Turn) -> None:
+    """Whoever has waited for its turn begins as if it was approved only now."""
+    plan, run = turn.running
+    now = turn.now
+    run = replace(run, started_at=now, step_at=now, held_since=now, changed_at=None if plan.automatic else now)
+    plan = replace(plan, waits_for="")
+    turn.set(plan=plan, run=run, explanation=f"plan {plan.id} ({plan.playbook}) is running: {plan.summary}")
+    turn.emit(SavePlan(plan))
+    turn.note(History.ITS_TURN, f"plan {plan.id} ({plan.playbook}) begins: its turn has come")
 
 
 def _give_way(turn: Turn, plan: Plan, why: str) -> None:

@@ -172,6 +172,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
     if turn.record.incident is None:
         return
     turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
+    incidents.note_cause_above(turn, turn.record.incident)
     if turn.record.incident.summary != diagnosis.summary or turn.record.incident.state is not diagnosis.state:
         turn.save_incident(summary=diagnosis.summary, state=diagnosis.state)
     if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:
