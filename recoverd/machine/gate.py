@@ -88,7 +88,8 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
     if (not past or plan.automatic) and (
         why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)
     ):
-        return Gate(Verdict.STOP, why)
+        # what is found to be common to many is asked about, and no failure of the plan
+        return Gate(Verdict.STOP, why, superseded=plan.automatic and evidence.cause is not None)
     if why := guards.too_old(evidence) or guards.not_yet_seen(
         step, evidence, run.held_since or evidence.now, run.changed_at
     ):

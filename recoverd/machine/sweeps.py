@@ -40,6 +40,8 @@ def observed(turn: Turn, event: Observed) -> None:
     turn.set(unseen={} if dark and not diagnosis.partial else silent(turn.record.unseen, observation))
     if not dark:
         turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
+    if turn.record.incident:
+        incidents.note_cause_above(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
     depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident
     turn.set(swept_at=observation.at if depends else None)

@@ -83,6 +83,7 @@ class Stage:
         world: World | None = None,
         told: Callable[[Note], None] = lambda _: None,
         interval: float = 5.0,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.cluster = cluster
         self.settings = settings
@@ -90,8 +91,8 @@ class Stage:
         self.world = world or SimulatedWorld(cluster, settings.name, hands_off=settings.hands_off)
         self._told = told
         self._interval = interval
-        self.neighbours = Neighbours()
-        """What other clusters are told to do."""
+        self.neighbours = neighbours or Neighbours()
+        """The other clusters, played as well or told of by `elsewhere`."""
         self._running: asyncio.Task[None] | None = None
         self.loop: ClusterLoop
         self.start()
