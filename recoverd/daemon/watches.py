@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,8 +70,10 @@ class Watches:
         self._metrics = metrics
         self._publish = publish
         self._heed = heed
-        self.common: Callable[[Sequence[CommonCause], Collection[str]], None] = lambda causes, here: None
-        """Is told what many clusters have in common, and which clusters are watched here."""
+        self.common: Callable[[Sequence[CommonCause], bool], None] = lambda causes, here: None
+        """Is told what many clusters have in common, and whether that is told from here: of several bastions by the one
+        that watches the first cluster.
+        """
         self._turnstile = Turnstile()
         self.neighbours = Neighbours(config.fleet)
         self._metrics.fleet(lambda: self.neighbours)
@@ -186,6 +188,9 @@ class Watches:
                 return [self.refused]
             self.refused = ""
             let = ["who may ask for what is changed (access)"] if config.access != self.newest.access else []
+            let += ["what may be done to all clusters together is changed (fleet)"] * (
+                config.fleet != self.newest.fleet
+            )
             self.newest = config
             self._metrics.configured(True)
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
@@ -294,7 +299,7 @@ class Watches:
         self._metrics.watches(name, True)
 
     def _heeded(self, machine: ClusterMachine, instructions: Sequence[Instruction]) -> None:
-        self.common(self.neighbours.causes, self.loops)
+        self.common(self.neighbours.causes, min(self.neighbours.clusters, default="") in self.loops)
         self._heed(machine, instructions)
 
     def _journalled_by(self, name: str) -> tuple[Writes, Tenure | None]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -155,16 +155,16 @@ class Notifier:
         found = [words.nobody_acts(why, now, self._bastion)] if why else [words.acts_again(n, now) for n in stood]
         self._tell_of_no_cluster(Topic.NOBODY_ACTS, found, now)
 
-    def common_causes(self, causes: Sequence[CommonCause], here: Collection[str]) -> None:
-        """The same faults began in many clusters together, which is told once for all of them, by the bastion that
-        watches the first: `here` are the clusters of this one. These stand now.
+    def common_causes(self, causes: Sequence[CommonCause], here: bool) -> None:
+        """The same faults began in many clusters together, and these stand now; of several bastions one tells it, once
+        for all clusters: whether that is done `here`.
         """
         self._common = frozenset(cause.code for cause in causes)
         stood, now = self._of_no_cluster(Topic.COMMON_CAUSE), datetime.now(UTC)
-        found = [words.common_cause(cause, self._bastion) for cause in causes if cause.clusters[0] in here]
-        keys = {news.key for news in found}
-        if keys != {news.key for news in stood}:
-            over = [words.no_common_cause(news, now) for news in stood if news.key not in keys]
+        found = [words.common_cause(cause, self._bastion) for cause in causes if here]
+        if {news.key for news in found} != {news.key for news in stood}:
+            stand = {words.common_cause(cause, self._bastion).key for cause in causes}
+            over = [words.no_common_cause(news, now) for news in stood if news.key not in stand]
             self._tell_of_no_cluster(Topic.COMMON_CAUSE, [*found, *over], now)
 
     def _of_no_cluster(self, topic: Topic) -> list[News]:
