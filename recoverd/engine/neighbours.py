@@ -14,7 +14,7 @@ from datetime import datetime
 
 from recoverd.bounds import above, common_causes
 from recoverd.machine.sight import key_of
-from recoverd.model.finding import Diagnosis
+from recoverd.model.finding import Diagnosis, State
 from recoverd.model.fleet import Around, CommonCause, Neighbour
 from recoverd.model.plan import PlanStatus
 from recoverd.model.record import Record
@@ -28,6 +28,7 @@ def neighbour(record: Record, diagnosis: Diagnosis | None = None) -> Neighbour:
     plan, run = record.plan, record.run
     begun = plan is not None and plan.status is PlanStatus.RUNNING
     waits = begun and run is not None and run.reached < 0
+    dark = diagnosis is not None and diagnosis.state is State.UNOBSERVABLE
     resting = run is not None and run.until_resumed
     found = {f.key for f in diagnosis.faults} if diagnosis else frozenset[tuple[str, str]]()
     began: dict[str, datetime] = {}
@@ -38,7 +39,7 @@ def neighbour(record: Record, diagnosis: Diagnosis | None = None) -> Neighbour:
             began[key[0]] = min(at, began.get(key[0], at))
     return Neighbour(
         acting=begun and not waits and not resting,
-        waiting=bool(waits and plan and plan.waits_for and not plan.automatic),
+        waiting=bool(waits and plan and plan.waits_for and not plan.automatic) and not dark,
         faults=began,
     )
 

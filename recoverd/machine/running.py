@@ -112,7 +112,8 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
         _take_back(turn, run.index - 1, f"stopped before step {run.index + 1}: {gate.reason}", gate.superseded)
         return
     if gate.verdict is Verdict.WAIT or plan.waits_for:
-        _wait_for_turn(turn, plan, gate.reason if gate.verdict is Verdict.WAIT else "", evidence)
+        blind = f"the cluster to be seen again ({evidence.diagnosis.summary})" if evidence.blind else ""
+        _wait_for_turn(turn, plan, gate.reason if gate.verdict is Verdict.WAIT else blind, evidence)
         return
     other = replanning.otherwise(turn, plan, run, evidence) if gate.verdict in (Verdict.GO, Verdict.HOLD) else None
     if other and other.verdict is Verdict.STOP:
