@@ -213,7 +213,7 @@ def test_a_fault_of_many_clusters_names_them_once_and_says_that_it_is_over() -> 
     grown = common_cause(CommonCause("kubelet-down", ("a", "b", "c", "d"), s.now), "bastion1")
     assert grown.key == news.key, "it is the same one when more of them have it"
     over = no_common_cause(news, s.now + timedelta(minutes=5))
-    assert over.title == "recoverd on bastion1: kubelet-down: not in many clusters any more, after 5 min 0 s"
+    assert over.title == "recoverd on bastion1: kubelet-down: not in many clusters any more, after 5 min"
     assert over.key != news.key and not over.labels
 
 
