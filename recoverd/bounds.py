@@ -7,14 +7,18 @@ plan that is acting, or the deadlines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recoverd.model.finding import FindingKey
+from recoverd.model.fleet import Around, CommonCause, Neighbour
 from recoverd.model.observation import NodeView
 from recoverd.model.plan import ActionRecord
-from recoverd.model.settings import Bounds
+from recoverd.model.settings import Bounds, FleetBounds
+
+NAMED = 5
+"""Clusters of many that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,64 @@ def too_few_ready(down: Sequence[str], nodes: Sequence[NodeView], bounds: Bounds
         f"{_listed(staying)}; bound `min_ready` ({bounds.min_ready}) keeps {needed}",
         None,
     )
+
+
+def out_of_turn(around: Around, *, unasked: bool) -> str:
+    """What a plan that has not begun waits for, since others are under way; "" when it may begin. What a person has
+    approved goes before what nobody was asked about.
+    """
+    before = (*around.acting, *(around.waiting if unasked else ()))
+    if not around.at_once or len(before) < around.at_once:
+        return ""
+    others = (
+        f"; {_and(around.waiting)}, approved, {_is(around.waiting)} before it" if unasked and around.waiting else ""
+    )
+    return (
+        f"{_and(around.acting) or 'nobody'} {_is(around.acting)} acting{others} (bound `fleet.acting_at_once` allows "
+        f"{around.at_once} cluster{'s' if around.at_once > 1 else ''} at once)"
+    )
+
+
+def common_causes(clusters: Mapping[str, Neighbour], bounds: FleetBounds) -> tuple[CommonCause, ...]:
+    """Faults that began in enough of the clusters within so short a time that their cause is above them.
+
+    A fleet that is smaller than `same_fault_clusters` cannot tell.
+    """
+    needed, within = bounds.same_fault_needed(len(clusters)), timedelta(seconds=bounds.same_fault_within)
+    began: dict[str, list[tuple[datetime, str]]] = {}
+    for name, cluster in clusters.items():
+        for code, at in cluster.faults.items():
+            began.setdefault(code, []).append((at, name))
+    found = []
+    for code, beginnings in sorted(began.items()):
+        beginnings.sort()
+        together = max(
+            ([(at, name) for at, name in beginnings if first <= at <= first + within] for first, _ in beginnings),
+            key=len,
+        )
+        if len(together) >= needed:
+            found.append(CommonCause(code, tuple(sorted(name for _, name in together)), together[0][0]))
+    return tuple(found)
+
+
+def above(cause: CommonCause) -> str:
+    """What is said of a cause above the clusters."""
+    return (
+        f"{cause.code} began in {len(cause.clusters)} clusters together, from {_clock(cause.since)} on "
+        f"({_and(cause.clusters)}), so what causes it is above them: the bastion's own network, an image, a CA, "
+        "whatever they have in common"
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    """Some names in a sentence; of many, the first."""
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def prune(history: Sequence[ActionRecord], bounds: Bounds, now: datetime) -> tuple[ActionRecord, ...]:

@@ -186,6 +186,8 @@ class Printer:
                 f"expires {when(p['expires_at'])} (in {seconds(now or _now(), p['expires_at'])})",
                 indent=2,
             )
+        if others := p.get("waits_for"):
+            self.prose(f"waits for its turn: {others}; then it begins by itself", 2, 4, "yellow")
         if waits and (first := p.get("first_approval")):
             self.line(
                 f"1 of 2 persons has approved it: {first['by']} at {when(first['at'])}; another person must",

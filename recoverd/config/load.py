@@ -18,10 +18,12 @@ from recoverd.config.schema import ClusterModel, DefaultsModel, FileModel
 from recoverd.config.types import ClusterConfig, Config, ConfigError, Deadlines, Problem, SshSettings, jump_parts, meant
 from recoverd.model.points import PointSettings
 from recoverd.model.settings import (
+    STALE_INTERVALS,
     Bounds,
     CanarySettings,
     ClusterSettings,
     DrainSettings,
+    FleetBounds,
     HostSettings,
     MaintenanceSettings,
     PersonsNeeded,
@@ -31,10 +33,6 @@ MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "mainten
 """Parts of a cluster that are merged with the defaults key by key."""
 WHOLE = ("interval", "mode")
 """Those that are one value."""
-STALE_INTERVALS = 3
-"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a
-sweep and what is done on its word.
-"""
 
 
 def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
@@ -88,6 +86,7 @@ def load(path: Path, known_playbooks: Collection[str] | None = None) -> Config:
         file.status_page,
         {at: lines.located(at) for at, _ in warnings},
         access.access(asked),
+        FleetBounds(**file.fleet.model_dump()),
         kept,
     )
 

@@ -278,6 +278,13 @@ class StoreModel(Strict):
     etcd: EtcdStoreModel | None = None
 
 
+class FleetModel(Strict):
+    acting_at_once: Annotated[int, Field(ge=1)] = 3
+    same_fault_clusters: Annotated[int, Field(ge=2)] = 3
+    same_fault_share: Annotated[str, Field(pattern=r"^(\d{1,2}|100)%$")] = "33%"
+    same_fault_within: Positive = 300.0
+
+
 class FileModel(Strict):
     state_dir: str = "/var/lib/recoverd"
     store: Annotated[StoreModel, BeforeValidator(_store)] = StoreModel()
@@ -287,5 +294,6 @@ class FileModel(Strict):
     notifications: list[NotificationModel] = []
     heartbeat: HeartbeatModel | None = None
     access: AccessModel | None = None
+    fleet: FleetModel = FleetModel()
     defaults: DefaultsModel = DefaultsModel()
     clusters: Annotated[list[dict[str, Any]], Field(min_length=1)]

@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from recoverd.model.news import Topic
-from recoverd.model.settings import ClusterSettings
+from recoverd.model.settings import ClusterSettings, FleetBounds
 
 Problem = tuple[str, str]
 """(path in the file, like `clusters[0].ssh.key`; what is wrong with it)"""
@@ -160,5 +160,6 @@ class Config:
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     """At which lines of the file the warnings' paths stand."""
     access: Access | None = None
+    fleet: FleetBounds = field(default_factory=FleetBounds)
     store: EtcdStore | None = None
     """None: the journal is this machine's own file, and no other bastion takes over."""

@@ -44,6 +44,7 @@ def status(cluster: ClusterStatus) -> Shape:
         "incident": cluster.incident,
         "plan": cluster.plan,
         "last_sweep": moment(cluster.last_sweep),
+        "stretched": round(cluster.stretched, 1) or None,
         "withheld": cluster.withheld,
         "watched_by": cluster.watched_by or None,
     }
@@ -85,6 +86,7 @@ def headline(row: Plan) -> Shape:
         "destructive": row.destructive,
         "destroys": list(row.destroys),
         "status": row.status,
+        "waits_for": row.waits_for or None,
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
     }

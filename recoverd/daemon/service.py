@@ -146,6 +146,11 @@ class Service:
                 f"plan {plan} ({found.playbook} on {found.cluster}): 1 of 2, by {by}; another person must approve it "
                 f"before {stands.expires_at:%H:%M:%S} UTC, and nothing is done until then"
             )
+        if stands and stands.id == plan and stands.waits_for:
+            return (
+                f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it waits for its turn: "
+                f"{stands.waits_for}. It begins by itself, and nothing has to be typed again: recoverctl watch"
+            )
         return f"plan {plan} ({found.playbook} on {found.cluster}) approved by {by}; it runs now: recoverctl watch"
 
     async def reject(self, plan: str, by: str, reason: str) -> str:

@@ -17,6 +17,7 @@ from recoverd.config import ClusterConfig, Config
 from recoverd.daemon.watches import Watches
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import Heed, now
+from recoverd.engine.neighbours import neighbour
 from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
@@ -180,6 +181,8 @@ class SharedWatches(Watches):
         except (ValueError, KeyError):  # of a recoverd with other states
             machine = ClusterMachine(settings, registry(), now=now())
         self._elsewhere[cluster] = machine
+        self.neighbours.tell(cluster, neighbour(machine.record))
+        self.neighbours.keep(self._wanted)
 
     async def adrift(self, why: str) -> None:
         self._page(why)

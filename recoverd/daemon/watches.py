@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,14 @@ from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError
-from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now
+from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now, running
+from recoverd.engine.neighbours import Neighbours
+from recoverd.engine.pace import Turnstile
 from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
-from recoverd.model.events import Note
+from recoverd.model.events import Instruction, Note
+from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
@@ -36,6 +39,8 @@ from recoverd.playbooks import registry
 
 log = structlog.get_logger()
 
+NAMED = 5
+"""Clusters of many that a notice names."""
 FIXED = "state_dir", "socket", "listen", "status_page", "store"
 """Parts of the configuration that are as they were at the start until recoverd is started again."""
 
@@ -65,6 +70,13 @@ class Watches:
         self._metrics = metrics
         self._publish = publish
         self._heed = heed
+        self.common: Callable[[Sequence[CommonCause], bool], None] = lambda causes, here: None
+        """Is told what many clusters have in common, and whether that is told from here: of several bastions by the one
+        that watches the first cluster.
+        """
+        self._turnstile = Turnstile()
+        self.neighbours = Neighbours(config.fleet)
+        self._metrics.fleet(lambda: self.neighbours)
         self._bastion: Bastion | None = None
         self._wanted: dict[str, ClusterConfig] = {}
         self._watched: dict[str, ClusterConfig] = {}
@@ -125,6 +137,8 @@ class Watches:
         lines = [self.refused] if self.refused else []
         lines += [self._waits_for(name) for name in self._changing if name in self.loops]
         lines += self._needs_start()
+        lines += self._overloaded()
+        lines += self.neighbours.notices()
         for name, loop in self.loops.items():
             seen = loop.machine.observation
             if seen and (why := forbids(seen.lease, unasked=True)):
@@ -140,6 +154,22 @@ class Watches:
                 "them, and they are kept there"
             )
         return lines
+
+    def _overloaded(self) -> list[str]:
+        """That sweeps come later than the configuration says, since this bastion does not manage them."""
+        seen = ((n, loop.machine.observation) for n, loop in self.loops.items())
+        late = {n: o.stretched for n, o in seen if o and o.stretched}
+        if not late:
+            return []
+        worst = max(late, key=lambda n: late[n])
+        named = ", ".join(list(late)[:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
+        wanted = self._watched[worst].interval
+        return [
+            f"this bastion is overloaded: {len(late)} of {len(self.loops)} clusters ({named}) are looked at later than "
+            f"they should be, {worst} after {late[worst]:.0f} s instead of {wanted:g} s. What it came too late for is "
+            "called unseen and never broken, and a fault is found that much later; give recoverd more CPU, fewer "
+            "clusters, or a longer interval"
+        ]
 
     async def reload(self) -> list[str]:
         """Read the file again and take over what it says. Returns what comes of it, a sentence each; a file with
@@ -158,10 +188,14 @@ class Watches:
                 return [self.refused]
             self.refused = ""
             let = ["who may ask for what is changed (access)"] if config.access != self.newest.access else []
+            let += ["what may be done to all clusters together is changed (fleet)"] * (
+                config.fleet != self.newest.fleet
+            )
             self.newest = config
             self._metrics.configured(True)
             self._restart = tuple(part for part in FIXED if getattr(config, part) != getattr(self._config, part))
             self._wanted = {c.settings.name: c for c in config.clusters}
+            self.neighbours.set(config.fleet)
             names = sorted(self._wanted.keys() | self._watched.keys())
             lines = [self._changed(name) for name in names if self._differs(name)]
             return [*let, *lines, *self._needs_start()] or ["nothing changed"]
@@ -229,6 +263,7 @@ class Watches:
         del self.loops[name], self._watched[name]
         if wanted is None:
             self._metrics.forget(name)
+            self.neighbours.forget(name)
             await self._tell(
                 name, History.LET_GO, f"{name} is not in {self._path} any more and is not watched from now on"
             )
@@ -257,10 +292,15 @@ class Watches:
         self._metrics.points.expect(name, cluster.settings.points.interval, memory.points)
         writer, tenure = self._journalled_by(name)
         world = LiveWorld(cluster, self._config.state_dir, memory, self._bastion, tenure)
-        clockwork = Clockwork(cluster.interval)
-        self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, self._publish, heed=self._heed)
+        clockwork = Clockwork(cluster.interval, turnstile=self._turnstile)
+        told = self._publish, now, running, self._heeded, self.neighbours
+        self.loops[name] = ClusterLoop(machine, world, writer, self._metrics, clockwork, *told)
         self._watched[name] = cluster
         self._metrics.watches(name, True)
+
+    def _heeded(self, machine: ClusterMachine, instructions: Sequence[Instruction]) -> None:
+        self.common(self.neighbours.causes, min(self.neighbours.clusters, default="") in self.loops)
+        self._heed(machine, instructions)
 
     def _journalled_by(self, name: str) -> tuple[Writes, Tenure | None]:
         """Where the cluster's machine is journalled, and how long this bastion may act on it."""

@@ -106,6 +106,7 @@ def parts(
         )
         service = Service(local, lambda: watches.notices(), alone.test)
         watches = Watches(config, path, local, metrics, service.publish, alone.heed)
+        watches.common = alone.common_causes
         return local, alone, service, watches
     writer = SharedWriter(journal, local, lambda: shared.fleet)
     notifier = Notifier(
@@ -114,6 +115,7 @@ def parts(
     fleet = FleetService(writer, lambda: shared, notifier.test)
     tells = fleet.publish, notifier.heed, notifier.learn, notifier.forget, notifier.nobody_acts
     shared = SharedWatches(config, path, writer, local, metrics, *tells)
+    shared.common = notifier.common_causes
     shared.fleet.heard = fleet.passing.heard
     return writer, notifier, fleet, shared
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -18,12 +18,15 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from recoverd.engine.journal_file import JournalError
+from recoverd.engine.neighbours import Neighbours, neighbour
+from recoverd.engine.pace import Pace, Turnstile
 from recoverd.engine.progress import Telling, reporting
 from recoverd.engine.world import World
 from recoverd.engine.writer import CommittedFirst, Writes
 from recoverd.engine.writes import writing
 from recoverd.machine import ClusterMachine
 from recoverd.machine.clock import Reading
+from recoverd.machine.state import MachineState
 from recoverd.metrics.server import Metrics
 from recoverd.model.events import (
     ChoreEnded,
@@ -92,6 +95,8 @@ class Clockwork:
     interval: float
     verifying: float = 2.0
     """While a repair is being verified, or a step of it waits for what a sweep shows, every second counts."""
+    turnstile: Turnstile = field(default_factory=Turnstile)
+    """Which all clusters of the process have in common."""
 
 
 class ClusterLoop:
@@ -108,6 +113,7 @@ class ClusterLoop:
         clock: Callable[[], datetime] = now,
         running: Callable[[], float] = running,
         heed: Heed = lambda machine, instructions: None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         """`heed` is given what each event came to, once that has happened; it neither waits nor raises."""
         self.machine = machine
@@ -121,10 +127,15 @@ class ClusterLoop:
         self._writer = writer
         self._metrics = metrics
         self._clockwork = clockwork
+        self._pace = Pace(clockwork.turnstile, clockwork.interval)
+        self._asked = False
+        """Somebody waits for the sweep that begins now."""
         self._publish = publish
         self._clock = clock
         self._running = running
         self._heed = heed
+        self._neighbours = neighbours or Neighbours()
+        self._tell(machine.state)
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -175,7 +186,8 @@ class ClusterLoop:
         self._wake.clear()  # the sweep that was asked for has just been tried
 
     async def _sweep(self, sequence: int) -> None:
-        observation = await self._world.observe(sequence, self.machine.memory)
+        async with self._pace.turn(self._wake, pressing=self._asked or self.machine.pressing) as sweeping:
+            observation = sweeping.seen(await self._world.observe(sequence, self.machine.memory))
         try:
             await self.handle(Observed(observation))
         except JournalError:
@@ -213,12 +225,15 @@ class ClusterLoop:
                 raise Retired(
                     f"the configuration of {self.name} is being taken over at this moment; ask again in a few seconds"
                 )
-            taken = self.machine.take(event, Reading(self._clock(), self._running()))
+            around = self._neighbours.around(self.name)
+            taken = self.machine.take(event, Reading(self._clock(), self._running()), around)
+            self._tell(taken.state)  # before anybody else can begin, which writing gives time for
             try:
                 cancelled = await self._journal([i for i in taken.instructions if isinstance(i, Journalled)])
             except BaseException:
                 # what is not journalled has not happened
                 self.machine.drop()
+                self._tell(self.machine.state)
                 raise
             self.machine.adopt(taken)
             self._metrics.applied(taken.instructions)
@@ -228,6 +243,11 @@ class ClusterLoop:
             self._heed(self.machine, taken.instructions)
             if cancelled:
                 raise asyncio.CancelledError
+
+    def _tell(self, state: MachineState) -> None:
+        """The other clusters, what is so of this one."""
+        sweep = state.sweep
+        self._neighbours.tell(self.name, neighbour(state.record, sweep.diagnosis if sweep else None))
 
     async def _journal(self, instructions: Sequence[Journalled]) -> bool:
         """Write them. True when whoever waits was cancelled meanwhile: what was committed has
@@ -375,4 +395,5 @@ class ClusterLoop:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        self._asked = self._wake.is_set()
         self._wake.clear()

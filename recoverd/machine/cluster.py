@@ -16,6 +16,7 @@ from recoverd.machine.state import OfState, begun
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Event, Instruction
 from recoverd.model.finding import Diagnosis, Phase, State
+from recoverd.model.fleet import Around
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
@@ -48,13 +49,14 @@ class ClusterMachine(OfState):
 
     # --- events ---
 
-    def take(self, event: Event, reading: Reading | None = None) -> Taken:
+    def take(self, event: Event, reading: Reading | None = None, around: Around | None = None) -> Taken:
         """What comes of an event, which has not happened before `adopt`. Raises `Refused` for a request of a
         person that cannot be carried out.
 
-        `reading` is what the clocks of the bastion showed together when the event came.
+        `reading` is what the clocks of the bastion showed together when the event came, `around` what went on in other
+        clusters then.
         """
-        return handle(self.state, event, self.settings, self.playbooks, reading)
+        return handle(self.state, event, self.settings, self.playbooks, reading, around)
 
     def adopt(self, taken: Taken) -> None:
         """The journal has it: it has happened."""
@@ -66,9 +68,9 @@ class ClusterMachine(OfState):
         """
         self.state = replace(self.state, written=None)
 
-    def handle(self, event: Event, reading: Reading | None = None) -> list[Instruction]:
+    def handle(self, event: Event, reading: Reading | None = None, around: Around | None = None) -> list[Instruction]:
         """Take an event and adopt what comes of it at once, for whoever has no journal."""
-        taken = self.take(event, reading)
+        taken = self.take(event, reading, around)
         self.adopt(taken)
         return taken.instructions
 
@@ -107,9 +109,17 @@ class ClusterMachine(OfState):
     @property
     def watching(self) -> bool:
         """Something waits for what the next sweep shows."""
+        plan, run = self.record.plan, self.record.run
         return self.lifecycle.phase is Phase.VERIFYING or (
-            self.record.run is not None and self.record.run.held_since is not None
+            plan is not None and run is not None and run.held_since is not None and not plan.waits_for
         )
+
+    @property
+    def pressing(self) -> bool:
+        """The next sweep is not to be late, whatever else there is to look at: something waits for it, or a fault is
+        not confirmed yet.
+        """
+        return self.watching or self.lifecycle.phase is Phase.SUSPECTED
 
     def status(self) -> ClusterStatus:
         """What `recoverctl status` shows."""
@@ -130,6 +140,7 @@ class ClusterMachine(OfState):
             explanation=self._doing(),
             observed=self.settings.observes,
             withheld=self.settings.withheld,
+            stretched=self.observation.stretched if self.observation else 0.0,
         )
 
     def _never_seen(self) -> bool:
@@ -140,7 +151,7 @@ class ClusterMachine(OfState):
 
     def _doing(self) -> str:
         plan, run = self.record.plan, self.record.run
-        if plan is None or run is None:
+        if plan is None or run is None or plan.waits_for:
             return self.record.explanation or deciding.waited_for(self.turn())
         step = plan.steps[run.index]
         since = f" since {run.step_at:%H:%M:%S} UTC" if run.step_at else ""

@@ -112,9 +112,12 @@ def replace_plan(turn: Turn, gone: GaveWay) -> None:
 
 
 def _mindful(turn: Turn, proposal: Proposal) -> Proposal:
-    """Where a person is at work on one of its machines, or this bastion may do nothing unasked, it asks."""
+    """Where its cause is above the cluster, a person is at work on one of its machines, or this bastion may do nothing
+    unasked, it asks.
+    """
     why = (
         proposal.asks
+        or outlook.from_above(turn)
         or people.on_any((s.host for s in proposal.steps), outlook.situation(turn).scene)
         or outlook.forbidden(turn, unasked=True)
     )
@@ -236,6 +239,9 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
             f"not done: {blocked.reason}; or `recoverctl run {playbook.name} {turn.name}` and approve",
             waiting=False,
         )
+        return
+    if not turn.settings.observes and (others := bounds.out_of_turn(turn.state.around, unasked=True)):
+        _explain_inaction(turn, f"{playbook.name} waits for its turn: {others}; then it runs by itself", waiting=True)
         return
     plan = make(turn, playbook, proposal, declined=declined)
     if turn.settings.observes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from recoverd.bounds import too_few_ready
+from recoverd.bounds import out_of_turn, too_few_ready
 from recoverd.diagnose.absence import doubt, witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
@@ -50,6 +50,8 @@ class Verdict(Enum):
     STOP = "stop"
     OVER = "over"
     """What the plan was made for is gone: the steps that are left are not needed."""
+    WAIT = "wait"
+    """Others are acting: it waits for its turn, for as long as that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,12 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
     if why := evidence.scene.settings.hands_off:
         # what it has changed stays as it is, and that is for a person to look at
         return Gate(Verdict.STOP, why, superseded=all(s.looks for s in plan.steps[: run.reached + 1]))
-    if stop := _called_off(plan, run, step, pause, evidence, past=past):
+    # whoever has begun has its turn
+    others = out_of_turn(evidence.around, unasked=plan.automatic) if run.reached < 0 else ""
+    if stop := _called_off(plan, run, step, pause, evidence, past=past, waits=bool(others or plan.waits_for)):
         return stop
+    if others:
+        return Gate(Verdict.WAIT, others)
     if step.looks and not isinstance(step.operation, AwaitNodeWell):
         return Gate(Verdict.GO)
     if evidence.blind:
@@ -82,7 +88,8 @@ def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> G
     if (not past or plan.automatic) and (
         why := unwanted(step, plan.basis, plan.automatic, plan.requested_by, evidence)
     ):
-        return Gate(Verdict.STOP, why)
+        # what is found to be common to many is asked about, and no failure of the plan
+        return Gate(Verdict.STOP, why, superseded=plan.automatic and evidence.cause is not None)
     if why := guards.too_old(evidence) or guards.not_yet_seen(
         step, evidence, run.held_since or evidence.now, run.changed_at
     ):
@@ -101,7 +108,9 @@ def unwanted(step: Step, basis: Collection[FindingKey], automatic: bool, request
     """
     if step.looks or (requested_by and not basis):
         return ""
-    return guards.second_history(basis, evidence) or (guards.at_work(step.host, evidence) if automatic else "")
+    return guards.second_history(basis, evidence) or (
+        (guards.above(evidence) or guards.at_work(step.host, evidence)) if automatic else ""
+    )
 
 
 def obstacle(step: Step, evidence: Evidence) -> str:
@@ -115,19 +124,23 @@ def obstacle(step: Step, evidence: Evidence) -> str:
 
 
 def _called_off(
-    plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool
+    plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool, waits: bool
 ) -> Gate | None:
-    """Findings that are gone, a pause, the deadline: why the rest of the plan is not wanted any more."""
+    """Findings that are gone, a pause, the deadline: why the rest of the plan is not wanted any more. While it waits
+    for its turn no time counts.
+    """
     if gone := guards.gone(step.requires, evidence):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
         if why := doubt(gone, evidence.diagnosis, evidence.observation):
+            if waits:
+                return None
             return Gate(Verdict.HOLD, f"a sweep that shows whether {names} is still there ({why})")
         return Gate(Verdict.STOP, f"{names}, on which the plan was made, is not seen any more", superseded=True)
     if past:
         return None
     if pause:
         return Gate(Verdict.STOP, f"paused by {pause.by} ({pause.reason})", superseded=True)
-    if guards.over(run.started_at, plan.deadline, evidence.now):
+    if not waits and guards.over(run.started_at, plan.deadline, evidence.now):
         return Gate(Verdict.STOP, f"the plan's deadline of {plan.deadline:g} s is over")
     return None
 

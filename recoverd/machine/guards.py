@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
+from recoverd import bounds
 from recoverd.diagnose import people
 from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
@@ -18,6 +19,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
 from recoverd.model.etcd import EtcdView, quorum_of
 from recoverd.model.finding import Diagnosis, FindingKey, State
+from recoverd.model.fleet import Around, CommonCause
 from recoverd.model.observation import ObjectsView, Observation
 from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import PutBackPki
@@ -39,6 +41,10 @@ class Evidence:
     now: datetime
     unended: Mapping[FindingKey, str] = field(default_factory=dict)
     """What the incident was opened for and this sweep neither finds nor shows to be gone, and why."""
+    around: Around = field(default_factory=Around)
+    """What goes on in other clusters."""
+    cause: CommonCause | None = None
+    """Of what is found here and in many others, unless a person has said that it is not waited for."""
 
     @property
     def observation(self) -> Observation:
@@ -250,6 +256,13 @@ def still_down(taken: Collection[str], evidence: Evidence) -> str:
 def at_work(host: str, evidence: Evidence) -> str:
     """A person is at work there: what runs unasked is not gone on with."""
     return people.at_work(host, evidence.scene)
+
+
+def above(evidence: Evidence) -> str:
+    """The same fault began in many clusters together: what runs unasked would be done to all of them, and cures none;
+    "" where that is not so.
+    """
+    return f"{bounds.above(evidence.cause)}; nothing is done to any of them unasked" if evidence.cause else ""
 
 
 def gone(requires: Collection[FindingKey], evidence: Evidence) -> list[FindingKey]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recoverd.bounds import above
 from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
 from recoverd.model.finding import Diagnosis, State
@@ -39,7 +40,15 @@ def close(turn: Turn, incident: Incident) -> None:
     turn.move("recover")
     lasting = tuple(d for d in turn.record.declined if d.maintenance)
     turn.set(
-        incident=None, declined=lasting, sightings={}, fault_since=None, plans=0, ran=0, explanation="", shadow=None
+        incident=None,
+        declined=lasting,
+        sightings={},
+        fault_since=None,
+        plans=0,
+        ran=0,
+        explanation="",
+        shadow=None,
+        above=None,
     )
 
 
@@ -69,3 +78,16 @@ def open_fault(turn: Turn, diagnosis: Diagnosis) -> None:
             History.FINDING,
             f"{' '.join(filter(None, finding.key))}: {finding.message}" + (f" [{evidence}]" if evidence else ""),
         )
+
+
+def note_cause_above(turn: Turn, incident: Incident) -> None:
+    """Keep that the fault began in many clusters together: for this incident that stays so, though others recover."""
+    cause = turn.state.around.cause
+    if cause is None or turn.record.above or incident.maintenance or incident.acknowledged_by:
+        return
+    turn.set(above=cause)
+    turn.note(
+        History.COMMON_CAUSE,
+        f"{above(cause)}. Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
+        f"{incident.id}` lets recoverd go on by itself",
+    )

@@ -46,6 +46,7 @@ from recoverd.model.events import (
     Ticked,
 )
 from recoverd.model.finding import State
+from recoverd.model.fleet import Around
 from recoverd.model.history import History
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook
@@ -67,12 +68,15 @@ def handle(
     settings: ClusterSettings,
     playbooks: Sequence[Playbook],
     reading: Reading | None = None,
+    around: Around | None = None,
 ) -> Taken:
     """Take one event. Raises `Refused` for a request of a person that cannot be carried out.
 
-    `reading` is what the clocks of the bastion showed together when the event came.
+    `reading` is what the clocks of the bastion showed together when the event came, `around` what went on in other
+    clusters then.
     """
     turn, before = Turn(state, settings, playbooks), state
+    turn.become(around=around or state.around)
     _tell_jump(turn, reading)
     _tell_time(
         turn, event.observation.at if isinstance(event, Observed) else event.at, restarted=isinstance(event, Restarted)

@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from recoverd.bounds import above
 from recoverd.diagnose.scene import Scene
 from recoverd.machine import sight
 from recoverd.machine.guards import Evidence
 from recoverd.machine.turn import Turn
 from recoverd.model.finding import Finding, FindingKey, State
+from recoverd.model.fleet import CommonCause
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen
-from recoverd.model.settings import Approval
+from recoverd.model.settings import STALE_INTERVALS, Approval
 from recoverd.playbooks.base import Situation
 
 PODS = timedelta(seconds=90)
@@ -69,7 +71,24 @@ def scene(turn: Turn) -> Scene:
 
 def evidence(turn: Turn) -> Evidence | None:
     """What a gate looks at; None when nothing has been seen since recoverd was started."""
-    return Evidence(scene(turn), turn.sweep.diagnosis, turn.now, unended(turn)) if turn.sweep else None
+    if turn.sweep is None:
+        return None
+    around, cause = turn.state.around, common_cause(turn)
+    return Evidence(scene(turn), turn.sweep.diagnosis, turn.now, unended(turn), around, cause)
+
+
+def common_cause(turn: Turn) -> CommonCause | None:
+    """Of what is found here and began in many clusters together, unless a person has acknowledged the incident."""
+    record = turn.record
+    if record.incident and record.incident.acknowledged_by:
+        return None
+    return record.above or turn.state.around.cause
+
+
+def from_above(turn: Turn) -> str:
+    """Why nothing is done unasked, where what is found has its cause above the cluster; else ""."""
+    cause = common_cause(turn)
+    return above(cause) if cause else ""
 
 
 def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
@@ -109,3 +128,10 @@ def keeps_for(turn: Turn, playbook: str) -> Observation | None:
 def forbidden(turn: Turn, *, unasked: bool) -> str:
     """Why this bastion may not act on the cluster now, by the lease that the newest sweep saw; "" when it may."""
     return forbids(turn.sweep.observation.lease if turn.sweep else None, unasked=unasked)
+
+
+def allowed(turn: Turn, seconds: float) -> float:
+    """For how long something is waited for that was to be seen within so many seconds: longer while recoverd itself
+    comes too late for what it looks at, since what was missed for that reason says nothing.
+    """
+    return seconds * STALE_INTERVALS if turn.sweep and turn.sweep.observation.late else seconds

@@ -138,16 +138,17 @@ def _without_fetched(steps: Sequence[Step]) -> list[Step]:
     return [s for s in steps if not isinstance(s.operation, FetchSnapshot)]
 
 
-def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence) -> Gate | None:
+def otherwise(turn: Turn, plan: Plan, run: Run, evidence: Evidence, *, begins: bool = False) -> Gate | None:
     """Why the first change of the plan is not begun yet, or not at all; None where nothing speaks against it,
     or something was begun already.
 
     A plan that was approved rests on a sweep that began after the approval. What is another plan in one sweep is held,
-    and in enough of them it is over. Steps that only look are not waited with.
+    and in enough of them it is over. Steps that only look are not waited with, unless the plan `begins` after it has
+    waited for others.
     """
     step, playbook = plan.steps[run.index], turn.playbook(plan.playbook)
     if (
-        step.looks
+        (step.looks and not begins)
         or playbook is None
         or not unchanged(plan, run)
         or (not plan.basis and not isinstance(playbook, Askable))

@@ -111,6 +111,10 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
     if gate.verdict is Verdict.STOP:
         _take_back(turn, run.index - 1, f"stopped before step {run.index + 1}: {gate.reason}", gate.superseded)
         return
+    if gate.verdict is Verdict.WAIT or plan.waits_for:
+        blind = f"the cluster to be seen again ({evidence.diagnosis.summary})" if evidence.blind else ""
+        _wait_for_turn(turn, plan, gate.reason if gate.verdict is Verdict.WAIT else blind, evidence)
+        return
     other = replanning.otherwise(turn, plan, run, evidence) if gate.verdict in (Verdict.GO, Verdict.HOLD) else None
     if other and other.verdict is Verdict.STOP:
         _give_way(turn, plan, other.reason)
@@ -129,13 +133,45 @@ def _look_forward(turn: Turn, evidence: Evidence) -> None:
     elif isinstance(step.operation, AwaitNodeWell):
         _watch_node(turn, plan, run, step, gate.reason)
     elif gate.verdict is Verdict.HOLD:
-        _hold(turn, run, gate.reason, holding.patience(turn, evidence))
+        _hold(turn, run, gate.reason, outlook.allowed(turn, holding.patience(turn, evidence)))
     elif run.tries >= TRIES:
         _ended(turn, plan, run, StepResult(False, _begun_in_vain(run, step), uncertain=True))
     else:
         _begun(turn, plan, run, step)
         holding.carry_out(turn, resume=run.unsure)
         _look_ahead(turn, plan, run)
+
+
+def _wait_for_turn(turn: Turn, plan: Plan, why: str, evidence: Evidence) -> None:
+    """Say once for whom it waits, or begin when its turn has come. What is not what would be planned any more gives way
+    meanwhile, and whoever approved it is asked anew.
+    """
+    other = replanning.otherwise(turn, plan, turn.running[1], evidence, begins=True)
+    if other and other.verdict is Verdict.STOP:
+        _give_way(turn, plan, other.reason)
+        return
+    why = why or (other.reason if other else "")
+    if not why:
+        _begin_to_count(turn)
+        _look_forward(turn, evidence)
+    elif plan.waits_for != why:
+        plan = replace(plan, waits_for=why)
+        turn.set(plan=plan)
+        turn.emit(SavePlan(plan))
+        turn.explain(
+            f"plan {plan.id} ({plan.playbook}) waits for its turn: {why}; then it begins by itself", History.WAITING
+        )
+
+
+def _begin_to_count(turn: Turn) -> None:
+    """Whoever has waited for its turn begins as if it was approved only now."""
+    plan, run = turn.running
+    now = turn.now
+    run = replace(run, started_at=now, step_at=now, held_since=now, changed_at=None if plan.automatic else now)
+    plan = replace(plan, waits_for="")
+    turn.set(plan=plan, run=run, explanation=f"plan {plan.id} ({plan.playbook}) is running: {plan.summary}")
+    turn.emit(SavePlan(plan))
+    turn.note(History.ITS_TURN, f"plan {plan.id} ({plan.playbook}) begins: its turn has come")
 
 
 def _give_way(turn: Turn, plan: Plan, why: str) -> None:
@@ -202,7 +238,7 @@ def _watch_node(turn: Turn, plan: Plan, run: Run, step: Step, trouble: str) -> N
             run,
             StepResult(True, f"nothing is found of {step.part or step.host} in {calm} sweeps, after {held:.0f} s"),
         )
-    elif held > step.timeout:
+    elif held > outlook.allowed(turn, step.timeout):
         why = trouble or "it was not seen well in enough sweeps"
         _ended(turn, plan, run, StepResult(False, f"not well after {held:.0f} s: {why}"))
     else:

@@ -55,13 +55,13 @@ def sighted(
         old = before.get(name_of(key))
         if old is None or old.last is None or at - old.last > gap:
             stands, unseen_for = old is not None and old.stands, _unseen_for(old, at)
-            now[name_of(key)] = Sighting(at, 1, 0, 1, observation.at, stands, unseen_for)
+            now[name_of(key)] = Sighting(at, 1, 0, 1, observation.at, stands, unseen_for, _first(old))
         else:
             since = at if old.missed else old.since
             recent = (old.recent << 1 | 1) & span
             unseen_for = 0.0 if old.missed else old.unseen_for
             seen = min(old.seen + 1, COUNTED)
-            now[name_of(key)] = Sighting(since, seen, 0, recent, observation.at, old.stands, unseen_for)
+            now[name_of(key)] = Sighting(since, seen, 0, recent, observation.at, old.stands, unseen_for, _first(old))
     left = {name: old for name, old in before.items() if name not in now}
     blind = unproven([key_of(name) for name in left], diagnosis, observation)
     for name, old in left.items():
@@ -76,6 +76,10 @@ def sighted(
         if missed.stands or missed.recent:
             now[name] = missed
     return now
+
+
+def _first(old: Sighting | None) -> datetime | None:
+    return (old.first or old.since) if old and not old.missed else None
 
 
 def _unseen_for(old: Sighting | None, at: datetime) -> float:

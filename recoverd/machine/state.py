@@ -10,6 +10,7 @@ from recoverd.machine.clock import Reading
 from recoverd.machine.lifecycle import Lifecycle
 from recoverd.memory.remember import Sights
 from recoverd.model.finding import Diagnosis
+from recoverd.model.fleet import Around
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation
 from recoverd.model.record import Record
@@ -47,6 +48,8 @@ class MachineState:
     """When the newest event came."""
     began: datetime
     """When this process began to watch the cluster."""
+    around: Around = field(default_factory=Around)
+    """What goes on in other clusters, as of the newest event."""
     reading: Reading | None = None
     """What the bastion's clocks showed then."""
     sweep: Sweep | None = None

@@ -40,6 +40,8 @@ def observed(turn: Turn, event: Observed) -> None:
     turn.set(unseen={} if dark and not diagnosis.partial else silent(turn.record.unseen, observation))
     if not dark:
         turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
+    if turn.record.incident:
+        incidents.note_cause_above(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
     depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident
     turn.set(swept_at=observation.at if depends else None)
@@ -76,11 +78,12 @@ def _dark(turn: Turn, diagnosis: Diagnosis) -> None:
     """Nothing is concluded from one blind sweep; after `confirm_sweeps` the cluster is
     unobservable and its waiting plan void.
 
-    Where only something was not seen that `healthy` rests on, that takes longer: under load
-    one source or another is late.
+    Where only something was not seen that `healthy` rests on, or recoverd itself was late, that takes longer: under
+    load one source or another is late.
     """
     bounds = turn.settings.bounds
-    enough = bounds.confirm_sweeps * (PARTLY if diagnosis.partial else 1)
+    loaded = diagnosis.partial or turn.newest.observation.late
+    enough = bounds.confirm_sweeps * (PARTLY if loaded else 1)
     turn.set(
         dark_sweeps=min(turn.record.dark_sweeps + 1, PARTLY * bounds.confirm_sweeps), fault_sweeps=0, calm_sweeps=0
     )
@@ -171,6 +174,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
     if turn.record.incident is None:
         return
     turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
+    incidents.note_cause_above(turn, turn.record.incident)
     if turn.record.incident.summary != diagnosis.summary or turn.record.incident.state is not diagnosis.state:
         turn.save_incident(summary=diagnosis.summary, state=diagnosis.state)
     if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from recoverd.diagnose.absence import doubt
+from recoverd.machine import outlook
 from recoverd.machine.turn import Turn
 from recoverd.model.history import History
 from recoverd.model.plan import PlanStatus
@@ -25,7 +26,9 @@ def judge(turn: Turn) -> None:
         gone = f"what it was made for is gone: {', '.join(dict.fromkeys(k[0] for k in plan.resolves))}"
         turn.close_plan(PlanStatus.SUCCEEDED, gone if plan.resolves else f"{plan.summary}: done, and no fault is found")
         turn.set(explanation="")
-    elif turn.now - since > timedelta(seconds=plan.verify_within):
+    elif turn.now - since > timedelta(
+        seconds=plan.verify_within if left else outlook.allowed(turn, plan.verify_within)
+    ):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in left)
         still = f"{names} is still there" if left else f"whether it helped cannot be seen ({blind})"
         reason = f"every step was done, and {still} after {plan.verify_within:g} s"

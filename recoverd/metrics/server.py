@@ -5,6 +5,7 @@ OpenMetrics names, base units.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
@@ -19,12 +20,22 @@ from recoverd.metrics.sight import Series, SightMetrics
 from recoverd.metrics.sweeps import SweepMetrics
 from recoverd.model.events import Instruction, Note, Remember, SaveIncident, SavePlan
 from recoverd.model.finding import Phase, State
+from recoverd.model.fleet import CommonCause
 from recoverd.model.observation import Observation
 from recoverd.model.plan import Incident, Plan
 from recoverd.model.status import ClusterStatus
 
 PLACES = ("record", "memory", "incident", "plan", "step", "note", "decision", "audit")
 """Where a row of the journal may be that cannot be read."""
+
+
+class Fleet(Protocol):
+    """What goes on in all clusters together."""
+
+    @property
+    def acting(self) -> int: ...
+    @property
+    def causes(self) -> tuple[CommonCause, ...]: ...
 
 
 class Metrics:
@@ -94,6 +105,17 @@ class Metrics:
             registry=registry,
         )
         self.store.set(1)
+        self.acting = Gauge(
+            "recoverd_clusters_acting",
+            "Clusters of the whole fleet on which plans are under way.",
+            registry=registry,
+        )
+        self.common = Gauge(
+            "recoverd_common_cause_clusters",
+            "Clusters in which the same fault began together, so that its cause is above them and nothing is done "
+            "about it unasked; 0: none.",
+            registry=registry,
+        )
         self.unreadable = Gauge(
             "recoverd_journal_unreadable_rows",
             "Rows of the journal that could not be read since the start.",
@@ -138,6 +160,11 @@ class Metrics:
     def shared(self, trouble: Callable[[], str]) -> None:
         """The journal is kept where several bastions keep theirs; `trouble` says why that cannot be used, or ""."""
         self.store.set_function(lambda: float(not trouble()))
+
+    def fleet(self, neighbours: Callable[[], Fleet]) -> None:
+        """On how many clusters something is done, and what they have in common, now and from now on."""
+        self.acting.set_function(lambda: float(neighbours().acting))
+        self.common.set_function(lambda: float(sum(len(cause.clusters) for cause in neighbours().causes)))
 
     def asked(self, request: str, answer: str) -> None:
         """A person has asked for something that changes anything, and has been answered."""

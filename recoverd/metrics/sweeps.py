@@ -37,39 +37,51 @@ class SweepMetrics:
             cluster,
             registry=registry,
         )
+        self.stretched = Gauge(
+            "recoverd_sweep_stretched_seconds",
+            "Seconds from the beginning of the sweep before to that of the newest, where that is longer than the "
+            "interval since recoverd does not manage its sweeps; 0: it does.",
+            cluster,
+            registry=registry,
+        )
         self.own = Gauge(
             "recoverd_own_troubles",
             "What recoverd itself lacked in the newest sweep, by number.",
             cluster,
             registry=registry,
         )
+        self._series = series
+        self._of_the_cluster(registry)
+
+    def _of_the_cluster(self, registry: CollectorRegistry) -> None:
+        cluster = ["cluster"]
         self.lease = Gauge(
             "recoverd_cluster_lease",
             "1 for who may act on the cluster: this bastion (held), another one (other), or it "
             "cannot be told (unknown).",
-            ["cluster", "state"],
+            [*cluster, "state"],
             registry=registry,
         )
         self.probes = Gauge(
             "recoverd_pod_network_probes",
             "Probes of pods in the newest round, by the node that tried and the node tried; of large "
             "clusters only what failed.",
-            ["cluster", "source", "target", "result"],
+            [*cluster, "source", "target", "result"],
             registry=registry,
         )
         self.pods_wrong = Gauge(
             "recoverd_pods_not_on_node",
             "Pods that the API's list and the node's kubelet do not agree about.",
-            ["cluster", "node"],
+            [*cluster, "node"],
             registry=registry,
         )
-        self._series = series
 
     def swept(self, observation: Observation) -> None:
         """Take in one sweep."""
         name, at = observation.cluster, observation.at.timestamp()
         self._series.set(self.last_sweep, name, {(): at})
         self._series.set(self.behind, name, {(): observation.behind})
+        self._series.set(self.stretched, name, {(): observation.stretched})
         lease = {"held": Held, "other": HeldBy, "unknown": Unknown}
         self._series.set(
             self.lease, name, {(state,): float(isinstance(observation.lease, kind)) for state, kind in lease.items()}

@@ -26,6 +26,9 @@ class History(StrEnum):
     """What is not waited for, or not watched, any more."""
     CLOSED = "closed"
 
+    COMMON_CAUSE = "common-cause"
+    """The same fault began in many clusters together."""
+
     # why something is done, or nothing
     EXPLAINED = "explained"
     OBSERVING = "observing"
@@ -46,6 +49,8 @@ class History(StrEnum):
     EMERGENCY = "emergency"
     """One person has approved alone what needs two."""
     PLAN_STARTED = "plan-started"
+    ITS_TURN = "its-turn"
+    """A plan that waited for others begins."""
     STEP_STARTED = "step-started"
     STEP_DONE = "step-done"
     STEP_NOT_BEGUN = "step-not-begun"

@@ -29,6 +29,10 @@ class Topic(StrEnum):
     """What recoverd would have done now, or that it would have called a person, where it only observes."""
     NOBODY_ACTS = "nobody-acts"
     """The bastions' own etcd is not there: every cluster is only looked at. It is no cluster's."""
+    COMMON_CAUSE = "common-cause"
+    """The same fault began in many clusters together: nothing is done about it unasked. It is no cluster's, and takes
+    the place of what would be told of each.
+    """
     RECOVERED = "recovered"
     """The cluster is healthy again: the incident was closed."""
 
@@ -59,7 +63,7 @@ class News:
 
     @property
     def key(self) -> str:
-        ends = self.over and self.topic in (Topic.UNOBSERVABLE, Topic.NOBODY_ACTS)
+        ends = self.over and self.topic in (Topic.UNOBSERVABLE, Topic.NOBODY_ACTS, Topic.COMMON_CAUSE)
         return f"{self.topic}{'-over' if ends else ''} {self.subject}"
 
     @property

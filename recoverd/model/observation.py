@@ -369,3 +369,7 @@ class Observation:
     """Seconds by which recoverd itself was late in this sweep."""
     late: bool = False
     """That was too much to tell what is silent from what it came too late for: such views are unseen, as `OWN`."""
+    stretched: float = 0.0
+    """Seconds from the beginning of the sweep before to that of this one, where that was longer than the interval since
+    recoverd does not manage its sweeps; 0.0 where it does.
+    """

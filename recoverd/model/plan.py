@@ -156,6 +156,8 @@ class Plan:
     """Why it waits for a person, though the configuration lets it run unasked; "" where that is not so."""
     first: FirstApproval | None = None
     """Of two persons that have to approve it, the one who has; the digest does not cover it."""
+    waits_for: str = ""
+    """It may run, and what it waits for: others are acting. "" once it has begun."""
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import FindingKey
+from recoverd.model.fleet import CommonCause
 from recoverd.model.plan import ActionRecord, Incident, Plan
 
 
@@ -120,6 +121,10 @@ class Sighting:
     """Seconds, the longest, for which nobody could see whether it was there, and after which it counted anew
     though it was never seen to be gone; 0 where that is not why it counts from `since`.
     """
+    first: datetime | None = None
+    """When it was first seen, if it was never seen to be gone since, however long nobody looked in between; None: as
+    `since`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,10 @@ class Record:
     cause: str = ""
     """`code subject` of the fault that came first in the newest sweep of the open incident."""
     explanation: str = ""
+    above: CommonCause | None = None
+    """The fault of the open incident began in many clusters together: nothing is done about it unasked until the
+    incident is closed or acknowledged.
+    """
     incidents: int = 0
     """Incidents opened so far, for their ids."""
     plans: int = 0

@@ -9,6 +9,11 @@ from enum import StrEnum
 from recoverd.model.node_operations import PodChoice
 from recoverd.model.points import PointSettings
 
+STALE_INTERVALS = 3
+"""So many intervals, and all deadlines of a sweep, may lie between the beginning of a sweep and what is done on its
+word. An interval is stretched no further than that (`recoverd.engine.pace`).
+"""
+
 
 class Approval(StrEnum):
     AUTOMATIC = "automatic"
@@ -65,6 +70,24 @@ class Bounds:
         if isinstance(self.min_ready, int):
             return self.min_ready
         return workers * int(self.min_ready.rstrip("%")) // 100
+
+
+@dataclass(frozen=True, slots=True)
+class FleetBounds:
+    """How much may be done to all clusters together, and when a fault of many has its cause above them."""
+
+    acting_at_once: int = 3
+    """Clusters on which plans are under way at the same time."""
+    same_fault_clusters: int = 3
+    """The same fault in so many clusters at least, and in `same_fault_share` of all, is one cause above them."""
+    same_fault_share: str = "33%"
+    same_fault_within: float = 300.0
+    """Seconds within which it has to have begun in all of these."""
+
+    def same_fault_needed(self, watched: int) -> int:
+        """In how many of so many clusters, which are never fewer than a share of them, rounded up."""
+        share = -(-watched * int(self.same_fault_share.rstrip("%")) // 100)
+        return max(self.same_fault_clusters, share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from recoverd.model.events import Instruction, Note, SaveIncident, SavePlan
 from recoverd.model.finding import FAULT_STATES, Phase, State
+from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus
@@ -244,6 +245,32 @@ def acts_again(news: News, now: datetime) -> News:
     lasted = lasting((now - news.since).total_seconds())
     text = f"{news.title.partition(':')[0]}: acts again, after {lasted}"
     return replace(news, title=line(text), lines=("The bastions' etcd is there again.",), over=True, labels={})
+
+
+def common_cause(cause: CommonCause, bastion: str) -> News:
+    """That the same fault began in many clusters, once for all of them."""
+    return News(
+        Topic.COMMON_CAUSE,
+        "",
+        f"{cause.code}-{cause.since:%Y-%m-%dT%H:%M:%S.%fZ}",
+        cause.since,
+        line(f"recoverd on {bastion}: {cause.code} IN {len(cause.clusters)} CLUSTERS TOGETHER"),
+        (
+            line(f"{', '.join(cause.clusters)}."),
+            f"Since {cause.since:%H:%M:%S} UTC. Its cause is above them: the bastion's network, an image, a CA, "
+            "whatever they have in common.",
+            "Nothing is done about it unasked, and nobody is told of each of them. Plans that wait can be approved.",
+            f"On {bastion}: recoverctl status, recoverctl plans",
+        ),
+        labels={"alertname": "RecoverdCommonCause", "severity": "page"},
+    )
+
+
+def no_common_cause(news: News, now: datetime) -> News:
+    """That what `news` told is over."""
+    lasted = lasting((now - news.since).total_seconds())
+    text = f"{news.title.partition(' IN ')[0]}: not in many clusters any more, after {lasted}"
+    return replace(news, title=line(text), lines=("Each that has it still is told by itself.",), over=True, labels={})
 
 
 def failed(plan: Plan, at: datetime, bastion: str) -> News:

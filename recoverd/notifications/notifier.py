@@ -32,6 +32,7 @@ from recoverd.engine.writer import JournalWriter
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.notifications import NotificationMetrics
 from recoverd.model.events import Instruction, Note
+from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import Incident, TimelineEntry
@@ -52,6 +53,8 @@ FAILED_FOR = timedelta(minutes=15)
 """So long a failed plan is an alert, as in config/alerts, if its incident does not end before, and it is news that a
 person went alone.
 """
+ALWAYS = frozenset({Topic.FAILED, Topic.EMERGENCY})
+"""What is told of a cluster by itself, whatever others have in common with it."""
 Heard = tuple[str, str, str]
 """Receiver, cluster, and the key of the news."""
 
@@ -77,6 +80,10 @@ class Notifier:
         self._failed: dict[str, tuple[News, ...]] = {}
         self._closed: dict[str, list[Incident]] = {}
         """Incidents that were closed shortly before the start, until their cluster is looked at."""
+        self._quiet: set[str] = set()
+        """Clusters whose fault many have together."""
+        self._common: frozenset[str] = frozenset()
+        """Codes of such faults."""
         self._clusters: frozenset[str] = frozenset()
         self._outboxes: dict[str, Outbox] = {}
         self._alarms: dict[str, Alarm] = {}
@@ -142,11 +149,30 @@ class Notifier:
 
     def nobody_acts(self, why: str) -> None:
         """This bastion only looks at the clusters, and why; "": it acts again."""
-        stood, now = list(self._standing.get("", {}).values()), datetime.now(UTC)
+        stood, now = self._of_no_cluster(Topic.NOBODY_ACTS), datetime.now(UTC)
         if bool(stood) == bool(why):
             return
         found = [words.nobody_acts(why, now, self._bastion)] if why else [words.acts_again(n, now) for n in stood]
-        self._standing[""] = {n.key: n for n in found if not n.over}
+        self._tell_of_no_cluster(Topic.NOBODY_ACTS, found, now)
+
+    def common_causes(self, causes: Sequence[CommonCause], here: bool) -> None:
+        """The same faults began in many clusters together, and these stand now; of several bastions one tells it, once
+        for all clusters: whether that is done `here`.
+        """
+        self._common = frozenset(cause.code for cause in causes)
+        stood, now = self._of_no_cluster(Topic.COMMON_CAUSE), datetime.now(UTC)
+        found = [words.common_cause(cause, self._bastion) for cause in causes if here]
+        if {news.key for news in found} != {news.key for news in stood}:
+            stand = {words.common_cause(cause, self._bastion).key for cause in causes}
+            over = [words.no_common_cause(news, now) for news in stood if news.key not in stand]
+            self._tell_of_no_cluster(Topic.COMMON_CAUSE, [*found, *over], now)
+
+    def _of_no_cluster(self, topic: Topic) -> list[News]:
+        return [news for news in self._standing.get("", {}).values() if news.topic is topic]
+
+    def _tell_of_no_cluster(self, topic: Topic, found: Sequence[News], now: datetime) -> None:
+        others = [news for news in self._standing.get("", {}).values() if news.topic is not topic]
+        self._standing[""] = {news.key: news for news in (*others, *(n for n in found if not n.over))}
         for outbox in self._outboxes.values():
             self._give(outbox, found, now)
         self._sound("")
@@ -188,6 +214,8 @@ class Notifier:
         self._failed[name] = tuple(n for n in failed if n.incident == open_incident and now - n.since < FAILED_FOR)
         standing = words.standing(status, record, self._bastion)
         self._standing[name] = {n.key: n for n in (*standing, *self._failed[name])}
+        shared = record.above is not None and record.above.code in self._common
+        self._quiet |= {name} if shared else set()
         for outbox in self._outboxes.values():
             if name in outbox.receiver.clusters:
                 dark = self._dark_for(outbox.receiver.name, name)
@@ -196,8 +224,14 @@ class Notifier:
                     if dark and f"{Topic.UNOBSERVABLE} {dark}" not in self._standing[name]
                     else []
                 )
-                self._give(outbox, [*standing, *moments, *back], now)
+                told = [*standing, *moments, *back]
+                self._give(outbox, told if self._each(outbox, name) else [n for n in told if n.topic in ALWAYS], now)
+        self._quiet -= set() if shared else {name}  # and before that the end of its incident
         self._sound(name)
+
+    def _each(self, outbox: Outbox, cluster: str) -> bool:
+        """Whether the receiver is told of the cluster by itself, and not of what many have together."""
+        return cluster not in self._quiet or Topic.COMMON_CAUSE not in outbox.receiver.on
 
     def _before(self, cluster: str, record: Record) -> list[News]:
         closed = self._closed.pop(cluster, [])

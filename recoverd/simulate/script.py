@@ -16,7 +16,8 @@ testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any
 mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE]
 within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve [as
 NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause REASON`, `resume`, `ack`; `crash` (kill -9 and a
-start); `bastion-dies` (another one takes the cluster over 10 s later); `say TEXT`.
+start); `bastion-dies` (another one takes the cluster over 10 s later); `elsewhere CLUSTER acts`, `elsewhere CLUSTER has
+CODE` (the fault begins there), `elsewhere CLUSTER rests`; `say TEXT`.
 """
 
 from __future__ import annotations
@@ -158,11 +159,14 @@ class Player:
                 self._fault(line, word, rest)
 
     def _fault(self, line: str, word: str, names: list[str]) -> None:
-        if word not in self._faults:
+        if word not in self._faults and word != "elsewhere":
             raise ScriptError(f"{line!r} is no line of a story; the faults are: {', '.join(sorted(self._faults))}")
         try:
-            self._faults[word](self.stage.cluster, *names)
-        except (TypeError, KeyError, ValueError) as error:
+            if word == "elsewhere":
+                self.stage.elsewhere(names[0], names[1:])
+            else:
+                self._faults[word](self.stage.cluster, *names)
+        except (TypeError, LookupError, ValueError) as error:
             raise ScriptError(f"{line!r} cannot be done: {error}") from error
 
     def _there(self, place: str) -> bool:

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import Clockwork, ClusterLoop
+from recoverd.engine.neighbours import Neighbours
 from recoverd.engine.world import World
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Event, Journalled, Note, Remember, SaveRecord
+from recoverd.model.fleet import Neighbour
 from recoverd.model.history import History
 from recoverd.model.memory import Memory
 from recoverd.model.plan import Plan, PlanStatus, TimelineEntry
@@ -81,6 +83,7 @@ class Stage:
         world: World | None = None,
         told: Callable[[Note], None] = lambda _: None,
         interval: float = 5.0,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.cluster = cluster
         self.settings = settings
@@ -88,6 +91,8 @@ class Stage:
         self.world = world or SimulatedWorld(cluster, settings.name, hands_off=settings.hands_off)
         self._told = told
         self._interval = interval
+        self.neighbours = neighbours or Neighbours()
+        """The other clusters, played as well or told of by `elsewhere`."""
         self._running: asyncio.Task[None] | None = None
         self.loop: ClusterLoop
         self.start()
@@ -120,6 +125,7 @@ class Stage:
             self._told,
             clock=now,
             running=seconds,
+            neighbours=self.neighbours,
         )
         self._running = asyncio.create_task(self.loop.run())
 
@@ -148,6 +154,18 @@ class Stage:
         await self.ledger.write([note])
         self._told(note)
         self.start()
+
+    def elsewhere(self, cluster: str, so: Sequence[str]) -> None:
+        """Another cluster of the fleet `acts`, `rests`, or `has` faults of these codes from now on."""
+        match so:
+            case ["acts"]:
+                self.neighbours.tell(cluster, Neighbour(acting=True))
+            case ["rests"]:
+                self.neighbours.tell(cluster, Neighbour())
+            case ["has", *codes]:
+                self.neighbours.tell(cluster, Neighbour(faults=dict.fromkeys(codes, now())))
+            case _:
+                raise ValueError(f"{cluster} acts, rests, or has CODE, and not {' '.join(so)}")
 
     async def keep_point(self) -> None:
         """A restore point is taken, and recoverd knows it."""

@@ -23,7 +23,7 @@ from recoverd.cli.daemon import main
 from recoverd.config import ConfigError, load
 from recoverd.config.types import Access, Heartbeat
 from recoverd.model.news import Topic
-from recoverd.model.settings import Approval, Mode, PersonsNeeded
+from recoverd.model.settings import Approval, FleetBounds, Mode, PersonsNeeded
 
 
 def certified(days: int = 365) -> tuple[bytes, bytes]:
@@ -409,3 +409,16 @@ def test_what_hardly_is_meant_of_access_is_told_with_its_line(folder: Folder) ->
 def test_access_that_cannot_be_meant(folder: Folder, access: dict[str, Any], path: str, what: str) -> None:
     folder.file["access"] = access
     assert what in folder.errors()[path]
+
+
+def test_what_holds_for_all_clusters_together_has_defaults_and_is_checked(folder: Folder) -> None:
+    assert load(folder.write()).fleet == FleetBounds()
+    folder.file["fleet"] = {"acting_at_once": 1, "same_fault_share": "50%", "same_fault_within": "10m"}
+    assert load(folder.write()).fleet == FleetBounds(1, 3, "50%", 600.0)
+    folder.file["fleet"] = {"acting_at_once": 0, "same_fault_clusters": 1, "same_fault_share": "a third", "share": "9%"}
+    assert set(folder.errors()) == {
+        "fleet.acting_at_once",
+        "fleet.same_fault_clusters",
+        "fleet.same_fault_share",
+        "fleet.share",
+    }

@@ -13,15 +13,18 @@ import yaml
 
 from recoverd.model.events import Acknowledged, Approved, Instruction, Rejected
 from recoverd.model.finding import Phase, State
+from recoverd.model.fleet import CommonCause
 from recoverd.model.news import News, Topic
 from recoverd.model.plan import StepResult
 from recoverd.model.settings import PersonsNeeded
 from recoverd.notifications.news import (
     LONGEST,
     OFFERED_AGAIN,
+    common_cause,
     failed,
     happened,
     line,
+    no_common_cause,
     nobody_acts,
     seen_again,
     standing,
@@ -187,6 +190,7 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
     s.sweep(lambda c: c.everything_dark(), times=3)
     found.append(so(s)[Topic.UNOBSERVABLE])
     found.append(nobody_acts("no answer", s.now, "b"))
+    found.append(common_cause(CommonCause("kubelet-down", ("a", "b", "c"), s.now), "b"))
     for news in found:
         rule = rules[news.labels["alertname"]]
         assert rule["labels"]["severity"] == news.labels["severity"]
@@ -199,6 +203,18 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
     assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED, Topic.EMERGENCY, Topic.SHADOW}, (
         "which only happen in a moment, or are for information"
     )
+
+
+def test_a_fault_of_many_clusters_names_them_once_and_says_that_it_is_over() -> None:
+    s = Script()
+    news = common_cause(CommonCause("kubelet-down", ("a", "b", "c"), s.now), "bastion1")
+    assert news.title == "recoverd on bastion1: kubelet-down IN 3 CLUSTERS TOGETHER"
+    assert news.lines[0] == "a, b, c." and not news.cluster
+    grown = common_cause(CommonCause("kubelet-down", ("a", "b", "c", "d"), s.now), "bastion1")
+    assert grown.key == news.key, "it is the same one when more of them have it"
+    over = no_common_cause(news, s.now + timedelta(minutes=5))
+    assert over.title == "recoverd on bastion1: kubelet-down: not in many clusters any more, after 5 min"
+    assert over.key != news.key and not over.labels
 
 
 def test_who_goes_alone_where_two_are_needed_is_told_to_everybody() -> None:

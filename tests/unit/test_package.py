@@ -118,7 +118,7 @@ def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
     assert (
         "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, emergency, unobservable, "
         "shadow, "
-        "nobody-acts, recovered" in result.output
+        "nobody-acts, common-cause, recovered" in result.output
     )
     assert "a sign of life every 300 s" in result.output
 

@@ -53,6 +53,8 @@ def test_what_the_defaults_say_need_not_be_said_again() -> None:
         {"clusters": []},
         {"clusters": [CLUSTER | {"intervall": "5s"}]},
         {"clusters": [{k: v for k, v in CLUSTER.items() if k != "kubeconfig"}]},
+        {"fleet": {"acting_at_once": 0}},
+        {"fleet": {"same_fault_share": "a third"}},
         {"stat_dir": "/var/lib/recoverd"},
     ],
     ids=json.dumps,
