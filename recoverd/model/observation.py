@@ -276,7 +276,7 @@ class HostView:
 
     boot_id: str
     clock_offset: float
-    """Host clock minus bastion clock in seconds, corrected by half the round trip."""
+    """Host clock minus bastion clock in seconds, as much of it as the round trip cannot explain."""
     uptime: float
     joined: bool
     """/etc/kubernetes/kubelet.conf exists: kubeadm has made this machine a node."""

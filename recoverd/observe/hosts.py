@@ -102,7 +102,10 @@ async def look_at(
     except HostUnseen as unseen:
         return unseen.unseen
     try:
-        look = parse(result.stdout, marker, middle=asked + (datetime.now(UTC) - asked) / 2, truncated=result.truncated)
+        took = datetime.now(UTC) - asked
+        look = parse(
+            result.stdout, marker, middle=asked + took / 2, took=took.total_seconds(), truncated=result.truncated
+        )
     except LookError as error:
         said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
         return Unseen(

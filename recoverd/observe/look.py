@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,9 +110,9 @@ class Parts:
             return default
 
 
-def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False) -> Look:
+def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, truncated: bool = False) -> Look:
     """The view of one machine, and when its keys were changed. `middle` is the bastion's clock
-    half-way between asking and answer.
+    half-way between asking and answer, which lie `took` seconds apart.
 
     Raises `LookError` when not even the boot id is there.
     """
@@ -132,7 +133,7 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
     certificates, keys = pki(((s.name, s.word, s.text) for s in found if s.name in SECTIONS), problems)
     view = HostView(
         boot_id=boot_id,
-        clock_offset=(clock - middle).total_seconds() if clock else 0.0,
+        clock_offset=_certain((clock - middle).total_seconds(), took / 2) if clock else 0.0,
         uptime=uptime,
         joined=part("joined", lambda s: _said(s, 0), False),
         runtime=_runtime(units, part("endpoint", lambda s: s.text, "")),
@@ -156,6 +157,11 @@ def parse(output: str, marker: str, *, middle: datetime, truncated: bool = False
         pod_files=part("pod-files", lambda s: pod_files.read(s.lines), None) if "pod-files" in by_name else None,
     )
     return Look(view, by_name["keys"].text if "keys" in by_name else "")
+
+
+def _certain(offset: float, error: float) -> float:
+    """The least that a clock is off: a machine that is slow to answer has read its own at any time between."""
+    return math.copysign(max(0.0, abs(offset) - error), offset)
 
 
 def _static_pods(found: list[Section], elsewhere: Section | None, problems: list[str]) -> dict[str, ManifestView]:

@@ -285,6 +285,18 @@ def test_uptime_and_start_times_in_a_container() -> None:
     assert (view.uptime, view.containers["etcd"].started_at) == (20.0, now - timedelta(seconds=5))
 
 
+@pytest.mark.parametrize(
+    ("read", "took", "off"),
+    [(-5.2, 11.0, 0.0), (5.2, 11.0, 0.0), (-5.2, 0.2, -5.1), (60.0, 2.0, 59.0), (0.0, 0.0, 0.0)],
+    ids=["slow and behind", "slow and ahead", "behind", "ahead", "at once"],
+)
+def test_a_clock_is_off_by_no_more_than_a_slow_answer_does_not_explain(read: float, took: float, off: float) -> None:
+    """Seen on a machine under load: looks took 11 s, and its clock, the bastion's own, was called 5.2 s behind."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    text = f"@@ boot\nb\n@@ clock\n{(now + timedelta(seconds=read)).timestamp():.1f}\n@@ end\n"
+    assert parse(text, "@@", middle=now, took=took).view.clock_offset == pytest.approx(off)
+
+
 async def test_a_manifest_beside_the_real_one_is_not_taken_for_it(pool: HostPool, machine: Machine) -> None:
     for name in ("etcd.yaml~", "etcd.bak", "etcd.yaml.old", "a name \\c with\ttabs"):
         (machine.manifests / name).write_text("older\n")

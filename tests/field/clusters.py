@@ -41,6 +41,12 @@ NFT = """case "$*" in
   *) exit 1 ;;
 esac
 """
+IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A600050:0050 rr
+  -> 0AF40105:1F90      Masq    1      0          0
+"""
 ETCDUTL = """case "$*" in
   version) echo 'etcdutl version: {version}' ;;
   *) printf '  --%s\\n' initial-cluster bump-revision mark-compacted ;;
@@ -169,6 +175,8 @@ class Field:
         machine.tool("iptables-save", CHAINS if at.network.proxy == "iptables" and not at.v6 else NO_CHAINS)
         if at.network.proxy == "nftables":
             machine.tool("nft", NFT)
+        if at.network.proxy == "ipvs":
+            machine.write("proc/net/ip_vs", IP_VS)
         peer = self.addresses["w1" if number == 0 else "p1"]
         for what in ("links", "addresses", "routes"):
             text = getattr(at.network, what).format(mine=number, other=1 - number, peer=peer)

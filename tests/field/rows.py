@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import HostView, Observation
 from tests.field.environment import Environment, Network, link
 
@@ -58,6 +59,20 @@ AWS = Network(
     agent="aws-node",
     routes="10.244.{mine}.5 dev eni0a1b2c3d4e5 scope link\n10.244.{mine}.6 dev eni1a1b2c3d4e5 scope link\n",
 )
+IPIP = Network(
+    agent="calico-node",
+    process="calico-node",
+    links=link("tunl0@NONE", "ipip any remote any local any ttl inherit nopmtudisc"),
+    addresses="6: tunl0    inet 10.244.{mine}.64/32 scope global tunl0\\   valid_lft forever\n",
+    routes="blackhole 10.244.{mine}.0/26 proto bird\n10.244.{other}.0/26 via {peer} dev tunl0 proto bird onlink\n",
+)
+IPVS = Network(
+    links=link("cni0", "bridge forward_delay 1500") + link("kube-ipvs0", "dummy"),
+    addresses="5: cni0    inet 10.244.{mine}.1/24 brd 10.244.{mine}.255 scope global cni0\\   valid_lft forever\n"
+    "7: kube-ipvs0    inet 10.96.0.80/32 scope global kube-ipvs0\\   valid_lft forever\n",
+    routes="10.244.{other}.0/24 via {peer} dev eth0\n",
+    proxy="ipvs",
+)
 NFTABLES = Network(routes="10.244.{other}.0/24 via {peer} dev eth0\n", proxy="nftables")
 
 
@@ -67,6 +82,17 @@ def etcd_tool(path: str) -> Any:
     def holds(seen: Observation) -> bool:
         plane = seen.hosts["p1"]
         return isinstance(plane, HostView) and plane.etcd_tool is not None and plane.etcd_tool.path == path
+
+    return holds
+
+
+def rules_in(mode: str) -> Any:
+    """In which mode the service's rules are read on every machine."""
+
+    def holds(seen: Observation) -> bool:
+        hosts = seen.network.hosts.values() if isinstance(seen.network, NetworkView) else ()
+        found = [h.rules for h in hosts if isinstance(h, NodeNetworkView) and isinstance(h.rules, RulesView)]
+        return len(found) == len(seen.hosts) and all(r.mode == mode and r.checked and not r.gaps for r in found)
 
     return holds
 
@@ -118,6 +144,17 @@ ROWS = {
         network=CALICO_BGP,
         fault="route_lost",
         **AGENTS,
+    ),
+    "Calico with IPIP": Environment(
+        source="https://docs.tigera.io/calico/latest/networking/configuring/vxlan-ipip",
+        network=IPIP,
+        **FORWARDING,
+    ),
+    "kube-proxy with IPVS": Environment(
+        source="https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-ipvs",
+        network=IPVS,
+        holds=rules_in("ipvs"),
+        **FORWARDING,
     ),
     "Calico with eBPF": Environment(
         source="https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf",

@@ -145,24 +145,22 @@ def versions(cluster: Cluster) -> dict[str, str]:
         found = re.search(rf"image: \S*/{of}:v?(\S+)", file.read_text(errors="replace")) if file.exists() else None
         return found[1] if found else "?"
 
-    return {"kubernetes": image("kube-apiserver"), "etcd": image("etcd").removesuffix("-0"), "runtime": _runtime(root)}
+    etcd = _package(root, "etcd-server") if cluster.profile.etcd_apart else image("etcd").removesuffix("-0")
+    runtime = next(
+        (f"{p.removesuffix('.io')} {v}" for p in ("docker.io", "containerd") if (v := _package(root, p))), "?"
+    )
+    return {"kubernetes": image("kube-apiserver"), "etcd": etcd or "?", "runtime": runtime}
 
 
-def _runtime(root: Path) -> str:
-    for package in ("docker.io", "containerd"):
-        said = re.search(
-            rf"^Package: {re.escape(package)}\nStatus: install ok installed\n(?:.+\n)*?Version: ([\d.]+)",
-            _packages(root),
-            re.MULTILINE,
-        )
-        if said:
-            return f"{package.removesuffix('.io')} {said[1]}"
-    return "?"
-
-
-def _packages(root: Path) -> str:
+def _package(root: Path, name: str) -> str:
+    """The version of Debian's package that is installed; "" where it is not."""
     status = root / "var/lib/dpkg/status"
-    return status.read_text() if status.exists() else ""
+    said = re.search(
+        rf"^Package: {re.escape(name)}\nStatus: install ok installed\n(?:.+\n)*?Version: ([\d.]+)",
+        status.read_text() if status.exists() else "",
+        re.MULTILINE,
+    )
+    return said[1] if said else ""
 
 
 @pytest.fixture(scope="session")
@@ -171,13 +169,14 @@ def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]
     under a number that nobody has.
 
     Tests that ask for the same one after the other share it, unless one of them has failed or spoils it.
-    LAB_REUSE=NUMBER takes that one, which is up, and leaves it up. LAB_PROFILE=NAME is what its machines are.
+    LAB_REUSE=NUMBER takes that one, which is up, and leaves it up. LAB_PROFILE=NAME is what its machines are, where
+    the test does not say it.
     """
     if reuse := os.environ.get("LAB_REUSE"):
         ours["cluster"] = Cluster(int(reuse))
         yield lambda **size: ours["cluster"]
         return
-    mine: tuple[claims.Claim, dict[str, int]] | None = None
+    mine: tuple[claims.Claim, tuple[dict[str, int], str]] | None = None
 
     def down() -> None:
         nonlocal mine
@@ -187,15 +186,15 @@ def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]
             mine[0].release()
             mine = None
 
-    def up(**size: int) -> Cluster:
+    def up(*, profile: str = os.environ.get("LAB_PROFILE", ""), **size: int) -> Cluster:
         nonlocal mine
-        if mine and mine[1] == size and not request.session.stash[spoilt]:
+        if mine and mine[1] == (size, profile) and not request.session.stash[spoilt]:
             return Cluster(mine[0].number)
         down()
-        mine = (claims.claim(RUN, claims.preferred(**size)), size)
+        mine = (claims.claim(RUN, claims.preferred(**size)), (size, profile))
         cluster = ours["cluster"] = Cluster(mine[0].number)
         request.session.stash[spoilt] = True  # until it is whole
-        cluster.up(**size, workload=True, profile=os.environ.get("LAB_PROFILE", ""))
+        cluster.up(**size, workload=True, profile=profile)
         request.session.stash[spoilt] = False
         return cluster
 

@@ -231,11 +231,13 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(
     s.wait_state("healthy", seconds=600)
     healthy = time.time()
     print(f"healthy {healthy - back:.1f} s after the API server's return")
-    [ended] = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
-    assert "etcd-revision-went-back" in ended, ended
+    apart = cluster.profile.etcd_apart  # out of sight: what went back is known by what the nodes do
+    ended = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
+    assert len(ended) == 1 or apart, ended
+    assert apart or "etcd-revision-went-back" in ended[0], ended
     # which of the two shows first is a matter of a second: nothing else was named of the nodes on a slow
     # machine before the plan was made
-    assert "pods-not-on-node" in ended or "service-rules-stale" in ended, ended
+    assert any("pods-not-on-node" in e or "service-rules-stale" in e for e in ended), ended
     done = acted(s)
     assert "restart-node-agents" in {name for name, _, _ in done} and REBOOT not in {name for name, _, _ in done}, done
     assert boots(cluster) == before
@@ -243,7 +245,9 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(
         json.loads(result)["detail"]
         for (result,) in s.journal("SELECT result FROM step WHERE result LIKE '%kube-proxy%'")
     ]
-    assert len(proxies) == len(cluster.nodes) and all("has written its rules" in detail for detail in proxies), proxies
+    assert (apart or len(proxies) == len(cluster.nodes)) and all(
+        "has written its rules" in detail for detail in proxies
+    ), proxies
     s.wait("the clients have gone on asking", lambda: time.time() > healthy + 20, 60)
     failures = {}
     for client in clients:

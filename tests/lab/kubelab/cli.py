@@ -116,7 +116,7 @@ def down(a: argparse.Namespace) -> None:
 
 
 def nodes(a: argparse.Namespace) -> None:
-    for node in Cluster(a.cluster).nodes:
+    for node in Cluster(a.cluster).machines:
         print(node.name, node.address, "up" if node.running else "off")
 
 

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import external
 from .build import build
+from .given import INIT, JOIN, KUBECTL_HOME, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
@@ -23,58 +25,7 @@ from .node import Node
 from .profiles import Profile, archives, profile_of
 from .states import MINE, Shape, State, copy_store, forget_old, states
 
-INIT = """apiVersion: kubeadm.k8s.io/v1beta2
-kind: InitConfiguration
-nodeRegistration: {{criSocket: "{socket}"}}
-localAPIEndpoint: {{advertiseAddress: {address}}}
----
-apiVersion: kubeadm.k8s.io/v1beta2
-kind: ClusterConfiguration
-clusterName: lab{cluster}
-kubernetesVersion: v{version}
-controlPlaneEndpoint: k8s-api:6443
-networking: {{podSubnet: 10.{pods}.0.0/16, serviceSubnet: 10.96.0.0/16}}
-apiServer: {{certSANs: [k8s-api, 10.99.{cluster}.10]}}
----
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-cgroupDriver: cgroupfs
-failSwapOn: false
-evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}}
----
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: iptables
-conntrack: {{maxPerCore: 0}}
-"""
-
-WORKLOAD = """apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 2
-      containers:
-      - name: web
-        image: docker.io/lab/busybox:1
-        command: [/bin/busybox, sh, -c]
-        args:
-        - mkdir /tmp/www; /bin/busybox hostname > /tmp/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/www
-        readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 2}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}], clusterIP: 10.96.0.80}
-"""
-
 INOTIFY = 2048
-JOIN = "--skip-phases=preflight"
-KUBECTL_HOME = "mkdir -p /root/.kube; cp /etc/kubernetes/admin.conf /root/.kube/config"
 
 
 @dataclass(frozen=True)
@@ -94,6 +45,11 @@ class Cluster:
     @property
     def nodes(self) -> list[Node]:
         """Control planes first; raises LabError when the cluster is not up."""
+        return [m for m in self.machines if m.name != external.NAME]
+
+    @property
+    def machines(self) -> list[Node]:
+        """The nodes, and what machine its etcd has of its own; raises LabError when the cluster is not up."""
         file = self.dir / "nodes.json"
         if not file.exists():
             raise LabError(f"cluster {self.number} is not up")
@@ -106,7 +62,7 @@ class Cluster:
         return profile_of(file.read_text() if file.exists() else "")
 
     def node(self, name: str) -> Node:
-        for node in self.nodes:
+        for node in self.machines:
             if node.name == name:
                 return node
         raise LabError(f"no node {name} in cluster {self.number}")
@@ -141,7 +97,7 @@ class Cluster:
         shape = Shape(control_planes, spares, workers, workload, profile)
         kind = f"{'-web' if workload else ''}{f'-{profile}' if profile else ''}"
         with self._starting():
-            made = hashlib.sha256(f"{made_by()} {profile_of(profile).digest if profile else ''}".encode()).hexdigest()
+            made = made_by(profile_of(profile))
             state = State(f"{MINE}{self.number}-{control_planes}-{spares}-{workers}{kind}-{made[:8]}")
             forget_old(state)
             if fresh or state not in states():
@@ -150,7 +106,7 @@ class Cluster:
                     return
                 say("keeping it, to boot from next time")
                 self._give_up_leases()
-                state.keep(self.number, self.nodes, shape)
+                state.keep(self.number, self.machines, shape)
                 self._remove()
             self._boot_from(state)
 
@@ -172,7 +128,7 @@ class Cluster:
                 raise LabError(f"there is a state {name} already; `lab forget {name}` first")
             planes, workers = (sum(n.name.startswith(kind) for n in nodes) for kind in ("cp", "w"))
             shape = Shape(planes, 0, workers, profile=self.profile.name)
-            kept.keep(self.number, nodes, shape)
+            kept.keep(self.number, self.machines, shape)
             self._remove()
             self._boot_from(kept, broken=True)
 
@@ -191,8 +147,11 @@ class Cluster:
         planes = shape.control_planes + shape.spares
         nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, planes + 1)]
         nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, shape.workers + 1)]
-        self._list(nodes, shape.profile)
-        self._boot(nodes)
+        apart = [external.machine(self.number)] if profile_of(shape.profile).etcd_apart else []
+        self._list([*nodes, *apart], shape.profile)
+        self._boot(nodes, apart)
+        for machine in apart:
+            external.start(machine, nodes[:planes])
         LoadBalancer(self.number).start(nodes[:planes])
         self._init(nodes[0])
         self._join(nodes[0], nodes[1 : shape.control_planes], nodes[planes:])
@@ -210,7 +169,8 @@ class Cluster:
         allow_inotify()
         add_bridge(self.number)
         began, planes = datetime.now(UTC).replace(microsecond=0), [n for n in nodes if n.name.startswith("cp")]
-        state.boot(planes)
+        workers = [n for n in nodes if n.name.startswith("w")]
+        state.boot([n for n in nodes if n not in workers])
         LoadBalancer(self.number).start(planes)
         if not broken:
             # kubelets that find no API server wait longer and longer before they ask again; one needs longer to
@@ -219,7 +179,7 @@ class Cluster:
             planes[0].sh(
                 "for i in $(seq 300); do pgrep -x kube-apiserver >/dev/null && exit 0; sleep 0.4; done", check=False
             )
-        state.boot([n for n in nodes if n not in planes])
+        state.boot(workers)
         if not broken:
             boots = {n.name: n.boot_id() for n in nodes}
             planes[0].wait_for(
@@ -283,15 +243,16 @@ class Cluster:
             self._remove()
 
     def _remove(self) -> None:
-        listed = self.nodes if (self.dir / "nodes.json").exists() else []
+        listed = self.machines if (self.dir / "nodes.json").exists() else []
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(Node.destroy, listed))
         LoadBalancer(self.number).stop()
         remove_bridge(self.number)
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def _boot(self, nodes: Sequence[Node]) -> None:
-        say(f"booting {', '.join(n.name for n in nodes)}")
+    def _boot(self, nodes: Sequence[Node], apart: Sequence[Node] = ()) -> None:
+        """Boot the nodes, and machines `apart` that only know of them."""
+        say(f"booting {', '.join(n.name for n in (*nodes, *apart))}")
         allow_inotify()
         add_bridge(self.number)
         profile = self.profile
@@ -308,7 +269,7 @@ class Cluster:
                     node.sh(f"{profile.load} >/dev/null", stdin=file)
 
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(boot, nodes))
+            list(pool.map(boot, (*nodes, *apart)))
 
     def _init(self, first: Node) -> None:
         say("kubeadm init")
@@ -318,6 +279,7 @@ class Cluster:
             version=VERSION,
             pods=200 + self.number,
             socket=self.profile.socket,
+            etcd=external.section(self.number) if self.profile.etcd_apart else "",
         )
         first.sh(
             f"cat > /root/init.yaml <<'E'\n{config}E\n"
@@ -362,12 +324,14 @@ class Cluster:
         self.node("cp1").sh(f"kubectl apply -f - <<'E'\n{WORKLOAD}E\nkubectl rollout status deploy/web --timeout=90s")
 
 
-def made_by() -> str:
+def made_by(profile: Profile) -> str:
     """The digest of what kubeadm is told here and what a machine is made of: a kept state of
     another one is not this cluster.
     """
     makers = (Node.boot, Node.power_on, Node._mount, Node._write_settings, Cluster._init, Cluster._join)
-    parts = (INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers))
+    parts = [INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers)]
+    parts += [profile.digest] if profile.name else []
+    parts += [inspect.getsource(external)] if profile.etcd_apart else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

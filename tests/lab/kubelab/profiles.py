@@ -64,6 +64,8 @@ class Profile:
     """The command that takes an image's archive, where machines do not run those of containerd's store."""
     user: str = "root"
     """Who recoverd logs in as."""
+    etcd_apart: bool = False
+    """Whether etcd is no static pod, but a service of a machine of its own (`external`)."""
 
     @property
     def digest(self) -> str:
@@ -168,6 +170,16 @@ def with_docker(root: Path) -> None:
     (root / "opt/cni/bin").symlink_to("/usr/lib/cni")
 
 
+def with_etcd(root: Path) -> None:
+    """Debian's etcd, which only the machine starts that is there for it."""
+    run(["chroot", root, "systemctl", "disable", "-q", "etcd"])
+
+
+def with_bird(root: Path) -> None:
+    """BIRD, which whoever gives it a configuration starts."""
+    run(["chroot", root, "systemctl", "disable", "-q", "bird"])
+
+
 DEFAULT = Profile("", "Debian's containerd, root over SSH", (), nothing)
 PROFILES = {
     p.name: p
@@ -185,6 +197,14 @@ PROFILES = {
             texts=(DOCKER, OPEN, RUNC),
             load="docker load",
         ),
+        Profile(
+            "external-etcd",
+            "etcd as a service of a machine of its own",
+            ("etcd-server", "etcd-client"),
+            with_etcd,
+            etcd_apart=True,
+        ),
+        Profile("bird", "a routing daemon, which is given no configuration", ("bird2",), with_bird),
     )
 }
 

@@ -158,8 +158,7 @@ def _database(path: Path) -> bytes:
 
 
 def _cluster(cluster: Cluster) -> Iterator[Thing]:
-    nodes = cluster.nodes
-    first = nodes[0]
+    first = cluster.nodes[0]
     kubectl: list[str | Path] = [CACHE / "bin/kubectl", "--kubeconfig", first.dir / "root/etc/kubernetes/admin.conf"]
     kubectl += [f"--server=https://10.99.{cluster.number}.10:6443", "--request-timeout=10s"]
     for what in ("nodes", "pods", "endpoints", "events"):
@@ -168,7 +167,7 @@ def _cluster(cluster: Cluster) -> Iterator[Thing]:
         "balancer.txt",
         lambda: said(["curl", "-sk", "-m", "5", f"https://10.99.{cluster.number}.10:6443/readyz?verbose"]),
     )
-    for node in nodes:
+    for node in cluster.machines:
         for name, give in _machine(node):
             yield f"{node.name}/{name}", give
 
@@ -176,7 +175,7 @@ def _cluster(cluster: Cluster) -> Iterator[Thing]:
 def _machine(node: Node) -> Iterator[Thing]:
     root, inside = node.dir / "root", ["ip", "netns", "exec", node.id]
     journal = ["journalctl", "--no-pager", "-o", "short-iso", "-D", root / "var/log/journal", "-n", "20000"]
-    for unit in ("kubelet", "containerd", "recoverd"):
+    for unit in ("kubelet", "containerd", "etcd", "recoverd"):
         yield f"{unit}.log", lambda unit=unit: said([*journal, "-u", unit])  # type: ignore[misc]
     yield "system.log", lambda: said([*journal, "-p", "info", "-n", "5000"])
     yield "console.log", lambda: end_of(node.dir / "console.log")
