@@ -166,8 +166,10 @@ class Passing:
                         break
             return ""
 
-        await _surely(fleet, [there(fleet.keys.bastions + str(asked["by"]))], [counted()])
-        listening = [there(place), there(fleet.keys.bastions + str(asked["by"]))]
+        lives = there(fleet.keys.bastions + str(asked["by"]))
+        listening = [there(place), lives]
+        if not (await _surely(fleet, [lives], [counted()])).held:
+            return  # whoever asked is gone: nothing is begun
         said = await self._said(cluster, all_of_them())
         answer = await _surely(fleet, listening, [counted(ended=True, **said)])
         if not answer.held:  # nobody is there who would take it away

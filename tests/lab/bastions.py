@@ -249,7 +249,7 @@ class Three:
     def __iter__(self) -> Iterator[OneOfThree]:
         return iter(self.all)
 
-    def pace(self, until: int = 1000, *, killed: int = 0, when: str = "before") -> None:
+    def pace(self, until: int = 1000, *, killed: int = -1, when: str = "before") -> None:
         """How far plans may go, and in which step whoever carries it out is killed (`tests.lab.sick`)."""
         new = self._pace.with_suffix(".new")
         new.write_text(f"{until} {killed} {when}")

@@ -297,3 +297,28 @@ def test_without_quorum_of_their_etcd_everybody_looks_nobody_acts_and_it_pages(
         three.wait("all have told that it is over", lambda: sum(": acts again" in t for t in titles) == len(nobody), 90)
         for each in three:
             assert each.metric("recoverd_store_available") == 1
+
+
+def test_of_two_clusters_the_loss_of_a_bastion_moves_its_own_alone(
+    cluster: Cluster, beside: Callable[..., Cluster], bastions: Callable[..., Three]
+) -> None:
+    """Both break at the moment in which one owner's machine is lost; each is put right by one bastion."""
+    other = beside(control_planes=1, workers=0)
+    three, load = bastions(cluster, other), busy()
+    first, second = three.owner(cluster.name), three.owner(other.name)
+    assert first and second and first is not second
+    at = time.time()
+    for each in (cluster, other):
+        each.node("cp1").sh(f"rm {MANIFESTS}/kube-apiserver.yaml")
+    first.power_off()
+    lost_at = time.time()
+    taken = three.taken(cluster.name, lost_at)
+    print(f"{first.label} lost: {taken.by} watches {cluster.name} after {taken.at - lost_at:.1f} s")
+    assert taken.at - lost_at <= PROMISED * max(load, busy())
+    for each in (cluster, other):
+        manifest = f"test -e {MANIFESTS}/kube-apiserver.yaml"
+        three.wait("it is put back", lambda c=each, m=manifest: c.node("cp1").answers(m), 120)
+        three.wait(f"{each.name} is healthy", lambda c=each: state(three, c) == "healthy", 240)
+        never_two(three.told(), each)
+    assert not [line for line in three.told(at) if line.event == "taken" and line.cluster == other.name]
+    assert three.owner(other.name) is second
