@@ -299,6 +299,25 @@ def test_without_quorum_of_their_etcd_everybody_looks_nobody_acts_and_it_pages(
             assert each.metric("recoverd_store_available") == 1
 
 
+def test_at_any_bastion_a_join_is_checked_line_by_line_and_a_cluster_is_dumped(
+    cluster: Cluster, bastions: Callable[..., Three]
+) -> None:
+    """The machine that asks to join is a node already, so each check is told, and nothing is begun."""
+    three, cp1 = bastions(cluster), cluster.node("cp1")
+    owner = three.owner(cluster.name)
+    assert owner
+    for each in (three.another(owner), owner):
+        words = ("join-control-plane", cluster.name, "cp1", cp1.address, "--skip-preflight")
+        told = each.ctl(*words)
+        print(f"at {each.label}: {told.stdout}{told.stderr}")
+        assert told.returncode == 1 and "there is a node cp1 already" in told.stdout, told
+        assert told.stdout.count("\n") > 5 and "nothing was changed" in told.stderr
+        assert (f"{owner.label}: refused" in told.stderr) == (each is not owner)
+        dumped = json.loads(each.ctl("dump", cluster.name).stdout)
+        assert set(dumped["observation"]["hosts"]) == {n.name for n in cluster.nodes}
+    assert [p for p in three.another(None).plans(everything=True) if p["status"] != "superseded"] == []
+
+
 def test_of_two_clusters_the_loss_of_a_bastion_moves_its_own_alone(
     cluster: Cluster, beside: Callable[..., Cluster], bastions: Callable[..., Three]
 ) -> None:
