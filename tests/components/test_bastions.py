@@ -339,8 +339,11 @@ async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
 ) -> None:
     prod = await make()
     members = start_etcd(("m1", "m2", "m3"))
+    oncall = await Webhook(tmp_path, "oncall").start()
     two = bastions(2, prod, etcd=members)
     for daemon in two:
+        told = [{"name": "oncall", "url_file": str(oncall.url_file), "clusters": ["prod"]}]
+        daemon.file.write_text(yaml.safe_dump(yaml.safe_load(daemon.file.read_text()) | {"notifications": told}))
         daemon.start()
     await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
     owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
@@ -358,12 +361,19 @@ async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
     prod.node.unit("kubelet", "inactive")
     for daemon in two:
         await daemon.in_phase("apiserver-down", "confirmed")
+        # each tells what it sees, and says why the others will not know that
+        log = await daemon.until(
+            lambda d=daemon: asyncio.to_thread(d.log.read_text), lambda text: "who was told could not be" in text
+        )
+        (said, *_) = [line for line in log.splitlines() if "who was told could not be" in line]
+        assert "the bastions' etcd did not answer" in said or "could not renew its lease" in said, said
     assert prod.node.asked == []
     members[1].start()
     await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
     owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
     await owner.closed()
     assert prod.node.asked == ["start kubelet"]
+    await oncall.stop()
 
 
 async def test_the_death_of_the_owner_and_of_the_leader_of_etcd_together_is_over_in_fifteen_seconds(
