@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recoverd.act import scratch
+from recoverd.act import point_hook, scratch
 from recoverd.act.carry import hand
 from recoverd.act.point_node import NodeFiles, absent, forget_keys, take_node
 from recoverd.act.point_store import SCRATCH, SNAPSHOT, PointStore, write
@@ -23,7 +23,7 @@ from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoin
 from recoverd.model.points import PointSettings, RestorePoint, point_id, surplus
 from recoverd.model.settings import ClusterSettings
 
-VIEW_SECONDS, NODE_SECONDS, FORGET_SECONDS = 5.0, 60.0, 10.0
+VIEW_SECONDS, NODE_SECONDS, FORGET_SECONDS, HOOK_SECONDS = 5.0, 60.0, 10.0, 10.0
 MIB = 1 << 20
 SCRATCH_LOGS = 192 * MIB
 """What a scratch etcd writes beside the database: it allocates 64 MiB for each file of its log (observed on 3.4)."""
@@ -84,11 +84,21 @@ class PointKeeper:
 
     async def take(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool = False) -> StepResult:
         """Take one from the member on `host`, by `until` in the event loop's time. One that
-        is urgent ends one that is not.
+        is urgent ends one that is not, and is not handed on to the operator's program: a plan waits.
 
         `resume`: it may have been taken already, for this very plan. Only then: a journal that is begun anew gives
         plans the names of earlier ones.
         """
+        result = await self._one(operation, host, until, resume=resume)
+        hook, points = self._settings.hook, result.points
+        if not hook or not result.ok or operation.urgent or not points:
+            return result
+        seconds = max(HOOK_SECONDS, left(until))
+        wrong = await point_hook.run(hook, self._cluster.name, self._store.root, points[-1].id, seconds)
+        more = f"IT IS ON THIS BASTION ALONE: restore_points.hook failed: {wrong}" if wrong else f"{hook} has run"
+        return replace(result, detail=f"{result.detail}; {more}")
+
+    async def _one(self, operation: TakeRestorePoint, host: str, until: float, *, resume: bool) -> StepResult:
         if operation.urgent and self._patient:
             self._patient.cancel()
         async with self._turn:

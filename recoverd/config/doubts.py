@@ -30,6 +30,8 @@ def of_cluster(where: str, model: ClusterModel) -> Iterator[Problem]:
     if (programs := model.restore_points.programs) and (lacking := _lacking(Path(programs))):
         what = f"{programs} has no {lacking}, so restore points are not verified"
         yield f"{where}.restore_points.programs", what
+    if (hook := model.restore_points.hook) and not os.access(hook, os.X_OK):
+        yield f"{where}.restore_points.hook", f"{hook} is not there or not to be executed, so no point is handed on"
 
 
 def _times(where: str, model: ClusterModel) -> Iterator[Problem]:

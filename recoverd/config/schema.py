@@ -194,6 +194,7 @@ class PointsModel(Strict):
     directory: str = "restore-points"
     programs: str = ""
     keys_on_bastion: bool = False
+    hook: Annotated[str, Field(pattern=r"^(/.*)?$")] = ""
 
 
 class MaintenanceModel(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from recoverd.engine.journal import StepRow
 from recoverd.model.audit import AuditEntry
@@ -74,7 +74,11 @@ class Controller(Protocol):
         ...
 
     def dump(self, cluster: str) -> Dump:
-        """What was seen of the cluster in the newest sweep, and is remembered of it."""
+        """What was seen of the cluster here in the newest sweep, and is remembered of it."""
+        ...
+
+    async def dumped(self, cluster: str) -> dict[str, Any]:
+        """The same as plain data, without secrets, wherever the cluster is watched."""
         ...
 
     def revision(self) -> int:

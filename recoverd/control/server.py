@@ -23,8 +23,6 @@ from recoverd.control.door import Caller, Count, Door, Forbidden, Right
 from recoverd.control.protocol import Controller, JoinEnded, Told
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.audit import EVERY, Answer
-from recoverd.model.codec import plain
-from recoverd.model.dump import without_secrets
 from recoverd.model.events import Refused
 from recoverd.model.joining import JoinRequest
 from recoverd.model.plan import Plan, PlanStatus
@@ -95,7 +93,7 @@ class ControlServer:
             return _json(shapes.report(report))
 
         async def dump(request: web.Request) -> web.Response:
-            return _json(without_secrets(plain(ask.dump(request.match_info["cluster"]))))
+            return _json(await ask.dumped(request.match_info["cluster"]))
 
         async def points(request: web.Request) -> web.Response:
             return _json(

@@ -5,17 +5,30 @@ cluster that another bastion watches is passed on to that one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
+from recoverd.control.protocol import JoinEnded, Told, WatchEvent
 from recoverd.daemon.service import Service, Trial, nobody
 from recoverd.daemon.shared import SharedWatches
 from recoverd.engine.loop import ClusterLoop
 from recoverd.engine.writer import JournalWriter
+from recoverd.model.codec import dump, load, plain
 from recoverd.model.events import Refused
+from recoverd.model.joining import Check, JoinRequest
 from recoverd.model.points import RestorePoint
 from recoverd.model.status import ClusterStatus
 from recoverd.store.requests import Passing
+from recoverd.store.rows import pressed, unpressed
+
+PART = 500_000
+"""Bytes of one part of a long answer."""
+MOST = 40 * PART
+"""Bytes of an answer that is passed on: they go through the bastions' etcd, which is small."""
+LINES: Mapping[str, type[Told]] = {kind.__name__: kind for kind in (Check, WatchEvent, JoinEnded)}
 
 
 class FleetService(Service):
@@ -24,7 +37,7 @@ class FleetService(Service):
     def __init__(self, writer: JournalWriter, watches: Callable[[], SharedWatches], trial: Trial = nobody) -> None:
         super().__init__(writer, lambda: watches().notices(), trial)
         self._watches = watches
-        self.passing = Passing(self._do)
+        self.passing = Passing(self._do, self._tell)
 
     def status(self) -> list[ClusterStatus]:
         return self._watches().statuses()
@@ -67,6 +80,33 @@ class FleetService(Service):
     async def take_point(self, cluster: str, by: str) -> str:
         return await self._ask(cluster, "take_point", {"by": by})
 
+    async def dumped(self, cluster: str) -> dict[str, Any]:
+        if self._here(cluster):
+            return await super().dumped(cluster)
+        fleet = self._watches().fleet
+        async with aclosing(self.passing.follow(fleet, cluster, "dump", {})) as parts:
+            whole: dict[str, Any] = json.loads(unpressed(b"".join([part async for part in parts])))
+        return whole
+
+    async def join(
+        self, cluster: str, request: JoinRequest, by: str, reason: str, *, emergency: bool = False
+    ) -> AsyncGenerator[Told]:
+        """By whoever watches the cluster. It asks the machine from there, with its own key and known_hosts."""
+        if self._here(cluster):
+            lines = super().join(cluster, request, by, reason, emergency=emergency)
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
+            return
+        fleet = self._watches().fleet
+        owner = fleet.owner_of(cluster)
+        arguments = {"request": plain(request), "by": by, "reason": reason, "emergency": emergency}
+        async with aclosing(self.passing.follow(fleet, cluster, "join", arguments)) as parts:
+            async for part in parts:
+                kind, said = json.loads(part)
+                told = load(LINES[kind], said)
+                yield replace(told, message=f"{owner}: {told.message}") if isinstance(told, JoinEnded) else told
+
     async def _all(self, cluster: str | None, call: str, arguments: Mapping[str, Any]) -> str:
         """One cluster, or all of them: then those that refuse are named, and the others are done."""
         if cluster is not None:
@@ -81,10 +121,13 @@ class FleetService(Service):
         return "\n".join(await asyncio.gather(*(line(status.name) for status in self.status())))
 
     async def _ask(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> str:
-        fleet = self._watches().fleet
-        if cluster in self.loops or cluster not in self._watches().wanted():
+        if self._here(cluster):
             return await self._do(cluster, call, arguments)
-        return await self.passing.pass_on(fleet, cluster, call, arguments)
+        return await self.passing.pass_on(self._watches().fleet, cluster, call, arguments)
+
+    def _here(self, cluster: str) -> bool:
+        """Whether a request of the cluster is this bastion's: it has a loop of it, or knows no such cluster."""
+        return cluster in self.loops or cluster not in self._watches().wanted()
 
     async def _do(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> str:
         """Here, for whoever has asked."""
@@ -103,8 +146,25 @@ class FleetService(Service):
             "take_point": lambda: Service.take_point(self, cluster, a["by"]),
         }
         if call not in does:
-            raise Refused(f"this recoverd knows no request {call!r}: it is older than the one that passed it on")
+            raise _unknown(call)
         return await does[call]()
+
+    async def _tell(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> AsyncGenerator[bytes]:
+        """The same for what is answered in parts."""
+        if call == "dump":
+            whole = pressed(json.dumps(await Service.dumped(self, cluster)).encode())
+            if len(whole) > MOST:
+                raise Refused(f"it is {len(whole)} bytes even compressed, too much to be passed on; ask there")
+            for begin in range(0, len(whole), PART):
+                yield whole[begin : begin + PART]
+        elif call == "join":
+            request = load(JoinRequest, json.dumps(arguments["request"]))
+            by, reason, emergency = arguments["by"], arguments["reason"], arguments["emergency"] is True
+            async with aclosing(Service.join(self, cluster, request, by, reason, emergency=emergency)) as lines:
+                async for line in lines:
+                    yield json.dumps([type(line).__name__, dump(line)]).encode()
+        else:
+            raise _unknown(call)
 
     def _loop(self, cluster: str) -> ClusterLoop:
         owner = self._watches().fleet.owner_of(cluster)
@@ -112,3 +172,7 @@ class FleetService(Service):
             who = f"the recoverd on {owner} watches {cluster}: ask there" if owner else f"nobody watches {cluster} now"
             raise Refused(who)
         return super()._loop(cluster)
+
+
+def _unknown(call: str) -> Refused:
+    return Refused(f"this recoverd knows no request {call!r}: it is older than the one that passed it on")

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -16,7 +17,8 @@ from recoverd.engine.journal import Journal
 from recoverd.engine.loop import ClusterLoop, now
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import AuditEntry
-from recoverd.model.dump import Dump
+from recoverd.model.codec import plain
+from recoverd.model.dump import Dump, without_secrets
 from recoverd.model.events import (
     Acknowledged,
     Approved,
@@ -91,6 +93,10 @@ class Service:
         if machine.observation is None:
             raise Refused(f"{cluster} has not been swept yet; ask again in a few seconds")
         return Dump(__version__, machine.settings, machine.observation, machine.memory, machine.record)
+
+    async def dumped(self, cluster: str) -> dict[str, Any]:
+        found: dict[str, Any] = without_secrets(plain(self.dump(cluster)))
+        return found
 
     def revision(self) -> int:
         return self._published

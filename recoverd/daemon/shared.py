@@ -44,7 +44,7 @@ class Unwritten(Writes):
 
 
 class SharedWatches(Watches):
-    """Implements `recoverd.store.fleet.Hands`. `local` is the journal in this bastion's own file."""
+    """Implements `recoverd.store.hands.Hands`. `local` is the journal in this bastion's own file."""
 
     def __init__(
         self,
@@ -132,6 +132,10 @@ class SharedWatches(Watches):
 
     def points(self) -> Mapping[str, tuple[RestorePoint, ...]]:
         return {n: self.loops[n].machine.memory.points for n in self._held()}
+
+    def say(self, note: Note) -> None:
+        if note.cluster in self._wanted:
+            self._publish(note)
 
     async def take(self, cluster: str, writer: OwnedWriter) -> None:
         await self._let_go(cluster)

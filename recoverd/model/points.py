@@ -38,6 +38,8 @@ class PointSettings:
     """Where etcd and etcdutl (or etcdctl) are looked for before PATH."""
     keys_on_bastion: bool = False
     """Private keys are copied to the bastion too."""
+    hook: str = ""
+    """A program that is run after each point that no plan waits for; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)

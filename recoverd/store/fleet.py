@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
@@ -22,9 +21,9 @@ from recoverd.clients.lease import Bastion
 from recoverd.config.types import EtcdStore
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
-from recoverd.model.points import RestorePoint
 from recoverd.store import spread
 from recoverd.store.gateway import Kv, Row, StoreError, below, delete, get, made_at, put
+from recoverd.store.hands import Hands
 from recoverd.store.keys import Keys
 from recoverd.store.mirror import Mirror
 from recoverd.store.points import Places
@@ -45,46 +44,6 @@ AT_ONCE = 8
 """Clusters that are taken up or let go of at the same time."""
 
 log = structlog.get_logger()
-
-
-class Hands(Protocol):
-    """What watches the clusters."""
-
-    def wanted(self) -> Sequence[str]:
-        """Names of the clusters of the configuration."""
-        ...
-
-    def resting(self) -> Sequence[str]:
-        """Those watched here on which nothing is wrong, planned or asked."""
-        ...
-
-    def points(self) -> Mapping[str, tuple[RestorePoint, ...]]:
-        """Restore points on this bastion's disk, of the clusters watched here."""
-        ...
-
-    async def take(self, cluster: str, writer: OwnedWriter) -> None:
-        """Watch and act from now on, from where the journal stands. Raises `JournalError`."""
-        ...
-
-    async def rest(self, cluster: str) -> bool:
-        """Stop watching in good order, as soon as nothing is being carried out. False where it goes on after all."""
-        ...
-
-    async def drop(self, cluster: str, why: str) -> None:
-        """Stop at once, whatever is being carried out: it is another's cluster, or may be."""
-        ...
-
-    async def elsewhere(self, cluster: str, owner: str) -> None:
-        """The journal has news of a cluster that `owner` watches ("": nobody yet)."""
-        ...
-
-    async def adrift(self, why: str) -> None:
-        """The bastions' etcd is not there: look at everything, and do nothing. Called again for as long as it is so."""
-        ...
-
-    async def ashore(self) -> None:
-        """It is there again."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +197,7 @@ class Fleet:
         if not self.id:
             id = await self._identified()
             await self._not_gone_back(id, look.view.revision)
-            self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local)
+            self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local, self.hands.say)
         key, mine = self.keys.bastions + self.me, json.dumps({"id": self.bastion.id, "host": self.bastion.name})
         there = (await self.kv.txn((), [get(key)])).found[0]
         if there and there[0].value.decode(errors="replace") != mine:

@@ -88,7 +88,7 @@ def put(key: str, value: str | bytes, lease: int = 0) -> Json:
     return {"request_put": {"key": text(key), "value": text(value), **({"lease": str(lease)} if lease else {})}}
 
 
-def delete(key: str, end: str = "") -> Json:
+def delete(key: str, end: str | bytes = "") -> Json:
     """Delete the key, or all from it to before `end`."""
     return {"request_delete_range": {"key": text(key), **({"range_end": text(end)} if end else {})}}
 

@@ -42,6 +42,11 @@ class Keys:
         return f"{self.prefix}/answers/"
 
     @property
+    def parts(self) -> str:
+        """Of answers that come in several parts, each of them, with the owner's lease. No look reads them."""
+        return f"{self.prefix}/parts/"
+
+    @property
     def audit(self) -> str:
         """What persons have asked for, wherever they did."""
         return f"{self.prefix}/audit/"

@@ -4,7 +4,7 @@ and the metrics read it, and a cluster that is taken over is taken up from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,7 +13,7 @@ from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import EVERY
-from recoverd.model.events import Journalled, Remember, SaveAudit, SaveIncident, SavePlan, SaveRecord
+from recoverd.model.events import Journalled, Note, Remember, SaveAudit, SaveIncident, SavePlan, SaveRecord
 from recoverd.store.gateway import Kv, Row, StoreError, below
 from recoverd.store.keys import Keys
 from recoverd.store.rows import unpacked
@@ -22,13 +22,14 @@ log = structlog.get_logger()
 
 
 class Mirror:
-    """Follows one store, whose `id` tells it from others."""
+    """Follows one store, whose `id` tells it from others. `say` is given each line of history that others wrote."""
 
-    def __init__(self, kv: Kv, keys: Keys, id: str, local: JournalWriter) -> None:
+    def __init__(self, kv: Kv, keys: Keys, id: str, local: JournalWriter, say: Callable[[Note], None]) -> None:
         self._kv = kv
         self._keys = keys
         self._id = id
         self._local = local
+        self._say = say
         self._behind: set[str] = set()
         """Clusters of which something could not be written here."""
 
@@ -38,7 +39,7 @@ class Mirror:
         """
         try:
             if cluster in self._behind:
-                await self.catch_up(cluster)
+                await self.catch_up(cluster, own=True)
             else:
                 await self._write(cluster, revision, instructions)
         except JournalError as error:
@@ -53,15 +54,19 @@ class Mirror:
         """The revision up to which this file has the cluster."""
         return await self._local.read(lambda j: j.followed(self._id, cluster))
 
-    async def catch_up(self, cluster: str, *, whole: bool = False) -> bool:
+    async def catch_up(self, cluster: str, *, whole: bool = False, own: bool = False) -> bool:
         """Fetch what this file lacks of the cluster. False where the store has nothing of it. Raises `JournalError`;
         with `whole` also where a row cannot be read here, since whoever takes the cluster over has to know all of it.
+        What is this bastion's `own` was told when it was written.
         """
         since = await self.reached(cluster)
         prefix = self._keys.audit if cluster == EVERY else self._keys.journal(cluster)
         answer = await self._kv.txn((), [below(prefix, since=since + 1)])
         for revision, rows in _by_revision(answer.found[0]):
-            await self._write(cluster, revision, _read(rows, whole=whole))
+            read = _read(rows, whole=whole)
+            await self._write(cluster, revision, read)
+            for note in (i for i in read if isinstance(i, Note) and not own):
+                self._say(note)
         self._behind.discard(cluster)
         return bool(answer.found[0]) or since > 0
 

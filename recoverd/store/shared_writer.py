@@ -41,12 +41,7 @@ class SharedWriter(JournalWriter):
             elif writer := fleet.writers.get(cluster):
                 await writer.write(some)
             else:
-                owner = fleet.owner_of(cluster)
-                raise NotOwner(
-                    f"{cluster} is watched by {owner}, and journalled there"
-                    if owner
-                    else f"{cluster} is watched by no bastion at this moment, so nothing of it can be journalled"
-                )
+                raise NotOwner(_why_not(fleet, cluster))
 
     async def _ask(self, fleet: Fleet, requests: Sequence[SaveAudit]) -> None:
         """No cluster's owner has to be asked for what a person has asked for: nothing is done by it yet."""
@@ -57,3 +52,12 @@ class SharedWriter(JournalWriter):
             rows = [put(keys.audit + request.entry.id, packed([request])), put(keys.heads + EVERY, request.entry.id)]
             answer = await fleet.kv.txn((), rows)
             await mirror.take(EVERY, answer.revision, [request])
+
+
+def _why_not(fleet: Fleet, cluster: str) -> str:
+    """Why nothing of the cluster can be journalled here. Who owned it is not known while the store is silent."""
+    if fleet.trouble:
+        return fleet.trouble
+    if owner := fleet.owner_of(cluster):
+        return f"{cluster} is watched by {owner}, and journalled there"
+    return f"{cluster} is watched by no bastion at this moment, so nothing of it can be journalled"

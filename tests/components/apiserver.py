@@ -18,7 +18,9 @@ import pytest
 import yaml
 from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from .conftest import Authority, EtcdNode, Process, end, free_port, wait_for_port
+from tests.authority import Authority
+
+from .conftest import EtcdNode, Process, end, free_port, wait_for_port
 
 ADMIN = "a-token-of-this-test"
 OWN = {

@@ -35,8 +35,9 @@ from recoverd.model.observation import (
 from recoverd.model.places import Places
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe.api import ApiCollector
+from tests.authority import Authority
 
-from .conftest import Authority, Sshd, free_port
+from .conftest import Sshd, free_port
 
 READY = "[+]ping ok\n[+]etcd ok\nreadyz check passed\n"
 NOT_READY = (

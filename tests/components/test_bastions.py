@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from recoverd.cli.daemon import main as recoverd
 from recoverd.config import load
+from recoverd.control.client import ControlClient
 from recoverd.doctor.bastion import shared
 
 from .clusters import Cluster, Daemon
@@ -172,7 +173,7 @@ async def test_an_approval_at_any_bastion_reaches_the_owner(
     assert code == 1 and "lunch" in said, said
     assert (await b.ctl("resume", "--all"))[0] == 0
     code, said = await b.ctl("join-control-plane", "prod", "cp9", "127.0.0.9")
-    assert code == 1 and "the recoverd on a watches prod" in said, said
+    assert code == 1 and "a: " in said and "the recoverd on a watches prod" not in said, said
     await a.in_phase("apiserver-down", "awaiting-approval")
     code, said = await b.ctl("approve", plan, "--reason", "from b")
     assert code == 0, said
@@ -180,6 +181,47 @@ async def test_an_approval_at_any_bastion_reaches_the_owner(
     assert prod.node.asked == ["start kubelet"]
     asked = (await a.json("audit"))["requests"]
     assert [(r["request"], r["answer"], r["reason"]) for r in asked][-1] == ("approve", "done", "from b")
+
+
+async def test_a_cluster_is_dumped_and_a_join_is_checked_at_any_bastion(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    _, a, b = await two(make, bastions, start_etcd())
+    seen = []
+    for daemon in (a, b):
+        code, said = await daemon.ctl("dump", "prod")
+        assert code == 0, said
+        seen.append(json.loads(said))
+    assert seen[0].keys() == seen[1].keys() and seen[0]["settings"] == seen[1]["settings"]
+    assert seen[0]["observation"].keys() == seen[1]["observation"].keys()
+    answers = [await daemon.ctl("join-control-plane", "prod", "cp9", "127.0.0.9") for daemon in (a, b)]
+    assert answers[0][0] == answers[1][0] == 1, answers
+    assert answers[1][1].replace("a: ", "") == answers[0][1], answers
+    asked = [r for r in (await b.json("audit"))["requests"] if r["request"] == "join-control-plane"]
+    assert [r["answer"] for r in asked] == ["refused", "refused"], asked
+
+
+async def test_what_happens_on_a_cluster_elsewhere_is_watched_once_each(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod, a, b = await two(make, bastions, start_etcd())
+    seen: list[tuple[str, str]] = []
+
+    async def follow() -> None:
+        async for event in ControlClient(b.socket).watch():
+            seen.append((event["at"], event["event"]))
+
+    watching_it = asyncio.create_task(follow())
+    await asyncio.sleep(0.5)
+    prod.node.unit("kubelet", "inactive")
+    plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
+    await b.until(b.status, lambda s: s["plan"] == plan)
+    code, said = await b.ctl("approve", plan, "--reason", "go", "--wait")
+    assert code == 0, said
+    told = [(e["at"], e["event"]) for e in (await a.closed())["timeline"]]
+    await b.until(lambda: asyncio.sleep(0, seen), lambda events: told[-1] in events)
+    watching_it.cancel()
+    assert [event for event in seen if event in told] == told, (seen, told)
 
 
 async def test_clusters_spread_evenly_and_a_bastion_that_ends_in_good_order_leaves_its_own_at_once(
@@ -297,8 +339,11 @@ async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
 ) -> None:
     prod = await make()
     members = start_etcd(("m1", "m2", "m3"))
+    oncall = await Webhook(tmp_path, "oncall").start()
     two = bastions(2, prod, etcd=members)
     for daemon in two:
+        told = [{"name": "oncall", "url_file": str(oncall.url_file), "clusters": ["prod"]}]
+        daemon.file.write_text(yaml.safe_dump(yaml.safe_load(daemon.file.read_text()) | {"notifications": told}))
         daemon.start()
     await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
     owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
@@ -316,12 +361,19 @@ async def test_without_quorum_everybody_looks_nobody_acts_and_then_it_goes_on(
     prod.node.unit("kubelet", "inactive")
     for daemon in two:
         await daemon.in_phase("apiserver-down", "confirmed")
+        # each tells what it sees, and says why the others will not know that
+        log = await daemon.until(
+            lambda d=daemon: asyncio.to_thread(d.log.read_text), lambda text: "who was told could not be" in text
+        )
+        (said, *_) = [line for line in log.splitlines() if "who was told could not be" in line]
+        assert "the bastions' etcd did not answer" in said or "could not renew its lease" in said, said
     assert prod.node.asked == []
     members[1].start()
     await two[0].until(lambda: owners(two[0]), lambda seen: seen.get("prod") in ("", "b"))
     owner = two[0] if (await owners(two[0]))["prod"] == "" else two[1]
     await owner.closed()
     assert prod.node.asked == ["start kubelet"]
+    await oncall.stop()
 
 
 async def test_the_death_of_the_owner_and_of_the_leader_of_etcd_together_is_over_in_fifteen_seconds(

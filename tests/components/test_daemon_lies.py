@@ -10,8 +10,9 @@ from typing import Any
 import asyncssh
 import pytest
 
+from tests.authority import Authority
+
 from .clusters import Daemon, a_loopback_address
-from .conftest import Authority
 from .daemons import Make, StartSshd, make, run
 
 __all__ = ["make", "run"]

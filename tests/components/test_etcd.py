@@ -24,8 +24,9 @@ from recoverd.clients.etcd import EtcdClient, EtcdRefused, EtcdUnseen
 from recoverd.clients.hosts import HostPool
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import UnseenKind
+from tests.authority import Authority
 
-from .conftest import Authority, EtcdNode, Sshd, free_port
+from .conftest import EtcdNode, Sshd, free_port
 
 MakeEtcd = Callable[..., list[EtcdNode]]
 

@@ -28,8 +28,9 @@ from recoverd.model.pod_files import Is
 from recoverd.observe import hosts
 from recoverd.observe.look import LookError, parse
 from recoverd.observe.pod_files import Asked
+from tests.authority import Authority
 
-from .conftest import Authority, Sshd
+from .conftest import Sshd
 
 StartSshd = Callable[..., Sshd]
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")

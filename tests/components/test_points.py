@@ -5,6 +5,7 @@ every way in which that fails.
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import hashlib
 import json
 import os
@@ -33,9 +34,10 @@ from recoverd.model.pod_files import COPIES
 from recoverd.model.point_operations import TakeRestorePoint
 from recoverd.model.points import PKI_ASIDE, PointSettings, RestorePoint
 from recoverd.model.settings import ClusterSettings
+from tests.authority import Authority
 
 from .clusters import Node
-from .conftest import Authority, EtcdNode, Sshd
+from .conftest import EtcdNode, Sshd
 from .test_ssh import until
 
 pytestmark = pytest.mark.timeout(240)
@@ -192,6 +194,60 @@ async def test_the_configmaps_come_from_kubectl_on_the_node(site: Site) -> None:
 
 def text_of(point: RestorePoint, name: str) -> str:
     return Path(point.directory, name).read_text()
+
+
+HOOK = """#!/bin/sh
+set -e
+[ "$1" = prod ]
+[ -e "$2/$3/point.json" ]
+mkdir -p {there}
+cp -a "$2/." {there}/
+"""
+
+
+def hook(directory: Path, script: str) -> str:
+    program = directory / "hook"
+    program.write_text(script)
+    program.chmod(0o755)
+    return str(program)
+
+
+async def test_the_operators_program_copies_a_point_to_where_another_bastion_finds_and_uses_it(
+    site: Site, tmp_path: Path
+) -> None:
+    there = tmp_path / "another" / "points"
+    program = hook(tmp_path, HOOK.format(there=there))
+    result = await site.take(site.keeper(hook=program))
+    assert result.ok and result.points and result.detail.endswith(f"{program} has run"), result.detail
+    (point,) = result.points
+    other = PointKeeper(site.keeper()._cluster, site.pool, there, site.client, lambda: site.now)
+    (copied,) = (await other.look()).points or ()
+    assert copied == replace(point, directory=str(there / point.id), path=str(there / point.id / "snapshot.db"))
+    assert filecmp.cmp(copied.path, point.path, shallow=False)
+    site.now += timedelta(hours=2)
+    newer = (await site.take(other)).points or ()
+    assert [p.sequence for p in newer] == [1, 2], "it goes on counting where the other one was"
+    urgent = await site.take(site.keeper(hook=program), why="before p1", urgent=True)
+    assert urgent.ok and program not in urgent.detail, "a plan does not wait for it"
+
+
+async def test_a_program_of_the_operator_that_fails_or_hangs_is_told_and_the_point_counts(
+    site: Site, tmp_path: Path
+) -> None:
+    result = await site.take(site.keeper(hook=hook(tmp_path, "#!/bin/sh\necho no route to b2 >&2; exit 7\n")))
+    assert result.ok and result.points and "ON THIS BASTION ALONE" in result.detail, result.detail
+    assert result.detail.endswith("ended with status 7: no route to b2")
+    result = await site.take(site.keeper(hook=str(tmp_path / "missing")))
+    assert result.ok and "missing could not be started" in result.detail
+    keeper = site.keeper(hook=hook(tmp_path, f"#!/bin/sh\necho $$ > {tmp_path}/pid; exec sleep 1000\n"))
+    slow = asyncio.create_task(site.take(keeper))
+    while not (tmp_path / "pid").exists():  # noqa: ASYNC110  # a file wakes nobody
+        await asyncio.sleep(0.1)
+    assert (await site.take(keeper, why="before p1", urgent=True)).ok and not slow.done()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 async def test_keys_come_to_the_bastion_only_when_configured(site: Site) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
+
 from .clusters import Daemon, make_cluster
-from .conftest import Authority, EtcdNode, Sshd
+from .conftest import EtcdNode, Sshd
 
 pytestmark = pytest.mark.timeout(240)
 

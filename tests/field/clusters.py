@@ -19,8 +19,9 @@ from recoverd.model.places import authority
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe import Collector
 from recoverd.playbooks import registry
+from tests.authority import Authority
 from tests.components.clusters import a_loopback_address
-from tests.components.conftest import Authority, free_port
+from tests.components.conftest import free_port
 from tests.components.test_api import Server
 from tests.field.answers import Answers
 from tests.field.environment import Environment, link

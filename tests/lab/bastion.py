@@ -110,13 +110,22 @@ class Bastion:
 
     # --- the process ---
 
-    def start(self) -> None:
-        """Start the daemon and wait until it answers on its socket."""
+    @property
+    def program(self) -> Sequence[str]:
+        """What the daemon is, before its arguments."""
+        return RECOVERD
+
+    def launch(self, **options: Any) -> None:
+        """Start the daemon, without waiting for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*RECOVERD, "run", "--config", str(self.config), "--log-format", "json"],
-                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": self._environment},
+                [*self.program, "run", "--config", str(self.config), "--log-format", "json"],
+                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": self._environment, **options},
             )
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers on its socket."""
+        self.launch()
         self.wait("the daemon answers", lambda: self.ctl("status").returncode == 0, 120)
 
     def kill(self) -> None:

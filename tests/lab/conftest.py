@@ -203,6 +203,27 @@ def bring_up(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]
 
 
 @pytest.fixture
+def beside() -> Iterator[Callable[..., Cluster]]:
+    """`beside(control_planes=1, workers=0)`: a second cluster, without a workload, for a test that watches two. It goes
+    with the test. LAB_BESIDE=NUMBER takes that one, which is up, and leaves it up.
+    """
+    made: list[claims.Claim] = []
+
+    def up(**size: int) -> Cluster:
+        if reuse := os.environ.get("LAB_BESIDE"):
+            return Cluster(int(reuse))
+        made.append(claims.claim(RUN, claims.preferred(**size)))
+        cluster = Cluster(made[-1].number)
+        cluster.up(**size, workload=False, profile=os.environ.get("LAB_PROFILE", ""))
+        return cluster
+
+    yield up
+    for each in made:
+        Cluster(each.number).down()
+        each.release()
+
+
+@pytest.fixture
 def bastion() -> Iterator[Callable[..., Bastion]]:
     """`bastion(cluster, bounds={...})`: a started recoverd that has seen its clusters healthy."""
     started: list[Bastion] = []

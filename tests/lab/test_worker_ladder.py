@@ -7,9 +7,8 @@ What is found wrong is said by the test (`tests.lab.sick`); what is done about i
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -58,21 +57,9 @@ class Sick(Bastion):
         config["defaults"] |= {"approval": approval or {"restart-node-agents": "never"}, "drain": drain or {}}
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.lab.sick",
-            str(self.file),
-            "run",
-            "--config",
-            str(self.config),
-            "--log-format",
-            "json",
-        ]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.wait("the daemon answers", lambda: self.ctl("status").returncode == 0, 120)
+    @property
+    def program(self) -> Sequence[str]:
+        return (sys.executable, "-m", "tests.lab.sick", str(self.file))
 
     def make_sick(self, *nodes: str, always: bool = False) -> None:
         """They are found sick until they have been rebooted (`always`: even then)."""
