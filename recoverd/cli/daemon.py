@@ -13,6 +13,7 @@ from recoverd import __version__
 from recoverd.cli import completing
 from recoverd.cli.help import add_words
 from recoverd.cli.init import example_config, init
+from recoverd.cli.program import Program
 from recoverd.config import Config, ConfigError, json_schema, load
 from recoverd.config.types import place
 from recoverd.model.news import Topic
@@ -28,7 +29,7 @@ of_file = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recoverd")
 def main() -> None:
     """Watches kubeadm clusters from a bastion host, repairs what it can prove broken,
