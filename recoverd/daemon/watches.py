@@ -146,6 +146,11 @@ class Watches:
             if seen and seen.own:
                 more = f" (and {len(seen.own) - 1} more such)" if len(seen.own) > 1 else ""
                 lines.append(f"{name}: {seen.own[0]}{more}")
+            if seen and loop.machine.memory.healthy_at is None:
+                lines.append(
+                    f"{name}: recoverd has never seen it healthy; where it is, the installation is not finished: recoverd "
+                    f"doctor {name} names what is missing"
+                )
         journal = self._writer.journal
         if rows := Counter(place for place, _ in list(journal.unreadable)):
             named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))

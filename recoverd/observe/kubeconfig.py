@@ -17,6 +17,8 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from recoverd.config.kubeconfigs import SOON
+
 READ_SECONDS = 3.0
 """A kubeconfig may name a program that makes the credentials."""
 
@@ -50,6 +52,19 @@ class Access:
             f"the client certificate in the kubeconfig for {self.server} expired at {self.expires:%Y-%m-%d %H:%M} "
             "UTC: make a new one there "
             "(kubeadm kubeconfig user), and see that this machine's clock is right"
+        )
+
+    def expiring(self, now: datetime | None = None) -> str:
+        """That the client certificate is expired or soon will be, by this machine's clock, with what to do; "" when it
+        is good for longer, or nobody knows. It is told as long before as `check-config` does.
+        """
+        left = self.expires - (now or datetime.now(UTC)) if self.expires else SOON
+        if left >= SOON or self.expires is None:
+            return ""
+        return self.expired() or (
+            f"the client certificate in the kubeconfig for {self.server} expires at {self.expires:%Y-%m-%d %H:%M} UTC, "
+            f"in {left.days} days, and then the API server is not seen any more: make a new one there (kubeadm "
+            "kubeconfig user)"
         )
 
 
