@@ -25,8 +25,10 @@ from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
 
+EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing; of check: Nagios' own."
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Program, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--socket",
     type=click.Path(

@@ -156,7 +156,8 @@ def judge(file: Path) -> None:
     try:
         click.echo(judging.judged(text), nl=False)
     except ValueError as error:
-        click.echo(f"{file} is no dump that this version of recoverd reads: {str(error).splitlines()[0]}", err=True)
+        why = f" ({judging.wrong(error)})"
+        click.echo(f"{file} is no dump that this version of recoverd reads{why}; recoverctl dump writes one", err=True)
         sys.exit(2)
 
 

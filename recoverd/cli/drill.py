@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def drill(name: str, approve: bool) -> int:
     """
     text = _texts().get(name)
     if text is None:
-        click.echo(f"there is no scenario {name}; there are: {', '.join(sorted(_texts()))}", err=True)
+        click.echo(f"there is no scenario {name}{_meant(name)}; there are: {', '.join(sorted(_texts()))}", err=True)
         return 2
     # what the log would say is told by the teller
     structlog.configure(
@@ -85,6 +86,11 @@ def drill(name: str, approve: bool) -> int:
             return run(_play(name, parse(text), approve, Ledger(journal)))
         finally:
             journal.close()
+
+
+def _meant(name: str) -> str:
+    close = get_close_matches(name, _texts(), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _texts() -> dict[str, str]:

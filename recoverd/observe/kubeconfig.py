@@ -97,16 +97,9 @@ async def read_access(path: Path) -> Access:
             f"{path} cannot be used: the program that it names for its credentials did not end "
             f"within {READ_SECONDS:g} s"
         ) from None
-    except (
-        ConfigException,
-        yaml.YAMLError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ssl.SSLError,
-    ) as error:
+    except (KeyError, TypeError, AttributeError) as error:  # the official client trusts the shape of what it reads
+        raise KubeconfigError(f"{path} cannot be used: it is no kubeconfig, or a part of one is missing") from error
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, ssl.SSLError) as error:
         raise KubeconfigError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
 
