@@ -148,8 +148,8 @@ class Watches:
                 lines.append(f"{name}: {seen.own[0]}{more}")
             if seen and loop.machine.memory.healthy_at is None:
                 lines.append(
-                    f"{name}: recoverd has never seen it healthy; where it is, the installation is not finished: recoverd "
-                    f"doctor {name} names what is missing"
+                    f"{name}: recoverd has never seen it healthy; where it is, the installation is not finished: "
+                    f"recoverd doctor {name} names what is missing"
                 )
         journal = self._writer.journal
         if rows := Counter(place for place, _ in list(journal.unreadable)):

@@ -105,7 +105,7 @@ class SightMetrics:
         }
         self._series.set(self.certificate, observation.cluster, values)
         until = observation.api.credentials_expire
-        own = {("kubeconfig",): until.timestamp()} if until else {}
+        own: dict[tuple[str, ...], float] = {("kubeconfig",): until.timestamp()} if until else {}
         self._series.set(self.credential, observation.cluster, own)
 
     def _etcd(self, observation: Observation) -> None:
