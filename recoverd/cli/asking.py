@@ -48,10 +48,18 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 def answered(answer: dict[str, Any], output: str, text: Callable[[Printer], None]) -> None:
+    """Print it. An answer in which something is missing is that of a daemon of another version, which is said."""
     if output == "json":
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
+        return
+    try:
         text(Printer())
+    except KeyError as lacking:
+        client = click.get_current_context().find_root().obj
+        if not client.strange:
+            raise
+        click.echo(f"recoverctl: the answer has no {lacking}: {client.strange}; -o json shows what it has", err=True)
+        sys.exit(REFUSED)
 
 
 def done(answer: dict[str, Any], output: str) -> None:

@@ -15,18 +15,20 @@ from typing import Any
 import click
 
 from recoverd import __version__
-from recoverd.cli import approval, audits, completing
+from recoverd.cli import approval, audits, completing, watching
 from recoverd.cli import check as checking
 from recoverd.cli.asking import REFUSED, answered, as_json, done, finish, in_emergency, in_full
 from recoverd.cli.completing import DEFAULT_SOCKET
 from recoverd.cli.help import WithPlaybooks, add_words
+from recoverd.cli.program import Program
 from recoverd.cli.render import Printer, happened
 from recoverd.control.client import ControlClient, Denied, NoDaemon
 from recoverd.model.text import clean
-from recoverd.report.words import clock, place
+
+EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing; of check: Nagios' own."
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--socket",
     type=click.Path(
@@ -70,11 +72,15 @@ def check(client: ControlClient, cluster: str | None) -> None:
 
 
 @main.command()
-@click.option("--cluster", shell_complete=completing.clusters, help="Only those of this cluster.")
+@click.argument("of", metavar="[CLUSTER]", required=False, shell_complete=completing.clusters)
+@click.option("--cluster", shell_complete=completing.clusters, help="The same as the argument.")
 @as_json
 @click.pass_obj
-def incidents(client: ControlClient, cluster: str | None, output: str) -> None:
-    """Every incident, newest first."""
+def incidents(client: ControlClient, of: str | None, cluster: str | None, output: str) -> None:
+    """Every incident, or those of CLUSTER, newest first."""
+    if of and cluster and of != cluster:
+        raise click.UsageError("of one CLUSTER, or of all")
+    cluster = of or cluster
     answer = finish(client.get("/v1/incidents", **({"cluster": cluster} if cluster else {})))
     answered(answer, output, lambda p: p.incidents(answer["incidents"]))
 
@@ -344,24 +350,14 @@ def audit(client: ControlClient, cluster: str, since: float, output: str) -> Non
 
 
 @main.command()
+@click.argument("cluster", required=False, default="", shell_complete=completing.clusters)
 @as_json
 @click.pass_obj
-def watch(client: ControlClient, output: str) -> None:
-    """Print what happens as it happens, until interrupted."""
-    finish(_follow(client, output))
-
-
-async def _follow(client: ControlClient, output: str) -> None:
-    if output == "text":
-        # who comes late sees what is going on already
-        for c in (await client.get("/v1/status"))["clusters"]:
-            click.echo(clean(f"{'now':8}  {c['name']:12} {place(c):16} {c['explanation'] or c['summary']}"))
-    async for event in client.watch():
-        if output == "json":
-            click.echo(json.dumps(event, ensure_ascii=False))
-        else:
-            click.echo(clean(f"{clock(event['at'])}  {event['cluster']:12} {event['event']:16} {event['detail']}"))
-    raise NoDaemon("recoverd has stopped")
+def watch(client: ControlClient, cluster: str, output: str) -> None:
+    """Print what happens, to all clusters or to CLUSTER, as it happens, until interrupted; a restart of recoverd is
+    waited for.
+    """
+    finish(watching.follow(client, cluster, output))
 
 
 main.add_command(completing.completion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,22 +14,24 @@ from recoverd import __version__
 from recoverd.cli import completing
 from recoverd.cli.help import add_words
 from recoverd.cli.init import example_config, init
+from recoverd.cli.program import Program
 from recoverd.config import Config, ConfigError, json_schema, load
-from recoverd.config.types import place
+from recoverd.config.types import Problem, place
 from recoverd.model.news import Topic
 from recoverd.playbooks import registry
 
+DEFAULT_FILE = "/etc/recoverd/recoverd.yaml"
 of_file = click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path),
-    default="/etc/recoverd/recoverd.yaml",
+    default=DEFAULT_FILE,
     show_default=True,
     help="Configuration file.",
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recoverd")
 def main() -> None:
     """Watches kubeadm clusters from a bastion host, repairs what it can prove broken,
@@ -55,9 +58,12 @@ def run(file: Path, log_format: str) -> None:
 
 
 @main.command("check-config")
-@click.argument("file", type=click.Path(path_type=Path))
-def check_config(file: Path) -> None:
-    """Check a configuration FILE: every error with its place; exit 0, or 2."""
+@click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_FILE)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def check_config(file: Path, output: str) -> None:
+    """Check a configuration FILE (default: /etc/recoverd/recoverd.yaml): every error with its place; exit 0, or 2."""
+    if output == "json":
+        sys.exit(_checked(file))
     config = _load(file)
     for cluster in config.clusters:
         settings = cluster.settings
@@ -145,13 +151,32 @@ def judge(file: Path) -> None:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        click.echo(f"{file} cannot be read: {error}", err=True)
+        click.echo(f"{file} cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}", err=True)
         sys.exit(2)
     try:
         click.echo(judging.judged(text), nl=False)
     except ValueError as error:
-        click.echo(f"{file} is no dump that this version of recoverd reads: {str(error).splitlines()[0]}", err=True)
+        why = f" ({judging.wrong(error)})"
+        click.echo(f"{file} is no dump that this version of recoverd reads{why}; recoverctl dump writes one", err=True)
         sys.exit(2)
+
+
+def _checked(file: Path) -> int:
+    """Print what is wrong with the file, and what is hardly meant, for a program; the exit code."""
+    errors: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    try:
+        config = load(file, known_playbooks=[p.name for p in registry()])
+        warnings, lines = config.warnings, config.lines
+    except ConfigError as error:
+        errors, lines = error.errors, error.lines
+
+    def told(problems: Sequence[Problem]) -> list[dict[str, object]]:
+        return [{"line": lines.get(at) or None, "path": at, "message": what} for at, what in problems]
+
+    said = {"file": str(file), "good": not errors, "errors": told(errors), "warnings": told(warnings)}
+    click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+    return 2 if errors else 0
 
 
 def _load(file: Path) -> Config:

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,6 +45,21 @@ WORDS: Mapping[str, str] = {
     History.STEP_FAILED: "FAILED",
 }
 """What a line of history is called aloud, where its own word is not plain enough."""
+MEANT = frozenset(("join", "roll-deployment", "budget", "take-snapshot", "direct-controller", "heal"))
+"""What people do, or what ends, among what the story calls faults."""
+UNASKED: Mapping[str, str] = {
+    "crash": "recoverd is killed (kill -9), and started again.",
+    "bastion-dies": "The bastion dies; 10 s later another one takes the cluster over.",
+}
+TYPED: Mapping[str, str] = {
+    "restore-point": "recoverctl restore-points take {cluster}",
+    "join-control-plane": "recoverctl join-control-plane {cluster} {joins}",
+    "ack": "recoverctl ack {incident}",
+    "reject": "recoverctl reject {plan} --reason {reason}",
+    "pause": "recoverctl pause {cluster} --reason {reason}",
+    "resume": "recoverctl resume {cluster}",
+}
+"""What a line of a story is for whoever has recoverctl and not the story; an approval is told where it is asked."""
 
 
 def scenarios() -> dict[str, str]:
@@ -57,7 +73,7 @@ def drill(name: str, approve: bool) -> int:
     """
     text = _texts().get(name)
     if text is None:
-        click.echo(f"there is no scenario {name}; there are: {', '.join(sorted(_texts()))}", err=True)
+        click.echo(f"there is no scenario {name}{_meant(name)}; there are: {', '.join(sorted(_texts()))}", err=True)
         return 2
     # what the log would say is told by the teller
     structlog.configure(
@@ -72,6 +88,11 @@ def drill(name: str, approve: bool) -> int:
             journal.close()
 
 
+def _meant(name: str) -> str:
+    close = get_close_matches(name, _texts(), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def _texts() -> dict[str, str]:
     folder = files("recoverd.simulate") / "scenarios"
     return {
@@ -82,7 +103,7 @@ def _texts() -> dict[str, str]:
 async def _play(name: str, script: Script, approve: bool, ledger: Ledger) -> int:
     settings, joined = script.settings()
     cluster = ModelCluster(settings, joined)
-    teller = Teller(cluster, approve)
+    teller = Teller(cluster, approve, settings.name)
     teller.introduce(name, script, joined)
     world = SimulatedWorld(cluster, settings.name, saw=teller.saw)
     stage = Stage(cluster, settings, ledger=ledger, world=world, told=teller.told)
@@ -99,9 +120,10 @@ async def _play(name: str, script: Script, approve: bool, ledger: Ledger) -> int
 class Teller:
     """Says what happens, with the virtual time of day."""
 
-    def __init__(self, cluster: ModelCluster, approve: bool) -> None:
+    def __init__(self, cluster: ModelCluster, approve: bool, name: str) -> None:
         self._cluster = cluster
         self._approve = approve
+        self._name = name
         self._printer = Printer()
         self._seen = self._waiting = ""
         self.stage: Stage | None = None
@@ -131,10 +153,26 @@ class Teller:
         if word == "say":
             self._say("story", " ".join(rest), "bold")
         elif fault := faults.by_name().get(word):
-            why = " ".join((fault.__doc__ or "").split())
-            self._say("FAULT", f"{line}{f' ({why})' if why else ''}", "bold red")
-        elif word not in ("wait", "until", "approve"):
-            self._say("story", line, "bold")
+            what = " ".join((fault.__doc__ or word).split()).rstrip(".")
+            of = f": {', '.join(rest)}" if rest else "."
+            self._say(*(("happens", f"{what}{of}", "bold") if word in MEANT else ("FAULT", f"{what}{of}", "bold red")))
+        elif word in UNASKED:
+            self._say("happens", UNASKED[word], "bold")
+        elif word in TYPED:
+            self._say("typed", self._typed(word, rest), "bold")
+
+    def _typed(self, word: str, rest: list[str]) -> str:
+        """What an operator would type where the story has a word of its own."""
+        record = self.stage.machine.record if self.stage else None
+        names = {
+            "plan": record.plan.id if record and record.plan else "PLAN",
+            "incident": record.incident.id if record and record.incident else "INCIDENT",
+            "cluster": self._name,
+            "reason": shlex.quote(" ".join(rest) or "no reason given"),
+        }
+        machine = self._cluster.machines.get(rest[0]) if rest else None
+        joins = [*rest[:1], *([machine.address] if machine else []), *(f"--{option}" for option in rest[1:])]
+        return TYPED[word].format(**names, joins=" ".join(joins))
 
     def saw(self, observation: Observation) -> None:
         """Say what is observed, once for as long as it stays the same."""
@@ -223,7 +261,8 @@ class Teller:
         )
         leaders = cluster.etcd.leaders()
         self._printer.line(
-            f"{len(ran)} steps were carried out; {restarted} of {len(self._pods)} workload pods were restarted",
+            f"recoverd carried out {len(ran)} step{'s' * (len(ran) != 1)}; {restarted} of {len(self._pods)} "
+            "workload pods were restarted in all, by whoever did it",
             indent=2,
         )
         etcd = (

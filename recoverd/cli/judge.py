@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pydantic import ValidationError
+
+from recoverd.config.mistakes import said
 from recoverd.diagnose import diagnose
 from recoverd.machine import ClusterMachine
 from recoverd.machine.decide import Choice
@@ -19,6 +22,17 @@ def judged(text: str) -> str:
     `ValueError` for what is no dump.
     """
     return "".join(f"{line}\n" for line in _lines(load(Dump, text)))
+
+
+def wrong(error: ValueError) -> str:
+    """What `judged` has raised, in a few words: where in the file the first mistake is."""
+    if not isinstance(error, ValidationError):
+        return str(error).split("\n")[0]
+    first = error.errors(include_url=False)[0]
+    at = ".".join(map(str, first["loc"]))
+    return (
+        "it is not JSON, or not all of it" if first["type"] == "json_invalid" else f"{at or 'the whole'}: {said(first)}"
+    )
 
 
 def _lines(dump: Dump) -> Iterator[str]:

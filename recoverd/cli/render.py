@@ -9,11 +9,11 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recoverd.cli.folding import Block, folded, generic
+from recoverd.cli.program import Paper
 from recoverd.model.text import clean, exactly, lasting
 from recoverd.report.words import (
     Alike,
@@ -59,7 +59,7 @@ class Printer:
     """Prints shapes of the control API. Colour only on a terminal, and never with NO_COLOR (rich's own rule)."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Paper(highlight=False)
 
     def line(self, text: object = "", style: str = "", indent: int = 0) -> None:
         """One line, wrapped by nobody."""
@@ -86,7 +86,7 @@ class Printer:
 
     def _table(self, table: Table) -> None:
         """A table that is as wide as it has to be: an id that is cut cannot be typed."""
-        Console(highlight=False, width=WIDE).print(table)
+        Paper(highlight=False, width=WIDE).print(table)
 
     def status(self, clusters: list[Shape], notices: list[str] | None = None, *, full: bool = False) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")

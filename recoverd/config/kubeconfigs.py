@@ -91,7 +91,7 @@ def doubts(path: Path, entries: Entries, now: datetime | None = None) -> Iterato
     if not certificates:
         yield (
             f"{path} has no client certificate: an API server that has lost etcd accepts no token, just when it "
-            f"matters; {MAKE} with one"
+            f"matters; {MAKE}"
         )
         return
     until = certificates[0].not_valid_after_utc

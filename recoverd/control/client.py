@@ -10,7 +10,12 @@ from typing import Any
 
 import aiohttp
 
+from recoverd import __version__
+from recoverd.control import VERSION
+
 CONNECT, ANSWER = 5.0, 20.0
+UNROUTED = "404: Not Found"
+"""What a daemon says of a path that it has never heard of; what it knows and has not, it names."""
 
 
 class NoDaemon(Exception):  # noqa: N818
@@ -31,6 +36,15 @@ class ControlClient:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
+        self._runs = __version__
+
+    @property
+    def strange(self) -> str:
+        """That the daemon is of another version, and what to do; "" where it is of this one."""
+        if self._runs == __version__:
+            return ""
+        runs = self._runs or "an older one"
+        return f"the recoverd that runs is {runs}, this recoverctl is {__version__} (systemctl restart recoverd)"
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         return await self._request("GET", path, params=query)
@@ -53,8 +67,7 @@ class ControlClient:
                 session.request(method, f"http://recoverd{path}", **options) as response,
             ):
                 if response.status != 200:
-                    answer = await response.json(content_type=None)
-                    raise _denied(response.status, answer)
+                    raise self._denied(response, await response.json(content_type=None))
                 async for line in response.content:
                     yield json.loads(line)
         except aiohttp.ClientPayloadError:
@@ -70,7 +83,8 @@ class ControlClient:
             ):
                 answer: dict[str, Any] = await response.json(content_type=None)
                 if response.status != 200:
-                    raise _denied(response.status, answer)
+                    raise self._denied(response, answer)
+                self._runs = response.headers.get(VERSION, "")
                 return answer
         except TimeoutError:
             raise NoDaemon(
@@ -84,6 +98,13 @@ class ControlClient:
     def _session(self, total: float | None) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT)
         return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)), timeout=timeout)
+
+    def _denied(self, response: aiohttp.ClientResponse, answer: dict[str, Any]) -> Denied:
+        self._runs = response.headers.get(VERSION, "")
+        text = str(answer.get("error", f"HTTP {response.status}"))
+        if text == UNROUTED and self.strange:
+            return Denied(f"it does not know what was asked: {self.strange}")
+        return Denied(text, missing=response.status == 404, passing=bool(answer.get("passing")))
 
     def _no_daemon(self, error: Exception) -> NoDaemon:
         cause = getattr(error, "os_error", None) or error
@@ -107,9 +128,3 @@ class ControlClient:
             return grp.getgrgid(self._socket.stat().st_gid).gr_name
         except (OSError, KeyError):
             return "recoverd"
-
-
-def _denied(status: int, answer: dict[str, Any]) -> Denied:
-    return Denied(
-        str(answer.get("error", f"HTTP {status}")), missing=status == 404, passing=bool(answer.get("passing"))
-    )

@@ -16,8 +16,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from recoverd import __version__
 from recoverd.config.types import Access
-from recoverd.control import shapes
+from recoverd.control import VERSION, shapes
 from recoverd.control.changes import Texts, nothing, texts
 from recoverd.control.door import Caller, Count, Door, Forbidden, Right
 from recoverd.control.protocol import Controller, JoinEnded, Told
@@ -52,7 +53,9 @@ class ControlServer:
         """Listen. Raises `OSError` when another daemon answers there, or the socket cannot be made."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(self._path)
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        application = self._application()
+        application.on_response_prepare.append(_says_what_it_is)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         before = os.umask(0o777 & ~MODE)
         try:
@@ -186,6 +189,10 @@ class ControlServer:
             async for event in self._controller.watch():
                 await response.write(json.dumps(shapes.watched(event)).encode() + b"\n")
         return response
+
+
+async def _says_what_it_is(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[VERSION] = __version__
 
 
 def _there(controller: Controller, plan: Plan) -> Texts:

@@ -102,7 +102,10 @@ class Service:
         return self._published
 
     async def incidents(self, cluster: str | None, limit: int = 200) -> list[Incident]:
-        return await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=limit))
+        found = await self._writer.read(lambda j: j.incidents(cluster=cluster, limit=limit))
+        if cluster is not None and not found:  # of one that is not watched any more, the journal knows them
+            self._known(cluster)
+        return found
 
     async def report(self, incident: str) -> IncidentReport | None:
         found = await self._writer.read(lambda j: j.incident(incident))
@@ -123,7 +126,8 @@ class Service:
         if of and (found := await self._writer.read(lambda j: j.plan(of))):
             return [found]
         chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
-        if of and not chosen and of not in self.loops and await self._writer.read(lambda j: j.incident(of)) is None:
+        watched = any(c.name == of for c in self.status())
+        if of and not chosen and not watched and await self._writer.read(lambda j: j.incident(of)) is None:
             raise Refused(
                 f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True
             )
@@ -131,7 +135,7 @@ class Service:
 
     async def shadows(self, cluster: str | None) -> list[Plan]:
         if cluster is not None:
-            self._loop(cluster)
+            self._known(cluster)
         return await self._writer.read(lambda j: j.plans(of=cluster, status=PlanStatus.SHADOW))
 
     async def approve(
@@ -336,11 +340,16 @@ class Service:
             raise Refused(f"there is no plan {plan}; `recoverctl plans --all` lists them", missing=True)
         return found
 
+    def _known(self, cluster: str) -> None:
+        """Refuse a name that is no cluster's of the configuration, whoever watches it."""
+        names = [c.name for c in self.status()]
+        if cluster not in names:
+            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(names)}", missing=True)
+
     def _loop(self, cluster: str) -> ClusterLoop:
-        loop = self.loops.get(cluster)
-        if loop is None:
-            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(self.loops)}", missing=True)
-        return loop
+        if cluster not in self.loops:
+            self._known(cluster)
+        return self.loops[cluster]
 
 
 def _cluster_of(journal: Journal, name: str) -> str:

@@ -44,6 +44,9 @@ NAMED = 5
 FIXED = "state_dir", "socket", "listen", "status_page", "store"
 """Parts of the configuration that are as they were at the start until recoverd is started again."""
 
+FIRST_SWEEPS = 12
+"""So many a cluster is given to be seen healthy once, before it is said that it never was: a minute."""
+
 
 class Watches:
     """One `ClusterLoop` for each cluster of the configuration at `path`; `loops` is what
@@ -146,6 +149,11 @@ class Watches:
             if seen and seen.own:
                 more = f" (and {len(seen.own) - 1} more such)" if len(seen.own) > 1 else ""
                 lines.append(f"{name}: {seen.own[0]}{more}")
+            if seen and seen.sequence >= FIRST_SWEEPS and loop.machine.memory.healthy_at is None:
+                lines.append(
+                    f"{name}: recoverd has never seen it healthy; where it is, the installation is not finished: "
+                    f"recoverd doctor {name} names what is missing"
+                )
         journal = self._writer.journal
         if rows := Counter(place for place, _ in list(journal.unreadable)):
             named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import signal
 import time
@@ -133,6 +134,16 @@ def _ready(watches: Watches) -> Callable[[], str | None]:
     return ready
 
 
+def _not_to_be_had(error: OSError, host: str, port: int) -> str:
+    """Why nobody can listen there, in the words of the configuration."""
+    why = {
+        errno.EADDRINUSE: f"another program listens there already (ss -ltnp 'sport = :{port}' names it)",
+        errno.EADDRNOTAVAIL: "that is no address of this machine",
+        errno.EACCES: "ports below 1024 are for root",
+    }
+    return f"`listen: {host}:{port}` of the configuration: {why.get(error.errno or 0, str(error))}"
+
+
 async def _listen(stack: AsyncExitStack, application: web.Application, service: Service, config: Config) -> None:
     """Serve what Prometheus scrapes, and what people look at, on one port."""
     runbooks.add_to(application)
@@ -141,7 +152,10 @@ async def _listen(stack: AsyncExitStack, application: web.Application, service: 
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, *config.listen).start()
+    try:
+        await web.TCPSite(runner, *config.listen).start()
+    except OSError as error:
+        raise OSError(_not_to_be_had(error, *config.listen)) from error
 
 
 async def _until_signalled(

@@ -27,6 +27,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import BEGINNING, AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
 from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.model.text import lasting
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 START = 20.0
@@ -189,13 +190,13 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
     name = scene.machines.get(node, node)
     times = tuple(_times_to_learn(scene, name))
 
-    def lasting(pod: PodMismatch) -> bool:
+    def lasts(pod: PodMismatch) -> bool:
         known = scene.age(pod.since) or 0.0  # what it did not know before that time began either is another matter
         new = any(age < limit and known <= age for age, limit in times)
         return pod.age >= START and not new and not (back and pod.since >= back)
 
-    missing = [p for p in pods.missing if lasting(p)]
-    extra = [p for p in pods.extra if lasting(p)]
+    missing = [p for p in pods.missing if lasts(p)]
+    extra = [p for p in pods.extra if lasts(p)]
     if not missing and not extra:
         return
     who = "its kubelet" if pods.source == "kubelet" else "its directory of pods"
@@ -211,7 +212,7 @@ def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Ite
         node,
         f"The pods on {node} are not those that the API shows: {' and '.join(parts)}. Its kubelet is deaf to changes.",
         tuple(
-            f"listed by the API, not on {node}: {p.pod} ({p.uid}), bound {p.age:.0f} s ago, {p.phase}"
+            f"listed by the API, not on {node}: {p.pod} ({p.uid}), bound {lasting(p.age)} ago, {p.phase}"
             for p in missing[:6]
         )
         + tuple(f"on {node}, not in the API: {p.pod} ({p.uid}), for at least {p.age:.0f} s" for p in extra[:6])

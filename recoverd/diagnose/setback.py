@@ -127,7 +127,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
     agents = (
         f"{len(left)} agents have been running since before and may be deaf: "
-        f"{', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
+        f"{', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}"
         if left
         else ("every agent that can be seen has been restarted since")
     )

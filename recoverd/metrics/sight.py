@@ -56,6 +56,12 @@ class SightMetrics:
             ["cluster", "host", "path"],
             registry=registry,
         )
+        self.credential = Gauge(
+            "recoverd_credential_expiry_timestamp_seconds",
+            "When a credential of recoverd itself expires, with which it asks the cluster.",
+            ["cluster", "kind"],
+            registry=registry,
+        )
         self.revision = Gauge("recoverd_etcd_revision", "etcd's revision at a member.", member, registry=registry)
         self.db_size = Gauge(
             "recoverd_etcd_database_size_bytes", "Size of etcd's database file.", member, registry=registry
@@ -98,6 +104,9 @@ class SightMetrics:
             for c in view.certificates
         }
         self._series.set(self.certificate, observation.cluster, values)
+        until = observation.api.credentials_expire
+        own: dict[tuple[str, ...], float] = {("kubeconfig",): until.timestamp()} if until else {}
+        self._series.set(self.credential, observation.cluster, own)
 
     def _etcd(self, observation: Observation) -> None:
         views: dict[tuple[str, ...], EtcdView] = {

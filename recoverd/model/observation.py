@@ -122,6 +122,8 @@ class ApiView:
     """By what is tried; empty too where the configuration switches that off."""
     webhooks: tuple[WebhookView, ...] | Unseen | None = None
     """Those that the tries name; None where they name none."""
+    credentials_expire: datetime | None = None
+    """When the client certificate does with which recoverd itself asks; None where it has none, or none was read."""
 
 
 @dataclass(frozen=True, slots=True)

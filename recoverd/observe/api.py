@@ -77,7 +77,9 @@ class ApiCollector:
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
         self.trouble = ""
-        """Why the kubeconfig cannot be used any more that what is asked with was read from; "" when it can."""
+        """Why the kubeconfig cannot be used any more that what is asked with was read from, or not for long; "" when it
+        can.
+        """
 
     async def observe(self) -> ApiView:
         """Within twice the deadline: one for the probes, one for the objects. Never
@@ -97,7 +99,7 @@ class ApiCollector:
             *(self._probed(f"api on {plane.name}", self._member(access, plane)) for plane in planes),
         )
         by_name = {plane.name: view for plane, view in zip(planes, members, strict=True)}
-        return ApiView(vip, by_name, await self._objects(access, vip, by_name))
+        return ApiView(vip, by_name, await self._objects(access, vip, by_name), credentials_expire=access.expires)
 
     async def _probed(self, source: str, look: Coroutine[Any, Any, EndpointView]) -> EndpointView:
         return await self._haste.of(source, look, lambda view: view.health in SILENT)
@@ -128,7 +130,7 @@ class ApiCollector:
             self.trouble = f"{why}; what was read from it before is used until it can be read (recoverd check-config)"
             return self._access[1]
         access = self._access[1]
-        self.trouble = access.expired()
+        self.trouble = access.expiring()
         return access
 
     def _blind(self, plane: HostSettings, why: str) -> EndpointView:

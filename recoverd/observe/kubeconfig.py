@@ -17,6 +17,8 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from recoverd.config.kubeconfigs import SOON
+
 READ_SECONDS = 3.0
 """A kubeconfig may name a program that makes the credentials."""
 
@@ -52,6 +54,19 @@ class Access:
             "(kubeadm kubeconfig user), and see that this machine's clock is right"
         )
 
+    def expiring(self, now: datetime | None = None) -> str:
+        """That the client certificate is expired or soon will be, by this machine's clock, with what to do; "" when it
+        is good for longer, or nobody knows. It is told as long before as `check-config` does.
+        """
+        left = self.expires - (now or datetime.now(UTC)) if self.expires else SOON
+        if left >= SOON or self.expires is None:
+            return ""
+        return self.expired() or (
+            f"the client certificate in the kubeconfig for {self.server} expires at {self.expires:%Y-%m-%d %H:%M} UTC, "
+            f"in {left.days} days, and then the API server is not seen any more: make a new one there (kubeadm "
+            "kubeconfig user)"
+        )
+
 
 async def read_access(path: Path) -> Access:
     """Read the kubeconfig anew: its credentials may have been renewed. Raises `KubeconfigError`."""
@@ -82,16 +97,9 @@ async def read_access(path: Path) -> Access:
             f"{path} cannot be used: the program that it names for its credentials did not end "
             f"within {READ_SECONDS:g} s"
         ) from None
-    except (
-        ConfigException,
-        yaml.YAMLError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ssl.SSLError,
-    ) as error:
+    except (KeyError, TypeError, AttributeError) as error:  # the official client trusts the shape of what it reads
+        raise KubeconfigError(f"{path} cannot be used: it is no kubeconfig, or a part of one is missing") from error
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, ssl.SSLError) as error:
         raise KubeconfigError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
 

@@ -164,6 +164,9 @@ async def test_an_approval_at_any_bastion_reaches_the_owner(
     await watching(a, "prod")
     b.start()
     await a.in_phase("healthy")
+    for words in ("plans", "shadow", "incidents"):
+        code, said = await b.ctl(words, "prod")
+        assert code == 0, f"whoever watches it, it is there: {said}"
     prod.node.unit("kubelet", "inactive")
     plan = (await a.in_phase("apiserver-down", "awaiting-approval"))["plan"]
     await b.until(b.status, lambda s: s["plan"] == plan)

@@ -138,7 +138,12 @@ async def test_a_second_daemon_is_refused_and_a_dead_ones_socket_is_cleared(
     assert await ended(same_port) == 1
     for log in (same_state.log, same_port.log):
         assert "Traceback" not in log.read_text()
-    assert str(first.port) in same_port.log.read_text()
+    assert f"listen: 127.0.0.1:{first.port}` of the configuration: another program listens" in same_port.log.read_text()
+    same_port.file.write_text(
+        yaml.safe_dump(yaml.safe_load(same_port.file.read_text()) | {"listen": f"192.0.2.1:{first.port}"})
+    )
+    assert await ended(same_port) == 1
+    assert "no address of this machine" in same_port.log.read_text()
     assert (await first.ctl("status"))[0] == 0, "the first one was not disturbed"
     first.kill()
     assert first.socket.exists()

@@ -24,6 +24,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe import Collector
+from tests.unit.test_config import certified, user
 
 from .clusters import Cluster, Daemon
 from .conftest import Sshd
@@ -32,6 +33,7 @@ from .daemons import Make, make, run
 __all__ = ["make", "run"]
 pytestmark = pytest.mark.timeout(300)
 HOSTS = 80
+EXPIRY = 'recoverd_credential_expiry_timestamp_seconds{cluster="prod",kind="kubeconfig"}'
 
 
 @contextmanager
@@ -190,10 +192,14 @@ async def test_a_kubeconfig_that_cannot_be_used_is_no_fault_of_the_cluster(
     assert "cannot be used" in status["summary"] or "cannot be used" in status["explanation"]
     notices = (await daemon.json("status"))["notices"]
     assert any("cannot be used" in n and "recoverd check-config" in n for n in notices)
+    assert any(
+        n.startswith("prod: recoverd has never seen it healthy") and "recoverd doctor prod" in n for n in notices
+    )
     assert (await daemon.json("incidents"))["incidents"] == []
     # a good one is taken up, and what comes after it, half a copy, does no harm
     prod.api.kubeconfig.write_text(good)
     await daemon.in_phase("healthy")
+    assert "never seen it healthy" not in str((await daemon.json("status"))["notices"])
     prod.api.kubeconfig.write_text(good[: len(good) // 2])
     # a busy machine may have more to tell
     await daemon.until(
@@ -202,6 +208,31 @@ async def test_a_kubeconfig_that_cannot_be_used_is_no_fault_of_the_cluster(
     await daemon.until(lambda: daemon.metric('recoverd_own_troubles{cluster="prod"}'), lambda n: bool(n >= 1))
     assert (await daemon.status())["state"] == "healthy"
     assert (await daemon.json("incidents"))["incidents"] == []
+
+
+async def test_a_kubeconfig_that_is_over_soon_is_told_of_while_there_is_time(
+    make: Make, run: Callable[..., Daemon]
+) -> None:
+    prod = await make()
+    good = yaml.safe_load(prod.api.kubeconfig.read_text())
+
+    def with_certificate(days: int) -> None:
+        mine = {**good["users"][0], "user": good["users"][0]["user"] | user(*certified(days))}
+        prod.api.kubeconfig.write_text(yaml.safe_dump(good | {"users": [mine]}))
+
+    with_certificate(10)
+    daemon = run(prod)
+    daemon.start()
+    await daemon.ready()
+    await daemon.in_phase("healthy")
+    await daemon.until(lambda: daemon.json("status"), lambda s: "in 10 days" in str(s["notices"]))
+    left = await daemon.metric(EXPIRY) - time.time()
+    assert 9 * 86400 < left < 11 * 86400
+    assert await daemon.metric('recoverd_own_troubles{cluster="prod"}') >= 1
+    assert (await daemon.json("incidents"))["incidents"] == [], "nothing is wrong with the cluster"
+    with_certificate(300)
+    await daemon.until(lambda: daemon.metric(EXPIRY), lambda at: at - time.time() > 200 * 86400)
+    await daemon.until(lambda: daemon.json("status"), lambda s: "expires at" not in str(s["notices"]))
 
 
 async def test_a_key_that_is_changed_is_used_from_the_next_login_on(sshd: Sshd) -> None:

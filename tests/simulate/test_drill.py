@@ -51,11 +51,30 @@ def test_the_incident_is_told_whole() -> None:
         assert words in told, words
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("data-lost", "typed           recoverctl restore-points take prod"),
+        ("drain-blocked", "typed           recoverctl ack prod-1"),
+        (
+            "join-guarded",
+            "typed           recoverctl join-control-plane prod cp2 10.99.1.12 --take-back-single-member",
+        ),
+        ("join-guarded", "FAULT           The firewall drops etcd's port 2380 on these machines: cp2"),
+    ],
+)
+def test_what_an_operator_would_type_and_see_is_told_and_no_word_of_the_story(name: str, typed: str) -> None:
+    told = drill(name, "--approve").output
+    assert typed in told
+    words = {line.split()[2] for line in told.splitlines() if line[10:].startswith(("story", "FAULT", "happens"))}
+    assert not words & {"ack", "restore-point", "join-control-plane", "roll-deployment", "block-peer-port", "heal"}
+
+
 def test_where_nobody_can_be_asked_nothing_is_done_and_it_says_what_is_needed() -> None:
     result = drill("join-stuck")
     assert result.exit_code == 1
     assert "give --approve, or run the drill on a terminal" in result.output
-    assert "0 steps were carried out" in result.output and "was not approved" in result.output
+    assert "recoverd carried out 0 steps" in result.output and "was not approved" in result.output
 
 
 def test_the_longest_plan_is_one_that_can_be_read_with_what_is_lost_at_its_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -65,6 +66,27 @@ def test_every_mistake_has_the_line_where_it_stands(folder: Folder) -> None:
         f"{file}:15": "clusters[0].control_planes[1].address",
         f"{file}:16": "clusters[1].intervall",
     }
+
+
+def test_a_program_is_given_the_same_as_json(folder: Folder) -> None:
+    def said(text: str, code: int) -> dict[str, Any]:
+        told = CliRunner().invoke(main, ["check-config", str(folder.write(text)), "-o", "json"])
+        assert told.exit_code == code, told.output
+        return dict(json.loads(told.stdout))
+
+    bad = said(TEXT, 2)
+    assert not bad["good"] and {e["path"]: e["line"] for e in bad["errors"]} == {
+        "defaults.bounds.attempts": 8,
+        "clusters[0].control_planes[1].address": 15,
+        "clusters[1].intervall": 16,
+    }
+    text = "\n".join(
+        TEXT.replace("attempts: 0", "plan_deadline: 1m").replace("10.99.1.300", "10.99.1.12").splitlines()[:-1]
+    )
+    good = said(text, 0)
+    assert good["good"] and not good["errors"] and all(w["line"] and w["message"] for w in good["warnings"])
+    nowhere = CliRunner().invoke(main, ["check-config", "/nowhere", "-o", "json"])
+    assert nowhere.exit_code == 2 and json.loads(nowhere.stdout)["errors"][0]["line"] is None
 
 
 def test_a_warning_has_its_line_too_and_that_of_the_defaults_where_it_comes_from_there(folder: Folder) -> None:

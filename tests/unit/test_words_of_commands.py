@@ -46,3 +46,29 @@ def test_a_restore_point_is_taken_of_a_cluster() -> None:
 def test_the_help_of_run_names_every_playbook_that_it_takes() -> None:
     output = CliRunner().invoke(recoverctl, ["run", "-h"]).output
     assert all(f"  {p.name} " in output for p in registry())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("judge", "/dev/null"), "it is not JSON, or not all of it); recoverctl dump writes one"),
+        (("judge", "/nowhere"), "/nowhere cannot be read: No such file or directory\n"),
+        (("drill", "join-stuk"), "(did you mean join-stuck?)"),
+        (("init", "--kubeconfig", "/dev/null", "--name", "x"), "it is no kubeconfig, or a part of one is missing"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_and_not_in_pythons(arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(recoverd, arguments)
+    assert result.exit_code == 2 and said in result.output, result.output
+    assert "Errno" not in result.output and "NoneType" not in result.output and "validation" not in result.output
+
+
+def test_a_dump_of_another_shape_is_told_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "dump.json").write_text("{}")
+    result = CliRunner().invoke(recoverd, ["judge", str(tmp_path / "dump.json")])
+    assert result.exit_code == 2 and "is missing" in result.output and "validation" not in result.output
+
+
+def test_the_help_says_what_the_exit_codes_mean() -> None:
+    told = " ".join(CliRunner().invoke(recoverctl, ["-h"]).output.split())
+    assert "0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing" in told
