@@ -12,6 +12,7 @@ from recoverd.machine.clock import Reading
 from recoverd.machine.machine import Taken
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Event, Refused, StepEnded
+from recoverd.model.fleet import Around
 from recoverd.model.joining import JoinRequest
 from recoverd.model.memory import Memory
 from recoverd.model.observation import Observation, Unseen, UnseenKind
@@ -32,10 +33,10 @@ async def _defect() -> None:
     await rig.stage.wait(12)
     take = rig.stage.machine.take
 
-    def broken(event: Event, reading: Reading | None = None) -> Taken:
+    def broken(event: Event, reading: Reading | None = None, around: Around | None = None) -> Taken:
         if isinstance(event, StepEnded):
             raise ZeroDivisionError("a defect")
-        return take(event, reading)
+        return take(event, reading, around)
 
     rig.stage.machine.take = broken  # type: ignore[method-assign]
     faults.delete_manifest(rig.cluster, "cp1", "kube-apiserver")
