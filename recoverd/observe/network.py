@@ -20,7 +20,7 @@ from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, U
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
-from recoverd.observe.kubelet import ListedPod, from_table, waiting
+from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
@@ -96,12 +96,6 @@ class NetworkCollector:
             return Unseen(
                 UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods"
             )
-        try:
-            pods = from_table(listed.pods)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            return Unseen(
-                UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})"
-            )
         if self._missed >= AWAY:
             self._back = datetime.now(UTC)
         self._missed = 0
@@ -116,7 +110,7 @@ class NetworkCollector:
                 strict=True,
             )
         )
-        return await _Round(self, api.objects, listed, memory, names, pods, read).run()
+        return await _Round(self, api.objects, listed, memory, names, read).run()
 
     async def look(self, name: str, asked: _Questions, services: Sequence[str]) -> HostLook | Unseen:
         marker = f"@@{secrets.token_hex(8)}"
@@ -148,10 +142,9 @@ class _Round:
         listed: Listed,
         memory: Memory,
         names: Sequence[str],
-        pods: Sequence[ListedPod],
         read: Mapping[str, Read],
     ) -> None:
-        self.of, self.listed, self.pods = of, listed, pods
+        self.of, self.listed, self.pods = of, listed, listed.pods
         self.names = names
         self.now, self.clock = datetime.now(UTC), time.monotonic()
         self.lists = read
@@ -162,7 +155,7 @@ class _Round:
         self.nodes_of = {host: node for node, host in reversed(self.hosts.items())}
         """Host name to node name, the first where there are several."""
         self.on: dict[str, list[ListedPod]] = {}
-        for pod in pods:
+        for pod in self.pods:
             self.on.setdefault(pod.node, []).append(pod)
         self.ports = self._ports(read["services"], read["endpoints"])
 
