@@ -17,8 +17,8 @@ from kubernetes.aio.client import ApiClient
 
 from recoverd.observe.api import TABLE, api_client
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
-from recoverd.observe.kubelet import from_table
 from recoverd.observe.lists import SLICES
+from recoverd.observe.objects import PodBook
 from recoverd.observe.rest import list_all, list_group, request
 from recoverd.observe.services import astray
 from recoverd.observe.webhooks import ENDPOINTS
@@ -159,7 +159,7 @@ class Kube:
             lambda client: request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
         )
         try:
-            return astray(services, await self._endpoints(), from_table(pods))
+            return astray(services, await self._endpoints(), tuple(PodBook().listed(json.dumps(pods).encode())))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise KubeFailure(
                 f"the API server listed pods or endpoints in a form that cannot be understood ({error!r})"

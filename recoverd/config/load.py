@@ -31,7 +31,7 @@ from recoverd.model.settings import (
 
 MERGED = ("approval", "bounds", "drain", "restore_points", "deadlines", "maintenance", "canary", "ssh")
 """Parts of a cluster that are merged with the defaults key by key."""
-WHOLE = ("interval", "mode")
+WHOLE = ("interval", "workers_every", "mode")
 """Those that are one value."""
 
 
@@ -299,4 +299,4 @@ def _cluster(
         + deadlines.hosts
         + deadlines.network,
     )
-    return ClusterConfig(settings, model.interval, kubeconfig, ssh, deadlines)
+    return ClusterConfig(settings, model.interval, kubeconfig, ssh, deadlines, model.workers_every)

@@ -214,6 +214,7 @@ class ClusterModel(Strict):
     control_planes: Annotated[list[HostModel], Field(min_length=1)]
     workers: list[HostModel] = []
     interval: Annotated[Duration, Field(ge=1)] = 5.0
+    workers_every: Annotated[Duration, Field(ge=0, le=300)] = 30.0
     mode: Mode = Mode.ACT
     approval: dict[str, Approval] = {}
     bounds: BoundsModel = BoundsModel()
@@ -228,6 +229,7 @@ class DefaultsModel(Strict):
     """What every cluster has unless it says otherwise; each part is merged key by key, and checked once merged."""
 
     interval: Any = None
+    workers_every: Any = None
     mode: Any = None
     approval: dict[str, Any] = {}
     bounds: dict[str, Any] = {}

@@ -93,6 +93,8 @@ class ClusterConfig:
     kubeconfig: Path
     ssh: SshSettings
     deadlines: Deadlines = field(default_factory=Deadlines)
+    workers_every: float = 30.0
+    """Seconds within which each calm worker is looked at, where there are many; 0: in every sweep."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,9 @@ class LiveWorld(World):
         self.learn(memory)
         return await self._collector.observe(sequence, memory)
 
+    def rest(self, *, calm: bool) -> None:
+        self._collector.rest(calm=calm)
+
     def hasten(self) -> None:
         self._collector.hasten()
 

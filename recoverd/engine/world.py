@@ -22,6 +22,12 @@ class World(Protocol):
         """
         ...
 
+    def rest(self, *, calm: bool) -> None:
+        """Whether the next sweep may leave out machines of which nothing is expected: no incident is open, no plan
+        waits or runs, and nothing that was found has still to be seen gone.
+        """
+        return  # a world that always looks at all has nothing to know
+
     def hasten(self) -> None:
         """A plan waits for a sweep that begins from now on: this one and the sweep in hand wait no longer than a
         moment for what was silent in the one before.

@@ -12,10 +12,11 @@ from recoverd.machine import deciding, joining
 from recoverd.machine.clock import Reading
 from recoverd.machine.decide import Choice
 from recoverd.machine.machine import Taken, handle
+from recoverd.machine.sight import name_of
 from recoverd.machine.state import OfState, begun
 from recoverd.machine.turn import Turn
 from recoverd.model.events import Event, Instruction
-from recoverd.model.finding import Diagnosis, Phase, State
+from recoverd.model.finding import Diagnosis, Phase, Severity, State
 from recoverd.model.fleet import Around
 from recoverd.model.joining import Check, JoinFacts, JoinRequest
 from recoverd.model.memory import Memory
@@ -105,6 +106,15 @@ class ClusterMachine(OfState):
     def diagnosis(self) -> Diagnosis | None:
         """What the newest sweep adds up to."""
         return self.state.sweep.diagnosis if self.state.sweep else None
+
+    @property
+    def calm(self) -> bool:
+        """Nothing is open or planned, and nothing but notices was found that has not been seen gone."""
+        record, diagnosis = self.record, self.diagnosis
+        if diagnosis is None or record.incident or record.plan or record.run or record.verify_since:
+            return False
+        notices = {name_of(f.key) for f in diagnosis.findings if f.severity is Severity.NOTICE}
+        return record.sightings.keys() <= notices and not record.witnessed
 
     @property
     def watching(self) -> bool:

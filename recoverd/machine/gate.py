@@ -43,6 +43,10 @@ seen cannot be taken back either.
 """
 
 
+EVERY_MACHINE = "the next sweep, which looks at every machine"
+"""What is waited for where the newest sweep has views that are older than itself: nothing is done by those."""
+
+
 class Verdict(Enum):
     GO = "go"
     SKIP = "skip"
@@ -63,7 +67,11 @@ class Gate:
 
 
 def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> Gate:
-    """May the step whose turn it is be begun?"""
+    """May the step whose turn it is be begun? Not by a sweep with views that are older than itself."""
+    return Gate(Verdict.HOLD, EVERY_MACHINE) if evidence.observation.carried else _forwards(plan, run, pause, evidence)
+
+
+def _forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> Gate:
     step = plan.steps[run.index]
     past = committed(plan, run, step.part)
     if why := evidence.scene.settings.hands_off:
@@ -158,6 +166,8 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     held = (evidence.now - run.held_since).total_seconds() if run.held_since else 0.0
     if evidence.blind and held <= PATIENCE:
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if evidence.observation.carried:
+        return Gate(Verdict.HOLD, EVERY_MACHINE)
     if why := forbids(evidence.observation.lease, unasked=False):
         return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, f"this bastion is not the one that acts ({why})")
     if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):

@@ -171,6 +171,10 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     if not isinstance(view, NetworkView):
         return known, watched
     for host, of_host in view.hosts.items():
+        if host in observation.carried:
+            # it settles by looks, not by the time between them
+            watched |= {key: since for key, since in sights.items() if key[:2] == (host, "network")}
+            continue
         if (
             not isinstance(of_host, NodeNetworkView)
             or of_host.links is None

@@ -369,6 +369,10 @@ class Observation:
     """
     behind: float = 0.0
     """Seconds by which recoverd itself was late in this sweep."""
+    carried: Mapping[str, datetime] = field(default_factory=dict)
+    """Workers that had no turn in this sweep, and when they were looked at last: their views are of then, in `hosts`
+    and in `network`. Such a sweep says at most that all is well.
+    """
     late: bool = False
     """That was too much to tell what is silent from what it came too late for: such views are unseen, as `OWN`."""
     stretched: float = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -17,8 +17,10 @@ from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import LeaseKeeper
 from recoverd.config import ClusterConfig
+from recoverd.diagnose import diagnose
 from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
+from recoverd.model.finding import Diagnosis
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import (
@@ -40,9 +42,10 @@ from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
-from recoverd.observe.network import NetworkCollector
+from recoverd.observe.network import NetworkCollector, hosts_by_node
 from recoverd.observe.restless import odd_nodes
 from recoverd.observe.space import SpaceWatch
+from recoverd.observe.turns import Turns, odd, says_that_all_is_well
 
 __all__ = ["Collector"]
 
@@ -80,20 +83,48 @@ class Collector:
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._space = SpaceWatch()
+        self._turns, self._calm = Turns(cluster.workers_every), False
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
     def hasten(self) -> None:
         """Somebody waits for the sweep in hand and the next one."""
         self._haste.ask()
 
+    def rest(self, *, calm: bool) -> None:
+        """In the next sweep calm workers may be looked at in turn: nothing waits for what it shows."""
+        self._calm = calm
+
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         """One sweep. Ends when the slowest source has answered or come to its deadline; never
-        raises for what the cluster does.
+        raises for what the cluster does. Not all workers are looked at in one that finds nothing (`turns`).
         """
         settings = self._cluster.settings
         workers = [w.name for w in settings.workers or memory.workers]
-        names = [*self._etcd, *workers]
-        started, durations = datetime.now(UTC), dict[str, float]()
+        due = self._turns.due(workers, time.monotonic()) if self._calm else frozenset(workers)
+        if len(due) < len(workers):
+            seen = await self._swept(sequence, memory, workers, due)
+            if says_that_all_is_well(seen, self._judged(seen, memory, [*self._etcd, *workers])):
+                return seen
+        seen = await self._swept(sequence, memory, workers, frozenset(workers))
+        if self._turns.takes(workers):
+            self._judged(seen, memory, [*self._etcd, *workers])
+        return seen
+
+    def _judged(self, seen: Observation, memory: Memory, everybody: Sequence[str]) -> Diagnosis:
+        """What the sweep adds up to: whoever is in it has no turn to wait for."""
+        found = diagnose(seen, memory, self._cluster.settings)
+        self._turns.found(found, self._hosts_of(seen, everybody))
+        return found
+
+    def _hosts_of(self, seen: Observation, everybody: Sequence[str]) -> Mapping[str, str]:
+        listed = seen.api.objects.nodes if isinstance(seen.api.objects, ObjectsView) else ()
+        return hosts_by_node(everybody, listed, self._hosts.addresses)
+
+    async def _swept(self, sequence: int, memory: Memory, workers: Sequence[str], due: Collection[str]) -> Observation:
+        """One sweep over the control planes and the workers that are due."""
+        everybody = [*self._etcd, *workers]
+        names = [n for n in everybody if n in self._etcd or n in due]
+        started, clock, durations = datetime.now(UTC), time.monotonic(), dict[str, float]()
 
         async def timed(source: str, work: Awaitable[T]) -> T:
             began = time.monotonic()
@@ -104,7 +135,7 @@ class Collector:
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
             api = await timed("api", self._api.observe())
-            looked = timed("network", self._network.observe(api, self._api.listed, memory, names))
+            looked = timed("network", self._network.observe(api, self._api.listed, memory, everybody, names))
             said, network = await asyncio.gather(self._witnesses(api), looked)
             return said, network
 
@@ -126,7 +157,7 @@ class Collector:
         self._learn(hosts, api, network)
         planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
         seen = Observation(
-            cluster=settings.name,
+            cluster=self._cluster.settings.name,
             sequence=sequence,
             started_at=started,
             at=datetime.now(UTC),
@@ -138,7 +169,16 @@ class Collector:
             lease=self._lease.take(planes) if self._lease else None,
             own=(self._api.trouble,) if self._api.trouble else (),
         )
-        return late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
+        seen = late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
+        return self._taken(seen, everybody, names, clock)
+
+    def _taken(self, seen: Observation, everybody: Sequence[str], looked: Collection[str], now: float) -> Observation:
+        """The sweep with what is kept of those that had no turn."""
+        hosts_of = self._hosts_of(seen, everybody)
+        clock = time.monotonic()
+        watched = {n for n in everybody if self._journals.asks(n)[0] or self._closer.due(n, clock)}
+        workers = frozenset(everybody).difference(self._etcd)
+        return self._turns.took(seen, workers, looked, odd(seen, hosts_of) | watched, now)
 
     def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, network: NetworkView | Unseen) -> None:
         """Take from this sweep whom the next ones look at more closely."""

@@ -5,12 +5,8 @@ own, and the objects it lists.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import datetime
-from heapq import nlargest
 from typing import Any
 
 import aiohttp
@@ -20,13 +16,10 @@ from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.config import ClusterConfig
-from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import (
     ApiView,
-    CreatedView,
     EndpointHealth,
     EndpointView,
-    NodeView,
     ObjectsView,
     Unseen,
     UnseenKind,
@@ -34,10 +27,11 @@ from recoverd.model.observation import (
 from recoverd.model.places import authority
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
-from recoverd.observe.kubelet import instant
+from recoverd.observe.kubelet import ListedPod
+from recoverd.observe.objects import NODE, ROW, PodBook, newest, nodes_of, per_node
+from recoverd.observe.pieces import pieces
 from recoverd.observe.probe import misnamed, probe
 from recoverd.observe.rest import list_all, request
-from recoverd.observe.text import printable
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 """Pods are asked for as a table: of thousands of them only the node's name is wanted, and a
@@ -47,9 +41,6 @@ DIRECT_SHARE = 0.6
 """Share of the deadline after which a control plane's own address is given up and asked through SSH
 instead: a firewall may be between.
 """
-NEWEST = 100
-MESSAGE = 300
-"""Characters of what a condition says."""
 SILENT = frozenset({EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE, EndpointHealth.NOT_READY})
 """What an API server took its time to say: the check of an etcd that does not answer takes two seconds."""
 
@@ -59,8 +50,7 @@ class Listed:
     """What the newest list of objects was made of, for those who look closer."""
 
     client: ApiClient
-    pods: dict[str, Any]
-    """The table of pods (or the list, where the server makes no table)."""
+    pods: tuple[ListedPod, ...]
 
 
 class ApiCollector:
@@ -76,6 +66,7 @@ class ApiCollector:
         self._seconds = cluster.deadlines.api
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
+        self._pods = PodBook()
         self.trouble = ""
         """Why the kubeconfig cannot be used any more that what is asked with was read from, or not for long; "" when it
         can.
@@ -173,12 +164,10 @@ class ApiCollector:
                     list_all(client, "nodes", resourceVersion="0"),
                     request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
                 )
-                listed, table = await _body(nodes, "NodeList"), await _body(pods, "Table", "PodList")
-            view = ObjectsView(
-                tuple(_node(n) for n in listed["items"]), _pods(table), newest=_newest(listed["items"], table)
-            )
-            self.listed = Listed(client, table)
-            return view
+                views, made = await nodes_of(pieces(nodes, NODE))
+                listed = await self._pods.read(pieces(pods, ROW))
+            self.listed = Listed(client, listed)
+            return ObjectsView(views, per_node(listed), newest=newest(made, listed))
         except TimeoutError:
             return Unseen(UnseenKind.TIMEOUT, f"{server} did not list nodes and pods within {self._seconds:g} s")
         except ApiException as error:
@@ -216,63 +205,3 @@ def api_client(access: Access, server: str) -> ApiClient:
         setattr(configuration, field, getattr(access.configuration, field))
     configuration.disable_strict_ssl_verification = True
     return ApiClient(configuration)
-
-
-async def _body(response: Any, *kinds: str) -> Any:
-    """The list, whole and of one of these kinds; a part of the nodes taken for all of them would
-    be as bad as another cluster's.
-    """
-    text = await response.read()
-    if response.status != 200:
-        raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
-    answer = json.loads(text)
-    if answer.get("kind") not in kinds:
-        raise ValueError(f"a {answer.get('kind')} where a {kinds[0]} was asked for")
-    if answer.get("metadata", {}).get("continue"):
-        raise ValueError("only a part of the list")
-    return answer
-
-
-def _node(node: dict[str, Any]) -> NodeView:
-    meta, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
-    labels = meta.get("labels", {})
-    ready: dict[str, Any] = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), {})
-    return NodeView(
-        name=str(meta["name"]),
-        ready=ready.get("status") == "True",
-        unschedulable=bool(spec.get("unschedulable", False)),
-        control_plane=any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master")),
-        address=next((str(a["address"]) for a in status.get("addresses", ()) if a.get("type") == "InternalIP"), ""),
-        boot_id=str(status.get("nodeInfo", {}).get("bootID", "")),
-        kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
-        cordoned_by=str((meta.get("annotations") or {}).get(CORDONED, "")),
-        reason="" if ready.get("status") == "True" else str(ready.get("reason") or ""),
-        message="" if ready.get("status") == "True" else printable(str(ready.get("message") or ""), MESSAGE),
-        since=instant(ready.get("lastTransitionTime")),
-    )
-
-
-def _pods(table: dict[str, Any]) -> dict[str, int]:
-    """Pods per node, from a table or, where the server makes none, from the objects."""
-    if table.get("kind") == "Table":
-        column = [c["name"] for c in table["columnDefinitions"]].index("Node")
-        names = (row["cells"][column] for row in table.get("rows") or ())
-        return dict(Counter("" if name in (None, "<none>") else str(name) for name in names))
-    return dict(Counter(str(p.get("spec", {}).get("nodeName", "")) for p in table["items"]))
-
-
-def _newest(nodes: list[dict[str, Any]], table: dict[str, Any]) -> tuple[CreatedView, ...]:
-    """The nodes and pods that were created last, newest first."""
-    rows = (
-        [row.get("object", {}) for row in table.get("rows") or ()] if table.get("kind") == "Table" else table["items"]
-    )
-    found = [("node", n["metadata"]) for n in nodes] + [("pod", p.get("metadata", {})) for p in rows]
-    # RFC 3339 in UTC sorts as text
-    dated = nlargest(
-        NEWEST, ((str(m.get("creationTimestamp") or ""), kind, m) for kind, m in found), key=lambda d: d[0]
-    )
-    return tuple(CreatedView(kind, _full_name(m), datetime.fromisoformat(at)) for at, kind, m in dated if at)
-
-
-def _full_name(meta: dict[str, Any]) -> str:
-    return "/".join(str(meta[key]) for key in ("namespace", "name") if meta.get(key))

@@ -56,6 +56,8 @@ class ListedPod:
     labels: Mapping[str, str] = field(default_factory=dict)
     bound: datetime | None = None
     """When it was bound to the node; only of whole objects."""
+    version: str = ""
+    """Its resourceVersion, only of a table's row: the next table has the same row while it is the same."""
 
     @property
     def may_have_ended(self) -> bool:
@@ -70,60 +72,30 @@ def instant(text: Any) -> datetime | None:
         return None
 
 
-def from_table(table: Mapping[str, Any]) -> tuple[ListedPod, ...]:
-    """From the table (or, where the server makes none, the list) that the sweep reads of all pods."""
-    if table.get("kind") != "Table":
-        return tuple(from_object(p) for p in table.get("items") or ())
-    column = {str(c["name"]): i for i, c in enumerate(table["columnDefinitions"])}
-    pods = []
-    for row in table.get("rows") or ():
-        cells, meta = row["cells"], row["object"]["metadata"]
-        node, ip = str(cells[column["Node"]] or ""), str(cells[column["IP"]] or "")
-        have, _, want = str(cells[column["Ready"]]).partition("/")
-        pods.append(
-            _pod(
-                meta,
-                node="" if node == "<none>" else node,
-                ip="" if ip == "<none>" else ip,
-                status=str(cells[column["Status"]]),
-                ready=have == want and have != "0",
-            )
-        )
-    return tuple(pods)
-
-
 def from_object(pod: Mapping[str, Any]) -> ListedPod:
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
     bound = conditions.get("PodScheduled")
-    return _pod(
-        pod["metadata"],
+    meta = pod["metadata"]
+    return ListedPod(
+        uid=str(meta["uid"]),
+        name=f"{meta.get('namespace', '')}/{meta['name']}",
         node=str(spec.get("nodeName", "")),
         ip=str(status.get("podIP", "")),
         status=str(status.get("phase", "")),
         ready=conditions.get("Ready", {}).get("status") == "True",
+        created=instant(meta.get("creationTimestamp")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        mirror=str((meta.get("annotations") or {}).get(MIRROR, "")),
+        owner=owner_of(meta.get("ownerReferences")),
+        labels=meta.get("labels") or {},
         bound=instant(bound.get("lastTransitionTime")) if bound else None,
     )
 
 
-def _pod(
-    meta: Mapping[str, Any], *, node: str, ip: str, status: str, ready: bool, bound: datetime | None = None
-) -> ListedPod:
-    owners = meta.get("ownerReferences") or ()
-    return ListedPod(
-        uid=str(meta["uid"]),
-        name=f"{meta.get('namespace', '')}/{meta['name']}",
-        node=node,
-        ip=ip,
-        status=status,
-        ready=ready,
-        created=instant(meta.get("creationTimestamp")),
-        deleting=bool(meta.get("deletionTimestamp")),
-        mirror=str((meta.get("annotations") or {}).get(MIRROR, "")),
-        owner=next((str(o["uid"]) for o in owners if o.get("kind") == "DaemonSet"), ""),
-        labels=meta.get("labels") or {},
-        bound=bound,
-    )
+def owner_of(references: Sequence[Mapping[str, Any]] | None) -> str:
+    """The uid of the DaemonSet among a pod's owners, or ""."""
+    return next((str(o["uid"]) for o in references or () if o.get("kind") == "DaemonSet"), "")
 
 
 def waiting(pods: Mapping[str, Sequence[ListedPod]], nodes: Iterable[str], now: datetime) -> dict[str, WaitingPods]:

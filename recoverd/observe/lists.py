@@ -1,4 +1,4 @@
-"""Lists of the API that the network's witnesses need, as raw JSON, read no oftener than their size allows."""
+"""Lists of the API that the network's witnesses need, read no oftener than their size allows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient, ApiException
 
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe.rest import list_all, list_group, request
+from recoverd.observe.shapes import ENDPOINTS, PODS, SERVICES
 
 BYTES_PER_SECOND = 512 << 10
 """A list is not read again before its size divided by this: small clusters are read at every
@@ -46,6 +47,7 @@ class Answered:
 
 
 Read = Answered | Unseen
+Decode = Callable[[bytes], Any]
 
 
 class Lists:
@@ -58,7 +60,9 @@ class Lists:
         self._groups: tuple[float, dict[str, str] | None] = (0.0, None)
 
     async def services(self, client: ApiClient) -> Read:
-        return await self._cached("services", lambda: list_all(client, "services", resourceVersion="0"))
+        return await self._cached(
+            "services", lambda: list_all(client, "services", resourceVersion="0"), SERVICES.decode
+        )
 
     async def daemonsets(self, client: ApiClient) -> Read:
         return await self._cached(
@@ -104,15 +108,17 @@ class Lists:
 
     async def endpoints(self, client: ApiClient) -> Read:
         """EndpointSlices, or Endpoints where there are none."""
-        return await self._cached("endpoints", lambda: self._endpoints(client, resourceVersion="0"))
+        return await self._cached("endpoints", lambda: self._endpoints(client, resourceVersion="0"), ENDPOINTS.decode)
 
     async def endpoints_of(self, client: ApiClient, services: Sequence[str]) -> Read:
         """Read now, past the API server's cache, those of the services named (without namespace)."""
         if self._slices is None:
-            return await self._read("endpoints", lambda: self._endpoints(client))
+            return await self._read("endpoints", lambda: self._endpoints(client), ENDPOINTS.decode)
         names = ",".join(sorted(set(services)))
         return await self._read(
-            "endpoints", lambda: self._endpoints(client, labelSelector=f"kubernetes.io/service-name in ({names})")
+            "endpoints",
+            lambda: self._endpoints(client, labelSelector=f"kubernetes.io/service-name in ({names})"),
+            ENDPOINTS.decode,
         )
 
     async def pods_on(self, client: ApiClient, node: str) -> Read:
@@ -120,6 +126,7 @@ class Lists:
         return await self._read(
             f"pods on {node}",
             lambda: list_all(client, "pods", fieldSelector=f"spec.nodeName={node}"),
+            PODS.decode,
         )
 
     async def kubelet_pods(self, client: ApiClient, node: str) -> Read:
@@ -127,6 +134,7 @@ class Lists:
         return await self._read(
             f"the pods of {node}'s kubelet (nodes/proxy)",
             lambda: request(client, "/api/v1/nodes/{node}/proxy/pods", {"node": node}),
+            PODS.decode,
         )
 
     async def _endpoints(self, client: ApiClient, **options: Any) -> Any:
@@ -142,12 +150,12 @@ class Lists:
         options.pop("labelSelector", None)
         return await list_all(client, "endpoints", **options)
 
-    async def _cached(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Read:
+    async def _cached(self, name: str, ask: Callable[[], Awaitable[Any]], decode: Decode = json.loads) -> Read:
         due, last = self._kept.get(name, (0.0, None))
         if last is not None and time.monotonic() < due:
             return last
         size: list[int] = []
-        read = await self._read(name, ask, size)
+        read = await self._read(name, ask, decode, size)
         wait = (
             size[0] / BYTES_PER_SECOND
             if size
@@ -158,8 +166,14 @@ class Lists:
         self._kept[name] = (time.monotonic() + (wait if wait > 1.0 else 0.0), read)
         return read
 
-    async def _read(self, name: str, ask: Callable[[], Awaitable[Any]], size: list[int] | None = None) -> Read:
-        read = await read_json(name, ask, self._seconds, size)
+    async def _read(
+        self,
+        name: str,
+        ask: Callable[[], Awaitable[Any]],
+        decode: Decode = json.loads,
+        size: list[int] | None = None,
+    ) -> Read:
+        read = await read_json(name, ask, self._seconds, size, decode)
         if isinstance(read, Answered) and not isinstance(read.body.get("items") or [], list):
             return Unseen(UnseenKind.GARBAGE, f"the API server answered with something else when asked for {name}")
         return read
@@ -192,7 +206,11 @@ async def _holds_none(answer: Any) -> bool:
 
 
 async def read_json(
-    name: str, ask: Callable[[], Awaitable[Any]], seconds: float, size: list[int] | None = None
+    name: str,
+    ask: Callable[[], Awaitable[Any]],
+    seconds: float,
+    size: list[int] | None = None,
+    decode: Decode = json.loads,
 ) -> Read:
     """One object of the API, within so many seconds, or why there is none in words that call it `name`. The number of
     its bytes is added to `size`.
@@ -205,7 +223,7 @@ async def read_json(
             raise ApiException(status=response.status, reason=getattr(response, "reason", ""))
         if size is not None:
             size.append(len(text))
-        body = json.loads(text)
+        body = decode(text)
         if not isinstance(body, dict):
             return Unseen(UnseenKind.GARBAGE, f"the API server answered with something else when asked for {name}")
         return Answered(body, date_of(response.headers))

@@ -20,7 +20,7 @@ from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, U
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
-from recoverd.observe.kubelet import ListedPod, from_table, waiting
+from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
@@ -85,9 +85,11 @@ class NetworkCollector:
         self._back: datetime | None = None
 
     async def observe(
-        self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str]
+        self, api: ApiView, listed: Listed | None, memory: Memory, names: Sequence[str], looked: Sequence[str]
     ) -> NetworkView | Unseen:
-        """One round. `names` are the hosts of the sweep. Never raises for what the cluster does."""
+        """One round. `names` are the hosts of the cluster, `looked` those that are looked at in this sweep, each of
+        which tries pods of any. Never raises for what the cluster does.
+        """
         if listed is None or not isinstance(api.objects, ObjectsView):
             self._missed += 1
             if self._missed >= AWAY:
@@ -95,12 +97,6 @@ class NetworkCollector:
                 self._names.away()
             return Unseen(
                 UnseenKind.NOT_TRIED, "the pod network is not looked at while no API server lists nodes and pods"
-            )
-        try:
-            pods = from_table(listed.pods)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            return Unseen(
-                UnseenKind.GARBAGE, f"the API server listed pods in a form that cannot be understood ({error!r})"
             )
         if self._missed >= AWAY:
             self._back = datetime.now(UTC)
@@ -116,7 +112,7 @@ class NetworkCollector:
                 strict=True,
             )
         )
-        return await _Round(self, api.objects, listed, memory, names, pods, read).run()
+        return await _Round(self, api.objects, listed, memory, names, looked, read).run()
 
     async def look(self, name: str, asked: _Questions, services: Sequence[str]) -> HostLook | Unseen:
         marker = f"@@{secrets.token_hex(8)}"
@@ -148,21 +144,21 @@ class _Round:
         listed: Listed,
         memory: Memory,
         names: Sequence[str],
-        pods: Sequence[ListedPod],
+        looked: Sequence[str],
         read: Mapping[str, Read],
     ) -> None:
-        self.of, self.listed, self.pods = of, listed, pods
-        self.names = names
+        self.of, self.listed, self.pods = of, listed, listed.pods
+        self.names, self.looked = names, frozenset(looked)
         self.now, self.clock = datetime.now(UTC), time.monotonic()
         self.lists = read
         self.known = of._reached | set(memory.reached)
         self.nodes = {n.name: n for n in objects.nodes}
-        self.hosts = _hosts_of(names, objects.nodes, of._hosts.addresses)
+        self.hosts = hosts_by_node(names, objects.nodes, of._hosts.addresses)
         """Node name to host name."""
         self.nodes_of = {host: node for node, host in reversed(self.hosts.items())}
         """Host name to node name, the first where there are several."""
         self.on: dict[str, list[ListedPod]] = {}
-        for pod in pods:
+        for pod in self.pods:
             self.on.setdefault(pod.node, []).append(pod)
         self.ports = self._ports(read["services"], read["endpoints"])
 
@@ -181,11 +177,13 @@ class _Round:
         plan = rounds.targets(self.names, self._candidates(), of._round, self.known, of._failing)
         sample = rounds.sample(self.ports, of._round, SAMPLE, of._bad_rules)
         tried = rounds.tried(self.ports, self.known)
-        asked = {name: self._ask(index, tried, plan[name]) for index, name in enumerate(sorted(self.names))}
+        asked = {
+            name: self._ask(index, tried, plan[name])
+            for index, name in enumerate(sorted(self.names))
+            if name in self.looked
+        }
         addresses = [p.address for p in sample]
-        looks = dict(
-            zip(self.names, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in self.names)), strict=True)
-        )
+        looks = dict(zip(asked, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in asked)), strict=True))
         seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
         ready = [n.name for n in self.nodes.values() if n.ready]
         directories = {
@@ -194,7 +192,7 @@ class _Round:
         probes = [p for n, look in seen.items() for p in _pod_probes(n, asked[n], look)]
         services = [s for n, look in seen.items() for s in self._service_probes(n, asked[n], look)]
         compared, (doubted, fresh) = await asyncio.gather(
-            of._pods.look(self.listed.client, ready, self.on, directories, self.now),
+            of._pods.look(self.listed.client, ready, self.on, directories, self.now, self._looked_nodes()),
             self._again(probes, services, seen, sample),
         )
         if doubted:
@@ -205,7 +203,7 @@ class _Round:
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
         # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
-        hosts = {n: self._host(n, looks[n], settled) for n in self.names}
+        hosts = {n: self._host(n, looks[n], settled) for n in self.names if n in looks}
         self._keep(probes, hosts)
         return NetworkView(
             round=of._round,
@@ -221,6 +219,12 @@ class _Round:
             unready=unready(self.ports.values()),
             silent_dns=of._names.look(self.ports.values(), self.now),
         )
+
+    def _looked_nodes(self) -> set[str] | None:
+        """The nodes whose machines are looked at in this sweep; None: all."""
+        if len(self.looked) == len(self.names):
+            return None
+        return {node for node, host in self.hosts.items() if host in self.looked}
 
     # --- what is asked ---
 
@@ -352,7 +356,8 @@ def _same(one: ServicePort, other: ServicePort) -> bool:
     return {e.address: e.ready for e in one.endpoints} == {e.address: e.ready for e in other.endpoints}
 
 
-def _hosts_of(names: Sequence[str], nodes: Sequence[NodeView], addresses: Mapping[str, str]) -> dict[str, str]:
+def hosts_by_node(names: Sequence[str], nodes: Sequence[NodeView], addresses: Mapping[str, str]) -> dict[str, str]:
+    """Which of the hosts each node is, by name or else by address; nodes that are none of them are left out."""
     by_address, known = {addresses[n]: n for n in names if n in addresses}, frozenset(names)
     return {n.name: host for n in nodes if (host := n.name if n.name in known else by_address.get(n.address, ""))}
 

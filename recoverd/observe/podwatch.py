@@ -5,7 +5,7 @@ kubelet itself is the witness.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kubernetes.aio.client import ApiClient
@@ -42,14 +42,22 @@ class PodWatch:
         listed: Mapping[str, Sequence[ListedPod]],
         directories: Mapping[str, Sequence[str]],
         now: datetime,
+        looked: Collection[str] | None = None,
     ) -> dict[str, NodePods | Unseen]:
-        """`nodes` are those that are Ready; `directories` the uids that SSH found, by node."""
+        """`nodes` are those that are Ready; `directories` the uids that SSH found, by node. Of nodes that were not
+        `looked` at in this sweep (None: all were) kubelet is asked only where something is suspected.
+        """
         there = frozenset(nodes)
         suspects = [n for n in nodes if n in self._bad or _suspicious(listed.get(n, ()), directories.get(n), now)]
         calm = sorted(there.difference(suspects))
-        start = self._turn % max(1, len(calm))
-        batch = (calm[start:] + calm[:start])[:BATCH]
-        self._turn = start + len(batch)
+        if looked is None:
+            start = self._turn % max(1, len(calm))
+            batch = (calm[start:] + calm[:start])[:BATCH]
+            self._turn = start + len(batch)
+        else:
+            # the turns of the machines are turns of the kubelets, the longest waiting first
+            kept = {n: self._kept[n].at.timestamp() if n in self._kept else 0.0 for n in calm if n in looked}
+            batch = sorted(kept, key=lambda n: (kept[n], n))[:BATCH]
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(node: str) -> NodePods | Unseen:

@@ -68,7 +68,13 @@ def table(*rows: tuple[str, str | None]) -> dict[str, Any]:
     return {
         "kind": "Table",
         "columnDefinitions": columns,
-        "rows": [{"cells": [name, "1/1", "Running", 0, "1d", "10.0.0.1", at]} for name, at in rows],
+        "rows": [
+            {
+                "cells": [name, "1/1", "Running", 0, "1d", "10.0.0.1", at],
+                "object": {"metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "7"}},
+            }
+            for name, at in rows
+        ],
     }
 
 
@@ -215,8 +221,12 @@ async def test_a_ready_one_and_its_nodes_and_pods(server: Server, look: Look) ->
 
 
 async def test_pods_as_objects_where_the_server_makes_no_table(server: Server, look: Look) -> None:
+    pods: dict[str, dict[str, str]] = {"a": {"nodeName": "cp1"}, "b": {}}
     server.answers["/api/v1/pods"] = as_json(
-        {"kind": "PodList", "items": [{"spec": {"nodeName": "cp1"}}, {"spec": {}}]}
+        {
+            "kind": "PodList",
+            "items": [{"metadata": {"name": n, "uid": n}, "spec": spec} for n, spec in pods.items()],
+        }
     )
     await server.start()
     view = await look()

@@ -18,6 +18,7 @@ from recoverd.model.observation import Observation
 from recoverd.model.places import authority
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe import Collector
+from recoverd.observe.turns import Turns
 from recoverd.playbooks import registry
 from tests.authority import Authority
 from tests.components.clusters import a_loopback_address
@@ -95,6 +96,7 @@ class Field:
         self.pool = Machines(ssh, (*planes, *workers), self.machines)
         self.etcd = await self._etcd() if at.etcd else None
         self.collector = Collector(ClusterConfig(settings, 5.0, self.api.kubeconfig, ssh, slow), self.pool)
+        self.collector._turns = Turns(30.0, small=0)  # a worker has turns, as where there are many
         self.machine = ClusterMachine(settings, registry(), now=datetime.now(UTC))
 
     async def end(self) -> None:
@@ -108,6 +110,7 @@ class Field:
     async def sweep(self) -> Observation:
         """One sweep of the real collectors, given to the real machine."""
         self.sweeps += 1
+        self.collector.rest(calm=self.machine.calm)
         seen = await self.collector.observe(self.sweeps, self.machine.state.memory)
         self.machine.handle(Observed(seen))
         return seen

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from recoverd.clients.lease import Bastion
+from recoverd.diagnose import diagnose
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Journalled, SavePlan
 from recoverd.model.memory import Memory
+from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen, UnseenKind
 from recoverd.model.operations import Operation
 from recoverd.model.plan import Plan, Step, StepResult
+from recoverd.observe.turns import Turns, odd, says_that_all_is_well
 from recoverd.simulate import world as simulated
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import seconds
@@ -86,6 +89,21 @@ class TroubledLedger(Ledger):
                     self.player.rules.plan_saved(each.plan, self.player.stage)
 
 
+def without(seen: Observation, left: Collection[str]) -> Observation:
+    """The sweep without the looks at these machines, and without what they tried of the network."""
+    network = seen.network
+    if isinstance(network, NetworkView):
+        pairs = {p: at for p, at in network.failing_since.items() if p.partition(">")[0] not in left}
+        network = replace(
+            network,
+            hosts={n: v for n, v in network.hosts.items() if n not in left},
+            probes=tuple(p for p in network.probes if p.source not in left),
+            services=tuple(s for s in network.services if s.source not in left),
+            failing_since=pairs,
+        )
+    return replace(seen, hosts={n: v for n, v in seen.hosts.items() if n not in left}, network=network)
+
+
 class TroubledWorld(SimulatedWorld):
     """Sweeps that lie or break, answers that are lost, steps that are slow, and a daemon
     that dies in the middle of one.
@@ -95,6 +113,9 @@ class TroubledWorld(SimulatedWorld):
         super().__init__(cluster, "prod", bastion=bastion)
         self.rules = rules
         self.stage: Stage
+        self.turns, self.calm = Turns(30.0, small=0), False
+        self.carried = 0
+        """Views that were older than their sweep."""
         self.torn: list[str] = []
         self.behind = 0
         """The next sweep is told so much less of etcd's revision than there is, as by a new leader that
@@ -121,6 +142,31 @@ class TroubledWorld(SimulatedWorld):
         if seconds() - self._lagged > 60:
             self.behind = revisions
 
+    def rest(self, *, calm: bool) -> None:
+        self.calm = calm
+
+    def in_turn(self, seen: Observation, memory: Memory) -> Observation:
+        """The sweep as it is where calm workers are looked at in turn: their views are older, as long as that shows
+        nothing.
+        """
+        settings = self.stage.machine.settings
+        workers = [n for n in seen.hosts if n not in {p.name for p in settings.control_planes}]
+        now = seconds()
+        due = self.turns.due(workers, now) if self.calm else frozenset(workers)
+        hosts_of = {n: n for n in seen.hosts}
+        if len(due) < len(workers):
+            left = [n for n in workers if n not in due]
+            part = without(seen, left)
+            part = self.turns.took(part, workers, due, odd(part, hosts_of), now)
+            found = diagnose(part, memory, settings)
+            self.turns.found(found, hosts_of)
+            if says_that_all_is_well(part, found):
+                self.carried += len(part.carried)
+                return part
+        seen = self.turns.took(seen, workers, workers, odd(seen, hosts_of), now)
+        self.turns.found(diagnose(seen, memory, settings), hosts_of)
+        return seen
+
     async def observe(self, sequence: int, memory: Memory) -> Observation:
         if seconds() < self.raises_until:
             await asyncio.sleep(0.5)
@@ -139,7 +185,7 @@ class TroubledWorld(SimulatedWorld):
                 for n, v in seen.etcd.items()
             }
             seen = replace(seen, etcd=views)
-        return seen
+        return self.in_turn(seen, memory)
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
         record = self.stage.machine.record

@@ -4,7 +4,9 @@ how long something has been odd.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +17,11 @@ from recoverd.model.network import NodePods, ProbeAnswer, ProcessView
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
-from recoverd.observe.kubelet import ListedPod, compare, from_object, from_table, kubelet_uids, without
+from recoverd.observe.kubelet import ListedPod, compare, from_object, kubelet_uids, without
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import Rules, hexadecimal, parse_look, script
+from recoverd.observe.objects import PodBook
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod
 from recoverd.observe.rulewatch import RuleWatch
@@ -143,6 +146,11 @@ def test_a_pod_of_the_same_name_with_another_uid_is_another_pod() -> None:
     assert [p.uid for p in difference.missing] == ["new"] and [uid for uid, _ in difference.extra] == ["old"]
 
 
+async def documents(*texts: str) -> AsyncIterator[bytes]:
+    for text in texts:
+        yield text.encode()
+
+
 def test_a_table_has_what_is_needed_of_each_pod() -> None:
     columns = [{"name": n} for n in ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")]
     meta = {
@@ -159,7 +167,8 @@ def test_a_table_has_what_is_needed_of_each_pod() -> None:
             "object": {"metadata": {"uid": "v", "name": "x"}},
         },
     ]
-    first, second = from_table({"kind": "Table", "columnDefinitions": columns, "rows": rows})
+    table = {"kind": "Table", "columnDefinitions": columns, "rows": rows}
+    first, second = asyncio.run(PodBook().read(documents(json.dumps(table))))
     assert (first.name, first.node, first.ip, first.ready, first.owner) == (
         "default/web-1",
         "w1",
@@ -645,3 +654,31 @@ def test_an_agent_is_given_the_time_that_its_daemonset_gives_it(changes: dict[st
         item["status"]["updatedNumberScheduled"] = changes["updated"]
     views = AgentWatch().look(body, agent_pods("a", "b", "c"), ["a", "b", "c"], {}, 0.0)
     assert {v.may_start_for for v in views} == {seconds}
+
+
+def test_a_row_that_changed_is_made_anew_even_where_its_version_is_the_same() -> None:
+    columns = [{"name": n} for n in ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")]
+
+    def table(version: str, *cells: str) -> str:
+        meta = {"uid": "u", "name": "web-1", "namespace": "default", "resourceVersion": version}
+        row = {"cells": ["web-1", *cells], "object": {"metadata": meta}}
+        return json.dumps({"kind": "Table", "columnDefinitions": columns, "rows": [row]})
+
+    book = PodBook()
+
+    def read(*texts: str) -> ListedPod:
+        (pod,) = asyncio.run(book.read(documents(*texts)))
+        return pod
+
+    first = read(table("7", "1/1", "Running", "0", "5d", "10.1.1.1", "w1"))
+    assert read(table("7", "1/1", "Running", "0", "6d", "10.1.1.1", "w1")) is first
+    # restored data may bring a version a second time
+    assert read(table("7", "0/1", "Running", "0", "6d", "10.1.1.1", "w1")).ready is False
+    assert read(table("8", "0/1", "Running", "0", "6d", "10.1.1.1", "w2")).node == "w2"
+
+
+def test_a_part_of_a_list_in_any_piece_is_no_list() -> None:
+    rest = json.dumps({"kind": "Table", "columnDefinitions": [], "metadata": {"continue": "more"}, "rows": []})
+    whole = json.dumps({"kind": "PodList", "items": []})
+    with pytest.raises(ValueError, match="part of the list"):
+        asyncio.run(PodBook().read(documents(whole, rest)))

@@ -1,0 +1,135 @@
+"""Whose turn it is: the calm workers of a larger cluster are looked at one after the other, all others in every sweep.
+
+A sweep in which not all had their turn may only say that all is well. It is given to the machine where nothing is found
+but notices; where anything else is, or the machine is not at rest, the same sweep is made whole before anybody judges
+it. So nothing is found, done or taken for gone by a look that is older than the sweep.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
+from recoverd.model.observation import HostView, Observation
+
+SMALL = 20
+"""Workers up to which all are looked at in every sweep: turns would save little, and find what breaks later."""
+BETWEEN = re.compile(r"[\s>]+")
+"""What stands between the machines, paths and nodes that a finding's subject names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A worker as it was when its turn was last."""
+
+    clock: float
+    """Of a monotonic clock, in seconds."""
+    at: datetime
+    host: HostView
+    network: NodeNetworkView
+
+
+class Turns:
+    """Those of one cluster. `every` is within how many seconds each worker has its turn; 0: in every sweep, as where
+    there are no more than `small`.
+    """
+
+    def __init__(self, every: float, small: int = SMALL) -> None:
+        self._every, self._small = every, small
+        self._kept: dict[str, Looked] = {}
+        self._odd: frozenset[str] = frozenset()
+        self._before: float | None = None
+
+    def takes(self, workers: Sequence[str]) -> bool:
+        """Whether there are turns among so many."""
+        return self._every > 0 and len(workers) > self._small
+
+    def due(self, workers: Sequence[str], now: float) -> frozenset[str]:
+        """The workers that are looked at in a sweep that begins now: those of whom something is odd or nothing is
+        kept, and of the others so many that each has its turn in time, the longest waiting first.
+        """
+        if not self.takes(workers) or self._before is None:
+            return frozenset(workers)
+        passed = now - self._before
+        fresh = [w for w in workers if w not in self._kept or w in self._odd]
+        waiting = sorted(set(workers).difference(fresh), key=lambda w: (self._kept[w].clock, w))
+        count = math.ceil(len(waiting) * passed / self._every)
+        # by the next sweep, which is as far away as the last one, these would have waited for too long
+        late = sum(now + passed - self._kept[w].clock > self._every for w in waiting)
+        return frozenset((*fresh, *waiting[: max(count, late)]))
+
+    def took(
+        self, seen: Observation, workers: Collection[str], looked: Collection[str], odd: Iterable[str], now: float
+    ) -> Observation:
+        """Keep what was seen of those that were looked at, and give the sweep, which began at `now`, with what is kept
+        of the others, as `carried`. `odd` are hosts that are looked at in the next sweep whatever happens.
+        """
+        network = seen.network if isinstance(seen.network, NetworkView) else None
+        for name in looked:
+            view = seen.hosts.get(name)
+            of_network = network.hosts.get(name) if network else None
+            if isinstance(view, HostView) and isinstance(of_network, NodeNetworkView):
+                self._kept[name] = Looked(now, seen.at, view, of_network)
+            else:
+                self._kept.pop(name, None)
+        self._kept = {n: k for n, k in self._kept.items() if n in workers}
+        self._odd, self._before = frozenset(odd), now
+        carried = {n: k for n, k in self._kept.items() if n not in looked}
+        if not carried:
+            return seen
+        if network:
+            network = replace(network, hosts={**network.hosts, **{n: k.network for n, k in carried.items()}})
+        return replace(
+            seen,
+            hosts={**seen.hosts, **{n: k.host for n, k in carried.items()}},
+            network=network or seen.network,
+            carried={n: k.at for n, k in carried.items()},
+        )
+
+    def found(self, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
+        """Whoever a finding is about, be it a notice, is looked at in the next sweep as well."""
+        words = {w for f in diagnosis.findings for w in (*BETWEEN.split(f.subject), getattr(f.facts, "host", ""))}
+        self._odd |= {hosts_of.get(word, word) for word in words}
+
+
+def says_that_all_is_well(seen: Observation, found: Diagnosis) -> bool:
+    """Whether a sweep may stand in which not all had their turn. One for which recoverd itself was too late does, if
+    nothing is found: it says nothing, and to look at more would make it later.
+    """
+    if any(f.severity is not Severity.NOTICE for f in found.findings):
+        return False
+    return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
+
+
+def odd(seen: Observation, hosts_of: Mapping[str, str]) -> set[str]:
+    """The hosts of which something may be wrong, though nothing need be found yet. `hosts_of` has the host by node."""
+    found = {n for n, v in seen.hosts.items() if not isinstance(v, HostView) or v.problems or v.journals or _people(v)}
+    network = seen.network
+    if not isinstance(network, NetworkView):
+        return found
+    for pair in network.failing_since:
+        found.update(pair.split(">"))
+    found.update(name for p in network.probes if not p.answer.arrived for name in (p.source, p.target))
+    found.update(s.source for s in network.services if any(a is not ProbeAnswer.OK for a in s.answers))
+    for name, view in network.hosts.items():
+        if not isinstance(view, NodeNetworkView) or view.problems or not _ruled(view):
+            found.add(name)
+    nodes = {n for n, p in network.pods.items() if not isinstance(p, NodePods) or p.missing or p.extra}
+    nodes.update(a.node for a in network.agents if a.bad_for or a.running is False or not a.ready)
+    nodes.update(network.waiting)
+    found.update(hosts_of.get(node, node) for node in nodes)
+    return found
+
+
+def _people(view: HostView) -> bool:
+    people = view.people
+    return people is None or bool(people.logins or people.tools or people.hands_off)
+
+
+def _ruled(view: NodeNetworkView) -> bool:
+    return isinstance(view.rules, RulesView) and not view.rules.gaps

@@ -1,0 +1,153 @@
+"""Calm workers are looked at in turn: whose turn it is, what may be said without the others, and what may not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from recoverd.diagnose import diagnose
+from recoverd.model.events import Approved, Observed, Perform
+from recoverd.model.finding import Phase, State
+from recoverd.model.memory import Memory
+from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
+from recoverd.model.observation import HostView, Observation, PeopleView, Unseen, UnseenKind
+from recoverd.observe.turns import SMALL, Turns, odd, says_that_all_is_well
+from tests.unit.builders import NOW, Cluster
+from tests.unit.test_machine import Script, manifest_gone, performing, stuck
+
+MANY = tuple(f"w{k:02}" for k in range(60))
+
+
+def _view(sweep: Observation, name: str) -> HostView:
+    view = sweep.hosts[name]
+    assert isinstance(view, HostView)
+    return view
+
+
+def seen(names: Collection[str], turn: int = 0, **network: Any) -> Observation:
+    """A sweep that has looked at these."""
+    sweep = Cluster(1).observation()
+    host = replace(_view(sweep, "w1"), people=PeopleView())
+    of_host = NodeNetworkView(True, (), (), {}, (), RulesView("iptables", 1))
+    at = sweep.at + timedelta(seconds=5 * turn)
+    view = NetworkView(turn, dict.fromkeys(names, of_host), {}, **network)
+    return replace(sweep, at=at, hosts=dict.fromkeys(names, host), network=view)
+
+
+def played(turns: Turns, sweeps: int, interval: float = 5.0, odd_ones: Collection[str] = ()) -> list[frozenset[str]]:
+    """Whom each sweep looked at."""
+    looked = []
+    for turn in range(sweeps):
+        due = turns.due(MANY, turn * interval)
+        turns.took(seen(due, turn), MANY, due, odd_ones, turn * interval)
+        looked.append(due)
+    return looked
+
+
+@pytest.mark.parametrize("interval", [1.0, 5.0, 7.0, 29.0, 31.0])
+def test_each_has_its_turn_in_time_and_the_turns_are_spread(interval: float) -> None:
+    looked = played(Turns(30.0), 200, interval)
+    assert looked[0] == frozenset(MANY), "at first all are"
+    for worker in MANY:
+        at = [k * interval for k, due in enumerate(looked) if worker in due]
+        assert max(b - a for a, b in pairwise(at)) <= max(30.0, interval), worker
+    if interval <= 7:
+        assert max(map(len, looked[1:])) <= 60 * interval / 30 * 1.5 + 1
+
+
+def test_all_are_looked_at_in_every_sweep_of_a_small_cluster_and_where_it_is_said() -> None:
+    few = MANY[:SMALL]
+    turns = Turns(30.0)
+    turns.took(seen(few), few, few, (), 0.0)
+    assert turns.due(few, 5.0) == frozenset(few)
+    assert all(due == frozenset(MANY) for due in played(Turns(0.0), 3))
+
+
+def test_one_of_which_something_is_odd_or_that_was_not_seen_has_its_turn_in_every_sweep() -> None:
+    assert all("w07" in due for due in played(Turns(30.0), 10, odd_ones=["w07"]))
+    turns = Turns(30.0)
+    first = seen(MANY)
+    silent = replace(first, hosts={**first.hosts, "w08": Unseen(UnseenKind.TIMEOUT, "silent")})
+    turns.took(silent, MANY, MANY, (), 0.0)
+    assert "w08" in turns.due(MANY, 5.0) and "w09" not in turns.due(MANY, 0.5)
+
+
+def test_what_is_carried_over_keeps_its_age_and_is_never_unseen() -> None:
+    turns = Turns(30.0)
+    first = turns.took(seen(MANY), MANY, MANY, (), 0.0)
+    assert not first.carried
+    due = turns.due(MANY, 5.0)
+    second = turns.took(seen(due, 1), MANY, due, (), 5.0)
+    assert set(second.hosts) == set(MANY) and all(isinstance(v, HostView) for v in second.hosts.values())
+    assert second.carried == {n: first.at for n in MANY if n not in due} and second.at > first.at
+    assert isinstance(second.network, NetworkView) and set(second.network.hosts) == set(MANY)
+
+
+def test_a_worker_that_is_no_part_of_the_cluster_any_more_is_not_carried_over() -> None:
+    turns = Turns(30.0)
+    turns.took(seen(MANY), MANY, MANY, (), 0.0)
+    left = MANY[1:]
+    due = turns.due(left, 5.0)
+    assert MANY[0] not in turns.took(seen(due, 1), left, due, (), 5.0).hosts
+
+
+def test_only_that_all_is_well_may_be_said_without_the_others() -> None:
+    cluster = Cluster(1)
+    healthy, settings = cluster.observation(), cluster.settings
+    assert says_that_all_is_well(healthy, diagnose(healthy, Memory(), settings))
+    gone = Cluster(1)
+    manifest_gone(gone)
+    broken = gone.observation()
+    assert not says_that_all_is_well(broken, diagnose(broken, Memory(), settings))
+    blind = replace(healthy, api=replace(healthy.api, objects=Unseen(UnseenKind.TIMEOUT, "no list")))
+    assert not says_that_all_is_well(blind, diagnose(blind, Memory(), settings))
+
+
+def test_what_is_odd_is_looked_at_though_nothing_is_found_yet() -> None:
+    failing = seen(MANY, failing_since={"w01>w02": NOW})
+    assert odd(failing, {}) == {"w01", "w02"}
+    assert odd(seen(MANY), {}) == set()
+
+
+def test_whoever_a_notice_is_about_has_no_turn_to_wait_for() -> None:
+    cluster = Cluster(1).stopped("w1", "kubelet")
+    found = diagnose(cluster.observation(), Memory(), cluster.settings)
+    assert found.state is State.HEALTHY and found.findings, "the node is still Ready"
+    turns, names = Turns(30.0), ("w1", *(f"a{k}" for k in range(40)))
+    turns.took(seen(names), names, names, (), 0.0)
+    assert "w1" not in turns.due(names, 0.5)
+    turns.found(found, {})
+    assert "w1" in turns.due(names, 0.5)
+
+
+def test_the_machine_is_calm_only_while_nothing_is_open_found_or_planned() -> None:
+    s = Script()
+    assert not s.machine.calm, "nothing was seen yet"
+    s.sweep()
+    assert s.machine.calm
+    s.sweep(stuck)
+    assert not s.machine.calm, "suspected"
+    s.sweep(times=1)
+    assert not s.machine.calm, "what was suspected was seen gone once"
+    s.sweep(times=30)
+    assert s.machine.calm
+    s.sweep(stuck, times=3)
+    assert not s.machine.calm, "a plan waits"
+
+
+def test_nothing_is_begun_by_a_sweep_that_carries_views_over() -> None:
+    s = Script()
+    s.sweep()
+    s.sweep(stuck, times=3)
+    assert s.where[1] is Phase.AWAITING_APPROVAL
+    s.now += timedelta(seconds=5)
+    seen = stuck(Cluster(1, spares=1, now=s.now))
+    assert isinstance(seen, Cluster)
+    s.give(Observed(replace(seen.observation(), carried={"w1": s.now - timedelta(seconds=25)})))
+    assert not [i for i in s.give(Approved(s.plan.id, "alice", "", s.now)) if isinstance(i, Perform)]
+    assert performing(s.sweep(stuck)), "the next one looks at all"
