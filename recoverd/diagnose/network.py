@@ -39,7 +39,7 @@ KUBELET_START = 15.0
 STOPPED = 15.0
 """Seconds for which kube-proxy's process may be away: a rolled DaemonSet brings it back within that."""
 NOT_READY = 60.0
-"""Seconds for which an agent's pod may be absent or not ready."""
+"""Seconds for which an agent's pod may be absent or not ready, or be taken down while another takes its place."""
 PULLING = 180.0
 """The same while its image is pulled or its init containers run."""
 
@@ -255,6 +255,10 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         limit, why = NOT_READY, "it has no pod there"
     else:
         limit, why = PULLING if beginning else NOT_READY, f"its pod {agent.pod} is not ready ({agent.status})"
+    if agent.status in ("Terminating", ""):
+        # observed with docker under load: kubelet needed 50 s to be done with one, its process gone long before; then
+        # it is neither the old one's nor the new one's for a moment
+        limit = max(limit, NOT_READY, agent.may_start_for)
     # one that ends again and again does not start
     if agent.status in ("", "Running") or beginning:
         limit = max(limit, agent.may_start_for if agent.running is not False or beginning else 0.0)

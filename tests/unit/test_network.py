@@ -117,6 +117,11 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.KUBE_PROXY_DOWN, "w3")],
     ),
     (
+        "kube-proxy's pod does not end, though nothing takes its place",
+        lambda n: n.agent("w3", running=False, ready=False, status="Terminating", bad_for=61.0),
+        [(Code.KUBE_PROXY_DOWN, "w3")],
+    ),
+    (
         "the CNI's agent ends again and again, whatever time its startup probe gives it",
         lambda n: n.agent(
             "w3", kind="cni", ready=False, running=None, status="CrashLoopBackOff", bad_for=61.0, may_start_for=600.0
@@ -267,6 +272,18 @@ QUIET: list[tuple[str, Change, Memory | None]] = [
     ("rules that kube-proxy is busy with", lambda n: n.rules("w2", old_gap(missing=3.0, stale=10.0)), None),
     ("kube-proxy has just been started", lambda n: proxy(n, "S", 5.0).rules("w1", old_gap(missing=90.0)), None),
     ("kube-proxy is being rolled", lambda n: n.agent("w3", running=False, bad_for=6.0), None),
+    *(
+        (
+            f"kube-proxy is being rolled, {what}",
+            lambda n, given=given: n.agent("w3", running=False, ready=False, **given),
+            None,
+        )
+        for what, given in {
+            "and its old pod takes its time to end": {"status": "Terminating", "bad_for": 50.0, "may_start_for": 600.0},
+            "and the old pod is gone": {"pod": "", "status": "", "bad_for": 52.0, "may_start_for": 600.0},
+            "by hand": {"status": "Terminating", "bad_for": 50.0},
+        }.items()
+    ),
     (
         "kube-proxy's new image is pulled",
         lambda n: n.agent("w3", running=False, ready=False, status="ContainerCreating", bad_for=100.0),
