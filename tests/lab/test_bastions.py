@@ -24,7 +24,7 @@ from tests.lab.witness import boots, pods, ready
 FORCE = "--force-new-cluster"
 MANIFESTS = "/etc/kubernetes/manifests"
 WATCHED = "see that nothing is found of"
-"""How a step begins that the sweeps carry out, and nobody's hand."""
+"""How a step begins that the sweeps carry out, and nobody's hand: none can be held, and it may be over early."""
 STILL = 60.0
 """Seconds for which a bastion stands still."""
 WITHOUT = 30.0
@@ -93,12 +93,16 @@ def lost(three: Three, cluster: Cluster, plan: Shape, number: int, when: str, *,
     """Whoever carries the step out is killed, alone or with its machine, until another one watches."""
     for each in three:
         three.wait(f"{each.label} is there", lambda b=each: b.lives and b.metric("recoverd_store_available") == 1, 120)
-    label, _ = three.wait("it is in hand", lambda: in_hand(three, cluster, number), 120, every=0.05)
+    label, reached = three.wait("it is in hand", lambda: in_hand(three, cluster, number), 120, every=0.05)
+    watched = plan["steps"][number - 1]["description"].startswith(WATCHED)
+    if watched and reached > number:
+        print(f"step {number} was over before another bastion was there")
+        return
     who = next(b for b in three if b.label == label)
     assert who.process
     load = busy()
     three.pace(number, killed=number, when=when)
-    if plan["steps"][number - 1]["description"].startswith(WATCHED):
+    if watched:
         who.kill()
     who.process.wait(400)
     at = time.time()
@@ -114,7 +118,7 @@ def lost(three: Three, cluster: Cluster, plan: Shape, number: int, when: str, *,
 
 def in_hand(three: Three, cluster: Cluster, number: int) -> tuple[str, int] | None:
     found = step_in_hand(three, cluster)
-    return found if found and found[1] == number else None
+    return found if found and found[1] >= number else None
 
 
 def at_each_step(three: Three, cluster: Cluster, playbook: str, fault: Repair, when: str) -> Shape:
@@ -129,7 +133,8 @@ def at_each_step(three: Three, cluster: Cluster, playbook: str, fault: Repair, w
     three.wait("it is healthy", lambda: over(three, plan) and state(three, cluster) == "healthy", 240)
     judged(three, cluster, plan)
     takeovers = [line for line in three.told(began) if line.event == "taken" and line.cluster == cluster.name]
-    assert len(takeovers) >= len(plan["steps"])
+    paced = [step for step in plan["steps"] if not step["description"].startswith(WATCHED)]
+    assert len(takeovers) >= len(paced)
     return plan
 
 
