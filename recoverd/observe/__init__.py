@@ -18,6 +18,8 @@ from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import LeaseKeeper
 from recoverd.config import ClusterConfig
 from recoverd.diagnose import diagnose
+from recoverd.diagnose.closer import CloserLooks
+from recoverd.diagnose.restless import odd_nodes
 from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.finding import Diagnosis
@@ -37,13 +39,11 @@ from recoverd.model.pod_files import PodFileView
 from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
-from recoverd.observe.closer import CloserLooks
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector, hosts_by_node
-from recoverd.observe.restless import odd_nodes
 from recoverd.observe.space import SpaceWatch
 from recoverd.observe.turns import Turns, odd, says_that_all_is_well
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from recoverd.diagnose.restless import idle, restless
 from recoverd.model.observation import HostView, NodeView, UnitView
-from recoverd.observe.restless import idle, restless
 from recoverd.observe.text import printable
 
 RECENT, FAILING = timedelta(minutes=10), timedelta(minutes=2)

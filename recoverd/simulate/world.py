@@ -10,6 +10,7 @@ from functools import partial
 
 from recoverd.clients.haste import Haste
 from recoverd.clients.lease import Bastion, LeaseKeeper
+from recoverd.diagnose.closer import CloserLooks
 from recoverd.engine.world import World
 from recoverd.engine.writes import journalled
 from recoverd.model.effects import WITHOUT_LEASE, only_asks
@@ -20,7 +21,6 @@ from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
-from recoverd.observe.closer import CloserLooks
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds

@@ -106,6 +106,8 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             continue
         c.power_on(name)
         machine.makes_sandboxes()
+        machine.unpulled.clear()
+        machine.dns_ended_at = None
         for unit in machine.units.values():
             unit.refuses = machine.disk = ""
             if not unit.active and machine.up(c.now):

@@ -195,6 +195,11 @@ MISLED_FROM = 511 << 22
 STUCK: dict[str, Draw] = {"name-sandbox-image": nodes3, "import-sandbox-image": nodes3}
 STUCK_FROM = 1023 << 21
 """As above: pause images that are named and are not there, which shows at the next boot."""
+UNPULLED: dict[str, Draw] = {
+    "misname-image": _and(plane, _choice("etcd", "kube-apiserver")), "resolve-by-itself": worker, "renew-dns": worker,
+}  # fmt: skip
+UNPULLED_FROM = 2047 << 20
+"""As above: images of static pods that are not there, and a DNS that asks itself."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -204,6 +209,7 @@ LATEST = (
     (NAMED_FROM, NAMED, 0.3, (2, 3, 4, 5)),
     (MISLED_FROM, MISLED, 0.3, (1, 2, 3)),
     (STUCK_FROM, STUCK, 0.3, (1, 2, 3)),
+    (UNPULLED_FROM, UNPULLED, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

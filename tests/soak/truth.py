@@ -120,7 +120,7 @@ class Truth:
                 yield f"ill {unit.name} {name}"
             elif unit.refuses:
                 yield f"ill spoilt {name}"  # which shows at its next start
-        if machine.disk or machine.no_sandbox:
+        if _spoilt(machine):
             yield f"ill spoilt {name}"
         if now - machine.units["kubelet"].since < 60 or machine.booting or now - machine.up_at < 60:
             yield f"ill fresh {name}"
@@ -215,3 +215,9 @@ def good_data(machine: Machine, paths: tuple[str, ...] = ()) -> Store | None:
         if store is not None and store.uid == UID and not store.corrupt and "begun anew" not in store.history:
             return store
     return None
+
+
+def _spoilt(machine: Machine) -> bool:
+    """What keeps it from starting pods, or its pods from resolving names."""
+    unpulled = any(map(machine.unpulled_of, machine.manifests()))
+    return bool(machine.disk or machine.no_sandbox or unpulled or machine.dns_ended_at is not None)

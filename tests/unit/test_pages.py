@@ -85,7 +85,7 @@ def test_markup_and_control_characters_are_text_on_the_page() -> None:
     assert read.tags.count("script") == 1 and "img" not in read.tags, "the page's own script is the only one"
     assert "<script>alert(1)</script> [x](http://e)" in read.text and "\\x1b[31m\\x07 &amp; **d**" in read.text
     assert "\x1b" not in text and "\x07" not in text
-    assert set(read.elsewhere) == {"api/v1/status", "metrics"}
+    assert set(read.elsewhere) == {"api/v1/status", "metrics", "runbooks/"}
 
 
 def test_a_post_mortem_in_html_needs_no_other_file_and_runs_nothing() -> None:

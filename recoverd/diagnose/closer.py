@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from recoverd.diagnose.restless import lagging, odd_nodes, unwell
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, HostView, Unseen
-from recoverd.observe.restless import lagging, odd_nodes, unwell
 
 NODE_EVERY = 600.0
 """Seconds between two closer looks at a machine with whose node nothing is wrong: for what is remembered of it."""
