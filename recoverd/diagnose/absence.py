@@ -71,7 +71,7 @@ def stranger(question: Question) -> str:
     if (
         isinstance(mine, EtcdView)
         and mine.has_leader
-        and any(isinstance(v, EtcdView) and v.leader == mine.leader for v in views.values())
+        and any(isinstance(v, EtcdView) and _follow_one(v, mine) for v in views.values())
     ):
         return ""
     left = [n for n in views if not _stopped(question.observation, n)]
@@ -231,6 +231,11 @@ def address(question: Question) -> str:
     if _works(vip) or vip.health is EndpointHealth.NOT_READY:
         return ""
     return f"nothing at {vip.address} was seen to answer as an API server ({vip.health})"
+
+
+def _follow_one(one: EtcdView, other: EtcdView) -> bool:
+    """They have a leader in common. Two that are the same member are two clusters, whoever they say leads."""
+    return one.leader == other.leader and one.member_id != other.member_id
 
 
 def lists(question: Question) -> str:

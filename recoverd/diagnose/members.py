@@ -36,7 +36,7 @@ class Membership:
             n: f"cluster id {v.cluster_id}, not {self.cluster_id}" for n, v in views.items() if n not in same
         }
         """Members that serve another cluster, and by what that is proven."""
-        main = self._believe_one_leader(same, watermark)
+        main = self._believe_one_leader(self._one_machine_each(same, watermark), watermark)
         self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
         """The host whose member list is believed."""
         self.entries: tuple[MemberEntry, ...] = main[self.source].members if self.source else ()
@@ -104,6 +104,27 @@ class Membership:
         for view in self._views.values():
             best[view.cluster_id] = max(best.get(view.cluster_id, 0), view.revision)
         return max(counts, key=lambda c: (counts[c], best[c], c), default="")
+
+    def _one_machine_each(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
+        """Take out those that are a member which another machine is as well: no cluster has one twice, so each is one
+        of its own. `etcdctl snapshot restore` without a name gives every machine the same member and cluster id
+        (kubernetes/kubeadm #2641; seen with 3.4.23). Who was that member while all was well stays it; else nobody is
+        believed, since nothing but a person says which history is right.
+        """
+        machines: dict[str, list[str]] = {}
+        for name, view in same.items():
+            if not view.remembered:
+                machines.setdefault(view.member_id, []).append(name)
+        for member, names in machines.items():
+            known = watermark.members.get(member) if watermark and watermark.cluster_id == self.cluster_id else None
+            for name in names if len(names) > 1 else ():
+                if name != known:
+                    others = " and ".join(n for n in names if n != name)
+                    self.strangers[name] = (
+                        f"it is the member {member}, and so is etcd on {others}: each was made by itself, as by a "
+                        "snapshot that was restored on each"
+                    )
+        return {n: v for n, v in same.items() if n not in self.strangers}
 
     def _believe_one_leader(self, same: dict[str, EtcdView], watermark: Watermark | None) -> dict[str, EtcdView]:
         """Take out those that follow a leader which the others do not list (split brain). Two leaders that

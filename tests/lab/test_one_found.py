@@ -4,6 +4,7 @@ remembered: found, named, and nothing destroyed for it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -57,6 +58,11 @@ def says(daemon: Bastion, words: str, *codes: str) -> bool:
     return any(words in f["message"] for f in daemon.status()["findings"] if f["code"] in codes)
 
 
+def remembered(daemon: Bastion, *paths: str) -> bool:
+    known = json.loads(daemon.ctl("dump", daemon.name).stdout)["memory"]["files"].get("cp1", {})
+    return set(paths) <= known.keys()
+
+
 @pytest.mark.parametrize("what", ["resolv.conf", "pause image"])
 def test_after_a_boot_no_sandbox_can_be_made(cluster: Cluster, bastion: Callable[..., Bastion], what: str) -> None:
     """A configuration was changed while everything ran, and shows only now."""
@@ -66,6 +72,7 @@ def test_after_a_boot_no_sandbox_can_be_made(cluster: Cluster, bastion: Callable
     else:
         names = OTHER
         change = f"sed -i 's#sandbox_image = .*#sandbox_image = \"{OTHER}\"#' {RUNTIME}; grep -q {OTHER} {RUNTIME}"
+    daemon.wait("its files are remembered", lambda: remembered(daemon, CONFIG, RUNTIME), 180, 1)
     cp1.sh(change)
     cp1.reboot()
     began = time.monotonic()

@@ -87,7 +87,7 @@ def test_one_snapshot_restored_on_each_by_itself_stops_everything_unasked(
         assert len(etcd.members(node)) == 1, "each is a cluster of its own"
     daemon.ctl("resume", cluster.name)
     began = time.monotonic()
-    daemon.wait("two histories are found", lambda: "etcd-split-brain" in daemon.codes(), 90)
+    daemon.wait("their histories are found", lambda: "etcd-cluster-id-differs" in daemon.codes(), 90)
     print(f"found after {time.monotonic() - began:.0f} s: {daemon.status()['explanation']}")
     daemon.wait("a person is called", lambda: daemon.status()["phase"] in ("escalated", "awaiting-approval"), 120)
     until = time.monotonic() + 60
