@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from recoverd.model.etcd import MemberEntry
 from recoverd.playbooks.etcd_manifest import with_flag
 from recoverd.simulate import machine_faults, node_faults, pki_faults, pod_file_faults, witness_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.hosts import NONE
-from recoverd.simulate.store import SMALL
+from recoverd.simulate.store import SMALL, client_url, id_of
 from recoverd.simulate.texts import ETCD_DIR, path_of
 
 Fault = Callable[..., None]
@@ -232,6 +233,18 @@ def put_snapshot(c: ModelCluster, name: str) -> None:
     if c.saved is None or path in c.machines[name].data:
         raise ValueError(f"there is no snapshot, or {path} is there")
     c.machines[name].data[path] = c.saved
+
+
+def restore_alone(c: ModelCluster, name: str) -> None:
+    """The same without a name and a list of members, as a page's one-liner has it: wherever it is done it makes the
+    same member of the same cluster (seen with 3.4.23).
+    """
+    put_snapshot(c, name)
+    path, machine = f"{ETCD_DIR}/member", c.machines[name]
+    store, alone = machine.data[path], id_of("http://localhost:2380")
+    row = MemberEntry(alone, name, ("http://localhost:2380",), (client_url(machine.address),))
+    made = f"{store.history}+restored on {name}"
+    machine.data[path] = replace(store, cluster_id=alone, member_id=alone, members=(row,), history=made)
 
 
 def end(c: ModelCluster, name: str, component: str) -> None:

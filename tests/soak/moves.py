@@ -197,9 +197,10 @@ STUCK_FROM = 1023 << 21
 """As above: pause images that are named and are not there, which shows at the next boot."""
 UNPULLED: dict[str, Draw] = {
     "misname-image": _and(plane, _choice("etcd", "kube-apiserver")), "resolve-by-itself": worker, "renew-dns": worker,
+    "restore-alone": plane,
 }  # fmt: skip
 UNPULLED_FROM = 2047 << 20
-"""As above: images of static pods that are not there, and a DNS that asks itself."""
+"""As above: images of static pods that are not there, a DNS that asks itself, a snapshot restored without names."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
