@@ -84,7 +84,7 @@ def test_after_a_boot_no_sandbox_can_be_made(cluster: Cluster, bastion: Callable
     done = daemon.ended(daemon.approve("restore-node-files"), 300)
     assert done["status"] == "succeeded", (done, daemon.tail())
     daemon.wait_state("healthy", seconds=240)
-    assert not [p for p in daemon.plans(everything=True) if p["risk"] == "destructive"]
+    assert not [p for p in daemon.plans(everything=True) if p["destructive"]]
 
 
 def test_the_address_before_the_api_servers_is_dead(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
