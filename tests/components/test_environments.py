@@ -197,12 +197,12 @@ async def test_endpoint_slices_that_nobody_makes_are_not_believed(server: Server
     kube, lists = Kube(server.kubeconfig, list), Lists(5.0)
     try:
         for read in (await lists.endpoints(client), await lists.endpoints_of(client, ["kubernetes"])):
-            assert isinstance(read, Answered) and read.body["kind"] == "EndpointsList", read
+            assert isinstance(read, Answered) and [i["subsets"] for i in read.body["items"]] == [[]], read
         assert (await kube._endpoints())["kind"] == "EndpointsList"
         made = {"kind": "EndpointSliceList", "items": [{"metadata": {"name": "kubernetes"}}]}
         server.answers["/apis/discovery.k8s.io/v1beta1/endpointslices"] = as_json(made)
         read = await Lists(5.0).endpoints(client)
-        assert isinstance(read, Answered) and read.body == made  # where somebody does, they are
+        assert isinstance(read, Answered) and read.body["items"] == made["items"]  # where somebody does, they are
         assert await kube._endpoints() == made
     finally:
         await client.close()  # type: ignore[no-untyped-call]
