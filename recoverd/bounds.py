@@ -16,6 +16,7 @@ from recoverd.model.fleet import Around, CommonCause, Neighbour
 from recoverd.model.observation import NodeView
 from recoverd.model.plan import ActionRecord
 from recoverd.model.settings import Bounds, FleetBounds
+from recoverd.model.text import some
 
 NAMED = 5
 """Clusters of many that are named."""
@@ -135,7 +136,7 @@ def above(cause: CommonCause) -> str:
 def _and(names: Sequence[str]) -> str:
     """Some names in a sentence; of many, the first."""
     if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+        return some(names, NAMED)
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 

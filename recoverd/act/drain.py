@@ -17,6 +17,7 @@ from recoverd.act.kube import Json, Kube, KubeFailure
 from recoverd.engine.progress import report
 from recoverd.model.node_operations import Drain, PodChoice
 from recoverd.model.plan import StepResult
+from recoverd.model.text import some
 
 POLL_SECONDS = 1.0
 EVICT_EVERY = 5.0
@@ -246,7 +247,7 @@ def _done(operation: Drain, sorting: Sorting, total: int, stuck: list[str], took
 
 
 def _names(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return some(names, NAMED)
 
 
 hand(Drain)(lambda o, at: drain(o, at.reach.kube, at.until, ask=at.ask))

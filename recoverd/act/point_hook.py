@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from pathlib import Path
 
-END_SECONDS = 5.0
-"""What it gets to end by itself, when it was told to."""
+from recoverd.act.programs import end
 
 
 async def run(hook: str, cluster: str, root: Path, point: str, seconds: float) -> str:
@@ -33,22 +31,8 @@ async def run(hook: str, cluster: str, root: Path, point: str, seconds: float) -
     except TimeoutError:
         return f"{hook} did not end within {seconds:.0f} s, and was ended"
     finally:
-        await _end(process)
+        await end(process)
     if not process.returncode:
         return ""
     said = " / ".join(output.decode(errors="replace").strip().splitlines()[-3:])[:500]
     return f"{hook} ended with status {process.returncode}: {said or 'it said nothing'}"
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except (TimeoutError, asyncio.CancelledError):
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

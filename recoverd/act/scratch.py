@@ -19,12 +19,12 @@ from typing import Any
 import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, wait_fixed
 
+from recoverd.act.programs import end
 from recoverd.act.until import left, stop_at
 from recoverd.clients.etcd_keys import EVERY_KEY
 
 CLIENT, PEER = "client:1", "peer:2"
 """etcd makes of unix://client:1 a socket of that name in its working directory (observed on 3.4)."""
-END_SECONDS = 5.0
 
 
 class Unable(Exception):  # noqa: N818
@@ -113,7 +113,7 @@ async def _restored(programs: Programs, snapshot: Path, scratch: Path, until: fl
     try:
         revision, keys = await _ask(process, scratch, told, until)
     finally:
-        await _end(process)
+        await end(process)
     if revision < told:
         raise Refuted(f"restored, it is at revision {revision}, and `snapshot status` says {told}")
     return told or revision, keys
@@ -149,7 +149,7 @@ async def _run(command: Sequence[str], directory: Path, seconds: float) -> str:
     except TimeoutError:
         raise Unable(f"`{name}` did not end within {seconds:.0f} s") from None
     finally:
-        await _end(process)
+        await end(process)
     text = output.decode(errors="replace")
     if process.returncode:
         said = " / ".join(text.strip().splitlines()[-3:])[:500]
@@ -224,20 +224,6 @@ async def _counted(scratch: Path, at: int) -> tuple[int, int]:
             return revision, int(every.get("count", 0))
     finally:
         os.close(handle)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except (TimeoutError, asyncio.CancelledError) as ended:
-        process.kill()
-        await process.wait()
-        if isinstance(ended, asyncio.CancelledError):
-            raise
 
 
 def _meek(command: Sequence[str]) -> list[str]:

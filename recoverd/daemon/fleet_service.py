@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -42,8 +42,11 @@ class FleetService(Service):
     def status(self) -> list[ClusterStatus]:
         return self._watches().statuses()
 
+    def names(self) -> Sequence[str]:
+        return self._watches().wanted()
+
     def restore_points(self, cluster: str | None) -> list[tuple[str, RestorePoint]]:
-        names = [c.name for c in self.status()]
+        names = self.names()
         if cluster is not None and cluster not in names:
             self._loop(cluster)
         return [(n, point) for n in names if cluster in (None, n) for point in self._watches().points_of(n)]
@@ -118,7 +121,7 @@ class FleetService(Service):
             except Refused as refusal:
                 return str(refusal)
 
-        return "\n".join(await asyncio.gather(*(line(status.name) for status in self.status())))
+        return "\n".join(await asyncio.gather(*map(line, self.names())))
 
     async def _ask(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> str:
         if self._here(cluster):
@@ -127,7 +130,7 @@ class FleetService(Service):
 
     def _here(self, cluster: str) -> bool:
         """Whether a request of the cluster is this bastion's: it has a loop of it, or knows no such cluster."""
-        return cluster in self.loops or cluster not in self._watches().wanted()
+        return cluster in self.loops or cluster not in self.names()
 
     async def _do(self, cluster: str, call: str, arguments: Mapping[str, Any]) -> str:
         """Here, for whoever has asked."""
@@ -168,7 +171,7 @@ class FleetService(Service):
 
     def _loop(self, cluster: str) -> ClusterLoop:
         owner = self._watches().fleet.owner_of(cluster)
-        if cluster in self._watches().wanted() and cluster not in self.loops:
+        if cluster in self.names() and cluster not in self.loops:
             who = f"the recoverd on {owner} watches {cluster}: ask there" if owner else f"nobody watches {cluster} now"
             raise Refused(who)
         return super()._loop(cluster)

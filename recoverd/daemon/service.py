@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -85,6 +85,10 @@ class Service:
     def status(self) -> list[ClusterStatus]:
         return [loop.machine.status() for loop in self.loops.values()]
 
+    def names(self) -> Sequence[str]:
+        """Of the clusters, whoever watches them."""
+        return list(self.loops)
+
     def notices(self) -> list[str]:
         return self._notices()
 
@@ -126,8 +130,7 @@ class Service:
         if of and (found := await self._writer.read(lambda j: j.plan(of))):
             return [found]
         chosen = await self._writer.read(lambda j: j.plans(of=of, open_only=not all))
-        watched = any(c.name == of for c in self.status())
-        if of and not chosen and not watched and await self._writer.read(lambda j: j.incident(of)) is None:
+        if of and not chosen and of not in self.names() and await self._writer.read(lambda j: j.incident(of)) is None:
             raise Refused(
                 f"there is no plan, incident or cluster {of}; `recoverctl plans --all` lists the plans", missing=True
             )
@@ -342,9 +345,8 @@ class Service:
 
     def _known(self, cluster: str) -> None:
         """Refuse a name that is no cluster's of the configuration, whoever watches it."""
-        names = [c.name for c in self.status()]
-        if cluster not in names:
-            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(names)}", missing=True)
+        if cluster not in self.names():
+            raise Refused(f"there is no cluster {cluster}; there are: {', '.join(self.names())}", missing=True)
 
     def _loop(self, cluster: str) -> ClusterLoop:
         if cluster not in self.loops:

@@ -35,6 +35,7 @@ from recoverd.model.history import History
 from recoverd.model.lease import forbids
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Pause, Record
+from recoverd.model.text import some
 from recoverd.playbooks import registry
 
 log = structlog.get_logger()
@@ -169,8 +170,8 @@ class Watches:
         late = {n: o.stretched for n, o in seen if o and o.stretched}
         if not late:
             return []
+        named = some(list(late), NAMED)
         worst = max(late, key=lambda n: late[n])
-        named = ", ".join(list(late)[:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
         wanted = self._watched[worst].interval
         return [
             f"this bastion is overloaded: {len(late)} of {len(self.loops)} clusters ({named}) are looked at later than "

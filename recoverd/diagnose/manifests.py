@@ -270,7 +270,7 @@ def _not_pulled(scene: Scene, host: HostView, component: str, current: ManifestV
     found, age = reason_of_pod(host.journals.get(KUBELET, ()), component), scene.age(current.modified_at)
     if found is None or found.cause.name != NO_IMAGE or age is None or age < PULLED:
         return ""
-    new = [image for image in images(current.content) if image not in images(known.content)]
+    new = other_images(current.content, known.content)
     return f"{found.why} (kubelet: {found.line[:200]})" if any(image in found.named for image in new) else ""
 
 
@@ -334,3 +334,8 @@ def up(scene: Scene, container: ContainerView) -> str:
         return f"Exited{'' if container.exit_code is None else f' ({container.exit_code})'}{times}"
     age = scene.age(container.started_at)
     return f"Up{'' if age is None else f' {max(age, 0):.0f} seconds'}{times}"
+
+
+def other_images(manifest: str, known: str) -> list[str]:
+    """The images that a manifest names and the known-good one does not."""
+    return [image for image in images(manifest) if image not in images(known)]

@@ -13,6 +13,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import ProxyFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RuleGap, RulesView, ServiceProbe
+from recoverd.model.text import some
 
 BROKEN = State.WORKER_NETWORK_BROKEN
 SYNC = 20.0
@@ -82,7 +83,7 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
     gaps = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale]
     if gaps:
         gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
-        services = ", ".join(g.service for g in gaps[:5]) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        services = some([g.service for g in gaps], 5)
         how = "are gone" if gone else "are not those of the endpoints"
         yield Finding(
             Code.SERVICE_RULES_STALE,

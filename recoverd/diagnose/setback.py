@@ -19,6 +19,7 @@ from recoverd.model.facts import SetbackFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Setback, Watermark
 from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.text import some
 
 BUMP = 1_000_000_000
 """How far a restore with --bump-revision lets revisions go on beyond all that was ever handed out
@@ -126,8 +127,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     else:
         why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
     agents = (
-        f"{len(left)} agents have been running since before and may be deaf: "
-        f"{', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}"
+        f"{len(left)} agents have been running since before and may be deaf: {some(left, 8)}"
         if left
         else ("every agent that can be seen has been restarted since")
     )

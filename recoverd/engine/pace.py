@@ -42,7 +42,6 @@ class Turnstile:
     limit: float = FIRST
     """Sweeps that may run at once."""
     inside: int = 0
-    clusters: int = 0
     _halved_at: float = float("-inf")
     _queue: deque[asyncio.Future[None]] = field(default_factory=deque)
 
@@ -75,8 +74,6 @@ class Turnstile:
             self.limit = max(1.0, min(self.limit, self.inside) / 2)
             self._halved_at = _time()
         self.inside -= 1
-        # no more than can be of use
-        self.limit = min(self.limit, max(FIRST, self.clusters))
         for _ in range(min(int(self.limit) - self.inside, len(self._queue))):
             self._queue.popleft().set_result(None)
             self.inside += 1  # it is taken, though who waits for it has not come to it yet
@@ -90,9 +87,6 @@ class Pace:
     interval: float
     _began: float | None = None
     """When the sweep before began."""
-
-    def __post_init__(self) -> None:
-        self.turnstile.clusters += 1
 
     @asynccontextmanager
     async def turn(self, asked: asyncio.Event, *, pressing: bool) -> AsyncIterator[Sweeping]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
 def clean(value: object) -> str:
     """Text from a cluster, with control characters made visible: it must not steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Names in a sentence, of more than `most` the first and how many others there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def lasting(seconds: float) -> str:

@@ -242,9 +242,7 @@ def nobody_acts(why: str, since: datetime, bastion: str) -> News:
 
 def acts_again(news: News, now: datetime) -> News:
     """That what `news` told is over."""
-    lasted = lasting((now - news.since).total_seconds())
-    text = f"{news.title.partition(':')[0]}: acts again, after {lasted}"
-    return replace(news, title=line(text), lines=("The bastions' etcd is there again.",), over=True, labels={})
+    return _over(news, f"{news.title.partition(':')[0]}: acts again", "The bastions' etcd is there again.", now)
 
 
 def common_cause(cause: CommonCause, bastion: str) -> News:
@@ -268,9 +266,14 @@ def common_cause(cause: CommonCause, bastion: str) -> News:
 
 def no_common_cause(news: News, now: datetime) -> News:
     """That what `news` told is over."""
-    lasted = lasting((now - news.since).total_seconds())
-    text = f"{news.title.partition(' IN ')[0]}: not in many clusters any more, after {lasted}"
-    return replace(news, title=line(text), lines=("Each that has it still is told by itself.",), over=True, labels={})
+    text = f"{news.title.partition(' IN ')[0]}: not in many clusters any more"
+    return _over(news, text, "Each that has it still is told by itself.", now)
+
+
+def _over(news: News, text: str, said: str, now: datetime) -> News:
+    """The end of what `news` told of no single cluster, with how long it lasted."""
+    title = f"{text}, after {lasting((now - news.since).total_seconds())}"
+    return replace(news, title=line(title), lines=(said,), over=True, labels={})
 
 
 def failed(plan: Plan, at: datetime, bastion: str) -> News:

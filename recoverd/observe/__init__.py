@@ -173,11 +173,13 @@ class Collector:
         return self._taken(seen, everybody, names, clock)
 
     def _taken(self, seen: Observation, everybody: Sequence[str], looked: Collection[str], now: float) -> Observation:
-        """The sweep with what is kept of those that had no turn."""
+        """The sweep with what is kept of those that had no turn, where there are turns."""
+        workers = frozenset(everybody).difference(self._etcd)
+        if not self._turns.takes(workers):
+            return seen
         hosts_of = self._hosts_of(seen, everybody)
         clock = time.monotonic()
         watched = {n for n in everybody if self._journals.asks(n)[0] or self._closer.due(n, clock)}
-        workers = frozenset(everybody).difference(self._etcd)
         return self._turns.took(seen, workers, looked, odd(seen, hosts_of) | watched, now)
 
     def _learn(self, hosts: Mapping[str, HostView | Unseen], api: ApiView, network: NetworkView | Unseen) -> None:

@@ -99,8 +99,8 @@ fi
 # a Go program that panics writes where it was after why, of a panic within a panic as well: the why has to stay
 untraced() {
   line='(^|^[^ ]+ std(out|err) [FP] |^\{"log":")'
-  grep -avE "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' |
-    grep -avE "$line"'(goroutine [0-9]+ \[|created by |\[signal )'
+  grep -avE -e "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' \
+    -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )'
 }
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   # the UID of a static pod is a hash, 32 characters without dashes (kubelet's config.go), which no other pod has

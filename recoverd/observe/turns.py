@@ -45,7 +45,7 @@ class Turns:
         self._odd: frozenset[str] = frozenset()
         self._before: float | None = None
 
-    def takes(self, workers: Sequence[str]) -> bool:
+    def takes(self, workers: Collection[str]) -> bool:
         """Whether there are turns among so many."""
         return self._every > 0 and len(workers) > self._small
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from recoverd.diagnose.manifests import images
+from recoverd.diagnose.manifests import other_images
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.etcd import FORCE
@@ -173,7 +173,7 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
             return f"somebody has changed --data-dir of etcd on {host}, as in a restore into another directory"
         view, known = situation.host(host), situation.memory.manifests.get(host, {}).get(component)
         current = view.manifests.get(component) if view else None
-        if current and known and (other := [i for i in images(current.content) if i not in images(known.content)]):
+        if current and known and (other := other_images(current.content, known.content)):
             return (
                 f"the manifest of {component} on {host} names another image than the known-good one, "
                 f"{', '.join(other)}, as in an upgrade"

@@ -13,6 +13,7 @@ from recoverd.diagnose.loss import only_its_log, unaccounted
 from recoverd.model.finding import FindingKey
 from recoverd.model.operations import HELD
 from recoverd.model.points import RestorePoint
+from recoverd.model.text import some
 from recoverd.playbooks.base import Situation
 
 SHOWN = 20
@@ -172,10 +173,9 @@ def _since(point: RestorePoint, situation: Situation) -> Iterator[str]:
     taken = datetime.fromtimestamp(point.taken_at, UTC)
     new = [c for c in situation.memory.newest if c.at > taken]
     if new:
-        more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         yield (
             "objects that were created since, as far as recoverd saw them: "
-            f"{', '.join(f'{c.kind} {c.name}' for c in new[:SHOWN])}{more}"
+            f"{some([f'{c.kind} {c.name}' for c in new], SHOWN)}"
         )
         yield "pods among them that run still are ended when their kubelet hears of the restored data"
 

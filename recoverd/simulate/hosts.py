@@ -271,6 +271,11 @@ class Machine:
         text = self.manifests().get(component, "") if self.unpulled else ""
         return next((image for image in self.unpulled if f"image: {image}\n" in text), "")
 
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Those images by component."""
+        return {c: image for c in self.manifests() if (image := self.unpulled_of(c))} if self.unpulled else {}
+
     def makes_sandboxes(self) -> None:
         """A person sees to it, whatever kept its kubelet from that."""
         self.files.setdefault(RESOLV, NODE_FILES[RESOLV])

@@ -57,6 +57,13 @@ NO_ADDRESS = (
 )
 
 
+UNPULLED = (
+    'Error syncing pod ("{component}-{machine}_kube-system"), skipping: failed to "StartContainer" for "{component}" '
+    'with ImagePullBackOff: "Back-off pulling image \\"{image}\\""'
+)
+"""kubelet's words, 1.20.2."""
+
+
 def observe(
     cluster: ModelCluster, name: str, sequence: int, started: datetime, at: datetime, failing: dict[str, datetime]
 ) -> Observation:
@@ -252,13 +259,6 @@ def _view(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
     return cluster.etcd.view(name)
 
 
-UNPULLED = (
-    'Error syncing pod ("{component}-{machine}_kube-system"), skipping: failed to "StartContainer" for "{component}" '
-    'with ImagePullBackOff: "Back-off pulling image \\"{image}\\""'
-)
-"""kubelet's words, 1.20.2."""
-
-
 def _unit(unit: SystemdUnit, now: float) -> UnitView:
     """One that ends itself is seen in the moment in which it is up as well."""
     if unit.falls_since is None:
@@ -282,11 +282,9 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
         and any(machine.container(c) is None for c in machine.manifests())
     ):
         said["kubelet"] = (machine.no_sandbox,)
-    elif machine.units["kubelet"].active and any(map(machine.unpulled_of, machine.manifests())):
+    elif machine.units["kubelet"].active and (images := machine.lacking):
         said["kubelet"] = tuple(
-            UNPULLED.format(component=c, machine=machine.name, image=image)
-            for c in machine.manifests()
-            if (image := machine.unpulled_of(c))
+            UNPULLED.format(component=c, machine=machine.name, image=image) for c, image in images.items()
         )
     elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
         said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)

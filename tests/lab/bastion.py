@@ -201,6 +201,11 @@ class Bastion:
         answer: Shape = self.json("status", *([cluster] if cluster else []))["clusters"][0]
         return answer
 
+    def memory(self) -> Shape:
+        """What is remembered of the first cluster."""
+        answer: Shape = json.loads(self.ctl("dump", self.name).stdout)["memory"]
+        return answer
+
     def plans(self, *, everything: bool = False) -> list[Shape]:
         answer: list[Shape] = self.json("plans", *(["--all"] if everything else []))["plans"]
         return answer

@@ -4,7 +4,6 @@ and undone by the lowest remedy.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 
@@ -32,7 +31,7 @@ def daemon(cluster: Cluster, bastion: Callable[..., Bastion]) -> Bastion:
 
 def _known(daemon: Bastion) -> bool:
     """Each worker's line in /etc/hosts and its CNI configuration are remembered."""
-    files = json.loads(daemon.ctl("dump", daemon.name).stdout)["memory"]["files"]
+    files = daemon.memory()["files"]
     return all({"/etc/hosts", FLAGS} <= set(files.get(name, {})) for name in ("w1", "w2"))
 
 

@@ -4,7 +4,6 @@ remembered: found, named, and nothing destroyed for it.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -59,7 +58,7 @@ def says(daemon: Bastion, words: str, *codes: str) -> bool:
 
 
 def remembered(daemon: Bastion, *paths: str) -> bool:
-    known = json.loads(daemon.ctl("dump", daemon.name).stdout)["memory"]["files"].get("cp1", {})
+    known = daemon.memory()["files"].get("cp1", {})
     return set(paths) <= known.keys()
 
 

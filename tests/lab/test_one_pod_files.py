@@ -5,7 +5,6 @@ on it, and the secrets can be read as before.
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 from collections.abc import Callable
 
@@ -33,7 +32,7 @@ def wait_kept(daemon: Bastion, path: str) -> None:
     """Until a copy of the file is known to be on cp1."""
 
     def kept() -> bool:
-        files = json.loads(daemon.ctl("dump", daemon.name).stdout)["memory"]["pod_files"].get("cp1", {})
+        files = daemon.memory()["pod_files"].get("cp1", {})
         return bool(files.get(path, {}).get("kept"))
 
     daemon.wait(f"a copy of {path} is kept", kept, 180, 1)

@@ -219,5 +219,4 @@ def good_data(machine: Machine, paths: tuple[str, ...] = ()) -> Store | None:
 
 def _spoilt(machine: Machine) -> bool:
     """What keeps it from starting pods, or its pods from resolving names."""
-    unpulled = any(map(machine.unpulled_of, machine.manifests()))
-    return bool(machine.disk or machine.no_sandbox or unpulled or machine.dns_ended_at is not None)
+    return bool(machine.disk or machine.no_sandbox or machine.lacking or machine.dns_ended_at is not None)
