@@ -51,8 +51,6 @@ def _stand(clusters: list[dict[str, Any]]) -> None:
     """Who comes late sees what is going on already."""
     for c in clusters:
         click.echo(clean(f"{'now':8}  {c['name']:12} {place(c):16} {c['explanation'] or c['summary']}"))
-        if owner := c.get("watched_by"):
-            click.echo(clean(f"recoverctl: {c['name']} is watched by {owner}: what happens is told there"), err=True)
 
 
 def _print(event: dict[str, Any], output: str) -> None:
