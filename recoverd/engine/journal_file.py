@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turn = threading.RLock()
         self._lock = _exclusive(path)
         try:
             self.db = self._open()
@@ -57,24 +59,25 @@ class JournalFile:
             raise
 
     def close(self) -> None:
-        self.db.close()
-        self._lock.close()
+        with self._turn:
+            self.db.close()
+            self._lock.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written within is on the disk at its end, or nothing of it is and `JournalError` is raised."""
-        with self._trouble("written"), self.db:
+        with self._turn, self._trouble("written"), self.db:
             self.db.execute("BEGIN IMMEDIATE")
             yield self.db
 
     def rows(self, sql: str, *values: object) -> list[Any]:
-        with self._trouble("read"):
+        with self._turn, self._trouble("read"):
             return self.db.execute(sql, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         with self._trouble("opened"):
             self.path.touch(mode=0o600)
-            # the daemon uses it from one worker thread at a time, never two at once
+            # threads use it one after another (`_turn`): a task that was cancelled leaves its thread at work
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             db.text_factory = lambda text: text.decode(
                 errors="replace"

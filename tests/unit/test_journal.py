@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from recoverd.daemon.watches import paused
 from recoverd.engine.journal import Journal, Saved
-from recoverd.engine.journal_file import JournalError
+from recoverd.engine.journal_file import JournalError, JournalFile
 from recoverd.model import bastion_operations, operations, unit_operations
 from recoverd.model.audit import Answer, AuditEntry
 from recoverd.model.codec import dump, load
@@ -137,6 +139,23 @@ def test_one_transaction_is_all_or_nothing(file: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017
         journal.write([SaveIncident(an_incident()), broken])
     assert journal.incidents() == []
+    journal.close()
+
+
+def test_a_thread_whose_task_was_cancelled_may_still_write_while_another_begins(file: Path) -> None:
+    journal, there = JournalFile(file), "INSERT INTO cluster (name) VALUES (?)"
+
+    def write(name: str) -> None:
+        with journal.transaction() as db:
+            db.execute(there, (name,))
+
+    with ThreadPoolExecutor() as threads:
+        with journal.transaction() as db:
+            db.execute(there, ("left alone",))
+            later = [threads.submit(write, "next"), threads.submit(journal.rows, "SELECT name FROM cluster")]
+            assert not wait_for(later, timeout=0.1).done, "nothing is written into another's transaction, or read of it"
+        later[0].result(), later[1].result()
+    assert journal.rows("SELECT name FROM cluster ORDER BY name") == [("left alone",), ("next",)]
     journal.close()
 
 
