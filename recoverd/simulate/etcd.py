@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.etcd import FORCE, AlarmEntry, EtcdView, MemberEntry, PrefixUse
+from recoverd.model.etcd import FORCE, AlarmEntry, DiskTimes, EtcdView, MemberEntry, PrefixUse
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
@@ -26,6 +26,10 @@ leader: it listens and answers nothing (observed).
 """
 QUOTA = 2 << 30
 """Bytes, etcd's own default."""
+SLOW_DISK = DiskTimes(60.0, 55, 0.5, 31)
+"""What a member says of fsyncs and commits on a disk that stalls for half a second again and again (observed with a
+real etcd 3.4.23 whose files were); it serves, and keeps its leader.
+"""
 PANICS = 10.0
 """Seconds after a start with the flag in which a message of an old member that is still alive ends it
 (observed: it panics or splits).
@@ -117,11 +121,12 @@ class Etcd:
         why = "" if well else "/health says false"
         counts = (len(store.nodes), len(store.pods))
         alarms = tuple(AlarmEntry(member, "NOSPACE") for member in store.alarms)
+        disk = SLOW_DISK if self._machines[name].slow else None
         return EtcdView(
             store.member_id, store.cluster_id, "3.4.23", store.revision, store.term, process.leader,
             self._learner(process), well, why,
             store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid,
-            prefixes=_prefixes(store) if alarms else (),
+            fsync=disk, commit=disk, prefixes=_prefixes(store) if alarms else (),
         )  # fmt: skip
 
     def size(self, name: str) -> int:

@@ -167,6 +167,8 @@ class Machine:
     """Its etcdctl knows --bump-revision and --mark-compacted."""
     disk: str = ""
     """What an etcd says that cannot write there, because the disk is full or read-only."""
+    slow: bool = False
+    """Its disk takes half a second to write through."""
     images: set[str] = field(default_factory=lambda: {PAUSE})
     """Of sandboxes, which a runtime that has none cannot pull."""
     unpulled: set[str] = field(default_factory=set)

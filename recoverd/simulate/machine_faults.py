@@ -40,6 +40,18 @@ def free_disk(c: ModelCluster, *names: str) -> None:
         c.machines[name].disk = ""
 
 
+def slow_disk(c: ModelCluster, *names: str) -> None:
+    """Something else writes to the disk of etcd, which takes half a second to write through; all is served."""
+    for name in names:
+        c.machines[name].slow = True
+
+
+def quicken_disk(c: ModelCluster, *names: str) -> None:
+    """A person ends what else wrote there."""
+    for name in names:
+        c.machines[name].slow = False
+
+
 def lose_resolv_conf(c: ModelCluster, *names: str) -> None:
     """The file that kubelet gives to pods is gone: those that run go on, and after a boot none is started."""
     for name in names:

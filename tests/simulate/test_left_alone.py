@@ -1,10 +1,12 @@
-"""A plan that asks because somebody is at work there, and what becomes of it when they have gone."""
+"""What is left alone: machines where somebody is at work, and what is told and never acted upon."""
 
 from __future__ import annotations
 
 from recoverd.machine.deciding import LEFT
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import Severity, State
 from recoverd.model.plan import PlanStatus
-from recoverd.simulate import faults
+from recoverd.simulate import faults, machine_faults
 from recoverd.simulate.clock import run, seconds
 from tests.simulate.rig import Rig
 
@@ -78,6 +80,25 @@ def test_a_machine_that_is_not_seen_may_have_somebody_on_it() -> None:
         rig.cluster.network.hidden.add("cp2")
         await rig.stage.wait(LEFT + 60)
         assert rig.world.done == []
+        await rig.stage.kill()
+
+    run(story())
+
+
+def test_a_slow_disk_is_told_and_nothing_is_done_about_it() -> None:
+    async def story() -> None:
+        rig = Rig(3, 1)
+        await rig.stage.wait(30)
+        machine_faults.slow_disk(rig.cluster, "cp2")
+        await rig.stage.wait(120)
+        diagnosis = rig.stage.machine.diagnosis
+        assert diagnosis and diagnosis.state is State.HEALTHY and not rig.plans()
+        assert [(f.code, f.subject, f.severity) for f in diagnosis.findings] == [
+            (Code.ETCD_SLOW_DISK, "cp2", Severity.WARNING)
+        ]
+        machine_faults.quicken_disk(rig.cluster, "cp2")
+        await rig.stage.wait(30)
+        assert rig.stage.machine.diagnosis and not rig.stage.machine.diagnosis.findings
         await rig.stage.kill()
 
     run(story())

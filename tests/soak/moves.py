@@ -201,6 +201,9 @@ UNPULLED: dict[str, Draw] = {
 }  # fmt: skip
 UNPULLED_FROM = 2047 << 20
 """As above: images of static pods that are not there, a DNS that asks itself, a snapshot restored without names."""
+SLOW: dict[str, Draw] = {"slow-disk": planes2, "quicken-disk": planes2}
+SLOW_FROM = 4095 << 19
+"""As above: disks of etcd that are slow to write through."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -211,6 +214,7 @@ LATEST = (
     (MISLED_FROM, MISLED, 0.3, (1, 2, 3)),
     (STUCK_FROM, STUCK, 0.3, (1, 2, 3)),
     (UNPULLED_FROM, UNPULLED, 0.3, (1, 2, 3)),
+    (SLOW_FROM, SLOW, 0.3, (1, 2)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {
