@@ -91,8 +91,14 @@ class Node:
             self.unit(unit, "active")
         (root / "bin/systemctl").write_text(SYSTEMCTL.format(units=self.units))
         (root / "bin/systemctl").chmod(0o755)
-        for asked in ("who", "loginctl"):
-            (root / "bin" / asked).write_text("#!/bin/sh\n")
+        # what this machine forwards and filters, and who is on it, is not that one's: a Debian that was just installed
+        # forwards nothing, and one with docker drops what is not its own
+        for switch in ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables"):
+            file = root / "proc/sys/net" / switch
+            file.parent.mkdir(parents=True)
+            file.write_text("1\n")
+        for asked, answer in (("who", 0), ("loginctl", 0), ("nft", 1), ("iptables-save", 1), ("iptables-nft-save", 1)):
+            (root / "bin" / asked).write_text(f"#!/bin/sh\nexit {answer}\n")
             (root / "bin" / asked).chmod(0o755)
 
     def unit(self, name: str, state: str | None = None) -> str:
@@ -122,6 +128,7 @@ class Node:
         # what an earlier script told has been moved already
         moved = [f"s,{self.root}/,/,g", *(f"s,{folder},{self.root}{folder},g" for folder in folders)]
         moved.append(f"s,/proc/.0-9.[*]/comm,{self.root}/proc/[0-9]*/comm,g")
+        moved.append(f"s,/proc/sys/net/,{self.root}/proc/sys/net/,g")
         return f"/bin/sed {' '.join(f'-e {m!r}' for m in moved)} | PATH={self.root}/bin:/usr/bin:/bin timeout 20 sh -s"
 
 
