@@ -30,9 +30,11 @@ def daemon(cluster: Cluster, bastion: Callable[..., Bastion]) -> Bastion:
 
 
 def _known(daemon: Bastion) -> bool:
-    """Each worker's line in /etc/hosts and its CNI configuration are remembered."""
+    """Each worker's line in /etc/hosts and every kubelet's flags are remembered, and with them what else was seen."""
     files = daemon.memory()["files"]
-    return all({"/etc/hosts", FLAGS} <= set(files.get(name, {})) for name in ("w1", "w2"))
+    return FLAGS in files.get("cp1", {}) and all(
+        {"/etc/hosts", FLAGS} <= set(files.get(name, {})) for name in ("w1", "w2")
+    )
 
 
 def unready(cluster: Cluster, node: str, seconds: float = 300) -> float:
