@@ -281,7 +281,9 @@ class HostView:
     """Host clock minus bastion clock in seconds, as much of it as the round trip cannot explain."""
     uptime: float
     joined: bool
-    """/etc/kubernetes/kubelet.conf exists: kubeadm has made this machine a node."""
+    """kubeadm has made this machine a node: /etc/kubernetes/kubelet.conf exists or, where that alone is gone, both
+    pki/ca.crt beside it and kubelet's config.yaml. `kubeadm reset` takes all three.
+    """
     runtime: str
     """Unit name of the container runtime: `containerd`, `docker`, `crio` or ""."""
     units: Mapping[str, UnitView]

@@ -17,7 +17,10 @@ there() {
 s boot; cat /proc/sys/kernel/random/boot_id
 s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
-joined=$(there $K/kubelet.conf); s joined; echo "$joined"
+# kubeadm writes these three, and `kubeadm reset` takes them all: one that has lost kubelet.conf alone is a node all the same
+joined=$(there $K/kubelet.conf)
+if [ "$joined" = no ] && [ -e $K/pki/ca.crt ] && [ -e /var/lib/kubelet/config.yaml ]; then joined=yes; fi
+s joined; echo "$joined"
 s units
 limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
 units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \

@@ -45,7 +45,7 @@ from recoverd.simulate.hosts import (
     SystemdUnit,
 )
 from recoverd.simulate.netlook import network
-from recoverd.simulate.pki import etcd_trouble, views
+from recoverd.simulate.pki import KUBECONFIG, etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
 RENEWED = 5.0
@@ -146,7 +146,7 @@ def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
 def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     if (unseen := unreachable(cluster, machine)) is not None:
         return unseen
-    certificates, pki = views(machine.papers, machine.name)
+    certificates, pki = views(machine.papers, machine.name, kubeconfig=KUBECONFIG in machine.files)
     return HostView(
         boot_id=machine.boot_id,
         clock_offset=0.0,

@@ -735,3 +735,24 @@ def test_an_offer_is_not_withdrawn_and_a_refusal_not_forgotten_while_what_they_a
     watch.sweep(times=4, change=unread)
     watch.sweep(*SOON, times=3)
     assert watch.machine.record.plan is None and watch.machine.record.declined
+
+
+@pytest.mark.parametrize("name", ["cp1", "w1"])
+def test_a_kubeconfig_of_kubelets_that_is_gone_is_found_on_every_machine(name: str) -> None:
+    """Remembered or not: kubeadm's kubelet.conf holds no certificate of its own (from 1.17), which is what is known of
+    the other ones.
+    """
+    cluster = Cluster(1, 2)
+    there = PkiView(listed=("/etc/kubernetes/kubelet.conf",))
+    for each in ("cp1", "w1"):
+        cluster.host(each, pki=there)
+    assert diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.CERTIFICATE_MISSING) is None
+    cluster.host(name, pki=PkiView(listed=()))
+    found = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    warned = found.find(Code.CERTIFICATE_MISSING)
+    assert warned and warned.severity is Severity.WARNING and "Cure: " in warned.message
+    cluster.unit(name, "kubelet", active="activating", sub="auto-restart", restarts=9)
+    cluster.node(name, ready=False)
+    fault = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.CERTIFICATE_MISSING)
+    assert fault and fault.severity is Severity.FAULT
+    assert fault.state is (State.APISERVER_DOWN if name == "cp1" else State.WORKER_NETWORK_BROKEN)
