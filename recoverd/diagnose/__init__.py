@@ -15,6 +15,7 @@ from recoverd.diagnose import (
     api,
     certificates,
     controllers,
+    copies,
     disks,
     etcd,
     etcd_disks,
@@ -78,6 +79,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from of_hosts
     yield from disks.findings(scene)
     yield from static_pods.findings(scene)
+    yield from copies.findings(scene)
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from etcd.findings(scene)

@@ -207,6 +207,13 @@ class Code(StrEnum):
         "The static pod manifest of etcd is not the known-good one, and its etcd does not come up.",
         Of.MANIFEST | Of.STOPS_ETCD,
     )
+    MANIFEST_COPY = (
+        "static-pod-defined-twice",
+        About.FILE,
+        (ShownBy.MANIFESTS,),
+        "A file beside kubeadm's manifest, or in its place, defines the same static pod: kubelet takes every file there, "
+        "and which of two it runs is not defined.",
+    )
     POD_FILE_MISSING = (
         "pod-file-missing",
         About.FILE,

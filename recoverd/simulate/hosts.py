@@ -322,7 +322,7 @@ class Machine:
             self._manifests = {
                 p.removeprefix(prefix).removesuffix(suffix): text
                 for p, text in self.files.items()
-                if p.startswith(prefix)
+                if p.startswith(prefix) and p.endswith(suffix)
             }
         return self._manifests
 
