@@ -1,9 +1,9 @@
 """A second file in the directory of static pods that defines a pod of kubeadm's. Pure.
 
 kubelet takes every file there whose name does not begin with a dot, whatever its ending, so the `cp kube-apiserver.yaml
-kube-apiserver.yaml.bak` before an edit is a manifest as well. Which of two with one name it runs is not defined: an edit
-shows no effect, the pod ends again and again, and where one is moved away for a restore, the other starts etcd on what
-is there just then (kubernetes/kubernetes #55596, #136962, kubernetes/kubeadm #2823).
+kube-apiserver.yaml.bak` before an edit is a manifest as well. Which of two with one name it runs is not defined: an
+edit shows no effect, the pod ends again and again, and where one is moved away for a restore, the other starts etcd on
+what is there just then (kubernetes/kubernetes #55596, #136962, kubernetes/kubeadm #2823).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
+from recoverd.diagnose.causes import Reason
 from recoverd.diagnose.members import Membership
 from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import API, Scene
@@ -56,10 +57,10 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
                 code,
                 name,
                 f"{unit.name} on {name} {_how(scene, unit)}: {effect}.{words.sentence(said)}",
-                (_unit_line(scene, name, unit), *words.proof(unit.name, name, said), *_consequence(scene, name)),
+                (_unit_line(scene, name, unit), *_said(scene, name, unit, said), *_consequence(scene, name)),
                 severity=severity,
                 state=state,
-                facts=words.unit_facts(name, "", unit, said),
+                facts=words.unit_facts(scene, name, "", unit, said),
             )
 
 
@@ -75,13 +76,17 @@ def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             f"{unit.name} on the worker {name} {_how(scene, unit)}, and its node is not Ready.{words.sentence(said)}",
             (
                 _unit_line(scene, name, unit),
-                *words.proof(unit.name, name, said),
+                *_said(scene, name, unit, said),
                 f"the API server calls the node {node} not Ready",
             ),
             state=State.WORKER_NETWORK_BROKEN,
-            facts=words.unit_facts(name, node, unit, said),
+            facts=words.unit_facts(scene, name, node, unit, said),
         )
         return
+
+
+def _said(scene: Scene, name: str, unit: UnitView, why: Reason | None) -> tuple[str, ...]:
+    return words.proof(unit.name, name, why) or words.last_words(scene, name, unit)
 
 
 def _runs(scene: Scene, unit: UnitView) -> bool:

@@ -80,7 +80,9 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {cause.why}",
         (_condition(node), *cause.evidence),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=unit_facts(name, node.name, host.units[KUBELET], cause.words) if cause.words else Facts(name, node.name),
+        facts=unit_facts(scene, name, node.name, host.units[KUBELET], cause.words)
+        if cause.words
+        else Facts(name, node.name),
     )
 
 

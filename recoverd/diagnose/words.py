@@ -15,6 +15,8 @@ from recoverd.model.observation import UnitView
 
 FALLS = 2
 """Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+LAST = 4
+"""Lines of what is said that no row of the table knows."""
 STANDS = 10.0
 """Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
@@ -78,7 +80,21 @@ def proof(who: str, name: str, found: Reason | None) -> tuple[str, ...]:
     return (f"{who} on {name} says: {found.line}",) if found else ()
 
 
-def unit_facts(name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
+def last_words(scene: Scene, name: str, unit: UnitView) -> tuple[str, ...]:
+    """What a unit says that ends by itself, where none of it is known to be a cause: a person may know."""
+    host = scene.host(name)
+    said = host.journals.get(unit.name, ()) if host is not None and fails(scene, unit) else ()
+    return tuple(f"{unit.name} on {name} says: {line}" for line in said[-LAST:])
+
+
+def unit_facts(scene: Scene, name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
     if found is None:
-        return UnitFacts(name, node, unit.name)
+        vain = fails(scene, unit) and unit.restarts >= FALLS
+        why = f"systemd has started it {unit.restarts} times, and it ended each time for what recoverd does not know"
+        cure = f"see what it says: `journalctl -u {unit.name} -n 50` on {name}"
+        return (
+            UnitFacts(name, node, unit.name, why, cure, restart=False, said=False)
+            if vain
+            else UnitFacts(name, node, unit.name)
+        )
     return UnitFacts(name, node, unit.name, found.why, found.cure, found.cause.restart)

@@ -211,8 +211,8 @@ class Code(StrEnum):
         "static-pod-defined-twice",
         About.FILE,
         (ShownBy.MANIFESTS,),
-        "A file beside kubeadm's manifest, or in its place, defines the same static pod: kubelet takes every file there, "
-        "and which of two it runs is not defined.",
+        "A file beside kubeadm's manifest, or in its place, defines the same static pod: kubelet takes every file "
+        "there, and which of two it runs is not defined.",
     )
     POD_FILE_MISSING = (
         "pod-file-missing",

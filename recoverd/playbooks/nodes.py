@@ -118,8 +118,8 @@ def ends_itself(host: str, situation: Situation) -> str:
         if isinstance(facts, UnitFacts) and facts.host == host and facts.why and not facts.restart:
             does = "does not do its work" if finding.code == Code.NODE_NOT_READY else "ends at once"
             return (
-                f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, "
-                f"{facts.why}. Cure: {facts.cure}"
+                f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: "
+                f"{facts.reason}. Cure: {facts.cure}"
             )
     worker = host not in {h.name for h in situation.settings.control_planes}
     if worker and (over := client_over(host, situation)):
