@@ -14,6 +14,7 @@ from recoverd.diagnose import (
     admission,
     api,
     certificates,
+    clocks,
     controllers,
     copies,
     disks,
@@ -77,6 +78,7 @@ def _judged(scene: Scene) -> Diagnosis:
 def _all(scene: Scene) -> Iterable[Finding]:
     of_hosts = tuple(host.findings(scene))
     yield from of_hosts
+    yield from clocks.findings(scene)
     yield from disks.findings(scene)
     yield from static_pods.findings(scene)
     yield from copies.findings(scene)

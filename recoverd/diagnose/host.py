@@ -1,4 +1,4 @@
-"""Machines: kubelet and container runtime, and the clock; and control planes that are not part of the cluster."""
+"""Machines: kubelet and container runtime; and control planes that are not part of the cluster."""
 
 from __future__ import annotations
 
@@ -33,9 +33,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from (
                 _worker_down(scene, worker.name, host) if down else _services(scene, worker.name, host, Severity.NOTICE)
             )
-    for name in scene.addresses:
-        if (host := scene.host(name)) is not None:
-            yield from _clock(scene, name, host)
 
 
 def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
@@ -207,27 +204,3 @@ def _lost_member(scene: Scene, name: str) -> Finding:
         (_listed(membership),),
         severity=Severity.WARNING,
     )
-
-
-def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
-    limit = scene.settings.bounds.max_clock_skew
-    if abs(host.clock_offset) > limit:
-        side = "ahead of" if host.clock_offset > 0 else "behind"
-        yield Finding(
-            Code.CLOCK_SKEW,
-            name,
-            f"The clock of {name} is {abs(host.clock_offset):.1f} s {side} the bastion's; look at "
-            "its time synchronisation.",
-            (f"{name}: clock offset {host.clock_offset:+.3f} s, allowed {limit:g} s",),
-            severity=Severity.NOTICE,
-        )
-    if host.synchronised is False:
-        yield Finding(
-            Code.CLOCK_UNSYNCHRONISED,
-            name,
-            f"The clock of {name} is not synchronised: it drifts, and certificates, leases and etcd's own times rest "
-            "on it. See to chrony, ntpd or "
-            "systemd-timesyncd there.",
-            (f"{name}: timedatectl says NTPSynchronized=no; now {host.clock_offset:+.3f} s beside the bastion's",),
-            severity=Severity.NOTICE,
-        )

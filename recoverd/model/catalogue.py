@@ -151,6 +151,14 @@ class Code(StrEnum):
         "The file system that holds etcd's data is mounted read-only, and etcd there does not run.",
         Of.STOPS_ETCD,
     )
+    CLOCK_SKEW = (
+        "clock-skew",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "The machine's clock is not the bastion's: a notice of seconds, a warning of minutes, a fault where it "
+        "explains "
+        "what does not work beside it.",
+    )
     RUNTIME_DOWN = (
         "container-runtime-down",
         About.HOST,
@@ -542,12 +550,6 @@ class Code(StrEnum):
         About.FILE,
         (ShownBy.FILE,),
         "A certificate is over soon.",
-    )
-    CLOCK_SKEW = (
-        "clock-skew",
-        About.HOST,
-        (ShownBy.MACHINE,),
-        "The machine's clock is not the bastion's.",
     )
     CLOCK_UNSYNCHRONISED = (
         "clock-unsynchronised",
