@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import EtcdView
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
-from recoverd.model.observation import EndpointHealth, EtcdView, HostView
+from recoverd.model.observation import EndpointHealth, HostView
 
 GRAVE = 300.0
 """Seconds from which on something that stands still beside it is put down to the clock."""

@@ -211,6 +211,8 @@ class DiskView:
     free: int
     read_only: bool = False
     """It is mounted so that nothing can be written, as after an error of the disk."""
+    inodes: int | None = None
+    """Files that can still be made on it; None where that was not seen, or has no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ for c in /proc/[0-9]*/comm; do
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 s disks; df -Pk / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
+s inodes; df -Pi / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100
 # F is set now and then while a disk is full
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }

@@ -166,6 +166,7 @@ def test_a_journal_that_does_not_answer_costs_a_second_and_nothing_else(node: No
 def test_a_file_system_that_is_mounted_read_only_is_known(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     root = next(d.path for d in node.look().disks)
     assert not any(d.read_only for d in node.look().disks)
+    assert any(d.inodes for d in node.look().disks), "df -Pi, of this very machine"
     lines = (
         "proc /proc proc rw,relatime",
         f"/dev/sda1 {root} ext4 ro,relatime,errors=remount-ro",
