@@ -5,9 +5,26 @@ Asked before what is said of disks: the kernel answers "no space left on device"
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import KUBELET, PROGRAMS, RUNTIMES, SANDBOX, row
+from recoverd.diagnose.cause import KERNEL, KUBELET, PROGRAMS, RUNTIMES, SANDBOX, row
+
+KILLED = "killed"
 
 CAUSES_OF_LIMITS = (
+    row(
+        KILLED,
+        (KERNEL,),
+        r"[Oo]ut of memory: Kill(?:ed)? process \d+ \(([\w.-]+)\)",
+        "the kernel killed {0} for want of memory",
+        "see what takes the memory (`free -m`, `dmesg`), and end it or move it away; a restart of {0} alone ends the "
+        "same",
+    ),
+    row(
+        "disk-errors",
+        (KERNEL,),
+        r"I/O error, dev (\w+)|EXT4-fs error \(device (\w+)|XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
+        "the kernel has errors of a disk ({0})",
+        "see `dmesg` and `smartctl -a`; replace the disk, and give etcd another one",
+    ),
     row(
         "inotify",
         (KUBELET, *RUNTIMES, SANDBOX),

@@ -7,14 +7,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.cause import KUBELET, OF_DISKS
+from recoverd.diagnose.cause import KERNEL, KUBELET, OF_DISKS
 from recoverd.diagnose.causes import Reason, reason, reason_of_pod
+from recoverd.diagnose.causes_of_limits import KILLED
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
-from recoverd.model.observation import UnitView
+from recoverd.model.observation import HostView, UnitView
 
 FALLS = 2
 """Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+COMM = 15
+"""Characters of a process's name, as the kernel has it."""
 LAST = 4
 """Lines of what is said that no row of the table knows."""
 STANDS = 10.0
@@ -57,7 +60,19 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
             why="it found its disk full or read-only, which has room and can be written now",
             cure=f"none is needed: {disks.THEN}",
         )
+    if (own is None or own.cause.weak) and (why := _of_kernel(host, component)):
+        return KERNEL, why
     return (component, own) if own else None
+
+
+def _of_kernel(host: HostView, component: str) -> Reason | None:
+    """What the kernel has done to it, or says of a disk: a process that is killed leaves no word of its own."""
+    said = [
+        line
+        for line in host.journals.get(KERNEL, ())
+        if (found := reason([line], KERNEL)) and (found.cause.name != KILLED or found.named[0] == component[:COMM])
+    ]
+    return reason(said, KERNEL)
 
 
 def sentence(found: Reason | None, who: str = "") -> str:

@@ -43,6 +43,12 @@ printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
     '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
 done
+# what the kernel has done to a static pod that does not run: it leaves no word of its own
+case " ${J-} " in *' kernel '*)
+  s journal kernel
+  $brief journalctl -k -n 3000 -o short-unix -q --no-pager 2>/dev/null |
+    grep -aE '[Oo]ut of memory: Kill|I/O error|EXT4-fs error|XFS .*([Cc]orruption|I/O [Ee]rror)' | tail -n 20 | cut -c1-700 ;;
+esac
 # O is set where several bastions take over from each other: what `term_seen` (term.sh) is told. One that comes late gets
 # no lease. R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
 [ -z "${O-}" ] || term_seen $O || R=''

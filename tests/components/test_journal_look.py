@@ -196,3 +196,11 @@ def test_a_node_that_has_lost_kubelet_conf_alone_is_one_all_the_same(node: Node)
     (node.joined.parent / "pki").mkdir()
     (node.joined.parent / "pki/ca.crt").touch()
     assert node.look().joined
+
+
+def test_the_kernel_is_asked_where_it_is_wanted(node: Node) -> None:
+    node.program("journalctl", '#!/bin/sh\n[ "$1" = -k ] && cat HERE/kernel.service\nexit 0\n')
+    killed = "Out of memory: Killed process 12345 (etcd) total-vm:11024864kB, anon-rss:812344kB"
+    node.says("kernel", "usb 1-1: new device", killed)
+    assert node.look().journals == {}
+    assert node.look("kernel").journals == {"kernel": (killed,)}

@@ -175,6 +175,16 @@ def test_no_ca_is_ever_renewed() -> None:
     assert isinstance(answer, Refusal) and "is a CA, which is never renewed" in answer.reason
 
 
+def test_nothing_is_renewed_with_a_ca_that_is_over() -> None:
+    """The leaves of a cluster of ten years are found first, and a renewal of them was offered."""
+
+    def aged(papers: Papers) -> Papers:
+        return pki.dated(papers, -60.0) | {pki.CA: papers[pki.CA]._replace(ends=-120.0)}
+
+    answer = asked("renew-certificates", situation(papered(Cluster(1), change=aged).api_down()))
+    assert isinstance(answer, Refusal) and "accepted by nobody" in answer.reason
+
+
 def test_nothing_is_renewed_with_a_ca_that_was_replaced() -> None:
     cluster = papered(Cluster(1), change=lambda p: over(all_made_anew(p))).api_down(health=EndpointHealth.TLS)
     answer = asked("renew-certificates", situation(cluster))
