@@ -28,8 +28,10 @@ from recoverd.diagnose import (
     network,
     notready,
     pod_files,
+    pressure,
     reach,
     setback,
+    shared,
     starting,
     static_pods,
 )
@@ -84,6 +86,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from copies.findings(scene)
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
+    yield from shared.findings(scene)
     yield from etcd.findings(scene)
     yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
@@ -104,6 +107,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     # with a new, empty etcd behind the API server no node is listed, and that is what is said
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):
         yield from notready.findings(scene, stopped)
+    yield from pressure.findings(scene)
     yield from reach.findings(scene)
 
 

@@ -268,6 +268,14 @@ class Code(StrEnum):
         (ShownBy.FILE,),
         "A CA or the service account key is not the one that the cluster was healthy with.",
     )
+    PKI_DIFFERS = (
+        "pki-differs",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A CA or the service account key of a control plane is another than the others': each works by itself, and "
+        "they "
+        "do not accept each other.",
+    )
     CERTIFICATE_MISMATCH = (
         "certificate-mismatch",
         About.FILE,
@@ -604,6 +612,13 @@ class Code(StrEnum):
         About.HOST,
         (),
         "A machine could not be looked at.",
+    )
+    NODE_PRESSURE = (
+        "node-under-pressure",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node lacks disk, memory or processes by its kubelet's word, which ends pods there and lets no others in: a "
+        "fault where all nodes for pods do.",
     )
     NODE_LEFT_CORDONED = (
         "node-left-cordoned",

@@ -76,6 +76,8 @@ class NodeView:
     message: str = ""
     since: datetime | None = None
     """When that condition became what it is, by the clock of whoever set it; None where it is not said."""
+    pressures: tuple[str, ...] = ()
+    """Conditions with which kubelet keeps pods away and ends some: DiskPressure, MemoryPressure, PIDPressure."""
 
 
 @dataclass(frozen=True, slots=True)

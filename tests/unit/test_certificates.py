@@ -766,3 +766,24 @@ def test_a_kubeconfig_of_kubelets_that_is_gone_is_found_on_every_machine(name: s
     fault = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.CERTIFICATE_MISSING)
     assert fault and fault.severity is Severity.FAULT
     assert fault.state is (State.APISERVER_DOWN if name == "cp1" else State.WORKER_NETWORK_BROKEN)
+
+
+@pytest.mark.parametrize("path", [ACCOUNTS_KEY, pki.CA, pki.PROXY_CA])
+def test_what_control_planes_have_to_share_and_do_not_is_told(path: str) -> None:
+    """kubernetes/kubernetes #110035: a third one was joined with keys of its own, and tokens were refused at random."""
+    cluster = papered(Cluster(3))
+    _, view = pki.views(pki.fresh())
+    assert view is not None
+    of_its_own = (
+        replace(view, keys={**view.keys, path: "another"})
+        if path == ACCOUNTS_KEY
+        else replace(view, authorities={**view.authorities, path: ("another",)})
+    )
+    cluster.host("cp3", pki=of_its_own)
+    found = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    told = found.find(Code.PKI_DIFFERS)
+    assert told and told.subject == f"cp3:{path}" and told.severity is Severity.WARNING
+    replaced_since = diagnose(cluster.observation(), known(cluster), cluster.settings)
+    assert replaced_since.find(Code.PKI_DIFFERS) is None and replaced_since.find(Code.PKI_REPLACED)
+    cluster.host("cp3", pki=view)
+    assert diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.PKI_DIFFERS) is None
