@@ -14,7 +14,9 @@ from recoverd.diagnose import (
     admission,
     api,
     certificates,
+    clocks,
     controllers,
+    copies,
     disks,
     etcd,
     etcd_disks,
@@ -26,8 +28,10 @@ from recoverd.diagnose import (
     network,
     notready,
     pod_files,
+    pressure,
     reach,
     setback,
+    shared,
     starting,
     static_pods,
 )
@@ -76,10 +80,13 @@ def _judged(scene: Scene) -> Diagnosis:
 def _all(scene: Scene) -> Iterable[Finding]:
     of_hosts = tuple(host.findings(scene))
     yield from of_hosts
+    yield from clocks.findings(scene)
     yield from disks.findings(scene)
     yield from static_pods.findings(scene)
+    yield from copies.findings(scene)
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
+    yield from shared.findings(scene)
     yield from etcd.findings(scene)
     yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
@@ -100,6 +107,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     # with a new, empty etcd behind the API server no node is listed, and that is what is said
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):
         yield from notready.findings(scene, stopped)
+    yield from pressure.findings(scene)
     yield from reach.findings(scene)
 
 

@@ -17,6 +17,13 @@ DOWN = State.APISERVER_DOWN
 REFUSES_US = re.compile(r"\b40[13]\b")
 """HTTP statuses of an API server that works and does not accept the kubeconfig's credentials."""
 
+TURNS_AWAY = re.compile(r"\bHTTP 429\b")
+BUSY = (
+    ": it works, and turns requests away for there are too many (HTTP 429: API priority and fairness, or "
+    "--max-requests-inflight). A restart of it makes that worse. See who sends them: `kubectl get --raw "
+    "/debug/api_priority_and_fairness/dump_priority_levels`, and the audit log."
+)
+
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
     """`explained`: control planes whose API server's manifest is already found to be the cause."""
@@ -91,6 +98,8 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
         cause, proof = words.of_pod(scene, name, API)
         evidence += proof
         unknown = f"; what on {name} itself causes it is not proven."
+        if TURNS_AWAY.search(endpoint.detail):
+            unknown = BUSY
         message = f"The API server on {name} does not serve ({endpoint.health}){f'.{cause}' if cause else unknown}"
     return (Finding(Code.API_NOT_ANSWERING, name, message, tuple(evidence), state=DOWN, facts=Facts(name)),)
 

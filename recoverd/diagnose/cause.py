@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 KUBELET, ETCD, API = "kubelet", "etcd", "kube-apiserver"
 RUNTIMES = ("containerd", "docker", "crio")
+KERNEL = "kernel"
 SANDBOX, IMAGE, POD_NETWORK = "sandbox", "image", "pod-network"
 """What kubelet says of pods that it cannot start: of all on the machine, of the one whose name is in the line, or of
 those that are not in the host's own network, as static pods are.

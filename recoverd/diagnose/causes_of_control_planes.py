@@ -40,7 +40,9 @@ _CONTROL_PLANE = (
     row(
         "older-than-its-data",
         (ETCD,),
-        r"cannot be downgraded \(current version: ([\w.]+) is lower than determined cluster version: ([\w.]+)",
+        r"(?:cannot be downgraded \(current version: |lower than determined cluster "
+        r"version\",\"current-server-version\":\")"
+        r"([\w.]+)(?: is lower than determined cluster version: |\",\"determined-cluster-version\":\")([\w.]+)",
         "it is {0}, and its data are of {1}: an older program refuses them",
         "put the image of {1} back into its manifest",
     ),
@@ -54,10 +56,36 @@ _CONTROL_PLANE = (
     row(
         "other-members",
         (ETCD,),
-        r"member count is unequal|couldn't find local name|has already been bootstrapped|cluster ID mismatch",
+        r"member count is unequal|couldn't find local name|has already been bootstrapped|cluster ID mismatch|unmatched "
+        r"member while checking PeerURLs|missing from --initial-advertise-peer-urls",
         "its manifest or its data are of another member list than the others'",
         "which is right is for a person to say; where it is the others', and they serve: reset the "
         "machine and join it again",
+    ),
+    row(
+        "database-in-use",
+        (ETCD,),
+        r"holds the file lock|db file is flocked by another process|failed to open database\".*\"error\":\"timeout",
+        "another process has its database open",
+        "see which with `fuser -v /var/lib/etcd/member/snap/db` (a second etcd, a backup), and end it" + BY_ITSELF,
+    ),
+    row(
+        "data-directory-mode",
+        (ETCD,),
+        r"exist without desired file permission",
+        "its data directory has another mode than 0700, on which this version insists",
+        "`chmod 700 /var/lib/etcd`" + BY_ITSELF,
+    ),
+    row(
+        "broken-key",
+        (ETCD, API),
+        r"(?:error reading (?:public|private) key file (\S+?): )?(?:data does not contain (?:any|a) valid|tls: failed "
+        r"to find "
+        r"any PEM data|tls: private key does not match public key)",
+        "a certificate or key that it is told to use is empty or does not fit",
+        "see which is, with `ls -l` of /etc/kubernetes/pki and /etc/kubernetes/pki/etcd (0 bytes after a power cut?), "
+        "and put "
+        "it back from a copy or from another control plane",
     ),
     row(
         "another-address",
@@ -76,9 +104,16 @@ _CONTROL_PLANE = (
     row(
         "encryption-configuration",
         (API,),
-        r"error opening encryption provider configuration file \\?\"?([^\s\"\\]+)",
+        r"(?:error opening|failed to read) encryption provider configuration file \\?\"?([^\s\"\\]+)",
         "the encryption configuration {0} is not there, without which no secret can be read",
         "put the very file back from a backup or another control plane; a new one cannot read what is stored",
+    ),
+    row(
+        "broken-encryption-configuration",
+        (API,),
+        r"error while parsing encryption provider configuration file \\?\"?([^\s\"\\:]+)",
+        "the encryption configuration {0} cannot be read, without which no secret can be",
+        "put the very file back from a backup or another control plane; a new key cannot read what is stored",
     ),
     row(
         "audit-policy",
@@ -154,9 +189,20 @@ _TRUST = (
         weak=True,
     ),
     row(
+        "another-encryption-key",
+        (API,),
+        r"no matching (?:prefix|key was) found",
+        "something in etcd was encrypted with a key that its encryption configuration does not hold",
+        "make the file of --encryption-provider-config the same on every control plane; a key that is gone is in a "
+        "backup "
+        "only",
+        weak=True,
+    ),
+    row(
         "no-etcd",
         (API,),
-        r"dial tcp \S+:2379: connect: connection refused|context deadline exceeded.*2379|etcdserver: no leader",
+        r"dial tcp \S+:2379: connect: connection refused|context deadline exceeded.*2379|dial tcp \S+:2379: i/o "
+        r"timeout|(?:^Error: |err=\")context deadline exceeded|etcdserver: no leader",
         "it does not reach an etcd that serves",
         "see to etcd",
         weak=True,

@@ -51,8 +51,37 @@ _MACHINE = (
         "its program {0} is not there or cannot be run",
         "install the package again, or put the unit's ExecStart right",
     ),
+    row(
+        "another-system",
+        (KUBELET, *RUNTIMES),
+        r"version [`'](GLIBC_[\d.]+)' not found",
+        "its program needs {0}, and this system has an older C library",
+        "install the package that was built for this system",
+    ),
+    row(
+        "environment-file",
+        (KUBELET, *RUNTIMES),
+        r"Failed to load environment files: ",
+        "a file that its unit names with EnvironmentFile is not there",
+        "see which with `systemctl cat` of the unit, and put it back",
+    ),
 )
 _FLAGS = (
+    row(
+        "feature-gate",
+        (KUBELET, API),
+        r"unrecognized feature gate: ([\w-]+)",
+        "it is told of the feature gate {0}, which this version does not know, as after an upgrade that removed it",
+        "take {0} out of featureGates in /var/lib/kubelet/config.yaml (kubelet), or out of --feature-gates in its "
+        "manifest and in kubeadm-config (API server)",
+    ),
+    row(
+        "admission-plugin",
+        (API,),
+        r"plugin \\*\"(\w+)\\*\" is unknown|unknown admission plugin:? \\*\"?(\w+)",
+        "it is told to use the admission plugin {0}, which this version does not have (PodSecurityPolicy: up to 1.24)",
+        "take it out of --enable-admission-plugins in its manifest, and out of kubeadm-config",
+    ),
     row(
         "unknown-flag",
         (KUBELET,),
@@ -90,6 +119,10 @@ _FLAGS = (
         "add --{0} to its manifest (`kubeadm init phase control-plane apiserver` writes one that has it)",
     ),
 )
+ANEW = (
+    "on a control plane `kubeadm kubeconfig user --org system:nodes --client-name system:node:NODE`; that as its "
+    "/etc/kubernetes/kubelet.conf, and /var/lib/kubelet/pki/kubelet-client-* moved away; it comes up by itself then"
+)
 _KUBELET = (
     row(
         "swap",
@@ -106,11 +139,41 @@ _KUBELET = (
         "write it anew: `kubeadm upgrade node phase kubelet-config`, or copy it from another node",
     ),
     row(
+        "no-runtime-named",
+        (KUBELET,),
+        r"container runtime endpoint address was not specified or empty",
+        "it is not told the container runtime's socket, as where /var/lib/kubelet/kubeadm-flags.env is empty",
+        'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/containerd/containerd.sock" in that file'
+        + BY_ITSELF,
+    ),
+    row(
+        "cgroup-v1",
+        (KUBELET,),
+        r"configured to not run on a host using cgroup v1",
+        "the machine has control groups of version 1, which this version refuses (from 1.35)",
+        "`failCgroupV1: false` in /var/lib/kubelet/config.yaml for now; boot with systemd.unified_cgroup_hierarchy=1",
+    ),
+    row(
+        "client-certificate-lost",
+        (KUBELET,),
+        r"(?:unable to read client-(?:cert|key)|could not convert data from) \\*\"?(/[^\s\"\\]+)",
+        "its client certificate {0} is not there or empty, as after a power cut",
+        "where a whole kubelet-client-DATE.pem is beside it, `ln -sf` that to it; else " + ANEW,
+    ),
+    row(
+        "broken-kubeconfig",
+        (KUBELET,),
+        r"invalid kubeconfig: invalid configuration|no configuration has been provided|error loading config file "
+        r"\\*\"/etc/kubernetes/kubelet\.conf",
+        "/etc/kubernetes/kubelet.conf is empty or cannot be read, as after a power cut",
+        ANEW,
+    ),
+    row(
         "broken-configuration",
         (KUBELET,),
         r"[Ff]ailed to load [Kk]ubelet config file|strict decoding error|error unmarshaling "
         r"JSON|yaml: (?:line|unmarshal)"
-        r"|failed to validate kubelet configuration",
+        r"|failed to validate kubelet configuration|kubelet config file .* was empty",
         "its configuration cannot be read",
         "put /var/lib/kubelet/config.yaml right (`kubeadm upgrade node phase kubelet-config` writes it anew)"
         + BY_ITSELF,
@@ -257,9 +320,51 @@ _KUBELET = (
     row(
         "another-name",
         (KUBELET,),
-        r"nodes? \\*\"?([\w.-]+)\\*\"? is forbidden: node \\*\"?([\w.-]+)\\*\"? (?:is not allowed|cannot)",
+        r"nodes? \\*\"?([\w.-]+)\\*\"? is forbidden: (?:User \\*\"?system:)?node[ :]\\*\"?([\w.-]+)\\*\"? (?:is not "
+        r"allowed|cannot)",
         "it calls itself {0}, and its certificate is that of {1}: the machine's name was changed",
         "`hostnamectl set-hostname {1}`, and restart kubelet",
+    ),
+    row(
+        "node-address",
+        (KUBELET,),
+        r"node IP: \\*\"([^\"\\]+)\\*\" not found in the host's network interfaces",
+        "the machine does not have the address {0} any more, which it is told to use (--node-ip)",
+        "give the machine its address back (DHCP?), or put --node-ip right; certificates and the others' configuration "
+        "go by that address as well",
+    ),
+    row(
+        "webhook",
+        (KUBELET,),
+        r"failed (?:calling|to call) webhook \\*\"([^\"\\]+)",
+        "the admission webhook {0} is not reached and fails closed, and its node is not written for it",
+        "see to that webhook's pods; or its failurePolicy to Ignore (`kubectl get "
+        "validatingwebhookconfigurations,mutatingwebhookconfigurations`)",
+    ),
+    row(
+        "not-accepted",
+        (KUBELET,),
+        r"\bUnauthorized\b",
+        "the API server does not accept its client certificate",
+        "see whether it is over, whether the clocks agree, and whether the CA in place has signed it (`openssl x509 "
+        "-in "
+        "/var/lib/kubelet/pki/kubelet-client-current.pem -noout -dates -issuer`)",
+        weak=True,
+    ),
+    row(
+        "sandbox-left",
+        (IMAGE,),
+        r"is reserved for \\*\"(\w{12})|already in use by (?:sandbox|container) \\*\"?(\w{12})",
+        "an older sandbox holds its name, as after a power cut",
+        "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
+    ),
+    row(
+        "no-runc",
+        (SANDBOX, *RUNTIMES),
+        r"(?<!container process: )(?:exec: \\*\"|fork/exec )([\w/.-]+?)(?:\\*\": executable file not found|: no such "
+        r"file|: exec format error)",
+        "the program {0}, with which the runtime starts containers, is not there or cannot be run",
+        "install it again (package runc, or containerd.io)",
     ),
     row(
         "dead-connection",
@@ -288,29 +393,4 @@ _KUBELET = (
         weak=True,
     ),
 )
-_RUNTIMES = (
-    row(
-        "broken-configuration",
-        RUNTIMES,
-        r"failed to load TOML|\btoml: |invalid (?:disabled )?plugin (?:URI|config)|unable to configure the Docker "
-        r"daemon with file|cannot unmarshal",
-        "its configuration cannot be read",
-        "put /etc/containerd/config.toml (docker: /etc/docker/daemon.json) right, and start it",
-    ),
-    row(
-        "pid-file-left",
-        ("docker",),
-        r"pid file found, ensure docker is not running or delete (\S+)",
-        "an old {0} is in its way",
-        "delete it when no dockerd runs, and start docker",
-    ),
-    row(
-        "broken-database",
-        RUNTIMES,
-        r"panic: (?:freepages|invalid page type|page \d+ already freed|assertion failed)|invalid database",
-        "its own database is damaged, as after a power cut",
-        "move /var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db away and start it: containers and "
-        "images are made and pulled anew",
-    ),
-)
-CAUSES_OF_NODES = (*_MACHINE, *_FLAGS, *_KUBELET, *_RUNTIMES)
+CAUSES_OF_NODES = (*_MACHINE, *_FLAGS, *_KUBELET)

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
+from recoverd.diagnose import words
+from recoverd.diagnose.cause import KUBELET
+from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import FileFacts
@@ -25,6 +28,7 @@ KUBELETS_OWN = (KUBELET_CLIENT, "kubelet-server-current.pem", "kubelet.crt")
 """kubelet renews the first two by itself; nobody checks the third unless told to, and kubelet
 starts with it when it is over.
 """
+KUBELETS = "kubelet.conf"
 ADMINS = ("admin.conf", "super-admin.conf")
 """Kubeconfigs of people: their expiry stops nobody but them."""
 CONTROLLERS = {"controller-manager.conf": "kube-controller-manager", "scheduler.conf": "kube-scheduler"}
@@ -42,6 +46,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             continue
         yield from _expiry(scene, name, host, Severity.FAULT)
         yield from _mismatches(scene, name, host)
+        yield from _without_kubeconfig(scene, name, host)
         if known := scene.memory.pki.get(name):
             yield from _changes(scene, name, host, known)
     for worker in scene.workers:
@@ -49,6 +54,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if host is not None and host.joined:
             yield from _expiry(scene, worker.name, host, Severity.NOTICE)
             yield from _mismatches(scene, worker.name, host, worker=True)
+            yield from _without_kubeconfig(scene, worker.name, host)
 
 
 # --- expiry ---
@@ -59,7 +65,7 @@ def _matters(certificate: CertificateView, host: HostView, *, worker: bool) -> b
     left behind (kubeadm before 1.17).
     """
     name = _file(certificate.path)
-    if name == "kubelet.conf":
+    if name == KUBELETS:
         return not any(c.path.endswith(KUBELET_CLIENT) for c in host.certificates)
     return not worker or name == KUBELET_CLIENT or certificate.is_ca
 
@@ -250,8 +256,8 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
             known,
         )
     listed = pki.listed
-    # kubeconfigs of people are often taken away on purpose
-    for path in (p for p in known.files if listed is not None and _file(p) not in ADMINS):
+    # kubeconfigs of people are often taken away on purpose, and kubelet's is found on every machine
+    for path in (p for p in known.files if listed is not None and _file(p) not in (*ADMINS, KUBELETS)):
         if listed is not None and path not in listed and path not in now:
             severity = _severity(scene, name, path, ("missing",))
             yield Finding(
@@ -267,6 +273,26 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
                 state=_state(path, severity),
                 facts=FileFacts(name),
             )
+
+
+def _without_kubeconfig(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
+    """Every node of kubeadm's has one, remembered or not. The kubelet that runs has read it, and the next one ends."""
+    path = f"{KUBERNETES}/{KUBELETS}"
+    if host.pki is None or host.pki.listed is None or path in host.pki.listed:
+        return
+    severity = _severity(scene, name, path, ("missing",))
+    node = node_of(scene, name)
+    yield Finding(
+        Code.CERTIFICATE_MISSING,
+        f"{name}:{path}",
+        f"{path} on {name} is gone: {_effect(severity)}. A kubelet that starts without it ends at once. Cure: put it "
+        "back from a backup, or on a control plane `kubeadm kubeconfig user --org system:nodes --client-name "
+        f"system:node:{node}` writes one for it.",
+        (f"{name}:{path} does not exist; pki/ca.crt beside it and kubelet's config.yaml do",),
+        severity=severity,
+        state=_state(path, severity, worker=name not in scene.control_plane_names),
+        facts=FileFacts(name, node),
+    )
 
 
 def _replaced(
@@ -319,13 +345,19 @@ def _severity(scene: Scene, name: str, path: str, kinds: Collection[str] = ()) -
     return Severity.FAULT if _broken(scene, name, path, kinds) else Severity.WARNING
 
 
+def _kubelet_ends(scene: Scene, name: str) -> bool:
+    """It ends by itself, again and again: where no API server is left, no list of nodes says what came of that."""
+    kubelet = host.units.get(KUBELET) if (host := scene.host(name)) else None
+    return kubelet is not None and words.fails(scene, kubelet)
+
+
 def _broken(scene: Scene, name: str, path: str, kinds: Collection[str]) -> bool:
     file, endpoint, node = _file(path), scene.endpoint_health(name), scene.node(name)
     if file in CONTROLLERS:
         container = scene.container(name, CONTROLLERS[file])
         return container is not None and not container.running
-    if file in (KUBELET_CLIENT, "kubelet.conf"):
-        return node is not None and not node.ready
+    if file in (KUBELET_CLIENT, KUBELETS):
+        return (node is not None and not node.ready) or _kubelet_ends(scene, name)
     if file in ADMINS or file == "front-proxy-ca.crt" or path == ACCOUNTS_KEY:
         return False  # every program starts with them
     if "/etcd/" in path or file == "apiserver-etcd-client.crt":
@@ -343,7 +375,9 @@ def _effect(severity: Severity) -> str:
     return "what was started before may still run, and does not start again with it"
 
 
-def _state(path: str, severity: Severity) -> State | None:
+def _state(path: str, severity: Severity, *, worker: bool = False) -> State | None:
     if severity is not Severity.FAULT:
         return None
+    if worker:
+        return State.WORKER_NETWORK_BROKEN
     return State.ETCD_STUCK if "/etcd/" in path else State.APISERVER_DOWN

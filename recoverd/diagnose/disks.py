@@ -14,6 +14,8 @@ from recoverd.model.observation import DiskView, HostView
 SEGMENT = 64 << 20
 """Bytes that etcd takes at once for a new file of its log (its wal.SegmentSizeBytes); without them it ends."""
 
+FEW = 10000
+"""Inodes: kubelet makes hundreds for a pod (kubernetes/kubernetes #105440)."""
 THEN = (
     "etcd comes up by itself then, within the five minutes of kubelet's back-off; at once with "
     "`systemctl restart kubelet`"
@@ -39,6 +41,14 @@ def _low(name: str, host: HostView) -> Iterator[Finding]:
                 (_line(name, disk),),
                 severity=Severity.NOTICE,
             )
+        elif disk.inodes is not None and disk.inodes < FEW:
+            yield Finding(
+                Code.DISK_LOW,
+                f"{name}:{disk.path}",
+                f"{disk.path} on {name} has {disk.inodes} inodes left, for so many files more.",
+                (_line(name, disk),),
+                severity=Severity.NOTICE,
+            )
 
 
 def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
@@ -54,6 +64,19 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
             "cannot run on it. Nothing is "
             "wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount "
             f"-o remount,rw` it. {THEN}.",
+            (_line(name, disk), stopped),
+            state=State.ETCD_STUCK,
+            facts=Facts(name),
+        )
+    elif disk.inodes == 0:
+        yield Finding(
+            Code.DISK_FULL,
+            f"{name}:{disk.path}",
+            f"{disk.path} on {name}, which holds {held}, has room and no inode left: no file can be made on it, and "
+            f"etcd "
+            "cannot run on it. Nothing is wrong with the member. Cure: `df -i`, then see which directory holds the "
+            "many "
+            f"files (`du --inodes -x {disk.path} | sort -n | tail`) and delete what is left over there. {THEN}.",
             (_line(name, disk), stopped),
             state=State.ETCD_STUCK,
             facts=Facts(name),
@@ -75,7 +98,7 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
 def cured(host: HostView) -> bool:
     """The disk that holds etcd's data was seen with room, and can be written."""
     disk = below_etcd(host)
-    return disk is not None and not disk.read_only and disk.free >= SEGMENT
+    return disk is not None and not disk.read_only and disk.free >= SEGMENT and disk.inodes != 0
 
 
 def below_etcd(host: HostView) -> DiskView | None:
@@ -86,5 +109,6 @@ def below_etcd(host: HostView) -> DiskView | None:
 
 
 def _line(name: str, disk: DiskView) -> str:
-    how = ", read-only" if disk.read_only else ""
+    files = "" if disk.inodes is None else f", {disk.inodes} inodes free"
+    how = f"{files}{', read-only' if disk.read_only else ''}"
     return f"{name}:{disk.path}: {disk.free} of {disk.total} bytes free ({disk.free / max(disk.total, 1):.0%}){how}"

@@ -1,10 +1,11 @@
-"""Machines: kubelet and container runtime, and the clock; and control planes that are not part of the cluster."""
+"""Machines: kubelet and container runtime; and control planes that are not part of the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
+from recoverd.diagnose.causes import Reason
 from recoverd.diagnose.members import Membership
 from recoverd.diagnose.nodes import node_of
 from recoverd.diagnose.scene import API, Scene
@@ -32,9 +33,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from (
                 _worker_down(scene, worker.name, host) if down else _services(scene, worker.name, host, Severity.NOTICE)
             )
-    for name in scene.addresses:
-        if (host := scene.host(name)) is not None:
-            yield from _clock(scene, name, host)
 
 
 def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> Iterator[Finding]:
@@ -56,10 +54,10 @@ def _services(scene: Scene, name: str, host: HostView, severity: Severity) -> It
                 code,
                 name,
                 f"{unit.name} on {name} {_how(scene, unit)}: {effect}.{words.sentence(said)}",
-                (_unit_line(scene, name, unit), *words.proof(unit.name, name, said), *_consequence(scene, name)),
+                (_unit_line(scene, name, unit), *_said(scene, name, unit, said), *_consequence(scene, name)),
                 severity=severity,
                 state=state,
-                facts=words.unit_facts(name, "", unit, said),
+                facts=words.unit_facts(scene, name, "", unit, said),
             )
 
 
@@ -75,13 +73,17 @@ def _worker_down(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
             f"{unit.name} on the worker {name} {_how(scene, unit)}, and its node is not Ready.{words.sentence(said)}",
             (
                 _unit_line(scene, name, unit),
-                *words.proof(unit.name, name, said),
+                *_said(scene, name, unit, said),
                 f"the API server calls the node {node} not Ready",
             ),
             state=State.WORKER_NETWORK_BROKEN,
-            facts=words.unit_facts(name, node, unit, said),
+            facts=words.unit_facts(scene, name, node, unit, said),
         )
         return
+
+
+def _said(scene: Scene, name: str, unit: UnitView, why: Reason | None) -> tuple[str, ...]:
+    return words.proof(unit.name, name, why) or words.last_words(scene, name, unit)
 
 
 def _runs(scene: Scene, unit: UnitView) -> bool:
@@ -202,27 +204,3 @@ def _lost_member(scene: Scene, name: str) -> Finding:
         (_listed(membership),),
         severity=Severity.WARNING,
     )
-
-
-def _clock(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
-    limit = scene.settings.bounds.max_clock_skew
-    if abs(host.clock_offset) > limit:
-        side = "ahead of" if host.clock_offset > 0 else "behind"
-        yield Finding(
-            Code.CLOCK_SKEW,
-            name,
-            f"The clock of {name} is {abs(host.clock_offset):.1f} s {side} the bastion's; look at "
-            "its time synchronisation.",
-            (f"{name}: clock offset {host.clock_offset:+.3f} s, allowed {limit:g} s",),
-            severity=Severity.NOTICE,
-        )
-    if host.synchronised is False:
-        yield Finding(
-            Code.CLOCK_UNSYNCHRONISED,
-            name,
-            f"The clock of {name} is not synchronised: it drifts, and certificates, leases and etcd's own times rest "
-            "on it. See to chrony, ntpd or "
-            "systemd-timesyncd there.",
-            (f"{name}: timedatectl says NTPSynchronized=no; now {host.clock_offset:+.3f} s beside the bastion's",),
-            severity=Severity.NOTICE,
-        )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from recoverd.diagnose.cause import KUBELET, NO_IMAGE
 from recoverd.diagnose.causes import reason_of_pod
+from recoverd.diagnose.copies import defined_by
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
@@ -122,6 +123,8 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
     current = host.manifests.get(component)
     if current is None and component == "etcd" and scene.external_etcd:
         return
+    if current is None and defined_by(host, component):
+        return  # kubelet runs it from there, which is found of that file
     if current is None:
         if known is None and host.runs(component):
             return  # it runs as a static pod, so its manifest is somewhere: nobody knows yet where it has been

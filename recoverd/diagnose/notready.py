@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from recoverd.diagnose import clocks
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import booting
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.words import proof, sentence, unit_facts
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import Facts
+from recoverd.model.facts import Facts, UnitFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
@@ -80,8 +81,16 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         f"The node {node.name} has not been Ready since {node.since:%H:%M:%S} UTC: {cause.why}",
         (_condition(node), *cause.evidence),
         state=State.WORKER_NETWORK_BROKEN,
-        facts=unit_facts(name, node.name, host.units[KUBELET], cause.words) if cause.words else Facts(name, node.name),
+        facts=_facts(scene, node, name, host, cause),
     )
+
+
+def _facts(scene: Scene, node: NodeView, name: str, host: HostView, cause: Cause) -> Facts:
+    if cause.words:
+        return unit_facts(scene, name, node.name, host.units[KUBELET], cause.words)
+    if cause.vain:
+        return UnitFacts(name, node.name, KUBELET, cause.vain, clocks.CURE, restart=False, said=False)
+    return Facts(name, node.name)
 
 
 def _not_ready(scene: Scene, node: NodeView, name: str, severity: Severity) -> Finding:
@@ -159,6 +168,8 @@ class Cause:
     """What proves it beside the condition."""
     words: Reason | None = None
     """What kubelet says of it, where that is what it rests on."""
+    vain: str = ""
+    """Why no restart changes it, where something else than its words says so."""
 
 
 def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause:
@@ -174,6 +185,8 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
             f"{text}. A restart does not help: {CLIENT} has to be signed anew.",
             (f"{name}: {CLIENT}",),
         )
+    if node.reason == UNKNOWN and (off := clocks.grave(scene, name)):
+        return Cause(Code.NODE_NOT_READY, f"{off}. Cure: {clocks.CURE}.", _asked(name, look), vain=off)
     if words := _words(scene, host):
         code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
         return Cause(

@@ -7,14 +7,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.cause import KUBELET, OF_DISKS
+from recoverd.diagnose.cause import KERNEL, KUBELET, OF_DISKS
 from recoverd.diagnose.causes import Reason, reason, reason_of_pod
+from recoverd.diagnose.causes_of_limits import KILLED
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
-from recoverd.model.observation import UnitView
+from recoverd.model.observation import HostView, UnitView
 
 FALLS = 2
 """Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+COMM = 15
+"""Characters of a process's name, as the kernel has it."""
+LAST = 4
+"""Lines of what is said that no row of the table knows."""
 STANDS = 10.0
 """Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
@@ -55,7 +60,19 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
             why="it found its disk full or read-only, which has room and can be written now",
             cure=f"none is needed: {disks.THEN}",
         )
+    if (own is None or own.cause.weak) and (why := _of_kernel(host, component)):
+        return KERNEL, why
     return (component, own) if own else None
+
+
+def _of_kernel(host: HostView, component: str) -> Reason | None:
+    """What the kernel has done to it, or says of a disk: a process that is killed leaves no word of its own."""
+    said = [
+        line
+        for line in host.journals.get(KERNEL, ())
+        if (found := reason([line], KERNEL)) and (found.cause.name != KILLED or found.named[0] == component[:COMM])
+    ]
+    return reason(said, KERNEL)
 
 
 def sentence(found: Reason | None, who: str = "") -> str:
@@ -78,7 +95,21 @@ def proof(who: str, name: str, found: Reason | None) -> tuple[str, ...]:
     return (f"{who} on {name} says: {found.line}",) if found else ()
 
 
-def unit_facts(name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
+def last_words(scene: Scene, name: str, unit: UnitView) -> tuple[str, ...]:
+    """What a unit says that ends by itself, where none of it is known to be a cause: a person may know."""
+    host = scene.host(name)
+    said = host.journals.get(unit.name, ()) if host is not None and fails(scene, unit) else ()
+    return tuple(f"{unit.name} on {name} says: {line}" for line in said[-LAST:])
+
+
+def unit_facts(scene: Scene, name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
     if found is None:
-        return UnitFacts(name, node, unit.name)
+        vain = fails(scene, unit) and unit.restarts >= FALLS
+        why = f"systemd has started it {unit.restarts} times, and it ended each time for what recoverd does not know"
+        cure = f"see what it says: `journalctl -u {unit.name} -n 50` on {name}"
+        return (
+            UnitFacts(name, node, unit.name, why, cure, restart=False, said=False)
+            if vain
+            else UnitFacts(name, node, unit.name)
+        )
     return UnitFacts(name, node, unit.name, found.why, found.cure, found.cause.restart)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from recoverd.diagnose.histories import HISTORIES, in_the_way
+from recoverd.machine.guards import defined_twice
 from recoverd.model.catalogue import host_in
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
@@ -50,7 +51,7 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 said = "nothing else is done before a person has said which is right"
                 reasons.append(f"etcd has more than one history, and {said}: {second}")
                 continue
-            answer = playbook.propose(finding, situation)
+            answer = _undivided(playbook.propose(finding, situation), situation)
             if isinstance(answer, Proposal):
                 before = next(
                     (d for d in declined if d.playbook == playbook.name and set(d.basis) & set(answer.basis)), None
@@ -66,6 +67,13 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
                 waiting = True
                 break
     return Choice(None, None, tuple(dict.fromkeys(reasons)), waiting)
+
+
+def _undivided(answer: Answer, situation: Situation) -> Answer:
+    """A plan that rests on manifests that somebody has copied in their directory is none."""
+    steps = answer.steps if isinstance(answer, Proposal) else ()
+    why = next((w for s in steps if (w := defined_twice(s.host, s.operation, situation.diagnosis))), "")
+    return Refusal(why) if why else answer
 
 
 def on_request(situation: Situation, playbook: Playbook) -> Choice:

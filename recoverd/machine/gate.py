@@ -125,6 +125,7 @@ def obstacle(step: Step, evidence: Evidence) -> str:
     """What would be made worse by the step as things are seen now, whatever it was planned on; "" when nothing."""
     return (
         guards.live_data(step.host, step.operation, evidence)
+        or guards.defined_twice(step.host, step.operation, evidence.diagnosis)
         or guards.empty_behind(step.host, step.operation, evidence)
         or (guards.quorum_without(step.host, evidence) if step.stops_member else "")
         or guards.still_down(step.takes_down, evidence)

@@ -16,8 +16,9 @@ from recoverd.diagnose import people
 from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data
+from recoverd.model.effects import PUTS_BACK, READ_AT_START, STARTS, moves_data, rewrites
 from recoverd.model.etcd import EtcdView, quorum_of
+from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.fleet import Around, CommonCause
 from recoverd.model.observation import ObjectsView, Observation
@@ -97,6 +98,23 @@ def second_history(basis: Collection[FindingKey], evidence: Evidence) -> str:
         f"said which is right: {second}"
         if second
         else ""
+    )
+
+
+def defined_twice(host: str, operation: Operation, diagnosis: Diagnosis) -> str:
+    """Another file there defines the static pod whose manifest it moves or writes: kubelet would go on with that one,
+    as with an etcd from under which the data are moved.
+    """
+    return next(
+        (
+            f.message
+            for f in diagnosis.findings
+            if f.code == Code.MANIFEST_COPY
+            and isinstance(f.facts, ManifestFacts)
+            and f.facts.host == host
+            and rewrites(operation, f.facts.component)
+        ),
+        "",
     )
 
 

@@ -151,6 +151,14 @@ class Code(StrEnum):
         "The file system that holds etcd's data is mounted read-only, and etcd there does not run.",
         Of.STOPS_ETCD,
     )
+    CLOCK_SKEW = (
+        "clock-skew",
+        About.HOST,
+        (ShownBy.MACHINE,),
+        "The machine's clock is not the bastion's: a notice of seconds, a warning of minutes, a fault where it "
+        "explains "
+        "what does not work beside it.",
+    )
     RUNTIME_DOWN = (
         "container-runtime-down",
         About.HOST,
@@ -207,6 +215,13 @@ class Code(StrEnum):
         "The static pod manifest of etcd is not the known-good one, and its etcd does not come up.",
         Of.MANIFEST | Of.STOPS_ETCD,
     )
+    MANIFEST_COPY = (
+        "static-pod-defined-twice",
+        About.FILE,
+        (ShownBy.MANIFESTS,),
+        "A file beside kubeadm's manifest, or in its place, defines the same static pod: kubelet takes every file "
+        "there, and which of two it runs is not defined.",
+    )
     POD_FILE_MISSING = (
         "pod-file-missing",
         About.FILE,
@@ -252,6 +267,14 @@ class Code(StrEnum):
         About.FILE,
         (ShownBy.FILE,),
         "A CA or the service account key is not the one that the cluster was healthy with.",
+    )
+    PKI_DIFFERS = (
+        "pki-differs",
+        About.FILE,
+        (ShownBy.FILE,),
+        "A CA or the service account key of a control plane is another than the others': each works by itself, and "
+        "they "
+        "do not accept each other.",
     )
     CERTIFICATE_MISMATCH = (
         "certificate-mismatch",
@@ -536,12 +559,6 @@ class Code(StrEnum):
         (ShownBy.FILE,),
         "A certificate is over soon.",
     )
-    CLOCK_SKEW = (
-        "clock-skew",
-        About.HOST,
-        (ShownBy.MACHINE,),
-        "The machine's clock is not the bastion's.",
-    )
     CLOCK_UNSYNCHRONISED = (
         "clock-unsynchronised",
         About.HOST,
@@ -595,6 +612,13 @@ class Code(StrEnum):
         About.HOST,
         (),
         "A machine could not be looked at.",
+    )
+    NODE_PRESSURE = (
+        "node-under-pressure",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node lacks disk, memory or processes by its kubelet's word, which ends pods there and lets no others in: a "
+        "fault where all nodes for pods do.",
     )
     NODE_LEFT_CORDONED = (
         "node-left-cordoned",

@@ -18,7 +18,7 @@ from recoverd.model.node_operations import (
     RestartDaemonPods,
     Uncordon,
 )
-from recoverd.model.operations import MovePath, Operation, WriteFile
+from recoverd.model.operations import MANIFESTS, MovePath, Operation, WriteFile
 from recoverd.model.pki_operations import PutBackPki, RenewLeaves, RepairKubeletClient
 from recoverd.model.point_operations import LookAtRestorePoints, TakeRestorePoint
 from recoverd.model.space_operations import AwaitWrites, Compact, Defragment
@@ -85,6 +85,16 @@ def moves_data(operation: Operation) -> bool:
     if isinstance(operation, MovePath):
         return any(path.endswith("/member") for path in (operation.source, operation.target))
     return isinstance(operation, RestoreSnapshot)
+
+
+def rewrites(operation: Operation, component: str) -> bool:
+    """Whether it moves or writes the manifest of a static pod, or rests on its having been moved away."""
+    if component == "etcd" and moves_data(operation):
+        return True
+    own = f"{MANIFESTS}/{component}.yaml"
+    if isinstance(operation, MovePath):
+        return own in (operation.source, operation.target)
+    return isinstance(operation, WriteFile) and operation.path == own
 
 
 def restarts_member(operation: Operation) -> bool:

@@ -69,6 +69,13 @@ class UnitFacts(Facts):
     cure: str = ""
     restart: bool = True
     """A restart may help, as far as that is known."""
+    said: bool = True
+    """`why` is in its own words; False where it is only seen that it ends each time."""
+
+    @property
+    def reason(self) -> str:
+        """`why`, and by whose word."""
+        return f"{'by its own words, ' if self.said else ''}{self.why}"
 
 
 class Fate(StrEnum):

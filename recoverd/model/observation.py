@@ -76,6 +76,8 @@ class NodeView:
     message: str = ""
     since: datetime | None = None
     """When that condition became what it is, by the clock of whoever set it; None where it is not said."""
+    pressures: tuple[str, ...] = ()
+    """Conditions with which kubelet keeps pods away and ends some: DiskPressure, MemoryPressure, PIDPressure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ class DiskView:
     free: int
     read_only: bool = False
     """It is mounted so that nothing can be written, as after an error of the disk."""
+    inodes: int | None = None
+    """Files that can still be made on it; None where that was not seen, or has no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +285,9 @@ class HostView:
     """Host clock minus bastion clock in seconds, as much of it as the round trip cannot explain."""
     uptime: float
     joined: bool
-    """/etc/kubernetes/kubelet.conf exists: kubeadm has made this machine a node."""
+    """kubeadm has made this machine a node: /etc/kubernetes/kubelet.conf exists or, where that alone is gone, both
+    pki/ca.crt beside it and kubelet's config.yaml. `kubeadm reset` takes all three.
+    """
     runtime: str
     """Unit name of the container runtime: `containerd`, `docker`, `crio` or ""."""
     units: Mapping[str, UnitView]

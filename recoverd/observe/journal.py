@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from recoverd.diagnose.cause import KERNEL
 from recoverd.diagnose.restless import idle, restless
 from recoverd.model.observation import HostView, NodeView, UnitView
 from recoverd.observe.text import printable
@@ -41,8 +42,9 @@ def read(
     """
     if clock is None:
         return {}
-    texts = {word: text for name, word, text in sections if name == "journal" and word in units}
-    return {unit: lines for unit, text in texts.items() if (lines := _lines(text, _since(units[unit], clock)))}
+    texts = {word: text for name, word, text in sections if name == "journal" and word in (*units, KERNEL)}
+    since = {KERNEL: clock - RECENT} | {name: _since(unit, clock) for name, unit in units.items()}
+    return {unit: lines for unit, text in texts.items() if (lines := _lines(text, since[unit]))}
 
 
 def _since(unit: UnitView, clock: datetime) -> datetime:
@@ -106,4 +108,4 @@ def wanted(view: HostView) -> tuple[str, ...]:
     if not view.joined:
         return ()
     units = [u.name for u in restless(view, YOUNG) if u.load == "loaded"]
-    return tuple(dict.fromkeys((*units, *(["kubelet"] if idle(view) else []))))
+    return tuple(dict.fromkeys((*units, *(["kubelet", KERNEL] if idle(view) else []))))

@@ -30,7 +30,7 @@ from recoverd.model.observation import (
     UnitView,
 )
 from recoverd.observe import journal, pod_files
-from recoverd.observe.disks import disks, largest
+from recoverd.observe.disks import MORE, disks, largest
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import SECTIONS, pki
 from recoverd.observe.sockets import peers
@@ -142,7 +142,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
         containers=dict(_containers(found, boot_time, problems)),
         certificates=certificates,
         pki=keys,
-        disks=part("disks", lambda s: disks(s.lines, by_name["read-only"].lines if "read-only" in by_name else ()), ()),
+        disks=part("disks", lambda s: disks(s.lines, {n: by_name[n].lines for n in MORE & by_name.keys()}), ()),
         peers=part("peers", lambda s: peers(s.lines), None) if "peers" in by_name else None,
         etcd_data=part("etcd-data", _etcd_data, None),
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,

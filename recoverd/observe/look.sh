@@ -17,7 +17,10 @@ there() {
 s boot; cat /proc/sys/kernel/random/boot_id
 s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
-joined=$(there $K/kubelet.conf); s joined; echo "$joined"
+# kubeadm writes these three, and `kubeadm reset` takes them all: one that has lost kubelet.conf alone is a node all the same
+joined=$(there $K/kubelet.conf)
+if [ "$joined" = no ] && [ -e $K/pki/ca.crt ] && [ -e /var/lib/kubelet/config.yaml ]; then joined=yes; fi
+s joined; echo "$joined"
 s units
 limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
 units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
@@ -40,6 +43,12 @@ printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
     '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
 done
+# what the kernel has done to a static pod that does not run: it leaves no word of its own
+case " ${J-} " in *' kernel '*)
+  s journal kernel
+  $brief journalctl -k -n 3000 -o short-unix -q --no-pager 2>/dev/null |
+    grep -aE '[Oo]ut of memory: Kill|I/O error|EXT4-fs error|XFS .*([Cc]orruption|I/O [Ee]rror)' | tail -n 20 | cut -c1-700 ;;
+esac
 # O is set where several bastions take over from each other: what `term_seen` (term.sh) is told. One that comes late gets
 # no lease. R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
 [ -z "${O-}" ] || term_seen $O || R=''
@@ -73,6 +82,7 @@ for c in /proc/[0-9]*/comm; do
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 s disks; df -Pk / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
+s inodes; df -Pi / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100
 # F is set now and then while a disk is full
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }

@@ -56,6 +56,9 @@ class Meta(Struct, rename="camel"):
     owner_references: Raw = NOTHING
 
 
+PRESSURES = frozenset({"DiskPressure", "MemoryPressure", "PIDPressure"})
+
+
 class Condition(Struct, rename="camel"):
     type: str = ""
     status: str = ""
@@ -236,6 +239,7 @@ def _node(node: Node) -> NodeView:
         cordoned_by=(meta.annotations and meta.annotations.cordoned) or "",
         reason="" if ready else about.reason or "",
         message="" if ready else printable(about.message or "", MESSAGE),
+        pressures=tuple(c.type for c in status.conditions or () if c.type in PRESSURES and c.status == "True"),
         since=instant(about.last_transition_time),
     )
 

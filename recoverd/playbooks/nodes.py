@@ -109,17 +109,23 @@ def client_over(host: str, situation: Situation) -> datetime | None:
     return next((end for end in ends if end < now), None)
 
 
-def ends_itself(host: str, situation: Situation) -> str:
+def ends_itself(host: str, situation: Situation, *, reboot: bool = False) -> str:
     """Why no start and no reboot of a machine helps: kubelet or the runtime ends at once, for a cause that it names
     itself and that neither cures, or would with the client certificate that it has. "" where that is not so.
+
+    What ends again and again for what is not known is not restarted once more; a `reboot`, which asks, may help.
     """
     for finding in situation.confirmed:
         facts = finding.facts
         if isinstance(facts, UnitFacts) and facts.host == host and facts.why and not facts.restart:
+            if not facts.said and finding.code != Code.NODE_NOT_READY:
+                if reboot:
+                    continue
+                return f"{facts.unit} on {host} ends at once, and no restart changes that: {facts.why}. {facts.cure}"
             does = "does not do its work" if finding.code == Code.NODE_NOT_READY else "ends at once"
             return (
-                f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: by its own words, "
-                f"{facts.why}. Cure: {facts.cure}"
+                f"{facts.unit} on {host} {does}, and neither a restart nor a reboot changes why: "
+                f"{facts.reason}. Cure: {facts.cure}"
             )
     worker = host not in {h.name for h in situation.settings.control_planes}
     if worker and (over := client_over(host, situation)):

@@ -109,6 +109,12 @@ class RenewCertificates:
             return Refusal(
                 f"on {host} a CA was replaced, and certificates of that one would be trusted by nobody: {found.message}"
             )
+        if over := _authority_over(host, findings, situation):
+            return Refusal(
+                f"{over.message} What it signs is accepted by nobody: a new CA has to be made and given to everybody "
+                f"who "
+                "trusts it (Kubernetes' page on manual rotation of CA certificates)"
+            )
         lacking = [f for f in findings if not _signable(f, situation)]
         if lacking and (len(lacking) == len(findings) or any(f.severity is Severity.FAULT for f in lacking)):
             files = ", ".join(path_in(f.subject) for f in lacking)
@@ -209,6 +215,17 @@ def _signing_key(finding: Finding) -> str:
     key is elsewhere, and ends well.
     """
     return f"{KUBERNETES}/{authority_of(path_in(finding.subject)) or AUTHORITIES[0]}".removesuffix(".crt") + ".key"
+
+
+def _authority_over(host: str, findings: Sequence[Finding], situation: Situation) -> Finding | None:
+    """A CA there that has expired, and that would have to sign one of these."""
+    signers = {_signing_key(f).removesuffix(".key") + ".crt" for f in findings}
+    for found in situation.diagnosis.findings:
+        facts = found.facts
+        over = found.code == Code.CERTIFICATE_EXPIRED and isinstance(facts, FileFacts) and facts.authority
+        if over and facts.host == host and path_in(found.subject) in signers:
+            return found
+    return None
 
 
 def _signable(finding: Finding, situation: Situation) -> bool:

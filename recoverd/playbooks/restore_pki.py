@@ -45,6 +45,8 @@ class RestorePki:
         if not _in_copy(finding):
             return Refusal(f"{path_in(finding.subject)} is no part of the copies that recoverd keeps")
         found = by_host([f for f in situation.confirmed if f.code in self.repairs and _in_copy(f)], situation)
+        if finding.facts.host not in {h.name for h in situation.settings.control_planes}:
+            return None  # no copy is kept on workers; the finding says what to do
         if not found:
             return Refusal(f"{finding.facts.host} is not one of the control planes that were named")
         for host in found:

@@ -141,7 +141,7 @@ class RollingWorkerReboot:
             elif (
                 why := another_machine(node, host, situation)
                 or off_on_purpose(view, host)
-                or ends_itself(host, situation)
+                or ends_itself(host, situation, reboot=True)
             ):
                 refused[node] = f"{node} is not rebooted: {why}"
             elif why := incurable(node, situation):

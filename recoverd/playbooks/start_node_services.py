@@ -84,10 +84,7 @@ class StartNodeServices:
             None,
         )
         if facts and facts.why and (again or not facts.restart):
-            return (
-                f"{unit.name} on {host} ends at once, and no start changes why: by its own words, "
-                f"{facts.why}. Cure: {facts.cure}"
-            )
+            return f"{unit.name} on {host} ends at once, and no start changes why: {facts.reason}. Cure: {facts.cure}"
         if not again:
             return ""
         return (

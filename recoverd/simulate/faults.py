@@ -126,6 +126,16 @@ def leave_force_flag(c: ModelCluster, name: str) -> None:
     c.machines[name].files[path_of("etcd")] = with_flag(text) or text
 
 
+def copy_manifest(c: ModelCluster, name: str, component: str) -> None:
+    """`cp COMPONENT.yaml COMPONENT.yaml.bak` beside it, before an edit; kubelet takes every file there."""
+    c.machines[name].files[f"{path_of(component)}.bak"] = c.machines[name].files[path_of(component)]
+
+
+def remove_copy(c: ModelCluster, name: str, component: str) -> None:
+    """That copy is moved out of the directory."""
+    c.machines[name].files.pop(f"{path_of(component)}.bak", None)
+
+
 def lose_data(c: ModelCluster, name: str) -> None:
     """etcd's data directory is gone."""
     c.machines[name].data.pop(f"{ETCD_DIR}/member", None)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from recoverd.model.node_look import CNI_DIR, HOSTS
 from recoverd.model.operations import MANIFESTS
-from recoverd.simulate.pki import Papers, client_over
+from recoverd.simulate.pki import CA, KUBECONFIG, Papers, client_over
 from recoverd.simulate.store import Store
 
 UP_SINCE = -3 * 86400.0
@@ -39,6 +39,11 @@ NODE_FILES = {
 
 CLIENT_OVER = "part of the existing bootstrap client certificate is expired: 2026-01-01 00:00:00 +0000 UTC"
 """What a kubelet says that starts without a client certificate that is valid."""
+NO_KUBECONFIG = (
+    "failed to run Kubelet: unable to load bootstrap kubeconfig: stat /etc/kubernetes/bootstrap-kubelet.conf: no such "
+    "file or directory"
+)
+"""The same of one that starts without kubelet.conf."""
 
 
 @dataclass(slots=True)
@@ -240,9 +245,11 @@ class Machine:
     def start(self, unit: str, now: float) -> None:
         """Another process of a unit is put in the place of the old one, if any."""
         it = self.units[unit]
-        if unit == "kubelet" and self.rejected(now):
+        if unit == "kubelet" and self.joined and KUBECONFIG not in self.files:
+            it.refuses = NO_KUBECONFIG
+        elif unit == "kubelet" and self.rejected(now):
             it.refuses = CLIENT_OVER
-        elif it.refuses == CLIENT_OVER:
+        elif it.refuses in (CLIENT_OVER, NO_KUBECONFIG):
             it.refuses = ""
         it.start(now)
         self.hangs.discard(unit)
@@ -304,7 +311,7 @@ class Machine:
 
     @property
     def joined(self) -> bool:
-        return "/etc/kubernetes/kubelet.conf" in self.files
+        return KUBECONFIG in self.files or (CA in self.papers and KUBELET_CONFIG in self.files)
 
     def manifests(self) -> Mapping[str, str]:
         """The manifests of static pods by component. Files are written, deleted and moved in many places; they are
@@ -317,7 +324,7 @@ class Machine:
             self._manifests = {
                 p.removeprefix(prefix).removesuffix(suffix): text
                 for p, text in self.files.items()
-                if p.startswith(prefix)
+                if p.startswith(prefix) and p.endswith(suffix)
             }
         return self._manifests
 

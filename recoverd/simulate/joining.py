@@ -242,8 +242,8 @@ def _clean(it: TakeBackJoin, at: Carry) -> StepResult:
     machine = at.cluster.machines[it.name]
     if it.keeps_node:  # it was a node before, and is what `kubeadm reset` leaves of one
         machine.units["kubelet"].stop(at.now)
-        machine.papers = {}
-    for path in [p for p in machine.files if p.startswith("/etc/kubernetes/")]:
+    machine.papers = {}
+    for path in [p for p in machine.files if p.startswith(("/etc/kubernetes/", "/var/lib/kubelet/"))]:
         del machine.files[path]
     machine.data.clear()
     return StepResult(True, "clean")

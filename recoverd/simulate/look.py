@@ -26,7 +26,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
-from recoverd.model.operations import sha256
+from recoverd.model.operations import MANIFESTS, sha256
 from recoverd.model.witness import HOOKS, LED, TRIED, LeadView, TryView, WebhookView
 from recoverd.simulate import pod_files
 from recoverd.simulate.api import VIP
@@ -45,7 +45,7 @@ from recoverd.simulate.hosts import (
     SystemdUnit,
 )
 from recoverd.simulate.netlook import network
-from recoverd.simulate.pki import etcd_trouble, views
+from recoverd.simulate.pki import KUBECONFIG, etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
 RENEWED = 5.0
@@ -146,7 +146,7 @@ def unreachable(cluster: ModelCluster, machine: Machine) -> Unseen | None:
 def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     if (unseen := unreachable(cluster, machine)) is not None:
         return unseen
-    certificates, pki = views(machine.papers, machine.name)
+    certificates, pki = views(machine.papers, machine.name, kubeconfig=KUBECONFIG in machine.files)
     return HostView(
         boot_id=machine.boot_id,
         clock_offset=0.0,
@@ -155,7 +155,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         runtime="containerd",
         units={u.name: _unit(u, cluster.now) for u in machine.units.values()},
         journals=_journals(cluster, machine),
-        manifests={c: _manifest(machine, c, text) for c, text in machine.manifests().items()},
+        manifests={c: _manifest(machine, c, text) for c, text in machine.manifests().items()} | _copies(machine),
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
@@ -301,6 +301,12 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
     said = tuple(machine.logs.get(component, ()))
     started = moment(container.started_at) if container.running or said else None
     return ContainerView(component, container.running, started, None, container.restarts, said)
+
+
+def _copies(machine: Machine) -> dict[str, ManifestView]:
+    """Other files in that directory, by their names; of two that define one pod the model's kubelet runs kubeadm's."""
+    others = {p: text for p, text in machine.files.items() if p.startswith(f"{MANIFESTS}/") and not p.endswith(".yaml")}
+    return {p.rpartition("/")[2]: _manifest_of(p, text, None) for p, text in others.items()}
 
 
 def _manifest(machine: Machine, component: str, text: str) -> ManifestView:

@@ -28,6 +28,7 @@ SERVING, ETCD_SERVING = f"{KUBERNETES}/pki/apiserver.crt", f"{KUBERNETES}/pki/et
 ETCD_CLIENTS = (f"{KUBERNETES}/pki/etcd/healthcheck-client.crt", f"{KUBERNETES}/pki/apiserver-etcd-client.crt")
 OF_ETCD = (ETCD_SERVING, *ETCD_CLIENTS)
 KUBELET_CLIENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
+KUBECONFIG = f"{KUBERNETES}/kubelet.conf"
 SIGNED: Mapping[str, str] = {
     SERVING: CA,
     f"{KUBERNETES}/pki/apiserver-kubelet-client.crt": CA,
@@ -116,14 +117,16 @@ def etcd_trouble(papers: Papers, now: float) -> str:
     return ""
 
 
-def views(papers: Papers, name: str = "model") -> tuple[tuple[CertificateView, ...], PkiView | None]:
-    """As a look over SSH finds them on the machine of this name."""
-    return _views_of(tuple(papers.items()), name, moment(0)) if papers else ((), None)
+def views(
+    papers: Papers, name: str = "model", *, kubeconfig: bool = True
+) -> tuple[tuple[CertificateView, ...], PkiView | None]:
+    """As a look over SSH finds them on the machine of this name. `kubeconfig`: kubelet.conf is there."""
+    return _views_of(tuple(papers.items()), name, kubeconfig, moment(0)) if papers else ((), None)
 
 
 @lru_cache(maxsize=256)  # a story has few, and every sweep looks at those of every machine
 def _views_of(
-    items: tuple[tuple[str, Paper], ...], name: str, epoch: datetime
+    items: tuple[tuple[str, Paper], ...], name: str, kubeconfig: bool, epoch: datetime
 ) -> tuple[tuple[CertificateView, ...], PkiView | None]:
     """`epoch`: the clock by which their dates are told."""
     papers = dict(items)
@@ -133,7 +136,7 @@ def _views_of(
         keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES}
         keys[ACCOUNTS_KEY] = _digest(ACCOUNTS_KEY)
     return tuple(_views(papers, name, epoch)), PkiView(
-        authorities, keys, tuple(p for p in papers if p.startswith(KUBERNETES))
+        authorities, keys, (*(p for p in papers if p.startswith(KUBERNETES)), *([KUBECONFIG] * kubeconfig))
     )
 
 

@@ -38,3 +38,9 @@ def remake_pki(c: ModelCluster, *names: str) -> None:
     """Everything made anew by hand, the CAs too: whoever trusts the old ones refuses the API server."""
     for name in names:
         c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, *pki.AUTHORITIES)
+
+
+def lose_kubeconfig(c: ModelCluster, *names: str) -> None:
+    """`rm /etc/kubernetes/kubelet.conf`, or moved away and not made anew: the kubelet that runs has read it."""
+    for name in names:
+        c.machines[name].files.pop(pki.KUBECONFIG, None)

@@ -67,6 +67,7 @@ class Node:
     def look(self, journals: str = "", largest: str = "") -> HostView:
         given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n"
         given += looks.SCRIPT.replace("K=/etc/kubernetes", f"K={self.joined.parent}")
+        given = given.replace("/var/lib/kubelet/config.yaml ]", f"{self.here}/kubelet/config.yaml ]")
         path = f"{self.here}/bin:{os.environ['PATH']}"
         said = subprocess.run(
             self._shell,
@@ -165,6 +166,7 @@ def test_a_journal_that_does_not_answer_costs_a_second_and_nothing_else(node: No
 def test_a_file_system_that_is_mounted_read_only_is_known(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     root = next(d.path for d in node.look().disks)
     assert not any(d.read_only for d in node.look().disks)
+    assert any(d.inodes for d in node.look().disks), "df -Pi, of this very machine"
     lines = (
         "proc /proc proc rw,relatime",
         f"/dev/sda1 {root} ext4 ro,relatime,errors=remount-ro",
@@ -181,3 +183,24 @@ def test_the_largest_files_are_told_where_they_are_asked_for(node: Node) -> None
         os.posix_fallocate(file.fileno(), 0, 30 << 20)
     assert node.look().largest == ()
     assert any(f.endswith("etcd/audit.log") and f.startswith("30 MiB") for f in node.look(largest="1").largest)
+
+
+def test_a_node_that_has_lost_kubelet_conf_alone_is_one_all_the_same(node: Node) -> None:
+    """What `kubeadm reset` leaves is none: it takes pki and kubelet's configuration as well."""
+    kubelets = node.here / "kubelet"
+    node.joined.unlink()
+    assert not node.look().joined
+    kubelets.mkdir()
+    (kubelets / "config.yaml").touch()
+    assert not node.look().joined
+    (node.joined.parent / "pki").mkdir()
+    (node.joined.parent / "pki/ca.crt").touch()
+    assert node.look().joined
+
+
+def test_the_kernel_is_asked_where_it_is_wanted(node: Node) -> None:
+    node.program("journalctl", '#!/bin/sh\n[ "$1" = -k ] && cat HERE/kernel.service\nexit 0\n')
+    killed = "Out of memory: Killed process 12345 (etcd) total-vm:11024864kB, anon-rss:812344kB"
+    node.says("kernel", "usb 1-1: new device", killed)
+    assert node.look().journals == {}
+    assert node.look("kernel").journals == {"kernel": (killed,)}

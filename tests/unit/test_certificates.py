@@ -175,6 +175,16 @@ def test_no_ca_is_ever_renewed() -> None:
     assert isinstance(answer, Refusal) and "is a CA, which is never renewed" in answer.reason
 
 
+def test_nothing_is_renewed_with_a_ca_that_is_over() -> None:
+    """The leaves of a cluster of ten years are found first, and a renewal of them was offered."""
+
+    def aged(papers: Papers) -> Papers:
+        return pki.dated(papers, -60.0) | {pki.CA: papers[pki.CA]._replace(ends=-120.0)}
+
+    answer = asked("renew-certificates", situation(papered(Cluster(1), change=aged).api_down()))
+    assert isinstance(answer, Refusal) and "accepted by nobody" in answer.reason
+
+
 def test_nothing_is_renewed_with_a_ca_that_was_replaced() -> None:
     cluster = papered(Cluster(1), change=lambda p: over(all_made_anew(p))).api_down(health=EndpointHealth.TLS)
     answer = asked("renew-certificates", situation(cluster))
@@ -735,3 +745,45 @@ def test_an_offer_is_not_withdrawn_and_a_refusal_not_forgotten_while_what_they_a
     watch.sweep(times=4, change=unread)
     watch.sweep(*SOON, times=3)
     assert watch.machine.record.plan is None and watch.machine.record.declined
+
+
+@pytest.mark.parametrize("name", ["cp1", "w1"])
+def test_a_kubeconfig_of_kubelets_that_is_gone_is_found_on_every_machine(name: str) -> None:
+    """Remembered or not: kubeadm's kubelet.conf holds no certificate of its own (from 1.17), which is what is known of
+    the other ones.
+    """
+    cluster = Cluster(1, 2)
+    there = PkiView(listed=("/etc/kubernetes/kubelet.conf",))
+    for each in ("cp1", "w1"):
+        cluster.host(each, pki=there)
+    assert diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.CERTIFICATE_MISSING) is None
+    cluster.host(name, pki=PkiView(listed=()))
+    found = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    warned = found.find(Code.CERTIFICATE_MISSING)
+    assert warned and warned.severity is Severity.WARNING and "Cure: " in warned.message
+    cluster.unit(name, "kubelet", active="activating", sub="auto-restart", restarts=9)
+    cluster.node(name, ready=False)
+    fault = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.CERTIFICATE_MISSING)
+    assert fault and fault.severity is Severity.FAULT
+    assert fault.state is (State.APISERVER_DOWN if name == "cp1" else State.WORKER_NETWORK_BROKEN)
+
+
+@pytest.mark.parametrize("path", [ACCOUNTS_KEY, pki.CA, pki.PROXY_CA])
+def test_what_control_planes_have_to_share_and_do_not_is_told(path: str) -> None:
+    """kubernetes/kubernetes #110035: a third one was joined with keys of its own, and tokens were refused at random."""
+    cluster = papered(Cluster(3))
+    _, view = pki.views(pki.fresh())
+    assert view is not None
+    of_its_own = (
+        replace(view, keys={**view.keys, path: "another"})
+        if path == ACCOUNTS_KEY
+        else replace(view, authorities={**view.authorities, path: ("another",)})
+    )
+    cluster.host("cp3", pki=of_its_own)
+    found = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+    told = found.find(Code.PKI_DIFFERS)
+    assert told and told.subject == f"cp3:{path}" and told.severity is Severity.WARNING
+    replaced_since = diagnose(cluster.observation(), known(cluster), cluster.settings)
+    assert replaced_since.find(Code.PKI_DIFFERS) is None and replaced_since.find(Code.PKI_REPLACED)
+    cluster.host("cp3", pki=view)
+    assert diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.PKI_DIFFERS) is None

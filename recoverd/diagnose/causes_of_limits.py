@@ -1,0 +1,61 @@
+"""What programs say of a limit of the kernel that is used up. Pure.
+
+Asked before what is said of disks: the kernel answers "no space left on device" for watches and control groups, too.
+"""
+
+from __future__ import annotations
+
+from recoverd.diagnose.cause import KERNEL, KUBELET, PROGRAMS, RUNTIMES, SANDBOX, row
+
+KILLED = "killed"
+
+CAUSES_OF_LIMITS = (
+    row(
+        KILLED,
+        (KERNEL,),
+        r"[Oo]ut of memory: Kill(?:ed)? process \d+ \(([\w.-]+)\)",
+        "the kernel killed {0} for want of memory",
+        "see what takes the memory (`free -m`, `dmesg`), and end it or move it away; a restart of {0} alone ends the "
+        "same",
+    ),
+    row(
+        "disk-errors",
+        (KERNEL,),
+        r"I/O error, dev (\w+)|EXT4-fs error \(device (\w+)|XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
+        "the kernel has errors of a disk ({0})",
+        "see `dmesg` and `smartctl -a`; replace the disk, and give etcd another one",
+    ),
+    row(
+        "inotify",
+        (KUBELET, *RUNTIMES, SANDBOX),
+        r"inotify_(?:init|add_watch).*(?:no space left on device|too many open files)",
+        "the kernel's limit of watched files or of those who watch (fs.inotify) is used up; no disk is full",
+        "`sysctl -w fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=8192`, and below /etc/sysctl.d "
+        "for "
+        "the next boot",
+    ),
+    row(
+        "control-groups",
+        (KUBELET, *RUNTIMES, SANDBOX),
+        r"/sys/fs/cgroup\S*: no space left on device",
+        "the kernel makes no more control groups, as where it has leaked those of pods that are gone; no disk is full",
+        "drain the machine and reboot it; a newer kernel does not leak them",
+    ),
+    row(
+        "no-threads",
+        (*PROGRAMS, SANDBOX),
+        r"failed to create new OS thread|pthread_create failed|fork/exec \S+: resource temporarily unavailable",
+        "the machine has no process or thread left to give",
+        "see what takes them (`ps -eLo comm= | sort | uniq -c | sort -n | tail`) and end it; else raise "
+        "kernel.pid_max, "
+        "or TasksMax of the unit",
+    ),
+    row(
+        "file-descriptors",
+        PROGRAMS,
+        r"too many open files",
+        "it has no file descriptor left",
+        "see who opens so many (`ss -tn`, /proc/PID/fd); its limit is LimitNOFILE of the container runtime's unit",
+        weak=True,
+    ),
+)

@@ -1,0 +1,40 @@
+"""What containerd, docker and CRI-O say of what stops them. Pure."""
+
+from __future__ import annotations
+
+from recoverd.diagnose.cause import RUNTIMES, row
+
+CAUSES_OF_RUNTIMES = (
+    row(
+        "broken-configuration",
+        RUNTIMES,
+        r"expected containerd config version|failed to load TOML|\btoml: |invalid (?:disabled )?plugin (?:URI|config)|"
+        r"unable to configure the Docker "
+        r"daemon with file|cannot unmarshal",
+        "its configuration cannot be read",
+        "put /etc/containerd/config.toml (docker: /etc/docker/daemon.json) right, and start it",
+    ),
+    row(
+        "own-network",
+        ("docker",),
+        r"Error initializing network controller: (.{1,100})",
+        "it cannot set up its bridge or its rules: {0}",
+        "see to firewalld and iptables (legacy or nft), and start it",
+    ),
+    row(
+        "pid-file-left",
+        ("docker",),
+        r"pid file found, ensure docker is not running or delete (\S+)",
+        "an old {0} is in its way",
+        "delete it when no dockerd runs, and start docker",
+    ),
+    row(
+        "broken-database",
+        RUNTIMES,
+        r"panic: (?:freepages|invalid page type|page \d+ already freed|assertion failed|runtime error: "
+        r"slice bounds out of range)|invalid database",
+        "its own database is damaged, as after a power cut",
+        "move /var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db away and start it: containers and "
+        "images are made and pulled anew",
+    ),
+)
