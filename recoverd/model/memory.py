@@ -175,6 +175,8 @@ class Memory:
     manifests: Mapping[str, Mapping[str, KnownManifest]] = field(default_factory=dict)
     """By control-plane name, then component."""
     watermark: Watermark | None = None
+    outside: Watermark | None = None
+    """The same of an etcd that is none of the cluster's static pods, where that can be read."""
     workers: tuple[Worker, ...] = ()
     """Learnt from the API where the configuration lists none."""
     node_count: int | None = None

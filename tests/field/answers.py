@@ -26,6 +26,8 @@ class Answers:
     at: Environment
     addresses: Mapping[str, str]
     boot_ids: Mapping[str, str]
+    revision: int = 1234
+    """etcd's."""
 
     @property
     def pod(self) -> str:
@@ -119,7 +121,8 @@ class Answers:
 
     async def etcd(self, request: web.Request) -> web.Response:
         """The member's gateway and its metrics: of 3.4 (no reason), 3.5, and 3.6 (its storage's version, its quota)."""
-        newer = tuple(int(n) for n in self.at.etcd.split(".")[:2])
+        version = self.at.etcd or self.at.external
+        newer, header = tuple(int(n) for n in version.split(".")[:2]), {**HEADER, "revision": str(self.revision)}
         if request.path == "/metrics":
             return web.Response(text="etcd_server_quota_backend_bytes 2.147483648e+09\n")
         if request.path == "/health":
@@ -137,11 +140,11 @@ class Answers:
             numbers = {"raftIndex": "1500", "raftTerm": "3", "raftAppliedIndex": "1500", "leader": MEMBER}
             sizes = {"dbSize": "20480000", "dbSizeInUse": "9000000"}
             new = {"storageVersion": "3.6.0", "dbSizeQuota": "2147483648", "downgradeInfo": {}}
-            told = {"header": HEADER, "version": self.at.etcd, **numbers, **sizes}
+            told = {"header": header, "version": version, **numbers, **sizes}
             return as_json(told | (new if newer >= (3, 6) else {}))
         if request.path == "/v3/kv/range":
             asked = await request.json()
-            return as_json({"header": HEADER, "count": "2"} if asked.get("count_only") else {"header": HEADER})
+            return as_json({"header": header, "count": "2"} if asked.get("count_only") else {"header": header})
         return web.Response(status=404)
 
 

@@ -54,6 +54,8 @@ ETCDUTL = """case "$*" in
   *) printf '  --%s\\n' initial-cluster bump-revision mark-compacted ;;
 esac
 """
+OUTSIDE = ("etcd1.example", "etcd2.example")
+"""An external etcd's servers."""
 OWN = {
     "links": link("eth0", "virtio"),
     "addresses": "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\   valid_lft forever\n",
@@ -94,7 +96,7 @@ class Field:
         settings = ClusterSettings("prod", planes, workers)
         slow = Deadlines(20.0, 20.0, 20.0)  # a machine that runs tests may be slow
         self.pool = Machines(ssh, (*planes, *workers), self.machines)
-        self.etcd = await self._etcd() if at.etcd else None
+        self.etcd = await self._etcd() if at.etcd or at.external else None
         self.collector = Collector(ClusterConfig(settings, 5.0, self.api.kubeconfig, ssh, slow), self.pool)
         self.collector._turns = Turns(30.0, small=0)  # a worker has turns, as where there are many
         self.machine = ClusterMachine(settings, registry(), now=datetime.now(UTC))
@@ -141,6 +143,10 @@ class Field:
         routes = self.machines["w1"].root / "net/routes"
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
         self._unreached()
+
+    def etcd_put_back(self) -> None:
+        """All of its servers, from a snapshot; the API server was started again, and nothing else."""
+        self.answers.revision = 700
 
     def rules_flushed(self) -> None:
         self.machines["w1"].tool("iptables-save", NO_CHAINS)
@@ -193,7 +199,7 @@ class Field:
         at, address = self.at, self.addresses["p1"]
         local = "[::1]" if at.v6 else "127.0.0.1"
         me, shown = at.member.format(host="p1"), f"[{address}]" if at.v6 else address
-        servers = f"https://{local}:2379" if at.etcd else "https://etcd1.example:2379,https://etcd2.example:2379"
+        servers = f"https://{local}:2379" if at.etcd else ",".join(f"https://{s}:2379" for s in OUTSIDE)
         flags = {
             "etcd": (
                 f"--advertise-client-urls=https://{shown}:2379",
@@ -205,6 +211,9 @@ class Field:
             ),
             "kube-apiserver": (
                 f"--advertise-address={address}",
+                "--etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt",
+                "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
+                "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",
                 f"--etcd-servers={servers}",
                 f"--secure-port={at.port}",
                 "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
@@ -229,10 +238,13 @@ class Field:
     async def _etcd(self) -> web.AppRunner:
         """A member that answers as its version does, over TLS, and its metrics."""
         pki = Authority(self.root / "etcd-pki")
-        for name in ("server", "healthcheck-client"):
-            pki.issue(name)
-        for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
-            self.machines["p1"].write(f"etc/kubernetes/pki/etcd/{name}", (pki.directory / name).read_text())
+        mine = "healthcheck-client" if self.at.etcd else "apiserver-etcd-client"
+        pki.issue("server", names=OUTSIDE)
+        pki.issue(mine)
+        folder = "etc/kubernetes/pki/etcd/" if self.at.etcd else "etc/kubernetes/pki/"
+        self.machines["p1"].write("etc/kubernetes/pki/etcd/ca.crt", (pki.directory / "ca.crt").read_text())
+        for name in (f"{mine}.crt", f"{mine}.key"):
+            self.machines["p1"].write(folder + name, (pki.directory / name).read_text())
         application = web.Application()
         application.router.add_route("*", "/{any:.*}", self.answers.etcd)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -240,6 +252,12 @@ class Field:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(pki.directory / "server.crt", pki.directory / "server.key")
         loopback = "::1" if self.at.v6 else "127.0.0.1"
+        if not self.at.etcd:
+            for server in OUTSIDE:
+                here = free_port()
+                await web.TCPSite(runner, "127.0.0.1", here, ssl_context=tls).start()
+                self.pool.behind["p1", server, 2379] = "", here
+            return runner
         for port, context in ((2379, tls), (2381, None)):
             here = free_port()
             await web.TCPSite(runner, "127.0.0.1", here, ssl_context=context).start()

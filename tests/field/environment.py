@@ -57,6 +57,8 @@ class Environment:
     version: str = "v1.28.5"
     etcd: str = "3.5.9"
     """"" where it is external."""
+    external: str = ""
+    """The version of an external etcd whose servers may be asked from the control planes; "" where sshd forbids it."""
     runtime: str = "containerd"
     cgroups: str = ""
     """As in `CGROUPS`; the runtime's name where nothing is said."""

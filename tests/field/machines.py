@@ -154,7 +154,7 @@ class Machines(HostPool):
         super().__init__(ssh, hosts)
         self.machines = machines
         self.behind: dict[tuple[str, str, int], tuple[str, int]] = {}
-        """To the process that listens, and its port here."""
+        """To the process that listens, "" where it is another machine's, and its port here."""
 
     async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
         done = await asyncio.to_thread(self.machines[host].run, self._shell(timeout), script, timeout)
@@ -163,6 +163,6 @@ class Machines(HostPool):
     @asynccontextmanager
     async def tunnel(self, host: str, port: int, *, to: str = "127.0.0.1", timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
         process, here = self.behind.get((host, to, port), ("", 0))
-        if not process or not self.machines[host].runs(process):
+        if not here or (process and not self.machines[host].runs(process)):
             raise HostUnseen(UnseenKind.REFUSED, f"nothing listens on {to}:{port} of {host}")
         yield here

@@ -198,6 +198,16 @@ ROWS = {
         others=("haproxy", "keepalived"),
         **API_LOST,
     ),
+    "external etcd, which may be asked, and was put back to older data": Environment(
+        source="https://etcd.io/docs/v3.5/op-guide/recovery/",
+        etcd="",
+        external="3.5.12",
+        notices=("etcd",),
+        holds=lambda seen: all(getattr(v, "revision", 0) == 1234 for v in seen.outside.values()) and bool(seen.outside),
+        fault="etcd_put_back",
+        found=("etcd-revision-went-back", ""),
+        plan="restart-node-agents",
+    ),
     "external etcd": Environment(
         source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/high-availability/#external-etcd-nodes",
         etcd="",
