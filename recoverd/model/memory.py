@@ -175,8 +175,6 @@ class Memory:
     manifests: Mapping[str, Mapping[str, KnownManifest]] = field(default_factory=dict)
     """By control-plane name, then component."""
     watermark: Watermark | None = None
-    outside: Watermark | None = None
-    """The same of an etcd that is none of the cluster's static pods, where that can be read."""
     workers: tuple[Worker, ...] = ()
     """Learnt from the API where the configuration lists none."""
     node_count: int | None = None
@@ -209,6 +207,8 @@ class Memory:
     With those whose API server's manifest is known these are the working parts of the cluster: it may be too new
     to be known, as after an edit.
     """
+    outside: Watermark | None = None
+    """The watermark of an etcd that is none of the cluster's static pods, where that can be read."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""
