@@ -91,7 +91,7 @@ class Field:
             self.fronted.authority, self.fronted.answers = self.api.authority, self.api.answers
             await self.fronted.start()
         for uid, host, _, _ in self.answers.pods():
-            (self.machines[host].root / "var/lib/kubelet/pods" / uid).mkdir()
+            (self.machines[host].root / at.pods_in.lstrip("/") / "pods" / uid).mkdir(parents=True)
         ssh = SshSettings("root", self.root / "key", self.root / "known_hosts", sudo=bool(at.sudo))
         settings = ClusterSettings("prod", planes, workers)
         slow = Deadlines(20.0, 20.0, 20.0)  # a machine that runs tests may be slow
@@ -163,16 +163,27 @@ class Field:
 
     def _machine(self, host: str, number: int) -> Machine:
         at = self.at
-        machine = Machine(self.root / host, proxy_mode=at.network.proxy)
+        machine = Machine(
+            self.root / host, proxy_mode=at.network.proxy, userland=at.userland, ip=at.ip, systemd=at.systemd
+        )
+        for unit in at.stopped:
+            machine.unit(unit, "inactive")
         machine.unit("kubelet")
         machine.unit(at.runtime)
-        if at.runtime in SOCKETS:
+        if at.endpoint:
+            machine.write("etc/default/kubelet", f'KUBELET_EXTRA_ARGS="--container-runtime-endpoint={at.endpoint}"\n')
+        elif at.runtime in SOCKETS:
             told = f'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint={SOCKETS[at.runtime]}"\n'
             machine.write("var/lib/kubelet/kubeadm-flags.env", told)
         machine.write("var/lib/kubelet/config.yaml", f"staticPodPath: {machine.root}{at.static}\n")
         server = f"https://{authority(self.addresses['p1'], 6443)}"
         machine.write("etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: {server}\n")
-        machine.process(90, "kubelet", arguments=f"--config={machine.root}/var/lib/kubelet/config.yaml")
+        machine.process(
+            90,
+            "kubelet",
+            arguments=f"--config={machine.root}/var/lib/kubelet/config.yaml"
+            + (f" --root-dir={machine.root}{at.pods_in}" if at.pods_in != "/var/lib/kubelet" else ""),
+        )
         if at.sudo:
             path = ":".join(f"{machine.root}{folder}" for folder in at.sudo.split(":"))
             machine.tool("sudo", f'shift; PATH={path}; export PATH; exec "$@"\n')
@@ -193,6 +204,8 @@ class Field:
             machine.write(f"net/{what}", OWN[what].format(peer=peer) + text)
         if number == 0:
             self._plane(machine)
+        for name in at.lacking:
+            (machine.root / "usr/bin" / name).unlink(missing_ok=True)
         return machine
 
     def _plane(self, machine: Machine) -> None:
@@ -203,7 +216,8 @@ class Field:
         flags = {
             "etcd": (
                 f"--advertise-client-urls=https://{shown}:2379",
-                "--data-dir=/var/lib/etcd",
+                f"--data-dir={at.data}",
+                *([f"--wal-dir={at.wal}"] if at.wal else []),
                 f"--initial-cluster={me}=https://{shown}:2380",
                 f"--listen-client-urls=https://{local}:2379,https://{shown}:2379",
                 f"--listen-metrics-urls=http://{local}:2381",
@@ -215,6 +229,7 @@ class Field:
                 "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
                 "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",
                 f"--etcd-servers={servers}",
+                *([f"--etcd-prefix={at.prefix}"] if at.prefix else []),
                 f"--secure-port={at.port}",
                 "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
             ),
@@ -232,8 +247,8 @@ class Field:
             machine.static_pod(number, name, at.cgroups or at.runtime)
         (machine.root / "etc/kubernetes/manifests").mkdir(exist_ok=True)
         if at.etcd:
-            machine.write("var/lib/etcd/member/snap/db", "")
-            machine.write("var/lib/etcd/member/wal/0-0.wal", "")
+            machine.write(f"{at.data}/member/snap/db", "")
+            machine.write(f"{at.wal or f'{at.data}/member/wal'}/0-0.wal", "")
 
     async def _etcd(self) -> web.AppRunner:
         """A member that answers as its version does, over TLS, and its metrics."""
