@@ -100,11 +100,6 @@ OVN = Network(
     "10.244.{mine}.0/24 dev ovn-k8s-mp0 proto kernel scope link src 10.244.{mine}.2\n",
     proxy="",
 )
-PUT_BACK: dict[str, Any] = {
-    "fault": "etcd_put_back",
-    "found": ("etcd-revision-went-back", ""),
-    "plan": "restart-node-agents",
-}
 
 
 def etcd_tool(path: str) -> Any:
@@ -235,7 +230,9 @@ ROWS = {
         external="3.5.12",
         notices=("etcd",),
         holds=lambda seen: all(getattr(v, "revision", 0) == 1234 for v in seen.outside.values()) and bool(seen.outside),
-        **PUT_BACK,
+        fault="etcd_put_back",
+        found=("etcd-revision-went-back", ""),
+        plan="restart-node-agents",
     ),
     "external etcd": Environment(
         source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/high-availability/#external-etcd-nodes",
@@ -319,7 +316,7 @@ ROWS = {
         wal="/srv/etcd-wal",
         prefix="/k8s.example",
         holds=lambda seen: getattr(seen.etcd["p1"], "nodes", 0) == 2,
-        **PUT_BACK,
+        **API_LOST,
     ),
     "API servers on 443": Environment(
         source="https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/ (localAPIEndpoint.bindPort)",
@@ -333,7 +330,7 @@ ROWS = {
         slices="v1beta1",
         systemd=219,
         holds=lambda seen: all(h.units["kubelet"].since for h in seen.hosts.values() if isinstance(h, HostView)),
-        **PUT_BACK,
+        **RUNTIME,
     ),
     "Antrea": Environment(
         source="https://github.com/antrea-io/antrea/blob/main/docs/design/architecture.md",

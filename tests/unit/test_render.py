@@ -114,7 +114,7 @@ def test_sentences_are_wrapped_at_words_on_a_terminal_and_nowhere_else(
         printer = Printer()
         monkeypatch.setattr(type(printer._console), "is_terminal", terminal)
         printer.status([cluster(name="prod", summary=said, incident="prod-1", plan="prod-1.1")], [said])
-        prose = [line for line in capsys.readouterr().out.splitlines() if "server" in line]
+        prose = [line for line in capsys.readouterr().out.splitlines() if "API" in line]
         if terminal:
             plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in prose]
             assert len(plain) > 4 and max(map(len, plain)) <= columns, plain
