@@ -28,15 +28,22 @@ class Authority:
         )
         self._write("ca", certificate, self._key)
 
-    def issue(self, name: str, *, days: float = 365, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
-        """A certificate for localhost and the addresses, of server and client use; expired where `days` is negative."""
+    def issue(
+        self,
+        name: str,
+        *,
+        days: float = 365,
+        addresses: Sequence[str] = ("127.0.0.1",),
+        names: Sequence[str] = ("localhost",),
+    ) -> None:
+        """A certificate for the names and the addresses, of server and client use; expired where `days` is negative."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
+        all_names = x509.SubjectAlternativeName(
+            [*map(x509.DNSName, names), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
         )
         uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = self._builder(subject, key, days).add_extension(names, False).add_extension(uses, False)
+        builder = self._builder(subject, key, days).add_extension(all_names, False).add_extension(uses, False)
         self._write(name, builder.sign(self._key, hashes.SHA256()), key)
 
     def _builder(

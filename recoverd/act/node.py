@@ -41,6 +41,8 @@ PROCESS_SECONDS = 20
 """For kubelet to start another kube-proxy after its process was ended."""
 WRITTEN_SECONDS = 15.0
 CNI_PATHS = ("/etc/cni", "/opt/cni")
+CHAINED = ("istio-cni", "linkerd-cni", "multus", "kube-multus", "whereabouts", "cni-metrics", "tuning", "sriov")
+"""How DaemonSets are called that put themselves behind another CNI's agent: no pod's path to another one is theirs."""
 UNMARK: Json = {"metadata": {"annotations": {CORDONED: None}}}
 Change = tuple[Json, str]
 """A patch, and what it does in words."""
@@ -360,12 +362,12 @@ def _of_proxy(meta: Json | None) -> bool:
 def is_agent(pod: Json, agent: Agent) -> bool:
     """Whether a pod is a DaemonSet's pod of this agent. Pure."""
     meta, spec = pod["metadata"], pod.get("spec", {})
-    if not _owner(pod):
+    if not (owner := _owner(pod).partition("/")[2]):
         return False
     if agent is Agent.KUBE_PROXY:
         return _of_proxy(meta)
     paths = [str((v.get("hostPath") or {}).get("path", "")) for v in spec.get("volumes") or ()]
-    return any(path.startswith(CNI_PATHS) for path in paths)
+    return not owner.startswith(CHAINED) and any(path.startswith(CNI_PATHS) for path in paths)
 
 
 def _owner(pod: Json) -> str:

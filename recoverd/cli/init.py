@@ -164,7 +164,7 @@ def _report(wanted: Wanted, outcome: Outcome) -> Iterator[str]:
     yield f"{wanted.name}: Kubernetes {learnt.version}; control planes: {planes}; workers: {workers or 'none'}"
     yield from (f"  {remark}" for remark in outcome.remarks)
     if learnt.external_etcd:
-        yield f"  etcd is elsewhere ({', '.join(learnt.external_etcd)}), out of recoverd's sight"
+        yield f"  etcd is elsewhere ({', '.join(learnt.external_etcd)}), out of recoverd's hands"
     yield from (f"  {remark}" for remark in learnt.unseen)
     yield "host keys"
     yield from _table(outcome.keys)

@@ -109,11 +109,11 @@ class Printer:
                 self._cluster(c, full=full)
         for notice in notices or ():
             self.line()
-            self.line(f"recoverd: {notice}", "yellow")
+            self.prose(f"recoverd: {notice}", 0, 2, "yellow")
 
     def _cluster(self, c: Shape, *, full: bool) -> None:
         self.line()
-        self.line(f"{c['name']}: {c['summary']}", "bold")
+        self.prose(f"{c['name']}: {c['summary']}", 0, 2, "bold")
         if c["paused"]:
             self.line(f"paused: {c['pause_reason']}; recoverctl resume {c['name']}", "yellow", 2)
         if c.get("withheld"):

@@ -31,7 +31,7 @@ from recoverd.clients.etcd_answers import (
 )
 from recoverd.clients.etcd_keys import EVERY_KEY, Ask, count, uid_of
 from recoverd.clients.etcd_metrics import Reading, reading
-from recoverd.clients.etcd_pki import PKI, CredentialsCache
+from recoverd.clients.etcd_pki import PKI, CredentialsCache, health_check
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
@@ -84,7 +84,10 @@ class EtcdClient:
         self._hosts = hosts
         self._host = host
         self._ports = port, metrics_port
-        self._credentials = CredentialsCache(hosts, host, pki)
+        self._credentials = CredentialsCache(hosts, host, health_check(pki))
+        self._where = f"etcd on {host}"
+        self._named: str | None = None
+        """By which name its certificate is its own; None: the one that it is asked by."""
         self._known = UNMETERED
 
     async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
@@ -102,9 +105,9 @@ class EtcdClient:
                     ask("/v3/maintenance/status", {}),
                     ask("/v3/cluster/member/list", {"linearizable": False}),
                     _health(ask, optional),
-                    _or_else(None, lambda: count(ask, "/registry/minions/", at), optional),
-                    _or_else(None, lambda: count(ask, "/registry/pods/", at), optional),
-                    _or_else(None, lambda: uid_of(ask), optional),
+                    _or_else(None, lambda: count(ask, f"{self._registry}/minions/", at), optional),
+                    _or_else(None, lambda: count(ask, f"{self._registry}/pods/", at), optional),
+                    _or_else(None, lambda: uid_of(ask, self._registry), optional),
                 )
                 told = await metered
                 view = self._parsed(status, members, health, nodes, pods, told.last.quota)
@@ -199,7 +202,7 @@ class EtcdClient:
                             file.write(blob)
                         return await file.finish()
                     except SnapshotError as error:
-                        raise EtcdRefused(f"the snapshot from etcd on {self._host} is not usable: {error}") from error
+                        raise EtcdRefused(f"the snapshot from {self._where} is not usable: {error}") from error
 
     @asynccontextmanager
     async def asking(self, seconds: float) -> AsyncIterator[Ask]:
@@ -212,25 +215,28 @@ class EtcdClient:
     @asynccontextmanager
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         """Turn everything that asking can raise into `EtcdUnseen`, at the deadline at the latest."""
-        where = f"etcd on {self._host}"
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise EtcdUnseen(UnseenKind.TIMEOUT, f"{where} did not answer within {seconds:g} s") from None
+            raise EtcdUnseen(UnseenKind.TIMEOUT, f"{self._where} did not answer within {seconds:g} s") from None
         except HostUnseen as unseen:
-            raise EtcdUnseen(unseen.unseen.kind, f"{where} cannot be asked: {unseen}") from unseen
+            raise EtcdUnseen(unseen.unseen.kind, f"{self._where} cannot be asked: {unseen}") from unseen
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
-            raise classified(where, error) from error
+            raise classified(self._where, error) from error
         except OSError as error:
             if not own_failure(error):
                 raise
-            raise classified(where, error) from error
+            raise classified(self._where, error) from error
 
     @property
     def _gateway(self) -> Socket:
         port = self._ports[0]
         return Socket(LOOPBACK, port, tls=True) if port else self._hosts.places_of(self._host).etcd
+
+    @property
+    def _registry(self) -> str:
+        return self._hosts.places_of(self._host).registry
 
     @property
     def _metrics(self) -> Socket:
@@ -265,7 +271,7 @@ class EtcdClient:
 
             async def ask(path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
                 method = "GET" if body is None else "POST"
-                async with session.request(method, f"{base}{path}", json=body) as response:
+                async with session.request(method, f"{base}{path}", json=body, server_hostname=self._named) as response:
                     text = await self._text(response)
                 return self._answer(path, response.status, text)
 
@@ -279,12 +285,12 @@ class EtcdClient:
             if size > MAX_ANSWER:
                 raise EtcdUnseen(
                     UnseenKind.GARBAGE,
-                    f"etcd on {self._host} answered {response.url.path} with more than {MAX_ANSWER} bytes",
+                    f"{self._where} answered {response.url.path} with more than {MAX_ANSWER} bytes",
                 )
         return b"".join(parts).decode(errors="replace")
 
     def _answer(self, path: str, status: int, text: str) -> dict[str, Any]:
-        where = f"etcd on {self._host} answered {path} with"
+        where = f"{self._where} answered {path} with"
         try:
             answer = json.loads(text)
         except ValueError:
@@ -331,7 +337,7 @@ class EtcdClient:
                 pods=pods,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            told = f"etcd on {self._host} gave a status and a member list that cannot be understood ({error!r})"
+            told = f"{self._where} gave a status and a member list that cannot be understood ({error!r})"
             raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
 
     async def _metered(self) -> Metered:

@@ -36,11 +36,11 @@ async def count(ask: Ask, prefix: str, at: int) -> int:
     return int((await ask("/v3/kv/range", query)).get("count", 0))
 
 
-async def uid_of(ask: Ask) -> str | None:
-    """`EtcdView.uid`. The object is stored as Protobuf (or JSON), where the UID stands as text before
-    everything else that looks like one.
+async def uid_of(ask: Ask, registry: str) -> str | None:
+    """`EtcdView.uid`, where the API server keeps its objects under `registry`. The object is stored as Protobuf (or
+    JSON), where the UID stands as text before everything else that looks like one.
     """
-    key = base64.b64encode(b"/registry/namespaces/kube-system").decode()
+    key = base64.b64encode(f"{registry}/namespaces/kube-system".encode()).decode()
     found = (await ask("/v3/kv/range", {"key": key, "serializable": True})).get("kvs")
     if not found:
         return ""

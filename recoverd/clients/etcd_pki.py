@@ -13,16 +13,23 @@ from recoverd.model.observation import UnseenKind
 PKI = "/etc/kubernetes/pki/etcd"
 """Where kubeadm keeps etcd's certificates."""
 
+
+def health_check(pki: str) -> tuple[str, str, str]:
+    """The files with which kubeadm's own health check asks etcd."""
+    return f"{pki}/ca.crt", f"{pki}/healthcheck-client.crt", f"{pki}/healthcheck-client.key"
+
+
 _SEPARATOR = "---- recoverd: next file ----"
 
 
 class CredentialsCache:
     """A TLS context of one host's etcd, made once; kubeadm's own health check uses the same certificate."""
 
-    def __init__(self, hosts: HostPool, host: str, pki: str) -> None:
+    def __init__(self, hosts: HostPool, host: str, files: tuple[str, ...]) -> None:
+        """`files` are those of a CA, a certificate and its key there; () where it has none of its own."""
         self._hosts = hosts
         self._host = host
-        self._pki = pki
+        self._files = files
         self._context: ssl.SSLContext | None = None
         self._lock = asyncio.Lock()
 
@@ -38,7 +45,9 @@ class CredentialsCache:
             return self._context
 
     async def _read(self, seconds: float) -> ssl.SSLContext:
-        paths = [f"{self._pki}/{name}" for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key")]
+        paths = self._files
+        if not paths:
+            return ssl.create_default_context()
         result = await self._hosts.ask(self._host, Call.of("print_files", _SEPARATOR, *paths), timeout=seconds)
         if result.exit_status != 0:
             reason = result.stderr.strip() or f"exit status {result.exit_status}"

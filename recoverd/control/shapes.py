@@ -44,6 +44,7 @@ def status(cluster: ClusterStatus) -> Shape:
         "incident": cluster.incident,
         "plan": cluster.plan,
         "last_sweep": moment(cluster.last_sweep),
+        "never_healthy": cluster.never_healthy,
         "stretched": round(cluster.stretched, 1) or None,
         "withheld": cluster.withheld,
         "watched_by": cluster.watched_by or None,

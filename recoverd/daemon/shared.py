@@ -185,7 +185,7 @@ class SharedWatches(Watches):
         except (ValueError, KeyError):  # of a recoverd with other states
             machine = ClusterMachine(settings, registry(), now=now())
         self._elsewhere[cluster] = machine
-        self.neighbours.tell(cluster, neighbour(machine.record))
+        self.neighbours.tell(cluster, neighbour(machine.record, machine.memory))
         self.neighbours.keep(self._wanted)
 
     async def adrift(self, why: str) -> None:

@@ -148,7 +148,7 @@ def began_anew(scene: Scene, view: EtcdView) -> bool | None:
     cluster. Observed on 3.4.23 while three machines came up at once: a member that had begun anew served with a
     revision of 1, and its keys were not read in time in two sweeps on end.
     """
-    watermark, nodes = scene.memory.watermark, scene.memory.node_count or 0
+    watermark, nodes = scene.mark, scene.memory.node_count or 0
     if watermark is None or view.remembered or view.learner:
         return False
     if view.revision == 1 < watermark.revision:

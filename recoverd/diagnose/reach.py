@@ -66,10 +66,14 @@ def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
     if servers := scene.external_etcd:
         yield _source(
             "etcd",
-            f"etcd is none of this cluster's static pods: its API servers use {', '.join(servers)}. recoverd neither "
-            "looks at it nor takes restore points of it, and nothing is concluded about it: see to its health and its "
-            "snapshots there.",
-            ("no control plane has a manifest or data of etcd, and --etcd-servers of kube-apiserver names others",),
+            f"etcd is none of this cluster's static pods: its API servers use {', '.join(servers)}. recoverd takes no "
+            "restore points of it and repairs nothing there: see to its health and its snapshots there. "
+            f"{_goes_on(scene)}",
+            (
+                "no control plane has a manifest or data of etcd, and --etcd-servers of kube-apiserver names others",
+                *(f"{n}: member {v.member_id}, etcd {v.version}" for n, v in scene.outside.items()),
+                *(f"{n}: {v.reason}" for n, v in scene.observation.outside.items() if isinstance(v, Unseen)),
+            ),
         )
         return
     for name in scene.parts:
@@ -87,6 +91,17 @@ def _etcd_unseen(scene: Scene) -> Iterator[Finding]:
                 f"etcd on {name} could not be seen ({seen.kind}); nothing is concluded about it.{hint}",
                 (seen.reason,),
             )
+
+
+def _goes_on(scene: Scene) -> str:
+    if scene.outside:
+        return "Whether its data went back in time is read from the leader's revision."
+    if not scene.observation.outside:
+        return "Whether its data went back in time was not asked yet."
+    return (
+        "Whether its data went back in time cannot be told, since no server could be asked from the control planes: "
+        "sshd there has to permit their ports (permitopen), and the API server's client certificate has to be readable."
+    )
 
 
 def _api_unseen(scene: Scene) -> Iterator[Finding]:

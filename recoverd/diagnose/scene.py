@@ -9,7 +9,7 @@ from functools import cached_property
 
 from recoverd.diagnose.members import Membership
 from recoverd.model.etcd import EtcdView
-from recoverd.model.memory import Memory
+from recoverd.model.memory import Memory, Watermark
 from recoverd.model.observation import (
     ContainerView,
     EndpointHealth,
@@ -59,6 +59,26 @@ class Scene:
     @cached_property
     def etcd_views(self) -> dict[str, EtcdView]:
         return {n: v for n, v in self.observation.etcd.items() if isinstance(v, EtcdView)}
+
+    @cached_property
+    def outside(self) -> dict[str, EtcdView]:
+        """The servers that were seen of an etcd that is none of the static pods."""
+        outside = self.observation.outside if self.external_etcd else {}
+        return {n: v for n, v in outside.items() if isinstance(v, EtcdView)}
+
+    @cached_property
+    def history(self) -> Membership:
+        """Whose revisions are the cluster's: its own members', or those of an etcd elsewhere."""
+        if not self.external_etcd:
+            return self.membership
+        # several names may lead to one member, as through a balancer
+        by_member = {v.member_id: n for n, v in sorted(self.outside.items(), key=lambda nv: nv[1].revision)}
+        return Membership({n: self.outside[n] for n in by_member.values()}, self.mark, self.settings)
+
+    @property
+    def mark(self) -> Watermark | None:
+        """How far that history was seen to come."""
+        return self.memory.outside if self.external_etcd else self.memory.watermark
 
     @cached_property
     def workers(self) -> tuple[HostSettings, ...]:

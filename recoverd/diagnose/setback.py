@@ -35,9 +35,9 @@ def current(scene: Scene) -> Setback | None:
     Shown for the first time it is not `proven` yet. In a split brain nothing is compared: the other side's
     history is not ours gone back.
     """
-    watermark, remembered = scene.memory.watermark, scene.memory.setback
-    lead = scene.membership.lead
-    if watermark is None or lead is None or scene.membership.strangers:
+    watermark, remembered = scene.mark, scene.memory.setback
+    lead = scene.history.lead
+    if watermark is None or lead is None or scene.history.strangers:
         return remembered
     anew = began_anew(scene, lead)
     if anew is None:
@@ -46,9 +46,9 @@ def current(scene: Scene) -> Setback | None:
         return remembered
     found = _compared(scene, watermark, remembered)
     if anew and found is None:  # it has grown beyond the old one
-        again = remembered is not None and remembered.cluster_id == scene.membership.cluster_id
+        again = remembered is not None and remembered.cluster_id == scene.history.cluster_id
         found = Setback(
-            scene.now, watermark.at, watermark.revision, lead.revision, scene.membership.cluster_id, proven=again
+            scene.now, watermark.at, watermark.revision, lead.revision, scene.history.cluster_id, proven=again
         )
     return replace(found, anew=anew) if found else None
 
@@ -60,17 +60,15 @@ def comparable(scene: Scene, watermark: Watermark) -> int | None:
     Members of the same cluster id that were not may be those whom --force-new-cluster left behind, and
     who have come back with old data.
     """
-    if scene.membership.strangers:
+    if scene.history.strangers:
         return None
-    own = [
-        v.revision for v in scene.membership.camp.values() if not watermark.members or v.member_id in watermark.members
-    ]
+    own = [v.revision for v in scene.history.camp.values() if not watermark.members or v.member_id in watermark.members]
     return max(own, default=None)
 
 
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
     """By cluster id and revision alone."""
-    id, top = scene.membership.cluster_id, scene.membership.revision
+    id, top = scene.history.cluster_id, scene.history.revision
     if id == watermark.cluster_id:
         of_ours = comparable(scene, watermark)
         if of_ours is None:
@@ -79,7 +77,7 @@ def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) ->
             return remembered if remembered and remembered.proven else None
     if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:
         return None  # restored with a bump: whoever watched is told that it was compacted away, and lists anew
-    if id != watermark.cluster_id and elsewhere(scene, watermark):
+    if id != watermark.cluster_id and (_half_unseen(scene) if scene.external_etcd else elsewhere(scene, watermark)):
         return remembered  # the old history may live on at another member: that is another finding
     if remembered and remembered.cluster_id == id and top >= remembered.now:
         return replace(remembered, proven=True)
@@ -87,6 +85,11 @@ def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) ->
     return Setback(
         scene.now, remembered.noticed_at if remembered else watermark.at, watermark.revision, top, id, proven=proven
     )
+
+
+def _half_unseen(scene: Scene) -> bool:
+    """Of an etcd elsewhere so many servers were not seen that they may be the cluster that it was."""
+    return 2 * len(scene.outside) <= len(scene.observation.outside)
 
 
 def stale(scene: Scene, setback: Setback) -> tuple[str, ...]:
@@ -121,7 +124,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         return
     left = stale(scene, setback)
     fault = bool(left) and scene.api_ready and not setback.acknowledged
-    watermark = scene.memory.watermark
+    watermark = scene.mark
     if watermark and watermark.cluster_id != setback.cluster_id:
         why = f"the cluster id was {watermark.cluster_id} and is {setback.cluster_id}"
     else:
@@ -137,7 +140,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         f"etcd's data went back: {why}. It was restored from older data, and what watched the API before may hear "
         f"nothing of it any more; {agents}.",
         (
-            *(describe(n, v) for n, v in sorted(scene.membership.camp.items())),
+            *(describe(n, v) for n, v in sorted(scene.history.camp.items())),
             f"noticed at {setback.noticed_at:%Y-%m-%d %H:%M:%S} UTC"
             + (", acknowledged" if setback.acknowledged else ""),
             "other programs that watch the API (CoreDNS, ingress controllers, operators) are deaf "
@@ -153,7 +156,7 @@ def _anew(scene: Scene, setback: Setback) -> Finding:
     """No agent is named as stale: each goes on with the pods it has, and would end them
     if it asked the empty cluster.
     """
-    camp = sorted(scene.membership.camp.items())
+    camp = sorted(scene.history.camp.items())
     emptied = [n for n, v in camp if began_anew(scene, v)]
     where = ", ".join(emptied) or "a member that is not seen now"
     return Finding(

@@ -8,13 +8,14 @@ import asyncio
 from dataclasses import dataclass
 
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.etcd_outside import OutsideClient
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
 from recoverd.doctor import tools
 from recoverd.doctor.check import About, Check
 from recoverd.model.etcd import EtcdView, mib
 from recoverd.model.observation import HostView, Unseen, UnseenKind
-from recoverd.model.places import etcd_elsewhere, places_in
+from recoverd.model.places import OutsideEtcd, outside_etcd, places_in
 from recoverd.observe.hosts import Extras, look_at
 
 LOOK_SECONDS = 12.0
@@ -53,8 +54,12 @@ async def examine_machine(cluster: ClusterConfig, pool: HostPool, name: str) -> 
     if plane:
         if view:
             pool.places[name] = places_in(view.manifests)
-        checks += await about.within("tunnel", _tunnel(pool, about))
-        checks += await about.within("etcd", _etcd(pool, about, view, members))
+        manifest = view.manifests.get("kube-apiserver") if view else None
+        if manifest and (outside := outside_etcd(manifest.content)):
+            checks += await about.within("etcd", etcd_outside(pool, about, outside))
+        else:
+            checks += await about.within("tunnel", _tunnel(pool, about))
+            checks += await about.within("etcd", _etcd(pool, about, view, members))
     return Examined(tuple(checks), view, members[0] if members else None)
 
 
@@ -161,9 +166,6 @@ class _Probe(Exception):  # noqa: N818
 async def _etcd(pool: HostPool, about: About, view: HostView | None, members: list[EtcdView]) -> list[Check]:
     if view and not view.joined:
         return [about.warn("etcd", "not asked: the machine has not joined the cluster yet")]
-    manifest = view.manifests.get("kube-apiserver") if view else None
-    if manifest and (elsewhere := etcd_elsewhere(manifest.content)):
-        return [about.warn("etcd", f"it is elsewhere ({', '.join(elsewhere)}), out of recoverd's sight")]
     try:
         member = await EtcdClient(pool, about.node).view(timeout=LOOK_SECONDS)
     except EtcdUnseen as unseen:
@@ -176,6 +178,24 @@ async def _etcd(pool: HostPool, about: About, view: HostView | None, members: li
     if data and data.free < need:
         detail = f"{mib(data.free)} free at {data.path}, and putting a snapshot back needs {mib(need)}"
         found.append(about.warn("etcd room", detail, "make room there"))
+    return found
+
+
+async def etcd_outside(pool: HostPool, about: About, etcd: OutsideEtcd) -> list[Check]:
+    """Whether recoverd would see that the data of an etcd elsewhere went back: each server, asked from this machine."""
+    what, hands = "etcd elsewhere", "recoverd takes no restore points of it and repairs nothing there"
+    found = []
+    for server in etcd.servers:
+        try:
+            view = await OutsideClient(pool, about.node, server, etcd).view(timeout=LOOK_SECONDS / len(etcd.servers))
+        except EtcdUnseen as unseen:
+            remedy = (
+                f"permit {server} in sshd (PermitOpen, or permitopen in authorized_keys): else it is not seen that its "
+                "data went back"
+            )
+            found.append(about.warn(what, unseen.unseen.reason, remedy))
+        else:
+            found.append(about.ok(what, f"{server} answers, {view.version}, revision {view.revision}; {hands}"))
     return found
 
 

@@ -248,7 +248,7 @@ class ClusterLoop:
     def _tell(self, state: MachineState) -> None:
         """The other clusters, what is so of this one."""
         sweep = state.sweep
-        self._neighbours.tell(self.name, neighbour(state.record, sweep.diagnosis if sweep else None))
+        self._neighbours.tell(self.name, neighbour(state.record, state.memory, sweep.diagnosis if sweep else None))
 
     async def _journal(self, instructions: Sequence[Journalled]) -> bool:
         """Write them. True when whoever waits was cancelled meanwhile: what was committed has

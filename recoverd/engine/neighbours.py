@@ -9,19 +9,20 @@ the store, half a second, may be one more than the bound.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from recoverd.bounds import above, common_causes
 from recoverd.machine.sight import key_of
 from recoverd.model.finding import Diagnosis, State
 from recoverd.model.fleet import Around, CommonCause, Neighbour
+from recoverd.model.memory import Memory
 from recoverd.model.plan import PlanStatus
 from recoverd.model.record import Record
 from recoverd.model.settings import FleetBounds
 
 
-def neighbour(record: Record, diagnosis: Diagnosis | None = None) -> Neighbour:
+def neighbour(record: Record, memory: Memory, diagnosis: Diagnosis | None = None) -> Neighbour:
     """What the others have to know of a cluster. Without a diagnosis, as of one that is watched elsewhere, only faults
     that are confirmed are known.
     """
@@ -41,6 +42,7 @@ def neighbour(record: Record, diagnosis: Diagnosis | None = None) -> Neighbour:
         acting=begun and not waits and not resting,
         waiting=bool(waits and plan and plan.waits_for and not plan.automatic) and not dark,
         faults=began,
+        never_healthy=memory.healthy_at is None,
     )
 
 
@@ -114,7 +116,10 @@ class Neighbours:
                 now[cause.code] = CommonCause(cause.code, tuple(sorted(known)), cause.since)
             elif len(left) >= self.bounds.same_fault_clusters:
                 now[cause.code] = CommonCause(cause.code, left, cause.since)
-        self._causes = tuple(now[code] for code in sorted(now))
+        self._causes = tuple(replace(now[code], unfinished=self._never_healthy(now[code])) for code in sorted(now))
+
+    def _never_healthy(self, cause: CommonCause) -> bool:
+        return all(self.clusters.get(name, Neighbour()).never_healthy for name in cause.clusters)
 
     def _has(self, cluster: str, code: str) -> bool:
         return code in self.clusters.get(cluster, Neighbour()).faults

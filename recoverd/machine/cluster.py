@@ -150,6 +150,7 @@ class ClusterMachine(OfState):
             explanation=self._doing(),
             observed=self.settings.observes,
             withheld=self.settings.withheld,
+            never_healthy=self.state.memory.healthy_at is None,
             stretched=self.observation.stretched if self.observation else 0.0,
         )
 

@@ -22,7 +22,15 @@ from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import of_nobody
-from recoverd.model.observation import EndpointHealth, HostView, ManifestView, NodeView, ObjectsView, Observation
+from recoverd.model.observation import (
+    EndpointHealth,
+    HostView,
+    ManifestView,
+    NodeView,
+    ObjectsView,
+    Observation,
+    Unseen,
+)
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
@@ -40,7 +48,11 @@ WATERMARK_EVERY = 30.0
 """Seconds between two writes of what changes all the time."""
 
 STEADY = attrgetter(
-    *(f.name for f in fields(Memory) if f.name not in ("watermark", "healthy_at", "pod_count", "newest", "reached"))
+    *(
+        f.name
+        for f in fields(Memory)
+        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached")
+    )
 )
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
 
@@ -81,7 +93,8 @@ def remember(
     new = replace(
         memory,
         manifests=manifests,
-        watermark=_watermark(observation, diagnosis, memory),
+        watermark=_watermark(observation.etcd, observation, diagnosis, memory, memory.watermark),
+        outside=_watermark(scene.outside, observation, diagnosis, memory, memory.outside),
         workers=workers,
         node_count=len(objects.nodes) if objects else memory.node_count,
         pod_count=objects.pod_count if objects else memory.pod_count,
@@ -116,7 +129,7 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
         return memory if setback == memory.setback else replace(memory, setback=setback)
     if memory.setback and not memory.setback.proven:
         memory = replace(memory, setback=None)  # the history goes on: that sweep was torn
-    watermark, etcd = memory.watermark, scene.membership
+    watermark, etcd = scene.mark, scene.history
     if (
         watermark is None
         or etcd.lead is None
@@ -127,7 +140,8 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     if revision < watermark.revision:
         # a setback of which is not known yet whether the cluster began anew: what is held against it later must stand
         return memory
-    return replace(memory, watermark=replace(watermark, revision=revision, at=observation.at))
+    further = replace(watermark, revision=revision, at=observation.at)
+    return replace(memory, outside=further) if scene.external_etcd else replace(memory, watermark=further)
 
 
 def worth_writing(written: Memory | None, new: Memory) -> bool:
@@ -145,12 +159,13 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
 
 def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
     """When it was seen healthy, and etcd's history going on."""
-    return memory.healthy_at, memory.watermark.at if memory.watermark else None
+    mark = memory.watermark or memory.outside
+    return memory.healthy_at, mark.at if mark else None
 
 
 def _steady(memory: Memory) -> tuple[object, ...]:
     """Without what every sweep changes."""
-    return (*STEADY(memory), *(STEADY_WATERMARK(memory.watermark) if memory.watermark else ()))
+    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := memory.watermark or memory.outside) else ()))
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:
@@ -291,9 +306,14 @@ def _healthy(observation: Observation, host: str, component: str, view: HostView
     return view.runs(component)
 
 
-def _watermark(observation: Observation, diagnosis: Diagnosis, memory: Memory) -> Watermark | None:
-    before = memory.watermark
-    views = [v for v in observation.etcd.values() if isinstance(v, EtcdView) and v.healthy]
+def _watermark(
+    seen: Mapping[str, EtcdView | Unseen],
+    observation: Observation,
+    diagnosis: Diagnosis,
+    memory: Memory,
+    before: Watermark | None,
+) -> Watermark | None:
+    views = [v for v in seen.values() if isinstance(v, EtcdView) and v.healthy]
     if not views:
         return before
     top = max(views, key=lambda v: v.revision)

@@ -66,6 +66,12 @@ class Metrics:
             cluster,
             registry=registry,
         )
+        self.never_healthy = Gauge(
+            "recoverd_cluster_never_healthy",
+            "1 until recoverd has seen it healthy for the first time: the installation is to be finished.",
+            cluster,
+            registry=registry,
+        )
         self.finding = Gauge(
             "recoverd_finding",
             "1 for each finding of the newest sweep.",
@@ -113,7 +119,7 @@ class Metrics:
         self.common = Gauge(
             "recoverd_common_cause_clusters",
             "Clusters in which the same fault began together, so that its cause is above them and nothing is done "
-            "about it unasked; 0: none.",
+            "about it unasked; 0: none. Clusters that were all never seen healthy do not count.",
             registry=registry,
         )
         self.unreadable = Gauge(
@@ -164,7 +170,9 @@ class Metrics:
     def fleet(self, neighbours: Callable[[], Fleet]) -> None:
         """On how many clusters something is done, and what they have in common, now and from now on."""
         self.acting.set_function(lambda: float(neighbours().acting))
-        self.common.set_function(lambda: float(sum(len(cause.clusters) for cause in neighbours().causes)))
+        self.common.set_function(
+            lambda: float(sum(len(cause.clusters) for cause in neighbours().causes if not cause.unfinished))
+        )
 
     def asked(self, request: str, answer: str) -> None:
         """A person has asked for something that changes anything, and has been answered."""
@@ -193,6 +201,7 @@ class Metrics:
         self.series.set(self.phase, status.name, {(phase,): float(phase is status.phase) for phase in Phase})
         self.series.set(self.paused, status.name, {(): status.paused})
         self.series.set(self.observed, status.name, {(): status.observed})
+        self.series.set(self.never_healthy, status.name, {(): status.never_healthy})
         self.history.waits(status.name)
         self.series.set(self.incident_open, status.name, {(): status.incident is not None})
 

@@ -17,6 +17,8 @@ class Neighbour:
     """A plan that a person has approved waits for its turn."""
     faults: Mapping[str, datetime] = field(default_factory=dict)
     """By code: when the first of those that are there was first seen."""
+    never_healthy: bool = False
+    """recoverd has never seen it healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class CommonCause:
     """In which it began then, by name."""
     since: datetime
     """When it began in the first of them."""
+    unfinished: bool = False
+    """None of them was ever seen healthy, so that what they have in common may be an installation that is not
+    finished: nothing is done unasked all the same, and nobody is called.
+    """
 
 
 @dataclass(frozen=True, slots=True)

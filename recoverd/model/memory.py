@@ -207,6 +207,8 @@ class Memory:
     With those whose API server's manifest is known these are the working parts of the cluster: it may be too new
     to be known, as after an edit.
     """
+    outside: Watermark | None = None
+    """The watermark of an etcd that is none of the cluster's static pods, where that can be read."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""

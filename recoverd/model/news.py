@@ -25,6 +25,10 @@ class Topic(StrEnum):
     """One person has approved alone a plan that needs two."""
     UNOBSERVABLE = "unobservable"
     """The cluster cannot be seen, or can be seen again."""
+    UNFINISHED = "unfinished"
+    """A cluster that recoverd has never seen healthy does not become so: its installation is to be finished. It takes
+    the place of what would call a person for the cluster.
+    """
     SHADOW = "shadow"
     """What recoverd would have done now, or that it would have called a person, where it only observes."""
     NOBODY_ACTS = "nobody-acts"

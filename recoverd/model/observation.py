@@ -385,3 +385,5 @@ class Observation:
     """Seconds from the beginning of the sweep before to that of this one, where that was longer than the interval since
     recoverd does not manage its sweeps; 0.0 where it does.
     """
+    outside: Mapping[str, EtcdView | Unseen] = field(default_factory=dict)
+    """Servers of an etcd that is none of the cluster's static pods, by HOST:PORT."""

@@ -40,6 +40,8 @@ class Places:
     etcd: Socket = Socket(LOOPBACK, 2379, tls=True)
     """etcd's JSON gateway."""
     metrics: Socket = Socket(LOOPBACK, 2381, tls=False)
+    registry: str = "/registry"
+    """Under which the API server keeps its objects in etcd (`--etcd-prefix`)."""
 
 
 def authority(host: str, port: int | str) -> str:
@@ -68,14 +70,24 @@ def places_of(api: Iterable[str], etcd: Iterable[str], before: Places = KUBEADM)
     """Where they listen by their manifests: texts of each, the one to go by first. Where that does not say it (cut
     short, a mistyped flag), the next one does, and `before` where none does.
     """
+    api = tuple(api)
     port = next((int(p) for text in api if (p := flag(text, "--secure-port")).isdigit()), before.api)
     texts = tuple(etcd)
     # its gateway is not on the client URLs any more where HTTP has URLs of its own (etcd 3.4.25, 3.5.8, 3.6)
     clients = (_listens(text, "--listen-client-http-urls", "--listen-client-urls") for text in texts)
     metrics = (_listens(text, "--listen-metrics-urls") for text in texts)
     return Places(
-        port, next(filter(None, clients), None) or before.etcd, next(filter(None, metrics), None) or before.metrics
+        port,
+        next(filter(None, clients), None) or before.etcd,
+        next(filter(None, metrics), None) or before.metrics,
+        # a manifest that does not name one has the API server's own default
+        next((registry_of(text) for text in api if flag(text, "--etcd-servers")), before.registry),
     )
+
+
+def registry_of(api: str) -> str:
+    """Under which keys this manifest of an API server keeps its objects, as /registry."""
+    return "/" + (flag(api, "--etcd-prefix") or KUBEADM.registry).strip("/")
 
 
 def _listens(manifest: str, *flags: str) -> Socket | None:
@@ -124,3 +136,20 @@ def etcd_elsewhere(api: str) -> tuple[str, ...]:
     """
     servers = tuple(filter(None, flag(api, "--etcd-servers").split(",")))
     return () if any(is_loopback(urlsplit(s).hostname or "") for s in servers) else servers
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideEtcd:
+    """How an API server reaches an etcd that is none of the cluster's static pods."""
+
+    servers: tuple[Socket, ...]
+    files: tuple[str, ...] = ()
+    """On its machine: the CA's certificate, and its own certificate and key; () where it has none."""
+    registry: str = KUBEADM.registry
+
+
+def outside_etcd(api: str) -> OutsideEtcd | None:
+    """What this manifest of an API server says of it; None where etcd is on the machine itself, or none is named."""
+    sockets = tuple(s for url in etcd_elsewhere(api) if (s := _socket(urlsplit(url))) is not None)
+    files = tuple(flag(api, name) for name in ("--etcd-cafile", "--etcd-certfile", "--etcd-keyfile"))
+    return OutsideEtcd(sockets, files if all(files) else (), registry_of(api)) if sockets else None

@@ -33,5 +33,7 @@ class ClusterStatus:
     """Why recoverd only observes it for now, whatever the configuration says; "" where it does not."""
     watched_by: str = ""
     """The bastion that watches it, where that is another one; "" where it is this one."""
+    never_healthy: bool = False
+    """recoverd has never seen it healthy: what is wrong with it may be the installation that is not finished."""
     stretched: float = 0.0
     """Seconds from one sweep's beginning to the next one's, where recoverd does not manage its interval; else 0.0."""

@@ -47,6 +47,9 @@ HOW = {
 
 def standing(status: ClusterStatus, record: Record, bastion: str) -> tuple[News, ...]:
     """What is so now. `bastion` is where one types the commands."""
+    if status.never_healthy:
+        unfinished = _unfinished(status, record, bastion)
+        return (unfinished,) if unfinished else ()
     found = (
         _confirmed(status, record, bastion),
         _waiting(status, record, bastion),
@@ -102,6 +105,32 @@ def _confirmed(status: ClusterStatus, record: Record, bastion: str) -> News | No
         ),
         incident=incident.id,
         labels={"alertname": ALERTS[incident.state], "state": str(incident.state), "severity": "page"},
+    )
+
+
+def _unfinished(status: ClusterStatus, record: Record, bastion: str) -> News | None:
+    """Of a cluster that was never seen healthy: one message a day, which calls nobody."""
+    dark = status.state is State.UNOBSERVABLE and record.state == State.UNOBSERVABLE
+    if record.incident is None and not dark:
+        return None
+    plan = record.plan
+    waits = plan is not None and plan.status is PlanStatus.AWAITING_APPROVAL
+    return News(
+        Topic.UNFINISHED,
+        status.name,
+        "never-healthy",
+        record.incident.fault_since if record.incident else record.since,
+        line(f"{status.name}: not watched yet, recoverd has never seen it healthy"),
+        (
+            line(status.summary),
+            "Where the cluster is well, the installation is not finished (SSH, sudo, kubeconfig, addresses).",
+            f"What is missing, on {bastion}: recoverd doctor {status.name}",
+            *([f"A plan waits: recoverctl plans {status.name}"] if waits else []),
+            "Until it was seen healthy once, nobody is called for it at night.",
+        ),
+        incident=record.incident.id if record.incident else "",
+        again=OFFERED_AGAIN,
+        labels={"alertname": "RecoverdNeverHealthy", "severity": "ticket"},
     )
 
 

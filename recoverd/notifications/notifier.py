@@ -19,6 +19,7 @@ import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -159,6 +160,7 @@ class Notifier:
         """The same faults began in many clusters together, and these stand now; of several bastions one tells it, once
         for all clusters: whether that is done `here`.
         """
+        causes = [cause for cause in causes if not cause.unfinished]
         self._common = frozenset(cause.code for cause in causes)
         stood, now = self._of_no_cluster(Topic.COMMON_CAUSE), datetime.now(UTC)
         found = [words.common_cause(cause, self._bastion) for cause in causes if here]
@@ -207,7 +209,9 @@ class Notifier:
         if status.last_sweep is None:
             # after a start, or where the cluster's configuration has changed: what was so stands until it is seen anew
             return
-        moments = (*words.happened(instructions, record, self._bastion, now), *self._before(name, record))
+        moments = [*words.happened(instructions, record, self._bastion, now), *self._before(name, record)]
+        if status.never_healthy:  # whoever had it done is told, and nobody is called
+            moments = [replace(n, labels={}) for n in moments]
         lasting = (n for n in moments if n.topic in (Topic.FAILED, Topic.EMERGENCY))
         failed = (*self._failed.get(name, ()), *lasting)
         open_incident = record.incident.id if record.incident else ""

@@ -20,6 +20,7 @@ from recoverd.config import ClusterConfig
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.closer import CloserLooks
 from recoverd.diagnose.restless import odd_nodes
+from recoverd.diagnose.scene import Scene
 from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.finding import Diagnosis
@@ -44,6 +45,7 @@ from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
 from recoverd.observe.network import NetworkCollector, hosts_by_node
+from recoverd.observe.outside import OutsideWatch
 from recoverd.observe.space import SpaceWatch
 from recoverd.observe.turns import Turns, odd, says_that_all_is_well
 
@@ -83,6 +85,7 @@ class Collector:
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._space = SpaceWatch()
+        self._outside = OutsideWatch(hosts, cluster.deadlines.etcd)
         self._turns, self._calm = Turns(cluster.workers_every), False
         self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
 
@@ -144,9 +147,9 @@ class Collector:
             self._lease.begin()
         self._locate({}, memory)
         async with late.Heartbeat() as heart:
-            (api, network), etcd, machines = await asyncio.gather(
+            (api, network), (etcd, outside), machines = await asyncio.gather(
                 objects(),
-                timed("etcd", self._members()),
+                timed("etcd", asyncio.gather(self._members(), self._outside.look())),
                 timed("hosts", asyncio.gather(*(self._looked(name, memory) for name in names))),
             )
             hosts = dict(zip(names, machines, strict=True))
@@ -164,11 +167,13 @@ class Collector:
             api=api,
             etcd=etcd,
             hosts=hosts,
+            outside=outside,
             durations=durations,
             network=network,
             lease=self._lease.take(planes) if self._lease else None,
             own=(self._api.trouble,) if self._api.trouble else (),
         )
+        self._outside.learn(Scene(seen, memory, self._cluster.settings))
         seen = late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
         return self._taken(seen, everybody, names, clock)
 

@@ -254,14 +254,13 @@ def _said(section: Section, line: int) -> bool:
 
 
 def _runtime(units: dict[str, UnitView], endpoint: str) -> str:
-    """The one that kubelet is told to use; without that it is docker where there is one
-    (kubelet's default before 1.24).
+    """The one that kubelet is told to use, by its own command line or the first file that says it, "" where that is
+    none of ours; without that it is docker where there is one (kubelet's default before 1.24).
     """
-    named = next(
-        (r for r, sign in (("containerd", "containerd"), ("crio", "crio"), ("docker", "docker")) if sign in endpoint),
-        "",
-    )
-    return named if named in units else next((r for r in ("docker", *RUNTIMES) if r in units), "")
+    told = next(filter(None, endpoint.splitlines()), "")
+    if told:
+        return next((r for r in ("containerd", "crio", "docker") if r in told and r in units), "")
+    return next((r for r in ("docker", *RUNTIMES) if r in units), "")
 
 
 def _units(section: Section, boot_time: datetime) -> dict[str, UnitView]:
@@ -271,7 +270,8 @@ def _units(section: Section, boot_time: datetime) -> dict[str, UnitView]:
         name = fields.get("Id", "").removesuffix(".service")
         if not name or (fields.get("LoadState") == "not-found" and name != "kubelet"):
             continue
-        changed = int(fields.get("StateChangeTimestampMonotonic") or 0)
+        began = fields.get("ActiveEnterTimestampMonotonic") if fields.get("ActiveState") == "active" else ""
+        changed = int(fields.get("StateChangeTimestampMonotonic") or began or 0)  # systemd 219 has only the second
         units[name] = UnitView(
             name=name,
             load=fields.get("LoadState", ""),

@@ -23,7 +23,7 @@ if [ "$joined" = no ] && [ -e $K/pki/ca.crt ] && [ -e /var/lib/kubelet/config.ya
 s joined; echo "$joined"
 s units
 limit='' brief=''; command -v timeout >/dev/null && { limit='timeout 2'; brief='timeout 1'; }
-units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,NRestarts \
+units=$($limit systemctl show --property=Id,LoadState,ActiveState,SubState,Result,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts \
   kubelet.service containerd.service docker.service crio.service 2>&1)
 printf '%s\n' "$units"
 # why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something
@@ -53,9 +53,6 @@ esac
 # no lease. R is set for control planes where a lease is kept: what `lease` (lease.sh) is told
 [ -z "${O-}" ] || term_seen $O || R=''
 [ -z "${R-}" ] || { s lease; lease $R; }
-s endpoint
-grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' \
-  /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
 # terminals, whoever opened them (recoverd opens none); utmp adds those that are no pseudo-terminals, and logind where
 # nothing writes utmp (Debian 13): its list has had four sets of columns, so whatever names a terminal counts. What was
 # typed last shows in the access time
@@ -81,6 +78,10 @@ for c in /proc/[0-9]*/comm; do
   case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
+# what kubelet was started with comes first, while it runs; then the files that its unit and it read
+s endpoint; printf '%s\n' "$started" | grep -E '^--container-runtime-endpoint='
+grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: "]+[^ "]+' /etc/default/kubelet /etc/sysconfig/kubelet \
+  /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
 s disks; df -Pk / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
 s inodes; df -Pi / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100

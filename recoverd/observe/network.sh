@@ -30,10 +30,13 @@ if have ip; then
 fi
 
 s processes
-proxy=
+proxy='' pods=/var/lib/kubelet
 for p in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <"$p" || continue
   case $n in
+    kubelet) # where it keeps its pods: a directory that was moved leaves the old one's behind
+      r=$(tr '\000' '\n' 2>/dev/null <"${p%comm}cmdline" | sed -n -e 's/^--root-dir=//p' -e '/^--root-dir$/{n;p;}' | tail -n 1)
+      pods=${r:-$pods} ;;
     kube-proxy|flanneld|calico-node|cilium-agent|weaver|kube-router|antrea-agent|kindnetd)
       stat=; read -r stat 2>/dev/null <"${p%comm}stat" && echo "$n $stat"
       # one that is stopped answers nobody
@@ -41,7 +44,7 @@ for p in /proc/[0-9]*/comm; do
   esac
 done
 # shellcheck disable=SC2012 # kubelet names them by their UIDs
-if [ -d /var/lib/kubelet/pods ]; then s pods; ls /var/lib/kubelet/pods | head -n 2048; fi
+if [ -d "$pods/pods" ]; then s pods; ls "$pods/pods" | head -n 2048; fi
 
 # For the wanted services "svc IP:PORT CHAIN" and "ep CHAIN IP:PORT"; "chain" when kube-proxy's own chain is there.
 # shellcheck disable=SC2016 # awk's own

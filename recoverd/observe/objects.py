@@ -233,7 +233,10 @@ def _node(node: Node) -> NodeView:
         ready=ready,
         unschedulable=bool(node.spec and node.spec.unschedulable),
         control_plane=any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master")),
-        address=next((a.address for a in status.addresses or () if a.type == "InternalIP"), ""),
+        # no address is none that could be looked at: Windows has no shell of ours, and a virtual one no machine
+        address=""
+        if labels.get("kubernetes.io/os", "linux") != "linux" or labels.get("type") == "virtual-kubelet"
+        else next((a.address for a in status.addresses or () if a.type == "InternalIP"), ""),
         boot_id=info.boot,
         kubelet_version=sys.intern(info.kubelet),
         cordoned_by=(meta.annotations and meta.annotations.cordoned) or "",

@@ -223,7 +223,7 @@ def emptied(situation: Situation) -> str:
     the member that has begun anew.
     """
     scene, setback = situation.scene, situation.memory.setback
-    anew = {name: began_anew(scene, view) for name, view in scene.etcd_views.items()}
+    anew = {name: began_anew(scene, view) for name, view in {**scene.etcd_views, **scene.outside}.items()}
     if behind := [name for name, found in anew.items() if found is None]:
         return (
             f"{unread(*behind)}: a kubelet that starts anew would be told by the latter that it has "

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -38,13 +39,13 @@ class Access:
         return f"restrict,port-forwarding,{ports} {self.key} recoverd"
 
 
-def permitted(places: Iterable[Places], *, etcd: bool) -> tuple[str, ...]:
-    """What recoverd reaches through a control plane's sshd: etcd and its metrics, where `etcd` is there, and the API
-    server. Without places: where kubeadm has them listen.
+def permitted(places: Iterable[Places], *, elsewhere: Sequence[str] = ()) -> tuple[str, ...]:
+    """What recoverd reaches through a control plane's sshd: etcd and its metrics, or the servers of an etcd that is
+    `elsewhere`, by their URLs; and the API server. Without places: where kubeadm has them listen.
     """
     found = []
     for at in tuple(places) or (Places(),):
-        found += [str(at.etcd), str(at.metrics)] if etcd else []
+        found += [urlsplit(url).netloc for url in elsewhere] if elsewhere else [str(at.etcd), str(at.metrics)]
         found.append(authority(LOOPBACK, at.api))
     return tuple(dict.fromkeys(found))
 

@@ -236,7 +236,7 @@ def _write(wanted: Wanted, outcome: Outcome, key: Path, public: str) -> None:
         outcome.told.append(
             f"what {main} would say is in {wanted.folder}; a second cluster's entry goes below `clusters`"
         )
-    permitted = nodes.permitted(learnt.places, etcd=not learnt.external_etcd)
+    permitted = nodes.permitted(learnt.places, elsewhere=learnt.external_etcd)
     access = nodes.Access(wanted.user, public, permitted, nodes.sudoers(shipped("sudoers"), wanted.user))
     program = Path(sys.prefix) / "bin" / "recoverd"
     files.put(wanted.folder / "node.sh", nodes.node_script(access), 0o755)
@@ -262,8 +262,8 @@ def about(learnt: Learnt) -> list[str]:
     found = [f"Kubernetes {learnt.version}."]
     if learnt.external_etcd:
         found.append(
-            f"etcd is elsewhere ({', '.join(learnt.external_etcd)}), out of recoverd's sight: no restore points are "
-            "taken, and no remedy of etcd is offered."
+            f"etcd is elsewhere ({', '.join(learnt.external_etcd)}), out of recoverd's hands: no restore points are "
+            "taken, and no remedy of etcd is offered; that its data went back is seen."
         )
     return found
 

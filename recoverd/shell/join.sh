@@ -48,11 +48,12 @@ join_why() {
   [ -z "$jw_log" ] || { echo 'etcd there said:'; tail -n 2 "$jw_log" | cut -c1-280; }
 }
 
-# join_socket: the runtime's that kubeadm is to be told of; "" where it takes docker by itself. Two runtimes make it
-# ask.
+# join_socket: the runtime's that kubeadm is to be told of; "" where it takes docker by itself, as before 1.24: since
+# then a docker there may be for building images alone. Two runtimes make it ask.
 join_socket() {
-  [ ! -S /run/docker.sock ] || return 0
-  for s in /run/containerd/containerd.sock /run/crio/crio.sock; do
+  js_minor=$(kubeadm version -o short 2>/dev/null | sed -n 's/^v1\.\([0-9][0-9]*\).*/\1/p')
+  [ ! -S /run/docker.sock ] || [ "${js_minor:-0}" -ge 24 ] || return 0
+  for s in /run/cri-dockerd.sock /run/containerd/containerd.sock /run/crio/crio.sock; do
     if [ -S $s ]; then echo unix://$s; return; fi
   done
 }

@@ -437,6 +437,26 @@ async def test_alertmanager_holds_what_is_so_and_it_ends_there_when_it_is_over(
     assert set(await firing(alertmanager)) == {"RecoverdEtcdStuck"}, "a restart resolves nothing"
 
 
+async def test_of_a_cluster_that_was_never_seen_healthy_alertmanager_pages_nobody(
+    hook: Hook, alertmanager: str, tmp_path: Path, tell: Tell
+) -> None:
+    there, file = await hook(), tmp_path / "am"
+    file.write_text(alertmanager)
+    file.chmod(0o600)
+    s = await tell(receiver(there.url_file), receiver(file, "am", "alertmanager"))
+    s.machine.state = replace(s.machine.state, memory=replace(s.machine.memory, healthy_at=None))
+    s.sweep(stuck, times=4)
+    found = await until_firing(alertmanager, bool)
+    assert {name: a["labels"]["severity"] for name, a in found.items()} == {"RecoverdNeverHealthy": "ticket"}
+    assert await there.until(told=1) == ["prod: not watched yet, recoverd has never seen it healthy"]
+    assert "recoverd doctor prod" in there.told[0]["message"]
+    s.sweep(times=30)  # long enough for it to be healthy once
+    s.sweep(stuck, times=2)
+    await until_firing(
+        alertmanager, lambda a: a.get("RecoverdEtcdStuck", {}).get("labels", {}).get("severity") == "page"
+    )
+
+
 async def test_where_it_only_observes_an_outage_is_a_page_and_what_would_have_been_done_is_information(
     hook: Hook, alertmanager: str, tmp_path: Path, tell: Tell
 ) -> None:

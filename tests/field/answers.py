@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ class Answers:
     at: Environment
     addresses: Mapping[str, str]
     boot_ids: Mapping[str, str]
+    revision: int = 1234
+    """etcd's."""
 
     @property
     def pod(self) -> str:
@@ -51,7 +54,13 @@ class Answers:
             for a in agents
         ]
         answers: dict[str, web.Response | Handler] = {
-            "/api/v1/nodes": listed("Node", [self._node(nodes[h], h, ready=ready or h == "p1") for h in nodes]),
+            "/api/v1/nodes": listed(
+                "Node",
+                [
+                    *(self._node(nodes[h], h, ready=ready or h == "p1") for h in nodes),
+                    *([self._windows()] if self.at.foreign else []),
+                ],
+            ),
             "/api/v1/pods": as_json(table(pods, nodes)),
             "/apis/apps/v1/daemonsets": listed("DaemonSet", daemonsets),
             "/apis/networking.k8s.io/v1/networkpolicies": listed("NetworkPolicy", []),
@@ -65,6 +74,8 @@ class Answers:
         for host, node in nodes.items():
             own = [{"metadata": meta(uid, name)} for uid, h, name, _ in pods if h == host]
             answers[f"/api/v1/nodes/{node}/proxy/pods"] = listed("Pod", own)
+        if self.at.foreign:
+            answers["/api/v1/nodes/win1/proxy/pods"] = listed("Pod", [])
         return answers | self._endpoints(nodes["w1"])
 
     def _service(self) -> dict[str, Any]:
@@ -117,9 +128,16 @@ class Answers:
             },
         }
 
+    def _windows(self) -> dict[str, Any]:
+        node = self._node("win1", "w1", ready=True)
+        node["metadata"]["labels"] = {"kubernetes.io/os": "windows"}
+        node["status"]["addresses"] = [{"type": "InternalIP", "address": "127.255.255.254"}]
+        return node
+
     async def etcd(self, request: web.Request) -> web.Response:
         """The member's gateway and its metrics: of 3.4 (no reason), 3.5, and 3.6 (its storage's version, its quota)."""
-        newer = tuple(int(n) for n in self.at.etcd.split(".")[:2])
+        version = self.at.etcd or self.at.external
+        newer, header = tuple(int(n) for n in version.split(".")[:2]), {**HEADER, "revision": str(self.revision)}
         if request.path == "/metrics":
             return web.Response(text="etcd_server_quota_backend_bytes 2.147483648e+09\n")
         if request.path == "/health":
@@ -137,11 +155,13 @@ class Answers:
             numbers = {"raftIndex": "1500", "raftTerm": "3", "raftAppliedIndex": "1500", "leader": MEMBER}
             sizes = {"dbSize": "20480000", "dbSizeInUse": "9000000"}
             new = {"storageVersion": "3.6.0", "dbSizeQuota": "2147483648", "downgradeInfo": {}}
-            told = {"header": HEADER, "version": self.at.etcd, **numbers, **sizes}
+            told = {"header": header, "version": version, **numbers, **sizes}
             return as_json(told | (new if newer >= (3, 6) else {}))
         if request.path == "/v3/kv/range":
             asked = await request.json()
-            return as_json({"header": HEADER, "count": "2"} if asked.get("count_only") else {"header": HEADER})
+            if not base64.b64decode(asked["key"]).decode().startswith(f"{self.at.prefix or '/registry'}/"):
+                return as_json({"header": header, "count": "0"} if asked.get("count_only") else {"header": header})
+            return as_json({"header": header, "count": "2"} if asked.get("count_only") else {"header": header})
         return web.Response(status=404)
 
 

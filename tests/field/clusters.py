@@ -54,6 +54,8 @@ ETCDUTL = """case "$*" in
   *) printf '  --%s\\n' initial-cluster bump-revision mark-compacted ;;
 esac
 """
+OUTSIDE = ("etcd1.example", "etcd2.example")
+"""An external etcd's servers."""
 OWN = {
     "links": link("eth0", "virtio"),
     "addresses": "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\   valid_lft forever\n",
@@ -89,12 +91,12 @@ class Field:
             self.fronted.authority, self.fronted.answers = self.api.authority, self.api.answers
             await self.fronted.start()
         for uid, host, _, _ in self.answers.pods():
-            (self.machines[host].root / "var/lib/kubelet/pods" / uid).mkdir()
+            (self.machines[host].root / at.pods_in.lstrip("/") / "pods" / uid).mkdir(parents=True)
         ssh = SshSettings("root", self.root / "key", self.root / "known_hosts", sudo=bool(at.sudo))
         settings = ClusterSettings("prod", planes, workers)
         slow = Deadlines(20.0, 20.0, 20.0)  # a machine that runs tests may be slow
         self.pool = Machines(ssh, (*planes, *workers), self.machines)
-        self.etcd = await self._etcd() if at.etcd else None
+        self.etcd = await self._etcd() if at.etcd or at.external else None
         self.collector = Collector(ClusterConfig(settings, 5.0, self.api.kubeconfig, ssh, slow), self.pool)
         self.collector._turns = Turns(30.0, small=0)  # a worker has turns, as where there are many
         self.machine = ClusterMachine(settings, registry(), now=datetime.now(UTC))
@@ -142,6 +144,10 @@ class Field:
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
         self._unreached()
 
+    def etcd_put_back(self) -> None:
+        """All of its servers, from a snapshot; the API server was started again, and nothing else."""
+        self.answers.revision = 700
+
     def rules_flushed(self) -> None:
         self.machines["w1"].tool("iptables-save", NO_CHAINS)
 
@@ -157,16 +163,27 @@ class Field:
 
     def _machine(self, host: str, number: int) -> Machine:
         at = self.at
-        machine = Machine(self.root / host, proxy_mode=at.network.proxy)
+        machine = Machine(
+            self.root / host, proxy_mode=at.network.proxy, userland=at.userland, ip=at.ip, systemd=at.systemd
+        )
+        for unit in at.stopped:
+            machine.unit(unit, "inactive")
         machine.unit("kubelet")
         machine.unit(at.runtime)
-        if at.runtime in SOCKETS:
+        if at.endpoint:
+            machine.write("etc/default/kubelet", f'KUBELET_EXTRA_ARGS="--container-runtime-endpoint={at.endpoint}"\n')
+        elif at.runtime in SOCKETS:
             told = f'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint={SOCKETS[at.runtime]}"\n'
             machine.write("var/lib/kubelet/kubeadm-flags.env", told)
         machine.write("var/lib/kubelet/config.yaml", f"staticPodPath: {machine.root}{at.static}\n")
         server = f"https://{authority(self.addresses['p1'], 6443)}"
         machine.write("etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: {server}\n")
-        machine.process(90, "kubelet", arguments=f"--config={machine.root}/var/lib/kubelet/config.yaml")
+        machine.process(
+            90,
+            "kubelet",
+            arguments=f"--config={machine.root}/var/lib/kubelet/config.yaml"
+            + (f" --root-dir={machine.root}{at.pods_in}" if at.pods_in != "/var/lib/kubelet" else ""),
+        )
         if at.sudo:
             path = ":".join(f"{machine.root}{folder}" for folder in at.sudo.split(":"))
             machine.tool("sudo", f'shift; PATH={path}; export PATH; exec "$@"\n')
@@ -187,17 +204,20 @@ class Field:
             machine.write(f"net/{what}", OWN[what].format(peer=peer) + text)
         if number == 0:
             self._plane(machine)
+        for name in at.lacking:
+            (machine.root / "usr/bin" / name).unlink(missing_ok=True)
         return machine
 
     def _plane(self, machine: Machine) -> None:
         at, address = self.at, self.addresses["p1"]
         local = "[::1]" if at.v6 else "127.0.0.1"
         me, shown = at.member.format(host="p1"), f"[{address}]" if at.v6 else address
-        servers = f"https://{local}:2379" if at.etcd else "https://etcd1.example:2379,https://etcd2.example:2379"
+        servers = f"https://{local}:2379" if at.etcd else ",".join(f"https://{s}:2379" for s in OUTSIDE)
         flags = {
             "etcd": (
                 f"--advertise-client-urls=https://{shown}:2379",
-                "--data-dir=/var/lib/etcd",
+                f"--data-dir={at.data}",
+                *([f"--wal-dir={at.wal}"] if at.wal else []),
                 f"--initial-cluster={me}=https://{shown}:2380",
                 f"--listen-client-urls=https://{local}:2379,https://{shown}:2379",
                 f"--listen-metrics-urls=http://{local}:2381",
@@ -205,7 +225,11 @@ class Field:
             ),
             "kube-apiserver": (
                 f"--advertise-address={address}",
+                "--etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt",
+                "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
+                "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",
                 f"--etcd-servers={servers}",
+                *([f"--etcd-prefix={at.prefix}"] if at.prefix else []),
                 f"--secure-port={at.port}",
                 "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
             ),
@@ -223,16 +247,19 @@ class Field:
             machine.static_pod(number, name, at.cgroups or at.runtime)
         (machine.root / "etc/kubernetes/manifests").mkdir(exist_ok=True)
         if at.etcd:
-            machine.write("var/lib/etcd/member/snap/db", "")
-            machine.write("var/lib/etcd/member/wal/0-0.wal", "")
+            machine.write(f"{at.data}/member/snap/db", "")
+            machine.write(f"{at.wal or f'{at.data}/member/wal'}/0-0.wal", "")
 
     async def _etcd(self) -> web.AppRunner:
         """A member that answers as its version does, over TLS, and its metrics."""
         pki = Authority(self.root / "etcd-pki")
-        for name in ("server", "healthcheck-client"):
-            pki.issue(name)
-        for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
-            self.machines["p1"].write(f"etc/kubernetes/pki/etcd/{name}", (pki.directory / name).read_text())
+        mine = "healthcheck-client" if self.at.etcd else "apiserver-etcd-client"
+        pki.issue("server", names=OUTSIDE)
+        pki.issue(mine)
+        folder = "etc/kubernetes/pki/etcd/" if self.at.etcd else "etc/kubernetes/pki/"
+        self.machines["p1"].write("etc/kubernetes/pki/etcd/ca.crt", (pki.directory / "ca.crt").read_text())
+        for name in (f"{mine}.crt", f"{mine}.key"):
+            self.machines["p1"].write(folder + name, (pki.directory / name).read_text())
         application = web.Application()
         application.router.add_route("*", "/{any:.*}", self.answers.etcd)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -240,6 +267,12 @@ class Field:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(pki.directory / "server.crt", pki.directory / "server.key")
         loopback = "::1" if self.at.v6 else "127.0.0.1"
+        if not self.at.etcd:
+            for server in OUTSIDE:
+                here = free_port()
+                await web.TCPSite(runner, "127.0.0.1", here, ssl_context=tls).start()
+                self.pool.behind["p1", server, 2379] = "", here
+            return runner
         for port, context in ((2379, tls), (2381, None)):
             here = free_port()
             await web.TCPSite(runner, "127.0.0.1", here, ssl_context=context).start()

@@ -57,7 +57,29 @@ class Environment:
     version: str = "v1.28.5"
     etcd: str = "3.5.9"
     """"" where it is external."""
+    external: str = ""
+    """The version of an external etcd whose servers may be asked from the control planes; "" where sshd forbids it."""
+    prefix: str = ""
+    """The API server's `--etcd-prefix`."""
+    data: str = "/var/lib/etcd"
+    wal: str = ""
+    """etcd's `--wal-dir`, where it has one of its own."""
     runtime: str = "containerd"
+    endpoint: str = ""
+    """The runtime's socket as kubelet is told in /etc/default/kubelet; "" where kubeadm-flags.env tells it."""
+    stopped: tuple[str, ...] = ()
+    """Units that are there and stopped, as somebody wants it."""
+    systemd: int = 252
+    pods_in: str = "/var/lib/kubelet"
+    """kubelet's `--root-dir`; where it is another one, what kubelet had before is left in its own."""
+    lacking: tuple[str, ...] = ()
+    """Programs that are not there."""
+    userland: str = ""
+    """The program that all small tools are, as busybox; "" where they are coreutils."""
+    ip: str = "iproute2"
+    """Whose `ip` it is: busybox's has no -d, and says nothing of what kind a device is."""
+    foreign: bool = False
+    """There is a node that runs Windows as well."""
     cgroups: str = ""
     """As in `CGROUPS`; the runtime's name where nothing is said."""
     network: Network = BRIDGE

@@ -30,7 +30,7 @@ SYSTEMCTL = """cd {root}/units || exit 1
 case $1 in show) for u in kubelet containerd docker crio; do
   state=$(cat $u 2>/dev/null) && load=loaded || {{ load=not-found state='inactive success'; }}
   printf '%s\\n' Id=$u.service LoadState=$load ActiveState=${{state% *}} SubState=${{state% *}} Result=${{state#* }} \\
-    StateChangeTimestampMonotonic=1 NRestarts=0 ''
+    {since} ''
 done ;; esac
 """
 DF = """echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'
@@ -44,6 +44,8 @@ IP = """case "$*" in
   *'route show'*) cat {root}/net/routes ;;
 esac
 """
+NO_DETAILS = """case " $* " in *' -d '*) echo "ip: invalid argument '-d' to 'ip'" >&2; exit 1 ;; esac
+"""
 CURL = """case "$*" in
   *:10249/proxyMode*) printf {mode} ;;
   *said=*) printf 'connects=1 said=200\\n' ;;
@@ -55,6 +57,7 @@ BURSTABLE = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{
 CGROUPS = {  # of a static pod's container, as each runtime and cgroup driver writes it
     "containerd": BURSTABLE + "/cri-containerd-{id}.scope",
     "containerd, cgroups v1": "9:memory:/kubepods/burstable/pod{pod}/{id}",
+    "containerd, cgroupfs": "0::/kubepods/burstable/pod{pod}/{id}",
     "docker": "11:cpu,cpuacct:/kubepods/burstable/pod{pod}/{id}",
     "crio": BURSTABLE + "/crio-{id}.scope",
 }
@@ -63,7 +66,15 @@ CGROUPS = {  # of a static pod's container, as each runtime and cgroup driver wr
 class Machine:
     """`proxy_mode` is what kube-proxy says; "" where there is none."""
 
-    def __init__(self, root: Path, *, proxy_mode: str = "iptables") -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        proxy_mode: str = "iptables",
+        userland: str = "",
+        ip: str = "iproute2",
+        systemd: int = 252,
+    ) -> None:
         self.root = root
         for folder in (
             "units", "net", "proc/sys/kernel/random", "proc/sys/net/ipv4", "proc/net", "dev/pts", "usr/bin", "run",
@@ -71,8 +82,8 @@ class Machine:
         ):  # fmt: skip
             (root / folder).mkdir(parents=True)
         for name in USUAL:
-            (root / "usr/bin" / name).symlink_to(str(shutil.which(name)))
-        (root / "usr/bin/sh").symlink_to(str(shutil.which("dash") or shutil.which("sh")))
+            (root / "usr/bin" / name).symlink_to(str(shutil.which(userland or name)))
+        (root / "usr/bin/sh").symlink_to(str(shutil.which(userland or "dash") or shutil.which("sh")))
         boot = hashlib.md5(str(root).encode()).hexdigest()
         self.boot_id = "-".join((boot[:8], boot[8:12], boot[12:16], boot[16:20], boot[20:]))
         self.write("proc/sys/kernel/random/boot_id", self.boot_id + "\n")
@@ -80,9 +91,10 @@ class Machine:
         self.write("proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
         for name in ("veths", "links", "addresses", "routes"):
             self.write(f"net/{name}", "")
-        self.tool("systemctl", SYSTEMCTL)
+        since = "StateChangeTimestampMonotonic=1 NRestarts=0" if systemd > 219 else "ActiveEnterTimestampMonotonic=1"
+        self.tool("systemctl", SYSTEMCTL.replace("{since}", since))
         self.tool("df", DF)
-        self.tool("ip", IP)
+        self.tool("ip", (NO_DETAILS if ip == "busybox" else "") + IP)
         self.tool("curl", CURL.replace("{mode}", proxy_mode or "''"))
 
     def tool(self, name: str, text: str, folder: str = "/usr/bin") -> None:
@@ -154,7 +166,7 @@ class Machines(HostPool):
         super().__init__(ssh, hosts)
         self.machines = machines
         self.behind: dict[tuple[str, str, int], tuple[str, int]] = {}
-        """To the process that listens, and its port here."""
+        """To the process that listens, "" where it is another machine's, and its port here."""
 
     async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
         done = await asyncio.to_thread(self.machines[host].run, self._shell(timeout), script, timeout)
@@ -163,6 +175,6 @@ class Machines(HostPool):
     @asynccontextmanager
     async def tunnel(self, host: str, port: int, *, to: str = "127.0.0.1", timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109
         process, here = self.behind.get((host, to, port), ("", 0))
-        if not process or not self.machines[host].runs(process):
+        if not here or (process and not self.machines[host].runs(process)):
             raise HostUnseen(UnseenKind.REFUSED, f"nothing listens on {to}:{port} of {host}")
         yield here

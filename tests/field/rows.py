@@ -74,6 +74,32 @@ IPVS = Network(
     proxy="ipvs",
 )
 NFTABLES = Network(routes="10.244.{other}.0/24 via {peer} dev eth0\n", proxy="nftables")
+ANTREA = Network(
+    agent="antrea-agent",
+    process="antrea-agent",
+    links=link("antrea-gw0", "openvswitch") + link("ovs-system", "openvswitch"),
+    addresses="5: antrea-gw0    inet 10.244.{mine}.1/24 brd 10.244.{mine}.255 scope global antrea-gw0\\  valid_lft 1\n",
+    routes="10.244.{mine}.0/24 dev antrea-gw0 proto kernel scope link src 10.244.{mine}.1\n"
+    "10.244.{other}.0/24 via 10.244.{other}.1 dev antrea-gw0 onlink\n",
+)
+KUBE_ROUTER = Network(  # which does kube-proxy's work with IPVS and a device of its own
+    agent="kube-router",
+    process="kube-router",
+    links=link("kube-bridge", "bridge forward_delay 1500") + link("kube-dummy-if", "dummy"),
+    addresses="5: kube-bridge    inet 10.244.{mine}.1/24 scope global kube-bridge\\  valid_lft 1\n"
+    "6: kube-dummy-if    inet 10.96.0.80/32 scope link kube-dummy-if\\   valid_lft forever\n",
+    routes="10.244.{mine}.0/24 dev kube-bridge proto kernel scope link src 10.244.{mine}.1\n"
+    "10.244.{other}.0/24 via {peer} dev eth0 proto 17\n",
+    proxy="",
+)
+OVN = Network(
+    agent="ovnkube-node",
+    links=link("ovs-system", "openvswitch") + link("br-int", "openvswitch") + link("ovn-k8s-mp0", "openvswitch"),
+    addresses="7: ovn-k8s-mp0    inet 10.244.{mine}.2/24 scope global ovn-k8s-mp0\\  valid_lft 1\n",
+    routes="10.244.0.0/16 via 10.244.{mine}.1 dev ovn-k8s-mp0\n"
+    "10.244.{mine}.0/24 dev ovn-k8s-mp0 proto kernel scope link src 10.244.{mine}.2\n",
+    proxy="",
+)
 
 
 def etcd_tool(path: str) -> Any:
@@ -198,6 +224,16 @@ ROWS = {
         others=("haproxy", "keepalived"),
         **API_LOST,
     ),
+    "external etcd, which may be asked, and was put back to older data": Environment(
+        source="https://etcd.io/docs/v3.5/op-guide/recovery/",
+        etcd="",
+        external="3.5.12",
+        notices=("etcd",),
+        holds=lambda seen: all(getattr(v, "revision", 0) == 1234 for v in seen.outside.values()) and bool(seen.outside),
+        fault="etcd_put_back",
+        found=("etcd-revision-went-back", ""),
+        plan="restart-node-agents",
+    ),
     "external etcd": Environment(
         source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/high-availability/#external-etcd-nodes",
         etcd="",
@@ -251,5 +287,96 @@ ROWS = {
         fault="api_manifest_lost",
         found=("apiserver-not-answering", "P"),
         refusal="recoverd has no playbook for this",
+    ),
+    "kubelet's --root-dir elsewhere, and the old one left behind": Environment(
+        source="https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/",
+        pods_in="/data/kubelet",
+        **RUNTIME,
+    ),
+    "containerd named in /etc/default/kubelet, docker stopped on purpose": Environment(
+        source="https://kubernetes.io/docs/tasks/administer-cluster/migrating-from-dockershim/change-runtime-containerd/",
+        version="v1.23.17",
+        etcd="3.5.6",
+        endpoint="unix:///run/containerd/containerd.sock",
+        stopped=("docker",),
+        **RUNTIME,
+    ),
+    "cri-dockerd": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#docker",
+        version="v1.30.2",
+        etcd="3.5.12",
+        runtime="docker",
+        endpoint="unix:///var/run/cri-dockerd.sock",
+        stopped=("containerd",),
+        **RUNTIME,
+    ),
+    "etcd's data and log on disks of their own, objects under another prefix": Environment(
+        source="https://etcd.io/docs/v3.5/op-guide/configuration/ (--wal-dir); kube-apiserver's --etcd-prefix",
+        data="/srv/etcd/data",
+        wal="/srv/etcd-wal",
+        prefix="/k8s.example",
+        holds=lambda seen: getattr(seen.etcd["p1"], "nodes", 0) == 2,
+        **API_LOST,
+    ),
+    "API servers on 443": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/ (localAPIEndpoint.bindPort)",
+        port=443,
+        **API_LOST,
+    ),
+    "systemd 219, as CentOS 7 and Amazon Linux 2 have": Environment(
+        source="https://github.com/systemd/systemd/blob/v219/src/core/dbus-unit.c",
+        version="v1.20.15",
+        etcd="3.4.13",
+        slices="v1beta1",
+        systemd=219,
+        holds=lambda seen: all(h.units["kubelet"].since for h in seen.hosts.values() if isinstance(h, HostView)),
+        **RUNTIME,
+    ),
+    "Antrea": Environment(
+        source="https://github.com/antrea-io/antrea/blob/main/docs/design/architecture.md",
+        network=ANTREA,
+        **FORWARDING,
+    ),
+    "kube-router in the place of kube-proxy": Environment(
+        source="https://www.kube-router.io/docs/ipvs/",
+        network=KUBE_ROUTER,
+        **FORWARDING,
+    ),
+    "OVN-Kubernetes": Environment(
+        source="https://ovn-kubernetes.io/design/topology/",
+        network=OVN,
+        **FORWARDING,
+    ),
+    "Alpine: busybox for every tool and the shell": Environment(
+        source="https://busybox.net/downloads/BusyBox.html",
+        userland="busybox",
+        **API_LOST,
+    ),
+    "busybox's ip, which has no details": Environment(
+        source="https://git.busybox.net/busybox/tree/networking/ip.c",
+        ip="busybox",
+        **ROUTE,
+    ),
+    "RHEL 9 with nftables alone, kube-proxy with iptables": Environment(
+        source="https://access.redhat.com/solutions/6739041 (iptables is deprecated)",
+        lacking=("iptables-save",),
+        **FORWARDING,
+    ),
+    "kube-proxy's metrics elsewhere, and no curl": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/ (metricsBindAddress)",
+        lacking=("curl",),
+        holds=rules_in("iptables"),
+        **RUNTIME,
+    ),
+    "kubelet with the cgroupfs driver on cgroups v2": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#cgroupfs-cgroup-driver",
+        cgroups="containerd, cgroupfs",
+        **API_LOST,
+    ),
+    "a node that runs Windows": Environment(
+        source="https://kubernetes.io/docs/concepts/windows/user-guide/",
+        foreign=True,
+        holds=lambda seen: set(seen.hosts) == {"p1", "w1"},
+        **RUNTIME,
     ),
 }

@@ -58,12 +58,17 @@ async def found(field: Field) -> None:
     for _ in range(ENOUGH):
         await field.sweep()
         plan, choice = field.machine.state.record.plan, field.machine.remedy()
-        if plan or (choice.reasons and not choice.waiting):
+        if plan or (choice.reasons and not choice.waiting and choice.playbook is None):
             break
     assert field.machine.state.sweep
     findings = field.machine.state.sweep.diagnosis.findings
     for short, name in names.items():
         subject = subject.replace(short, name) if subject.startswith(short) else subject
     assert (code, subject) in [(f.code, f.subject) for f in findings], findings
-    assert (plan.playbook if plan else "") == field.at.plan, (plan, choice, findings)
+    assert (plan.playbook if plan else "") == field.at.plan, (
+        plan,
+        choice,
+        field.machine.status().explanation,
+        findings,
+    )
     assert plan or field.at.refusal in nothing_to_do(findings, choice.reasons)

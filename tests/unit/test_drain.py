@@ -107,6 +107,8 @@ def test_agents_are_known_by_what_they_are() -> None:
     )
     assert [is_agent(p, Agent.KUBE_PROXY) for p in (proxy, cni, other)] == [True, False, False]
     assert [is_agent(p, Agent.CNI) for p in (proxy, cni, other)] == [False, True, False]
+    for name in ("istio-cni-node", "kube-multus-ds", "whereabouts", "linkerd-cni"):  # behind another CNI's agent
+        assert not is_agent(pod("x", {"kind": "DaemonSet", "name": name}, volumes=cni["spec"]["volumes"]), Agent.CNI)
     assert not is_agent(pod("kube-proxy-static", None, labels={"k8s-app": "kube-proxy"}), Agent.KUBE_PROXY), (
         "nothing would make it anew"
     )

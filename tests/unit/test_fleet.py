@@ -113,7 +113,7 @@ def test_a_plan_that_has_begun_is_not_held_up_by_others() -> None:
     script.sweep(times=3)
     out = down(script, Around(at_once=2), 2)
     (begun,) = (i for i in out if isinstance(i, Perform))
-    assert neighbour(script.machine.record).acting
+    assert neighbour(script.machine.record, script.machine.memory).acting
     script.machine.handle(Observed(Cluster(1, spares=1, now=script.now).observation()), around=OTHERS)
     assert [i for i in script.answer(begun, StepResult(True, "ok")) if isinstance(i, Perform)]
 
@@ -158,7 +158,7 @@ def test_what_waits_for_its_turn_is_journalled_with_the_plan_and_told() -> None:
     script.machine.handle(Approved(script.plan.id, "alice", "", script.now), around=replace(OTHERS, cause=cause()))
     assert script.plan.status is PlanStatus.RUNNING and "east and west are acting" in script.plan.waits_for
     assert script.plan.digest == digest
-    told = neighbour(script.machine.record)
+    told = neighbour(script.machine.record, script.machine.memory)
     assert told.waiting and not told.acting
     assert not script.machine.watching, "it is looked at as often as ever"
     assert "waits for its turn" in script.machine.status().explanation
@@ -169,15 +169,31 @@ def test_a_fault_that_outlives_a_restart_did_not_begin_with_it() -> None:
     script = Script()
     script.sweep(times=3)
     down(script, Around(cause=cause()), 3)
-    (began,) = neighbour(script.machine.record).faults.values()
+    (began,) = neighbour(script.machine.record, script.machine.memory).faults.values()
     script.now += timedelta(hours=1)
     script.restart()
     down(script, Around(), 2)
     assert script.machine.diagnosis
-    assert neighbour(script.machine.record, script.machine.diagnosis).faults["apiserver-manifest-missing"] == began
+    assert (
+        neighbour(script.machine.record, script.machine.memory, script.machine.diagnosis).faults[
+            "apiserver-manifest-missing"
+        ]
+        == began
+    )
 
 
 def test_what_is_no_fault_is_told_to_nobody() -> None:
     script = Script()
     script.sweep(lambda c: c.node("w1", unschedulable=True), times=5)
-    assert neighbour(script.machine.record, script.machine.diagnosis).faults == {}
+    assert neighbour(script.machine.record, script.machine.memory, script.machine.diagnosis).faults == {}
+
+
+def test_what_many_have_that_were_never_seen_healthy_holds_everything_up_and_calls_nobody() -> None:
+    """As on the first day, with an SSH key that no machine knows."""
+    neighbours = Neighbours()
+    for name in ("a", "b", "c"):
+        neighbours.tell(name, Neighbour(faults={"apiserver-not-answering": NOW}, never_healthy=True))
+    (cause,) = neighbours.causes
+    assert cause.unfinished and neighbours.around("a").cause == cause
+    neighbours.tell("d", Neighbour(faults={"apiserver-not-answering": NOW}))
+    assert not neighbours.causes[0].unfinished

@@ -189,6 +189,8 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
     found.append(so(s)[Topic.ESCALATED])
     s.sweep(lambda c: c.everything_dark(), times=3)
     found.append(so(s)[Topic.UNOBSERVABLE])
+    s.machine.state = replace(s.machine.state, memory=replace(s.machine.memory, healthy_at=None))
+    found.append(so(s)[Topic.UNFINISHED])
     found.append(nobody_acts("no answer", s.now, "b"))
     found.append(common_cause(CommonCause("kubelet-down", ("a", "b", "c"), s.now), "b"))
     for news in found:
@@ -203,6 +205,24 @@ def test_labels_are_those_of_the_rule_on_the_same_thing() -> None:
     assert {n.topic for n in found} == set(Topic) - {Topic.RECOVERED, Topic.EMERGENCY, Topic.SHADOW}, (
         "which only happen in a moment, or are for information"
     )
+
+
+def test_of_a_cluster_that_was_never_seen_healthy_one_thing_is_told_and_it_calls_nobody() -> None:
+    s = Script()
+    s.machine.state = replace(s.machine.state, memory=replace(s.machine.memory, healthy_at=None))
+    s.sweep(lambda c: c.api_down())
+    assert so(s) == {}
+    s.sweep(lambda c: c.api_down(), times=3)
+    assert s.machine.record.incident
+    (news,) = so(s).values()
+    assert news.topic is Topic.UNFINISHED and news.labels["severity"] == "ticket" and news.again == OFFERED_AGAIN
+    assert any("recoverd doctor prod" in each for each in news.lines), news.lines
+    s.sweep(stuck, times=2)
+    assert [n.key for n in so(s).values()] == [news.key], "another fault is no other news"
+    s.sweep(times=30)
+    assert s.machine.memory.healthy_at and so(s) == {}
+    s.sweep(stuck, times=2)
+    assert Topic.WAITING in so(s)
 
 
 def test_a_fault_of_many_clusters_names_them_once_and_says_that_it_is_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,3 +101,22 @@ def test_a_step_shows_the_lines_that_it_changes_against_what_stands_there_then()
 def test_the_mark_that_makes_kubelet_forget_its_back_off_is_no_change() -> None:
     marked = "a: 1\nrecoverd/incident: prod-1\n"
     assert changes(plan(write(marked)), lambda host, path: "a: 1\n") == [[]]
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_sentences_are_wrapped_at_words_on_a_terminal_and_nowhere_else(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = " ".join(["the API server on cp1 does not answer"] * 6)
+    for terminal in (True, False):
+        monkeypatch.setenv("FORCE_COLOR" if terminal else "NO_COLOR", "1")
+        printer = Printer()
+        monkeypatch.setattr(type(printer._console), "is_terminal", terminal)
+        printer.status([cluster(name="prod", summary=said, incident="prod-1", plan="prod-1.1")], [said])
+        prose = [line for line in capsys.readouterr().out.splitlines() if "API" in line]
+        if terminal:
+            plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in prose]
+            assert len(plain) > 4 and max(map(len, plain)) <= columns, plain
+        else:
+            assert len(prose) == 2, prose

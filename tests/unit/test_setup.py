@@ -86,9 +86,9 @@ def test_where_the_kubeconfig_leads_is_told_apart(server: str, endpoint: str, pl
 
 def test_each_place_is_permitted_once_and_etcd_only_where_there_is_one() -> None:
     other = Places(8443, Socket("::1", 12379, tls=True), Socket("::1", 12381, tls=False))
-    assert permitted([], etcd=True) == ("127.0.0.1:2379", "127.0.0.1:2381", "127.0.0.1:6443")
-    assert permitted([other, other], etcd=True) == ("[::1]:12379", "[::1]:12381", "127.0.0.1:8443")
-    assert permitted([Places()], etcd=False) == ("127.0.0.1:6443",)
+    assert permitted([]) == ("127.0.0.1:2379", "127.0.0.1:2381", "127.0.0.1:6443")
+    assert permitted([other, other]) == ("[::1]:12379", "[::1]:12381", "127.0.0.1:8443")
+    assert permitted([Places()], elsewhere=("https://etcd1.example:2379",)) == ("etcd1.example:2379", "127.0.0.1:6443")
 
 
 def test_sudo_is_for_the_user_that_logs_in_and_for_no_other() -> None:
