@@ -24,7 +24,7 @@ from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
-from recoverd.observe.netlook import HostLook, parse_look, script
+from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, candidates
 from recoverd.observe.rulewatch import RuleWatch
@@ -80,6 +80,8 @@ class NetworkCollector:
         """What policies forbid, as they were last given; until then everything."""
         self._failing: dict[str, datetime] = {}
         self._bad_rules: set[str] = set()
+        self._routes: dict[str, Routes] = {}
+        """By host: those that were read last, which it need not send again."""
         self._missed = 0
         """Sweeps in a row in which no API server listed anything."""
         self._back: datetime | None = None
@@ -115,8 +117,8 @@ class NetworkCollector:
         return await _Round(self, api.objects, listed, memory, names, looked, read).run()
 
     async def look(self, name: str, asked: _Questions, services: Sequence[str]) -> HostLook | Unseen:
-        marker = f"@@{secrets.token_hex(8)}"
-        text = script(SCRIPT, marker, asked.probes, services, PROBE_SECONDS)
+        marker, known = f"@@{secrets.token_hex(8)}", self._routes.pop(name, UNKNOWN)
+        text = script(SCRIPT, marker, asked.probes, services, PROBE_SECONDS, known)
         begun = datetime.now(UTC)
         try:
             result = await self._hosts.run(name, text, timeout=self._seconds, max_output=OUTPUT_LIMIT)
@@ -124,7 +126,11 @@ class NetworkCollector:
             return unseen.unseen
         try:
             # the first lines are printed at once, so the clock is that of the start
-            return parse_look(result.stdout, marker, asked.probes, middle=begun, truncated=result.truncated)
+            look = parse_look(
+                result.stdout, marker, asked.probes, middle=begun, truncated=result.truncated, known=known
+            )
+            self._routes[name] = look.known
+            return look
         except LookError as error:
             said = f"; it wrote to stderr: {result.stderr[:200]!r}" if result.stderr else ""
             return Unseen(
