@@ -36,6 +36,8 @@ PROBE_SECONDS = 2
 """For all probes of a host, which run at once: the kernel sends a second SYN after one second."""
 SAMPLE = 8
 """Services whose rules are compared in a sweep."""
+AT_ONCE = 100
+"""Machines that are compared with the lists in one piece: it takes 0.2 ms each."""
 AWAY = 2
 """Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and
 what was found must not seem gone.
@@ -209,7 +211,7 @@ class _Round:
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
         # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
-        hosts = {n: self._host(n, looks[n], settled) for n in self.names if n in looks}
+        hosts = await self._hosts(looks, settled)
         self._keep(probes, hosts)
         return NetworkView(
             round=of._round,
@@ -298,6 +300,17 @@ class _Round:
             self.listed.client, [self.ports[k].name for k in doubted if k in self.ports]
         )
         return doubted, {k: p for k, p in self._ports(self.lists["services"], again).items() if k in doubted}
+
+    async def _hosts(
+        self, looks: Mapping[str, HostLook | Unseen], settled: Sequence[ServicePort]
+    ) -> dict[str, NodeNetworkView | Unseen]:
+        """What each of those that were looked at is like; everything else goes on between some of them and the next."""
+        hosts = dict[str, NodeNetworkView | Unseen]()
+        for number, name in enumerate(n for n in self.names if n in looks):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            hosts[name] = self._host(name, looks[name], settled)
+        return hosts
 
     def _host(self, name: str, look: HostLook | Unseen, settled: Sequence[ServicePort]) -> NodeNetworkView | Unseen:
         if isinstance(look, Unseen):
