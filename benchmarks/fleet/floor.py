@@ -18,9 +18,10 @@ import asyncssh
 import yaml
 
 from benchmarks.fleet.layout import Layout, Machine
+from benchmarks.fleet.machine import Network
 from benchmarks.fleet.servers import API_PORT, Plan
 from recoverd.observe import hosts, network
-from recoverd.observe.netlook import script
+from recoverd.observe.netlook import Routes, script
 
 LOOK = f"M='@@floor' D='' V='' I='' J='' F= C= N=\n{hosts.PIDS}\n{hosts.TOOL}\n{hosts.SCRIPT}"
 LISTS = (
@@ -71,13 +72,14 @@ class _Cluster:
     ssh: dict[str, asyncssh.SSHClientConnection]
     api: aiohttp.ClientSession
     etcd: list[tuple[aiohttp.ClientSession, str, str]]
-    network: str
+    network: dict[str, str]
+    """By machine; none sends routes, which recoverd knows."""
 
     async def sweep(self) -> None:
         base = f"https://{self.layout.vip}:{API_PORT}"
         nodes = [w.name for w in self.layout.workers[:KUBELETS]]
         paths = [*LISTS, *(f"/api/v1/nodes/{n}/proxy/pods" for n in nodes)]
-        looks = [self._run(c, text) for c in self.ssh.values() for text in (LOOK, self.network)]
+        looks = [self._run(c, text) for n, c in self.ssh.items() for text in (LOOK, self.network[n])]
         members = [self._member(*m) for m in self.etcd]
         await asyncio.gather(*looks, *members, *(self._get(self.api, base + p) for p in paths))
 
@@ -100,7 +102,9 @@ async def _cluster(plan: Plan, layout: Layout) -> AsyncIterator[_Cluster]:
     directory = Path(plan.directory)
     tls = _tls(yaml.safe_load((directory / f"{layout.name}.kubeconfig").read_text()))
     probes = {str(n): ("10.200.0.1", 80) for n in range(14)}
-    text = script(network.SCRIPT, "@@floor", probes, [s.address for s in layout.services[: network.SAMPLE]], 2)
+    common, services = Network(layout), [s.address for s in layout.services[: network.SAMPLE]]
+    known = {m.name: Routes(digest=common.digest_of(m)) for m in layout.machines}
+    text = {name: script(network.SCRIPT, "@@floor", probes, services, 2, routes) for name, routes in known.items()}
     async with AsyncExitStack() as stack:
         ssh = {}
         for machine in layout.machines:

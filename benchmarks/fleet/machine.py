@@ -20,11 +20,15 @@ M = "\0"
 """Where the marker belongs."""
 LOOK = re.compile(r"\{\nM='(@@\w+)' D=(\S+) V=(\S+) I=\S+ J=(?:'[^']*'|\S*) F=\S* C=(\S*) N=(\S*)\n")
 NETWORK = re.compile(r"\{\nM='(@@\w+)'\nP='([^']*)'\nV='([^']*)'\n")
+KNOWN = re.compile(r"^R='([0-9a-f]+)'$", re.MULTILINE)
+"""In what stands before `network.sh`: the digest of the routes that need not be sent."""
 LEASE = re.compile(r"^R='(\S+) (\S+) (\d+) (\d+) (\d) (\S+)'$", re.MULTILINE)
 FILES = re.compile(r"^P=(?:'([^']*)'|(\S*)) E=", re.MULTILINE)
 PRINT = re.compile(r"print_files '(.*?)' (.*)")
 KEPT = re.compile(r"^(keep_pki|is_directory) /var/lib/recoverd/pki/", re.MULTILINE)
 """A chore: a copy of the certificates is made on the machine itself."""
+HEAD = 2000
+"""Characters in which that stands."""
 ZEROS = "0 " * 17
 CONFIGURATION = f"""apiVersion: kubelet.config.k8s.io/v1beta1
 authentication:
@@ -62,12 +66,19 @@ class Network:
         self.services: dict[str, Service] = {s.address: s for s in layout.services}
         self.pods = {name: "\n".join(p.uid for p in pods) for name, pods in layout.pods.items()}
         self._all = "\n".join(self.routes)
+        self._digests: dict[str, str] = {}
 
     def routes_of(self, machine: Machine) -> str:
         own = f"{machine.subnet}.0/24 dev cni0 proto kernel scope link src {machine.subnet}.1 "
         gate = machine.address.rpartition(".")[0]
         first = f"default via {gate}.1 dev eth0 \n{gate}.0/24 dev eth0 proto kernel scope link src {machine.address} "
         return f"{first}\n{self._all.replace(self.routes[machine.number], own, 1)}"
+
+    def digest_of(self, machine: Machine) -> str:
+        """As `sha256sum` gives it."""
+        if machine.name not in self._digests:
+            self._digests[machine.name] = hashlib.sha256(f"{self.routes_of(machine)}\n".encode()).hexdigest()
+        return self._digests[machine.name]
 
 
 class Answers:
@@ -91,7 +102,9 @@ class Answers:
         if look := LOOK.match(script):
             return self._look(script, *look.groups()), 0, "looks"
         if asked := NETWORK.match(script):
-            return self._look_at_network(*asked.groups()), 0, "networks"
+            marker, probes, wanted = asked.groups()
+            known = KNOWN.search(script, asked.end(), asked.end() + HEAD)
+            return self._look_at_network(marker, probes, wanted, known[1] if known else ""), 0, "networks"
         if script.startswith(f"{{\nK={K} L={L}\n"):
             return self._keys, 0, "others"
         if printed := PRINT.search(script):
@@ -209,7 +222,7 @@ class Answers:
 
     # --- network.sh ---
 
-    def _look_at_network(self, marker: str, probes: str, wanted: str) -> str:
+    def _look_at_network(self, marker: str, probes: str, wanted: str, known: str) -> str:
         machine, network = self.machine, self._network
         ticks = int((time.time() - self._since) * 100)
         net, name = machine.subnet, machine.name
@@ -234,10 +247,14 @@ class Answers:
                 rules.append(f"svc {address} {chain}")
                 rules += [f"ep {chain} {ip}:{service.target}" for ip, *_ in service.endpoints]
         answers = "".join(f"{M} probe {line.split(' ', 1)[0]} ok\n" for line in probes.split("\n") if line)
+        same = known == network.digest_of(machine)
+        routes = (
+            f"routes-same {known}" if same else f"routes {network.digest_of(machine)}\n{network.routes_of(machine)}"
+        )
         parts = (
             f"{M} forwarding\n1\n{M} bridge-nf\n1\n{M} dropping\n{M} clock\n{ticks / 100:.2f} {ticks / 50:.2f}\n"
             f"{M} links\n{links}{M} addresses\n{addresses}{M} veths\n{count} {count}\n",
-            f"{M} routes\n{network.routes_of(machine)}\n{M} processes\n{processes}{M} pods\n{network.pods[name]}\n",
+            f"{M} {routes}\n{M} processes\n{processes}{M} pods\n{network.pods[name]}\n",
             f"{M} told iptables\n{M} unread \n{M} rules iptables\n",
             "\n".join(rules),
             f"\n{M} tool bash\n{answers}{M} end\n",

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEEPALIVE_SECONDS = 5
-KEEPALIVE_MISSED = 3
+KEEPALIVE_SECONDS = 15
+"""For which nothing came from a machine, after which it is asked whether it is there. Of a calm worker, which is
+looked at every 30 s, more of these cost as much as its looks.
+"""
+KEEPALIVE_MISSED = 1
+"""So many may be unanswered for `KEEPALIVE_SECONDS` before the connection counts as lost: a machine may stand
+still that long.
+"""
 
 SYN_SENT = 2
 """The kernel's number for a connection that was asked for and not answered (include/net/tcp_states.h)."""

@@ -30,6 +30,7 @@ from recoverd.clients.etcd_answers import (
     member_entry,
 )
 from recoverd.clients.etcd_keys import EVERY_KEY, Ask, count, uid_of
+from recoverd.clients.etcd_line import Line, Way
 from recoverd.clients.etcd_metrics import Reading, reading
 from recoverd.clients.etcd_pki import PKI, CredentialsCache, health_check
 from recoverd.clients.hosts import HostPool, HostUnseen
@@ -48,10 +49,6 @@ SILENT_SECONDS = 30.0
 """Between two parts of a snapshot. A member that is ended in the middle may leave the connection open."""
 OPTIONAL_SHARE = 0.7
 """Share of the deadline that the requests get whose answer a view can do without."""
-
-
-CONNECTIONS = 2
-"""To one member at once: each takes a TLS handshake through the tunnel, and one may hang on /health."""
 METRICS_SECONDS = 60.0
 """For which metrics count as they were read: they are long, and the quota is a flag of etcd's. A person who has raised
 it does not wait for longer until that is believed; and what a disk does in a minute says how it is.
@@ -77,46 +74,71 @@ UNMETERED = Metered(0.0, Reading(0.0))
 
 class EtcdClient:
     """The member on one host, where its manifest lets it listen. `port` and `metrics_port` are others on the host's
-    127.0.0.1, `pki` is the directory of etcd's certificates there.
+    127.0.0.1, `pki` is the directory of its certificates there, unless `files` names a CA, a certificate and its key.
     """
 
-    def __init__(self, hosts: HostPool, host: str, *, port: int = 0, metrics_port: int = 0, pki: str = PKI) -> None:
+    def __init__(
+        self,
+        hosts: HostPool,
+        host: str,
+        *,
+        port: int = 0,
+        metrics_port: int = 0,
+        pki: str = PKI,
+        files: tuple[str, ...] | None = None,
+    ) -> None:
         self._hosts = hosts
         self._host = host
         self._ports = port, metrics_port
-        self._credentials = CredentialsCache(hosts, host, health_check(pki))
+        self._credentials = CredentialsCache(hosts, host, health_check(pki) if files is None else files)
         self._where = f"etcd on {host}"
         self._named: str | None = None
         """By which name its certificate is its own; None: the one that it is asked by."""
+        self._line = Line(hosts, host, self._credentials)
         self._known = UNMETERED
 
-    async def view(self, *, timeout: float, at: int = 0) -> EtcdView:  # noqa: ASYNC109
+    async def view(self, *, timeout: float, at: int = 0, kept: bool = False) -> EtcdView:  # noqa: ASYNC109
         """Everything that the member says of itself, within `timeout` seconds; raises `EtcdUnseen`. Nodes and
         pods: at revision `at`, if given.
 
         Status and member list must come; what else does not come in time is left out (health false, counts
-        None, quota 0), and delays nothing.
+        None, quota 0), and delays nothing. With `kept` it may come over the connections of the view before, by the
+        rule of `etcd_line`; without, over new ones.
         """
-        optional = asyncio.get_running_loop().time() + timeout * OPTIONAL_SHARE
-        metered = asyncio.create_task(_or_else(UNMETERED, self._metered, optional))
+        until = asyncio.get_running_loop().time() + timeout
+        metered = asyncio.create_task(_or_else(UNMETERED, self._metered, until - timeout * (1 - OPTIONAL_SHARE)))
         try:
-            async with self.asking(timeout) as ask:
-                status, members, health, nodes, pods, uid = await asyncio.gather(
-                    ask("/v3/maintenance/status", {}),
-                    ask("/v3/cluster/member/list", {"linearizable": False}),
-                    _health(ask, optional),
-                    _or_else(None, lambda: count(ask, f"{self._registry}/minions/", at), optional),
-                    _or_else(None, lambda: count(ask, f"{self._registry}/pods/", at), optional),
-                    _or_else(None, lambda: uid_of(ask, self._registry), optional),
-                )
-                told = await metered
-                view = self._parsed(status, members, health, nodes, pods, told.last.quota)
-                return replace(view, uid=uid, fsync=told.fsync, commit=told.commit)
+            view = await self._line.over_kept(lambda way: self._seen(way, at), self._gateway, timeout) if kept else None
+            left = until - asyncio.get_running_loop().time()
+            if view is None:
+                async with self._deadline(left, timeout), self._line.made(self._gateway, left) as way:
+                    view = await self._seen(way, at, until - timeout * (1 - OPTIONAL_SHARE))
+                    if kept:
+                        way.keep_for(view)
+            told = await metered
+            return replace(view, quota=told.last.quota, fsync=told.fsync, commit=told.commit)
         except EtcdUnseen:
             self._known = UNMETERED  # it may come back with other flags
             raise
         finally:
             metered.cancel()
+
+    async def _seen(self, way: Way, at: int, optional: float | None = None) -> EtcdView:
+        """The view without its metrics. What it can do without is waited for until `optional`."""
+        ask = self._ask(way)
+        status, members, health, nodes, pods, uid = await asyncio.gather(
+            ask("/v3/maintenance/status", {}),
+            ask("/v3/cluster/member/list", {"linearizable": False}),
+            _health(ask, optional),
+            _or_else(None, lambda: count(ask, f"{self._registry}/minions/", at), optional),
+            _or_else(None, lambda: count(ask, f"{self._registry}/pods/", at), optional),
+            _or_else(None, lambda: uid_of(ask, self._registry), optional),
+        )
+        return replace(self._parsed(status, members, health, nodes, pods, 0), uid=uid)
+
+    async def close(self) -> None:
+        """Give back what is kept from view to view."""
+        await self._line.drop()
 
     async def standing(self, *, timeout: float) -> EtcdView:  # noqa: ASYNC109
         """Only what every member tells at once, quorum or not: its status and the member list;
@@ -193,10 +215,12 @@ class EtcdClient:
         """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked.
         Raises `EtcdUnseen`, `OSError`.
         """
-        async with self._deadline(timeout), self._session(timeout) as (session, base):
+        async with self._deadline(timeout), self._line.made(self._gateway, timeout) as way:
             with SnapshotFile(target) as file:
                 silence = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
-                async with session.post(f"{base}/v3/maintenance/snapshot", data="{}", timeout=silence) as response:
+                async with way.session.post(
+                    f"{way.base}/v3/maintenance/snapshot", data="{}", timeout=silence
+                ) as response:
                     try:
                         async for blob in _blobs(response):
                             file.write(blob)
@@ -209,17 +233,19 @@ class EtcdClient:
         """For several questions within one deadline: a function that takes a path and a body. Raises
         `EtcdRefused` or `EtcdUnseen`.
         """
-        async with self._deadline(seconds), self._requests(seconds) as ask:
-            yield ask
+        async with self._deadline(seconds), self._line.made(self._gateway, seconds) as way:
+            yield self._ask(way)
 
     @asynccontextmanager
-    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
-        """Turn everything that asking can raise into `EtcdUnseen`, at the deadline at the latest."""
+    async def _deadline(self, seconds: float, of: float = 0.0) -> AsyncIterator[None]:
+        """Turn everything that asking can raise into `EtcdUnseen`, at the deadline at the latest, which
+        is the end of `of` seconds in all.
+        """
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise EtcdUnseen(UnseenKind.TIMEOUT, f"{self._where} did not answer within {seconds:g} s") from None
+            raise EtcdUnseen(UnseenKind.TIMEOUT, f"{self._where} did not answer within {of or seconds:g} s") from None
         except HostUnseen as unseen:
             raise EtcdUnseen(unseen.unseen.kind, f"{self._where} cannot be asked: {unseen}") from unseen
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
@@ -243,39 +269,16 @@ class EtcdClient:
         port = self._ports[1]
         return Socket(LOOPBACK, port, tls=False) if port else self._hosts.places_of(self._host).metrics
 
-    @asynccontextmanager
-    async def _session(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-        """A session with the member's client certificate, which is forgotten when TLS fails, so
-        that the next one reads it anew.
-        """
-        context, at = await self._credentials.get(timeout=seconds), self._gateway
-        try:
-            async with (
-                self._hosts.tunnel(self._host, at.port, to=at.host, timeout=seconds) as port,
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS),
-                    timeout=aiohttp.ClientTimeout(total=None),
-                    trust_env=False,
-                    headers={"Content-Type": "application/json"},
-                ) as session,
-            ):
-                # kubeadm's certificate names 127.0.0.1 whatever the address family
-                yield session, f"http{'s' * at.tls}://127.0.0.1:{port}"
-        except (aiohttp.ClientError, ssl.SSLError):
-            self._credentials.forget()
-            raise
+    def _ask(self, way: Way) -> Ask:
+        async def ask(path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
+            method = "GET" if body is None else "POST"
+            async with way.session.request(
+                method, f"{way.base}{path}", json=body, server_hostname=self._named
+            ) as response:
+                text = await self._text(response)
+            return self._answer(path, response.status, text)
 
-    @asynccontextmanager
-    async def _requests(self, seconds: float) -> AsyncIterator[Ask]:
-        async with self._session(seconds) as (session, base):
-
-            async def ask(path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
-                method = "GET" if body is None else "POST"
-                async with session.request(method, f"{base}{path}", json=body, server_hostname=self._named) as response:
-                    text = await self._text(response)
-                return self._answer(path, response.status, text)
-
-            yield ask
+        return ask
 
     async def _text(self, response: aiohttp.ClientResponse) -> str:
         parts, size = [], 0
@@ -363,7 +366,7 @@ def _election(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or (isinstance(error, EtcdRefused) and error.code in (UNKNOWN, UNAVAILABLE))
 
 
-async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float) -> T:
+async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float | None) -> T:
     """What is nice to know: the default when it has not come by `until`, in the event loop's time."""
     try:
         async with asyncio.timeout_at(until):
@@ -372,7 +375,7 @@ async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float) ->
         return default
 
 
-async def _health(ask: Ask, until: float) -> tuple[bool, str]:
+async def _health(ask: Ask, until: float | None) -> tuple[bool, str]:
     """/health is a linearizable read, so without a leader it hangs or says false; 3.5 and later give a reason."""
     try:
         async with asyncio.timeout_at(until):

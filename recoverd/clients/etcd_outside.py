@@ -5,7 +5,6 @@ with the API server's own client certificate.
 from __future__ import annotations
 
 from recoverd.clients.etcd import UNMETERED, EtcdClient, Metered
-from recoverd.clients.etcd_pki import CredentialsCache
 from recoverd.clients.hosts import HostPool
 from recoverd.model.places import OutsideEtcd, Socket
 
@@ -16,9 +15,8 @@ class OutsideClient(EtcdClient):
     """The server at one address, which a control plane reaches."""
 
     def __init__(self, hosts: HostPool, plane: str, server: Socket, etcd: OutsideEtcd) -> None:
-        super().__init__(hosts, plane)
+        super().__init__(hosts, plane, files=etcd.files)
         self._server, self._prefix = server, etcd.registry
-        self._credentials = CredentialsCache(hosts, plane, etcd.files)
         self._where = f"etcd at {server}, asked from {plane},"
         self._named = server.host
 

@@ -33,6 +33,11 @@ class CredentialsCache:
         self._context: ssl.SSLContext | None = None
         self._lock = asyncio.Lock()
 
+    @property
+    def known(self) -> ssl.SSLContext | None:
+        """The context as it was made last; None where that was forgotten."""
+        return self._context
+
     def forget(self) -> None:
         """Read the files again the next time: they may have been renewed."""
         self._context = None

@@ -105,7 +105,7 @@ def last_words(scene: Scene, name: str, unit: UnitView) -> tuple[str, ...]:
 def unit_facts(scene: Scene, name: str, node: str, unit: UnitView, found: Reason | None) -> UnitFacts:
     if found is None:
         vain = fails(scene, unit) and unit.restarts >= FALLS
-        why = f"systemd has started it {unit.restarts} times, and it ended each time for what recoverd does not know"
+        why = "systemd starts it again and again, and it ends each time for what recoverd does not know"
         cure = f"see what it says: `journalctl -u {unit.name} -n 50` on {name}"
         return (
             UnitFacts(name, node, unit.name, why, cure, restart=False, said=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 
 from recoverd.diagnose.nodes import judged
@@ -225,7 +226,7 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool
         devices={link.name: link.kind for link in links},
         addresses={link.name: link.addresses for link in links if link.addresses},
         # of a routing daemon's and of the pods' own, which come and go, none could be put back
-        routes=tuple(r for r in view.routes if of_nobody(r)),
+        routes=_of_nobody(view.routes),
         bridged=cables[0] == cables[1] if cables[0] else bool(before and before.bridged),
         proxy=proxy,
         bridge_netfilter=view.bridge_netfilter
@@ -233,6 +234,11 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool
         else bool(before and before.bridge_netfilter),
         dropping=view.dropping if view.dropping is not None or before is None else before.dropping,
     )
+
+
+@lru_cache(maxsize=1 << 13)  # a machine's routes are the same object for as long as they do not change
+def _of_nobody(routes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(r for r in routes if of_nobody(r))
 
 
 def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:

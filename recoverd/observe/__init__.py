@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool
 from recoverd.clients.lease import LeaseKeeper
@@ -21,7 +20,6 @@ from recoverd.diagnose import diagnose
 from recoverd.diagnose.closer import CloserLooks
 from recoverd.diagnose.restless import odd_nodes
 from recoverd.diagnose.scene import Scene
-from recoverd.model.etcd import EtcdView
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.finding import Diagnosis
 from recoverd.model.memory import Memory
@@ -44,9 +42,9 @@ from recoverd.observe.hosts import EtcdAbout, Extras, look_at
 from recoverd.observe.journal import JournalWatch
 from recoverd.observe.keys import KeyWatch
 from recoverd.observe.leads import LeadWatch
+from recoverd.observe.members import Members, in_doubt
 from recoverd.observe.network import NetworkCollector, hosts_by_node
 from recoverd.observe.outside import OutsideWatch
-from recoverd.observe.space import SpaceWatch
 from recoverd.observe.turns import Turns, odd, says_that_all_is_well
 
 __all__ = ["Collector"]
@@ -84,17 +82,19 @@ class Collector:
         self._manifests: dict[str, Mapping[str, ManifestView]] = {}
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
-        self._space = SpaceWatch()
         self._outside = OutsideWatch(hosts, cluster.deadlines.etcd)
         self._turns, self._calm = Turns(cluster.workers_every), False
-        self._etcd = {plane.name: EtcdClient(hosts, plane.name) for plane in cluster.settings.control_planes}
+        self._planes = tuple(plane.name for plane in cluster.settings.control_planes)
+        self._members = Members(hosts, self._planes, cluster.deadlines.etcd, self._haste)
 
     def hasten(self) -> None:
         """Somebody waits for the sweep in hand and the next one."""
         self._haste.ask()
 
     def rest(self, *, calm: bool) -> None:
-        """In the next sweep calm workers may be looked at in turn: nothing waits for what it shows."""
+        """In the next sweep calm workers may be looked at in turn, and etcd be asked over the connections of the sweep
+        before: nothing waits for what it shows.
+        """
         self._calm = calm
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -104,13 +104,15 @@ class Collector:
         settings = self._cluster.settings
         workers = [w.name for w in settings.workers or memory.workers]
         due = self._turns.due(workers, time.monotonic()) if self._calm else frozenset(workers)
+        kept = self._calm
         if len(due) < len(workers):
-            seen = await self._swept(sequence, memory, workers, due)
-            if says_that_all_is_well(seen, self._judged(seen, memory, [*self._etcd, *workers])):
+            seen = await self._swept(sequence, memory, workers, due, kept=True)
+            if says_that_all_is_well(seen, self._judged(seen, memory, [*self._planes, *workers])):
                 return seen
-        seen = await self._swept(sequence, memory, workers, frozenset(workers))
+            kept = False
+        seen = await self._swept(sequence, memory, workers, frozenset(workers), kept=kept)
         if self._turns.takes(workers):
-            self._judged(seen, memory, [*self._etcd, *workers])
+            self._judged(seen, memory, [*self._planes, *workers])
         return seen
 
     def _judged(self, seen: Observation, memory: Memory, everybody: Sequence[str]) -> Diagnosis:
@@ -123,10 +125,12 @@ class Collector:
         listed = seen.api.objects.nodes if isinstance(seen.api.objects, ObjectsView) else ()
         return hosts_by_node(everybody, listed, self._hosts.addresses)
 
-    async def _swept(self, sequence: int, memory: Memory, workers: Sequence[str], due: Collection[str]) -> Observation:
-        """One sweep over the control planes and the workers that are due."""
-        everybody = [*self._etcd, *workers]
-        names = [n for n in everybody if n in self._etcd or n in due]
+    async def _swept(
+        self, sequence: int, memory: Memory, workers: Sequence[str], due: Collection[str], *, kept: bool
+    ) -> Observation:
+        """One sweep over the control planes and the workers that are due; `kept`: as `Members.look` has it."""
+        everybody = [*self._planes, *workers]
+        names = [n for n in everybody if n in self._planes or n in due]
         started, clock, durations = datetime.now(UTC), time.monotonic(), dict[str, float]()
 
         async def timed(source: str, work: Awaitable[T]) -> T:
@@ -149,16 +153,18 @@ class Collector:
         async with late.Heartbeat() as heart:
             (api, network), (etcd, outside), machines = await asyncio.gather(
                 objects(),
-                timed("etcd", asyncio.gather(self._members(), self._outside.look())),
+                timed("etcd", asyncio.gather(self._members.look(kept=kept), self._outside.look())),
                 timed("hosts", asyncio.gather(*(self._looked(name, memory) for name in names))),
             )
             hosts = dict(zip(names, machines, strict=True))
             if self._locate(hosts, memory):
                 # they were asked where they do not listen, which says nothing of them
-                (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members()))
+                (api, network), etcd = await asyncio.gather(objects(), timed("etcd", self._members.look(kept=kept)))
+            if kept and in_doubt(api, etcd, hosts):
+                etcd = await timed("etcd", self._members.look(kept=False))
         self._haste.end()
         self._learn(hosts, api, network)
-        planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._etcd}
+        planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._planes}
         seen = Observation(
             cluster=self._cluster.settings.name,
             sequence=sequence,
@@ -179,7 +185,7 @@ class Collector:
 
     def _taken(self, seen: Observation, everybody: Sequence[str], looked: Collection[str], now: float) -> Observation:
         """The sweep with what is kept of those that had no turn, where there are turns."""
-        workers = frozenset(everybody).difference(self._etcd)
+        workers = frozenset(everybody).difference(self._planes)
         if not self._turns.takes(workers):
             return seen
         hosts_of = self._hosts_of(seen, everybody)
@@ -196,13 +202,14 @@ class Collector:
     async def close(self) -> None:
         await self._canary.close()
         await self._api.close()
+        await self._members.close()
 
     def _locate(self, hosts: Mapping[str, HostView | Unseen], memory: Memory) -> bool:
         """Learn where things listen on the control planes from the manifests that are seen or remembered; True
         where something listens elsewhere than was known.
         """
         moved = False
-        for name in self._etcd:
+        for name in self._planes:
             view, known = hosts.get(name), memory.manifests.get(name, {})
             seen = view.manifests if isinstance(view, HostView) else {}
             before = self._hosts.places_of(name)
@@ -217,12 +224,6 @@ class Collector:
         hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
         return replace(api, leads=leads, tries=tries, webhooks=hooks)
 
-    async def _members(self) -> Mapping[str, EtcdView | Unseen]:
-        views = await asyncio.gather(
-            *(self._haste.of(f"etcd on {n}", self._member(n, c), late.silent) for n, c in self._etcd.items())
-        )
-        return dict(zip(self._etcd, views, strict=True))
-
     async def _looked(self, name: str, memory: Memory) -> HostView | Unseen:
         return await self._haste.of(name, self._machine(name, memory), late.silent)
 
@@ -231,18 +232,18 @@ class Collector:
         data = re.search(r"^ *- --data-dir=(\S+)$", manifest.content, re.MULTILINE) if manifest else None
         minor = (minor_of(manifest.content) if manifest else "") or "any"
         until, known, tool = self._tools.get(name, (0.0, "", None))
-        ask = name in self._etcd and (known != minor or tool is None or time.monotonic() > until)
+        ask = name in self._planes and (known != minor or tool is None or time.monotonic() > until)
         # its program is looked for in the image only by mounting that, which writes on the machine
         mounts = manifest and not self._cluster.settings.observes
         image = image_of(manifest.content) if manifest and mounts else ""
         about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
-        lease = self._lease if name in self._etcd else None
+        lease = self._lease if name in self._planes else None
         due, synchronised = self._clocks.get(name, (0.0, None))
         clock, closer = time.monotonic() > due, self._closer.due(name, time.monotonic())
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
         named = pod_files.NONE
-        if name in self._etcd:
+        if name in self._planes:
             named = pod_files.asked(name, self._manifests.get(name, {}), self._pod_files.get(name), memory)
         asked = Extras(clock, closer, journals, largest, named)
         tenure = self._lease.tenure if self._lease else None
@@ -261,11 +262,3 @@ class Collector:
         return replace(
             view, synchronised=view.synchronised if clock else synchronised, etcd_tool=view.etcd_tool if ask else tool
         )
-
-    async def _member(self, name: str, client: EtcdClient) -> EtcdView | Unseen:
-        seconds, began = self._cluster.deadlines.etcd, time.monotonic()
-        try:
-            view = await client.view(timeout=seconds)
-        except EtcdUnseen as unseen:
-            return unseen.unseen
-        return await self._space.look(name, client, view, timeout=max(0.1, seconds - (time.monotonic() - began)))

@@ -68,18 +68,10 @@ class Section:
 def sections(output: str, marker: str) -> list[Section]:
     """Split the output at the lines that begin with the marker."""
     found: list[Section] = []
-    head: tuple[str, str] | None = None
-    lines: list[str] = []
-    for line in output.split("\n"):
-        if line.startswith(marker + " "):
-            if head:
-                found.append(Section(*head, tuple(lines)))
-            name, _, word = line[len(marker) + 1 :].partition(" ")
-            head, lines = (name, word), []
-        else:
-            lines.append(line)
-    if head:
-        found.append(Section(*head, tuple(lines)))
+    for part in f"\n{output}".split(f"\n{marker} ")[1:]:
+        head, *lines = part.split("\n")
+        name, _, word = head.partition(" ")
+        found.append(Section(name, word, tuple(lines)))
     return found
 
 

@@ -4,6 +4,7 @@ unseen or a line in `problems`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,18 @@ ROUTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """The routes of one machine as they were read, and by what the machine tells that they are the same."""
+
+    lines: tuple[str, ...] = ()
+    digest: str = ""
+    """sha256 of what was sent; "" where it has to be sent again whatever it is."""
+
+
+UNKNOWN = Routes()
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Service rules as read: `mode` "" when the tools were there and kube-proxy's rules were not."""
 
@@ -71,13 +84,21 @@ class HostLook:
     answers: Mapping[str, ProbeAnswer | None]
     """By probe id; None where it could not be made or told."""
     problems: tuple[str, ...] = field(default=())
+    known: Routes = UNKNOWN
+    """Its routes, as the next look need not send them."""
 
 
 def parse_look(
-    output: str, marker: str, probes: Mapping[str, tuple[str, int]], *, middle: datetime, truncated: bool = False
+    output: str,
+    marker: str,
+    probes: Mapping[str, tuple[str, int]],
+    *,
+    middle: datetime,
+    truncated: bool = False,
+    known: Routes = UNKNOWN,
 ) -> HostLook:
-    """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look. Raises
-    `LookError` for something else.
+    """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look; `known` are the
+    routes whose digest the script was given. Raises `LookError` for something else.
     """
     found = {s.name: s for s in sections(output, marker) if s.name != "probe"}
     if "forwarding" not in found:
@@ -86,7 +107,7 @@ def parse_look(
     ended = "end" in found and not truncated
     if not ended:
         problems.append("the look at the network was cut short")
-    word = found["forwarding"].text.strip()
+    word, routes = found["forwarding"].text.strip(), _routes(found, known, problems)
     return HostLook(
         forwarding=word == "1" if word in ("0", "1", "2") else None,
         bridge_netfilter={"1": True, "0": False, "absent": False}.get(
@@ -95,13 +116,14 @@ def parse_look(
         dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")),
         links=_links(found.get("links"), found.get("addresses")),
         veths=_pair(found.get("veths")),
-        routes=_routes(found.get("routes"), problems),
+        routes=routes.lines,
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
         rules=_rules(found, cut=not ended and "tool" not in found),
         tool=found["tool"].word if "tool" in found else "",
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
+        known=routes,
     )
 
 
@@ -111,15 +133,23 @@ def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
     return tuple(sorted({line for s in read for line in s.lines if line})) if read else None
 
 
-def _routes(section: Section | None, problems: list[str]) -> tuple[str, ...]:
+def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) -> Routes:
     """As `ip route add` takes them; those with an expiry are somebody else's. Where there are too many, none is given:
     what is not among the first would seem to be gone.
     """
-    found = section.lines if section else ()
-    if len(found) > ROUTES:
+    if (same := found.get("routes-same")) is not None:
+        if not known.digest or same.word != known.digest:
+            raise LookError(f"the look says that the routes are those of {same.word!r}, which were not asked for")
+        return known
+    section = found.get("routes")
+    lines = section.lines if section else ()
+    if len(lines) > ROUTES:
         problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
-        return ()
-    return tuple(line for line in map(_route, found) if line and " expires " not in line)
+        return UNKNOWN
+    whole = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    read = tuple(line for line in map(_route, lines) if line and " expires " not in line)
+    # of what was cut short, or of a machine without the tool, nothing is the same
+    return Routes(read, whole if section and section.word == whole else "")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -225,6 +255,7 @@ def _answers(
     if not tool:
         return dict.fromkeys(probes)
     said: dict[str, ProbeAnswer | None] = {}
+    output = output[output.rindex(f"{marker} tool ") :]  # what was found of rules and routes is no answer
     by_address: dict[tuple[str, str], ProbeAnswer | None] = {}
     for line in output.split("\n"):
         if line.startswith(f"{marker} probe "):
@@ -257,9 +288,18 @@ def _reason(text: str) -> ProbeAnswer | None:
     return None
 
 
-def script(body: str, marker: str, probes: Mapping[str, tuple[str, int]], services: Sequence[str], seconds: int) -> str:
-    """The script with what it is to look for. Addresses come from the API: only what is an address gets in."""
+def script(
+    body: str,
+    marker: str,
+    probes: Mapping[str, tuple[str, int]],
+    services: Sequence[str],
+    seconds: int,
+    known: Routes = UNKNOWN,
+) -> str:
+    """The script with what it is to look for, and the routes that it need not send. Addresses come from the API: only
+    what is an address gets in.
+    """
     lines = "\n".join(f"{id} {ip} {port}" for id, (ip, port) in probes.items() if re.fullmatch(r"[0-9.]+", ip))
     wanted = [a for a in services if re.fullmatch(r"[0-9.]+:\d+", a)]
     in_hex = " ".join(map(hexadecimal, wanted))
-    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{in_hex}'\nT={seconds}\n{body}"
+    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{in_hex}'\nT={seconds}\nR='{known.digest}'\n{body}"

@@ -1,6 +1,7 @@
 # The pod network as one machine sees it, as root, in POSIX sh. Changes nothing. Sections begin with "$M NAME [WORD]";
 # set before this text: M marker; P probes, a line "ID IP PORT" each ("u" before the ID: a DNS query over UDP); V wanted
-# services, words IP:PORT; VX the same in /proc/net/ip_vs's hexadecimal; T seconds for all probes.
+# services, words IP:PORT; VX the same in /proc/net/ip_vs's hexadecimal; T seconds for all probes; R the sha256 of the
+# routes that are known, or nothing.
 LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 s() { echo "$M $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -26,7 +27,11 @@ if have ip; then
   # on a bridge every pod's end hangs on it; on routed networks none does
   s veths; ip -o link show type veth 2>/dev/null | grep -E '^[0-9]+: veth' | awk '{ n++; for (i = 1; i < NF; i++) if ($i == "master") m++ } END { print n + 0, m + 0 }'
   # on one line also what has several next hops; one line more than are taken, so that it shows when there are more
-  s routes; ip -o -4 route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc|eni|azv|gke[0-9a-f])' | head -n 2049
+  routes=$(ip -o -4 route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc|eni|azv|gke[0-9a-f])' | head -n 2049)
+  # hundreds of lines, which hardly ever change: what is known already is not sent again
+  digest=$(printf '%s\n' "$routes" | sha256sum 2>/dev/null); digest=${digest%% *}
+  if [ -n "$digest" ] && [ "$digest" = "${R-}" ]; then s routes-same "$digest"
+  else s routes "$digest"; printf '%s\n' "$routes"; fi
 fi
 
 s processes

@@ -88,7 +88,7 @@ class StartNodeServices:
         if not again:
             return ""
         return (
-            f"systemd keeps restarting {unit.name} on {host} and it keeps failing ({unit.result}), so starting "
+            f"systemd keeps restarting {unit.name} on {host} and it keeps failing, so starting "
             "it would not help; what it "
             f"says of why is not known to recoverd: look with `journalctl -u {unit.name} -n 50` on {host}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ import pytest
 
 from recoverd.model.network import ProbeAnswer
 from recoverd.model.network_operations import AcceptForwards, PutRoute, destination
-from recoverd.observe.netlook import HostLook, parse_look, script
+from recoverd.observe.look import LookError
+from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, script
 from tests.shells import sent
 
 SCRIPT = (files("recoverd.observe") / "network.sh").read_text()
@@ -66,11 +68,12 @@ def look(
     body: str = SCRIPT,
     probes: dict[str, tuple[str, int]] | None = None,
     services: tuple[str, ...] = (),
+    known: Routes = UNKNOWN,
 ) -> HostLook:
-    text = f"{before}\n{script(body, '@@m', probes or {}, services, 2)}"
+    text = f"{before}\n{script(body, '@@m', probes or {}, services, 2, known)}"
     command = ["busybox", "sh"] if shell == "busybox" else [shell]
     result = subprocess.run([*NAMESPACE, *command, "-s"], input=text, capture_output=True, text=True, timeout=60)
-    return parse_look(result.stdout, "@@m", probes or {}, middle=datetime.now(UTC))
+    return parse_look(result.stdout, "@@m", probes or {}, middle=datetime.now(UTC), known=known)
 
 
 @needs_namespace
@@ -194,6 +197,48 @@ def test_pods_own_routes_are_not_read() -> None:
     made = "ip link add eni5c2 type veth peer name e1; ip link set eni5c2 up; ip route add 10.0.3.17 dev eni5c2"
     seen = look("dash" if "dash" in SHELLS else "bash", HOST0 + made)
     assert seen.routes and not any("10.0.3.17" in r for r in seen.routes)
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_routes_that_are_known_are_not_sent_again(shell: str) -> None:
+    host = HOST0.replace("ip ", f"{shutil.which('ip')} ")  # busybox's own makes none
+    first = look(shell, host)
+    assert first.known.digest and first.routes == first.known.lines != ()
+    again = look(shell, host, known=first.known)
+    assert again.routes is first.known.lines and again.known is first.known
+    more = look(shell, f"{host}ip route add 10.77.0.0/16 via 10.99.1.1", known=first.known)
+    assert set(more.routes) - set(first.routes) == {"10.77.0.0/16 via 10.99.1.1 dev host0"}
+    assert more.known.digest not in ("", first.known.digest)
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_where_no_digest_can_be_made_routes_are_sent_whole(shell: str) -> None:
+    """And to whoever sends one that was made elsewhere."""
+    host = HOST0.replace("ip ", f"{shutil.which('ip')} ")
+    first = look(shell, host)
+    without = look(shell, f"sha256sum() {{ return 127; }}\n{host}", known=first.known)
+    assert without.routes == first.routes and without.known.digest == ""
+    without = look(shell, f"sha256sum() {{ cat >/dev/null; echo 'no such algorithm'; }}\n{host}", known=first.known)
+    assert without.routes == first.routes and without.known.digest == ""
+
+
+def test_routes_that_were_cut_short_are_not_taken_for_known() -> None:
+    text = "10.1.0.0/16 via 10.99.1.1 dev host0\n10.2.0.0/16 via 10.99.1.1 dev host0\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+
+    def parsed(printed: str, known: Routes = UNKNOWN) -> HostLook:
+        return parse_look(f"@@m forwarding\n1\n@@m {printed}", "@@m", {}, middle=datetime.now(UTC), known=known)
+
+    whole = parsed(f"routes {digest}\n{text}@@m end\n")
+    assert whole.known == Routes(whole.routes, digest) and len(whole.routes) == 2
+    assert parsed(f"routes {digest}\n{text[:40]}").known.digest == ""
+    assert parsed(f"routes\n{text}@@m end\n").known.digest == ""
+    assert parsed(f"routes-same {digest}\n@@m end\n", whole.known).routes == whole.routes
+    for known in (UNKNOWN, Routes(("default via 10.99.1.1",), digest[::-1])):
+        with pytest.raises(LookError, match="not asked for"):
+            parsed(f"routes-same {digest}\n@@m end\n", known)
 
 
 def test_of_more_routes_than_are_read_none_is_said_to_be_there() -> None:

@@ -1,0 +1,55 @@
+"""The members of a cluster's etcd, all at once, each within its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+from recoverd.clients.etcd import EtcdClient, EtcdUnseen
+from recoverd.clients.haste import Haste
+from recoverd.clients.hosts import HostPool
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import ApiView, EndpointHealth, HostView, Unseen
+from recoverd.observe import late
+from recoverd.observe.space import SpaceWatch
+
+
+class Members:
+    """Those on the given hosts, of which each is asked within `seconds`."""
+
+    def __init__(self, hosts: HostPool, names: Iterable[str], seconds: float, haste: Haste) -> None:
+        self._seconds, self._haste = seconds, haste
+        self._space = SpaceWatch()
+        self._clients = {name: EtcdClient(hosts, name) for name in names}
+
+    async def look(self, *, kept: bool) -> Mapping[str, EtcdView | Unseen]:
+        """What each says of itself; with `kept`, connections of the sweep before will do (`clients.etcd_line`)."""
+        views = await asyncio.gather(
+            *(
+                self._haste.of(f"etcd on {name}", self._one(name, client, kept), late.silent)
+                for name, client in self._clients.items()
+            )
+        )
+        return dict(zip(self._clients, views, strict=True))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    async def _one(self, name: str, client: EtcdClient, kept: bool) -> EtcdView | Unseen:
+        began = time.monotonic()
+        try:
+            view = await client.view(timeout=self._seconds, kept=kept)
+        except EtcdUnseen as unseen:
+            return unseen.unseen
+        left = max(0.1, self._seconds - (time.monotonic() - began))
+        return await self._space.look(name, client, view, timeout=left)
+
+
+def in_doubt(api: ApiView, etcd: Mapping[str, EtcdView | Unseen], hosts: Mapping[str, HostView | Unseen]) -> bool:
+    """Whether anything else in a sweep is such that it matters if the members take new connections: an API server
+    that is not ready, or a member, a machine or the lists that were not seen.
+    """
+    ends = (api.vip, *api.members.values())
+    views = (api.objects, *etcd.values(), *hosts.values())
+    return any(e.health is not EndpointHealth.READY for e in ends) or any(isinstance(v, Unseen) for v in views)
