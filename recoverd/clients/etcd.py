@@ -74,23 +74,16 @@ UNMETERED = Metered(0.0, Reading(0.0))
 
 class EtcdClient:
     """The member on one host, where its manifest lets it listen. `port` and `metrics_port` are others on the host's
-    127.0.0.1, `pki` is the directory of its certificates there, unless `files` names a CA, a certificate and its key.
+    127.0.0.1, `pki` is the directory of its certificates there, or names a CA, a certificate and its key.
     """
 
     def __init__(
-        self,
-        hosts: HostPool,
-        host: str,
-        *,
-        port: int = 0,
-        metrics_port: int = 0,
-        pki: str = PKI,
-        files: tuple[str, ...] | None = None,
+        self, hosts: HostPool, host: str, *, port: int = 0, metrics_port: int = 0, pki: str | tuple[str, ...] = PKI
     ) -> None:
         self._hosts = hosts
         self._host = host
         self._ports = port, metrics_port
-        self._credentials = CredentialsCache(hosts, host, health_check(pki) if files is None else files)
+        self._credentials = CredentialsCache(hosts, host, health_check(pki) if isinstance(pki, str) else pki)
         self._where = f"etcd on {host}"
         self._named: str | None = None
         """By which name its certificate is its own; None: the one that it is asked by."""

@@ -15,7 +15,7 @@ class OutsideClient(EtcdClient):
     """The server at one address, which a control plane reaches."""
 
     def __init__(self, hosts: HostPool, plane: str, server: Socket, etcd: OutsideEtcd) -> None:
-        super().__init__(hosts, plane, files=etcd.files)
+        super().__init__(hosts, plane, pki=etcd.files)
         self._server, self._prefix = server, etcd.registry
         self._where = f"etcd at {server}, asked from {plane},"
         self._named = server.host

@@ -107,10 +107,12 @@ class Collector:
         kept = self._calm
         if len(due) < len(workers):
             seen = await self._swept(sequence, memory, workers, due, kept=True)
+            self._outside.learn(Scene(seen, memory, settings))
             if says_that_all_is_well(seen, self._judged(seen, memory, [*self._planes, *workers])):
                 return seen
             kept = False
         seen = await self._swept(sequence, memory, workers, frozenset(workers), kept=kept)
+        self._outside.learn(Scene(seen, memory, settings))
         if self._turns.takes(workers):
             self._judged(seen, memory, [*self._planes, *workers])
         return seen
@@ -146,9 +148,7 @@ class Collector:
             said, network = await asyncio.gather(self._witnesses(api), looked)
             return said, network
 
-        self._haste.begin()
-        if self._lease:
-            self._lease.begin()
+        self._begin()
         self._locate({}, memory)
         async with late.Heartbeat() as heart:
             (api, network), (etcd, outside), machines = await asyncio.gather(
@@ -179,9 +179,13 @@ class Collector:
             lease=self._lease.take(planes) if self._lease else None,
             own=(self._api.trouble,) if self._api.trouble else (),
         )
-        self._outside.learn(Scene(seen, memory, self._cluster.settings))
-        seen = late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
-        return self._taken(seen, everybody, names, clock)
+        behind = late.with_behind(seen, heart.behind, self._cluster.deadlines)
+        return self._taken(late.with_own(behind), everybody, names, clock)
+
+    def _begin(self) -> None:
+        self._haste.begin()
+        if self._lease:
+            self._lease.begin()
 
     def _taken(self, seen: Observation, everybody: Sequence[str], looked: Collection[str], now: float) -> Observation:
         """The sweep with what is kept of those that had no turn, where there are turns."""

@@ -117,7 +117,7 @@ def test_the_receivers_that_it_shows_are_accepted(installed: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (
         "oncall (apprise) is told of prod: confirmed, waiting, escalated, failed, emergency, unobservable, "
-        "shadow, "
+        "unfinished, shadow, "
         "nobody-acts, common-cause, recovered" in result.output
     )
     assert "a sign of life every 300 s" in result.output
