@@ -22,6 +22,7 @@ from recoverd.diagnose.restless import odd_nodes
 from recoverd.diagnose.scene import Scene
 from recoverd.model.etcd_operations import image_of, minor_of
 from recoverd.model.finding import Diagnosis
+from recoverd.model.lease import Lease
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import (
@@ -58,6 +59,14 @@ TOOL_EVERY = 600.0
 """Seconds for which the program that restores snapshots is taken to be where it was found: asking it
 takes some of the machine's time.
 """
+
+
+async def _timed(durations: dict[str, float], source: str, work: Awaitable[T]) -> T:
+    began = time.monotonic()
+    try:
+        return await work
+    finally:
+        durations[source] = time.monotonic() - began
 
 
 class Collector:
@@ -135,12 +144,8 @@ class Collector:
         names = [n for n in everybody if n in self._planes or n in due]
         started, clock, durations = datetime.now(UTC), time.monotonic(), dict[str, float]()
 
-        async def timed(source: str, work: Awaitable[T]) -> T:
-            began = time.monotonic()
-            try:
-                return await work
-            finally:
-                durations[source] = time.monotonic() - began
+        def timed(source: str, work: Awaitable[T]) -> Awaitable[T]:
+            return _timed(durations, source, work)
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
             api = await timed("api", self._api.observe())
@@ -164,7 +169,6 @@ class Collector:
                 etcd = await timed("etcd", self._members.look(kept=False))
         self._haste.end()
         self._learn(hosts, api, network)
-        planes = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._planes}
         seen = Observation(
             cluster=self._cluster.settings.name,
             sequence=sequence,
@@ -176,11 +180,16 @@ class Collector:
             outside=outside,
             durations=durations,
             network=network,
-            lease=self._lease.take(planes) if self._lease else None,
+            lease=self._held(hosts),
             own=(self._api.trouble,) if self._api.trouble else (),
         )
         behind = late.with_behind(seen, heart.behind, self._cluster.deadlines)
         return self._taken(late.with_own(behind), everybody, names, clock)
+
+    def _held(self, hosts: Mapping[str, HostView | Unseen]) -> Lease | None:
+        """Who holds the leases of the control planes, as far as their machines were seen."""
+        seen = {name: view.lease if isinstance(view := hosts[name], HostView) else None for name in self._planes}
+        return self._lease.take(seen) if self._lease else None
 
     def _begin(self) -> None:
         self._haste.begin()
