@@ -278,7 +278,7 @@ def _changes(scene: Scene, name: str, host: HostView, known: KnownPki) -> Iterat
 def _without_kubeconfig(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     """Every node of kubeadm's has one, remembered or not. The kubelet that runs has read it, and the next one ends."""
     path = f"{KUBERNETES}/{KUBELETS}"
-    if host.pki is None or host.pki.listed is None or path in host.pki.listed:
+    if host.pki is None or host.pki.listed is None or KUBELETS in map(_file, host.pki.listed):
         return
     severity = _severity(scene, name, path, ("missing",))
     node = node_of(scene, name)

@@ -29,9 +29,18 @@ printf '%s\n' "$units"
 # why a unit of a node fails stands in its journal: of one that fails now, and of those that J names, since something
 # looked wrong there. What kubelet says ten times a second while it has no API server, and what it and containerd say
 # while all is well (1.20, 1.6), is left out: there has to be room for what is said once
+# and what it said last before it ended, in whatever words, but for a trace
+telling() {
+  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom'
+  if command -v awk >/dev/null; then
+    awk -v W="$words" '/Main process exited/ { if (b != "") print b; if (a != "") print a }
+      $0 ~ W { print; a = b = ""; next }
+      !/ systemd\[[0-9]+\]: |: [IW][0-9][0-9][0-9][0-9] |\(0x|\(\.\.\.\)|\.go:[0-9]+|goroutine [0-9]/ { b = a; a = $0 }'
+  else grep -aE "$words"; fi
+}
 journal() { # UNIT
   s journal "$1"
-  $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | grep -aE ': [EF][0-9]{4} |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom' |
+  $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | telling |
     grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
     tail -n 60 | cut -c1-700
 }

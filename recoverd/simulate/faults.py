@@ -128,7 +128,9 @@ def leave_force_flag(c: ModelCluster, name: str) -> None:
 
 def copy_manifest(c: ModelCluster, name: str, component: str) -> None:
     """`cp COMPONENT.yaml COMPONENT.yaml.bak` beside it, before an edit; kubelet takes every file there."""
-    c.machines[name].files[f"{path_of(component)}.bak"] = c.machines[name].files[path_of(component)]
+    files = c.machines[name].files
+    if text := files.get(path_of(component)):
+        files[f"{path_of(component)}.bak"] = text
 
 
 def remove_copy(c: ModelCluster, name: str, component: str) -> None:

@@ -313,6 +313,11 @@ class Machine:
     def joined(self) -> bool:
         return KUBECONFIG in self.files or (CA in self.papers and KUBELET_CONFIG in self.files)
 
+    @property
+    def copies(self) -> list[str]:
+        """Files in the directory of static pods that are none of kubeadm's, and manifests all the same."""
+        return [p for p in self.files if p.startswith(f"{MANIFESTS}/") and not p.endswith(".yaml")]
+
     def manifests(self) -> Mapping[str, str]:
         """The manifests of static pods by component. Files are written, deleted and moved in many places; they are
         taken in again

@@ -26,7 +26,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
-from recoverd.model.operations import MANIFESTS, sha256
+from recoverd.model.operations import sha256
 from recoverd.model.witness import HOOKS, LED, TRIED, LeadView, TryView, WebhookView
 from recoverd.simulate import pod_files
 from recoverd.simulate.api import VIP
@@ -305,8 +305,7 @@ def _container(machine: Machine, component: str) -> ContainerView | None:
 
 def _copies(machine: Machine) -> dict[str, ManifestView]:
     """Other files in that directory, by their names; of two that define one pod the model's kubelet runs kubeadm's."""
-    others = {p: text for p, text in machine.files.items() if p.startswith(f"{MANIFESTS}/") and not p.endswith(".yaml")}
-    return {p.rpartition("/")[2]: _manifest_of(p, text, None) for p, text in others.items()}
+    return {p.rpartition("/")[2]: _manifest_of(p, machine.files[p], None) for p in machine.copies}
 
 
 def _manifest(machine: Machine, component: str, text: str) -> ManifestView:

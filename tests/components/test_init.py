@@ -268,11 +268,12 @@ async def test_the_ports_that_the_static_pods_name_are_those_that_may_be_reached
     assert permitted in inventory["vars"]["recoverd_line"]
 
 
-async def test_an_etcd_that_is_elsewhere_is_said_and_not_let_through(site: Site) -> None:
+async def test_an_etcd_that_is_elsewhere_is_said_and_may_be_asked_from_a_control_plane(site: Site) -> None:
     site.runs(elsewhere="https://10.0.0.5:2379")
     told = await site.init()
     assert "etcd is elsewhere (https://10.0.0.5:2379)" in told and "etcd is elsewhere" in site.text()
-    assert "2379" not in site.text("prod/node.sh")
+    assert 'permitopen="10.0.0.5:2379"' in site.text("prod/node.sh")
+    assert "127.0.0.1:2379" not in site.text("prod/node.sh")
 
 
 async def test_a_kubeconfig_that_leads_to_one_of_several_control_planes_is_said_to(site: Site) -> None:

@@ -29,6 +29,7 @@ IT = JoinControlPlane("cp2-20260305T191000Z", "cp1", "cp2", "10.99.1.12", 12, 60
 KUBEADM = """#!/bin/sh
 case "$*" in
   'config print join-defaults') echo 'apiVersion: kubeadm.k8s.io/v1beta2'; exit ;;
+  'version -o short') echo v1.20.2; exit ;;
 esac
 echo "kubeadm $*" >$HOME_OF_TEST/arguments
 cp -p "$3" $HOME_OF_TEST/config

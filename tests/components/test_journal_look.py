@@ -119,6 +119,24 @@ def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> 
     )
 
 
+def test_what_a_unit_said_last_is_told_in_whatever_words(node: Node) -> None:
+    """A program that nobody knows, in the place of kubelet's (seen on the lab)."""
+    node.units(kubelet="activating", containerd="active")
+    node.says("kubelet", "I1130 01:43:29.428731      96 server.go:10] Started", "a word of long before", "nobody knows")
+    with (node.here / "kubelet.service").open("a") as file:
+        at = f"{time.time() - 4:.6f} w1 systemd[1]:"
+        file.write(f"{at} kubelet.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED\n")
+        file.write(f"{at} kubelet.service: Scheduled restart job, restart counter is at 3.\n")
+    node.says("kubelet", "a word of the one that runs now", ago=3.0)
+    said = node.look().journals["kubelet"]
+    assert said[-3:] == (
+        "a word of long before",
+        "nobody knows",
+        "kubelet.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED",
+    )
+    assert len(said) == 3, said
+
+
 def test_a_machine_that_is_no_node_yet_is_not_asked(node: Node) -> None:
     """kubeadm's unit ends itself there every ten seconds, for ever."""
     node.units(kubelet="activating", containerd="active")

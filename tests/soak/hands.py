@@ -11,6 +11,7 @@ from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import NODE_FILES, AgentProcess
+from recoverd.simulate.pki import KUBECONFIG
 from recoverd.simulate.pod_file_faults import restore_pod_file
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
@@ -108,6 +109,10 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         machine.makes_sandboxes()
         machine.unpulled.clear()
         machine.dns_ended_at = None
+        for path in machine.copies:
+            del machine.files[path]
+        if machine.joined:
+            machine.files.setdefault(KUBECONFIG, "")
         for unit in machine.units.values():
             unit.refuses = machine.disk = ""
             if not unit.active and machine.up(c.now):

@@ -204,6 +204,12 @@ UNPULLED_FROM = 2047 << 20
 SLOW: dict[str, Draw] = {"slow-disk": planes2, "quicken-disk": planes2}
 SLOW_FROM = 4095 << 19
 """As above: disks of etcd that are slow to write through."""
+COPIED: dict[str, Draw] = {
+    "copy-manifest": _and(plane, _choice(*STATIC)), "remove-copy": _and(plane, _choice(*STATIC)),
+    "lose-kubeconfig": nodes3,
+}  # fmt: skip
+COPIED_FROM = 8191 << 18
+"""As above: a copy beside a manifest, and kubelets without their kubeconfig."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -215,6 +221,7 @@ LATEST = (
     (STUCK_FROM, STUCK, 0.3, (1, 2, 3)),
     (UNPULLED_FROM, UNPULLED, 0.3, (1, 2, 3)),
     (SLOW_FROM, SLOW, 0.3, (1, 2)),
+    (COPIED_FROM, COPIED, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -9,7 +9,7 @@ from recoverd.model.etcd import FORCE
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
-from recoverd.simulate.pki import client_over, etcd_trouble, trouble
+from recoverd.simulate.pki import KUBECONFIG, client_over, etcd_trouble, trouble
 from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of
@@ -218,5 +218,6 @@ def good_data(machine: Machine, paths: tuple[str, ...] = ()) -> Store | None:
 
 
 def _spoilt(machine: Machine) -> bool:
-    """What keeps it from starting pods, or its pods from resolving names."""
-    return bool(machine.disk or machine.no_sandbox or machine.lacking or machine.dns_ended_at is not None)
+    """What keeps it from starting pods or kubelet, or pods from resolving names; and a manifest that is there twice."""
+    ends = machine.disk or machine.no_sandbox or machine.lacking or machine.dns_ended_at is not None
+    return bool(ends or machine.copies or (machine.joined and KUBECONFIG not in machine.files))
