@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,9 @@ from recoverd.model.text import lasting
 
 Shape = dict[str, Any]
 ALIKE = 3
-"""Findings of one kind that are told one by one."""
+"""Findings of one kind that are told one by one, where they do not say the same."""
+OWN = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?|\[?[0-9a-f]*:[0-9a-f:]+\]?(?::\d+)?|\d\d:\d\d:\d\d")
+"""Addresses and times of day, which differ where one thing is said of several machines."""
 
 
 def when(text: str | None) -> str:
@@ -79,11 +82,31 @@ class Alike:
 
 
 def grouped(findings: Sequence[Shape], *, full: bool = False) -> Iterator[Alike]:
-    """Each of a few findings of one kind, or the first of many; `full`: each of them."""
+    """Findings of one kind: the first of those that say the same of several machines, each of a few that do not, or
+    the first of many; `full`: each of them.
+    """
     for _, group in groupby(findings, lambda f: (f["severity"], f["code"])):
         alike = tuple(group)
-        told = alike if full or len(alike) <= ALIKE else alike[:1]
-        yield Alike(told, () if len(told) == len(alike) else tuple(f["subject"] for f in alike[1:]))
+        if full:
+            yield Alike(alike, ())
+        elif len(alike) > ALIKE:
+            yield _first(alike)
+        else:
+            same: dict[str, list[Shape]] = {}
+            for f in alike:
+                same.setdefault(_said(f), []).append(f)
+            yield from map(_first, same.values())
+
+
+def _first(alike: Sequence[Shape]) -> Alike:
+    return Alike((alike[0],), tuple(f["subject"] for f in alike[1:]))
+
+
+def _said(f: Shape) -> str:
+    """The message without the name of whom it is about, its addresses and times."""
+    machine = re.split("[/:]", f["subject"])[0]
+    text = re.sub(rf"\b{re.escape(machine)}\b", "", f["message"]) if machine else f["message"]
+    return OWN.sub("", text)
 
 
 def verdict(result: Shape) -> str:

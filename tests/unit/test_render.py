@@ -76,9 +76,18 @@ def test_many_findings_of_one_kind_are_told_together_and_all_when_asked_for(caps
     assert whole.count("certificate-expired cp1:") == 9 and "more of this kind" not in whole
 
 
-def test_few_findings_of_one_kind_are_told_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
-    told = printed(capsys, cluster(*(finding(f"cp{n}") for n in (1, 2, 3))))
-    assert told.count("certificate-expired cp") == 3
+def test_few_findings_of_one_kind_are_told_one_by_one_unless_they_say_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = [finding(f"cp{n}") | {"message": f"cp{n} fails in its way no {n}x"} for n in (1, 2, 3)]
+    assert printed(capsys, cluster(*few)).count("certificate-expired cp") == 3
+    same = [
+        finding(f"cp{n}") | {"message": f"The API server at 10.0.0.{n}:6443 on cp{n} is down since 10:00:0{n} UTC."}
+        for n in (1, 2, 3)
+    ]
+    told = printed(capsys, cluster(*same))
+    assert told.count("certificate-expired cp") == 1 and "2 more of this kind (--full): cp2, cp3" in told
+    assert printed(capsys, cluster(*same), full=True).count("certificate-expired cp") == 3
 
 
 def write(text: str, undo: str | None = None, host: str = "cp1") -> Step:
