@@ -18,7 +18,7 @@ CALM = ("healthy", "maintenance")
 
 def verdict(clusters: list[Shape], notices: list[str]) -> tuple[int, str]:
     """The code of the worst cluster, and the line: what is wrong where, the worst first. One that cannot be
-    observed is CRITICAL: it may be down.
+    observed is CRITICAL: it may be down. One that was never seen healthy is a WARNING.
     """
     if not clusters:
         return UNKNOWN, "UNKNOWN: recoverd watches no cluster"
@@ -42,6 +42,8 @@ def _of(c: Shape) -> tuple[int, str]:
         return CRITICAL, f"is {place(c)}, and nothing is done to it: {c['withheld']}"
     if c["last_sweep"] is None and not c.get("watched_by"):
         return UNKNOWN, "has not been swept yet"
+    if c["state"] not in CALM and c.get("never_healthy"):  # which pages nobody elsewhere either
+        return WARNING, f"was never seen healthy, so its installation may not be finished: recoverd doctor {c['name']}"
     if c["state"] not in CALM:
         return CRITICAL, f"is {place(c)}: {c['summary']}"
     if c["paused"]:

@@ -72,6 +72,12 @@ CASES = [
         CRITICAL,
         "CRITICAL: a is healthy, and nothing is done to it: the bastions' etcd is not there",
     ),
+    (
+        [cluster("new", "apiserver-down", never_healthy=True)],
+        [],
+        WARNING,
+        "WARNING: new was never seen healthy, so its installation may not be finished: recoverd doctor new",
+    ),
     ([], [], UNKNOWN, "UNKNOWN: recoverd watches no cluster"),
 ]
 
