@@ -120,7 +120,7 @@ async def test_a_cluster_that_nobody_has_seen_is_healthy_nowhere(make: Make, run
         )
         healthy = await daemon.metric('recoverd_cluster_state{cluster="prod",state="healthy"}')
         assert (status["state"], healthy) == ("unobservable", 0.0) and "healthy" not in table.splitlines()[1]
-        assert code in (2, 3) and ("unobservable" in check or "not been swept yet" in check), check
+        assert code in (1, 3) and ("was never seen healthy" in check or "not been swept yet" in check), check
         assert api[0] != 200 or '"state": "unobservable"' in api[1]
         assert "1 of 1 healthy" not in page
         return status
