@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import signal
 import subprocess
@@ -178,12 +179,16 @@ async def test_nothing_is_moved_over_something(hands: Hands, tmp_path: Path) -> 
 # --- processes ---
 
 
+NAME = f"r{os.getpid()}-test-component"
+"""Of this process of the tests alone: others run beside it, and what they start is theirs."""
+
+
 @pytest.fixture
 def component(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Runs a process that is named as a component that no machine has; the name is longer than the 15
     characters that the kernel keeps.
     """
-    program = tmp_path / "recoverd-test-component"
+    program = tmp_path / NAME
     program.symlink_to(Path("/bin/sh").resolve())
     started: list[subprocess.Popen[bytes]] = []
 
@@ -196,9 +201,6 @@ def component(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]
     for process in started:
         process.kill()
         process.wait()
-
-
-NAME = "recoverd-test-component"
 
 
 async def test_a_component_is_awaited_until_it_is_gone(
