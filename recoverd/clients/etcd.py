@@ -98,14 +98,15 @@ class EtcdClient:
         None, quota 0), and delays nothing. With `kept` it may come over the connections of the view before, by the
         rule of `etcd_line`; without, over new ones.
         """
-        until = asyncio.get_running_loop().time() + timeout
-        metered = asyncio.create_task(_or_else(UNMETERED, self._metered, until - timeout * (1 - OPTIONAL_SHARE)))
+        began = asyncio.get_running_loop().time()
+        optional, until = began + timeout * OPTIONAL_SHARE, began + timeout
+        metered = asyncio.create_task(_or_else(UNMETERED, self._metered, optional))
         try:
             view = await self._line.over_kept(lambda way: self._seen(way, at), self._gateway, timeout) if kept else None
             left = until - asyncio.get_running_loop().time()
             if view is None:
                 async with self._deadline(left, timeout), self._line.made(self._gateway, left) as way:
-                    view = await self._seen(way, at, until - timeout * (1 - OPTIONAL_SHARE))
+                    view = await self._seen(way, at, optional)
                     if kept:
                         way.keep_for(view)
             told = await metered

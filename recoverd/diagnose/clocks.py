@@ -23,24 +23,16 @@ CURE = "see to its time synchronisation (`chronyc makestep`, or `timedatectl set
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
-    ours = of_the_bastion(scene)
     for name in scene.addresses:
         if (host := scene.host(name)) is not None:
-            yield from _skew(scene, name, host, ours)
+            yield from _skew(scene, name, host)
             yield from _unsynchronised(name, host)
-
-
-def of_the_bastion(scene: Scene) -> bool:
-    """All machines that were seen, two or more, agree with each other and not with the bastion."""
-    offsets = [host.clock_offset for name in scene.addresses if (host := scene.host(name)) is not None]
-    limit = scene.settings.bounds.max_clock_skew
-    return len(offsets) > 1 and min(map(abs, offsets)) > limit and max(offsets) - min(offsets) <= limit
 
 
 def grave(scene: Scene, name: str) -> str:
     """By how much the clock of this machine is off, in words, where that alone keeps it from being trusted; else ""."""
     host = scene.host(name)
-    if host is None or abs(host.clock_offset) < GRAVE or of_the_bastion(scene):
+    if host is None or abs(host.clock_offset) < GRAVE or scene.bastion_off:
         return ""
     return (
         f"the clock of {name} is {_off(host)}, so that certificates and tokens which are valid are over there, or not "
@@ -52,7 +44,7 @@ def _off(host: HostView) -> str:
     return f"{abs(host.clock_offset):.1f} s {'ahead of' if host.clock_offset > 0 else 'behind'} the bastion's"
 
 
-def _skew(scene: Scene, name: str, host: HostView, ours: bool) -> Iterator[Finding]:
+def _skew(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     limit = scene.settings.bounds.max_clock_skew
     if abs(host.clock_offset) <= limit:
         return
@@ -60,7 +52,7 @@ def _skew(scene: Scene, name: str, host: HostView, ours: bool) -> Iterator[Findi
     struck = _struck(scene, name) if why else ""
     severity = Severity.FAULT if struck else Severity.WARNING if why else Severity.NOTICE
     plane = name in scene.control_plane_names
-    if ours:
+    if scene.bastion_off:
         message = f"The clock of {name} is {_off(host)}, as all machines' are: the bastion's own is wrong; see to that."
     elif struck:
         message = f"{why[0].upper()}{why[1:]}, and {struck}. Cure: {CURE}; it is trusted again then."

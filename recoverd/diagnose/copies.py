@@ -18,9 +18,8 @@ from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import EndpointHealth, HostView
 from recoverd.model.operations import MANIFESTS
-from recoverd.model.witness import LED
+from recoverd.model.pki_operations import STATIC_PODS
 
-COMPONENTS = ("etcd", API, *LED)
 NAME = re.compile(r"^metadata:\n(?:[ #].*\n)*?  name: [\"']?([\w.-]+)", re.MULTILINE)
 """Of a pod, as kubeadm and whoever copies its files writes it."""
 
@@ -31,7 +30,7 @@ def defined_by(host: HostView, component: str) -> str:
         (
             m.path
             for key, m in sorted(host.manifests.items())
-            if key not in COMPONENTS and not m.problem and (named := NAME.search(m.content)) and named[1] == component
+            if key not in STATIC_PODS and not m.problem and (named := NAME.search(m.content)) and named[1] == component
         ),
         "",
     )
@@ -40,7 +39,7 @@ def defined_by(host: HostView, component: str) -> str:
 def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.parts:
         host = scene.host(name)
-        for component in COMPONENTS if host is not None else ():
+        for component in STATIC_PODS if host is not None else ():
             if host is not None and (path := defined_by(host, component)):
                 yield _finding(scene, name, host, component, path)
 

@@ -34,65 +34,52 @@ def findings(scene: Scene) -> Iterator[Finding]:
 def _low(name: str, host: HostView) -> Iterator[Finding]:
     for disk in host.disks:
         if disk.total > 0 and (disk.free < 0.1 * disk.total or disk.free < 1 << 30):
-            yield Finding(
-                Code.DISK_LOW,
-                f"{name}:{disk.path}",
-                f"{disk.path} on {name} has {disk.free / (1 << 30):.1f} GiB free of {disk.total / (1 << 30):.1f}.",
-                (_line(name, disk),),
-                severity=Severity.NOTICE,
-            )
+            left = f"{disk.free / (1 << 30):.1f} GiB free of {disk.total / (1 << 30):.1f}"
         elif disk.inodes is not None and disk.inodes < FEW:
-            yield Finding(
-                Code.DISK_LOW,
-                f"{name}:{disk.path}",
-                f"{disk.path} on {name} has {disk.inodes} inodes left, for so many files more.",
-                (_line(name, disk),),
-                severity=Severity.NOTICE,
-            )
+            left = f"{disk.inodes} inodes left, for so many files more"
+        else:
+            continue
+        yield Finding(
+            Code.DISK_LOW,
+            f"{name}:{disk.path}",
+            f"{disk.path} on {name} has {left}.",
+            (_line(name, disk),),
+            severity=Severity.NOTICE,
+        )
 
 
 def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
     disk = below_etcd(host)
     if disk is None:
         return
-    held = host.etcd_data.path if host.etcd_data else "etcd's data"
+    code, proof = Code.DISK_FULL, tuple[str, ...]()
     if disk.read_only:
-        yield Finding(
-            Code.FILE_SYSTEM_READ_ONLY,
-            f"{name}:{disk.path}",
-            f"{disk.path} on {name}, which holds {held}, is mounted read-only, as after an error of its disk, and etcd "
-            "cannot run on it. Nothing is "
-            "wrong with the member. Cure: see `dmesg` for the disk's errors, check the file system, `mount "
-            f"-o remount,rw` it. {THEN}.",
-            (_line(name, disk), stopped),
-            state=State.ETCD_STUCK,
-            facts=Facts(name),
-        )
+        code = Code.FILE_SYSTEM_READ_ONLY
+        what = "is mounted read-only, as after an error of its disk, and etcd cannot run on it"
+        cure = "see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it"
     elif disk.inodes == 0:
-        yield Finding(
-            Code.DISK_FULL,
-            f"{name}:{disk.path}",
-            f"{disk.path} on {name}, which holds {held}, has room and no inode left: no file can be made on it, and "
-            f"etcd "
-            "cannot run on it. Nothing is wrong with the member. Cure: `df -i`, then see which directory holds the "
-            "many "
-            f"files (`du --inodes -x {disk.path} | sort -n | tail`) and delete what is left over there. {THEN}.",
-            (_line(name, disk), stopped),
-            state=State.ETCD_STUCK,
-            facts=Facts(name),
+        what = "has room and no inode left: no file can be made on it, and etcd cannot run on it"
+        cure = (
+            f"`df -i`, then see which directory holds the many files (`du --inodes -x {disk.path} | sort -n | tail`) "
+            "and delete what is left over there"
         )
     elif disk.total > 0 and disk.free < SEGMENT:
-        largest = f" The largest files: {', '.join(host.largest[:3])}." if host.largest else ""
-        yield Finding(
-            Code.DISK_FULL,
-            f"{name}:{disk.path}",
-            f"{disk.path} on {name}, which holds {held}, is full, and etcd cannot run on it. Nothing is wrong with the "
-            f"member.{largest} Cure: free "
-            f"space, rotated logs first, and nothing below member/. {THEN}.",
-            (_line(name, disk), stopped, *(f"{name}: {line}" for line in host.largest)),
-            state=State.ETCD_STUCK,
-            facts=Facts(name),
-        )
+        what = "is full, and etcd cannot run on it"
+        cure = "free space, rotated logs first, and nothing below member/"
+        proof = host.largest
+    else:
+        return
+    held = host.etcd_data.path if host.etcd_data else "etcd's data"
+    largest = f" The largest files: {', '.join(proof[:3])}." if proof else ""
+    yield Finding(
+        code,
+        f"{name}:{disk.path}",
+        f"{disk.path} on {name}, which holds {held}, {what}. Nothing is wrong with the member.{largest} Cure: {cure}. "
+        f"{THEN}.",
+        (_line(name, disk), stopped, *(f"{name}: {line}" for line in proof)),
+        state=State.ETCD_STUCK,
+        facts=Facts(name),
+    )
 
 
 def cured(host: HostView) -> bool:

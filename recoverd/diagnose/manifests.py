@@ -18,9 +18,9 @@ from recoverd.model.facts import Facts, ManifestFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
 from recoverd.model.observation import ContainerView, EndpointHealth, HostView, ManifestView
+from recoverd.model.pki_operations import STATIC_PODS
 
 DIRECTORY = "/etc/kubernetes/manifests"
-COMPONENTS = ("etcd", API, "kube-controller-manager", "kube-scheduler")
 YOUNG = 60.0
 """Seconds within which a container that was restarted counts as looping and not as running."""
 SETTLE = 60.0
@@ -52,7 +52,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             continue  # the look itself failed, so nothing is proven by a file that is not in it
         elsewhere = tuple(_data_elsewhere(scene, name, host))
         yield from elsewhere
-        for component in COMPONENTS[1:] if elsewhere else COMPONENTS:
+        for component in STATIC_PODS[1:] if elsewhere else STATIC_PODS:
             yield from _manifest(scene, name, host, component)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose.manifests import COMPONENTS, FALLS, restarted, up
+from recoverd.diagnose.manifests import FALLS, restarted, up
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
@@ -18,6 +18,7 @@ from recoverd.model.facts import PodFileFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import EndpointHealth, HostView
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.pod_files import ENCRYPTION, PKI, Is, Named, PodFileView, by_path, naming
 from recoverd.model.points import best
 
@@ -56,7 +57,7 @@ def in_order(scene: Scene, host: HostView, pod: str) -> bool:
 def _fails(scene: Scene, name: str, pod: str) -> str:
     """How it shows that a static pod does not run, in words; "" where that is not proven."""
     container = scene.container(name, pod)
-    if pod not in COMPONENTS:
+    if pod not in STATIC_PODS:
         silent = scene.vip.health not in REFUSED and scene.memory.healthy_at is not None
         return f"{pod} on {name} is not looked at, and the cluster's address does not answer" if silent else ""
     if container is None or (pod == API and scene.endpoint_health(name) is EndpointHealth.READY):
@@ -98,7 +99,7 @@ def _changed(
     scene: Scene, name: str, path: str, by: tuple[Named, ...], there: PodFileView, known: KnownPodFile
 ) -> Iterator[Finding]:
     """What was made anew in pki/ shows by the certificates."""
-    proofs = {n.pod: why for n in by if n.pod in COMPONENTS and (why := _by_the_file(scene, name, n.pod, path))}
+    proofs = {n.pod: why for n in by if n.pod in STATIC_PODS and (why := _by_the_file(scene, name, n.pod, path))}
     if path.startswith(PKI) or not proofs:
         return
     yield Finding(

@@ -61,6 +61,15 @@ class Scene:
         return {n: v for n, v in self.observation.etcd.items() if isinstance(v, EtcdView)}
 
     @cached_property
+    def bastion_off(self) -> bool:
+        """The bastion's own clock is wrong: all machines that were seen, two or more, agree with each other and not
+        with it.
+        """
+        offsets = [host.clock_offset for name in self.addresses if (host := self.host(name)) is not None]
+        limit = self.settings.bounds.max_clock_skew
+        return len(offsets) > 1 and min(map(abs, offsets)) > limit and max(offsets) - min(offsets) <= limit
+
+    @cached_property
     def outside(self) -> dict[str, EtcdView]:
         """The servers that were seen of an etcd that is none of the static pods."""
         outside = self.observation.outside if self.external_etcd else {}

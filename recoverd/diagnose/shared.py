@@ -53,10 +53,8 @@ def _differing(scene: Scene, hosts: dict[str, HostView], path: str, effect: str)
                 Code.PKI_DIFFERS,
                 f"{name}:{path}",
                 f"{path} on {name} is another than on {others}: {effect}. Cure: which is right is that of most, or "
-                f"that with "
-                f"which the cluster was made; copy it (with its .key and .pub) to {name}, make there anew what it has "
-                f"to "
-                "sign, and restart the static pods.",
+                f"that with which the cluster was made; copy it (with its .key and .pub) to {name}, make there anew "
+                "what it has to sign, and restart the static pods.",
                 tuple(f"{n}:{path}: key sha256 {sorted(k)[0][:16]}" for n, k in held.items()),
                 severity=Severity.WARNING,
                 facts=FileFacts(name),

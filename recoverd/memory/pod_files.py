@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from recoverd.diagnose.manifests import COMPONENTS
 from recoverd.diagnose.pod_files import in_order
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import KnownPodFile
 from recoverd.model.observation import HostView
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.pod_files import Is, Named, PodFileView, by_path, naming
 
 SETTLE = timedelta(seconds=60)
@@ -72,7 +72,7 @@ def _read(scene: Scene, view: HostView, pod: str, there: PodFileView, before: Kn
         return False
     # a file that nobody knows yet may have had its mode changed since; one that was changed may have been moved there
     written = max(there.modified_at, there.changed_at) if before else there.modified_at
-    if pod not in COMPONENTS:
+    if pod not in STATIC_PODS:
         return written + (MEANT if before else SETTLE) <= scene.now + timedelta(seconds=view.clock_offset)
     container = view.containers.get(pod)
     began = container.started_at if container and container.running else None
@@ -81,5 +81,5 @@ def _read(scene: Scene, view: HostView, pod: str, there: PodFileView, before: Kn
 
 def _started_without(view: HostView, by: tuple[Named, ...], since: datetime) -> bool:
     """What names it was started since it is gone, and does without."""
-    starts = [view.running_since(n.pod) for n in by if n.pod in COMPONENTS]
+    starts = [view.running_since(n.pod) for n in by if n.pod in STATIC_PODS]
     return bool(starts) and all(at is not None and at > since for at in starts)

@@ -160,13 +160,18 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
 
 def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
     """When it was seen healthy, and etcd's history going on."""
-    mark = memory.watermark or memory.outside
+    mark = _mark(memory)
     return memory.healthy_at, mark.at if mark else None
+
+
+def _mark(memory: Memory) -> Watermark | None:
+    """Of the cluster's own etcd or, where it has none, of one elsewhere."""
+    return memory.watermark or memory.outside
 
 
 def _steady(memory: Memory) -> tuple[object, ...]:
     """Without what every sweep changes."""
-    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := memory.watermark or memory.outside) else ()))
+    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := _mark(memory)) else ()))
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:

@@ -115,13 +115,11 @@ class Collector:
         due = self._turns.due(workers, time.monotonic()) if self._calm else frozenset(workers)
         kept = self._calm
         if len(due) < len(workers):
-            seen = await self._swept(sequence, memory, workers, due, kept=True)
-            self._outside.learn(Scene(seen, memory, settings))
+            seen = await self._swept(sequence, memory, workers, due, kept=kept)
             if says_that_all_is_well(seen, self._judged(seen, memory, [*self._planes, *workers])):
                 return seen
             kept = False
         seen = await self._swept(sequence, memory, workers, frozenset(workers), kept=kept)
-        self._outside.learn(Scene(seen, memory, settings))
         if self._turns.takes(workers):
             self._judged(seen, memory, [*self._planes, *workers])
         return seen
@@ -183,8 +181,9 @@ class Collector:
             lease=self._held(hosts),
             own=(self._api.trouble,) if self._api.trouble else (),
         )
-        behind = late.with_behind(seen, heart.behind, self._cluster.deadlines)
-        return self._taken(late.with_own(behind), everybody, names, clock)
+        seen = late.with_own(late.with_behind(seen, heart.behind, self._cluster.deadlines))
+        self._outside.learn(Scene(seen, memory, self._cluster.settings))
+        return self._taken(seen, everybody, names, clock)
 
     def _held(self, hosts: Mapping[str, HostView | Unseen]) -> Lease | None:
         """Who holds the leases of the control planes, as far as their machines were seen."""

@@ -112,8 +112,7 @@ class RenewCertificates:
         if over := _authority_over(host, findings, situation):
             return Refusal(
                 f"{over.message} What it signs is accepted by nobody: a new CA has to be made and given to everybody "
-                f"who "
-                "trusts it (Kubernetes' page on manual rotation of CA certificates)"
+                "who trusts it (Kubernetes' page on manual rotation of CA certificates)"
             )
         lacking = [f for f in findings if not _signable(f, situation)]
         if lacking and (len(lacking) == len(findings) or any(f.severity is Severity.FAULT for f in lacking)):

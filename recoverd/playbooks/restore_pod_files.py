@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recoverd.diagnose.manifests import COMPONENTS
 from recoverd.diagnose.scene import API
 from recoverd.model.bastion_operations import AwaitApi
 from recoverd.model.catalogue import Code, path_in
 from recoverd.model.facts import PodFileFacts
 from recoverd.model.file_operations import PutBackPodFile
 from recoverd.model.finding import Finding
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.plan import Step
 from recoverd.model.pod_files import COPIES, EMPTY, PKI
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
@@ -110,7 +110,7 @@ def _put(finding: Finding, host: str, situation: Situation) -> Step:
 
 def _begun(host: str, pods: set[str], situation: Situation) -> list[Step]:
     # of other pods no process is known by its name
-    steps = [seen_started(host, pod) for pod in COMPONENTS if pod in pods]
+    steps = [seen_started(host, pod) for pod in STATIC_PODS if pod in pods]
     # without an etcd none comes up, whatever files there are
     if API in pods and "etcd" not in pods and situation.etcd(host) is not None:
         steps.append(Step(host, f"wait for the API server on {host}", AwaitApi(), 90.0))
