@@ -20,6 +20,9 @@ kind: KubeletConfiguration
 cgroupDriver: cgroupfs
 failSwapOn: false
 evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}}
+# nodes share the disk of the machine that they run on, and no registry is there to pull from again what was collected
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
