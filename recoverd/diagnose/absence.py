@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, forwards, lists, node
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
@@ -16,7 +17,6 @@ from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
-from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
 from recoverd.model.pod_files import Is, by_path, unread
 from recoverd.model.witness import TRIED, LeadView, TryView
@@ -49,6 +49,19 @@ def machine(question: Question) -> str:
     """The machine was looked at, or is no longer one that recoverd watches or that is a part of the cluster."""
     view = question.observation.hosts.get(question.host)
     if isinstance(view, Unseen) and not _left(question, question.host):
+        return f"{question.host} could not be looked at: {view.reason}"
+    return ""
+
+
+def itself(question: Question) -> str:
+    """The machine was looked at, though no member lists it any more: that is how one looks that was reset, and no sign
+    that it is not missed (observed on an overloaded bastion: a rejoin stopped half-way, since for one sweep the
+    machine was seen too late). Whoever replaces it by hand cordons its node, and then deletes it.
+    """
+    view, objects = question.observation.hosts.get(question.host), question.observation.api.objects
+    nodes = objects.nodes if isinstance(objects, ObjectsView) else ()
+    replaced = any(n.name == question.host and n.unschedulable for n in nodes)
+    if isinstance(view, Unseen) and not replaced and not deleted(question.observation, question.host):
         return f"{question.host} could not be looked at: {view.reason}"
     return ""
 
@@ -238,64 +251,6 @@ def _follow_one(one: EtcdView, other: EtcdView) -> bool:
     return one.leader == other.leader and one.member_id != other.member_id
 
 
-def lists(question: Question) -> str:
-    """The API server listed nodes and pods."""
-    objects = question.observation.api.objects
-    return f"the API server did not list nodes and pods: {objects.reason}" if isinstance(objects, Unseen) else ""
-
-
-def node(question: Question) -> str:
-    """The API server listed nodes and pods, and the node's machine and its network were looked at; or
-    it lists no such node any more.
-    """
-    if why := lists(question):
-        return why
-    for end in question.ends:
-        if _deleted(question.observation, end):
-            continue
-        host = question.machine_of(end)
-        view = question.observation.hosts.get(host)
-        if isinstance(view, Unseen):
-            return f"{host} could not be looked at: {view.reason}"
-        if why := witness_unseen(host, end, question.observation):
-            return why
-    return ""
-
-
-def bridges(question: Question) -> str:
-    """Whether packets over the machine's bridges pass iptables was read."""
-    return _unread(question, "bridge-nf-call-iptables", lambda v: v.bridge_netfilter)
-
-
-def forwards(question: Question) -> str:
-    """The chains of the machine that forwarded packets pass were read."""
-    return _unread(question, "the chains", lambda v: v.dropping)
-
-
-def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:
-    network = question.observation.network
-    views = network.hosts if isinstance(network, NetworkView) else {}
-    hosts = [question.machine_of(end) for end in question.ends]
-    blind = [h for h in hosts if isinstance(view := views.get(h), NodeNetworkView) and of(view) is None]
-    return f"{what} of {blind[0]} to be read" if blind else ""
-
-
-def agents(question: Question) -> str:
-    """Every machine was looked at whose node is Ready: what runs there may still follow the history that is gone.
-
-    One whose node is not Ready has no kubelet at work: it shows what is wrong with it when it is back.
-    """
-    if why := lists(question):
-        return why
-    objects = question.observation.api.objects
-    ready = {n.name for n in objects.nodes if n.ready} if isinstance(objects, ObjectsView) else set()
-    machines = {question.machine_of(name) for name in ready}
-    for host, view in question.observation.hosts.items():
-        if isinstance(view, Unseen) and host in machines:
-            return f"{host} could not be looked at: {view.reason}"
-    return witness_unseen("", "", question.observation)
-
-
 def controllers(question: Question) -> str:
     """The component was seen to run on a control plane, or every control plane was looked at."""
     views = [v for n, v in question.observation.hosts.items() if n in question.observation.etcd]
@@ -328,17 +283,6 @@ def writes(question: Question) -> str:
     return ""
 
 
-def witness_unseen(host: str, node: str, observation: Observation) -> str:
-    """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
-    network = observation.network
-    if isinstance(network, Unseen):
-        return f"the pod network to be looked at ({network.reason})"
-    for view in (network.hosts.get(host), network.pods.get(node)) if isinstance(network, NetworkView) else ():
-        if isinstance(view, Unseen):
-            return f"the network of {host} to be looked at ({view.reason})"
-    return ""
-
-
 def _led(observation: Observation) -> bool:
     return any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
 
@@ -356,12 +300,6 @@ def _left(question: Question, host: str) -> bool:
     )
 
 
-def _deleted(observation: Observation, name: str) -> bool:
-    """Somebody deleted the node: the API server lists others, and not this one."""
-    objects = observation.api.objects
-    return isinstance(objects, ObjectsView) and bool(objects.nodes) and name not in {n.name for n in objects.nodes}
-
-
 def _works(endpoint: EndpointView) -> bool:
     return endpoint.health is EndpointHealth.READY or refuses_us(endpoint)
 
@@ -372,6 +310,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.POD_FILE: pod_file,
     ShownBy.UNITS: unit,
     ShownBy.MACHINE: machine,
+    ShownBy.ITSELF: itself,
     ShownBy.DISKS: disks,
     ShownBy.STATIC_PODS: static_pods,
     ShownBy.STRANGER: stranger,

@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import Enum
 
 from recoverd.bounds import out_of_turn, too_few_ready
-from recoverd.diagnose.absence import doubt, witness_unseen
+from recoverd.diagnose.absence import doubt
+from recoverd.diagnose.absence_of_nodes import witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
 from recoverd.machine.account import committed

@@ -46,6 +46,7 @@ class ShownBy(StrEnum):
     POD_FILE = "the file, or no manifest that names it"
     UNITS = "what systemd on the machine says of its units"
     MACHINE = "the machine"
+    ITSELF = "the machine, which is no part of the cluster just now, or its node deleted"
     DISKS = "the machine's disks"
     STATIC_PODS = "the static pods running, or no manifests of them"
     STRANGER = "its etcd stopped or with a leader in common with another, or every other control plane's stopped"
@@ -111,7 +112,7 @@ class Code(StrEnum):
     CONTROL_PLANE_RESET = (
         "control-plane-reset",
         About.HOST,
-        (ShownBy.LEADER, ShownBy.MANIFESTS, ShownBy.DATA, ShownBy.LISTS),
+        (ShownBy.LEADER, ShownBy.ITSELF, ShownBy.MANIFESTS, ShownBy.DATA, ShownBy.LISTS),
         "What made a machine a control plane is gone from it (`kubeadm reset`, a new disk); nobody is replacing it.",
         Of.WAY_OUT,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from recoverd.diagnose.absence import doubt
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity
@@ -82,6 +83,16 @@ def test_what_a_person_is_replacing_by_hand_is_none(how: str) -> None:
     assert found.find(Code.CONTROL_PLANE_RESET) is None and not found.faults
     told = found.find(Code.NOT_JOINED)
     assert told is not None and told.severity is Severity.WARNING
+
+
+def test_one_that_was_seen_too_late_in_a_sweep_is_still_the_one_that_was_reset() -> None:
+    """A rejoin stopped after its second step, since a machine that no member lists was taken for one that has left."""
+    key, cluster = (Code.CONTROL_PLANE_RESET, "cp3"), lost()
+    cluster.hosts["cp3"] = Unseen(UnseenKind.OWN, "recoverd was late")
+    seen, found = cluster.observation(), judged(cluster)
+    assert key not in found.keys and "recoverd was late" in doubt([key], found, seen)
+    cluster.node("cp3", unschedulable=True)
+    assert not doubt([key], judged(cluster), cluster.observation())
 
 
 def test_it_is_given_the_time_in_which_a_person_would_drain_it() -> None:

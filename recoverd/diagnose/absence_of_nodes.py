@@ -1,0 +1,86 @@
+"""The witnesses of what is found of nodes, of their agents and their network: the lists of the API server, the
+machines, and what they see of each other. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recoverd.diagnose.question import Question
+from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.observation import ObjectsView, Observation, Unseen
+
+
+def lists(question: Question) -> str:
+    """The API server listed nodes and pods."""
+    objects = question.observation.api.objects
+    return f"the API server did not list nodes and pods: {objects.reason}" if isinstance(objects, Unseen) else ""
+
+
+def node(question: Question) -> str:
+    """The API server listed nodes and pods, and the node's machine and its network were looked at; or
+    it lists no such node any more.
+    """
+    if why := lists(question):
+        return why
+    for end in question.ends:
+        if deleted(question.observation, end):
+            continue
+        host = question.machine_of(end)
+        view = question.observation.hosts.get(host)
+        if isinstance(view, Unseen):
+            return f"{host} could not be looked at: {view.reason}"
+        if why := witness_unseen(host, end, question.observation):
+            return why
+    return ""
+
+
+def bridges(question: Question) -> str:
+    """Whether packets over the machine's bridges pass iptables was read."""
+    return _unread(question, "bridge-nf-call-iptables", lambda v: v.bridge_netfilter)
+
+
+def forwards(question: Question) -> str:
+    """The chains of the machine that forwarded packets pass were read."""
+    return _unread(question, "the chains", lambda v: v.dropping)
+
+
+def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:
+    network = question.observation.network
+    views = network.hosts if isinstance(network, NetworkView) else {}
+    hosts = [question.machine_of(end) for end in question.ends]
+    blind = [h for h in hosts if isinstance(view := views.get(h), NodeNetworkView) and of(view) is None]
+    return f"{what} of {blind[0]} to be read" if blind else ""
+
+
+def agents(question: Question) -> str:
+    """Every machine was looked at whose node is Ready: what runs there may still follow the history that is gone.
+
+    One whose node is not Ready has no kubelet at work: it shows what is wrong with it when it is back.
+    """
+    if why := lists(question):
+        return why
+    objects = question.observation.api.objects
+    ready = {n.name for n in objects.nodes if n.ready} if isinstance(objects, ObjectsView) else set()
+    machines = {question.machine_of(name) for name in ready}
+    for host, view in question.observation.hosts.items():
+        if isinstance(view, Unseen) and host in machines:
+            return f"{host} could not be looked at: {view.reason}"
+    return witness_unseen("", "", question.observation)
+
+
+def witness_unseen(host: str, node: str, observation: Observation) -> str:
+    """Which witness of the node's network says nothing now, so that its silence proves nothing; "" when they speak."""
+    network = observation.network
+    if isinstance(network, Unseen):
+        return f"the pod network to be looked at ({network.reason})"
+    for view in (network.hosts.get(host), network.pods.get(node)) if isinstance(network, NetworkView) else ():
+        if isinstance(view, Unseen):
+            return f"the network of {host} to be looked at ({view.reason})"
+    return ""
+
+
+def deleted(observation: Observation, name: str) -> bool:
+    """Somebody deleted the node: the API server lists others, and not this one."""
+    objects = observation.api.objects
+    return isinstance(objects, ObjectsView) and bool(objects.nodes) and name not in {n.name for n in objects.nodes}
