@@ -61,6 +61,8 @@ def decide(turn: Turn, instead: str = "") -> None:
     if choice.playbook is None or choice.proposal is None:
         if not choice.reasons and not _all_confirmed(turn):
             return  # what is seen now has not lasted long enough to say anything about it
+        if outlook.hidden(turn):
+            return  # and what was said of its cause still stands
         if choice.reasons and replanning.missed(turn):
             if turn.lifecycle.phase is not Phase.ESCALATED:
                 _explain_inaction(turn, TOO_LATE, waiting=True)

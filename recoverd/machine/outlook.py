@@ -11,7 +11,9 @@ from recoverd.bounds import above
 from recoverd.diagnose.scene import Scene
 from recoverd.machine import sight
 from recoverd.machine.guards import Evidence
+from recoverd.machine.sight import key_of
 from recoverd.machine.turn import Turn
+from recoverd.model.catalogue import RANK
 from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.fleet import CommonCause
 from recoverd.model.lease import forbids
@@ -20,6 +22,8 @@ from recoverd.model.observation import Observation, Unseen
 from recoverd.model.settings import STALE_INTERVALS, Approval
 from recoverd.playbooks.base import Situation
 
+HIDDEN = 60.0
+"""Seconds in which the cause of an incident may be out of sight before what is left is looked at without it."""
 PODS = timedelta(seconds=90)
 """For so long an incident without findings waits for the pods of nodes that have come back. Not for ever: a pod may
 be unready for a reason of its own.
@@ -42,6 +46,21 @@ def lasting(turn: Turn, findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def unended(turn: Turn) -> dict[FindingKey, str]:
     """What the incident was opened for and the newest sweep neither finds nor shows to be gone, and why."""
     return sight.unended(turn.record.sightings, turn.newest.diagnosis, turn.newest.observation)
+
+
+def hidden(turn: Turn) -> bool:
+    """Whether what comes first in the incident is neither found in this sweep nor shown to be gone, and was found not
+    long ago: what else is found follows from it, and is no other cause.
+
+    On an overloaded bastion etcd was seen in every other sweep, and the incident was told by turns as a quorum that is
+    lost and as an API server that does not stay up, with a person called each time (observed).
+    """
+    record, found = turn.record, turn.newest.diagnosis.faults
+    if not record.cause or not found or key_of(record.cause) not in unended(turn):
+        return False
+    last = record.sightings[record.cause].last
+    first = RANK.get(key_of(record.cause)[0], len(RANK)) < RANK[found[0].code]
+    return first and last is not None and (turn.now - last).total_seconds() < allowed(turn, HIDDEN)
 
 
 def coming_back(turn: Turn) -> str:

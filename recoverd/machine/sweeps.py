@@ -16,7 +16,7 @@ from recoverd.model.events import Diagnosed, Observed
 from recoverd.model.finding import FAULT_STATES, Diagnosis, FindingKey, Phase, State
 from recoverd.model.history import History
 from recoverd.model.observation import Observation
-from recoverd.model.plan import PlanStatus
+from recoverd.model.plan import Incident, PlanStatus
 
 PARTLY = 3
 """So many times `confirm_sweeps` sweeps may lack something that `healthy` rests on before the
@@ -167,7 +167,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
     )
     if turn.lifecycle.state in (State.HEALTHY, State.UNOBSERVABLE):
         turn.move(f"{'reopen' if turn.record.incident else 'suspect'}_{diagnosis.state}")
-    elif turn.lifecycle.state is not diagnosis.state:
+    elif turn.lifecycle.state is not diagnosis.state and not outlook.hidden(turn):
         _shift(turn, diagnosis)
     if turn.lifecycle.phase is Phase.SUSPECTED and _lasts(turn):
         incidents.open_fault(turn, diagnosis)
@@ -175,18 +175,23 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
         return
     turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
     incidents.note_cause_above(turn, turn.record.incident)
-    if turn.record.incident.summary != diagnosis.summary or turn.record.incident.state is not diagnosis.state:
-        turn.save_incident(summary=diagnosis.summary, state=diagnosis.state)
-    if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:
-        # another fault comes first now; the summary alone changes with every second that it counts
-        turn.set(cause=cause)
-        turn.note(History.CAUSE, diagnosis.summary)
+    if not outlook.hidden(turn):
+        _summarise(turn, turn.record.incident, diagnosis)
     if turn.record.verify_since:
         return
     if turn.lifecycle.phase is Phase.VERIFYING:
         turn.move("reconsider")
     if turn.lifecycle.phase is not Phase.PAUSED and not turn.record.pause:
         deciding.decide(turn)
+
+
+def _summarise(turn: Turn, incident: Incident, diagnosis: Diagnosis) -> None:
+    """Say of the incident what comes first now; a summary alone changes with every second that it counts."""
+    if incident.summary != diagnosis.summary or incident.state is not diagnosis.state:
+        turn.save_incident(summary=diagnosis.summary, state=diagnosis.state)
+    if (cause := name_of(diagnosis.faults[0].key)) != turn.record.cause:
+        turn.set(cause=cause)
+        turn.note(History.CAUSE, diagnosis.summary)
 
 
 def _lasts(turn: Turn) -> bool:
