@@ -159,9 +159,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
-        disks=(
-            _disk(machine),
-        ),
+        disks=(_disk(machine),),
         peers=_peers(cluster, machine),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,

@@ -44,7 +44,7 @@ def mute(cluster: Cluster) -> Cluster:
 
 
 def test_quorum_stays_lost_when_the_survivor_is_restarted_and_the_plan_goes_on_from_a_copy_of_its_data() -> None:
-    """The approval comes when it comes: seen in the lab 3 s after kubelet's probe had ended the etcd that still served."""
+    """The approval comes when it comes: in the lab 3 s after the probe had ended the etcd that served."""
     s = Script()
     s.sweep(stuck, times=2)
     first = s.plan
