@@ -110,8 +110,8 @@ def _identity(observation: Observation, name: str) -> str:
 
 
 def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
-    """With the numbers of nodes and pods that it gave at the same revision, where it gave none in time: a
-    plan is to check against them.
+    """With what was read of its data at the same revision, where it was not in time: a plan is to check against the
+    numbers, and by the UID it is known for this cluster.
     """
     if before is None or before.revision != view.revision:
         return view
@@ -119,6 +119,7 @@ def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
         view,
         nodes=before.nodes if view.nodes is None else view.nodes,
         pods=before.pods if view.pods is None else view.pods,
+        uid=before.uid if view.uid is None else view.uid,
     )
 
 

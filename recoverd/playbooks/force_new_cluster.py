@@ -1,9 +1,10 @@
 """`force-new-cluster`: makes one surviving member a cluster of its own when quorum is gone for good.
 
 Sources: etcd's disaster recovery guide (`--force-new-cluster` keeps the data and overwrites the membership);
-observed on real clusters: a full snapshot is served without quorum, etcd is healthy 2.5 s after the flag is in the
-static manifest, and old members that stay alive with their data make the new cluster panic or split from it, so
-they are stopped for good first.
+observed on real clusters: a full snapshot is served without quorum, and only until kubelet's probe has etcd started
+again (so its data are copied, see `safety_copy`); etcd is healthy 2.5 s after the flag is in the static manifest; and
+old members that stay alive with their data make the new cluster panic or split from it, so they are stopped for good
+first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
-from recoverd.playbooks.sizes import moving, sized
+from recoverd.playbooks.safety_copy import SafetyCopy, safety_copy
+from recoverd.playbooks.sizes import moving
 from recoverd.playbooks.survivors import (
     Missing,
     behind_a_point,
@@ -83,17 +85,16 @@ class ForceNewCluster:
         if isinstance(edit := _flagged(name, host), Refusal):
             return edit
         manifest, flagged = edit
-        data = host.etcd_data if host else None
-        copied = _to_be_copied(name, view, situation)
         asked = situation.by_hand and name in blind  # a person says what it holds
+        holds = _uid(situation) if name in blind and not asked else ""
+        kept = safety_copy(name, view, manifest, (finding.key,), holds, situation)
+        if isinstance(kept, Refusal):
+            return kept
+        before = "" if kept.aside else manifest.sha256
         steps = (
-            *(
-                self._copy(name, view, manifest, data.path if data else "/var/lib/etcd", finding, situation.kept)
-                if copied
-                else self._fetch(name, view, finding, "" if asked else _uid(situation))
-            ),
+            *kept.steps,
             *self._stop_others(others, finding, situation),
-            *self._force(name, view, manifest, "" if copied else manifest.sha256, flagged, finding, situation.kept),
+            *self._force(name, view, manifest, before, flagged, finding, situation.kept),
         )
         return Proposal(
             summary=f"make {name} (revision {view.revision}, the highest of {_revisions(survivors)}) "
@@ -104,7 +105,7 @@ class ForceNewCluster:
                 *finding.evidence,
                 f"chosen: {name}, because its revision {view.revision} is the highest of {_revisions(survivors)}",
                 newest_point(situation),
-                *_known(view, blind, asked),
+                *_known(name, view, holds),
             ),
             destroys=(
                 *_unread(name, asked),
@@ -113,7 +114,7 @@ class ForceNewCluster:
                 *to_be_known(gone, situation),
                 *self._destroys(others, situation),
             ),
-            undo=_way_back(copied),
+            undo=_way_back(kept),
             resolves=(finding.key,),
             verify_within=120.0,
             moving=moving(view.db_size),
@@ -150,52 +151,6 @@ class ForceNewCluster:
                 "to be decided by a person"
             )
         return survivors
-
-    @staticmethod
-    def _fetch(name: str, view: EtcdView, finding: Finding, uid: str) -> list[Step]:
-        """A copy of the data first.
-
-        A restore point never takes its place: that is taken from a healthy member with a leader,
-        and without quorum there is none.
-        """
-        what = f"fetch an emergency snapshot from {name} (revision {view.revision}) and check its hash"
-        return [
-            sized(Step(name, what, FetchSnapshot("before-force-new-cluster", uid), 180.0, (finding.key,)), view.db_size)
-        ]
-
-    @staticmethod
-    def _copy(
-        name: str, view: EtcdView, manifest: ManifestView, data: str, finding: Finding, incident: str
-    ) -> list[Step]:
-        """The same where the member serves no snapshot: of its directory, with etcd
-        stopped so that the copy is whole.
-        """
-        requires = (finding.key,)
-        # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
-        move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
-        copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
-        why = "it was restarted without quorum and serves no snapshot, or for moments only"
-        return [
-            Step(
-                name,
-                f"stop etcd on {name}, for a copy of its data ({why}): its manifest goes aside",
-                move,
-                20.0,
-                requires,
-                undo=move.inverse(),
-            ),
-            Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
-            sized(
-                Step(
-                    name,
-                    f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}",
-                    copy,
-                    180.0,
-                    requires,
-                ),
-                view.db_size,
-            ),
-        ]
 
     @staticmethod
     def _stop_others(others: list[MemberEntry], finding: Finding, situation: Situation) -> list[Step]:
@@ -304,18 +259,6 @@ class ForceNewCluster:
         return lines
 
 
-def _to_be_copied(name: str, view: EtcdView, situation: Situation) -> bool:
-    """Whether a snapshot cannot be had of this member, or only while it happens to serve.
-
-    One that was restarted since the fault began serves when a joining member's etcd gives it a leader for a moment,
-    until its probe ends it again: the plan keeps to the copy, since one that changes with every turn of that cannot be
-    approved (observed on a busy lab, every half minute).
-    """
-    host = situation.host(name)
-    began = host.running_since("etcd") if host else None
-    return bool(view.remembered) or bool(began and situation.fault_since and began > situation.fault_since)
-
-
 def _uid(situation: Situation) -> str:
     """By which the cluster is known; "" where it was not seen or is encrypted."""
     return situation.memory.watermark.uid if situation.memory.watermark else ""
@@ -333,17 +276,10 @@ def _unsafe(name: str, view: EtcdView, caveat: Caveat, situation: Situation) -> 
     )
 
 
-def _known(view: EtcdView, blind: list[str], asked: bool) -> Iterator[str]:
-    yield from _looked_for(blind, asked)
+def _known(name: str, view: EtcdView, holds: str) -> Iterator[str]:
+    if holds:
+        yield f"{unread(name)}: its snapshot is looked through for that before anything is changed"
     yield from (told_of(c, view.version) for c in caveats(FORCE_NEW_CLUSTER, view.version, view.members))
-
-
-def _looked_for(blind: list[str], asked: bool) -> tuple[str, ...]:
-    return (
-        (f"{unread(*blind)}: its snapshot is looked through for that before anything is changed",)
-        if blind and not asked
-        else ()
-    )
 
 
 def _unread(name: str, asked: bool) -> tuple[str, ...]:
@@ -371,11 +307,11 @@ def _revisions(views: dict[str, EtcdView]) -> str:
     return ", ".join(f"{n} {v.revision}" for n, v in sorted(views.items()))
 
 
-def _way_back(copied: bool) -> tuple[str, ...]:
+def _way_back(kept: SafetyCopy) -> tuple[str, ...]:
     return (
         "before the flag is put in: everything moved aside is moved back by itself",
-        f"afterwards: none by itself; the {'copy of the data' if copied else 'emergency snapshot'} is the way back, "
-        f"and {FORCE} is taken out even when a later step fails",
+        f"afterwards: none by itself; {kept.way_back} is the way back, and {FORCE} is taken out even when a later step "
+        "fails",
     )
 
 

@@ -94,7 +94,8 @@ move_path() {
 }
 
 # copy_path SOURCE TARGET: copy a directory whole, on its own disk: under another name first, so that a target that
-# exists is complete. 3 where there is nothing to copy or no room for it, and for etcd's data that anything has open.
+# exists is complete. 3 where there is nothing to copy or no room for it, also where the disk fills meanwhile, and for
+# etcd's data that anything has open; nothing is left of a copy then.
 copy_path() {
   set -eu
   if [ -e "$2" ]; then return 0; fi
@@ -104,7 +105,8 @@ copy_path() {
   # 64 MiB stay free: etcd itself must be able to write
   [ "$(free_kib "$1")" -gt $((cp_size + 65536)) ] || refuse "there is no room for a copy of $1 beside it"
   rm -rf "$2.part"
-  cp -a "$1" "$2.part"
+  # half a copy must not take the room that etcd needs to go on
+  cp -a "$1" "$2.part" || { rm -rf "$2.part"; refuse "$1 could not be copied, and what there was of the copy is deleted"; }
   sync
   mv "$2.part" "$2"
 }

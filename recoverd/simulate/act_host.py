@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from recoverd.model.address_operations import FreeAddresses
+from recoverd.model.etcd_guards import of_data
 from recoverd.model.file_operations import HostsLine, PutBackPodFile, PutResolvConf
 from recoverd.model.node_look import HOSTS
 from recoverd.model.node_operations import Reboot
@@ -113,6 +114,8 @@ def copy(o: CopyPath, at: Carry) -> StepResult:
         )
     if not has(at.machine, o.source):
         return at.refused(f"{o.source} does not exist")
+    if (at.machine.crowded or at.machine.disk) and of_data(o.source):
+        return at.refused(f"there is no room for a copy of {o.source} beside it")
     _copy(at.machine.files, o.source, o.target)
     _copy(at.machine.data, o.source, o.target)
     return StepResult(True, f"copying {o.source} to {o.target} on {at.name}: done")

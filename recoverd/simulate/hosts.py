@@ -172,6 +172,8 @@ class Machine:
     """Its etcdctl knows --bump-revision and --mark-compacted."""
     disk: str = ""
     """What an etcd says that cannot write there, because the disk is full or read-only."""
+    crowded: bool = False
+    """What is free on its disk lets etcd go on, and has no room for a copy of its data."""
     slow: bool = False
     """Its disk takes half a second to write through."""
     images: set[str] = field(default_factory=lambda: {PAUSE})

@@ -159,11 +159,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
         certificates=certificates,
         pki=pki,
-        disks=(
-            DiskView(
-                "/var/lib/etcd", 100 << 30, 0 if "no space" in machine.disk else 50 << 30, "read-only" in machine.disk
-            ),
-        ),
+        disks=(_disk(machine),),
         peers=_peers(cluster, machine),
         etcd_data=_data(machine) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
@@ -318,6 +314,11 @@ def _manifest(machine: Machine, component: str, text: str) -> ManifestView:
 @lru_cache(maxsize=1024)
 def _manifest_of(path: str, text: str, changed: datetime | None) -> ManifestView:
     return ManifestView(path, sha256(text), text, command_of(text).problem, changed)
+
+
+def _disk(machine: Machine) -> DiskView:
+    free = 0 if "no space" in machine.disk else 64 << 20 if machine.crowded else 50 << 30
+    return DiskView("/var/lib/etcd", 100 << 30, free, "read-only" in machine.disk)
 
 
 def _data(machine: Machine) -> EtcdDataView:

@@ -28,6 +28,12 @@ def fill_disk(c: ModelCluster, *names: str) -> None:
         c.machines[name].disk = FULL
 
 
+def crowd_disk(c: ModelCluster, *names: str) -> None:
+    """A log nearly fills the disk that holds etcd's data: etcd goes on, and nothing large has room beside it."""
+    for name in names:
+        c.machines[name].crowded = True
+
+
 def break_disk(c: ModelCluster, *names: str) -> None:
     """The kernel mounts the disk that holds etcd's data read-only, after an error of it."""
     for name in names:
@@ -37,7 +43,7 @@ def break_disk(c: ModelCluster, *names: str) -> None:
 def free_disk(c: ModelCluster, *names: str) -> None:
     """Rotated logs are deleted, or the disk is mounted so that it can be written again."""
     for name in names:
-        c.machines[name].disk = ""
+        c.machines[name].disk, c.machines[name].crowded = "", False
 
 
 def slow_disk(c: ModelCluster, *names: str) -> None:

@@ -120,6 +120,36 @@ def test_data_of_an_etcd_that_runs_are_neither_moved_nor_copied(machine: Machine
     machine.refuses(CopyPath(f"{machine.data}/member", f"{machine.data}/member.before"), "etcd runs here", "copied")
 
 
+@pytest.fixture
+def small(machine: Machine) -> Iterator[Machine]:
+    """etcd's data are on a disk of their own, of 100 MiB and 24 files."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100m,nr_inodes=24", "tmpfs", str(machine.data)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    machine.db.parent.mkdir(parents=True)
+    machine.db.write_bytes(os.urandom(1 << 17))
+    yield machine
+    subprocess.run(["umount", str(machine.data)], check=True)
+
+
+def test_of_data_that_have_no_room_for_a_copy_nothing_is_left_but_they(small: Machine) -> None:
+    """Room is seen before it begins; what fills the disk meanwhile takes the half of a copy with it, which would be in
+    the way of the etcd that goes on.
+    """
+    copy, log = CopyPath(f"{small.data}/member", f"{small.data}/member.before"), small.data / "member/wal"
+    (small.data / "filler").write_bytes(bytes(40 << 20))
+    small.refuses(copy, "no room for a copy")
+    (small.data / "filler").unlink()
+    log.mkdir()
+    for number in range(14):
+        (log / f"{number}").touch()
+    small.refuses(copy, "No space left on device", "what there was of the copy is deleted")
+    assert [path.name for path in small.data.iterdir()] == ["member"]
+    for number in range(8):
+        (log / f"{number}").unlink()
+    assert small.run(copy).returncode == 0 and len(list((small.data / "member.before/wal").iterdir())) == 6
+
+
 def test_data_that_anybody_has_open_are_not_moved(machine: Machine, reader: subprocess.Popen[bytes]) -> None:
     machine.refuses(aside(machine), "is open in sleep", str(reader.pid))
     reader.kill()

@@ -52,10 +52,17 @@ def stuck(c: ModelCluster) -> None:
     faults.join(c, "cp2")
 
 
+def stuck_without_room(c: ModelCluster) -> None:
+    FAULTS["crowd-disk"](c, "cp1")
+    stuck(c)
+
+
 FAULTS = faults.by_name()
 CASES = (
-    Case("force-new-cluster", 10, stuck, spares=1),
-    Case("force-new-cluster", 8, lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3),
+    Case("force-new-cluster", 12, stuck, spares=1),
+    Case("force-new-cluster", 10, lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3),
+    # a snapshot is fetched
+    Case("force-new-cluster", 10, stuck_without_room, spares=1, killed_at=2),
     # by then etcd has been restarted and answers nothing
     Case("force-new-cluster", 12, stuck, spares=1, thinks=110.0, killed_at=4),
     Case("remove-member", 3, lambda c: faults.power_off(c, "cp3"), control_planes=3, voters=2),

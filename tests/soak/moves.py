@@ -210,6 +210,9 @@ COPIED: dict[str, Draw] = {
 }  # fmt: skip
 COPIED_FROM = 8191 << 18
 """As above: a copy beside a manifest, and kubelets without their kubeconfig."""
+CROWDED: dict[str, Draw] = {"crowd-disk": planes2, "free-disk": planes2}
+CROWDED_FROM = 16383 << 17
+"""As above: disks that have no room for a copy of etcd's data, as `force-new-cluster` makes one."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -222,6 +225,7 @@ LATEST = (
     (UNPULLED_FROM, UNPULLED, 0.3, (1, 2, 3)),
     (SLOW_FROM, SLOW, 0.3, (1, 2)),
     (COPIED_FROM, COPIED, 0.3, (1, 2, 3)),
+    (CROWDED_FROM, CROWDED, 0.3, (1, 2)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

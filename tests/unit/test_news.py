@@ -29,7 +29,7 @@ from recoverd.notifications.news import (
     seen_again,
     standing,
 )
-from tests.unit.test_machine import Script, manifest_gone, performing, stuck
+from tests.unit.test_machine import Script, manifest_gone, performing, stuck, stuck_without_room
 
 RULES = Path(__file__).parents[2] / "config/alerts/recoverd.yml"
 
@@ -126,7 +126,7 @@ def test_a_call_for_a_person_says_why_nothing_is_done_and_comes_anew_after_anoth
 
 def test_a_plan_that_failed_says_what_failed_and_where_to_look() -> None:
     s = Script()
-    s.sweep(stuck, times=2)
+    s.sweep(stuck_without_room, times=2)
     out = s.answer(performing(s.approve()), StepResult(False, "no space left"))
     (news,) = came(s, out)
     assert news.title == "prod: plan prod-1.1 FAILED (force-new-cluster)"

@@ -12,7 +12,8 @@ import pytest
 from recoverd.model.bastion_operations import FetchSnapshot
 from recoverd.model.etcd import AlarmEntry, EtcdView, MemberEntry
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EtcdDataView, HostView
+from recoverd.model.observation import DiskView, EtcdDataView, HostView
+from recoverd.model.operations import CopyPath, WriteFile
 from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
@@ -213,14 +214,68 @@ def test_where_nothing_can_tell_only_a_person_says_that_it_is_this_cluster() -> 
     assert "WHAT cp1 HOLDS WAS NOT READ" in plan_of(asked)
 
 
-def test_a_survivor_whose_data_are_seen_is_looked_through_all_the_same() -> None:
+def test_a_survivor_whose_data_are_seen_need_not_be_looked_through() -> None:
     cluster = off(Cluster(3), "cp2", "cp3").etcd_changed("cp1", uid="the-uid")
     memory = behind(off(Cluster(3), "cp2", "cp3"))[1]
-    plan = forced(situation(cluster, memory=memory))
-    assert isinstance(plan, Proposal) and plan.steps[0].operation == FetchSnapshot(
-        "before-force-new-cluster", "the-uid"
-    )
-    assert "NOT READ" not in plan_of(plan) and "looked through" not in plan_of(plan)
+    assert kept_by(forced(situation(cluster, memory=memory))) is CopyPath
+
+
+def kept_by(answer: Answer) -> type | None:
+    """By which operation the data are kept before the survivor is forced; None where nothing is proposed."""
+    if not isinstance(answer, Proposal):
+        return None
+    assert "NOT READ" not in plan_of(answer) and "looked through" not in plan_of(answer)
+    (kept,) = (s for s in answer.steps if isinstance(s.operation, FetchSnapshot | CopyPath))
+    flag = next(i for i, s in enumerate(answer.steps) if s.commits)
+    assert answer.steps.index(kept) < flag, "before anything that cannot be taken back"
+    copied = isinstance(kept.operation, CopyPath)
+    assert ("member.before-prod-1-at-1234 on cp1 itself" in answer.undo[1]) is copied
+    assert ("snapshot, on the bastion" in answer.undo[1]) is not copied
+    written = answer.steps[flag].operation
+    assert isinstance(written, WriteFile) and bool(written.before) is not copied, "the manifest is aside after a copy"
+    return type(kept.operation)
+
+
+FULL = (200 << 20) - 1
+"""Bytes free that do not even suffice for a copy of the database, of which 136 MiB are in the file."""
+
+
+@pytest.mark.parametrize(
+    ("free", "serves", "kept"),
+    [
+        (50 << 30, True, CopyPath),
+        (50 << 30, False, CopyPath),
+        (584 << 20, True, CopyPath),
+        ((584 << 20) - 1, True, FetchSnapshot),
+        ((584 << 20) - 1, False, CopyPath),
+        (FULL, True, FetchSnapshot),
+        (FULL, False, None),
+        (None, True, CopyPath),
+        (None, False, CopyPath),
+    ],
+)
+def test_a_snapshot_is_fetched_only_where_a_copy_has_no_room_and_it_can_be_had(
+    free: int | None, serves: bool, kept: type | None
+) -> None:
+    """It may not be served any more by the time somebody approves."""
+    cluster = off(Cluster(3), "cp2", "cp3").etcd_changed("cp1", db_size=136 << 20)
+    cluster.host("cp1", disks=() if free is None else (DiskView("/", 1, 1), DiskView("/var", 100 << 30, free)))
+    now = situation(cluster)
+    if not serves:
+        cluster.container("cp1", "etcd", started_at=cluster.now - timedelta(seconds=9), restarts=1)
+        now = replace(situation(cluster), fault_since=cluster.now - timedelta(minutes=9))
+    answer = forced(now)
+    assert kept_by(answer) is kept
+    if kept is None:
+        assert isinstance(answer, Refusal) and "/var there has 200 MiB free" in answer.reason
+        assert "takes at least 200 MiB" in answer.reason and "Make room there" in answer.reason
+        assert isinstance(forced(replace(now, by_hand=True)), Refusal), "without a way back nobody forces it"
+
+
+def test_a_disk_without_inodes_takes_no_copy() -> None:
+    cluster = off(Cluster(3), "cp2", "cp3")
+    cluster.host("cp1", disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30, inodes=0),))
+    assert kept_by(forced(situation(cluster))) is FetchSnapshot
 
 
 def eager(cluster: Cluster) -> ClusterSettings:
