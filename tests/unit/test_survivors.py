@@ -19,6 +19,7 @@ from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from tests.unit.builders import CLUSTER_ID, NOW, Cluster, member_id
+from tests.unit.test_machine import Script
 from tests.unit.test_playbooks import situation
 
 EMPTY = EtcdDataView("/var/lib/etcd", True, True)
@@ -296,3 +297,18 @@ def test_a_cluster_that_has_begun_anew_is_nothing_to_go_on_from() -> None:
     )
     answer = forced(situation(cluster))
     assert isinstance(answer, Refusal) and "begun a new, empty cluster" in answer.reason
+
+
+@pytest.mark.parametrize("copies", [True, False], ids=["a plan that copies", "a plan that fetches"])
+def test_of_two_that_hold_the_same_the_one_of_the_open_plan_goes_on_though_terms_grow(copies: bool) -> None:
+    cluster = off(Cluster(5), "cp3", "cp4", "cp5").etcd_changed("cp2", raft_term=9)
+    now = situation(cluster)
+    first = forced(now)
+    assert isinstance(first, Proposal) and first.steps[0].host == "cp2"
+    kept = next(s for s in first.steps if isinstance(s.operation, CopyPath))
+    operation = kept.operation if copies else FetchSnapshot("before-force-new-cluster")
+    steps = (replace(kept, host="cp1", operation=operation),)
+    script = Script()
+    script.sweep(lambda c: c.join_stuck(), times=2)
+    again = forced(replace(now, plan=replace(script.plan, steps=steps)))
+    assert isinstance(again, Proposal) and again.steps[0].host == "cp1"
