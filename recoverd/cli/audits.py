@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from recoverd.cli.render import Printer
-from recoverd.config.schema import Duration
 from recoverd.report.words import when
 
 Shape = dict[str, Any]
@@ -22,6 +20,11 @@ class Age(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        # half of the time that recoverctl takes to start, and needed for this option alone
+        from pydantic import TypeAdapter, ValidationError
+
+        from recoverd.config.schema import Duration
+
         try:
             return float(TypeAdapter(Duration).validate_python(value))
         except ValidationError:

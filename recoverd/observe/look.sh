@@ -6,15 +6,18 @@
 # cannot sort by time
 # shellcheck disable=SC2034 # read needs names for what is passed over
 # shellcheck disable=SC2015 # an assignment does not fail, so `A && B || C` is what it looks like
+# Each program that is started costs the machine a millisecond, and a look is made every few seconds: what the shell can
+# do by itself it does.
 LC_ALL=C; export LC_ALL
-K=/etc/kubernetes
+K=/etc/kubernetes nl='
+'
 s() { printf '\n%s\n' "$M $*"; } # on a line of its own, even after a file whose last line has no end
 # Absence has to be said by the system itself: a disk that errors must not pass for a file that is not there.
 there() {
   if [ -e "$1" ]; then echo yes; return; fi
   case $(ls -dL "$1" 2>&1) in *'No such file'*|*'Not a directory'*) echo no ;; *) echo unseen ;; esac
 }
-s boot; cat /proc/sys/kernel/random/boot_id
+s boot; boot=; { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null; echo "$boot"
 s clock; date +%s.%N
 s uptime; cat /proc/self/stat /proc/1/stat
 # kubeadm writes these three, and `kubeadm reset` takes them all: one that has lost kubelet.conf alone is a node all the same
@@ -44,14 +47,17 @@ journal() { # UNIT
     grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
     tail -n 60 | cut -c1-700
 }
-printf '%s\n\n' "$units" | while IFS='=' read -r k v; do
+while IFS='=' read -r k v; do
   case $k in
     Id) unit=${v%.service} ;;
     LoadState) load=$v ;;
     ActiveState) active=$v ;;
     '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
   esac
-done
+done <<EOF
+$units
+
+EOF
 # what the kernel has done to a static pod that does not run: it leaves no word of its own
 case " ${J-} " in *' kernel '*)
   s journal kernel
@@ -79,16 +85,29 @@ s people; date +%s
 stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(consoles | sort -u | while read -r t; do
   case $t in tty*|console|hvc*|xvc*) echo "/dev/$t" ;; esac
 done) 2>/dev/null
-started=''
+# every process is asked for its name once: `pids` asks those that may be of static pods
+started='' among=' '
 for c in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <$c
-  # that of a container (kind, a machine in a container) has another root
-  [ "$n" != kubelet ] || [ "$(stat -L -c %d:%i ${c%comm}root 2>/dev/null)" != "$(stat -c %d:%i /)" ] || started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline)
-  case $n in kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;; esac
+  case $n in
+    # that of a container (kind, a machine in a container) has another root
+    kubelet) [ ${c%comm}root -ef / ] && started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline) ;;
+    kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
+    etcd|kube-apiserver|kube-controller|kube-scheduler) among="$among $c" ;;
+  esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 # what kubelet was started with comes first, while it runs; then the files that its unit and it read
-s endpoint; printf '%s\n' "$started" | grep -E '^--container-runtime-endpoint='
+s endpoint; config='' static=''
+while read -r a; do
+  case $a in
+    --container-runtime-endpoint=*) printf '%s\n' "$a" ;;
+    --config=*) config=${a#*=} ;;
+    --pod-manifest-path=*) static=${a#*=} ;;
+  esac
+done <<EOF
+$started
+EOF
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: "]+[^ "]+' /etc/default/kubelet /etc/sysconfig/kubelet \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
 left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null; }
@@ -99,19 +118,21 @@ s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 
 # where kubelet looks for its static pods, by how it was started and by its configuration
-config=$(printf '%s\n' "$started" | sed -n 's/^--config=//p' | tail -n 1)
-static=$(printf '%s\n' "$started" | sed -n 's/^--pod-manifest-path=//p' | tail -n 1)
-[ -n "$static" ] || static=$(sed -n 's/^["{ ]*staticPodPath["]*: *//p' "${config:-/var/lib/kubelet/config.yaml}" 2>/dev/null | tail -n 1 | tr -d '"\047, \r')
-[ -z "$static" ] || [ "${static%/}" = $K/manifests ] ||
-  [ "$(stat -L -c %d:%i "$static" 2>/dev/null)" = "$(stat -L -c %d:%i $K/manifests 2>/dev/null)" ] || s static-pods "$static"
+[ -n "$static" ] || static=$(sed -e 's/^["{ ]*staticPodPath["]*: *//' -e 't path' -e d -e ':path' -e "s/[\"', [:cntrl:]]//g" "${config:-/var/lib/kubelet/config.yaml}" 2>/dev/null)
+static=${static##*"$nl"}
+[ -z "$static" ] || [ "${static%/}" = $K/manifests ] || [ "$static" -ef $K/manifests ] ||
+  { [ ! -e "$static" ] && [ ! -e $K/manifests ]; } || s static-pods "$static"
 s manifests; there $K/manifests
 if [ -d $K/manifests ]; then
   ls -A $K/manifests >/dev/null 2>&1 || s unreadable $K/manifests
   for f in $K/manifests/*; do
     [ -d "$f" ] && continue
-    [ -f "$f" ] && size=$(wc -c 2>/dev/null <"$f") || { [ "$(there "$f")" = no ] || s unreadable "$f"; continue; }
-    head -c 65537 "$f" >/dev/null 2>&1 || { s unreadable "$f"; continue; }
-    s manifest "$f"; echo $size $(stat -c %Y "$f" 2>/dev/null); head -c 65537 "$f" | base64
+    [ -f "$f" ] && { about=$(stat -L -c '%s %Y' "$f" 2>/dev/null) || about=$(wc -c 2>/dev/null <"$f"); } ||
+      { [ "$(there "$f")" = no ] || s unreadable "$f"; continue; }
+    [ ! -L "$f" ] || about="${about%% *} $(stat -c %Y "$f" 2>/dev/null)"
+    if [ "${about%% *}" -gt 65537 ]; then text=$(head -c 65537 "$f" 2>/dev/null | base64); else text=$(base64 "$f" 2>/dev/null); fi ||
+      { s unreadable "$f"; continue; }
+    s manifest "$f"; printf '%s\n' "$about" "$text"
   done
 elif [ -e $K/manifests ]; then
   s unreadable $K/manifests
@@ -128,19 +149,32 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   set -- /var/log/pods/kube-system_$c-*_????????????????????????????????
   [ -e $K/manifests/$c.yaml ] || [ -e "$1" ] || continue
   s container $c
+  processes=$among
   for p in $(pids $c); do
     stat=; read -r stat 2>/dev/null <"$p/stat" && printf '%s\n' "stat $stat"
   done
   [ -r /proc/$$/comm ] && echo scanned
-  log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null | head -n 1)
-  [ -n "$log" ] && printf '%s\n' "log $log" "first $(head -n 1 "$log" 2>/dev/null | cut -c1-40)"
+  log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null); log=${log%%"$nl"*}
+  first=; [ -n "$log" ] && { IFS= read -r first 2>/dev/null <"$log"; printf 'log %s\nfirst %.40s\n' "$log" "$first"; }
   [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file' | tail -n 3 | cut -c1-600
   [ -n "$log" ] && { tail -n 100 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
 done
 
 # whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer
+port='' d='' w=''
+if [ -e $K/manifests/etcd.yaml ]; then
+  while IFS='=' read -r k v; do
+    case $k in
+      listen-peer-urls) [ -n "$port" ] || port=$v ;;
+      data-dir) [ -n "$d" ] || d=$v ;;
+      wal-dir) [ -n "$w" ] || w=$v ;;
+    esac
+  done <<EOF
+$(sed -n -e 's/^ *- --\(listen-peer-urls=\).*:\([0-9][0-9]*\)[",]*$/\1\2/p' -e 's/^ *- --\(data-dir=\)/\1/p' -e 's/^ *- --\(wal-dir=\)/\1/p' \
+    $K/manifests/etcd.yaml 2>/dev/null)
+EOF
+fi
 if [ -e $K/manifests/etcd.yaml ] && [ -r /proc/net/tcp ]; then
-  port=$(sed -n 's/^ *- --listen-peer-urls=.*:\([0-9][0-9]*\)[",]*$/\1/p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
   s peers; grep -ohE "[0-9A-F]+:$(printf %04X "${port:-2380}") 0[12] " /proc/net/tcp /proc/net/tcp6 2>/dev/null
 fi
 
@@ -150,14 +184,13 @@ for f in $K/pki/*.crt $K/pki/etcd/*.crt $L/pki/kubelet.crt $L/pki/kubelet-client
   [ -r "$f" ] && { s cert "$f"; sed -n '/-BEGIN CERTIFICATE-/,/-END CERTIFICATE-/p' "$f"; }
 done
 for f in $K/*.conf; do
-  [ -r "$f" ] && { s kubeconfig "$f"; sed -n 's/^ *client-certificate-data: *//p' "$f" | head -n 1; }
-  [ -r "$f" ] && { s kubeconfig-ca "$f"; sed -n 's/^ *certificate-authority-data: *//p' "$f" | head -n 1; }
+  [ -r "$f" ] && { s kubeconfig "$f"; sed -n -e '/^ *client-certificate-data: */{' -e 's///p' -e q -e '}' "$f"; }
+  [ -r "$f" ] && { s kubeconfig-ca "$f"; sed -n -e '/^ *certificate-authority-data: */{' -e 's///p' -e q -e '}' "$f"; }
 done
 # when each file with a private key was changed, so that keys.sh is run only then
 s keys; stat -L -c '%n %Z %Y %i %s' $K/pki/*.key $K/pki/etcd/*.key $K/*.conf $L/pki/kubelet-client-current.pem 2>/dev/null
 
-d=$(sed -n 's/^ *- --data-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1); d=${d:-${D:-/var/lib/etcd}}
-w=$(sed -n 's/^ *- --wal-dir=//p' $K/manifests/etcd.yaml 2>/dev/null | head -n 1)
+d=${d:-${D:-/var/lib/etcd}}
 data() { # SECTION DIRECTORY DIRECTORY-OF-ITS-LOG
   s "$1" "$2"; at=$2; set -- "$3"/*.wal
   there "$at"; there "$at/member/snap/db"; there "$1"; [ ! -e "$at/member/snap/db" ] || stat -L -c '%b %B %d:%i' "$at/member/snap/db"

@@ -4,15 +4,17 @@
 # runtime's own tool are not. A static pod's UID is a hash without dashes (kubelet's pkg/kubelet/config), and kubelet
 # names the cgroup after it; so somebody's own etcd, in another pod, in a container of docker or podman, or started on
 # the machine, is told apart; with `any` other pods count as well. Where cgroups say nothing, the name (of which the
-# kernel keeps 15 characters) has to do.
+# kernel keeps 15 characters) has to do. `processes`, where it is set: the files of the only ones that can be meant.
 pids() {
-  name=$(printf %.15s "$1") hex='[0-9a-f]' ours='' other='' unknown='' nl='
+  name=$1 hex='[0-9a-f]' ours='' other='' unknown='' nl='
 '
+  while [ ${#name} -gt 15 ]; do name=${name%?}; done
   hex=$hex$hex$hex$hex; hex=$hex$hex$hex$hex; hex=$hex$hex
-  for c in /proc/[0-9]*/comm; do
+  for c in ${processes:-/proc/[0-9]*/comm}; do
     n=''; { read -r n 2>/dev/null <"$c" && [ "$n" = "$name" ]; } || continue
+    groups=''; { while read -r n; do groups=$groups$n$nl; done <"${c%comm}cgroup"; } 2>/dev/null
     # shellcheck disable=SC2254 # $hex is a pattern
-    case $(cat "${c%comm}cgroup" 2>/dev/null) in
+    case $groups in
       *kubepods*pod$hex*) ours="$ours ${c%/comm}" ;;
       *kubepods*) other="$other ${c%/comm}" ;;
       */user.slice/*|*.service|*.service"$nl"*) ;;

@@ -67,7 +67,9 @@ class Machine:
             script = script.replace(folder, f"{root}{folder}")
         monkeypatch.setattr(hosts, "SCRIPT", script)
         # a lab's real components may run on this very machine
-        monkeypatch.setattr(hosts, "PIDS", hosts.PIDS.replace('"$1"', f'"{PREFIX}$1"'))
+        monkeypatch.setattr(hosts, "PIDS", hosts.PIDS.replace("name=$1 ", f"name={PREFIX}$1 "))
+        named = "etcd|kube-apiserver|kube-controller|kube-scheduler)"
+        monkeypatch.setattr(hosts, "SCRIPT", hosts.SCRIPT.replace(named, f"{PREFIX}*)"))
         self.kubernetes = root / "etc/kubernetes"
         self.manifests = self.kubernetes / "manifests"
         self.data = root / "var/lib/etcd"
