@@ -126,7 +126,7 @@ class Bastion:
     def start(self) -> None:
         """Start the daemon and wait until it answers on its socket."""
         self.launch()
-        self.wait("the daemon answers", lambda: self.ctl("status").returncode == 0, 120)
+        self.wait("the daemon answers", lambda: self._asked(PATHS["status"], ()) is not None, 120)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -203,7 +203,8 @@ class Bastion:
 
     def memory(self) -> Shape:
         """What is remembered of the first cluster."""
-        answer: Shape = json.loads(self.ctl("dump", self.name).stdout)["memory"]
+        shown = self._asked(f"/v1/dump/{self.name}", ()) or json.loads(self.ctl("dump", self.name).stdout)
+        answer: Shape = shown["memory"]
         return answer
 
     def plans(self, *, everything: bool = False) -> list[Shape]:

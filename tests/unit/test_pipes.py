@@ -45,3 +45,10 @@ def test_without_a_command_nothing_is_done_and_a_script_notices(module: str) -> 
     done = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2 and done.stdout == "" and "Commands:" in done.stderr
     assert "..." not in done.stderr.split("Commands:")[1], "each is told in a whole sentence"
+
+
+def test_recoverctl_starts_without_what_only_the_daemon_needs() -> None:
+    """An operator waits for each command, on a bastion that is busy as a rule: 0.75 s were 0.36 without these."""
+    asked = f"import sys, {CTL}; print(*sorted(set(sys.modules) & {{'pydantic', 'kubernetes', 'asyncssh', 'ruamel'}}))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""
