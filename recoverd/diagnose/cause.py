@@ -1,5 +1,5 @@
-"""A cause that a program names in its own words, and whose words they are; the known ones are in `causes_of_nodes` and
-`causes_of_control_planes`. Pure.
+"""A cause that a program names in its own words, and whose words they are; the known ones are in `causes_of_nodes`,
+`causes_of_control_planes` and their neighbours. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MACHINE = (*PROGRAMS, SANDBOX)
 BY_ITSELF = "; it comes up by itself then"
 """The end of a cure after which nothing has to be started."""
 NO_ADDRESS = "no-pod-address"
-NO_RESOLV_CONF, NO_SANDBOX_IMAGE, NO_IMAGE = "no-resolv-conf", "no-sandbox-image", "no-image"
+NO_RESOLV_CONF, NO_SANDBOX_IMAGE = "no-resolv-conf", "no-sandbox-image"
+NO_IMAGE, NO_ROOM_FOR_IMAGE = "no-image", "no-room-for-image"
 OF_DISKS = ("disk-full", "read-only")
 
 

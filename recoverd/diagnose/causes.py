@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from recoverd.diagnose.cause import IMAGE, SANDBOX, Cause
 from recoverd.diagnose.causes_of_control_planes import CAUSES_OF_CONTROL_PLANES
+from recoverd.diagnose.causes_of_images import CAUSES_OF_IMAGES
 from recoverd.diagnose.causes_of_limits import CAUSES_OF_LIMITS
 from recoverd.diagnose.causes_of_nodes import CAUSES_OF_NODES
 from recoverd.diagnose.causes_of_runtimes import CAUSES_OF_RUNTIMES
 
-CAUSES = (*CAUSES_OF_LIMITS, *CAUSES_OF_NODES, *CAUSES_OF_RUNTIMES, *CAUSES_OF_CONTROL_PLANES)
+CAUSES = (*CAUSES_OF_LIMITS, *CAUSES_OF_NODES, *CAUSES_OF_IMAGES, *CAUSES_OF_RUNTIMES, *CAUSES_OF_CONTROL_PLANES)
 QUOTED = 120
 """Characters of what a line names, in a sentence for the operator."""
 

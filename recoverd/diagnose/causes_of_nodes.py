@@ -10,7 +10,6 @@ from recoverd.diagnose.cause import (
     KUBELET,
     MACHINE,
     NO_ADDRESS,
-    NO_IMAGE,
     NO_RESOLV_CONF,
     NO_SANDBOX_IMAGE,
     POD_NETWORK,
@@ -308,14 +307,6 @@ _KUBELET = (
         r"(?:unable to connect|connect) to (Cilium) (?:daemon|agent)",
         "the CNI's agent has not come up there",
         "see why its pod on the node does not run (`kubectl -n kube-system get pods -o wide`)",
-    ),
-    row(
-        NO_IMAGE,
-        (IMAGE,),
-        r"(?:pull and unpack image|[Bb]ack-off pulling image|[Ff]ailed to pull image|Container image"
-        r"|parse image reference) \\*\"([^\"\\]+)(?!.*already present)",
-        "its image {0} is not there and cannot be pulled",
-        "name an image that is there in its manifest, or bring it from another node",
     ),
     row(
         "another-name",

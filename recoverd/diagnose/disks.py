@@ -43,7 +43,7 @@ def _low(name: str, host: HostView) -> Iterator[Finding]:
             Code.DISK_LOW,
             f"{name}:{disk.path}",
             f"{disk.path} on {name} has {left}.",
-            (_line(name, disk),),
+            (line(name, disk),),
             severity=Severity.NOTICE,
         )
 
@@ -76,7 +76,7 @@ def _stops_etcd(name: str, host: HostView, stopped: str) -> Iterator[Finding]:
         f"{name}:{disk.path}",
         f"{disk.path} on {name}, which holds {held}, {what}. Nothing is wrong with the member.{largest} Cure: {cure}. "
         f"{THEN}.",
-        (_line(name, disk), stopped, *(f"{name}: {line}" for line in proof)),
+        (line(name, disk), stopped, *(f"{name}: {line}" for line in proof)),
         state=State.ETCD_STUCK,
         facts=Facts(name),
     )
@@ -95,7 +95,8 @@ def below_etcd(host: HostView) -> DiskView | None:
     return max(above, key=lambda d: len(d.path), default=None)
 
 
-def _line(name: str, disk: DiskView) -> str:
+def line(name: str, disk: DiskView) -> str:
+    """How much is left of it, as a line of evidence."""
     files = "" if disk.inodes is None else f", {disk.inodes} inodes free"
     how = f"{files}{', read-only' if disk.read_only else ''}"
     return f"{name}:{disk.path}: {disk.free} of {disk.total} bytes free ({disk.free / max(disk.total, 1):.0%}){how}"

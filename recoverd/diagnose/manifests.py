@@ -7,8 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from recoverd.diagnose.cause import KUBELET, NO_IMAGE
+from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.causes import reason_of_pod
+from recoverd.diagnose.causes_of_images import OF_IMAGES
 from recoverd.diagnose.copies import defined_by
 from recoverd.diagnose.loss import began_anew, left_behind
 from recoverd.diagnose.scene import API, Scene
@@ -271,7 +272,7 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
 def _not_pulled(scene: Scene, host: HostView, component: str, current: ManifestView, known: KnownManifest) -> str:
     """Proof that the image which an edit names does not come, by kubelet's words; "" while it may just be pulled."""
     found, age = reason_of_pod(host.journals.get(KUBELET, ()), component), scene.age(current.modified_at)
-    if found is None or found.cause.name != NO_IMAGE or age is None or age < PULLED:
+    if found is None or found.cause.name not in OF_IMAGES or age is None or age < PULLED:
         return ""
     new = other_images(current.content, known.content)
     return f"{found.why} (kubelet: {found.line[:200]})" if any(image in found.named for image in new) else ""

@@ -1,9 +1,9 @@
 """The cluster's DNS none of whose pods is ready: names are resolved in no pod, while every node and every API server is
 well. Pure.
 
-The cause that is known: a resolv.conf that names the machine itself, as systemd-resolved's does. CoreDNS gets it from
-its node, would ask itself, and ends (https://coredns.io/plugins/loop/#troubleshooting; kubeadm's and kubespray's pages
-on troubleshooting have the same).
+The causes that are known: an image that does not come (`images`), and a resolv.conf that names the machine itself, as
+systemd-resolved's does. CoreDNS gets it from its node, would ask itself, and ends
+(https://coredns.io/plugins/loop/#troubleshooting; kubeadm's and kubespray's pages on troubleshooting have the same).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from recoverd.diagnose import images
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, State
@@ -57,6 +58,8 @@ def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Findi
             f"`kubectl -n {service.partition('/')[0]} delete pods -l k8s-app=kube-dns`."
         )
         proof = tuple(f"{n}:{p}: nameserver {s}" for n, p, s in asks_itself)
+    elif without := _without_image(scene, silent):
+        why, proof = without
     else:
         why = (
             f" Why, its pods say: `kubectl -n {service.partition('/')[0]} describe pods -l k8s-app=kube-dns`, and "
@@ -84,6 +87,18 @@ def _asks_itself(scene: Scene, silent: SilentDns) -> Iterator[tuple[str, str, st
             word, _, server = line.strip().partition(" ")
             if word == "nameserver" and _loopback(server.strip()):
                 yield node, look.resolv, server.strip()
+
+
+def _without_image(scene: Scene, silent: SilentDns) -> tuple[str, tuple[str, ...]] | None:
+    """The end of the message, and its proof, where an image of one of those pods does not come."""
+    network = scene.observation.network
+    unpulled = network.unpulled if isinstance(network, NetworkView) else {}
+    for pod in (p for p in silent.pods if p in unpulled):
+        name = scene.machines.get(unpulled[pod].node, "")
+        if found := images.of_pod(scene, name, pod):
+            gone, proof = images.deleted(scene.host(name), name, found)
+            return f" Why, of {pod} on {name}: {found.why}.{gone} Cure: {found.cure}.", (found.line, *proof)
+    return None
 
 
 def _loopback(server: str) -> bool:

@@ -5,7 +5,8 @@ For who writes playbooks: every fault here has facts `node` (the Node's name) an
 configuration). POD_DEVICE_MISSING has `device` and `problem`: `gone`, `down`, `address` (it lost
 `addresses`), or `ports` (the bridge is there and the pods' cables do not hang on it). What was there while
 healthy is `Memory.networks[host]`. POD_NETWORK_BROKEN has `direction` (`in`, `out`, `both`), `from` and `to`
-(hosts, by commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`).
+(hosts, by commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`). KUBE_PROXY_DOWN and
+CNI_AGENT_DOWN have `cause` and `named` where an image does not come (`images.is_why`).
 ETCD_REVISION_WENT_BACK (in `setback`) has `stale`: HOST/AGENT of every agent that still runs from before, and
 ends by itself as they are restarted, whoever does it.
 """
@@ -15,17 +16,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from recoverd.diagnose import paths, rules
+from recoverd.diagnose import images, paths, rules
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import DeviceFacts, Facts, PodsFacts
+from recoverd.model.facts import DeviceFacts, Facts, PodsFacts, WaitingFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
-from recoverd.model.network import BEGINNING, AgentView, Link, NetworkView, NodeNetworkView, NodePods, PodMismatch
+from recoverd.model.network import (
+    BEGINNING,
+    AgentView,
+    Link,
+    NetworkView,
+    NodeNetworkView,
+    NodePods,
+    PodMismatch,
+    lacks_image,
+)
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.text import lasting
 
@@ -243,7 +253,7 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
     name = scene.machines.get(agent.node, agent.node)
     if away(scene, name) or not (node := scene.node(name)) or not node.ready:
         return
-    beginning = agent.status.startswith(BEGINNING)
+    beginning = agent.status.startswith(BEGINNING) and not lacks_image(agent.status)
     if agent.running is False and not beginning:
         limit, why = (
             STOPPED,
@@ -264,22 +274,33 @@ def _agent(scene: Scene, agent: AgentView) -> Iterator[Finding]:
         limit = max(limit, agent.may_start_for if agent.running is not False or beginning else 0.0)
     if agent.bad_for < limit:
         return
+    yield _agent_down(scene, name, agent, why)
+
+
+def _agent_down(scene: Scene, name: str, agent: AgentView, why: str) -> Finding:
     proxy = agent.kind == "kube-proxy"
     effect = (
         "changes of services do not reach the node"
         if proxy
         else "the node's pod network is not kept up, and pods may not start"
     )
-    yield Finding(
+    shown: tuple[str, ...] = (
+        f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod "
+        f"{agent.pod or '(none)'} {agent.status}".rstrip(),
+    )
+    facts, ending = Facts(name, agent.node), ""
+    if found := images.of_pod(scene, name, f"{agent.daemonset.partition('/')[0]}/{agent.pod}"):
+        facts = WaitingFacts(name, agent.node, found.cause.name, next(iter(found.named), ""))
+        gone, proof = images.deleted(scene.host(name), name, found)
+        why, ending = found.why, f"{gone} No restart and no reboot brings it. Cure: {found.cure}."
+        shown = (*shown, found.line, *proof)
+    return Finding(
         Code.KUBE_PROXY_DOWN if proxy else Code.CNI_AGENT_DOWN,
         agent.node,
-        f"{agent.daemonset} does not work on {agent.node}, where it is wanted: {why}; {effect}.",
-        (
-            f"{agent.node}: {why}, for {agent.bad_for:.0f} s; the API shows the pod "
-            f"{agent.pod or '(none)'} {agent.status}".rstrip(),
-        ),
+        f"{agent.daemonset} does not work on {agent.node}, where it is wanted: {why}; {effect}.{ending}",
+        shown,
         state=BROKEN,
-        facts=Facts(name, agent.node),
+        facts=facts,
     )
 
 

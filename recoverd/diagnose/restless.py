@@ -51,10 +51,11 @@ def unwell(
 
 
 def odd_nodes(network: NetworkView | Unseen) -> frozenset[str]:
-    """The nodes where pods wait for their containers, and those with the pods of a DNS that is not ready."""
+    """The nodes where pods wait for containers or an image, and those with the pods of a DNS that is not ready."""
     if isinstance(network, Unseen):
         return frozenset()
-    return frozenset(network.waiting).union(*(silent.nodes for silent in network.silent_dns.values()))
+    without = (image.node for image in network.unpulled.values())
+    return frozenset(network.waiting).union(without, *(silent.nodes for silent in network.silent_dns.values()))
 
 
 def lagging(network: NetworkView) -> list[str]:

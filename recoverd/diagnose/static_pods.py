@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose import words
+from recoverd.diagnose import images, words
 from recoverd.diagnose.cause import ETCD, KUBELET
 from recoverd.diagnose.causes import reason_of_pod
 from recoverd.diagnose.nodes import node_of
@@ -39,11 +39,12 @@ def _stuck(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
     if not reasons:
         return
     first = next(iter(reasons.values()))
+    gone, proof = images.deleted(host, name, first)
     yield Finding(
         Code.STATIC_PODS_STUCK,
         name,
-        f"kubelet on {name} runs and does not start {' and '.join(reasons)}.{words.sentence(first)}",
-        tuple(dict.fromkeys(line for found in reasons.values() for line in words.proof(KUBELET, name, found))),
+        f"kubelet on {name} runs and does not start {' and '.join(reasons)}.{words.sentence(first)}{gone}",
+        (*dict.fromkeys(line for found in reasons.values() for line in words.proof(KUBELET, name, found)), *proof),
         state=State.ETCD_STUCK if ETCD in reasons else State.APISERVER_DOWN,
         facts=WaitingFacts(name, node_of(scene, name), first.cause.name, next(iter(first.named), "")),
     )

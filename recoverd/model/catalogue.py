@@ -482,14 +482,14 @@ class Code(StrEnum):
         "kube-proxy-down",
         About.NODE,
         (ShownBy.NODE,),
-        "The DaemonSet wants a kube-proxy there, and none runs.",
+        "The DaemonSet wants a kube-proxy there, and none runs; where its image does not come, it says why.",
         Of.NODE,
     )
     CNI_AGENT_DOWN = (
         "cni-agent-down",
         About.NODE,
         (ShownBy.NODE,),
-        "The DaemonSet wants the CNI's agent there, and none runs.",
+        "The DaemonSet wants the CNI's agent there, and none runs; where its image does not come, it says why.",
         Of.NODE,
     )
     PODS_NOT_ON_NODE = (

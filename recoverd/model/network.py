@@ -242,6 +242,38 @@ class WaitingPods:
     """NAMESPACE/NAME of some of them."""
 
 
+NOT_PULLED = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""Reasons for which a container waits whose image does not come (kubelet's pkg/kubelet/images/types.go)."""
+
+
+def lacks_image(status: str) -> bool:
+    """By what kubectl prints of a pod: an image of it, or of one of its init containers, does not come."""
+    return status.removeprefix("Init:") in NOT_PULLED
+
+
+@dataclass(frozen=True, slots=True)
+class UnpulledImage:
+    """An image that a pod waits for in vain, as the API server has it of its kubelet."""
+
+    node: str
+    image: str
+    """"" where the pod itself could not be read."""
+    reason: str
+    """One of `NOT_PULLED`."""
+    said: str = ""
+    """What the pull says; while kubelet waits before the next try, its versions before 1.32 do not say it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SilentDns:
     """The cluster's DNS, whose pods there are and none of which is ready, by the API's endpoints."""
@@ -284,3 +316,5 @@ class NetworkView:
     """
     silent_dns: Mapping[str, SilentDns] = field(default_factory=dict)
     """By service, NAMESPACE/NAME."""
+    unpulled: Mapping[str, UnpulledImage] = field(default_factory=dict)
+    """By pod, NAMESPACE/NAME: of `agents` and of `silent_dns`."""

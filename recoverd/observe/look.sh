@@ -110,7 +110,7 @@ $started
 EOF
 grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: "]+[^ "]+' /etc/default/kubelet /etc/sysconfig/kubelet \
   /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
-left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/log 2>/dev/null; }
+left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/lib/docker /var/lib/containers /var/log 2>/dev/null; }
 s disks; left -Pk
 s inodes; left -Pi
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100

@@ -5,6 +5,7 @@ unseen or a line in `problems`.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ KINDS = (
     "ipvlan",
 )
 """Of `ip -d link`."""
+POD_LINK = re.compile(
+    r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*"
+)
 ROUTES = 2048
 """How many are read; the script prints one more."""
 
@@ -303,3 +307,20 @@ def script(
     wanted = [a for a in services if re.fullmatch(r"[0-9.]+:\d+", a)]
     in_hex = " ".join(map(hexadecimal, wanted))
     return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{in_hex}'\nT={seconds}\nR='{known.digest}'\n{body}"
+
+
+def pod_links(links: Sequence[Link], pods: Sequence[str]) -> list[Link]:
+    """Those that carry pods: by their name, or because the pods' addresses are in their network."""
+    found = []
+    for link in links:
+        if POD_LINK.fullmatch(link.name) or (link.name != "docker0" and any(_holds(a, pods) for a in link.addresses)):
+            found.append(link)
+    return found
+
+
+def _holds(network: str, pods: Sequence[str]) -> bool:
+    try:
+        inside = ipaddress.ip_interface(network).network
+        return any(ipaddress.ip_address(ip) in inside for ip in pods[:8])
+    except ValueError:
+        return False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -15,16 +13,16 @@ from importlib.resources import files
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
 from recoverd.model.memory import Memory
-from recoverd.model.network import AgentView, Link, NetworkView, NodeNetworkView, PodProbe, ProbeAnswer, ServiceProbe
+from recoverd.model.network import AgentView, NetworkView, NodeNetworkView, PodProbe, ProbeAnswer, ServiceProbe
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
-from recoverd.observe import rounds
+from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
 from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
-from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, script
+from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, pod_links, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, candidates
 from recoverd.observe.rulewatch import RuleWatch
@@ -42,9 +40,6 @@ AWAY = 2
 """Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and
 what was found must not seem gone.
 """
-POD_LINK = re.compile(
-    r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*"
-)
 
 
 @dataclass(slots=True)
@@ -213,19 +208,21 @@ class _Round:
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
         hosts = await self._hosts(looks, settled)
         self._keep(probes, hosts)
+        agents, silent = self._agent_views(ready, seen), of._names.look(self.ports.values(), self.now)
         return NetworkView(
             round=of._round,
             hosts=hosts,
             pods=compared,
             probes=tuple(probes),
             services=tuple(services),
-            agents=self._agent_views(ready, seen),
+            agents=agents,
             failing_since=dict(of._failing),
             back_since=of._back,
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
             waiting=waiting(self.on, ready, self.now),
             unready=unready(self.ports.values()),
-            silent_dns=of._names.look(self.ports.values(), self.now),
+            silent_dns=silent,
+            unpulled=await images.unpulled(self.listed.client, of._lists, self.pods, agents, silent),
         )
 
     def _looked_nodes(self) -> set[str] | None:
@@ -324,7 +321,7 @@ class _Round:
             forwarding=look.forwarding,
             bridge_netfilter=look.bridge_netfilter,
             dropping=look.dropping,
-            links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
+            links=None if look.links is None else tuple(pod_links(look.links, [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,
             processes=look.processes,
@@ -379,20 +376,3 @@ def hosts_by_node(names: Sequence[str], nodes: Sequence[NodeView], addresses: Ma
     """Which of the hosts each node is, by name or else by address; nodes that are none of them are left out."""
     by_address, known = {addresses[n]: n for n in names if n in addresses}, frozenset(names)
     return {n.name: host for n in nodes if (host := n.name if n.name in known else by_address.get(n.address, ""))}
-
-
-def _pod_links(links: Sequence[Link], pods: Sequence[str]) -> list[Link]:
-    """Those that carry pods: by their name, or because the pods' addresses are in their network."""
-    found = []
-    for link in links:
-        if POD_LINK.fullmatch(link.name) or (link.name != "docker0" and any(_holds(a, pods) for a in link.addresses)):
-            found.append(link)
-    return found
-
-
-def _holds(network: str, pods: Sequence[str]) -> bool:
-    try:
-        inside = ipaddress.ip_interface(network).network
-        return any(ipaddress.ip_address(ip) in inside for ip in pods[:8])
-    except ValueError:
-        return False

@@ -108,10 +108,26 @@ class PodSpec(TypedDict, total=False):
     nodeName: str | None
 
 
+class Waiting(TypedDict, total=False):
+    reason: str | None
+    message: str | None
+
+
+class ContainerState(TypedDict, total=False):
+    waiting: Waiting | None
+
+
+class ContainerStatus(TypedDict, total=False):
+    image: str | None
+    state: ContainerState | None
+
+
 class PodStatus(TypedDict, total=False):
     phase: str
     podIP: str | None
     conditions: list[PodCondition] | None
+    initContainerStatuses: list[ContainerStatus] | None
+    containerStatuses: list[ContainerStatus] | None
 
 
 class Pod(TypedDict, total=False):

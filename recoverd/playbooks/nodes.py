@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from recoverd.bounds import too_few_ready
 from recoverd.diagnose.certificates import KUBELET_CLIENT
+from recoverd.diagnose.images import is_why
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.model.catalogue import Code, Of, codes, host_in
-from recoverd.model.facts import UnitFacts
+from recoverd.model.facts import UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
@@ -23,6 +24,11 @@ OF_NODES = codes(Of.NODE)
 
 OF_RULES = codes(Of.RULES)
 """What kube-proxy alone keeps right."""
+FOLLOWS: Mapping[str, frozenset[str]] = {
+    Code.KUBE_PROXY_DOWN: frozenset({Code.KUBE_PROXY_DOWN}) | OF_RULES,
+    Code.CNI_AGENT_DOWN: frozenset({Code.CNI_AGENT_DOWN, Code.POD_DEVICE_MISSING}) | codes(Of.PATHS),
+}
+"""What may come of an agent that does not work, and is over once it does."""
 SEVERAL = 3
 """Nodes from which on the same fault on all of them is no accident of each."""
 
@@ -213,9 +219,30 @@ def misled(node: str, situation: Situation) -> str:
     )
 
 
+def without_image(node: str, situation: Situation) -> dict[str, str]:
+    """The images that agents of this node wait for in vain, by what is found of the agent."""
+    found = (f for f in situation.diagnosis.findings if f.code in FOLLOWS and is_why(f) and node_of(f) == node)
+    return {f.code: f.facts.named for f in found if isinstance(f.facts, WaitingFacts)}
+
+
+def unpulled(node: str, situation: Situation) -> str:
+    """Why no restart and no reboot helps this node: what is found of it comes of an agent whose image does not come;
+    "" where that is not so, or not all of it.
+    """
+    lacking = without_image(node, situation)
+    of_it = {code for agent in lacking for code in FOLLOWS[agent]}
+    if not lacking or not {f.code for f in broken(situation).get(node, [])} <= of_it:
+        return ""
+    return (
+        f"{node} does not have {' and '.join(lacking.values())}, which no restart and no reboot brings; the cure is "
+        f"with {' and '.join(lacking)}, and kubelet goes on by itself then"
+    )
+
+
 def incurable(node: str, situation: Situation) -> str:
     """Why neither fresh agents nor a reboot would help this node; "" where nothing says so."""
-    return nobody_keeps_rules(node, situation) or filtered(node, situation) or misled(node, situation)
+    whys = (nobody_keeps_rules, filtered, misled, unpulled)
+    return next((said for why in whys if (said := why(node, situation))), "")
 
 
 def emptied(situation: Situation) -> str:

@@ -53,6 +53,7 @@ from recoverd.playbooks.nodes import (
     groups,
     host_of,
     node_of,
+    without_image,
 )
 
 ROUND = 8
@@ -64,6 +65,7 @@ OF_KUBELET = HANGING | NOT_KNOWN | {Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_D
 """What a fresh kubelet can mend; everything else is its neighbours' work, and it is let be."""
 ALONE = OF_KUBELET - {Code.PODS_NOT_ON_NODE}
 """Where nothing but these is found of a node, kube-proxy and the CNI's agent are let be."""
+FOUND_OF = {Agent.KUBE_PROXY: Code.KUBE_PROXY_DOWN, Agent.CNI: Code.CNI_AGENT_DOWN}
 HUNG_SECONDS = 130.0
 """For systemd to stop what hangs: it waits 90 s (TimeoutStopSec) before it kills."""
 
@@ -160,7 +162,7 @@ def _steps(nodes: tuple[str, ...], situation: Situation) -> Iterator[Step]:
     for node, host in hosts.items():
         yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 60.0, part=node, contained=True)
     yield await_endpoints(situation)
-    yield from _daemons(hosts)
+    yield from _daemons(hosts, situation)
 
 
 def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
@@ -177,16 +179,19 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
             )
         for node, host in down.items():
             yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 90.0, part=node)
-        for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}):
+        for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}, situation):
             yield replace(step, contained=number > 0)
         if number == 0 and len(hosts) > 1:
             (node,) = group
             yield canary_well(hosts[node], node)
 
 
-def _daemons(hosts: Mapping[str, str]) -> Iterator[Step]:
+def _daemons(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
+    """One whose image is not on its node is let be: another pod of it would wait just the same."""
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for node, host in hosts.items():
+            if FOUND_OF[agent] in without_image(node, situation):
+                continue
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
             yield Step(
                 host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True

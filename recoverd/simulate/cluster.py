@@ -145,7 +145,7 @@ class ModelCluster:
             self.kubelets[name].started()
             for agent in self.machines[name].agents.values():
                 if agent.started_at >= NONE:
-                    agent.start(self.now + AGENT_START)
+                    self.machines[name].start_agent(agent.name, self.now + AGENT_START)
             self.api.register(name)
         return it.refuses
 

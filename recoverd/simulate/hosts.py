@@ -118,6 +118,12 @@ class AgentProcess:
     """It follows an API server that is not there, as its ConfigMap said when it was started."""
     read_at: float = NONE
     """The start at which it has read that."""
+    waits_since: float | None = None
+    """Since when its pod waits for its image; None where that is there."""
+
+    @property
+    def image(self) -> str:
+        return f"k8s.gcr.io/{self.name}:v1.20.2"
 
     def runs(self, now: float) -> bool:
         return self.started_at <= now and self.stopped_at is None
@@ -179,7 +185,7 @@ class Machine:
     images: set[str] = field(default_factory=lambda: {PAUSE})
     """Of sandboxes, which a runtime that has none cannot pull."""
     unpulled: set[str] = field(default_factory=set)
-    """Images of static pods that are not there and cannot be pulled."""
+    """Images of static pods and agents that are not there and cannot be pulled."""
     dns_ended_at: float | None = None
     """Since when the pods of the cluster's DNS, which are on it, end as soon as they start."""
     leaked: int = 0
@@ -257,6 +263,13 @@ class Machine:
         self.hangs.discard(unit)
         if unit == "kubelet":
             self.mute = False
+
+    def start_agent(self, name: str, at: float) -> None:
+        """Another pod of an agent takes the place of the old one; without its image it waits for that."""
+        agent = self.agents[name]
+        lacks = agent.image in self.unpulled
+        agent.start(NONE if lacks else at)
+        agent.waits_since = (agent.waits_since or at) if lacks else None
 
     def rejected(self, now: float) -> bool:
         """The API server does not know its kubelet any more. Of a control plane it is left to its other certificates,

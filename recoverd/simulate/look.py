@@ -44,7 +44,7 @@ from recoverd.simulate.hosts import (
     Machine,
     SystemdUnit,
 )
-from recoverd.simulate.netlook import network
+from recoverd.simulate.netlook import network, pod_of
 from recoverd.simulate.pki import KUBECONFIG, etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
@@ -62,6 +62,12 @@ UNPULLED = (
     'with ImagePullBackOff: "Back-off pulling image \\"{image}\\""'
 )
 """kubelet's words, 1.20.2."""
+NOT_REACHED = (
+    'Error syncing pod ("{pod}_kube-system"), skipping: failed to "StartContainer" for "{agent}" with ErrImagePull: '
+    '"rpc error: code = Unknown desc = failed to pull and unpack image \\"{image}\\": failed to do request: dial tcp: '
+    'lookup k8s.gcr.io: no such host"'
+)
+"""The same of an agent's, where no registry is reached."""
 
 
 def observe(
@@ -284,6 +290,11 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
         )
     elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
         said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)
+    if machine.units["kubelet"].active and (
+        lacking := [a for a in machine.agents.values() if a.waits_since is not None]
+    ):
+        words = (NOT_REACHED.format(pod=pod_of(machine, a.name), agent=a.name, image=a.image) for a in lacking)
+        said["kubelet"] = (*said.get("kubelet", ()), *words)
     return said
 
 

@@ -22,7 +22,9 @@ from recoverd.model.network import (
     RulesView,
     ServiceProbe,
     SilentDns,
+    UnpulledImage,
     WaitingPods,
+    lacks_image,
 )
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
@@ -33,6 +35,8 @@ from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
 DEFAULT = "default via 10.99.1.1 dev host0"
+PROCESS = {"kube-proxy": "kube-proxy", "cni": "flanneld"}
+"""The process of each kind of agent."""
 PODS, TRIES, DIRECT = 2, 3, 2
 """As in `recoverd.observe.rounds`."""
 
@@ -54,6 +58,7 @@ def network(
     seen = [n for n in ready if isinstance(hosts.get(n), HostView)]
     paths = cluster.nodes.paths()
     probes = _probes(cluster, store, paths, sequence, seen)
+    agents = tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents)
     return NetworkView(
         round=sequence,
         hosts={
@@ -63,7 +68,12 @@ def network(
         pods={n: _pods(cluster, store, cluster.machines[n], hosts[n]) for n in ready},
         probes=probes,
         services=_services(cluster, store, paths, sequence, seen),
-        agents=tuple(_agent(cluster, cluster.machines[n], agent) for n in seen for agent in cluster.machines[n].agents),
+        agents=agents,
+        unpulled={
+            f"kube-system/{view.pod}": UnpulledImage(view.node, image, view.status, f'Back-off pulling image "{image}"')
+            for view in agents
+            if lacks_image(view.status) and (image := cluster.machines[view.node].agents[PROCESS[view.kind]].image)
+        },
         failing_since=_failing(probes, failing, moment(cluster.now)),
         waiting={n: pods for n in ready if (pods := _waiting(cluster, n))},
         silent_dns=_silent_dns(cluster),
@@ -202,6 +212,11 @@ def _answer(arrived: bool | None) -> ProbeAnswer:
     return ProbeAnswer.UNREACHABLE if arrived is None else ProbeAnswer.OK if arrived else ProbeAnswer.TIMEOUT
 
 
+def pod_of(machine: Machine, agent: str) -> str:
+    """The name of an agent's pod, without its namespace."""
+    return f"{'kube-proxy' if agent == 'kube-proxy' else 'kube-flannel-ds'}-{machine.name}"
+
+
 def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
     agent, now = machine.agents[name], cluster.now
     runs = agent.runs(now)
@@ -209,7 +224,10 @@ def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
     kind, daemonset = (
         ("kube-proxy", "kube-system/kube-proxy") if name == "kube-proxy" else ("cni", "kube-system/kube-flannel-ds")
     )
-    pod = f"{daemonset.partition('/')[2]}-{machine.name}"
+    pod = pod_of(machine, name)
+    if agent.waits_since is not None:
+        waited = max(0.0, now - agent.waits_since)
+        return AgentView(machine.name, kind, daemonset, pod, False, "ImagePullBackOff", False, waited)
     bad_for = 1.0 if beginning else 0.0 if agent.stopped_at is None else now - agent.stopped_at
     return AgentView(
         machine.name,

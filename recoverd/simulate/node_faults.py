@@ -65,7 +65,8 @@ def delete_route(c: ModelCluster, name: str, *to: str) -> None:
 def stop_kube_proxy(c: ModelCluster, *names: str) -> None:
     """`pkill -STOP kube-proxy`: it hears nothing any more, and its rules stay as they are."""
     for name in names:
-        if agent := c.machines[name].agents.get("kube-proxy"):
+        agent = c.machines[name].agents.get("kube-proxy")
+        if agent and agent.waits_since is None:
             agent.stopped_at = agent.stopped_at or c.now
 
 
@@ -75,16 +76,32 @@ def mislead_kube_proxy(c: ModelCluster, *names: str) -> None:
     """
     c.api.write(lambda s: replace(s, misled=True))
     for name in names or tuple(c.machines):
-        if agent := c.machines[name].agents.get("kube-proxy"):
-            agent.start(c.now)
+        if "kube-proxy" in c.machines[name].agents:
+            c.machines[name].start_agent("kube-proxy", c.now)
 
 
 def lead_kube_proxy(c: ModelCluster) -> None:
     """A person corrects the ConfigMap, and deletes kube-proxy's pods."""
     c.api.write(lambda s: replace(s, misled=False))
     for machine in c.machines.values():
-        if agent := machine.agents.get("kube-proxy"):
-            agent.start(c.now)
+        if "kube-proxy" in machine.agents:
+            machine.start_agent("kube-proxy", c.now)
+
+
+def lose_image(c: ModelCluster, name: str, agent: str = "kube-proxy") -> None:
+    """An agent has ended, kubelet has deleted its image, which nothing used any more (a full disk), and no registry is
+    reached.
+    """
+    machine = c.machines[name]
+    if agent in machine.agents:
+        machine.unpulled.add(machine.agents[agent].image)
+        machine.start_agent(agent, c.now)
+
+
+def import_images(c: ModelCluster, *names: str) -> None:
+    """`ctr -n k8s.io images import` of whatever is not there, by a person."""
+    for name in names:
+        c.machines[name].unpulled.clear()
 
 
 def delete_kube_proxy(c: ModelCluster) -> None:

@@ -20,6 +20,10 @@ POD_START = 3.0
 """From the binding of a pod until it is ready."""
 AGENT_START = 2.5
 """The same for an agent's pod, whose image is there."""
+RESYNC = 12.0
+"""After so long at most kubelet looks again whether an image is there for which a pod waits (10 to 15 s, 1.20); it
+pulls it less often.
+"""
 UNREADY = 6.0
 """From the loss of a node's bridge until kubelet, whose probes fail, calls the pods on it not ready: three
 periods of 2 s (as on the lab).
@@ -168,6 +172,7 @@ class Nodes:
             if not machine.up(now):
                 continue
             since = self._process(machine, "kubelet")
+            self._start_waiting(machine, hears=since is not None)
             if since is not None and self._told(name, "kubelet", since, store) and name in store.nodes:
                 hearing.append(machine)
                 self._run_pods(machine, placed.get(name, {}))
@@ -184,6 +189,12 @@ class Nodes:
             store = self._endpoints(store)
         if store is not None:
             self._note_differences(store)
+
+    def _start_waiting(self, machine: Machine, *, hears: bool) -> None:
+        """A kubelet that runs (`hears`) finds the images there for which agents wait."""
+        for agent in machine.agents.values() if hears else ():
+            if agent.waits_since is not None and agent.image not in machine.unpulled:
+                machine.start_agent(agent.name, self._now + RESYNC)
 
     def placed(self, store: Store) -> Mapping[str, dict[str, None]]:
         """Uids of the pods that the API binds to each node."""
@@ -271,15 +282,16 @@ class Nodes:
         machine = self._machines[name]
         machine.fresh_network()
         machine.empty_run()
-        for agent in machine.agents.values():
-            machine.agents[agent.name] = AgentProcess(agent.name, self._now + AGENT_START)
+        for agent in tuple(machine.agents.values()):
+            machine.agents[agent.name] = AgentProcess(agent.name, self._now, waits_since=agent.waits_since)
+            machine.start_agent(agent.name, self._now + AGENT_START)
 
     def restart_agent(self, name: str, agent: str) -> bool:
         """Its pod is deleted. False while a deaf kubelet or controller does nothing about that."""
         heard = self.hears(name, "kubelet") and all(self.controls(c) for c in CONTROLLERS)
         if not heard or self._api.webhooks.blocking("pod"):
             return False
-        self._machines[name].agents[agent].start(self._now + AGENT_START)
+        self._machines[name].start_agent(agent, self._now + AGENT_START)
         return True
 
     def evict(self, name: str) -> list[str]:

@@ -17,6 +17,7 @@ from tests.field.environment import Environment
 CREATED = "2026-03-01T08:00:00Z"
 MEMBER = "10276657743932975437"
 HEADER = {"cluster_id": "14841639068965178418", "member_id": MEMBER, "revision": "1234", "raft_term": "3"}
+RUNS, WAITS = ("1/1", "Running"), ("0/1", "ImagePullBackOff")
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -29,6 +30,8 @@ class Answers:
     boot_ids: Mapping[str, str]
     revision: int = 1234
     """etcd's."""
+    unpulled: str = ""
+    """NAMESPACE/NAME of a pod that waits for its image."""
 
     @property
     def pod(self) -> str:
@@ -61,7 +64,7 @@ class Answers:
                     *([self._windows()] if self.at.foreign else []),
                 ],
             ),
-            "/api/v1/pods": as_json(table(pods, nodes)),
+            "/api/v1/pods": self._pods,
             "/apis/apps/v1/daemonsets": listed("DaemonSet", daemonsets),
             "/apis/networking.k8s.io/v1/networkpolicies": listed("NetworkPolicy", []),
             "/apis": as_json({"kind": "APIGroupList", "groups": []}),
@@ -77,6 +80,22 @@ class Answers:
         if self.at.foreign:
             answers["/api/v1/nodes/win1/proxy/pods"] = listed("Pod", [])
         return answers | self._endpoints(nodes["w1"])
+
+    async def _pods(self, request: web.Request) -> web.Response:
+        """All as a table, or those of a node whole."""
+        nodes = {h: self.at.node.format(host=h) for h in self.addresses}
+        on = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        if not on:
+            return as_json(table(self.pods(), nodes, self.unpulled))
+        here = [(uid, name) for uid, host, name, _ in self.pods() if nodes[host] == on]
+        return listed("Pod", [{"metadata": meta(uid, name), "status": self._status(name)} for uid, name in here])
+
+    def _status(self, pod: str) -> dict[str, Any]:
+        if pod != self.unpulled:
+            return {"phase": "Running"}
+        image = f"registry.k8s.io/{pod.partition('/')[2].rpartition('-')[0]}:{self.at.version}"
+        why = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
+        return {"phase": "Pending", "containerStatuses": [{"image": image, "state": {"waiting": why}}]}
 
     def _service(self) -> dict[str, Any]:
         spec: dict[str, Any] = {
@@ -175,10 +194,14 @@ def meta(uid: str, name: str) -> dict[str, Any]:
     return {"uid": uid, "namespace": namespace, "name": pod, "creationTimestamp": CREATED, "ownerReferences": owner}
 
 
-def table(pods: list[tuple[str, str, str, str]], nodes: Mapping[str, str]) -> dict[str, Any]:
+def table(pods: list[tuple[str, str, str, str]], nodes: Mapping[str, str], unpulled: str = "") -> dict[str, Any]:
+    """`unpulled`: the name of one that waits for its image."""
     columns = [{"name": n} for n in ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")]
     rows = [
-        {"cells": [name, "1/1", "Running", 0, "9d", ip, nodes[host]], "object": {"metadata": meta(uid, name)}}
+        {
+            "cells": [name, *(WAITS if name == unpulled else RUNS), 0, "9d", ip, nodes[host]],
+            "object": {"metadata": meta(uid, name)},
+        }
         for uid, host, name, ip in pods
     ]
     return {"kind": "Table", "columnDefinitions": columns, "rows": rows}

@@ -5,6 +5,7 @@ behind the real collectors; and the real machine that is told what they see.
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,6 +148,15 @@ class Field:
     def etcd_put_back(self) -> None:
         """All of its servers, from a snapshot; the API server was started again, and nothing else."""
         self.answers.revision = 700
+
+    def image_gone(self) -> None:
+        """The worker's kube-proxy has ended, kubelet has deleted its image, and no registry is reached; so for a
+        minute.
+        """
+        self.machines["w1"].ends("kube-proxy")
+        self.answers.unpulled = "kube-system/kube-proxy-w1"
+        node = self.at.node.format(host="w1")
+        self.collector._network._agents._bad_since[node, "kube-system/kube-proxy"] = time.monotonic() - 60
 
     def rules_flushed(self) -> None:
         self.machines["w1"].tool("iptables-save", NO_CHAINS)

@@ -152,6 +152,13 @@ ROWS = {
         network=NFTABLES,
         **RUNTIME,
     ),
+    "kube-proxy's image is gone from a node": Environment(
+        source="https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff",
+        node="{host}.prod.example",
+        fault="image_gone",
+        found=("kube-proxy-down", "N"),
+        refusal="does not have registry.k8s.io/kube-proxy:v1.28.5, which no restart and no reboot brings",
+    ),
     "CRI-O": Environment(
         source="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#cri-o",
         version="v1.30.2",

@@ -16,6 +16,7 @@ import pytest
 
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
+from tests.lab.kubelab.images import VERSION
 from tests.lab.kubelab.node import Node
 from tests.lab.witness import Client, boots, pods
 
@@ -127,6 +128,40 @@ def test_what_a_firewall_drops_is_asked_about_and_nothing_is_restarted(
     s.wait_state("healthy", seconds=120)
     assert {name for name, _, _ in acted(s)} == {"restore-node-network"}, acted(s)
     assert boots(cluster) == before
+
+
+def test_an_image_that_is_gone_is_named_and_nothing_is_restarted_for_it(
+    cluster: Cluster, site: Callable[..., Bastion]
+) -> None:
+    """As where kubelet has deleted kube-proxy's from a full disk; the lab has no registry. The cure is the one that is
+    told: by another node's.
+    """
+    if cluster.profile.load:
+        pytest.skip("the image is taken out of containerd's store")
+    before, image = boots(cluster), f"k8s.gcr.io/kube-proxy:v{VERSION}"
+    s, w1, w2 = site(), cluster.node("w1"), cluster.node("w2")
+    w1.sh(f"ctr -n k8s.io images export /root/image.tar {image}")
+    # the CRI plugin has it by its id as well
+    w2.sh(
+        "all() { ctr -n k8s.io images ls | tail -n +2; }; "
+        f"digest=$(all | awk -v i={image} '$1 == i {{ print $3 }}'); "
+        "ctr -n k8s.io images rm --sync $(all | awk -v d=$digest '$3 == d { print $1 }') && pkill -x kube-proxy"
+    )
+    try:
+        s.wait_state("worker-network-broken", "escalated", 240)
+        (found,) = (f for f in s.status()["findings"] if f["code"] == "kube-proxy-down")
+        assert found["subject"] == "w2", found
+        for word in (f"its image {image} is not on the node", "images import", "No restart and no reboot"):
+            assert word in found["message"], found
+        began = time.time()
+        s.wait("kubelet has named what the pull says", lambda: "is not reached" in json.dumps(s.status()), 60)
+        s.wait("it has lasted for a minute", lambda: time.time() > began + 60, 120)
+        assert not acted(s), acted(s)
+    finally:
+        with (w1.dir / "root/root/image.tar").open("rb") as file:
+            w2.sh("ctr -n k8s.io images import - >/dev/null", stdin=file)
+    s.wait_state("healthy", seconds=360)  # kubelet looks for it again within its back-off of five minutes
+    assert not acted(s) and boots(cluster) == before, acted(s)
 
 
 def rules(cluster: Cluster, node: Node) -> str:

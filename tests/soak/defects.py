@@ -17,7 +17,14 @@ from recoverd.machine.guards import Evidence
 from recoverd.machine.turn import Turn
 from recoverd.memory import remember
 from recoverd.model.events import Perform, StepIntent
-from recoverd.playbooks import agents, force_new_cluster, start_node_services, survivors
+from recoverd.playbooks import (
+    agents,
+    force_new_cluster,
+    nodes,
+    restart_node_agents,
+    start_node_services,
+    survivors,
+)
 from recoverd.playbooks.base import Situation
 from recoverd.simulate import world as simulated
 from recoverd.simulate.act import Hands
@@ -127,6 +134,7 @@ LEASE = (
     (LeaseKeeper, "may_act", _may),
     (simulated, "refuses", silent),
 )
+IMAGES = ((nodes, "unpulled", silent), (restart_node_agents, "without_image", lambda *_: {}))
 JOURNAL = ((TroubledLedger, "write", _lost),)
 
 # --- the stories ---
@@ -271,5 +279,10 @@ DEFECTS = {
         "while-unobservable",
     ),
     "bounds are not asked": Defect(BOUNDS, told(1, 2, *("stop w1 kubelet [90 s]",) * 5), "bound-exceeded"),
+    "an agent is restarted whose image is gone": Defect(
+        IMAGES,
+        told(1, 2, "lose-image w1 kube-proxy [0 s]", "crash 120 [200 s]"),
+        "restarted-without-its-image",
+    ),
     "what is not journalled is done": Defect(JOURNAL, told(1, 2, "stop w1 kubelet [75 s]"), "step-without-intent"),
 }

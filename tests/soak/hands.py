@@ -127,8 +127,8 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
                 "kube-proxy", AgentProcess("kube-proxy", c.now)
             )  # kubeadm init phase addon kube-proxy
         for agent in machine.agents.values():
-            if agent.stopped_at is not None or agent.flushed or agent.misled:
-                agent.start(c.now)
+            if agent.stopped_at is not None or agent.flushed or agent.misled or agent.waits_since is not None:
+                machine.start_agent(agent.name, c.now)
         restore_pod_file(c, name)
         if machine.control_plane and machine.joined and not apart and good_data(machine):
             _manifests(c, name, planes)

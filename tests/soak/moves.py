@@ -211,8 +211,14 @@ COPIED: dict[str, Draw] = {
 COPIED_FROM = 8191 << 18
 """As above: a copy beside a manifest, and kubelets without their kubeconfig."""
 CROWDED: dict[str, Draw] = {"crowd-disk": planes2, "free-disk": planes2}
-CROWDED_FROM = 16383 << 17
+CROWDED_FROM = 32767 << 16
 """As above: disks that have no room for a copy of etcd's data, as `force-new-cluster` makes one."""
+IMAGELESS: dict[str, Draw] = {
+    "lose-image": _and(node, _choice("kube-proxy", "kube-proxy", "flanneld")), "import-images": nodes3,
+    "stop-kube-proxy": nodes3, "roll-deployment": _nothing,
+}  # fmt: skip
+IMAGELESS_FROM = 16383 << 17
+"""As above: images of agents that are gone from their node and do not come back by themselves."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -226,6 +232,7 @@ LATEST = (
     (SLOW_FROM, SLOW, 0.3, (1, 2)),
     (COPIED_FROM, COPIED, 0.3, (1, 2, 3)),
     (CROWDED_FROM, CROWDED, 0.3, (1, 2)),
+    (IMAGELESS_FROM, IMAGELESS, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

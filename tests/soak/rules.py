@@ -26,6 +26,7 @@ from recoverd.model.node_operations import (
     Cordon,
     Drain,
     Reboot,
+    RestartDaemonPods,
     Uncordon,
 )
 from recoverd.model.operations import Operation, WriteFile
@@ -36,6 +37,7 @@ from recoverd.model.settings import Bounds
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, AwaitUnit
 from recoverd.model.webhook_operations import AwaitService, RelaxWebhook, TightenWebhook
 from recoverd.playbooks.pki import WITHOUT_QUORUM
+from recoverd.simulate.act_nodes import PROCESS
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.pki import etcd_trouble, trouble
@@ -82,6 +84,8 @@ LATE = 9.0
 """Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for
 somebody silent, the command, and the sweep that ended just before.
 """
+KNOWN = 60.0
+"""The same of an image that is gone from a node, before the first step of a plan: a process may be away for 15 s."""
 TAKES_OVER = 20.0
 """Seconds after an act of one bastion in which the other one must not act, whatever happened to the first."""
 STALE = 45.0
@@ -133,6 +137,8 @@ class Rules:
         self._begun: dict[tuple[str, int, bool], int] = defaultdict(int)
         self._unasked: dict[str, list[tuple[float, str]]] = defaultdict(list)
         """By playbook: when each plan began that nobody was asked about, and its id."""
+        self._first: dict[str, float] = {}
+        """By plan: when its first step was tried."""
         self._changed: set[str] = set()
         """Plans of which something was really carried out."""
         self.effects: dict[str, set[tuple[int, bool]]] = defaultdict(set)
@@ -247,6 +253,11 @@ class Rules:
             return
         told = f"{plan.playbook} ({plan.id}): {step.description}"
         unasked = plan.automatic
+        first = self._first.setdefault(plan.id, self.truth.now)
+        if isinstance(operation, RestartDaemonPods):
+            gone = self.truth.since.get(f"imageless {operation.node} {PROCESS[operation.agent]}", first)
+            if first - gone > KNOWN:
+                self.broken("restarted-without-its-image", f"{told}: it is gone for {first - gone:.0f} s")
         self._of_data(plan, name, before, after, told)
         self._of_quorum(plan, operation, name, before, after, told)
         self._of_nodes(plan, step, operation, before, after, told)

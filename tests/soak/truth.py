@@ -63,6 +63,9 @@ class Truth:
         for name, machine in self.cluster.machines.items():
             if unreachable(self.cluster, machine) is None:
                 yield f"seen {name}"
+            for agent in machine.agents.values():
+                if agent.waits_since is not None:
+                    yield f"imageless {name} {agent.name}"
 
     def _etcd(self) -> Iterator[str]:
         leaders = self.cluster.etcd.leaders()

@@ -1,0 +1,53 @@
+"""Images that the pods of a node's agents, or of the cluster's DNS, wait for in vain: which, and what the pull says.
+
+A table of pods has the reason and no more; the pods of such a node are read whole, which is one small list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kubernetes.aio.client import ApiClient
+
+from recoverd.model.network import NOT_PULLED, AgentView, SilentDns, UnpulledImage, lacks_image
+from recoverd.observe.kubelet import ListedPod
+from recoverd.observe.lists import Answered, Lists
+from recoverd.observe.text import printable
+
+NODES = 8
+"""Whose pods are read in a sweep; of more, as while a registry is away, the reason is enough."""
+SAID = 600
+"""Characters of what a pull says."""
+
+
+async def unpulled(
+    client: ApiClient,
+    lists: Lists,
+    pods: Sequence[ListedPod],
+    agents: Sequence[AgentView],
+    silent: Mapping[str, SilentDns],
+) -> dict[str, UnpulledImage]:
+    """By pod, NAMESPACE/NAME. Nobody is asked while no pod of these lacks an image."""
+    theirs = {f"{a.daemonset.partition('/')[0]}/{a.pod}" for a in agents if lacks_image(a.status)}
+    theirs.update(name for dns in silent.values() for name in dns.pods)
+    found = {p.name: p for p in pods if p.name in theirs and lacks_image(p.status)} if theirs else {}
+    nodes = sorted({p.node for p in found.values()})[:NODES]
+    answers = await asyncio.gather(*(lists.pods_on(client, node) for node in nodes))
+    items = [i for read in answers if isinstance(read, Answered) for i in read.body.get("items") or ()]
+    whole = {str((i.get("metadata") or {}).get("uid")): i.get("status") or {} for i in items}
+    return {name: _image(pod, whole.get(pod.uid, {})) for name, pod in found.items()}
+
+
+def _image(pod: ListedPod, status: Mapping[str, Any]) -> UnpulledImage:
+    for container in _containers(status):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if (reason := str(waiting.get("reason"))) in NOT_PULLED:
+            image, said = str(container.get("image") or ""), str(waiting.get("message") or "")
+            return UnpulledImage(pod.node, printable(image, SAID), reason, printable(said, SAID))
+    return UnpulledImage(pod.node, "", pod.status.removeprefix("Init:"))
+
+
+def _containers(status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    return (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
