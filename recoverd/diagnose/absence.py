@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, forwards, lists, node
+from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, forwards, lists, node, running_node
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
@@ -322,6 +322,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.ADDRESS: address,
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
+    ShownBy.RUNNING_NODE: running_node,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BRIDGES: bridges,

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recoverd.diagnose.question import Question
+from recoverd.diagnose.scene import SETTLING
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.observation import ObjectsView, Observation, Unseen
+from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 
 
 def lists(question: Question) -> str:
@@ -32,6 +33,20 @@ def node(question: Question) -> str:
             return f"{host} could not be looked at: {view.reason}"
         if why := witness_unseen(host, end, question.observation):
             return why
+    return ""
+
+
+def running_node(question: Question) -> str:
+    """As `node`, and no machine of them has just booted: nothing is said of a network that is just starting, so an
+    incident that closed then was opened anew 80 s later.
+    """
+    if why := node(question):
+        return why
+    for end in question.ends:
+        host = question.machine_of(end)
+        view = question.observation.hosts.get(host)
+        if not deleted(question.observation, end) and isinstance(view, HostView) and 0 < view.uptime < SETTLING:
+            return f"{host} is up for {view.uptime:.0f} s, and nothing is said of a network that is just starting"
     return ""
 
 

@@ -270,7 +270,8 @@ def _refused_now(turn: Turn, proposal: Proposal) -> str:
     for step in proposal.steps:
         if why := unwanted(step, proposal.basis, True, "", evidence):
             return why
-    return f"it waits for {why}" if first and (why := obstacle(first, evidence)) else ""
+    ahead = {s.part for s in proposal.steps}
+    return f"it waits for {why}" if first and (why := obstacle(first, evidence, ahead)) else ""
 
 
 def _explain_inaction(turn: Turn, explanation: str, waiting: bool) -> None:

@@ -14,7 +14,7 @@ from recoverd.diagnose.absence import doubt
 from recoverd.diagnose.absence_of_nodes import witness_unseen
 from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import guards
-from recoverd.machine.account import committed
+from recoverd.machine.account import committed, parts
 from recoverd.machine.guards import Evidence
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.effects import looks, moves_data, restarts_member
@@ -106,7 +106,8 @@ def _forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> 
     shown = may_begin(
         step, evidence.diagnosis, evidence.observation, evidence.scene.settings.bounds, run.held_since or evidence.now
     )
-    if shown.verdict is Verdict.GO and (why := obstacle(step, evidence)):
+    ahead = {*parts(plan)} - {s.part for s in plan.steps[: run.reached + 1]}
+    if shown.verdict is Verdict.GO and (why := obstacle(step, evidence, ahead)):
         return Gate(Verdict.HOLD, why)
     return shown
 
@@ -122,14 +123,16 @@ def unwanted(step: Step, basis: Collection[FindingKey], automatic: bool, request
     )
 
 
-def obstacle(step: Step, evidence: Evidence) -> str:
-    """What would be made worse by the step as things are seen now, whatever it was planned on; "" when nothing."""
+def obstacle(step: Step, evidence: Evidence, ahead: Collection[str]) -> str:
+    """What would be made worse by the step as things are seen now, whatever it was planned on; "" when nothing.
+    `ahead`: parts of its plan whose turn has not come.
+    """
     return (
         guards.live_data(step.host, step.operation, evidence)
         or guards.defined_twice(step.host, step.operation, evidence.diagnosis)
         or guards.empty_behind(step.host, step.operation, evidence)
         or (guards.quorum_without(step.host, evidence) if step.stops_member else "")
-        or guards.still_down(step.takes_down, evidence)
+        or guards.still_down(step.takes_down, evidence, ahead)
     )
 
 

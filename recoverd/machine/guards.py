@@ -251,24 +251,44 @@ def quorum_without(host: str, evidence: Evidence) -> str:
     )
 
 
-def still_down(taken: Collection[str], evidence: Evidence) -> str:
-    """A node that is cordoned and not Ready, as one that an earlier plan has rebooted and that has not
-    come back, counts as taken down.
+KUBELET_STABLE = 15.0
+"""Seconds that a kubelet has to run which systemd had to start again, until its node counts as there."""
+
+
+def still_down(taken: Collection[str], evidence: Evidence, ahead: Collection[str] = ()) -> str:
+    """Which workers are down beside those that a step takes down, where that would be too many; `ahead` are those whose
+    turn has not come in the same plan, which is there to bring them back.
+
+    One that is cordoned and not Ready counts, as one that an earlier plan has rebooted and that has not come back; and
+    one whose kubelet is seen not to run, as after a restart that failed: its node is called Ready for 40 s more.
     """
     objects = evidence.observation.api.objects
     if not taken or not isinstance(objects, ObjectsView):
         return ""
-    down = [
-        n.name for n in objects.nodes if n.unschedulable and not n.ready and not n.control_plane and n.name not in taken
-    ]
+    others = [n for n in objects.nodes if not n.control_plane and n.name not in taken]
+    gone = [n.name for n in others if n.unschedulable and not n.ready]
+    without = [n.name for n in others if n.name not in {*gone, *ahead} and _without_kubelet(n.name, evidence)]
     allowed = evidence.scene.settings.bounds.nodes_at_once
+    down = [*gone, *without]
     if not down or len(down) + len(taken) <= allowed:
         return ""
+    cordoned, silent = "cordoned and not Ready", f"kubelet does not run, or stay up, on {', '.join(without)}"
+    why = " and ".join(([cordoned] if gone else []) + ([silent] if without else []))
     return (
-        f"{', '.join(down)} to come back: cordoned and not Ready, and no more than {allowed} may be down at once "
+        f"{', '.join(down)} to come back: {why}, and no more than {allowed} may be down at once "
         "(bound `nodes_at_once`). "
         f"Where it is gone for good: kubectl delete node {down[0]}"
     )
+
+
+def _without_kubelet(node: str, evidence: Evidence) -> bool:
+    host = evidence.scene.host(evidence.scene.machines.get(node, ""))
+    unit = host.units.get("kubelet") if host else None
+    if unit is None or unit.load != "loaded":
+        return False
+    # systemd starts one that ends at once every 10 s (kubeadm's unit): some sweeps see it between its start and its end
+    age = evidence.scene.age(unit.since)
+    return unit.active != "active" or (unit.restarts > 0 and age is not None and age < KUBELET_STABLE)
 
 
 def at_work(host: str, evidence: Evidence) -> str:

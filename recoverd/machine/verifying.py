@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from recoverd.diagnose.absence import doubt
+from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import outlook
 from recoverd.machine.turn import Turn
 from recoverd.model.history import History
@@ -27,11 +28,13 @@ def judge(turn: Turn) -> None:
         turn.close_plan(PlanStatus.SUCCEEDED, gone if plan.resolves else f"{plan.summary}: done, and no fault is found")
         turn.set(explanation="")
     elif turn.now - since > timedelta(
-        seconds=plan.verify_within if left else outlook.allowed(turn, plan.verify_within)
+        # what cannot be seen yet may be a node that has just booted
+        seconds=plan.verify_within if left else outlook.allowed(turn, plan.verify_within + SETTLING)
     ):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in left)
         still = f"{names} is still there" if left else f"whether it helped cannot be seen ({blind})"
-        reason = f"every step was done, and {still} after {plan.verify_within:g} s"
+        lasted = plan.verify_within if left else (turn.now - since).total_seconds()
+        reason = f"every step was done, and {still} after {lasted:.0f} s"
         told = (
             f"{plan.playbook} (plan {plan.id}) did not help: {reason}. `recoverctl ack "
             f"{plan.incident}` lets recoverd try again"

@@ -58,6 +58,7 @@ class ShownBy(StrEnum):
     ADDRESS = "the address in the kubeconfig answering as an API server"
     LISTS = "nodes and pods as the API server lists them"
     NODE = "those lists, the node's machine and its network"
+    RUNNING_NODE = "the same, of a machine that has been up for a while"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
@@ -453,97 +454,97 @@ class Code(StrEnum):
     IP_FORWARDING_OFF = (
         "ip-forwarding-off",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The node does not forward packets: no pod on it is reached.",
         Of.NODE,
     )
     BRIDGE_NETFILTER_OFF = (
         "bridge-netfilter-off",
         About.NODE,
-        (ShownBy.NODE, ShownBy.BRIDGES),
+        (ShownBy.RUNNING_NODE, ShownBy.BRIDGES),
         "Packets over the pod bridge pass no rules of services: a pod does not reach services on its own node.",
         Of.APART,
     )
     FORWARDING_FILTERED = (
         "forwarding-filtered",
         About.NODE,
-        (ShownBy.NODE, ShownBy.FORWARDS),
+        (ShownBy.RUNNING_NODE, ShownBy.FORWARDS),
         "A chain drops forwarded packets that did not while the cluster was healthy.",
         Of.APART,
     )
     POD_DEVICE_MISSING = (
         "pod-device-missing",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The bridge or tunnel device that the node's pods need is gone or down.",
         Of.NODE,
     )
     KUBE_PROXY_DOWN = (
         "kube-proxy-down",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The DaemonSet wants a kube-proxy there, and none runs; where its image does not come, it says why.",
         Of.NODE,
     )
     CNI_AGENT_DOWN = (
         "cni-agent-down",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The DaemonSet wants the CNI's agent there, and none runs; where its image does not come, it says why.",
         Of.NODE,
     )
     PODS_NOT_ON_NODE = (
         "pods-not-on-node",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The API binds pods, by uid, to the node that its kubelet does not run, beyond the time that a start takes.",
         Of.NODE,
     )
     PODS_DO_NOT_START = (
         "pods-do-not-start",
         About.NODE,
-        (ShownBy.NODE, ShownBy.STARTS),
+        (ShownBy.RUNNING_NODE, ShownBy.STARTS),
         "Pods bound to the node wait for their network, and its kubelet says why it cannot make it.",
     )
     KUBE_PROXY_CUT_OFF = (
         "kube-proxy-cut-off",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "kube-proxy follows an API server that is not reached from the node, while kubelet reaches its own, and "
         "its service rules are not those of the endpoints.",
     )
     SERVICE_RULES_STALE = (
         "service-rules-stale",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The endpoints programmed on the node are not those of the EndpointSlices, or the rules are gone.",
         Of.NODE | Of.RULES,
     )
     POD_PATH_BROKEN = (
         "pod-path-broken",
         About.PATH,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "Pods of one node cannot be reached from another, though others reach them.",
         Of.NODE | Of.PATHS,
     )
     POD_NETWORK_BROKEN = (
         "pod-network-broken",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "Probes from the node fail to pods of several nodes, or from several nodes to its pods.",
         Of.NODE | Of.PATHS,
     )
     SERVICE_UNREACHABLE = (
         "service-unreachable",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "Service addresses cannot be reached from the node though its path to their endpoints is good.",
         Of.NODE | Of.PATHS | Of.RULES,
     )
     DNS_UNREACHABLE = (
         "cluster-dns-unreachable",
         About.NODE,
-        (ShownBy.NODE,),
+        (ShownBy.RUNNING_NODE,),
         "The cluster's DNS cannot be reached from the node.",
         Of.NODE | Of.PATHS | Of.RULES,
     )

@@ -129,6 +129,16 @@ def test_a_stranger_is_not_gone_because_it_is_not_in_the_list() -> None:
     assert unproven([(Code.ETCD_FOREIGN_CLUSTER, "cp2"), (Code.ETCD_SPLIT_BRAIN, "cp2")], diagnosis, seen)
 
 
+def test_the_network_of_a_node_that_has_just_booted_shows_nothing_yet() -> None:
+    """Nothing is found of it while it comes up: an incident was closed as healthy, and opened anew 80 s later."""
+    key, cluster = (Code.KUBE_PROXY_DOWN, "w1"), Cluster(1, 2)
+    cluster.host("w1", uptime=40.0)
+    assert "w1 is up for 40 s" in left_open(cluster, key)
+    assert left_open(cluster, (Code.WORKER_KUBELET_DOWN, "w1")) == ""
+    cluster.host("w1", uptime=400.0)
+    assert left_open(cluster, key) == ""
+
+
 def test_a_node_that_was_deleted_is_gone_with_its_faults() -> None:
     cluster = Cluster(1, 2).ssh_fails("w1")
     assert isinstance(cluster.objects, ObjectsView)

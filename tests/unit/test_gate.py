@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
+from recoverd.diagnose.scene import Scene
 from recoverd.machine.gate import Verdict, may_begin
+from recoverd.machine.guards import Evidence, still_down
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
@@ -16,7 +21,7 @@ from recoverd.model.node_operations import Drain
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.plan import Step
 from recoverd.model.settings import Bounds
-from tests.unit.builders import Cluster
+from tests.unit.builders import NOW, Cluster
 
 NETWORK = NodeNetworkView(True, (), (), {}, (), RulesView("iptables", 3))
 
@@ -75,3 +80,25 @@ def test_a_fault_of_etcd_is_gone_only_when_a_member_is_seen_with_a_leader(code: 
     assert doubt([(Code.ETCD_MANIFEST_MISSING, "cp2/etcd")], well, replace(seen, etcd={})) == "", (
         "that is seen on its host"
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "held"),
+    [
+        ({"active": "failed", "sub": "failed"}, True),
+        ({"active": "activating", "sub": "auto-restart"}, True),
+        ({"active": "active", "restarts": 7, "since": NOW - timedelta(seconds=3)}, True),
+        ({"active": "active", "restarts": 7, "since": NOW - timedelta(minutes=3)}, False),
+        ({"active": "active", "since": NOW - timedelta(seconds=3)}, False),
+    ],
+)
+def test_a_node_whose_kubelet_does_not_stay_up_counts_as_down_though_it_is_called_ready(
+    unit: dict[str, Any], held: bool
+) -> None:
+    """A restart of w3's kubelet had failed, and w4 was rebooted within the 40 s in which w3 was Ready still."""
+    cluster = Cluster(1, 4).unit("w3", "kubelet", **unit)
+    seen = cluster.observation()
+    found = diagnose(seen, cluster.memory(), cluster.settings)
+    evidence = Evidence(Scene(seen, cluster.memory(), cluster.settings), found, NOW)
+    assert ("w3 to come back: kubelet does not run" in still_down(["w4"], evidence)) is held
+    assert still_down(["w3"], evidence) == "" == still_down(["w4"], evidence, ahead=["w3"])
