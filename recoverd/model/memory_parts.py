@@ -112,6 +112,15 @@ class Written:
         self._values, self._pieces = changes.values, changes.pieces
 
 
+def found(parts: Mapping[str, str]) -> Written:
+    """What a store holds that has an index. A piece that nothing names counts for nothing: who follows the store may
+    not have it any more.
+    """
+    named = {piece for part, text in parts.items() for piece in _named(part, text)}
+    kept = {p: digest(text) if p in named or not p.startswith(LINES) else "" for p, text in parts.items()}
+    return Written(kept, indexed=True)
+
+
 def split(memory: Memory) -> dict[str, object]:
     """The memory in parts, as values; the rest is the last."""
     fields = [(name, getattr(memory, field)) for field, name in BY_HOST.items()]
@@ -177,6 +186,17 @@ def encoded(part: str, value: object) -> tuple[str, dict[str, str]]:
             return dump(lines), others
         case _:
             return dump(value), {}
+
+
+def _named(part: str, text: str) -> list[str]:
+    """The parts with the pieces of a part."""
+    try:
+        lines = load(HostMemory, text).routes if part.startswith(HOST) else None
+        if part == "reached":
+            lines = load(Lines, text)
+    except (ValueError, RecursionError):
+        return []
+    return [LINES + name for name in lines.pieces] if lines else []
 
 
 def _apart(lines: Sequence[str]) -> tuple[Lines, dict[str, str]]:
