@@ -83,10 +83,10 @@ class Bastion:
 
 
 @asynccontextmanager
-async def bastions(etcd: Etcd, home: Path, count: int = 2) -> AsyncIterator[list[Bastion]]:
+async def bastions(etcd: Etcd, home: Path, count: int = 2, first: int = 0) -> AsyncIterator[list[Bastion]]:
     made = []
-    for number in range(count):
-        journal = Journal(home / f"journal-{len(list(home.iterdir()))}-{number}")
+    for number in range(first, first + count):
+        journal = Journal(home / f"journal-{number}")
         made.append(Bastion(etcd, journal, Mirror(etcd, KEYS, "id", JournalWriter(journal), lambda note: None)))
     yield made
     for bastion in made:
@@ -229,7 +229,7 @@ def test_whatever_happens_every_file_comes_to_what_the_owner_remembers(seed: int
         etcd = Etcd()
         async with bastions(etcd, tmp_path, 3) as made:
             memory = await _play(etcd, made, random.Random(seed))
-            async with bastions(etcd, tmp_path, 1) as (late,):
+            async with bastions(etcd, tmp_path, 1, first=3) as (late,):
                 assert all([await b.followed() == memory for b in (*made, late)])
 
     asyncio.run(play())
