@@ -2,7 +2,8 @@
 each cluster. SQLite, one writer, nothing is deleted.
 
 One `write` is one transaction, synced to the disk before it returns, so that a step is never carried out that the
-journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest.
+journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest. What is
+remembered is in parts (`recoverd.model.memory_parts`), of which those are written that have changed.
 
 A row that cannot be read (of a newer version, or damaged) is left out and told, and what it held is kept in
 `unreadable` before it is written over.
