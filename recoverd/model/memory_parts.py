@@ -63,6 +63,7 @@ class Changes:
     puts: Mapping[str, str]
     """By part: its text. Those that others name come first, and the rest last."""
     gone: tuple[str, ...]
+    """Parts to delete. Whoever cannot delete all of them at once deletes the others the next time."""
     values: dict[str, object]
     """All parts but pieces, as values."""
     pieces: Mapping[str, frozenset[str]]
@@ -101,24 +102,25 @@ class Written:
             first |= {p: t for p, t in others.items() if self.digests.get(p) != digest(t)}
             if self.digests.get(part) != digest(text):
                 (first if part.startswith(TEXT) else puts)[part] = text
-        wanted = values.keys() | frozenset().union(*pieces.values())
+        wanted = _all(values, pieces)
         return Changes(first | puts, tuple(p for p in self.digests if p not in wanted), values, pieces)
 
     def adopt(self, changes: Changes) -> None:
         """The changes have been written."""
-        for part in changes.gone:
-            del self.digests[part]
-        self.digests |= {part: digest(text) for part, text in changes.puts.items()}
+        wanted = _all(changes.values, changes.pieces)
+        # what is still there without being remembered may be unknown to who follows: it is written before it is named
+        kept = {p: d if p in wanted else "" for p, d in self.digests.items() if p not in set(changes.gone)}
+        self.digests = kept | {part: digest(text) for part, text in changes.puts.items()}
         self._values, self._pieces = changes.values, changes.pieces
 
 
 def found(parts: Mapping[str, str]) -> Written:
-    """What a store holds that has an index. A piece that nothing names counts for nothing: who follows the store may
-    not have it any more.
+    """What a store holds that has an index. What is not in that, nor a piece of what is, counts for nothing: who
+    follows the store may not have it any more.
     """
-    named = {piece for part, text in parts.items() for piece in _named(part, text)}
-    kept = {p: digest(text) if p in named or not p.startswith(LINES) else "" for p, text in parts.items()}
-    return Written(kept, indexed=True)
+    index = {REST, INDEX, *_named(INDEX, parts.get(INDEX, "[]"))}
+    named = index.union(*(_named(part, text) for part, text in parts.items() if part in index))
+    return Written({p: digest(text) if p in named else "" for p, text in parts.items()}, indexed=True)
 
 
 def split(memory: Memory) -> dict[str, object]:
@@ -188,9 +190,15 @@ def encoded(part: str, value: object) -> tuple[str, dict[str, str]]:
             return dump(value), {}
 
 
+def _all(values: Mapping[str, object], pieces: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset(values).union(*pieces.values())
+
+
 def _named(part: str, text: str) -> list[str]:
-    """The parts with the pieces of a part."""
+    """The parts that a part names."""
     try:
+        if part == INDEX:
+            return list(load(tuple[str, ...], text))
         lines = load(HostMemory, text).routes if part.startswith(HOST) else None
         if part == "reached":
             lines = load(Lines, text)

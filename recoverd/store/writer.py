@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from recoverd.engine.writer import to_its_end
 from recoverd.model.events import Journalled, Remember, RememberPart
 from recoverd.model.memory_parts import INDEX, REST, Changes, Written, found
-from recoverd.store.gateway import Answer, Kv, Row, StoreError, below, delete, get, holds, made_at, put
+from recoverd.store.gateway import Answer, Json, Kv, Row, StoreError, below, delete, get, holds, made_at, put
 from recoverd.store.keys import Keys
 from recoverd.store.rows import grouped, parts, rows
 from recoverd.store.tenure import NotOwner, Term
@@ -20,7 +21,7 @@ from recoverd.store.tenure import NotOwner, Term
 LARGEST = 1_300_000
 """Bytes of one batch: etcd takes requests of 1.5 MiB."""
 MOST = 100
-"""Rows of one batch: etcd takes 128 operations."""
+"""Rows of one batch that are written or deleted: etcd takes 128 operations."""
 AGAIN = 0.2
 """Seconds after which a batch is tried again whose fate is not known."""
 Mirrored = Callable[[str, int, Sequence[Journalled]], Awaitable[None]]
@@ -72,15 +73,14 @@ class OwnedWriter:
     async def _write(self, instructions: Sequence[Journalled]) -> None:
         # many nodes are much text
         batches, changes = await asyncio.to_thread(self._batches, instructions)
-        for values in batches:
-            revision = await self._commit(values)
+        for batch in batches:
+            revision = await self._commit(batch)
         if changes:
             self._memory.adopt(changes)
-            await self._delete(changes.gone)
         await self._mirrored(self.term.cluster, revision, instructions)
 
-    def _batches(self, instructions: Sequence[Journalled]) -> tuple[list[dict[str, bytes]], Changes | None]:
-        """The rows to write, one transaction after the other, and what is new in the memory. Raises `StoreError` for
+    def _batches(self, instructions: Sequence[Journalled]) -> tuple[list[list[Json]], Changes | None]:
+        """What to write, one transaction after the other, and what comes of the memory by that. Raises `StoreError` for
         what etcd does not take.
         """
         journal, changes = self._keys.journal(self.term.cluster), None
@@ -100,15 +100,19 @@ class OwnedWriter:
                 f"what is to be journalled of {self.term.cluster} takes {size} bytes, and the bastions' etcd takes "
                 f"{LARGEST} at once. Nothing was done because of it; report this"
             )
-        return [*groups, last], changes
+        batches = [[put(key, value) for key, value in values.items()] for values in (*groups, last)]
+        if changes:
+            changes = replace(changes, gone=changes.gone[: max(0, MOST - len(last))])
+            batches[-1] += [delete(f"{journal}memory/{part}") for part in changes.gone]
+        return batches, changes
 
-    async def _commit(self, values: dict[str, bytes]) -> int:
-        """Write the rows as the next batch; its revision."""
+    async def _commit(self, operations: Sequence[Json]) -> int:
+        """Carry them out as the next batch; its revision."""
         cluster = self.term.cluster
         before, batch = self._named(self._batch), self._named(self._batch + 1)
         head, owner = self._keys.heads + cluster, self._keys.owners + cluster
         when = [made_at(owner, self.term.revision), holds(head, before)]
-        then = [put(head, batch), *(put(key, value) for key, value in values.items())]
+        then = [put(head, batch), *operations]
         while True:
             if why := self.term.lapsed():
                 raise NotOwner(f"nothing more of {cluster} is journalled here, and nothing done: {why}")
@@ -124,23 +128,6 @@ class OwnedWriter:
             raise NotOwner(f"nothing is done to {cluster} here any more, and what was begun is its next owner's: {why}")
         self._batch += 1
         return revision
-
-    async def _delete(self, gone: Sequence[str]) -> None:
-        """Delete parts of the memory that are not remembered any more, as long as nothing newer is journalled. Those
-        that stay are in no index, and the next owner's to delete.
-        """
-        cluster, memory = self.term.cluster, f"{self._keys.journal(self.term.cluster)}memory/"
-        when = [
-            made_at(self._keys.owners + cluster, self.term.revision),
-            holds(self._keys.heads + cluster, self._named(self._batch)),
-        ]
-        try:
-            for first in range(0, len(gone), MOST):
-                await self._kv.txn(when, [delete(memory + part) for part in gone[first : first + MOST]])
-        except StoreError as error:
-            log.warning(
-                "what is not remembered any more stays in the bastions' etcd", cluster=cluster, error=str(error)
-            )
 
     def _found(self, batch: str, answer: Answer) -> int:
         """The revision at which the batch was written after all, by an attempt whose answer was lost."""

@@ -91,7 +91,14 @@ class Etcd:
     async def grant(self, ttl: float) -> int:
         raise NotImplementedError
 
-    keep = revoke = compact = grant
+    async def keep(self, lease: int) -> float:
+        raise NotImplementedError
+
+    async def revoke(self, lease: int) -> None:
+        raise NotImplementedError
+
+    async def compact(self, revision: int) -> None:
+        raise NotImplementedError
 
 
 def _plain(text: str) -> str:
