@@ -33,6 +33,7 @@ from recoverd.model.events import Instruction, Note
 from recoverd.model.fleet import CommonCause
 from recoverd.model.history import History
 from recoverd.model.lease import forbids
+from recoverd.model.memory import Memory
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Pause, Record
 from recoverd.model.text import some
@@ -358,10 +359,8 @@ def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[S
     a person has to look at. Pure.
     """
     if saved.record:
-        lost = (
-            "known-good manifests, etcd's furthest revision and learnt workers are to be learnt "
-            "anew from a healthy cluster"
-        )
+        what = "known-good manifests, etcd's furthest revision and learnt workers are"
+        lost = f"{what if saved.memory == Memory() else 'that is'} to be learnt anew from a healthy cluster"
         record = saved.record
     else:
         lost = "whether a plan was running, what was rejected and how often recoverd has acted is forgotten"

@@ -2,7 +2,8 @@
 each cluster. SQLite, one writer, nothing is deleted.
 
 One `write` is one transaction, synced to the disk before it returns, so that a step is never carried out that the
-journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest.
+journal does not know of. Columns hold what one would ask for with `sqlite3` at 3 a.m., JSON holds the rest. What is
+remembered is in parts (`recoverd.model.memory_parts`), of which those are written that have changed.
 
 A row that cannot be read (of a newer version, or damaged) is left out and told, and what it held is kept in
 `unreadable` before it is written over.
@@ -19,13 +20,16 @@ from typing import Any, TypeVar
 import structlog
 
 from recoverd.engine import journal_audit, journal_mirror
+from recoverd.engine.journal_aside import keep_aside
 from recoverd.engine.journal_file import JournalFile
+from recoverd.engine.journal_memory import PLACE, MemoryRows, parts_of
 from recoverd.model.audit import AuditEntry
 from recoverd.model.codec import dump, load
 from recoverd.model.events import (
     Journalled,
     Note,
     Remember,
+    RememberPart,
     SaveAudit,
     SaveDecision,
     SaveIncident,
@@ -36,16 +40,13 @@ from recoverd.model.events import (
 )
 from recoverd.model.history import History
 from recoverd.model.memory import Memory
+from recoverd.model.memory_parts import joined
 from recoverd.model.plan import Incident, Outcome, Plan, PlanStatus, StepResult, TimelineEntry
 from recoverd.model.record import Record
+from recoverd.model.text import some
 
-PLACES = {
-    "record": "SELECT record FROM cluster WHERE name=?",
-    "memory": "SELECT memory FROM cluster WHERE name=?",
-    "plan": "SELECT json FROM plan WHERE id=?",
-    "incident": "SELECT json FROM incident WHERE id=?",
-}
-"""Where that stands which is written over in its place."""
+NAMED = 5
+"""Parts of a memory that are named where more cannot be read."""
 OPEN = ",".join(f"'{s}'" for s in PlanStatus if s.open)
 
 log = structlog.get_logger()
@@ -80,9 +81,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = JournalFile(path)
+        self._memories = MemoryRows(self._file)
         self.unreadable: dict[tuple[str, str], str] = {}
         """What could not be read since the start, by its place (`record`, `memory`, `incident`, `plan`, `step`,
-        `note`, `decision`, `audit`) and key: why.
+        `note`, `decision`, `audit`) and key (of a part of a memory CLUSTER/PART): why.
         """
 
     def close(self) -> None:
@@ -94,18 +96,16 @@ class Journal:
         """Write all of them in one transaction, or none and raise `JournalError`."""
         if not instructions:
             return
-        with self._file.transaction():
+        with self._file.transaction(self._memories.forget):
             for instruction in instructions:
-                self._keep_aside(instruction)
                 self._write(instruction)
 
     def follow(self, store: str, cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
         """Write what was journalled of the cluster in the store at the revision; nothing where the file has it."""
-        with self._file.transaction() as db:
+        with self._file.transaction(self._memories.forget) as db:
             if journal_mirror.reached(self._file, cluster, store) >= revision:
                 return
             for instruction in instructions:
-                self._keep_aside(instruction)
                 self._write(instruction)
             db.execute(journal_mirror.FOLLOW, (cluster, store, revision))
 
@@ -114,29 +114,10 @@ class Journal:
         file = self._file
         return journal_mirror.reached(file, cluster, store) if cluster else journal_mirror.furthest(file, store)
 
-    def _keep_aside(self, instruction: Journalled) -> None:
-        """Keep what cannot be read before it is written over: a recoverd that can read it may come yet."""
-        match instruction:
-            case SaveRecord(cluster=key):
-                place = "record"
-            case Remember(cluster=key):
-                place = "memory"
-            case SavePlan(plan=Plan(id=key)):
-                place = "plan"
-            case SaveIncident(incident=Incident(id=key)):
-                place = "incident"
-            case _:
-                return
-        if (place, key) in self.unreadable:
-            row = self._file.db.execute(PLACES[place], (key,)).fetchone()
-            self._file.db.execute(
-                "INSERT INTO unreadable (source, key, at, text) SELECT ?1, ?2, ?3, ?4 "
-                "WHERE NOT EXISTS (SELECT 1 FROM unreadable WHERE source=?1 AND key=?2)",
-                (place, key, _at(datetime.now(UTC)), row[0] if row else None),
-            )
-
     def _write(self, instruction: Journalled) -> None:
         run = self._file.db.execute
+        if self.unreadable:
+            keep_aside(self._file.db, instruction, self.unreadable, str(_at(datetime.now(UTC))))
         match instruction:
             case SaveIncident(incident=i):
                 run(
@@ -172,11 +153,9 @@ class Journal:
                     (_at(at), result.ok, dump(result), plan, index, undo),
                 )
             case Remember(cluster=cluster, memory=memory):
-                run(
-                    "INSERT INTO cluster (name, memory) VALUES (?,?) ON CONFLICT (name) DO UPDATE "
-                    "SET memory=excluded.memory",
-                    (cluster, dump(memory)),
-                )
+                self._memories.write(cluster, memory)
+            case RememberPart(cluster=cluster, part=part, text=text):
+                self._memories.write_part(cluster, part, text)
             case SaveRecord(cluster=cluster, record=record):
                 run(
                     "INSERT INTO cluster (name, record) VALUES (?,?) ON CONFLICT (name) DO UPDATE "
@@ -190,7 +169,7 @@ class Journal:
         """Save `record` and `memory` in place of what could not be read, and end what was open on the
         cluster: nobody carries it on.
         """
-        with self._file.transaction():
+        with self._file.transaction(self._memories.forget):
             if record.plan is None:
                 self._write_off(cluster, why, at)
             for instruction in (
@@ -198,7 +177,6 @@ class Journal:
                 Remember(cluster, memory),
                 Note(cluster, "", TimelineEntry(at, History.PAUSED, why)),
             ):
-                self._keep_aside(instruction)
                 self._write(instruction)
 
     def _write_off(self, cluster: str, why: str, at: datetime) -> None:
@@ -221,18 +199,25 @@ class Journal:
         """The last saved state of the cluster's machine, and what is remembered of it: nothing
         for one that was never watched.
         """
-        rows = self._file.rows("SELECT record, memory FROM cluster WHERE name=?", cluster)
+        with self._file.turn:
+            rows = self._file.rows("SELECT record, memory FROM cluster WHERE name=?", cluster)
+            parts = self._memories.parts(cluster)
         record, memory = rows[0] if rows else (None, None)
         known = self._load(Record, "record", cluster, record) if record is not None else None
-        remembered = self._load(Memory, "memory", cluster, memory) if memory is not None else Memory()
+        rest = self._load(Memory, PLACE, cluster, memory) if memory is not None else Memory()
+        remembered, wrong = joined(rest, parts) if rest else (Memory(), {})
+        for part, why in wrong.items():
+            self._left_out(PLACE, f"{cluster}/{part}", ValueError(why))
         trouble = [
             f"its {place} in the journal cannot be read"
-            for place in ("record", "memory")
+            for place in ("record", PLACE)
             if (place, cluster) in self.unreadable
         ]
+        if left_out := parts_of(cluster, self.unreadable):
+            trouble.append(f"of its memory in the journal {some(left_out, NAMED)} cannot be read")
         if record is None and (left := self.open_plans(cluster)):
             trouble.append(f"its record is gone from the journal, though plan {', '.join(left)} is open there")
-        return Saved(known, remembered or Memory(), tuple(trouble))
+        return Saved(known, remembered, tuple(trouble))
 
     def open_plans(self, cluster: str) -> list[str]:
         """The ids of the plans of the cluster that wait or run, by the column that holds it:

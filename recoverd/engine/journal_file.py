@@ -6,12 +6,13 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-VERSION = 1
+VERSION = 2
+"""Since what is remembered of a cluster is kept in parts. A file of format 1 gets to it with the first of them."""
 SCHEMA = """
 CREATE TABLE cluster (name TEXT PRIMARY KEY, record TEXT, memory TEXT) STRICT;
 CREATE TABLE incident (id TEXT PRIMARY KEY, cluster TEXT NOT NULL, state TEXT NOT NULL, opened_at TEXT NOT NULL,
@@ -37,6 +38,8 @@ ADDED = (
     "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
     "CREATE TABLE IF NOT EXISTS mirror (cluster TEXT PRIMARY KEY, store TEXT NOT NULL, revision INTEGER NOT NULL) "
     "STRICT",
+    "CREATE TABLE IF NOT EXISTS memory_part (cluster TEXT NOT NULL, part TEXT NOT NULL, text TEXT NOT NULL, "
+    "PRIMARY KEY (cluster, part)) STRICT",
 )
 """What came after the first version and disturbs no older recoverd."""
 
@@ -50,7 +53,8 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
+        """Held for as long as what is read or written belongs together."""
         self._lock = _exclusive(path)
         try:
             self.db = self._open()
@@ -59,19 +63,26 @@ class JournalFile:
             raise
 
     def close(self) -> None:
-        with self._turn:
+        with self.turn:
             self.db.close()
             self._lock.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written within is on the disk at its end, or nothing of it is and `JournalError` is raised."""
-        with self._turn, self._trouble("written"), self.db:
-            self.db.execute("BEGIN IMMEDIATE")
-            yield self.db
+    def transaction(self, undone: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
+        """All that is written within is on the disk at its end, or nothing of it is and `JournalError` is raised;
+        `undone` is called then, before anybody else's turn.
+        """
+        with self.turn:
+            try:
+                with self._trouble("written"), self.db:
+                    self.db.execute("BEGIN IMMEDIATE")
+                    yield self.db
+            except BaseException:
+                undone()
+                raise
 
     def rows(self, sql: str, *values: object) -> list[Any]:
-        with self._turn, self._trouble("read"):
+        with self.turn, self._trouble("read"):
             return self.db.execute(sql, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:

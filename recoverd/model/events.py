@@ -206,6 +206,18 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class RememberPart:
+    """One part of what is remembered, as another journal holds it; the machine makes none. All parts but those that an
+    index names are gone with it.
+    """
+
+    cluster: str
+    part: str
+    """As `recoverd.model.memory_parts` calls it."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveRecord:
     """The machine's own state; `ClusterMachine(settings, record=...)` continues from it."""
 
@@ -284,6 +296,15 @@ class SaveAudit:
 
 
 Journalled = (
-    SaveIncident | Note | SavePlan | SaveDecision | Remember | SaveRecord | StepIntent | StepOutcome | SaveAudit
+    SaveIncident
+    | Note
+    | SavePlan
+    | SaveDecision
+    | Remember
+    | RememberPart
+    | SaveRecord
+    | StepIntent
+    | StepOutcome
+    | SaveAudit
 )
 Instruction = Journalled | Perform | PerformChore | Progress | SweepNow | Diagnosed

@@ -1,8 +1,8 @@
 """What is journalled, as rows in the bastions' etcd, and back. Pure.
 
-What is written over in its place (record, memory, incident, plan) is a row of its own; what only comes (lines of
-history, decisions, begun and ended steps) is one row for each batch. The order of revisions is the order in which they
-were journalled.
+What is written over in its place (record, each part of the memory, incident, plan) is a row of its own; what only
+comes (lines of history, decisions, begun and ended steps) is one row for each batch. The order of revisions is the
+order in which they were journalled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from recoverd.model.codec import dump, load
-from recoverd.model.events import Journalled, Remember, SaveIncident, SavePlan, SaveRecord
+from recoverd.model.events import Journalled, RememberPart, SaveIncident, SavePlan, SaveRecord
 
 KINDS: Mapping[str, type] = {kind.__name__: kind for kind in get_args(Journalled)}
 LARGE = 1024
@@ -33,14 +33,39 @@ def _place(instruction: Journalled, batch: str) -> str:
     match instruction:
         case SaveRecord():
             return "record"
-        case Remember():
-            return "memory"
+        case RememberPart(part=part):
+            return f"memory/{part}" if part else "memory"
         case SaveIncident(incident=incident):
             return f"incident/{incident.id}"
         case SavePlan(plan=plan):
             return f"plan/{plan.id}"
         case _:
             return f"log/{batch}"
+
+
+def parts(journal: str, values: Mapping[str, bytes]) -> dict[str, str]:
+    """What is remembered, of the values of its rows: the text of each part; "" where it cannot be read. In one piece,
+    as before there were parts, it is none.
+    """
+    texts = dict[str, str]()
+    for key, value in values.items():
+        try:
+            texts |= {i.part: i.text for i in unpacked(value) if isinstance(i, RememberPart)}
+        except ValueError:
+            texts[key.removeprefix(f"{journal}memory").removeprefix("/")] = ""
+    return texts
+
+
+def grouped(values: Mapping[str, bytes], most: int, largest: int) -> list[dict[str, bytes]]:
+    """The rows, in their order, in groups of so many and so many bytes at most; one that is larger is alone."""
+    groups, size = list[dict[str, bytes]](), 0
+    for key, value in values.items():
+        size += len(value)
+        if not groups or size > largest or len(groups[-1]) == most:
+            groups.append({})
+            size = len(value)
+        groups[-1][key] = value
+    return groups
 
 
 def packed(instructions: Iterable[Journalled]) -> bytes:

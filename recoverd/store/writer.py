@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from recoverd.engine.writer import to_its_end
-from recoverd.model.events import Journalled
-from recoverd.store.gateway import Answer, Kv, StoreError, get, holds, made_at, put
+from recoverd.model.events import Journalled, Remember, RememberPart
+from recoverd.model.memory_parts import INDEX, REST, Changes, Written, found
+from recoverd.store.gateway import Answer, Json, Kv, Row, StoreError, below, delete, get, holds, made_at, put
 from recoverd.store.keys import Keys
-from recoverd.store.rows import rows
+from recoverd.store.rows import grouped, parts, rows
 from recoverd.store.tenure import NotOwner, Term
 
 LARGEST = 1_300_000
 """Bytes of one batch: etcd takes requests of 1.5 MiB."""
+MOST = 100
+"""Rows of one batch that are written or deleted: etcd takes 128 operations."""
 AGAIN = 0.2
 """Seconds after which a batch is tried again whose fate is not known."""
 Mirrored = Callable[[str, int, Sequence[Journalled]], Awaitable[None]]
@@ -32,6 +36,9 @@ class OwnedWriter:
     **Exactly once.** A batch has a name. It is written only where the batch before it is the newest, so that one whose
     answer was lost can be sent again: it finds itself there, or is written now. What is not known to be journalled when
     the ownership ends is none of this process's business any more: whoever owns the cluster next reads what is there.
+
+    **All or nothing**, but for parts of the memory that are more than etcd takes at once: those are written ahead, in
+    batches of their own. Each is what a healthy sweep has shown of one machine, and true by itself.
     """
 
     def __init__(self, kv: Kv, keys: Keys, term: Term, mirrored: Mirrored) -> None:
@@ -43,13 +50,18 @@ class OwnedWriter:
         self._mirrored = mirrored
         self._lock = asyncio.Lock()
         self._batch = 0
+        self._memory = Written(indexed=True)
+        """What the store holds of what is remembered."""
 
     async def begin(self) -> None:
         """Make this owner's batches the only ones that can follow. Raises `JournalError`."""
         when = [made_at(self._keys.owners + self.term.cluster, self.term.revision)]
-        answer = await self._kv.txn(when, [put(self._keys.heads + self.term.cluster, self._named(0))])
+        journal = self._keys.journal(self.term.cluster)
+        head = put(self._keys.heads + self.term.cluster, self._named(0))
+        answer = await self._kv.txn(when, [head, below(f"{journal}memory")])
         if not answer.held:
             raise NotOwner(f"{self.term.cluster} is not this bastion's any more")
+        self._memory = await asyncio.to_thread(_found, journal, answer.found[0])
 
     async def write(self, instructions: Sequence[Journalled]) -> None:
         """Commit all of them in one transaction, or raise `JournalError` and commit none."""
@@ -59,17 +71,48 @@ class OwnedWriter:
             await to_its_end(self._write(instructions))
 
     async def _write(self, instructions: Sequence[Journalled]) -> None:
+        # many nodes are much text
+        batches, changes = await asyncio.to_thread(self._batches, instructions)
+        for batch in batches:
+            revision = await self._commit(batch)
+        if changes:
+            self._memory.adopt(changes)
+        await self._mirrored(self.term.cluster, revision, instructions)
+
+    def _batches(self, instructions: Sequence[Journalled]) -> tuple[list[list[Json]], Changes | None]:
+        """What to write, one transaction after the other, and what comes of the memory by that. Raises `StoreError` for
+        what etcd does not take.
+        """
+        journal, changes = self._keys.journal(self.term.cluster), None
+        together: list[Journalled] = [i for i in instructions if not isinstance(i, Remember)]
+        ahead: list[Journalled] = []
+        for memory in [i.memory for i in instructions if isinstance(i, Remember)][-1:]:
+            changes = self._memory.changes(memory)
+            for part, text in changes.puts.items():
+                where = together if part in (REST, INDEX) else ahead
+                where.append(RememberPart(self.term.cluster, part, text))
+        groups = grouped(rows(journal, "", ahead), MOST, LARGEST // 2)
+        last = rows(journal, self._named(self._batch + len(groups) + 1), together)
+        if len(groups) == 1 and len(last) + len(groups[0]) <= MOST and _size(last) + _size(groups[0]) <= LARGEST:
+            last, groups = groups[0] | rows(journal, self._named(self._batch + 1), together), []
+        if (size := max(_size(values) for values in (*groups, last))) > LARGEST:
+            raise StoreError(
+                f"what is to be journalled of {self.term.cluster} takes {size} bytes, and the bastions' etcd takes "
+                f"{LARGEST} at once. Nothing was done because of it; report this"
+            )
+        batches = [[put(key, value) for key, value in values.items()] for values in (*groups, last)]
+        if changes:
+            changes = replace(changes, gone=changes.gone[: max(0, MOST - len(last))])
+            batches[-1] += [delete(f"{journal}memory/{part}") for part in changes.gone]
+        return batches, changes
+
+    async def _commit(self, operations: Sequence[Json]) -> int:
+        """Carry them out as the next batch; its revision."""
         cluster = self.term.cluster
         before, batch = self._named(self._batch), self._named(self._batch + 1)
-        values = rows(self._keys.journal(cluster), batch, instructions)
-        if (size := sum(len(v) for v in values.values())) > LARGEST:
-            raise StoreError(
-                f"what is to be journalled of {cluster} takes {size} bytes, and the bastions' etcd takes {LARGEST} at "
-                "once. Nothing was done because of it; report this"
-            )
         head, owner = self._keys.heads + cluster, self._keys.owners + cluster
         when = [made_at(owner, self.term.revision), holds(head, before)]
-        then = [put(head, batch), *(put(key, value) for key, value in values.items())]
+        then = [put(head, batch), *operations]
         while True:
             if why := self.term.lapsed():
                 raise NotOwner(f"nothing more of {cluster} is journalled here, and nothing done: {why}")
@@ -84,7 +127,7 @@ class OwnedWriter:
         if why := self.term.lapsed():
             raise NotOwner(f"nothing is done to {cluster} here any more, and what was begun is its next owner's: {why}")
         self._batch += 1
-        await self._mirrored(cluster, revision, instructions)
+        return revision
 
     def _found(self, batch: str, answer: Answer) -> int:
         """The revision at which the batch was written after all, by an attempt whose answer was lost."""
@@ -102,3 +145,11 @@ class OwnedWriter:
 
     def _told(self, error: StoreError) -> None:
         log.warning("the bastions' etcd is asked again", cluster=self.term.cluster, error=str(error))
+
+
+def _found(journal: str, rows: Sequence[Row]) -> Written:
+    return found(parts(journal, {row.key: row.value for row in rows}))
+
+
+def _size(values: dict[str, bytes]) -> int:
+    return sum(map(len, values.values()))

@@ -22,6 +22,8 @@ DAMAGE = {
     "record of a state that is not known": "UPDATE cluster SET record = replace(record, '\"healthy\"', "
     "'\"etcd-quorum\"') WHERE name='prod'",
     "memory cut short": "UPDATE cluster SET memory = substr(memory, 1, length(memory) / 2) WHERE name='prod'",
+    "one machine's part of the memory cut short": "UPDATE memory_part SET text = substr(text, 1, length(text) / 2) "
+    "WHERE cluster='prod' AND part = (SELECT min(part) FROM memory_part WHERE part LIKE 'host/%')",
 }
 
 

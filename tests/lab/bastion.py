@@ -22,6 +22,9 @@ from typing import Any, ClassVar
 import yaml
 
 from recoverd.control.client import ControlClient, Denied, NoDaemon
+from recoverd.model.codec import load
+from recoverd.model.memory import Memory
+from recoverd.model.memory_parts import joined
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.host import KEY, PATIENCE
 from tests.ports import free_port
@@ -238,6 +241,12 @@ class Bastion:
         finally:
             db.close()
 
+    def remembered(self, cluster: str) -> Memory:
+        """What the journal says that is remembered of the cluster."""
+        (rest,) = self.journal("SELECT memory FROM cluster WHERE name = ?", cluster)[0]
+        parts = self.journal("SELECT part, text FROM memory_part WHERE cluster = ?", cluster)
+        return joined(load(Memory, rest), dict(parts))[0] if rest else Memory()
+
     # --- waiting ---
 
     def wait(self, what: str, condition: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
@@ -323,7 +332,7 @@ class Bastion:
         status = self.wait_state("healthy", seconds=seconds)
         self.wait(
             "the healthy cluster is remembered",
-            lambda: self.journal("SELECT 1 FROM cluster WHERE memory LIKE '%kube-apiserver%'"),
+            lambda: self.journal("SELECT 1 FROM memory_part WHERE text LIKE '%kube-apiserver%'"),
             20,
         )
         return status
@@ -339,12 +348,12 @@ class Bastion:
         }
 
         def remembered() -> bool:
-            memory = json.loads(self.journal("SELECT memory FROM cluster WHERE name = ?", cluster.name)[0][0])
-            known = {n: of["devices"] for n, of in memory["networks"].items()}
+            memory = self.remembered(cluster.name)
+            known = {n: of.devices for n, of in memory.networks.items()}
             return (
                 {n.name for n in cluster.nodes} <= set(known)
                 and all("cni0" in known[n] for n in bridged)
-                and bool(memory["reached"])
+                and bool(memory.reached)
             )
 
         self.wait("the nodes' network is remembered", remembered, 240, every=1)

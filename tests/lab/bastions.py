@@ -273,7 +273,7 @@ class Three:
         return bool(
             owner
             and owner.status(cluster)["state"] == "healthy"
-            and owner.journal("SELECT 1 FROM cluster WHERE name = ? AND memory LIKE '%kube-apiserver%'", cluster)
+            and owner.journal("SELECT 1 FROM memory_part WHERE cluster = ? AND text LIKE '%kube-apiserver%'", cluster)
         )
 
     def remove(self) -> None:

@@ -4,7 +4,6 @@ and nobody else's, whatever else is repaired on that machine.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from itertools import cycle
@@ -79,7 +78,7 @@ def test_what_a_routing_daemon_has_learnt_is_left_to_it_while_another_fault_is_r
     before = boots(cluster)
     s = bastion(cluster, bounds={"cooldown": 0, "attempts": 100})
     s.wait_network(cluster)
-    known = json.loads(s.journal("SELECT memory FROM cluster")[0][0])["networks"]["w1"]["routes"]
+    known = s.remembered(cluster.name).networks["w1"].routes
     assert any(cp1.pods in r for r in known) and not any(n in r for r in known for n in (BLOCK, w2.pods, w3.pods)), (
         known
     )

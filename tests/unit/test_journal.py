@@ -279,7 +279,8 @@ def test_what_cannot_be_read_of_a_cluster_is_kept_when_it_is_written_over(file: 
         journal.write([SaveRecord("prod", Record("healthy", NOW)), Remember("prod", Memory())])
     journal.close()
     with sqlite3.connect(file) as db:
-        assert db.execute("SELECT source, key, text FROM unreadable").fetchall() == [(column, "prod", left)]
+        kept = db.execute("SELECT source, key, text FROM unreadable WHERE key='prod'").fetchall()
+        assert kept == [(column, "prod", left)]
     assert Journal(file).saved("prod").trouble == ()
 
 

@@ -5,7 +5,6 @@ no moment may two of them act on a cluster, and what one of them has journalled 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,88 +19,16 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Journalled, Note
 from recoverd.model.plan import TimelineEntry
 from recoverd.store import writer as writing
-from recoverd.store.gateway import Answer, Row, StoreError, made_at, put
+from recoverd.store.gateway import made_at, put
 from recoverd.store.keys import Keys
 from recoverd.store.rows import unpacked
 from recoverd.store.tenure import NotOwner, Session, Term
 from recoverd.store.writer import OwnedWriter
+from tests.unit.store_model import Etcd
 
 TTL = 8.0
 KEYS = Keys("/r")
 OWNER = KEYS.owners + "prod"
-
-
-@dataclass
-class Etcd:
-    """What etcd is to a bastion. `fates` are those of the next requests: `ok`, `lost` (it never came), `silent` (it was
-    carried out, and nobody heard), `late` (it is carried out after everything that follows until `arrive`).
-    """
-
-    now: float = 0.0
-    revision: int = 1
-    rows: dict[str, Row] = field(default_factory=dict)
-    leases: dict[int, float] = field(default_factory=dict)
-    fates: list[str] = field(default_factory=list)
-    late: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        gone = {id for id, until in self.leases.items() if until <= self.now}
-        for id in gone:
-            del self.leases[id]
-        for key in [k for k, row in self.rows.items() if row.lease in gone]:
-            del self.rows[key]
-            self.revision += 1
-
-    def arrive(self) -> None:
-        late, self.late = self.late, []
-        for request in late:
-            with suppress(StoreError):
-                self._apply(*request)
-
-    async def txn(self, when: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any] = ()) -> Answer:
-        fate = self.fates.pop(0) if self.fates else "ok"
-        if fate == "late":
-            self.late.append((when, then, otherwise))
-        answer = self._apply(when, then, otherwise) if fate in ("ok", "silent") else None
-        if fate != "ok" or answer is None:
-            self.pass_time(1.5)
-            raise StoreError(fate)
-        return answer
-
-    def _apply(self, when: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any]) -> Answer:
-        held = all(self._holds(c) for c in when)
-        found = []
-        if held and any("request_put" in op for op in then):
-            self.revision += 1
-        for op in then if held else otherwise:
-            ((kind, asked),) = op.items()
-            key = _plain(asked["key"])
-            if kind == "request_put":
-                lease, was = int(asked.get("lease", 0)), self.rows.get(key)
-                if lease and lease not in self.leases:
-                    raise StoreError("requested lease not found")
-                created = was.created if was else self.revision
-                self.rows[key] = Row(key, base64.b64decode(asked["value"]), created, self.revision, lease)
-            elif kind == "request_range":
-                found.append((self.rows[key],) if key in self.rows else ())
-        return Answer(held, self.revision, tuple(found))
-
-    def _holds(self, condition: dict[str, Any]) -> bool:
-        row = self.rows.get(_plain(condition["key"]))
-        if condition["target"] == "CREATE":
-            return (row.created if row else 0) == int(condition["create_revision"])
-        return row is not None and row.value == base64.b64decode(condition["value"])
-
-    # the rest of a `Kv`, of which the writer needs nothing
-    async def grant(self, ttl: float) -> int:
-        raise NotImplementedError
-
-    keep = revoke = compact = grant
-
-
-def _plain(text: str) -> str:
-    return base64.b64decode(text).decode()
 
 
 @dataclass

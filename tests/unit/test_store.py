@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from recoverd.config import ConfigError, load
 from recoverd.engine.journal import Journal
-from recoverd.model.events import Note, Remember, SaveRecord, StepIntent
-from recoverd.model.memory import KnownManifest, Memory
+from recoverd.model.events import Note, RememberPart, SaveRecord, StepIntent
 from recoverd.model.plan import TimelineEntry
 from recoverd.model.record import Record
-from recoverd.store.rows import packed, rows, unpacked
+from recoverd.store.rows import packed, parts, rows, unpacked
 from recoverd.store.spread import View, counts, to_give_up, to_take
 
 from .test_config import Folder, certified, folder, ssh_key
@@ -59,16 +58,20 @@ def test_a_cluster_that_is_busy_stays_and_one_that_nobody_takes_is_taken_by_whoe
 
 
 def test_what_is_journalled_is_read_back_and_the_newest_stands_in_its_place() -> None:
-    manifest = KnownManifest("/etc/kubernetes/manifests/etcd.yaml", "0" * 64, "x: y\n" * 2000, AT)
-    memory = Memory(manifests={"cp1": {"etcd": manifest}})
+    rest, host = RememberPart("prod", "", "{}"), RememberPart("prod", "host/cp1", "x: y\n" * 2000)
     note, intent = Note("prod", "prod-1", TimelineEntry(AT, "opened", "bröken")), StepIntent("prod-1.1", 0, False, AT)
     older, newer = SaveRecord("prod", Record("healthy", AT)), SaveRecord("prod", Record("healthy", AT, incidents=1))
-    made = rows("/r/journal/prod/", "7-1", [note, older, Remember("prod", memory), intent, newer])
-    assert set(made) == {f"/r/journal/prod/{key}" for key in ("record", "memory", "log/7-1")}
+    made = rows("/r/journal/prod/", "7-1", [note, older, rest, host, intent, newer])
+    assert set(made) == {f"/r/journal/prod/{key}" for key in ("record", "memory", "memory/host/cp1", "log/7-1")}
     assert unpacked(made["/r/journal/prod/record"]) == [newer]
     assert unpacked(made["/r/journal/prod/log/7-1"]) == [note, intent]
-    assert unpacked(made["/r/journal/prod/memory"]) == [Remember("prod", memory)]
-    assert len(made["/r/journal/prod/memory"]) < 1000
+    assert unpacked(made["/r/journal/prod/memory/host/cp1"]) == [host]
+    assert len(made["/r/journal/prod/memory/host/cp1"]) < 1000
+    assert parts("/r/journal/prod/", made | {"/r/journal/prod/memory/host/w1": b"z?"}) == {
+        "": "{}",
+        "host/cp1": host.text,
+        "host/w1": "",
+    }
 
 
 @pytest.mark.parametrize(
