@@ -9,6 +9,7 @@ from recoverd.diagnose.scene import SETTLING
 from recoverd.machine import outlook
 from recoverd.machine.turn import Turn
 from recoverd.model.history import History
+from recoverd.model.observation import HostView
 from recoverd.model.plan import PlanStatus
 
 
@@ -28,8 +29,7 @@ def judge(turn: Turn) -> None:
         turn.close_plan(PlanStatus.SUCCEEDED, gone if plan.resolves else f"{plan.summary}: done, and no fault is found")
         turn.set(explanation="")
     elif turn.now - since > timedelta(
-        # what cannot be seen yet may be a node that has just booted
-        seconds=plan.verify_within if left else outlook.allowed(turn, plan.verify_within + SETTLING)
+        seconds=plan.verify_within if left else outlook.allowed(turn, plan.verify_within + _settles(turn))
     ):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in left)
         still = f"{names} is still there" if left else f"whether it helped cannot be seen ({blind})"
@@ -44,3 +44,9 @@ def judge(turn: Turn) -> None:
         turn.decline(plan, told)
         turn.move("escalate")
         turn.explain(told, History.ESCALATED)
+
+
+def _settles(turn: Turn) -> float:
+    """Seconds for which what cannot be seen is that of a machine which has just booted."""
+    hosts = turn.newest.observation.hosts.values()
+    return SETTLING if any(isinstance(h, HostView) and 0 < h.uptime < SETTLING for h in hosts) else 0.0
