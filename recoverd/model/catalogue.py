@@ -62,6 +62,7 @@ class ShownBy(StrEnum):
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
+    TABLES = "how full its kernel's tables are, and what that has counted"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
@@ -469,6 +470,29 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.NODE, ShownBy.FORWARDS),
         "A chain drops forwarded packets that did not while the cluster was healthy.",
+        Of.APART,
+    )
+    CONNTRACK_FULL = (
+        "conntrack-table-full",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.TABLES),
+        "The node's table of connections is nearly full: a fault where the kernel drops packets for it, or paths or "
+        "services of the node fail beside it.",
+        Of.APART,
+    )
+    NEIGHBOURS_FULL = (
+        "neighbour-table-full",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.TABLES),
+        "The node's table of neighbours (ARP) is nearly full: a fault as above.",
+        Of.APART,
+    )
+    REVERSE_PATH_FILTERED = (
+        "reverse-path-filtered",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.TABLES),
+        "A path from or to the node is broken, and its kernel drops packets that come in over another device than the "
+        "one over which it would answer (rp_filter 1).",
         Of.APART,
     )
     POD_DEVICE_MISSING = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.kernel import KernelView
 from recoverd.model.unseen import Unseen
 
 
@@ -196,6 +197,7 @@ class NodeNetworkView:
     or `inet firewalld filter_FORWARD`; None where they could not be read.
     """
     problems: tuple[str, ...] = ()
+    kernel: KernelView | None = None
 
 
 @dataclass(frozen=True, slots=True)

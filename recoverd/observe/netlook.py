@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from recoverd.model.network import Link, ProbeAnswer, ProcessView
 from recoverd.model.network_operations import ROUTE_STATES
+from recoverd.observe.kernel import Counts, counts_of
 from recoverd.observe.look import TICKS, LookError, Section, sections
 
 DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
@@ -86,6 +87,7 @@ class HostLook:
     problems: tuple[str, ...] = field(default=())
     known: Routes = UNKNOWN
     """Its routes, as the next look need not send them."""
+    counts: Counts | None = None
 
 
 def parse_look(
@@ -124,6 +126,7 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
+        counts=counts_of(found["tables"].lines) if "tables" in found else None,
     )
 
 

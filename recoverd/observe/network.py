@@ -20,6 +20,7 @@ from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, U
 from recoverd.observe import rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
+from recoverd.observe.kernel import KernelWatch
 from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
@@ -73,7 +74,7 @@ class NetworkCollector:
         self._pods = PodWatch(self._lists)
         self._rules = RuleWatch()
         self._agents = AgentWatch()
-        self._names = NameWatch()
+        self._names, self._kernels = NameWatch(), KernelWatch()
         self._round = 0
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
@@ -333,6 +334,7 @@ class _Round:
             tool=look.tool,
             pods=len(pods),
             pod_addresses=tuple(p.ip for p in pods[:4]),
+            kernel=self.of._kernels.look(name, look.counts, self.clock),
             problems=look.problems,
         )
 

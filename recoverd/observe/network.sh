@@ -20,6 +20,43 @@ if [ -n "$iptables" ] && policy=$($iptables -S FORWARD 2>/dev/null); then
 fi
 s clock; cat /proc/uptime
 
+# how full the kernel's tables are, and what it has counted since its boot; the shell alone reads it. Where there is no
+# connection tracking its files are not there, nor are neighbours' limits in a container
+get() { value=''; read -r value 2>/dev/null <"$1"; }
+column() { # FILE COLUMN [0x]: `sum` is that of a column that the first line names, one row a processor, and `last` its last
+  column=$2 base=${3-} at='' sum='' last=''
+  [ -r "$1" ] || return
+  while read -r row; do
+    case $row in IpExt:*) break ;; esac
+    # shellcheck disable=SC2086 # the words of a line
+    set -- $row
+    if [ -z "$at" ]; then
+      n=0; for w in "$@"; do n=$((n + 1)); [ "$w" != "$column" ] || at=$n; done
+      [ -n "$at" ] || break
+    elif [ $# -ge "$at" ]; then
+      shift $((at - 1))
+      case $1 in *[!0-9a-fA-F]*) ;; *) last=$(($base$1)) sum=$((${sum:-0} + $base$1)) ;; esac
+    fi
+  done <"$1"
+}
+s tables
+get /proc/sys/net/netfilter/nf_conntrack_count; used=$value
+get /proc/sys/net/netfilter/nf_conntrack_max; limit=$value
+column /proc/net/stat/nf_conntrack drop 0x
+[ -z "$used$limit" ] || echo "conntrack ${used:-?} ${limit:-?} ${sum:-?}"
+get /proc/sys/net/ipv4/neigh/default/gc_thresh3; limit=$value
+column /proc/net/stat/arp_cache table_fulls 0x; full=$sum
+column /proc/net/stat/arp_cache forced_gc_runs 0x; forced=$sum
+column /proc/net/stat/arp_cache entries 0x
+[ -z "$last$limit" ] || echo "neighbours ${last:-?} ${limit:-?} ${full:-?} ${forced:-?}"
+column /proc/net/netstat IPReversePathFilter
+[ -z "$sum" ] || echo "reverse-path $sum"
+for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
+  d=${f%/*}; d=${d##*/}
+  case $d in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) continue ;; esac
+  get "$f"; [ "$value" != 1 ] || echo "strict $d"
+done
+
 # `ip` shows the network namespace that counts; /sys may be mounted from another.
 if have ip; then
   s links; { ip -o -d link show || ip -o link show; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali)' | cut -c1-600 | head -n 64

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
+from recoverd.model.kernel import KernelView, TableView
 from recoverd.model.network import (
     BEGINS,
     FORWARD,
@@ -33,6 +34,10 @@ from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
 DEFAULT = "default via 10.99.1.1 dev host0"
+CONNECTIONS = 262144
+"""nf_conntrack_max of a machine with 8 processors, as kube-proxy sets it."""
+DROPPED = 90
+"""Packets in a minute, of those that try again and again."""
 PODS, TRIES, DIRECT = 2, 3, 2
 """As in `recoverd.observe.rounds`."""
 
@@ -116,6 +121,17 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         pod_addresses=tuple(p.address.partition(":")[0] for p in own[:4]),
         bridge_netfilter=machine.bridge_netfilter,
         dropping=(FORWARD,) if machine.filtered else (),
+        kernel=_kernel(machine),
+    )
+
+
+def _kernel(machine: Machine) -> KernelView:
+    full = TableView(CONNECTIONS, CONNECTIONS, DROPPED)
+    return KernelView(
+        full if machine.crowded else TableView(CONNECTIONS // 100, CONNECTIONS, 0),
+        TableView(40, 1024, 0),
+        ("all", "host0") if machine.astray_packets else (),
+        DROPPED if machine.astray_packets else 0,
     )
 
 

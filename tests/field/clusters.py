@@ -144,6 +144,21 @@ class Field:
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
         self._unreached()
 
+    def connections_full(self) -> None:
+        """On the worker, where a pod has opened a connection after the other."""
+        self.machines["w1"].tables(connections=65536, dropped=0x2A)
+        self._unreached()
+
+    def neighbours_full(self) -> None:
+        """On the control plane, which finds no room for the worker's pod."""
+        self.machines["p1"].tables(neighbours=0x3FF, full=7)
+        self._unreached()
+
+    def reverse_path_filtered(self) -> None:
+        """On the worker, where packets come in over a device that was added; rp_filter was strict there before."""
+        self.machines["w1"].tables(astray=12)
+        self._unreached()
+
     def etcd_put_back(self) -> None:
         """All of its servers, from a snapshot; the API server was started again, and nothing else."""
         self.answers.revision = 700

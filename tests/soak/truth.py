@@ -195,6 +195,8 @@ def lost_paths(machine: Machine) -> bool:
         or not machine.forwarding
         or not machine.bridge_netfilter
         or machine.filtered
+        or machine.crowded
+        or machine.astray_packets
     )
 
 
