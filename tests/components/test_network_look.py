@@ -169,12 +169,16 @@ def test_a_count_of_each_processor(shell: str, tmp_path: Path) -> None:
         "000003ff 00000358   0000000a       00000000            000000ff\n"
         "000003ff 00000318   00000001       00000000            00000001\n"
     )
-    body = SCRIPT
+    (tmp_path / "netstat").write_text(
+        "TcpExt: SyncookiesSent IPReversePathFilter\nTcpExt: 0 12\nIpExt: InNoRoutes InMcastPkts\nIpExt: 0 99\n"
+    )
+    body = SCRIPT.replace("/proc/net/netstat", f"{tmp_path}/netstat")
     for folder in ("/proc/sys/net/netfilter/", "/proc/net/stat/", "/proc/sys/net/ipv4/neigh/default/"):
         body = body.replace(folder, f"{tmp_path}/")
     seen = look(shell, body=body)
     assert seen.counts and seen.counts.conntrack == (65530, 65536, 4 * 0x1F)
     assert seen.counts.neighbours == (0x3FF, 1024, 0x100, 0xB)
+    assert seen.counts.reverse_path == 12
 
 
 LISTEN = (
