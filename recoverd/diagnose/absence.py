@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, forwards, lists, node, tables
+from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, devices, forwards, lists, node, tables
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
@@ -326,6 +326,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
+    ShownBy.DEVICES: devices,
     ShownBy.TABLES: tables,
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,

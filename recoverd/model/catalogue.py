@@ -62,6 +62,7 @@ class ShownBy(StrEnum):
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
+    DEVICES = "its network devices"
     TABLES = "how full its kernel's tables are, and what that has counted"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
@@ -650,6 +651,14 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    OVERLAY_MTU = (
+        "overlay-mtu-wrong",
+        About.NODE,
+        (ShownBy.NODE, ShownBy.DEVICES),
+        "A device by which pods reach other nodes takes larger packets than the one below it leaves room for, or "
+        "others than the same device elsewhere: small packets pass, and large ones do not. A notice where the uplinks "
+        "themselves differ.",
     )
     QUOTA_USED_UP = (
         "quota-used-up",

@@ -25,7 +25,7 @@ from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
-from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, script
+from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, laid, parse_look, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, candidates
 from recoverd.observe.rulewatch import RuleWatch
@@ -325,7 +325,7 @@ class _Round:
             forwarding=look.forwarding,
             bridge_netfilter=look.bridge_netfilter,
             dropping=look.dropping,
-            links=None if look.links is None else tuple(_pod_links(look.links, [p.ip for p in pods])),
+            links=None if look.links is None else tuple(_pod_links(laid(look.links, address), [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,
             processes=look.processes,

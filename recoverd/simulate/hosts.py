@@ -168,6 +168,8 @@ class Machine:
     """net.bridge.bridge-nf-call-iptables; a boot switches it on."""
     filtered: bool = False
     """FORWARD has the policy DROP; a boot takes it away."""
+    uplink: int = 1500
+    """The MTU of host0; the tunnel keeps what it was made with."""
     crowded: bool = False
     """Its table of connections is full: a new one finds no room. A boot empties it, and whoever filled it goes on."""
     astray_packets: bool = False

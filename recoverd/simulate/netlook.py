@@ -95,7 +95,9 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
     node = machine.name in store.nodes
     own = [pod for pod in machine.pods.values() if pod.started_at <= now]
     bridge = Link(BRIDGE, "bridge", BRIDGE not in machine.down, (f"10.244.{machine.number}.1/24",))
-    tunnel = Link(TUNNEL, "vxlan", TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",))
+    below = ("host0", machine.uplink)
+    up, addresses = TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",)
+    tunnel = Link(TUNNEL, "vxlan", up, addresses, 1450, 50, *below)
     others = sorted(
         (m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes
     )

@@ -51,6 +51,11 @@ def loosen_reverse_path(c: ModelCluster, name: str) -> None:
     c.machines[name].astray_packets = False
 
 
+def lower_uplink(c: ModelCluster, name: str, mtu: str = "1400") -> None:
+    """`ip link set host0 mtu 1400`, as after a network was moved: small packets pass."""
+    c.machines[name].uplink = int(mtu)
+
+
 def leak_addresses(c: ModelCluster, *names: str) -> None:
     """Crashes have left the addresses of gone containers behind, until none is left for a new pod."""
     for name in names:

@@ -57,7 +57,7 @@ esac
 OUTSIDE = ("etcd1.example", "etcd2.example")
 """An external etcd's servers."""
 OWN = {
-    "links": link("eth0", "virtio"),
+    "links": link("eth0", "virtio", 1500),
     "addresses": "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\   valid_lft forever\n",
     "routes": "default via {peer} dev eth0\n",
 }
@@ -158,6 +158,11 @@ class Field:
         """On the worker, where packets come in over a device that was added; rp_filter was strict there before."""
         self.machines["w1"].tables(astray=12)
         self._unreached()
+
+    def uplink_lowered(self) -> None:
+        """The worker's, after its virtual network was moved."""
+        links = self.machines["w1"].root / "net/links"
+        links.write_text(links.read_text().replace("mtu 1500", "mtu 1400"))
 
     def etcd_put_back(self) -> None:
         """All of its servers, from a snapshot; the API server was started again, and nothing else."""

@@ -245,6 +245,13 @@ ROWS = {
         refusal="w1 drops packets (reverse-path-filtered)",
         holds=kernel_told,
     ),
+    "Flannel, and the MTU of a worker's uplink is lowered": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md#vxlan (MTU)",
+        network=FLANNEL,
+        fault="uplink_lowered",
+        found=("overlay-mtu-wrong", "N"),
+        refusal="no playbook for this (overlay-mtu-wrong)",
+    ),
     "kube-vip as a static pod": Environment(
         source="https://kube-vip.io/docs/installation/static/",
         others=("kube-vip",),

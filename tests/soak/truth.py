@@ -196,6 +196,7 @@ def lost_paths(machine: Machine) -> bool:
         or not machine.bridge_netfilter
         or machine.filtered
         or machine.crowded
+        or machine.uplink < 1500
         or machine.astray_packets
     )
 
