@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, devices, forwards, lists, node, tables
+from recoverd.diagnose.aggregated import aggregated
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
@@ -331,6 +332,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
     ShownBy.LEAD: lead,
+    ShownBy.AGGREGATED: aggregated,
     ShownBy.WRITES: writes,
 }
 if without := set(ShownBy) - set(WITNESSES):

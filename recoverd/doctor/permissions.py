@@ -20,6 +20,8 @@ WORTH = {
     WEBHOOKS: "without it relax-webhook is refused",
 }
 """What each file is for."""
+CAME_LATER = frozenset({"apiservices"})
+"""Kinds that LOOK names since a release, without which nothing else is seen less: an older one is good enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
         *_each("list", "apps", "daemonsets"),
         *_each("list", "networking.k8s.io", "networkpolicies"),
         *(permission for group in POLICIES for permission in _each("list", group, *KINDS)),
+        *_each("list", "apiregistration.k8s.io", "apiservices"),
         *(Permission("get", "leases", "coordination.k8s.io", component) for component in LED),
         *_each("get", "", "/livez", "/readyz", "/healthz"),
     ),

@@ -30,6 +30,8 @@ class About(StrEnum):
     """One direction between two nodes."""
     WEBHOOK = "WEBHOOK"
     """An admission webhook, by the name in its configuration."""
+    API = "APISERVICE"
+    """An API that others serve, by the name of its APIService."""
     QUOTA = "NAMESPACE/QUOTA"
     SERVICE = "NAMESPACE/SERVICE"
     CONTROLLER = "CONTROLLER"
@@ -67,6 +69,7 @@ class ShownBy(StrEnum):
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
+    AGGREGATED = "the API services as the API server lists them"
     WRITES = "a pod and a lease being accepted, each tried by dry run"
 
 
@@ -579,6 +582,13 @@ class Code(StrEnum):
         "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod.",
     )
     # warnings and notices, by name
+    AGGREGATED_API_AWAY = (
+        "aggregated-api-away",
+        About.API,
+        (ShownBy.AGGREGATED,),
+        "An API that a service behind the API server is to serve, as metrics, is not available: namespaces stay "
+        "Terminating, and discovery is slow.",
+    )
     CERTIFICATE_EXPIRES_SOON = (
         "certificate-expires-soon",
         About.FILE,
@@ -651,6 +661,12 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    NODES_CORDONED = (
+        "nodes-cordoned",
+        About.CLUSTER,
+        (ShownBy.LISTS,),
+        "All nodes for pods are cordoned, or all but one of three or more: what ends is not made anew.",
     )
     OVERLAY_MTU = (
         "overlay-mtu-wrong",

@@ -10,7 +10,7 @@ from recoverd.machine.deciding import LEFT
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity, State
 from recoverd.model.plan import PlanStatus
-from recoverd.simulate import faults, machine_faults, node_faults
+from recoverd.simulate import faults, machine_faults, node_faults, witness_faults
 from recoverd.simulate.clock import run, seconds
 from recoverd.simulate.cluster import ModelCluster
 from tests.simulate.rig import Rig
@@ -90,7 +90,7 @@ def test_a_machine_that_is_not_seen_may_have_somebody_on_it() -> None:
     run(story())
 
 
-ALONE: dict[str, tuple[Callable[[ModelCluster], None], Callable[[ModelCluster], None], Code, str]] = {
+ALONE: dict[str, tuple[Callable[[ModelCluster], object], Callable[[ModelCluster], object], Code, str]] = {
     "slow disk": (
         lambda c: machine_faults.slow_disk(c, "cp2"),
         lambda c: machine_faults.quicken_disk(c, "cp2"),
@@ -102,6 +102,18 @@ ALONE: dict[str, tuple[Callable[[ModelCluster], None], Callable[[ModelCluster], 
         lambda c: node_faults.lower_uplink(c, "w1", "1500"),
         Code.OVERLAY_MTU,
         "w1",
+    ),
+    "metrics away": (
+        witness_faults.lose_metrics,
+        witness_faults.remove_api_service,
+        Code.AGGREGATED_API_AWAY,
+        "v1beta1.metrics.k8s.io",
+    ),
+    "all cordoned": (
+        lambda c: [faults.cordon(c, name) for name in ("w1", "w2")],
+        lambda c: faults.uncordon(c, "w1"),
+        Code.NODES_CORDONED,
+        "",
     ),
 }
 """What happens, how a person ends it, and the warning."""

@@ -210,6 +210,12 @@ COPIED: dict[str, Draw] = {
 }  # fmt: skip
 COPIED_FROM = 8191 << 18
 """As above: a copy beside a manifest, and kubelets without their kubeconfig."""
+CROWDED: dict[str, Draw] = {
+    "fill-conntrack": nodes3, "raise-conntrack": node, "second-uplink": node, "loosen-reverse-path": node,
+    "lower-uplink": node, "lose-metrics": _nothing, "remove-api-service": _nothing, "uncordon": node,
+}  # fmt: skip
+CROWDED_FROM = 16383 << 17
+"""As above: kernels that drop packets, uplinks that take smaller ones, and what is told and left alone."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -222,6 +228,7 @@ LATEST = (
     (UNPULLED_FROM, UNPULLED, 0.3, (1, 2, 3)),
     (SLOW_FROM, SLOW, 0.3, (1, 2)),
     (COPIED_FROM, COPIED, 0.3, (1, 2, 3)),
+    (CROWDED_FROM, CROWDED, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {
