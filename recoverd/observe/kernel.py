@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from recoverd.model.kernel import KernelView, TableView
 
 LATELY = 60.0
 """Seconds for which a count that has grown is told of: a node that is full drops what comes, and little may come."""
 DEVICES = 16
+SYS = "/proc/sys/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +26,25 @@ class Counts:
     strict: tuple[str, ...] = ()
 
 
-def counts_of(lines: Sequence[str]) -> Counts:
-    """Of the section `tables`; what makes no sense is not there."""
-    words = {w[0]: [int(n) if n.isdecimal() else None for n in w[1:]] for line in lines if (w := line.split())}
-    strict = tuple(line.partition(" ")[2] for line in lines if line.startswith("strict "))[:DEVICES]
+def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
+    """Of the lines `PATH:VALUE` and `TABLE COUNT ...`; what makes no sense is not there."""
+    set_to = {path.removeprefix(SYS): _number(value) for path, _, value in (line.partition(":") for line in sysctls)}
+    counted = {words[0]: [_number(w) for w in words[1:]] for line in tables if (words := line.split())}
+    strict = (p.split("/")[3] for p, value in set_to.items() if p.endswith("/rp_filter") and value == 1)
     conntrack = neighbours = None
-    match words.get("conntrack"):
-        case [int(used), int(limit), dropped]:
-            conntrack = used, limit, dropped
-    match words.get("neighbours"):
-        case [int(used), int(limit), full, pressed]:
+    match set_to.get("net/netfilter/nf_conntrack_count"), set_to.get("net/netfilter/nf_conntrack_max"):
+        case int(used), int(limit):
+            conntrack = used, limit, next(iter(counted.get("conntrack", ())), None)
+    match counted.get("neighbours"), set_to.get("net/ipv4/neigh/default/gc_thresh3"):
+        case [int(used), full, pressed], int(limit):
             neighbours = used, limit, full, pressed
-    return Counts(conntrack, neighbours, next(iter(words.get("reverse-path", ())), None), strict)
+    return Counts(
+        conntrack, neighbours, next(iter(counted.get("reverse-path", ())), None), tuple(islice(strict, DEVICES))
+    )
+
+
+def _number(word: str) -> int | None:
+    return int(word) if word.strip().isdecimal() else None
 
 
 class KernelWatch:

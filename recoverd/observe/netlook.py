@@ -131,7 +131,7 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
-        counts=counts_of(found["tables"].lines) if "tables" in found else None,
+        counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
 
 

@@ -20,15 +20,28 @@ if [ -n "$iptables" ] && policy=$($iptables -S FORWARD 2>/dev/null); then
 fi
 s clock; cat /proc/uptime
 
-# how full the kernel's tables are, and what it has counted since its boot; the shell alone reads it. Where there is no
-# connection tracking its files are not there, nor are neighbours' limits in a container
-get() { value=''; read -r value 2>/dev/null <"$1"; }
-column() { # FILE COLUMN [0x]: `sum` is that of a column that the first line names, one row a processor, and `last` its last
-  column=$2 base=${3-} at='' sum='' last=''
-  [ -r "$1" ] || return
-  while read -r row; do
+# how full the kernel's tables are, and what it has counted since its boot. Where there is no connection tracking its
+# files are not there, nor are neighbours' limits in a container. A sysctl has to be read in one go: `read` of dash and
+# busybox takes byte by byte, and gets the first alone
+sysctls='/proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max'
+sysctls="$sysctls /proc/sys/net/ipv4/neigh/default/gc_thresh3"
+for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
+  d=${f%/*}
+  case ${d##*/} in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) ;; *) sysctls="$sysctls $f" ;; esac
+done
+s sysctls
+# shellcheck disable=SC2086 # paths of sysctls have no blanks
+grep -Hs '' $sysctls
+column() { # COLUMN [0x]: of $table, whose first line names its columns, `sum` is that of one over the rows, one a processor,
+  # and `last` what the last row has; both empty where there is no such column
+  column=$1 base=${2-} at='' sum='' last='' IFS='
+'
+  # shellcheck disable=SC2086 # its lines, and then the words of each
+  set -- $table
+  unset IFS
+  for row in "$@"; do
     case $row in IpExt:*) break ;; esac
-    # shellcheck disable=SC2086 # the words of a line
+    # shellcheck disable=SC2086
     set -- $row
     if [ -z "$at" ]; then
       n=0; for w in "$@"; do n=$((n + 1)); [ "$w" != "$column" ] || at=$n; done
@@ -37,25 +50,17 @@ column() { # FILE COLUMN [0x]: `sum` is that of a column that the first line nam
       shift $((at - 1))
       case $1 in *[!0-9a-fA-F]*) ;; *) last=$(($base$1)) sum=$((${sum:-0} + $base$1)) ;; esac
     fi
-  done <"$1"
+  done
 }
 s tables
-get /proc/sys/net/netfilter/nf_conntrack_count; used=$value
-get /proc/sys/net/netfilter/nf_conntrack_max; limit=$value
-column /proc/net/stat/nf_conntrack drop 0x
-[ -z "$used$limit" ] || echo "conntrack ${used:-?} ${limit:-?} ${sum:-?}"
-get /proc/sys/net/ipv4/neigh/default/gc_thresh3; limit=$value
-column /proc/net/stat/arp_cache table_fulls 0x; full=$sum
-column /proc/net/stat/arp_cache forced_gc_runs 0x; forced=$sum
-column /proc/net/stat/arp_cache entries 0x
-[ -z "$last$limit" ] || echo "neighbours ${last:-?} ${limit:-?} ${full:-?} ${forced:-?}"
-column /proc/net/netstat IPReversePathFilter
-[ -z "$sum" ] || echo "reverse-path $sum"
-for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
-  d=${f%/*}; d=${d##*/}
-  case $d in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) continue ;; esac
-  get "$f"; [ "$value" != 1 ] || echo "strict $d"
-done
+table=$(cat /proc/net/stat/nf_conntrack 2>/dev/null)
+column drop 0x; echo "conntrack $sum"
+table=$(cat /proc/net/stat/arp_cache 2>/dev/null)
+column table_fulls 0x; full=$sum
+column forced_gc_runs 0x; forced=$sum
+column entries 0x; echo "neighbours ${last:-?} ${full:-?} ${forced:-?}"
+table=$(cat /proc/net/netstat 2>/dev/null)
+column IPReversePathFilter; echo "reverse-path $sum"
 
 # `ip` shows the network namespace that counts; /sys may be mounted from another.
 if have ip; then

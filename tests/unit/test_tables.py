@@ -144,10 +144,16 @@ def test_counts_that_grow_are_told_for_a_minute() -> None:
 
 
 def test_lines_of_the_script() -> None:
-    told = counts_of(
-        ["conntrack 65530 65536 3", "neighbours 40 1024 0 1", "reverse-path 9", "strict all", "strict eth0", ""]
-    )
-    assert told == Counts((65530, 65536, 3), (40, 1024, 0, 1), 9, ("all", "eth0"))
-    assert counts_of(["conntrack 65530 65536 ?"]).conntrack == (65530, 65536, None)
-    assert counts_of(["conntrack ? 65536 ?", "neighbours 40 ? 0 0", "odd"]) == Counts()
+    net = "/proc/sys/net"
+    sysctls = [
+        f"{net}/netfilter/nf_conntrack_count:65530",
+        f"{net}/netfilter/nf_conntrack_max:65536",
+        f"{net}/ipv4/neigh/default/gc_thresh3:1024",
+        *(f"{net}/ipv4/conf/{device}:{value}" for device, value in (("all/rp_filter", 1), ("eth0/rp_filter", 2))),
+        "",
+    ]
+    told = counts_of(sysctls, ["conntrack 3", "neighbours 40 0 1", "reverse-path 9"])
+    assert told == Counts((65530, 65536, 3), (40, 1024, 0, 1), 9, ("all",))
+    assert counts_of(sysctls, ["conntrack"]).conntrack == (65530, 65536, None), "a kernel without that file"
+    assert counts_of(sysctls[1:2], ["conntrack 3", "neighbours 40 0 1", "odd", ""]) == Counts()
     assert KernelWatch().look("w1", None, 0.0) is None
