@@ -56,8 +56,7 @@ def _conntrack(scene: Scene, name: str, table: TableView | None, *, failing: boo
         Code.CONNTRACK_FULL,
         name,
         table,
-        f"The table of connections of {name} is {_share(table)} full: there is no room for new ones of its pods and "
-        "services, and the kernel drops their packets",
+        (f"The table of connections of {name}", "the kernel drops what opens new ones, of its pods and services too"),
         f"`sysctl -w net.netfilter.nf_conntrack_max={more}` on {name}",
         f"and for good conntrack.min: {more} in `kubectl -n kube-system edit configmap kube-proxy`, which kube-proxy "
         "sets at each of its starts; what has filled it: "
@@ -80,8 +79,7 @@ def _neighbours(scene: Scene, name: str, table: TableView | None, *, failing: bo
         Code.NEIGHBOURS_FULL,
         name,
         table,
-        f"The table of neighbours (ARP) of {name} is {_share(table)} full: a pod or node that is not in it is not "
-        "reached from there",
+        (f"The table of neighbours (ARP) of {name}", "a pod or node that is not in it is not reached from there"),
         f"`sysctl -w net.ipv4.neigh.default.{limits}` on {name}",
         "and the same in a file in /etc/sysctl.d",
         f"{name}: arp_cache has {table.used} entries, net.ipv4.neigh.default.gc_thresh3 = {table.limit}",
@@ -90,25 +88,33 @@ def _neighbours(scene: Scene, name: str, table: TableView | None, *, failing: bo
 
 
 def _finding(
-    scene: Scene, code: Code, name: str, table: TableView, what: str, cure: str, lasts: str, line: str, *, failing: bool
+    scene: Scene,
+    code: Code,
+    name: str,
+    table: TableView,
+    what: tuple[str, str],
+    cure: str,
+    lasts: str,
+    line: str,
+    *,
+    failing: bool,
 ) -> Finding:
-    """`cure` is what helps at once, `lasts` what makes it last."""
+    """`what` is the table and what its being full means, `cure` what helps at once, `lasts` what makes that last.
+    Numbers that change from sweep to sweep are in the evidence alone.
+    """
     broken = failing or bool(table.refused)
     counted = f"; in the last minute there was no room {table.refused} times" if table.refused else ""
-    when = "" if broken else " as soon as it is"
+    full = "is full: " if broken else "is nearly full; once it is, "
     return Finding(
         code,
         node_of(scene, name),
-        f"{what}{when}. No restart changes that; a reboot empties it, and it fills again. Cure: {cure}, {lasts}.",
+        f"{what[0]}, for {table.limit}, {full}{what[1]}. No restart changes that; a reboot empties it, and it "
+        f"fills again. Cure: {cure}, {lasts}.",
         (f"{line}{counted}",),
         severity=Severity.FAULT if broken else Severity.WARNING,
         state=State.WORKER_NETWORK_BROKEN if broken else None,
         facts=CureFacts(name, node_of(scene, name), cure),
     )
-
-
-def _share(table: TableView) -> str:
-    return f"{100 * table.share:.0f} %"
 
 
 def _reverse_path(scene: Scene, name: str, kernel: KernelView) -> Iterator[Finding]:
@@ -123,7 +129,7 @@ def _reverse_path(scene: Scene, name: str, kernel: KernelView) -> Iterator[Findi
         Code.REVERSE_PATH_FILTERED,
         node_of(scene, name),
         f"{name} drops packets that come in over another device than the one over which it would answer (rp_filter "
-        f"is 1, strict, for {where}), and paths of its pods are broken: {kernel.reverse_path} in the last minute. No "
+        f"is 1, strict, for {where}), and paths of its pods are broken. No "
         f"restart and no reboot changes that. Cure: {cure}, and the same in a file in /etc/sysctl.d (a Calico before "
         "3.12 refuses 2: there 0, for all and for that device), or routes that lead both ways over one device.",
         (f"{name}: IPReversePathFilter has grown by {kernel.reverse_path} in the last minute; rp_filter = 1: {where}",),

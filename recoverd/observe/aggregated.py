@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from kubernetes.aio.client import ApiClient
@@ -40,8 +39,11 @@ class AggregateWatch:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list its API services")
         if self._kept and time.monotonic() < self._kept[0]:
             return self._kept[1]
-        ask = partial(list_group, client, "apiregistration.k8s.io", "v1", "apiservices", resourceVersion="0")
-        read = await read_json("its API services", ask, self._seconds)
+        read = await read_json(
+            "its API services",
+            lambda: list_group(client, "apiregistration.k8s.io", "v1", "apiservices", resourceVersion="0"),
+            self._seconds,
+        )
         seen = read if isinstance(read, Unseen) else self._away(read.body)
         denied = isinstance(seen, Unseen) and seen.kind is UnseenKind.DENIED
         self._kept = (time.monotonic() + (RETRY if denied else EVERY), seen) if denied or seen == () else None

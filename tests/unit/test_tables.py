@@ -29,7 +29,10 @@ def test_a_table_that_is_nearly_full_is_a_warning_with_the_sysctl() -> None:
     net = PodNetwork().host("w2", kernel=KernelView(FULL, ROOM))
     assert found(net) == [(Code.CONNTRACK_FULL, "w2", Severity.WARNING)]
     (warned,) = net.seen().findings
-    assert "99 % full" in warned.message and "nf_conntrack_max=131072` on w2" in warned.message
+    assert (
+        "connections of w2, for 65536, is nearly full" in warned.message
+        and "nf_conntrack_max=131072` on w2" in warned.message
+    )
     assert "conntrack.min: 131072" in warned.message and net.seen().state is State.HEALTHY
     assert found(PodNetwork().host("w2", kernel=KernelView(TableView(62000, 65536, 0), ROOM))) == []
 
@@ -38,6 +41,8 @@ def test_one_for_which_the_kernel_drops_packets_is_a_fault() -> None:
     net = PodNetwork().host("w2", kernel=KernelView(replace(FULL, refused=3)))
     assert found(net) == [(Code.CONNTRACK_FULL, "w2", Severity.FAULT)]
     assert net.seen().state is State.WORKER_NETWORK_BROKEN
+    (finding,) = net.seen().findings
+    assert "is full: the kernel drops" in finding.message and "no room 3 times" in finding.evidence[0]
     elsewhere = PodNetwork().host("w2", kernel=KernelView(replace(ROOM, refused=3)))
     assert found(elsewhere) == [], "conntrack drops what is malformed, too"
 
