@@ -165,6 +165,12 @@ def policies(layout: Layout) -> bytes:
     return _listing("NetworkPolicyList", "networking.k8s.io/v1", [])
 
 
+def api_services(layout: Layout) -> bytes:
+    """All of them the API server's own."""
+    items = [{"metadata": {"name": f"v1.{n}"}, "spec": {}, "status": {}} for n in ("apps", "batch", "discovery.k8s.io")]
+    return _listing("APIServiceList", "apiregistration.k8s.io/v1", items)
+
+
 def groups(layout: Layout) -> bytes:
     names = ("apps", "batch", "coordination.k8s.io", "discovery.k8s.io", "networking.k8s.io", "policy")
     return body({"kind": "APIGroupList", "groups": [{"name": n, "preferredVersion": {"version": "v1"}} for n in names]})

@@ -157,6 +157,7 @@ class Cluster:
             "/apis/discovery.k8s.io/v1/endpointslices": lists.slices,
             "/apis/apps/v1/daemonsets": lists.daemonsets,
             "/apis/networking.k8s.io/v1/networkpolicies": lists.policies,
+            "/apis/apiregistration.k8s.io/v1/apiservices": lists.api_services,
             "/apis": lists.groups,
         }
         for path, make in listed.items():

@@ -12,11 +12,13 @@ from dataclasses import replace
 
 from recoverd.diagnose import (
     admission,
+    aggregated,
     api,
     certificates,
     clocks,
     controllers,
     copies,
+    cordons,
     disks,
     etcd,
     etcd_disks,
@@ -98,6 +100,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     )
     yield from api.findings(scene, explained)
     yield from admission.findings(scene)
+    yield from aggregated.findings(scene)
     yield from controllers.findings(scene)
     yield from setback.findings(scene)
     yield from network.findings(scene)
@@ -108,6 +111,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):
         yield from notready.findings(scene, stopped)
     yield from pressure.findings(scene)
+    yield from cordons.findings(scene)
     yield from reach.findings(scene)
 
 

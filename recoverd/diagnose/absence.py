@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from recoverd.diagnose.absence_of_nodes import agents, bridges, deleted, forwards, lists, node, running_node
+from recoverd.diagnose.absence_of_nodes import (
+    agents,
+    bridges,
+    deleted,
+    devices,
+    forwards,
+    lists,
+    node,
+    running_node,
+    tables,
+)
+from recoverd.diagnose.aggregated import aggregated
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
 from recoverd.diagnose.question import Question
@@ -327,9 +338,12 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
+    ShownBy.DEVICES: devices,
+    ShownBy.TABLES: tables,
     ShownBy.AGENTS: agents,
     ShownBy.CONTROLLERS: controllers,
     ShownBy.LEAD: lead,
+    ShownBy.AGGREGATED: aggregated,
     ShownBy.WRITES: writes,
 }
 if without := set(ShownBy) - set(WITNESSES):

@@ -60,6 +60,16 @@ def forwards(question: Question) -> str:
     return _unread(question, "the chains", lambda v: v.dropping)
 
 
+def devices(question: Question) -> str:
+    """The machine's network devices were listed."""
+    return _unread(question, "the network devices", lambda v: v.links)
+
+
+def tables(question: Question) -> str:
+    """The machine's kernel told how full its tables are."""
+    return _unread(question, "the kernel's tables", lambda v: v.kernel)
+
+
 def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:
     network = question.observation.network
     views = network.hosts if isinstance(network, NetworkView) else {}

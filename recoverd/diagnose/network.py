@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from recoverd.diagnose import images, paths, rules
+from recoverd.diagnose import images, overlays, paths, rules, tables
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
@@ -73,8 +73,10 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from _pods(scene, node, pods, back)
     for agent in (a for a in view.agents if a.bad_for > 0):
         yield from _agent(scene, agent)
-    yield from rules.findings(scene, view, seen)
-    yield from paths.findings(scene, view, seen)
+    of_paths = (*rules.findings(scene, view, seen), *paths.findings(scene, view, seen))
+    yield from tables.findings(scene, view, of_paths)
+    yield from of_paths
+    yield from overlays.findings(scene, view)
     yield from _unseen(scene, view)
 
 

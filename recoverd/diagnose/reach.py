@@ -8,8 +8,6 @@ from recoverd.diagnose.api import answer, refuses_us
 from recoverd.diagnose.scene import NOT_SERVING, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity
-from recoverd.model.lease import HeldBy
-from recoverd.model.node_operations import CORDONED
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen, UnseenKind
 
 ADVICE = {
@@ -38,7 +36,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield _source(name, f"Parts of {name} could not be looked at.", host.problems)
     yield from _etcd_unseen(scene)
     yield from _api_unseen(scene)
-    yield from _cordons(scene)
 
 
 def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Finding:
@@ -136,26 +133,6 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
                 f"The API server on {name} answers, and it cannot be judged: {endpoint.health}. Check the "
                 "kubeconfig's CA and credentials.",
                 (answer(endpoint),),
-            )
-
-
-def _cordons(scene: Scene) -> Iterator[Finding]:
-    if scene.objects is None or not scene.objects.nodes:
-        return
-    for node in scene.objects.nodes:
-        if (
-            node.unschedulable
-            and node.cordoned_by not in ("", scene.busy)
-            and not isinstance(scene.observation.lease, HeldBy)
-        ):
-            yield Finding(
-                Code.NODE_LEFT_CORDONED,
-                node.name,
-                f"The node {node.name} was cordoned by plan {node.cordoned_by} of recoverd, which is over, and "
-                "is cordoned still, so that "
-                f"no new pod gets there. When it is well: kubectl uncordon {node.name}",
-                (f"its annotation {CORDONED} says {node.cordoned_by}",),
-                severity=Severity.WARNING,
             )
 
 

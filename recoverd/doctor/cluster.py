@@ -16,7 +16,7 @@ from kubernetes.aio.client import ApiClient
 from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig
 from recoverd.doctor.check import About, Check, Level
-from recoverd.doctor.permissions import CANARY, LOOK, NEEDED, WORTH, Permission
+from recoverd.doctor.permissions import CANARY, NEEDED, Permission, lack
 from recoverd.model.observation import ApiView, EndpointHealth, EndpointView, HostView, NodeView, ObjectsView, Unseen
 from recoverd.observe.api import ApiCollector, api_client
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
@@ -104,11 +104,12 @@ class ApiExam:
         if file == CANARY and not canary.every:
             return []
         said = await asyncio.gather(*(_allowed(client, p, canary.namespace) for p in needed))
-        lacking = [str(p) for p, yes in zip(needed, said, strict=True) if not yes]
-        if not lacking:
+        missing = [p for p, yes in zip(needed, said, strict=True) if not yes]
+        if not missing:
             return [about.ok("permissions", f"{file}: all {len(needed)} are given")]
-        level = Level.FAIL if file == LOOK else Level.WARN
-        detail = f"{file}: not allowed: {', '.join(lacking)}; {WORTH[file]}"
+        blind, worth = lack(file, missing)
+        level = Level.FAIL if blind else Level.WARN
+        detail = f"{file}: not allowed: {', '.join(map(str, missing))}; {worth}"
         return [Check(level, about.cluster, "", "permissions", detail, f"kubectl apply -f {file}")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,6 +20,8 @@ WORTH = {
     WEBHOOKS: "without it relax-webhook is refused",
 }
 """What each file is for."""
+CAME_LATER = {"apiservices": "without it an API behind the API server that is away (metrics.k8s.io) is not told of"}
+"""Kinds that LOOK names since a release, and what is not seen without each: with an older one all else is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
         *_each("list", "apps", "daemonsets"),
         *_each("list", "networking.k8s.io", "networkpolicies"),
         *(permission for group in POLICIES for permission in _each("list", group, *KINDS)),
+        *_each("list", "apiregistration.k8s.io", "apiservices"),
         *(Permission("get", "leases", "coordination.k8s.io", component) for component in LED),
         *_each("get", "", "/livez", "/readyz", "/healthz"),
     ),
@@ -79,3 +82,10 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
     ),
     WEBHOOKS: tuple(_each("get list update", "admissionregistration.k8s.io", *HOOKS)),
 }
+
+
+def lack(file: str, missing: Collection[Permission]) -> tuple[bool, str]:
+    """Whether recoverd is blind without these of the file, and what is not done or seen without them."""
+    if file == LOOK and all(p.resource in CAME_LATER for p in missing):
+        return False, "; ".join(dict.fromkeys(CAME_LATER[p.resource] for p in missing))
+    return file == LOOK, WORTH[file]

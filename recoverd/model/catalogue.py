@@ -30,6 +30,8 @@ class About(StrEnum):
     """One direction between two nodes."""
     WEBHOOK = "WEBHOOK"
     """An admission webhook, by the name in its configuration."""
+    API = "APISERVICE"
+    """An API that others serve, by the name of its APIService."""
     QUOTA = "NAMESPACE/QUOTA"
     SERVICE = "NAMESPACE/SERVICE"
     CONTROLLER = "CONTROLLER"
@@ -63,9 +65,12 @@ class ShownBy(StrEnum):
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
+    DEVICES = "its network devices"
+    TABLES = "how full its kernel's tables are, and what that has counted"
     AGENTS = "every machine whose node is Ready"
     CONTROLLERS = "it running, or every control plane"
     LEAD = "its lease being renewed"
+    AGGREGATED = "the API services as the API server lists them"
     WRITES = "a pod and a lease being accepted, each tried by dry run"
 
 
@@ -472,6 +477,29 @@ class Code(StrEnum):
         "A chain drops forwarded packets that did not while the cluster was healthy.",
         Of.APART,
     )
+    CONNTRACK_FULL = (
+        "conntrack-table-full",
+        About.NODE,
+        (ShownBy.RUNNING_NODE, ShownBy.TABLES),
+        "The node's table of connections is nearly full: a fault where the kernel drops packets for it, or paths or "
+        "services of the node fail beside it.",
+        Of.APART,
+    )
+    NEIGHBOURS_FULL = (
+        "neighbour-table-full",
+        About.NODE,
+        (ShownBy.RUNNING_NODE, ShownBy.TABLES),
+        "The node's table of neighbours (ARP) is nearly full: a fault as above.",
+        Of.APART,
+    )
+    REVERSE_PATH_FILTERED = (
+        "reverse-path-filtered",
+        About.NODE,
+        (ShownBy.RUNNING_NODE, ShownBy.TABLES),
+        "A path from or to the node is broken, and its kernel drops packets that come in over another device than the "
+        "one over which it would answer (rp_filter 1).",
+        Of.APART,
+    )
     POD_DEVICE_MISSING = (
         "pod-device-missing",
         About.NODE,
@@ -555,6 +583,13 @@ class Code(StrEnum):
         "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod.",
     )
     # warnings and notices, by name
+    AGGREGATED_API_AWAY = (
+        "aggregated-api-away",
+        About.API,
+        (ShownBy.AGGREGATED,),
+        "An API that a service behind the API server is to serve, as metrics, is not available: namespaces stay "
+        "Terminating, and discovery is slow.",
+    )
     CERTIFICATE_EXPIRES_SOON = (
         "certificate-expires-soon",
         About.FILE,
@@ -627,6 +662,20 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
+    )
+    NODES_CORDONED = (
+        "nodes-cordoned",
+        About.CLUSTER,
+        (ShownBy.LISTS,),
+        "All nodes for pods are cordoned, or all but one of three or more: what ends is not made anew.",
+    )
+    OVERLAY_MTU = (
+        "overlay-mtu-wrong",
+        About.NODE,
+        (ShownBy.RUNNING_NODE, ShownBy.DEVICES),
+        "A device by which pods reach other nodes takes larger packets than the one below it leaves room for, or "
+        "others than the same device elsewhere: small packets pass, and large ones do not. A notice where the uplinks "
+        "themselves differ.",
     )
     QUOTA_USED_UP = (
         "quota-used-up",

@@ -136,6 +136,14 @@ class PodsFacts(Facts):
 
 
 @dataclass(frozen=True, slots=True)
+class CureFacts(Facts):
+    """What a finding says that no restart and no reboot mends."""
+
+    cure: str = ""
+    """What a person does, in words that follow "Cure: "."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingFacts(Facts):
     cause: str = ""
     """Name of the cause that kubelet's words were read as (`recoverd.diagnose.causes`)."""

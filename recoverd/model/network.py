@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.kernel import KernelView
 from recoverd.model.unseen import Unseen
 
 
@@ -116,6 +117,19 @@ class Link:
     """Administratively up; a bridge without ports is up and has no carrier."""
     addresses: tuple[str, ...] = ()
     """IPv4, as `10.244.1.1/24`."""
+    mtu: int = 0
+    """Bytes of the largest packet that it takes; 0 where that was not told, as in the following."""
+    adds: int = 0
+    """Bytes that it puts around each packet, where it sends them to other nodes in packets of their own."""
+    over: str = ""
+    """The device by which these leave; "" where that was not told."""
+    below: int = 0
+    """The MTU of that."""
+
+    @property
+    def room(self) -> int:
+        """What the device below leaves of a packet."""
+        return self.below - self.adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,7 @@ class NodeNetworkView:
     or `inet firewalld filter_FORWARD`; None where they could not be read.
     """
     problems: tuple[str, ...] = ()
+    kernel: KernelView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from recoverd.model.node_look import NodeLook
 from recoverd.model.pod_files import PodFileView
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
-from recoverd.model.witness import LeadView, TryView, WebhookView
+from recoverd.model.witness import AggregatedView, LeadView, TryView, WebhookView
 
 
 class EndpointHealth(StrEnum):
@@ -76,6 +76,8 @@ class NodeView:
     message: str = ""
     since: datetime | None = None
     """When that condition became what it is, by the clock of whoever set it; None where it is not said."""
+    cordoned_at: datetime | None = None
+    """By the clock of the controller that taints a node which is cordoned; None where it is not, or not said."""
     pressures: tuple[str, ...] = ()
     """Conditions with which kubelet keeps pods away and ends some: DiskPressure, MemoryPressure, PIDPressure."""
 
@@ -124,6 +126,8 @@ class ApiView:
     """By what is tried; empty too where the configuration switches that off."""
     webhooks: tuple[WebhookView, ...] | Unseen | None = None
     """Those that the tries name; None where they name none."""
+    aggregated: tuple[AggregatedView, ...] | Unseen | None = None
+    """Those that are away; None in what was recorded before these were looked at."""
     credentials_expire: datetime | None = None
     """When the client certificate does with which recoverd itself asks; None where it has none, or none was read."""
 

@@ -38,6 +38,20 @@ class LeadView:
         return (self.asked_at - self.renewed_at).total_seconds() if self.renewed_at else float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class AggregatedView:
+    """An API that a service behind the API server is to serve, and does not, by its APIService."""
+
+    name: str
+    """As `v1beta1.metrics.k8s.io`."""
+    service: str
+    """NAMESPACE/NAME."""
+    reason: str
+    message: str
+    since: datetime
+    """When recoverd first saw it so, and in every look after that."""
+
+
 TRIED = ("pod", "lease")
 """What is tried: kubelets, controllers and people all need the first, every node and controller the second."""
 

@@ -37,6 +37,7 @@ from recoverd.model.observation import (
 from recoverd.model.places import places_in
 from recoverd.model.pod_files import PodFileView
 from recoverd.observe import late, pod_files, webhooks
+from recoverd.observe.aggregated import AggregateWatch
 from recoverd.observe.api import ApiCollector
 from recoverd.observe.canary import CanaryWatch
 from recoverd.observe.hosts import EtcdAbout, Extras, look_at
@@ -81,6 +82,7 @@ class Collector:
         self._keys = KeyWatch()
         self._canary = CanaryWatch(cluster.settings.canary, cluster.deadlines.api)
         self._leads = LeadWatch(cluster.deadlines.api)
+        self._aggregated = AggregateWatch(cluster.deadlines.api)
         self._network = NetworkCollector(cluster, hosts)
         self._tools: dict[str, tuple[float, str, EtcdToolView | None]] = {}
         """By control plane: until when it holds, for which version it was looked for, and what was found."""
@@ -232,9 +234,11 @@ class Collector:
     async def _witnesses(self, api: ApiView) -> ApiView:
         """The view with what shows whether the API server is of use, beside that it answers."""
         client = self._api.listed.client if self._api.listed else None
-        leads, tries = await asyncio.gather(self._leads.look(client), self._canary.look(client))
+        leads, tries, aggregated = await asyncio.gather(
+            self._leads.look(client), self._canary.look(client), self._aggregated.look(client)
+        )
         hooks = await webhooks.look(client, tries, self._cluster.deadlines.api)
-        return replace(api, leads=leads, tries=tries, webhooks=hooks)
+        return replace(api, leads=leads, tries=tries, webhooks=hooks, aggregated=aggregated)
 
     async def _looked(self, name: str, memory: Memory) -> HostView | Unseen:
         return await self._haste.of(name, self._machine(name, memory), late.silent)

@@ -8,12 +8,14 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 
 from recoverd.model.network import Link, ProbeAnswer, ProcessView
 from recoverd.model.network_operations import ROUTE_STATES
+from recoverd.observe.kernel import Counts, counts_of
 from recoverd.observe.look import TICKS, LookError, Section, sections
 
 DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
@@ -39,6 +41,10 @@ KINDS = (
 POD_LINK = re.compile(
     r"cni\d*|cbr0|flannel.*|vxlan\.calico|tunl0|wireguard\.cali|cilium_.*|weave|antrea-.*|kube-bridge|genev_sys_.*|ovn-k8s-.*"
 )
+ADDS = {"vxlan": 50, "ipip": 20, "wireguard": 60}
+"""Bytes around a packet, over IPv4: Ethernet's 14, VXLAN's 8, UDP's 8 and IP's 20; IP's; WireGuard's 32, UDP's, IP's.
+What is `external` (Cilium's, OVN's, Weave's) is told the size by routes and flows, and its own says nothing.
+"""
 ROUTES = 2048
 """How many are read; the script prints one more."""
 
@@ -90,6 +96,7 @@ class HostLook:
     problems: tuple[str, ...] = field(default=())
     known: Routes = UNKNOWN
     """Its routes, as the next look need not send them."""
+    counts: Counts | None = None
 
 
 def parse_look(
@@ -128,6 +135,7 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
+        counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
 
 
@@ -181,8 +189,32 @@ def _links(links: Section | None, addresses: Section | None) -> tuple[Link, ...]
         if match:
             words = line.split()
             kind = next((w for w in words if w in KINDS), "")
-            made.append(Link(match[1], kind, "UP" in match[2].split(","), tuple(of.get(match[1], ()))))
+            up, rest = "UP" in match[2].split(","), words[words.index(kind) + 1 :] if kind else []
+            adds = ADDS.get(kind, 0) if "external" not in rest else 0
+            if ":" in _after("local", rest):
+                adds += 20  # IPv6's header is so much longer
+            mtu, over = _after("mtu", words), _after("dev", rest)
+            own = tuple(of.get(match[1], ()))
+            made.append(Link(match[1], kind, up, own, int(mtu) if mtu.isdecimal() else 0, adds, over))
     return tuple(made) or None  # the machine's own interface is always among them
+
+
+def _after(word: str, words: Sequence[str]) -> str:
+    """The one that follows it; "" where none does."""
+    return next((value for key, value in pairwise(words) if key == word), "")
+
+
+def laid(links: Sequence[Link], address: str) -> list[Link]:
+    """The same, those that add something to packets with the MTU of the device that these leave by: the one that they
+    name, else the one with the node's own address.
+    """
+    by_name = {link.name: link for link in links}
+    own = next((n.name for n in links if any(a.partition("/")[0] == address for a in n.addresses)), "")
+    made = []
+    for link in links:
+        below = by_name.get(link.over or own) if link.adds else None
+        made.append(replace(link, over=below.name, below=below.mtu) if below and below is not link else link)
+    return made
 
 
 def _processes(

@@ -18,11 +18,12 @@ from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, U
 from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
 from recoverd.observe.api import Listed
+from recoverd.observe.kernel import KernelWatch
 from recoverd.observe.kubelet import ListedPod, waiting
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
-from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, pod_links, script
+from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, laid, parse_look, pod_links, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, candidates
 from recoverd.observe.rulewatch import RuleWatch
@@ -68,7 +69,7 @@ class NetworkCollector:
         self._pods = PodWatch(self._lists)
         self._rules = RuleWatch()
         self._agents = AgentWatch()
-        self._names = NameWatch()
+        self._names, self._kernels = NameWatch(), KernelWatch()
         self._round = 0
         self._reached: set[str] = set()
         self._answered: frozenset[str] = frozenset()
@@ -321,7 +322,7 @@ class _Round:
             forwarding=look.forwarding,
             bridge_netfilter=look.bridge_netfilter,
             dropping=look.dropping,
-            links=None if look.links is None else tuple(pod_links(look.links, [p.ip for p in pods])),
+            links=None if look.links is None else tuple(pod_links(laid(look.links, address), [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,
             processes=look.processes,
@@ -330,6 +331,7 @@ class _Round:
             tool=look.tool,
             pods=len(pods),
             pod_addresses=tuple(p.ip for p in pods[:4]),
+            kernel=self.of._kernels.look(name, look.counts, self.clock),
             problems=look.problems,
         )
 

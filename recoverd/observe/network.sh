@@ -20,6 +20,48 @@ if [ -n "$iptables" ] && policy=$($iptables -S FORWARD 2>/dev/null); then
 fi
 s clock; cat /proc/uptime
 
+# how full the kernel's tables are, and what it has counted since its boot. Where there is no connection tracking its
+# files are not there, nor are neighbours' limits in a container. A sysctl has to be read in one go: `read` of dash and
+# busybox takes byte by byte, and gets the first alone
+sysctls='/proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max'
+sysctls="$sysctls /proc/sys/net/ipv4/neigh/default/gc_thresh3"
+for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
+  d=${f%/*}
+  case ${d##*/} in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) ;; *) sysctls="$sysctls $f" ;; esac
+done
+s sysctls
+# shellcheck disable=SC2086 # paths of sysctls have no blanks
+grep -Hs '' $sysctls
+column() { # COLUMN [0x]: of $table, whose first line names its columns, `sum` is that of one over the rows, one a processor,
+  # and `last` what the last row has; both empty where there is no such column
+  column=$1 base=${2-} at='' sum='' last='' IFS='
+'
+  # shellcheck disable=SC2086 # its lines, and then the words of each
+  set -- $table
+  unset IFS
+  for row in "$@"; do
+    case $row in IpExt:*) break ;; esac
+    # shellcheck disable=SC2086
+    set -- $row
+    if [ -z "$at" ]; then
+      n=0; for w in "$@"; do n=$((n + 1)); [ "$w" != "$column" ] || at=$n; done
+      [ -n "$at" ] || break
+    elif [ $# -ge "$at" ]; then
+      shift $((at - 1))
+      case $1 in *[!0-9a-fA-F]*) ;; *) last=$(($base$1)) sum=$((${sum:-0} + $base$1)) ;; esac
+    fi
+  done
+}
+s tables
+table=$(cat /proc/net/stat/nf_conntrack 2>/dev/null)
+column drop 0x; echo "conntrack $sum"
+table=$(cat /proc/net/stat/arp_cache 2>/dev/null)
+column table_fulls 0x; full=$sum
+column forced_gc_runs 0x; forced=$sum
+column entries 0x; echo "neighbours ${last:-?} ${full:-?} ${forced:-?}"
+table=$(cat /proc/net/netstat 2>/dev/null)
+column IPReversePathFilter; echo "reverse-path $sum"
+
 # `ip` shows the network namespace that counts; /sys may be mounted from another.
 if have ip; then
   s links; { ip -o -d link show || ip -o link show; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali)' | cut -c1-600 | head -n 64

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from heapq import nlargest
 from typing import Any
@@ -56,6 +57,7 @@ class Meta(Struct, rename="camel"):
     owner_references: Raw = NOTHING
 
 
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 PRESSURES = frozenset({"DiskPressure", "MemoryPressure", "PIDPressure"})
 
 
@@ -77,8 +79,14 @@ class NodeInfo(Struct):
     kubelet: str = msgspec.field(default="", name="kubeletVersion")
 
 
+class Taint(Struct, rename="camel"):
+    key: str = ""
+    time_added: str | None = None
+
+
 class NodeSpec(Struct):
     unschedulable: bool | None = None
+    taints: list[Taint] | None = None
 
 
 class NodeStatus(Struct, rename="camel"):
@@ -242,9 +250,16 @@ def _node(node: Node) -> NodeView:
         cordoned_by=(meta.annotations and meta.annotations.cordoned) or "",
         reason="" if ready else about.reason or "",
         message="" if ready else printable(about.message or "", MESSAGE),
+        cordoned_at=_cordoned_at(node.spec),
         pressures=tuple(c.type for c in status.conditions or () if c.type in PRESSURES and c.status == "True"),
         since=instant(about.last_transition_time),
     )
+
+
+def _cordoned_at(spec: NodeSpec | None) -> datetime | None:
+    """When the controller has put the taint on it that goes with a cordon."""
+    taints = (spec.taints or ()) if spec and spec.unschedulable else ()
+    return next((instant(t.time_added) for t in taints if t.key == UNSCHEDULABLE), None)
 
 
 def _created(kind: str, name: str, at: str | None) -> CreatedView | None:

@@ -12,6 +12,7 @@ from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
 from recoverd.playbooks.nodes import (
+    OF_KERNEL,
     OF_NODES,
     another_machine,
     broken,
@@ -60,10 +61,13 @@ def went_back(situation: Situation) -> Finding | None:
     return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
 
 
-CAUSES = frozenset(
-    {Code.IP_FORWARDING_OFF, Code.FORWARDING_FILTERED, Code.POD_DEVICE_MISSING, Code.WORKER_KUBELET_DOWN}
-)
-"""What a lower rung puts right, and no restart of agents."""
+CAUSES = OF_KERNEL | {
+    Code.IP_FORWARDING_OFF,
+    Code.FORWARDING_FILTERED,
+    Code.POD_DEVICE_MISSING,
+    Code.WORKER_KUBELET_DOWN,
+}
+"""What a lower rung puts right, or a person, and no restart of agents."""
 
 
 def shown_once(situation: Situation, nodes: Collection[str]) -> Finding | None:

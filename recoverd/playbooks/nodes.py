@@ -11,8 +11,9 @@ from recoverd.bounds import too_few_ready
 from recoverd.diagnose.certificates import KUBELET_CLIENT
 from recoverd.diagnose.images import is_why
 from recoverd.diagnose.loss import began_anew, unread
+from recoverd.diagnose.tables import concerned
 from recoverd.model.catalogue import Code, Of, codes, host_in
-from recoverd.model.facts import UnitFacts, WaitingFacts
+from recoverd.model.facts import CureFacts, UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView
@@ -29,6 +30,8 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
     Code.CNI_AGENT_DOWN: frozenset({Code.CNI_AGENT_DOWN, Code.POD_DEVICE_MISSING}) | codes(Of.PATHS),
 }
 """What may come of an agent that does not work, and is over once it does."""
+OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED})
+"""What explains that packets are lost, and is a sysctl of the node's."""
 SEVERAL = 3
 """Nodes from which on the same fault on all of them is no accident of each."""
 
@@ -239,9 +242,26 @@ def unpulled(node: str, situation: Situation) -> str:
     )
 
 
+def dropped(node: str, situation: Situation) -> str:
+    """Why no restart and no reboot mends the paths and services of this node, where it has nothing else: its kernel, or
+    that at the other end of a path, drops the packets. "" where none does.
+    """
+    found = broken(situation).get(node, [])
+    if not found or not {f.code for f in found} <= codes(Of.PATHS):
+        return ""
+    ends = frozenset[str]().union(*map(concerned, found))
+    why = next((f for f in situation.confirmed if f.code in OF_KERNEL and f.facts.host in ends), None)
+    return (
+        f"{node_of(why)} drops packets ({why.code}), which no restart and no reboot changes for long. Cure: "
+        f"{why.facts.cure}"
+        if why and isinstance(why.facts, CureFacts)
+        else ""
+    )
+
+
 def incurable(node: str, situation: Situation) -> str:
     """Why neither fresh agents nor a reboot would help this node; "" where nothing says so."""
-    whys = (nobody_keeps_rules, filtered, misled, unpulled)
+    whys = (nobody_keeps_rules, filtered, misled, unpulled, dropped)
     return next((said for why in whys if (said := why(node, situation))), "")
 
 

@@ -51,6 +51,8 @@ class Api:
         """Whether each node is Ready, and since when."""
         self._now = 0.0
         self.webhooks = Webhooks()
+        self.away: dict[str, float] = {}
+        """By APIService: since when its pods are gone."""
 
     def ready(self, name: str) -> bool:
         server = self._servers.get(name)

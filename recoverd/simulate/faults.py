@@ -279,6 +279,11 @@ def cordon(c: ModelCluster, name: str) -> None:
     c.api.write(lambda s: replace(s, cordons={**s.cordons, name: ""}))
 
 
+def uncordon(c: ModelCluster, *names: str) -> None:
+    """`kubectl uncordon` by a person."""
+    c.api.write(lambda s: replace(s, cordons={n: by for n, by in s.cordons.items() if n not in names}))
+
+
 def end_etcd(c: ModelCluster, name: str) -> None:
     """`crictl stop`: its container is ended by a person."""
     c.kubelets[name].exited("etcd", c.now, "received signal; shutting down")

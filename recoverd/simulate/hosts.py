@@ -174,6 +174,12 @@ class Machine:
     """net.bridge.bridge-nf-call-iptables; a boot switches it on."""
     filtered: bool = False
     """FORWARD has the policy DROP; a boot takes it away."""
+    uplink: int = 1500
+    """The MTU of host0; the tunnel keeps what it was made with."""
+    conntrack_full: bool = False
+    """Its table of connections is full: a new one finds no room. A boot empties it, and whoever filled it goes on."""
+    astray_packets: bool = False
+    """Packets from other machines' pods come in over another device than its route back, and rp_filter is strict."""
     bumps: bool = False
     """Its etcdctl knows --bump-revision and --mark-compacted."""
     disk: str = ""

@@ -27,7 +27,7 @@ from recoverd.model.observation import (
     UnseenKind,
 )
 from recoverd.model.operations import sha256
-from recoverd.model.witness import HOOKS, LED, TRIED, LeadView, TryView, WebhookView
+from recoverd.model.witness import HOOKS, LED, TRIED, AggregatedView, LeadView, TryView, WebhookView
 from recoverd.simulate import pod_files
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
@@ -81,7 +81,15 @@ def observe(
     members = {m.name: _member(cluster, m.name, hosts) for m in machines if m.control_plane}
     endpoints = {m.name: cluster.api.endpoint(m.name) for m in machines if m.control_plane}
     leads = {name: _lead(cluster, name) for name in LED}
-    api = ApiView(cluster.api.address(), endpoints, _objects(cluster), leads, _tries(cluster), _webhooks(cluster))
+    api = ApiView(
+        cluster.api.address(),
+        endpoints,
+        _objects(cluster),
+        leads,
+        _tries(cluster),
+        _webhooks(cluster),
+        _aggregated(cluster),
+    )
     took = dict.fromkeys(("api", "etcd", "hosts", "network"), (at - started).total_seconds())
     return Observation(
         name, sequence, started, at, api, members, hosts, took, network(cluster, sequence, api.objects, hosts, failing)
@@ -114,6 +122,16 @@ def _webhooks(cluster: ModelCluster) -> tuple[WebhookView, ...] | None:
         )
         or None
     )
+
+
+def _aggregated(cluster: ModelCluster) -> tuple[AggregatedView, ...] | Unseen:
+    if cluster.api.lists() is None:
+        return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list its API services")
+    service, why = (
+        "kube-system/metrics-server",
+        ("MissingEndpoints", "endpoints for service/metrics-server have no addresses"),
+    )
+    return tuple(AggregatedView(name, service, *why, moment(at)) for name, at in cluster.api.away.items())
 
 
 def _objects(cluster: ModelCluster) -> ObjectsView | Unseen:

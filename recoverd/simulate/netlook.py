@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
+from recoverd.model.kernel import KernelView, TableView
 from recoverd.model.network import (
     BEGINS,
     FORWARD,
@@ -37,6 +38,10 @@ SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
 DEFAULT = "default via 10.99.1.1 dev host0"
 PROCESS = {"kube-proxy": "kube-proxy", "cni": "flanneld"}
 """The process of each kind of agent."""
+CONNECTIONS = 262144
+"""nf_conntrack_max of a machine with 8 processors, as kube-proxy sets it."""
+DROPPED = 90
+"""Packets in a minute, of those that try again and again."""
 PODS, TRIES, DIRECT = 2, 3, 2
 """As in `recoverd.observe.rounds`."""
 
@@ -100,7 +105,9 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
     node = machine.name in store.nodes
     own = [pod for pod in machine.pods.values() if pod.started_at <= now]
     bridge = Link(BRIDGE, "bridge", BRIDGE not in machine.down, (f"10.244.{machine.number}.1/24",))
-    tunnel = Link(TUNNEL, "vxlan", TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",))
+    below = ("host0", machine.uplink)
+    up, addresses = TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",)
+    tunnel = Link(TUNNEL, "vxlan", up, addresses, 1450, 50, *below)
     others = sorted(
         (m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes
     )
@@ -126,6 +133,17 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         pod_addresses=tuple(p.address.partition(":")[0] for p in own[:4]),
         bridge_netfilter=machine.bridge_netfilter,
         dropping=(FORWARD,) if machine.filtered else (),
+        kernel=_kernel(machine),
+    )
+
+
+def _kernel(machine: Machine) -> KernelView:
+    full = TableView(CONNECTIONS, CONNECTIONS, DROPPED)
+    return KernelView(
+        full if machine.conntrack_full else TableView(CONNECTIONS // 100, CONNECTIONS, 0),
+        TableView(40, 1024, 0),
+        ("all", "host0") if machine.astray_packets else (),
+        DROPPED if machine.astray_packets else 0,
     )
 
 

@@ -51,12 +51,14 @@ class PodPaths:
         machine, pod = self._pods.get(address, (None, None))
         if machine is None or pod is None or pod.started_at > self._now:
             return None
+        sender = self._machines[source]
+        if machine.conntrack_full or sender.conntrack_full:
+            return False
         if machine.name == source or not machine.passes(BRIDGE):
             return machine.passes(BRIDGE)
-        sender = self._machines[source]
         if machine.wedged or sender.wedged or not (machine.passes(TUNNEL) and sender.passes(TUNNEL)):
             return False
-        if machine.filtered or sender.filtered:
+        if machine.filtered or sender.filtered or machine.astray_packets:
             return False
         return machine.forwarding and machine.number not in sender.lost_routes
 

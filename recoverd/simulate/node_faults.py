@@ -30,6 +30,32 @@ def accept_forwards(c: ModelCluster, name: str) -> None:
     c.machines[name].filtered = False
 
 
+def fill_conntrack(c: ModelCluster, *names: str) -> None:
+    """A pod opens connections without end: nf_conntrack: table full, dropping packet."""
+    for name in names:
+        c.machines[name].conntrack_full = True
+
+
+def raise_conntrack(c: ModelCluster, name: str) -> None:
+    """`sysctl -w net.netfilter.nf_conntrack_max=...`, by a person."""
+    c.machines[name].conntrack_full = False
+
+
+def second_uplink(c: ModelCluster, name: str) -> None:
+    """Pods' packets come in over a device that was added, and rp_filter is 1 there."""
+    c.machines[name].astray_packets = True
+
+
+def loosen_reverse_path(c: ModelCluster, name: str) -> None:
+    """`sysctl -w net.ipv4.conf.all.rp_filter=2`, by a person."""
+    c.machines[name].astray_packets = False
+
+
+def lower_uplink(c: ModelCluster, name: str, mtu: str = "1400") -> None:
+    """`ip link set host0 mtu 1400`, as after a network was moved: small packets pass."""
+    c.machines[name].uplink = int(mtu)
+
+
 def leak_addresses(c: ModelCluster, *names: str) -> None:
     """Crashes have left the addresses of gone containers behind, until none is left for a new pod."""
     for name in names:

@@ -41,3 +41,13 @@ def ignore_webhook(c: ModelCluster, name: str = "policy-validator.example.com") 
     """A person sets its failurePolicy to Ignore."""
     if hook := c.api.webhooks.all.get(name):
         hook.policy, hook.version = "Ignore", hook.version + 1
+
+
+def lose_metrics(c: ModelCluster, name: str = "v1beta1.metrics.k8s.io") -> None:
+    """The pods of metrics-server are gone, and its APIService is not: namespaces stay Terminating."""
+    c.api.away.setdefault(name, c.now)
+
+
+def remove_api_service(c: ModelCluster, name: str = "v1beta1.metrics.k8s.io") -> None:
+    """`kubectl delete apiservice`, or its pods serve again."""
+    c.api.away.pop(name, None)

@@ -140,6 +140,49 @@ def test_devices_and_forwarding(shell: str) -> None:
     assert seen.forwarding is not None
 
 
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_kernels_tables(shell: str) -> None:
+    """Those of ARP are one for all namespaces; a filter that was made strict is seen, and not that of a pod's end."""
+    strict = "; ".join(f"echo 1 >/proc/sys/net/ipv4/conf/{d}/rp_filter" for d in ("cni0", "vethx"))
+    seen = look(shell, f"ip link add cni0 type bridge; ip link add vethx type veth peer name vethy; {strict}")
+    assert seen.counts and "cni0" in seen.counts.strict and not {"vethx", "default"} & set(seen.counts.strict)
+    assert seen.counts.reverse_path == 0
+    limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    assert seen.counts.conntrack is None or seen.counts.conntrack[1] == int(limit.read_text()), "read in one go"
+    assert (seen.counts.conntrack is not None) is limit.exists()
+    nothing = look(
+        shell, body=SCRIPT.replace("/proc/net/stat/", "/nowhere/").replace("/proc/sys/net/netfilter/", "/no/")
+    )
+    assert nothing.counts and nothing.counts.conntrack is None, "no connection tracking is no table that is full"
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_count_of_each_processor(shell: str, tmp_path: Path) -> None:
+    """As Linux 6.1 prints them, in hexadecimal; in the namespace of this test none of them grows."""
+    values = ("netfilter/nf_conntrack_count:65530", "netfilter/nf_conntrack_max:65536")
+    lines = [f"/proc/sys/net/{value}\n" for value in (*values, "ipv4/neigh/default/gc_thresh3:1024")]
+    (tmp_path / "sysctls").write_text("".join(lines))
+    (tmp_path / "nf_conntrack").write_text(
+        "entries  found insert_failed drop early_drop\n" + "0000fffa  00000003 00000000 0000001f 00000001\n" * 4
+    )
+    (tmp_path / "arp_cache").write_text(
+        "entries  res_failed forced_gc_runs unresolved_discards table_fulls\n"
+        "000003ff 00000358   0000000a       00000000            000000ff\n"
+        "000003ff 00000318   00000001       00000000            00000001\n"
+    )
+    (tmp_path / "netstat").write_text(
+        "TcpExt: SyncookiesSent IPReversePathFilter\nTcpExt: 0 12\nIpExt: InNoRoutes InMcastPkts\nIpExt: 0 99\n"
+    )
+    body = SCRIPT.replace("/proc/net/netstat", f"{tmp_path}/netstat")
+    body = body.replace("/proc/net/stat/", f"{tmp_path}/").replace("grep -Hs '' $sysctls", f"cat {tmp_path}/sysctls")
+    seen = look(shell, body=body)
+    assert seen.counts and seen.counts.conntrack == (65530, 65536, 4 * 0x1F)
+    assert seen.counts.neighbours == (0x3FF, 1024, 0x100, 0xB)
+    assert seen.counts.reverse_path == 12
+
+
 LISTEN = (
     "ip link set lo up; python3 -m http.server 8099 --bind 127.0.0.1 >/dev/null 2>&1 & L=$!; until grep -q ':1FA3 ' "
     "/proc/net/tcp; do sleep 0.1; done"

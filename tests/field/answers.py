@@ -67,6 +67,9 @@ class Answers:
             "/api/v1/pods": self._pods,
             "/apis/apps/v1/daemonsets": listed("DaemonSet", daemonsets),
             "/apis/networking.k8s.io/v1/networkpolicies": listed("NetworkPolicy", []),
+            "/apis/apiregistration.k8s.io/v1/apiservices": listed(
+                "APIService", [{"metadata": {"name": "v1."}, "spec": {}}]
+            ),
             "/apis": as_json({"kind": "APIGroupList", "groups": []}),
             "/api/v1/services": listed("Service", [self._service()]),
             "/api/v1/namespaces/kube-system/pods": as_json({}, 201),

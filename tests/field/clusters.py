@@ -58,7 +58,7 @@ esac
 OUTSIDE = ("etcd1.example", "etcd2.example")
 """An external etcd's servers."""
 OWN = {
-    "links": link("eth0", "virtio"),
+    "links": link("eth0", "virtio", 1500),
     "addresses": "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\   valid_lft forever\n",
     "routes": "default via {peer} dev eth0\n",
 }
@@ -144,6 +144,26 @@ class Field:
         routes = self.machines["w1"].root / "net/routes"
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
         self._unreached()
+
+    def connections_full(self) -> None:
+        """On the worker, where a pod has opened a connection after the other."""
+        self.machines["w1"].tables(connections=65536, dropped=0x2A)
+        self._unreached()
+
+    def neighbours_full(self) -> None:
+        """On the control plane, which finds no room for the worker's pod."""
+        self.machines["p1"].tables(neighbours=0x3FF, full=7)
+        self._unreached()
+
+    def reverse_path_filtered(self) -> None:
+        """On the worker, where packets come in over a device that was added; rp_filter was strict there before."""
+        self.machines["w1"].tables(astray=12)
+        self._unreached()
+
+    def uplink_lowered(self) -> None:
+        """The worker's, after its virtual network was moved."""
+        links = self.machines["w1"].root / "net/links"
+        links.write_text(links.read_text().replace("mtu 1500", "mtu 1400"))
 
     def etcd_put_back(self) -> None:
         """All of its servers, from a snapshot; the API server was started again, and nothing else."""

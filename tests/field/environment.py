@@ -25,9 +25,9 @@ class Network:
     """kube-proxy's mode; "" where something else does its work."""
 
 
-def link(name: str, kind: str) -> str:
+def link(name: str, kind: str, mtu: int = 1450) -> str:
     """A line of `ip -o -d link show`."""
-    flags = "<BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP"
+    flags = f"<BROADCAST,MULTICAST,UP,LOWER_UP> mtu {mtu} qdisc noqueue state UP"
     return f"5: {name}: {flags} \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff \\    {kind}\n"
 
 

@@ -63,6 +63,21 @@ CGROUPS = {  # of a static pod's container, as each runtime and cgroup driver wr
 }
 
 
+CONNTRACK = """entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop
+{0:08x}  00000000 00000003 00000000 0000011f 0000ab52 00000000 00000000 00000000 00000000 {1:08x} 00000000
+{0:08x}  00000000 00000001 00000000 00000093 00004a02 00000000 00000000 00000000 00000000 {1:08x} 00000000
+"""
+ARP = """entries  allocs   destroys hash_grows lookups  hits     res_failed periodic_gc_runs forced_gc_runs table_fulls
+{0:08x} 000009ce 0000077c 00000003   000040e5 00002b80 00000358   00000000         00000000       {1:08x}
+{0:08x} 00000904 00000b25 00000002   00003c23 00002826 00000318   00000401         00000000       00000000
+"""
+NETSTAT = """TcpExt: SyncookiesSent SyncookiesRecv IPReversePathFilter TCPTimeouts
+TcpExt: 0 0 {} 87
+IpExt: InNoRoutes InTruncatedPkts IPReversePathFilter
+IpExt: 0 0 99999
+"""
+
+
 class Machine:
     """`proxy_mode` is what kube-proxy says; "" where there is none."""
 
@@ -91,6 +106,11 @@ class Machine:
         self.boot_id = "-".join((boot[:8], boot[8:12], boot[12:16], boot[16:20], boot[20:]))
         self.write("proc/sys/kernel/random/boot_id", self.boot_id + "\n")
         self.write("proc/sys/net/ipv4/ip_forward", "1\n")
+        self.write("proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+        self.write("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n")
+        for device, strict in (("all", "1"), ("default", "1"), ("lo", "1"), ("cali0123456789a", "1"), ("eth0", "0")):
+            self.write(f"proc/sys/net/ipv4/conf/{device}/rp_filter", f"{strict}\n")
+        self.tables()
         self.write("proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
         for name in ("veths", "links", "addresses", "routes"):
             self.write(f"net/{name}", "")
@@ -114,6 +134,15 @@ class Machine:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         os.utime(file, (time.time() - age,) * 2)
+
+    def tables(
+        self, *, connections: int = 700, dropped: int = 0, neighbours: int = 40, full: int = 0, astray: int = 0
+    ) -> None:
+        """What the kernel counts, as Linux 5.10 prints it of two processors."""
+        self.write("proc/sys/net/netfilter/nf_conntrack_count", f"{connections}\n")
+        self.write("proc/net/stat/nf_conntrack", CONNTRACK.format(connections, dropped))
+        self.write("proc/net/stat/arp_cache", ARP.format(neighbours, full))
+        self.write("proc/net/netstat", NETSTAT.format(astray))
 
     def unit(self, name: str, active: str = "active", result: str = "success") -> None:
         self.write(f"units/{name}", f"{active} {result}\n")

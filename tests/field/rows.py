@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recoverd.model.kernel import KernelView, TableView
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
 from recoverd.model.observation import HostView, Observation
 from tests.field.environment import Environment, Network, link
@@ -123,6 +124,13 @@ def rules_in(mode: str) -> Any:
     return holds
 
 
+def kernel_told(seen: Observation) -> bool:
+    """Every machine's kernel was asked, and has told that all is well."""
+    hosts = seen.network.hosts.values() if isinstance(seen.network, NetworkView) else ()
+    told = KernelView(TableView(700, 65536, 0), TableView(40, 1024, 0), ("all",), 0)
+    return [h.kernel for h in hosts if isinstance(h, NodeNetworkView)] == [told] * len(seen.hosts)
+
+
 ROWS = {
     "1.17 with docker": Environment(
         # the gate EndpointSlice, which makes them, is off, and docker's logs are JSON with no time in their name
@@ -219,6 +227,37 @@ ROWS = {
         network=AWS,
         fault="pod_routes_lost",
         **AGENTS,
+    ),
+    "Flannel, and a worker's table of connections is full": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/71261",
+        network=FLANNEL,
+        fault="connections_full",
+        found=("conntrack-table-full", "N"),
+        refusal="w1 drops packets (conntrack-table-full)",
+        holds=kernel_told,
+    ),
+    "busybox, and a control plane's table of neighbours is full": Environment(
+        source="https://github.com/kubernetes/kops/issues/4533",
+        userland="busybox",
+        fault="neighbours_full",
+        found=("neighbour-table-full", "P"),
+        refusal="p1 drops packets (neighbour-table-full)",
+        holds=kernel_told,
+    ),
+    "Calico with BGP, and its packets come in over a device that was added": Environment(
+        source="https://docs.tigera.io/calico/latest/reference/felix/configuration (IgnoreLooseRPF)",
+        network=CALICO_BGP,
+        fault="reverse_path_filtered",
+        found=("reverse-path-filtered", "N"),
+        refusal="w1 drops packets (reverse-path-filtered)",
+        holds=kernel_told,
+    ),
+    "Flannel, and the MTU of a worker's uplink is lowered": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md#vxlan (MTU)",
+        network=FLANNEL,
+        fault="uplink_lowered",
+        found=("overlay-mtu-wrong", "N"),
+        refusal="no playbook for this (overlay-mtu-wrong)",
     ),
     "kube-vip as a static pod": Environment(
         source="https://kube-vip.io/docs/installation/static/",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from recoverd.machine.deciding import LEFT
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity, State
 from recoverd.model.plan import PlanStatus
-from recoverd.simulate import faults, machine_faults
+from recoverd.simulate import faults, machine_faults, node_faults, witness_faults
 from recoverd.simulate.clock import run, seconds
+from recoverd.simulate.cluster import ModelCluster
 from tests.simulate.rig import Rig
 
 
@@ -85,19 +90,49 @@ def test_a_machine_that_is_not_seen_may_have_somebody_on_it() -> None:
     run(story())
 
 
-def test_a_slow_disk_is_told_and_nothing_is_done_about_it() -> None:
+ALONE: dict[str, tuple[Callable[[ModelCluster], object], Callable[[ModelCluster], object], Code, str]] = {
+    "slow disk": (
+        lambda c: machine_faults.slow_disk(c, "cp2"),
+        lambda c: machine_faults.quicken_disk(c, "cp2"),
+        Code.ETCD_SLOW_DISK,
+        "cp2",
+    ),
+    "uplink lowered": (
+        lambda c: node_faults.lower_uplink(c, "w1"),
+        lambda c: node_faults.lower_uplink(c, "w1", "1500"),
+        Code.OVERLAY_MTU,
+        "w1",
+    ),
+    "metrics away": (
+        witness_faults.lose_metrics,
+        witness_faults.remove_api_service,
+        Code.AGGREGATED_API_AWAY,
+        "v1beta1.metrics.k8s.io",
+    ),
+    "all cordoned": (
+        lambda c: [faults.cordon(c, name) for name in ("w1", "w2")],
+        lambda c: faults.uncordon(c, "w1"),
+        Code.NODES_CORDONED,
+        "",
+    ),
+}
+"""What happens, how a person ends it, and the warning."""
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_what_is_a_warning_is_told_and_nothing_is_done_about_it(what: str) -> None:
+    happens, ends, code, subject = ALONE[what]
+
     async def story() -> None:
-        rig = Rig(3, 1)
+        rig = Rig(3, 2)
         await rig.stage.wait(30)
-        machine_faults.slow_disk(rig.cluster, "cp2")
+        happens(rig.cluster)
         await rig.stage.wait(120)
         diagnosis = rig.stage.machine.diagnosis
         assert diagnosis and diagnosis.state is State.HEALTHY and not rig.plans()
-        assert [(f.code, f.subject, f.severity) for f in diagnosis.findings] == [
-            (Code.ETCD_SLOW_DISK, "cp2", Severity.WARNING)
-        ]
-        machine_faults.quicken_disk(rig.cluster, "cp2")
-        await rig.stage.wait(30)
+        assert [(f.code, f.subject, f.severity) for f in diagnosis.findings] == [(code, subject, Severity.WARNING)]
+        ends(rig.cluster)
+        await rig.stage.wait(40)
         assert rig.stage.machine.diagnosis and not rig.stage.machine.diagnosis.findings
         await rig.stage.kill()
 

@@ -56,7 +56,7 @@ async def hand_repair(c: ModelCluster, truth: Truth) -> None:
 
 
 async def hand_uncordon(c: ModelCluster, truth: Truth, name: str) -> None:
-    c.api.write(lambda s: replace(s, cordons={n: by for n, by in s.cordons.items() if n != name}))
+    faults.uncordon(c, name)
 
 
 async def remove_node(c: ModelCluster, truth: Truth, name: str) -> None:
@@ -93,6 +93,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
     faults.heal(c)
     c.api.write(lambda s: replace(s, misled=False) if s.misled else s)
     faults.empty_etcd(c)
+    c.api.away.clear()
     apart = any(
         "forced" in s.history or "restored" in s.history or s.uid != UID
         for m in c.machines.values()
@@ -122,6 +123,8 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         if machine.joined:
             machine.files |= NODE_FILES
         machine.fresh_network()
+        machine.conntrack_full = machine.astray_packets = False
+        machine.uplink = 1500
         if machine.joined or not machine.control_plane:
             machine.agents.setdefault(
                 "kube-proxy", AgentProcess("kube-proxy", c.now)

@@ -219,6 +219,12 @@ IMAGELESS: dict[str, Draw] = {
 }  # fmt: skip
 IMAGELESS_FROM = 16383 << 17
 """As above: images of agents that are gone from their node and do not come back by themselves."""
+DROPPING: dict[str, Draw] = {
+    "fill-conntrack": nodes3, "raise-conntrack": node, "second-uplink": node, "loosen-reverse-path": node,
+    "lower-uplink": node, "lose-metrics": _nothing, "remove-api-service": _nothing, "uncordon": node,
+}  # fmt: skip
+DROPPING_FROM = 65535 << 15
+"""As above: kernels that drop packets, uplinks that take smaller ones, and what is told and left alone."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -233,6 +239,7 @@ LATEST = (
     (COPIED_FROM, COPIED, 0.3, (1, 2, 3)),
     (CROWDED_FROM, CROWDED, 0.3, (1, 2)),
     (IMAGELESS_FROM, IMAGELESS, 0.3, (1, 2, 3)),
+    (DROPPING_FROM, DROPPING, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -198,6 +198,9 @@ def lost_paths(machine: Machine) -> bool:
         or not machine.forwarding
         or not machine.bridge_netfilter
         or machine.filtered
+        or machine.conntrack_full
+        or machine.uplink < 1500
+        or machine.astray_packets
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recoverd.doctor.permissions import NEEDED
+from recoverd.doctor.permissions import LOOK, NEEDED, REPAIR, Permission, lack
 
 CONFIG = Path(__file__).parents[2] / "config"
 Asked = tuple[str, str, str, str]
@@ -29,3 +29,13 @@ def given(file: Path) -> set[Asked]:
 @pytest.mark.parametrize("file", sorted(f.name for f in CONFIG.glob("rbac*.yaml")))
 def test_every_verb_of_the_files_is_asked_for_and_no_other(file: str) -> None:
     assert {(p.verb, p.resource, p.group, p.name) for p in NEEDED[file]} == given(CONFIG / file)
+
+
+def test_a_right_that_came_later_is_no_blindness() -> None:
+    """An installation that was made before goes on as it was."""
+    later, nodes = Permission("list", "apiservices", "apiregistration.k8s.io"), Permission("list", "nodes")
+    assert later in NEEDED[LOOK]
+    blind, worth = lack(LOOK, [later])
+    assert not blind and "metrics.k8s.io" in worth
+    assert lack(LOOK, [later, nodes])[0]
+    assert not lack(REPAIR, [Permission("patch", "nodes")])[0]
