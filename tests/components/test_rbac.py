@@ -15,6 +15,7 @@ from recoverd.clients.hosts import HostPool
 from recoverd.config import ClusterConfig, SshSettings
 from recoverd.model.observation import ApiView, EndpointHealth, ObjectsView, Unseen, UnseenKind
 from recoverd.model.settings import ClusterSettings, HostSettings
+from recoverd.observe.aggregated import AggregateWatch
 from recoverd.observe.api import ApiCollector, api_client
 from recoverd.observe.kubeconfig import read_access
 from recoverd.observe.lists import Answered, Lists, Read
@@ -69,6 +70,8 @@ async def test_it_is_enough_and_it_is_needed_and_it_is_no_more(api: ApiServer, c
 
     errors = retry_if_exception_type(AssertionError)
     await AsyncRetrying(retry=errors, wait=wait_fixed(0.2), stop=stop_after_delay(20), reraise=True)(seen)
+    assert collector.listed
+    assert await AggregateWatch(5.0).look(collector.listed.client) == (), "all that it lists are its own"
     for method, path in (
         ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/namespaces/kube-system/configmaps"),
