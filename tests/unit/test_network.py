@@ -112,6 +112,16 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.KUBE_PROXY_DOWN, "w3")],
     ),
     (
+        "kube-proxy has ended, and kubelet has yet to start it anew, or to say what is in its way",
+        lambda n: n.agent("w3", running=False, ready=False, status="CrashLoopBackOff", bad_for=39.0),
+        [],
+    ),
+    (
+        "kube-proxy ends again and again",
+        lambda n: n.agent("w3", running=False, ready=False, status="CrashLoopBackOff", bad_for=41.0),
+        [(Code.KUBE_PROXY_DOWN, "w3")],
+    ),
+    (
         "kube-proxy has no pod there",
         lambda n: n.agent("w3", running=None, ready=False, pod="", bad_for=61.0),
         [(Code.KUBE_PROXY_DOWN, "w3")],
