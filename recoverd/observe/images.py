@@ -36,15 +36,19 @@ async def unpulled(
     nodes = sorted({p.node for p in found.values()})[:NODES]
     answers = await asyncio.gather(*(lists.pods_on(client, node) for node in nodes))
     items = [i for read in answers if isinstance(read, Answered) for i in read.body.get("items") or ()]
-    whole = {str((i.get("metadata") or {}).get("uid")): i.get("status") or {} for i in items}
+    whole = {str((i.get("metadata") or {}).get("uid")): i for i in items}
     return {name: _image(pod, whole.get(pod.uid, {})) for name, pod in found.items()}
 
 
-def _image(pod: ListedPod, status: Mapping[str, Any]) -> UnpulledImage:
-    for container in _containers(status):
+def _image(pod: ListedPod, item: Mapping[str, Any]) -> UnpulledImage:
+    """Of a container that ran before the status has the image's id (observed on 1.20.2), which no registry knows."""
+    spec = item.get("spec") or {}
+    named = {c.get("name"): c.get("image") for kind in ("initContainers", "containers") for c in spec.get(kind) or ()}
+    for container in _containers(item.get("status") or {}):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if (reason := str(waiting.get("reason"))) in NOT_PULLED:
-            image, said = str(container.get("image") or ""), str(waiting.get("message") or "")
+            image = str(named.get(container.get("name")) or container.get("image") or "")
+            said = str(waiting.get("message") or "")
             return UnpulledImage(pod.node, printable(image, SAID), reason, printable(said, SAID))
     return UnpulledImage(pod.node, "", pod.status.removeprefix("Init:"))
 

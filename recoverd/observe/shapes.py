@@ -104,8 +104,15 @@ class PodCondition(TypedDict, total=False):
     lastTransitionTime: str | None
 
 
+class Container(TypedDict, total=False):
+    name: str
+    image: str | None
+
+
 class PodSpec(TypedDict, total=False):
     nodeName: str | None
+    initContainers: list[Container] | None
+    containers: list[Container] | None
 
 
 class Waiting(TypedDict, total=False):
@@ -118,6 +125,7 @@ class ContainerState(TypedDict, total=False):
 
 
 class ContainerStatus(TypedDict, total=False):
+    name: str
     image: str | None
     state: ContainerState | None
 

@@ -5,8 +5,10 @@ restarted or rebooted for it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -224,10 +226,13 @@ def test_rules_that_a_cni_agent_does_not_write_are_no_matter_of_its_image() -> N
 class OneNode(Lists):
     """The pods of a node, as told; in the place of an API server."""
 
-    def __init__(self, *statuses: dict[str, Any], unseen: bool = False) -> None:
+    def __init__(
+        self, *statuses: dict[str, Any], spec: Mapping[str, Any] = MappingProxyType({}), unseen: bool = False
+    ) -> None:
         super().__init__(1.0)
         self.unseen, self.asked = unseen, list[str]()
-        items = [{"metadata": {"uid": f"u{i}", "name": f"p{i}"}, "status": s} for i, s in enumerate(statuses)]
+        pods = enumerate(statuses)
+        items = [{"metadata": {"uid": f"u{i}", "name": f"p{i}"}, "spec": dict(spec), "status": s} for i, s in pods]
         self.body = cast(dict[str, Any], PODS.decode(json.dumps({"items": items}).encode()))
 
     async def pods_on(self, client: object, node: str) -> Read:
@@ -255,6 +260,16 @@ async def test_the_image_and_the_words_of_the_pull_are_those_of_the_container_th
     lists = OneNode({"phase": "Pending", "containerStatuses": [RUNS, waits("ErrImagePull", NO_REGISTRY)]})
     found = await read(lists, dns=dns)
     assert found == {"kube-system/p0": UnpulledImage("w2", IMAGE, "ErrImagePull", NO_REGISTRY)}
+
+
+async def test_one_that_ran_before_is_called_as_its_pod_calls_it_and_not_by_its_id() -> None:
+    """The status has the id of what ran, and no registry and no `ctr images export` knows that."""
+    status = {
+        "containerStatuses": [{"name": "kube-proxy", **waits("ErrImagePull", NO_REGISTRY, "sha256:2baa60989e0c")}]
+    }
+    spec = {"containers": [{"name": "other", "image": "r/other:1"}, {"name": "kube-proxy", "image": IMAGE}]}
+    (only,) = (await read(OneNode(status, spec=spec))).values()
+    assert only.image == IMAGE
 
 
 async def test_an_init_container_comes_first_and_what_it_says_is_text() -> None:
