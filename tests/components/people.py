@@ -14,6 +14,7 @@ LOGIN = Path("/proc/self/loginuid")
 UNSET = str(2**32 - 1)
 AS = """
 import os, sys
+import recoverd.config.schema  # what recoverctl loads when it needs it: this user may not read the checkout
 from recoverd.cli.ctl import main
 login, uid, group = sys.argv[1:4]
 open("/proc/self/loginuid", "w").write(login or "4294967295")

@@ -137,7 +137,7 @@ async def test_a_webhook_is_told_the_whole_of_an_incident_each_thing_once(hook: 
     )
     message = there.told[0]["message"]
     assert "was added and never started" in message and message.endswith("recoverctl approve prod-1.1")
-    s.answer(performing(s.approve()), StepResult(False, "no space left"))
+    s.answer(performing(s.approve()), StepResult(False, "no space left", untouched=True))
     s.sweep(stuck, times=3)
     assert set((await there.until(told=3))[1:]) == {
         "prod: plan prod-1.1 FAILED (force-new-cluster)",
@@ -301,7 +301,7 @@ async def test_a_full_box_drops_the_oldest_and_says_so(
     s = await tell(receiver(there.url_file))
     s.sweep(stuck, times=2)
     await there.until(asked=1)
-    s.answer(performing(s.approve()), StepResult(False, "no space left"))
+    s.answer(performing(s.approve()), StepResult(False, "no space left", untouched=True))
     assert s.count("oncall", "dropped") >= 1
     assert "the oldest is dropped: prod: WAITS FOR YOU" in capsys.readouterr().out
 

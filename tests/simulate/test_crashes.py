@@ -147,8 +147,8 @@ def test_a_real_journal_carries_a_repair_over_a_kill(tmp_path: Path) -> None:
         rig.stage.start()
         await rig.until("healthy", 120)
         steps = journal.steps("prod-1.1")
-        assert [s.index for s in steps] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
-        assert [s.result is None for s in steps] == [i == 4 for i in range(11)]
+        assert [s.index for s in steps] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11]
+        assert [s.result is None for s in steps] == [i == 4 for i in range(13)]
         await rig.stage.kill()
         journal.close()
 

@@ -256,7 +256,7 @@ DEFECTS = {
             "block-and-join cp9 [0 s]",
             "await-plan 200 [0 s]",
             "approve [0 s]",
-            "await-step 4 [0 s]",
+            "await-step 6 [0 s]",
             "not-begun [30 s]",
         ),
         "not-taken-back",
