@@ -28,6 +28,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import (
     BEGINNING,
+    ENDED,
     AgentView,
     Link,
     NetworkView,
@@ -48,8 +49,6 @@ KUBELET_START = 15.0
 """Seconds that kubelet needs from its start to know its pods again."""
 STOPPED = 15.0
 """Seconds for which kube-proxy's process may be away: a rolled DaemonSet brings it back within that."""
-ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled", "ContainerCannotRun"})
-"""What kubectl prints of a pod whose container has ended, and which kubelet starts anew."""
 STARTED_ANEW = 40.0
 """Seconds after which kubelet has done so, 10 s after the first end and 20 s after the second, and what is in its way
 shows (observed on 1.20.2: an image that was gone was asked for 12 s after the end, and the API showed a back-off for 10

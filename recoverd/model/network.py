@@ -242,6 +242,8 @@ class AgentView:
 
 BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
 """Beginnings of what kubectl prints of a pod whose containers are not made."""
+ENDED = frozenset({"CrashLoopBackOff", "Error", "Completed", "OOMKilled", "ContainerCannotRun"})
+"""What kubectl prints of a pod whose container has ended, and which kubelet starts anew."""
 BEGINS = 20.0
 """Seconds from the making of a pod that it may wait for its sandbox."""
 

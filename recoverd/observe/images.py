@@ -11,7 +11,7 @@ from typing import Any
 
 from kubernetes.aio.client import ApiClient
 
-from recoverd.model.network import NOT_PULLED, AgentView, SilentDns, UnpulledImage, lacks_image
+from recoverd.model.network import ENDED, NOT_PULLED, AgentView, SilentDns, UnpulledImage, lacks_image
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.lists import Answered, Lists
 from recoverd.observe.text import printable
@@ -20,6 +20,35 @@ NODES = 8
 """Whose pods are read in a sweep; of more, as while a registry is away, the reason is enough."""
 SAID = 600
 """Characters of what a pull says."""
+STANDS = 600.0
+"""Seconds for which an image that a pod waited for is taken to be away still, while its container has not run since:
+kubelet tries again after five minutes at the latest.
+"""
+
+
+class ImageWatch:
+    """Remembers between two pulls what a pod waits for. A container that ran before waits by turns for its own back-off
+    and for the image, and in the first of them the API says nothing of an image (observed on 1.20.2: an agent whose
+    image was gone was CrashLoopBackOff every minute, and was restarted in vain). Times are a monotonic clock's.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[UnpulledImage, float]] = {}
+        """By uid of the pod: what it waited for, and when that was seen last."""
+
+    def between(
+        self, found: Mapping[str, UnpulledImage], pods: Iterable[ListedPod], now: float
+    ) -> dict[str, UnpulledImage]:
+        """What was found in this sweep, by pod, and what those wait for that are in their own back-off just now."""
+        seen, standing = dict[str, tuple[UnpulledImage, float]](), dict(found)
+        for pod in pods:
+            if pod.name in found:
+                seen[pod.uid] = found[pod.name], now
+            elif pod.uid in self._seen and pod.status in ENDED and now - self._seen[pod.uid][1] < STANDS:
+                seen[pod.uid] = self._seen[pod.uid]
+                standing[pod.name] = seen[pod.uid][0]
+        self._seen = seen
+        return standing
 
 
 async def unpulled(

@@ -13,7 +13,16 @@ from importlib.resources import files
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
 from recoverd.model.memory import Memory
-from recoverd.model.network import AgentView, NetworkView, NodeNetworkView, PodProbe, ProbeAnswer, ServiceProbe
+from recoverd.model.network import (
+    AgentView,
+    NetworkView,
+    NodeNetworkView,
+    PodProbe,
+    ProbeAnswer,
+    ServiceProbe,
+    SilentDns,
+    UnpulledImage,
+)
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
@@ -69,6 +78,7 @@ class NetworkCollector:
         self._pods = PodWatch(self._lists)
         self._rules = RuleWatch()
         self._agents = AgentWatch()
+        self._images = images.ImageWatch()
         self._names, self._kernels = NameWatch(), KernelWatch()
         self._round = 0
         self._reached: set[str] = set()
@@ -223,8 +233,14 @@ class _Round:
             waiting=waiting(self.on, ready, self.now),
             unready=unready(self.ports.values()),
             silent_dns=silent,
-            unpulled=await images.unpulled(self.listed.client, of._lists, self.pods, agents, silent),
+            unpulled=await self._unpulled(agents, silent),
         )
+
+    async def _unpulled(
+        self, agents: Sequence[AgentView], silent: Mapping[str, SilentDns]
+    ) -> Mapping[str, UnpulledImage]:
+        found = await images.unpulled(self.listed.client, self.of._lists, self.pods, agents, silent)
+        return self.of._images.between(found, self.pods, self.clock)
 
     def _looked_nodes(self) -> set[str] | None:
         """The nodes whose machines are looked at in this sweep; None: all."""

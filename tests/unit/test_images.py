@@ -25,7 +25,7 @@ from recoverd.model.node_look import FileView, NodeLook
 from recoverd.model.node_operations import Agent, RestartDaemonPods
 from recoverd.model.observation import DiskView, Unseen, UnseenKind
 from recoverd.model.unit_operations import RestartUnit
-from recoverd.observe.images import unpulled
+from recoverd.observe.images import ImageWatch, unpulled
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.lists import Answered, Lists, Read
 from recoverd.observe.shapes import PODS
@@ -300,3 +300,18 @@ async def test_where_it_cannot_be_read_the_reason_stands_in_the_table(lists: One
 async def test_nobody_is_asked_while_no_pod_of_these_lacks_an_image() -> None:
     lists = OneNode()
     assert await read(lists, "CrashLoopBackOff") == await read(lists, "Running", dns=True) == {} and lists.asked == []
+
+
+def test_between_two_pulls_the_image_is_away_still_and_not_once_another_pod_has_its_place() -> None:
+    pod = ListedPod("u0", "kube-system/p0", "w2", "10.0.0.2", "ErrImagePull", False, NOW, deleting=False)
+    image, watch = UnpulledImage("w2", IMAGE, "ErrImagePull", NO_REGISTRY), ImageWatch()
+    waiting, backing_off = {pod.name: image}, replace(pod, status="CrashLoopBackOff")
+    assert watch.between({}, [backing_off], 0.0) == {}
+    assert watch.between(waiting, [pod], 10.0) == waiting
+    assert watch.between({}, [backing_off], 300.0) == waiting
+    assert watch.between({}, [replace(backing_off, uid="u1")], 310.0) == {}
+    assert watch.between(waiting, [pod], 320.0) == waiting
+    assert watch.between({}, [replace(pod, status="Running", ready=True)], 330.0) == {}
+    assert watch.between({}, [backing_off], 340.0) == {}, "it has run since, and ends for another reason"
+    assert watch.between(waiting, [pod], 350.0) == waiting
+    assert watch.between({}, [backing_off], 951.0) == {}
