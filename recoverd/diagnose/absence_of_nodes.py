@@ -4,10 +4,10 @@ machines, and what they see of each other. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from recoverd.diagnose.question import Question
-from recoverd.diagnose.scene import SETTLING
+from recoverd.diagnose.scene import just_booted
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 
@@ -24,11 +24,7 @@ def node(question: Question) -> str:
     """
     if why := lists(question):
         return why
-    for end in question.ends:
-        if deleted(question.observation, end):
-            continue
-        host = question.machine_of(end)
-        view = question.observation.hosts.get(host)
+    for end, host, view in _ends(question):
         if isinstance(view, Unseen):
             return f"{host} could not be looked at: {view.reason}"
         if why := witness_unseen(host, end, question.observation):
@@ -42,12 +38,18 @@ def running_node(question: Question) -> str:
     """
     if why := node(question):
         return why
-    for end in question.ends:
-        host = question.machine_of(end)
-        view = question.observation.hosts.get(host)
-        if not deleted(question.observation, end) and isinstance(view, HostView) and 0 < view.uptime < SETTLING:
+    for _, host, view in _ends(question):
+        if isinstance(view, HostView) and just_booted(view):
             return f"{host} is up for {view.uptime:.0f} s, and nothing is said of a network that is just starting"
     return ""
+
+
+def _ends(question: Question) -> Iterator[tuple[str, str, HostView | Unseen | None]]:
+    """The nodes that it is about and that were not deleted, each with its machine and how that was seen."""
+    for end in question.ends:
+        if not deleted(question.observation, end):
+            host = question.machine_of(end)
+            yield end, host, question.observation.hosts.get(host)
 
 
 def bridges(question: Question) -> str:

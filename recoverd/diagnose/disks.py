@@ -89,9 +89,13 @@ def cured(host: HostView) -> bool:
 
 
 def below_etcd(host: HostView) -> DiskView | None:
-    """The disk that holds etcd's data: that of the longest mount point above them."""
-    data = PurePosixPath(host.etcd_data.path if host.etcd_data else "/var/lib/etcd")
-    above = [d for d in host.disks if data.is_relative_to(d.path)]
+    """The disk that holds etcd's data."""
+    return below(host, host.etcd_data.path if host.etcd_data else "/var/lib/etcd")
+
+
+def below(host: HostView, path: str) -> DiskView | None:
+    """The disk that holds what is at the path: that of the longest mount point above it; None where none was seen."""
+    above = [d for d in host.disks if PurePosixPath(path).is_relative_to(d.path)]
     return max(above, key=lambda d: len(d.path), default=None)
 
 

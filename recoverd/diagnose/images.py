@@ -8,7 +8,6 @@ registry was there. No restart brings an image, and a reboot ends what still run
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from recoverd.diagnose import disks
 from recoverd.diagnose.cause import IMAGE, KUBELET
@@ -18,7 +17,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import WaitingFacts
 from recoverd.model.finding import Finding
 from recoverd.model.network import NetworkView, UnpulledImage
-from recoverd.model.observation import DiskView, HostView
+from recoverd.model.observation import HostView
 
 NO_NAME = "(`kubectl describe` of the pod names it)"
 STORES = {"docker": "/var/lib/docker", "crio": "/var/lib/containers"}
@@ -56,7 +55,11 @@ def is_why(found: Finding) -> bool:
 
 def deleted(host: HostView | None, name: str, found: Reason) -> tuple[str, tuple[str, ...]]:
     """The end of a message, and its proof, where kubelet has probably deleted the image itself; "" where not."""
-    disk = _below_images(host) if host and found.cause.name in DELETED else None
+    disk = (
+        disks.below(host, STORES.get(host.runtime, "/var/lib/containerd"))
+        if host and found.cause.name in DELETED
+        else None
+    )
     if host is None or disk is None or disk.total <= 0:
         return "", ()
     high = _high(host)
@@ -67,11 +70,6 @@ def deleted(host: HostView | None, name: str, found: Reason) -> tuple[str, tuple
         "uses: probably it has deleted this one. Free room there as well, or it does so again."
     )
     return text, (disks.line(name, disk),)
-
-
-def _below_images(host: HostView) -> DiskView | None:
-    store = PurePosixPath(STORES.get(host.runtime, "/var/lib/containerd"))
-    return max((d for d in host.disks if store.is_relative_to(d.path)), key=lambda d: len(d.path), default=None)
 
 
 def _high(host: HostView) -> int:

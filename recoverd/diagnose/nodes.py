@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from recoverd.diagnose.scene import SETTLING, Scene
+from recoverd.diagnose.scene import Scene, just_booted
 from recoverd.model.facts import Facts
 from recoverd.model.network import NodeNetworkView
 
@@ -12,7 +12,7 @@ from recoverd.model.network import NodeNetworkView
 def booting(scene: Scene, name: str) -> bool:
     """It has only just been switched on: agents, devices and pods are on their way."""
     host = scene.host(name)
-    return host is not None and 0 < host.uptime < SETTLING
+    return host is not None and just_booted(host)
 
 
 def away(scene: Scene, name: str) -> bool:

@@ -37,6 +37,11 @@ NOT_SERVING = frozenset({EndpointHealth.REFUSED, EndpointHealth.NOT_READY, Endpo
 """Answers that prove that no ready API server is behind an address."""
 
 
+def just_booted(host: HostView) -> bool:
+    """The machine has only just been switched on: what runs on it and its network are on their way."""
+    return 0 < host.uptime < SETTLING
+
+
 class Scene:
     """What the rules look at. Nothing here makes findings."""
 
@@ -129,7 +134,7 @@ class Scene:
             and (age := self.age(kubelet.since)) is not None
             and age < SETTLING
         )
-        return fresh or 0 < host.uptime < SETTLING
+        return fresh or just_booted(host)
 
     def age(self, since: datetime | None) -> float | None:
         """Seconds since then, by the bastion's clock; None where the time is not known."""

@@ -12,7 +12,7 @@ from enum import Enum
 from recoverd.bounds import out_of_turn, too_few_ready
 from recoverd.diagnose.absence import doubt
 from recoverd.diagnose.absence_of_nodes import witness_unseen
-from recoverd.diagnose.scene import SETTLING
+from recoverd.diagnose.scene import SETTLING, just_booted
 from recoverd.machine import guards
 from recoverd.machine.account import committed, parts
 from recoverd.machine.guards import Evidence
@@ -250,7 +250,7 @@ def _trouble(settled: AwaitNodeWell, host: str, diagnosis: Diagnosis, observatio
     view = observation.hosts.get(host)
     if not isinstance(view, HostView):
         return f"{host} to be looked at ({view.reason if view else 'it is not watched'})"
-    if 0 < view.uptime < SETTLING:
+    if just_booted(view):
         return f"{host} to be up for {SETTLING:g} s, since nothing is said of a network that is just starting"
     if unseen := witness_unseen(host, settled.node, observation):
         return unseen

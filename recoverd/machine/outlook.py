@@ -56,11 +56,13 @@ def hidden(turn: Turn) -> bool:
     lost and as an API server that does not stay up, with a person called each time (observed).
     """
     record, found = turn.record, turn.newest.diagnosis.faults
-    if not record.cause or not found or key_of(record.cause) not in unended(turn):
+    if not record.cause or not found:
+        return False
+    key = key_of(record.cause)
+    if RANK.get(key[0], len(RANK)) >= RANK[found[0].code] or key not in unended(turn):
         return False
     last = record.sightings[record.cause].last
-    first = RANK.get(key_of(record.cause)[0], len(RANK)) < RANK[found[0].code]
-    return first and last is not None and (turn.now - last).total_seconds() < allowed(turn, HIDDEN)
+    return last is not None and (turn.now - last).total_seconds() < allowed(turn, HIDDEN)
 
 
 def coming_back(turn: Turn) -> str:

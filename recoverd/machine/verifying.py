@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from recoverd.diagnose.absence import doubt
-from recoverd.diagnose.scene import SETTLING
+from recoverd.diagnose.scene import SETTLING, just_booted
 from recoverd.machine import outlook
 from recoverd.machine.turn import Turn
 from recoverd.model.history import History
@@ -49,4 +49,4 @@ def judge(turn: Turn) -> None:
 def _settles(turn: Turn) -> float:
     """Seconds for which what cannot be seen is that of a machine which has just booted."""
     hosts = turn.newest.observation.hosts.values()
-    return SETTLING if any(isinstance(h, HostView) and 0 < h.uptime < SETTLING for h in hosts) else 0.0
+    return SETTLING if any(isinstance(h, HostView) and just_booted(h) for h in hosts) else 0.0

@@ -145,12 +145,12 @@ untraced() {
   grep -avE -e "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' \
     -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )'
 }
+processes=$among
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   # the UID of a static pod is a hash, 32 characters without dashes (kubelet's config.go), which no other pod has
   set -- /var/log/pods/kube-system_$c-*_????????????????????????????????
   [ -e $K/manifests/$c.yaml ] || [ -e "$1" ] || continue
   s container $c
-  processes=$among
   for p in $(pids $c); do
     stat=; read -r stat 2>/dev/null <"$p/stat" && printf '%s\n' "stat $stat"
   done
