@@ -151,6 +151,21 @@ def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
     )
 
 
+def by_old_words(step: Step, run: Run, evidence: Evidence) -> str:
+    """recoverd was away for long, and what the plan was made for rests on what an etcd said before that. Quorum may have
+    come back meanwhile, or somebody be at work on the data.
+    """
+    if run.away < LATE or step.looks or not step.requires:
+        return ""
+    old = sorted(n for n, v in evidence.observation.etcd.items() if isinstance(v, EtcdView) and v.remembered)
+    return (
+        f"recoverd was away for {run.away:.0f} s, and what etcd on {', '.join(old)} said is of before that; whether it "
+        "holds is for a person to say anew"
+        if old
+        else ""
+    )
+
+
 def undo_overtaken(plan: Plan, undo: Operation, away: float, evidence: Evidence) -> str:
     """The same for putting back a file or directory: also when another fault is there than
     that for which it was taken away.

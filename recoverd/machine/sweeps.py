@@ -65,11 +65,16 @@ def _busy(turn: Turn) -> str:
 
 
 def _since_last_sweep(turn: Turn, observation: Observation) -> None:
-    """After a time without a sweep, by a restart of any length or otherwise, nothing counts on from before it."""
+    """After a time without a sweep, by a restart of any length or otherwise, nothing counts on from before it.
+
+    What etcd's members said last is kept, and is said with its time (`recoverd.memory.recall`): one that has been
+    restarted without quorum says nothing more, so that without it nobody could tell what is wrong, nor approve the
+    plan that waits (observed: recoverd was restarted, as by a reboot of the bastion, after the probe had ended etcd).
+    """
     if not (seconds := gap(turn.record.swept_at, observation, turn.settings)):
         return
     turn.become(sights={})
-    turn.set(sightings=interrupted(turn.record.sightings), witnessed={}, unseen={}, fault_sweeps=0, calm_sweeps=0)
+    turn.set(sightings=interrupted(turn.record.sightings), unseen={}, fault_sweeps=0, calm_sweeps=0)
     if turn.record.incident:
         turn.note(History.LOOKED_AGAIN, f"after {seconds:.0f} s without a sweep everything is confirmed anew")
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from recoverd.diagnose.loss import says_damaged, says_why_it_ends
 from recoverd.model.etcd import EtcdView
@@ -30,6 +31,9 @@ MUTE = frozenset({UnseenKind.TIMEOUT, UnseenKind.REFUSED})
 """It listens and says nothing, or is just being restarted."""
 BACK_OFF = 400.0
 """Seconds for which what a member with the alarm said holds: kubelet's longest back-off, and the start after it."""
+
+OLD = 300.0
+"""Seconds from which on it is said when it was, since whoever approves goes by it."""
 
 STAYS = 60.0
 """Seconds for which an etcd runs that does not end itself: longer than it reads its files, and shorter than the 80 s
@@ -82,7 +86,7 @@ def recall(observation: Observation, witnessed: Mapping[str, EtcdView]) -> Obser
                 view,
                 healthy=False,
                 leader=leader,
-                remembered=_why(seen, host if isinstance(host, HostView) else None, view),
+                remembered=_why(seen, host if isinstance(host, HostView) else None, view, observation.at),
             )
     return replace(observation, etcd={**observation.etcd, **recalled}) if recalled else observation
 
@@ -123,12 +127,14 @@ def _counted(view: EtcdView, before: EtcdView | None) -> EtcdView:
     )
 
 
-def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
+def _why(seen: Unseen, host: HostView | None, view: EtcdView, at: datetime) -> str:
     """ "" for a member that is the same process as before and only slow: what it said
-    stands as if it had said it now.
+    stands as if it had said it now, for some minutes.
     """
+    old = view.seen_at is not None and (at - view.seen_at).total_seconds() >= OLD
     began = host.running_since("etcd") if host else None
-    if began and view.seen_at and began < view.seen_at and seen.kind is UnseenKind.TIMEOUT:
+    same = bool(began and view.seen_at and began < view.seen_at and seen.kind is UnseenKind.TIMEOUT)
+    if same and not old:
         return ""
     how = "listens and does not answer" if seen.kind is UnseenKind.TIMEOUT else "is not running"
     since = (
@@ -136,7 +142,9 @@ def _why(seen: Unseen, host: HostView | None, view: EtcdView) -> str:
         if view.full
         else "without quorum it"
     )
-    return f"as it said before it was restarted; {since} {how} now"
+    when = f" at {view.seen_at:%H:%M} UTC" if view.seen_at and old else ""
+    before = "" if same else f"{',' if when else ''} before it was restarted"
+    return f"as it said{when}{before}; {since} {how} now"
 
 
 def _holds_on(view: EtcdView, observation: Observation) -> bool:

@@ -78,6 +78,7 @@ class OwnedWriter:
         if changes:
             self._memory.adopt(changes)
         await self._mirrored(self.term.cluster, revision, instructions)
+        self._still_ours()  # the process may have been stopped meanwhile, for any time
 
     def _batches(self, instructions: Sequence[Journalled]) -> tuple[list[list[Json]], Changes | None]:
         """What to write, one transaction after the other, and what comes of the memory by that. Raises `StoreError` for
@@ -124,10 +125,15 @@ class OwnedWriter:
                 continue
             break
         revision = answer.revision if answer.held else self._found(batch, answer)
-        if why := self.term.lapsed():
-            raise NotOwner(f"nothing is done to {cluster} here any more, and what was begun is its next owner's: {why}")
+        self._still_ours()
         self._batch += 1
         return revision
+
+    def _still_ours(self) -> None:
+        """Raise `NotOwner` where the ownership has ended while a write was under way."""
+        if why := self.term.lapsed():
+            cluster = self.term.cluster
+            raise NotOwner(f"nothing is done to {cluster} here any more, and what was begun is its next owner's: {why}")
 
     def _found(self, batch: str, answer: Answer) -> int:
         """The revision at which the batch was written after all, by an attempt whose answer was lost."""

@@ -226,9 +226,11 @@ class Rig:
         """Each with its newest status."""
         return {e.plan.id: e.plan for e in self.ledger.entries if isinstance(e, SavePlan)}
 
-    async def restart_when_dead(self) -> None:
+    async def restart_when_dead(self, away: float = 0.0) -> None:
+        """`away`: seconds until it is started again."""
         await self.world.dead.wait()
         await self.stage.kill()
+        await self.stage.wait(away)
         self.world.kill_before = self.world.kill_after = self.world.kill_before_write = self.world.kill_after_write = (
             None
         )

@@ -96,14 +96,14 @@ def test_killed_at_a_step_the_cluster_is_recovered_exactly_once(case: Case, step
     run(_killed(case, step, when))
 
 
-async def _killed(case: Case, step: int, when: str) -> None:
+async def _killed(case: Case, step: int, when: str, away: float = 0.0) -> None:
     rig = Rig(case.control_planes, 1, case.spares, member_down_after=20.0, force_after=20.0)
     setattr(rig.world, f"kill_{when}", step)
     await rig.stage.wait(12)
     await rig.stage.keep_point()
     revision = rig.cluster.etcd.leaders()[0].store.revision
     case.fault(rig.cluster)
-    reviver = asyncio.create_task(rig.restart_when_dead())
+    reviver = asyncio.create_task(rig.restart_when_dead(away))
     if case.playbook in ASKS:
         assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 180)
         await rig.stage.wait(case.thinks)
@@ -122,6 +122,61 @@ async def _killed(case: Case, step: int, when: str) -> None:
     assert all(pod.started_at == rig.pods[uid] for m in rig.cluster.machines.values() for uid, pod in m.pods.items())
     rig.check_history()
     await rig.stage.kill()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", range(5))
+def test_one_that_is_back_within_a_minute_goes_on_with_an_etcd_that_it_has_stopped_itself(step: int, when: str) -> None:
+    """What that etcd said is the only word of the fault, and it cannot say it again."""
+    run(_killed(CASES[1], step, when, away=45.0))
+
+
+def test_one_that_is_back_after_the_probe_has_ended_etcd_knows_what_it_said() -> None:
+    """An etcd that was restarted without quorum answers nothing, so that nobody else could say what is wrong."""
+
+    async def story() -> None:
+        rig = Rig(1, 1, 1)
+        await rig.stage.wait(12)
+        stuck(rig.cluster)
+        assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60)
+        await rig.stage.kill()
+        await rig.stage.wait(600)
+        rig.stage.start()
+        await rig.stage.wait(60)
+        assert rig.stage.machine.state.sweep and "as it said at 19:10 UTC" in str(
+            rig.stage.machine.state.sweep.diagnosis
+        )
+        plan = rig.stage.waiting_plan
+        assert plan is not None and plan.playbook == "force-new-cluster"
+        await rig.stage.give(Approved(plan.id, "alice", "", now()))
+        await rig.until("healthy", 300)
+        await rig.stage.kill()
+
+    run(story())
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_one_that_is_back_after_ten_minutes_takes_back_what_rests_on_what_etcd_said_and_asks_anew(step: int) -> None:
+    """A person may have been at the data meanwhile."""
+
+    async def story() -> None:
+        rig = Rig(1, 1, 1)
+        rig.world.kill_before = step
+        await rig.stage.wait(12)
+        stuck(rig.cluster)
+        reviver = asyncio.create_task(rig.restart_when_dead(600.0))
+        assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60)
+        await rig.stage.give(Approved("prod-1.1", "alice", "", now()))
+        assert await rig.stage.until(reviver.done, 800)
+        assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 180)
+        assert rig.plans()["prod-1.1"].status is PlanStatus.SUPERSEDED
+        assert "etcd" in rig.cluster.machines["cp1"].manifests()
+        assert rig.stage.waiting_plan
+        await rig.stage.give(Approved(rig.stage.waiting_plan.id, "alice", "", now()))
+        await rig.until("healthy", 300)
+        await rig.stage.kill()
+
+    run(story())
 
 
 def test_a_real_journal_carries_a_repair_over_a_kill(tmp_path: Path) -> None:

@@ -201,3 +201,20 @@ async def test_who_slept_journals_nothing_and_asks_nobody() -> None:
     with pytest.raises(NotOwner, match="could not renew its lease"):
         await a.writer.write([_note("late")])
     assert etcd.revision == before
+
+
+async def test_who_slept_after_the_write_does_nothing_by_it() -> None:
+    """Stopped while the copy in its own file was made (seen on the lab): what was journalled is for the next owner."""
+    etcd = Etcd()
+    a = Bastion(etcd, "a", 1)
+    await a.join()
+    assert a.session and a.writer
+
+    async def slept(cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
+        etcd.pass_time(60)
+
+    writer = OwnedWriter(etcd, KEYS, a.writer.term, slept)
+    await writer.begin()
+    with pytest.raises(NotOwner, match="its next owner's"):
+        await writer.write([_note("begun")])
+    assert journalled(etcd) == ["begun"]
