@@ -25,7 +25,7 @@ BOUNDS = (*(2**k / 1000 for k in range(14)), "+Inf")
 
 
 def _metrics() -> str:
-    """As a real member's: the quota and two histograms are wanted of more than a thousand lines, most of them gRPC's."""
+    """As a real member's: the quota and two histograms are wanted of a thousand lines, most of them gRPC's."""
     wanted = "".join(
         f'etcd_disk_{what}_duration_seconds_bucket{{le="{bound}"}} {40000 + k}\n'
         for what in ("backend_commit", "wal_fsync")

@@ -90,9 +90,7 @@ def _forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> 
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=plan.automatic):
         return Gate(Verdict.HOLD, f"this bastion to be the one that acts ({why})")
-    if (why := guards.moved_on(plan, run, evidence)) and not step.looks:
-        return Gate(Verdict.STOP, why, superseded=True)
-    if not past and (why := guards.by_old_words(step, run, evidence)):
+    if (why := guards.moved_on(plan, run, evidence, past=past)) and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
     if guards.helped(plan, run, evidence) and not step.looks:
         return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")

@@ -126,16 +126,24 @@ def rereads(plan: Plan, run: Run, part: str = "") -> bool:
     return any(isinstance(plan.steps[i].operation, READ_AT_START) for i in done)
 
 
-def moved_on(plan: Plan, run: Run, evidence: Evidence) -> str:
-    """recoverd was away for long, and what the plan was made for is gone: people have repaired it,
-    and their work is not gone over.
+def moved_on(plan: Plan, run: Run, evidence: Evidence, *, past: bool) -> str:
+    """recoverd was away for long, and what the plan was made for is gone: people repaired it, and their work is not
+    gone over. Or it rests on what an etcd said before that, and the plan has committed nothing (`past`): quorum may
+    have come back meanwhile, or somebody be at work on the data.
 
     While recoverd is there a finding that goes away is the plan's own doing, or a machine that came back.
     """
-    left = [key for key in plan.basis if key in evidence.diagnosis.keys]
-    if run.away < LATE or left or evidence.diagnosis.state is not State.HEALTHY or rereads(plan, run):
+    if run.away < LATE:
         return ""
-    return f"recoverd was away for {run.away:.0f} s, and the cluster is healthy without it"
+    away, seen = f"recoverd was away for {run.away:.0f} s", evidence.observation.etcd.items()
+    old = [] if past else sorted(n for n, v in seen if isinstance(v, EtcdView) and v.remembered)
+    if old and plan.steps[run.index].requires:
+        told = f"{away}, and what etcd on {', '.join(old)} said is of before that"
+        return f"{told}; whether it holds is for a person to say anew"
+    left = [key for key in plan.basis if key in evidence.diagnosis.keys]
+    if left or evidence.diagnosis.state is not State.HEALTHY or rereads(plan, run):
+        return ""
+    return f"{away}, and the cluster is healthy without it"
 
 
 def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
@@ -148,21 +156,6 @@ def helped(plan: Plan, run: Run, evidence: Evidence) -> bool:
         and not rereads(plan, run)
         and evidence.diagnosis.state is State.HEALTHY
         and not any(k in evidence.diagnosis.keys for k in plan.basis)
-    )
-
-
-def by_old_words(step: Step, run: Run, evidence: Evidence) -> str:
-    """recoverd was away for long, and what the plan was made for rests on what an etcd said before that. Quorum may have
-    come back meanwhile, or somebody be at work on the data.
-    """
-    if run.away < LATE or step.looks or not step.requires:
-        return ""
-    old = sorted(n for n, v in evidence.observation.etcd.items() if isinstance(v, EtcdView) and v.remembered)
-    return (
-        f"recoverd was away for {run.away:.0f} s, and what etcd on {', '.join(old)} said is of before that; whether it "
-        "holds is for a person to say anew"
-        if old
-        else ""
     )
 
 
