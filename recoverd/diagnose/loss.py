@@ -113,7 +113,12 @@ def _joined_since(scene: Scene, name: str) -> bool:
 
 
 def fate(scene: Scene, name: str) -> Fate:
-    """What is proven of the data of one member."""
+    """What is proven of the data of one member.
+
+    One that had data, answers nothing and has a database with nothing in it has lost them, log or not: where data are
+    deleted everywhere, one that kubelet starts at once may be taken in by a peer that runs a moment longer, and get
+    nothing of it (observed on 3.5.16 with three members). It was said to hold the data, beside an empty cluster.
+    """
     host, view = scene.host(name), scene.etcd_views.get(name)
     if view is not None and view.member_id in accused_alone(scene.etcd_views.values()):
         return Fate.CORRUPT
@@ -126,7 +131,7 @@ def fate(scene: Scene, name: str) -> Fate:
         return Fate.UNKNOWN if anew is None else Fate.HELD
     if host is None or host.etcd_data is None:
         return Fate.UNKNOWN
-    if not host.etcd_data.holds:
+    if not host.etcd_data.holds or host.etcd_data.blank:
         return Fate.ELSEWHERE if left_behind(host) else Fate.EMPTY
     return Fate.CORRUPT if corruption(scene, name) else Fate.HELD
 

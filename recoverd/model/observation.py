@@ -237,6 +237,8 @@ class EtcdDataView:
     """Which database file it is (device and inode of member/snap/db): the same for as long as nobody puts another in
     its place. "" where it could not be told.
     """
+    blank: bool = False
+    """There is a log, and nothing in the database: an etcd that its peers took in has never got anything of them."""
 
     @property
     def holds(self) -> bool:

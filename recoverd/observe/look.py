@@ -380,11 +380,9 @@ def _log_line(line: str) -> str:
 
 def _etcd_data(section: Section) -> EtcdDataView:
     exists, database, log = (_said(section, line) for line in range(3))
-    empty = not database
     blocks, size, identity = [*" ".join(section.lines[3:4]).split(), "", "", ""][:3]
-    if database and not log:
-        empty = int(blocks) * int(size) < NO_DATABASE
-    return EtcdDataView(section.word, exists, empty, identity)
+    nothing = database and int(blocks) * int(size) < NO_DATABASE
+    return EtcdDataView(section.word, exists, not database or (nothing and not log), identity, nothing and log)
 
 
 def _etcd_tool(section: Section) -> EtcdToolView | None:

@@ -157,7 +157,7 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -r /proc/$$/comm ] && echo scanned
   log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null); log=${log%%"$nl"*}
   first=; [ -n "$log" ] && { IFS= read -r first 2>/dev/null <"$log"; printf 'log %s\nfirst %.40s\n' "$log" "$first"; }
-  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file' | tail -n 3 | cut -c1-600
+  [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file|provided but not defined' | tail -n 3 | cut -c1-600
   [ -n "$log" ] && { tail -n 100 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
 done
 

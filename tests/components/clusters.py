@@ -72,7 +72,7 @@ class Node:
             root / "dev/pts",
         ):
             folder.mkdir(parents=True)
-        (root / "var/lib/etcd/member/snap/db").touch()
+        (root / "var/lib/etcd/member/snap/db").write_bytes(bytes(1 << 16))
         (root / "var/lib/etcd/member/wal/0.wal").touch()
         (root / "etc/kubernetes/kubelet.conf").touch()
         for number, component in enumerate(COMPONENTS, 1):

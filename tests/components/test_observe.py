@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.clients.hosts import HostPool
+from recoverd.diagnose.causes import reason
 from recoverd.diagnose.loss import says_damaged
 from recoverd.model.observation import DiskView, EtcdDataView, HostView, Unseen, UnseenKind
 from recoverd.model.pod_files import Is
@@ -84,7 +85,7 @@ class Machine:
             folder.mkdir(parents=True)
         for name in COMPONENTS:
             (self.manifests / f"{name}.yaml").write_text(manifest(name, f"--data-dir={self.data}"))
-        (self.data / "member/snap/db").touch()
+        (self.data / "member/snap/db").write_bytes(bytes(1 << 16))
         (self.data / "member/wal/0000000000000000-0000000000000000.wal").touch()
         (self.kubernetes / "kubelet.conf").touch()
 
@@ -198,6 +199,17 @@ async def test_why_etcd_ends_is_read_before_the_trace_of_a_panic_within_a_panic(
         line for each in view.containers.values() for line in each.log_tail if ".go:345" in line or "0x" in line
     ]
     assert any('"msg":"why"' in line for line in view.containers["kube-apiserver"].log_tail)
+
+
+async def test_a_flag_that_etcd_does_not_know_is_read_before_its_usage(shell: Sshd, machine: Machine) -> None:
+    """As etcd 3.5.16 ends on the lab: what is wrong stands before a page of how it is to be called."""
+    usage = ["", "Usage:", "", *(f"  etcd {n}\n    What that does." for n in range(12)), ""]
+    lines = "\n".join(["flag provided but not defined: -snapshot-cuont", *usage]).split("\n")
+    machine.log("etcd", b"".join(f"2026-01-01T00:00:00Z stderr F {line}\n".encode() for line in lines), number=6)
+    pool = shell.pool("cp1")
+    view = await seen(pool)
+    await pool.close()
+    assert reason(view.containers["etcd"].log_tail, "etcd").cause.name == "unknown-flag"  # type: ignore[union-attr]
 
 
 async def test_every_shell_sees_the_whole_machine(shell: Sshd, machine: Machine) -> None:
@@ -408,7 +420,8 @@ async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, mach
     (member / "wal").mkdir()
     assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=True)
     (member / "wal/0000000000000000-0000000000000000.wal").touch()
-    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
+    taken_in = EtcdDataView(str(machine.data), exists=True, empty=False, blank=True)
+    assert plain((await seen(pool)).etcd_data) == taken_in
     shutil.rmtree(member / "wal")
     (member / "snap/db").write_bytes(os.urandom(1 << 20))
     assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
@@ -418,7 +431,7 @@ async def test_what_a_refused_first_start_leaves_is_no_data(pool: HostPool, mach
     logs.mkdir()
     (logs / "0000000000000000-0000000000000000.wal").touch()
     (machine.manifests / "etcd.yaml").write_text(manifest("etcd", f"--data-dir={machine.data}", f"--wal-dir={logs}"))
-    assert plain((await seen(pool)).etcd_data) == EtcdDataView(str(machine.data), exists=True, empty=False)
+    assert plain((await seen(pool)).etcd_data) == taken_in
 
 
 # --- who is at work there ---

@@ -277,7 +277,7 @@ class Field:
             machine.static_pod(number, name, at.cgroups or at.runtime)
         (machine.root / "etc/kubernetes/manifests").mkdir(exist_ok=True)
         if at.etcd:
-            machine.write(f"{at.data}/member/snap/db", "")
+            machine.write(f"{at.data}/member/snap/db", "d" * 65536)
             machine.write(f"{at.wal or f'{at.data}/member/wal'}/0-0.wal", "")
 
     async def _etcd(self) -> web.AppRunner:

@@ -65,6 +65,10 @@ def test_an_etcd_that_has_raised_the_version_and_falls_is_not_put_back_unasked(
 ) -> None:
     """An older program may refuse what the newer one has written."""
     daemon, cp1 = bastion(cluster), cluster.node("cp1")
+    # an edit of the test before has to be old enough
+    daemon.wait(
+        "etcd's manifest is remembered", lambda: "etcd" in daemon.remembered(cluster.name).manifests.get("cp1", {}), 120
+    )
     newer.fetch()
     [image] = newer.HOME.glob("*.tar")
     with image.open("rb") as file:

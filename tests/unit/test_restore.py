@@ -137,6 +137,15 @@ def test_data_gone_everywhere_is_the_first_cause(planes: int, data: EtcdDataView
     assert len(diagnosis.faults[0].evidence) == planes
 
 
+def test_a_member_that_was_taken_in_by_one_that_ended_then_holds_nothing() -> None:
+    """Where the first has begun anew meanwhile, nobody is left whose data it would be beside."""
+    cluster = anew(lost(3)).host("cp3", etcd_data=replace(EMPTY, empty=False, blank=True))
+    diagnosis = seen(cluster)
+    assert diagnosis.faults[0].code == "etcd-data-lost" and not diagnosis.find("etcd-split-brain")
+    whole = cluster.host("cp3", etcd_data=replace(EMPTY, empty=False))
+    assert seen(whole).find("etcd-split-brain") and not seen(whole).find("etcd-data-lost")
+
+
 def test_a_cluster_that_began_anew_over_deleted_data_is_lost_data_and_not_a_healthy_cluster() -> None:
     assert seen(anew(built(1))).faults[0].code == "etcd-data-lost"
     three = anew(lost(3))
