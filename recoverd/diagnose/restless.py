@@ -51,11 +51,14 @@ def unwell(
 
 
 def odd_nodes(network: NetworkView | Unseen) -> frozenset[str]:
-    """The nodes where pods wait for containers or an image, and those with the pods of a DNS that is not ready."""
+    """The nodes where pods wait for containers or an image, those whose agents are not well, and those with the pods of
+    a DNS that is not ready.
+    """
     if isinstance(network, Unseen):
         return frozenset()
     without = (image.node for image in network.unpulled.values())
-    return frozenset(network.waiting).union(without, *(silent.nodes for silent in network.silent_dns.values()))
+    agents = (agent.node for agent in network.agents if agent.bad_for > 0)
+    return frozenset(network.waiting).union(without, agents, *(silent.nodes for silent in network.silent_dns.values()))
 
 
 def lagging(network: NetworkView) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from recoverd.model.etcd import EtcdView
-from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook
+from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook, PodLog
 from recoverd.model.observation import (
     ApiView,
     ContainerView,
@@ -222,7 +222,9 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
     misled = proxy is not None and proxy.misled
     look = _node_of(machine.resolves, cluster.api.serving() is not None, misled, hears, files)
     pool = AddressPool("/var/lib/cni/networks/cbr0", machine.leaked + len(machine.pods), machine.leaked)
-    return replace(look, pools=(pool,)) if machine.leaked else look
+    look = replace(look, pools=(pool,)) if machine.leaked else look
+    said = {f"kube-system/{pod_of(machine, n)}": PodLog(n, (line,)) for n, line in machine.ends.items()}
+    return replace(look, logs=said) if said else look
 
 
 GONE = "10.99.1.9:6443"
@@ -309,7 +311,7 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
     elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
         said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)
     if machine.units["kubelet"].active and (
-        lacking := [a for a in machine.agents.values() if a.waits_since is not None]
+        lacking := [a for a in machine.agents.values() if a.waits_since is not None and a.image in machine.unpulled]
     ):
         words = (NOT_REACHED.format(pod=pod_of(machine, a.name), agent=a.name, image=a.image) for a in lacking)
         said["kubelet"] = (*said.get("kubelet", ()), *words)

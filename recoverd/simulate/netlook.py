@@ -245,7 +245,8 @@ def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
     pod = pod_of(machine, name)
     if agent.waits_since is not None:
         waited = max(0.0, now - agent.waits_since)
-        return AgentView(machine.name, kind, daemonset, pod, False, "ImagePullBackOff", False, waited)
+        status = "ImagePullBackOff" if agent.image in machine.unpulled else "CrashLoopBackOff"
+        return AgentView(machine.name, kind, daemonset, pod, False, status, False, waited)
     bad_for = 1.0 if beginning else 0.0 if agent.stopped_at is None else now - agent.stopped_at
     return AgentView(
         machine.name,

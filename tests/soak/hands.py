@@ -109,6 +109,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         c.power_on(name)
         machine.makes_sandboxes()
         machine.unpulled.clear()
+        machine.ends.clear()
         machine.dns_ended_at = None
         for path in machine.copies:
             del machine.files[path]
