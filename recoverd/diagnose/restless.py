@@ -20,7 +20,7 @@ def restless(view: HostView, young: timedelta, at: datetime | None = None) -> li
     """kubelet and the runtime, where they do not run, or were restarted by systemd itself and have not been
     up for as long as `young` since. `at`: now, by the bastion's clock.
     """
-    clock = (at or datetime.now(UTC)) + timedelta(seconds=view.clock_offset)
+    clock = at or datetime.now(UTC)
     units = [u for n, u in view.units.items() if n in ("kubelet", view.runtime)]
     return [u for u in units if not u.running or (u.restarts and u.since and clock - u.since < young)]
 

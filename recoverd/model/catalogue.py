@@ -496,7 +496,7 @@ class Code(StrEnum):
         "neighbour-table-full",
         About.NODE,
         (ShownBy.RUNNING_NODE, ShownBy.TABLES),
-        "The node's table of neighbours (ARP) is nearly full: a fault as above.",
+        "The node's table of neighbours (ARP, or NDP of IPv6) is nearly full: a fault as above.",
         Of.APART,
     )
     REVERSE_PATH_FILTERED = (

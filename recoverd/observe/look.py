@@ -30,6 +30,7 @@ from recoverd.model.observation import (
     UnitView,
 )
 from recoverd.observe import journal, pod_files, pod_logs
+from recoverd.observe.clock import by_the_bastions
 from recoverd.observe.disks import MORE, disks, largest
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import SECTIONS, pki
@@ -149,7 +150,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
         lease=part("lease", _lease, None) if "lease" in by_name else None,
         pod_files=part("pod-files", lambda s: pod_files.read(s.lines), None) if "pod-files" in by_name else None,
     )
-    return Look(view, by_name["keys"].text if "keys" in by_name else "")
+    return Look(by_the_bastions(view), by_name["keys"].text if "keys" in by_name else "")
 
 
 def _certain(offset: float, error: float) -> float:

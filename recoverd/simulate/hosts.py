@@ -190,6 +190,8 @@ class Machine:
     """Its disk takes half a second to write through."""
     images: set[str] = field(default_factory=lambda: {PAUSE})
     """Of sandboxes, which a runtime that has none cannot pull."""
+    clock: float = 0.0
+    """Seconds by which its own clock is ahead of the bastion's, or behind."""
     ends: dict[str, str] = field(default_factory=dict)
     """Agents that end each time they are started, and what they say."""
     unpulled: set[str] = field(default_factory=set)

@@ -173,7 +173,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     certificates, pki = views(machine.papers, machine.name, kubeconfig=KUBECONFIG in machine.files)
     return HostView(
         boot_id=machine.boot_id,
-        clock_offset=0.0,
+        clock_offset=machine.clock,
         uptime=cluster.now - machine.up_at,
         joined=machine.joined,
         runtime="containerd",
@@ -220,7 +220,8 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
     proxy = machine.agents.get("kube-proxy")
     misled = proxy is not None and proxy.misled
-    look = _node_of(machine.resolves, cluster.api.serving() is not None, misled, hears, files)
+    serves = cluster.api.serving() is not None
+    look = _node_of(machine.resolves, serves, misled, hears, files, machine.clock)
     pool = AddressPool("/var/lib/cni/networks/cbr0", machine.leaked + len(machine.pods), machine.leaked)
     look = replace(look, pools=(pool,)) if machine.leaked else look
     said = {f"kube-system/{pod_of(machine, n)}": PodLog(n, (line,)) for n, line in machine.ends.items()}
@@ -239,8 +240,14 @@ def _hears(machine: Machine, unit: str) -> Heard:
 
 @lru_cache(maxsize=256)
 def _node_of(
-    resolves: bool, serves: bool, misled: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]
+    resolves: bool,
+    serves: bool,
+    misled: bool,
+    hears: tuple[Heard, ...],
+    files: tuple[tuple[str, str, bool], ...],
+    clock: float,
 ) -> NodeLook:
+    """`clock`: by how much the machine's own is ahead, by which it tells when files were written."""
     address = HOSTS_LINE.split()[0]
     return NodeLook(
         server=VIP,
@@ -257,7 +264,10 @@ def _node_of(
         runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
         cni=tuple(path.rpartition("/")[2] for path, _, _ in files if path == CNI_FILE),
         resolv=RESOLV,
-        files={p: FileView(sha256(text), text, moment(UP_SINCE - 60) if first else None) for p, text, first in files},
+        files={
+            p: FileView(sha256(text), text, moment(UP_SINCE - 60 + clock) if first else None)
+            for p, text, first in files
+        },
     )
 
 

@@ -144,6 +144,7 @@ def _kernel(machine: Machine) -> KernelView:
         TableView(40, 1024, 0),
         ("all", "host0") if machine.astray_packets else (),
         DROPPED if machine.astray_packets else 0,
+        TableView(6, 1024, 0),
     )
 
 

@@ -126,6 +126,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         machine.fresh_network()
         machine.conntrack_full = machine.astray_packets = False
         machine.uplink = 1500
+        machine.clock = 0.0
         if machine.joined or not machine.control_plane:
             machine.agents.setdefault(
                 "kube-proxy", AgentProcess("kube-proxy", c.now)
