@@ -17,10 +17,12 @@ from recoverd.diagnose.causes_of_images import CAUSES_OF_IMAGES
 from recoverd.diagnose.causes_of_limits import CAUSES_OF_LIMITS
 from recoverd.diagnose.causes_of_nodes import CAUSES_OF_NODES
 from recoverd.diagnose.causes_of_runtimes import CAUSES_OF_RUNTIMES
+from recoverd.diagnose.causes_of_sandboxes import CAUSES_OF_SANDBOXES
 
 CAUSES = (
     *CAUSES_OF_LIMITS,
     *CAUSES_OF_NODES,
+    *CAUSES_OF_SANDBOXES,
     *CAUSES_OF_IMAGES,
     *CAUSES_OF_RUNTIMES,
     *CAUSES_OF_CONTROL_PLANES,
