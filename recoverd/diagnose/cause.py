@@ -15,7 +15,13 @@ SANDBOX, IMAGE, POD_NETWORK = "sandbox", "image", "pod-network"
 """What kubelet says of pods that it cannot start: of all on the machine, of the one whose name is in the line, or of
 those that are not in the host's own network, as static pods are.
 """
-PROGRAMS = (KUBELET, *RUNTIMES, ETCD, API)
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+PROGRAMS = (KUBELET, *RUNTIMES, ETCD, API, *CONTROLLERS)
+PROXY, CNI, DNS = "kube-proxy", "cni", "coredns"
+AGENTS = (PROXY, CNI, DNS)
+"""What runs as pods for the nodes' network, by their own logs."""
+POD = "pod"
+"""What kubelet says of the pod whose name is in the line, beside what it says of images."""
 MACHINE = (*PROGRAMS, SANDBOX)
 """Whoever meets it says so."""
 BY_ITSELF = "; it comes up by itself then"

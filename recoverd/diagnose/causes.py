@@ -11,13 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recoverd.diagnose.cause import IMAGE, SANDBOX, Cause
+from recoverd.diagnose.causes_of_agents import CAUSES_OF_AGENTS
 from recoverd.diagnose.causes_of_control_planes import CAUSES_OF_CONTROL_PLANES
 from recoverd.diagnose.causes_of_images import CAUSES_OF_IMAGES
 from recoverd.diagnose.causes_of_limits import CAUSES_OF_LIMITS
 from recoverd.diagnose.causes_of_nodes import CAUSES_OF_NODES
 from recoverd.diagnose.causes_of_runtimes import CAUSES_OF_RUNTIMES
+from recoverd.diagnose.causes_of_sandboxes import CAUSES_OF_SANDBOXES
 
-CAUSES = (*CAUSES_OF_LIMITS, *CAUSES_OF_NODES, *CAUSES_OF_IMAGES, *CAUSES_OF_RUNTIMES, *CAUSES_OF_CONTROL_PLANES)
+CAUSES = (
+    *CAUSES_OF_LIMITS,
+    *CAUSES_OF_NODES,
+    *CAUSES_OF_SANDBOXES,
+    *CAUSES_OF_IMAGES,
+    *CAUSES_OF_RUNTIMES,
+    *CAUSES_OF_CONTROL_PLANES,
+    *CAUSES_OF_AGENTS,
+)
 QUOTED = 120
 """Characters of what a line names, in a sentence for the operator."""
 
@@ -54,6 +64,8 @@ def reason_of_pod(kubelet: Sequence[str], component: str) -> Reason | None:
 def _of_line(line: str, program: str, weak: bool) -> Reason | None:
     for cause in CAUSES:
         if program in cause.of and cause.weak is weak and (said := cause.says.search(line)):
-            named = [(group or "?")[:QUOTED] for group in said.groups()]
+            # a pattern that knows several ways to say it has a group for each: what is said comes first
+            known = [group[:QUOTED] for group in said.groups() if group]
+            named = known + ["?"] * (len(said.groups()) - len(known))
             return Reason(cause, line, cause.why.format(*named), cause.cure.format(*named), tuple(named))
     return None

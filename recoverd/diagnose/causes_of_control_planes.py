@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import API, BY_ITSELF, ETCD, KUBELET, PROGRAMS, row
+from recoverd.diagnose.cause import API, BY_ITSELF, CONTROLLERS, ETCD, KUBELET, PROGRAMS, row
 
 _CONTROL_PLANE = (
     row(
@@ -78,7 +78,7 @@ _CONTROL_PLANE = (
     ),
     row(
         "broken-key",
-        (ETCD, API),
+        (ETCD, API, *CONTROLLERS),
         r"(?:error reading (?:public|private) key file (\S+?): )?(?:data does not contain (?:any|a) valid|tls: failed "
         r"to find "
         r"any PEM data|tls: private key does not match public key)",
@@ -96,7 +96,7 @@ _CONTROL_PLANE = (
     ),
     row(
         "port-in-use",
-        (KUBELET, ETCD, API),
+        (KUBELET, ETCD, API, *CONTROLLERS),
         r"listen tcp\d? \S*?:(\d+): bind: address already in use",
         "another process has its port {0}",
         "see which with `ss -ltnp 'sport = :{0}'`, and end it",
@@ -123,6 +123,21 @@ _CONTROL_PLANE = (
         "put it back, or take --audit-policy-file out of the manifest",
     ),
     row(
+        "service-addresses",
+        (API,),
+        r"cluster IP ([\d.:a-fA-F]+).* is not within the service CIDR ([\d.:a-fA-F/]+)",
+        "its --service-cluster-ip-range is {1}, and services have addresses of another one, as {0}",
+        "put the range of before back into its manifest, into kube-controller-manager's and into kubeadm-config; a "
+        "range is not changed by a flag",
+    ),
+    row(
+        "unknown-api",
+        (API,),
+        r"unknown api groups? ([\w./,-]+)|group version ([\w./-]+) that has not been registered",
+        "it is told to serve {0} (--runtime-config), which this version does not have, as after an upgrade",
+        "take it out of --runtime-config in its manifest, and out of kubeadm-config",
+    ),
+    row(
         "no-default-route",
         (API,),
         r"no default routes found",
@@ -131,7 +146,7 @@ _CONTROL_PLANE = (
     ),
     row(
         "file-not-readable",
-        (ETCD, API),
+        (ETCD, API, *CONTROLLERS),
         r"(?:open|stat|lstat|mkdir) (/[^\s:]+): permission denied",
         "it may not use {0}",
         "put the owner and the mode of {0} right",
@@ -147,7 +162,7 @@ _CONTROL_PLANE = (
     ),
     row(
         "file-missing",
-        (ETCD, API),
+        (ETCD, API, *CONTROLLERS),
         r"(?:open|stat) (/[^\s:]+): no such file or directory",
         "{0}, which it is told to use, is not there",
         "put {0} back from a backup, or from another control plane",
@@ -180,8 +195,26 @@ _TRUST = (
         weak=True,
     ),
     row(
+        "client-certificate-refused",
+        (API,),
+        r"authentication handshake failed: remote error: tls: bad certificate",
+        "etcd does not accept its client certificate (/etc/kubernetes/pki/apiserver-etcd-client.crt)",
+        "see whether etcd's CA (/etc/kubernetes/pki/etcd/ca.crt) has signed it, and whether it is over (`openssl "
+        "verify`, `kubeadm certs check-expiration`)",
+        weak=True,
+    ),
+    row(
+        "peer-not-trusted",
+        (ETCD,),
+        r"(?:tls: bad certificate|remote error: tls: |first record does not look like a TLS handshake)",
+        "it and who talks to it do not trust each other's certificates, or one of them speaks without TLS",
+        "see whether all members have the same CA (/etc/kubernetes/pki/etcd/ca.crt), which has signed their peer.crt, "
+        "and https:// in all their URLs",
+        weak=True,
+    ),
+    row(
         "name-not-resolved",
-        (KUBELET, API),
+        (KUBELET, API, *CONTROLLERS),
         r"lookup ([\w.-]+)(?: on \S+)?: (?:no such host|server misbehaving|Temporary failure)",
         "the name {0} cannot be resolved on this machine",
         "put its line back into /etc/hosts (and into cloud-init's template, which writes it at "
@@ -202,9 +235,28 @@ _TRUST = (
         "no-etcd",
         (API,),
         r"dial tcp \S+:2379: connect: connection refused|context deadline exceeded.*2379|dial tcp \S+:2379: i/o "
-        r"timeout|(?:^Error: |err=\")context deadline exceeded|etcdserver: no leader",
+        r"timeout|(?:^Error: |err=\")context deadline exceeded|etcdserver: no leader"
+        r"|creating storage factory: context deadline exceeded",
         "it does not reach an etcd that serves",
         "see to etcd",
+        weak=True,
+    ),
+    row(
+        "no-api-server",
+        CONTROLLERS,
+        r"dial tcp (\S+?): (?:connect: (?:connection refused|no route to host)|i/o timeout)",
+        "it does not reach an API server ({0})",
+        "see which one its kubeconfig in /etc/kubernetes names, and to that",
+        weak=True,
+    ),
+    row(
+        "api-handshake",
+        (KUBELET,),
+        r"TLS handshake timeout",
+        "what it calls takes its connection, and no TLS comes of it: large packets are lost on the way, or the load "
+        "balancer or the API server is overloaded",
+        "see whether large packets arrive (`ping -M do -s 1472 ADDRESS`; a tunnel or VPN takes less), and to the load "
+        "balancer",
         weak=True,
     ),
 )

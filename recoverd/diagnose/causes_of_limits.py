@@ -21,14 +21,23 @@ CAUSES_OF_LIMITS = (
     row(
         "disk-errors",
         (KERNEL,),
-        r"I/O error, dev (\w+)|EXT4-fs error \(device (\w+)|XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
+        r"I/O error,? (?:on )?dev(?:ice)? ([\w-]+)|EXT4-fs error \(device (\w+)|"
+        r"XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
         "the kernel has errors of a disk ({0})",
         "see `dmesg` and `smartctl -a`; replace the disk, and give etcd another one",
     ),
     row(
+        "disk-hangs",
+        (KERNEL,),
+        r"task (\S+?):\d+ blocked for more than (\d+) seconds|nvme (\w+): I/O \d+ QID \d+ timeout",
+        "the kernel has waited for a disk in vain ({0})",
+        "see `dmesg` and what else uses that disk (`iostat -x 1`), or the storage behind it; a network file system "
+        "that is gone does the same",
+    ),
+    row(
         "inotify",
         (KUBELET, *RUNTIMES, SANDBOX),
-        r"inotify_(?:init|add_watch).*(?:no space left on device|too many open files)",
+        r"(?:inotify_(?:init|add_watch)|fsnotify watcher).*(?:no space left on device|too many open files)",
         "the kernel's limit of watched files or of those who watch (fs.inotify) is used up; no disk is full",
         "`sysctl -w fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=8192`, and below /etc/sysctl.d "
         "for "

@@ -5,14 +5,10 @@ from __future__ import annotations
 from recoverd.diagnose.cause import (
     API,
     BY_ITSELF,
+    CONTROLLERS,
     ETCD,
-    IMAGE,
     KUBELET,
     MACHINE,
-    NO_ADDRESS,
-    NO_RESOLV_CONF,
-    NO_SANDBOX_IMAGE,
-    POD_NETWORK,
     PROGRAMS,
     RUNTIMES,
     SANDBOX,
@@ -33,6 +29,14 @@ _MACHINE = (
         r"[Rr]ead-only file ?system",
         "a file system is mounted read-only, as after an error of its disk",
         "see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it" + BY_ITSELF,
+    ),
+    row(
+        "file-system-broken",
+        MACHINE,
+        r"[Ss]tructure needs cleaning|[Ii]nput/output error|bad message\b",
+        "a file system is damaged, or its disk has errors",
+        "see `dmesg` and `smartctl -a`; check the file system while nothing uses it (`xfs_repair`, `fsck`), or replace "
+        "the disk",
     ),
     row(
         "out-of-memory",
@@ -68,11 +72,11 @@ _MACHINE = (
 _FLAGS = (
     row(
         "feature-gate",
-        (KUBELET, API),
+        (KUBELET, API, *CONTROLLERS),
         r"unrecognized feature gate: ([\w-]+)",
         "it is told of the feature gate {0}, which this version does not know, as after an upgrade that removed it",
         "take {0} out of featureGates in /var/lib/kubelet/config.yaml (kubelet), or out of --feature-gates in its "
-        "manifest and in kubeadm-config (API server)",
+        "manifest and in kubeadm-config (a control plane's)",
     ),
     row(
         "admission-plugin",
@@ -91,14 +95,14 @@ _FLAGS = (
     ),
     row(
         "unknown-flag",
-        (ETCD, API),
+        (ETCD, API, *CONTROLLERS),
         r"(?:unknown (?:shorthand )?flag: '?|flag provided but not defined: )(-{0,2}[\w.-]+)",
         "it is given the flag {0}, which this version does not know",
         "take {0} out of its manifest in /etc/kubernetes/manifests",
     ),
     row(
         "wrong-flag",
-        (KUBELET, ETCD, API),
+        (KUBELET, ETCD, API, *CONTROLLERS),
         r"invalid argument \\?\"?([^\"\\\s]*)\\?\"? for \\?\"(?:-\w, )?(--[\w.-]+)",
         "its flag {1} has the value {0}, which it does not take",
         "put the value right where the flag is given",
@@ -238,8 +242,9 @@ _KUBELET = (
     ),
     row(
         "cgroups",
-        (KUBELET,),
-        r"[Ff]ailed to start ContainerManager|Cgroup subsystem not mounted",
+        (KUBELET, *RUNTIMES, SANDBOX),
+        r"[Ff]ailed to start ContainerManager|Cgroup subsystem not mounted|Devices cgroup isn't mounted|cgroup "
+        r"mountpoint does not exist",
         "the kernel's control groups are not as it needs them",
         "see which line of it says more; a new kernel or its command line "
         "(systemd.unified_cgroup_hierarchy) may be why",
@@ -253,60 +258,12 @@ _KUBELET = (
         "copy it from a control plane" + BY_ITSELF,
     ),
     row(
-        NO_RESOLV_CONF,
-        (KUBELET, SANDBOX),
-        r"open (\S*resolv\.conf): no such file or directory",
-        "{0}, which kubelet gives to its pods, is not there, as where systemd-resolved was "
-        "switched off: no pod is started",
-        "`systemctl enable --now systemd-resolved` where that kept it; else `sed -i 's|^resolvConf:.*|resolvConf: "
-        "/etc/resolv.conf|' /var/lib/kubelet/config.yaml` and `systemctl restart kubelet`",
-    ),
-    row(
-        "resolv-conf-loops",
-        (KUBELET, SANDBOX),
-        r"open (\S*resolv\.conf): too many levels of symbolic links",
-        "{0}, which kubelet gives to its pods, is a link that leads back to itself: no pod is started",
-        "`ln -sfn /run/systemd/resolve/resolv.conf {0}` where systemd-resolved runs; else `rm {0}` and write the name "
-        "servers into it",
-    ),
-    row(
-        NO_SANDBOX_IMAGE,
-        (KUBELET, SANDBOX, *RUNTIMES),
-        r"(?:get|pull) sandbox image \\*\"([^\"\\]+)",
-        "the image {0}, which every pod needs, is not there and cannot be pulled: no pod is started",
-        "on a node that has it `ctr -n k8s.io images export pause.tar {0}`, and here `ctr -n k8s.io images import "
-        "pause.tar` (with docker: save and load); or name one that is there as sandbox_image in the runtime's "
-        "configuration and restart it",
-    ),
-    row(
-        NO_ADDRESS,
-        (POD_NETWORK,),
-        r"no (?:more )?(?:IP|ip) addresse?s? available in (?:range|network)(?: set)?(?:: ([^\s\"\\]+))?",
-        "no address of its part of the pod network ({0}) is free for a pod",
-        "files in /var/lib/cni/networks whose container is gone hold some (free-pod-addresses moves them away), or as "
-        "many pods run there as it has addresses for",
-    ),
-    row(
-        "another-bridge-address",
-        (POD_NETWORK,),
-        r"\\*\"([\w.-]+)\\*\" already has an IP address different from ([0-9a-fA-F.:/]+)",
-        "the bridge {0} has another address than {1}, as where a node was joined anew and given another subnet",
-        "drain the node, `ip link delete {0}`, and the CNI makes it anew",
-    ),
-    row(
-        "no-cni-program",
-        (POD_NETWORK,),
-        r"failed to find plugin \\*\"([\w.-]+)\\*\" in path",
-        "the program of the CNI's plugin {0} is not there",
-        "install it (package kubernetes-cni, or the network add-on's own DaemonSet puts it there)",
-    ),
-    row(
-        "no-cni-agent",
-        (POD_NETWORK,),
-        r"(?:open|stat) (/run/flannel/subnet\.env|/var/lib/calico/nodename): no such file|"
-        r"(?:unable to connect|connect) to (Cilium) (?:daemon|agent)",
-        "the CNI's agent has not come up there",
-        "see why its pod on the node does not run (`kubectl -n kube-system get pods -o wide`)",
+        "cloud-provider",
+        (KUBELET,),
+        r"could not init cloud provider \\*\"([\w-]+)",
+        "it cannot reach the cloud {0} that it is told of (--cloud-provider)",
+        "see to its credentials and the way to the cloud's API; --cloud-provider=external leaves it to its own "
+        "controller",
     ),
     row(
         "another-name",
@@ -341,21 +298,6 @@ _KUBELET = (
         "-in "
         "/var/lib/kubelet/pki/kubelet-client-current.pem -noout -dates -issuer`)",
         weak=True,
-    ),
-    row(
-        "sandbox-left",
-        (IMAGE,),
-        r"is reserved for \\*\"(\w{12})|already in use by (?:sandbox|container) \\*\"?(\w{12})",
-        "an older sandbox holds its name, as after a power cut",
-        "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
-    ),
-    row(
-        "no-runc",
-        (SANDBOX, *RUNTIMES),
-        r"(?<!container process: )(?:exec: \\*\"|fork/exec )([\w/.-]+?)(?:\\*\": executable file not found|: no such "
-        r"file|: exec format error)",
-        "the program {0}, with which the runtime starts containers, is not there or cannot be run",
-        "install it again (package runc, or containerd.io)",
     ),
     row(
         "dead-connection",

@@ -10,7 +10,7 @@ CAUSES_OF_RUNTIMES = (
         RUNTIMES,
         r"expected containerd config version|failed to load TOML|\btoml: |invalid (?:disabled )?plugin (?:URI|config)|"
         r"unable to configure the Docker "
-        r"daemon with file|cannot unmarshal",
+        r"daemon with file|cannot unmarshal|validating (?:runtime|root|image) config",
         "its configuration cannot be read",
         "put /etc/containerd/config.toml (docker: /etc/docker/daemon.json) right, and start it",
     ),
@@ -20,6 +20,13 @@ CAUSES_OF_RUNTIMES = (
         r"Error initializing network controller: (.{1,100})",
         "it cannot set up its bridge or its rules: {0}",
         "see to firewalld and iptables (legacy or nft), and start it",
+    ),
+    row(
+        "storage-drivers",
+        ("docker",),
+        r"contains several valid graphdrivers: ([\w, ]+)",
+        "its directory holds what several storage drivers have left ({0}), and it is not told which to use",
+        "name the one that was in use as storage-driver in /etc/docker/daemon.json, and start it",
     ),
     row(
         "pid-file-left",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recoverd.diagnose import words
 from recoverd.diagnose.manifests import up
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
@@ -48,12 +49,12 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 
 def _down(scene: Scene, component: str, effect: str, seen: dict[str, ContainerView]) -> Finding:
+    why = next((said for name in seen if (said := words.of_pod(scene, name, component)[0])), "")
+    look = f" If that lasts, look on {' and '.join(seen)}: crictl ps -a --name {component}, then crictl logs."
     return Finding(
         Code.CONTROLLER_DOWN,
         component,
-        f"No {component} runs on any control plane: {effect}. If that lasts, look on {' and '.join(seen)}: crictl "
-        f"ps -a --name {component}, "
-        "then crictl logs.",
+        f"No {component} runs on any control plane: {effect}.{why or look}",
         _words(scene, component, seen),
         severity=Severity.WARNING,
     )

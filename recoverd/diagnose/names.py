@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from recoverd.diagnose import images
+from recoverd.diagnose import agents, images
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, State
@@ -60,6 +60,8 @@ def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Findi
         proof = tuple(f"{n}:{p}: nameserver {s}" for n, p, s in asks_itself)
     elif without := _without_image(scene, silent):
         why, proof = without
+    elif said := _by_own_words(scene, silent):
+        why, proof = said
     else:
         why = (
             f" Why, its pods say: `kubectl -n {service.partition('/')[0]} describe pods -l k8s-app=kube-dns`, and "
@@ -98,6 +100,15 @@ def _without_image(scene: Scene, silent: SilentDns) -> tuple[str, tuple[str, ...
         if found := images.of_pod(scene, name, pod):
             gone, proof = images.deleted(scene.host(name), name, found)
             return f" Why, of {pod} on {name}: {found.why}.{gone} Cure: {found.cure}.", (found.line, *proof)
+    return None
+
+
+def _by_own_words(scene: Scene, silent: SilentDns) -> tuple[str, tuple[str, ...]] | None:
+    """The end of the message, and its proof, where one of those pods, or kubelet of it, says what keeps it."""
+    for name in filter(None, (scene.machines.get(node) for node in silent.nodes)):
+        for pod in silent.pods:
+            if found := agents.of_pod(scene, name, pod, runs=False):
+                return agents.ending(found), (f"{pod} on {name}: {found.line}",)
     return None
 
 

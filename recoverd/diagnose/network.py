@@ -6,7 +6,8 @@ configuration). POD_DEVICE_MISSING has `device` and `problem`: `gone`, `down`, `
 `addresses`), or `ports` (the bridge is there and the pods' cables do not hang on it). What was there while
 healthy is `Memory.networks[host]`. POD_NETWORK_BROKEN has `direction` (`in`, `out`, `both`), `from` and `to`
 (hosts, by commas); POD_PATH_BROKEN `from` and `to`; SERVICE_RULES_STALE `gone` (`yes`, `no`). KUBE_PROXY_DOWN and
-CNI_AGENT_DOWN have `cause` and `named` where an image does not come (`images.is_why`).
+CNI_AGENT_DOWN have `cause` and `named` where an image does not come (`images.is_why`), and a `cure`, as does
+SERVICE_RULES_STALE, where they say themselves what no restart changes (`agents`).
 ETCD_REVISION_WENT_BACK (in `setback`) has `stale`: HOST/AGENT of every agent that still runs from before, and
 ends by itself as they are restarted, whoever does it.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from recoverd.diagnose import images, overlays, paths, rules, tables
+from recoverd.diagnose import agents, images, overlays, paths, rules, tables
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
@@ -299,11 +300,15 @@ def _agent_down(scene: Scene, name: str, agent: AgentView, why: str) -> Finding:
         f"{agent.pod or '(none)'} {agent.status}".rstrip(),
     )
     facts, ending = Facts(name, agent.node), ""
-    if found := images.of_pod(scene, name, f"{agent.daemonset.partition('/')[0]}/{agent.pod}"):
+    pod = f"{agent.daemonset.partition('/')[0]}/{agent.pod}"
+    if found := images.of_pod(scene, name, pod):
         facts = WaitingFacts(name, agent.node, found.cause.name, next(iter(found.named), ""))
         gone, proof = images.deleted(scene.host(name), name, found)
         why, ending = found.why, f"{gone} No restart and no reboot brings it. Cure: {found.cure}."
         shown = (*shown, found.line, *proof)
+    elif found := agents.of_pod(scene, name, pod, runs=agent.status in ("Running", "Terminating")):
+        facts, ending = agents.facts(name, agent.node, found), agents.ending(found)
+        shown = (*shown, f"{agent.pod} on {name}: {found.line}")
     return Finding(
         Code.KUBE_PROXY_DOWN if proxy else Code.CNI_AGENT_DOWN,
         agent.node,

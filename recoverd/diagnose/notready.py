@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.diagnose import clocks
+from recoverd.diagnose import clocks, tables
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import booting
@@ -70,7 +70,10 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         return _not_ready(scene, node, name, Severity.FAULT)
     look = host.node or NodeLook()
     cause = (
-        _hanging(scene, node, name, host, look) or _cut_off(scene, node, name, look) or _without_cni(node, name, look)
+        _hanging(scene, node, name, host, look)
+        or _dropping(scene, node, name, look)
+        or _cut_off(scene, node, name, look)
+        or _without_cni(node, name, look)
     )
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
@@ -89,7 +92,7 @@ def _facts(scene: Scene, node: NodeView, name: str, host: HostView, cause: Cause
     if cause.words:
         return unit_facts(scene, name, node.name, host.units[KUBELET], cause.words)
     if cause.vain:
-        return UnitFacts(name, node.name, KUBELET, cause.vain, clocks.CURE, restart=False, said=False)
+        return UnitFacts(name, node.name, KUBELET, cause.vain, cause.cure, restart=False, said=False)
     return Facts(name, node.name)
 
 
@@ -170,6 +173,7 @@ class Cause:
     """What kubelet says of it, where that is what it rests on."""
     vain: str = ""
     """Why no restart changes it, where something else than its words says so."""
+    cure: str = ""
 
 
 def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause:
@@ -186,7 +190,9 @@ def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: Nod
             (f"{name}: {CLIENT}",),
         )
     if node.reason == UNKNOWN and (off := clocks.grave(scene, name)):
-        return Cause(Code.NODE_NOT_READY, f"{off}. Cure: {clocks.CURE}.", _asked(name, look), vain=off)
+        return Cause(
+            Code.NODE_NOT_READY, f"{off}. Cure: {clocks.CURE}.", _asked(name, look), vain=off, cure=clocks.CURE
+        )
     if words := _words(scene, host):
         code = Code.KUBELET_HANGS if words.cause.restart else Code.NODE_NOT_READY
         return Cause(
@@ -240,6 +246,15 @@ def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: Node
         text = f"kubelet on {name} takes {runtime} for broken, which answers there: {node.message}."
         return Cause(Code.KUBELET_HANGS, text, (f"{name}: {runtime} answered when asked for its version",))
     return None
+
+
+def _dropping(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | None:
+    """Its kernel has no room for new connections, and kubelet's old one is gone."""
+    if node.reason != UNKNOWN or not (full := tables.dropping(scene, name)):
+        return None
+    why, cure = full
+    text = f"{why}, and its kubelet does not reach the API server. No restart and no reboot changes that for long. "
+    return Cause(Code.NODE_NOT_READY, f"{text}Cure: {cure}.", _asked(name, look), vain=why, cure=cure)
 
 
 def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | None:

@@ -20,7 +20,7 @@ def restless(view: HostView, young: timedelta, at: datetime | None = None) -> li
     """kubelet and the runtime, where they do not run, or were restarted by systemd itself and have not been
     up for as long as `young` since. `at`: now, by the bastion's clock.
     """
-    clock = (at or datetime.now(UTC)) + timedelta(seconds=view.clock_offset)
+    clock = at or datetime.now(UTC)
     units = [u for n, u in view.units.items() if n in ("kubelet", view.runtime)]
     return [u for u in units if not u.running or (u.restarts and u.since and clock - u.since < young)]
 
@@ -51,11 +51,14 @@ def unwell(
 
 
 def odd_nodes(network: NetworkView | Unseen) -> frozenset[str]:
-    """The nodes where pods wait for containers or an image, and those with the pods of a DNS that is not ready."""
+    """The nodes where pods wait for containers or an image, those whose agents are not well, and those with the pods of
+    a DNS that is not ready.
+    """
     if isinstance(network, Unseen):
         return frozenset()
     without = (image.node for image in network.unpulled.values())
-    return frozenset(network.waiting).union(without, *(silent.nodes for silent in network.silent_dns.values()))
+    agents = (agent.node for agent in network.agents if agent.bad_for > 0)
+    return frozenset(network.waiting).union(without, agents, *(silent.nodes for silent in network.silent_dns.values()))
 
 
 def lagging(network: NetworkView) -> list[str]:

@@ -5,7 +5,9 @@ addresses that lead nowhere, DNS. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from recoverd.diagnose import agents
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
@@ -34,7 +36,7 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             and not away(scene, name)
             and proxied(scene, view, name)
         ):
-            yield from (_caused(scene, name, stale) for stale in _stale(scene, view, name, host, host.rules))
+            yield from (_caused(scene, view, name, stale) for stale in _stale(scene, view, name, host, host.rules))
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
@@ -96,11 +98,21 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         )
 
 
-def _caused(scene: Scene, name: str, stale: Finding) -> Finding:
-    """The finding with its cause, where the node says that kube-proxy follows an API server that is not there."""
-    look = view.node if (view := scene.host(name)) else None
+def _caused(scene: Scene, view: NetworkView, name: str, stale: Finding) -> Finding:
+    """The finding with its cause, where the node says that kube-proxy follows an API server that is not there, or
+    kube-proxy itself what keeps it.
+    """
+    look = host.node if (host := scene.host(name)) else None
     if look is None or not look.misled:
-        return stale
+        found = agents.of_proxy(scene, view, name, node_of(scene, name))
+        if found is None:
+            return stale
+        return replace(
+            stale,
+            message=f"{stale.message}{agents.ending(found)}",
+            evidence=(*stale.evidence, f"kube-proxy on {name}: {found.line}"),
+            facts=agents.facts(name, node_of(scene, name), found),
+        )
     said = look.proxy_said or "no answer within 2 s"
     return Finding(
         Code.KUBE_PROXY_CUT_OFF,

@@ -4,13 +4,14 @@ A connection for which conntrack has no room is dropped, and so is a packet to a
 every node is Ready and every agent runs (kubernetes/kubernetes #71261, kubernetes/kops #4533). A reboot empties the
 tables, and what has filled them fills them again. The counts are the kernel's own: `drop` of
 /proc/net/stat/nf_conntrack (nf_conntrack_core.c: "table full, dropping packet" is said beside it), `table_fulls` and
-`forced_gc_runs` of /proc/net/stat/arp_cache (neighbour.c, "neighbor table overflow!"), IPReversePathFilter of
-/proc/net/netstat.
+`forced_gc_runs` of /proc/net/stat/arp_cache and ndisc_cache (neighbour.c, "neighbor table overflow!"),
+IPReversePathFilter of /proc/net/netstat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from recoverd.diagnose.nodes import away, node_of
 from recoverd.diagnose.scene import Scene
@@ -36,7 +37,7 @@ def findings(scene: Scene, view: NetworkView, beside: Iterable[Finding]) -> Iter
             continue
         failing = {f.code for f in found if f.code in PATHS and name in concerned(f)}
         yield from _conntrack(scene, name, host.kernel.conntrack, failing=bool(failing))
-        yield from _neighbours(scene, name, host.kernel.neighbours, failing=bool(failing))
+        yield from islice(_neighbours(scene, name, host.kernel, failing=bool(failing)), 1)
         if failing & BETWEEN:
             yield from _reverse_path(scene, name, host.kernel)
 
@@ -50,41 +51,80 @@ def concerned(finding: Finding) -> frozenset[str]:
 def _conntrack(scene: Scene, name: str, table: TableView | None, *, failing: bool) -> Iterator[Finding]:
     if table is None or table.share < NEARLY:
         return
-    more = 2 * table.limit
     yield _finding(
         scene,
         Code.CONNTRACK_FULL,
         name,
         table,
         (f"The table of connections of {name}", "the kernel drops what opens new ones, of its pods and services too"),
-        f"`sysctl -w net.netfilter.nf_conntrack_max={more}` on {name}",
-        f"and for good conntrack.min: {more} in `kubectl -n kube-system edit configmap kube-proxy`, which kube-proxy "
-        "sets at each of its starts; what has filled it: "
+        _more_connections(name, table),
+        f"and for good conntrack.min: {2 * table.limit} in `kubectl -n kube-system edit configmap kube-proxy`, which "
+        "kube-proxy sets at each of its starts; what has filled it: "
         "`conntrack -L | grep -o 'src=[^ ]*' | sort | uniq -c | sort -n | tail`",
         f"{name}: nf_conntrack_count = {table.used}, nf_conntrack_max = {table.limit}",
         failing=failing,
     )
 
 
-def _neighbours(scene: Scene, name: str, table: TableView | None, *, failing: bool) -> Iterator[Finding]:
+def _neighbours(scene: Scene, name: str, kernel: KernelView, *, failing: bool) -> Iterator[Finding]:
     """Permanent entries, as flannel makes them, are in the count and not under the limit from Linux 5.0 on: a full
-    table is one in which the kernel looks for room.
+    table is one in which the kernel looks for room. Of each family, whose tables are apart.
     """
-    if table is None or not (table.refused or (table.share >= NEARLY and table.pressed)):
-        return
+    for family, what, cache, table in _families(kernel):
+        if not (table.refused or (table.share >= NEARLY and table.pressed)):
+            continue
+        yield _finding(
+            scene,
+            Code.NEIGHBOURS_FULL,
+            name,
+            table,
+            (
+                f"The table of neighbours ({what}) of {name}",
+                "a pod or node that is not in it is not reached from there",
+            ),
+            _more_neighbours(name, family, table),
+            "and the same in a file in /etc/sysctl.d",
+            f"{name}: {cache} has {table.used} entries, net.{family}.neigh.default.gc_thresh3 = {table.limit}",
+            failing=failing,
+        )
+
+
+def _families(kernel: KernelView) -> Iterator[tuple[str, str, str, TableView]]:
+    """Name among the sysctls, what it is called, the kernel's own name of the table, and the table."""
+    if kernel.neighbours:
+        yield "ipv4", "ARP", "arp_cache", kernel.neighbours
+    if kernel.neighbours6:
+        yield "ipv6", "IPv6, NDP", "ndisc_cache", kernel.neighbours6
+
+
+def _more_connections(name: str, table: TableView) -> str:
+    return f"`sysctl -w net.netfilter.nf_conntrack_max={2 * table.limit}` on {name}"
+
+
+def _more_neighbours(name: str, family: str, table: TableView) -> str:
     first, second, third = (max(table.limit, 1024) * n for n in (1, 4, 8))
-    limits = f"gc_thresh3={third} net.ipv4.neigh.default.gc_thresh2={second} net.ipv4.neigh.default.gc_thresh1={first}"
-    yield _finding(
-        scene,
-        Code.NEIGHBOURS_FULL,
-        name,
-        table,
-        (f"The table of neighbours (ARP) of {name}", "a pod or node that is not in it is not reached from there"),
-        f"`sysctl -w net.ipv4.neigh.default.{limits}` on {name}",
-        "and the same in a file in /etc/sysctl.d",
-        f"{name}: arp_cache has {table.used} entries, net.ipv4.neigh.default.gc_thresh3 = {table.limit}",
-        failing=failing,
-    )
+    of = f"net.{family}.neigh.default.gc_thresh"
+    return f"`sysctl -w {of}3={third} {of}2={second} {of}1={first}` on {name}"
+
+
+def dropping(scene: Scene, name: str) -> tuple[str, str] | None:
+    """Why nothing new comes out of this machine, nor into it, in words, and the cure: a table of its kernel is full,
+    for which that counts what it drops. kubelet keeps an open connection until it breaks, and then gets no other.
+    """
+    view = scene.observation.network
+    host = view.hosts.get(name) if isinstance(view, NetworkView) else None
+    kernel = host.kernel if isinstance(host, NodeNetworkView) else None
+    if kernel is None:
+        return None
+    table = kernel.conntrack
+    if table and table.refused and table.share >= NEARLY:
+        return f"the table of connections of {name} is full, so that it opens no new ones", _more_connections(
+            name, table
+        )
+    for family, what, _, table in _families(kernel):
+        if table.refused:
+            return f"the table of neighbours ({what}) of {name} is full", _more_neighbours(name, family, table)
+    return None
 
 
 def _finding(

@@ -72,8 +72,9 @@ def _read(scene: Scene, view: HostView, pod: str, there: PodFileView, before: Kn
         return False
     # a file that nobody knows yet may have had its mode changed since; one that was changed may have been moved there
     written = max(there.modified_at, there.changed_at) if before else there.modified_at
+    written -= timedelta(seconds=view.clock_offset)
     if pod not in STATIC_PODS:
-        return written + (MEANT if before else SETTLE) <= scene.now + timedelta(seconds=view.clock_offset)
+        return written + (MEANT if before else SETTLE) <= scene.now
     container = view.containers.get(pod)
     began = container.started_at if container and container.running else None
     return in_order(scene, view, pod) and began is not None and began > written

@@ -279,7 +279,7 @@ def _manifests(
                 continue
             key = (host, component, manifest.sha256)
             since = watched[key] = sights.get(key, observation.at)
-            first = before is None and _ran_before(manifest, view, observation.at)
+            first = before is None and _ran_before(manifest, observation.at)
             if first or (observation.at - since).total_seconds() >= SETTLE:
                 known.setdefault(host, {})[component] = KnownManifest(
                     manifest.path, manifest.sha256, manifest.content, observation.at
@@ -300,11 +300,11 @@ def _worked(observation: Observation, memory: Memory) -> tuple[str, ...]:
     return memory.worked if now <= set(memory.worked) else tuple(sorted(now | set(memory.worked)))
 
 
-def _ran_before(manifest: ManifestView, view: HostView, now: datetime) -> bool:
+def _ran_before(manifest: ManifestView, now: datetime) -> bool:
     """What is seen for the first time has been in place for so long already that it is what runs."""
     if manifest.modified_at is None:
         return False
-    return (now - manifest.modified_at).total_seconds() + view.clock_offset >= SETTLE
+    return (now - manifest.modified_at).total_seconds() >= SETTLE
 
 
 def _healthy(observation: Observation, host: str, component: str, view: HostView) -> bool:

@@ -283,6 +283,13 @@ class Code(StrEnum):
         "they "
         "do not accept each other.",
     )
+    POD_FILE_DIFFERS = (
+        "pod-file-differs",
+        About.FILE,
+        (ShownBy.POD_FILE,),
+        "A file that all API servers are to have in common, as the configuration of encryption at rest, is another on "
+        "one control plane, or its API server is not given it.",
+    )
     CERTIFICATE_MISMATCH = (
         "certificate-mismatch",
         About.FILE,
@@ -489,7 +496,7 @@ class Code(StrEnum):
         "neighbour-table-full",
         About.NODE,
         (ShownBy.RUNNING_NODE, ShownBy.TABLES),
-        "The node's table of neighbours (ARP) is nearly full: a fault as above.",
+        "The node's table of neighbours (ARP, or NDP of IPv6) is nearly full: a fault as above.",
         Of.APART,
     )
     REVERSE_PATH_FILTERED = (

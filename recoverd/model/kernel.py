@@ -35,3 +35,5 @@ class KernelView:
     """Devices (`all` counts for each) with rp_filter 1: a packet is taken only from where its answer would go."""
     reverse_path: int | None = None
     """Packets that were dropped for that in the last minute; None as `TableView.refused`."""
+    neighbours6: TableView | None = None
+    """As `neighbours`, of IPv6 (NDP)."""

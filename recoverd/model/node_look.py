@@ -56,6 +56,19 @@ class AddressPool:
 
 
 @dataclass(frozen=True, slots=True)
+class PodLog:
+    """What a pod of kube-proxy, of the CNI's agent or of the cluster's DNS says on this machine, newest last, without
+    what is said while all is well.
+    """
+
+    container: str
+    lines: tuple[str, ...]
+    """Of the last minutes, each trouble once."""
+    now: tuple[str, ...] = ()
+    """Those among them that are so new that whoever still runs would say them again."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLook:
     """One closer look at a node's machine."""
 
@@ -92,6 +105,8 @@ class NodeLook:
     proxy_reaches: bool | None = None
     """As `reaches`, of that one."""
     proxy_said: str = ""
+    logs: Mapping[str, PodLog] = field(default_factory=dict)
+    """By pod, NAMESPACE/NAME."""
 
     @property
     def misled(self) -> bool:

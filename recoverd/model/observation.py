@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from recoverd.model.etcd import EtcdView
@@ -142,7 +142,7 @@ class ManifestView:
     problem: str = ""
     """Why kubelet cannot run it: not YAML, not a Pod, cut short. "" when it parses."""
     modified_at: datetime | None = None
-    """By the machine's own clock; None where it could not be told."""
+    """None where it could not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class ContainerView:
     component: str
     running: bool
     started_at: datetime | None = None
-    """Of one that does not run: when its log begins, by the machine's own clock."""
+    """Of one that does not run: when its log begins."""
     exit_code: int | None = None
     restarts: int = 0
     log_tail: tuple[str, ...] = ()
@@ -284,7 +284,9 @@ class PeopleView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """One machine as seen over SSH."""
+    """One machine as seen over SSH. Times of its units, static pods and manifests are by the bastion's clock; those of
+    other files, and of logins, by its own.
+    """
 
     boot_id: str
     clock_offset: float
@@ -348,11 +350,9 @@ class HostView:
         return container is not None and container.running
 
     def running_since(self, component: str) -> datetime | None:
-        """Since when it runs, by the bastion's clock; None where it does not run, or since when is not known."""
+        """Since when it runs; None where it does not, or since when is not known."""
         container = self.containers.get(component)
-        if container is None or not container.running or container.started_at is None:
-            return None
-        return container.started_at - timedelta(seconds=self.clock_offset)
+        return container.started_at if container is not None and container.running else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Counts:
     """Used, limit, found full since the boot, collected for want of room since the boot."""
     reverse_path: int | None = None
     strict: tuple[str, ...] = ()
+    neighbours6: tuple[int, int, int | None, int | None] | None = None
 
 
 def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
@@ -31,16 +32,24 @@ def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
     set_to = {path.removeprefix(SYS): _number(value) for path, _, value in (line.partition(":") for line in sysctls)}
     counted = {words[0]: [_number(w) for w in words[1:]] for line in tables if (words := line.split())}
     strict = (p.split("/")[3] for p, value in set_to.items() if p.endswith("/rp_filter") and value == 1)
-    conntrack = neighbours = None
+    conntrack = None
     match set_to.get("net/netfilter/nf_conntrack_count"), set_to.get("net/netfilter/nf_conntrack_max"):
         case int(used), int(limit):
             conntrack = used, limit, next(iter(counted.get("conntrack", ())), None)
-    match counted.get("neighbours"), set_to.get("net/ipv4/neigh/default/gc_thresh3"):
-        case [int(used), full, pressed], int(limit):
-            neighbours = used, limit, full, pressed
     return Counts(
-        conntrack, neighbours, next(iter(counted.get("reverse-path", ())), None), tuple(islice(strict, DEVICES))
+        conntrack,
+        _neighbours(counted.get("neighbours"), set_to.get("net/ipv4/neigh/default/gc_thresh3")),
+        next(iter(counted.get("reverse-path", ())), None),
+        tuple(islice(strict, DEVICES)),
+        _neighbours(counted.get("neighbours6"), set_to.get("net/ipv6/neigh/default/gc_thresh3")),
     )
+
+
+def _neighbours(counted: list[int | None] | None, limit: int | None) -> tuple[int, int, int | None, int | None] | None:
+    match counted:
+        case [int(used), full, pressed] if limit is not None:
+            return used, limit, full, pressed
+    return None
 
 
 def _number(word: str) -> int | None:
@@ -58,17 +67,26 @@ class KernelWatch:
         """What this look shows; None where nothing was printed of it."""
         if counts is None:
             return None
-        conntrack = neighbours = None
+        conntrack = None
         if counts.conntrack:
             used, limit, dropped = counts.conntrack
             conntrack = TableView(used, limit, self._lately(host, "dropped", dropped, now))
-        if counts.neighbours:
-            used, limit, full, collected = counts.neighbours
-            pressed = bool(self._lately(host, "collected", collected, now))
-            neighbours = TableView(used, limit, self._lately(host, "full", full, now), pressed)
         return KernelView(
-            conntrack, neighbours, counts.strict, self._lately(host, "reverse-path", counts.reverse_path, now)
+            conntrack,
+            self._neighbours(host, "", counts.neighbours, now),
+            counts.strict,
+            self._lately(host, "reverse-path", counts.reverse_path, now),
+            self._neighbours(host, "6", counts.neighbours6, now),
         )
+
+    def _neighbours(
+        self, host: str, family: str, counts: tuple[int, int, int | None, int | None] | None, now: float
+    ) -> TableView | None:
+        if counts is None:
+            return None
+        used, limit, full, collected = counts
+        pressed = bool(self._lately(host, f"collected{family}", collected, now))
+        return TableView(used, limit, self._lately(host, f"full{family}", full, now), pressed)
 
     def _lately(self, host: str, what: str, count: int | None, now: float) -> int | None:
         """By how much it has grown in the last minute; None where that cannot be told."""

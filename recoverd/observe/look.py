@@ -29,7 +29,8 @@ from recoverd.model.observation import (
     PeopleView,
     UnitView,
 )
-from recoverd.observe import journal, pod_files
+from recoverd.observe import journal, pod_files, pod_logs
+from recoverd.observe.clock import by_the_bastions
 from recoverd.observe.disks import MORE, disks, largest
 from recoverd.observe.node import node_look
 from recoverd.observe.pki import SECTIONS, pki
@@ -122,6 +123,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
     units = part("units", lambda s: _units(s, boot_time), dict[str, UnitView]())
     part("manifests", lambda s: _said(s, 0), False)
     files = {s.word: s.text for s in found if s.name == "node-file"}
+    logs = pod_logs.read(((s.name, s.word, s.lines) for s in found), clock)
     certificates, keys = pki(((s.name, s.word, s.text) for s in found if s.name in SECTIONS), problems)
     view = HostView(
         boot_id=boot_id,
@@ -141,14 +143,14 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         synchronised=SYNCHRONISED.get(by_name["synchronised"].text.strip()) if "synchronised" in by_name else None,
         people=part("people", _people, None),
-        node=part("node", lambda s: node_look(s.lines, files), None) if "node" in by_name else None,
+        node=part("node", lambda s: node_look(s.lines, files, logs), None) if "node" in by_name else None,
         problems=tuple(problems),
         journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
         largest=part("largest", lambda s: largest(s.lines), ()) if "largest" in by_name else (),
         lease=part("lease", _lease, None) if "lease" in by_name else None,
         pod_files=part("pod-files", lambda s: pod_files.read(s.lines), None) if "pod-files" in by_name else None,
     )
-    return Look(view, by_name["keys"].text if "keys" in by_name else "")
+    return Look(by_the_bastions(view), by_name["keys"].text if "keys" in by_name else "")
 
 
 def _certain(offset: float, error: float) -> float:

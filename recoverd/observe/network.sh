@@ -24,7 +24,7 @@ s clock; cat /proc/uptime
 # files are not there, nor are neighbours' limits in a container. A sysctl has to be read in one go: `read` of dash and
 # busybox takes byte by byte, and gets the first alone
 sysctls='/proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max'
-sysctls="$sysctls /proc/sys/net/ipv4/neigh/default/gc_thresh3"
+sysctls="$sysctls /proc/sys/net/ipv4/neigh/default/gc_thresh3 /proc/sys/net/ipv6/neigh/default/gc_thresh3"
 for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
   d=${f%/*}
   case ${d##*/} in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) ;; *) sysctls="$sysctls $f" ;; esac
@@ -55,10 +55,12 @@ column() { # COLUMN [0x]: of $table, whose first line names its columns, `sum` i
 s tables
 table=$(cat /proc/net/stat/nf_conntrack 2>/dev/null)
 column drop 0x; echo "conntrack $sum"
-table=$(cat /proc/net/stat/arp_cache 2>/dev/null)
-column table_fulls 0x; full=$sum
-column forced_gc_runs 0x; forced=$sum
-column entries 0x; echo "neighbours ${last:-?} ${full:-?} ${forced:-?}"
+for t in 'neighbours arp_cache' 'neighbours6 ndisc_cache'; do
+  table=$(cat "/proc/net/stat/${t#* }" 2>/dev/null)
+  column table_fulls 0x; full=$sum
+  column forced_gc_runs 0x; forced=$sum
+  column entries 0x; echo "${t% *} ${last:-?} ${full:-?} ${forced:-?}"
+done
 table=$(cat /proc/net/netstat 2>/dev/null)
 column IPReversePathFilter; echo "reverse-path $sum"
 

@@ -7,18 +7,20 @@ import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
-from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook
+from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook, PodLog
 from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
 """How crictl and ctr say that a socket took the connection and nothing came back."""
 ABSENT = ("connection refused", "no such file", "couldn't connect to server", "cannot connect to the docker daemon")
 TEXT = 300
+NO_LOGS: Mapping[str, PodLog] = MappingProxyType({})
 
 
-def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
-    """The view, of the lines of the section `node` and the text of each section `node-file` by its path."""
+def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str, PodLog] = NO_LOGS) -> NodeLook:
+    """The view, of the lines of the section `node`, the text of each section `node-file` by its path, and `logs`."""
     said: dict[str, list[str]] = {}
     for line in lines:
         word, _, rest = line.partition(" ")
@@ -45,6 +47,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str]) -> NodeLook:
         pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
         resolv=said.get("resolv", [""])[0],
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
+        logs=logs,
     )
 
 

@@ -44,6 +44,22 @@ node_server() { # PATH
   where=$(sed -n 's/^ *server: *//p' "$1" 2>/dev/null | head -n 1 | tr -d "\"'"); where=${where#*://}; where=${where%%/*}
   case $where in ''|*:[0-9]*) echo "$where" ;; *) echo "$where:443" ;; esac
 }
+# What kube-proxy, the CNI's agents and the cluster's DNS say, but for what is said while all is well and for traces: of
+# each pod the newest log and the one before, as one that has just been started anew has said nothing yet
+node_logs() {
+  for d in /var/log/pods/*_kube-proxy-*_*/kube-proxy /var/log/pods/*_kube-flannel-*_*/kube-flannel /var/log/pods/*_calico-node-*_*/calico-node \
+    /var/log/pods/*_canal-*_*/calico-node /var/log/pods/*_canal-*_*/kube-flannel /var/log/pods/*_cilium-*_*/cilium-agent \
+    /var/log/pods/*_weave-net-*_*/weave /var/log/pods/*_kube-router-*_*/kube-router /var/log/pods/*_coredns-*_*/coredns; do
+    [ -d "$d" ] || continue
+    pod=${d%/*}; pod=${pod##*/}; namespace=${pod%%_*}; pod=${pod#*_}
+    s pod-log "${d##*/} $namespace/${pod%_*}"
+    ls -tr "$d"/*.log 2>/dev/null | tail -n 2 | while read -r log; do
+      tail -n 200 "$log" 2>/dev/null |
+        grep -avE -e '[ "][ID][0-9][0-9][0-9][0-9] |level=(info|debug)|\[(INFO|DEBUG)\]' -e '\.go:[0-9]+ \+0x|goroutine [0-9]|\((\{?0x|\.\.\.)' |
+        tail -n 12 | cut -c1-700
+    done
+  done
+}
 node_look() {
   where=$(node_server /etc/kubernetes/kubelet.conf); name=${where%:*}; port=${where##*:}
   # kubeadm's kube-proxy has its own in a ConfigMap; as the newest pod has it mounted, and the API may be away
@@ -92,4 +108,5 @@ node_look() {
     /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
     node_file "$f"
   done
+  node_logs
 }

@@ -28,6 +28,7 @@ OF_RULES = codes(Of.RULES)
 FOLLOWS: Mapping[str, frozenset[str]] = {
     Code.KUBE_PROXY_DOWN: frozenset({Code.KUBE_PROXY_DOWN}) | OF_RULES,
     Code.CNI_AGENT_DOWN: frozenset({Code.CNI_AGENT_DOWN, Code.POD_DEVICE_MISSING}) | codes(Of.PATHS),
+    Code.SERVICE_RULES_STALE: OF_RULES,
 }
 """What may come of an agent that does not work, and is over once it does."""
 OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED})
@@ -242,6 +243,33 @@ def unpulled(node: str, situation: Situation) -> str:
     )
 
 
+def by_own_words(node: str, situation: Situation) -> dict[str, str]:
+    """What cures the agents of this node that say themselves what keeps them, and that no restart changes it; by what
+    is found of them.
+    """
+    found = (f for f in situation.diagnosis.findings if f.code in FOLLOWS and node_of(f) == node)
+    return {f.code: f.facts.cure for f in found if isinstance(f.facts, CureFacts)}
+
+
+def helpless(node: str, situation: Situation) -> frozenset[str]:
+    """What is found of agents of this node whose pods would be made anew in vain."""
+    return frozenset(without_image(node, situation)).union(by_own_words(node, situation))
+
+
+def said(node: str, situation: Situation) -> str:
+    """Why no restart and no reboot helps this node: what is found of it comes of an agent that says so itself; ""
+    where that is not so, or not all of it.
+    """
+    cures = by_own_words(node, situation)
+    of_it = {code for agent in cures for code in FOLLOWS[agent]}
+    if not cures or not {f.code for f in broken(situation).get(node, [])} <= of_it:
+        return ""
+    return (
+        f"what keeps the agents of {node} from their work ({', '.join(cures)}), by their own words, no restart and no "
+        f"reboot changes. Cure: {' '.join(dict.fromkeys(cures.values()))}"
+    )
+
+
 def dropped(node: str, situation: Situation) -> str:
     """Why no restart and no reboot mends the paths and services of this node, where it has nothing else: its kernel, or
     that at the other end of a path, drops the packets. "" where none does.
@@ -261,8 +289,8 @@ def dropped(node: str, situation: Situation) -> str:
 
 def incurable(node: str, situation: Situation) -> str:
     """Why neither fresh agents nor a reboot would help this node; "" where nothing says so."""
-    whys = (nobody_keeps_rules, filtered, misled, unpulled, dropped)
-    return next((said for why in whys if (said := why(node, situation))), "")
+    whys = (nobody_keeps_rules, filtered, misled, unpulled, said, dropped)
+    return next((told for why in whys if (told := why(node, situation))), "")
 
 
 def emptied(situation: Situation) -> str:

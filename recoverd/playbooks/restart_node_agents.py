@@ -51,9 +51,9 @@ from recoverd.playbooks.nodes import (
     emptied,
     everywhere,
     groups,
+    helpless,
     host_of,
     node_of,
-    without_image,
 )
 
 ROUND = 8
@@ -65,7 +65,10 @@ OF_KUBELET = HANGING | NOT_KNOWN | {Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_D
 """What a fresh kubelet can mend; everything else is its neighbours' work, and it is let be."""
 ALONE = OF_KUBELET - {Code.PODS_NOT_ON_NODE}
 """Where nothing but these is found of a node, kube-proxy and the CNI's agent are let be."""
-FOUND_OF = {Agent.KUBE_PROXY: Code.KUBE_PROXY_DOWN, Agent.CNI: Code.CNI_AGENT_DOWN}
+FOUND_OF = {
+    Agent.KUBE_PROXY: frozenset({Code.KUBE_PROXY_DOWN, Code.SERVICE_RULES_STALE}),
+    Agent.CNI: frozenset({Code.CNI_AGENT_DOWN}),
+}
 HUNG_SECONDS = 130.0
 """For systemd to stop what hangs: it waits 90 s (TimeoutStopSec) before it kills."""
 
@@ -187,10 +190,10 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
 
 
 def _daemons(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
-    """One whose image is not on its node is let be: another pod of it would wait just the same."""
+    """One whose image is not on its node, or that says what keeps it, is let be: another pod would be no better."""
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for node, host in hosts.items():
-            if FOUND_OF[agent] in without_image(node, situation):
+            if FOUND_OF[agent] & helpless(node, situation):
                 continue
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
             yield Step(

@@ -119,7 +119,7 @@ class AgentProcess:
     read_at: float = NONE
     """The start at which it has read that."""
     waits_since: float | None = None
-    """Since when its pod waits for its image; None where that is there."""
+    """Since when its pod waits for its image, or ends each time; None where it does neither."""
 
     @property
     def image(self) -> str:
@@ -190,6 +190,10 @@ class Machine:
     """Its disk takes half a second to write through."""
     images: set[str] = field(default_factory=lambda: {PAUSE})
     """Of sandboxes, which a runtime that has none cannot pull."""
+    clock: float = 0.0
+    """Seconds by which its own clock is ahead of the bastion's, or behind."""
+    ends: dict[str, str] = field(default_factory=dict)
+    """Agents that end each time they are started, and what they say."""
     unpulled: set[str] = field(default_factory=set)
     """Images of static pods and agents that are not there and cannot be pulled."""
     dns_ended_at: float | None = None
@@ -273,7 +277,7 @@ class Machine:
     def start_agent(self, name: str, at: float) -> None:
         """Another pod of an agent takes the place of the old one; without its image it waits for that."""
         agent = self.agents[name]
-        lacks = agent.image in self.unpulled
+        lacks = agent.image in self.unpulled or name in self.ends
         agent.start(NONE if lacks else at)
         agent.waits_since = (agent.waits_since or at) if lacks else None
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from recoverd.model.etcd import EtcdView
-from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook
+from recoverd.model.node_look import AddressPool, FileView, Heard, NodeLook, PodLog
 from recoverd.model.observation import (
     ApiView,
     ContainerView,
@@ -173,7 +173,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
     certificates, pki = views(machine.papers, machine.name, kubeconfig=KUBECONFIG in machine.files)
     return HostView(
         boot_id=machine.boot_id,
-        clock_offset=0.0,
+        clock_offset=machine.clock,
         uptime=cluster.now - machine.up_at,
         joined=machine.joined,
         runtime="containerd",
@@ -220,9 +220,12 @@ def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:
     hears = tuple(_hears(machine, unit) for unit in ("kubelet", "containerd"))
     proxy = machine.agents.get("kube-proxy")
     misled = proxy is not None and proxy.misled
-    look = _node_of(machine.resolves, cluster.api.serving() is not None, misled, hears, files)
+    serves = cluster.api.serving() is not None
+    look = _node_of(machine.resolves, serves, misled, hears, files, machine.clock)
     pool = AddressPool("/var/lib/cni/networks/cbr0", machine.leaked + len(machine.pods), machine.leaked)
-    return replace(look, pools=(pool,)) if machine.leaked else look
+    look = replace(look, pools=(pool,)) if machine.leaked else look
+    said = {f"kube-system/{pod_of(machine, n)}": PodLog(n, (line,)) for n, line in machine.ends.items()}
+    return replace(look, logs=said) if said else look
 
 
 GONE = "10.99.1.9:6443"
@@ -237,8 +240,14 @@ def _hears(machine: Machine, unit: str) -> Heard:
 
 @lru_cache(maxsize=256)
 def _node_of(
-    resolves: bool, serves: bool, misled: bool, hears: tuple[Heard, ...], files: tuple[tuple[str, str, bool], ...]
+    resolves: bool,
+    serves: bool,
+    misled: bool,
+    hears: tuple[Heard, ...],
+    files: tuple[tuple[str, str, bool], ...],
+    clock: float,
 ) -> NodeLook:
+    """`clock`: by how much the machine's own is ahead, by which it tells when files were written."""
     address = HOSTS_LINE.split()[0]
     return NodeLook(
         server=VIP,
@@ -255,7 +264,10 @@ def _node_of(
         runtime_said="DeadlineExceeded" if hears[1] is Heard.SILENT else "",
         cni=tuple(path.rpartition("/")[2] for path, _, _ in files if path == CNI_FILE),
         resolv=RESOLV,
-        files={p: FileView(sha256(text), text, moment(UP_SINCE - 60) if first else None) for p, text, first in files},
+        files={
+            p: FileView(sha256(text), text, moment(UP_SINCE - 60 + clock) if first else None)
+            for p, text, first in files
+        },
     )
 
 
@@ -309,7 +321,7 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
     elif machine.units["kubelet"].active and (waiting := cluster.nodes.waiting(machine.name)):
         said["kubelet"] = tuple(NO_ADDRESS.format(pod=uid, number=machine.number) for uid in waiting)
     if machine.units["kubelet"].active and (
-        lacking := [a for a in machine.agents.values() if a.waits_since is not None]
+        lacking := [a for a in machine.agents.values() if a.waits_since is not None and a.image in machine.unpulled]
     ):
         words = (NOT_REACHED.format(pod=pod_of(machine, a.name), agent=a.name, image=a.image) for a in lacking)
         said["kubelet"] = (*said.get("kubelet", ()), *words)

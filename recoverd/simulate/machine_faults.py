@@ -46,6 +46,18 @@ def free_disk(c: ModelCluster, *names: str) -> None:
         c.machines[name].disk, c.machines[name].crowded = "", False
 
 
+def set_clock(c: ModelCluster, name: str, ahead: str = "900") -> None:
+    """Its clock is so many seconds ahead of the others', or behind, as of a machine that was suspended. Tokens and
+    certificates of a year bear that of minutes, and its etcd goes by time that has passed.
+    """
+    c.machines[name].clock = float(ahead)
+
+
+def step_clock(c: ModelCluster, name: str) -> None:
+    """`chronyc makestep`, by a person."""
+    c.machines[name].clock = 0.0
+
+
 def slow_disk(c: ModelCluster, *names: str) -> None:
     """Something else writes to the disk of etcd, which takes half a second to write through; all is served."""
     for name in names:

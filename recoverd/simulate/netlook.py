@@ -144,6 +144,7 @@ def _kernel(machine: Machine) -> KernelView:
         TableView(40, 1024, 0),
         ("all", "host0") if machine.astray_packets else (),
         DROPPED if machine.astray_packets else 0,
+        TableView(6, 1024, 0),
     )
 
 
@@ -245,7 +246,8 @@ def _agent(cluster: ModelCluster, machine: Machine, name: str) -> AgentView:
     pod = pod_of(machine, name)
     if agent.waits_since is not None:
         waited = max(0.0, now - agent.waits_since)
-        return AgentView(machine.name, kind, daemonset, pod, False, "ImagePullBackOff", False, waited)
+        status = "ImagePullBackOff" if agent.image in machine.unpulled else "CrashLoopBackOff"
+        return AgentView(machine.name, kind, daemonset, pod, False, status, False, waited)
     bad_for = 1.0 if beginning else 0.0 if agent.stopped_at is None else now - agent.stopped_at
     return AgentView(
         machine.name,

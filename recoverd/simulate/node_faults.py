@@ -8,6 +8,11 @@ from recoverd.model.node_look import HOSTS
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import BRIDGE, CNI_FILE, HOSTS_LINE
 
+NOT_SET = (
+    "could not set conntrack parameters from kube-proxy configuration: open "
+    "/proc/sys/net/netfilter/nf_conntrack_max: permission denied"
+)
+
 
 def forwarding_off(c: ModelCluster, name: str) -> None:
     """`sysctl -w net.ipv4.ip_forward=0`, as somebody's hardening script does it."""
@@ -122,6 +127,20 @@ def lose_image(c: ModelCluster, name: str, agent: str = "kube-proxy") -> None:
     if agent in machine.agents:
         machine.unpulled.add(machine.agents[agent].image)
         machine.start_agent(agent, c.now)
+
+
+def end_kube_proxy(c: ModelCluster, *names: str) -> None:
+    """kube-proxy may not set a sysctl that its new version insists on: it ends each time it is started."""
+    for name in names:
+        if "kube-proxy" in c.machines[name].agents:
+            c.machines[name].ends["kube-proxy"] = NOT_SET
+            c.machines[name].start_agent("kube-proxy", c.now)
+
+
+def let_kube_proxy(c: ModelCluster, *names: str) -> None:
+    """A person has it leave that sysctl alone (`maxPerCore: 0` in its ConfigMap)."""
+    for name in names:
+        c.machines[name].ends.clear()
 
 
 def import_images(c: ModelCluster, *names: str) -> None:

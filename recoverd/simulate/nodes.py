@@ -191,9 +191,9 @@ class Nodes:
             self._note_differences(store)
 
     def _start_waiting(self, machine: Machine, *, hears: bool) -> None:
-        """A kubelet that runs (`hears`) finds the images there for which agents wait."""
+        """A kubelet that runs (`hears`) finds the images there for which agents wait, and starts what ended again."""
         for agent in machine.agents.values() if hears else ():
-            if agent.waits_since is not None and agent.image not in machine.unpulled:
+            if agent.waits_since is not None and agent.image not in machine.unpulled and agent.name not in machine.ends:
                 machine.start_agent(agent.name, self._now + RESYNC)
 
     def placed(self, store: Store) -> Mapping[str, dict[str, None]]:

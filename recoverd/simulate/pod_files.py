@@ -38,5 +38,5 @@ def views(machine: Machine) -> Mapping[str, PodFileView] | None:
     text = machine.files.get(path)
     if text is None:
         return {path: PodFileView(Is.GONE)}
-    at = moment(machine.written.get(path, UP_SINCE - 60))
+    at = moment(machine.written.get(path, UP_SINCE - 60) + machine.clock)
     return {path: PodFileView(Is.FILE, len(text), sha256(text), "600", "0:0", at, at, keyed=text != SPOILT)}

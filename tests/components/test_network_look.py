@@ -162,7 +162,8 @@ def test_the_kernels_tables(shell: str) -> None:
 def test_a_count_of_each_processor(shell: str, tmp_path: Path) -> None:
     """As Linux 6.1 prints them, in hexadecimal; in the namespace of this test none of them grows."""
     values = ("netfilter/nf_conntrack_count:65530", "netfilter/nf_conntrack_max:65536")
-    lines = [f"/proc/sys/net/{value}\n" for value in (*values, "ipv4/neigh/default/gc_thresh3:1024")]
+    neighbours = ("ipv4/neigh/default/gc_thresh3:1024", "ipv6/neigh/default/gc_thresh3:512")
+    lines = [f"/proc/sys/net/{value}\n" for value in (*values, *neighbours)]
     (tmp_path / "sysctls").write_text("".join(lines))
     (tmp_path / "nf_conntrack").write_text(
         "entries  found insert_failed drop early_drop\n" + "0000fffa  00000003 00000000 0000001f 00000001\n" * 4
@@ -172,6 +173,7 @@ def test_a_count_of_each_processor(shell: str, tmp_path: Path) -> None:
         "000003ff 00000358   0000000a       00000000            000000ff\n"
         "000003ff 00000318   00000001       00000000            00000001\n"
     )
+    (tmp_path / "ndisc_cache").write_text("entries  forced_gc_runs table_fulls\n" + "00000100 00000002 00000003\n" * 2)
     (tmp_path / "netstat").write_text(
         "TcpExt: SyncookiesSent IPReversePathFilter\nTcpExt: 0 12\nIpExt: InNoRoutes InMcastPkts\nIpExt: 0 99\n"
     )
@@ -180,6 +182,7 @@ def test_a_count_of_each_processor(shell: str, tmp_path: Path) -> None:
     seen = look(shell, body=body)
     assert seen.counts and seen.counts.conntrack == (65530, 65536, 4 * 0x1F)
     assert seen.counts.neighbours == (0x3FF, 1024, 0x100, 0xB)
+    assert seen.counts.neighbours6 == (0x100, 512, 6, 4)
     assert seen.counts.reverse_path == 12
 
 

@@ -12,12 +12,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from recoverd.model.file_operations import HostsLine, PutResolvConf
 from recoverd.model.node_look import HOSTS, Heard, NodeLook
+from recoverd.observe import pod_logs
 from recoverd.observe.hosts import NODE
 from recoverd.observe.look import sections
 from recoverd.observe.node import node_look
@@ -35,6 +37,7 @@ FOLDERS = (
     "/etc/resolv.conf",
     "/etc/systemd",
     "/var/lib/kubelet",
+    "/var/log/pods",
     "/run/containerd",
     "/run/docker.sock",
 )
@@ -82,7 +85,8 @@ class Machine:
         found = sections(done.stdout, "@@")
         assert [s.name for s in found][0::999] == ["node"] and found[-1].name == "end", (done.stdout, done.stderr)
         texts = {s.word.removeprefix(str(self.root)): s.text for s in found if s.name == "node-file"}
-        return node_look(next(s.lines for s in found if s.name == "node"), texts)
+        logs = pod_logs.read(((s.name, s.word, s.lines) for s in found), datetime.now(UTC))
+        return node_look(next(s.lines for s in found if s.name == "node"), texts, logs)
 
     def served_at(self, name: str, port: int) -> None:
         self.write("/etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: https://{name}:{port}\n")
@@ -128,6 +132,31 @@ def test_a_kubelet_that_answers_one_that_hangs_and_none(machine: Machine) -> Non
     assert machine.look().kubelet is Heard.REFUSED
     machine.healthz.write_text("healthzPort: 0\n")
     assert machine.look().kubelet is Heard.UNKNOWN
+
+
+def logged(machine: Machine, path: str, *said: str, ago: float = 5.0) -> None:
+    """As containerd writes it, when that was."""
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    lines = [f"{at:%Y-%m-%dT%H:%M:%S}.5Z stderr F {line}\n" for line in said]
+    stamp = at.timestamp()
+    os.utime(machine.write(f"/var/log/pods/{path}", "".join(lines)), (stamp, stamp))
+
+
+def test_what_agents_say_is_read_of_the_newest_log_and_the_one_before(machine: Machine) -> None:
+    proxy = "kube-system_kube-proxy-x2b4k_0ab-1/kube-proxy"
+    logged(machine, f"{proxy}/1.log", "E0101 10:00:00.1 1 a.go:1] of long before", ago=300)
+    logged(machine, f"{proxy}/3.log", 'I0101 10:00:00.1 1 a.go:1] "Using iptables proxy"')
+    why = "F0101 10:00:00.1 1 server.go:495] open /proc/sys/net/netfilter/nf_conntrack_max: permission denied"
+    trace = ("goroutine 1 [running]:", "k8s.io/klog.stacks(0xc00012, 0xc00034)", "\t/go/klog.go:996 +0xb8")
+    logged(machine, f"{proxy}/2.log", 'I0101 10:00:00.1 1 a.go:1] "Setting"', why, *trace, ago=9)
+    dns = "kube-system_coredns-74ff-z_0ab-2/coredns"
+    logged(machine, f"{dns}/0.log", "[INFO] plugin/reload", "[FATAL] plugin/loop: Loop")
+    logged(machine, "default_web-1_0ab-3/web/0.log", "E0101 a secret of somebody's")
+    logs = machine.look().logs
+    assert set(logs) == {"kube-system/kube-proxy-x2b4k", "kube-system/coredns-74ff-z"}
+    assert logs["kube-system/kube-proxy-x2b4k"].lines == (why,)
+    assert logs["kube-system/coredns-74ff-z"].container == "coredns"
+    assert logs["kube-system/coredns-74ff-z"].now == ("[FATAL] plugin/loop: Loop",)
 
 
 def test_without_bash_curl_asks(machine: Machine, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from recoverd.playbooks import (
     agents,
     force_new_cluster,
     nodes,
-    restart_node_agents,
     start_node_services,
     survivors,
 )
@@ -134,7 +133,7 @@ LEASE = (
     (LeaseKeeper, "may_act", _may),
     (simulated, "refuses", silent),
 )
-IMAGES = ((nodes, "unpulled", silent), (restart_node_agents, "without_image", lambda *_: {}))
+IMAGES = ((nodes, "unpulled", silent), (nodes, "without_image", lambda *_: {}))
 JOURNAL = ((TroubledLedger, "write", _lost),)
 
 # --- the stories ---

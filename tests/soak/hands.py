@@ -109,6 +109,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         c.power_on(name)
         machine.makes_sandboxes()
         machine.unpulled.clear()
+        machine.ends.clear()
         machine.dns_ended_at = None
         for path in machine.copies:
             del machine.files[path]
@@ -125,6 +126,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         machine.fresh_network()
         machine.conntrack_full = machine.astray_packets = False
         machine.uplink = 1500
+        machine.clock = 0.0
         if machine.joined or not machine.control_plane:
             machine.agents.setdefault(
                 "kube-proxy", AgentProcess("kube-proxy", c.now)

@@ -225,6 +225,12 @@ DROPPING: dict[str, Draw] = {
 }  # fmt: skip
 DROPPING_FROM = 65535 << 15
 """As above: kernels that drop packets, uplinks that take smaller ones, and what is told and left alone."""
+ASTRAY: dict[str, Draw] = {
+    "set-clock": _and(node, _choice("-4000", "-600", "-20", "20", "600", "4000")), "step-clock": node,
+    "end-kube-proxy": nodes3, "let-kube-proxy": nodes3, "stop-kube-proxy": nodes3,
+}  # fmt: skip
+ASTRAY_FROM = 131071 << 14
+"""As above: machines whose clocks are wrong, and kube-proxies that end each time for what they say themselves."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -240,6 +246,7 @@ LATEST = (
     (CROWDED_FROM, CROWDED, 0.3, (1, 2)),
     (IMAGELESS_FROM, IMAGELESS, 0.3, (1, 2, 3)),
     (DROPPING_FROM, DROPPING, 0.3, (1, 2, 3)),
+    (ASTRAY_FROM, ASTRAY, 0.3, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -40,7 +40,8 @@ class Truth:
         if self.now < self._at + 0.9:  # every other tick
             return
         self._at = self.now
-        holds = {*self._seen(), *self._etcd(), *self.ills()}
+        astray = (f"ill clock {name}" for name, machine in self.cluster.machines.items() if machine.clock)
+        holds = {*self._seen(), *self._etcd(), *self.ills(), *astray}
         for fact in self.since.keys() - holds:
             self.ended[fact] = self.now
             del self.since[fact]

@@ -8,11 +8,13 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.clocks import GRAVE
+from recoverd.diagnose.restless import restless
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.observation import EndpointHealth, UnseenKind
-from tests.unit.builders import Cluster, unseen
+from recoverd.observe.look import parse
+from tests.unit.builders import NOW, Cluster, unseen
 from tests.unit.test_not_ready import STOPPED, WELL
 
 OFF = -30 * 86400.0
@@ -61,3 +63,33 @@ def test_where_all_agree_it_is_the_bastion_s_clock() -> None:
         cluster.host(name, clock_offset=OFF)
     found = judged(cluster)
     assert found.faults == () and "bastion's own is wrong" in found.find(Code.CLOCK_SKEW).message  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("off", [0.0, 900.0, -900.0])
+def test_times_of_a_machine_are_told_by_the_bastion_s_clock(off: float) -> None:
+    """Else a kubelet was started in the future, and counts as just started for ever."""
+    written = NOW + timedelta(seconds=off - 50)
+    stat = "1 (sh) S" + " 0" * 18 + " {}" + " 0" * 10
+    sections = {
+        "boot": "b",
+        "clock": f"{(NOW + timedelta(seconds=off)).timestamp():.1f}",
+        "uptime": f"{stat.format(100000)}\n{stat.format(0)}",
+        "units": "Id=kubelet.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n"
+        "StateChangeTimestampMonotonic=700000000\nNRestarts=0",
+        "manifest /etc/kubernetes/manifests/etcd.yaml": f"3 {written.timestamp():.0f}\nYTpi\n",
+        "container etcd": f"{'stat ' + stat.format(80000)}\nscanned",
+    }
+    text = "".join(f"@@ {name}\n{said}\n" for name, said in sections.items())
+    view = parse(f"{text}@@ end\n", "@@", middle=NOW).view
+    assert view.clock_offset == off
+    assert view.units["kubelet"].since == NOW - timedelta(seconds=300)
+    assert view.manifests["etcd"].modified_at == NOW - timedelta(seconds=50)
+    assert view.containers["etcd"].started_at == view.running_since("etcd") == NOW - timedelta(seconds=200)
+
+
+def test_a_unit_that_was_restarted_long_ago_is_no_new_one_on_a_machine_that_is_ahead() -> None:
+    """As `by_the_bastions` gives it; by the machine's own clock it would start in a quarter of an hour."""
+    cluster = Cluster(1, 2).host("w1", clock_offset=900.0)
+    cluster.unit("w1", "kubelet", since=NOW - timedelta(hours=3), restarts=4)
+    assert restless(cluster._seen("w1"), timedelta(seconds=60), NOW) == []
+    assert [f.code for f in judged(cluster).findings] == [Code.CLOCK_SKEW]

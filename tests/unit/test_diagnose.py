@@ -619,6 +619,10 @@ def test_a_controller_that_runs_nowhere_is_a_warning_and_one_that_may_run_is_non
         and "kube-scheduler on cp3: Exited (1), restarted 4 times" in found.evidence
         and "it says: no kubeconfig" in found.evidence
     )
+    cluster.container("cp2", "kube-scheduler", **{**down, "log_tail": ("Error: unknown flag: --port",)})
+    named = seen(cluster).find(Code.CONTROLLER_DOWN, "kube-scheduler")
+    assert named and "it is given the flag --port" in named.message and "take --port out" in named.message
+    assert "crictl" not in named.message
     assert not seen(cluster.ssh_fails("cp2")).find(Code.CONTROLLER_DOWN), "what is not seen may run"
 
 

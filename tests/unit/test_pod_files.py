@@ -110,6 +110,57 @@ def found(cluster: Cluster, code: str, memory: Memory = KNOWN) -> list[Finding]:
     return [f for f in diagnose(cluster.observation(), memory, cluster.settings).findings if f.code == code]
 
 
+# --- what all API servers have to have in common ---
+
+
+@pytest.mark.parametrize(
+    ("changed", "path", "words"),
+    [
+        ({"enc": file("key 2")}, ENC, ("--encryption-provider-config", "which API server is asked", "as the second")),
+        ({"key": file("another")}, KEY, ("--service-account-key-file", "refuses the tokens")),
+        ({"policy": file("other")}, POLICY, ("--audit-policy-file", "what is kept of a request")),
+    ],
+)
+def test_a_file_that_is_another_on_one_control_plane_is_told(
+    changed: dict[str, PodFileView], path: str, words: tuple[str, ...]
+) -> None:
+    """Each API server is well by itself, and nothing is done about it."""
+    cluster = look(made(3), "cp2", **changed)
+    (told,) = found(cluster, Code.POD_FILE_DIFFERS)
+    assert told.subject == f"cp2:{path}" and told.severity is Severity.WARNING
+    for word in (*words, "than on cp1, cp3", "recoverd copies none"):
+        assert word in told.message, told.message
+    assert any(line.startswith("cp1: ") and GOOD[path].sha256[:12] in line for line in told.evidence)
+    assert [p.name for p in registry() if Code.POD_FILE_DIFFERS in p.repairs] == []
+    assert found(look(cluster, "cp2", enc=GOOD[ENC], policy=GOOD[POLICY], key=GOOD[KEY]), Code.POD_FILE_DIFFERS) == []
+
+
+def test_an_api_server_that_is_not_given_the_encryption_configuration_is_told() -> None:
+    cluster = made(3)
+    without = dict(cluster._seen("cp3").manifests)
+    without[API] = manifest(API, *FLAGS[1:])
+    cluster.host("cp3", manifests=without, pod_files={POLICY: GOOD[POLICY], KEY: GOOD[KEY]})
+    (told,) = found(cluster, Code.POD_FILE_DIFFERS)
+    assert told.subject == f"cp3:{ENC}" and "on cp3 is not given --encryption-provider-config" in told.message
+    assert "cp3: --encryption-provider-config: not given" in told.evidence
+
+
+@pytest.mark.parametrize("view", [GONE, PodFileView(Is.UNSEEN), file("key 2", sha256="")], ids=["gone", "?", "large"])
+def test_what_was_not_read_differs_from_nothing(view: PodFileView) -> None:
+    assert found(look(made(3), "cp2", enc=view), Code.POD_FILE_DIFFERS) == []
+
+
+def test_an_api_server_with_several_keys_accepts_the_others_tokens() -> None:
+    cluster = look(made(3), "cp2", key=file("another"))
+    for name in cluster.joined:
+        manifests = dict(cluster._seen(name).manifests)
+        manifests[API] = manifest(API, *FLAGS, "--service-account-key-file=/etc/kubernetes/pki/old.pub")
+        cluster.host(name, manifests=manifests)
+        files = cluster._seen(name).pod_files or {}
+        cluster.host(name, pod_files={**files, "/etc/kubernetes/pki/old.pub": file("old")})
+    assert found(cluster, Code.POD_FILE_DIFFERS) == []
+
+
 # --- which files ---
 
 HAPROXY = """

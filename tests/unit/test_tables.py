@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -16,6 +17,7 @@ from recoverd.playbooks.base import Proposal, Refusal, Wait
 from tests.unit.builders import Cluster
 from tests.unit.pod_network import PodNetwork
 from tests.unit.rungs import ask, fault, situation
+from tests.unit.test_not_ready import STOPPED, WELL
 
 FULL, ROOM = TableView(65000, 65536, 0), TableView(700, 65536, 0)
 STRICT = KernelView(ROOM, ROOM, ("all", "eth0"), 12)
@@ -67,6 +69,44 @@ def test_neighbours_that_are_permanent_are_no_sign_of_a_full_table() -> None:
     (finding,) = over.seen().findings
     assert "gc_thresh3=8192 net.ipv4.neigh.default.gc_thresh2=4096" in finding.message
     assert "no room 4 times" in finding.evidence[0]
+
+
+def test_ipv6s_neighbours_have_a_table_of_their_own() -> None:
+    over = PodNetwork().host("w2", kernel=KernelView(neighbours6=TableView(900, 1024, 4)))
+    assert found(over) == [(Code.NEIGHBOURS_FULL, "w2", Severity.FAULT)]
+    (finding,) = over.seen().findings
+    assert "(IPv6, NDP)" in finding.message and "net.ipv6.neigh.default.gc_thresh3=8192" in finding.message
+    assert "ndisc_cache has 900 entries, net.ipv6.neigh.default.gc_thresh3 = 1024" in finding.evidence[0]
+    both = KernelView(neighbours=TableView(900, 1024, 4), neighbours6=TableView(900, 1024, 4))
+    assert found(PodNetwork().host("w2", kernel=both)) == [(Code.NEIGHBOURS_FULL, "w2", Severity.FAULT)]
+    watch = KernelWatch()
+    watch.look("w1", Counts(neighbours=(9, 1024, 0, 0), neighbours6=(9, 1024, 0, 0)), 0.0)
+    view = watch.look("w1", Counts(neighbours=(9, 1024, 0, 0), neighbours6=(9, 1024, 5, 0)), 5.0)
+    assert view and view.neighbours and view.neighbours6
+    assert (view.neighbours.refused, view.neighbours6.refused) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "word"),
+    [
+        (KernelView(replace(FULL, refused=3)), "nf_conntrack_max=131072"),
+        (KernelView(neighbours=TableView(1024, 1024, 2)), "net.ipv4.neigh"),
+        (KernelView(neighbours6=TableView(1024, 1024, 2)), "net.ipv6.neigh"),
+    ],
+)
+def test_a_node_whose_kubelet_gets_no_connection_for_it_is_not_restarted(kernel: KernelView, word: str) -> None:
+    """kubelet answers there and reaches nobody: a fresh one would not either."""
+    net = PodNetwork().host("w2", kernel=kernel)
+    net.cluster.node("w2", ready=False, since=net.now - timedelta(seconds=90), **STOPPED)
+    net.cluster.host("w2", node=replace(WELL, reaches=False, said="no answer within 2 s"))
+    faults = net.seen().faults
+    (why,) = [f for f in faults if f.code == Code.NODE_NOT_READY]
+    assert word in why.message and "No restart and no reboot" in why.message
+    answer = ask("restart-node-agents", situation(net.cluster, why), why)
+    assert isinstance(answer, Refusal) and word in answer.reason
+    room = PodNetwork().host("w2", kernel=KernelView(ROOM, ROOM, neighbours6=ROOM))
+    room.cluster = net.cluster
+    assert [f.code for f in room.seen().faults] == [Code.NODE_CUT_OFF]
 
 
 def test_a_reverse_path_filter_is_named_only_where_it_drops_beside_a_broken_path() -> None:
@@ -159,6 +199,9 @@ def test_lines_of_the_script() -> None:
     ]
     told = counts_of(sysctls, ["conntrack 3", "neighbours 40 0 1", "reverse-path 9"])
     assert told == Counts((65530, 65536, 3), (40, 1024, 0, 1), 9, ("all",))
+    six = [*sysctls, f"{net}/ipv6/neigh/default/gc_thresh3:512"]
+    assert counts_of(six, ["neighbours6 500 2 7"]).neighbours6 == (500, 512, 2, 7)
+    assert counts_of(sysctls, ["neighbours6 500 2 7"]).neighbours6 is None, "no IPv6 there"
     assert counts_of(sysctls, ["conntrack"]).conntrack == (65530, 65536, None), "a kernel without that file"
     assert counts_of(sysctls[1:2], ["conntrack 3", "neighbours 40 0 1", "odd", ""]) == Counts()
     assert KernelWatch().look("w1", None, 0.0) is None
