@@ -131,7 +131,7 @@ def parse_look(
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
         rules=_rules(found, cut=not ended and "tool" not in found),
-        tool=found["tool"].word if "tool" in found else NOT_ASKED,
+        tool=(found["tool"].word if "tool" in found else "") or ("" if ended and "tool" in found else NOT_ASKED),
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
