@@ -8,6 +8,7 @@ tried and what to do about it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -38,6 +39,11 @@ PROBE_SECONDS = 1.0
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/opt/bin"
 """Where people and Flatcar put kubeadm, kubectl, crictl, ctr and etcdctl, and where sudo's `secure_path` does not look
 (RHEL, Rocky, SUSE, Amazon Linux); after what is in PATH.
+"""
+
+BEGINS = "@@recoverd@@"
+"""The line after which a script's own output begins: a login shell's files and sshd's rc may print before it. Taken for
+the script's, a greeting made a machine that had not gone down one with another boot id.
 """
 
 
@@ -232,11 +238,15 @@ class HostPool:
 
     def _shell(self, seconds: float, script: str = "") -> str:
         """The command that reads the script, or runs the given one. The host itself ends it at the deadline, since sshd
-        delivers no signal to what runs as root.
+        delivers no signal to what runs as root. Whatever the machine's language is, its programs speak English.
+
+        A login shell reads it first, and not all quote as POSIX does: in fish a backslash between single quotes means
+        something, and csh has no line end there. So a given script is sent as base64.
         """
-        shell = f"sh -c {shlex.quote(script)}" if script else "sh -s"
+        packed = base64.b64encode(script.encode()).decode()
+        shell = f'sh -c "$(echo {packed} | base64 -d)"' if script else "sh -s"
         limited = f"command -v timeout >/dev/null && exec timeout -s KILL {math.ceil(seconds)} {shell}; exec {shell}"
-        limited = f"PATH=$PATH:{PROGRAMS}; export PATH; {limited}"
+        limited = f"PATH=$PATH:{PROGRAMS} LC_ALL=C; export PATH LC_ALL; echo {BEGINS}; {limited}"
         return f"{'sudo -n ' if self._ssh.sudo else ''}sh -c {shlex.quote(limited)}"
 
     async def _start(
@@ -301,7 +311,7 @@ class HostPool:
             if process.exit_status is None and not truncated and lease.connection.is_closed():
                 raise self._lost(link)
             status = process.exit_status if process.exit_signal is None and not truncated else None
-            return CommandResult(status, out.decode(errors="replace"), err.decode(errors="replace"), truncated)
+            return CommandResult(status, own(out.decode(errors="replace")), err.decode(errors="replace"), truncated)
         except (asyncssh.Error, OSError) as error:
             raise self._lost(link) from error
         finally:
@@ -340,6 +350,12 @@ def _no_connection(link: Link, seconds: float) -> HostUnseen:
         )
         return HostUnseen(UnseenKind.OWN, what)
     return HostUnseen(UnseenKind.TIMEOUT, f"{link.target} gave no SSH connection within {seconds:g} s")
+
+
+def own(output: str) -> str:
+    """What the script itself has printed; all of it where the script did not come to its beginning."""
+    _, begins, said = output.partition(f"{BEGINS}\n")
+    return said if begins else output
 
 
 @dataclass(slots=True)

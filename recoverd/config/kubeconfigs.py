@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from cryptography import x509
@@ -84,6 +85,7 @@ def doubts(path: Path, entries: Entries, now: datetime | None = None) -> Iterato
     and the machines are watched without it, and it may be put right meanwhile.
     """
     now = now or datetime.now(UTC)
+    yield from _ways_round(path, entries)
     if problem := _unusable(path, entries):
         yield f"{problem}; as it is, the API server cannot be asked"
         return
@@ -99,6 +101,21 @@ def doubts(path: Path, entries: Entries, now: datetime | None = None) -> Iterato
         yield f"the client certificate in {path} expired on {until:%Y-%m-%d}: the API server is not seen; {MAKE} anew"
     elif until - now < SOON:
         yield f"the client certificate in {path} expires on {until:%Y-%m-%d}, in {(until - now).days} days; {MAKE} anew"
+
+
+def _ways_round(path: Path, entries: Entries) -> Iterator[str]:
+    """What is between it and the API server, which recoverd does not go through: it asks each one at its own address
+    too, and is there for when what lies between does not work.
+    """
+    url = urlsplit(entries.server)
+    if url.path.strip("/"):
+        yield (
+            f"{path}: {entries.server} is a path behind another server's address (Rancher, a proxy for several "
+            f"clusters), and recoverd asks https://{url.netloc} itself, where no API server is; {MAKE}"
+        )
+    for name in ("proxy-url", "tls-server-name"):
+        if entries.cluster.get(name):
+            yield f"{path}: {name} is not followed: the API server is asked at {entries.server} directly; {MAKE}"
 
 
 def _mismatch(path: Path, certificate: x509.Certificate, key: bytes) -> str | None:

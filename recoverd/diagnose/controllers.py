@@ -17,8 +17,8 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView
-from recoverd.model.observation import ContainerView
-from recoverd.model.witness import LED, LeadView, TryView
+from recoverd.model.observation import ContainerView, HostView
+from recoverd.model.witness import LASTS, LED, LeadView, TryView
 
 MANAGER, SCHEDULER = LED
 EFFECTS = {
@@ -26,13 +26,13 @@ EFFECTS = {
     SCHEDULER: "new pods get no node",
 }
 LONG = 60.0
-"""Seconds for which a lease must not have been renewed, and one of its containers must have run."""
-STILL = 30.0
-"""Seconds of those in which recoverd itself must have seen it stand still: clocks of machines differ. Twice the
-15 s after which another replica takes it (--leader-elect-lease-duration).
+"""Seconds for which one of its containers must have run, and a lease must not have been renewed where it is one of 15 s
+(--leader-elect-lease-duration); of one that lasts longer, as many more.
 """
 ELSEWHERE = ("--leader-elect=false", "--leader-elect-resource-")
 """What in a manifest says that its lease is another one, or none."""
+BY_FILE = "--config="
+"""A file of its own may say the same (`leaderElection`), which the manifest does not show."""
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -73,14 +73,22 @@ def _stands_still(scene: Scene, component: str, lead: LeadView, running: dict[st
     back = scene.age(network.back_since) if isinstance(network, NetworkView) else None
     return (
         lead.unchanged is not None
-        and lead.unchanged >= STILL
-        and max(lead.old, lead.unchanged) >= LONG
+        # clocks of machines differ: recoverd itself must have seen it stand still while another could have taken it
+        and lead.unchanged >= 2 * lead.lasts
+        and max(lead.old, lead.unchanged) >= LONG - LASTS + lead.lasts
         and (back is None or back >= LONG)
         and any(age is not None and age >= LONG for age in ages)
         and not any(flag in m.content for m in manifests for flag in ELSEWHERE)
+        and (not any(BY_FILE in m.content for m in manifests) or _renewed_by(lead, component, hosts))
         and not any(view.alarms for view in scene.etcd_views.values())
         and not (isinstance(tried, TryView) and not tried.accepted)
     )
+
+
+def _renewed_by(lead: LeadView, component: str, hosts: list[HostView]) -> bool:
+    """Whether it is theirs beyond doubt: renewed since one of those that run was started."""
+    began = [at for host in hosts if (at := host.running_since(component))]
+    return lead.renewed_at is not None and any(at < lead.renewed_at for at in began)
 
 
 def _not_leading(

@@ -127,6 +127,11 @@ def _not_joined(scene: Scene, name: str) -> Finding:
         why = "its etcd is not a member of the cluster: it was removed, or never joined"
     elif entry is not None and (entry.learner or not entry.started):
         why = "its etcd is in the member list and has not become a voter that serves"
+    elif scene.of_others(name):
+        why = (
+            "none of kubeadm's static pod manifests and certificates is there, and only control planes that kubeadm "
+            "has made are supported: recoverd does nothing to it"
+        )
     elif host is None:
         why = "it cannot be looked at and was never seen working"
     else:

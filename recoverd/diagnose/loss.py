@@ -15,6 +15,7 @@ from recoverd.model.etcd import FORCE, EtcdView, accused, accused_alone
 from recoverd.model.facts import Facts, Fate, LossFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.observation import EtcdDataView, HostView
+from recoverd.model.places import flag
 
 CORRUPTION = re.compile(
     r"crc mismatch|checksum error|invalid database|invalid page type|page \d+ already "
@@ -244,8 +245,7 @@ def says_new(manifest: str) -> bool:
     """The etcd of this manifest begins a cluster of its own where it finds no data: kubeadm leaves the flag
     out, and `new` is etcd's default.
     """
-    found = re.search(r"^\s*- --initial-cluster-state=(\S+)", manifest, flags=re.MULTILINE)
-    return found is None or found[1].strip("\"'") == "new"
+    return flag(manifest, "--initial-cluster-state") in ("", "new")
 
 
 def _lost(scene: Scene, fates: dict[str, Fate]) -> Finding:

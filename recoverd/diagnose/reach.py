@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from recoverd.diagnose.api import answer, refuses_us
@@ -101,6 +102,25 @@ def _goes_on(scene: Scene) -> str:
     )
 
 
+def _same_machines(scene: Scene, objects: ObjectsView) -> str:
+    """That they are its nodes all the same, by what the kernel calls its boot; "" where that is not seen.
+
+    The configuration has names and addresses of their own for them, as of a network for administrators alone.
+    """
+    boots = {n.boot_id: n.name for n in objects.nodes if n.boot_id}
+    ours = {name: host.boot_id for name in scene.addresses if (host := scene.host(name))}
+    # containers of one machine have one boot
+    once = Counter((*ours.values(), *(n.boot_id for n in objects.nodes)))
+    same = {name: boots[boot] for name, boot in ours.items() if boot in boots and once[boot] == 2}
+    if not same:
+        return ""
+    pairs = ", ".join(f"{name} is {node}" for name, node in same.items())
+    return (
+        f" By their boots they are the same machines ({pairs}): name each in the configuration as its node is named; "
+        "its address there may be any."
+    )
+
+
 def _api_unseen(scene: Scene) -> Iterator[Finding]:
     objects, vip = scene.observation.api.objects, scene.vip
     if scene.foreign_kubeconfig and isinstance(objects, ObjectsView):
@@ -109,7 +129,7 @@ def _api_unseen(scene: Scene) -> Iterator[Finding]:
         yield _source(
             "kubeconfig",
             f"The kubeconfig leads to another cluster: {vip.address} lists the nodes {names}, and "
-            f"none of {ours} is among them.",
+            f"none of {ours} is among them.{_same_machines(scene, objects)}",
             (answer(vip),),
         )
     elif refuses_us(vip):

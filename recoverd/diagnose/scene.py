@@ -21,6 +21,7 @@ from recoverd.model.observation import (
     Unseen,
     UnseenKind,
 )
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.places import etcd_elsewhere
 from recoverd.model.settings import ClusterSettings, HostSettings
 
@@ -30,6 +31,8 @@ SETTLING = 90.0
 the cluster's address answers.
 """
 
+PKI = "/etc/kubernetes/pki/"
+"""Where kubeadm keeps certificates, unless its configuration names another directory."""
 DARK = frozenset({UnseenKind.UNREACHABLE, UnseenKind.TIMEOUT})
 """The kinds in which nothing at all came back from a machine."""
 SILENT = frozenset({EndpointHealth.UNREACHABLE, EndpointHealth.TIMEOUT, EndpointHealth.UNRESOLVED})
@@ -229,7 +232,7 @@ class Scene:
 
     def _is_part(self, name: str) -> bool:
         host = self.host(name)
-        if host is not None and not host.joined:
+        if host is not None and (not host.joined or self.of_others(name)):
             return False
         listed = self.membership.entry_of(name)
         if self.membership.known:
@@ -245,6 +248,18 @@ class Scene:
         if self.external_etcd:
             return API in host.manifests
         return "etcd" in host.manifests or (data is not None and data.holds)
+
+    def of_others(self, name: str) -> bool:
+        """The machine was looked at whole, and nothing that makes a control plane of kubeadm's was ever seen there:
+        neither a manifest of one of its static pods nor a certificate where it keeps them. So it is where Kubernetes
+        was made by something else, or by hand (OpenShift, kubelet beside units of systemd).
+        """
+        host = self.host(name)
+        if host is None or host.problems or self.memory.manifests.get(name) or self.remembered(name):
+            return False
+        return not (host.manifests.keys() & set(STATIC_PODS)) and not any(
+            c.path.startswith(PKI) for c in host.certificates
+        )
 
     @cached_property
     def external_etcd(self) -> tuple[str, ...]:

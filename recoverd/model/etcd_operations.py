@@ -9,6 +9,7 @@ from typing import Literal
 
 from recoverd.model.call import Call, HostCall
 from recoverd.model.etcd import EtcdView
+from recoverd.model.places import own_container
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,9 @@ class DisarmAlarm:
 
 
 def image_of(manifest: str) -> str:
-    """The image of the first container of a manifest; "" where none is named."""
+    """The image of the component that a manifest is for; "" where none is named."""
+    if (own := own_container(manifest)) is not None:
+        return str(own.get("image") or "")
     found = re.search(r"^\s*(?:- )?image:\s*(\S+)", manifest, flags=re.MULTILINE)
     return found[1].strip("\"'") if found else ""
 

@@ -30,6 +30,10 @@ class ProbeAnswer(StrEnum):
         return self is ProbeAnswer.OK or self is ProbeAnswer.REFUSED
 
 
+NOT_ASKED = "?"
+"""In the place of a tool, where a machine had no use for one."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodProbe:
     """One attempt to reach a pod of a service from a node."""
@@ -192,8 +196,8 @@ class NodeNetworkView:
     """Uids under /var/lib/kubelet/pods."""
     rules: RulesView | Unseen
     tool: str = ""
-    """What the probes were made with: `bash`, `curl`, `nc`, `python3`; "" when the host has none,
-    so that its probes are unseen.
+    """What the probes were made with: `bash`, `curl`, `nc`; "" when the host has none, so that its probes are unseen;
+    `NOT_ASKED` where it had none to make, or did not come to them.
     """
     veths: tuple[int, int] | None = None
     """Pods' ends of virtual cables called veth*: how many there are, and how many of them hang on a bridge."""

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
+
+import yaml
 
 API_PORT = 6443
 """kubeadm's, where `localAPIEndpoint.bindPort` says nothing else."""
@@ -108,9 +111,42 @@ def _socket(url: SplitResult) -> Socket | None:
 
 
 def flag(manifest: str, name: str) -> str:
-    """The value of a flag on its own line, as kubeadm writes it; "" where it is not there."""
+    """The value of a flag of the component that a manifest is for, however it is written there; "" where it is not
+    there. Of several the last counts, as it does for the program. Where the manifest is no whole YAML, lines as kubeadm
+    writes them are read.
+    """
+    if (flags := _flags(manifest)) is not None:
+        return flags.get(name, "")
     found = re.search(rf"^\s*- [\"']?{re.escape(name)}=(\S+)\s*$", manifest, flags=re.MULTILINE)
     return found[1].strip("\"'") if found else ""
+
+
+@lru_cache(maxsize=4096)  # four of each control plane of all clusters, as seen and as remembered
+def own_container(manifest: str) -> Mapping[str, Any] | None:
+    """The container of a manifest that bears the pod's name, or the first: others stand beside it and have flags and
+    images of their own (a KMS plugin, a proxy of metrics). None where the manifest cannot be read.
+    """
+    try:
+        pod = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        containers = [dict(c) for c in pod["spec"]["containers"]]
+        return next((c for c in containers if c.get("name") == pod["metadata"]["name"]), containers[0])
+    except (yaml.YAMLError, TypeError, KeyError, IndexError, ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _flags(manifest: str) -> Mapping[str, str] | None:
+    """Those of that container; None where they cannot be read."""
+    own = own_container(manifest)
+    given = [(own or {}).get(kind) or () for kind in ("command", "args")]
+    if own is None or not all(isinstance(words, list | tuple) for words in given):
+        return None
+    found = dict[str, str]()
+    for word, after in pairwise((*(str(word) for words in given for word in words), "")):
+        name, written, value = word.partition("=")
+        if name.startswith("-"):  # etcd takes one dash as well
+            found[f"--{name.lstrip('-')}"] = value if written else "" if after.startswith("-") else after
+    return found
 
 
 def ip_of(host: str) -> str:

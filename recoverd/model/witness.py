@@ -11,6 +11,9 @@ from datetime import datetime
 LED = ("kube-controller-manager", "kube-scheduler")
 """Of each of which one replica works, and holds a Lease of its name in kube-system meanwhile."""
 
+LASTS = 15.0
+"""Seconds of --leader-elect-lease-duration where nobody has chosen another."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeadView:
@@ -26,6 +29,8 @@ class LeadView:
     """Seconds, by a clock that nobody sets, in which every look found it as it is: 0.0 where it was
     renewed since the look before, None where there was none to compare with.
     """
+    lasts: float = LASTS
+    """Seconds after which another replica takes it, as its holder has written (`leaseDurationSeconds`)."""
 
     @property
     def host(self) -> str:

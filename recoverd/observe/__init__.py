@@ -5,7 +5,6 @@ broken that was only not seen.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +33,7 @@ from recoverd.model.observation import (
     Observation,
     Unseen,
 )
-from recoverd.model.places import places_in
+from recoverd.model.places import flag, places_in
 from recoverd.model.pod_files import PodFileView
 from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.aggregated import AggregateWatch
@@ -245,14 +244,14 @@ class Collector:
 
     async def _machine(self, name: str, memory: Memory) -> HostView | Unseen:
         manifest = memory.manifests.get(name, {}).get("etcd")
-        data = re.search(r"^ *- --data-dir=(\S+)$", manifest.content, re.MULTILINE) if manifest else None
+        data = flag(manifest.content, "--data-dir") if manifest else ""
         minor = (minor_of(manifest.content) if manifest else "") or "any"
         until, known, tool = self._tools.get(name, (0.0, "", None))
         ask = name in self._planes and (known != minor or tool is None or time.monotonic() > until)
         # its program is looked for in the image only by mounting that, which writes on the machine
         mounts = manifest and not self._cluster.settings.observes
         image = image_of(manifest.content) if manifest and mounts else ""
-        about = EtcdAbout(data.group(1) if data else "", minor if ask else "", image)
+        about = EtcdAbout(data, minor if ask else "", image)
         lease = self._lease if name in self._planes else None
         due, synchronised = self._clocks.get(name, (0.0, None))
         clock, closer = time.monotonic() > due, self._closer.due(name, time.monotonic())

@@ -41,6 +41,10 @@ DIRECT_SHARE = 0.6
 """Share of the deadline after which a control plane's own address is given up and asked through SSH
 instead: a firewall may be between.
 """
+REFUSED = "HTTP 401 "
+"""In what is said of an answer to credentials that nobody knows, as a token that is over."""
+UNREAD = -1.0
+"""The time of change of no file."""
 SILENT = frozenset({EndpointHealth.TIMEOUT, EndpointHealth.UNREACHABLE, EndpointHealth.NOT_READY})
 """What an API server took its time to say: the check of an etcd that does not answer takes two seconds."""
 
@@ -90,6 +94,9 @@ class ApiCollector:
             *(self._probed(f"api on {plane.name}", self._member(access, plane)) for plane in planes),
         )
         by_name = {plane.name: view for plane, view in zip(planes, members, strict=True)}
+        if any(REFUSED in view.detail for view in (vip, *members)):
+            # what it names for its credentials, a program or a file beside it, may give others by now
+            self._access = (UNREAD, access)
         return ApiView(vip, by_name, await self._objects(access, vip, by_name), credentials_expire=access.expires)
 
     async def _probed(self, source: str, look: Coroutine[Any, Any, EndpointView]) -> EndpointView:

@@ -12,7 +12,7 @@ from typing import Any
 from kubernetes.aio.client import ApiClient
 
 from recoverd.model.observation import Unseen, UnseenKind
-from recoverd.model.witness import LED, LeadView
+from recoverd.model.witness import LASTS, LED, LeadView
 from recoverd.observe.lists import read_json
 from recoverd.observe.rest import request
 
@@ -55,6 +55,7 @@ def _view(name: str, body: dict[str, Any], at: datetime) -> LeadView | Unseen:
     spec = body.get("spec") or {}
     try:
         renewed = datetime.fromisoformat(spec["renewTime"]) if spec.get("renewTime") else None
-        return LeadView(str(spec.get("holderIdentity") or ""), renewed, at)
+        lasts = float(spec.get("leaseDurationSeconds") or LASTS)
+        return LeadView(str(spec.get("holderIdentity") or ""), renewed, at, lasts=lasts)
     except (ValueError, TypeError, AttributeError) as error:
         return Unseen(UnseenKind.GARBAGE, f"the API server gave the lease {name} in an odd form ({error})")

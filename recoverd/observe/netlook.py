@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 
-from recoverd.model.network import Link, ProbeAnswer, ProcessView
+from recoverd.model.network import NOT_ASKED, Link, ProbeAnswer, ProcessView
 from recoverd.model.network_operations import ROUTE_STATES
 from recoverd.observe.kernel import Counts, counts_of
 from recoverd.observe.look import TICKS, LookError, Section, sections
@@ -131,7 +131,7 @@ def parse_look(
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
         rules=_rules(found, cut=not ended and "tool" not in found),
-        tool=found["tool"].word if "tool" in found else "",
+        tool=(found["tool"].word if "tool" in found else "") or ("" if ended and "tool" in found else NOT_ASKED),
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,

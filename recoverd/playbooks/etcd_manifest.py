@@ -24,7 +24,8 @@ def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
         text = re.sub(rf"^\s*- {re.escape(name)}(=\S*)?\s*\n", "", text, flags=re.MULTILINE)
     lines = "".join(rf"\n\g<1>- {name}={value}" for name, value in flags.items())
     changed, count = re.subn(r"^(\s*)- etcd[ \t]*$", rf"\g<0>{lines}", text, count=1, flags=re.MULTILINE)
-    return changed if count else None
+    whole = count and all(flag(changed, name) == value for name, value in flags.items())
+    return changed if whole else None
 
 
 def with_flag(manifest: str) -> str | None:

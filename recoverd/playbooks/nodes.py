@@ -95,8 +95,11 @@ def another_machine(node: str, host: str, situation: Situation) -> str:
 
 def off_on_purpose(view: HostView, host: str) -> str:
     """Why kubelet and the runtime on this machine are not to be touched: somebody masked one, or it is not
-    installed. "" when they may be.
+    installed, or systemd was not seen there, as where SSH leads into a container beside the node (Bottlerocket's). ""
+    when they may be.
     """
+    if not view.units:
+        return f"no unit of systemd was seen on {host}: SSH may lead to something else there than the node itself"
     for name in (view.runtime, "kubelet"):
         unit = view.units.get(name)
         if unit and unit.load != "loaded":

@@ -16,11 +16,12 @@ from recoverd.model.finding import Finding
 from recoverd.model.node_operations import AwaitControllers
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import RestartStaticPod
+from recoverd.model.witness import LASTS, LeadView
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 
 NAME = "restart-controller"
-LEADS_WITHIN = 45.0
-"""Seconds: it waits for the lease of the one before to be over, 15 s, and retries every 2 s."""
+LEADS_WITHIN = 30.0
+"""Seconds beyond the time that the lease of the one before lasts, which is waited for: it retries every 2 s."""
 UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|connection refused", re.IGNORECASE)
 """It does not get as far as the API server: by another name or address than the one that answers."""
 
@@ -36,6 +37,8 @@ class RestartController:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         component, holds = finding.subject, finding.facts.host
         views = {name: view for name in situation.scene.parts if (view := situation.host(name))}
+        lead = situation.observation.api.leads.get(component)
+        within = LEADS_WITHIN + (lead.lasts if isinstance(lead, LeadView) else LASTS)
         running = sorted((n for n, v in views.items() if v.runs(component)), key=lambda n: (n != holds, n))
         if not running:
             return Refusal(f"{component} was seen to run on no control plane")
@@ -43,7 +46,7 @@ class RestartController:
         unreached = next((f"{n}: {line}" for n, tail in tails for line in tail[-3:] if UNREACHED.search(line)), "")
         return Proposal(
             summary=f"start {component} anew on {', then '.join(running)}, until one leads",
-            steps=tuple(step for name in running for step in _steps(name, component, finding)),
+            steps=tuple(step for name in running for step in _steps(name, component, finding, within)),
             basis=(finding.key,),
             evidence=finding.evidence,
             undo=("none is needed: it did no work before",),
@@ -58,7 +61,7 @@ class RestartController:
         )
 
 
-def _steps(name: str, component: str, finding: Finding) -> Iterator[Step]:
+def _steps(name: str, component: str, finding: Finding, within: float) -> Iterator[Step]:
     yield Step(
         name,
         f"start {component} on {name} anew",
@@ -72,7 +75,7 @@ def _steps(name: str, component: str, finding: Finding) -> Iterator[Step]:
         name,
         f"see that {component} leads",
         AwaitControllers(component),
-        LEADS_WITHIN,
+        within,
         part=name,
         contained=True,
     )

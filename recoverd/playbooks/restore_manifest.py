@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from recoverd.diagnose.manifests import other_images
@@ -183,8 +182,7 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
 
 def _data_of(manifest: str) -> str:
     """The database of the etcd that this manifest starts; kubeadm mounts the data directory under its own path."""
-    found = re.search(r"^\s*- --data-dir=(\S+)\s*$", manifest, flags=re.MULTILINE)
-    return f"{found[1] if found else '/var/lib/etcd'}/member/snap/db"
+    return f"{flag(manifest, '--data-dir') or '/var/lib/etcd'}/member/snap/db"
 
 
 PLAYBOOK = RestoreManifest()

@@ -275,6 +275,44 @@ async def test_answers_of_none_that_is_ready(server: Server, look: Look, answer:
         )
 
 
+async def test_credentials_of_a_program_are_asked_for_anew_when_they_are_over(
+    server: Server, sshd: Sshd, tmp_path: Path
+) -> None:
+    """As those of clouds and of OIDC, for a quarter of an hour: the cluster was not seen any more until a restart."""
+    token, program = tmp_path / "token", tmp_path / "program"
+    program.write_text(f"""#!/bin/sh
+printf '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {{"token": "%s"}}}}' \
+  "$(cat {token})"
+""")
+    program.chmod(0o755)
+    config = yaml.safe_load(server.kubeconfig.read_text())
+    asks = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program), "interactiveMode": "Never"}
+    config["users"][0]["user"] = {"exec": asks}
+    server.kubeconfig.write_text(yaml.safe_dump(config))
+    good = dict(server.answers)
+
+    async def readyz(request: web.Request) -> web.StreamResponse:
+        known = request.headers.get("Authorization") == f"Bearer {token.read_text()}"
+        return web.Response(text=READY) if known else as_json({"message": "Unauthorized"}, 401)
+
+    server.answers = good | {"/readyz": readyz}
+    token.write_text("first")
+    await server.start()
+    settings = ClusterSettings("prod", (HostSettings("cp1", "127.0.0.1"),))
+    collector = ApiCollector(
+        ClusterConfig(settings, 5.0, server.kubeconfig, sshd.settings, Deadlines(api=20.0)), pool := sshd.pool("cp1")
+    )
+    pool.places["cp1"] = Places(api=server.port)
+    try:
+        seen = [(await collector.observe()).vip.health]
+        token.write_text("second")
+        seen += [(await collector.observe()).vip.health for _ in range(2)]
+    finally:
+        await collector.close()
+        await pool.close()
+    assert seen == [EndpointHealth.READY, EndpointHealth.ERROR, EndpointHealth.READY]
+
+
 async def test_what_speaks_no_tls(server: Server, look: Look) -> None:
     await server.start(plain=True)
     view = await look()

@@ -15,6 +15,8 @@ import pytest
 from recoverd.act.kube import Kube
 from recoverd.act.point_node import absent
 from recoverd.clients import hosts
+from recoverd.clients.hosts import HostPool
+from recoverd.config import SshSettings
 from recoverd.model.call import Call
 from recoverd.observe.api import api_client
 from recoverd.observe.joining import LOOK, _offset
@@ -84,6 +86,33 @@ async def test_programs_are_found_where_sudo_does_not_look(
         found = result.stdout.split()
         assert found[0] == f"{tmp_path}/own/kubeadm-of-test", result
         assert not found[1].startswith(str(tmp_path))  # what is in PATH is not put aside for it
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="as on real machines, root is asked")
+async def test_only_what_a_script_prints_itself_counts(start_sshd: Callable[..., Sshd]) -> None:
+    """A login shell that greets had every machine rebooted before it went down: its boot id seemed to be another one,
+    and "already on its way" was read where nothing was said.
+    """
+    boot, asked = "abc-1", Call.of("boot_id").line
+    pool = start_sshd(ForceCommand='printf "Welcome\\nto prod. "; eval "$SSH_ORIGINAL_COMMAND"').pool("cp1")
+    try:
+        result = await pool.run("cp1", f"boot_id() {{ echo {boot}; }}\n{asked}; echo $LC_ALL; true >&2", timeout=20)
+        nothing = await pool.run("cp1", "true", timeout=20)
+    finally:
+        await pool.close()
+    assert (result.stdout, nothing.stdout) == (f"{boot}\nC\n", "")
+
+
+def test_a_script_in_a_command_is_one_word_to_every_login_shell() -> None:
+    """csh ends a word in quotes at the end of a line, and fish reads a backslash between single quotes."""
+    pool = HostPool(SshSettings("root", Path("key"), Path("hosts")), ())
+    given = "printf '%s\\\\n' \"it's\" |\n  cat\n"
+    command = pool._shell(5.0, given)
+    assert not {"\n", "\\", "!"} & set(command) and command.count("'") == 2, command
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert (
+        hosts.own(done.stdout) == subprocess.run(["sh", "-c", given], capture_output=True, text=True, check=True).stdout
+    )
 
 
 # --- kube-proxy's metrics, by version ---

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -18,38 +18,21 @@ from recoverd.model.events import Observed
 from recoverd.model.observation import Observation
 from recoverd.model.places import authority
 from recoverd.model.settings import ClusterSettings, HostSettings
+from recoverd.model.witness import LeadView
 from recoverd.observe import Collector
 from recoverd.observe.turns import Turns
 from recoverd.playbooks import registry
 from tests.authority import Authority
 from tests.components.clusters import a_loopback_address
 from tests.components.conftest import free_port
-from tests.components.test_api import Server
-from tests.field.answers import Answers
+from tests.components.test_api import NOT_READY, Server, as_json
+from tests.field.answers import LEASES, Answers, listed, meta
 from tests.field.environment import Environment, link
 from tests.field.machines import Machine, Machines
+from tests.field.manifests import CONTAINERS
+from tests.field.proxies import NO_CHAINS, program
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-CHAINS = """printf '%s\\n' '*nat' ':KUBE-SERVICES - [0:0]' \\
-  '-A KUBE-SERVICES -d 10.96.0.80/32 -p tcp -m comment --comment "d/web" -m tcp --dport 80 -j KUBE-SVC-WEB' \\
-  '-A KUBE-SVC-WEB -j KUBE-SEP-A' '-A KUBE-SEP-A -p tcp -m tcp -j DNAT --to-destination 10.244.1.5:8080' COMMIT
-"""
-NO_CHAINS = "printf '*nat\\n:PREROUTING ACCEPT [0:0]\\nCOMMIT\\n'\n"
-NFT = """case "$*" in
-  'list tables') echo 'table ip kube-proxy' ;;
-  'list map '*) echo 'map service-ips {'; echo 'type ipv4_addr . inet_proto . inet_service : verdict'
-    echo 'elements = { 10.96.0.80 . tcp . 80 : goto service-A-d/web/tcp/ }' ;;
-  'list chain '*service-A*) echo 'numgen random mod 1 vmap { 0 : goto endpoint-B-d/web/tcp/__10.244.1.5/8080 }' ;;
-  'list chains') ;;
-  *) exit 1 ;;
-esac
-"""
-IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
-Prot LocalAddress:Port Scheduler Flags
-  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
-TCP  0A600050:0050 rr
-  -> 0AF40105:1F90      Masq    1      0          0
-"""
 ETCDUTL = """case "$*" in
   version) echo 'etcdutl version: {version}' ;;
   *) printf '  --%s\\n' initial-cluster bump-revision mark-compacted ;;
@@ -99,6 +82,8 @@ class Field:
         self.pool = Machines(ssh, (*planes, *workers), self.machines)
         self.etcd = await self._etcd() if at.etcd or at.external else None
         self.collector = Collector(ClusterConfig(settings, 5.0, self.api.kubeconfig, ssh, slow), self.pool)
+        if at.scheduler:
+            self._idle("kube-scheduler")
         self.collector._turns = Turns(30.0, small=0)  # a worker has turns, as where there are many
         self.machine = ClusterMachine(settings, registry(), now=datetime.now(UTC))
 
@@ -128,6 +113,65 @@ class Field:
         await self.api.stop()
         if self.fronted:  # as haproxy with no server left
             self.fronted.answers = {"/readyz": web.Response(text="<html>503 Service Unavailable</html>", status=503)}
+
+    async def api_ended(self) -> None:
+        """Whatever started it there has ended it."""
+        self.machines["p1"].ends("kube-apiserver")
+        await self.api.stop()
+
+    def etcd_manifest_lost(self) -> None:
+        """Somebody removed it, and kubelet has ended etcd, without which no API server is ready."""
+        plane = self.machines["p1"]
+        (plane.root / self.at.static.lstrip("/") / "etcd.yaml").unlink()
+        plane.ends("etcd")
+        self._without_etcd()
+
+    def etcd_directory_changed(self) -> None:
+        """Somebody named another one in its manifest, and etcd has ended."""
+        self._edited("etcd", f"{self.at.data}\n", f"{self.at.data}-new\n")
+        self.machines["p1"].ends("etcd")
+        self._without_etcd()
+
+    async def api_mistyped(self) -> None:
+        """Somebody edited a flag, with which the API server ends at once."""
+        self._edited("kube-apiserver", "--secure-port", "--secure-prot")
+        self.machines["p1"].falls("kube-apiserver", "Error: unknown flag: --secure-prot")
+        await self.api.stop()
+
+    async def api_cut_short(self) -> None:
+        """A full disk left the beginning of its manifest, and kubelet has ended the API server."""
+        self.machines["p1"].write("etc/kubernetes/manifests/kube-apiserver.yaml", "apiVersion: v1\nkind: Pod\n")
+        await self.api_ended()
+
+    def manager_idle(self) -> None:
+        """For minutes, with a certificate in its memory that is over."""
+        self._idle("kube-controller-manager")
+
+    def kubelet_died(self) -> None:
+        self.machines["p1"].unit("kubelet", "failed", "exit-code")
+
+    def plane_runtime_died(self) -> None:
+        self.machines["p1"].unit(self.at.runtime, "failed", "signal")
+
+    def kubelet_deaf(self) -> None:
+        """The worker's does not know the pod that was bound to it."""
+        node = self.at.node.format(host="w1")
+        own = [{"metadata": meta(u, n)} for u, h, n, _ in self.answers.pods() if h == "w1" and u != "web-uid"]
+        self.api.answers[f"/api/v1/nodes/{node}/proxy/pods"] = listed("Pod", own)
+
+    def node_deleted(self) -> None:
+        """The worker's."""
+        only = self.answers._node(self.at.node.format(host="p1"), "p1", ready=True)
+        self.api.answers["/api/v1/nodes"] = listed("Node", [only])
+
+    def bridge_lost(self) -> None:
+        """The worker's, with the pods' cables."""
+        links = self.machines["w1"].root / "net/links"
+        links.write_text("".join(x for x in links.read_text().splitlines(True) if " cni0:" not in x))
+        self._unreached()
+
+    def bridge_unfiltered(self) -> None:
+        self.machines["w1"].write("proc/sys/net/bridge/bridge-nf-call-iptables", "0\n")
 
     def forwarding_off(self) -> None:
         self.machines["w1"].write("proc/sys/net/ipv4/ip_forward", "0\n")
@@ -189,6 +233,23 @@ class Field:
         """The worker's pods, by the control plane alone: to the worker itself they answer."""
         self.machines["p1"].write("silent", "")
 
+    def _edited(self, name: str, before: str, after: str) -> None:
+        """A manifest, long enough ago for kubelet to have read it."""
+        path = f"{self.at.static.lstrip('/')}/{name}.yaml"
+        text = (self.machines["p1"].root / path).read_text()
+        self.machines["p1"].write(path, text.replace(before, after), age=90.0)
+
+    def _without_etcd(self) -> None:
+        self.api.answers["/readyz"] = web.Response(text=NOT_READY, status=500)
+
+    def _idle(self, controller: str) -> None:
+        """Its lease is renewed by nobody, and recoverd has seen so for long."""
+        then = datetime(2020, 1, 1, tzinfo=UTC) if self.at.scheduler else datetime.now(UTC) - timedelta(minutes=5)
+        spec = {"holderIdentity": "p1_1", "renewTime": then.isoformat()}
+        self.api.answers[f"{LEASES}/{controller}"] = as_json({"spec": spec})
+        view = LeadView("p1_1", then, then)
+        self.collector._leads._since[controller] = view, time.monotonic() - 120
+
     # --- what the environment is made of ---
 
     def _machine(self, host: str, number: int) -> Machine:
@@ -198,6 +259,7 @@ class Field:
         )
         for unit in at.stopped:
             machine.unit(unit, "inactive")
+        machine.greeting = at.greeting
         machine.unit("kubelet")
         machine.unit(at.runtime)
         if at.endpoint:
@@ -215,25 +277,22 @@ class Field:
             + (f" --root-dir={machine.root}{at.pods_in}" if at.pods_in != "/var/lib/kubelet" else ""),
         )
         if at.sudo:
-            path = ":".join(f"{machine.root}{folder}" for folder in at.sudo.split(":"))
-            machine.tool("sudo", f'shift; PATH={path}; export PATH; exec "$@"\n')
+            machine.sudo(at.sudo)
         machine.tool("crictl", "echo RuntimeName: it\n", at.programs)
         machine.tool("etcdutl", ETCDUTL.format(version=at.etcd or "3.5.9"), at.programs)
         if at.network.proxy:
             machine.process(91, "kube-proxy")
         if at.network.process:
             machine.process(92, at.network.process)
-        machine.tool("iptables-save", CHAINS if at.network.proxy == "iptables" and not at.v6 else NO_CHAINS)
-        if at.network.proxy == "nftables":
-            machine.tool("nft", NFT)
-        if at.network.proxy == "ipvs":
-            machine.write("proc/net/ip_vs", IP_VS)
+        program(machine, at.network.proxy, v6=at.v6)
         peer = self.addresses["w1" if number == 0 else "p1"]
         for what in ("links", "addresses", "routes"):
             text = getattr(at.network, what).format(mine=number, other=1 - number, peer=peer)
             machine.write(f"net/{what}", OWN[what].format(peer=peer) + text)
         if number == 0:
             self._plane(machine)
+        elif at.apart:
+            machine.is_beside_the_node()
         for name in at.lacking:
             (machine.root / "usr/bin" / name).unlink(missing_ok=True)
         return machine
@@ -263,18 +322,23 @@ class Field:
                 f"--secure-port={at.port}",
                 "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
             ),
+            "kube-scheduler": (f"--config={at.scheduler}",) if at.scheduler else (),
         }
         for number, name in enumerate((*COMPONENTS, *at.others), 1):
             if name == "etcd" and not at.etcd:
                 continue
             version = f"{at.etcd}-0" if name == "etcd" else at.version
-            lines = "".join(f"    - {flag}\n" for flag in (name, *flags.get(name, ())))
+            if at.maker == "hand":
+                machine.process(number, name)
+                continue
+            file, namespace = (name, "kube-system") if at.maker == "kubeadm" else (f"{name}-pod", f"openshift-{name}")
             machine.write(
-                f"{at.static.lstrip('/')}/{name}.yaml",
-                f"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: kube-system\nspec:\n"
-                f"  containers:\n  - command:\n{lines}    image: registry.k8s.io/{name}:{version}\n    name: {name}\n",
+                f"{at.static.lstrip('/')}/{file}.yaml",
+                f"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n"
+                "  containers:\n"
+                + CONTAINERS[at.written](name, flags.get(name, ()), f"registry.k8s.io/{name}:{version}"),
             )
-            machine.static_pod(number, name, at.cgroups or at.runtime)
+            machine.static_pod(number, name, at.cgroups or at.runtime, namespace)
         (machine.root / "etc/kubernetes/manifests").mkdir(exist_ok=True)
         if at.etcd:
             machine.write(f"{at.data}/member/snap/db", "d" * 65536)

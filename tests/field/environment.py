@@ -91,6 +91,20 @@ class Environment:
     """The API server's; where it is another than 6443, a balancer is on that one."""
     others: tuple[str, ...] = ()
     """Static pods that are not kubeadm's."""
+    maker: str = "kubeadm"
+    """What has made the control plane: "openshift", whose static pods are in namespaces and files of their own; "hand",
+    where units of systemd run its components.
+    """
+    written: str = "kubeadm"
+    """How manifests are written: as kubeadm writes them; "edited", with a comment behind a flag and a container of
+    somebody's own before the component's; "args", flags and values as words of one line.
+    """
+    scheduler: str = ""
+    """kube-scheduler's `--config`, which lets it lead without the lease of before."""
+    greeting: str = ""
+    """What a login shell there prints on its own before anything else."""
+    apart: bool = False
+    """SSH leads into a container beside the worker's node: no systemd, and nothing of kubelet's."""
     static: str = "/etc/kubernetes/manifests"
     sudo: str = ""
     """The PATH that sudo sets; "" where root logs in."""

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from recoverd.clients.dial import HostUnseen
-from recoverd.clients.hosts import PROGRAMS, CommandResult, HostPool
+from recoverd.clients.hosts import PROGRAMS, CommandResult, HostPool, own
 from recoverd.config import SshSettings
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
@@ -26,6 +26,8 @@ USUAL = (
     "sha256sum", "sort", "stat", "tail", "timeout", "touch", "tr", "wc",
 )  # fmt: skip
 MOVED = re.compile(r"(?<![\w.])(/(?:etc|var|run|srv)(?=/)|/proc/(?=\[0-9\]|sys/|net/|mounts)|/dev/pts)")
+NAMED = "d=${d:-${D:-"
+"""Where the look has read from etcd's manifest where its data and its log are."""
 SYSTEMCTL = """cd {root}/units || exit 1
 case $1 in show) for u in kubelet containerd docker crio; do
   state=$(cat $u 2>/dev/null) && load=loaded || {{ load=not-found state='inactive success'; }}
@@ -91,6 +93,7 @@ class Machine:
         systemd: int = 252,
     ) -> None:
         self.root = root
+        self.greeting = ""
         self.applets = bool(userland)
         """Its shell takes a tool of its own before one in PATH, as busybox's does (FEATURE_SH_STANDALONE)."""
         self.tools: list[str] = []
@@ -106,6 +109,7 @@ class Machine:
         self.boot_id = "-".join((boot[:8], boot[8:12], boot[12:16], boot[16:20], boot[20:]))
         self.write("proc/sys/kernel/random/boot_id", self.boot_id + "\n")
         self.write("proc/sys/net/ipv4/ip_forward", "1\n")
+        self.write("proc/sys/net/bridge/bridge-nf-call-iptables", "1\n")
         self.write("proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
         self.write("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n")
         for device, strict in (("all", "1"), ("default", "1"), ("lo", "1"), ("cali0123456789a", "1"), ("eth0", "0")):
@@ -156,7 +160,7 @@ class Machine:
         self.write(f"proc/{number}/cmdline", "\0".join((name, *arguments.split())) + "\0")
         (self.root / f"proc/{number}/root").symlink_to("/")
 
-    def static_pod(self, number: int, name: str, runtime: str) -> None:
+    def static_pod(self, number: int, name: str, runtime: str, namespace: str = "kube-system") -> None:
         """One of kubelet's, of a manifest: its process, and its log where the runtime has one for it."""
         pod = hashlib.md5(name.encode()).hexdigest()
         self.process(number, name, CGROUPS[runtime].format(pod=pod, id=pod * 2))
@@ -165,18 +169,36 @@ class Machine:
             if runtime == "docker"
             else ("2026-03-05T19:00:00.000000000Z stderr F ready")
         )
-        self.write(f"var/log/pods/kube-system_{name}-x_{pod}/{name}/0.log", line + "\n")
+        self.write(f"var/log/pods/{namespace}_{name}-x_{pod}/{name}/0.log", line + "\n")
 
     def ends(self, name: str) -> None:
         for comm in (self.root / "proc").glob("[0-9]*/comm"):
             if comm.read_text().strip() == name[:15]:
                 shutil.rmtree(comm.parent)
 
+    def sudo(self, path: str) -> None:
+        """With this `secure_path`."""
+        path = ":".join(f"{self.root}{folder}" for folder in path.split(":"))
+        self.tool("sudo", f'shift; PATH={path}; export PATH; exec "$@"\n')
+
+    def is_beside_the_node(self) -> None:
+        """A container there: no systemd, and nothing of kubelet's."""
+        (self.root / "usr/bin/systemctl").unlink()
+        for folder in ("etc/kubernetes", "var/lib/kubelet", "units", "proc/90", "proc/91"):
+            shutil.rmtree(self.root / folder)
+
+    def falls(self, name: str, line: str, times: int = 3) -> None:
+        """A static pod ends, with these words, each time that it is started."""
+        self.ends(name)
+        for log in (self.root / "var/log/pods").glob(f"*_{name}-*/{name}/0.log"):
+            log.with_name(f"{times}.log").write_text(f"2026-03-05T19:00:00.000000000Z stderr F {line}\n")
+
     def runs(self, name: str) -> bool:
         return any(c.read_text().strip() == name[:15] for c in (self.root / "proc").glob("[0-9]*/comm"))
 
     def moved(self, text: str) -> str:
-        return MOVED.sub(lambda m: f"{self.root}{m[1]}", text)
+        moved = MOVED.sub(lambda m: f"{self.root}{m[1]}", text)
+        return moved.replace(NAMED, f"d=${{d:+{self.root}$d}} w=${{w:+{self.root}$w}}\n{NAMED}")
 
     def run(self, command: str, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
         for folder in PROGRAMS.split(":"):
@@ -189,7 +211,7 @@ class Machine:
             [f"{self.root}/usr/bin/sh", "-c", command], input=self.moved(script), env={"PATH": f"{self.root}/usr/bin"},
             capture_output=True, text=True, timeout=seconds + 20, check=False,
         )  # fmt: skip
-        done.stdout = done.stdout.replace(str(self.root), "")
+        done.stdout = self.greeting + done.stdout.replace(str(self.root), "")
         return done
 
 
@@ -206,7 +228,7 @@ class Machines(HostPool):
 
     async def run(self, host: str, script: str, *, timeout: float, max_output: int = 1 << 20) -> CommandResult:  # noqa: ASYNC109
         done = await asyncio.to_thread(self.machines[host].run, self._shell(timeout), script, timeout)
-        return CommandResult(done.returncode, done.stdout, done.stderr, truncated=False)
+        return CommandResult(done.returncode, own(done.stdout), done.stderr, truncated=False)
 
     @asynccontextmanager
     async def tunnel(self, host: str, port: int, *, to: str = "127.0.0.1", timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109

@@ -113,6 +113,16 @@ def etcd_tool(path: str) -> Any:
     return holds
 
 
+def etcd_data_in(path: str) -> Any:
+    """Where the control plane's etcd is seen to have its data."""
+
+    def holds(seen: Observation) -> bool:
+        plane = seen.hosts["p1"]
+        return isinstance(plane, HostView) and plane.etcd_data is not None and plane.etcd_data.path == path
+
+    return holds
+
+
 def rules_in(mode: str) -> Any:
     """In which mode the service's rules are read on every machine."""
 
@@ -424,5 +434,130 @@ ROWS = {
         foreign=True,
         holds=lambda seen: set(seen.hosts) == {"p1", "w1"},
         **RUNTIME,
+    ),
+    "stacked etcd, whose manifest is lost": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/ha-topology/#stacked-etcd-topology",
+        fault="etcd_manifest_lost",
+        found=("etcd-manifest-missing", "P"),
+        plan="restore-manifest",
+    ),
+    "stacked etcd, whose data directory somebody has changed": Environment(
+        source="https://etcd.io/docs/v3.5/op-guide/recovery/#restoring-a-cluster",
+        fault="etcd_directory_changed",
+        found=("etcd-data-directory-changed", "P"),
+        plan="restore-manifest",
+    ),
+    "an API server's flag is mistyped": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/53867",
+        fault="api_mistyped",
+        found=("apiserver-manifest-changed", "P"),
+        plan="restore-manifest",
+    ),
+    "an API server's manifest is cut short": Environment(
+        source="https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/",
+        fault="api_cut_short",
+        found=("apiserver-manifest-invalid", "P"),
+        plan="restore-manifest",
+    ),
+    "kube-controller-manager with a certificate in its memory that is over": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/20381",
+        fault="manager_idle",
+        found=("controller-not-leading", "kube-controller-manager"),
+        plan="restart-controller",
+    ),
+    "kubelet of a control plane has died": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/kubelet-integration/",
+        fault="kubelet_died",
+        found=("kubelet-down", "P"),
+        plan="start-node-services",
+    ),
+    "the runtime of a control plane has died": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#containerd",
+        fault="plane_runtime_died",
+        found=("container-runtime-down", "P"),
+        plan="start-node-services",
+    ),
+    "kube-proxy with iptables, and its rules are flushed": Environment(
+        source="https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-iptables",
+        fault="rules_flushed",
+        found=("service-rules-stale", "N"),
+        plan="restart-node-agents",
+    ),
+    "a worker's kubelet is deaf": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/91073",
+        fault="kubelet_deaf",
+        found=("pods-not-on-node", "N"),
+        plan="restart-node-agents",
+    ),
+    "a worker's node is deleted": Environment(
+        source="https://kubernetes.io/docs/concepts/architecture/nodes/#manual-node-administration",
+        fault="node_deleted",
+        found=("node-deleted", "W"),
+        plan="restart-node-agents",
+    ),
+    "a pod bridge is lost": Environment(
+        source="https://www.cni.dev/plugins/current/main/bridge/",
+        fault="bridge_lost",
+        found=("pod-device-missing", "N"),
+        plan="restore-node-network",
+    ),
+    "a pod bridge's packets pass iptables no more": Environment(
+        source="https://v1-28.docs.kubernetes.io/docs/setup/production-environment/container-runtimes/",
+        fault="bridge_unfiltered",
+        found=("bridge-netfilter-off", "N"),
+        plan="restore-node-network",
+    ),
+    "manifests edited by people, with a container beside, API servers on 8443": Environment(
+        source="https://kubernetes.io/docs/tasks/administer-cluster/kms-provider/ (a plugin beside the API server)",
+        port=8443,
+        data="/srv/etcd",
+        written="edited",
+        holds=etcd_data_in("/srv/etcd"),
+        **API_LOST,
+    ),
+    "manifests whose flags are words of one line": Environment(
+        source="https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/",
+        port=8443,
+        data="/srv/etcd",
+        written="args",
+        holds=etcd_data_in("/srv/etcd"),
+        **API_LOST,
+    ),
+    "kube-scheduler with a configuration of its own, which elects no leader": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/ (leaderElection)",
+        scheduler="/etc/kubernetes/scheduler.yaml",
+        **RUNTIME,
+    ),
+    "a login shell that greets": Environment(
+        source="https://www.gnu.org/software/bash/manual/html_node/Bash-Startup-Files.html (remote shell daemon)",
+        greeting="Welcome to prod.\n*** 3 updates can be applied ***\n",
+        **API_LOST,
+    ),
+    "OpenShift, whose static pods are not kubeadm's": Environment(
+        source="https://docs.openshift.com/container-platform/4.15/architecture/control-plane.html",
+        runtime="crio",
+        etcd="",
+        maker="openshift",
+        notices=("p1",),
+        fault="api_ended",
+        found=("apiserver-not-answering", "P"),
+        refusal="recoverd has no playbook for this",
+    ),
+    "a control plane made by hand, of units of systemd": Environment(
+        source="https://github.com/kelseyhightower/kubernetes-the-hard-way",
+        etcd="",
+        maker="hand",
+        notices=("p1",),
+        fault="api_ended",
+        found=("apiserver-not-answering", "P"),
+        refusal="recoverd has no playbook for this",
+    ),
+    "Bottlerocket, whose SSH leads into a container": Environment(
+        source="https://bottlerocket.dev/en/os/latest/#/concepts/restricted-filesystem/ (admin container)",
+        apart=True,
+        notices=("w1",),
+        fault="runtime_died",
+        found=("node-not-ready", "N"),
+        refusal="no unit of systemd was seen on w1",
     ),
 }

@@ -226,6 +226,15 @@ def test_certificates_in_files_beside_the_kubeconfig_are_good(folder: Folder) ->
     assert found(folder) == {}
 
 
+def test_ways_to_the_api_server_that_are_not_gone_are_named(folder: Folder) -> None:
+    """It was asked at another's address, or past the proxy, and nobody was told why it is not seen."""
+    kubeconfig(folder, GOOD, server="https://rancher.example/k8s/clusters/c-m-abc")
+    assert "is a path behind another server's address" in found(folder)["clusters[0].kubeconfig"]
+    for name, value in (("proxy-url", "socks5://10.0.0.1:1080"), ("tls-server-name", "kubernetes")):
+        kubeconfig(folder, GOOD, **{name: value})
+        assert f"{name} is not followed" in found(folder)["clusters[0].kubeconfig"]
+
+
 @pytest.mark.parametrize("host", ["10.99.1.11", "cp1"])
 def test_the_address_of_one_of_several_control_planes_is_no_vip(folder: Folder, host: str) -> None:
     kubeconfig(folder, GOOD, server=f"https://{host}:6443")

@@ -87,6 +87,24 @@ def test_what_has_just_started_or_runs_nowhere_or_has_another_lease_is_not_calle
         assert not found(Cluster().manifest("cp1", MANAGER, manifest(MANAGER, flag)), lead(300, 200))
 
 
+def test_a_lease_that_lasts_longer_may_stand_still_for_longer() -> None:
+    """As where etcd's disk is slow, or OpenShift's 137 s: the next replica may not take it yet."""
+    slow = replace(lead(170, 170), lasts=137.0)
+    assert not found(Cluster(), slow)
+    assert not found(Cluster(), replace(lead(400, 200), lasts=137.0)), "not watched for long enough"
+    assert found(Cluster(), replace(lead(182, 280), lasts=137.0))
+    plan = answer(Cluster(), replace(lead(400, 300), lasts=137.0))
+    assert isinstance(plan, Proposal) and [s.timeout for s in plan.steps] == [75.0, 167.0]
+
+
+def test_a_configuration_of_its_own_may_name_another_lease_than_the_one_that_stands_still() -> None:
+    """`leaderElection` in kube-scheduler's --config: it was started anew for a lease that was nobody's any more."""
+    own = Cluster().manifest("cp1", MANAGER, manifest(MANAGER, "--config=/etc/kubernetes/mine.yaml"))
+    own.container("cp1", MANAGER, started_at=NOW - timedelta(seconds=200))
+    assert not found(own, lead(300, 190)), "of before it was started"
+    assert found(own, lead(150, 140)), "it has renewed this one itself"
+
+
 def test_an_etcd_that_takes_no_writes_is_the_cause() -> None:
     full = Cluster().etcd_changed("cp1", alarms=(AlarmEntry(member_id("cp1"), "NOSPACE"),))
     assert judged(full, lead(300, 200)).find(Code.ETCD_NOSPACE) and not found(full, lead(300, 200))

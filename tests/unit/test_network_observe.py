@@ -73,8 +73,12 @@ def test_a_look_that_was_cut_short_says_nothing_of_what_it_did_not_come_to() -> 
     for length in range(40, len(whole), 97):
         look = parse_look(whole[:length], "@@lab", {"4": ("10.250.0.1", 80)}, middle=NOW)
         assert look.rules.unseen or "tool" in whole[:length].rpartition("@@lab ")[0] or "@@lab tool" in whole[:length]
+        # a node that had nothing to probe was said to have no tool for it
+        assert look.tool, length
         if "@@lab end" not in whole[:length]:
             assert look.answers == {"4": None} and look.problems
+    none = f"{whole[: whole.index('@@lab tool')]}@@lab tool \n@@lab end\n"
+    assert parse_look(none, "@@lab", {}, middle=NOW).tool == ""
     with pytest.raises(LookError):
         parse_look("bash: permission denied\n", "@@lab", {}, middle=NOW)
 

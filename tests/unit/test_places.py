@@ -12,8 +12,9 @@ from recoverd.memory.remember import Sights, remember
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory
-from recoverd.model.observation import EndpointHealth, EtcdDataView, UnseenKind
-from recoverd.model.places import Places, Socket, authority, etcd_elsewhere, places_of
+from recoverd.model.observation import EndpointHealth, EtcdDataView, NodeView, ObjectsView, UnseenKind
+from recoverd.model.places import Places, Socket, authority, etcd_elsewhere, flag, places_of
+from recoverd.playbooks.etcd_manifest import with_flags
 from tests.unit.builders import Cluster, manifest, unseen
 
 NO_DATA = EtcdDataView("/var/lib/etcd", False, True)
@@ -135,6 +136,72 @@ def etcd(*flags: str) -> str:
 def test_where_etcd_listens_by_its_manifest(flags: tuple[str, ...], gateway: Socket, metrics: Socket) -> None:
     found = places_of((), (etcd(*flags),))
     assert (found.etcd, found.metrics) == (gateway, metrics)
+
+
+BESIDE = """  containers:
+  - command: [/plugin, --secure-port=1, '--listen-client-urls=https://127.0.0.1:1']
+    image: registry.example/beside:1
+    name: beside
+"""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ('- "--secure-port=8443" # beside haproxy',),
+        ("- --secure-port", "- '8443'"),
+        ("- -secure-port=8443",),
+        ("- --secure-port=6443", "- --secure-port=8443"),
+        ("- {not: [whole", "- --secure-port=8443"),
+    ],
+)
+def test_a_flag_is_read_however_people_write_it(lines: tuple[str, ...]) -> None:
+    """What was not read as kubeadm writes it was taken to be kubeadm's own: port 6443, /var/lib/etcd."""
+    plain = manifest(API, "--profiling=false").content
+    assert "    - kube-apiserver\n" in plain
+    text = plain.replace("    - kube-apiserver\n", "    - kube-apiserver\n" + "".join(f"    {x}\n" for x in lines))
+    assert flag(text, "--secure-port") == "8443" and places_of((text,), ()).api == 8443
+
+
+def test_the_flags_of_a_container_beside_the_component_are_not_its_own() -> None:
+    text = etcd("--listen-client-urls=https://127.0.0.1:2389").replace("  containers:\n", BESIDE)
+    assert places_of((), (text,)).etcd == Socket("127.0.0.1", 2389, True)
+
+
+def test_flags_that_are_written_otherwise_are_not_set_beside_others_of_their_name() -> None:
+    """etcd takes the last of them, so that a member would be restored into what the old one names."""
+    assert with_flags(etcd("--initial-cluster=a=https://10.0.0.1:2380"), {"--initial-cluster": "b"}) is not None
+    assert with_flags(etcd('"--initial-cluster=a=https://10.0.0.1:2380"'), {"--initial-cluster": "b"}) is None
+
+
+def test_a_control_plane_that_kubeadm_has_not_made_is_let_be() -> None:
+    """OpenShift's, and one of systemd's units: its components were called down, and `kubeadm init` was advised."""
+    cluster = Cluster(1)
+    of_others = {"kube-apiserver-pod": manifest(API)}
+    cluster.host("cp1", manifests=of_others, containers={}, certificates=(), etcd_data=NO_DATA)
+    cluster.etcd["cp1"] = unseen(UnseenKind.REFUSED)
+    diagnosis, memory = two_sweeps(cluster)
+    assert diagnosis.state is State.HEALTHY and not diagnosis.faults, diagnosis.findings
+    assert [(f.code, f.subject) for f in diagnosis.findings] == [(Code.NOT_JOINED, "cp1")]
+    assert "only control planes that kubeadm has made" in diagnosis.findings[0].message
+    cluster.endpoint("cp1", EndpointHealth.REFUSED).address_answers(EndpointHealth.REFUSED)
+    down = diagnose(cluster.observation(), memory, cluster.settings)
+    assert [f.code for f in down.faults] == [Code.API_NOT_ANSWERING]
+
+
+def test_machines_that_the_configuration_names_otherwise_are_known_by_their_boots() -> None:
+    cluster = Cluster(1)
+
+    def told(boot: str) -> str:
+        cluster.objects = ObjectsView((NodeView("ip-10-0-0-1", True, address="192.168.7.1", boot_id=boot),), {})
+        diagnosis = diagnose(cluster.observation(), Memory(), cluster.settings)
+        assert (diagnosis.state, diagnosis.faults) == (State.UNOBSERVABLE, ())
+        return next(f.message for f in diagnosis.findings if f.subject == "kubeconfig")
+
+    assert "By their boots" not in told("boot-1"), "all have it, as containers of one machine"
+    cluster.host("cp1", boot_id="boot-of-cp1")
+    assert "(cp1 is ip-10-0-0-1): name each" in told("boot-of-cp1")
+    assert "By their boots" not in told("another")
 
 
 def test_a_manifest_that_does_not_say_it_any_more_leaves_what_is_remembered() -> None:

@@ -1,0 +1,35 @@
+"""What kube-proxy has written of the only service, as each mode's tool shows it."""
+
+from __future__ import annotations
+
+from tests.field.machines import Machine
+
+CHAINS = """printf '%s\\n' '*nat' ':KUBE-SERVICES - [0:0]' \\
+  '-A KUBE-SERVICES -d 10.96.0.80/32 -p tcp -m comment --comment "d/web" -m tcp --dport 80 -j KUBE-SVC-WEB' \\
+  '-A KUBE-SVC-WEB -j KUBE-SEP-A' '-A KUBE-SEP-A -p tcp -m tcp -j DNAT --to-destination 10.244.1.5:8080' COMMIT
+"""
+NO_CHAINS = "printf '*nat\\n:PREROUTING ACCEPT [0:0]\\nCOMMIT\\n'\n"
+NFT = """case "$*" in
+  'list tables') echo 'table ip kube-proxy' ;;
+  'list map '*) echo 'map service-ips {'; echo 'type ipv4_addr . inet_proto . inet_service : verdict'
+    echo 'elements = { 10.96.0.80 . tcp . 80 : goto service-A-d/web/tcp/ }' ;;
+  'list chain '*service-A*) echo 'numgen random mod 1 vmap { 0 : goto endpoint-B-d/web/tcp/__10.244.1.5/8080 }' ;;
+  'list chains') ;;
+  *) exit 1 ;;
+esac
+"""
+IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A600050:0050 rr
+  -> 0AF40105:1F90      Masq    1      0          0
+"""
+
+
+def program(machine: Machine, mode: str, *, v6: bool) -> None:
+    """`mode` is kube-proxy's; "" where there is none. Rules of IPv6 alone are not in iptables."""
+    machine.tool("iptables-save", CHAINS if mode == "iptables" and not v6 else NO_CHAINS)
+    if mode == "nftables":
+        machine.tool("nft", NFT)
+    if mode == "ipvs":
+        machine.write("proc/net/ip_vs", IP_VS)
