@@ -80,7 +80,7 @@ class SharedWatches(Watches):
             await self.elsewhere(cluster.settings.name, "")
             self._metrics.watches(cluster.settings.name, False)
         self._metrics.configured(True)
-        self._metrics.shared(lambda: self.fleet.trouble)
+        self._metrics.shared(lambda: self.trouble)
 
     def run_in(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -101,7 +101,11 @@ class SharedWatches(Watches):
 
     @property
     def trouble(self) -> str:
-        return self.fleet.trouble
+        return self.fleet.trouble or next(iter(self._refused()), "")
+
+    def _refused(self) -> list[str]:
+        """Why nothing can be journalled of clusters that are watched here, though the bastions' etcd is there."""
+        return [f"{name}: {why}" for name, writer in self.fleet.writers.items() if (why := writer.trouble)]
 
     def statuses(self) -> list[ClusterStatus]:
         """Of every cluster of the configuration, whoever watches it."""
@@ -115,7 +119,7 @@ class SharedWatches(Watches):
         if self.fleet.trouble:
             return [f"nothing is done to any cluster from here: {self.fleet.trouble}", *super().notices()]
         behind = f"what other bastions journal cannot be written here: {self.fleet.behind}" if self.fleet.behind else ""
-        return [*filter(None, [behind]), *super().notices()]
+        return [*filter(None, [behind]), *self._refused(), *super().notices()]
 
     # --- what the fleet asks for ---
 

@@ -107,7 +107,8 @@ class Metrics:
         )
         self.store = Gauge(
             "recoverd_store_available",
-            "1 while what is done can be journalled; 0 while the bastions' etcd is not there, and nothing is done.",
+            "1 while what is done can be journalled; 0 while the bastions' etcd is not there, or refuses it, and "
+            "nothing is done.",
             registry=registry,
         )
         self.store.set(1)

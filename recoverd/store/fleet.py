@@ -148,7 +148,7 @@ class Fleet:
             owner = look.owners.get(cluster)
             gone = owner is None or owner.created != writer.term.revision
             if writer.broken or (gone and look.view.revision >= writer.term.revision):
-                await self._drop(cluster, "it is not this bastion's any more")
+                await self._drop(cluster, writer.broken or "it is not this bastion's any more")
                 await self._release(writer.term)
         self.heard(look, self)
         self._settle(look)

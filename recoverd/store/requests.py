@@ -20,7 +20,7 @@ import structlog
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Refused
 from recoverd.store.fleet import Fleet, Look
-from recoverd.store.gateway import Answer, Json, Row, StoreError, after, below, delete, put, there
+from recoverd.store.gateway import Answer, Json, Row, StoreError, StoreRefused, after, below, delete, put, there
 
 PATIENCE = 15.0
 """Seconds for the owner to answer, or to begin: recoverctl waits for 20."""
@@ -223,6 +223,8 @@ async def _surely(fleet: Fleet, when: list[Json], then: list[Json]) -> Answer:
     while True:
         try:
             return await fleet.kv.txn(when, then)
+        except StoreRefused:
+            raise
         except StoreError:
             if fleet.session is None or fleet.session.lapsed():
                 raise
