@@ -82,6 +82,17 @@ class OwnedWriter:
             raise NotOwner(f"{self.term.cluster} is not this bastion's any more")
         self._memory = await asyncio.to_thread(_found, journal, answer.found[0])
 
+    async def keep_aside(self, rows: Sequence[Row]) -> None:
+        """Keep these as they are, which are about to be written over by who cannot read them. Raises `JournalError`."""
+        journal, aside = self._keys.journal(self.term.cluster), self._keys.aside(self.term.cluster)
+        async with self._lock:
+            for row in rows:
+                kept = put(f"{aside}{row.key.removeprefix(journal)}@{row.changed}", row.value)
+                await to_its_end(self._kept(kept))
+
+    async def _kept(self, row: Json) -> None:
+        await self._commit([row])
+
     async def write(self, instructions: Sequence[Journalled]) -> None:
         """Commit all of them in one transaction, or raise `JournalError` and commit none."""
         if not instructions:
