@@ -141,7 +141,10 @@ class Fleet:
 
     async def _round(self) -> None:
         look = await self._look()
-        self._well_at, self.seen = self.clock(), look
+        before, self._well_at, self.seen = self.seen, self.clock(), look
+        if self.session and before and look.view.revision < before.view.revision:
+            self.session.lose("the bastions' etcd has gone back in time, as after a restore of a snapshot of it")
+            return
         if self.session is None:
             await self._join(look)
             return
@@ -196,9 +199,9 @@ class Fleet:
 
     async def _join(self, look: Look) -> None:
         """Be one of the bastions. Raises `StoreError` where another one has this one's name."""
+        id = await self._identified()
+        await self._not_gone_back(id, look.view.revision)
         if not self.id:
-            id = await self._identified()
-            await self._not_gone_back(id, look.view.revision)
             self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local, self.hands.say)
         key, mine = self.keys.bastions + self.me, json.dumps({"id": self.bastion.id, "host": self.bastion.name})
         there = (await self.kv.txn((), [get(key)])).found[0]
@@ -220,9 +223,14 @@ class Fleet:
         await self.hands.ashore()
 
     async def _not_gone_back(self, id: str, revision: int) -> None:
-        """Raise `StoreError` where the store was further once: then neither mirrors nor machines can be compared by its
-        revisions.
+        """Raise `StoreError` where the store was further once, or is another than the one that was joined at first:
+        then neither mirrors nor machines can be compared by its revisions.
         """
+        if self.id not in ("", id):
+            raise StoreError(
+                f"the bastions' etcd is another one than at the start ({id}, and was {self.id}). Nothing is done here. "
+                "Restart recoverd, first on the bastion whose journal is the newest"
+            )
         if (known := await self.local.read(lambda j: j.followed(id))) > revision:
             raise StoreError(
                 f"the bastions' etcd is at revision {revision} and was at {known} before, as after a restore of a "

@@ -118,7 +118,7 @@ class Passing:
             async with asyncio.timeout(PATIENCE):
                 await heard.more.wait()
         except TimeoutError:
-            taken = (await fleet.kv.txn((), [delete(key)])).deleted == 0
+            taken = (await self._taken_back(fleet, key, owner)).deleted == 0
             came = (
                 "it has taken the request, and what came of it is not known here: recoverctl status tells"
                 if taken
@@ -128,6 +128,16 @@ class Passing:
                 f"the recoverd on {owner}, which watches {cluster}, did not answer within {PATIENCE:g} s; {came}. Ask "
                 f"there, with recoverctl on {owner}"
             ) from None
+        except StoreRefused:
+            raise
+        except StoreError as error:
+            raise _unknown(owner, error) from error
+
+    async def _taken_back(self, fleet: Fleet, key: str, owner: str) -> Answer:
+        try:
+            return await fleet.kv.txn((), [delete(key)])
+        except StoreError as error:
+            raise _unknown(owner, error) from error
 
     # --- who owns the cluster ---
 
@@ -195,6 +205,14 @@ def _owner(fleet: Fleet, cluster: str) -> str:
     if not owner:
         raise Refused(f"no bastion watches {cluster} at this moment; ask again in some seconds")
     return owner
+
+
+def _unknown(owner: str, error: StoreError) -> Refused:
+    """The request may be there, and whoever reaches the store takes it."""
+    return Refused(
+        f"whether the recoverd on {owner} has got the request, and what came of it, is not known here: recoverctl on "
+        f"{owner} tells. {error}"
+    )
 
 
 def _refused(owner: str, said: Mapping[str, Any]) -> None:

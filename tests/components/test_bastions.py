@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -480,10 +481,32 @@ async def test_a_store_that_has_gone_back_is_told_and_nothing_is_done_by_it(
     await a.in_phase("healthy")
 
 
+async def test_a_store_that_goes_back_under_a_bastion_that_runs_is_told_as_well(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]], tmp_path: Path
+) -> None:
+    prod = await make()
+    (etcd,) = start_etcd()
+    (a,) = bastions(1, prod, etcd=[etcd], ttl=60)
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    etcd.ctl("snapshot", "save", f"{tmp_path}/before.db")
+    for words in (("pause", "prod", "--reason", "no hands"), ("resume", "prod")):
+        assert (await a.ctl(*words))[0] == 0
+    etcd.kill()
+    shutil.rmtree(etcd.data)
+    wanted = ("--name", "--data-dir", "--initial-cluster=", "--initial-advertise-peer-urls")
+    etcd.ctl("snapshot", "restore", f"{tmp_path}/before.db", *(x for x in etcd.arguments if x.startswith(wanted)))
+    etcd.start()
+    prod.node.unit("kubelet", "inactive")
+    await a.until(lambda: a.ctl("status"), lambda said: "before, as after a restore" in said[1])
+    assert (await owners(a))["prod"] in ("", "nobody") and prod.node.asked == []
+
+
 async def test_a_cluster_whose_rows_nobody_can_read_is_watched_and_waits_for_a_person(
     make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
 ) -> None:
-    """It is left to bastions that may be able to, and taken when none comes. The others go on, and so does their watch."""
+    """It is left to bastions that may be able to, and taken when none comes. The others' watch goes on."""
     prod, standby = await make("prod"), await make("standby")
     (etcd,) = start_etcd()
     a, b = bastions(2, prod, standby, etcd=[etcd])
@@ -527,8 +550,9 @@ async def test_a_full_etcd_of_the_bastions_is_said_and_the_clusters_are_looked_a
     etcd.fill()
     prod.node.unit("kubelet", "inactive")
     await a.until(lambda: a.ctl("status"), lambda said: "etcdctl alarm disarm" in said[1] and "of prod was" in said[1])
-    seen = (await a.status())["last_sweep"]
-    await a.until(a.status, lambda s: s["last_sweep"] > seen)
+    name = 'recoverd_last_sweep_timestamp_seconds{cluster="prod"}'
+    seen = await a.metric(name)
+    await a.until(lambda: a.metric(name), lambda swept: swept > seen)
     assert await a.metric("recoverd_store_available") == 0 and prod.node.asked == []
     etcd.ctl("del", "big")
     revision = json.loads(etcd.ctl("endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"]
