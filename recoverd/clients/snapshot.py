@@ -44,6 +44,9 @@ class SnapshotFile:
 
     def __enter__(self) -> Self:
         self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # by a recoverd that was killed: into one directory one is fetched at a time
+        for left in self._target.parent.glob(".*.part"):
+            left.unlink(missing_ok=True)
         self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         return self
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from recoverd.engine.journal import StepRow
+from recoverd.engine.journal_rows import StepRow
 from recoverd.model.audit import AuditEntry
 from recoverd.model.dump import Dump
 from recoverd.model.events import SaveDecision

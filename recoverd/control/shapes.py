@@ -8,7 +8,7 @@ from typing import Any
 
 from recoverd.control.changes import Texts, changes, nothing
 from recoverd.control.protocol import Delivery, IncidentReport, JoinEnded, Told, WatchEvent
-from recoverd.engine.journal import StepRow
+from recoverd.engine.journal_rows import StepRow
 from recoverd.model import text
 from recoverd.model.audit import AuditEntry
 from recoverd.model.events import SaveDecision

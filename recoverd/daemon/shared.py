@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from recoverd.clients.lease import Tenure, this_bastion
-from recoverd.config import ClusterConfig, Config
+from recoverd.config import Config
 from recoverd.daemon.watches import Watches
 from recoverd.engine.journal import Journal
 from recoverd.engine.loop import Heed, now
@@ -22,8 +22,9 @@ from recoverd.engine.writer import JournalWriter, Writes
 from recoverd.machine import ClusterMachine
 from recoverd.metrics.server import Metrics
 from recoverd.model.audit import EVERY
-from recoverd.model.events import Journalled, Note, Remember, SaveRecord
+from recoverd.model.events import Journalled, Note, Remember, SaveIncident, SavePlan, SaveRecord
 from recoverd.model.history import History
+from recoverd.model.memory import Memory
 from recoverd.model.plan import Incident, Plan, TimelineEntry
 from recoverd.model.points import RestorePoint
 from recoverd.model.record import Record
@@ -71,6 +72,8 @@ class SharedWatches(Watches):
         self._looking: set[str] = set()
         """Clusters that are only looked at, since the bastions' etcd is not there."""
         self._elsewhere: dict[str, ClusterMachine] = {}
+        self._unread: dict[str, str] = {}
+        """Why the record of a cluster elsewhere cannot be read here."""
 
     async def open(self) -> None:
         """Show what this bastion's own file has of every cluster until the store is heard."""
@@ -80,7 +83,7 @@ class SharedWatches(Watches):
             await self.elsewhere(cluster.settings.name, "")
             self._metrics.watches(cluster.settings.name, False)
         self._metrics.configured(True)
-        self._metrics.shared(lambda: self.fleet.trouble)
+        self._metrics.shared(lambda: self.trouble)
 
     def run_in(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -101,7 +104,11 @@ class SharedWatches(Watches):
 
     @property
     def trouble(self) -> str:
-        return self.fleet.trouble
+        return self.fleet.trouble or next(iter(self._refused()), "")
+
+    def _refused(self) -> list[str]:
+        """Why nothing can be journalled of clusters that are watched here, though the bastions' etcd is there."""
+        return [f"{name}: {why}" for name, writer in self.fleet.writers.items() if (why := writer.trouble)]
 
     def statuses(self) -> list[ClusterStatus]:
         """Of every cluster of the configuration, whoever watches it."""
@@ -115,7 +122,7 @@ class SharedWatches(Watches):
         if self.fleet.trouble:
             return [f"nothing is done to any cluster from here: {self.fleet.trouble}", *super().notices()]
         behind = f"what other bastions journal cannot be written here: {self.fleet.behind}" if self.fleet.behind else ""
-        return [*filter(None, [behind]), *super().notices()]
+        return [*filter(None, [behind]), *self._refused(), *super().notices()]
 
     # --- what the fleet asks for ---
 
@@ -180,12 +187,15 @@ class SharedWatches(Watches):
             return
         saved = await self._local.read(lambda j: j.saved(cluster))
         settings = self._wanted[cluster].settings
+        self._unread[cluster] = "; ".join(saved.trouble)
         try:
             machine = ClusterMachine(settings, registry(), now=now(), record=saved.record, memory=saved.memory)
-        except (ValueError, KeyError):  # of a recoverd with other states
+        except (ValueError, KeyError) as error:  # of a recoverd with other states
+            self._unread[cluster] = f"its record is of another version: {error}"
             machine = ClusterMachine(settings, registry(), now=now())
         self._elsewhere[cluster] = machine
-        self.neighbours.tell(cluster, neighbour(machine.record, machine.memory))
+        if not self._unread[cluster]:  # else what was known of it holds
+            self.neighbours.tell(cluster, neighbour(machine.record, machine.memory))
         self.neighbours.keep(self._wanted)
 
     async def adrift(self, why: str) -> None:
@@ -226,13 +236,19 @@ class SharedWatches(Watches):
         writer = self.fleet.writers[name]
         return writer, writer.term
 
-    async def _revived(self, cluster: ClusterConfig) -> ClusterMachine:
-        name = cluster.settings.name
-        trouble = (await self._local.read(lambda j: j.saved(name))).trouble
-        machine = await super()._revived(cluster)
-        if trouble:
-            await self.fleet.writers[name].write([SaveRecord(name, machine.record), Remember(name, machine.memory)])
-        return machine
+    async def _begin_anew(self, name: str, record: Record, memory: Memory, why: str) -> None:
+        """Here, and then for everybody: what was open on the cluster is ended there, too."""
+
+        def begun(journal: Journal) -> list[Journalled]:
+            plans, incidents = journal.open_plans(name), journal.open_incidents(name)
+            journal.begin_anew(name, record, memory, why, now())
+            ended: list[Journalled] = [SavePlan(p) for id in plans if (p := journal.plan(id))]
+            ended += [SaveIncident(replace(i, timeline=())) for id in incidents if (i := journal.incident(id))]
+            return [SaveRecord(name, record), Remember(name, memory), *ended]
+
+        writer = self.fleet.writers[name]
+        await self.fleet.keep_aside(name)
+        await writer.write(await self._local.read(begun))
 
     def _differs(self, name: str) -> bool:
         return name in self.loops and super()._differs(name)
@@ -271,6 +287,8 @@ class SharedWatches(Watches):
             if owner
             else "no bastion watches it at this moment"
         )
-        if owner:  # what its record says is what that bastion has seen, though this one has not looked
+        if unread := self._unread.get(name):
+            summary = f"{summary}; {unread}"
+        if owner and not unread:  # what its record says is what that bastion has seen, though this one has not looked
             status = replace(status, state=machine.lifecycle.state, since=machine.record.since)
         return replace(status, watched_by=owner or "nobody", summary=summary)

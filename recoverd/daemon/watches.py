@@ -21,7 +21,7 @@ import structlog
 from recoverd.clients.lease import Bastion, Tenure, this_bastion
 from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
-from recoverd.engine.journal import Journal, Saved
+from recoverd.engine.journal import Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now, running
 from recoverd.engine.neighbours import Neighbours
@@ -76,8 +76,8 @@ class Watches:
         self._publish = publish
         self._heed = heed
         self.common: Callable[[Sequence[CommonCause], bool], None] = lambda causes, here: None
-        """Is told what many clusters have in common, and whether that is told from here: of several bastions by the one
-        that watches the first cluster.
+        """Is told what many clusters have in common that somebody is called for, and whether that is told from here: of
+        several bastions by the one that watches the first cluster.
         """
         self._turnstile = Turnstile()
         self.neighbours = Neighbours(config.fleet)
@@ -161,7 +161,13 @@ class Watches:
             named = ", ".join(f"{n} {place}" for place, n in sorted(rows.items()))
             lines.append(
                 f"{journal.path} has rows that cannot be read and are left out ({named}); the log names "
-                "them, and they are kept there"
+                "them, and they are kept there. Once they are put right: systemctl reload recoverd"
+            )
+        if passed := Counter(cluster for cluster, _ in list(journal.passed.why)):
+            lines.append(
+                f"rows in the bastions' etcd cannot be read here, of {some(sorted(passed), NAMED)}: what is shown of "
+                "them is older, and they are left to bastions that can. Another version of recoverd wrote them, or "
+                "they are damaged; the log names them"
             )
         return lines
 
@@ -186,6 +192,7 @@ class Watches:
         an error changes nothing at all.
         """
         async with self._reloading:
+            self._writer.journal.unreadable.look_anew()
             try:
                 config = await asyncio.to_thread(load, self._path, [p.name for p in registry()])
             except ConfigError as error:
@@ -309,7 +316,7 @@ class Watches:
         self._metrics.watches(name, True)
 
     def _heeded(self, machine: ClusterMachine, instructions: Sequence[Instruction]) -> None:
-        self.common(self.neighbours.causes, min(self.neighbours.clusters, default="") in self.loops)
+        self.common(self.neighbours.called, min(self.neighbours.clusters, default="") in self.loops)
         self._heed(machine, instructions)
 
     def _journalled_by(self, name: str) -> tuple[Writes, Tenure | None]:
@@ -342,16 +349,17 @@ class Watches:
             f"{name} is watched, and nothing is done about it until a person resumes it", cluster=name, reason=why
         )
 
-        def write(journal: Journal) -> None:
-            journal.begin_anew(name, record, saved.memory, why, at)
-
         try:
-            await self._writer.read(write)
+            await self._begin_anew(name, record, saved.memory, why)
         except JournalError as error:
             log.error(
                 "that a cluster is paused could not be journalled; it is all the same", cluster=name, error=str(error)
             )
         return machine()
+
+    async def _begin_anew(self, name: str, record: Record, memory: Memory, why: str) -> None:
+        """Journal with what the cluster is begun anew. Raises `JournalError`."""
+        await self._writer.read(lambda j: j.begin_anew(name, record, memory, why, now()))
 
 
 def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[Saved, str]:

@@ -68,7 +68,7 @@ async def _run(config: Config, path: Path) -> int:
         journal = Journal(config.state_dir / "journal.sqlite3")
         stack.callback(journal.close)
         metrics = Metrics()
-        metrics.journal(journal.unreadable)
+        metrics.journal(journal.places)
         writer, notifier, service, watches = parts(config, path, journal, metrics)
         stack.push_async_callback(watches.close)
         await watches.open()

@@ -11,18 +11,17 @@ A row that cannot be read (of a newer version, or damaged) is left out and told,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from recoverd.engine import journal_audit, journal_mirror
-from recoverd.engine.journal_aside import keep_aside
+from recoverd.engine.journal_aside import Unreadable, keep_aside
 from recoverd.engine.journal_file import JournalFile
-from recoverd.engine.journal_memory import PLACE, MemoryRows, parts_of
+from recoverd.engine.journal_memory import PLACE, MemoryRows
+from recoverd.engine.journal_rows import StepRow, at_text, incident_row, time_of
 from recoverd.model.audit import AuditEntry
 from recoverd.model.codec import dump, load
 from recoverd.model.events import (
@@ -49,21 +48,7 @@ NAMED = 5
 """Parts of a memory that are named where more cannot be read."""
 OPEN = ",".join(f"'{s}'" for s in PlanStatus if s.open)
 
-log = structlog.get_logger()
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """One carrying out of one step, or of its undo. `ended_at` and `result` are None while it is in
-    flight, or when a crash came between.
-    """
-
-    index: int
-    undo: bool
-    intent_at: datetime
-    ended_at: datetime | None
-    result: StepResult | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +67,8 @@ class Journal:
         self.path = path
         self._file = JournalFile(path)
         self._memories = MemoryRows(self._file)
-        self.unreadable: dict[tuple[str, str], str] = {}
-        """What could not be read since the start, by its place (`record`, `memory`, `incident`, `plan`, `step`,
-        `note`, `decision`, `audit`) and key (of a part of a memory CLUSTER/PART): why.
-        """
+        self.unreadable = Unreadable()
+        self.passed = journal_mirror.PassedBy(self._file)
 
     def close(self) -> None:
         self._file.close()
@@ -96,18 +79,42 @@ class Journal:
         """Write all of them in one transaction, or none and raise `JournalError`."""
         if not instructions:
             return
-        with self._file.transaction(self._memories.forget):
+        with self._file.transaction(self._undone):
             for instruction in instructions:
                 self._write(instruction)
+        self.unreadable.written(instructions)
 
-    def follow(self, store: str, cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
-        """Write what was journalled of the cluster in the store at the revision; nothing where the file has it."""
-        with self._file.transaction(self._memories.forget) as db:
-            if journal_mirror.reached(self._file, cluster, store) >= revision:
+    def follow(
+        self,
+        store: str,
+        cluster: str,
+        revision: int,
+        instructions: Sequence[Journalled],
+        passed: Mapping[str, str] | None = None,
+        there: Collection[str] | None = None,
+    ) -> None:
+        """Write what was journalled of the cluster in the store at the revision; nothing where the file has it, but
+        what is `there` in its place once more. `passed`: rows of then that cannot be read, and why.
+        """
+        with self._file.transaction(self._undone) as db:
+            if there is None and journal_mirror.reached(self._file, cluster, store) >= revision:
                 return
             for instruction in instructions:
                 self._write(instruction)
-            db.execute(journal_mirror.FOLLOW, (cluster, store, revision))
+            for key in there or ():
+                self.passed.drop(db, cluster, key)
+            self.passed.add(db, cluster, passed or {})
+            if there is None:
+                db.execute(journal_mirror.FOLLOW, (cluster, store, revision))
+        self.unreadable.written(instructions)
+
+    def places(self) -> list[str]:
+        """The place of each row that cannot be read, here and in the store that is followed."""
+        return [place for place, _ in list(self.unreadable)] + self.passed.places()
+
+    def _undone(self) -> None:
+        self._memories.forget()
+        self.passed.reread()
 
     def followed(self, store: str, cluster: str = "") -> int:
         """`journal_mirror.reached`, or the furthest of all clusters."""
@@ -116,8 +123,9 @@ class Journal:
 
     def _write(self, instruction: Journalled) -> None:
         run = self._file.db.execute
+        self.passed.written(self._file.db, instruction)
         if self.unreadable:
-            keep_aside(self._file.db, instruction, self.unreadable, str(_at(datetime.now(UTC))))
+            keep_aside(self._file.db, instruction, self.unreadable, str(at_text(datetime.now(UTC))))
         match instruction:
             case SaveIncident(incident=i):
                 run(
@@ -125,32 +133,32 @@ class Journal:
                     "SET state=excluded.state, "
                     "closed_at=excluded.closed_at, outcome=excluded.outcome, "
                     "summary=excluded.summary, json=excluded.json",
-                    _incident_row(i),
+                    incident_row(i),
                 )
             case Note(cluster=cluster, incident=incident, entry=e):
                 run(
                     "INSERT INTO note (cluster, incident, at, event, detail) VALUES (?,?,?,?,?)",
-                    (cluster, incident, _at(e.at), e.event, e.detail),
+                    (cluster, incident, at_text(e.at), e.event, e.detail),
                 )
             case SavePlan(plan=p):
                 run(
                     "INSERT INTO plan VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
                     "status=excluded.status, reason=excluded.reason, "
                     "json=excluded.json",
-                    (p.id, p.incident, p.cluster, p.playbook, p.status, _at(p.created_at), p.reason, dump(p)),
+                    (p.id, p.incident, p.cluster, p.playbook, p.status, at_text(p.created_at), p.reason, dump(p)),
                 )
             case SaveDecision(plan=plan, approved=approved, by=by, reason=reason, at=at):
                 run(
                     "INSERT INTO decision (plan, approved, by, reason, at) VALUES (?,?,?,?,?)",
-                    (plan, approved, by, reason, _at(at)),
+                    (plan, approved, by, reason, at_text(at)),
                 )
             case StepIntent(plan=plan, index=index, undo=undo, at=at):
-                run("INSERT INTO step (plan, step, undo, intent_at) VALUES (?,?,?,?)", (plan, index, undo, _at(at)))
+                run("INSERT INTO step (plan, step, undo, intent_at) VALUES (?,?,?,?)", (plan, index, undo, at_text(at)))
             case StepOutcome(plan=plan, index=index, undo=undo, at=at, result=result):
                 run(
                     "UPDATE step SET ended_at=?, ok=?, result=? WHERE n = (SELECT max(n) FROM step WHERE "
                     "plan=? AND step=? AND undo=?)",
-                    (_at(at), result.ok, dump(result), plan, index, undo),
+                    (at_text(at), result.ok, dump(result), plan, index, undo),
                 )
             case Remember(cluster=cluster, memory=memory):
                 self._memories.write(cluster, memory)
@@ -169,7 +177,7 @@ class Journal:
         """Save `record` and `memory` in place of what could not be read, and end what was open on the
         cluster: nobody carries it on.
         """
-        with self._file.transaction(self._memories.forget):
+        with self._file.transaction(self._undone):
             if record.plan is None:
                 self._write_off(cluster, why, at)
             for instruction in (
@@ -190,7 +198,7 @@ class Journal:
                 self._write(SaveIncident(replace(incident, closed_at=at, outcome=Outcome.UNKNOWN)))
             else:
                 self._file.db.execute(
-                    "UPDATE incident SET closed_at=?, outcome=? WHERE id=?", (_at(at), Outcome.UNKNOWN, id)
+                    "UPDATE incident SET closed_at=?, outcome=? WHERE id=?", (at_text(at), Outcome.UNKNOWN, id)
                 )
 
     # --- reading ---
@@ -203,19 +211,25 @@ class Journal:
             rows = self._file.rows("SELECT record, memory FROM cluster WHERE name=?", cluster)
             parts = self._memories.parts(cluster)
         record, memory = rows[0] if rows else (None, None)
+        passed = self.passed.of(cluster)
         known = self._load(Record, "record", cluster, record) if record is not None else None
         rest = self._load(Memory, PLACE, cluster, memory) if memory is not None else Memory()
+        trouble = [
+            f"its {place} in the journal cannot be read"
+            for place, text, found in (("record", record, known), (PLACE, memory, rest))
+            if text is not None and found is None
+        ]
         remembered, wrong = joined(rest, parts) if rest else (Memory(), {})
         for part, why in wrong.items():
             self._left_out(PLACE, f"{cluster}/{part}", ValueError(why))
-        trouble = [
-            f"its {place} in the journal cannot be read"
-            for place in ("record", PLACE)
-            if (place, cluster) in self.unreadable
-        ]
-        if left_out := parts_of(cluster, self.unreadable):
-            trouble.append(f"of its memory in the journal {some(left_out, NAMED)} cannot be read")
-        if record is None and (left := self.open_plans(cluster)):
+        if wrong:
+            trouble.append(f"of its memory in the journal {some(list(wrong), NAMED)} cannot be read")
+        # what this file has in their place is older than what was done since
+        if "record" in passed:
+            known = None
+        if lost := [key for key in passed if key.startswith(("record", PLACE))]:
+            trouble.append(f"in the bastions' etcd its {some(lost, NAMED)} cannot be read here: {passed[lost[0]]}")
+        if record is None and not lost and (left := self.open_plans(cluster)):
             trouble.append(f"its record is gone from the journal, though plan {', '.join(left)} is open there")
         return Saved(known, remembered, tuple(trouble))
 
@@ -304,8 +318,8 @@ class Journal:
             return StepRow(
                 index,
                 bool(undo),
-                _time(intent),
-                _time(ended) if ended else None,
+                time_of(intent),
+                time_of(ended) if ended else None,
                 load(StepResult, result) if result else None,
             )
 
@@ -314,7 +328,9 @@ class Journal:
     def decisions(self, plan: str) -> list[SaveDecision]:
         rows = self._file.rows("SELECT n, approved, by, reason, at FROM decision WHERE plan=? ORDER BY n", plan)
         return self._each(
-            "decision", lambda approved, by, reason, at: SaveDecision(plan, bool(approved), by, reason, _time(at)), rows
+            "decision",
+            lambda approved, by, reason, at: SaveDecision(plan, bool(approved), by, reason, time_of(at)),
+            rows,
         )
 
     def notes(self, *, cluster: str | None = None, event: str | None = None, limit: int = 200) -> list[Note]:
@@ -328,7 +344,7 @@ class Journal:
         )
         return self._each(
             "note",
-            lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(_time(at), event, detail)),
+            lambda c, incident, at, event, detail: Note(c, incident, TimelineEntry(time_of(at), event, detail)),
             rows,
         )
 
@@ -338,16 +354,18 @@ class Journal:
 
     def _with_timeline(self, incident: Incident) -> Incident:
         rows = self._file.rows("SELECT n, at, event, detail FROM note WHERE incident=? ORDER BY n", incident.id)
-        timeline = self._each("note", lambda at, event, detail: TimelineEntry(_time(at), event, detail), rows)
+        timeline = self._each("note", lambda at, event, detail: TimelineEntry(time_of(at), event, detail), rows)
         return replace(incident, timeline=tuple(timeline))
 
     def _load(self, kind: type[T], place: str, key: str, text: str) -> T | None:
         """What the text holds; None, and told once, where it holds no such thing."""
         try:
-            return load(kind, text)
+            found = load(kind, text)
         except (ValueError, RecursionError) as error:
             self._left_out(place, key, error)
             return None
+        self.unreadable.was_read(place, key)
+        return found
 
     def _each(self, place: str, build: Callable[..., T], rows: list[Any]) -> list[T]:
         """`build` of what follows its number in every row, without those of which nothing can be built."""
@@ -355,27 +373,10 @@ class Journal:
         for number, *values in rows:
             try:
                 built.append(build(*values))
+                self.unreadable.was_read(place, str(number))
             except (ValueError, TypeError, RecursionError) as error:
                 self._left_out(place, str(number), error)
         return built
 
     def _left_out(self, place: str, key: str, error: Exception) -> None:
-        if (place, key) not in self.unreadable:
-            why = " ".join(str(error).split())[:300]
-            self.unreadable[place, key] = why
-            log.warning(
-                f"a row of the journal cannot be read and is left out: {place} {key}", file=str(self.path), error=why
-            )
-
-
-def _incident_row(i: Incident) -> tuple[str | None, ...]:
-    text = dump(replace(i, timeline=()))  # its lines have a table of their own
-    return i.id, i.cluster, i.state, _at(i.opened_at), _at(i.closed_at), i.outcome, i.summary, text
-
-
-def _at(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+        self.unreadable.left_out(place, key, error, self.path)

@@ -1,16 +1,21 @@
-"""What of the journal cannot be read, kept in `unreadable` before it is written over: a recoverd that can read it may
-come yet.
+"""What of the journal cannot be read: told for as long as that is so, and kept in `unreadable` before it is written
+over: a recoverd that can read it may come yet.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import structlog
 
 from recoverd.engine.journal_memory import PLACE, parts_of
 from recoverd.model.events import Journalled, Remember, RememberPart, SaveIncident, SavePlan, SaveRecord
 from recoverd.model.plan import Incident, Plan
+
+log = structlog.get_logger()
 
 PLACES = {
     "record": "SELECT record FROM cluster WHERE name=?",
@@ -19,6 +24,42 @@ PLACES = {
     "incident": "SELECT json FROM incident WHERE id=?",
 }
 """Where that stands which is written over in its place."""
+
+
+class Unreadable(dict[tuple[str, str], str]):
+    """Why a row cannot be read, by its place (`record`, `memory`, `incident`, `plan`, `step`, `note`, `decision`,
+    `audit`) and key (of a part of a memory CLUSTER/PART). It is gone from here once it was read, or written over; a
+    cluster's record and memory, with which it was paused, once it is not paused any more.
+    """
+
+    def left_out(self, place: str, key: str, error: Exception, path: Path) -> None:
+        """The row is left out. Told once."""
+        if (place, key) not in self:
+            why = self[place, key] = " ".join(str(error).split())[:300]
+            log.warning(
+                f"a row of the journal cannot be read and is left out: {place} {key}", file=str(path), error=why
+            )
+
+    def was_read(self, place: str, key: str) -> None:
+        if self and place not in ("record", PLACE):
+            self.pop((place, key), None)
+
+    def written(self, instructions: Iterable[Journalled]) -> None:
+        """These are on the disk."""
+        for instruction in instructions if self else ():
+            match instruction:
+                case SavePlan(plan=Plan(id=key)):
+                    self.pop(("plan", key), None)
+                case SaveIncident(incident=Incident(id=key)):
+                    self.pop(("incident", key), None)
+                case SaveRecord(cluster=key, record=record) if record.pause is None:
+                    for of in [("record", key), (PLACE, key), *((PLACE, f"{key}/{p}") for p in parts_of(key, self))]:
+                        self.pop(of, None)
+
+    def look_anew(self) -> None:
+        """Whatever else was left out is told anew where it still cannot be read."""
+        for place, key in list(self):
+            self.was_read(place, key)
 
 
 def keep_aside(

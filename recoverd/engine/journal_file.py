@@ -40,6 +40,8 @@ ADDED = (
     "STRICT",
     "CREATE TABLE IF NOT EXISTS memory_part (cluster TEXT NOT NULL, part TEXT NOT NULL, text TEXT NOT NULL, "
     "PRIMARY KEY (cluster, part)) STRICT",
+    "CREATE TABLE IF NOT EXISTS passed_by (cluster TEXT NOT NULL, key TEXT NOT NULL, why TEXT NOT NULL, "
+    "PRIMARY KEY (cluster, key)) STRICT",
 )
 """What came after the first version and disturbs no older recoverd."""
 

@@ -92,6 +92,11 @@ class Neighbours:
         return self._causes
 
     @property
+    def called(self) -> tuple[CommonCause, ...]:
+        """Those that somebody is called for: not what clusters have in common that were all never seen healthy."""
+        return tuple(cause for cause in self._causes if not cause.unfinished)
+
+    @property
     def acting(self) -> int:
         """Clusters on which plans are under way."""
         return sum(of.acting for of in self.clusters.values())

@@ -4,7 +4,7 @@ OpenMetrics names, base units.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -35,7 +35,7 @@ class Fleet(Protocol):
     @property
     def acting(self) -> int: ...
     @property
-    def causes(self) -> tuple[CommonCause, ...]: ...
+    def called(self) -> tuple[CommonCause, ...]: ...
 
 
 class Metrics:
@@ -107,7 +107,8 @@ class Metrics:
         )
         self.store = Gauge(
             "recoverd_store_available",
-            "1 while what is done can be journalled; 0 while the bastions' etcd is not there, and nothing is done.",
+            "1 while what is done can be journalled; 0 while the bastions' etcd is not there, or refuses it, and "
+            "nothing is done.",
             registry=registry,
         )
         self.store.set(1)
@@ -124,7 +125,7 @@ class Metrics:
         )
         self.unreadable = Gauge(
             "recoverd_journal_unreadable_rows",
-            "Rows of the journal that could not be read since the start.",
+            "Rows of the journal that cannot be read; a cluster's record and memory until it is resumed.",
             ["place"],
             registry=registry,
         )
@@ -154,10 +155,10 @@ class Metrics:
         if taken:
             self.reloaded_at.set_to_current_time()
 
-    def journal(self, unreadable: Mapping[tuple[str, str], str]) -> None:
+    def journal(self, places: Callable[[], Sequence[str]]) -> None:
         """Show what the journal cannot read, now and from now on, by its place."""
         for place in PLACES:
-            self.unreadable.labels(place).set_function(lambda place=place: sum(p == place for p, _ in list(unreadable)))  # type: ignore[misc]
+            self.unreadable.labels(place).set_function(lambda place=place: places().count(place))  # type: ignore[misc]
 
     def watches(self, cluster: str, mine: bool) -> None:
         """Whether this bastion watches the cluster, and may act on it, from now on."""
@@ -170,9 +171,7 @@ class Metrics:
     def fleet(self, neighbours: Callable[[], Fleet]) -> None:
         """On how many clusters something is done, and what they have in common, now and from now on."""
         self.acting.set_function(lambda: float(neighbours().acting))
-        self.common.set_function(
-            lambda: float(sum(len(cause.clusters) for cause in neighbours().causes if not cause.unfinished))
-        )
+        self.common.set_function(lambda: float(sum(len(cause.clusters) for cause in neighbours().called)))
 
     def asked(self, request: str, answer: str) -> None:
         """A person has asked for something that changes anything, and has been answered."""

@@ -105,6 +105,12 @@ class Written:
         wanted = _all(values, pieces)
         return Changes(first | puts, tuple(p for p in self.digests if p not in wanted), values, pieces)
 
+    def doubt(self, changes: Changes) -> None:
+        """Some of the changes may have been written: those parts are written anew before they are relied on."""
+        for part in changes.puts:
+            self.digests[part] = ""
+            self._values.pop(part, None)
+
     def adopt(self, changes: Changes) -> None:
         """The changes have been written."""
         wanted = _all(changes.values, changes.pieces)

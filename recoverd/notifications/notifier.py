@@ -157,10 +157,9 @@ class Notifier:
         self._tell_of_no_cluster(Topic.NOBODY_ACTS, found, now)
 
     def common_causes(self, causes: Sequence[CommonCause], here: bool) -> None:
-        """The same faults began in many clusters together, and these stand now; of several bastions one tells it, once
-        for all clusters: whether that is done `here`.
+        """Somebody is called for faults that began in many clusters together, and these stand now; of several bastions
+        one tells it, once for all clusters: whether that is done `here`.
         """
-        causes = [cause for cause in causes if not cause.unfinished]
         self._common = frozenset(cause.code for cause in causes)
         stood, now = self._of_no_cluster(Topic.COMMON_CAUSE), datetime.now(UTC)
         found = [words.common_cause(cause, self._bastion) for cause in causes if here]

@@ -61,10 +61,12 @@ receive_snapshot() {
   umask 077
   rc_directory=${1%/*}
   make_private "$rc_directory"
+  unfinished "$1."
   # the snapshot and what is made of it are on this disk together, and etcd itself must be able to write
   [ "$(free_kib "$rc_directory")" -gt $((3 * $3 / 1024 + 65536)) ] || refuse "there is no room in $rc_directory for the snapshot and what is made of it"
   rc_part=$1.$$.part
   trap 'rm -f "$rc_part"' EXIT
+  trap 'exit 1' HUP INT TERM
   cat >"$rc_part"
   has_hash "$rc_part" "$2" || refuse "what arrived is not the snapshot that was sent"
   sync "$rc_part" || sync

@@ -93,22 +93,43 @@ move_path() {
   mv "$1" "$2"
 }
 
+# unfinished PREFIX: delete what copies named PREFIX... have left that were cut off, by a reboot or a kill: PREFIX*.part,
+# and PREFIX*.PID.part of a shell that is gone. What is whole has no such name. 3 where one is being made at this moment.
+unfinished() {
+  for un_part in "$1"*.part; do
+    [ -e "$un_part" ] || continue
+    un_pid=${un_part%.part}; un_pid=${un_pid##*.}
+    case $un_pid in
+      *[!0-9]*) ;;
+      *) case $(cat "/proc/$un_pid/comm" 2>/dev/null) in
+        sh | dash | bash | ash | busybox | ksh*) refuse "$un_part is being made at this moment, by process $un_pid" ;;
+      esac ;;
+    esac
+    rm -rf "$un_part"
+  done
+}
+
 # copy_path SOURCE TARGET: copy a directory whole, on its own disk: under another name first, so that a target that
-# exists is complete. 3 where there is nothing to copy or no room for it, also where the disk fills meanwhile, and for
-# etcd's data that anything has open; nothing is left of a copy then.
+# exists is complete. What earlier copies of SOURCE left that were cut off is deleted. 3 where there is nothing to copy
+# or no room for it, also where the disk fills meanwhile, where another copy of it is being made, and for etcd's data
+# that anything has open; nothing is left of a copy then.
 copy_path() {
   set -eu
   if [ -e "$2" ]; then return 0; fi
   [ -e "$1" ] || refuse "$1 does not exist"
   if of_data "$1"; then at_rest "$1" copied; fi
+  # they take the room that etcd needs, and each attempt has a name of its own
+  unfinished "$1."
   cp_size=$(du -sk "$1" | first_word)
   # 64 MiB stay free: etcd itself must be able to write
   [ "$(free_kib "$1")" -gt $((cp_size + 65536)) ] || refuse "there is no room for a copy of $1 beside it"
-  rm -rf "$2.part"
+  cp_part=$2.$$.part
   # half a copy must not take the room that etcd needs to go on
-  cp -a "$1" "$2.part" || { rm -rf "$2.part"; refuse "$1 could not be copied, and what there was of the copy is deleted"; }
+  trap 'rm -rf "$cp_part"' EXIT
+  trap 'exit 1' HUP INT TERM
+  cp -a "$1" "$cp_part" || refuse "$1 could not be copied, and what there was of the copy is deleted"
   sync
-  mv "$2.part" "$2"
+  mv "$cp_part" "$2"
 }
 
 # print_files SEPARATOR FILE...: each, with the separator on a line between two. 1 when one cannot be read.

@@ -13,19 +13,21 @@ keep_pki() {
   kp_parent=${1%/*}
   make_private "$kp_parent"
   chmod 700 "$kp_parent"
+  unfinished "$kp_parent/"
   kp_size=$(du -skL "$3/pki" | first_word)
   # 64 MiB stay free
   [ "$(free_kib "$kp_parent")" -gt $((kp_size + 65536)) ] || refuse "there is no room for a copy of the certificates in $kp_parent"
-  rm -rf "$1.part"
-  mkdir -m 700 "$1.part" "$1.part/pki"
+  kp_part=$1.$$.part
+  trap 'rm -rf "$kp_part"' EXIT
+  mkdir -m 700 "$kp_part" "$kp_part/pki"
   # cp fails for a link that leads nowhere, once it has copied the rest; whether it has is asked afterwards
-  cp -aL "$3/pki/." "$1.part/pki/" || :
-  ( cd "$3/pki" && find . -type l ! -exec test -e {} \; -exec cp -P {} "$1.part/pki/{}" \; )
-  ( cd "$3/pki" && find -L . -type f | while read -r f; do cmp -s "$f" "$1.part/pki/$f" || refuse "not all of $3/pki could be copied"; done )
-  for f in "$3"/*.conf; do [ ! -f "$f" ] || cp -p "$f" "$1.part/"; done
+  cp -aL "$3/pki/." "$kp_part/pki/" || :
+  ( cd "$3/pki" && find . -type l ! -exec test -e {} \; -exec cp -P {} "$kp_part/pki/{}" \; )
+  ( cd "$3/pki" && find -L . -type f | while read -r f; do cmp -s "$f" "$kp_part/pki/$f" || refuse "not all of $3/pki could be copied"; done )
+  for f in "$3"/*.conf; do [ ! -f "$f" ] || cp -p "$f" "$kp_part/"; done
   # pki keeps its own mode, for when it is put back: the directories around it are root's alone
   sync
-  mv "$1.part" "$1"
+  mv "$kp_part" "$1"
   [ "$2" != yes ] || prune_pki "$kp_parent"
 }
 

@@ -87,6 +87,8 @@ class Fleet:
     _free: dict[str, float] = field(default_factory=dict)
     """Since when a cluster has been nobody's."""
     _unfit: dict[str, float] = field(default_factory=dict)
+    _left: set[str] = field(default_factory=set)
+    """Clusters that were left to bastions that can read all of them."""
     _known: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Of clusters elsewhere: the newest batch that is mirrored here, and the owner that was told."""
     _well_at: float = field(default=0.0)
@@ -139,7 +141,10 @@ class Fleet:
 
     async def _round(self) -> None:
         look = await self._look()
-        self._well_at, self.seen = self.clock(), look
+        before, self._well_at, self.seen = self.seen, self.clock(), look
+        if self.session and before and look.view.revision < before.view.revision:
+            self.session.lose("the bastions' etcd has gone back in time, as after a restore of a snapshot of it")
+            return
         if self.session is None:
             await self._join(look)
             return
@@ -148,7 +153,7 @@ class Fleet:
             owner = look.owners.get(cluster)
             gone = owner is None or owner.created != writer.term.revision
             if writer.broken or (gone and look.view.revision >= writer.term.revision):
-                await self._drop(cluster, "it is not this bastion's any more")
+                await self._drop(cluster, writer.broken or "it is not this bastion's any more")
                 await self._release(writer.term)
         self.heard(look, self)
         self._settle(look)
@@ -194,9 +199,9 @@ class Fleet:
 
     async def _join(self, look: Look) -> None:
         """Be one of the bastions. Raises `StoreError` where another one has this one's name."""
+        id = await self._identified()
+        await self._not_gone_back(id, look.view.revision)
         if not self.id:
-            id = await self._identified()
-            await self._not_gone_back(id, look.view.revision)
             self.id, self.mirror = id, Mirror(self.kv, self.keys, id, self.local, self.hands.say)
         key, mine = self.keys.bastions + self.me, json.dumps({"id": self.bastion.id, "host": self.bastion.name})
         there = (await self.kv.txn((), [get(key)])).found[0]
@@ -218,9 +223,14 @@ class Fleet:
         await self.hands.ashore()
 
     async def _not_gone_back(self, id: str, revision: int) -> None:
-        """Raise `StoreError` where the store was further once: then neither mirrors nor machines can be compared by its
-        revisions.
+        """Raise `StoreError` where the store was further once, or is another than the one that was joined at first:
+        then neither mirrors nor machines can be compared by its revisions.
         """
+        if self.id not in ("", id):
+            raise StoreError(
+                f"the bastions' etcd is another one than at the start ({id}, and was {self.id}). Nothing is done here. "
+                "Restart recoverd, first on the bastion whose journal is the newest"
+            )
         if (known := await self.local.read(lambda j: j.followed(id))) > revision:
             raise StoreError(
                 f"the bastions' etcd is at revision {revision} and was at {known} before, as after a restore of a "
@@ -280,11 +290,15 @@ class Fleet:
         """Begin to take what is this bastion's to take, and to give up what it has too much."""
         assert self.session is not None
         now, clusters = self.clock(), self.hands.wanted()
+        self._left -= {cluster for cluster, owner in look.view.owners.items() if owner != self.me}
         self._free = {c: self._free.get(c, now) for c in clusters if c not in look.view.owners}
         for cluster, row in look.owners.items():
             # it was taken, and the answer was lost
             if row.lease == self.session.lease and cluster not in self.writers:
-                self._change(cluster, self._take_up(cluster, row.created, self.session))
+                term = Term(cluster, row.created, self.id, self.session)
+                # what could not be taken up here, nor given back
+                unfit = self._unfit.get(cluster, 0.0) >= now
+                self._change(cluster, self._release(term) if unfit else self._take_up(term))
         if now - self._joined_at < 2 * LOOK:
             return  # others that come up at the same time are seen by then
         waiting = [c for c, since in self._free.items() if now - since > WAITS]
@@ -321,17 +335,18 @@ class Fleet:
         owner = self.keys.owners + cluster
         answer = await self.kv.txn([made_at(owner, 0)], [put(owner, self.me, session.lease)])
         if answer.held:
-            await self._take_up(cluster, answer.revision, session)
+            await self._take_up(Term(cluster, answer.revision, self.id, session))
 
-    async def _take_up(self, cluster: str, revision: int, session: Session) -> None:
+    async def _take_up(self, term: Term) -> None:
         """Go on with the cluster from where the store says that it stands."""
         assert self.mirror is not None
-        term = Term(cluster, revision, self.id, session)
+        cluster = term.cluster
         writer = OwnedWriter(self.kv, self.keys, term, self.mirror.take)
         try:
             await writer.begin()
             if not await self.mirror.catch_up(cluster, whole=True) and (left := await self.mirror.left(cluster)):
                 await writer.write(left)
+            await self._left_to_others(cluster)
             self.writers[cluster] = writer
             await self.hands.take(cluster, writer)
             await Retention(self.kv, self.keys, term).trim()
@@ -340,8 +355,32 @@ class Fleet:
             await self._drop(cluster, "it could not be taken up here")
             await self._release(term)
             raise
-        if why := session.lapsed():
+        if why := term.lapsed():
             await self._drop(cluster, why)
+
+    async def _left_to_others(self, cluster: str) -> None:
+        """Raise `StoreError` where rows of the cluster cannot be read here, the first time: another bastion may be able
+        to. Where none has taken it by the next time, it is watched from here all the same.
+        """
+        assert self.mirror is not None
+        passed = await self.mirror.passed(cluster)
+        if passed and cluster not in self._left:
+            self._left.add(cluster)
+            key, why = next(iter(passed.items()))
+            raise StoreError(
+                f"of {cluster} {len(passed)} rows in the bastions' etcd cannot be read here, as {key} ({why}). It is "
+                f"left to other bastions for {UNFIT:g} s: one with the recoverd that wrote them can; install that one "
+                "here, too"
+            )
+        self._left.discard(cluster)
+
+    async def keep_aside(self, cluster: str) -> None:
+        """Keep in the store what could not be read of a cluster that this bastion owns. Raises `JournalError`."""
+        assert self.mirror is not None
+        names = [self.keys.journal(cluster) + key for key in await self.mirror.passed(cluster)]
+        for some in (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)):
+            found = (await self.kv.txn((), [get(name) for name in some])).found
+            await self.writers[cluster].keep_aside([row for rows in found for row in rows])
 
     async def _give_up(self, cluster: str) -> None:
         writer = self.writers.get(cluster)

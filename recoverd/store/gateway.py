@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import aiohttp
 
 from recoverd.config.types import EtcdStore
 from recoverd.engine.journal_file import JournalError
+from recoverd.store.refusals import answered
 
 ATTEMPT = 1.5
 """Seconds for one member to answer: one without a leader is silent for longer, and another may have one."""
@@ -29,6 +29,15 @@ Json = dict[str, Any]
 
 class StoreError(JournalError):
     """No member of the bastions' etcd has answered, or it has refused."""
+
+
+class StoreRefused(StoreError):  # noqa: N818
+    """It has refused what it refuses for good: asked again it says the same."""
+
+    def __init__(self, why: str, *, sure: bool = True) -> None:
+        """`sure`: nor can a member have done it that was asked before and was not heard."""
+        super().__init__(why)
+        self.sure = sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +155,22 @@ class Gateway:
         await self._ask("/v3/kv/compaction", {"revision": str(revision)})
 
     async def _ask(self, path: str, body: Json) -> Json:
-        """The answer of the first member that gives one. What a member refuses, it refuses for all of them, unless it
-        has no leader.
-        """
-        tried = []
+        """The answer of the first member that gives one. What a member refuses for good, it refuses for all of them."""
+        tried, sure = [], True
         try:
             async with asyncio.timeout(ROUND):
                 for endpoint in list(self._endpoints):
                     try:
                         async with asyncio.timeout(ATTEMPT):
                             answer = await self._ask_one(endpoint, path, body)
+                    except StoreRefused as refusal:
+                        raise StoreRefused(
+                            f"the bastions' etcd at {endpoint} has refused it: {refusal}", sure=sure
+                        ) from refusal
                     except (TimeoutError, OSError, aiohttp.ClientError, StoreError, ValueError, RuntimeError) as error:
                         # a RuntimeError: another request has just closed the session, for one with new certificates
                         tried.append(f"{endpoint}: {_said(error)}")
+                        sure = sure and isinstance(error, aiohttp.ClientConnectorError)  # which has sent nothing
                         continue
                     self._endpoints.sort(key=lambda e: e != endpoint)  # used at once
                     return answer
@@ -180,11 +192,10 @@ class Gateway:
                 trust_env=False,
             )
         async with self._session.post(endpoint + path, json=body) as response:
-            said = await response.text()
-        answer = json.loads(said)
-        if response.status != 200 or not isinstance(answer, dict):
-            why = answer.get("message") or answer.get("error") if isinstance(answer, dict) else said[:200]
-            raise StoreError(f"HTTP {response.status}: {why}")
+            status, said = response.status, await response.text()
+        answer, why, for_good = answered(status, said)
+        if answer is None:
+            raise StoreRefused(why) if for_good else StoreError(why)
         return answer
 
     def _tls(self) -> ssl.SSLContext | bool:

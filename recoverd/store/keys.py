@@ -56,6 +56,10 @@ class Keys:
         """For each cluster and bastion, which restore points are on its disk. They stay when it dies."""
         return f"{self.prefix}/points/"
 
+    def aside(self, cluster: str) -> str:
+        """Rows of its journal that whoever took it over could not read, kept before they were written over."""
+        return f"{self.prefix}/unreadable/{cluster}/"
+
     def journal(self, cluster: str) -> str:
         """All rows of the journal of one cluster."""
         return f"{self.prefix}/journal/{cluster}/"

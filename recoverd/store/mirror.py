@@ -4,7 +4,7 @@ and the metrics read it, and a cluster that is taken over is taken up from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,10 +13,13 @@ from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import EVERY
-from recoverd.model.events import Journalled, Note, Remember, SaveAudit, SaveIncident, SavePlan, SaveRecord
-from recoverd.store.gateway import Kv, Row, StoreError, below
+from recoverd.model.events import Journalled, Note, Remember, SaveIncident, SavePlan, SaveRecord
+from recoverd.store.gateway import Kv, Row, below, get
 from recoverd.store.keys import Keys
 from recoverd.store.rows import unpacked
+
+AGAIN = 100
+"""Rows that could not be read, and are asked for again at once: etcd takes 128 operations."""
 
 log = structlog.get_logger()
 
@@ -56,20 +59,46 @@ class Mirror:
         return await self._local.read(lambda j: j.followed(self._id, cluster))
 
     async def catch_up(self, cluster: str, *, whole: bool = False, own: bool = False) -> bool:
-        """Fetch what this file lacks of the cluster. False where the store has nothing of it. Raises `JournalError`;
-        with `whole` also where a row cannot be read here, since whoever takes the cluster over has to know all of it.
+        """Fetch what this file lacks of the cluster, and what it could not read before; with `whole` everything that
+        stands in a place of its own once more, since whoever takes the cluster over goes on from that. False where the
+        store has nothing of it. Raises `JournalError`. What cannot be read is passed by, and `passed` tells of it.
         What is this bastion's `own` was told when it was written.
         """
-        since = await self.reached(cluster)
-        prefix = self._keys.audit if cluster == EVERY else self._keys.journal(cluster)
-        answer = await self._kv.txn((), [below(prefix, since=since + 1)])
-        for revision, rows in _by_revision(answer.found[0]):
-            read = _read(rows, whole=whole)
-            await self._write(cluster, revision, read)
-            for note in (i for i in read if isinstance(i, Note) and not own):
+        since, passed = await self.reached(cluster), await self.passed(cluster)
+        prefix = self._prefix(cluster)
+        again = [get(prefix + key) for key in list(passed)[:AGAIN]]
+        answer = await self._kv.txn((), [below(prefix, since=0 if whole else since + 1), *again])
+        rows = {row.key.removeprefix(prefix): row for found in answer.found for row in found}
+        logged = self._keys.log(cluster).removeprefix(prefix)
+        for revision, some in _by_revision(rows):
+            told = revision > since
+            if not told:
+                some = {key: row for key, row in some.items() if key in passed or not key.startswith(logged)}
+            read, wrong = _read(some)
+            self._log(cluster, {key: why for key, why in wrong.items() if passed.get(key) != why})
+            await self._write(cluster, revision, read, wrong, None if told else some.keys() - wrong.keys())
+            for note in (i for i in read if isinstance(i, Note) and told and not own):
                 self._say(note)
+        if gone := [key for key in list(passed)[:AGAIN] if key not in rows]:
+            await self._write(cluster, since, [], {}, gone)
         self._behind.discard(cluster)
         return bool(answer.found[0]) or since > 0
+
+    async def passed(self, cluster: str) -> dict[str, str]:
+        """Why each row of the cluster that this file does not have cannot be read, by its name."""
+        return await self._local.read(lambda j: j.passed.of(cluster))
+
+    def _prefix(self, cluster: str) -> str:
+        return self._keys.audit if cluster == EVERY else self._keys.journal(cluster)
+
+    def _log(self, cluster: str, wrong: Mapping[str, str]) -> None:
+        for key, why in wrong.items():
+            log.error(
+                f"{self._prefix(cluster)}{key} in the bastions' etcd cannot be read here, and is passed by. Another "
+                "bastion with the recoverd that wrote it can; install that one here, too",
+                cluster=cluster,
+                error=why,
+            )
 
     async def left(self, cluster: str) -> list[Journalled]:
         """What this file holds of a cluster of which the store has nothing: from a time before it, or from another
@@ -77,8 +106,15 @@ class Mirror:
         """
         return await self._local.read(lambda j: whole(j, cluster))
 
-    async def _write(self, cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
-        await self._local.read(lambda j: j.follow(self._id, cluster, revision, instructions))
+    async def _write(
+        self,
+        cluster: str,
+        revision: int,
+        instructions: Sequence[Journalled],
+        passed: Mapping[str, str] | None = None,
+        there: Collection[str] | None = None,
+    ) -> None:
+        await self._local.read(lambda j: j.follow(self._id, cluster, revision, instructions, passed, there))
 
 
 def whole(journal: Journal, cluster: str) -> list[Journalled]:
@@ -93,39 +129,20 @@ def whole(journal: Journal, cluster: str) -> list[Journalled]:
     return [SaveRecord(cluster, saved.record), Remember(cluster, saved.memory), *opened]
 
 
-def _by_revision(rows: Iterable[Row]) -> list[tuple[int, list[Row]]]:
-    """What was written together, the oldest first."""
-    found: dict[int, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.changed, []).append(row)
+def _by_revision(rows: Mapping[str, Row]) -> list[tuple[int, dict[str, Row]]]:
+    """What was written together, by its name, the oldest first."""
+    found: dict[int, dict[str, Row]] = {}
+    for key, row in rows.items():
+        found.setdefault(row.changed, {})[key] = row
     return sorted(found.items())
 
 
-def _read(rows: Iterable[Row], *, whole: bool) -> list[Journalled]:
-    found: list[Journalled] = []
-    for row in rows:
+def _read(rows: Mapping[str, Row]) -> tuple[list[Journalled], dict[str, str]]:
+    """What they hold; and why, by its name, for each that cannot be read."""
+    found, wrong = list[Journalled](), dict[str, str]()
+    for key, row in rows.items():
         try:
             found += unpacked(row.value)
         except ValueError as error:
-            text = f"{row.key} in the bastions' etcd cannot be read: {error}"
-            if whole:
-                raise StoreError(
-                    f"{text}. Another bastion with the recoverd that wrote it can; install that one here, too"
-                ) from error
-            log.error(text)
-    return found
-
-
-def cluster_of(instruction: Journalled) -> str:
-    """The cluster whose journal it belongs to; `EVERY` for what persons have asked for, which is no cluster's; "" for
-    what names a plan only.
-    """
-    match instruction:
-        case SaveAudit():
-            return EVERY
-        case SaveIncident(incident=incident):
-            return incident.cluster
-        case SavePlan(plan=plan):
-            return plan.cluster
-        case _:
-            return str(getattr(instruction, "cluster", ""))
+            wrong[key] = " ".join(str(error).split())[:300]
+    return found, wrong

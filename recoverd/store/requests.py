@@ -20,7 +20,7 @@ import structlog
 from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Refused
 from recoverd.store.fleet import Fleet, Look
-from recoverd.store.gateway import Answer, Json, Row, StoreError, after, below, delete, put, there
+from recoverd.store.gateway import Answer, Json, Row, StoreError, StoreRefused, after, below, delete, put, there
 
 PATIENCE = 15.0
 """Seconds for the owner to answer, or to begin: recoverctl waits for 20."""
@@ -118,7 +118,7 @@ class Passing:
             async with asyncio.timeout(PATIENCE):
                 await heard.more.wait()
         except TimeoutError:
-            taken = (await fleet.kv.txn((), [delete(key)])).deleted == 0
+            taken = (await self._taken_back(fleet, key, owner)).deleted == 0
             came = (
                 "it has taken the request, and what came of it is not known here: recoverctl status tells"
                 if taken
@@ -128,6 +128,16 @@ class Passing:
                 f"the recoverd on {owner}, which watches {cluster}, did not answer within {PATIENCE:g} s; {came}. Ask "
                 f"there, with recoverctl on {owner}"
             ) from None
+        except StoreRefused:
+            raise
+        except StoreError as error:
+            raise _unknown(owner, error) from error
+
+    async def _taken_back(self, fleet: Fleet, key: str, owner: str) -> Answer:
+        try:
+            return await fleet.kv.txn((), [delete(key)])
+        except StoreError as error:
+            raise _unknown(owner, error) from error
 
     # --- who owns the cluster ---
 
@@ -197,6 +207,14 @@ def _owner(fleet: Fleet, cluster: str) -> str:
     return owner
 
 
+def _unknown(owner: str, error: StoreError) -> Refused:
+    """The request may be there, and whoever reaches the store takes it."""
+    return Refused(
+        f"whether the recoverd on {owner} has got the request, and what came of it, is not known here: recoverctl on "
+        f"{owner} tells. {error}"
+    )
+
+
 def _refused(owner: str, said: Mapping[str, Any]) -> None:
     """Raise what the owner has refused."""
     if "refused" in said:
@@ -223,6 +241,8 @@ async def _surely(fleet: Fleet, when: list[Json], then: list[Json]) -> Answer:
     while True:
         try:
             return await fleet.kv.txn(when, then)
+        except StoreRefused:
+            raise
         except StoreError:
             if fleet.session is None or fleet.session.lapsed():
                 raise

@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
+from recoverd.engine.journal_mirror import placed
 from recoverd.model.codec import dump, load
-from recoverd.model.events import Journalled, RememberPart, SaveIncident, SavePlan, SaveRecord
+from recoverd.model.events import Journalled, RememberPart
 
 KINDS: Mapping[str, type] = {kind.__name__: kind for kind in get_args(Journalled)}
 LARGE = 1024
@@ -30,17 +31,7 @@ def rows(journal: str, batch: str, instructions: Sequence[Journalled]) -> dict[s
 
 
 def _place(instruction: Journalled, batch: str) -> str:
-    match instruction:
-        case SaveRecord():
-            return "record"
-        case RememberPart(part=part):
-            return f"memory/{part}" if part else "memory"
-        case SaveIncident(incident=incident):
-            return f"incident/{incident.id}"
-        case SavePlan(plan=plan):
-            return f"plan/{plan.id}"
-        case _:
-            return f"log/{batch}"
+    return placed(instruction) or f"log/{batch}"
 
 
 def parts(journal: str, values: Mapping[str, bytes]) -> dict[str, str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recoverd.engine.journal import Journal
+from recoverd.engine.journal_mirror import cluster_of
 from recoverd.engine.writer import JournalWriter
 from recoverd.model.audit import EVERY
 from recoverd.model.events import Journalled, SaveAudit
 from recoverd.store.fleet import Fleet
 from recoverd.store.gateway import put
-from recoverd.store.mirror import cluster_of
 from recoverd.store.rows import packed
 from recoverd.store.tenure import NotOwner
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -478,6 +479,88 @@ async def test_a_store_that_has_gone_back_is_told_and_nothing_is_done_by_it(
     a.start()
     await watching(a, "prod")
     await a.in_phase("healthy")
+
+
+async def test_a_store_that_goes_back_under_a_bastion_that_runs_is_told_as_well(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]], tmp_path: Path
+) -> None:
+    prod = await make()
+    (etcd,) = start_etcd()
+    (a,) = bastions(1, prod, etcd=[etcd], ttl=60)
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    etcd.ctl("snapshot", "save", f"{tmp_path}/before.db")
+    for words in (("pause", "prod", "--reason", "no hands"), ("resume", "prod")):
+        assert (await a.ctl(*words))[0] == 0
+    etcd.kill()
+    shutil.rmtree(etcd.data)
+    wanted = ("--name", "--data-dir", "--initial-cluster=", "--initial-advertise-peer-urls")
+    etcd.ctl("snapshot", "restore", f"{tmp_path}/before.db", *(x for x in etcd.arguments if x.startswith(wanted)))
+    etcd.start()
+    prod.node.unit("kubelet", "inactive")
+    await a.until(lambda: a.ctl("status"), lambda said: "before, as after a restore" in said[1])
+    assert (await owners(a))["prod"] in ("", "nobody") and prod.node.asked == []
+
+
+async def test_a_cluster_whose_rows_nobody_can_read_is_watched_and_waits_for_a_person(
+    make: Make, bastions: Bastions, start_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    """It is left to bastions that may be able to, and taken when none comes. The others' watch goes on."""
+    prod, standby = await make("prod"), await make("standby")
+    (etcd,) = start_etcd()
+    a, b = bastions(2, prod, standby, etcd=[etcd])
+    a.start()
+    await watching(a, "prod", "standby")
+    for name in ("prod", "standby"):
+        await a.in_phase("healthy", cluster=name)
+    assert a.kill(signal.SIGTERM) == 0
+    etcd.ctl("put", "/recoverd/journal/prod/record", "of a recoverd to come")
+    b.start()
+    await watching(b, "standby")
+    code, said = await b.until(lambda: b.ctl("status"), lambda said: "cannot be read here, of prod" in said[1])
+    assert code == 0 and (await owners(b))["prod"] == "nobody", said
+    assert await b.metric('recoverd_journal_unreadable_rows{place="record"}') == 1
+    for cluster in (prod, standby):
+        cluster.node.unit("kubelet", "inactive")  # start-node-services would run unasked
+    await b.until(lambda: b.json("status", "standby"), lambda _: standby.node.asked == ["start kubelet"])
+    await watching(b, "prod", "standby", seconds=180)
+    await b.until(lambda: b.status("prod"), lambda s: s["paused"] and s["phase"] == "paused")
+    assert prod.node.asked == []
+    assert "of a recoverd to come" in etcd.ctl("get", "--prefix", "/recoverd/unreadable/prod/record@")
+    assert (await b.ctl("resume", "prod"))[0] == 0
+    await b.until(lambda: b.json("status", "prod"), lambda _: prod.node.asked == ["start kubelet"])
+    assert await b.metric('recoverd_journal_unreadable_rows{place="record"}') == 0
+    # whoever comes next finds nothing that cannot be read
+    a.start()
+    await a.until(lambda: owners(a), lambda seen: "b" in seen.values())
+    assert "cannot be read here" not in (await a.ctl("status"))[1]
+
+
+async def test_a_full_etcd_of_the_bastions_is_said_and_the_clusters_are_looked_at(
+    make: Make, bastions: Bastions, make_etcd: Callable[..., list[EtcdNode]]
+) -> None:
+    prod = await make()
+    (etcd,) = make_etcd()
+    etcd.start("--quota-backend-bytes=2000000")
+    (a,) = bastions(1, prod, etcd=[etcd])
+    a.start()
+    await watching(a, "prod")
+    await a.in_phase("healthy")
+    etcd.fill()
+    prod.node.unit("kubelet", "inactive")
+    await a.until(lambda: a.ctl("status"), lambda said: "etcdctl alarm disarm" in said[1] and "of prod was" in said[1])
+    name = 'recoverd_last_sweep_timestamp_seconds{cluster="prod"}'
+    seen = await a.metric(name)
+    await a.until(lambda: a.metric(name), lambda swept: swept > seen)
+    assert await a.metric("recoverd_store_available") == 0 and prod.node.asked == []
+    etcd.ctl("del", "big")
+    revision = json.loads(etcd.ctl("endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"]
+    for words in (("compact", str(revision)), ("defrag",), ("alarm", "disarm")):
+        etcd.ctl(*words)
+    await a.until(lambda: a.json("status"), lambda _: prod.node.asked == ["start kubelet"])
+    await a.closed()
+    assert await a.metric("recoverd_store_available") == 1
 
 
 async def test_the_doctor_asks_each_member_and_a_check_of_the_configuration_names_the_bastion(

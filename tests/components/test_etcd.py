@@ -22,6 +22,7 @@ from aiohttp import web
 
 from recoverd.clients.etcd import EtcdClient, EtcdRefused, EtcdUnseen
 from recoverd.clients.hosts import HostPool
+from recoverd.clients.snapshot import SnapshotFile
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import UnseenKind
 from tests.authority import Authority
@@ -249,6 +250,15 @@ async def test_a_snapshot_is_one_that_etcdctl_accepts(pool: HostPool, start_etcd
     )
     left.ctl("snapshot", "restore", str(info.path), f"--data-dir={tmp_path}/restored")
     assert list((tmp_path / "s").iterdir()) == [info.path]
+
+
+def test_what_a_recoverd_that_was_killed_has_left_of_a_snapshot_goes_with_the_next_one(tmp_path: Path) -> None:
+    whole, left = tmp_path / "prod-1.db", tmp_path / ".prod-2.db.part"
+    for path in (whole, left):
+        path.write_bytes(b"x")
+    with SnapshotFile(tmp_path / "prod-3.db"):
+        assert whole.exists() and not left.exists()
+    assert list(tmp_path.iterdir()) == [whole]
 
 
 @pytest.mark.parametrize("fault", ["cut", "altered", "error", "nothing"])

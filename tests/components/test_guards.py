@@ -64,7 +64,7 @@ class Machine:
         script = sent(operation.call(), f"pids() {{ {'echo /proc/1' if self.etcd_runs else ':'}; }}")
         script = re.sub(f"(?<!{re.escape(str(self.home))}){re.escape(MANIFEST)}", str(self.manifest), script)
         return subprocess.run(
-            [*command(self.shell), "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=30
+            [*command(self.shell), "-c", script], env={"PATH": self.path}, capture_output=True, text=True, timeout=120
         )
 
     def refuses(self, operation: HostOperation, *words: str) -> None:
@@ -148,6 +148,27 @@ def test_of_data_that_have_no_room_for_a_copy_nothing_is_left_but_they(small: Ma
     for number in range(8):
         (log / f"{number}").unlink()
     assert small.run(copy).returncode == 0 and len(list((small.data / "member.before/wal").iterdir())) == 6
+
+
+def test_what_copies_left_that_were_cut_off_makes_room_for_the_next_one_and_whole_ones_stay(machine: Machine) -> None:
+    """Each has a name of its own, by revision, so that none of them would ever be written over."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = [machine.data / f"member.before-prod-{n}.part" for n in (f"1-at-9.{ended.pid}", "2-at-8")]
+    whole = machine.data / "member.before-prod-1-at-7"
+    for path in (*left, whole):
+        shutil.copytree(machine.data / "member", path)
+    copy = CopyPath(f"{machine.data}/member", f"{machine.data}/member.before-prod-3-at-10")
+    working = subprocess.Popen([*command(machine.shell), "-c", "read line; :"], stdin=subprocess.PIPE)
+    being_made = machine.data / f"member.before-prod-3-at-9.{working.pid}.part"
+    being_made.mkdir()
+    (machine.data / "member.before-prod-1-at-9.1.part").mkdir()  # a process that is no shell has its number now
+    done = machine.run(copy)
+    assert done.returncode == REFUSED and f"at this moment, by process {working.pid}" in done.stderr
+    working.communicate(b"\n")
+    assert machine.run(copy).returncode == 0
+    found = {path.name for path in machine.data.iterdir()}
+    assert found == {"member", whole.name, "member.before-prod-3-at-10"}
 
 
 def test_data_that_anybody_has_open_are_not_moved(machine: Machine, reader: subprocess.Popen[bytes]) -> None:

@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from recoverd.store.gateway import Answer, Row, StoreError
+from recoverd.store.gateway import Answer, Row, StoreError, StoreRefused
 
 
 @dataclass
 class Etcd:
     """What etcd is to a bastion. `fates` are those of the next requests: `ok`, `lost` (it never came), `silent` (it was
-    carried out, and nobody heard), `late` (it is carried out after everything that follows until `arrive`).
+    carried out, and nobody heard), `refused` (for good), `late` (it is carried out after everything that follows until
+    `arrive`).
     """
 
     now: float = 0.0
@@ -46,6 +47,8 @@ class Etcd:
         if fate == "late":
             self.late.append((when, then, otherwise))
         answer = self._apply(when, then, otherwise) if fate in ("ok", "silent") else None
+        if fate == "refused":
+            raise StoreRefused("permission denied")
         if fate != "ok" or answer is None:
             self.pass_time(1.5)
             raise StoreError(fate)
@@ -53,9 +56,9 @@ class Etcd:
 
     def _apply(self, when: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any]) -> Answer:
         if max(len(when), len(then), len(otherwise)) > 128:
-            raise StoreError("too many operations in txn request")
+            raise StoreRefused("too many operations in txn request")
         if sum(len(op["request_put"]["value"]) * 3 // 4 for op in then if "request_put" in op) > 1.5 * 2**20:
-            raise StoreError("request is too large")
+            raise StoreRefused("request is too large")
         held = all(self._holds(c) for c in when)
         found = []
         if held and any("request_range" not in op for op in then):
@@ -67,7 +70,7 @@ class Etcd:
             if kind == "request_put":
                 lease, was = int(asked.get("lease", 0)), self.rows.get(key)
                 if lease and lease not in self.leases:
-                    raise StoreError("requested lease not found")
+                    raise StoreRefused("requested lease not found")
                 created = was.created if was else self.revision
                 self.rows[key] = Row(key, base64.b64decode(asked["value"]), created, self.revision, lease)
             elif kind == "request_range":

@@ -256,6 +256,46 @@ def test_a_row_of_history_that_cannot_be_read_is_left_out_and_told(
     journal.close()
 
 
+@pytest.mark.parametrize("repair", ["written over", "put right", "put right and not read since", "deleted"])
+def test_what_could_not_be_read_is_told_no_longer_once_it_can_be(file: Path, repair: str) -> None:
+    journal = Journal(file)
+    plan = a_plan(PlanStatus.SUCCEEDED)
+    journal.write([SavePlan(plan)])
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE plan SET json = substr(json, 1, 50)")
+    assert journal.plan(plan.id) is None and journal.places() == ["plan"]
+    if repair == "written over":
+        journal.write([SavePlan(plan)])
+    else:
+        with sqlite3.connect(file) as db:
+            if repair == "deleted":
+                db.execute("DELETE FROM plan")
+            else:
+                db.execute("UPDATE plan SET json=?", (dump(plan),))
+    if repair == "put right":
+        assert journal.plan(plan.id) == plan
+    elif repair != "written over":
+        journal.unreadable.look_anew()
+    assert journal.places() == []
+    journal.close()
+
+
+def test_a_cluster_that_was_paused_for_what_cannot_be_read_is_told_until_it_is_resumed(file: Path) -> None:
+    journal = Journal(file)
+    journal.write([SaveRecord("prod", Record("healthy", NOW)), Remember("prod", Memory())])
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE cluster SET record='{', memory='{'")
+    saved, why = paused(journal.saved("prod"), "prod", (), NOW)
+    assert saved.record
+    journal.begin_anew("prod", saved.record, saved.memory, why, NOW)
+    assert journal.saved("prod").trouble == () and journal.places() == ["record", "memory"]
+    journal.unreadable.look_anew()
+    assert len(journal.places()) == 2, "nobody has looked at the machines"
+    journal.write([SaveRecord("prod", replace(saved.record, pause=None))])
+    assert journal.places() == []
+    journal.close()
+
+
 @pytest.mark.parametrize("column", ["record", "memory"])
 def test_what_cannot_be_read_of_a_cluster_is_kept_when_it_is_written_over(file: Path, column: str) -> None:
     journal = Journal(file)

@@ -19,7 +19,7 @@ from recoverd.engine.journal_file import JournalError
 from recoverd.model.events import Journalled, Note
 from recoverd.model.plan import TimelineEntry
 from recoverd.store import writer as writing
-from recoverd.store.gateway import made_at, put
+from recoverd.store.gateway import StoreRefused, made_at, put
 from recoverd.store.keys import Keys
 from recoverd.store.rows import unpacked
 from recoverd.store.tenure import NotOwner, Session, Term
@@ -97,7 +97,7 @@ def journalled(etcd: Etcd) -> list[str]:
 
 
 WHO = st.integers(0, 2)
-FATES = st.lists(st.sampled_from(["ok", "lost", "silent", "late"]), max_size=4)
+FATES = st.lists(st.sampled_from(["ok", "lost", "silent", "late", "refused"]), max_size=4)
 STEPS = st.one_of(
     st.tuples(st.just("join"), WHO, FATES),
     st.tuples(st.just("write"), WHO, FATES),
@@ -203,6 +203,7 @@ async def test_who_slept_journals_nothing_and_asks_nobody() -> None:
     assert etcd.revision == before
 
 
+<<<<<<< HEAD
 async def test_who_slept_after_the_write_does_nothing_by_it() -> None:
     """Stopped while the copy in its own file was made (seen on the lab): what was journalled is for the next owner."""
     etcd = Etcd()
@@ -218,3 +219,21 @@ async def test_who_slept_after_the_write_does_nothing_by_it() -> None:
     with pytest.raises(NotOwner, match="its next owner's"):
         await writer.write([_note("begun")])
     assert journalled(etcd) == ["begun"]
+=======
+async def test_what_is_refused_after_an_attempt_that_nobody_heard_leaves_the_cluster_to_its_next_owner() -> None:
+    """Its next batch would have the name of one that may be there, and be taken for it."""
+    etcd = Etcd()
+    a = Bastion(etcd, "a", 1)
+    await a.join()
+    assert a.writer
+    etcd.fates = ["refused"]
+    with pytest.raises(StoreRefused, match="nothing of it was done"):
+        await a.writer.write([_note("no")])
+    assert not a.writer.broken
+    await a.write("yes")
+    etcd.fates = ["silent", "refused"]
+    with pytest.raises(StoreRefused, match="is not known"):
+        await a.writer.write([_note("who knows")])
+    assert a.writer.broken and not a.may_act()
+    assert journalled(etcd) == ["yes", "who knows"] and a.said == ["yes"]
+>>>>>>> 5b8a1098fd9f881b9f8135ac7c86a7cd1769191c

@@ -10,7 +10,7 @@ import pytest
 from recoverd.cli.render import Printer
 from recoverd.control import shapes
 from recoverd.control.protocol import IncidentReport
-from recoverd.engine.journal import StepRow
+from recoverd.engine.journal_rows import StepRow
 from recoverd.model.events import SaveDecision
 from recoverd.model.finding import State
 from recoverd.model.node_operations import AwaitReboot, Cordon, Drain, PodChoice, Reboot

@@ -179,6 +179,19 @@ async def test_what_does_not_fit_at_once_is_refused_before_anything_is_written(t
         assert a.memory() == full(300)
 
 
+async def test_parts_that_were_written_ahead_of_what_was_refused_are_written_anew(tmp_path: Path) -> None:
+    etcd, memory = Etcd(), full(300)
+    async with bastions(etcd, tmp_path) as (a, b):
+        await a.take()
+        await a.remember(memory)
+        # the first transaction is written, the last one refused
+        etcd.fates = ["ok", "ok", "refused"]
+        with pytest.raises(JournalError, match="refused"):
+            await a.remember(full(400))
+        await a.remember(memory)
+        assert a.memory() == memory == await b.followed()
+
+
 async def _play(etcd: Etcd, made: Sequence[Bastion], luck: random.Random) -> Memory:
     """Owners come and go, in the midst of a write too, while what is remembered changes. What that is in the end."""
     owner, memory = made[0], full(70)
