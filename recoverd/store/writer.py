@@ -170,13 +170,12 @@ class OwnedWriter:
         self._batch += 1
         return revision
 
-<<<<<<< HEAD
     def _still_ours(self) -> None:
         """Raise `NotOwner` where the ownership has ended while a write was under way."""
         if why := self.term.lapsed():
             cluster = self.term.cluster
             raise NotOwner(f"nothing is done to {cluster} here any more, and what was begun is its next owner's: {why}")
-=======
+
     def _refused(self, refusal: StoreRefused, *, sure: bool) -> StoreRefused:
         """What is said of a batch that was refused for good. Where an earlier attempt may have written it, this owner
         cannot go on: its next batch would have the same name.
@@ -192,7 +191,6 @@ class OwnedWriter:
                 f"not answered; nothing of it was done, and its next owner goes on from what is there. {refusal}"
             )
         return StoreRefused(said)
->>>>>>> 5b8a1098fd9f881b9f8135ac7c86a7cd1769191c
 
     def _found(self, batch: str, answer: Answer) -> int:
         """The revision at which the batch was written after all, by an attempt whose answer was lost."""

@@ -203,7 +203,6 @@ async def test_who_slept_journals_nothing_and_asks_nobody() -> None:
     assert etcd.revision == before
 
 
-<<<<<<< HEAD
 async def test_who_slept_after_the_write_does_nothing_by_it() -> None:
     """Stopped while the copy in its own file was made (seen on the lab): what was journalled is for the next owner."""
     etcd = Etcd()
@@ -219,7 +218,8 @@ async def test_who_slept_after_the_write_does_nothing_by_it() -> None:
     with pytest.raises(NotOwner, match="its next owner's"):
         await writer.write([_note("begun")])
     assert journalled(etcd) == ["begun"]
-=======
+
+
 async def test_what_is_refused_after_an_attempt_that_nobody_heard_leaves_the_cluster_to_its_next_owner() -> None:
     """Its next batch would have the name of one that may be there, and be taken for it."""
     etcd = Etcd()
@@ -236,4 +236,3 @@ async def test_what_is_refused_after_an_attempt_that_nobody_heard_leaves_the_clu
         await a.writer.write([_note("who knows")])
     assert a.writer.broken and not a.may_act()
     assert journalled(etcd) == ["yes", "who knows"] and a.said == ["yes"]
->>>>>>> 5b8a1098fd9f881b9f8135ac7c86a7cd1769191c
