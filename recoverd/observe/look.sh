@@ -171,8 +171,8 @@ if [ -e $K/manifests/etcd.yaml ]; then
       wal-dir) [ -n "$w" ] || w=$v ;;
     esac
   done <<EOF
-$(sed -n -e 's/^ *- --\(listen-peer-urls=\).*:\([0-9][0-9]*\)[",]*$/\1\2/p' -e 's|^ *- .\{0,1\}--\(data-dir=[[:alnum:]/._@:+-]*\).*|\1|p' \
-    -e 's|^ *- .\{0,1\}--\(wal-dir=[[:alnum:]/._@:+-]*\).*|\1|p' \
+$(sed -n -e 's/ \{1,\}#.*$//' -e 's/^\( *- \)[^-]\(--.*\)[^[:alnum:]]$/\1\2/' -e 's/^ *- --\(listen-peer-urls=\).*:\([0-9][0-9]*\)[",]*$/\1\2/p' \
+    -e 's/^ *- --\(data-dir=\)/\1/p' -e 's/^ *- --\(wal-dir=\)/\1/p' \
     $K/manifests/etcd.yaml 2>/dev/null)
 EOF
 fi
