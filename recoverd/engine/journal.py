@@ -177,6 +177,7 @@ class Journal:
         """Save `record` and `memory` in place of what could not be read, and end what was open on the
         cluster: nobody carries it on.
         """
+        self._memories.forget()  # what this process has written there is not what stands there
         with self._file.transaction(self._undone):
             if record.plan is None:
                 self._write_off(cluster, why, at)
