@@ -122,10 +122,13 @@ class Journal:
         return journal_mirror.reached(file, cluster, store) if cluster else journal_mirror.furthest(file, store)
 
     def _write(self, instruction: Journalled) -> None:
-        run = self._file.db.execute
         self.passed.written(self._file.db, instruction)
         if self.unreadable:
             keep_aside(self._file.db, instruction, self.unreadable, str(at_text(datetime.now(UTC))))
+        self._insert(instruction)
+
+    def _insert(self, instruction: Journalled) -> None:
+        run = self._file.db.execute
         match instruction:
             case SaveIncident(incident=i):
                 run(

@@ -139,7 +139,7 @@ def test_nothing_is_recalled_of_a_member_whose_machine_or_data_are_not_seen() ->
 
 
 def test_a_copy_is_whole_or_not_there(tmp_path: Path) -> None:
-    source, target = tmp_path / "a b", tmp_path / "copy"
+    source, target = tmp_path / "a b", tmp_path / "a b.copy"
     (source / "snap").mkdir(parents=True)
     (source / "snap" / "db").write_bytes(b"\0data")
     copy = CopyPath(str(source), str(target))
@@ -147,10 +147,11 @@ def test_a_copy_is_whole_or_not_there(tmp_path: Path) -> None:
     def sh(call: Call | None) -> int:
         return subprocess.run(["sh", "-c", sent(call)], capture_output=True, check=False).returncode
 
-    (tmp_path / "copy.part").mkdir()  # left by one that was interrupted
+    left = tmp_path / "a b.copy.part"  # by one that was interrupted
+    left.mkdir()
     assert sh(copy.check()) != 0
     assert sh(copy.call()) == 0 and sh(copy.check()) == 0
-    assert (target / "snap" / "db").read_bytes() == b"\0data" and not (tmp_path / "copy.part").exists()
+    assert (target / "snap" / "db").read_bytes() == b"\0data" and not left.exists()
     (source / "snap" / "db").write_bytes(b"newer")
     assert sh(copy.call()) == 0 and (target / "snap" / "db").read_bytes() == b"\0data"
     assert sh(replace(copy, source=str(tmp_path / "none"), target=str(tmp_path / "other")).call()) == 3
