@@ -130,7 +130,12 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
         if known is None and host.runs(component):
             return  # it runs as a static pod, so its manifest is somewhere: nobody knows yet where it has been
         # without etcd's it may be elsewhere, and a controller may be run otherwise
-        if known is not None or component == API or not scene.memory.manifests.get(name):
+        if (
+            known is not None
+            or component == API
+            or not scene.memory.manifests.get(name)
+            or (component == "etcd" and _was_here(scene, name, host))
+        ):
             yield _missing(name, component, known)
         return
     if component == "etcd" and FORCE in current.content:
@@ -155,6 +160,15 @@ def _manifest(scene: Scene, name: str, host: HostView, component: str) -> Iterat
         yield _finding(
             _codes(component)[2], name, component, current, f"is not the known-good one, and {why}", lines, known
         )
+
+
+def _was_here(scene: Scene, name: str, host: HostView) -> bool:
+    """etcd ran as a static pod there though its manifest was never seen in a healthy sweep, as where it goes within
+    seconds of recoverd's start: it is a member, its data is there, and another's manifest is where kubeadm puts it.
+    """
+    entry, seen = scene.membership.entry_of(name), (scene.host(n) for n in scene.control_plane_names if n != name)
+    held = host.etcd_data is not None and host.etcd_data.holds
+    return held and entry is not None and entry.started and any(h and "etcd" in h.manifests for h in seen)
 
 
 def _codes(component: str) -> tuple[str, str, str]:

@@ -652,3 +652,26 @@ def test_corruption_that_etcd_lays_at_nobodys_door_leaves_no_source_and_offers_n
     assert sources(well.observation(), seen(well)) != ()
     answer = ask("rebuild-member", situation(cluster, *diagnosis.faults))
     assert isinstance(answer, Refusal) and "hashkv" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("others", "data", "found"),
+    [
+        (True, EtcdDataView("/var/lib/etcd", True, False), True),
+        (True, EtcdDataView("/var/lib/etcd", True, True), False),
+        (False, EtcdDataView("/var/lib/etcd", True, False), False),
+    ],
+    ids=["a member", "without data", "none is a static pod"],
+)
+def test_a_manifest_of_etcd_that_went_before_it_was_remembered_is_missing(
+    others: bool, data: EtcdDataView, found: bool
+) -> None:
+    """As seconds after recoverd was started on a machine under load (seen on the lab)."""
+    c = Cluster(3).manifest("cp2", "etcd", None).host("cp2", etcd_data=data).etcd_stopped("cp2")
+    if not others:
+        c.manifest("cp1", "etcd", None).manifest("cp3", "etcd", None)
+    memory = c.memory()
+    kept = {n: {k: m for k, m in of.items() if k != "etcd"} for n, of in memory.manifests.items()}
+    diagnosis = diagnose(c.observation(), replace(memory, manifests=kept), c.settings)
+    missing = diagnosis.find(Code.ETCD_MANIFEST_MISSING, "cp2")
+    assert (missing is not None) is found
