@@ -302,7 +302,10 @@ class HostPool:
         ended = False
         try:
             (out, out_cut), (err, err_cut), _ = await asyncio.gather(
-                collect(process, process.stdout, max_output), collect(process, process.stderr, max_output), give
+                # the line before the script's own output is none of it
+                collect(process, process.stdout, max_output + len(BEGINS) + 1),
+                collect(process, process.stderr, max_output),
+                give,
             )
             truncated = out_cut or err_cut
             if not truncated:

@@ -140,9 +140,11 @@ class Fleet:
     # --- one look ---
 
     async def _round(self) -> None:
+        # what is written while the look is under way is no measure for it
+        known = max(self.mirror.written if self.mirror else 0, self.seen.view.revision if self.seen else 0)
         look = await self._look()
-        before, self._well_at, self.seen = self.seen, self.clock(), look
-        if self.session and before and look.view.revision < before.view.revision:
+        self._well_at, self.seen = self.clock(), look
+        if self.session and look.view.revision < known:
             self.session.lose("the bastions' etcd has gone back in time, as after a restore of a snapshot of it")
             return
         if self.session is None:

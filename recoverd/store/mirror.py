@@ -35,11 +35,14 @@ class Mirror:
         self._say = say
         self._behind: set[str] = set()
         """Clusters of which something could not be written here."""
+        self.written = 0
+        """The revision of the store at which this bastion has written last."""
 
     async def take(self, cluster: str, revision: int, instructions: Sequence[Journalled]) -> None:
         """Take in what this bastion has just journalled. Never raises: the store has it, and what is missing here is
         fetched from there later.
         """
+        self.written = max(self.written, revision)
         try:
             # what persons have asked for is written by every bastion: another's may have come just before
             if cluster == EVERY or cluster in self._behind:
