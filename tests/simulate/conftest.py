@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
     """What the loop logs is judged from the ledger; only errors are shown."""
     structlog.configure(

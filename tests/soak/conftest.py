@@ -8,7 +8,7 @@ import structlog
 from tests.soak.__main__ import quiet
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def silent() -> Iterator[None]:
     """What a story breaks on purpose is no news."""
     quiet()
