@@ -35,7 +35,7 @@ def of_pod(scene: Scene, name: str, pod: str, *, runs: bool) -> Reason | None:
 def of_proxy(scene: Scene, view: NetworkView, name: str, node: str) -> Reason | None:
     """Why the kube-proxy that runs on a machine does not keep its rules, by what it says just now."""
     agents = (a for a in view.agents if a.kind == PROXY and a.node == node and a.pod)
-    found = (of_pod(scene, name, f"{a.daemonset.partition('/')[0]}/{a.pod}", runs=True) for a in agents)
+    found = (of_pod(scene, name, a.pod_key, runs=True) for a in agents)
     return next(filter(None, found), None)
 
 

@@ -300,13 +300,12 @@ def _agent_down(scene: Scene, name: str, agent: AgentView, why: str) -> Finding:
         f"{agent.pod or '(none)'} {agent.status}".rstrip(),
     )
     facts, ending = Facts(name, agent.node), ""
-    pod = f"{agent.daemonset.partition('/')[0]}/{agent.pod}"
-    if found := images.of_pod(scene, name, pod):
+    if found := images.of_pod(scene, name, agent.pod_key):
         facts = WaitingFacts(name, agent.node, found.cause.name, next(iter(found.named), ""))
         gone, proof = images.deleted(scene.host(name), name, found)
         why, ending = found.why, f"{gone} No restart and no reboot brings it. Cure: {found.cure}."
         shown = (*shown, found.line, *proof)
-    elif found := agents.of_pod(scene, name, pod, runs=agent.status in ("Running", "Terminating")):
+    elif found := agents.of_pod(scene, name, agent.pod_key, runs=agent.status in ("Running", "Terminating")):
         facts, ending = agents.facts(name, agent.node, found), agents.ending(found)
         shown = (*shown, f"{agent.pod} on {name}: {found.line}")
     return Finding(

@@ -243,6 +243,11 @@ class AgentView:
     may_start_for: float = 0.0
     """Seconds that its own startup probe gives it before kubelet ends it; more while its DaemonSet is rolled out."""
 
+    @property
+    def pod_key(self) -> str:
+        """NAMESPACE/NAME of the pod, which is in its DaemonSet's namespace."""
+        return f"{self.daemonset.partition('/')[0]}/{self.pod}"
+
 
 BEGINNING = ("Pending", "ContainerCreating", "PodInitializing", "Init:")
 """Beginnings of what kubectl prints of a pod whose containers are not made."""

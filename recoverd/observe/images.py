@@ -59,7 +59,7 @@ async def unpulled(
     silent: Mapping[str, SilentDns],
 ) -> dict[str, UnpulledImage]:
     """By pod, NAMESPACE/NAME. Nobody is asked while no pod of these lacks an image."""
-    theirs = {f"{a.daemonset.partition('/')[0]}/{a.pod}" for a in agents if lacks_image(a.status)}
+    theirs = {a.pod_key for a in agents if lacks_image(a.status)}
     theirs.update(name for dns in silent.values() for name in dns.pods)
     found = {p.name: p for p in pods if p.name in theirs and lacks_image(p.status)} if theirs else {}
     nodes = sorted({p.node for p in found.values()})[:NODES]

@@ -232,13 +232,18 @@ def without_image(node: str, situation: Situation) -> dict[str, str]:
     return {f.code: f.facts.named for f in found if isinstance(f.facts, WaitingFacts)}
 
 
+def _all_comes_of(agents: Collection[str], node: str, situation: Situation) -> bool:
+    """Whether all that is found of this node follows from what is found of these agents; not where there are none."""
+    of_them = {code for agent in agents for code in FOLLOWS[agent]}
+    return bool(agents) and {f.code for f in broken(situation).get(node, [])} <= of_them
+
+
 def unpulled(node: str, situation: Situation) -> str:
     """Why no restart and no reboot helps this node: what is found of it comes of an agent whose image does not come;
     "" where that is not so, or not all of it.
     """
     lacking = without_image(node, situation)
-    of_it = {code for agent in lacking for code in FOLLOWS[agent]}
-    if not lacking or not {f.code for f in broken(situation).get(node, [])} <= of_it:
+    if not _all_comes_of(lacking, node, situation):
         return ""
     return (
         f"{node} does not have {' and '.join(lacking.values())}, which no restart and no reboot brings; the cure is "
@@ -264,8 +269,7 @@ def said(node: str, situation: Situation) -> str:
     where that is not so, or not all of it.
     """
     cures = by_own_words(node, situation)
-    of_it = {code for agent in cures for code in FOLLOWS[agent]}
-    if not cures or not {f.code for f in broken(situation).get(node, [])} <= of_it:
+    if not _all_comes_of(cures, node, situation):
         return ""
     return (
         f"what keeps the agents of {node} from their work ({', '.join(cures)}), by their own words, no restart and no "
