@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
-from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, restarted, up
+from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, of_before, restarted, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
@@ -55,7 +55,10 @@ def answer(endpoint: EndpointView | None) -> str:
 def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
     container, host = scene.container(name, API), scene.host(name)
     kubelet = host.units.get("kubelet") if host else None
-    if container is None or kubelet is None or not kubelet.running or not _loops(scene, container):
+    if container is None or host is None or kubelet is None or not kubelet.running:
+        return ()
+    manifest = host.manifests.get(API)
+    if (manifest is not None and of_before(manifest, container)) or not _loops(scene, container):
         return ()
     cause, proof = words.of_pod(scene, name, API)
     return (

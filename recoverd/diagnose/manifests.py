@@ -274,7 +274,8 @@ def _does_not_run(scene: Scene, name: str, component: str, current: ManifestView
         age = scene.age(container.started_at)
         loops = container.restarts and (age is None or age < YOUNG) and _had_its_chance(scene, current, container)
         return f"its container keeps restarting ({up(scene, container)})" if loops else ""
-    if container.exit_code not in STOPPED_ON_REQUEST or container.restarts:
+    ended = container.exit_code not in STOPPED_ON_REQUEST or container.restarts
+    if ended and not of_before(current, container):
         return (
             f"its container does not stay up ({up(scene, container)})"
             if _had_its_chance(scene, current, container)
@@ -300,6 +301,14 @@ def _cut_short(current: str, known: str) -> bool:
     if len(lacking) == len(known) or len(current) >= len(known):
         return False
     return not lacking.startswith("\n") or lacking.lstrip("\n")[:1] in (" ", "-", "#")
+
+
+def of_before(current: ManifestView, container: ContainerView) -> bool:
+    """Whether a container was started before its manifest was changed: kubelet ends such a one for the change
+    (with whatever exit code, and however often it was restarted since the machine's boot; seen with kubelet 1.20).
+    """
+    changed, started = current.modified_at, container.started_at
+    return changed is not None and started is not None and started < changed
 
 
 def _its_own(scene: Scene, current: ManifestView, container: ContainerView | None) -> bool:

@@ -20,7 +20,7 @@ from recoverd.observe import journal
 from recoverd.observe.journal import JournalWatch, wanted
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Wait
-from tests.unit.builders import Cluster
+from tests.unit.builders import Cluster, manifest, manifest_of
 from tests.unit.test_playbooks import asked, situation
 
 SWAP = "failed to run Kubelet: running with swap on is not supported, please disable swap!"
@@ -197,6 +197,38 @@ def test_an_image_that_is_not_there_stops_the_pod_that_names_it() -> None:
     )
     finding = found(cluster, Code.STATIC_PODS_STUCK)
     assert finding and finding.state is State.APISERVER_DOWN and "v1.20.99" in finding.message
+
+
+@pytest.mark.parametrize("exit_code", [0, 2])
+@pytest.mark.parametrize("component", ["kube-apiserver", "kube-scheduler"])
+@pytest.mark.parametrize(("edited", "named"), [(100, False), (200, True)])
+def test_the_container_of_before_an_edit_says_nothing_of_what_was_edited(
+    edited: int, named: bool, component: str, exit_code: int
+) -> None:
+    """It was restarted with its machine, and kubelet has ended it for the edit: its image may still be pulled."""
+    line = (
+        f'Error syncing pod 0ab ("{component}-cp1_kube-system(0ab)"): ImagePullBackOff: "Back-off pulling image '
+        f'\\"k8s.gcr.io/{component}:v1.20.99\\""'
+    )
+    cluster = Cluster(1)
+    edit = replace(
+        manifest_of(component, manifest(component).content.replace("v1.20.2", "v1.20.99")),
+        modified_at=cluster.now - timedelta(seconds=edited),
+    )
+    cluster.manifest("cp1", component, edit).host("cp1", journals={"kubelet": (line,)}).container(
+        "cp1",
+        component,
+        running=False,
+        restarts=1,
+        exit_code=exit_code,
+        started_at=cluster.now - timedelta(seconds=edited + 50),
+    )
+    if component == "kube-apiserver":
+        cluster.api_down()
+    assert (found(cluster, Code.MANIFEST_CHANGED) is not None) is named
+    assert not found(cluster, Code.CRASH_LOOPING)
+    cluster.container("cp1", component, started_at=cluster.now - timedelta(seconds=edited - 5))
+    assert found(cluster, Code.MANIFEST_CHANGED), "and one that was started of it does"
 
 
 @pytest.mark.parametrize(
