@@ -121,7 +121,7 @@ class SharedWatches(Watches):
     def notices(self) -> list[str]:
         if self.fleet.trouble:
             return [f"nothing is done to any cluster from here: {self.fleet.trouble}", *super().notices()]
-        behind = f"what other bastions journal cannot be written here: {self.fleet.behind}" if self.fleet.behind else ""
+        behind = f"what other bastions journal is not all had here: {self.fleet.behind}" if self.fleet.behind else ""
         return [*filter(None, [behind]), *self._refused(), *super().notices()]
 
     # --- what the fleet asks for ---

@@ -22,7 +22,7 @@ from recoverd.config.types import EtcdStore
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.writer import JournalWriter
 from recoverd.store import spread
-from recoverd.store.gateway import Kv, Row, StoreError, below, delete, get, made_at, put
+from recoverd.store.gateway import Kv, Row, StoreError, StoreRefused, below, delete, get, made_at, put
 from recoverd.store.hands import Hands
 from recoverd.store.keys import Keys
 from recoverd.store.mirror import Mirror
@@ -269,24 +269,24 @@ class Fleet:
     # --- clusters ---
 
     async def _follow(self, look: Look) -> None:
-        """Take in what others have journalled."""
+        """Take in what others have journalled; what cannot be kept here of one cluster holds up no other's."""
         assert self.mirror is not None
+        behind = ""
         for cluster, revision in look.heads.items():
-            if cluster in self.writers or cluster in self._changing:
-                continue
             owner = look.view.owners.get(cluster, "")
-            if self._known.get(cluster) == (revision, owner):
+            known = self._known.get(cluster) == (revision, owner)
+            if known or cluster in self.writers or cluster in self._changing:
                 continue
             try:
                 await self.mirror.catch_up(cluster)
-            except StoreError:
-                raise
             except JournalError as error:
-                self.behind = str(error)
-                return
-            self.behind = ""
+                if isinstance(error, StoreError) and not isinstance(error, StoreRefused):
+                    raise  # it would answer for no other, either
+                behind = str(error)
+                continue
             self._known[cluster] = revision, owner
             await self.hands.elsewhere(cluster, owner)
+        self.behind = behind
 
     def _settle(self, look: Look) -> None:
         """Begin to take what is this bastion's to take, and to give up what it has too much."""
