@@ -30,7 +30,9 @@ drill: $(RUN) ## the incident against a model cluster, narrated; no root, no clu
 test: host-packages $(DEV) ## everything that needs no lab: style, types, layers, alert rules, tests
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint alerts units tests
 
+# pytest writes the asserts of each module anew before it keeps it: on a fresh clone once, and not in every worker
 tests: $(DEV)
+	@[ -d tests/unit/__pycache__ ] || $(PY) -m pytest --collect-only -qq >/dev/null || true
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: $(DEV) ## what to run at every change, in under a minute: style, types, layers, the pure core, the stories
