@@ -203,6 +203,8 @@ class Cluster:
         if request.transport:
             self._open.add(request.transport)
         path = request.path
+        if "watch" in request.query:
+            return await _unchanging(request)
         if found := self._lists.get(path):
             plain, packed = found
             if packed and "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -219,6 +221,14 @@ class Cluster:
             return web.Response(status=201, body=await request.read(), content_type="application/json")
         count(self._counts, "unknown")
         return web.Response(status=404, text='{"kind":"Status","code":404}', content_type="application/json")
+
+
+async def _unchanging(request: web.Request) -> web.StreamResponse:
+    """A watch in which nothing happens."""
+    answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await answer.prepare(request)
+    await asyncio.sleep(float(request.query.get("timeoutSeconds", "60")))
+    return answer
 
 
 def count(counts: Counts, what: str, by: int = 1) -> None:

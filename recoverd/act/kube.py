@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from recoverd.observe.api import TABLE, api_client
+from recoverd.observe.api import api_client
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.lists import SLICES
-from recoverd.observe.objects import PodBook
+from recoverd.observe.objects import TABLE, PodBook
 from recoverd.observe.rest import list_all, list_group, request
 from recoverd.observe.services import astray
 from recoverd.observe.webhooks import ENDPOINTS

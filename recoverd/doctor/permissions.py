@@ -20,8 +20,11 @@ WORTH = {
     WEBHOOKS: "without it relax-webhook is refused",
 }
 """What each file is for."""
-CAME_LATER = {"apiservices": "without it an API behind the API server that is away (metrics.k8s.io) is not told of"}
-"""Kinds that LOOK names since a release, and what is not seen without each: with an older one all else is."""
+CAME_LATER = {
+    ("list", "apiservices"): "without it an API behind the API server that is away (metrics.k8s.io) is not told of",
+    ("watch", "pods"): "without it all pods are listed in every sweep, also where there are thousands",
+}
+"""What LOOK gives since a release, and what is lacking without each: with an older one all else is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def _each(verbs: str, group: str, *resources: str) -> Iterator[Permission]:
 NEEDED: dict[str, tuple[Permission, ...]] = {
     LOOK: (
         *_each("list", "", "nodes", "pods", "services", "endpoints"),
+        *_each("watch", "", "pods"),
         *_each("list", "discovery.k8s.io", "endpointslices"),
         *_each("list", "apps", "daemonsets"),
         *_each("list", "networking.k8s.io", "networkpolicies"),
@@ -86,6 +90,6 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
 
 def lack(file: str, missing: Collection[Permission]) -> tuple[bool, str]:
     """Whether recoverd is blind without these of the file, and what is not done or seen without them."""
-    if file == LOOK and all(p.resource in CAME_LATER for p in missing):
-        return False, "; ".join(dict.fromkeys(CAME_LATER[p.resource] for p in missing))
+    if file == LOOK and all((p.verb, p.resource) in CAME_LATER for p in missing):
+        return False, "; ".join(dict.fromkeys(CAME_LATER[p.verb, p.resource] for p in missing))
     return file == LOOK, WORTH[file]

@@ -147,7 +147,7 @@ class Collector:
             return _timed(durations, source, work)
 
         async def objects() -> tuple[ApiView, NetworkView | Unseen]:
-            api = await timed("api", self._api.observe())
+            api = await timed("api", self._api.observe(followed=len(names) < len(everybody)))
             looked = timed("network", self._network.observe(api, self._api.listed, memory, everybody, names))
             said, network = await asyncio.gather(self._witnesses(api), looked)
             return said, network

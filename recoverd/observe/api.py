@@ -28,15 +28,12 @@ from recoverd.model.places import authority
 from recoverd.model.settings import HostSettings
 from recoverd.observe.kubeconfig import Access, KubeconfigError, read_access
 from recoverd.observe.kubelet import ListedPod
-from recoverd.observe.objects import NODE, ROW, PodBook, newest, nodes_of, per_node
+from recoverd.observe.objects import NODE, Nodes, newest, nodes_of, per_node
 from recoverd.observe.pieces import pieces
+from recoverd.observe.podfeed import PodFeed
 from recoverd.observe.probe import misnamed, probe
-from recoverd.observe.rest import list_all, request
+from recoverd.observe.rest import list_all
 
-TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-"""Pods are asked for as a table: of thousands of them only the node's name is wanted, and a
-table is a tenth of the objects.
-"""
 DIRECT_SHARE = 0.6
 """Share of the deadline after which a control plane's own address is given up and asked through SSH
 instead: a firewall may be between.
@@ -70,15 +67,15 @@ class ApiCollector:
         self._seconds = cluster.deadlines.api
         self._access: tuple[float, Access] | None = None
         self._clients: dict[str, ApiClient] = {}
-        self._pods = PodBook()
+        self._pods = PodFeed()
         self.trouble = ""
         """Why the kubeconfig cannot be used any more that what is asked with was read from, or not for long; "" when it
         can.
         """
 
-    async def observe(self) -> ApiView:
+    async def observe(self, *, followed: bool = False) -> ApiView:
         """Within twice the deadline: one for the probes, one for the objects. Never
-        raises for what the cluster does.
+        raises for what the cluster does. `followed`: as `PodFeed.pods` has it.
         """
         planes = self._cluster.settings.control_planes
         try:
@@ -97,12 +94,14 @@ class ApiCollector:
         if any(REFUSED in view.detail for view in (vip, *members)):
             # what it names for its credentials, a program or a file beside it, may give others by now
             self._access = (UNREAD, access)
-        return ApiView(vip, by_name, await self._objects(access, vip, by_name), credentials_expire=access.expires)
+        objects = await self._objects(access, vip, by_name, followed=followed)
+        return ApiView(vip, by_name, objects, credentials_expire=access.expires)
 
     async def _probed(self, source: str, look: Coroutine[Any, Any, EndpointView]) -> EndpointView:
         return await self._haste.of(source, look, lambda view: view.health in SILENT)
 
     async def close(self) -> None:
+        await self._pods.close()
         for client in self._clients.values():
             await client.close()  # type: ignore[no-untyped-call]
         self._clients.clear()
@@ -155,7 +154,7 @@ class ApiCollector:
         )
 
     async def _objects(
-        self, access: Access, vip: EndpointView, members: dict[str, EndpointView]
+        self, access: Access, vip: EndpointView, members: dict[str, EndpointView], *, followed: bool
     ) -> ObjectsView | Unseen:
         self.listed = None
         server = access.server if vip.health is EndpointHealth.READY else ""
@@ -167,12 +166,7 @@ class ApiCollector:
         client = self._client(access, server)
         try:
             async with asyncio.timeout(self._seconds):
-                nodes, pods = await asyncio.gather(
-                    list_all(client, "nodes", resourceVersion="0"),
-                    request(client, "/api/v1/pods", query={"resourceVersion": "0"}, accept=TABLE),
-                )
-                views, made = await nodes_of(pieces(nodes, NODE))
-                listed = await self._pods.read(pieces(pods, ROW))
+                (views, made), listed = await self._listed(client, followed=followed)
             self.listed = Listed(client, listed)
             return ObjectsView(views, per_node(listed), newest=newest(made, listed))
         except TimeoutError:
@@ -198,6 +192,15 @@ class ApiCollector:
             return Unseen(
                 UnseenKind.GARBAGE, f"{server} listed nodes and pods in a form that cannot be understood ({error!r})"
             )
+
+    async def _listed(self, client: ApiClient, *, followed: bool) -> tuple[Nodes, tuple[ListedPod, ...]]:
+        pods = asyncio.create_task(self._pods.pods(client, followed=followed))
+        try:
+            nodes = await nodes_of(pieces(await list_all(client, "nodes", resourceVersion="0"), NODE))
+            return nodes, await pods
+        finally:
+            pods.cancel()
+            await asyncio.gather(pods, return_exceptions=True)
 
     def _client(self, access: Access, server: str) -> ApiClient:
         if server not in self._clients:

@@ -24,16 +24,21 @@ from recoverd.observe.text import printable
 
 NODE, ROW = b'{"metadata":{', b'{"cells":['
 """What a node in its list and a row of a table begin with (`pieces`)."""
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+"""Pods are asked for as a table: of thousands of them only the node's name is wanted, and a
+table is a tenth of the objects.
+"""
 NEWEST = 100
 MESSAGE = 300
 """Characters of what a condition says."""
 NOTHING = Raw(b"null")
 
 
-class ListMeta(Struct, rename={"more": "continue"}):
+class ListMeta(Struct, rename={"more": "continue", "version": "resourceVersion"}):
     """Of a list."""
 
     more: str | None = None
+    version: str = ""
 
 
 class Notes(Struct):
@@ -130,10 +135,21 @@ class PodTable(Struct, rename="camel"):
     items: list[dict[str, Any]] | None = None
 
 
+class Event(Struct):
+    """One line of a watch of pods."""
+
+    type: str
+    object: Raw
+
+
 NODES, PODS = msgspec.json.Decoder(NodeList), msgspec.json.Decoder(PodTable)
+EVENTS = msgspec.json.Decoder(Event)
 
 
-async def nodes_of(documents: AsyncIterator[bytes]) -> tuple[tuple[NodeView, ...], list[CreatedView]]:
+Nodes = tuple[tuple[NodeView, ...], list[CreatedView]]
+
+
+async def nodes_of(documents: AsyncIterator[bytes]) -> Nodes:
     """The nodes, and when each was made. Raises `ValueError` for what is no list of nodes, or only a part of one: that
     taken for all of them would be as bad as another cluster's.
     """
@@ -146,27 +162,56 @@ async def nodes_of(documents: AsyncIterator[bytes]) -> tuple[tuple[NodeView, ...
 
 
 class PodBook:
-    """The pods of one cluster as they were listed last."""
+    """The pods of one cluster as they were listed last, and what was told of them since."""
 
     def __init__(self) -> None:
         self._known: dict[str, ListedPod] = {}
+        self._columns: list[str] = []
+        self.version = ""
+        """Of the list, from which a watch of its pods goes on; "" where the server made no table of them."""
 
     async def read(self, documents: AsyncIterator[bytes]) -> tuple[ListedPod, ...]:
         """All pods. Raises `ValueError` for what is no list of pods or a part of one, or `IndexError`."""
+        self.version = ""
         pods = list[ListedPod]()
         async for document in documents:
             pods += self.listed(document)
         self._known = {p.uid: p for p in pods if p.version}
+        if len(self._known) < len(pods):
+            self.version = ""
         return tuple(pods)
+
+    def pods(self) -> tuple[ListedPod, ...]:
+        """All that were listed, with what `take` was told since."""
+        return tuple(self._known.values())
+
+    def take(self, line: bytes) -> None:
+        """Take in one event of a watch that began at `version`. Raises `ValueError` or `IndexError` for one that is not
+        understood, as for an error that the API server sends (410: it has forgotten that version).
+        """
+        event = EVENTS.decode(line)
+        if event.type == "BOOKMARK":
+            return
+        if event.type not in ("ADDED", "MODIFIED", "DELETED"):
+            raise ValueError(f"{event.type}: {printable(bytes(event.object).decode(errors='replace'), MESSAGE)}")
+        for pod in self._rows(_whole(PODS.decode(event.object), "Table")):
+            if event.type == "DELETED":
+                self._known.pop(pod.uid, None)
+            else:
+                self._known[pod.uid] = pod
 
     def listed(self, document: bytes) -> Iterable[ListedPod]:
         """Those of one document; nothing is kept."""
         table = _whole(PODS.decode(document), "Table", "PodList")
-        return self._rows(table) if table.kind == "Table" else map(from_object, table.items or ())
+        if table.kind != "Table":
+            return map(from_object, table.items or ())
+        self.version = (table.metadata and table.metadata.version) or ""
+        return self._rows(table)
 
     def _rows(self, table: PodTable) -> list[ListedPod]:
-        names = [c.name for c in table.column_definitions or ()]
-        node, ip, ready, status = (names.index(name) for name in ("Node", "IP", "Ready", "Status"))
+        # a newer API server (seen in its source since 1.16) names the columns in the first event of a watch alone
+        self._columns = [c.name for c in table.column_definitions or ()] or self._columns
+        node, ip, ready, status = (self._columns.index(name) for name in ("Node", "IP", "Ready", "Status"))
         return [
             self._pod(r.object.metadata, r.cells[node], r.cells[ip], str(r.cells[ready]), str(r.cells[status]))
             for r in table.rows or ()

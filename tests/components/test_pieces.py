@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from recoverd.observe import pieces as cutting
-from recoverd.observe.api import TABLE, api_client
+from recoverd.observe.api import api_client
 from recoverd.observe.kubeconfig import read_access
 from recoverd.observe.kubelet import ListedPod, from_object
 from recoverd.observe.lists import Answered, Lists
-from recoverd.observe.objects import NODE, ROW, PodBook, nodes_of
+from recoverd.observe.objects import NODE, ROW, TABLE, PodBook, nodes_of
 from recoverd.observe.rest import list_all, request
 from tests.components.apiserver import ApiServer
 

@@ -38,4 +38,6 @@ def test_a_right_that_came_later_is_no_blindness() -> None:
     blind, worth = lack(LOOK, [later])
     assert not blind and "metrics.k8s.io" in worth
     assert lack(LOOK, [later, nodes])[0]
+    followed, pods = Permission("watch", "pods"), Permission("list", "pods")
+    assert followed in NEEDED[LOOK] and not lack(LOOK, [followed])[0] and lack(LOOK, [pods])[0]
     assert not lack(REPAIR, [Permission("patch", "nodes")])[0]

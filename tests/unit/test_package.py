@@ -194,7 +194,7 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
     }
     subject = next(s for s in binding["subjects"] if s["kind"] == "ServiceAccount")
     assert (subject["name"], subject["namespace"]) == (account["metadata"]["name"], account["metadata"]["namespace"])
-    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list"}
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
     listed = {r for rule in role["rules"] for r in rule.get("resources", []) if rule["verbs"] == ["list"]}
     got = [
         (r, rule.get("resourceNames"))
@@ -202,7 +202,7 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
         for r in rule.get("resources", [])
         if rule["verbs"] != ["list"]
     ]
-    assert got == [("leases", list(LED))]
+    assert got == [("pods", None), ("leases", list(LED))], "pods are watched, and the leases of controllers read"
     asked = requests("recoverd/observe")
     proxied = {("GET", "'/api/v1/nodes/{node}/proxy/pods'"), ("GET", "PATH")}  # the other one is that of a lease
     proxied |= {("GET", "CONFIGURATIONS"), ("GET", "ENDPOINTS")}
