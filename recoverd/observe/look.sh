@@ -1,6 +1,6 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]";
-# M is set before this text, D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool`
-# (recoverd.model) are defined. Nothing here changes anything but the lease and the term below, and no private key is printed.
+# M is set before this text, D to where etcd's data was when the machine was healthy, and `pids`, `kubelet_flags` and
+# `etcd_tool` (recoverd.shell) are defined. Nothing here changes anything but the lease and the term below, and no private key is printed.
 # shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $O, $R, $limit and $size are words or a number
 # shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
 # cannot sort by time
@@ -98,19 +98,9 @@ for c in /proc/[0-9]*/comm; do
   esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
-# what kubelet was started with comes first, while it runs; then the files that its unit and it read
-s endpoint; config='' static=''
-while read -r a; do
-  case $a in
-    --container-runtime-endpoint=*) printf '%s\n' "$a" ;;
-    --config=*) config=${a#*=} ;;
-    --pod-manifest-path=*) static=${a#*=} ;;
-  esac
-done <<EOF
-$started
-EOF
-grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: "]+[^ "]+' /etc/default/kubelet /etc/sysconfig/kubelet \
-  /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
+# by its command line while it runs, else by the files that its unit and it read
+s endpoint; kubelet_flags "$started"
+kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml; printf '%s\n' "$kc_said"
 left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/lib/docker /var/lib/containers /var/log 2>/dev/null; }
 s disks; left -Pk
 s inodes; left -Pi
@@ -119,8 +109,7 @@ s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 
 # where kubelet looks for its static pods, by how it was started and by its configuration
-[ -n "$static" ] || static=$(sed -e 's/^["{ ]*staticPodPath["]*: *//' -e 't path' -e d -e ':path' -e "s/[\"', [:cntrl:]]//g" "${config:-/var/lib/kubelet/config.yaml}" 2>/dev/null)
-static=${static##*"$nl"}
+kubelet_says staticPodPath "$kc_static"; static=$kc_said
 [ -z "$static" ] || [ "${static%/}" = $K/manifests ] || [ "$static" -ef $K/manifests ] ||
   { [ ! -e "$static" ] && [ ! -e $K/manifests ]; } || s static-pods "$static"
 s manifests; there $K/manifests

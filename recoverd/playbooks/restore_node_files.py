@@ -188,7 +188,7 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     known = situation.memory.files.get(host, {})
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
     for path, file in view.node.files.items() if view.node and recorded else ():
-        in_parts = ".service.d/" in path or ".conf.d/" in path
+        in_parts = ".service.d/" in path or ".conf.d/" in path or path.rpartition("/")[0] == view.node.parts
         if (
             in_parts
             and path not in known
