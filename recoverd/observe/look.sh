@@ -35,7 +35,7 @@ printf '%s\n' "$units"
 # while all is well (1.20, 1.6), is left out: there has to be room for what is said once
 # and what it said last before it ended, in whatever words, but for a trace
 telling() {
-  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom'
+  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom'
   if command -v awk >/dev/null; then
     awk -v W="$words" '/Main process exited/ { if (b != "") print b; if (a != "") print a }
       $0 ~ W { print; a = b = ""; next }
@@ -45,7 +45,7 @@ telling() {
 journal() { # UNIT
   s journal "$1"
   $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | telling |
-    grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
+    grep -avE 'node .*not found|[Ee]rror getting node|([^p]|[^c]p): dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
     tail -n 60 | cut -c1-700
 }
 while IFS='=' read -r k v; do
@@ -53,7 +53,10 @@ while IFS='=' read -r k v; do
     Id) unit=${v%.service} ;;
     LoadState) load=$v ;;
     ActiveState) active=$v ;;
-    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
+    '')
+      case " ${J-} ,$active,$load," in *" $unit "*|*,failed,*|*,activating,*|*,bad-setting,*|*,error,*)
+        case $load$joined in loadedyes|bad-settingyes|erroryes) journal "$unit" ;; esac ;; esac
+      unit=- load='' active='' ;;
   esac
 done <<EOF
 $units

@@ -185,7 +185,9 @@ def _links(links: Section | None, addresses: Section | None, problems: list[str]
     """
     for section, what in ((links, "network devices"), (addresses, "addresses on its devices")):
         if section and len([line for line in section.lines if line]) > LINKS:
-            problems.append(f"it has more than {LINKS} {what} beside those of its pods, which are too many to be gone by")
+            problems.append(
+                f"it has more than {LINKS} {what} beside those of its pods, which are too many to be gone by"
+            )
             return None
     of: dict[str, list[str]] = {}
     for line in addresses.lines if addresses else ():

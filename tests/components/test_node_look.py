@@ -312,7 +312,9 @@ def test_drop_ins_of_kubelets_configuration_come_and_count(machine: Machine) -> 
     flags = machine.here(f'KUBELET_KUBEADM_ARGS="--config-dir={parts}"\n')
     machine.write("/var/lib/kubelet/kubeadm-flags.env", flags)
     with listening(b"HTTP/1.1 200 OK\r\n\r\nok") as port:
-        text = machine.here(f"kind: KubeletConfiguration\nresolvConf: /etc/kubernetes/resolv.conf\nhealthzPort: {port}\n")
+        text = machine.here(
+            f"kind: KubeletConfiguration\nresolvConf: /etc/kubernetes/resolv.conf\nhealthzPort: {port}\n"
+        )
         machine.write(f"{parts}/10-site.conf", text)
         machine.write(f"{parts}/10-site.conf.rpmsave", "healthzPort: 2\n")
         look = machine.look()

@@ -784,7 +784,9 @@ async def test_the_last_drop_in_of_kubelets_configuration_counts_and_its_flags_b
     parts.mkdir()
     config.write_text("staticPodPath: /srv/first\ncontainerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n")
     (parts / "10-place.conf").write_text("kind: KubeletConfiguration\nstaticPodPath: /srv/second # moved\n")
-    (parts / "20-place.conf").write_text('staticPodPath: "/srv/third"\ncontainerRuntimeEndpoint: "unix:///run/crio.sock"\n')
+    (parts / "20-place.conf").write_text(
+        'staticPodPath: "/srv/third"\ncontainerRuntimeEndpoint: "unix:///run/crio.sock"\n'
+    )
     (parts / "90-no-part").write_text("staticPodPath: /srv/fourth\n")
     pool = shell.pool("cp1")
     try:

@@ -198,6 +198,22 @@ def test_a_drop_in_of_kubelets_configuration_is_put_back_and_one_that_came_since
     assert others == [RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)] and plan.asks
 
 
+def test_a_drop_in_for_which_systemd_refuses_the_unit_is_moved_away_and_nothing_else_is_tried() -> None:
+    """As one with a second ExecStart=: the unit was called off on purpose, and its unmasking was advised."""
+    added = {**files(), DROP_IN: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
+    refused: dict[str, Any] = {"load": "bad-setting", "active": "inactive", "sub": "dead", "result": "success"}
+    made = now(DOWN, look=replace(WELL, files=added), **refused)
+    plan = proposal(NAME, made)
+    move, reload, *_ = [s.operation for s in plan.steps]
+    assert isinstance(move, MovePath) and move.source == DROP_IN and isinstance(reload, Shell) and plan.asks
+    for name in ("start-node-services", "restart-node-agents", "rolling-worker-reboot"):
+        answer = ask(name, made)
+        assert not isinstance(answer, Proposal)
+        if isinstance(answer, Refusal):
+            assert "systemd-analyze verify kubelet.service" in answer.reason and "unmask" not in answer.reason
+    assert isinstance(ask("start-node-services", made), Refusal)
+
+
 def test_a_drop_in_that_came_since_is_moved_away() -> None:
     added = {**files(), DROP_IN: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
     plan = proposal(NAME, now(DOWN, look=replace(WELL, files=added), **FALLING))
