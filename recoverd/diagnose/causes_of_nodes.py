@@ -328,7 +328,7 @@ _KUBELET = (
         r"|(?:Get|Post|Put|Patch|Delete) \\*\"https://[^\"\s]+\": (Forbidden|Service Unavailable|Bad Gateway|Gateway "
         r"Time-?[Oo]ut|Proxy Authentication Required)",
         "it goes to the API server through a proxy ({0}), which it does not reach or which does not let it through",
-        "take HTTPS_PROXY out of what it is started with (`systemctl show kubelet -p Environment -p EnvironmentFiles`), "
+        "take HTTPS_PROXY out of what it is started with (`systemctl show kubelet -p Environment`), "
         "or put the API server's name and address into NO_PROXY there; `systemctl daemon-reload`, and restart kubelet",
     ),
     row(
