@@ -123,6 +123,42 @@ _CONTROL_PLANE = (
         "put it back, or take --audit-policy-file out of the manifest",
     ),
     row(
+        "wrong-flags",
+        (API,),
+        r"(oidc-issuer-url and oidc-client-id (?:should|must) be specified together|authentication-config file and "
+        r"oidc-\* flags are mutually exclusive|set --feature-gates=\w+=true to use authentication-config file"
+        r"|authorization-mode [^\]\"]*?(?:is not a valid mode|file not passed)|cannot specify --authorization-[\w-]+ "
+        r"without mode \w+|--[\w-]+ can not be specified when [^\]\"]+?are defined)",
+        "its flags do not go together: {0}",
+        "put them right in its manifest in /etc/kubernetes/manifests, and in kubeadm-config",
+    ),
+    row(
+        "authentication-configuration",
+        (API,),
+        r"AuthenticationConfiguration\\*\" is registered|expected AuthenticationConfiguration|\bjwt\[\d+\]\."
+        r"|\bissuer\.url: Invalid value",
+        "its authentication configuration (--authentication-config, or the --oidc- flags) is not as this version "
+        "takes it",
+        "put the file that --authentication-config names right, in what is named and in its apiVersion, or the one of "
+        "before back",
+    ),
+    row(
+        "authorization-configuration",
+        (API,),
+        r"failed to load AuthorizationConfiguration from file|\bauthorizers\[\d+\]\.|missing required types: ",
+        "its authorization configuration (--authorization-config) is not as this version takes it",
+        "put the file that --authorization-config names right, in what is named and in its apiVersion, or the one of "
+        "before back",
+    ),
+    row(
+        "admission-configuration",
+        (API,),
+        r"[Cc]ouldn't init admission plugin \\*\"(\w+)(?!.*no such file)",
+        "its admission plugin {0} cannot begin with the configuration that it is given",
+        "put what the file of --admission-control-config-file says of {0} right, or take {0} out of "
+        "--enable-admission-plugins in its manifest and in kubeadm-config",
+    ),
+    row(
         "service-addresses",
         (API,),
         r"cluster IP ([\d.:a-fA-F]+).* is not within the service CIDR ([\d.:a-fA-F/]+)",

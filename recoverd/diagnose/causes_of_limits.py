@@ -51,6 +51,15 @@ CAUSES_OF_LIMITS = (
         "drain the machine and reboot it; a newer kernel does not leak them",
     ),
     row(
+        "no-ports-left",
+        PROGRAMS,
+        # ::1 is said so where the machine has no IPv6
+        r"dial tcp (?!\[::1\])(\S+?): connect: cannot assign requested address",
+        "the machine has no port left for one more connection to {0}",
+        "see who has so many (`ss -tanp | sort | uniq -c`, as of a pod that opens one for each request), and end it; a "
+        "wider net.ipv4.ip_local_port_range by `sysctl` helps for a while",
+    ),
+    row(
         "no-threads",
         (*PROGRAMS, SANDBOX),
         r"failed to create new OS thread|pthread_create failed|fork/exec \S+: resource temporarily unavailable",

@@ -48,6 +48,15 @@ _MACHINE = (
         restart=True,
     ),
     row(
+        "unit-refused",
+        (KUBELET, *RUNTIMES),
+        r"Service has (more than one|no) ExecStart=|(?:has a|Unit) (bad unit file setting|configuration has fatal "
+        r"error)",
+        "systemd refuses its unit or a drop-in of it ({0})",
+        "see which line with `systemd-analyze verify` of the unit, put it right (a drop-in that gives another "
+        "ExecStart= begins with an empty one), and `systemctl daemon-reload`",
+    ),
+    row(
         "not-executable",
         (KUBELET, *RUNTIMES),
         r"Failed (?:at step EXEC spawning|to execute(?: command)?:?) ?([^:]*): |status=203/EXEC",
@@ -70,6 +79,23 @@ _MACHINE = (
     ),
 )
 _FLAGS = (
+    row(
+        "feature-gate-locked",
+        (KUBELET, API, *CONTROLLERS),
+        r"cannot set feature gate ([\w-]+) to (\w+), feature is locked to (\w+)",
+        "it is told to set the feature gate {0} to {1}, and this version does not let it be anything but {2}, as after "
+        "an upgrade",
+        "take {0} out of featureGates in /var/lib/kubelet/config.yaml or its drop-ins (kubelet), or out of "
+        "--feature-gates in its manifest and in kubeadm-config (a control plane's)",
+    ),
+    row(
+        "cipher-suite",
+        (KUBELET, ETCD, API, *CONTROLLERS),
+        r"[Cc]ipher suite (\w+) not supported or doesn't exist|unexpected TLS cipher suite \\*\"(\w+)",
+        "it is told of the TLS cipher suite {0}, which this version does not know",
+        "take {0} out of tlsCipherSuites in /var/lib/kubelet/config.yaml (kubelet), or out of --tls-cipher-suites "
+        "(etcd: --cipher-suites) in its manifest and in kubeadm-config",
+    ),
     row(
         "feature-gate",
         (KUBELET, API, *CONTROLLERS),
@@ -172,6 +198,28 @@ _KUBELET = (
         ANEW,
     ),
     row(
+        "drop-ins-missing",
+        (KUBELET,),
+        r"failed to walk through kubelet drop-?in directory \\*\"([^\"\\]+)\\*\".*: no such file or directory",
+        "the directory {0}, in which its configuration's drop-ins are to be (--config-dir), is not there",
+        "`mkdir -p {0}`, and its files from another node, or take --config-dir out of "
+        "/var/lib/kubelet/kubeadm-flags.env, /etc/default/kubelet or the unit's drop-ins" + BY_ITSELF,
+    ),
+    row(
+        "drop-ins-not-enabled",
+        (KUBELET,),
+        r"environment variable (KUBELET_CONFIG_DROPIN_DIR_ALPHA) not set",
+        "it is given --config-dir without the environment variable {0}, on which 1.28 and 1.29 insist",
+        "`Environment={0}=on` in a drop-in of its unit and `systemctl daemon-reload`, or take --config-dir out",
+    ),
+    row(
+        "broken-drop-in",
+        (KUBELET,),
+        r"failed to load kubelet drop-?in file, path: (\S+?),",
+        "{0}, a drop-in of its configuration, cannot be read",
+        "put {0} right (it needs apiVersion and kind as well), or move it away" + BY_ITSELF,
+    ),
+    row(
         "broken-configuration",
         (KUBELET,),
         r"[Ff]ailed to load [Kk]ubelet config file|strict decoding error|error unmarshaling "
@@ -272,6 +320,16 @@ _KUBELET = (
         r"allowed|cannot)",
         "it calls itself {0}, and its certificate is that of {1}: the machine's name was changed",
         "`hostnamectl set-hostname {1}`, and restart kubelet",
+    ),
+    row(
+        "proxy",
+        (KUBELET,),
+        r"proxyconnect tcp: dial tcp:? (?:lookup )?([\w.-]+(?::\d+)?)"
+        r"|(?:Get|Post|Put|Patch|Delete) \\*\"https://[^\"\s]+\": (Forbidden|Service Unavailable|Bad Gateway|Gateway "
+        r"Time-?[Oo]ut|Proxy Authentication Required)",
+        "it goes to the API server through a proxy ({0}), which it does not reach or which does not let it through",
+        "take HTTPS_PROXY out of what it is started with (`systemctl show kubelet -p Environment`), "
+        "or put the API server's name and address into NO_PROXY there; `systemctl daemon-reload`, and restart kubelet",
     ),
     row(
         "node-address",

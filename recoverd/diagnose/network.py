@@ -70,6 +70,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
     seen = paths.paths(scene, view)
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not away(scene, name):
+            if host.problems:
+                what = f"Parts of the pod network of {name} could not be looked at; nothing is concluded about them."
+                yield _source(f"{name}/network", what, "; ".join(host.problems))
             yield from _forwarding(scene, name, host)
             yield from _filters(scene, seen, name, host)
             yield from _devices(scene, seen, name, host)

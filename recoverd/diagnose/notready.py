@@ -38,6 +38,8 @@ UNKNOWN = "NodeStatusUnknown"
 OF_RUNTIME = re.compile(
     r"PLEG is not healthy|[Cc]ontainer runtime is down|runtime status check may not have completed", re.IGNORECASE
 )
+NO_PORT = "annot assign requested address"
+"""As bash and curl say it."""
 OF_CNI = re.compile(
     r"cni (config|plugin) (uninitialized|not initialized)|NetworkPluginNotReady|[Nn]etwork plugin is not ready",
     re.IGNORECASE,
@@ -72,6 +74,7 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     cause = (
         _hanging(scene, node, name, host, look)
         or _dropping(scene, node, name, look)
+        or _without_ports(node, name, look)
         or _cut_off(scene, node, name, look)
         or _without_cni(node, name, look)
     )
@@ -255,6 +258,16 @@ def _dropping(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause 
     why, cure = full
     text = f"{why}, and its kubelet does not reach the API server. No restart and no reboot changes that for long. "
     return Cause(Code.NODE_NOT_READY, f"{text}Cure: {cure}.", _asked(name, look), vain=why, cure=cure)
+
+
+def _without_ports(node: NodeView, name: str, look: NodeLook) -> Cause | None:
+    """A connection could not even begin: connect(2) fails so where every local port of that way is in use."""
+    if node.reason != UNKNOWN or look.reaches is not False or NO_PORT not in look.said:
+        return None
+    why = f"{name} has no port left for one more connection to {look.server}"
+    cure = "see who has so many (`ss -tanp`), and end it; a wider net.ipv4.ip_local_port_range helps for a while"
+    text = f"{why}. No restart of its kubelet and no firewall has to do with it. Cure: {cure}."
+    return Cause(Code.NODE_NOT_READY, text, _asked(name, look), vain=why, cure=cure)
 
 
 def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | None:

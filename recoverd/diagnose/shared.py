@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from recoverd.diagnose import shared_flags
 from recoverd.diagnose.scene import API, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import FileFacts
@@ -65,6 +66,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     for flag in COMMON:
         if not (flag == ACCOUNTS and of_tokens):  # the two halves of the same keys
             yield from _other_files(scene, flag)
+    yield from shared_flags.findings(scene)
 
 
 def _other_files(scene: Scene, flag: str) -> Iterator[Finding]:

@@ -33,8 +33,12 @@ def falling(scene: Scene, unit: UnitView) -> bool:
 
 
 def fails(scene: Scene, unit: UnitView) -> bool:
-    """It ends by itself: systemd starts it again and again, or has given it up. One that somebody stopped does not."""
-    return unit.active == "failed" or unit.sub == "auto-restart" or (unit.running and falling(scene, unit))
+    """It ends by itself: systemd starts it again and again, or has given it up, or refuses it. One that somebody
+    stopped does not.
+    """
+    return (
+        unit.refused or unit.active == "failed" or unit.sub == "auto-restart" or (unit.running and falling(scene, unit))
+    )
 
 
 def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:

@@ -290,6 +290,13 @@ class Code(StrEnum):
         "A file that all API servers are to have in common, as the configuration of encryption at rest, is another on "
         "one control plane, or its API server is not given it.",
     )
+    API_FLAGS_DIFFER = (
+        "apiserver-flags-differ",
+        About.HOST,
+        (ShownBy.MANIFESTS,),
+        "An API server works, and is given another value than most for a flag that all must have in common, as the "
+        "range of services: what comes of a request depends on which of them is asked.",
+    )
     CERTIFICATE_MISMATCH = (
         "certificate-mismatch",
         About.FILE,

@@ -21,6 +21,13 @@ RESOLV_CONF = "/etc/resolv.conf"
 """What kubelet gives to pods, unless its configuration names another file (its default)."""
 
 
+OF_RUNTIMES = tuple(
+    place.format(runtime)
+    for runtime in ("containerd", "crio", "docker")
+    for place in ("/etc/{}/", "/etc/systemd/system/{}.service.d/")
+)
+
+
 class Heard(StrEnum):
     """What came of asking a daemon of the machine something."""
 
@@ -98,6 +105,8 @@ class NodeLook:
     """By path: configuration of kubelet, of the runtime and of the CNI, without those in which a secret may stand."""
     resolv: str = ""
     """The file with name servers that kubelet gives to pods, by its configuration; "" where that could not be told."""
+    parts: str = ""
+    """The directory with drop-ins of kubelet's configuration (`--config-dir`); "" where it is told of none."""
     proxy: str = ""
     """HOST:PORT of the API server that kube-proxy follows, by the file that its newest pod has mounted from kubeadm's
     ConfigMap kube-proxy; "" where there is none.
@@ -122,5 +131,5 @@ def read_always(path: str) -> bool:
 
 
 def reader_of(path: str, runtime: str) -> str:
-    """The unit that reads a file at its start: kubelet, or the runtime."""
-    return runtime if path.startswith(("/etc/containerd/", "/etc/crio/", "/etc/docker/")) else "kubelet"
+    """The unit that reads a file at its start, or is started as that says: kubelet, or the runtime."""
+    return runtime if path.startswith(OF_RUNTIMES) else "kubelet"

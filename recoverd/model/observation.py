@@ -161,6 +161,11 @@ class UnitView:
     def running(self) -> bool:
         return self.active == "active"
 
+    @property
+    def refused(self) -> bool:
+        """systemd does not start it: it cannot read the unit or a drop-in of it, or that makes no sense to it."""
+        return self.load in ("bad-setting", "error") and not self.running
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:

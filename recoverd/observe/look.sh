@@ -1,6 +1,6 @@
 # One look at a machine, as root, in POSIX sh (dash and busybox too). Each section begins with a line "$M NAME [WORD]";
-# M is set before this text, D to where etcd's data was when the machine was healthy, and `pids` and `etcd_tool`
-# (recoverd.model) are defined. Nothing here changes anything but the lease and the term below, and no private key is printed.
+# M is set before this text, D to where etcd's data was when the machine was healthy, and `pids`, `kubelet_flags` and
+# `etcd_tool` (recoverd.shell) are defined. Nothing here changes anything but the lease and the term below, and no private key is printed.
 # shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $O, $R, $limit and $size are words or a number
 # shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
 # cannot sort by time
@@ -35,7 +35,7 @@ printf '%s\n' "$units"
 # while all is well (1.20, 1.6), is left out: there has to be room for what is said once
 # and what it said last before it ended, in whatever words, but for a trace
 telling() {
-  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|oom'
+  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom'
   if command -v awk >/dev/null; then
     awk -v W="$words" '/Main process exited/ { if (b != "") print b; if (a != "") print a }
       $0 ~ W { print; a = b = ""; next }
@@ -45,7 +45,7 @@ telling() {
 journal() { # UNIT
   s journal "$1"
   $brief journalctl -u "$1.service" -n 3000 -o short-unix -q --no-pager 2>/dev/null | telling |
-    grep -avE 'node .*not found|[Ee]rror getting node|dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
+    grep -avE 'node .*not found|[Ee]rror getting node|([^p]|[^c]p): dial tcp [^ ]*: connect: connection refused|Unable to read config path|perf_event|level=info' |
     tail -n 60 | cut -c1-700
 }
 while IFS='=' read -r k v; do
@@ -53,7 +53,10 @@ while IFS='=' read -r k v; do
     Id) unit=${v%.service} ;;
     LoadState) load=$v ;;
     ActiveState) active=$v ;;
-    '') case " ${J-} ,$active," in *" $unit "*|*,failed,*|*,activating,*) [ "$load$joined" = loadedyes ] && journal "$unit" ;; esac; unit=- load='' active='' ;;
+    '')
+      case " ${J-} ,$active,$load," in *" $unit "*|*,failed,*|*,activating,*|*,bad-setting,*|*,error,*)
+        case $load$joined in loadedyes|bad-settingyes|erroryes) journal "$unit" ;; esac ;; esac
+      unit=- load='' active='' ;;
   esac
 done <<EOF
 $units
@@ -98,19 +101,9 @@ for c in /proc/[0-9]*/comm; do
   esac
 done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
-# what kubelet was started with comes first, while it runs; then the files that its unit and it read
-s endpoint; config='' static=''
-while read -r a; do
-  case $a in
-    --container-runtime-endpoint=*) printf '%s\n' "$a" ;;
-    --config=*) config=${a#*=} ;;
-    --pod-manifest-path=*) static=${a#*=} ;;
-  esac
-done <<EOF
-$started
-EOF
-grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: "]+[^ "]+' /etc/default/kubelet /etc/sysconfig/kubelet \
-  /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/config.yaml 2>/dev/null
+# by its command line while it runs, else by the files that its unit and it read
+s endpoint; kubelet_flags "$started"
+kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml; printf '%s\n' "$kc_said"
 left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/lib/docker /var/lib/containers /var/log 2>/dev/null; }
 s disks; left -Pk
 s inodes; left -Pi
@@ -119,8 +112,7 @@ s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 
 # where kubelet looks for its static pods, by how it was started and by its configuration
-[ -n "$static" ] || static=$(sed -e 's/^["{ ]*staticPodPath["]*: *//' -e 't path' -e d -e ':path' -e "s/[\"', [:cntrl:]]//g" "${config:-/var/lib/kubelet/config.yaml}" 2>/dev/null)
-static=${static##*"$nl"}
+kubelet_says staticPodPath "$kc_static"; static=$kc_said
 [ -z "$static" ] || [ "${static%/}" = $K/manifests ] || [ "$static" -ef $K/manifests ] ||
   { [ ! -e "$static" ] && [ ! -e $K/manifests ]; } || s static-pods "$static"
 s manifests; there $K/manifests

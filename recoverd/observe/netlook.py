@@ -47,6 +47,8 @@ What is `external` (Cilium's, OVN's, Weave's) is told the size by routes and flo
 """
 ROUTES = 2048
 """How many are read; the script prints one more."""
+LINKS = 512
+"""As `ROUTES`, of devices that are not of single pods, and of their addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def parse_look(
             found["bridge-nf"].text.strip() if "bridge-nf" in found else ""
         ),
         dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")),
-        links=_links(found.get("links"), found.get("addresses")),
+        links=_links(found.get("links"), found.get("addresses"), problems),
         veths=_pair(found.get("veths")),
         routes=routes.lines,
         processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
@@ -177,7 +179,16 @@ def _pair(section: Section | None) -> tuple[int, int] | None:
     return (int(words[0]), int(words[1])) if len(words) == 2 and all(w.isdigit() for w in words) else None
 
 
-def _links(links: Section | None, addresses: Section | None) -> tuple[Link, ...] | None:
+def _links(links: Section | None, addresses: Section | None, problems: list[str]) -> tuple[Link, ...] | None:
+    """None too where there are too many: what is not among the first would seem to be gone, and a bridge that is made
+    anew would be made without its address.
+    """
+    for section, what in ((links, "network devices"), (addresses, "addresses on its devices")):
+        if section and len([line for line in section.lines if line]) > LINKS:
+            problems.append(
+                f"it has more than {LINKS} {what} beside those of its pods, which are too many to be gone by"
+            )
+            return None
     of: dict[str, list[str]] = {}
     for line in addresses.lines if addresses else ():
         words = line.split()

@@ -66,8 +66,11 @@ column IPReversePathFilter; echo "reverse-path $sum"
 
 # `ip` shows the network namespace that counts; /sys may be mounted from another.
 if have ip; then
-  s links; { ip -o -d link show || ip -o link show; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali)' | cut -c1-600 | head -n 64
-  s addresses; ip -o -4 addr show 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali)' | head -n 64
+  # the ends of pods are left out where their names tell, and short where they do not (antrea's, kube-ovn's). One line
+  # more than are taken, so that it shows when there are more. kube-ipvs0 has an address for every service
+  s links; { ip -o -d link show || ip -o link show; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali|eni|azv|gke[0-9a-f])' |
+    sed -e 's/\(@if[0-9]*: <[^>]*> mtu [0-9]*\) .* veth .*/\1/' -e 's/^\(.\{600\}\).*/\1/' | head -n 513
+  s addresses; ip -o -4 addr show 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali|eni|azv|gke[0-9a-f]|kube-ipvs0 )' | head -n 513
   # on a bridge every pod's end hangs on it; on routed networks none does
   s veths; ip -o link show type veth 2>/dev/null | grep -E '^[0-9]+: veth' | awk '{ n++; for (i = 1; i < NF; i++) if ($i == "master") m++ } END { print n + 0, m + 0 }'
   # on one line also what has several next hops; one line more than are taken, so that it shows when there are more

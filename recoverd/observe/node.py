@@ -46,6 +46,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
         cni=tuple(said.get("cni", [])) if "cni" in asked else None,
         pools=tuple(p for line in said.get("pool", []) if (p := _pool(line))),
         resolv=said.get("resolv", [""])[0],
+        parts=said.get("parts", [""])[0],
         files={path: view for path, text in files.items() if (view := _file(text)) is not None},
         logs=logs,
     )

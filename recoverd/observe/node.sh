@@ -5,7 +5,7 @@ node_file() { # PATH
   [ -f "$1" ] && [ -r "$1" ] || return 0
   size=$(wc -c 2>/dev/null <"$1") || return 0
   [ "$size" -le 32768 ] || return 0
-  grep -qiE -e '(password|passwd|secret|token|auth|key-data) *"?[]:=]+ *"?[^] "{[]' -e 'PRIVATE KEY' "$1" && return 0
+  grep -qiE -e '(password|passwd|secret|token|auth|key-data) *"?[]:=]+ *"?[^] "{[]' -e 'PRIVATE KEY' -e '://[^/@[:space:]]*:[^/@[:space:]]*@' "$1" && return 0
   s node-file "$1"; echo "$size $(stat -c %Y "$1" 2>/dev/null)"; base64 <"$1"
 }
 late() { case $1 in 124|137|143) return 0 ;; esac; return 1; } # what timeout ends with; busybox's own with 143
@@ -65,12 +65,13 @@ node_look() {
   # kubeadm's kube-proxy has its own in a ConfigMap; as the newest pod has it mounted, and the API may be away
   proxy=$(ls -td /var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf 2>/dev/null | head -n 1)
   [ -z "$proxy" ] || proxy=$(node_server "$proxy")
-  sock=$(grep -hoE 'container-?[rR]untime-?[eE]ndpoint[=: ]+[^ "]+' /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/config.yaml 2>/dev/null |
-    head -n 1 | sed -e 's/^[^=: ]*[=: ]*//' -e 's,^unix://,,')
+  # look.sh has asked for the flags of a kubelet that runs
+  [ -n "${kc_parts+set}" ] || kubelet_flags ''
+  kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml; sock=${kc_said#unix://}
   # without a word of it kubelet takes docker where that is (before 1.24), which brings a containerd with it
   docker=''; [ -n "$sock" ] || [ ! -S /run/docker.sock ] || docker=/run/docker.sock
   [ -n "$sock$docker" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done
-  healthz=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml 2>/dev/null | head -n 1)
+  kubelet_says healthzPort; healthz=$kc_said
   s node
   [ -z "$name" ] || {
     echo "server $name $port"
@@ -84,11 +85,11 @@ node_look() {
     esac
   }
   [ -z "$proxy" ] || echo "proxy ${proxy%:*} ${proxy##*:}"
-  resolv=$(sed -n 's/^resolvConf: *//p' /var/lib/kubelet/config.yaml 2>/dev/null | head -n 1 | tr -d "\"'")
-  [ -n "$resolv" ] || resolv=$(grep -hoE -e '--resolv-conf[= ][^ "]+' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null | head -n 1 | cut -c 15-)
+  kubelet_says resolvConf "$kc_resolv"; resolv=$kc_said
   # a name that no shell reads anything into, or none
   case $resolv in '') resolv=/etc/resolv.conf ;; *[!A-Za-z0-9._/@+-]*|[!/]*) resolv='' ;; esac
   [ -z "$resolv" ] || echo "resolv $resolv"
+  [ -z "$kc_parts" ] || echo "parts $kc_parts"
   {
     { [ -z "$proxy" ] || [ "$proxy" = "$where" ] || node_dial "${proxy%:*}" "${proxy##*:}" | sed 's/^/proxied /'; } &
     { [ -z "$name" ] || node_dial "$name" "$port" | sed 's/^/reach /'; } &
@@ -104,7 +105,9 @@ node_look() {
     [ -d "$d" ] && echo "pool $(given_out "$d" | wc -l) $(leaked "$d" | wc -l) $d"
   done
   for f in $resolv /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
-    /etc/systemd/system/kubelet.service.d/*.conf /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
+    /etc/systemd/system/kubelet.service.d/*.conf ${kc_parts:+"$kc_parts"/*.conf} \
+    /etc/systemd/system/containerd.service.d/*.conf /etc/systemd/system/crio.service.d/*.conf /etc/systemd/system/docker.service.d/*.conf \
+    /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
     /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
     node_file "$f"
   done

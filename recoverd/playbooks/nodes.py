@@ -16,7 +16,7 @@ from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.facts import CureFacts, UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
-from recoverd.model.observation import HostView, NodeView, ObjectsView
+from recoverd.model.observation import HostView, NodeView, ObjectsView, UnitView
 from recoverd.playbooks.base import Situation
 
 OF_NODES = codes(Of.NODE)
@@ -101,14 +101,25 @@ def off_on_purpose(view: HostView, host: str) -> str:
     if not view.units:
         return f"no unit of systemd was seen on {host}: SSH may lead to something else there than the node itself"
     for name in (view.runtime, "kubelet"):
-        unit = view.units.get(name)
-        if unit and unit.load != "loaded":
-            return (
-                f"{name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with "
-                f"`systemctl status {name}`, "
-                f"and `systemctl unmask {name}` when it should run"
-            )
+        if (unit := view.units.get(name)) and (why := not_loaded(unit, host)):
+            return why
     return ""
+
+
+def not_loaded(unit: UnitView, host: str) -> str:
+    """Why systemd would not start it, and what to do; "" where it would."""
+    if unit.refused:
+        return (
+            f"systemd on {host} refuses {unit.name}.service or a drop-in of it ({unit.load}), so it can neither be "
+            f"started nor restarted: see which line with `systemd-analyze verify {unit.name}.service`, put it right, "
+            f"and `systemctl daemon-reload`"
+        )
+    if unit.load == "loaded":
+        return ""
+    return (
+        f"{unit.name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; look with "
+        f"`systemctl status {unit.name}`, and `systemctl unmask {unit.name}` when it should run"
+    )
 
 
 def client_over(host: str, situation: Situation) -> datetime | None:

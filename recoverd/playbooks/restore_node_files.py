@@ -135,7 +135,8 @@ def _network(finding: Finding, host: str, look: NodeLook, situation: Situation) 
 def _failing(finding: Finding, host: str, view: HostView, situation: Situation) -> Answer:
     """A unit that ends again and again, beside files that are not what they were when it worked."""
     scene, units = situation.scene, [u for u in (view.runtime_unit, view.units.get("kubelet")) if u is not None]
-    if view.node is None or not any(fails(scene, u) for u in units) or off_on_purpose(view, host):
+    off = off_on_purpose(view, host) and not any(u.refused for u in units)
+    if view.node is None or not any(fails(scene, u) for u in units) or off:
         return None
     paths, added = list(differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
@@ -188,7 +189,7 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     known = situation.memory.files.get(host, {})
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
     for path, file in view.node.files.items() if view.node and recorded else ():
-        in_parts = ".service.d/" in path or ".conf.d/" in path
+        in_parts = ".service.d/" in path or ".conf.d/" in path or path.rpartition("/")[0] == view.node.parts
         if (
             in_parts
             and path not in known

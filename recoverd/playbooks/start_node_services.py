@@ -11,7 +11,7 @@ from recoverd.model.observation import HostView, UnitView
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unit
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import emptied, everywhere
+from recoverd.playbooks.nodes import emptied, everywhere, not_loaded
 from recoverd.playbooks.starts import begins_anew
 
 
@@ -32,11 +32,8 @@ class StartNodeServices:
             return Refusal(why)
         steps: list[Step] = []
         for unit in self._down(host, view, situation):
-            if unit.load != "loaded":
-                return Refusal(
-                    f"{unit.name} on {host} is {unit.load}: somebody made it so on purpose or it is not installed; "
-                    f"look with `systemctl status {unit.name}`, and `systemctl unmask {unit.name}` when it should run"
-                )
+            if why := not_loaded(unit, host):
+                return Refusal(why)
             if not situation.by_hand and (why := self._in_vain(host, unit, situation)):
                 if steps:
                     # the runtime is started, and kubelet, which systemd starts anew, may have ended for want of it

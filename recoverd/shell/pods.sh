@@ -20,7 +20,8 @@ pids() {
       */user.slice/*|*.service|*.service"$nl"*) ;;
       # somebody's own container, unless kubelet gives pods no cgroups of their own
       */docker/*|*/docker-*|*libpod*|*/machine.slice/*|*/lxc/*|*/lxc.payload*|*/default/*|*/nerdctl-*)
-        ! grep -qsE 'cgroups-per-qos=false|cgroupsPerQOS: *false' /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env ||
+        ! grep -qsE 'cgroups-per-qos=false|cgroupsPerQOS: *false' /var/lib/kubelet/config.yaml \
+          /var/lib/kubelet/kubeadm-flags.env /etc/kubernetes/kubelet.conf.d/*.conf ||
           unknown="$unknown ${c%/comm}" ;;
       *) unknown="$unknown ${c%/comm}" ;;
     esac

@@ -187,6 +187,14 @@ def test_kubelets_configmap_is_asked_for_by_its_name_of_before_1_24_too(machine:
     assert " kubeadm-config kubelet-config kubelet-config-1.20 " in asked
 
 
+def test_drop_ins_of_kubelets_configuration_are_taken(machine: Machine) -> None:
+    parts = f"{machine.root}/etc/kubernetes/kubelet.conf.d"
+    machine.write("etc/kubernetes/kubelet.conf.d/10-site.conf", "maxPods: 64\n")
+    machine.write("var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="--config-dir={parts}"\n')
+    done = machine.run(sent(Call.of("point_files", "==")))
+    assert done.returncode == 0 and f"== file {parts}/10-site.conf\n" in done.stdout, done
+
+
 def test_a_configmap_that_kubectl_did_not_give_is_named() -> None:
     both = b"items:\n- metadata:\n    name: kubeadm-config\n- metadata:\n    name: kubelet-config-1.20\n"
     assert absent(both) == []

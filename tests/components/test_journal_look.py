@@ -119,6 +119,36 @@ def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> 
     )
 
 
+def test_a_unit_that_systemd_refuses_says_which_setting(node: Node) -> None:
+    """As with a drop-in whose ExecStart= comes beside the unit's own (systemd 252): it is inactive, and not loaded."""
+    text = (
+        (node.here / "units")
+        .read_text()
+        .replace("LoadState=loaded\nActiveState=active", "LoadState={}\nActiveState={}", 1)
+    )
+    said = "kubelet.service: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot"
+    said = f"{said} services. Refusing."
+    node.says("kubelet", said)
+    for load, active, read in (
+        ("bad-setting", "inactive", True),
+        ("masked", "inactive", False),
+        ("loaded", "inactive", False),
+    ):
+        (node.here / "units").write_text(text.format(load, active))
+        view = node.look()
+        assert view.units["kubelet"].refused is read
+        assert view.journals == ({"kubelet": (said,)} if read else {})
+
+
+def test_a_proxy_that_refuses_is_no_api_server_that_is_not_there_yet(node: Node) -> None:
+    at = 'E1128 14:37:29.1   12345 x.go:92] Unable to register: Post "https://k8s-api:6443/api/v1/nodes": '
+    node.says("kubelet", f"{at}dial tcp 10.0.0.1:6443: connect: connection refused")
+    proxied = f"{at}proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused"
+    node.says("kubelet", proxied)
+    node.units(since=0, kubelet="failed", containerd="active")
+    assert node.look("kubelet").journals == {"kubelet": (proxied,)}
+
+
 def test_what_a_unit_said_last_is_told_in_whatever_words(node: Node) -> None:
     """A program that nobody knows, in the place of kubelet's (seen on the lab)."""
     node.units(kubelet="activating", containerd="active")

@@ -142,6 +142,35 @@ def test_devices_and_forwarding(shell: str) -> None:
 
 @needs_namespace
 @pytest.mark.parametrize("shell", SHELLS)
+def test_a_device_behind_many_others_is_seen_with_its_address(shell: str, tmp_path: Path) -> None:
+    """With 64 services in IPVS mode, or as many pods of a CNI that names their ends as it likes, the bridge lost its
+    address or was not there; it was recorded so, and would have been made anew without an address.
+    """
+    made = ["link add kube-ipvs0 type bridge"]
+    made += [f"addr add 10.96.{n // 250}.{n % 250 + 1}/32 dev kube-ipvs0" for n in range(520)]
+    made += [f"link add web-{n}-1f3a5c type veth peer name p{n}" for n in range(35)]
+    made += ["link add cni0 type bridge", "addr add 10.203.21.1/24 dev cni0", "link set cni0 up"]
+    (tmp_path / "made").write_text("\n".join(made) + "\n")
+    seen = look(shell, f"{shutil.which('ip')} -batch {tmp_path}/made || exit 9")
+    links = {link.name: link for link in seen.links or ()}
+    assert links["cni0"].addresses == ("10.203.21.1/24",) and links["kube-ipvs0"].addresses == ()
+    assert len(links) >= 72 and not seen.problems
+
+
+def test_of_more_devices_than_are_read_none_is_said_to_be_gone() -> None:
+    def seen(devices: int, addresses: int = 0) -> HostLook:
+        links = "".join(f"{n}: d{n}: <UP> mtu 1500 qdisc noop\n" for n in range(devices))
+        own = "".join(f"1: eth0    inet 10.0.{n // 256}.{n % 256}/32 scope global eth0\n" for n in range(addresses))
+        text = f"@@m forwarding\n1\n@@m links\n{links}@@m addresses\n{own}@@m end\n"
+        return parse_look(text, "@@m", {}, middle=datetime.now(UTC))
+
+    assert len(seen(512).links or ()) == 512 and not seen(512, 512).problems
+    assert seen(513).links is None and "more than 512 network devices" in seen(513).problems[0]
+    assert seen(3, 513).links is None and "more than 512 addresses" in seen(3, 513).problems[0]
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
 def test_the_kernels_tables(shell: str) -> None:
     """Those of ARP are one for all namespaces; a filter that was made strict is seen, and not that of a pod's end."""
     strict = "; ".join(f"echo 1 >/proc/sys/net/ipv4/conf/{d}/rp_filter" for d in ("cni0", "vethx"))

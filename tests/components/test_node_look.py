@@ -23,7 +23,7 @@ from recoverd.observe import pod_logs
 from recoverd.observe.hosts import NODE
 from recoverd.observe.look import sections
 from recoverd.observe.node import node_look
-from recoverd.shell import script
+from recoverd.shell import functions, script
 from tests.shells import sent
 
 SHELLS = [s for s in ("bash", "dash", "busybox") if shutil.which(s)]
@@ -81,7 +81,7 @@ class Machine:
 
     def look(self, path: str = "") -> NodeLook:
         head = "limit='timeout 2'; command -v timeout >/dev/null || limit=\ns() { printf '\\n%s\\n' \"@@ $*\"; }\n"
-        done = self.run(f"{head}{NODE}\nnode_look\ns end", path)
+        done = self.run(f"{head}{functions('kubelet_flags', 'kubelet_says')}\n{NODE}\nnode_look\ns end", path)
         found = sections(done.stdout, "@@")
         assert [s.name for s in found][0::999] == ["node"] and found[-1].name == "end", (done.stdout, done.stderr)
         texts = {s.word.removeprefix(str(self.root)): s.text for s in found if s.name == "node-file"}
@@ -288,14 +288,39 @@ def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine)
     machine.write("/etc/cni/net.d/10-lab.conflist", '{"cniVersion": "0.3.1"}')
     machine.write("/etc/cni/net.d/calico-kubeconfig", "token: abc\n")
     machine.write("/etc/systemd/system/kubelet.service.d/20-x.conf", "[Service]\nEnvironment=A=b\n")
+    proxied = "[Service]\nEnvironment=HTTPS_PROXY=http://{}proxy.corp:3128\n"
+    machine.write("/etc/systemd/system/crio.service.d/http-proxy.conf", proxied.format("me:hunter2@"))
+    machine.write("/etc/systemd/system/containerd.service.d/http-proxy.conf", proxied.format(""))
     look = machine.look()
     assert look.cni == ("10-lab.conflist",)
     assert {p: f.content for p, f in look.files.items() if "config.yaml" not in p} == {
         "/var/lib/kubelet/kubeadm-flags.env": flags,
         "/etc/cni/net.d/10-lab.conflist": '{"cniVersion": "0.3.1"}',
         "/etc/systemd/system/kubelet.service.d/20-x.conf": "[Service]\nEnvironment=A=b\n",
+        "/etc/systemd/system/containerd.service.d/http-proxy.conf": proxied.format(""),
     }
     assert all(f.modified_at for f in look.files.values())
+
+
+def test_drop_ins_of_kubelets_configuration_come_and_count(machine: Machine) -> None:
+    """What only a drop-in said was neither asked nor remembered: kubelet's health on a port where nothing listens,
+    a runtime's socket that is not there, a resolv.conf that no pod gets.
+    """
+    parts = "/etc/kubernetes/kubelet.conf.d"
+    machine.write("/etc/resolv.conf", "nameserver 127.0.0.53\n")
+    machine.write("/etc/kubernetes/resolv.conf", "nameserver 10.0.0.2\n")
+    flags = machine.here(f'KUBELET_KUBEADM_ARGS="--config-dir={parts}"\n')
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", flags)
+    with listening(b"HTTP/1.1 200 OK\r\n\r\nok") as port:
+        text = machine.here(
+            f"kind: KubeletConfiguration\nresolvConf: /etc/kubernetes/resolv.conf\nhealthzPort: {port}\n"
+        )
+        machine.write(f"{parts}/10-site.conf", text)
+        machine.write(f"{parts}/10-site.conf.rpmsave", "healthzPort: 2\n")
+        look = machine.look()
+    assert (look.kubelet, look.resolv) == (Heard.ANSWERS, str(machine.path("/etc/kubernetes/resolv.conf")))
+    assert look.parts == str(machine.path(parts)) and look.files[f"{parts}/10-site.conf"].content == text
+    assert not [p for p in look.files if p.endswith("rpmsave")]
 
 
 def test_a_runtime_of_containerds_own_defaults_is_no_secret(machine: Machine) -> None:
@@ -319,7 +344,7 @@ def test_without_a_directory_there_is_no_configuration(machine: Machine) -> None
     ("config", "flags", "resolv"),
     [
         ("", "", "/etc/resolv.conf"),
-        ("resolvConf: /etc/kubernetes/resolv.conf\n", "--resolv-conf=/x", "/etc/kubernetes/resolv.conf"),
+        ("resolvConf: /x\n", "--resolv-conf=/etc/kubernetes/resolv.conf", "/etc/kubernetes/resolv.conf"),
         ('resolvConf: "/etc/kubernetes/resolv.conf"\n', "", "/etc/kubernetes/resolv.conf"),
         ("", "--a=1 --resolv-conf=/etc/kubernetes/resolv.conf --b", "/etc/kubernetes/resolv.conf"),
         ("resolvConf: /etc/$(reboot)\n", "", ""),

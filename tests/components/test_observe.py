@@ -56,7 +56,7 @@ class Machine:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        script = hosts.SCRIPT
+        script, library = hosts.SCRIPT, hosts.PIDS
         for folder in (
             "/etc/kubernetes",
             "/var/lib/etcd",
@@ -65,10 +65,10 @@ class Machine:
             "/run/recoverd",
             "/run/systemd",
         ):
-            script = script.replace(folder, f"{root}{folder}")
+            script, library = (text.replace(folder, f"{root}{folder}") for text in (script, library))
         monkeypatch.setattr(hosts, "SCRIPT", script)
         # a lab's real components may run on this very machine
-        monkeypatch.setattr(hosts, "PIDS", hosts.PIDS.replace("name=$1 ", f"name={PREFIX}$1 "))
+        monkeypatch.setattr(hosts, "PIDS", library.replace("name=$1 ", f"name={PREFIX}$1 "))
         named = "etcd|kube-apiserver|kube-controller|kube-scheduler)"
         monkeypatch.setattr(hosts, "SCRIPT", hosts.SCRIPT.replace(named, f"{PREFIX}*)"))
         self.kubernetes = root / "etc/kubernetes"
@@ -770,7 +770,36 @@ async def test_hosts_are_looked_at_at_once(sshd: Sshd, machine: Machine) -> None
     assert all(isinstance(v, HostView) for v in views)
 
 
-# --- static pods elsewhere ---
+# --- what kubelet is told, and static pods elsewhere ---
+
+
+async def test_the_last_drop_in_of_kubelets_configuration_counts_and_its_flags_before_it(
+    machine: Machine, shell: Sshd
+) -> None:
+    """As kubelet merges them (mergeKubeletConfigurations, 1.30). The manifests were called missing, all four, and the
+    runtime was taken for another one, where only a drop-in names the place.
+    """
+    kubelet, parts = machine.root / "var/lib/kubelet", machine.root / "etc/kubernetes/kubelet.conf.d"
+    config, flags = kubelet / "config.yaml", kubelet / "kubeadm-flags.env"
+    parts.mkdir()
+    config.write_text("staticPodPath: /srv/first\ncontainerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n")
+    (parts / "10-place.conf").write_text("kind: KubeletConfiguration\nstaticPodPath: /srv/second # moved\n")
+    (parts / "20-place.conf").write_text(
+        'staticPodPath: "/srv/third"\ncontainerRuntimeEndpoint: "unix:///run/crio.sock"\n'
+    )
+    (parts / "90-no-part").write_text("staticPodPath: /srv/fourth\n")
+    pool = shell.pool("cp1")
+    try:
+        for told, place in (("", "first"), (f"--config-dir={parts}", "third"), (f"--config-dir {parts}/", "third")):
+            flags.write_text(f'KUBELET_KUBEADM_ARGS="--v=2 {told} --fail-swap-on"\n')
+            assert f"in /srv/{place}," in doubts(await seen(pool))[0]
+        flags.write_text(f'KUBELET_KUBEADM_ARGS="--config-dir={parts} --pod-manifest-path=/srv/flag"\n')
+        assert "in /srv/flag," in doubts(await seen(pool))[0]
+        flags.write_text(f'KUBELET_KUBEADM_ARGS="--config-dir={parts}"\n')
+        (parts / "30-none.conf").write_text("staticPodPath: ''\n")
+        assert not doubts(await seen(pool))
+    finally:
+        await pool.close()
 
 
 @pytest.mark.parametrize(

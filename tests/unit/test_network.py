@@ -394,6 +394,14 @@ def test_on_a_node_with_an_ipv6_address_and_no_pod_forwarding_of_ipv4_may_be_off
     assert faults(network.seen()) == []
 
 
+def test_what_could_not_be_read_of_a_nodes_network_is_told_and_no_device_of_it_missed() -> None:
+    network = PodNetwork().host("w1", links=None, problems=("it has more than 512 network devices",))
+    seen = network.seen()
+    assert faults(seen) == [] and seen.state is State.HEALTHY
+    [told] = [f for f in seen.findings if f.subject == "w1/network"]
+    assert told.code == Code.SOURCE_UNSEEN and "512" in told.evidence[0]
+
+
 def test_rules_that_were_never_seen_are_missed_where_kube_proxy_runs() -> None:
     network = PodNetwork().rules("w3", mode="")
     assert (Code.SERVICE_RULES_STALE, "w3") in {f.key for f in network.seen(Memory(reached=(WEB,))).faults}

@@ -172,6 +172,48 @@ def test_a_runtime_is_started_anew_before_kubelet_where_its_own_file_was_changed
     assert [s.operation for s in plan.steps[1:3]] == [RestartUnit("containerd"), RestartUnit("kubelet")]
 
 
+def test_a_drop_in_of_the_runtimes_unit_is_read_by_the_runtime() -> None:
+    """That of a proxy, as a wrong one in it: it was neither remembered nor shown."""
+    path = "/etc/systemd/system/containerd.service.d/http-proxy.conf"
+    added = {**files(), path: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
+    plan = proposal(NAME, now(DOWN, look=replace(WELL, files=added), **FALLING))
+    move, reload, *others = [s.operation for s in plan.steps]
+    assert isinstance(move, MovePath) and move.source == path
+    assert isinstance(reload, Shell) and "daemon-reload" in reload.script
+    assert others == [RestartUnit("containerd"), RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)]
+
+
+def test_a_drop_in_of_kubelets_configuration_is_put_back_and_one_that_came_since_moved_away() -> None:
+    """Wherever --config-dir leads; kubelet reads them at its start, and systemd has nothing to read anew."""
+    parts = "/etc/kubelet.d"
+    known, added = f"{parts}/10-site.conf", f"{parts}/20-new.conf"
+    old = timedelta(days=4)
+    before = learnt(replace(WELL, parts=parts, files={**files(old), known: FileView(sha("a"), "a", NOW - old)}))
+    there = {**files(), known: FileView(sha("b"), "b", NOW), added: FileView(sha("c"), "c", NOW + HOUR / 60)}
+    made = now(DOWN, look=replace(WELL, parts=parts, files=there), **FALLING)
+    plan = proposal(NAME, replace(made, memory=replace(made.memory, files=before.files, texts=before.texts)))
+    write, move, *others = [s.operation for s in plan.steps]
+    assert isinstance(write, WriteFile) and (write.path, write.content) == (known, "a")
+    assert isinstance(move, MovePath) and move.source == added
+    assert others == [RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)] and plan.asks
+
+
+def test_a_drop_in_for_which_systemd_refuses_the_unit_is_moved_away_and_nothing_else_is_tried() -> None:
+    """As one with a second ExecStart=: the unit was called off on purpose, and its unmasking was advised."""
+    added = {**files(), DROP_IN: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
+    refused: dict[str, Any] = {"load": "bad-setting", "active": "inactive", "sub": "dead", "result": "success"}
+    made = now(DOWN, look=replace(WELL, files=added), **refused)
+    plan = proposal(NAME, made)
+    move, reload, *_ = [s.operation for s in plan.steps]
+    assert isinstance(move, MovePath) and move.source == DROP_IN and isinstance(reload, Shell) and plan.asks
+    for name in ("start-node-services", "restart-node-agents", "rolling-worker-reboot"):
+        answer = ask(name, made)
+        assert not isinstance(answer, Proposal)
+        if isinstance(answer, Refusal):
+            assert "systemd-analyze verify kubelet.service" in answer.reason and "unmask" not in answer.reason
+    assert isinstance(ask("start-node-services", made), Refusal)
+
+
 def test_a_drop_in_that_came_since_is_moved_away() -> None:
     added = {**files(), DROP_IN: FileView(sha("x"), "x", NOW + timedelta(minutes=1))}
     plan = proposal(NAME, now(DOWN, look=replace(WELL, files=added), **FALLING))

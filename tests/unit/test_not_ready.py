@@ -16,7 +16,9 @@ from recoverd.model.finding import Diagnosis, State
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import UnseenKind
+from recoverd.playbooks.base import Proposal
 from tests.unit.builders import Cluster, certificate
+from tests.unit.rungs import ask, situation
 
 LINE = "10.99.1.10 k8s-api"
 WELL = NodeLook(
@@ -79,6 +81,44 @@ def test_a_proven_cause_is_a_fault_at_once(condition: dict[str, str], look: dict
     assert judged(not_ready(seconds=SHORT - 1, condition=condition, **look)).state is State.HEALTHY, (
         "a flap of seconds is none"
     )
+
+
+NO_PORT = (
+    "bash: connect: Cannot assign requested address / bash: /dev/tcp/k8s-api/6443: Cannot assign requested address"
+)
+
+
+@pytest.mark.parametrize(
+    ("look", "says", "cure"),
+    [
+        ({"reaches": False, "said": NO_PORT}, "", "ss -tanp"),
+        ({}, "proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused", "NO_PROXY"),
+        ({}, "dial tcp 10.99.1.10:6443: connect: cannot assign requested address", "ss -tanp"),
+    ],
+)
+def test_no_restart_for_a_proxy_or_for_want_of_ports(look: dict[str, Any], says: str, cure: str) -> None:
+    """A kubelet that goes through a proxy answers, and its machine reaches the API server: its connection was called
+    dead, and it was restarted. A machine without a free port was called cut off, by a firewall or a route.
+    """
+    line = f'"Error updating node status" err="Get \\"https://k8s-api:6443/api/v1/nodes/w1\\": {says}"'
+    cluster = not_ready(**look).host("w1", journals={"kubelet": (line,) if says else ()})
+    (found,) = judged(cluster).faults
+    assert found.code == Code.NODE_NOT_READY and cure in found.message
+    assert isinstance(found.facts, UnitFacts) and not found.facts.restart
+    for name in ("restart-node-agents", "rolling-worker-reboot"):
+        assert not isinstance(ask(name, situation(cluster, found)), Proposal)
+
+
+def test_a_unit_that_systemd_refuses_is_not_said_to_be_started_again() -> None:
+    cluster = not_ready().unit("w1", "kubelet", load="bad-setting", active="inactive", sub="dead")
+    said = (
+        "kubelet.service: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services"
+    )
+    for journals in ({"kubelet": (f"{said}. Refusing.",)}, {}):
+        (found,) = judged(cluster.host("w1", journals=journals)).faults
+        assert found.code == Code.WORKER_KUBELET_DOWN and "refuses its unit" in found.message
+        assert "again and again" not in found.message and "systemd-analyze verify" in found.message
+        assert ("more than one" in found.message) is bool(journals)
 
 
 @pytest.mark.parametrize("name", ["w1", "cp1"])
