@@ -9,12 +9,12 @@ from recoverd.simulate.cluster import ModelCluster
 def expire_certificates(c: ModelCluster, *names: str) -> None:
     """Every leaf certificate and kubeconfig on these control planes is over; the CAs are not."""
     for name in names:
-        c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
+        c.at(name).papers = pki.dated(c.at(name).papers, c.now - 60)
 
 
 def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
     """They are over in so many days."""
-    c.machines[name].papers = pki.dated(c.machines[name].papers, c.now + float(days) * 86400)
+    c.at(name).papers = pki.dated(c.at(name).papers, c.now + float(days) * 86400)
 
 
 def expire_client_certificate(c: ModelCluster, *names: str) -> None:
