@@ -20,6 +20,7 @@ from recoverd.diagnose import (
     copies,
     cordons,
     disks,
+    elsewhere,
     etcd,
     etcd_disks,
     following,
@@ -90,6 +91,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
     yield from etcd.findings(scene)
+    yield from elsewhere.findings(scene)
     yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
     yield from loss.findings(scene)

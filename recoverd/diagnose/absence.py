@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from recoverd.diagnose import elsewhere
 from recoverd.diagnose.absence_of_nodes import (
     agents,
     bridges,
@@ -328,6 +329,8 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.DATA: data,
     ShownBy.LEADER: leader,
     ShownBy.HOLDING: holding,
+    ShownBy.EXTERNAL: elsewhere.serves,
+    ShownBy.SERVER: elsewhere.server,
     ShownBy.MEMBER: member,
     ShownBy.SERVES: serves,
     ShownBy.ADDRESS: address,

@@ -58,6 +58,7 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
     if container is None or kubelet is None or not kubelet.running or not _loops(scene, container):
         return ()
     cause, proof = words.of_pod(scene, name, API)
+    cause = _waits(scene, name, container) or cause
     return (
         Finding(
             Code.CRASH_LOOPING,
@@ -72,6 +73,20 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
             state=DOWN,
             facts=Facts(name),
         ),
+    )
+
+
+def _waits(scene: Scene, name: str, container: ContainerView) -> str:
+    """What is said of one that ended for want of an etcd which serves by now, in place of what it said itself."""
+    found = words.of_static_pod(scene, name, API)
+    views = scene.outside.values() if scene.external_etcd else filter(None, [scene.etcd_views.get(name)])
+    if container.running or found is None or found[1].cause.name != "no-etcd":
+        return ""
+    if not any(v.has_leader and not v.remembered for v in views):
+        return ""
+    return (
+        " It ended while no etcd served it, and etcd serves now: kubelet starts it again within five minutes, and at "
+        f"once when it is restarted itself (`systemctl restart kubelet` on {name})."
     )
 
 

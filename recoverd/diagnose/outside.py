@@ -21,6 +21,8 @@ class Ways:
     def __init__(self) -> None:
         self._all: dict[str, OutsideEtcd] = {}
         self._turn = 0
+        self.by = ""
+        """The control plane from which the last look was made."""
 
     @property
     def now(self) -> tuple[str, OutsideEtcd] | None:
@@ -43,7 +45,8 @@ class Ways:
                 self._all[name] = way
 
     def took(self, seen: Seen) -> Seen:
-        """What was seen; where that is nothing, the next one is asked from now on."""
+        """What was seen by way of `now`; where that is nothing, the next one is asked from now on."""
+        self.by = self.now[0] if self.now else ""
         if all(isinstance(v, Unseen) for v in seen.values()):
             self._turn += 1
         return seen

@@ -27,6 +27,11 @@ class OutsideWatch:
         self._used: tuple[str, OutsideEtcd] | None = None
         self._clients: dict[str, OutsideClient] = {}
 
+    @property
+    def by(self) -> str:
+        """The control plane from which the last look was made."""
+        return self._ways.by
+
     def learn(self, scene: Scene) -> None:
         """Take from a sweep where they are."""
         self._ways.learn(scene)

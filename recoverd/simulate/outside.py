@@ -37,7 +37,7 @@ def _server(cluster: ModelCluster, plane: str, at: Socket, etcd: OutsideEtcd) ->
         return Unseen(UnseenKind.TIMEOUT, f"{where} did not answer within 3 s")
     view = cluster.etcd.view(machine.name)
     if isinstance(view, Unseen) and view.kind is UnseenKind.REFUSED:
-        return Unseen(view.kind, f"{where} cannot be asked: nothing listens on {at} of {plane}: Connection refused")
+        return Unseen(view.kind, f"{where} cannot be asked: {plane} gets no connection to {at}: Connection refused")
     if why := etcd_trouble(machine.papers, cluster.now):
         return Unseen(UnseenKind.UNTRUSTED, f"{where} has a certificate that does not verify: {why}")
     if why := etcd_trouble(asks.papers, cluster.now):

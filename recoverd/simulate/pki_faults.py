@@ -40,6 +40,14 @@ def remake_pki(c: ModelCluster, *names: str) -> None:
         c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, *pki.AUTHORITIES)
 
 
+def sign_etcd_client(c: ModelCluster, *names: str) -> None:
+    """Whoever holds the CA of an etcd elsewhere signs a new client certificate for these API servers."""
+    for name in names:
+        machine = c.machines[name]
+        paper = pki.Paper(machine.papers[pki.ETCD_CA].key, c.now, c.now + pki.YEAR)
+        machine.papers = machine.papers | {pki.ETCD_CLIENTS[1]: paper}
+
+
 def lose_kubeconfig(c: ModelCluster, *names: str) -> None:
     """`rm /etc/kubernetes/kubelet.conf`, or moved away and not made anew: the kubelet that runs has read it."""
     for name in names:

@@ -75,7 +75,7 @@ class SimulatedWorld(World):
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
         if self.cluster.apart:
-            seen = replace(seen, outside=outside.look(self.cluster, self._ways))
+            seen = replace(seen, outside=outside.look(self.cluster, self._ways), outside_by=self._ways.by)
             self._ways.learn(Scene(seen, memory, self.cluster.settings))
         seen = self._as_asked(seen, memory)
         seen = seen if self._hands_off else self._leased(seen)
