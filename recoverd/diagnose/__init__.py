@@ -126,7 +126,8 @@ def _roll(scene: Scene) -> Roll:
         for n, v in scene.etcd_views.items()
         if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
     )
-    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding)
+    elsewhere = bool(scene.external_etcd)
+    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding, elsewhere)
 
 
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:

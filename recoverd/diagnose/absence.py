@@ -213,6 +213,8 @@ def leader(question: Question) -> str:
     """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms
     are those of a cluster at work.
     """
+    if question.diagnosis.roll and question.diagnosis.roll.elsewhere:
+        return lists(question)  # an API server that lists stands on an etcd that has one
     return "" if _led(question.observation) else "no etcd member was seen with a leader"
 
 

@@ -95,7 +95,7 @@ def _alarms(scene: Scene, alarmed: Mapping[str, EtcdView]) -> Finding:
         "`etcdctl endpoint hashkv`, and make that one anew from the others"
     )
     return Finding(
-        Code.EXTERNAL_ETCD_FAILS,
+        Code.EXTERNAL_ETCD_ALARM,
         "",
         f"The etcd of the API servers, which is elsewhere, {what}. {THERE}.",
         (

@@ -362,7 +362,14 @@ class Code(StrEnum):
         About.CLUSTER,
         (ShownBy.EXTERNAL,),
         "The API servers' etcd, which is none of the static pods, does not serve them, by its servers' own words as "
-        "asked from a control plane, or an alarm of it is up.",
+        "asked from a control plane.",
+        Of.ELSEWHERE,
+    )
+    EXTERNAL_ETCD_ALARM = (
+        "external-etcd-alarm",
+        About.CLUSTER,
+        (ShownBy.EXTERNAL,),
+        "Such an etcd has raised an alarm: it takes no writes (NOSPACE), or its members' data differ (CORRUPT).",
         Of.ELSEWHERE,
     )
     # the API server

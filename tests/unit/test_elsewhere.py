@@ -105,8 +105,8 @@ def test_an_alarm_is_a_fault_though_the_api_servers_are_ready(alarm: str, words:
     raised = {n: replace(v, alarms=(AlarmEntry(WHOLE, alarm),)) for n, v in servers(1000).items()}  # type: ignore[type-var]
     diagnosis = judged(sweep(raised))
     assert diagnosis.state is State.ETCD_STUCK
-    assert words in diagnosis.faults[0].message, diagnosis.faults[0]
-    assert unproven([FAILS], judged(sweep(raised)), sweep(raised))
+    assert diagnosis.faults[0].code == Code.EXTERNAL_ETCD_ALARM and words in diagnosis.faults[0].message
+    assert unproven([diagnosis.faults[0].key], judged(sweep(raised)), sweep(raised))
 
 
 def test_nothing_is_offered_and_what_is_told_is_what_was_found() -> None:
