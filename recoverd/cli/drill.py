@@ -102,7 +102,7 @@ def _texts() -> dict[str, str]:
 
 async def _play(name: str, script: Script, approve: bool, ledger: Ledger) -> int:
     settings, joined = script.settings()
-    cluster = ModelCluster(settings, joined)
+    cluster = script.model()
     teller = Teller(cluster, approve, settings.name)
     teller.introduce(name, script, joined)
     world = SimulatedWorld(cluster, settings.name, saw=teller.saw)

@@ -85,6 +85,7 @@ class EtcdClient:
         self._ports = port, metrics_port
         self._credentials = CredentialsCache(hosts, host, health_check(pki) if isinstance(pki, str) else pki)
         self._where = f"etcd on {host}"
+        self._certificate = "healthcheck-client.crt" if isinstance(pki, str) else next(iter(pki[1:]), "that is none")
         self._named: str | None = None
         """By which name its certificate is its own; None: the one that it is asked by."""
         self._line = Line(hosts, host, self._credentials)
@@ -243,11 +244,11 @@ class EtcdClient:
         except HostUnseen as unseen:
             raise EtcdUnseen(unseen.unseen.kind, f"{self._where} cannot be asked: {unseen}") from unseen
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
-            raise classified(self._where, error) from error
+            raise classified(self._where, error, self._certificate) from error
         except OSError as error:
             if not own_failure(error):
                 raise
-            raise classified(self._where, error) from error
+            raise classified(self._where, error, self._certificate) from error
 
     @property
     def _gateway(self) -> Socket:

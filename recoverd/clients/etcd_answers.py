@@ -44,7 +44,8 @@ def blob(line: bytes) -> bytes:
         raise SnapshotError(f"a piece of it cannot be understood: {line[:80]!r}") from error
 
 
-def classified(where: str, error: Exception) -> EtcdUnseen:
+def classified(where: str, error: Exception, certificate: str = "healthcheck-client.crt") -> EtcdUnseen:
+    """What an error of the way to a member, or of TLS with it, says. `certificate`: with which it was asked."""
     cause: BaseException = error
     while not isinstance(cause, ssl.SSLError) and (below := cause.__cause__ or getattr(cause, "os_error", None)):
         cause = below
@@ -57,8 +58,7 @@ def classified(where: str, error: Exception) -> EtcdUnseen:
         )
     if isinstance(cause, ssl.SSLError) or "ALERT" in str(error):
         what = (
-            f"{where} did not accept the client certificate healthcheck-client.crt of its host, or TLS "
-            f"failed otherwise: {error}"
+            f"{where} did not accept the client certificate {certificate} of its host, or TLS failed otherwise: {error}"
         )
         return EtcdUnseen(UnseenKind.DENIED, what)
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionError | ConnectionError):

@@ -381,9 +381,13 @@ async def _raise_if_closed(link: Link, lease: Lease, to: tuple[str, int], error:
                 UnseenKind.DENIED,
                 f"sshd on {link.target} forbids tunnels ({closed.reason}); it needs AllowTcpForwarding yes (or local)",
             ) from error
-        raise HostUnseen(
-            UnseenKind.REFUSED, f"nothing listens on {authority(*to)} of {link.target}: {closed.reason}"
-        ) from error
+        where = authority(*to)
+        what = (
+            f"nothing listens on {where} of {link.target}"
+            if to[0] == LOOPBACK
+            else f"{link.target} gets no connection to {where}"
+        )
+        raise HostUnseen(UnseenKind.REFUSED, f"{what}: {closed.reason}") from error
     except (TimeoutError, asyncssh.Error, OSError):
         return
 

@@ -20,6 +20,7 @@ from recoverd.diagnose import (
     copies,
     cordons,
     disks,
+    elsewhere,
     etcd,
     etcd_disks,
     following,
@@ -90,6 +91,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
     yield from etcd.findings(scene)
+    yield from elsewhere.findings(scene)
     yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
     yield from loss.findings(scene)
@@ -124,7 +126,8 @@ def _roll(scene: Scene) -> Roll:
         for n, v in scene.etcd_views.items()
         if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
     )
-    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding)
+    elsewhere = bool(scene.external_etcd)
+    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding, elsewhere)
 
 
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:

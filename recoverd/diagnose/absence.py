@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from recoverd.diagnose import elsewhere
 from recoverd.diagnose.absence_of_nodes import (
     agents,
     bridges,
@@ -212,6 +213,8 @@ def leader(question: Question) -> str:
     """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms
     are those of a cluster at work.
     """
+    if question.diagnosis.roll and question.diagnosis.roll.elsewhere:
+        return lists(question)  # an API server that lists stands on an etcd that has one
     return "" if _led(question.observation) else "no etcd member was seen with a leader"
 
 
@@ -328,6 +331,8 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.DATA: data,
     ShownBy.LEADER: leader,
     ShownBy.HOLDING: holding,
+    ShownBy.EXTERNAL: elsewhere.serves,
+    ShownBy.SERVER: elsewhere.server,
     ShownBy.MEMBER: member,
     ShownBy.SERVES: serves,
     ShownBy.ADDRESS: address,

@@ -17,6 +17,8 @@ DOWN = State.APISERVER_DOWN
 REFUSES_US = re.compile(r"\b40[13]\b")
 """HTTP statuses of an API server that works and does not accept the kubeconfig's credentials."""
 
+NO_ETCD = "no-etcd"
+"""The cause of that name."""
 TURNS_AWAY = re.compile(r"\bHTTP 429\b")
 BUSY = (
     ": it works, and turns requests away for there are too many (HTTP 429: API priority and fairness, or "
@@ -61,6 +63,7 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
     if (manifest is not None and of_before(manifest, container)) or not _loops(scene, container):
         return ()
     cause, proof = words.of_pod(scene, name, API)
+    cause = _by_etcd(scene, name) or cause
     return (
         Finding(
             Code.CRASH_LOOPING,
@@ -76,6 +79,30 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
             facts=Facts(name),
         ),
     )
+
+
+def _by_etcd(scene: Scene, name: str) -> str:
+    """What is said of one that serves for want of an etcd which was seen to serve, in place of its own words."""
+    container, endpoint = scene.container(name, API), scene.endpoint(name)
+    found = words.of_static_pod(scene, name, API)
+    lacks = found is not None and found[1].cause.name == NO_ETCD
+    views = scene.outside.values() if scene.external_etcd else filter(None, [scene.etcd_views.get(name)])
+    if not any(v.has_leader and not v.remembered for v in views):
+        return ""
+    others = [n for n in scene.ready_members if n != name]
+    way = (
+        f"see to the way from {name} to {', '.join(scene.external_etcd)} (a route, a firewall), and to its certificate "
+        "apiserver-etcd-client.crt"
+    )
+    if container is not None and not container.running and lacks:
+        again = f" If it ends again: {way}." if scene.external_etcd and others else ""
+        return (
+            " It ended while no etcd served it, and etcd serves now: kubelet starts it again within five minutes, and "
+            f"at once when it is restarted itself (`systemctl restart kubelet` on {name}).{again}"
+        )
+    if scene.external_etcd and others and endpoint and (lacks or "etcd" in endpoint.failing_checks):
+        return f" The etcd, which is elsewhere, serves the API servers of {', '.join(others)} and not this one: {way}."
+    return ""
 
 
 def _loops(scene: Scene, container: ContainerView) -> bool:
@@ -99,6 +126,7 @@ def _not_answering(scene: Scene, name: str) -> tuple[Finding, ...]:
         evidence.append(f"{API} on {name}: {up(scene, container) if container else 'no container of it is known'}")
         evidence += [f"it says: {line}" for line in container.log_tail[-4:]] if container else []
         cause, proof = words.of_pod(scene, name, API)
+        cause = _by_etcd(scene, name) or cause
         evidence += proof
         unknown = f"; what on {name} itself causes it is not proven."
         if TURNS_AWAY.search(endpoint.detail):

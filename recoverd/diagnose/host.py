@@ -165,31 +165,40 @@ def _reset(scene: Scene, name: str) -> Finding | None:
     data = host.etcd_data
     if data is None or data.holds or any("manifests" in problem for problem in host.problems):
         return None
-    leads = bool(scene.membership.leader)
+    leads = scene.api_ready if scene.external_etcd else bool(scene.membership.leader)
     if leads and ((node := scene.node(name)) is None or node.unschedulable):
         return None
     known = scene.memory.pki.get(name)
     copy = f"certificates are kept in {known.kept} there" if known and known.kept else "no certificates are kept there"
+    lost = "kubelet.conf and the manifests" if scene.external_etcd else "kubelet.conf, the manifests and etcd's data"
+    empty = () if scene.external_etcd else (f"{name}:{data.path}: {'empty' if data.exists else 'missing'}",)
     return Finding(
         Code.CONTROL_PLANE_RESET,
         name,
-        f"{name} was a control plane and is none any more: kubelet.conf, the manifests and etcd's data are gone from "
-        f"it, as after `kubeadm reset` or with a new disk, and {_left(scene) if leads else NOBODY_LEADS}.",
+        f"{name} was a control plane and is none any more: {lost} are gone from "
+        f"it, as after `kubeadm reset` or with a new disk, and {_left(scene) if leads else _nobody(scene)}.",
         (
             f"{name}: /etc/kubernetes/kubelet.conf does not exist, /etc/kubernetes/manifests holds nothing",
-            f"{name}:{data.path}: {'empty' if data.exists else 'missing'}",
-            *((_listed(scene.membership),) if leads else ()),
+            *empty,
+            *((_listed(scene.membership),) if leads and scene.membership.known else ()),
             f"{name}: {copy}, as far as is remembered; `kubeadm reset` does not touch /var/lib/recoverd, and a new "
             "disk has none",
         ),
-        state=State.ETCD_STUCK,
+        state=State.APISERVER_DOWN if scene.external_etcd else State.ETCD_STUCK,
         facts=Facts(name),
     )
+
+
+def _nobody(scene: Scene) -> str:
+    return "no API server that is left is ready" if scene.external_etcd else NOBODY_LEADS
 
 
 def _left(scene: Scene) -> str:
     """What the others are without one that was reset."""
     membership = scene.membership
+    if scene.external_etcd:
+        by = ", ".join(scene.ready_members) or scene.vip.address
+        return f"the cluster goes on without it, by the API servers of {by}"
     seen = len(membership.camp)
     return f"the cluster goes on without it: {seen} of {len(membership.voters)} voters seen, {membership.needed} needed"
 

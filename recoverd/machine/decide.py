@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 
 from recoverd.diagnose.histories import HISTORIES, in_the_way
 from recoverd.machine.guards import defined_twice
-from recoverd.model.catalogue import host_in
+from recoverd.model.catalogue import Of, codes, host_in
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Askable, ForNodes, Playbook, Proposal, Refusal, Situation, Wait
+
+TELLS = HISTORIES | codes(Of.ELSEWHERE)
+"""Findings whose own words are the best answer to what is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def nothing_to_do(confirmed: Sequence[Finding], reasons: Sequence[str]) -> str:
     """What the operator is told when recoverd does not act."""
     if reasons:
         return "; ".join(reasons)
-    if found := next((f for f in confirmed if f.code in HISTORIES), None):
+    if found := next((f for f in confirmed if f.code in TELLS), None):
         return found.message
     codes = ", ".join(sorted({f.code for f in confirmed})) or "nothing that lasted"
     return f"recoverd has no playbook for this ({codes}); it is for a person to repair, and recoverd goes on watching"

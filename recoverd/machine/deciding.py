@@ -31,7 +31,13 @@ its manifest or rebooted its machine sees it back by then (observed: 15 to 30 s 
 etcd that follows nobody has as long.
 """
 MAY_PASS = frozenset(
-    {Code.API_NOT_ANSWERING, Code.ETCD_MEMBER_ISOLATED, Code.ETCD_MEMBER_HANGS, Code.PODS_DO_NOT_START}
+    {
+        Code.API_NOT_ANSWERING,
+        Code.ETCD_MEMBER_ISOLATED,
+        Code.ETCD_MEMBER_HANGS,
+        Code.EXTERNAL_ETCD_FAILS,
+        Code.PODS_DO_NOT_START,
+    }
 )
 """What often ends by itself within that time, as when the CNI's agent of a node comes up after its pods. The API server
 of a member that is cut off is down with it.

@@ -15,6 +15,7 @@ from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Proposal
 from recoverd.playbooks.join_checks import judge
 from recoverd.playbooks.join_control_plane import PLAYBOOK, join
+from recoverd.playbooks.joins import BY_HAND
 
 
 def joinable(turn: Turn) -> None:
@@ -50,6 +51,9 @@ def join_through(turn: Turn) -> tuple[str, tuple[str, ...]]:
         for n, v in turn.newest.observation.etcd.items()
         if isinstance(v, EtcdView) and any(m.id == v.member_id for m in v.members)
     }
+    if servers := outlook.situation(turn, by_hand=True).scene.external_etcd:
+        why = f"the etcd of {turn.name} is elsewhere ({', '.join(servers)})"
+        raise Refused(f"{why}, and recoverd joins only control planes that have one of their own. {BY_HAND}")
     if not views:
         raise Refused(f"no etcd member of {turn.name} answers", passing=True)
     return next((n for n, v in views.items() if v.leader == v.member_id), min(views)), tuple(views)

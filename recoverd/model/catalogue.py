@@ -36,6 +36,8 @@ class About(StrEnum):
     SERVICE = "NAMESPACE/SERVICE"
     CONTROLLER = "CONTROLLER"
     """kube-controller-manager or kube-scheduler."""
+    SERVER = "HOST:PORT"
+    """A server of etcd, as `--etcd-servers` names it."""
     SOURCE = "SOURCE"
     """What was asked."""
 
@@ -55,6 +57,8 @@ class ShownBy(StrEnum):
     DATA = "etcd's data directory, or its etcd serving"
     LEADER = "an etcd member with a leader"
     HOLDING = "an etcd member that holds this cluster's data"
+    EXTERNAL = "a server of that etcd with a leader, and no alarm of it"
+    SERVER = "the server following a leader, or others named in its place"
     MEMBER = "the member serving, or a list of those that do without it"
     SERVES = "the API server of that control plane answering"
     ADDRESS = "the address in the kubeconfig answering as an API server"
@@ -96,6 +100,8 @@ class Of(Flag):
     """Of one node's kubelet or machine alone, or of what works through the API server: beside it
     etcd and the API server are well, and restore points are taken on.
     """
+    ELSEWHERE = auto()
+    """It is mended on machines that recoverd does not log in to; its words say where and how."""
     STOPS_ETCD = auto()
     """It says by itself why the etcd of its machine does not run."""
 
@@ -357,6 +363,21 @@ class Code(StrEnum):
         About.HOST,
         (ShownBy.MANIFESTS,),
         "etcd's manifest still has `--force-new-cluster`: its next start throws every other member out again.",
+    )
+    EXTERNAL_ETCD_FAILS = (
+        "external-etcd-fails",
+        About.CLUSTER,
+        (ShownBy.EXTERNAL,),
+        "The API servers' etcd, which is none of the static pods, does not serve them, by its servers' own words as "
+        "asked from a control plane.",
+        Of.ELSEWHERE,
+    )
+    EXTERNAL_ETCD_ALARM = (
+        "external-etcd-alarm",
+        About.CLUSTER,
+        (ShownBy.EXTERNAL,),
+        "Such an etcd has raised an alarm: it takes no writes (NOSPACE), or its members' data differ (CORRUPT).",
+        Of.ELSEWHERE,
     )
     # the API server
     MANIFEST_MISSING = (
@@ -657,6 +678,13 @@ class Code(StrEnum):
         About.FILE,
         (ShownBy.POD_FILE,),
         "Encryption at rest is on, and no restore point off the machine holds its key.",
+    )
+    EXTERNAL_ETCD_SERVER_DOWN = (
+        "external-etcd-server-down",
+        About.SERVER,
+        (ShownBy.SERVER,),
+        "A server of an etcd that is none of the static pods does not serve the API servers, and the others do.",
+        Of.ELSEWHERE,
     )
     HOST_UNSEEN = (
         "host-unseen",

@@ -398,3 +398,5 @@ class Observation:
     """
     outside: Mapping[str, EtcdView | Unseen] = field(default_factory=dict)
     """Servers of an etcd that is none of the cluster's static pods, by HOST:PORT."""
+    outside_by: str = ""
+    """The control plane from which they were asked."""

@@ -177,6 +177,7 @@ class Collector:
             etcd=etcd,
             hosts=hosts,
             outside=outside,
+            outside_by=self._outside.by,
             durations=durations,
             network=network,
             lease=self._held(hosts),

@@ -10,51 +10,41 @@ from collections.abc import Mapping
 from recoverd.clients.etcd import EtcdUnseen
 from recoverd.clients.etcd_outside import OutsideClient
 from recoverd.clients.hosts import HostPool
-from recoverd.diagnose.scene import API, Scene
+from recoverd.diagnose.outside import Ways
+from recoverd.diagnose.scene import Scene
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import Unseen
-from recoverd.model.places import OutsideEtcd, outside_etcd
+from recoverd.model.places import OutsideEtcd
 
 
 class OutsideWatch:
-    """Asks the servers from one control plane, and from the next one where none could be asked from that."""
+    """Asks the servers by way of the control plane whose turn it is."""
 
     def __init__(self, hosts: HostPool, seconds: float) -> None:
         self._hosts = hosts
         self._seconds = seconds
-        self._ways: dict[str, OutsideEtcd] = {}
-        """How each control plane reaches them."""
+        self._ways = Ways()
+        self._used: tuple[str, OutsideEtcd] | None = None
         self._clients: dict[str, OutsideClient] = {}
-        self._turn = 0
+
+    @property
+    def by(self) -> str:
+        """The control plane from which the last look was made."""
+        return self._ways.by
 
     def learn(self, scene: Scene) -> None:
-        """Take from a sweep where they are, if they are elsewhere; a sweep that does not tell changes nothing."""
-        if not scene.external_etcd:
-            if scene.etcd_views or scene.memory.watermark:
-                self._ways, self._clients = {}, {}
-            return
-        ways = dict(self._ways)
-        for name in scene.control_plane_names:
-            host = scene.host(name)
-            manifest = (host.manifests.get(API) if host else None) or scene.memory.manifests.get(name, {}).get(API)
-            if manifest and (way := outside_etcd(manifest.content)):
-                ways[name] = way
-        if ways != self._ways:
-            self._ways, self._clients = ways, {}
+        """Take from a sweep where they are."""
+        self._ways.learn(scene)
 
     async def look(self) -> Mapping[str, EtcdView | Unseen]:
         """Each server's own words; nothing where etcd is not known to be elsewhere."""
-        if not self._ways:
+        if (way := self._ways.now) is None:
             return {}
-        if not self._clients:
-            plane = list(self._ways)[self._turn % len(self._ways)]
-            way = self._ways[plane]
-            self._clients = {str(s): OutsideClient(self._hosts, plane, s, way) for s in way.servers}
+        if way != self._used:
+            plane, etcd = self._used = way
+            self._clients = {str(s): OutsideClient(self._hosts, plane, s, etcd) for s in etcd.servers}
         seen = await asyncio.gather(*(self._server(c) for c in self._clients.values()))
-        found = dict(zip(self._clients, seen, strict=True))
-        if all(isinstance(v, Unseen) for v in seen):
-            self._turn, self._clients = self._turn + 1, {}
-        return found
+        return self._ways.took(dict(zip(self._clients, seen, strict=True)))
 
     async def _server(self, client: OutsideClient) -> EtcdView | Unseen:
         try:

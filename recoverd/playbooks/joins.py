@@ -21,6 +21,13 @@ STEP_SECONDS = JOIN_SECONDS + 45.0
 SNAPSHOT_SECONDS, ETCD_SECONDS, API_SECONDS = 180.0, 60.0, 90.0
 """For the steps before and after it."""
 
+BY_HAND = (
+    "Join it by hand: `kubeadm reset -f` on it where something is left; on a control plane that works `kubeadm init "
+    "phase upload-certs --upload-certs` and `kubeadm token create --print-join-command`; then what that prints with "
+    "`--control-plane --certificate-key KEY` on the new one."
+)
+"""What a person does about a control plane whose etcd is elsewhere (kubeadm's page on high availability)."""
+
 
 def needs(situation: Situation) -> tuple[float, float]:
     """Seconds that the bounds `step_deadline` and `plan_deadline` have to allow: the longest step, and until

@@ -21,6 +21,7 @@ from recoverd.model.pki_operations import KEPT, KUBERNETES, PutBackPki, RepairKu
 from recoverd.model.plan import Step
 from recoverd.model.witness import LED
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
+from recoverd.playbooks.joins import BY_HAND
 from recoverd.playbooks.pki import aside
 from recoverd.playbooks.rejoining import rejoin
 from recoverd.playbooks.restore_steps import gathered, steps
@@ -44,6 +45,12 @@ class RebuildControlPlane:
     repairs: frozenset[str] = frozenset({Code.CONTROL_PLANE_RESET})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
+        if servers := situation.scene.external_etcd:
+            return Refusal(
+                f"the cluster's etcd is elsewhere ({', '.join(servers)}), and recoverd makes only control planes anew "
+                f"that have one of their own. {BY_HAND} Where none is left: put /etc/kubernetes back from a copy "
+                f"({KEPT} on {finding.subject}, as far as it is there) or a backup"
+            )
         if situation.scene.membership.leader:
             return rejoin(finding, situation)
         lost = situation.diagnosis.find(Code.ETCD_DATA_LOST)

@@ -118,7 +118,10 @@ class RenewCertificates:
         if lacking and (len(lacking) == len(findings) or any(f.severity is Severity.FAULT for f in lacking)):
             files = ", ".join(path_in(f.subject) for f in lacking)
             what = f"{' and '.join(sorted({_signing_key(f) for f in lacking}))} is not on {host} (an external CA)"
-            return Refusal(f"{what}: have whoever holds it sign new certificates for {files}")
+            rest = (
+                "" if len(lacking) == len(findings) else f"; then the others of {host} are offered to be renewed here"
+            )
+            return Refusal(f"{what}: have whoever holds it sign new certificates for {files}{rest}")
         if any(_of_kubelet(f) for f in findings) and not _node_name(view):
             return Refusal(
                 f"the name of the node in kubelet's client certificate on {host} cannot be told, so it is not renewed"

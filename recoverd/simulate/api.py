@@ -1,4 +1,6 @@
-"""API servers, each on the etcd of its own machine; the address before them; node objects and heartbeats."""
+"""API servers, each on the etcd of its own machine or on one elsewhere; the address before them; node objects and
+heartbeats.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from recoverd.model.observation import EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
-from recoverd.simulate.etcd import Etcd
+from recoverd.simulate.etcd import Etcd, Process
 from recoverd.simulate.hosts import UP_SINCE, Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
 from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
-from recoverd.simulate.texts import unknown_of
+from recoverd.simulate.texts import command_of, unknown_of
 from recoverd.simulate.webhooks import Webhooks
 
 API = "kube-apiserver"
@@ -60,7 +62,7 @@ class Api:
         return (
             server is not None
             and server.listens
-            and self._etcd.serves(name)
+            and self._etcd.behind(name) is not None
             and not trouble(papers, self._now)
             and not etcd_trouble(papers, self._now)
         )
@@ -132,11 +134,12 @@ class Api:
             self._exit(name, f"Error: unknown flag: {flag}")
         elif 0.5 <= age < START and (why := complaint(self._machines[name], container.content)):
             self._exit(name, why)
-        elif self._etcd.serves(name):
+        elif self._etcd.behind(name):
             server.trouble_since = None
             server.listens = server.listens or age >= START
         elif not server.listens and age > PATIENCE:
-            self._exit(name, 'Error: context deadline exceeded, while connecting to "https://127.0.0.1:2379"')
+            servers = command_of(container.content).flags.get("--etcd-servers", "")
+            self._exit(name, f'Error: context deadline exceeded, while connecting to "{servers}"')
         elif server.listens:
             server.trouble_since = now if server.trouble_since is None else server.trouble_since
             if now - server.trouble_since > LIVENESS:
@@ -151,15 +154,18 @@ class Api:
     @property
     def store(self) -> Store | None:
         """What whoever asks an API server is told; None while none is ready."""
-        name = self.serving()
-        return self._etcd.processes[name].store if name else None
+        process = self._behind(self.serving())
+        return process.store if process else None
+
+    def _behind(self, name: str | None) -> Process | None:
+        return self._etcd.behind(name) if name else None
 
     def write(self, change: Callable[[Store], Store]) -> bool:
         """Change objects; False while no API server is ready, or etcd takes no writes."""
-        name = self.serving()
-        if name is None or self._etcd.processes[name].store.alarms:
+        process = self._behind(self.serving())
+        if process is None or process.store.alarms:
             return False  # mvcc: database space exceeded
-        return self._etcd.write(name, lambda store: replace(change(store), revision=store.revision + 1))
+        return self._etcd.write(process.machine.name, lambda store: replace(change(store), revision=store.revision + 1))
 
     # --- as the bastion dials it ---
 
@@ -176,7 +182,7 @@ class Api:
             return EndpointView(
                 address, EndpointHealth.TLS, f"its certificate does not verify: {why}", certificate_expires=expires
             )
-        if not self._etcd.serves(name) or etcd_trouble(machine.papers, self._now):
+        if not self._etcd.behind(name) or etcd_trouble(machine.papers, self._now):
             return EndpointView(
                 address, EndpointHealth.NOT_READY, "/readyz fails: etcd; /livez fails too (HTTP 500)", ("etcd",)
             )
@@ -204,10 +210,10 @@ class Api:
 
     def objects(self) -> ObjectsView | Unseen:
         """What the API server lists."""
-        name = self.lists()
-        if name is None:
+        process = self._behind(self.lists())
+        if process is None:
             return Unseen(UnseenKind.NOT_TRIED, "no API server is ready to list objects")
-        store = self._etcd.processes[name].store
+        store = process.store
         nodes = tuple(
             self._node(n, n in store.cordons, store.cordons.get(n, "")) for n in store.nodes if n in self._machines
         )

@@ -11,8 +11,9 @@ from recoverd.model.etcd import FORCE, AlarmEntry, DiskTimes, EtcdView, MemberEn
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
-from recoverd.simulate.store import SMALL, Store, client_url, fresh, id_of, peer_url
-from recoverd.simulate.texts import ETCD_DIR, command_of
+from recoverd.simulate.pki import etcd_trouble
+from recoverd.simulate.store import SMALL, Store, client_url, founded, id_of, peer_url
+from recoverd.simulate.texts import ETCD_DIR, command_of, peers_in
 
 BOOT = 0.5
 """From the start of its container until it listens: with kubelet's reaction and an election that
@@ -88,10 +89,13 @@ class Process:
 class Etcd:
     """All etcd processes of the model."""
 
-    def __init__(self, machines: Mapping[str, Machine], network: Network, leave: Exit) -> None:
+    def __init__(self, machines: Mapping[str, Machine], network: Network, leave: Exit, *, apart: bool = False) -> None:
         self._machines = machines
         self._network = network
         self._leave = leave
+        self._apart = apart
+        """These machines are its own, where systemd starts it and nobody probes it."""
+        self._now = 0.0
         self.processes: dict[str, Process] = {}
         """By machine, those that listen."""
         self.files: dict[str, int] = {}
@@ -101,10 +105,18 @@ class Etcd:
 
     # --- what others ask ---
 
-    def serves(self, name: str) -> bool:
-        """The member on this machine has a leader."""
-        process = self.processes.get(name)
-        return process is not None and bool(process.leader)
+    def behind(self, plane: str) -> Process | None:
+        """The member with a leader that the API server of a machine uses: that of the machine itself, or one of those
+        that it reaches and that it and the member accept each other.
+        """
+        for name in self._machines if self._apart else (plane,):
+            process = self.processes.get(name)
+            if process and process.leader and (not self._apart or self._accepted(plane, process.machine)):
+                return process
+        return None
+
+    def _accepted(self, plane: str, server: Machine) -> bool:
+        return self._network.routed(plane, server.name) and not etcd_trouble(server.papers, self._now)
 
     def leaders(self) -> list[Process]:
         """One for each live cluster: more than one is a split brain."""
@@ -175,6 +187,7 @@ class Etcd:
     # --- time ---
 
     def tick(self, now: float) -> None:
+        self._now = now
         for name, machine in self._machines.items():
             self._follow_container(name, machine, now)
         self._old_members_disturb(now)
@@ -240,8 +253,7 @@ class Etcd:
         its own. Returns why it cannot.
         """
         if flags.get("--initial-cluster-state", "new") == "new":
-            machine.data[path] = replace(fresh(machine.name, machine.address), history=f"begun anew on {machine.name}")
-            return ""
+            return self._found(machine, path, peers_in(flags.get("--initial-cluster", "")))
         for process in self.processes.values():
             if not self._network.peers(machine.name, process.machine.name):
                 continue
@@ -251,6 +263,19 @@ class Etcd:
             machine.data[path] = replace(process.store.seen_by(row.id), revision=0, term=0)
             return ""
         return "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
+
+    def _found(self, machine: Machine, path: str, named: Mapping[str, str]) -> str:
+        """Begin the cluster that the flags name; refused where one of those has this member in a cluster that serves
+        (etcd asks them: "has already been bootstrapped").
+        """
+        url = peer_url(machine.address)
+        for process in self.processes.values():
+            row = next((m for m in process.store.members if url in m.peer_urls and m.client_urls), None)
+            seen = process.machine.name in named and self._network.peers(machine.name, process.machine.name)
+            if process.machine is not machine and seen and row is not None:
+                return f"member {row.id} has already been bootstrapped"
+        machine.data[path] = founded(named or {machine.name: machine.address}, id_of(url))
+        return ""
 
     def _removed(self, machine: Machine, store: Store) -> bool:
         return any(
@@ -335,7 +360,7 @@ class Etcd:
             process.answers = process.answers or bool(process.leader)
             if process.healthy:
                 process.well, process.without_since = True, now
-            elif now - process.without_since > (LIVENESS if process.well else STARTUP):
+            elif not self._apart and now - process.without_since > (LIVENESS if process.well else STARTUP):
                 self._leave(
                     name, "received signal; shutting down (killed by kubelet: the liveness probe of /health failed)"
                 )

@@ -111,7 +111,7 @@ def mistype_flag(c: ModelCluster, name: str, component: str) -> None:
 
 def move_data(c: ModelCluster, name: str, target: str = "/root/etcd-backup") -> None:
     """`mv /var/lib/etcd/member`, as before a restore by hand."""
-    c.machines[name].data[f"{target}/member"] = c.machines[name].data.pop(f"{ETCD_DIR}/member")
+    c.at(name).data[f"{target}/member"] = c.at(name).data.pop(f"{ETCD_DIR}/member")
 
 
 def change_data_dir(c: ModelCluster, name: str, target: str = "/var/lib/etcd2") -> None:
@@ -140,7 +140,7 @@ def remove_copy(c: ModelCluster, name: str, component: str) -> None:
 
 def lose_data(c: ModelCluster, name: str) -> None:
     """etcd's data directory is gone."""
-    c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
+    c.at(name).data.pop(f"{ETCD_DIR}/member", None)
 
 
 def kubeadm_reset(c: ModelCluster, *names: str) -> None:
@@ -165,14 +165,14 @@ def delete_data(c: ModelCluster, *names: str) -> None:
     then finds an empty directory.
     """
     for name in names:
-        c.machines[name].data.pop(f"{ETCD_DIR}/member", None)
-        c.kubelets[name].exited("etcd", c.now, "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
+        c.at(name).data.pop(f"{ETCD_DIR}/member", None)
+        c.exited(name, "etcd", "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory")
 
 
 def corrupt_data(c: ModelCluster, name: str) -> None:
     """Pages in the middle of etcd's database are overwritten."""
     path = f"{ETCD_DIR}/member"
-    c.machines[name].data[path] = replace(c.machines[name].data[path], corrupt=True)
+    c.at(name).data[path] = replace(c.at(name).data[path], corrupt=True)
 
 
 def fill_etcd(c: ModelCluster, live: str = "10") -> None:
@@ -200,18 +200,18 @@ def newer_etcdctl(c: ModelCluster) -> None:
 
 def stop(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     """`systemctl stop`."""
-    c.machines[name].units[unit].stop(c.now)
+    c.at(name).units[unit].stop(c.now)
 
 
 def break_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     """It is stopped, and does not start any more: somebody has switched swap on."""
-    c.machines[name].units[unit].refuses = "running with swap on is not supported"
+    c.at(name).units[unit].refuses = "running with swap on is not supported"
     stop(c, name, unit)
 
 
 def mend_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
     """`swapoff -a; systemctl start kubelet`."""
-    c.machines[name].units[unit].refuses = ""
+    c.at(name).units[unit].refuses = ""
     c.restart_unit(name, unit)
 
 
@@ -242,9 +242,9 @@ def put_back(c: ModelCluster, name: str, *components: str) -> None:
 def put_snapshot(c: ModelCluster, name: str) -> None:
     """`etcdctl snapshot restore` by hand, of what `take-snapshot` took; it refuses a directory that is there."""
     path = f"{ETCD_DIR}/member"
-    if c.saved is None or path in c.machines[name].data:
+    if c.saved is None or path in c.at(name).data:
         raise ValueError(f"there is no snapshot, or {path} is there")
-    c.machines[name].data[path] = c.saved
+    c.at(name).data[path] = c.saved
 
 
 def restore_alone(c: ModelCluster, name: str) -> None:
@@ -252,7 +252,7 @@ def restore_alone(c: ModelCluster, name: str) -> None:
     same member of the same cluster (seen with 3.4.23).
     """
     put_snapshot(c, name)
-    path, machine = f"{ETCD_DIR}/member", c.machines[name]
+    path, machine = f"{ETCD_DIR}/member", c.at(name)
     store, alone = machine.data[path], id_of("http://localhost:2380")
     row = MemberEntry(alone, name, ("http://localhost:2380",), (client_url(machine.address),))
     made = f"{store.history}+restored on {name}"
@@ -286,7 +286,7 @@ def uncordon(c: ModelCluster, *names: str) -> None:
 
 def end_etcd(c: ModelCluster, name: str) -> None:
     """`crictl stop`: its container is ended by a person."""
-    c.kubelets[name].exited("etcd", c.now, "received signal; shutting down")
+    c.exited(name, "etcd", "received signal; shutting down")
 
 
 def start(c: ModelCluster, name: str, unit: str = "kubelet") -> None:

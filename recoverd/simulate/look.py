@@ -45,7 +45,7 @@ from recoverd.simulate.hosts import (
     SystemdUnit,
 )
 from recoverd.simulate.netlook import network, pod_of
-from recoverd.simulate.pki import KUBECONFIG, etcd_trouble, views
+from recoverd.simulate.pki import ETCD_CLIENTS, KUBECONFIG, etcd_trouble, views
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, command_of, path_of
 
 RENEWED = 5.0
@@ -185,7 +185,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         pki=pki,
         disks=(_disk(machine),),
         peers=_peers(cluster, machine),
-        etcd_data=_data(machine) if machine.control_plane else None,
+        etcd_data=_data(machine, stacked=not cluster.apart) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
         people=PeopleView(
             tuple(
@@ -282,7 +282,14 @@ def _member(cluster: ModelCluster, name: str, hosts: Mapping[str, HostView | Uns
     view = hosts[name]
     if isinstance(view, Unseen):
         return Unseen(view.kind, f"etcd on {name} cannot be asked: {view.reason}")
+    if cluster.apart:
+        return Unseen(UnseenKind.NOT_TRIED, f"etcd on {name} cannot be asked: {unreadable(name, ETCD_CLIENTS[0])}")
     return _view(cluster, name)
+
+
+def unreadable(name: str, path: str) -> str:
+    """What is said of a certificate with which etcd is asked, and which is not on the machine."""
+    return f"the client certificate for etcd cannot be read on {name}: cat: {path}: No such file or directory"
 
 
 def _view(cluster: ModelCluster, name: str) -> EtcdView | Unseen:
@@ -362,8 +369,9 @@ def _disk(machine: Machine) -> DiskView:
     return DiskView("/var/lib/etcd", 100 << 30, free, "read-only" in machine.disk)
 
 
-def _data(machine: Machine) -> EtcdDataView:
-    return _data_in(machine, _directory(machine))
+def _data(machine: Machine, *, stacked: bool) -> EtcdDataView:
+    found = _data_in(machine, _directory(machine))
+    return found if stacked else replace(found, exists=False)
 
 
 def _before(machine: Machine) -> EtcdDataView | None:

@@ -25,25 +25,25 @@ def crash_unit(c: ModelCluster, name: str, unit: str = "kubelet", says: str = SW
 def fill_disk(c: ModelCluster, *names: str) -> None:
     """A log fills the disk that holds etcd's data, and etcd there ends."""
     for name in names:
-        c.machines[name].disk = FULL
+        c.at(name).disk = FULL
 
 
 def crowd_disk(c: ModelCluster, *names: str) -> None:
     """A log nearly fills the disk that holds etcd's data: etcd goes on, and nothing large has room beside it."""
     for name in names:
-        c.machines[name].crowded = True
+        c.at(name).crowded = True
 
 
 def break_disk(c: ModelCluster, *names: str) -> None:
     """The kernel mounts the disk that holds etcd's data read-only, after an error of it."""
     for name in names:
-        c.machines[name].disk = READ_ONLY
+        c.at(name).disk = READ_ONLY
 
 
 def free_disk(c: ModelCluster, *names: str) -> None:
     """Rotated logs are deleted, or the disk is mounted so that it can be written again."""
     for name in names:
-        c.machines[name].disk, c.machines[name].crowded = "", False
+        c.at(name).disk, c.at(name).crowded = "", False
 
 
 def set_clock(c: ModelCluster, name: str, ahead: str = "900") -> None:

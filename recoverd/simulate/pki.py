@@ -25,6 +25,7 @@ CA, ETCD_CA, PROXY_CA = (
 )
 AUTHORITIES = (CA, ETCD_CA, PROXY_CA)
 SERVING, ETCD_SERVING = f"{KUBERNETES}/pki/apiserver.crt", f"{KUBERNETES}/pki/etcd/server.crt"
+ETCD_PEER = f"{KUBERNETES}/pki/etcd/peer.crt"
 ETCD_CLIENTS = (f"{KUBERNETES}/pki/etcd/healthcheck-client.crt", f"{KUBERNETES}/pki/apiserver-etcd-client.crt")
 OF_ETCD = (ETCD_SERVING, *ETCD_CLIENTS)
 KUBELET_CLIENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
@@ -34,7 +35,7 @@ SIGNED: Mapping[str, str] = {
     f"{KUBERNETES}/pki/apiserver-kubelet-client.crt": CA,
     f"{KUBERNETES}/pki/front-proxy-client.crt": PROXY_CA,
     ETCD_SERVING: ETCD_CA,
-    f"{KUBERNETES}/pki/etcd/peer.crt": ETCD_CA,
+    ETCD_PEER: ETCD_CA,
     **dict.fromkeys(ETCD_CLIENTS, ETCD_CA),
     **{f"{KUBERNETES}/{name}.conf": CA for name in ("admin", "controller-manager", "scheduler")},
     KUBELET_CLIENT: CA,
@@ -59,6 +60,16 @@ def fresh() -> Papers:
     return papers | {leaf: Paper(papers[ca].key, -AGE, YEAR - AGE) for leaf, ca in SIGNED.items()}
 
 
+def of_plane() -> Papers:
+    """What a control plane has whose etcd is on machines of its own: of etcd, what its API server is let in with."""
+    return {path: paper for path, paper in fresh().items() if path not in (*OF_ETCD[:2], ETCD_PEER)}
+
+
+def of_etcd() -> Papers:
+    """What such a machine has."""
+    return {path: paper for path, paper in fresh().items() if path in (ETCD_CA, ETCD_PEER, *OF_ETCD)}
+
+
 def of_worker() -> Papers:
     """What a worker has of them: the CA's certificate, without its key, and kubelet's own."""
     return {path: paper for path, paper in fresh().items() if path in (CA, KUBELET_CLIENT)}
@@ -73,13 +84,20 @@ FIRST_CA = _first_key(CA)
 
 def renewed(papers: Papers, now: float, *, kubelet: bool = False) -> Papers:
     """As `kubeadm certs renew all` leaves it; `kubelet`: its client certificate alone."""
-    leaves = [KUBELET_CLIENT] if kubelet else [leaf for leaf in SIGNED if leaf in papers and leaf != KUBELET_CLIENT]
+    signs = [leaf for leaf, ca in SIGNED.items() if leaf in papers and _held(papers, ca)]
+    leaves = [KUBELET_CLIENT] if kubelet else [leaf for leaf in signs if leaf != KUBELET_CLIENT]
     return papers | {leaf: Paper(papers[SIGNED[leaf]].key, now, now + YEAR) for leaf in leaves}
+
+
+def _held(papers: Papers, authority: str) -> bool:
+    """Whether the CA's key is on a control plane of these: etcd's is not where etcd is on machines of its own."""
+    return authority != ETCD_CA or ETCD_SERVING in papers
 
 
 def remade(papers: Papers, now: float, *authorities: str) -> Papers:
     """These CAs made anew by hand, and then every leaf but kubelet's."""
-    new = papers | {ca: Paper(f"{ca} of {moment(now):%H:%M:%S}", now, now + 10 * YEAR) for ca in authorities}
+    made = [ca for ca in authorities if _held(papers, ca)]
+    new = papers | {ca: Paper(f"{ca} of {moment(now):%H:%M:%S}", now, now + 10 * YEAR) for ca in made}
     return renewed(new, now)
 
 
@@ -108,7 +126,9 @@ def trouble(papers: Papers, now: float) -> str:
 
 def etcd_trouble(papers: Papers, now: float) -> str:
     """Why etcd and those who ask it do not accept each other; "" when they do."""
-    for path in OF_ETCD if SERVING in papers else ():
+    for path in OF_ETCD if SERVING in papers or ETCD_SERVING in papers else ():
+        if path not in papers:
+            continue
         paper = papers[path]
         if paper.ends < now:
             return f"{path} has expired"
@@ -133,7 +153,7 @@ def _views_of(
     authorities = {ca: (_digest(papers[ca].key),) for ca in AUTHORITIES if ca in papers}
     keys: dict[str, str] = {}
     if SERVING in papers:
-        keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES}
+        keys = {f"{ca.removesuffix('.crt')}.key": _digest(papers[ca].key) for ca in AUTHORITIES if _held(papers, ca)}
         keys[ACCOUNTS_KEY] = _digest(ACCOUNTS_KEY)
     return tuple(_views(papers, name, epoch)), PkiView(
         authorities, keys, (*(p for p in papers if p.startswith(KUBERNETES)), *([KUBECONFIG] * kubeconfig))

@@ -9,12 +9,12 @@ from recoverd.simulate.cluster import ModelCluster
 def expire_certificates(c: ModelCluster, *names: str) -> None:
     """Every leaf certificate and kubeconfig on these control planes is over; the CAs are not."""
     for name in names:
-        c.machines[name].papers = pki.dated(c.machines[name].papers, c.now - 60)
+        c.at(name).papers = pki.dated(c.at(name).papers, c.now - 60)
 
 
 def expire_soon(c: ModelCluster, name: str, days: str = "10") -> None:
     """They are over in so many days."""
-    c.machines[name].papers = pki.dated(c.machines[name].papers, c.now + float(days) * 86400)
+    c.at(name).papers = pki.dated(c.at(name).papers, c.now + float(days) * 86400)
 
 
 def expire_client_certificate(c: ModelCluster, *names: str) -> None:
@@ -38,6 +38,14 @@ def remake_pki(c: ModelCluster, *names: str) -> None:
     """Everything made anew by hand, the CAs too: whoever trusts the old ones refuses the API server."""
     for name in names:
         c.machines[name].papers = pki.remade(c.machines[name].papers, c.now, *pki.AUTHORITIES)
+
+
+def sign_etcd_client(c: ModelCluster, *names: str) -> None:
+    """Whoever holds the CA of an etcd elsewhere signs a new client certificate for these API servers."""
+    for name in names:
+        machine = c.machines[name]
+        paper = pki.Paper(machine.papers[pki.ETCD_CA].key, c.now, c.now + pki.YEAR)
+        machine.papers = machine.papers | {pki.ETCD_CLIENTS[1]: paper}
 
 
 def lose_kubeconfig(c: ModelCluster, *names: str) -> None:

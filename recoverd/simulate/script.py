@@ -12,12 +12,13 @@ expected outcome stands after `----`.
     ...what is decided, one line each...
 
 The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its
-testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, any bound of the configuration,
-mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait SECONDS`; `until STATE[/PHASE]
-within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME [take-back-single-member]`; `approve [as
-NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause REASON`, `resume`, `ack`; `crash` (kill -9 and a
-start); `bastion-dies` (another one takes the cluster over 10 s later); `elsewhere CLUSTER acts`, `elsewhere CLUSTER has
-CODE` (the fault begins there), `elsewhere CLUSTER rests`; `say TEXT`.
+testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, `external`: machines of etcd's own, any
+bound of the configuration, mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait
+SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME
+[take-back-single-member]`; `approve [as NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause
+REASON`, `resume`, `ack`; `crash` (kill -9 and a start); `bastion-dies` (another one takes the cluster over 10 s
+later); `elsewhere CLUSTER acts`, `elsewhere CLUSTER has CODE` (the fault begins there), `elsewhere CLUSTER rests`;
+`say TEXT`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from recoverd.model.plan import Plan
 from recoverd.model.settings import Bounds, ClusterSettings, Mode, PersonsNeeded
 from recoverd.simulate import faults
 from recoverd.simulate.clock import now
-from recoverd.simulate.cluster import settings_for
+from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Stage
 
 OPERATOR = "operator"
@@ -61,12 +62,21 @@ class Script:
     comments: tuple[str, ...]
     blocks: tuple[Block, ...]
 
-    def settings(self) -> tuple[ClusterSettings, int]:
-        """The cluster of the first line, and how many of its control planes have joined."""
+    def model(self, settings: ClusterSettings | None = None) -> ModelCluster:
+        """The cluster of the first line as it stands before the story; `settings` are others than that line's."""
+        own, joined = self.settings()
+        return ModelCluster(settings or own, joined, int(self._given().get("external", 0)))
+
+    def _given(self) -> dict[str, str]:
         words = shlex.split(self.blocks[0].lines[0]) if self.blocks else []
         if not words or words[0] != "cluster":
             raise ScriptError("a story begins with a `cluster` line")
-        given = {k.replace("-", "_"): v for k, _, v in (w.partition("=") for w in words[1:])}
+        return {k.replace("-", "_"): v for k, _, v in (w.partition("=") for w in words[1:])}
+
+    def settings(self) -> tuple[ClusterSettings, int]:
+        """Those of that cluster, and how many of its control planes have joined."""
+        given = self._given()
+        given.pop("external", None)
         mode = Mode(given.pop("mode", Mode.ACT))
         persons = PersonsNeeded(int(given.pop("persons", 1)), given.pop("emergency", "no") == "yes")
         values = {k: float(v) for k, v in given.items()}

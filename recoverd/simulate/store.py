@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recoverd.model.etcd import MemberEntry
 
@@ -110,3 +110,15 @@ def fresh(name: str, address: str, nodes: tuple[str, ...] = (), pods: Mapping[st
     url = peer_url(address)
     row = MemberEntry(id_of(url), name, (url,), (client_url(address),))
     return Store(id_of(f"cluster {url}"), row.id, (row,), 1, 1, nodes=nodes, pods=pods or {})
+
+
+def founded(named: Mapping[str, str], member_id: str) -> Store:
+    """What one of several, names and addresses, begins with whom `--initial-cluster` names. Their ids, and that of the
+    cluster, are made of their addresses: begun anew they are those that were.
+    """
+    name, address = next(iter(named.items()))
+    made = replace(fresh(name, address), history=f"begun anew on {'+'.join(named)}")
+    if len(named) == 1:
+        return made
+    rows = tuple(MemberEntry(id_of(url), "", (url,), ()) for url in map(peer_url, named.values()))
+    return replace(made, members=rows, member_id=member_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,12 @@ from recoverd.model.pod_files import ENCRYPTION
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_DIR = "/var/lib/etcd"
+ETCD_FILES: Mapping[str, str] = {
+    "--etcd-cafile": "/etc/kubernetes/pki/etcd/ca.crt",
+    "--etcd-certfile": "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    "--etcd-keyfile": "/etc/kubernetes/pki/apiserver-etcd-client.key",
+}
+"""With what an API server asks etcd."""
 FLAGS: Mapping[str, frozenset[str]] = {
     "etcd": frozenset(
         {
@@ -27,7 +33,7 @@ FLAGS: Mapping[str, frozenset[str]] = {
         }
     ),
     "kube-apiserver": frozenset(
-        {"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file", ENCRYPTION}
+        {"--advertise-address", "--etcd-servers", "--secure-port", "--client-ca-file", *ETCD_FILES, ENCRYPTION}
     ),
     "kube-controller-manager": frozenset({"--kubeconfig", "--leader-elect"}),
     "kube-scheduler": frozenset({"--kubeconfig", "--leader-elect"}),
@@ -57,9 +63,11 @@ def path_of(component: str) -> str:
     return f"{MANIFESTS}/{component}.yaml"
 
 
-def manifest(component: str, name: str, address: str, peers: Mapping[str, str], state: str) -> str:
+def manifest(
+    component: str, name: str, address: str, peers: Mapping[str, str], state: str, servers: Sequence[str] = ()
+) -> str:
     """As kubeadm writes it. `peers` are names and addresses of etcd's initial cluster; kubeadm
-    leaves out the default state `new`.
+    leaves out the default state `new`. `servers`: addresses of an etcd that is on machines of its own.
     """
     flags = {
         "etcd": [
@@ -73,7 +81,8 @@ def manifest(component: str, name: str, address: str, peers: Mapping[str, str], 
         "kube-apiserver": [
             f"--advertise-address={address}",
             "--client-ca-file=/etc/kubernetes/pki/ca.crt",
-            "--etcd-servers=https://127.0.0.1:2379",
+            *(f"{flag}={path}" for flag, path in (ETCD_FILES if servers else {}).items()),
+            f"--etcd-servers={','.join(f'https://{a}:2379' for a in servers or ('127.0.0.1',))}",
             "--secure-port=6443",
         ],
     }.get(
@@ -88,6 +97,12 @@ def manifest(component: str, name: str, address: str, peers: Mapping[str, str], 
         f"spec:\n  containers:\n  - command:\n{lines}    image: k8s.gcr.io/{component}:v1.20.2\n    name: {component}\n"
         "  hostNetwork: true\n  priorityClassName: system-node-critical\nstatus: {}\n"
     )
+
+
+def peers_in(initial: str) -> dict[str, str]:
+    """Names and addresses in etcd's `--initial-cluster`."""
+    rows = (row.partition("=") for row in initial.split(",") if row)
+    return {name: url.removeprefix("https://").removesuffix(":2380") for name, _, url in rows}
 
 
 @lru_cache(maxsize=4096)

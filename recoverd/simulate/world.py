@@ -11,6 +11,8 @@ from functools import partial
 from recoverd.clients.haste import Haste
 from recoverd.clients.lease import Bastion, LeaseKeeper
 from recoverd.diagnose.closer import CloserLooks
+from recoverd.diagnose.outside import Ways
+from recoverd.diagnose.scene import Scene
 from recoverd.engine.world import World
 from recoverd.engine.writes import journalled
 from recoverd.model.effects import WITHOUT_LEASE, only_asks
@@ -21,6 +23,7 @@ from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.operations import HostOperation
 from recoverd.model.plan import Step, StepResult
+from recoverd.simulate import outside
 from recoverd.simulate.act import Hands
 from recoverd.simulate.carry import Write
 from recoverd.simulate.clock import moment, seconds
@@ -56,6 +59,7 @@ class SimulatedWorld(World):
         """Why nothing is written, as where the cluster is only observed."""
         self._haste = Haste()
         self._closer = CloserLooks()
+        self._ways = Ways()
         self.lease = LeaseKeeper(bastion or Bastion("b", "bastion"), seconds)
 
     async def observe(self, sequence: int, memory: Memory) -> Observation:
@@ -70,6 +74,9 @@ class SimulatedWorld(World):
         self._haste.end()
         self.cluster.advance(seconds())
         seen = observe(self.cluster, self._name, sequence, moment(began), moment(seconds()), self._failing)
+        if self.cluster.apart:
+            seen = replace(seen, outside=outside.look(self.cluster, self._ways), outside_by=self._ways.by)
+            self._ways.learn(Scene(seen, memory, self.cluster.settings))
         seen = self._as_asked(seen, memory)
         seen = seen if self._hands_off else self._leased(seen)
         self._saw(seen)

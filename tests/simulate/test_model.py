@@ -58,7 +58,7 @@ def test_force_new_cluster_brings_etcd_back_in_seconds_with_its_data() -> None:
     faults.delete_manifest(c, "cp2", "etcd")
     later(c, 2)
     force(c)
-    assert 2 <= takes(c, lambda: c.etcd.serves("cp1") and len(c.etcd.leaders()[0].store.voters) == 1) <= 3.5
+    assert 2 <= takes(c, lambda: c.etcd.behind("cp1") and len(c.etcd.leaders()[0].store.voters) == 1) <= 3.5
     assert c.etcd.leaders()[0].store.revision >= 1000 and len(c.etcd.leaders()[0].store.nodes) == 2
     assert takes(c, lambda: c.api.ready("cp1")) <= 12
 
@@ -123,7 +123,7 @@ def test_a_minority_has_no_leader_and_catches_up_when_it_is_back() -> None:
     c = cluster(3)
     faults.partition(c, "cp3")
     later(c, 20)
-    assert not c.etcd.serves("cp3") and c.etcd.serves("cp1") and len(c.etcd.leaders()) == 1
+    assert not c.etcd.behind("cp3") and c.etcd.behind("cp1") and len(c.etcd.leaders()) == 1
     behind, ahead = c.machines["cp3"].data["/var/lib/etcd/member"].revision, c.etcd.leaders()[0].store.revision
     assert behind < ahead
     faults.heal(c)
@@ -134,7 +134,7 @@ def test_a_minority_has_no_leader_and_catches_up_when_it_is_back() -> None:
 def test_a_join_that_works_makes_a_voter_that_serves() -> None:
     c = cluster(spares=1)
     faults.join(c, "cp2")
-    assert takes(c, lambda: c.etcd.serves("cp2")) < 40
+    assert takes(c, lambda: c.etcd.behind("cp2")) < 40
     assert [m.started for m in c.etcd.leaders()[0].store.members] == [True, True]
     assert takes(c, lambda: c.api.ready("cp2")) < 40
 
@@ -155,7 +155,7 @@ def test_the_last_member_is_not_removed_and_stays() -> None:
     own = c.machines["cp1"].data["/var/lib/etcd/member"].member_id
     assert "not enough started members" in c.etcd.remove("cp1", own)
     later(c, 5)
-    assert c.etcd.serves("cp1") and c.api.ready("cp1")
+    assert c.etcd.behind("cp1") and c.api.ready("cp1")
 
 
 def test_what_is_left_of_a_removed_member_does_not_come_back() -> None:
@@ -163,5 +163,5 @@ def test_what_is_left_of_a_removed_member_does_not_come_back() -> None:
     gone = c.machines["cp3"].data["/var/lib/etcd/member"].member_id
     assert c.etcd.remove("cp1", gone) == ""
     later(c, 30)
-    assert not c.etcd.serves("cp3") and len(c.etcd.leaders()) == 1
+    assert not c.etcd.behind("cp3") and len(c.etcd.leaders()) == 1
     assert any("permanently removed" in line for line in c.machines["cp3"].logs["etcd"])

@@ -66,9 +66,9 @@ def test_nothing_is_done_in_any_story(path: Path, acts: list[str]) -> None:
     script = parse(path.read_text(encoding="utf-8"))
 
     async def story() -> None:
-        settings, joined = script.settings()
+        settings, _ = script.settings()
         settings = replace(settings, mode=Mode.OBSERVE)
-        cluster = ModelCluster(settings, joined)
+        cluster = script.model(settings)
         stage = Stage(cluster, settings)
         player = Player(stage)
         for block in script.blocks:

@@ -15,7 +15,6 @@ import pytest
 import recoverd.simulate
 from recoverd.model.events import Note
 from recoverd.simulate.clock import run, seconds
-from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.script import Block, Player, Script, parse, terse, written
 from recoverd.simulate.stage import Stage
 
@@ -26,14 +25,14 @@ STORIES = [*sorted(DRILLS.glob("*.txt")), *sorted(HERE.glob("*.txt"))]
 
 async def play(script: Script) -> Script:
     """The same story with what is really told."""
-    settings, joined = script.settings()
+    settings, _ = script.settings()
     told: list[str] = []
 
     def hear(note: Note) -> None:
         if line := terse(note, seconds()):
             told.append(line)
 
-    stage = Stage(ModelCluster(settings, joined), settings, told=hear)
+    stage = Stage(script.model(), settings, told=hear)
     player = Player(stage, refused=lambda reason: told.append(f"{seconds():+.1f} refused: {reason}"))
     blocks = []
     place = ""

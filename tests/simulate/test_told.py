@@ -17,7 +17,6 @@ from recoverd.report import pages
 from recoverd.report.course import Kind
 from recoverd.report.postmortem import post_mortem
 from recoverd.simulate.clock import run
-from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.script import Player, parse
 from recoverd.simulate.stage import Ledger, Stage
 
@@ -30,9 +29,8 @@ def lived(name: str, path: Path) -> dict[str, Any]:
 
     async def play() -> None:
         script = parse((files("recoverd.simulate") / "scenarios" / f"{name}.txt").read_text())
-        settings, joined = script.settings()
-        cluster = ModelCluster(settings, joined)
-        stage = Stage(cluster, settings, ledger=Ledger(journal))
+        settings, _ = script.settings()
+        stage = Stage(script.model(), settings, ledger=Ledger(journal))
         player = Player(stage)
         for block in script.blocks:
             await player.play(block)
