@@ -127,8 +127,7 @@ class RebuildMember:
                 f"etcd on {', '.join(sorted(others))} serves a history of its own: which one is right is "
                 "for a person to say first"
             )
-        view = situation.host(host)
-        if view and view.etcd_data and not view.etcd_data.holds and (at := unmounted_above(view, view.etcd_data.path)):
+        if not view.etcd_data.holds and (at := unmounted_above(view, view.etcd_data.path)):
             return Refusal(not_mounted(host, at))
         patience = situation.settings.bounds.member_down_after
         if finding.code == Code.ETCD_DATA_EMPTY and situation.age(finding) < patience and not situation.by_hand:

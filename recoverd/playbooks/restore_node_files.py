@@ -31,6 +31,11 @@ from recoverd.playbooks.starts import begins_anew
 
 GONE = frozenset({Code.NODE_CUT_OFF, Code.CNI_CONFIG_MISSING})
 FAILING = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
+BENEATH = (
+    "{at} on {host} is not mounted, which its /etc/fstab has: the files that are gone are on it, and what is written "
+    "there now is hidden when it comes. `mount {at}` first, or take its line out of /etc/fstab where that disk is gone "
+    "for good"
+)
 READY_SECONDS = 90.0
 """For kubelet to try again, to post, and for its network to be called ready."""
 
@@ -140,11 +145,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     if view.node is None or not any(fails(scene, u) for u in units) or off:
         return None
     if at := unmounted_above(view, "/var/lib/kubelet"):
-        return Refusal(
-            f"{at} on {host} is not mounted, which its /etc/fstab has: the files that are gone are on it, and what is "
-            f"written there now is hidden when it comes. `mount {at}` first, or take its line out of /etc/fstab where "
-            "that disk is gone for good"
-        )
+        return Refusal(BENEATH.format(at=at, host=host))
     paths, added = list(differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
         return None
