@@ -91,7 +91,7 @@ def _runs(scene: Scene, unit: UnitView) -> bool:
 
 
 def _how(scene: Scene, unit: UnitView) -> str:
-    if unit.refused:
+    if words.refused(unit):
         return f"is not started by systemd, which refuses its unit or a drop-in of it ({unit.load}; `systemd-analyze " \
             f"verify {unit.name}.service` tells which line)"  # fmt: skip
     if unit.active != "failed" and words.fails(scene, unit):

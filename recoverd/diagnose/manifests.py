@@ -18,6 +18,7 @@ from recoverd.model.etcd import FORCE, EtcdView
 from recoverd.model.facts import Facts, ManifestFacts
 from recoverd.model.finding import Finding, State
 from recoverd.model.memory import KnownManifest
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import ContainerView, EndpointHealth, HostView, ManifestView
 from recoverd.model.pki_operations import STATIC_PODS
 
@@ -69,13 +70,14 @@ def _data_empty(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
         or isinstance(scene.observation.etcd.get(name), EtcdView)
     ):
         return
-    word = "empty" if data.exists else "gone"
+    word, at = "empty" if data.exists else "gone", unmounted_above(host, data.path)
+    disk = f" {at} there is not mounted, which its /etc/fstab has: they are on it most likely." if at else ""
     yield Finding(
         Code.ETCD_DATA_EMPTY,
         name,
         f"The data directory of etcd on {name} is {word}: its copy of the data is lost, and etcd "
         "must not be started on it "
-        "(it would begin a second, empty cluster or be refused by the others).",
+        f"(it would begin a second, empty cluster or be refused by the others).{disk}",
         (
             f"{name}:{data.path} {'holds no data of a member' if data.exists else 'does not exist'}",
             *_stopped(scene, name),

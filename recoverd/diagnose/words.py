@@ -7,11 +7,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.cause import KERNEL, KUBELET, OF_DISKS
+from recoverd.diagnose.cause import KERNEL, KUBELET, OF_DISKS, row
 from recoverd.diagnose.causes import Reason, reason, reason_of_pod
 from recoverd.diagnose.causes_of_limits import KILLED
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import HostView, UnitView
 
 FALLS = 2
@@ -24,6 +25,23 @@ STANDS = 10.0
 """Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
 
+KEEPS = {
+    KUBELET: "/var/lib/kubelet",
+    "containerd": "/var/lib/containerd",
+    "docker": "/var/lib/docker",
+    "crio": "/var/lib/containers",
+}
+"""Where each keeps what it cannot do without."""
+UNMOUNTED = row(
+    "not-mounted",
+    (),
+    "(?!)",  # nobody says it: it is seen
+    "{0} is not mounted, which /etc/fstab has, so what it keeps there is not there",
+    "`mount {0}`, and see `dmesg` and `systemctl status` of its mount where that fails; nothing is to be written there "
+    "before",
+)
+
+
 def falling(scene: Scene, unit: UnitView) -> bool:
     """One that systemd starts again and again is active for a moment each time; seen in
     such a moment it is no better.
@@ -32,18 +50,31 @@ def falling(scene: Scene, unit: UnitView) -> bool:
     return unit.restarts >= FALLS and age is not None and age < STANDS
 
 
+def refused(unit: UnitView) -> bool:
+    """systemd does not start it: it cannot read the unit or a drop-in of it, or that makes no sense to it."""
+    return unit.load in ("bad-setting", "error") and not unit.running
+
+
 def fails(scene: Scene, unit: UnitView) -> bool:
     """It ends by itself: systemd starts it again and again, or has given it up, or refuses it. One that somebody
     stopped does not.
     """
     return (
-        unit.refused or unit.active == "failed" or unit.sub == "auto-restart" or (unit.running and falling(scene, unit))
+        refused(unit)
+        or unit.active == "failed"
+        or unit.sub == "auto-restart"
+        or (unit.running and falling(scene, unit))
     )
 
 
 def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:
-    """Why a unit ends by itself. Of one that somebody stopped, what it said before says nothing."""
+    """Why a unit ends by itself. Of one that somebody stopped, what it said before says nothing. What it says of files
+    that are not there comes of a disk that is not mounted, where one is not.
+    """
     host = scene.host(name)
+    if host is not None and fails(scene, unit) and (at := unmounted_above(host, KEEPS.get(unit.name, ""))):
+        line = f"/etc/fstab has a file system for {at}, and nothing is mounted there"
+        return Reason(UNMOUNTED, line, UNMOUNTED.why.format(at), UNMOUNTED.cure.format(at), (at,))
     return reason(host.journals.get(unit.name, ()), unit.name) if host is not None and fails(scene, unit) else None
 
 
@@ -81,6 +112,8 @@ def _of_kernel(host: HostView, component: str) -> Reason | None:
 
 def sentence(found: Reason | None, who: str = "") -> str:
     """As the end of a finding's message; "" without a reason."""
+    if found and found.cause is UNMOUNTED:
+        return f" Why: {found.why}. Cure: {found.cure}."
     whose = f"{who}'s" if who else "its own"
     return f" Why, by {whose} words: {found.why}. Cure: {found.cure}." if found else ""
 
@@ -96,6 +129,8 @@ def of_pod(scene: Scene, name: str, component: str) -> tuple[str, tuple[str, ...
 
 def proof(who: str, name: str, found: Reason | None) -> tuple[str, ...]:
     """The line that it rests on."""
+    if found and found.cause is UNMOUNTED:
+        return (f"{name}: {found.line}",)
     return (f"{who} on {name} says: {found.line}",) if found else ()
 
 

@@ -161,11 +161,6 @@ class UnitView:
     def running(self) -> bool:
         return self.active == "active"
 
-    @property
-    def refused(self) -> bool:
-        """systemd does not start it: it cannot read the unit or a drop-in of it, or that makes no sense to it."""
-        return self.load in ("bad-setting", "error") and not self.running
-
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:
@@ -341,6 +336,8 @@ class HostView:
     """
     lease: HostLease | None = None
     """Who may act on the cluster, as this control plane has it; None for a worker, and where nobody asked."""
+    unmounted: tuple[str, ...] = ()
+    """Where /etc/fstab has a file system on which Kubernetes keeps something, and none is mounted."""
     pod_files: Mapping[str, PodFileView] | None = None
     """By path: files that its static pods name; None where they were not asked about."""
 

@@ -4,7 +4,7 @@
 # shellcheck disable=SC2231,SC2086 # $K and $L are paths without blanks, as in $P; $O, $R, $limit and $size are words or a number
 # shellcheck disable=SC2046,SC2012 # a word for each terminal and for what stat prints; kubelet names the logs, and find
 # cannot sort by time
-# shellcheck disable=SC2034 # read needs names for what is passed over
+# shellcheck disable=SC2034,SC2154 # read needs names for what is passed over; kubelet_flags and kubelet_says set theirs
 # shellcheck disable=SC2015 # an assignment does not fail, so `A && B || C` is what it looks like
 # Each program that is started costs the machine a millisecond, and a look is made every few seconds: what the shell can
 # do by itself it does.
@@ -108,6 +108,16 @@ left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd
 s disks; left -Pk
 s inodes; left -Pi
 s read-only; grep -aE '^[^ ]+ [^ ]+ [^ ]+ ro[, ]' /proc/mounts 2>/dev/null | cut -d ' ' -f 2 | head -n 100
+# what /etc/fstab has mounted where Kubernetes keeps something, and is not: a file that is not there proves nothing then
+s unmounted
+[ -r /etc/fstab ] && while read -r dev at kind options rest; do
+  case $dev in ''|'#'*) continue ;; esac
+  case ",$options," in *,noauto,*) continue ;; esac
+  at=${at%/}
+  for p in /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/lib/docker /var/lib/containers; do
+    case $at in /*) case $p/ in "$at"/*) grep -qsF " $at " /proc/mounts || echo "$at"; break ;; esac ;; esac
+  done
+done </etc/fstab
 # F is set now and then while a disk is full
 [ -z "${F-}" ] || { s largest; $brief find /var/log /var/lib/etcd ${D:+"$D"} -xdev -type f -size +20000k -exec ls -sk {} + 2>/dev/null | sort -rn | head -n 6; }
 

@@ -12,6 +12,7 @@ from recoverd.diagnose.certificates import KUBELET_CLIENT
 from recoverd.diagnose.images import is_why
 from recoverd.diagnose.loss import began_anew, unread
 from recoverd.diagnose.tables import concerned
+from recoverd.diagnose.words import refused
 from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.facts import CureFacts, UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
@@ -108,7 +109,7 @@ def off_on_purpose(view: HostView, host: str) -> str:
 
 def not_loaded(unit: UnitView, host: str) -> str:
     """Why systemd would not start it, and what to do; "" where it would."""
-    if unit.refused:
+    if refused(unit):
         return (
             f"systemd on {host} refuses {unit.name}.service or a drop-in of it ({unit.load}), so it can neither be "
             f"started nor restarted: see which line with `systemd-analyze verify {unit.name}.service`, put it right, "

@@ -20,6 +20,7 @@ from recoverd.model.etcd_operations import AddMember, DisarmAlarm, PromoteMember
 from recoverd.model.etcd_versions import LEARNERS, adds_learners, caveats, told
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.operations import HELD, MANIFESTS, MovePath, WriteFile, sha256
 from recoverd.model.places import flag
 from recoverd.model.plan import Step
@@ -36,7 +37,7 @@ from recoverd.playbooks.etcd_manifest import (
 )
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import member_to_ask, point_first
-from recoverd.playbooks.starts import services
+from recoverd.playbooks.starts import not_mounted, services
 from recoverd.playbooks.survivors import host_of
 
 API = "kube-apiserver"
@@ -126,6 +127,8 @@ class RebuildMember:
                 f"etcd on {', '.join(sorted(others))} serves a history of its own: which one is right is "
                 "for a person to say first"
             )
+        if not view.etcd_data.holds and (at := unmounted_above(view, view.etcd_data.path)):
+            return Refusal(not_mounted(host, at))
         patience = situation.settings.bounds.member_down_after
         if finding.code == Code.ETCD_DATA_EMPTY and situation.age(finding) < patience and not situation.by_hand:
             return Wait(

@@ -17,10 +17,12 @@ from recoverd.diagnose.loss import holders, unaccounted
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Fate, LossFacts
 from recoverd.model.finding import Finding
+from recoverd.model.mounts import unmounted_above
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.restore_steps import gathered, steps
 from recoverd.playbooks.restoring import Restore, aside, chosen, destroys, held, utc
 from recoverd.playbooks.sizes import moving
+from recoverd.playbooks.starts import not_mounted
 
 NAME = "restore-etcd-snapshot"
 BOOTED = 600.0
@@ -117,10 +119,15 @@ class RestoreEtcdSnapshot:
         )
 
 
-def _mounting(finding: Finding, fates: Mapping[str, Fate], situation: Situation) -> Wait | None:
-    """A directory that is empty on a machine that was booted only minutes ago may be a disk that is not mounted yet."""
+def _mounting(finding: Finding, fates: Mapping[str, Fate], situation: Situation) -> Wait | Refusal | None:
+    """A directory that is empty beneath a disk that is to be mounted there holds the data still, as far as anybody
+    knows. One that is empty on a machine that was booted only minutes ago may be a disk that is not mounted yet.
+    """
     patience = situation.settings.bounds.member_down_after
     views = {h: view for h, fate in fates.items() if fate is Fate.EMPTY and (view := situation.host(h)) is not None}
+    for host, view in views.items():
+        if view.etcd_data and (at := unmounted_above(view, view.etcd_data.path)):
+            return Refusal(not_mounted(host, at))
     young = [h for h, view in views.items() if view.uptime < BOOTED]
     if not young or situation.by_hand or situation.age(finding) >= patience:
         return None

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from recoverd.diagnose.words import fails
+from recoverd.diagnose.words import fails, refused
 from recoverd.model.catalogue import Code
 from recoverd.model.file_operations import HostsLine
 from recoverd.model.finding import Finding
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.network import NetworkView
 from recoverd.model.node_look import CNI_DIR, HOSTS, NodeLook, read_always
 from recoverd.model.node_operations import Agent, AwaitNodeReady, RestartDaemonPods
@@ -30,6 +31,11 @@ from recoverd.playbooks.starts import begins_anew
 
 GONE = frozenset({Code.NODE_CUT_OFF, Code.CNI_CONFIG_MISSING})
 FAILING = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
+BENEATH = (
+    "{at} on {host} is not mounted, which its /etc/fstab has: the files that are gone are on it, and what is written "
+    "there now is hidden when it comes. `mount {at}` first, or take its line out of /etc/fstab where that disk is gone "
+    "for good"
+)
 READY_SECONDS = 90.0
 """For kubelet to try again, to post, and for its network to be called ready."""
 
@@ -135,9 +141,11 @@ def _network(finding: Finding, host: str, look: NodeLook, situation: Situation) 
 def _failing(finding: Finding, host: str, view: HostView, situation: Situation) -> Answer:
     """A unit that ends again and again, beside files that are not what they were when it worked."""
     scene, units = situation.scene, [u for u in (view.runtime_unit, view.units.get("kubelet")) if u is not None]
-    off = off_on_purpose(view, host) and not any(u.refused for u in units)
+    off = off_on_purpose(view, host) and not any(refused(u) for u in units)
     if view.node is None or not any(fails(scene, u) for u in units) or off:
         return None
+    if at := unmounted_above(view, "/var/lib/kubelet"):
+        return Refusal(BENEATH.format(at=at, host=host))
     paths, added = list(differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
         return None
@@ -188,8 +196,9 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     """
     known = situation.memory.files.get(host, {})
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
-    for path, file in view.node.files.items() if view.node and recorded else ():
-        in_parts = ".service.d/" in path or ".conf.d/" in path or path.rpartition("/")[0] == view.node.parts
+    look = view.node or NodeLook()
+    for path, file in look.files.items() if recorded else ():
+        in_parts = ".service.d/" in path or ".conf.d/" in path or path.rpartition("/")[0] == look.parts
         if (
             in_parts
             and path not in known

@@ -95,6 +95,14 @@ def serves_nothing(host: str, situation: Situation) -> str:
     )
 
 
+def not_mounted(host: str, at: str) -> str:
+    """Why data that are not there are not given up, and what a person does."""
+    return (
+        f"{at} on {host} is not mounted, which its /etc/fstab has: etcd's data are on it most likely, and nothing is "
+        f"lost. `mount {at}` there; where that disk is gone for good, take its line out of /etc/fstab"
+    )
+
+
 def services(host: str, situation: Situation) -> Iterator[Step]:
     """Steps that start what does not run of kubelet and the runtime, for a plan that has moved etcd's manifest
     out of kubelet's sight before.

@@ -18,9 +18,11 @@ from recoverd.diagnose.etcd import STARTING
 from recoverd.diagnose.loss import corruption, left_behind
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.etcd import EtcdView, MemberEntry, accused
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import HostView, Unseen
 from recoverd.model.points import best
 from recoverd.playbooks.base import Refusal, Situation, Wait
+from recoverd.playbooks.starts import not_mounted
 
 STOPPERS = codes(Of.STOPS_ETCD)
 """Findings of a machine that say by themselves why its etcd does not run."""
@@ -95,6 +97,8 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
         return Missing(entry, name, Chance.NONE, why)
     data = seen.etcd_data
     if data is not None and not data.holds and not left_behind(seen):
+        if at := unmounted_above(seen, data.path):
+            return Missing(entry, name, Chance.STARTABLE, not_mounted(name, at))
         if situation.scene.settling(name):
             return Missing(entry, name, Chance.BOOTING, f"{data.path} is empty, as a disk that is not mounted yet")
         since = situation.since.get((Code.ETCD_DATA_EMPTY, name), situation.now)

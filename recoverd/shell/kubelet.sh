@@ -12,7 +12,7 @@ kubelet_flags() {
     /lib/systemd/system/kubelet.service /etc/systemd/system/kubelet.service /lib/systemd/system/kubelet.service.d/*.conf \
     /etc/systemd/system/kubelet.service.d/*.conf /var/lib/kubelet/kubeadm-flags.env /etc/sysconfig/kubelet /etc/default/kubelet 2>/dev/null)
   set -f
-  # shellcheck disable=SC2086 # its words
+  # shellcheck disable=SC2086,SC2034 # its words; whoever calls this reads what is set
   for kc_word in $kc_words; do
     case $kc_word in
       --*=*) kc_flag=${kc_word%%=*} kc_word=${kc_word#*=} ;;
@@ -41,7 +41,7 @@ kubelet_says() {
     for kc_part in "$kc_parts"/*.conf; do [ ! -f "$kc_part" ] || set -- "$@" "$kc_part"; done
   fi
   # what is empty is a value, too, and takes the one before it away
-  kc_said=$(sed -e "s/^[\"{ ]*$kc_key[\"]*: */=/" -e 't value' -e d -e ':value' -e 's/[[:space:]]#.*//' \
+  kc_said=$(sed -e "s/^[\"{ ]*${kc_key}[\"]*: */=/" -e 't value' -e d -e ':value' -e 's/[[:space:]]#.*//' \
     -e "s/[\"', [:cntrl:]]//g" -e 's/^=null$/=/' "$@" 2>/dev/null)
   kc_said=${kc_said##*"$kc_newline"}; kc_said=${kc_said#=}
 }

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from recoverd.diagnose.words import refused
+from recoverd.model.mounts import unmounted_above
 from recoverd.model.observation import HostView
 from recoverd.observe import hosts as looks
 from recoverd.observe.journal import LINE, LINES
@@ -68,6 +70,8 @@ class Node:
         given = f"M=@@ D={self.here}/etcd V= I= J='{journals}' F={largest}\nR=\n{looks.PIDS}\n{looks.TOOL}\n"
         given += looks.SCRIPT.replace("K=/etc/kubernetes", f"K={self.joined.parent}")
         given = given.replace("/var/lib/kubelet/config.yaml ]", f"{self.here}/kubelet/config.yaml ]")
+        for file in ("/etc/fstab", "/proc/mounts || echo"):
+            given = given.replace(file, f"{self.here}/{file.split('/')[-1]}")
         path = f"{self.here}/bin:{os.environ['PATH']}"
         said = subprocess.run(
             self._shell,
@@ -119,6 +123,33 @@ def test_a_unit_that_fails_says_why_without_what_kubelet_repeats(node: Node) -> 
     )
 
 
+FSTAB = """# /etc/fstab
+UUID=1 / ext4 errors=remount-ro 0 1
+UUID=2 none swap sw 0 0
+/dev/vg/kubelet /var/lib/kubelet/ xfs defaults,nofail 0 0
+/dev/vg/etcd\t/var/lib/etcd ext4 nofail 0 0
+/dev/vg/runtime /var/lib/containerd xfs nofail,noauto 0 0
+/dev/vg/var /var xfs defaults 0 0
+/dev/vg/home /home xfs defaults 0 0
+"""
+
+
+def test_what_is_to_be_mounted_where_kubernetes_keeps_something_and_is_not(node: Node) -> None:
+    assert node.look().unmounted == ()
+    (node.here / "fstab").write_text(FSTAB)
+    (node.here / "mounts").write_text("/dev/sda1 / ext4 rw 0 0\n/dev/mapper/vg-var /var xfs rw 0 0\n")
+    view = node.look()
+    assert view.unmounted == ("/var/lib/kubelet", "/var/lib/etcd")
+    assert unmounted_above(view, "/var/lib/etcd/member") == "/var/lib/etcd" and not unmounted_above(
+        view, "/var/lib/etc"
+    )
+    with (node.here / "mounts").open("a") as file:
+        file.write(
+            "/dev/mapper/vg-etcd /var/lib/etcd ext4 rw 0 0\n/dev/mapper/vg-kubelet /var/lib/kubelet xfs rw 0 0\n"
+        )
+    assert node.look().unmounted == ()
+
+
 def test_a_unit_that_systemd_refuses_says_which_setting(node: Node) -> None:
     """As with a drop-in whose ExecStart= comes beside the unit's own (systemd 252): it is inactive, and not loaded."""
     text = (
@@ -136,7 +167,7 @@ def test_a_unit_that_systemd_refuses_says_which_setting(node: Node) -> None:
     ):
         (node.here / "units").write_text(text.format(load, active))
         view = node.look()
-        assert view.units["kubelet"].refused is read
+        assert refused(view.units["kubelet"]) is read
         assert view.journals == ({"kubelet": (said,)} if read else {})
 
 

@@ -17,6 +17,7 @@ from recoverd.model.memory import KnownFile, Memory
 from recoverd.model.network import AgentView, NetworkView
 from recoverd.model.node_look import CNI_DIR, HOSTS, FileView, NodeLook
 from recoverd.model.node_operations import AwaitNodeReady, RestartDaemonPods
+from recoverd.model.observation import HostView
 from recoverd.model.operations import MovePath, Shell, WriteFile
 from recoverd.model.unit_operations import AwaitUnit, RestartUnit
 from recoverd.playbooks.base import Proposal, Refusal, Situation
@@ -196,6 +197,18 @@ def test_a_drop_in_of_kubelets_configuration_is_put_back_and_one_that_came_since
     assert isinstance(write, WriteFile) and (write.path, write.content) == (known, "a")
     assert isinstance(move, MovePath) and move.source == added
     assert others == [RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)] and plan.asks
+
+
+def test_what_is_on_a_disk_that_is_not_mounted_is_not_written_beneath_it() -> None:
+    """Its files are gone, and were to be written where the disk then hides them."""
+    gone = {path: file for path, file in files().items() if path != FLAGS}
+    made = now(DOWN, look=replace(WELL, files=gone), **FALLING)
+    assert isinstance(ask(NAME, made), Proposal)
+    view = made.observation.hosts["w1"]
+    assert isinstance(view, HostView)
+    hosts = {**made.observation.hosts, "w1": replace(view, unmounted=("/var/lib/kubelet",))}
+    answer = ask(NAME, replace(made, observation=replace(made.observation, hosts=hosts)))
+    assert isinstance(answer, Refusal) and "`mount /var/lib/kubelet`" in answer.reason
 
 
 def test_a_drop_in_for_which_systemd_refuses_the_unit_is_moved_away_and_nothing_else_is_tried() -> None:

@@ -109,6 +109,19 @@ def test_no_restart_for_a_proxy_or_for_want_of_ports(look: dict[str, Any], says:
         assert not isinstance(ask(name, situation(cluster, found)), Proposal)
 
 
+def test_a_kubelet_whose_disk_is_not_mounted_is_told_so_and_not_to_write_its_configuration_anew() -> None:
+    lacks = (
+        "failed to load Kubelet config file /var/lib/kubelet/config.yaml, error: open /var/lib/kubelet/config.yaml: "
+    )
+    cluster = not_ready().unit("w1", "kubelet", active="activating", sub="auto-restart", result="exit-code", restarts=7)
+    cluster.host("w1", journals={"kubelet": (f"{lacks}no such file or directory",)})
+    assert "kubeadm upgrade node" in judged(cluster).faults[0].message
+    (found,) = judged(cluster.host("w1", unmounted=("/var/lib/kubelet",))).faults
+    assert "Why: /var/lib/kubelet is not mounted" in found.message and "kubeadm" not in found.message
+    assert any("/etc/fstab" in line for line in found.evidence)
+    assert isinstance(found.facts, UnitFacts) and not found.facts.restart
+
+
 def test_a_unit_that_systemd_refuses_is_not_said_to_be_started_again() -> None:
     cluster = not_ready().unit("w1", "kubelet", load="bad-setting", active="inactive", sub="dead")
     said = (

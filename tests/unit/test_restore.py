@@ -825,6 +825,21 @@ def test_the_minor_version_is_that_of_the_image() -> None:
     )
 
 
+def test_data_beneath_a_disk_that_is_not_mounted_are_neither_restored_nor_rebuilt() -> None:
+    """Days after a boot as well: a disk that is marked nofail stays away in silence."""
+    at = {"unmounted": ("/var/lib/etcd",)}
+    cluster = lost(1).host("cp1", **at)
+    refused = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster))
+    assert isinstance(refused, Refusal) and "`mount /var/lib/etcd`" in refused.reason
+    one = built(3).manifest("cp2", "etcd", None).etcd_stopped("cp2").host("cp2", etcd_data=EMPTY, **at)
+    refused = ask("rebuild-member", "etcd-data-directory-empty", one)
+    assert isinstance(refused, Refusal) and "nothing is lost" in refused.reason
+    elsewhere = lost(1).host("cp1", unmounted=("/var/lib/kubelet",))
+    assert isinstance(
+        ask("restore-etcd-snapshot", "etcd-data-lost", elsewhere, memory=with_points(elsewhere)), Proposal
+    )
+
+
 def test_an_empty_directory_right_after_a_boot_is_given_time_to_be_mounted() -> None:
     cluster = lost(1).host("cp1", uptime=95.0)
     early = ask("restore-etcd-snapshot", "etcd-data-lost", cluster, memory=with_points(cluster), minutes=0.5)

@@ -131,6 +131,12 @@ def test_an_empty_directory_right_after_a_boot_may_be_a_disk_that_is_not_mounted
     assert isinstance(forced(situation(stopped(cluster, "cp2", etcd_data=EMPTY, uptime=20.0))), Wait)
 
 
+def test_a_member_whose_disk_is_not_mounted_is_not_given_up() -> None:
+    cluster = stopped(off(Cluster(3), "cp3"), "cp2", etcd_data=EMPTY, uptime=9000.0, unmounted=("/var/lib/etcd",))
+    answer = forced(situation(cluster, minutes=30))
+    assert isinstance(answer, Refusal) and "`mount /var/lib/etcd`" in answer.reason
+
+
 def test_silent_machines_are_given_the_time_of_a_boot_and_are_never_called_dead() -> None:
     cluster = off(Cluster(3), "cp2", "cp3")
     early = forced(situation(cluster, minutes=4.9))
