@@ -313,7 +313,7 @@ class Player:
                     continue
                 if fact.startswith("ill kubelet") and self._left_out(subject):
                     continue
-                if fact.startswith("ill server") and not self._warned_of(f"{self.cluster.apart[subject].address}:2379"):
+                if fact.startswith("ill server") and self._unwarned(fact, subject):
                     self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and nobody is warned")
                 if fact in ("ill api none", "ill etcd leaders", "ill etcd full") or f" {subject}" in joined:
                     self.rules.broken(
@@ -336,6 +336,11 @@ class Player:
             diagnosis is not None
             and any(f.key == (Code.NOT_JOINED, plane) and f.severity is Severity.WARNING for f in diagnosis.findings)
         )
+
+    def _unwarned(self, fact: str, server: str) -> bool:
+        """A server of an etcd on machines of its own that does not serve at this very moment has no warning."""
+        told = self._warned_of(f"{self.cluster.apart[server].address}:2379")
+        return not told and fact in set(self.truth.ills())  # what was sampled last may be over
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""
