@@ -77,6 +77,10 @@ class HostUnseen(Exception):  # noqa: N818
         self.sent = sent
 
 
+class NothingListens(HostUnseen):
+    """The host was asked, and says that it gets no connection to where a tunnel was to lead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One machine to connect to, and how it is named to the operator."""

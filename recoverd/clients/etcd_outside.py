@@ -5,10 +5,16 @@ with the API server's own client certificate.
 from __future__ import annotations
 
 from recoverd.clients.etcd import UNMETERED, EtcdClient, Metered
-from recoverd.clients.hosts import HostPool
+from recoverd.clients.etcd_answers import EtcdUnseen
+from recoverd.clients.hosts import HostPool, HostUnseen, NothingListens
+from recoverd.model.etcd import EtcdView
+from recoverd.model.observation import UnseenKind
 from recoverd.model.places import OutsideEtcd, Socket
 
 __all__ = ["OutsideClient"]
+
+OF_THE_WAY = frozenset({UnseenKind.REFUSED, UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE, UnseenKind.UNTRUSTED})
+"""What would be said of the server, and is so of the control plane's sshd where the way ends there."""
 
 
 class OutsideClient(EtcdClient):
@@ -27,6 +33,16 @@ class OutsideClient(EtcdClient):
     @property
     def _registry(self) -> str:
         return self._prefix
+
+    async def view(self, *, timeout: float, at: int = 0, kept: bool = False) -> EtcdView:  # noqa: ASYNC109
+        """As it says itself; a control plane that cannot be asked says nothing of the server (`NOT_TRIED`)."""
+        try:
+            return await super().view(timeout=timeout, at=at, kept=kept)
+        except EtcdUnseen as unseen:
+            why = unseen.__cause__
+            if isinstance(why, HostUnseen) and not isinstance(why, NothingListens) and unseen.unseen.kind in OF_THE_WAY:
+                raise EtcdUnseen(UnseenKind.NOT_TRIED, unseen.unseen.reason) from why
+            raise
 
     async def _metered(self) -> Metered:
         """Nothing: where its metrics are, no manifest says."""

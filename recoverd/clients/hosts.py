@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from recoverd.clients.dial import LOGINS, HostUnseen, Target
+from recoverd.clients.dial import LOGINS, HostUnseen, NothingListens, Target
 from recoverd.clients.own import own_failure
 from recoverd.clients.streams import collect, feed, tell
 from recoverd.config.types import jump_parts
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from recoverd.config import SshSettings
 from recoverd.clients.link import Lease, Link
 
-__all__ = ["CommandResult", "HostPool", "HostUnseen"]
+__all__ = ["CommandResult", "HostPool", "HostUnseen", "NothingListens"]
 
 PROBE_SECONDS = 1.0
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/opt/bin"
@@ -387,7 +387,7 @@ async def _raise_if_closed(link: Link, lease: Lease, to: tuple[str, int], error:
             if to[0] == LOOPBACK
             else f"{link.target} gets no connection to {where}"
         )
-        raise HostUnseen(UnseenKind.REFUSED, f"{what}: {closed.reason}") from error
+        raise NothingListens(UnseenKind.REFUSED, f"{what}: {closed.reason}") from error
     except (TimeoutError, asyncssh.Error, OSError):
         return
 

@@ -106,6 +106,7 @@ def with_behind(observation: Observation, behind: float, deadlines: Deadlines) -
             objects=view(api.objects),
         ),
         etcd=each(seen.etcd),
+        outside=each(seen.outside),
         hosts=each(seen.hosts),
         network=view(network),
         own=(why, *seen.own),
@@ -118,7 +119,8 @@ def with_own(observation: Observation) -> Observation:
 
     What lasts stands before what may be of this sweep only: the first of them is what an operator is told.
     """
-    views = (observation.api.objects, *observation.etcd.values(), *observation.hosts.values(), observation.network)
+    seen = (observation.etcd, observation.outside, observation.hosts)
+    views = (observation.api.objects, *(v for views in seen for v in views.values()), observation.network)
     reasons = [v.reason for v in views if isinstance(v, Unseen) and v.kind is UnseenKind.OWN]
     ends = (
         e.detail

@@ -266,7 +266,7 @@ class Etcd:
 
     def _found(self, machine: Machine, path: str, named: Mapping[str, str]) -> str:
         """Begin the cluster that the flags name; refused where one of those has this member in a cluster that serves
-        (etcd asks them: "has already been bootstrapped").
+        (etcd asks them; seen with 3.4.23).
         """
         url = peer_url(machine.address)
         for process in self.processes.values():

@@ -29,7 +29,7 @@ def _server(cluster: ModelCluster, plane: str, at: Socket, etcd: OutsideEtcd) ->
     """As a tunnel through the control plane's sshd shows it, with the certificate of its API server."""
     where, asks = f"etcd at {at}, asked from {plane},", cluster.machines[plane]
     if (unseen := unreachable(cluster, asks)) is not None:
-        return Unseen(unseen.kind, f"{where} cannot be asked: {unseen.reason}")
+        return Unseen(UnseenKind.NOT_TRIED, f"{where} cannot be asked: {unseen.reason}")
     if ETCD_CLIENTS[1] not in asks.papers:
         return Unseen(UnseenKind.NOT_TRIED, f"{where} cannot be asked: {unreadable(plane, etcd.files[1])}")
     machine = next((m for m in cluster.apart.values() if m.address == at.host), None)

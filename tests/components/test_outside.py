@@ -20,7 +20,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.events import Observed
 from recoverd.model.finding import Severity
-from recoverd.model.observation import Unseen
+from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.places import outside_etcd
 from recoverd.observe.outside import OutsideWatch
 from recoverd.playbooks import registry
@@ -118,3 +118,18 @@ async def test_where_sshd_forbids_it_the_doctor_says_what_to_permit(
             assert level is Level.OK or f"permit 127.0.0.1:{etcd.port} in sshd" in check.line, check.line
         finally:
             await pool.close()
+
+
+async def test_a_server_that_is_not_reached_is_told_from_a_control_plane_that_is_not(
+    pool: HostPool, etcd: EtcdNode, sshd: Sshd
+) -> None:
+    watched = Watched(pool, etcd)
+    for _ in range(2):
+        await watched.sweep()
+    etcd.kill()
+    (dead,) = (await watched.sweep()).values()
+    assert isinstance(dead, Unseen) and dead.kind is UnseenKind.REFUSED, dead
+    assert "Connection refused" in dead.reason, dead
+    sshd.stop()
+    (unasked,) = (await watched.sweep()).values()
+    assert isinstance(unasked, Unseen) and unasked.kind is UnseenKind.NOT_TRIED, unasked

@@ -11,8 +11,10 @@ from recoverd.simulate import faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import NODE_FILES, AgentProcess
-from recoverd.simulate.pki import KUBECONFIG
+from recoverd.simulate.pki import KUBECONFIG, etcd_trouble, of_etcd
+from recoverd.simulate.pki_faults import sign_etcd_client
 from recoverd.simulate.pod_file_faults import restore_pod_file
+from recoverd.simulate.store import id_of, peer_url
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
 from tests.soak.truth import UID, Truth, good_data
 
@@ -96,9 +98,10 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
     c.api.away.clear()
     apart = any(
         "forced" in s.history or "restored" in s.history or s.uid != UID
-        for m in c.machines.values()
+        for m in (*c.machines.values(), *c.apart.values())
         for s in m.data.values()
     )
+    _servers(c)
     planes = [n for n, m in c.machines.items() if m.control_plane and m.joined]
     for name, machine in c.machines.items():
         machine.hung = False
@@ -135,16 +138,32 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             if agent.stopped_at is not None or agent.flushed or agent.misled or agent.waits_since is not None:
                 machine.start_agent(agent.name, c.now)
         restore_pod_file(c, name)
-        if machine.control_plane and machine.joined and not apart and good_data(machine):
+        if machine.control_plane and machine.joined and not apart:
             _manifests(c, name, planes)
 
 
 def _manifests(c: ModelCluster, name: str, planes: list[str]) -> None:
     machine = c.machines[name]
-    initial = {n: c.machines[n].address for n in planes}
-    for component in COMPONENTS:
+    if c.apart and etcd_trouble(machine.papers, c.now):
+        sign_etcd_client(c, name)
+    elif not c.apart and not good_data(machine):
+        return
+    initial, servers = {n: c.machines[n].address for n in planes}, [m.address for m in c.apart.values()]
+    for component in COMPONENTS[1:] if servers else COMPONENTS:
         if path_of(component) not in machine.files:
-            machine.files[path_of(component)] = manifest(component, name, machine.address, initial, "existing")
+            machine.files[path_of(component)] = manifest(component, name, machine.address, initial, "existing", servers)
+
+
+def _servers(c: ModelCluster) -> None:
+    """A person sees to an etcd on machines of its own; where data of one are lost, a new member takes its place."""
+    for name, machine in c.apart.items():
+        c.power_on(name)
+        machine.disk, machine.units["etcd"].refuses = "", ""
+        machine.papers = of_etcd()
+        if (leaders := c.etcd.leaders()) and not good_data(machine):
+            machine.data[MEMBER] = leaders[0].store.seen_by(id_of(peer_url(machine.address)))
+        if machine.up(c.now) and not machine.units["etcd"].active:
+            c.restart_unit(name, "etcd")
 
 
 BY_HAND: dict[str, ByHand] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WAITS = (0.0, 0.0, 0.3, 1.2, 3.5, 5.0, 8.0, 12.0, 20.0, 30.0, 75.0, 200.0)
 AWAY = ("0", "0", "3", "20", "120", "600", "1500", "4000")
@@ -43,11 +43,13 @@ class Story:
     eager: bool
     """The configuration says `automatic` for every playbook."""
     moves: tuple[Move, ...]
+    external: int = 0
+    """Machines of etcd's own; 0: it is on the control planes."""
 
     def __str__(self) -> str:
         head = (
             f"seed {self.seed}: {self.planes} control planes, {self.workers} workers, points "
-            f"{self.points}, eager {self.eager}"
+            f"{self.points}, eager {self.eager}{f', etcd on {self.external} machines of its own' * bool(self.external)}"
         )
         return "\n".join((head, *(f"  {m}" for m in self.moves)))
 
@@ -231,6 +233,23 @@ ASTRAY: dict[str, Draw] = {
 }  # fmt: skip
 ASTRAY_FROM = 131071 << 14
 """As above: machines whose clocks are wrong, and kube-proxies that end each time for what they say themselves."""
+APART: dict[str, Draw] = {
+    "power-off": planes2, "power-on": planes2, "reboot": _and(plane, _choice("5", "60", "240")),
+    "partition": planes2, "block-peer-port": planes2, "heal": _nothing, "end-etcd": plane,
+    "delete-data": planes2, "lose-data": plane, "corrupt-data": plane, "fill-disk": planes2, "free-disk": planes2,
+    "expire-certificates": planes2, "fill-etcd": _choice("10"), "empty-etcd": _nothing,
+}  # fmt: skip
+"""What happens to machines that etcd has for itself. Their names are drawn as those of control planes are."""
+SIGNED: dict[str, Draw] = {"sign-etcd-client": planes2}
+STACKED = frozenset({
+    "change-data-dir", "move-data", "put-snapshot", "leave-force-flag", "take-snapshot", "restore-snapshot", "join",
+    "block-and-join", "hand-restore", "restore-alone",
+})  # fmt: skip
+"""What happens to an etcd that is on the control planes alone."""
+OF_ETCD = frozenset({"lose-data", "delete-data", "corrupt-data", "end-etcd"})
+"""What happens to an etcd, wherever it is."""
+APART_FROM = (131071 << 14) + 4096
+"""As above: an etcd on machines of its own, in half of the stories."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -295,7 +314,21 @@ def drawn(seed: int) -> Story:
         if seed >= first and rng.random() < share:
             for what in rng.choices(sorted(kinds), k=rng.choice(counts)):
                 moves.insert(rng.randint(0, len(moves)), Move(what, kinds[what](rng, who), rng.choice(WAITS)))
-    return Story(seed, planes, workers, points, eager, tuple(moves))
+    story = Story(seed, planes, workers, points, eager, tuple(moves))
+    return _with_etcd_apart(rng, story, who) if seed >= APART_FROM and rng.random() < 0.5 else story
+
+
+def _with_etcd_apart(rng: random.Random, story: Story, who: Names) -> Story:
+    """The same story of a cluster whose etcd is on machines of its own, and what happens to these."""
+    count = rng.choice((1, 3, 3, 3))
+    etcds = Names(tuple(f"etcd{i}" for i in range(1, count + 1)), ())
+    moves = [m for m in story.moves if m.what not in STACKED and "etcd" not in m.args]
+    moves = [replace(m, args=APART[m.what](rng, etcds)) if m.what in OF_ETCD else m for m in moves]
+    for what in rng.choices(sorted(APART), k=rng.choice((1, 2, 3, 5))):
+        moves.insert(rng.randint(0, len(moves)), Move(what, APART[what](rng, etcds), rng.choice(WAITS)))
+    for what in rng.choices(sorted(SIGNED), k=rng.choice((0, 0, 1))):
+        moves.insert(rng.randint(0, len(moves)), Move(what, SIGNED[what](rng, who), rng.choice(WAITS)))
+    return replace(story, moves=tuple(moves), external=count)
 
 
 def _some(rng: random.Random, kinds: dict[str, Draw], count: int) -> dict[str, Draw]:

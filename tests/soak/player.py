@@ -32,7 +32,7 @@ from tests.soak.world import TroubledLedger, TroubledWorld
 FAULTS = faults.by_name()
 EPOCH = clock.EPOCH
 WARM = 25.0
-GRAVE = ("ill api none", "ill etcd leaders", "ill kubelet", "ill down", "ill mute")
+GRAVE = ("ill api none", "ill etcd leaders", "ill etcd full", "ill server", "ill kubelet", "ill down", "ill mute")
 """What `healthy` must not be said of, or for a worker whose machine is off, not without a warning that names it."""
 TOLD_WITHIN = 150.0
 """Seconds within which it is not called healthy any more: a node is not Ready after 40, and a sweep sees that twice."""
@@ -105,7 +105,7 @@ class Player:
         approval = dict.fromkeys(PLAYBOOKS, Approval.AUTOMATIC) if story.eager else {}
         self.settings = replace(settings, points=points, approval=approval)
         self.spare = f"cp{story.planes + 1}" if spares else ""
-        self.cluster = ModelCluster(self.settings, story.planes)
+        self.cluster = ModelCluster(self.settings, story.planes, story.external)
         self.truth = Truth(self.cluster)
         self.rules = Rules(self.cluster, self.truth, self.settings.bounds)
         self.told: list[str] = []
@@ -313,7 +313,9 @@ class Player:
                     continue
                 if fact.startswith("ill kubelet") and self._left_out(subject):
                     continue
-                if fact in ("ill api none", "ill etcd leaders") or f" {subject}" in joined:
+                if fact.startswith("ill server") and self._unwarned(fact, subject):
+                    self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and nobody is warned")
+                if fact in ("ill api none", "ill etcd leaders", "ill etcd full") or f" {subject}" in joined:
                     self.rules.broken(
                         "called-healthy", f"{fact} for {seconds() - since:.0f} s, and it is called healthy"
                     )
@@ -334,6 +336,11 @@ class Player:
             diagnosis is not None
             and any(f.key == (Code.NOT_JOINED, plane) and f.severity is Severity.WARNING for f in diagnosis.findings)
         )
+
+    def _unwarned(self, fact: str, server: str) -> bool:
+        """A server of an etcd on machines of its own that does not serve at this very moment has no warning."""
+        told = self._warned_of(f"{self.cluster.apart[server].address}:2379")
+        return not told and fact in set(self.truth.ills())  # what was sampled last may be over
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from recoverd.diagnose import elsewhere
 from recoverd.machine import deciding, running
 from recoverd.machine.turn import Turn
 from recoverd.playbooks.base import Playbook, Proposal
 from recoverd.simulate import faults
 from tests.soak.hands import BY_HAND
-from tests.soak.moves import CURABLE, FAULTS, FULL, LATEST, Move, Story, drawn
+from tests.soak.moves import CURABLE, FAULTS, FULL, LATEST, SIGNED, Move, Story, drawn
 from tests.soak.player import play
 from tests.soak.shrink import shrunk
 
 
 def test_every_word_for_a_fault_can_happen() -> None:
-    groups = (FAULTS, FULL, CURABLE, *(group for _, group, _, _ in LATEST))
+    groups = (FAULTS, FULL, CURABLE, SIGNED, *(group for _, group, _, _ in LATEST))
     drawn_ones = {word for group in groups for word in group}
     assert faults.by_name().keys() - drawn_ones == set(), "a fault of the model that no random story has"
     assert FAULTS.keys() <= faults.by_name().keys() | BY_HAND.keys()
@@ -38,6 +39,19 @@ def test_a_story_of_what_recoverd_can_mend_breaks_nothing() -> None:
     assert outcome.wrong == []
     assert outcome.healthy
     assert outcome.steps
+
+
+SERVER_DOWN = Story(0, 1, 1, False, False, (Move("power-off", ("etcd2",), 200.0),), external=3)
+
+
+def test_an_etcd_on_machines_of_its_own_breaks_nothing() -> None:
+    outcome = play(SERVER_DOWN)
+    assert (outcome.wrong, outcome.healthy, outcome.steps) == ([], True, 0)
+
+
+def test_one_of_its_servers_of_which_nobody_is_warned_is_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "findings", lambda scene: iter(()))
+    assert [w.what for w in play(SERVER_DOWN).wrong] == ["called-healthy"]
 
 
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ class Truth:
         for name, process in self.cluster.etcd.processes.items():
             if process.leader:
                 yield f"follows {name}"
-        for name, machine in self.cluster.machines.items():
+        for name, machine in {**self.cluster.machines, **self.cluster.apart}.items():
             if good_data(machine):
                 yield f"data {name}"
 
@@ -101,6 +101,8 @@ class Truth:
         voters = {m.id for p in leaders for m in p.store.members}
         if leaders and voters != {p.id for p in cluster.etcd.processes.values() if p.leader}:
             yield "ill etcd members"
+        for name, machine in cluster.apart.items():
+            yield from self._server(name, machine, led=bool(leaders))
         for name, machine in cluster.machines.items():
             if not machine.joined and name not in (store.nodes if store else ()):
                 if machine.files or machine.data:
@@ -136,6 +138,17 @@ class Truth:
         if "kube-proxy" not in machine.agents or ended:
             yield f"ill agents {name}"
 
+    def _server(self, name: str, machine: Machine, *, led: bool) -> Iterator[str]:
+        """Of an etcd on a machine of its own: whether it serves the API servers beside others that do, and all else."""
+        process = self.cluster.etcd.processes.get(name)
+        over = etcd_trouble(machine.papers, self.now)
+        if led and (process is None or not process.leader or over):
+            yield f"ill server {name}"
+        if process is None or not machine.up(self.now) or machine.disk or not good_data(machine) or over:
+            yield f"ill apart {name}"
+        if self.now - machine.units["etcd"].since < 60:
+            yield f"ill fresh {name}"
+
     def _plane(self, name: str, machine: Machine, now: float) -> Iterator[str]:
         if machine.astray or any(c.deaf for c in machine.containers.values()):
             yield f"ill controller {name}"
@@ -146,13 +159,13 @@ class Truth:
         manifests, where = machine.manifests(), data_dir(machine)
         if complaint(machine, manifests.get("kube-apiserver", "")):
             yield f"ill spoilt {name}"
-        for component in COMPONENTS:
+        for component in COMPONENTS[1:] if self.cluster.apart else COMPONENTS:
             text = manifests.get(component)
             if text is None or not runnable(component, text):
                 yield f"ill manifest {name} {component}"
             if machine.container(component) is None:
                 yield f"ill container {name} {component}"
-        if not good_data(machine, (f"{where}/member",)):
+        if not self.cluster.apart and not good_data(machine, (f"{where}/member",)):
             yield f"ill data {name}"
         if where != ETCD_DIR:
             yield f"ill data-dir {name}"

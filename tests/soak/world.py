@@ -180,11 +180,14 @@ class TroubledWorld(SimulatedWorld):
             seen = torn(seen, self.torn.pop())
         if self.behind:
             behind, self.behind, self._lagged = self.behind, 0, seconds()
-            views = {
-                n: replace(v, revision=max(1, v.revision - behind)) if isinstance(v, EtcdView) else v
-                for n, v in seen.etcd.items()
-            }
-            seen = replace(seen, etcd=views)
+            etcd, outside = (
+                {
+                    n: replace(v, revision=max(1, v.revision - behind)) if isinstance(v, EtcdView) else v
+                    for n, v in views.items()
+                }
+                for views in (seen.etcd, seen.outside)
+            )
+            seen = replace(seen, etcd=etcd, outside=outside)
         return self.in_turn(seen, memory)
 
     async def perform(self, step: Step, *, undo: bool, resume: bool) -> StepResult:
@@ -251,7 +254,7 @@ def torn(seen: Observation, how: str) -> Observation:
         case "hosts":
             return replace(seen, hosts=dict.fromkeys(seen.hosts, GONE))
         case "etcd":
-            return replace(seen, etcd=dict.fromkeys(seen.etcd, GONE))
+            return replace(seen, etcd=dict.fromkeys(seen.etcd, GONE), outside=dict.fromkeys(seen.outside, GONE))
         case "objects":
             return replace(seen, api=replace(seen.api, objects=GONE), network=GONE)
         case "network":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from recoverd.clients.etcd_answers import classified
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import unproven
+from recoverd.diagnose.outside import Ways
+from recoverd.diagnose.scene import API, Scene
 from recoverd.machine.decide import nothing_to_do
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import WHOLE, AlarmEntry, EtcdView
@@ -16,9 +20,9 @@ from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, Observation, Unseen, UnseenKind
 from recoverd.playbooks import registry
-from tests.unit.builders import Cluster, unseen
+from tests.unit.builders import Cluster, manifest, unseen
 from tests.unit.test_outside import NAMES, Servers, servers
-from tests.unit.test_places import external
+from tests.unit.test_places import SERVERS, external
 
 FAILS, DOWN = (Code.EXTERNAL_ETCD_FAILS, ""), Code.EXTERNAL_ETCD_SERVER_DOWN
 AWAY = [UnseenKind.REFUSED, UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE, UnseenKind.UNTRUSTED]
@@ -139,3 +143,51 @@ def test_etcd_as_static_pods_has_none_of_this() -> None:
 def test_a_finding_of_it_names_no_machine_of_the_configuration() -> None:
     found: Finding | None = judged(sweep(without(servers(1000), NAMES[1]))).find(DOWN)
     assert found and not found.facts.host
+
+
+def told(manifest_of: dict[str, str]) -> Scene:
+    """A sweep in which the API servers name these servers."""
+    cluster = external()
+    for name in cluster.joined:
+        cluster.manifest(name, API, manifest(API, f"--etcd-servers={manifest_of.get(name, SERVERS)}"))
+    return Scene(cluster.observation(), Memory(), cluster.settings)
+
+
+def test_the_next_control_plane_asks_where_nothing_was_seen_from_one() -> None:
+    ways, well = Ways(), servers(1000)
+    assert ways.now is None
+    ways.learn(told({}))
+    asked = []
+    for seen in (well, without(well, *NAMES), without(well, *NAMES[:2]), without(well, *NAMES)):
+        asked.append(ways.now[0] if ways.now else "")
+        assert ways.took(seen) is seen and ways.by == asked[-1]
+    assert asked == ["cp1", "cp1", "cp2", "cp2"] and ways.now and ways.now[0] == "cp3"
+
+
+def test_where_they_are_is_learnt_anew_and_forgotten_where_etcd_is_on_the_control_planes() -> None:
+    ways = Ways()
+    ways.learn(told({}))
+    ways.learn(told({"cp1": "https://10.99.9.99:2379"}))
+    assert ways.now and str(ways.now[1].servers[0]) == "10.99.9.99:2379"
+    stacked = Cluster(3)
+    ways.learn(Scene(stacked.observation(), stacked.memory(), stacked.settings))
+    assert ways.now is None
+
+
+def test_a_control_plane_that_was_reset_beside_others_that_go_on_is_for_a_person() -> None:
+    before = external()
+    before._healthy = before.observation()
+    memory = replace(before.memory(), watermark=None)
+    cluster = external().host("cp2", joined=False, manifests={}, containers={}, certificates=())
+    cluster.endpoint("cp2", EndpointHealth.REFUSED)
+    diagnosis = diagnose(cluster.observation(), memory, cluster.settings)
+    found = diagnosis.find(Code.CONTROL_PLANE_RESET)
+    assert found and diagnosis.state is State.APISERVER_DOWN and "by the API servers of cp1, cp3" in found.message
+    assert "etcd's data" not in found.message
+    back = external().observation()
+    assert not unproven([found.key], diagnose(back, memory, cluster.settings), back), "no member of etcd is ever seen"
+
+
+def test_tls_that_fails_names_the_certificate_that_was_shown() -> None:
+    said = str(classified("etcd", ssl.SSLError("alert"), "/etc/kubernetes/pki/apiserver-etcd-client.crt"))
+    assert "apiserver-etcd-client.crt" in said and "healthcheck" not in said

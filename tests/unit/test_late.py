@@ -31,6 +31,14 @@ def test_what_the_kernel_has_asked_for_in_vain_is_silent_however_late_recoverd_w
     assert Code.ETCD_MEMBER_DOWN in found(sure=True, behind=2.0)
 
 
+def test_a_server_of_an_etcd_elsewhere_is_not_silent_either() -> None:
+    silent = Unseen(UnseenKind.TIMEOUT, "etcd at 10.99.9.12:2379, asked from cp1, did not answer within 3 s")
+    late = with_own(with_behind(replace(Cluster(3).observation(), outside={"e": silent}), 2.0, Deadlines()))
+    (view,) = late.outside.values()
+    assert isinstance(view, Unseen) and view.kind is UnseenKind.OWN and silent.reason in view.reason
+    assert view.reason in late.own
+
+
 def test_an_api_server_on_a_machine_that_answers_is_not_silent_for_sure() -> None:
     seen = Cluster(3).api_down("cp3", health=EndpointHealth.TIMEOUT).observation()
     assert with_behind(seen, 2.0, Deadlines()).api.members["cp3"].health is EndpointHealth.NOT_TRIED
