@@ -123,4 +123,7 @@ def read_always(path: str) -> bool:
 
 def reader_of(path: str, runtime: str) -> str:
     """The unit that reads a file at its start: kubelet, or the runtime."""
-    return runtime if path.startswith(("/etc/containerd/", "/etc/crio/", "/etc/docker/")) else "kubelet"
+    of_runtime = path.startswith(("/etc/containerd/", "/etc/crio/", "/etc/docker/")) or any(
+        f"/{unit}.service.d/" in path for unit in ("containerd", "crio", "docker")
+    )
+    return runtime if of_runtime else "kubelet"

@@ -188,9 +188,9 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     known = situation.memory.files.get(host, {})
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
     for path, file in view.node.files.items() if view.node and recorded else ():
-        in_parts = ".service.d/" in path or ".conf.d/" in path
         if (
-            in_parts
+            ".d/" in path  # as /etc/crio/crio.conf.d, and /etc/containerd/conf.d since containerd 2.2
+            and not read_always(path)
             and path not in known
             and recorded
             and file.modified_at

@@ -288,12 +288,18 @@ def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine)
     machine.write("/etc/cni/net.d/10-lab.conflist", '{"cniVersion": "0.3.1"}')
     machine.write("/etc/cni/net.d/calico-kubeconfig", "token: abc\n")
     machine.write("/etc/systemd/system/kubelet.service.d/20-x.conf", "[Service]\nEnvironment=A=b\n")
+    proxy = "[Service]\nEnvironment=HTTPS_PROXY=http://{}proxy.example:3128\n"
+    machine.write("/etc/systemd/system/containerd.service.d/http-proxy.conf", proxy.format(""))
+    machine.write("/etc/systemd/system/kubelet.service.d/http-proxy.conf", proxy.format("u:hunter2@"))
+    machine.write("/etc/containerd/conf.d/50-registry.toml", "version = 3\n")
     look = machine.look()
     assert look.cni == ("10-lab.conflist",)
     assert {p: f.content for p, f in look.files.items() if "config.yaml" not in p} == {
         "/var/lib/kubelet/kubeadm-flags.env": flags,
         "/etc/cni/net.d/10-lab.conflist": '{"cniVersion": "0.3.1"}',
         "/etc/systemd/system/kubelet.service.d/20-x.conf": "[Service]\nEnvironment=A=b\n",
+        "/etc/systemd/system/containerd.service.d/http-proxy.conf": proxy.format(""),
+        "/etc/containerd/conf.d/50-registry.toml": "version = 3\n",
     }
     assert all(f.modified_at for f in look.files.values())
 
