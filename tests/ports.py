@@ -21,7 +21,8 @@ def free_port() -> int:
     """Choose a port of loopback that nobody uses, and that no other test process on this machine will choose."""
     locks = Path(tempfile.gettempdir()) / "recoverd-test-ports"
     locks.mkdir(mode=0o1777, exist_ok=True)
-    for port in random.sample(PORTS, len(PORTS)):
+    first = random.choice(PORTS)  # to shuffle all of them takes 10 ms
+    for port in (*range(first, PORTS.stop), *range(PORTS.start, first)):
         lock = os.open(locks / str(port), os.O_CREAT | os.O_RDWR, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -89,7 +89,8 @@ class HostLook:
     """All but those of single pods; None where they could not be listed."""
     veths: tuple[int, int] | None
     routes: tuple[str, ...]
-    processes: Mapping[str, ProcessView]
+    processes: Mapping[str, ProcessView] | None
+    """None where not all were listed."""
     pods: tuple[str, ...] | None
     rules: Rules
     tool: str
@@ -113,11 +114,14 @@ def parse_look(
     """`probes` are those that were asked for, by id; `middle` is the bastion's clock at the look; `known` are the
     routes whose digest the script was given. Raises `LookError` for something else.
     """
-    found = {s.name: s for s in sections(output, marker) if s.name != "probe"}
+    read = sections(output, marker)
+    ended = not truncated and any(s.name == "end" for s in read)
+    if not ended and read and read[-1].name != "tool":
+        del read[-1]  # of which the rest is missing: an address that did not come would pass for one that is gone
+    found = {s.name: s for s in read if s.name != "probe"}
     if "forwarding" not in found:
         raise LookError(f"the look at the network printed no known section, but: {output[:200]!r}")
     problems: list[str] = []
-    ended = "end" in found and not truncated
     if not ended:
         problems.append("the look at the network was cut short")
     word, routes = found["forwarding"].text.strip(), _routes(found, known, problems)
@@ -126,11 +130,13 @@ def parse_look(
         bridge_netfilter={"1": True, "0": False, "absent": False}.get(
             found["bridge-nf"].text.strip() if "bridge-nf" in found else ""
         ),
-        dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")),
-        links=_links(found.get("links"), found.get("addresses"), problems),
+        dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")) if "clock" in found else None,
+        links=_links(found.get("links"), found["addresses"], problems) if "addresses" in found else None,
         veths=_pair(found.get("veths")),
         routes=routes.lines,
-        processes=_processes(found.get("processes"), found.get("clock"), middle, problems),
+        processes=_processes(found["processes"], found.get("clock"), middle, problems)
+        if "processes" in found
+        else None,
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
         rules=_rules(found, cut=not ended and "tool" not in found),
         tool=(found["tool"].word if "tool" in found else "") or ("" if ended and "tool" in found else NOT_ASKED),
@@ -179,7 +185,7 @@ def _pair(section: Section | None) -> tuple[int, int] | None:
     return (int(words[0]), int(words[1])) if len(words) == 2 and all(w.isdigit() for w in words) else None
 
 
-def _links(links: Section | None, addresses: Section | None, problems: list[str]) -> tuple[Link, ...] | None:
+def _links(links: Section | None, addresses: Section, problems: list[str]) -> tuple[Link, ...] | None:
     """None too where there are too many: what is not among the first would seem to be gone, and a bridge that is made
     anew would be made without its address.
     """
@@ -190,7 +196,7 @@ def _links(links: Section | None, addresses: Section | None, problems: list[str]
             )
             return None
     of: dict[str, list[str]] = {}
-    for line in addresses.lines if addresses else ():
+    for line in addresses.lines:
         words = line.split()
         if len(words) > 3 and words[2] == "inet":
             of.setdefault(words[1].split("@")[0], []).append(words[3])
@@ -229,12 +235,12 @@ def laid(links: Sequence[Link], address: str) -> list[Link]:
 
 
 def _processes(
-    section: Section | None, clock: Section | None, middle: datetime, problems: list[str]
+    section: Section, clock: Section | None, middle: datetime, problems: list[str]
 ) -> dict[str, ProcessView]:
     found: dict[str, ProcessView] = {}
     try:
         uptime = float(clock.text.split()[0]) if clock else 0.0
-        for line in section.lines if section else ():
+        for line in section.lines:
             name, _, stat = line.partition(" ")
             fields = stat.rpartition(")")[2].split()
             if len(fields) < 20 or fields[0] == "Z":

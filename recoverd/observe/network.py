@@ -341,7 +341,7 @@ class _Round:
             links=None if look.links is None else tuple(pod_links(laid(look.links, address), [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,
-            processes=look.processes,
+            processes=look.processes or {},
             pod_directories=None if look.pods is None else look.pods[:512],
             rules=self.of._rules.compare(name, look.rules, settled, self.clock),
             tool=look.tool,
@@ -355,7 +355,11 @@ class _Round:
         daemonsets = self.lists["daemonsets"]
         if not isinstance(daemonsets, Answered):
             return ()
-        processes = {node: look.processes for node, host in self.hosts.items() if (look := seen.get(host))}
+        processes = {
+            node: look.processes
+            for node, host in self.hosts.items()
+            if (look := seen.get(host)) and look.processes is not None
+        }
         return self.of._agents.look(daemonsets.body, self.pods, ready, processes, self.clock)
 
     def _keep(self, probes: Sequence[PodProbe], hosts: Mapping[str, NodeNetworkView | Unseen]) -> None:

@@ -5,6 +5,7 @@ node_file() { # PATH
   [ -f "$1" ] && [ -r "$1" ] || return 0
   size=$(wc -c 2>/dev/null <"$1") || return 0
   [ "$size" -le 32768 ] || return 0
+  # a proxy's URL may have one, as //user:word@
   grep -qiE -e '(password|passwd|secret|token|auth|key-data) *"?[]:=]+ *"?[^] "{[]' -e 'PRIVATE KEY' -e '://[^/@[:space:]]*:[^/@[:space:]]*@' "$1" && return 0
   s node-file "$1"; echo "$size $(stat -c %Y "$1" 2>/dev/null)"; base64 <"$1"
 }
@@ -107,7 +108,7 @@ node_look() {
   for f in $resolv /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
     /etc/systemd/system/kubelet.service.d/*.conf ${kc_parts:+"$kc_parts"/*.conf} \
     /etc/systemd/system/containerd.service.d/*.conf /etc/systemd/system/crio.service.d/*.conf /etc/systemd/system/docker.service.d/*.conf \
-    /etc/containerd/config.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
+    /etc/containerd/config.toml /etc/containerd/*.d/*.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
     /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
     node_file "$f"
   done

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import yaml
@@ -13,34 +15,62 @@ from recoverd.model.places import flag
 from recoverd.playbooks.base import Refusal, Situation
 
 ANNOTATION = "recoverd/incident"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe one, in C where there is one."""
+
+
+COMMAND = re.compile(r"""^(\s*)- (["']?)etcd\2[ \t]*(?:#.*)?$""", re.MULTILINE)
+"""The line of etcd's own name, also in quotes or with a note behind it."""
 
 
 def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
     """The manifest's text with these flags and no others of their names; None where the command
-    line is not as kubeadm writes it.
+    line has not a line for each of them, as kubeadm writes it.
     """
     text = manifest
     for name in flags:
-        text = re.sub(rf"^\s*- {re.escape(name)}(=\S*)?\s*\n", "", text, flags=re.MULTILINE)
+        text = _without(name, text)
     lines = "".join(rf"\n\g<1>- {name}={value}" for name, value in flags.items())
-    changed, count = re.subn(r"^(\s*)- etcd[ \t]*$", rf"\g<0>{lines}", text, count=1, flags=re.MULTILINE)
+    changed, count = COMMAND.subn(rf"\g<0>{lines}", text, count=1)
     whole = count and all(flag(changed, name) == value for name, value in flags.items())
-    return changed if whole else None
+    return changed if whole and _same_but_for(flags, manifest, changed) else None
 
 
 def with_flag(manifest: str) -> str | None:
     """The manifest's text with the flag as the first argument of etcd; None where the command
     line is not as kubeadm writes it.
     """
-    text, count = re.subn(
-        r"^(\s*)- etcd\s*$", rf"\1- etcd\n\1- {FORCE}=true", without_flag(manifest), count=1, flags=re.MULTILINE
-    )
-    return text if count else None
+    return with_flags(without_flag(manifest), {FORCE: "true"})
 
 
 def without_flag(manifest: str) -> str:
     """The manifest's text without the flag, whoever put it in."""
-    return re.sub(rf"^\s*- {FORCE}(=\S*)?\s*\n", "", manifest, flags=re.MULTILINE)
+    return _without(FORCE, manifest)
+
+
+def _without(name: str, manifest: str) -> str:
+    """Without the lines of a flag, in quotes or not, and with what people noted behind it."""
+    line = rf"""^\s*- (["']?){re.escape(name)}(=\S*?)?\1(?:[ \t]+#.*)?[ \t]*\n"""
+    return re.sub(line, "", manifest, flags=re.MULTILINE)
+
+
+def _same_but_for(names: Collection[str], before: str, after: str) -> bool:
+    """Whether nothing but flags of these names on etcd's own command line is another, as YAML: another container of
+    the pod may have such a flag too. False where the value of one is a word of its own, which would be left behind.
+    """
+    try:
+        old, new = (yaml.load(text, Loader=LOADER) for text in (before, after))  # noqa: S506  # safe, see LOADER
+        for pod in (old, new):
+            named = (c for c in pod["spec"]["containers"] if c.get("name") == pod["metadata"]["name"])
+            own = next(named, pod["spec"]["containers"][0])
+            for part in ("command", "args"):
+                words = [str(w) for w in own.get(part) or ()]
+                if any(w in names and not then.startswith("-") for w, then in pairwise(words)):
+                    return False
+                own[part] = [w for w in words if w.partition("=")[0] not in names]
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError):
+        return False
+    return bool(old == new)
 
 
 @lru_cache(maxsize=32)  # it is asked for in every sweep while a plan waits, and reading YAML takes long
@@ -62,7 +92,7 @@ def annotated(manifest: str, incident: str) -> str:
 def _same_pod(before: str, after: str) -> bool:
     """Whether the annotation is the only difference, as YAML."""
     try:
-        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        old, new = (yaml.load(text, Loader=LOADER) for text in (before, after))  # noqa: S506  # safe, see LOADER
         for pod in (old, new):
             (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
             pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}

@@ -198,9 +198,11 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     recorded = max((k.recorded_at for p, k in known.items() if p != HOSTS and not read_always(p)), default=None)
     look = view.node or NodeLook()
     for path, file in look.files.items() if recorded else ():
-        in_parts = ".service.d/" in path or ".conf.d/" in path or path.rpartition("/")[0] == look.parts
+        # as /etc/crio/crio.conf.d, and /etc/containerd/conf.d since containerd 2.2
+        in_parts = ".d/" in path or path.rpartition("/")[0] == look.parts
         if (
             in_parts
+            and not read_always(path)
             and path not in known
             and recorded
             and file.modified_at

@@ -103,22 +103,25 @@ def _missing(
         yield f"{BRIDGED} = 1", Sysctl(BRIDGED, "1")
     if Code.FORWARDING_FILTERED in codes and FORWARD in (view.dropping or ()) and FORWARD not in (known.dropping or ()):
         yield "the policy ACCEPT of FORWARD", AcceptForwards()
+    there = {link.name for link in view.links or ()}
     for finding in findings:
         if not isinstance(finding.facts, DeviceFacts) or (device := finding.facts.device) not in known.devices:
             continue
         if finding.facts.problem == "down":
             yield f"the device {device}", LinkUp(device)
         elif known.devices[device] == "bridge":
+            there.add(device)
             addresses = known.addresses.get(device, ())
             yield (
                 f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it",
                 PutBridge(device, addresses),
             )
     if codes & ROUTED and view.routes:  # a host that answers has some: none means that they could not be read
-        there = {" ".join(route.split()) for route in view.routes}
-        led = {destination(r) for r in there}
+        led = {destination(" ".join(route.split())) for route in view.routes}
+        # one over a tunnel that is gone cannot be added: the agent that makes the tunnel makes its routes
+        gone = known.devices.keys() - there if view.links is not None else frozenset[str]()
         for route in (" ".join(r.split()) for r in known.routes):
-            if destination(route) not in led and of_nobody(route):
+            if destination(route) not in led and of_nobody(route) and gone.isdisjoint(route.split()):
                 yield f"the route {route}", PutRoute(route)
 
 

@@ -291,6 +291,7 @@ def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine)
     proxied = "[Service]\nEnvironment=HTTPS_PROXY=http://{}proxy.corp:3128\n"
     machine.write("/etc/systemd/system/crio.service.d/http-proxy.conf", proxied.format("me:hunter2@"))
     machine.write("/etc/systemd/system/containerd.service.d/http-proxy.conf", proxied.format(""))
+    machine.write("/etc/containerd/conf.d/50-registry.toml", "version = 3\n")
     look = machine.look()
     assert look.cni == ("10-lab.conflist",)
     assert {p: f.content for p, f in look.files.items() if "config.yaml" not in p} == {
@@ -298,6 +299,7 @@ def test_files_come_whole_and_none_in_which_a_secret_may_stand(machine: Machine)
         "/etc/cni/net.d/10-lab.conflist": '{"cniVersion": "0.3.1"}',
         "/etc/systemd/system/kubelet.service.d/20-x.conf": "[Service]\nEnvironment=A=b\n",
         "/etc/systemd/system/containerd.service.d/http-proxy.conf": proxied.format(""),
+        "/etc/containerd/conf.d/50-registry.toml": "version = 3\n",
     }
     assert all(f.modified_at for f in look.files.values())
 

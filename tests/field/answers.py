@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +15,10 @@ from tests.components.test_api import Handler, as_json
 from tests.field.environment import Environment
 
 CREATED = "2026-03-01T08:00:00Z"
-MEMBER = "10276657743932975437"
-HEADER = {"cluster_id": "14841639068965178418", "member_id": MEMBER, "revision": "1234", "raft_term": "3"}
-RUNS, WAITS = ("1/1", "Running"), ("0/1", "ImagePullBackOff")
+MEMBER = 10276657743932975437
+"""Of the first control plane; those of the others follow."""
+HEADER = {"cluster_id": "14841639068965178418", "revision": "1234", "raft_term": "3"}
+RUNS = ("1/1", "Running")
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -30,8 +31,22 @@ class Answers:
     boot_ids: Mapping[str, str]
     revision: int = 1234
     """etcd's."""
-    unpulled: str = ""
-    """NAMESPACE/NAME of a pod that waits for its image."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """By NAMESPACE/NAME of a pod that does not run: the reason that kubelet gives."""
+    added: list[dict[str, Any]] = field(default_factory=list)
+    """Members of etcd that are on no control plane of the configuration."""
+    lost: dict[str, str] = field(
+        default_factory=lambda: {"reason": "KubeletNotReady", "message": "container runtime is down"}
+    )
+    """Why a worker is not Ready, where it is not."""
+    removed: str = ""
+    """The control plane whose member of etcd was removed."""
+    leads: bool = True
+    """etcd has a leader."""
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        return tuple(h for h in self.addresses if h != "w1")
 
     @property
     def pod(self) -> str:
@@ -52,7 +67,7 @@ class Answers:
         daemonsets = [
             {
                 "metadata": {"name": a, "namespace": "kube-system", "uid": f"ds-{a}"},
-                "status": {"desiredNumberScheduled": 2},
+                "status": {"desiredNumberScheduled": len(self.addresses)},
             }
             for a in agents
         ]
@@ -60,7 +75,7 @@ class Answers:
             "/api/v1/nodes": listed(
                 "Node",
                 [
-                    *(self._node(nodes[h], h, ready=ready or h == "p1") for h in nodes),
+                    *(self._node(nodes[h], h, ready=ready or h != "w1") for h in nodes),
                     *([self._windows()] if self.at.foreign else []),
                 ],
             ),
@@ -89,15 +104,15 @@ class Answers:
         nodes = {h: self.at.node.format(host=h) for h in self.addresses}
         on = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
         if not on:
-            return as_json(table(self.pods(), nodes, self.unpulled))
+            return as_json(table(self.pods(), nodes, self.waiting))
         here = [(uid, name) for uid, host, name, _ in self.pods() if nodes[host] == on]
         return listed("Pod", [{"metadata": meta(uid, name), "status": self._status(name)} for uid, name in here])
 
     def _status(self, pod: str) -> dict[str, Any]:
-        if pod != self.unpulled:
+        if pod not in self.waiting:
             return {"phase": "Running"}
         image = f"registry.k8s.io/{pod.partition('/')[2].rpartition('-')[0]}:{self.at.version}"
-        why = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
+        why = {"reason": self.waiting[pod], "message": f'Back-off pulling image "{image}"'}
         return {"phase": "Pending", "containerStatuses": [{"image": image, "state": {"waiting": why}}]}
 
     def _service(self) -> dict[str, Any]:
@@ -139,8 +154,8 @@ class Answers:
         role = "control-plane" if int(self.at.version.split(".")[1]) >= 20 else "master"
         condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": CREATED}
         if not ready:
-            condition |= {"reason": "KubeletNotReady", "message": "container runtime is down"}
-        labels = {f"node-role.kubernetes.io/{role}": ""} if host == "p1" else {}
+            condition |= self.lost
+        labels = {f"node-role.kubernetes.io/{role}": ""} if host != "w1" else {}
         return {
             "metadata": {"name": name, "labels": labels, "creationTimestamp": CREATED},
             "status": {
@@ -156,35 +171,46 @@ class Answers:
         node["status"]["addresses"] = [{"type": "InternalIP", "address": "127.255.255.254"}]
         return node
 
-    async def etcd(self, request: web.Request) -> web.Response:
-        """The member's gateway and its metrics: of 3.4 (no reason), 3.5, and 3.6 (its storage's version, its quota)."""
+    def members(self) -> list[dict[str, Any]]:
+        rows = []
+        for host in (p for p in self.planes if p != self.removed):
+            peer, client = (f"https://{authority(self.addresses[host], port)}" for port in (2380, 2379))
+            name = self.at.member.format(host=host)
+            rows.append({"ID": self.member(host), "name": name, "peerURLs": [peer], "clientURLs": [client]})
+        return [*rows, *self.added]
+
+    def member(self, host: str) -> str:
+        return str(MEMBER + self.planes.index(host))
+
+    async def etcd(self, host: str, request: web.Request) -> web.Response:
+        """A member's gateway and its metrics: of 3.4 (no reason), 3.5, and 3.6 (its storage's version, its quota)."""
         version = self.at.etcd or self.at.external
-        newer, header = tuple(int(n) for n in version.split(".")[:2]), {**HEADER, "revision": str(self.revision)}
+        newer = tuple(int(n) for n in version.split(".")[:2])
+        header = {**HEADER, "member_id": self.member(host), "revision": str(self.revision)}
         if request.path == "/metrics":
             return web.Response(text="etcd_server_quota_backend_bytes 2.147483648e+09\n")
         if request.path == "/health":
-            return as_json({"health": "true", "reason": ""} if newer >= (3, 5) else {"health": "true"})
+            told = {"health": "true", "reason": ""} if self.leads else {"health": "false", "reason": "RAFT NO LEADER"}
+            return as_json(told if newer >= (3, 5) else {"health": told["health"]}, 200 if self.leads else 503)
         if request.path == "/v3/cluster/member/list":
-            peer, client = (f"https://{authority(self.addresses['p1'], port)}" for port in (2380, 2379))
-            name = self.at.member.format(host="p1")
-            return as_json(
-                {
-                    "header": HEADER,
-                    "members": [{"ID": MEMBER, "name": name, "peerURLs": [peer], "clientURLs": [client]}],
-                }
-            )
+            return as_json({"header": header, "members": self.members()})
         if request.path == "/v3/maintenance/status":
-            numbers = {"raftIndex": "1500", "raftTerm": "3", "raftAppliedIndex": "1500", "leader": MEMBER}
+            leader = {"leader": self.member(self.planes[0])} if self.leads else {"errors": ["etcdserver: no leader"]}
+            numbers = {"raftIndex": "1500", "raftTerm": "3", "raftAppliedIndex": "1500", **leader}
             sizes = {"dbSize": "20480000", "dbSizeInUse": "9000000"}
             new = {"storageVersion": "3.6.0", "dbSizeQuota": "2147483648", "downgradeInfo": {}}
-            told = {"header": header, "version": version, **numbers, **sizes}
-            return as_json(told | (new if newer >= (3, 6) else {}))
+            status = {"header": header, "version": version, **numbers, **sizes}
+            return as_json(status | (new if newer >= (3, 6) else {}))
         if request.path == "/v3/kv/range":
-            asked = await request.json()
-            if not base64.b64decode(asked["key"]).decode().startswith(f"{self.at.prefix or '/registry'}/"):
-                return as_json({"header": header, "count": "0"} if asked.get("count_only") else {"header": header})
-            return as_json({"header": header, "count": "2"} if asked.get("count_only") else {"header": header})
+            return self._range(header, await request.json())
         return web.Response(status=404)
+
+    def _range(self, header: dict[str, str], asked: dict[str, Any]) -> web.Response:
+        if not self.leads and not asked.get("serializable"):
+            return as_json({"error": "etcdserver: request timed out", "code": 14}, 503)
+        ours = base64.b64decode(asked["key"]).decode().startswith(f"{self.at.prefix or '/registry'}/")
+        count = {"count": str(len(self.addresses) if ours else 0)} if asked.get("count_only") else {}
+        return as_json({"header": header, **count})
 
 
 def listed(kind: str, items: list[dict[str, Any]]) -> web.Response:
@@ -197,12 +223,14 @@ def meta(uid: str, name: str) -> dict[str, Any]:
     return {"uid": uid, "namespace": namespace, "name": pod, "creationTimestamp": CREATED, "ownerReferences": owner}
 
 
-def table(pods: list[tuple[str, str, str, str]], nodes: Mapping[str, str], unpulled: str = "") -> dict[str, Any]:
-    """`unpulled`: the name of one that waits for its image."""
+def table(
+    pods: list[tuple[str, str, str, str]], nodes: Mapping[str, str], waiting: Mapping[str, str]
+) -> dict[str, Any]:
+    """`waiting`: why, by the name of a pod."""
     columns = [{"name": n} for n in ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")]
     rows = [
         {
-            "cells": [name, *(WAITS if name == unpulled else RUNS), 0, "9d", ip, nodes[host]],
+            "cells": [name, *(("0/1", waiting[name]) if name in waiting else RUNS), 0, "9d", ip, nodes[host]],
             "object": {"metadata": meta(uid, name)},
         }
         for uid, host, name, ip in pods

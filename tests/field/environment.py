@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from recoverd.model.observation import Observation
 
@@ -54,6 +54,10 @@ class Environment:
     """The playbook of the plan; "" where there is none."""
     refusal: str = ""
     """What is said in the place of a plan."""
+    declined: tuple[str, ...] = ()
+    """Playbooks whose plan a person rejects before."""
+    planes: int = 1
+    """Control planes."""
     version: str = "v1.28.5"
     etcd: str = "3.5.9"
     """"" where it is external."""
@@ -112,6 +116,14 @@ class Environment:
     """Where the programs are that come with kubeadm."""
     node: str = "{host}"
     member: str = "{host}"
+    server: str = ""
+    """The name by which kubelets call the API server, in their /etc/hosts; "" where it is an address."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """More files of every machine, by path."""
+    encryption: str = ""
+    """The API server's `--encryption-provider-config`; "" where nothing is encrypted at rest."""
+    pki: bool = False
+    """Certificates are on the machines."""
     notices: tuple[str, ...] = ()
     """Subjects of what recoverd says that it does not see there."""
     holds: Callable[[Observation], bool] = lambda seen: True

@@ -5,22 +5,28 @@ finding and the right plan, or the right refusal.
 from __future__ import annotations
 
 import inspect
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from recoverd.machine.decide import nothing_to_do
+from recoverd.model.events import Rejected
 from recoverd.model.finding import State
 from recoverd.model.observation import HostView
 from tests.field.clusters import Field
 from tests.field.environment import Environment
+from tests.field.remedies import REMEDIES
 from tests.field.rows import ROWS
 
 ENOUGH = 6
 """Sweeps in which a fault that is there in every one of them is confirmed, and what is done about it is said."""
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+MATRIX = ROWS | REMEDIES
+
+
+@pytest.mark.parametrize("row", MATRIX.values(), ids=MATRIX.keys())
 async def test_an_environment_is_healthy_and_its_fault_is_found_and_planned_for(
     row: Environment, tmp_path: Path
 ) -> None:
@@ -58,6 +64,9 @@ async def found(field: Field) -> None:
     for _ in range(ENOUGH):
         await field.sweep()
         plan, choice = field.machine.state.record.plan, field.machine.remedy()
+        if plan and plan.playbook in field.at.declined:
+            field.machine.handle(Rejected(plan.id, "somebody", "not this", datetime.now(UTC)))
+            continue
         if plan or (choice.reasons and not choice.waiting and choice.playbook is None):
             break
     assert field.machine.state.sweep

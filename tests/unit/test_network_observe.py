@@ -83,6 +83,20 @@ def test_a_look_that_was_cut_short_says_nothing_of_what_it_did_not_come_to() -> 
         parse_look("bash: permission denied\n", "@@lab", {}, middle=NOW)
 
 
+def test_what_a_look_that_was_cut_short_says_is_what_the_whole_one_says() -> None:
+    """A slow machine ends it at its deadline: an address or a process that had not been printed yet was called gone,
+    and kubelet and the agents were restarted for it.
+    """
+    text = (FIXTURES / "network-look-iptables.txt").read_text()
+    whole = parse_look(text, "@@lab", {}, middle=NOW)
+    assert whole.links and whole.processes and whole.pods
+    for length in range(text.index("@@lab links") - 1, text.index("@@lab tool"), 3):
+        cut = parse_look(text[:length], "@@lab", {}, middle=NOW)
+        for part in ("links", "veths", "processes", "pods"):
+            assert getattr(cut, part) in (None, getattr(whole, part)), (length, part)
+        assert cut.routes in ((), whole.routes)
+
+
 def test_only_addresses_get_into_the_script() -> None:
     text = script("true", "@@m", {"0": ("10.0.0.1", 80), "1": ("$(reboot)", 80)}, ("10.96.0.1:443", "x';reboot;'"), 2)
     assert "reboot" not in text and "0 10.0.0.1 80" in text and hexadecimal("10.96.0.80:80") == "0A600050:0050"

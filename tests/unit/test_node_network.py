@@ -169,6 +169,19 @@ def test_a_route_of_a_pod_or_over_a_numbered_next_hop_is_left_to_its_cni(route: 
     assert not isinstance(ask("restore-node-network", replace(now, memory=memory)), Proposal)
 
 
+def test_a_route_over_a_tunnel_that_is_gone_is_its_agents_to_make() -> None:
+    """`ip route add` fails without the device: an attempt and its time were lost before the agent was restarted."""
+    over, none = "10.244.9.0/24 via 10.244.9.0 dev tun0 onlink", ("default via 10.99.1.1 dev host0",)
+
+    def put_back(finding: Finding, *links: Link) -> list[object]:
+        now = restoring(finding, network(True, links, none))
+        memory = replace(now.memory, networks={"w1": replace(KNOWN, routes=(*KNOWN.routes, over))})
+        return [s.operation for s in proposal("restore-node-network", replace(now, memory=memory)).steps]
+
+    assert put_back(missing("tun0", "gone"), BRIDGE) == [PutRoute(ROUTE)]
+    assert put_back(missing("tun0", "down"), BRIDGE, TUNNEL) == [LinkUp("tun0"), PutRoute(ROUTE), PutRoute(over)]
+
+
 def test_a_route_that_cannot_be_added_keeps_no_other_away() -> None:
     second = "10.244.3.0/24 via 10.99.1.23 dev host0"
     now = restoring(

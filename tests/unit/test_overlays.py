@@ -97,7 +97,15 @@ LINES = (
 
 def test_devices_are_laid_over_those_that_they_name_or_that_have_the_nodes_address() -> None:
     text = "\n".join(
-        ("@@m forwarding", "1", "@@m links", *LINES, "@@m addresses", "2: eth0    inet 10.0.0.7/24 scope global eth0")
+        (
+            "@@m forwarding",
+            "1",
+            "@@m links",
+            *LINES,
+            "@@m addresses",
+            "2: eth0    inet 10.0.0.7/24 scope global eth0",
+            "@@m end",
+        )
     )
     links = laid(parse_look(text, "@@m", {}, middle=NOW).links or (), "10.0.0.7")
     assert {n.name: (n.mtu, n.adds, n.over, n.below) for n in links} == {

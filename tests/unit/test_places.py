@@ -10,11 +10,12 @@ from recoverd.diagnose import diagnose
 from recoverd.diagnose.scene import API
 from recoverd.memory.remember import Sights, remember
 from recoverd.model.catalogue import Code
+from recoverd.model.etcd import FORCE
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import Memory
 from recoverd.model.observation import EndpointHealth, EtcdDataView, NodeView, ObjectsView, UnseenKind
 from recoverd.model.places import Places, Socket, authority, etcd_elsewhere, flag, places_of
-from recoverd.playbooks.etcd_manifest import with_flags
+from recoverd.playbooks.etcd_manifest import with_flag, with_flags, without_flag
 from tests.unit.builders import Cluster, manifest, unseen
 
 NO_DATA = EtcdDataView("/var/lib/etcd", False, True)
@@ -168,10 +169,37 @@ def test_the_flags_of_a_container_beside_the_component_are_not_its_own() -> None
     assert places_of((), (text,)).etcd == Socket("127.0.0.1", 2389, True)
 
 
-def test_flags_that_are_written_otherwise_are_not_set_beside_others_of_their_name() -> None:
+@pytest.mark.parametrize(
+    ("lines", "becomes"),
+    [
+        (("- --initial-cluster=a=https://10.0.0.1:2380",), "b"),
+        (('- "--initial-cluster=a=https://10.0.0.1:2380" # as agreed',), "b"),
+        (("- '--initial-cluster=a'", "- --initial-cluster=c   # twice"), "b"),
+        (("- --initial-cluster", "- a=https://10.0.0.1:2380"), ""),
+        (("- {not: [whole",), ""),
+    ],
+)
+def test_flags_are_set_in_the_place_of_others_of_their_name_or_not_at_all(lines: tuple[str, ...], becomes: str) -> None:
     """etcd takes the last of them, so that a member would be restored into what the old one names."""
-    assert with_flags(etcd("--initial-cluster=a=https://10.0.0.1:2380"), {"--initial-cluster": "b"}) is not None
-    assert with_flags(etcd('"--initial-cluster=a=https://10.0.0.1:2380"'), {"--initial-cluster": "b"}) is None
+    text = etcd().replace("    - etcd\n", '    - "etcd" # ours\n' + "".join(f"    {x}\n" for x in lines))
+    changed = with_flags(text, {"--initial-cluster": "b"})
+    assert (changed is not None) is bool(becomes)
+    assert changed is None or (flag(changed, "--initial-cluster") == "b" and changed.count("--initial-cluster") == 1)
+
+
+def test_a_flag_of_a_container_beside_etcd_is_not_taken_out() -> None:
+    beside = "  containers:\n  - command:\n    - /plugin\n    - --initial-cluster=x\n    name: beside\n"
+    assert (
+        with_flags(etcd("--initial-cluster=a").replace("  containers:\n", beside), {"--initial-cluster": "b"}) is None
+    )
+
+
+def test_the_flag_is_taken_out_and_put_in_however_people_wrote_it() -> None:
+    """It was left in place, so that the next start of etcd would have thrown the others out."""
+    text = etcd(FORCE).replace(f"- {FORCE}", f'- "{FORCE}=true" # take out again')
+    assert FORCE in text and FORCE not in without_flag(text)
+    again = with_flag(text)
+    assert again is not None and again.count(FORCE) == 1 and without_flag(again) == without_flag(text)
 
 
 def test_a_control_plane_that_kubeadm_has_not_made_is_let_be() -> None:
