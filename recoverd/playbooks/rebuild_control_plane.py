@@ -10,7 +10,7 @@ etcd's data and the manifests as `restore-etcd-snapshot` puts them back, which s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recoverd.model.catalogue import Code
@@ -70,33 +70,34 @@ class RebuildControlPlane:
         restore = gathered(lost.facts.fates, situation.since[lost.key], (lost.key,), situation)
         if isinstance(restore, Refusal):
             return restore
-        hosts = ", ".join(f.subject for f in reset)
-        point = restore.point
-        return Proposal(
-            summary=f"rebuild {hosts} from the certificates that are kept there, and etcd from {point.id} (taken "
-            f"{utc(point.taken_at)} UTC, revision {point.revision})",
-            steps=(*(s for f in reset for s in _files(f.subject, restore, situation)), *steps(restore, situation)),
-            basis=(*(f.key for f in reset), lost.key),
-            evidence=(
-                *(line for f in reset for line in f.evidence),
-                *lost.evidence,
-                *(
-                    f"{f.subject}: certificates and keys from {situation.memory.pki[f.subject].kept} there"
-                    for f in reset
-                ),
-                *chosen(restore, situation),
-            ),
-            destroys=tuple(destroys(restore, situation)),
-            undo=(
-                "until the first API server is started again: etcd's data and manifests are taken out again by itself; "
-                "certificates and kubelet's files, which were gone, stay where they were put",
-                f"what was still in {KUBERNETES}/pki is kept in {aside(situation)} on each control plane",
-            ),
-            verify_within=180.0,
-            rounds=2 + len(restore.members) // 2,
-            own_point=True,
-            moving=2 * len(restore.members) * moving(point.size),
-        )
+        return _rebuilt(reset, lost, restore, situation)
+
+
+def _rebuilt(reset: Sequence[Finding], lost: Finding, restore: Restore, situation: Situation) -> Proposal:
+    hosts = ", ".join(f.subject for f in reset)
+    point = restore.point
+    return Proposal(
+        summary=f"rebuild {hosts} from the certificates that are kept there, and etcd from {point.id} (taken "
+        f"{utc(point.taken_at)} UTC, revision {point.revision})",
+        steps=(*(s for f in reset for s in _files(f.subject, restore, situation)), *steps(restore, situation)),
+        basis=(*(f.key for f in reset), lost.key),
+        evidence=(
+            *(line for f in reset for line in f.evidence),
+            *lost.evidence,
+            *(f"{f.subject}: certificates and keys from {situation.memory.pki[f.subject].kept} there" for f in reset),
+            *chosen(restore, situation),
+        ),
+        destroys=tuple(destroys(restore, situation)),
+        undo=(
+            "until the first API server is started again: etcd's data and manifests are taken out again by itself; "
+            "certificates and kubelet's files, which were gone, stay where they were put",
+            f"what was still in {KUBERNETES}/pki is kept in {aside(situation)} on each control plane",
+        ),
+        verify_within=180.0,
+        rounds=2 + len(restore.members) // 2,
+        own_point=True,
+        moving=2 * len(restore.members) * moving(point.size),
+    )
 
 
 def _lacking(host: str, situation: Situation) -> str:
