@@ -103,7 +103,7 @@ done
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 # by its command line while it runs, else by the files that its unit and it read
 s endpoint; kubelet_flags "$started"
-kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml; printf '%s\n' "$kc_said"
+kubelet_runtime; printf '%s\n' "$kc_said"
 left() { df "$1" / /var/lib/etcd ${D:+"$D"} /var/lib/kubelet /var/lib/containerd /var/lib/docker /var/lib/containers /var/log 2>/dev/null; }
 s disks; left -Pk
 s inodes; left -Pi

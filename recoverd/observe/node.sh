@@ -68,7 +68,7 @@ node_look() {
   [ -z "$proxy" ] || proxy=$(node_server "$proxy")
   # look.sh has asked for the flags of a kubelet that runs
   [ -n "${kc_parts+set}" ] || kubelet_flags ''
-  kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml; sock=${kc_said#unix://}
+  kubelet_runtime; sock=${kc_said#unix://}
   # without a word of it kubelet takes docker where that is (before 1.24), which brings a containerd with it
   docker=''; [ -n "$sock" ] || [ ! -S /run/docker.sock ] || docker=/run/docker.sock
   [ -n "$sock$docker" ] || for sock in /run/containerd/containerd.sock /var/run/crio/crio.sock ''; do [ -S "$sock" ] && break; done

@@ -45,3 +45,10 @@ kubelet_says() {
     -e "s/[\"', [:cntrl:]]//g" -e 's/^=null$/=/' "$@" 2>/dev/null)
   kc_said=${kc_said##*"$kc_newline"}; kc_said=${kc_said#=}
 }
+
+# kubelet_runtime: after kubelet_flags, sets kc_said to the socket of the container runtime. Where neither its command
+# line nor its configuration names one, it is the one that its next start is told of in the files that kubelet_flags reads.
+kubelet_runtime() {
+  kubelet_says containerRuntimeEndpoint "$kc_socket" /var/lib/kubelet/instance-config.yaml
+  [ -n "$kc_said" ] || kc_said=$(kubelet_flags ''; printf '%s' "$kc_socket")
+}

@@ -81,7 +81,8 @@ class Machine:
 
     def look(self, path: str = "") -> NodeLook:
         head = "limit='timeout 2'; command -v timeout >/dev/null || limit=\ns() { printf '\\n%s\\n' \"@@ $*\"; }\n"
-        done = self.run(f"{head}{functions('kubelet_flags', 'kubelet_says')}\n{NODE}\nnode_look\ns end", path)
+        asks = functions("kubelet_flags", "kubelet_says", "kubelet_runtime")
+        done = self.run(f"{head}{asks}\n{NODE}\nnode_look\ns end", path)
         found = sections(done.stdout, "@@")
         assert [s.name for s in found][0::999] == ["node"] and found[-1].name == "end", (done.stdout, done.stderr)
         texts = {s.word.removeprefix(str(self.root)): s.text for s in found if s.name == "node-file"}

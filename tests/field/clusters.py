@@ -145,11 +145,11 @@ class Field(Faults):
         machine.greeting = at.greeting
         machine.unit("kubelet")
         machine.unit(at.runtime)
+        flag = f"--container-runtime-endpoint={at.endpoint or SOCKETS.get(at.runtime, '')}"
         if at.endpoint:
-            machine.write("etc/default/kubelet", f'KUBELET_EXTRA_ARGS="--container-runtime-endpoint={at.endpoint}"\n')
+            machine.write("etc/default/kubelet", f'KUBELET_EXTRA_ARGS="{flag}"\n')
         elif at.runtime in SOCKETS:
-            told = f'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint={SOCKETS[at.runtime]}"\n'
-            machine.write("var/lib/kubelet/kubeadm-flags.env", told)
+            machine.write("var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="{flag}"\n')
         machine.write("var/lib/kubelet/config.yaml", f"staticPodPath: {machine.root}{at.static}\n")
         server = f"https://{authority(at.server or self.addresses['p1'], 6443)}"
         machine.write("etc/kubernetes/kubelet.conf", f"clusters:\n- cluster:\n    server: {server}\n")
