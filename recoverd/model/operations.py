@@ -114,7 +114,7 @@ class MovePath(HostCall):
 
 @dataclass(frozen=True, slots=True)
 class CopyPath(HostCall):
-    """Copy a directory whole, beside the original: copied under another name first, so that a
+    """Copy a directory whole, to beside the original or to another disk: copied under another name first, so that a
     target that exists is complete.
 
     etcd's data only while nothing has it open: what is copied while it is written to is worth nothing.

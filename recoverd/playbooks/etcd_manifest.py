@@ -127,10 +127,16 @@ def peer_url(manifest: str, host: str, situation: Situation) -> str:
     return f"https://{f'[{address}]' if ':' in address else address}:2380"
 
 
+def log_apart(manifest: str, data: str) -> str:
+    """The directory of etcd's log where that is not below its data directory; "" where it is."""
+    log = flag(manifest, "--wal-dir").rstrip("/")
+    return "" if log == f"{data}/member/wal" else log
+
+
 def log_elsewhere(manifest: str, data: str, host: str) -> Refusal | None:
     """etcd that writes its log outside of its data directory would start on the old log beside the new data."""
-    log = flag(manifest, "--wal-dir")
-    if not log or log.rstrip("/") == f"{data}/member/wal":
+    log = log_apart(manifest, data)
+    if not log:
         return None
     return Refusal(
         f"etcd on {host} keeps its log apart (--wal-dir={log}), which recoverd does not move: by hand, as etcd's "

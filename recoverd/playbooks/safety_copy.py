@@ -21,6 +21,7 @@ from recoverd.model.operations import HELD, CopyPath, MovePath
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone
 from recoverd.playbooks.base import Refusal, Situation
+from recoverd.playbooks.etcd_manifest import log_apart
 from recoverd.playbooks.sizes import sized
 
 SEGMENTS = 6
@@ -101,6 +102,12 @@ def _copied(
     # the revision is in the names, so that nothing of an earlier attempt is taken for this one's
     move = MovePath(manifest.path, f"{HELD}/{incident}/etcd-at-{view.revision}.yaml")
     copy = CopyPath(f"{data}/member", f"{data}/member.before-{incident}-at-{view.revision}")
+    log, log_kept = log_apart(manifest.content, data), f"{copy.target}.wal"
+    kept, of_log = f"copy of the data, {copy.target}", tuple[Step, ...]()
+    if log:
+        kept = f"copies of the data and the log, {copy.target} and {log_kept}"
+        also = f"copy its log, which it keeps apart in {log}, to {log_kept}"
+        of_log = (sized(Step(name, also, CopyPath(log, log_kept), 180.0, requires), SEGMENTS * SEGMENT),)
     stop = f"stop etcd on {name}, for a copy of its data (its probe restarts it, and then it serves no snapshot)"
     what = f"copy the data of etcd on {name} (revision {view.revision}) to {copy.target}"
     return SafetyCopy(
@@ -108,7 +115,8 @@ def _copied(
             Step(name, f"{stop}: its manifest goes aside", move, 20.0, requires, undo=move.inverse()),
             Step(name, f"wait until no etcd runs on {name}", AwaitContainerGone("etcd", 60), 75.0, requires),
             sized(Step(name, what, copy, 180.0, requires), view.db_size),
+            *of_log,
         ),
-        f"the copy of the data, {copy.target} on {name} itself,",
+        f"the {kept} on {name} itself,",
         aside=True,
     )

@@ -109,7 +109,7 @@ unfinished() {
   done
 }
 
-# copy_path SOURCE TARGET: copy a directory whole, on its own disk: under another name first, so that a target that
+# copy_path SOURCE TARGET: copy a directory whole, to beside it or to another disk: under another name first, so that a target that
 # exists is complete. What earlier copies of SOURCE left that were cut off is deleted. 3 where there is nothing to copy
 # or no room for it, also where the disk fills meanwhile, where another copy of it is being made, and for etcd's data
 # that anything has open; nothing is left of a copy then.
@@ -122,7 +122,7 @@ copy_path() {
   unfinished "$1."
   cp_size=$(du -sk "$1" | first_word)
   # 64 MiB stay free: etcd itself must be able to write
-  [ "$(free_kib "$1")" -gt $((cp_size + 65536)) ] || refuse "there is no room for a copy of $1 beside it"
+  [ "$(free_kib "${2%/*}")" -gt $((cp_size + 65536)) ] || refuse "there is no room for a copy of $1 in ${2%/*}"
   cp_part=$2.$$.part
   # half a copy must not take the room that etcd needs to go on
   trap 'rm -rf "$cp_part"' EXIT

@@ -115,7 +115,7 @@ def copy(o: CopyPath, at: Carry) -> StepResult:
     if not has(at.machine, o.source):
         return at.refused(f"{o.source} does not exist")
     if (at.machine.crowded or at.machine.disk) and of_data(o.source):
-        return at.refused(f"there is no room for a copy of {o.source} beside it")
+        return at.refused(f"there is no room for a copy of {o.source} in {o.target.rpartition('/')[0]}")
     _copy(at.machine.files, o.source, o.target)
     _copy(at.machine.data, o.source, o.target)
     return StepResult(True, f"copying {o.source} to {o.target} on {at.name}: done")

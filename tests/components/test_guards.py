@@ -150,6 +150,19 @@ def test_of_data_that_have_no_room_for_a_copy_nothing_is_left_but_they(small: Ma
     assert small.run(copy).returncode == 0 and len(list((small.data / "member.before/wal").iterdir())) == 6
 
 
+def test_what_counts_is_the_room_where_the_copy_goes(small: Machine, tmp_path: Path) -> None:
+    """As of a log that etcd keeps on a disk of its own."""
+    log = tmp_path / "wal"
+    log.mkdir()
+    (log / "0.wal").write_bytes(os.urandom(1 << 20))
+    copy = CopyPath(str(log), f"{small.data}/member.before.wal")
+    (small.data / "filler").write_bytes(bytes(40 << 20))
+    small.refuses(copy, f"no room for a copy of {log} in {small.data}")
+    (small.data / "filler").unlink()
+    assert small.run(copy).returncode == 0
+    assert (small.data / "member.before.wal/0.wal").read_bytes() == (log / "0.wal").read_bytes()
+
+
 def test_what_copies_left_that_were_cut_off_makes_room_for_the_next_one_and_whole_ones_stay(machine: Machine) -> None:
     """Each has a name of its own, by revision, so that none of them would ever be written over."""
     ended = subprocess.Popen(["true"])

@@ -18,7 +18,7 @@ from recoverd.model.points import RestorePoint
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from tests.unit.builders import CLUSTER_ID, NOW, Cluster, member_id
+from tests.unit.builders import CLUSTER_ID, NOW, Cluster, manifest, manifest_of, member_id
 from tests.unit.test_machine import Script
 from tests.unit.test_playbooks import situation
 
@@ -277,6 +277,20 @@ def test_a_snapshot_is_fetched_only_where_a_copy_has_no_room_and_it_can_be_had(
         assert isinstance(answer, Refusal) and "/var there has 200 MiB free" in answer.reason
         assert "takes at least 200 MiB" in answer.reason and "Make room there" in answer.reason
         assert isinstance(forced(replace(now, by_hand=True)), Refusal), "without a way back nobody forces it"
+
+
+def test_a_log_that_is_kept_apart_is_copied_with_the_data() -> None:
+    """Without its log a member's directory is no way back: etcd would begin a cluster of its own over it."""
+    cluster = off(Cluster(3), "cp2", "cp3")
+    apart = manifest_of("etcd", manifest("etcd", "--data-dir=/var/lib/etcd", "--wal-dir=/wal/of-etcd/").content)
+    answer = forced(situation(cluster.manifest("cp1", "etcd", apart)))
+    assert isinstance(answer, Proposal)
+    copies = [s.operation for s in answer.steps if isinstance(s.operation, CopyPath)]
+    kept = "/var/lib/etcd/member.before-prod-1-at-1234"
+    assert copies == [CopyPath("/var/lib/etcd/member", kept), CopyPath("/wal/of-etcd", f"{kept}.wal")]
+    first = next(i for i, s in enumerate(answer.steps) if s.commits)
+    assert all(s.operation not in copies for s in answer.steps[first:]), "before anything that cannot be taken back"
+    assert f"{kept} and {kept}.wal on cp1 itself" in answer.undo[1]
 
 
 def test_a_disk_without_inodes_takes_no_copy() -> None:
