@@ -127,6 +127,17 @@ def peer_url(manifest: str, host: str, situation: Situation) -> str:
     return f"https://{f'[{address}]' if ':' in address else address}:2380"
 
 
+def no_place_for(flags: str, manifest: str, host: str) -> Refusal:
+    """Where flags cannot be put in: kubeadm writes a command one word a line, and other ways of writing one are not
+    edited.
+    """
+    return Refusal(
+        f"{manifest} on {host} does not give etcd's command as kubeadm writes it, a word a line with `- etcd` first, "
+        f"so {flags} cannot be put in. Write it that way (kubelet starts etcd anew for it, with the same flags), and "
+        "the plan is made by itself"
+    )
+
+
 def log_apart(manifest: str, data: str) -> str:
     """The directory of etcd's log where that is not below its data directory; "" where it is."""
     log = flag(manifest, "--wal-dir").rstrip("/")

@@ -24,7 +24,7 @@ from recoverd.model.operations import HELD, MANIFESTS, CopyPath, MovePath, Write
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import AwaitContainerGone, AwaitFlag, Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, no_place_for, with_flag, without_flag
 from recoverd.playbooks.safety_copy import SafetyCopy, safety_copy
 from recoverd.playbooks.sizes import moving
 from recoverd.playbooks.survivors import (
@@ -325,7 +325,7 @@ def _flagged(name: str, host: HostView | None) -> tuple[ManifestView, str] | Ref
         )
     flagged = with_flag(manifest.content)
     if flagged is None:
-        return Refusal(f"no `- etcd` command line was found in {manifest.path} on {name} to put {FORCE} behind")
+        return no_place_for(FORCE, manifest.path, name)
     return manifest, flagged
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from recoverd.model.etcd import FORCE
 from recoverd.model.join_operations import ForceAlone
 from recoverd.playbooks.base import Refusal, Situation
-from recoverd.playbooks.etcd_manifest import annotated, with_flag, without_flag
+from recoverd.playbooks.etcd_manifest import annotated, no_place_for, with_flag, without_flag
 from recoverd.playbooks.sources import point_first
 
 ALONE_SECONDS, TOGETHER_SECONDS = 12, 40
@@ -64,8 +64,5 @@ def force_alone(source: str, label: str, situation: Situation) -> ForceAlone | R
         return Refusal(f"the manifest of etcd on {source} holds {FORCE} already; take it out first")
     flagged = with_flag(manifest.content)
     if flagged is None:
-        return Refusal(
-            f"no `- etcd` command line was found in {manifest.path} on {source} to put {FORCE} behind, so a "
-            "join could not be taken back"
-        )
+        return no_place_for(f"{FORCE}, by which a join is taken back,", manifest.path, source)
     return ForceAlone(manifest.path, manifest.sha256, flagged, annotated(without_flag(manifest.content), label))

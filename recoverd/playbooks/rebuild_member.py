@@ -31,6 +31,7 @@ from recoverd.playbooks.etcd_manifest import (
     content_of,
     data_directory,
     log_elsewhere,
+    no_place_for,
     peer_url,
     with_flags,
     without_flag,
@@ -245,7 +246,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
     cluster = ",".join([*(f"{m.name}={m.peer_urls[0]}" for m in others), f"{name}={url}"])
     text = with_flags(own, {"--initial-cluster": cluster, "--initial-cluster-state": "existing"})
     if text is None:
-        return Refusal(f"no `- etcd` command line was found in the manifest of etcd on {host} to be told of its peers")
+        return no_place_for("what tells it of its peers", "the manifest of etcd", host)
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
     alarmed = entry is not None and entry.id in accused(situation.etcd_views.values())

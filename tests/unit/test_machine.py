@@ -301,7 +301,7 @@ def test_a_plan_that_nothing_takes_the_place_of_leaves_nothing_waiting() -> None
     s.sweep(stuck, times=2)
     s.sweep(not_editable, times=2)
     assert s.machine.record.plan is None and s.where == (State.ETCD_STUCK, Phase.ESCALATED)
-    assert "no `- etcd` command line was found" in s.machine.record.explanation
+    assert "a word a line with `- etcd` first, so --force-new-cluster" in s.machine.record.explanation
 
 
 def test_an_approval_is_refused_while_the_newest_sweep_does_not_see_the_findings() -> None:
