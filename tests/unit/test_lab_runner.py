@@ -99,6 +99,9 @@ def test_the_table_keeps_what_was_not_run_and_comes_back_as_it_was_written(tmp_p
     new = {"test_a::x": Row("passed", "8")}
     assert results.merge(table, new, whole=False) == table | new
     assert results.merge(table, new, whole=True) == new
+    beside = {"test_a::x (sudo)": Row("passed", "9"), "test_b::y (one or two)[a]": Row("passed", "9")}
+    merged = results.merge(table | beside, new, whole=True)
+    assert merged == new | {"test_a::x (sudo)": beside["test_a::x (sudo)"]}, "of a profile that was not run"
 
 
 KEY = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END {}PRIVATE KEY-----\n"

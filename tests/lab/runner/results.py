@@ -21,6 +21,7 @@ and passed then, on another cluster. A commit with a `+` had changes.
 | --- | --- | ---: | --- | --- | --- | --- | --- |
 """
 FIELDS = ("outcome", "seconds", "kubernetes", "etcd", "runtime", "commit", "day")
+PROFILE = re.compile(r" \(([\w-]+)\)$")
 TURN = re.compile(r"(?<=[\[-])turn\d+-?|-?turn\d+(?=\])")
 
 
@@ -116,9 +117,16 @@ def load(path: Path) -> dict[str, Row]:
     return found
 
 
+def profile_of(name: str) -> str:
+    """`sudo`, of the name of a test in the table that was run on that profile; "" for the lab's ordinary one."""
+    found = PROFILE.search(name)
+    return found[1] if found else ""
+
+
 def merge(old: Mapping[str, Row], new: Mapping[str, Row], *, whole: bool) -> dict[str, Row]:
-    """The newest outcome of each test. After a run of the `whole` what it had no test for is gone."""
-    return ({} if whole else dict(old)) | dict(new)
+    """The newest outcome of each test. After a run of the `whole` what its profile had no test for is gone."""
+    run = {profile_of(name) for name in new} if whole else set()
+    return {name: row for name, row in old.items() if profile_of(name) not in run} | dict(new)
 
 
 def save(path: Path, table: Mapping[str, Row]) -> None:
