@@ -43,6 +43,8 @@ class Reason:
     cure: str
     named: tuple[str, ...] = ()
     """What the line names."""
+    seen: bool = False
+    """It was seen of the machine, and no program has said it: `line` tells what was seen."""
 
 
 def reason(lines: Sequence[str], program: str) -> Reason | None:

@@ -27,7 +27,6 @@ AWAY: Mapping[UnseenKind, str] = {
 the control plane forbids the way, or the certificate there cannot be read or is over.
 """
 THERE = "recoverd does not log in to its machines and does nothing there"
-FULL, CORRUPT = "NOSPACE", "CORRUPT"
 FREE = (
     "compact and defragment it there (`etcdctl compact REVISION`, `etcdctl defrag`, `etcdctl alarm disarm`), or raise "
     "--quota-backend-bytes"
@@ -90,7 +89,7 @@ def _alarms(scene: Scene, alarmed: Mapping[str, EtcdView]) -> Finding:
     raised = {a.alarm for v in alarmed.values() for a in v.alarms}
     what = (
         f"has reached its quota and takes no writes (NOSPACE): {FREE}"
-        if CORRUPT not in raised
+        if "CORRUPT" not in raised
         else "says that its members' data differ (CORRUPT): see which member is the odd one by its revision and its "
         "`etcdctl endpoint hashkv`, and make that one anew from the others"
     )
@@ -141,7 +140,7 @@ def _evidence(scene: Scene) -> tuple[str, ...]:
 
 
 def serves(question: Question) -> str:
-    """A server of it was seen to follow a leader and to have no alarm, or an API server is ready and no alarm is up."""
+    """A server of it was seen to follow a leader, and none that was seen has an alarm up."""
     seen = question.observation
     views = [v for v in seen.outside.values() if isinstance(v, EtcdView)]
     if any(v.alarms for v in views):

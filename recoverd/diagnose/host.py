@@ -92,8 +92,8 @@ def _runs(scene: Scene, unit: UnitView) -> bool:
 
 def _how(scene: Scene, unit: UnitView) -> str:
     if words.refused(unit):
-        return f"is not started by systemd, which refuses its unit or a drop-in of it ({unit.load}; `systemd-analyze " \
-            f"verify {unit.name}.service` tells which line)"  # fmt: skip
+        line = f"`systemd-analyze verify {unit.name}.service` tells which line"
+        return f"is not started by systemd, which refuses its unit or a drop-in of it ({unit.load}; {line})"
     if unit.active != "failed" and words.fails(scene, unit):
         return "does not stay up, and systemd starts it again and again"
     return f"is not running ({unit.active}, {unit.sub or unit.result})"

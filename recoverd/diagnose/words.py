@@ -74,7 +74,7 @@ def of_unit(scene: Scene, name: str, unit: UnitView) -> Reason | None:
     host = scene.host(name)
     if host is not None and fails(scene, unit) and (at := unmounted_above(host, KEEPS.get(unit.name, ""))):
         line = f"/etc/fstab has a file system for {at}, and nothing is mounted there"
-        return Reason(UNMOUNTED, line, UNMOUNTED.why.format(at), UNMOUNTED.cure.format(at), (at,))
+        return Reason(UNMOUNTED, line, UNMOUNTED.why.format(at), UNMOUNTED.cure.format(at), (at,), seen=True)
     return reason(host.journals.get(unit.name, ()), unit.name) if host is not None and fails(scene, unit) else None
 
 
@@ -112,10 +112,10 @@ def _of_kernel(host: HostView, component: str) -> Reason | None:
 
 def sentence(found: Reason | None, who: str = "") -> str:
     """As the end of a finding's message; "" without a reason."""
-    if found and found.cause is UNMOUNTED:
-        return f" Why: {found.why}. Cure: {found.cure}."
-    whose = f"{who}'s" if who else "its own"
-    return f" Why, by {whose} words: {found.why}. Cure: {found.cure}." if found else ""
+    if found is None:
+        return ""
+    whose = "" if found.seen else f", by {who}'s words" if who else ", by its own words"
+    return f" Why{whose}: {found.why}. Cure: {found.cure}."
 
 
 def of_pod(scene: Scene, name: str, component: str) -> tuple[str, tuple[str, ...]]:
@@ -129,9 +129,9 @@ def of_pod(scene: Scene, name: str, component: str) -> tuple[str, tuple[str, ...
 
 def proof(who: str, name: str, found: Reason | None) -> tuple[str, ...]:
     """The line that it rests on."""
-    if found and found.cause is UNMOUNTED:
-        return (f"{name}: {found.line}",)
-    return (f"{who} on {name} says: {found.line}",) if found else ()
+    if found is None:
+        return ()
+    return (f"{name}: {found.line}",) if found.seen else (f"{who} on {name} says: {found.line}",)
 
 
 def last_words(scene: Scene, name: str, unit: UnitView) -> tuple[str, ...]:

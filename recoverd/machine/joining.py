@@ -51,7 +51,7 @@ def join_through(turn: Turn) -> tuple[str, tuple[str, ...]]:
         for n, v in turn.newest.observation.etcd.items()
         if isinstance(v, EtcdView) and any(m.id == v.member_id for m in v.members)
     }
-    if servers := outlook.situation(turn, by_hand=True).scene.external_etcd:
+    if servers := outlook.scene(turn).external_etcd:
         why = f"the etcd of {turn.name} is elsewhere ({', '.join(servers)})"
         raise Refused(f"{why}, and recoverd joins only control planes that have one of their own. {BY_HAND}")
     if not views:

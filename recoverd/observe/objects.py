@@ -144,8 +144,6 @@ class Event(Struct):
 
 NODES, PODS = msgspec.json.Decoder(NodeList), msgspec.json.Decoder(PodTable)
 EVENTS = msgspec.json.Decoder(Event)
-
-
 Nodes = tuple[tuple[NodeView, ...], list[CreatedView]]
 
 
@@ -194,24 +192,26 @@ class PodBook:
             return
         if event.type not in ("ADDED", "MODIFIED", "DELETED"):
             raise ValueError(f"{event.type}: {printable(bytes(event.object).decode(errors='replace'), MESSAGE)}")
-        for pod in self._rows(_whole(PODS.decode(event.object), "Table")):
+        table = _whole(PODS.decode(event.object), "Table")
+        # a newer API server (seen in its source since 1.16) names the columns in the first event of a watch alone
+        self._columns = _columns(table) or self._columns
+        for pod in self._rows(table, self._columns):
             if event.type == "DELETED":
                 self._known.pop(pod.uid, None)
             else:
                 self._known[pod.uid] = pod
 
     def listed(self, document: bytes) -> Iterable[ListedPod]:
-        """Those of one document; nothing is kept."""
+        """Those of one document; of it only the version and the columns are kept."""
         table = _whole(PODS.decode(document), "Table", "PodList")
         if table.kind != "Table":
             return map(from_object, table.items or ())
         self.version = (table.metadata and table.metadata.version) or ""
-        return self._rows(table)
+        self._columns = _columns(table)
+        return self._rows(table, self._columns)
 
-    def _rows(self, table: PodTable) -> list[ListedPod]:
-        # a newer API server (seen in its source since 1.16) names the columns in the first event of a watch alone
-        self._columns = [c.name for c in table.column_definitions or ()] or self._columns
-        node, ip, ready, status = (self._columns.index(name) for name in ("Node", "IP", "Ready", "Status"))
+    def _rows(self, table: PodTable, columns: Sequence[str]) -> list[ListedPod]:
+        node, ip, ready, status = (columns.index(name) for name in ("Node", "IP", "Ready", "Status"))
         return [
             self._pod(r.object.metadata, r.cells[node], r.cells[ip], str(r.cells[ready]), str(r.cells[status]))
             for r in table.rows or ()
@@ -245,6 +245,10 @@ class PodBook:
             labels=_decoded(bytes(meta.labels)) or {},
             version=meta.resource_version,
         )
+
+
+def _columns(table: PodTable) -> list[str]:
+    return [c.name for c in table.column_definitions or ()]
 
 
 def per_node(pods: Sequence[ListedPod]) -> dict[str, int]:

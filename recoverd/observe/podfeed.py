@@ -94,6 +94,7 @@ class PodFeed:
                 response.close()
 
     async def _take(self, response: Any) -> None:
+        # by hand: aiohttp refuses a line of more than 128 KiB, and what has been managed by many may be longer
         held = bytearray()
         async for part in response.content.iter_any():
             held += part

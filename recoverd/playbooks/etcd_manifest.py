@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -33,7 +34,7 @@ def with_flags(manifest: str, flags: dict[str, str]) -> str | None:
     lines = "".join(rf"\n\g<1>- {name}={value}" for name, value in flags.items())
     changed, count = COMMAND.subn(rf"\g<0>{lines}", text, count=1)
     whole = count and all(flag(changed, name) == value for name, value in flags.items())
-    return changed if whole and _same_but_for(flags, manifest, changed) else None
+    return changed if whole and _same_but_for(tuple(flags), manifest, changed) else None
 
 
 def with_flag(manifest: str) -> str | None:
@@ -54,21 +55,33 @@ def _without(name: str, manifest: str) -> str:
     return re.sub(line, "", manifest, flags=re.MULTILINE)
 
 
-def _same_but_for(names: Collection[str], before: str, after: str) -> bool:
+@lru_cache(maxsize=32)  # as `annotated`
+def _same_but_for(names: tuple[str, ...], before: str, after: str) -> bool:
     """Whether nothing but flags of these names on etcd's own command line is another, as YAML: another container of
     the pod may have such a flag too. False where the value of one is a word of its own, which would be left behind.
+    """
+
+    def without_them(pod: Any) -> None:
+        named = (c for c in pod["spec"]["containers"] if c.get("name") == pod["metadata"]["name"])
+        own = next(named, pod["spec"]["containers"][0])
+        for part in ("command", "args"):
+            words = [str(w) for w in own.get(part) or ()]
+            if any(w in names and not then.startswith("-") for w, then in pairwise(words)):
+                raise ValueError("the value of a flag is a word of its own")
+            own[part] = [w for w in words if w.partition("=")[0] not in names]
+
+    return _same(before, after, without_them)
+
+
+def _same(before: str, after: str, take_out: Callable[[Any], None]) -> bool:
+    """Whether two manifests are the same pod, as YAML, without what is taken out of each; False where one cannot be
+    read, or is not as `take_out` has it.
     """
     try:
         old, new = (yaml.load(text, Loader=LOADER) for text in (before, after))  # noqa: S506  # safe, see LOADER
         for pod in (old, new):
-            named = (c for c in pod["spec"]["containers"] if c.get("name") == pod["metadata"]["name"])
-            own = next(named, pod["spec"]["containers"][0])
-            for part in ("command", "args"):
-                words = [str(w) for w in own.get(part) or ()]
-                if any(w in names and not then.startswith("-") for w, then in pairwise(words)):
-                    return False
-                own[part] = [w for w in words if w.partition("=")[0] not in names]
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError):
+            take_out(pod)
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError, ValueError):
         return False
     return bool(old == new)
 
@@ -86,19 +99,12 @@ def annotated(manifest: str, incident: str) -> str:
     changed, count = re.subn(r"^  annotations:[ ]*\n", rf"\g<0>{line}", text, count=1, flags=re.MULTILINE)
     if not count:
         changed = re.sub(r"^metadata:[ ]*\n", rf"\g<0>  annotations:\n{line}", text, count=1, flags=re.MULTILINE)
-    return changed if _same_pod(manifest, changed) else manifest
+    return changed if _same(manifest, changed, _not_annotated) else manifest
 
 
-def _same_pod(before: str, after: str) -> bool:
-    """Whether the annotation is the only difference, as YAML."""
-    try:
-        old, new = (yaml.load(text, Loader=LOADER) for text in (before, after))  # noqa: S506  # safe, see LOADER
-        for pod in (old, new):
-            (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
-            pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
-        return False
-    return bool(old == new)
+def _not_annotated(pod: Any) -> None:
+    (pod["metadata"].get("annotations") or {}).pop(ANNOTATION, None)
+    pod["metadata"]["annotations"] = pod["metadata"].get("annotations") or {}
 
 
 def content_of(component: str, host: str, situation: Situation) -> str:

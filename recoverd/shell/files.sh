@@ -109,8 +109,8 @@ unfinished() {
   done
 }
 
-# copy_path SOURCE TARGET: copy a directory whole, to beside it or to another disk: under another name first, so that a target that
-# exists is complete. What earlier copies of SOURCE left that were cut off is deleted. 3 where there is nothing to copy
+# copy_path SOURCE TARGET: copy a directory whole, to beside it or to another disk: under another name first, so that a
+# target that exists is complete. What earlier copies of SOURCE left that were cut off is deleted. 3 where there is nothing to copy
 # or no room for it, also where the disk fills meanwhile, where another copy of it is being made, and for etcd's data
 # that anything has open; nothing is left of a copy then.
 copy_path() {
