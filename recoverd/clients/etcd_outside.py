@@ -13,9 +13,6 @@ from recoverd.model.places import OutsideEtcd, Socket
 
 __all__ = ["OutsideClient"]
 
-OF_THE_WAY = frozenset({UnseenKind.REFUSED, UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE, UnseenKind.UNTRUSTED})
-"""What would be said of the server, and is so of the control plane's sshd where the way ends there."""
-
 
 class OutsideClient(EtcdClient):
     """The server at one address, which a control plane reaches."""
@@ -40,7 +37,9 @@ class OutsideClient(EtcdClient):
             return await super().view(timeout=timeout, at=at, kept=kept)
         except EtcdUnseen as unseen:
             why = unseen.__cause__
-            if isinstance(why, HostUnseen) and not isinstance(why, NothingListens) and unseen.unseen.kind in OF_THE_WAY:
+            ends_before = isinstance(why, HostUnseen) and not isinstance(why, NothingListens)
+            # what would be said of the server is so of the control plane's sshd where the way ends there
+            if ends_before and unseen.unseen.kind.of_the_other_side:
                 raise EtcdUnseen(UnseenKind.NOT_TRIED, unseen.unseen.reason) from why
             raise
 

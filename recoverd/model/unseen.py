@@ -28,6 +28,11 @@ class UnseenKind(StrEnum):
     needs. Nothing was asked, so nothing is silent.
     """
 
+    @property
+    def of_the_other_side(self) -> bool:
+        """Whether anybody else who asks there would fare the same; the others are of who asks, or of what came."""
+        return self in (UnseenKind.UNREACHABLE, UnseenKind.REFUSED, UnseenKind.TIMEOUT, UnseenKind.UNTRUSTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Unseen:

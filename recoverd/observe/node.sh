@@ -67,7 +67,7 @@ node_look() {
   proxy=$(ls -td /var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf 2>/dev/null | head -n 1)
   [ -z "$proxy" ] || proxy=$(node_server "$proxy")
   # look.sh has asked for the flags of a kubelet that runs
-  [ -n "${kc_parts+set}" ] || kubelet_flags ''
+  [ -n "${kc_drops+set}" ] || kubelet_flags ''
   kubelet_runtime; sock=${kc_said#unix://}
   # without a word of it kubelet takes docker where that is (before 1.24), which brings a containerd with it
   docker=''; [ -n "$sock" ] || [ ! -S /run/docker.sock ] || docker=/run/docker.sock
@@ -106,7 +106,7 @@ node_look() {
     [ -d "$d" ] && echo "pool $(given_out "$d" | wc -l) $(leaked "$d" | wc -l) $d"
   done
   for f in $resolv /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/instance-config.yaml /etc/default/kubelet /etc/sysconfig/kubelet \
-    /etc/systemd/system/kubelet.service.d/*.conf ${kc_parts:+"$kc_parts"/*.conf} \
+    /etc/systemd/system/kubelet.service.d/*.conf $kc_drops \
     /etc/systemd/system/containerd.service.d/*.conf /etc/systemd/system/crio.service.d/*.conf /etc/systemd/system/docker.service.d/*.conf \
     /etc/containerd/config.toml /etc/containerd/*.d/*.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/* /etc/docker/daemon.json \
     /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do

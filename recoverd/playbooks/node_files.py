@@ -21,6 +21,13 @@ LINES = 24
 """Of a difference that is shown."""
 
 
+def held(path: str, situation: Situation) -> str:
+    """Where what is in place at this absolute path is kept: by its whole path, since kubelet's drop-ins and those of
+    the runtime's unit may have the same name, and no kept file is written over.
+    """
+    return f"{HELD}/{situation.kept}{path}"
+
+
 def put_back(host: str, path: str, look: NodeLook, situation: Situation, finding: Finding, beside: str) -> Step:
     known, there = situation.memory.files[host][path], look.files.get(path)
     return Step(
@@ -32,7 +39,7 @@ def put_back(host: str, path: str, look: NodeLook, situation: Situation, finding
             content=situation.memory.known_file(host, path),
             sha256=known.sha256,
             before=there.sha256 if there else "",
-            keep=f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}" if there else "",
+            keep=held(path, situation) if there else "",
             beside=beside,
         ),
         20.0,

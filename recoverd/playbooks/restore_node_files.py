@@ -24,18 +24,14 @@ from recoverd.model.observation import HostView
 from recoverd.model.operations import HELD, MovePath, Shell
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.node_files import NAME, difference, differing, put_back, read_anew
+from recoverd.playbooks.node_files import NAME, difference, differing, held, put_back, read_anew
 from recoverd.playbooks.nodes import emptied, everywhere, host_of, node_in, node_of, off_on_purpose
 from recoverd.playbooks.sandboxes import STUCK, without_sandbox
-from recoverd.playbooks.starts import begins_anew
+from recoverd.playbooks.starts import begins_anew, not_mounted
 
 GONE = frozenset({Code.NODE_CUT_OFF, Code.CNI_CONFIG_MISSING})
 FAILING = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
-BENEATH = (
-    "{at} on {host} is not mounted, which its /etc/fstab has: the files that are gone are on it, and what is written "
-    "there now is hidden when it comes. `mount {at}` first, or take its line out of /etc/fstab where that disk is gone "
-    "for good"
-)
+BENEATH = "the files that are gone are on it, and what is written there now is hidden when it comes"
 READY_SECONDS = 90.0
 """For kubelet to try again, to post, and for its network to be called ready."""
 
@@ -145,7 +141,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     if view.node is None or not any(fails(scene, u) for u in units) or off:
         return None
     if at := unmounted_above(view, "/var/lib/kubelet"):
-        return Refusal(BENEATH.format(at=at, host=host))
+        return Refusal(not_mounted(host, at, BENEATH))
     paths, added = list(differing(host, view.node, situation)), list(_added(host, view, situation))
     if not paths and not added:
         return None
@@ -154,12 +150,11 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
     done = [*([f"put back {', '.join(paths)}"] if paths else []), *([f"move {', '.join(added)} away"] if added else [])]
     steps = [put_back(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
     for path in added:
-        to = f"{HELD}/{situation.kept}/{path.rpartition('/')[2]}"
         steps.append(
             Step(
                 host,
                 f"move {path} on {host} away, which was not there when it worked",
-                MovePath(path, to),
+                MovePath(path, held(path, situation)),
                 20.0,
                 requires=(finding.key,),
             )
@@ -183,7 +178,10 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
             *finding.evidence,
             *(line for p in (*paths, *added) for line in difference(host, p, view.node, situation)),
         ),
-        undo=(f"what was in place is kept in {HELD}/{situation.kept}/ on {host}; copy it back and restart the unit",),
+        undo=(
+            f"what was in place is kept in {HELD}/{situation.kept}/ on {host}, by its path; copy it back and restart "
+            "the unit",
+        ),
         verify_within=90.0,
         asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what "
         "reads it was last started",
@@ -199,7 +197,7 @@ def _added(host: str, view: HostView, situation: Situation) -> Iterator[str]:
     look = view.node or NodeLook()
     for path, file in look.files.items() if recorded else ():
         # as /etc/crio/crio.conf.d, and /etc/containerd/conf.d since containerd 2.2
-        in_parts = ".d/" in path or path.rpartition("/")[0] == look.parts
+        in_parts = ".d/" in path or (look.parts and path.startswith(f"{look.parts}/"))
         if (
             in_parts
             and not read_always(path)

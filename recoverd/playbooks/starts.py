@@ -95,11 +95,11 @@ def serves_nothing(host: str, situation: Situation) -> str:
     )
 
 
-def not_mounted(host: str, at: str) -> str:
-    """Why data that are not there are not given up, and what a person does."""
+def not_mounted(host: str, at: str, why: str = "etcd's data are on it most likely, and nothing is lost") -> str:
+    """Why what is not there is neither given up nor written anew, and what a person does."""
     return (
-        f"{at} on {host} is not mounted, which its /etc/fstab has: etcd's data are on it most likely, and nothing is "
-        f"lost. `mount {at}` there; where that disk is gone for good, take its line out of /etc/fstab"
+        f"{at} on {host} is not mounted, which its /etc/fstab has: {why}. `mount {at}` there; where that disk is gone "
+        "for good, take its line out of /etc/fstab"
     )
 
 

@@ -3,7 +3,7 @@
 
 # kubelet_flags ARGUMENTS: what kubelet is told on its command line: by ARGUMENTS, with which it was started, one a line;
 # without them by what its unit and the files that this reads say. Sets kc_file, where its configuration is; kc_parts,
-# the directory with that one's drop-ins; kc_socket, kc_static and kc_resolv: the runtime's socket, where its static pods
+# the directory with that one's drop-ins; kc_drops, these, the last of which counts; kc_socket, kc_static and kc_resolv: the runtime's socket, where its static pods
 # are, and the name servers' file of pods. Each is empty where nothing is said.
 kubelet_flags() {
   kc_file='' kc_parts='' kc_socket='' kc_static='' kc_resolv='' kc_flag=''
@@ -28,6 +28,10 @@ kubelet_flags() {
     kc_flag=''
   done
   set +f
+  kc_drops=''
+  # kubelet walks the whole tree by name, a directory where its name is, and follows no link to one (mergeKubeletConfigurations)
+  [ -z "$kc_parts" ] || kc_drops=$(find "$kc_parts" -name '*.conf' ! -type d ! -name '*[[:space:]]*' 2>/dev/null |
+    head -n 200 | tr / '\001' | LC_ALL=C sort | tr '\001' /)
 }
 
 # kubelet_says KEY [FLAG [FILE]]: after kubelet_flags, sets kc_said to FLAG, or where that is empty to what kubelet's
@@ -36,10 +40,8 @@ kubelet_says() {
   kc_key=$1 kc_said=${2-} kc_more=${3-} kc_newline='
 '
   [ -z "$kc_said" ] || return 0
-  set -- "${kc_file:-/var/lib/kubelet/config.yaml}" ${kc_more:+"$kc_more"}
-  if [ -n "$kc_parts" ]; then
-    for kc_part in "$kc_parts"/*.conf; do [ ! -f "$kc_part" ] || set -- "$@" "$kc_part"; done
-  fi
+  # shellcheck disable=SC2086 # a word each
+  set -- "${kc_file:-/var/lib/kubelet/config.yaml}" ${kc_more:+"$kc_more"} $kc_drops
   # what is empty is a value, too, and takes the one before it away
   kc_said=$(sed -e "s/^[\"{ ]*${kc_key}[\"]*: */=/" -e 't value' -e d -e ':value' -e 's/[[:space:]]#.*//' \
     -e "s/[\"', [:cntrl:]]//g" -e 's/^=null$/=/' "$@" 2>/dev/null)

@@ -20,8 +20,10 @@ pids() {
       */user.slice/*|*.service|*.service"$nl"*) ;;
       # somebody's own container, unless kubelet gives pods no cgroups of their own
       */docker/*|*/docker-*|*libpod*|*/machine.slice/*|*/lxc/*|*/lxc.payload*|*/default/*|*/nerdctl-*)
+        [ -n "${kc_drops+set}" ] || kubelet_flags ''
+        # shellcheck disable=SC2086 # a word each
         ! grep -qsE 'cgroups-per-qos=false|cgroupsPerQOS: *false' /var/lib/kubelet/config.yaml \
-          /var/lib/kubelet/kubeadm-flags.env /etc/kubernetes/kubelet.conf.d/*.conf ||
+          /var/lib/kubelet/kubeadm-flags.env $kc_drops ||
           unknown="$unknown ${c%/comm}" ;;
       *) unknown="$unknown ${c%/comm}" ;;
     esac

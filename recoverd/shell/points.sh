@@ -36,7 +36,7 @@ point_files() {
   kubelet_flags ''
   for f in /etc/kubernetes/manifests/* /etc/kubernetes/kubeadm*.yaml /etc/kubernetes/kubeadm*.conf /var/lib/kubelet/config.yaml \
     /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/systemd/system/kubelet.service.d/*.conf \
-    /usr/lib/systemd/system/kubelet.service.d/*.conf /lib/systemd/system/kubelet.service.d/*.conf ${kc_parts:+"$kc_parts"/*.conf}; do
+    /usr/lib/systemd/system/kubelet.service.d/*.conf /lib/systemd/system/kubelet.service.d/*.conf $kc_drops; do
     { [ -f "$f" ] && [ "$(wc -c <"$f")" -lt 1000000 ]; } || continue
     ! grep -q 'PRIVATE KEY\|client-key-data' "$f" || continue
     point_section "$1" file "$f"; base64 <"$f"

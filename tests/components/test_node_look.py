@@ -320,10 +320,12 @@ def test_drop_ins_of_kubelets_configuration_come_and_count(machine: Machine) -> 
         )
         machine.write(f"{parts}/10-site.conf", text)
         machine.write(f"{parts}/10-site.conf.rpmsave", "healthzPort: 2\n")
+        machine.write(f"{parts}/09-site/limits.conf", "maxPods: 64\n")
         look = machine.look()
     assert (look.kubelet, look.resolv) == (Heard.ANSWERS, str(machine.path("/etc/kubernetes/resolv.conf")))
     assert look.parts == str(machine.path(parts)) and look.files[f"{parts}/10-site.conf"].content == text
     assert not [p for p in look.files if p.endswith("rpmsave")]
+    assert look.files[f"{parts}/09-site/limits.conf"].content == "maxPods: 64\n"
 
 
 def test_a_runtime_of_containerds_own_defaults_is_no_secret(machine: Machine) -> None:

@@ -796,6 +796,14 @@ async def test_the_last_drop_in_of_kubelets_configuration_counts_and_its_flags_b
         flags.write_text(f'KUBELET_KUBEADM_ARGS="--config-dir={parts} --pod-manifest-path=/srv/flag"\n')
         assert "in /srv/flag," in doubts(await seen(pool))[0]
         flags.write_text(f'KUBELET_KUBEADM_ARGS="--config-dir={parts}"\n')
+        # the whole tree counts, a directory where its own name is, and no link to one
+        for place in ("05-site", "25-site.conf"):
+            (parts / place).mkdir()
+            (parts / place / "99.conf").write_text(f"staticPodPath: /srv/{place}\n")
+        (elsewhere := machine.root / "srv").mkdir()
+        (elsewhere / "99.conf").write_text("staticPodPath: /srv/elsewhere\n")
+        (parts / "27-linked").symlink_to(elsewhere)
+        assert "in /srv/25-site.conf," in doubts(await seen(pool))[0]
         (parts / "30-none.conf").write_text("staticPodPath: ''\n")
         assert not doubts(await seen(pool))
     finally:

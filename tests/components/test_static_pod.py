@@ -91,6 +91,12 @@ def test_an_etcd_in_somebodys_own_container_is_not_the_static_pod(
     (tmp_path / "kubelet").mkdir()
     (tmp_path / "kubelet/config.yaml").write_text("cgroupsPerQOS: false\n")
     assert pids() == other, "kubelet gives pods no cgroups of their own: the name has to do"
+    (tmp_path / "kubelet/config.yaml").unlink()
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/10-site.conf").write_text("cgroupsPerQOS: false\n")
+    assert pids() == "", "nobody has told kubelet of that directory"
+    (tmp_path / "kubelet/kubeadm-flags.env").write_text(f'KUBELET_KUBEADM_ARGS="--config-dir={tmp_path}/parts"\n')
+    assert pids() == other
     assert pids() != (own := placed(8, STATIC)) and pids() == own
 
 

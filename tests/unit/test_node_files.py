@@ -199,6 +199,25 @@ def test_a_drop_in_of_kubelets_configuration_is_put_back_and_one_that_came_since
     assert others == [RestartUnit("kubelet"), AwaitUnit("kubelet", 5, 40)] and plan.asks
 
 
+def test_files_of_one_name_are_kept_apart() -> None:
+    """A distribution's 10-proxy.conf for kubelet and for its runtime: the second was refused in the middle of the plan,
+    since the copy of the first was in its place.
+    """
+    at = ("/etc/systemd/system/kubelet.service.d", "/etc/systemd/system/containerd.service.d", "/etc/kubelet.d/site")
+    look = replace(WELL, parts="/etc/kubelet.d")
+    new = {f"{d}/10-proxy.conf": FileView(sha("b"), "b", NOW + HOUR / 60) for d in at}
+    changed = f"{at[0]}/10-kubeadm.conf"
+    old = timedelta(days=4)
+    before = learnt(replace(look, files={**files(old), changed: FileView(sha("a"), "a", NOW - old)}))
+    there = {**files(), **new, changed: FileView(sha("b"), "b", NOW)}
+    made = now(DOWN, look=replace(look, files=there), **FALLING)
+    plan = proposal(NAME, replace(made, memory=replace(made.memory, files=before.files, texts=before.texts)))
+    writes = [s.operation for s in plan.steps if isinstance(s.operation, WriteFile)]
+    moves = [s.operation for s in plan.steps if isinstance(s.operation, MovePath)]
+    assert [w.path for w in writes] == [changed] and [m.source for m in moves] == list(new)
+    assert len({writes[0].keep, *(m.target for m in moves)}) == 4
+
+
 def test_what_is_on_a_disk_that_is_not_mounted_is_not_written_beneath_it() -> None:
     """Its files are gone, and were to be written where the disk then hides them."""
     gone = {path: file for path, file in files().items() if path != FLAGS}
