@@ -1,10 +1,11 @@
-"""`python -m recoverd`, forked from a process that has imported it: of what most of these tests' daemons cost, the
-imports alone were two thirds.
+"""`python -m recoverd` and recoverctl, forked from a process that has imported them: of what most of these tests'
+daemons cost, the imports alone were two thirds.
 
 What is forked is in every other way the process that it would have been: it has the directory, environment and
 descriptors that it is given, no other descriptor, no thread, the signals' default dispositions, and it runs the module
 as `python -m` does, to the interpreter's own end. Where the start itself is what a test is about, the daemon is started
-by exec (`Daemon(exec=True)`, test_systemd.py).
+by exec (`Daemon(exec=True)`, test_systemd.py). recoverctl is run by whoever is named, as pam_loginuid and sudo leave a
+process.
 """
 
 from __future__ import annotations
@@ -22,13 +23,32 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 MODULE = "recoverd"
 MOST = 1 << 18
 """Bytes of a request: arguments, directory and environment."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose process it is."""
+
+    login: int | None
+    """Of whom logged in; None: nobody did."""
+    uid: int
+    group: int
+
+    def take_over(self) -> None:
+        """The login uid is written by root, once, and stays."""
+        Path("/proc/self/loginuid").write_text("4294967295" if self.login is None else str(self.login))
+        os.setgroups([self.group])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(self.uid, self.uid, self.uid)
+        os.environ.update(USER="root", LOGNAME="root", SUDO_USER="root", HOME="/")
 
 
 class Forked:
@@ -87,11 +107,22 @@ class ForkServer:
         )
         theirs.close()
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: BinaryIO) -> Forked:
-        """`python -m recoverd` with these arguments; both its outputs go to `output`."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        output: BinaryIO,
+        person: Person | None = None,
+    ) -> Forked:
+        """`python -m recoverd` with these arguments, or recoverctl of that person; both its outputs go to `output`."""
         status, theirs = os.pipe()
         os.set_blocking(status, False)
-        request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(Path.cwd())}
+        request = {
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "directory": str(Path.cwd()),
+            "person": asdict(person) if person else None,
+        }
         socket.send_fds(self._socket, [json.dumps(request).encode()], [0, output.fileno(), output.fileno(), theirs])
         os.close(theirs)
         pid, (pidfd,), *_ = socket.recv_fds(self._socket, 16, 1)
@@ -112,8 +143,8 @@ class Server:
         self._running: dict[int, tuple[int, int]] = {}
         """Process and the descriptor that is told its end, by the descriptor of the process."""
 
-    def serve(self) -> list[str]:
-        """Serve until nobody asks any more. Returns in what was forked only, with its arguments."""
+    def serve(self) -> dict[str, Any]:
+        """Serve until nobody asks any more. Returns in what was forked only, with what was asked."""
         while True:
             poll = select.poll()
             for fd in (self._requests.fileno(), *self._running):
@@ -127,12 +158,12 @@ class Server:
                     for pidfd in self._running:
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     sys.exit()
-                request = json.loads(said)
+                request: dict[str, Any] = json.loads(said)
                 if self._fork(fds) == 0:
                     os.chdir(request["directory"])
                     os.environ.clear()
                     os.environ.update(request["environment"])
-                    return list(request["arguments"])
+                    return request
 
     def _fork(self, fds: array.array[int] | list[int]) -> int:
         assert threading.active_count() == 1, threading.enumerate()
@@ -161,12 +192,17 @@ class Server:
 
 
 def main() -> None:
+    import recoverd.config.schema  # noqa: F401  what recoverctl loads when it needs it: a user may not read the checkout
+    from recoverd.cli import ctl
     from recoverd.daemon import logs, wiring  # noqa: F401  what `recoverd run` loads
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the tests, which a terminal's Ctrl-C reaches as well
     gc.freeze()  # what is loaded stays shared
-    arguments = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
-    sys.argv = [MODULE, *arguments]
+    request = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    sys.argv = [MODULE, *request["arguments"]]
+    if request["person"]:
+        Person(**request["person"]).take_over()
+        ctl.main(request["arguments"])
     runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
 
 

@@ -10,19 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .forkserver import Person, server
+
 LOGIN = Path("/proc/self/loginuid")
 UNSET = str(2**32 - 1)
-AS = """
-import os, sys
-import recoverd.config.schema  # what recoverctl loads when it needs it: this user may not read the checkout
-from recoverd.cli.ctl import main
-login, uid, group = sys.argv[1:4]
-open("/proc/self/loginuid", "w").write(login or "4294967295")
-os.setgroups([int(group)]); os.setresgid(65534, 65534, 65534); os.setresuid(*[int(uid)] * 3)
-os.environ.update(USER="root", LOGNAME="root", SUDO_USER="root", HOME="/")
-main(sys.argv[4:])
-"""
-"""As pam_loginuid and sudo leave a process: the login uid is written by root, once, and stays."""
 
 
 def cannot() -> str:
@@ -88,12 +79,11 @@ async def types(socket: Path, *words: str, login: str | None = None, process: st
     """Exit code and output of recoverctl, typed by who logged in as `login`, in a process of `process` (by default the
     same; "root": by sudo). It is in the socket's group.
     """
-    who = process or login or "root"
     group = os.stat(socket).st_gid  # noqa: PTH116  # a moment, in a test
-    arguments = [str(uid(login)) if login else "", str(uid(who)), str(group), "--socket", str(socket), *words]
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", AS, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    out, _ = await running.communicate()
-    assert running.returncode is not None
-    return running.returncode, out.decode()
+    person = Person(uid(login) if login else None, uid(process or login or "root"), group)
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb") as output:
+        with os.fdopen(writes, "wb") as theirs:
+            running = server().start(["--socket", str(socket), *words], os.environ, theirs, person)
+        out = await asyncio.to_thread(output.read)
+    return await asyncio.to_thread(running.wait), out.decode()
