@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recoverd.diagnose import words
+from recoverd.diagnose.backoff import etcd_serves, lacks_etcd
 from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, of_before, restarted, up
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
@@ -17,8 +18,6 @@ DOWN = State.APISERVER_DOWN
 REFUSES_US = re.compile(r"\b40[13]\b")
 """HTTP statuses of an API server that works and does not accept the kubeconfig's credentials."""
 
-NO_ETCD = "no-etcd"
-"""The cause of that name."""
 TURNS_AWAY = re.compile(r"\bHTTP 429\b")
 BUSY = (
     ": it works, and turns requests away for there are too many (HTTP 429: API priority and fairness, or "
@@ -84,11 +83,9 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
 def _by_etcd(scene: Scene, name: str) -> str:
     """What is said of one that serves for want of an etcd which was seen to serve, in place of its own words."""
     container, endpoint = scene.container(name, API), scene.endpoint(name)
-    found = words.of_static_pod(scene, name, API)
-    lacks = found is not None and found[1].cause.name == NO_ETCD
-    views = scene.outside.values() if scene.external_etcd else filter(None, [scene.etcd_views.get(name)])
-    if not any(v.has_leader and not v.remembered for v in views):
+    if not etcd_serves(scene, name):
         return ""
+    lacks = lacks_etcd(scene, name)
     others = [n for n in scene.ready_members if n != name]
     way = (
         f"see to the way from {name} to {', '.join(scene.external_etcd)} (a route, a firewall), and to its certificate "

@@ -150,6 +150,7 @@ class PersonsNeeded:
 
 DEFAULT_APPROVALS: Mapping[str, Approval] = {
     "restore-manifest": Approval.AUTOMATIC,
+    "end-back-off": Approval.AUTOMATIC,
     "start-node-services": Approval.AUTOMATIC,
     "restore-node-files": Approval.AUTOMATIC,
     "restore-pod-files": Approval.AUTOMATIC,

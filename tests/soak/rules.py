@@ -73,6 +73,7 @@ OF_OBJECTS = Cordon | Drain | Uncordon | RelaxWebhook | TightenWebhook
 """What asks the API server alone."""
 UNASKED = {
     "restore-manifest",
+    "end-back-off",
     "start-node-services",
     "restore-node-files",
     "restore-pod-files",

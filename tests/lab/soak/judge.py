@@ -14,6 +14,7 @@ from tests.lab.soak.trouble import Episode
 
 UNASKED = {
     "restore-manifest",
+    "end-back-off",
     "start-node-services",
     "restore-node-files",
     "restore-pod-files",
