@@ -24,6 +24,8 @@ LEADS_WITHIN = 30.0
 """Seconds beyond the time that the lease of the one before lasts, which is waited for: it retries every 2 s."""
 UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|connection refused", re.IGNORECASE)
 """It does not get as far as the API server: by another name or address than the one that answers."""
+TURNED_AWAY = re.compile(r'failed calling webhook "([^"]+)"|admission webhook "([^"]+)" denied')
+"""Its lease is not let pass, by one that is asked for what changes it (kubernetes/kubernetes #90217)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,17 @@ class RestartController:
         running = sorted((n for n, v in views.items() if v.runs(component)), key=lambda n: (n != holds, n))
         if not running:
             return Refusal(f"{component} was seen to run on no control plane")
-        tails = ((n, views[n].containers[component].log_tail) for n in running)
-        unreached = next((f"{n}: {line}" for n, tail in tails for line in tail[-3:] if UNREACHED.search(line)), "")
+        said = [(n, line) for n in running for line in views[n].containers[component].log_tail[-3:]]
+        hook = next(((n, line, found) for n, line in said if (found := TURNED_AWAY.search(line))), None)
+        if hook is not None:
+            host, line, found = hook
+            return Refusal(
+                f"the admission webhook {found[1] or found[2]} keeps {component} on {host} from its lease, by its own "
+                f"words ({line}), and a restart changes nothing: see to what serves it, or set its failurePolicy to "
+                "Ignore (`kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o yaml` has it); "
+                f"{component} leads by itself then"
+            )
+        unreached = next((f"{n}: {line}" for n, line in said if UNREACHED.search(line)), "")
         return Proposal(
             summary=f"start {component} anew on {', then '.join(running)}, until one leads",
             steps=tuple(step for name in running for step in _steps(name, component, finding, within)),

@@ -18,7 +18,7 @@ from recoverd.model.observation import ApiView, Observation, Unseen, UnseenKind
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.model.witness import LeadView
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Answer, Proposal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from tests.unit.builders import NOW, Cluster, manifest, member_id
 
 MANAGER = "kube-controller-manager"
@@ -154,3 +154,17 @@ def test_a_controller_that_does_not_reach_the_api_server_is_asked_about() -> Non
     plan = answer(Cluster().container("cp1", MANAGER, log_tail=(line,)), lead(61, 31))
     assert isinstance(plan, Proposal)
     assert line in plan.asks and "/etc/kubernetes/controller-manager.conf" in plan.asks
+
+
+def test_one_that_a_webhook_keeps_from_its_lease_is_not_restarted_for_it() -> None:
+    """It was, in vain, though its own words named the webhook: one that is asked for updates alone lets a new lease
+    pass, so that the try of a write shows nothing.
+    """
+    for said in (
+        'Failed to update lock: Internal error occurred: failed calling webhook "lease.example.com": Post '
+        "https://guard.default.svc:443/?timeout=10s: dial tcp 10.96.3.4:443: connect: connection refused",
+        'Failed to update lock: admission webhook "lease.example.com" denied the request: frozen',
+    ):
+        refused = answer(Cluster(3).container("cp2", MANAGER, log_tail=("x", said)), lead(61, 31, "cp1_abc"))
+        assert isinstance(refused, Refusal) and "the admission webhook lease.example.com keeps" in refused.reason
+        assert said in refused.reason and "on cp2" in refused.reason
