@@ -23,11 +23,9 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 from recoverd.clients.etcd_answers import (
     EtcdRefused,
     EtcdUnseen,
-    alarm_entries,
     blob,
     classified,
-    hexadecimal,
-    member_entry,
+    member_view,
 )
 from recoverd.clients.etcd_keys import EVERY_KEY, Ask, count, uid_of
 from recoverd.clients.etcd_line import Line, Way
@@ -36,7 +34,7 @@ from recoverd.clients.etcd_pki import PKI, CredentialsCache, health_check
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError, SnapshotFile, SnapshotInfo
-from recoverd.model.etcd import DiskTimes, EtcdView
+from recoverd.model.etcd import DiskTimes, EtcdView, Hashed
 from recoverd.model.observation import UnseenKind
 from recoverd.model.places import LOOPBACK, Socket
 
@@ -129,7 +127,8 @@ class EtcdClient:
             _or_else(None, lambda: count(ask, f"{self._registry}/pods/", at), optional),
             _or_else(None, lambda: uid_of(ask, self._registry), optional),
         )
-        return replace(self._parsed(status, members, health, nodes, pods, 0), uid=uid)
+        view = member_view(self._where, status, members)
+        return replace(view, healthy=health[0], health_reason=health[1], nodes=nodes, pods=pods, uid=uid)
 
     async def close(self) -> None:
         """Give back what is kept from view to view."""
@@ -143,7 +142,7 @@ class EtcdClient:
             status, members = await asyncio.gather(
                 ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False})
             )
-            view = self._parsed(status, members, (False, ""), None, None, 0)
+            view = member_view(self._where, status, members)
         return replace(view, healthy=view.has_leader)
 
     async def remove_member(self, member_id: str, *, timeout: float) -> None:  # noqa: ASYNC109
@@ -205,6 +204,15 @@ class EtcdClient:
         """
         async with self.asking(timeout) as ask:
             return int((await ask("/v3/kv/range", {**EVERY_KEY, "revision": str(revision)})).get("count", 0))
+
+    async def hashed(self, revision: int, *, timeout: float) -> Hashed:  # noqa: ASYNC109
+        """What the member's data come to at a revision. Raises `EtcdRefused` where it is compacted away or not there
+        yet, `EtcdUnseen` also where the gateway does not lead to HashKV: before 3.5.10 it leads to Hash alone, which
+        knows no revision (etcd-io/etcd #16464; seen on 3.4.23).
+        """
+        async with self.asking(timeout) as ask:
+            said = await ask("/v3/maintenance/hashkv", {"revision": str(revision)})
+        return Hashed(revision, int(said.get("compact_revision", 0)), int(said.get("hash", 0)))
 
     async def snapshot(self, target: Path, *, timeout: float) -> SnapshotInfo:  # noqa: ASYNC109
         """Fetch a full snapshot into `target`, which appears only when it is whole and its hash was checked.
@@ -304,39 +312,6 @@ class EtcdClient:
             said = answer.get("message") or answer.get("error") or text[:200]
             raise EtcdRefused(f"{where} an error: {said} (HTTP {status})", code if isinstance(code, int) else None)
         return answer
-
-    def _parsed(
-        self,
-        status: dict[str, Any],
-        members: dict[str, Any],
-        health: tuple[bool, str],
-        nodes: int | None,
-        pods: int | None,
-        quota: int,
-    ) -> EtcdView:
-        try:
-            header = status["header"]
-            return EtcdView(
-                member_id=hexadecimal(header["member_id"]),
-                cluster_id=hexadecimal(header["cluster_id"]),
-                version=str(status.get("version", "")),
-                revision=int(header.get("revision", 0)),
-                raft_term=int(status.get("raftTerm", 0)),
-                leader=hexadecimal(status.get("leader", "0")).removeprefix("0"),
-                learner=bool(status.get("isLearner", False)),
-                healthy=health[0],
-                health_reason=health[1],
-                members=tuple(member_entry(m) for m in members["members"]),
-                db_size=int(status.get("dbSize", 0)),
-                db_in_use=int(status.get("dbSizeInUse", 0)),
-                quota=quota,
-                alarms=alarm_entries(status.get("errors", [])),
-                nodes=nodes,
-                pods=pods,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            told = f"{self._where} gave a status and a member list that cannot be understood ({error!r})"
-            raise EtcdUnseen(UnseenKind.GARBAGE, told) from error
 
     async def _metered(self) -> Metered:
         """What the metrics port tells, which needs no certificate where it speaks no TLS. Read seldom:

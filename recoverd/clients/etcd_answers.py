@@ -14,7 +14,7 @@ import aiohttp
 
 from recoverd.clients.own import own_failure
 from recoverd.clients.snapshot import SnapshotError
-from recoverd.model.etcd import WHOLE, AlarmEntry, MemberEntry
+from recoverd.model.etcd import WHOLE, AlarmEntry, EtcdView, MemberEntry
 from recoverd.model.observation import Unseen, UnseenKind
 
 
@@ -87,3 +87,28 @@ def alarm_entries(errors: list[object]) -> tuple[AlarmEntry, ...]:
     """
     found = (re.search(r"(?:memberID:(\d+)\s+)?alarm:(\w+)", str(e)) for e in errors)
     return tuple(AlarmEntry(hexadecimal(m.group(1) or WHOLE), m.group(2)) for m in found if m)
+
+
+def member_view(where: str, status: dict[str, Any], members: dict[str, Any]) -> EtcdView:
+    """What a member's status and its member list say; `where` names it. Raises `EtcdUnseen`."""
+    try:
+        header = status["header"]
+        return EtcdView(
+            member_id=hexadecimal(header["member_id"]),
+            cluster_id=hexadecimal(header["cluster_id"]),
+            version=str(status.get("version", "")),
+            revision=int(header.get("revision", 0)),
+            raft_term=int(status.get("raftTerm", 0)),
+            leader=hexadecimal(status.get("leader", "0")).removeprefix("0"),
+            learner=bool(status.get("isLearner", False)),
+            healthy=False,
+            health_reason="",
+            members=tuple(member_entry(m) for m in members["members"]),
+            db_size=int(status.get("dbSize", 0)),
+            db_in_use=int(status.get("dbSizeInUse", 0)),
+            quota=0,
+            alarms=alarm_entries(status.get("errors", [])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = f"{where} gave a status and a member list that cannot be understood ({error!r})"
+        raise EtcdUnseen(UnseenKind.GARBAGE, told) from error

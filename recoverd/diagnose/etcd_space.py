@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.etcd import WHOLE, PrefixUse, mib
+from recoverd.model.etcd import WHOLE, EtcdView, PrefixUse, mib, outvoted
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 
 ANY = "any"
 """Subject of an alarm that names no member."""
+UNTOLD = (
+    "the data of the members differ, and it cannot tell whose are wrong. None may be the source of anything; a restore "
+    "point from before holds what is right."
+)
+EQUAL = (
+    "the data of the members differed. By their hashes at one revision (HashKV) all are equal now, so it is of before, "
+    "or came of an upgrade (etcd-io/etcd #13766): look at etcd's log for `corrupt` first, and take it back with "
+    "`etcdctl alarm disarm`."
+)
 BIGGEST = 5
 """Prefixes that are named of a database that is full."""
 
@@ -31,7 +40,7 @@ def alarms(scene: Scene) -> Iterator[Finding]:
     for member_id, alarm in raised:
         code, meaning = words[alarm]
         if alarm == "CORRUPT" and member_id == WHOLE:
-            yield _differ(scene)
+            yield from _differ(scene)
             continue
         entry = next((e for e in scene.membership.entries if e.id == member_id), None)
         subject = scene.membership.label(entry) if entry else member_id
@@ -52,18 +61,41 @@ def alarms(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _differ(scene: Scene) -> Finding:
+def _differ(scene: Scene) -> Iterator[Finding]:
     """The alarm that names no member."""
-    members = ", ".join(sorted(scene.membership.camp))
-    return Finding(
+    camp = scene.membership.camp
+    evidence = (f"alarm CORRUPT of no member, as told by {', '.join(sorted(camp))}", *_hashes(camp))
+    wrong = outvoted(camp.values())
+    for name, view in sorted(camp.items()):
+        if view.member_id in wrong:
+            yield Finding(
+                Code.ETCD_CORRUPT,
+                name,
+                f"The data of etcd on {name} differ from those of a majority of the members, by their hashes at one "
+                "revision (HashKV); etcd has raised the CORRUPT alarm without naming a member. They must not be used "
+                "as a source of anything.",
+                evidence,
+                state=State.ETCD_STUCK,
+                facts=MemberFacts(name, member_id=view.member_id),
+            )
+    if wrong:
+        return
+    hashes = {v.hashed for v in camp.values()}
+    equal = len(hashes) == 1 and None not in hashes and len(camp) == len(scene.membership.voters)
+    yield Finding(
         Code.ETCD_CORRUPT,
         ANY,
-        "etcd has raised the CORRUPT alarm without naming a member: the data of the members differ, and it cannot tell "
-        "whose are wrong. None may be the source of anything; a restore point from before holds what is right.",
-        (f"alarm CORRUPT of no member, as told by {members}",),
+        f"etcd has raised the CORRUPT alarm without naming a member: {EQUAL if equal else UNTOLD}",
+        evidence,
         state=State.ETCD_STUCK,
         facts=MemberFacts("", member_id=WHOLE),
     )
+
+
+def _hashes(camp: Mapping[str, EtcdView]) -> Iterator[str]:
+    for name, view in sorted(camp.items()):
+        if (h := view.hashed) is not None:
+            yield f"{name}: hash {h.value} at revision {h.revision}, compacted at {h.compacted}"
 
 
 def biggest(scene: Scene) -> tuple[str, ...]:

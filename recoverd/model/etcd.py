@@ -66,6 +66,16 @@ class DiskTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Hashed:
+    """What a member's data come to (etcd's HashKV) at a revision for which all members were asked."""
+
+    revision: int
+    compacted: int
+    """Up to which it has dropped its history. Only hashes of the same revisions can be compared."""
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class EtcdView:
     """One etcd member as it describes itself (JSON gateway over an SSH tunnel, and its metrics port)."""
 
@@ -113,6 +123,8 @@ class EtcdView:
     """What its space is taken by, the biggest first; read only while the NOSPACE alarm is up, and
     empty where that was not answered.
     """
+    hashed: Hashed | None = None
+    """Asked only while a CORRUPT alarm is up that names no member; None where that was not answered."""
 
     @property
     def full(self) -> bool:
@@ -151,16 +163,44 @@ From 3.4.23 and 3.5.7 on (etcd's changelogs: "Remove memberID from data corrupt 
 """
 
 
+def differ(views: Iterable[EtcdView]) -> bool:
+    """Whether the CORRUPT alarm that names no member is up, as any member tells it."""
+    return any(a.alarm == "CORRUPT" and a.member_id == WHOLE for v in views for a in v.alarms)
+
+
+def outvoted(views: Iterable[EtcdView]) -> frozenset[str]:
+    """Ids of the members whose data are not those of a majority of the voters, while that alarm is up: what etcd's own
+    check goes by where it can name a member (etcd's server/etcdserver/corrupt.go, CompactHashCheck, from 3.5.5 on).
+    """
+    seen = [v for v in views if not v.remembered]
+    if not differ(seen):
+        return frozenset()
+    voters = {m.id for v in seen for m in v.voters}
+    of: dict[Hashed, set[str]] = {}
+    for view in seen:
+        if view.hashed is not None and view.member_id in voters:
+            of.setdefault(view.hashed, set()).add(view.member_id)
+    right = next((h for h, ids in of.items() if len(ids) >= quorum_of(len(voters))), None)
+    if right is None:
+        return frozenset()
+    same = [h for h in of if h != right and (h.revision, h.compacted) == (right.revision, right.compacted)]
+    return frozenset(id for h in same for id in of[h])
+
+
 def accused_alone(views: Iterable[EtcdView]) -> frozenset[str]:
-    """Ids of the members against which etcd has raised the CORRUPT alarm by name, as any member tells it."""
-    return frozenset(a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT") - {WHOLE}
+    """Ids of the members against which etcd has raised the CORRUPT alarm by name, as any member tells it, or that are
+    outvoted where it names none.
+    """
+    seen = tuple(views)
+    named = frozenset(a.member_id for v in seen for a in v.alarms if a.alarm == "CORRUPT") - {WHOLE}
+    return named | outvoted(seen)
 
 
 def accused(views: Iterable[EtcdView]) -> frozenset[str]:
     """Ids of the members that must be the source of nothing: those of the CORRUPT alarm, and all that there are where
-    it names none.
+    it names none and the members' hashes do not tell, either.
     """
     seen = tuple(views)
-    if not any(a.alarm == "CORRUPT" and a.member_id == WHOLE for v in seen for a in v.alarms):
+    if not differ(seen) or outvoted(seen):
         return accused_alone(seen)
     return frozenset(id for v in seen for id in (v.member_id, *(m.id for m in v.members)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.haste import Haste
 from recoverd.clients.hosts import HostPool
-from recoverd.model.etcd import EtcdView
+from recoverd.model.etcd import EtcdView, Hashed, differ
 from recoverd.model.observation import ApiView, EndpointHealth, HostView, Unseen
 from recoverd.observe import late
 from recoverd.observe.space import SpaceWatch
@@ -31,10 +32,28 @@ class Members:
                 for name, client in self._clients.items()
             )
         )
-        return dict(zip(self._clients, views, strict=True))
+        return await self._compared(dict(zip(self._clients, views, strict=True)))
 
     async def close(self) -> None:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    async def _compared(self, views: dict[str, EtcdView | Unseen]) -> dict[str, EtcdView | Unseen]:
+        """With what the data of each come to at one revision, where etcd says that they differ and not whose: that
+        takes a member a read of all its keys.
+        """
+        seen = {name: view for name, view in views.items() if isinstance(view, EtcdView)}
+        if not differ(seen.values()):
+            return views
+        revision = min(view.revision for view in seen.values())
+
+        async def of(name: str) -> Hashed | None:
+            try:
+                return await self._clients[name].hashed(revision, timeout=self._seconds)
+            except (EtcdUnseen, ValueError):
+                return None
+
+        hashes = await asyncio.gather(*(of(name) for name in seen))
+        return {**views, **{n: replace(seen[n], hashed=h) for n, h in zip(seen, hashes, strict=True)}}
 
     async def _one(self, name: str, client: EtcdClient, kept: bool) -> EtcdView | Unseen:
         began = time.monotonic()

@@ -71,7 +71,8 @@ class Rebuild:
     in_place: bool
     """A manifest of etcd is there now."""
     empty: bool
-    alarmed: bool
+    alarms: tuple[str, ...]
+    """The members that CORRUPT alarms name which are its own: its id, and `WHOLE`."""
     finding: Finding
     saved: Saved
     """What of its peers' data is kept first."""
@@ -105,10 +106,9 @@ class RebuildMember:
             return None  # there is nobody to rebuild it from
         if isinstance(finding.facts, MemberFacts) and finding.facts.member_id == WHOLE:
             return Refusal(
-                f"{finding.message} Compare the members' hashes (etcdctl endpoint hashkv --cluster) and make the one "
-                "that differs anew by hand, or take all back to a point from before: `recoverctl run "
-                "restore-etcd-snapshot "
-                f"{situation.settings.name} --point ID`"
+                f"{finding.message} recoverd sees no majority with the same data: compare their hashes once all of "
+                "them run (`etcdctl endpoint hashkv --cluster`), or take all back to a point from before: "
+                f"`recoverctl run restore-etcd-snapshot {situation.settings.name} --point ID`"
             )
         view = situation.host(host)
         if view is None or view.etcd_data is None:
@@ -249,7 +249,9 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         return no_place_for("what tells it of its peers", "the manifest of etcd", host)
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
-    alarmed = entry is not None and entry.id in accused(situation.etcd_views.values())
+    views = situation.etcd_views.values()
+    mine = (entry.id, WHOLE) if entry is not None and entry.id in accused(views) else ()
+    raised = {a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT"}
     since = situation.since.get(
         finding.key, situation.now
     )  # when it is lost again, later in the incident, that is another one
@@ -265,9 +267,9 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         manifest=annotated(text, stamp),
         in_place=bool(host_view and "etcd" in host_view.manifests),
         empty=data is None or not data.holds,
-        alarmed=alarmed,
+        alarms=tuple(m for m in mine if m in raised),
         finding=finding,
-        saved=_saved(alarmed, situation),
+        saved=_saved(bool(mine), situation),
         services=tuple(services(host, situation)),
     )
 
@@ -313,8 +315,9 @@ def _steps(rebuild: Rebuild) -> Iterator[Step]:
         yield Step(
             asked, f"remove the member {rebuild.entry.name or host} ({old})", RemoveMember(old), 20.0, commits=True
         )
-    if rebuild.alarmed:
-        yield Step(asked, f"take back the CORRUPT alarm of the removed member {old}", DisarmAlarm(old, "CORRUPT"), 20.0)
+    for member in rebuild.alarms:
+        whose = f"of the removed member {member}" if member != WHOLE else "that names no member"
+        yield Step(asked, f"take back the CORRUPT alarm {whose}", DisarmAlarm(member, "CORRUPT"), 20.0)
     yield Step(
         host, f"keep its data on {host} aside", MovePath(f"{rebuild.data}/member", _aside(rebuild), optional=True), 20.0
     )
