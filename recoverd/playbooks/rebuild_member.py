@@ -249,9 +249,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         return no_place_for("what tells it of its peers", "the manifest of etcd", host)
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
-    views = situation.etcd_views.values()
-    mine = (entry.id, WHOLE) if entry is not None and entry.id in accused(views) else ()
-    raised = {a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT"}
+    alarms = _alarms(entry, situation)
     since = situation.since.get(
         finding.key, situation.now
     )  # when it is lost again, later in the incident, that is another one
@@ -267,11 +265,19 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
         manifest=annotated(text, stamp),
         in_place=bool(host_view and "etcd" in host_view.manifests),
         empty=data is None or not data.holds,
-        alarms=tuple(m for m in mine if m in raised),
+        alarms=alarms,
         finding=finding,
-        saved=_saved(bool(mine), situation),
+        saved=_saved(bool(alarms), situation),
         services=tuple(services(host, situation)),
     )
+
+
+def _alarms(entry: MemberEntry | None, situation: Situation) -> tuple[str, ...]:
+    """The members that those CORRUPT alarms name which are over once this one is removed."""
+    views = situation.etcd_views.values()
+    mine = (entry.id, WHOLE) if entry is not None and entry.id in accused(views) else ()
+    raised = {a.member_id for v in views for a in v.alarms if a.alarm == "CORRUPT"}
+    return tuple(m for m in mine if m in raised)
 
 
 def _saved(alarmed: bool, situation: Situation) -> Saved:

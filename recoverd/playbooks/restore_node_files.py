@@ -149,16 +149,7 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         return Refusal(why)
     done = [*([f"put back {', '.join(paths)}"] if paths else []), *([f"move {', '.join(added)} away"] if added else [])]
     steps = [put_back(host, p, view.node, situation, finding, p.rpartition("/")[0]) for p in paths]
-    for path in added:
-        steps.append(
-            Step(
-                host,
-                f"move {path} on {host} away, which was not there when it worked",
-                MovePath(path, held(path, situation)),
-                20.0,
-                requires=(finding.key,),
-            )
-        )
+    steps += [_move_away(host, path, situation, finding) for path in added]
     if any(".service.d/" in p for p in (*paths, *added)):
         steps.append(
             Step(
@@ -185,6 +176,16 @@ def _failing(finding: Finding, host: str, view: HostView, situation: Situation) 
         verify_within=90.0,
         asks=f"somebody or some package has changed {', '.join((*paths, *added))} on {host} since what "
         "reads it was last started",
+    )
+
+
+def _move_away(host: str, path: str, situation: Situation, finding: Finding) -> Step:
+    return Step(
+        host,
+        f"move {path} on {host} away, which was not there when it worked",
+        MovePath(path, held(path, situation)),
+        20.0,
+        requires=(finding.key,),
     )
 
 
