@@ -155,10 +155,12 @@ class Cluster:
             external.start(machine, nodes[:planes])
         LoadBalancer(self.number).start(nodes[:planes])
         self._init(nodes[0])
-        if profile_of(shape.profile).overlaid:
+        if self.profile.overlaid:
             overlay.give(nodes[0], f"10.{200 + self.number}.0.0/16")
         self._join(nodes[0], nodes[1 : shape.control_planes], nodes[planes:])
         nodes[0].sh("kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null")
+        if self.profile.overlaid:
+            nodes[0].sh(overlay.SETTLED)
         if shape.workload:
             self.workload()
         (self.dir / "starting").unlink()

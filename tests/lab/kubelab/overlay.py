@@ -24,12 +24,14 @@ COREDNS = "1.7.0"
 """What kubeadm 1.20.2 asks for."""
 COMMON = "/usr/bin/curl /usr/bin/jq /usr/bin/cat /usr/bin/sleep /usr/bin/mkdir /usr/bin/rm /usr/bin/mv".split()
 OF_FLANNEL = "/usr/bin/cp /usr/bin/head /usr/sbin/ip /usr/sbin/bridge /usr/sbin/iptables /usr/lib/x86_64-linux-gnu/xtables".split()
-OF_DNS = ["/usr/sbin/dnsmasq"]
+OF_DNS = ["/usr/sbin/dnsmasq", "/etc/passwd", "/etc/group"]
 BEFORE = """rm -f /etc/cni/net.d/10-lab.conflist
 sed -n 's/^ip route replace/ip route del/p' /etc/lab-routes | sh
 : >/etc/lab-routes
 """
 """What takes the lab's own pod network off a machine."""
+
+SETTLED = "kubectl -n kube-system rollout status deploy/coredns --timeout=180s >/dev/null"
 
 
 def finish(root: Path) -> None:
