@@ -1,6 +1,6 @@
 """Five minutes of ordinary work on a healthy cluster, whatever its machines are (LAB_PROFILE): deployments scaled,
-rolled and deleted, a worker drained, one rebooted, kube-proxy rolled out, and the CNI's agent and the cluster's DNS where
-there are such. recoverd has no incident but the reboot while it lasts, offers nothing and does nothing.
+rolled and deleted, a worker drained, one rebooted, kube-proxy rolled out, and the CNI's agent and the cluster's DNS
+where there are such. recoverd has no incident but the reboot while it lasts, offers nothing and does nothing.
 """
 
 from __future__ import annotations

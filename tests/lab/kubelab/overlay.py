@@ -1,7 +1,7 @@
 """The pods' network over VXLAN by an agent that runs as a DaemonSet, as with Flannel, and the cluster's DNS in pods.
 
-Neither Flannel nor CoreDNS is Debian's, so both have a stand-in under their names, in `vxlan/`: their manifests (CoreDNS's
-is kubeadm's own), their way to the API server and what they do on the machine are as theirs.
+Neither Flannel nor CoreDNS is Debian's, so both have a stand-in under their names, in `vxlan/`: their manifests
+(CoreDNS's is kubeadm's own), their way to the API server and what they do on the machine are as theirs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .host import run
-from .images import write
+from .images import XTABLES, write
 from .node import Node
 
 HERE = Path(__file__).parent / "vxlan"
@@ -22,8 +22,8 @@ ExecStartPre=-/sbin/ip link del flannel.1
 MANIFEST = (HERE / "flannel.yaml").read_text()
 COREDNS = "1.7.0"
 """What kubeadm 1.20.2 asks for."""
-COMMON = "/usr/bin/curl /usr/bin/jq /usr/bin/cat /usr/bin/sleep /usr/bin/mkdir /usr/bin/rm /usr/bin/mv".split()
-OF_FLANNEL = "/usr/bin/cp /usr/bin/head /usr/sbin/ip /usr/sbin/bridge /usr/sbin/iptables /usr/lib/x86_64-linux-gnu/xtables".split()
+COMMON = [f"/usr/bin/{program}" for program in "curl jq cat sleep mkdir rm mv".split()]
+OF_FLANNEL = "/usr/bin/cp /usr/bin/head /usr/sbin/ip /usr/sbin/bridge /usr/sbin/iptables".split() + [XTABLES]
 OF_DNS = ["/usr/sbin/dnsmasq", "/etc/passwd", "/etc/group"]
 BEFORE = """rm -f /etc/cni/net.d/10-lab.conflist
 sed -n 's/^ip route replace/ip route del/p' /etc/lab-routes | sh
@@ -70,7 +70,7 @@ def _with_libraries(root: Path, paths: list[str]) -> dict[str, str]:
     inside = [f"/{p.relative_to(root)}" for p in programs]
     said = run(["chroot", root, "ldd", *inside], capture_output=True, check=False).stdout
     libraries = {w for line in said.splitlines() for w in line.split() if w.startswith("/") and not w.endswith(":")}
-    return {str((root / path[1:])): path for path in (*paths, *sorted(libraries)) if (root / path[1:]).exists()}
+    return {str(root / path[1:]): path for path in (*paths, *sorted(libraries)) if (root / path[1:]).exists()}
 
 
 def give(first: Node, pods: str) -> None:
