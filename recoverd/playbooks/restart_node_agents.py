@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.node_operations import (
     CONTROLLER_MANAGER,
@@ -46,7 +47,9 @@ from recoverd.playbooks.agents import (
 )
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.nodes import (
+    FOLLOWS,
     OF_NODES,
+    OF_RULES,
     broken,
     emptied,
     everywhere,
@@ -69,6 +72,12 @@ FOUND_OF = {
     Agent.KUBE_PROXY: frozenset({Code.KUBE_PROXY_DOWN, Code.SERVICE_RULES_STALE}),
     Agent.CNI: frozenset({Code.CNI_AGENT_DOWN}),
 }
+FOLLOWING = {
+    Agent.KUBE_PROXY: FOLLOWS[Code.KUBE_PROXY_DOWN],
+    # services are reached by kube-proxy's rules where pods are
+    Agent.CNI: FOLLOWS[Code.CNI_AGENT_DOWN] - OF_RULES,
+}
+"""What comes of each alone."""
 HUNG_SECONDS = 130.0
 """For systemd to stop what hangs: it waits 90 s (TimeoutStopSec) before it kills."""
 
@@ -193,12 +202,36 @@ def _daemons(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
     """One whose image is not on its node, or that says what keeps it, is let be: another pod would be no better."""
     for agent, seconds in ((Agent.KUBE_PROXY, 90.0), (Agent.CNI, 120.0)):
         for node, host in hosts.items():
-            if FOUND_OF[agent] & helpless(node, situation):
+            if agent not in _wanted(node, host, situation) or FOUND_OF[agent] & helpless(node, situation):
                 continue
             what = "kube-proxy" if agent is Agent.KUBE_PROXY else "the CNI's agent, where there is one,"
             yield Step(
                 host, f"restart {what} on {node}", RestartDaemonPods(node, agent), seconds, part=node, contained=True
             )
+
+
+def _wanted(node: str, host: str, situation: Situation) -> frozenset[Agent]:
+    """Whose pod is made anew: the one of which all comes that is found of the node; both where that is not told.
+
+    A tunnel that is gone is the CNI's agent's. Observed: kube-proxy was ended for that, too, and nobody looked after its
+    rules until it was back.
+    """
+    found = broken(situation).get(node, [])
+    codes = {f.code for f in found}
+    known = situation.memory.networks.get(host)
+    tunnels = {
+        f.facts.device
+        for f in found
+        if isinstance(f.facts, DeviceFacts) and known and known.devices.get(f.facts.device, "") not in ("", "bridge")
+    }
+    for agent, follows in FOLLOWING.items():
+        if (
+            codes <= follows
+            and (codes & FOUND_OF[agent] or (agent is Agent.CNI and tunnels))
+            and not went_back(situation)
+        ):
+            return frozenset({agent})
+    return frozenset(FOUND_OF)
 
 
 def _kubelets(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:

@@ -1,6 +1,6 @@
 """Five minutes of ordinary work on a healthy cluster, whatever its machines are (LAB_PROFILE): deployments scaled,
-rolled and deleted, a worker drained, one rebooted, kube-proxy rolled out (a CNI's agent the lab has none). recoverd has
-no incident but the reboot while it lasts, offers nothing and does nothing.
+rolled and deleted, a worker drained, one rebooted, kube-proxy rolled out, and the CNI's agent and the cluster's DNS
+where there are such. recoverd has no incident but the reboot while it lasts, offers nothing and does nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ def reboot(cluster: Cluster) -> None:
     until("w2 is Ready", lambda: is_ready(cluster.node("cp1"), "w2"))
 
 
+def roll_out_overlay(cluster: Cluster) -> None:
+    """The CNI's agent, and then the cluster's DNS, where they are pods."""
+    for what in ("daemonset/kube-flannel-ds", "deployment/coredns") if cluster.profile.overlaid else ():
+        cluster.node("cp1").sh(
+            f"kubectl -n kube-system rollout restart {what} >/dev/null; "
+            f"kubectl -n kube-system rollout status {what} --timeout=180s >/dev/null"
+        )
+
+
 EXTRA = (
     "create deployment extra --image=docker.io/lab/busybox:1 --replicas=4 -- /bin/busybox httpd -f -p 8080",
     "expose deployment extra --port=80 --target-port=8080",
@@ -45,6 +54,7 @@ WORK = (
     kubectl(*EXTRA),
     kubectl("scale deploy/web --replicas=3"),
     roll_out,
+    roll_out_overlay,
     kubectl("delete pod -l app=web --grace-period=0 --force"),
     drain_and_reboot,
     kubectl("delete deployment/extra service/extra"),

@@ -12,8 +12,9 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.restless import odd_nodes
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import CureFacts, Facts
+from recoverd.model.facts import CureFacts, DeviceFacts, Facts
 from recoverd.model.finding import Finding
+from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import RuleGap, SilentDns
 from recoverd.model.node_look import NodeLook, PodLog
 from recoverd.model.node_operations import Agent, RestartDaemonPods
@@ -135,6 +136,35 @@ def test_other_nodes_and_what_else_is_found_of_it_are_repaired() -> None:
     plan = proposal("restart-node-agents", situation(Cluster(1, 3), *beside))
     on = [step.operation for step in plan.steps if step.part == "w2"]
     assert RestartDaemonPods("w2", Agent.CNI) in on and RestartDaemonPods("w2", Agent.KUBE_PROXY) not in on
+
+
+PROXY_ALONE, CNI_ALONE = frozenset({Agent.KUBE_PROXY}), frozenset({Agent.CNI})
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "agents"),
+    [
+        ((Code.KUBE_PROXY_DOWN, Code.SERVICE_UNREACHABLE), "", PROXY_ALONE),
+        ((Code.SERVICE_RULES_STALE,), "", PROXY_ALONE),
+        ((Code.CNI_AGENT_DOWN, Code.POD_NETWORK_BROKEN), "", CNI_ALONE),
+        ((Code.POD_NETWORK_BROKEN,), "flannel.1", CNI_ALONE),
+        ((Code.POD_NETWORK_BROKEN,), "cni0", PROXY_ALONE | CNI_ALONE),
+        ((Code.CNI_AGENT_DOWN, Code.SERVICE_UNREACHABLE), "", PROXY_ALONE | CNI_ALONE),
+        ((Code.KUBE_PROXY_DOWN, Code.POD_NETWORK_BROKEN), "", PROXY_ALONE | CNI_ALONE),
+        ((Code.SERVICE_UNREACHABLE,), "", PROXY_ALONE | CNI_ALONE),
+    ],
+)
+def test_only_the_agent_of_which_all_comes_is_made_anew(
+    found: tuple[str, ...], device: str, agents: frozenset[Agent]
+) -> None:
+    """As the lab showed on VXLAN, where kube-proxy was ended because flannel's device was gone; what reaches services
+    may be an agent's of another kind, as Cilium's, where kube-proxy is not found to be the cause.
+    """
+    gone = [fault(Code.POD_DEVICE_MISSING, "w2", DeviceFacts, device=device, problem="gone")] if device else []
+    now = situation(Cluster(1, 3), *(fault(code, "w2") for code in found), *gone)
+    known = NodeNetwork(True, {"cni0": "bridge", "flannel.1": "vxlan"}, {}, ())
+    plan = proposal("restart-node-agents", replace(now, memory=replace(now.memory, networks={"w2": known})))
+    assert {s.operation.agent for s in plan.steps if isinstance(s.operation, RestartDaemonPods)} == agents
 
 
 # --- what is read ---

@@ -15,17 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import external
+from . import external, overlay
 from .build import build
 from .given import INIT, JOIN, KUBECTL_HOME, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
 from .node import Node
-from .profiles import Profile, archives, profile_of
+from .profiles import Profile, profile_of
 from .states import MINE, Shape, State, copy_store, forget_old, states
 
 INOTIFY = 2048
+IMPORT = "ctr -n k8s.io images import -"
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,12 @@ class Cluster:
             external.start(machine, nodes[:planes])
         LoadBalancer(self.number).start(nodes[:planes])
         self._init(nodes[0])
+        if self.profile.overlaid:
+            overlay.give(nodes[0], f"10.{200 + self.number}.0.0/16")
         self._join(nodes[0], nodes[1 : shape.control_planes], nodes[planes:])
         nodes[0].sh("kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null")
+        if self.profile.overlaid:
+            nodes[0].sh(overlay.SETTLED)
         if shape.workload:
             self.workload()
         (self.dir / "starting").unlink()
@@ -264,9 +269,11 @@ class Cluster:
             if not profile.load:
                 copy_store(store)
             node.boot(store, [p for p in nodes if p is not node], layers=layers)
-            for archive in archives() if profile.load else ():
+            for archive in profile.archives:
                 with archive.open("rb") as file:
-                    node.sh(f"{profile.load} >/dev/null", stdin=file)
+                    node.sh(f"{profile.load or IMPORT} >/dev/null", stdin=file)
+            if profile.before:
+                node.sh(profile.before)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(boot, (*nodes, *apart)))

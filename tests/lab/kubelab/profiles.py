@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import overlay
 from .host import CACHE, KEY, SUITE, LabError, locked, mirror, remove_tree, run, say, unmount_below
 
 LAYERS = CACHE / "profiles"
@@ -66,6 +67,12 @@ class Profile:
     """Who recoverd logs in as."""
     etcd_apart: bool = False
     """Whether etcd is no static pod, but a service of a machine of its own (`external`)."""
+    images: Callable[[Path, Path], None] | None = None
+    """Writes images of its own, from the root file system, into a directory."""
+    before: str = ""
+    """Shell that is run on each machine when it was booted for the first time."""
+    overlaid: bool = False
+    """Whether the pods' network and the cluster's DNS are the work of pods (`overlay`)."""
 
     @property
     def digest(self) -> str:
@@ -86,16 +93,24 @@ class Profile:
                 marker.write_text(self.digest)
         return [place / "upper", CACHE / "base"]
 
+    @property
+    def archives(self) -> list[Path]:
+        """Of the images that its machines take in when they are booted for the first time."""
+        own = sorted((LAYERS / self.name / "images").glob("*.tar")) if self.images else []
+        return [*(archives() if self.load else ()), *own]
+
     def _make(self, place: Path) -> None:
         say(f"making the layer of the profile {self.name}")
         remove_tree(place)
-        for part in ("upper", "work", "root"):
+        for part in ("upper", "work", "root", "images"):
             (place / part).mkdir(parents=True)
         root, layers = place / "root", f"lowerdir={CACHE / 'base'},upperdir={place}/upper,workdir={place}/work"
         run(["mount", "-t", "overlay", "overlay", "-o", layers, root])
         try:
             install(root, self.packages)
             self.finish(root)
+            if self.images:
+                self.images(root, place / "images")
         finally:
             unmount_below(root)
         shutil.rmtree(place / "work")
@@ -203,6 +218,16 @@ PROFILES = {
             ("etcd-server", "etcd-client"),
             with_etcd,
             etcd_apart=True,
+        ),
+        Profile(
+            "vxlan",
+            "pods' network over VXLAN by a DaemonSet's agent, and the cluster's DNS in pods",
+            overlay.PACKAGES,
+            overlay.finish,
+            texts=(overlay.source(),),
+            images=overlay.images,
+            before=overlay.BEFORE,
+            overlaid=True,
         ),
         Profile("bird", "a routing daemon, which is given no configuration", ("bird2",), with_bird),
     )
