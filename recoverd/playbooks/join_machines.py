@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from recoverd.model.join_operations import CheckJoin
-from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
+from recoverd.model.joining import Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.pki_operations import KUBERNETES
 from recoverd.model.plan import StepResult
 from recoverd.model.unseen import Unseen
@@ -217,12 +217,12 @@ def ports(request: JoinRequest, facts: JoinFacts) -> Iterator[Check]:
             found = {p.port: p for p in mine}
             bad = [
                 _told(port, found.get(port))
-                for port in PORTS
+                for port in facts.ports
                 if port not in found or found[port].reached is not Reached.OPEN
             ]
             if bad and target == request.name and facts.listening:
                 bad = [facts.listening]
-            good = ", ".join(str(p) for p in PORTS)
+            good = ", ".join(str(p) for p in facts.ports)
             yield Check(f"ports {source} -> {target}", not bad, "; ".join(bad) or f"{good} open")
 
 

@@ -70,7 +70,7 @@ join_manifests() {
   for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do echo "/etc/kubernetes/manifests/$c.yaml"; done
 }
 
-# join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
+# join_start LABEL SECONDS SKIP NAME ADDRESS PORT ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
 # begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out, and
 # unless-crictl does where there is no crictl, without which they fail. 3 where it is not clean, kubeadm tells no
 # version, or the join was given up.
@@ -90,9 +90,9 @@ join_start() {
   cat >/run/recoverd/join/config.yaml <<RECOVERD_END
 apiVersion: $jb_kind
 kind: JoinConfiguration
-discovery: {bootstrapToken: {token: "$7", apiServerEndpoint: "$6", caCertHashes: ["$8"]}}
+discovery: {bootstrapToken: {token: "$8", apiServerEndpoint: "$7", caCertHashes: ["$9"]}}
 nodeRegistration: {${jb_cri}name: "$4"}
-controlPlane: {certificateKey: "$9", localAPIEndpoint: {advertiseAddress: "$5"}}
+controlPlane: {certificateKey: "${10}", localAPIEndpoint: {advertiseAddress: "$5", bindPort: $6}}
 RECOVERD_END
   printf '%s\n' "$1" >/var/lib/recoverd/joining.new
   # shellcheck disable=SC2012 # a name a line is what `join_clean` looks for

@@ -25,10 +25,12 @@ BLOCK = (
     "nft add rule inet fault in tcp dport 2380 drop; nft add rule inet fault out tcp dport 2380 drop"
 )
 LEFT = (
-    "/etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /var/lib/etcd/member "
+    "/etc/kubernetes/*.conf /etc/kubernetes/manifests/{etcd,kube-*}.yaml /etc/kubernetes/pki /var/lib/etcd/member "
     "/var/lib/recoverd/joining"
 )
 CLEAN = f"! ls {LEFT} 2>/dev/null | grep ."
+BALANCERS = "cat /etc/kubernetes/manifests/{haproxy,keepalived}.yaml 2>/dev/null | sha256sum"
+"""Where the machines balance themselves, they are there before a join, and stay."""
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def untouched(cluster: Cluster, daemon: Bastion) -> None:
 def test_blocked_after_the_checks_it_is_taken_back(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     daemon = bastion(cluster, planes=("cp1",))
     cp1, cp2 = cluster.node("cp1"), cluster.node("cp2")
+    others = cp2.sh(BALANCERS, capture_output=True).stdout
     away: list[float] = []
     with joining(daemon, cp2, *OPTIONS) as (process, lines):
         daemon.wait(
@@ -115,6 +118,7 @@ def test_blocked_after_the_checks_it_is_taken_back(cluster: Cluster, bastion: Ca
     assert away[-1] - away[0] < 60, "taking it back is not left to chance"
     assert etcd.members(cp1) == ["cp1"]
     assert cp2.answers(CLEAN), cp2.sh("ls /etc/kubernetes /var/lib/etcd", capture_output=True).stdout
+    assert cp2.sh(BALANCERS, capture_output=True).stdout == others
     assert "cp2" not in cp1.sh("kubectl get nodes -o name", capture_output=True).stdout
     assert not daemon.journal("SELECT 1 FROM plan WHERE json LIKE '%certificate-key%'")
     cp2.sh("nft flush ruleset")
