@@ -72,9 +72,12 @@ async def look(
     source: str,
     addresses: Mapping[str, str],
     minded: Callable[[str], bool] = bool,
+    *,
+    api_port: int,
 ) -> JoinFacts:
     """Ask every machine. `planes` are the control planes that are members now, `source` one of them;
-    `addresses` are those of all, by name; `minded` tells which leftovers on the new machine are in the way.
+    `addresses` are those of all, by name; `minded` tells which leftovers on the new machine are in the way;
+    `api_port` is that of the source's own API server.
     """
     configuration, trouble = await _configuration(hosts, source)
     endpoint = str(configuration.get("controlPlaneEndpoint") or "")
@@ -86,7 +89,7 @@ async def look(
     machines = dict(zip(names, told, strict=True))
     probes: tuple[Probe, ...] = ()
     listening, at_endpoint = "", None
-    new, api = machines[request.name], hosts.places_of(source).api
+    new = machines[request.name]
     if isinstance(new, MachineFacts):
         machines[request.name] = new = replace(new, leftovers=tuple(filter(minded, new.leftovers)))
     if isinstance(new, MachineFacts) and not new.leftovers:
@@ -94,13 +97,13 @@ async def look(
             hosts,
             request.name,
             {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)},
-            (*ETCD_PORTS, api),
+            (*ETCD_PORTS, api_port),
         )
         if host and port.isdigit():
             [at_endpoint] = await _probe(hosts, request.name, [("endpoint", host)], (int(port),))
     version = str(configuration.get("kubernetesVersion") or "")
     flags = None if trouble else _flags(configuration)
-    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble, flags, api)
+    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble, flags, api_port)
 
 
 def _flags(configuration: Mapping[str, object]) -> frozenset[str]:

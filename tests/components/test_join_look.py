@@ -17,7 +17,6 @@ import pytest
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
 from recoverd.model.joining import JoinRequest, MachineFacts, Reached
 from recoverd.model.observation import UnseenKind
-from recoverd.model.places import Places
 from recoverd.model.settings import HostSettings
 from recoverd.observe import joining
 
@@ -116,11 +115,10 @@ async def test_something_else_listens_where_there_is_no_python(
 async def test_the_port_that_is_tried_is_that_of_the_sources_own_api_server(pool: HostPool) -> None:
     """And not 6443, where a balancer may be on each of the machines, whatever lies behind it."""
     port = free_port()
-    pool.places["cp1"] = Places(api=port)
     request, addresses = JoinRequest("cp2", CP2), {"cp1": CP1, "cp2": CP2}
     try:
         with listening(CP1, port):
-            facts = await joining.look(pool, ("cp1",), request, "cp1", addresses, lambda left: False)
+            facts = await joining.look(pool, ("cp1",), request, "cp1", addresses, lambda left: False, api_port=port)
     finally:
         await pool.close()
     reached = {(p.source, p.port): p.reached for p in facts.probes}
