@@ -110,11 +110,19 @@ def names(request: JoinRequest, facts: JoinFacts) -> Check:
         here, there = ", ".join(told[request.name]), ", ".join(sorted(others))
         return Check("names", False, f"{request.name} resolves {host} to {here}, and the control planes to {there}")
     if facts.endpoint_probe and facts.endpoint_probe.reached is not Reached.OPEN:
+        new = facts.machines[request.name]
+        own = [a for a in told[request.name] if isinstance(new, MachineFacts) and a in new.addresses]
+        left = (
+            f"; {own[0]} is an address of {request.name} itself, as where keepalived was killed there: while nothing "
+            f"of it runs, `ip addr del` it"
+            if own
+            else ""
+        )
         return Check(
             "names",
             False,
             f"{request.name} resolves {host}, and does not reach {facts.endpoint}: "
-            f"{_told(facts.endpoint_probe.port, facts.endpoint_probe)}",
+            f"{_told(facts.endpoint_probe.port, facts.endpoint_probe)}{left}",
         )
     return Check("names", True, f"{host} is {', '.join(told[request.name])} on {request.name} as on the control planes")
 

@@ -307,6 +307,15 @@ def test_the_plan_begins_at_once_approved_by_who_asked() -> None:
     assert "token and key not shown" in plan.steps[1].command
 
 
+def test_an_address_that_a_killed_keepalived_has_left_on_it_is_named() -> None:
+    """The machine asks itself for an API server (observed on 1.20.2 after a join that was taken back)."""
+    refused = Probe("cp2", "endpoint", 6443, Reached.REFUSED)
+    told = replace(with_new(addresses=("10.99.1.12", "10.99.1.10")), endpoint_probe=refused)
+    assert "10.99.1.10 is an address of cp2 itself" in failed(seen(Cluster(1, spares=1)), told)["names"]
+    told = replace(facts(), endpoint_probe=refused)
+    assert "itself" not in failed(seen(Cluster(1, spares=1)), told)["names"]
+
+
 def test_its_api_server_listens_where_that_of_the_source_does() -> None:
     """kubeadm takes 6443 where nobody says it: where the others are on 8443 behind a balancer on the machines
     themselves, it took the balancer's port, and nobody was led to it (observed on 1.20.2).
