@@ -76,6 +76,6 @@ hand(AwaitApi)(
         at.host,
         at.reach.addresses.get(at.host, ""),
         at.until,
-        port=at.reach.hosts.places_of(at.host).api,
+        port=o.port or at.reach.hosts.places_of(at.host).api,
     )
 )

@@ -76,7 +76,7 @@ def start(it: JoinControlPlane, secrets: Secrets) -> Call:
     """Mark the machine, which must be clean, and begin `kubeadm join` in the background with a deadline of its own."""
     cluster = (secrets.endpoint, secrets.token, secrets.ca_hash, secrets.key)
     skip = "unless-crictl" if it.needs_crictl and not it.skip_preflight else it.skip_preflight
-    return Call.of("join_start", it.label, it.seconds, skip, it.name, it.address, *cluster)
+    return Call.of("join_start", it.label, it.seconds, skip, it.name, it.address, it.api_port, *cluster)
 
 
 async def forget(hosts: HostPool, source: str, label: str) -> str:

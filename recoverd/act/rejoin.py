@@ -28,7 +28,8 @@ async def _check(operation: CheckJoin, at: Carry) -> StepResult:
         return StepResult(False, f"etcd on {it.source} tells nothing: {unseen}; nothing was changed", untouched=True)
     request = JoinRequest(it.name, it.address, skip_preflight=True)  # the step that joins sees to that
     addresses = {**reach.addresses, it.name: it.address}
-    facts = await look(reach.hosts, it.planes, request, it.source, addresses, in_the_way)
+    port = reach.hosts.places_of(it.source).api
+    facts = await look(reach.hosts, it.planes, request, it.source, addresses, in_the_way, api_port=port)
     limit = reach.cluster.settings.bounds.max_clock_skew
     return told(it, again(request, facts, view.db_size, limit, datetime.now(UTC), it.flags))
 

@@ -83,7 +83,8 @@ class LiveWorld(World):
         hosts = self._with(HostSettings(request.name, request.address, request.host_key))
         pool = HostPool(self._ssh, hosts)
         try:
-            return await look(pool, planes, request, source, {h.name: h.address for h in hosts})
+            addresses, port = {h.name: h.address for h in hosts}, self._hosts.places_of(source).api
+            return await look(pool, planes, request, source, addresses, api_port=port)
         finally:
             await pool.close()
 

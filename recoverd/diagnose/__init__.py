@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from recoverd.diagnose import (
+    address,
     admission,
     aggregated,
     api,
@@ -101,6 +102,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
         f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API
     )
     yield from api.findings(scene, explained)
+    yield from address.findings(scene)
     yield from admission.findings(scene)
     yield from aggregated.findings(scene)
     yield from controllers.findings(scene)

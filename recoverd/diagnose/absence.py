@@ -260,6 +260,17 @@ def address(question: Question) -> str:
     return f"nothing at {vip.address} was seen to answer as an API server ({vip.health})"
 
 
+def holders(question: Question) -> str:
+    """Every control plane that is there was asked whether it has the address."""
+    views = ((n, question.observation.hosts.get(n)) for n in question.observation.api.members)
+    untold = [
+        n
+        for n, v in views
+        if not _left(question, n) and not (isinstance(v, HostView) and v.node and v.node.held is not None)
+    ]
+    return f"whether {' and '.join(untold)} has {question.subject} was not told" if untold else ""
+
+
 def _follow_one(one: EtcdView, other: EtcdView) -> bool:
     """They have a leader in common. Two that are the same member are two clusters, whoever they say leads."""
     return one.leader == other.leader and one.member_id != other.member_id
@@ -336,6 +347,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.MEMBER: member,
     ShownBy.SERVES: serves,
     ShownBy.ADDRESS: address,
+    ShownBy.HOLDERS: holders,
     ShownBy.LISTS: lists,
     ShownBy.NODE: node,
     ShownBy.RUNNING_NODE: running_node,

@@ -1,4 +1,4 @@
-"""The API server: crash loops, silence, and the address in the kubeconfig."""
+"""The API server: crash loops and silence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, of_before, restarted
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
-from recoverd.model.finding import Finding, Severity, State
+from recoverd.model.finding import Finding, State
 from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
 
 DOWN = State.APISERVER_DOWN
@@ -35,7 +35,6 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
         if scene.settling(name) and scene.vip_ready:
             continue
         yield from _crash_loop(scene, name) or _not_answering(scene, name)
-    yield from _address(scene)
 
 
 def refuses_us(endpoint: EndpointView) -> bool:
@@ -145,31 +144,3 @@ def _proven_down(scene: Scene, name: str, endpoint: EndpointView) -> bool:
     if endpoint.health in SILENT:
         return not scene.api_ready and scene.memory.healthy_at is not None and scene.bastion_sees()
     return False
-
-
-def _address(scene: Scene) -> Iterator[Finding]:
-    vip = scene.vip
-    if (
-        vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED)
-        or not scene.ready_members
-        or refuses_us(vip)
-    ):
-        return
-    # before the cluster was ever seen through this address, a wrong kubeconfig is as likely as a fault
-    proven = scene.memory.healthy_at is not None
-    what = {
-        EndpointHealth.UNRESOLVED: "does not resolve (DNS)",
-        EndpointHealth.TLS: "does not show a certificate that the kubeconfig's CA accepts",
-        EndpointHealth.REFUSED: "refuses connections",
-    }.get(vip.health, "does not answer as an API server")
-    doubt = "" if proven else " It was never seen to work, so the kubeconfig may simply name a wrong one."
-    yield Finding(
-        Code.VIP_WRONG,
-        "",
-        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} is "
-        "ready behind its own address: "
-        f"look at the virtual IP, the load balancer, DNS, or the kubeconfig.{doubt}",
-        (answer(vip), *(answer(scene.endpoint(n)) for n in scene.ready_members)),
-        severity=Severity.FAULT if proven else Severity.NOTICE,
-        state=DOWN if proven else None,
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from recoverd.diagnose.restless import lagging, odd_nodes, unwell
+from recoverd.diagnose.restless import lagging, odd_nodes, of_the_address, unwell
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import ApiView, HostView, Unseen
 
@@ -40,7 +40,7 @@ class CloserLooks:
         at: datetime,
     ) -> None:
         """Take from a sweep who deserves one in the next. `at`: when the sweep was made, by the bastion's clock."""
-        wanted = unwell(hosts, api, addresses, at, odd_nodes(network))
+        wanted = [*unwell(hosts, api, addresses, at, odd_nodes(network)), *of_the_address(hosts, api)]
         if isinstance(network, NetworkView):
             wanted += lagging(network)
         self._due |= dict.fromkeys(wanted, float("-inf"))

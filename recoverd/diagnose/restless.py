@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
-from recoverd.model.observation import ApiView, HostView, ObjectsView, UnitView, Unseen
+from recoverd.model.observation import ApiView, EndpointHealth, HostView, ObjectsView, UnitView, Unseen
 
 UP = timedelta(seconds=60)
 """For which kubelet and the runtime must be up for a machine to need no closer look,
@@ -48,6 +48,18 @@ def unwell(
         for n, view in joined.items()
         if restless(view, UP, at) or idle(view) or (listed and not {n, addresses.get(n, "")} & ready)
     ]
+
+
+def of_the_address(hosts: Mapping[str, HostView | Unseen], api: ApiView) -> list[str]:
+    """The control planes, where the cluster's address does not answer though an API server is ready, or where several
+    of them have it: each is asked whether it has it.
+    """
+    wrong = api.vip.health not in (EndpointHealth.READY, EndpointHealth.NOT_TRIED) and any(
+        e.health is EndpointHealth.READY for e in api.members.values()
+    )
+    looks = (v.node for n in api.members if isinstance(v := hosts.get(n), HostView))
+    held = [address for look in looks if look for address in look.held or ()]
+    return [n for n in api.members if isinstance(hosts.get(n), HostView)] if wrong or len(held) > len(set(held)) else []
 
 
 def odd_nodes(network: NetworkView | Unseen) -> frozenset[str]:

@@ -94,11 +94,15 @@ class AwaitEtcd:
 class AwaitApi:
     """Wait until the API server on the step's host answers /readyz with ok."""
 
+    port: int = 0
+    """0: where its manifest lets it listen, as far as that was seen or is remembered; of one that only joins it was
+    not.
+    """
     kind: Literal["await-api"] = "await-api"
     repeatable = True
 
     def command(self) -> str:
-        return "GET https://HOST:6443/readyz until ok"
+        return f"GET https://HOST:{self.port or 'PORT'}/readyz until ok"
 
 
 BastionOperation = FetchSnapshot | RemoveMember | AwaitEtcd | AwaitApi | PointOperation

@@ -38,6 +38,8 @@ class About(StrEnum):
     """kube-controller-manager or kube-scheduler."""
     SERVER = "HOST:PORT"
     """A server of etcd, as `--etcd-servers` names it."""
+    ADDRESS = "ADDRESS"
+    """An IP address."""
     SOURCE = "SOURCE"
     """What was asked."""
 
@@ -62,6 +64,7 @@ class ShownBy(StrEnum):
     MEMBER = "the member serving, or a list of those that do without it"
     SERVES = "the API server of that control plane answering"
     ADDRESS = "the address in the kubeconfig answering as an API server"
+    HOLDERS = "which control planes have that address on an interface"
     LISTS = "nodes and pods as the API server lists them"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
@@ -406,6 +409,12 @@ class Code(StrEnum):
         About.CLUSTER,
         (ShownBy.ADDRESS,),
         "A control plane answers, and the address in the kubeconfig does not.",
+    )
+    ADDRESS_ON_SEVERAL = (
+        "api-address-on-several",
+        About.ADDRESS,
+        (ShownBy.HOLDERS,),
+        "The cluster's address is on several control planes at once.",
     )
     CRASH_LOOPING = (
         "apiserver-crash-looping",

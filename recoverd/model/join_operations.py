@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recoverd.model.call import Call, HostCall
+from recoverd.model.places import API_PORT
 
 JOB = "/run/recoverd/join"
 """On the new machine: the join at work, its output and its exit status. Gone with a reboot."""
@@ -31,7 +32,7 @@ class EndLeftPods(HostCall):
         return "ending what is left running in pods"
 
     def call(self) -> Call:
-        return Call.of("join_end_left", does="systemctl stop kubelet; kill -KILL every process in a kubepods cgroup")
+        return Call.of("join_end_left", does="systemctl stop kubelet; kill every process in a kubepods cgroup, -TERM first, -KILL after 3 s")
 
     def check(self) -> Call:
         return Call.of("join_none_left")
@@ -60,7 +61,7 @@ class CheckJoin:
     def command(self) -> str:
         return (
             f"on {self.name} and {', '.join(self.planes)}: look whether {self.name} ({self.address}) can join: name, "
-            "versions, clocks, runtime, leftovers, room, certificates, ports 2379, 2380 and 6443 each way"
+            "versions, clocks, runtime, leftovers, room, certificates, etcd's ports and the API server's each way"
             + (f"; kubeadm-config must give --{', --'.join(self.flags)}" if self.flags else "")
         )
 
@@ -85,6 +86,10 @@ class JoinControlPlane:
     skip_preflight: bool = False
     needs_crictl: bool = False
     """Where the machine has no crictl, kubeadm's preflight checks, which fail without it before 1.31, are left out."""
+    api_port: int = API_PORT
+    """Where its API server is to listen (`localAPIEndpoint.bindPort`): kubeadm takes 6443 where nobody says it, which
+    may be a balancer's on the machine itself, whose servers are then asked on another.
+    """
     kind: Literal["join-control-plane"] = "join-control-plane"
     repeatable = True
     functions = ("join_secrets", "join_start", "join_state", "join_why", "join_forget")
@@ -93,10 +98,11 @@ class JoinControlPlane:
     def command(self) -> str:
         skip = " --skip-phases=preflight" if self.skip_preflight else ""
         skip += " (its preflight checks are left out where there is no crictl)" if self.needs_crictl else ""
+        port = "" if self.api_port == API_PORT else f", its API server on {self.api_port}"
         return (
             f"on {self.source}: kubeadm init phase upload-certs --upload-certs; kubeadm token create --ttl "
             "1h --print-join-command; "
-            f"on {self.name}, for {self.seconds} s at most: kubeadm join --config (control plane, {self.address}, "
+            f"on {self.name}, for {self.seconds} s at most: kubeadm join --config (control plane, {self.address}{port}, "
             f"token and key not shown){skip}; "
             f"meanwhile the member list is watched: {self.member_seconds} s for https://{self.address}:2380 to "
             "start once it is listed; "

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from recoverd.model.places import API_PORT
 from recoverd.model.unseen import Unseen
 
-PORTS = (2379, 2380, 6443)
-"""etcd's clients, etcd's peers, the API server."""
+ETCD_PORTS = (2379, 2380)
+"""etcd's clients and its peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,13 @@ class JoinFacts:
     """Why the cluster's kubeadm configuration could not be read."""
     flags: frozenset[str] | None = None
     """Names of the flags that it gives the API server; None where it was not read."""
+    api_port: int = API_PORT
+    """The source's API server's own, which the new one gets as well: a balancer may be on the endpoint's."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those that every two machines have to reach each other on."""
+        return (*ETCD_PORTS, self.api_port)
 
 
 @dataclass(frozen=True, slots=True)

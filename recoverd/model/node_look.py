@@ -116,6 +116,10 @@ class NodeLook:
     proxy_said: str = ""
     logs: Mapping[str, PodLog] = field(default_factory=dict)
     """By pod, NAMESPACE/NAME."""
+    held: tuple[str, ...] | None = None
+    """Those among `addresses` that are the machine's own, on an interface that tells the network so (a virtual IP; not
+    what anycast or a balancer's server has on a loopback or a dummy); None where that could not be told.
+    """
 
     @property
     def misled(self) -> bool:

@@ -24,7 +24,7 @@ from cryptography import x509
 
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.model.call import Call
-from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
+from recoverd.model.joining import ETCD_PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import Unseen
 
 LOOK = files("recoverd.observe").joinpath("joining.sh").read_text(encoding="utf-8")
@@ -72,9 +72,12 @@ async def look(
     source: str,
     addresses: Mapping[str, str],
     minded: Callable[[str], bool] = bool,
+    *,
+    api_port: int,
 ) -> JoinFacts:
     """Ask every machine. `planes` are the control planes that are members now, `source` one of them;
-    `addresses` are those of all, by name; `minded` tells which leftovers on the new machine are in the way.
+    `addresses` are those of all, by name; `minded` tells which leftovers on the new machine are in the way;
+    `api_port` is that of the source's own API server.
     """
     configuration, trouble = await _configuration(hosts, source)
     endpoint = str(configuration.get("controlPlaneEndpoint") or "")
@@ -91,13 +94,16 @@ async def look(
         machines[request.name] = new = replace(new, leftovers=tuple(filter(minded, new.leftovers)))
     if isinstance(new, MachineFacts) and not new.leftovers:
         probes, listening = await reach(
-            hosts, request.name, {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)}
+            hosts,
+            request.name,
+            {n: addresses[n] for n in names if isinstance(machines[n], MachineFacts)},
+            (*ETCD_PORTS, api_port),
         )
         if host and port.isdigit():
             [at_endpoint] = await _probe(hosts, request.name, [("endpoint", host)], (int(port),))
     version = str(configuration.get("kubernetesVersion") or "")
     flags = None if trouble else _flags(configuration)
-    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble, flags)
+    return JoinFacts(source, machines, probes, listening, version, endpoint, at_endpoint, trouble, flags, api_port)
 
 
 def _flags(configuration: Mapping[str, object]) -> frozenset[str]:
@@ -197,7 +203,7 @@ async def _configuration(hosts: HostPool, source: str) -> tuple[Mapping[str, obj
 
 
 async def reach(
-    hosts: HostPool, new: str, addresses: Mapping[str, str], ports: Sequence[int] = PORTS
+    hosts: HostPool, new: str, addresses: Mapping[str, str], ports: Sequence[int]
 ) -> tuple[tuple[Probe, ...], str]:
     """Connections between every two machines, each way; and why nothing could listen on the new one."""
     listening = await _listen(hosts, new, addresses[new], ports)

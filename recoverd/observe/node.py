@@ -33,6 +33,7 @@ def node_look(lines: Iterable[str], files: Mapping[str, str], logs: Mapping[str,
     return NodeLook(
         server=server,
         addresses=tuple(said.get("address", [])) if "name" in asked else None,
+        held=tuple(said.get("held", [])) if "held" in asked else None,
         reaches=_reaches(reach),
         said="" if _reaches(reach) else _told(reach),
         proxy=proxy,

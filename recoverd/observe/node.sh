@@ -61,6 +61,16 @@ node_logs() {
     done
   done
 }
+# Which of these addresses are on an interface here that answers for them (neither LOOPBACK nor NOARP, as a dummy is)
+node_held() { # ADDRESS...
+  command -v ip >/dev/null && ip -o link show >/dev/null 2>&1 || return 0
+  for a; do
+    # shellcheck disable=SC2046 # its columns
+    set -- $(ip -o addr show to "$a" 2>/dev/null | head -n 1)
+    [ $# -lt 2 ] || ip -o link show dev "${2%@*}" 2>/dev/null | grep -qE '<[^>]*(LOOPBACK|NOARP)' || echo "held $a"
+  done
+  echo "asked held"
+}
 node_look() {
   where=$(node_server /etc/kubernetes/kubelet.conf); name=${where%:*}; port=${where##*:}
   # kubeadm's kube-proxy has its own in a ConfigMap; as the newest pod has it mounted, and the API may be away
@@ -79,10 +89,12 @@ node_look() {
     case $name in
       *[!0-9.]*)
         if command -v getent >/dev/null; then
-          for a in $($limit getent ahostsv4 "$name" 2>/dev/null | sed 's/ .*//' | sort -u); do echo "address $a"; done; echo "asked name"
+          # shellcheck disable=SC2046 # an address each
+          set -- $($limit getent ahostsv4 "$name" 2>/dev/null | sed 's/ .*//' | sort -u)
+          for a; do echo "address $a"; done; echo "asked name"; node_held "$@"
         fi
         grep -E "^[^#]*[[:space:]]$(echo "$name" | sed 's/[.]/[.]/g')([[:space:]]|\$)" /etc/hosts 2>/dev/null | head -n 4 | sed 's/^/hosts /' ;;
-      *) echo "address $name"; echo "asked name" ;;
+      *) echo "address $name"; echo "asked name"; node_held "$name" ;;
     esac
   }
   [ -z "$proxy" ] || echo "proxy ${proxy%:*} ${proxy##*:}"

@@ -57,7 +57,16 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
     if isinstance(force, Refusal):
         return force
     patience = request.member_seconds or (ALONE_SECONDS if single else TOGETHER_SECONDS)
-    operation = JoinControlPlane(label, source, name, request.address, patience, JOIN_SECONDS, request.skip_preflight)
+    operation = JoinControlPlane(
+        label,
+        source,
+        name,
+        request.address,
+        patience,
+        JOIN_SECONDS,
+        request.skip_preflight,
+        api_port=facts.api_port,
+    )
     back = TakeBackJoin(label, source, name, request.address, before, force)
     snapshot = Step(
         source,
@@ -81,7 +90,7 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
             AwaitEtcd(before + 1, view.revision),
             timeout=ETCD_SECONDS,
         ),
-        Step(name, f"see the API server on {name} ready", AwaitApi(), timeout=API_SECONDS),
+        Step(name, f"see the API server on {name} ready", AwaitApi(facts.api_port), timeout=API_SECONDS),
     )
     return Proposal(
         summary=f"join {name} ({request.address}) as control plane {before + 1} of {situation.settings.name}",

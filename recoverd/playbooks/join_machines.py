@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from recoverd.model.join_operations import CheckJoin
-from recoverd.model.joining import PORTS, Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
+from recoverd.model.joining import Check, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.pki_operations import KUBERNETES
 from recoverd.model.plan import StepResult
 from recoverd.model.unseen import Unseen
@@ -110,11 +110,19 @@ def names(request: JoinRequest, facts: JoinFacts) -> Check:
         here, there = ", ".join(told[request.name]), ", ".join(sorted(others))
         return Check("names", False, f"{request.name} resolves {host} to {here}, and the control planes to {there}")
     if facts.endpoint_probe and facts.endpoint_probe.reached is not Reached.OPEN:
+        new = facts.machines[request.name]
+        own = [a for a in told[request.name] if isinstance(new, MachineFacts) and a in new.addresses]
+        left = (
+            f"; {own[0]} is an address of {request.name} itself, as where keepalived was killed there: while nothing "
+            f"of it runs, `ip addr del` it"
+            if own
+            else ""
+        )
         return Check(
             "names",
             False,
             f"{request.name} resolves {host}, and does not reach {facts.endpoint}: "
-            f"{_told(facts.endpoint_probe.port, facts.endpoint_probe)}",
+            f"{_told(facts.endpoint_probe.port, facts.endpoint_probe)}{left}",
         )
     return Check("names", True, f"{host} is {', '.join(told[request.name])} on {request.name} as on the control planes")
 
@@ -217,12 +225,12 @@ def ports(request: JoinRequest, facts: JoinFacts) -> Iterator[Check]:
             found = {p.port: p for p in mine}
             bad = [
                 _told(port, found.get(port))
-                for port in PORTS
+                for port in facts.ports
                 if port not in found or found[port].reached is not Reached.OPEN
             ]
             if bad and target == request.name and facts.listening:
                 bad = [facts.listening]
-            good = ", ".join(str(p) for p in PORTS)
+            good = ", ".join(str(p) for p in facts.ports)
             yield Check(f"ports {source} -> {target}", not bad, "; ".join(bad) or f"{good} open")
 
 

@@ -19,6 +19,7 @@ from recoverd.model.join_operations import CheckJoin, EndLeftPods, ForceAlone, J
 from recoverd.model.node_operations import AwaitNodeReady, AwaitNodeUnready
 from recoverd.model.operations import WriteFile
 from recoverd.model.pki_operations import KUBERNETES, STATIC_PODS, PutBackKeys
+from recoverd.model.places import places_in
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.joins import (
@@ -213,16 +214,17 @@ def _steps(it: Rejoin, situation: Situation) -> Iterator[Step]:
     what = f"wait until the node {it.node} is not Ready: kubeadm joins none of that name before"
     yield Step(source, what, AwaitNodeUnready(it.node), UNREADY_SECONDS)
     patience = ALONE_SECONDS if it.force else TOGETHER_SECONDS
+    port = places_in(situation.memory.manifests.get(host, {})).api
     yield Step(
         host,
         f"join {host} with a new token and a new certificate key; its etcd member has {patience} s to start",
-        JoinControlPlane(it.label, source, host, it.address, patience, JOIN_SECONDS, needs_crictl=True),
+        JoinControlPlane(it.label, source, host, it.address, patience, JOIN_SECONDS, needs_crictl=True, api_port=port),
         STEP_SECONDS,
         undo=TakeBackJoin(it.label, source, host, it.address, it.left, it.force, keeps_node=True),
     )
     what = f"see etcd healthy with {it.left + 1} voters on {source}"
     yield Step(source, what, AwaitEtcd(it.left + 1), ETCD_SECONDS)
-    yield Step(host, f"see the API server on {host} ready", AwaitApi(), API_SECONDS)
+    yield Step(host, f"see the API server on {host} ready", AwaitApi(port), API_SECONDS)
     for component, known in situation.memory.manifests.get(host, {}).items():
         if component not in STATIC_PODS:
             write = WriteFile(known.path, known.content, known.sha256, before="")

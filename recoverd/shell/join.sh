@@ -70,7 +70,7 @@ join_manifests() {
   for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do echo "/etc/kubernetes/manifests/$c.yaml"; done
 }
 
-# join_start LABEL SECONDS SKIP NAME ADDRESS ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
+# join_start LABEL SECONDS SKIP NAME ADDRESS PORT ENDPOINT TOKEN CA_HASH KEY: mark the machine, which must be clean, and
 # begin `kubeadm join` in the background with a deadline of its own. SKIP yes leaves its preflight checks out, and
 # unless-crictl does where there is no crictl, without which they fail. 3 where it is not clean, kubeadm tells no
 # version, or the join was given up.
@@ -90,9 +90,9 @@ join_start() {
   cat >/run/recoverd/join/config.yaml <<RECOVERD_END
 apiVersion: $jb_kind
 kind: JoinConfiguration
-discovery: {bootstrapToken: {token: "$7", apiServerEndpoint: "$6", caCertHashes: ["$8"]}}
+discovery: {bootstrapToken: {token: "$8", apiServerEndpoint: "$7", caCertHashes: ["$9"]}}
 nodeRegistration: {${jb_cri}name: "$4"}
-controlPlane: {certificateKey: "$9", localAPIEndpoint: {advertiseAddress: "$5"}}
+controlPlane: {certificateKey: "${10}", localAPIEndpoint: {advertiseAddress: "$5", bindPort: $6}}
 RECOVERD_END
   printf '%s\n' "$1" >/var/lib/recoverd/joining.new
   # shellcheck disable=SC2012 # a name a line is what `join_clean` looks for
@@ -182,17 +182,23 @@ join_silence() {
   return 1
 }
 
-# join_end_pods: whatever runs in a pod here, for 6 s at most.
+# join_end_pods: whatever runs in a pod here, for 9 s at most. It is asked first, and made to after 3 s: keepalived and
+# kube-vip take the cluster's address off the machine only when they end by themselves, and one that is left there draws
+# whoever wants an API server to a machine without any (observed with keepalived 2.2.7).
 join_end_pods() {
   je_i=0
-  while [ $je_i -lt 20 ]; do
+  while [ $je_i -lt 30 ]; do
     je_left=''
     for c in /proc/[0-9]*/cgroup; do
       if grep -q kubepods "$c" 2>/dev/null; then c=${c%/cgroup}; je_left="$je_left ${c##*/}"; fi
     done
     [ -n "$je_left" ] || break
     # shellcheck disable=SC2086 # a process each
-    kill -s KILL $je_left 2>/dev/null
+    case $je_i in
+      0) kill -s TERM $je_left 2>/dev/null ;;
+      ?) : ;;
+      *) kill -s KILL $je_left 2>/dev/null ;;
+    esac
     je_i=$((je_i + 1)); sleep 0.3
   done
 }
@@ -255,9 +261,11 @@ join_clean() {
   jd_socket=$(join_socket)
   mkdir -p /run/recoverd/join
   join_keep_others
+  # before `kubeadm reset`, which gives no container the time to end by itself
+  timeout 20 systemctl stop kubelet 2>/dev/null
+  join_end_pods
   if timeout -k 1 60 kubeadm reset -f ${jd_socket:+"--cri-socket=$jd_socket"} >/run/recoverd/join/reset.log 2>&1 </dev/null
   then jd_how='kubeadm reset ended well'; else jd_how="kubeadm reset failed or hung (status $?), cleaned by hand"; fi
-  timeout 20 systemctl stop kubelet 2>/dev/null
   # shellcheck disable=SC2046 # a path each
   rm -f $(join_manifests) /etc/kubernetes/recoverd/joining-*.yaml
   join_end_pods

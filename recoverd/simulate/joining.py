@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import CheckJoin, EndLeftPods, JoinControlPlane, TakeBackJoin
-from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
+from recoverd.model.joining import ETCD_PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen
+from recoverd.model.places import API_PORT
 from recoverd.model.pki_operations import KUBERNETES
 from recoverd.model.plan import Step, StepResult
 from recoverd.playbooks.join_machines import again, told
@@ -35,7 +36,7 @@ def survey(cluster: ModelCluster, request: JoinRequest, source: str, planes: Seq
         if machine is None:
             raise ValueError(f"the model has no machine {name}")
         machines[name] = unreachable(cluster, machine) or _facts(cluster, machine)
-    pairs = [(a, b, port) for a in names for b in names for port in PORTS if a != b]
+    pairs = [(a, b, port) for a in names for b in names for port in (*ETCD_PORTS, API_PORT) if a != b]
     probes = tuple(Probe(a, b, p, _reached(cluster, a, b, p)) for a, b, p in pairs)
     return JoinFacts(source, machines, probes, "", VERSION, "k8s-api:6443", flags=frozenset({"profiling"}))
 

@@ -252,6 +252,7 @@ def _node_of(
     return NodeLook(
         server=VIP,
         addresses=(address,) if resolves else (),
+        held=(),  # the balancer is a machine of its own
         reaches=resolves and serves,
         said="" if resolves else "k8s-api: Name or service not known",
         hosts=(HOSTS_LINE,) if resolves else (),

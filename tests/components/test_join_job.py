@@ -25,7 +25,7 @@ from .conftest import Sshd
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="as on real machines, root is asked")
 TOKEN, KEY = "abcdef.0123456789abcdef", "0123456789abcdef" * 4
 SECRETS = Secrets("k8s-api:6443", TOKEN, "sha256:" + "ab" * 32, KEY)
-IT = JoinControlPlane("cp2-20260305T191000Z", "cp1", "cp2", "10.99.1.12", 12, 60, skip_preflight=True)
+IT = JoinControlPlane("cp2-20260305T191000Z", "cp1", "cp2", "10.99.1.12", 12, 60, skip_preflight=True, api_port=8443)
 KUBEADM = """#!/bin/sh
 case "$*" in
   'config print join-defaults') echo 'apiVersion: kubeadm.k8s.io/v1beta2'; exit ;;
@@ -112,7 +112,8 @@ async def test_it_runs_on_its_own_and_tells_how_it_ended(job: Job, status: str, 
         [SECRETS.ca_hash],
     )
     assert asked["nodeRegistration"]["name"] == "cp2"
-    assert asked["controlPlane"] == {"certificateKey": KEY, "localAPIEndpoint": {"advertiseAddress": "10.99.1.12"}}
+    endpoint = {"advertiseAddress": "10.99.1.12", "bindPort": 8443}
+    assert asked["controlPlane"] == {"certificateKey": KEY, "localAPIEndpoint": endpoint}
 
 
 @pytest.mark.skipif(Path("/run/docker.sock").exists(), reason="kubeadm asks docker for no crictl")

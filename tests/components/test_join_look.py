@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from recoverd.clients.hosts import CommandResult, HostPool, HostUnseen
-from recoverd.model.joining import MachineFacts, Reached
+from recoverd.model.joining import JoinRequest, MachineFacts, Reached
 from recoverd.model.observation import UnseenKind
 from recoverd.model.settings import HostSettings
 from recoverd.observe import joining
@@ -110,6 +110,20 @@ async def test_something_else_listens_where_there_is_no_python(
     assert [p.reached for p in probes if p.target == "cp2"] == [Reached.OPEN]
     with listening(CP2, port):
         pass
+
+
+async def test_the_port_that_is_tried_is_that_of_the_sources_own_api_server(pool: HostPool) -> None:
+    """And not 6443, where a balancer may be on each of the machines, whatever lies behind it."""
+    port = free_port()
+    request, addresses = JoinRequest("cp2", CP2), {"cp1": CP1, "cp2": CP2}
+    try:
+        with listening(CP1, port):
+            facts = await joining.look(pool, ("cp1",), request, "cp1", addresses, lambda left: False, api_port=port)
+    finally:
+        await pool.close()
+    reached = {(p.source, p.port): p.reached for p in facts.probes}
+    assert facts.api_port == port and facts.listening == ""
+    assert reached["cp2", port] is reached["cp1", port] is Reached.OPEN and ("cp2", 6443) not in reached, facts.probes
 
 
 async def test_a_machine_tells_of_itself(pool: HostPool) -> None:

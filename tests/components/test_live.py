@@ -16,6 +16,7 @@ from recoverd.model.joining import JoinRequest, MachineFacts
 from recoverd.model.memory import Guest, Memory
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.operations import Shell
+from recoverd.model.places import Places
 from recoverd.model.plan import Step
 from recoverd.model.settings import ClusterSettings, HostSettings
 from recoverd.observe import joining
@@ -52,8 +53,9 @@ def wrong() -> str:
 @pytest.fixture
 async def live(start_sshd: Callable[..., Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Live]:
     # etcd and the API server of this very machine, if it has any, are nobody's business
-    monkeypatch.setattr(joining.reach, "__defaults__", ((free_port(),),))
+    monkeypatch.setattr(joining, "ETCD_PORTS", (free_port(),))
     made = Live(start_sshd, tmp_path / "state")
+    made.world._hosts.places["cp1"] = Places(api=free_port())
     yield made
     await made.world.close()
 
@@ -64,6 +66,7 @@ async def test_a_host_key_that_is_given_for_a_configured_machine_changes_nothing
         survey = group.create_task(live.world.survey(JoinRequest("cp1", CP1, wrong()), "cp1", ("cp1",)))
         meanwhile = [await live.reaches("cp1") for _ in range(3)]
     assert isinstance(survey.result().machines["cp1"], MachineFacts), "it is asked by what known_hosts says"
+    assert survey.result().api_port == live.world._hosts.places_of("cp1").api, "as the sweeps have learnt it"
     assert all(meanwhile) and await live.reaches("cp1")
     live.world.learn(Memory(guest=Guest("cp1", CP1, wrong())))
     assert await live.reaches("cp1"), "nor does one that an earlier version remembered"

@@ -64,6 +64,25 @@ def test_what_runs_in_pods_is_ended_and_nothing_else(machine: Node, shell: str) 
     assert (done.stdout.split(), done.returncode) == (["other"], 0), done.stderr
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_runs_in_a_pod_is_asked_to_end_before_it_is_made_to(machine: Node, shell: str) -> None:
+    """As keepalived, which takes the cluster's address off the machine then; and one that does not listen is killed."""
+    machine.root.joinpath("cgroup").write_text(f"{POD}\n")
+    machine.root.joinpath("end.sh").write_text(sent(EndLeftPods().call()))
+    script = (
+        f"{machine.enter}; export PATH; "
+        f"(trap 'echo gave back >{machine.root}/said; exit' TERM; touch {machine.root}/a; while :; do sleep 0.1; done) & "
+        f"one=$!; (trap '' TERM; touch {machine.root}/b; while :; do sleep 0.1; done) & other=$!; "
+        f"until [ -e {machine.root}/a ] && [ -e {machine.root}/b ]; do sleep 0.1; done; "
+        f"for p in $one $other; do mount --bind {machine.root}/cgroup /proc/$p/cgroup; done; "
+        f"{' '.join(command(shell))} {machine.root}/end.sh & end=$!; wait $one $other; "
+        f"umount /proc/$one/cgroup /proc/$other/cgroup; wait $end"
+    )
+    done = subprocess.run(machine.processes.enter(script), capture_output=True, text=True, timeout=120, check=False)
+    assert (machine.root / "said").read_text() == "gave back\n", done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "left", ["etc/kubernetes/kubelet.conf", "etc/kubernetes/manifests/etcd.yaml", "var/lib/etcd/member"]
 )

@@ -11,6 +11,7 @@ import pytest
 from tests.lab import etcd
 from tests.lab.bastion import Bastion
 from tests.lab.kubelab.cluster import Cluster
+from tests.lab.witness import ready
 
 MANIFESTS = "/etc/kubernetes/manifests"
 ALONE = float(os.environ.get("LAB_ALONE_SECONDS", "60"))
@@ -33,7 +34,7 @@ def test_left_alone_and_rebooted_by_hand_it_is_left_alone(cluster: Cluster, bast
         node = cluster.node(name)
         node.reboot()
         node.wait_for(
-            lambda n=node: n.name == "w1" or n.answers("curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -qx ok"),
+            lambda n=node: n.name == "w1" or (n.answers() and ready(n)),
             "is not ready",
             120,
         )

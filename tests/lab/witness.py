@@ -72,7 +72,8 @@ def boots(cluster: Cluster) -> dict[str, str]:
 
 def ready(node: Node) -> bool:
     """Whether the API server on the machine says ok to /readyz."""
-    answer = node.sh("curl -sk -m 5 https://127.0.0.1:6443/readyz", capture_output=True, check=False)
+    port = Cluster(node.cluster).profile.api_port
+    answer = node.sh(f"curl -sk -m 5 https://127.0.0.1:{port}/readyz", capture_output=True, check=False)
     return answer.stdout.strip() == "ok"
 
 

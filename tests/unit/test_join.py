@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from recoverd.machine import ClusterMachine
-from recoverd.model.bastion_operations import AwaitEtcd
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.events import (
     JoinRequested,
     Observed,
@@ -25,7 +25,7 @@ from recoverd.model.events import (
 )
 from recoverd.model.finding import State
 from recoverd.model.join_operations import JoinControlPlane, TakeBackJoin
-from recoverd.model.joining import PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
+from recoverd.model.joining import JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import PkiView, UnseenKind
 from recoverd.model.plan import Outcome, PlanStatus, StepResult
 from recoverd.model.point_operations import TakeRestorePoint
@@ -60,9 +60,9 @@ def facts(planes: tuple[str, ...] = ("cp1",), new: str = "cp2", **changes: objec
     machines = {n: machine_facts(n) for n in planes} | {
         new: machine_facts(new, authorities={}, missing_keys=("ca.key",))
     }
-    probes = tuple(Probe(a, b, p, Reached.OPEN) for a in names for b in names for p in PORTS if a != b)
-    whole = JoinFacts("cp1", machines, probes, "", "v1.20.2", "k8s-api:6443")
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    whole = replace(JoinFacts("cp1", machines, (), "", "v1.20.2", "k8s-api:6443"), **changes)  # type: ignore[arg-type]
+    probes = tuple(Probe(a, b, p, Reached.OPEN) for a in names for b in names for p in whole.ports if a != b)
+    return replace(whole, **({"probes": probes} | changes))  # type: ignore[arg-type]
 
 
 def seen(cluster: Cluster, **bounds: object) -> ClusterMachine:
@@ -305,6 +305,30 @@ def test_the_plan_begins_at_once_approved_by_who_asked() -> None:
     assert "--force-new-cluster=true" in back.force.flagged and "--force-new-cluster" not in back.force.final
     assert machine.memory.guest and machine.memory.guest.address == "10.99.1.12"
     assert "token and key not shown" in plan.steps[1].command
+
+
+def test_an_address_that_a_killed_keepalived_has_left_on_it_is_named() -> None:
+    """The machine asks itself for an API server (observed on 1.20.2 after a join that was taken back)."""
+    refused = Probe("cp2", "endpoint", 6443, Reached.REFUSED)
+    told = replace(with_new(addresses=("10.99.1.12", "10.99.1.10")), endpoint_probe=refused)
+    assert "10.99.1.10 is an address of cp2 itself" in failed(seen(Cluster(1, spares=1)), told)["names"]
+    told = replace(facts(), endpoint_probe=refused)
+    assert "itself" not in failed(seen(Cluster(1, spares=1)), told)["names"]
+
+
+def test_its_api_server_listens_where_that_of_the_source_does() -> None:
+    """kubeadm takes 6443 where nobody says it: where the others are on 8443 behind a balancer on the machines
+    themselves, it took the balancer's port, and nobody was led to it (observed on 1.20.2).
+    """
+    machine, behind = seen(Cluster(1, spares=1)), facts(api_port=8443)
+    good = {c.name: c.detail for c in machine.judged(ASKED, behind)}
+    assert good["ports cp1 -> cp2"] == "2379, 2380, 8443 open"
+    asked(machine, told=behind)
+    plan = machine.record.plan
+    assert plan
+    join = plan.steps[1].operation
+    assert isinstance(join, JoinControlPlane) and join.api_port == 8443 and "on 8443" in plan.steps[1].command
+    assert plan.steps[-1].operation == AwaitApi(8443), "another one may answer on 6443"
 
 
 @pytest.mark.parametrize("planes", [1, 2])

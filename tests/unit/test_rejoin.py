@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from recoverd.diagnose.absence import doubt
-from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
+from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity
 from recoverd.model.join_operations import CheckJoin, JoinControlPlane, TakeBackJoin
@@ -116,6 +116,18 @@ def test_one_plan_from_the_copy_of_its_certificates_to_a_node_that_is_ready() ->
     assert made.steps[6].operation == AwaitEtcd(3)
     assert not any(s.commits for s in made.steps), "whatever fails, the join is taken back"
     assert made.resolves == () and made.basis == ((Code.CONTROL_PLANE_RESET, "cp3"),)
+
+
+def test_its_api_server_gets_the_port_that_it_had() -> None:
+    cluster = lost()
+    known = memory(cluster)
+    server = known.manifests["cp3"]["kube-apiserver"]
+    moved = replace(server, content=server.content.replace("--secure-port=6443", "--secure-port=8443"))
+    kept = {**known.manifests, "cp3": {**known.manifests["cp3"], "kube-apiserver": moved}}
+    made = plan(cluster, replace(known, manifests=kept))
+    ports = [s.operation.api_port for s in made.steps if isinstance(s.operation, JoinControlPlane)]
+    ports += [s.operation.port for s in made.steps if isinstance(s.operation, AwaitApi)]
+    assert ports == [8443, 8443]
 
 
 def test_its_old_member_is_removed_first_and_that_is_seen() -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import external, overlay
+from . import balanced, external, overlay
 from .build import build
 from .given import INIT, JOIN, KUBECTL_HOME, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
@@ -153,7 +153,9 @@ class Cluster:
         self._boot(nodes, apart)
         for machine in apart:
             external.start(machine, nodes[:planes])
-        LoadBalancer(self.number).start(nodes[:planes])
+        self._balance(nodes[:planes])
+        if self.profile.balances_itself:
+            balanced.prepare(nodes[:planes])
         self._init(nodes[0])
         if self.profile.overlaid:
             overlay.give(nodes[0], f"10.{200 + self.number}.0.0/16")
@@ -176,7 +178,7 @@ class Cluster:
         began, planes = datetime.now(UTC).replace(microsecond=0), [n for n in nodes if n.name.startswith("cp")]
         workers = [n for n in nodes if n.name.startswith("w")]
         state.boot([n for n in nodes if n not in workers])
-        LoadBalancer(self.number).start(planes)
+        self._balance(planes)
         if not broken:
             # kubelets that find no API server wait longer and longer before they ask again; one needs longer to
             # its first question (observed on
@@ -191,6 +193,11 @@ class Cluster:
                 lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240
             )
         (self.dir / "starting").unlink()
+
+    def _balance(self, planes: Sequence[Node]) -> None:
+        """Begin to balance over the API servers, where the machines do not do it themselves."""
+        if not self.profile.balances_itself:
+            LoadBalancer(self.number).start(planes)
 
     def _give_up_leases(self) -> None:
         """Have the controllers give up theirs: those of the next boot would wait 15 s and more until they are over."""
@@ -285,6 +292,7 @@ class Cluster:
             cluster=self.number,
             version=VERSION,
             pods=200 + self.number,
+            port=self.profile.api_port,
             socket=self.profile.socket,
             etcd=external.section(self.number) if self.profile.etcd_apart else "",
         )
@@ -339,6 +347,7 @@ def made_by(profile: Profile) -> str:
     parts = [INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers)]
     parts += [profile.digest] if profile.name else []
     parts += [inspect.getsource(external)] if profile.etcd_apart else []
+    parts += [inspect.getsource(balanced)] if profile.balances_itself else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -360,8 +369,9 @@ def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subpro
     key = first.sh(
         "kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True
     ).stdout.strip()
-    socket = Cluster(first.cluster).profile.socket
-    words = f"{join_command(first)} --control-plane --certificate-key {key} {JOIN} --cri-socket={socket}"
+    profile = Cluster(first.cluster).profile
+    words = f"{join_command(first)} --control-plane --certificate-key {key} {JOIN} --cri-socket={profile.socket}"
+    words += f" --apiserver-bind-port={profile.api_port}"
     return node.sh(words, check=check)
 
 

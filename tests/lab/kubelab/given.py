@@ -5,7 +5,7 @@ from __future__ import annotations
 INIT = """apiVersion: kubeadm.k8s.io/v1beta2
 kind: InitConfiguration
 nodeRegistration: {{criSocket: "{socket}"}}
-localAPIEndpoint: {{advertiseAddress: {address}}}
+localAPIEndpoint: {{advertiseAddress: {address}, bindPort: {port}}}
 ---
 apiVersion: kubeadm.k8s.io/v1beta2
 kind: ClusterConfiguration

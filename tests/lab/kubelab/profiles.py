@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import overlay
+from . import balanced, overlay
 from .host import CACHE, KEY, SUITE, LabError, locked, mirror, remove_tree, run, say, unmount_below
 
 LAYERS = CACHE / "profiles"
@@ -73,6 +73,13 @@ class Profile:
     """Shell that is run on each machine when it was booted for the first time."""
     overlaid: bool = False
     """Whether the pods' network and the cluster's DNS are the work of pods (`overlay`)."""
+    balances_itself: bool = False
+    """Whether the control planes have the cluster's address and balance over their API servers (`balanced`)."""
+
+    @property
+    def api_port(self) -> int:
+        """The API servers' own."""
+        return balanced.BEHIND if self.balances_itself else balanced.BALANCED
 
     @property
     def digest(self) -> str:
@@ -195,6 +202,12 @@ def with_bird(root: Path) -> None:
     run(["chroot", root, "systemctl", "disable", "-q", "bird"])
 
 
+def with_balancer(root: Path) -> None:
+    """haproxy and keepalived in an image that its static pods run, and not as services."""
+    run(["chroot", root, "systemctl", "disable", "-q", "haproxy", "keepalived"])
+    balanced.make_image(root)
+
+
 DEFAULT = Profile("", "Debian's containerd, root over SSH", (), nothing)
 PROFILES = {
     p.name: p
@@ -228,6 +241,14 @@ PROFILES = {
             images=overlay.images,
             before=overlay.BEFORE,
             overlaid=True,
+        ),
+        Profile(
+            "ha-nodes",
+            "haproxy and keepalived as static pods on the control planes, API servers on 8443",
+            ("haproxy", "keepalived"),
+            with_balancer,
+            texts=(*balanced.TEXTS, inspect.getsource(balanced.make_image)),
+            balances_itself=True,
         ),
         Profile("bird", "a routing daemon, which is given no configuration", ("bird2",), with_bird),
     )
