@@ -35,7 +35,7 @@ printf '%s\n' "$units"
 # while all is well (1.20, 1.6), is left out: there has to be room for what is said once
 # and what it said last before it ended, in whatever words, but for a trace
 telling() {
-  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom'
+  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom|denied|evicted'
   if command -v awk >/dev/null; then
     awk -v W="$words" '/Main process exited/ { if (b != "") print b; if (a != "") print a }
       $0 ~ W { print; a = b = ""; next }
