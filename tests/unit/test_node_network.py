@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import DeviceFacts
-from recoverd.model.finding import Finding
+from recoverd.model.facts import DeviceFacts, Facts
+from recoverd.model.finding import Finding, State
 from recoverd.model.memory import Memory, NodeNetwork
-from recoverd.model.network import FORWARD, Link, NetworkView, NodeNetworkView, RulesView
+from recoverd.model.network import FORWARD, REJECTING, Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.playbooks.base import Proposal, Refusal, Situation, Wait
 from tests.unit.builders import Cluster
@@ -101,8 +101,9 @@ def test_a_firewall_is_somebodys_will() -> None:
     found = fault(Code.FORWARDING_FILTERED, "w1")
     policy = restoring(found, replace(network(True, (BRIDGE,)), dropping=(FORWARD,)))
     assert "somebody may want" in proposal("restore-node-network", policy).asks
-    other = ask("restore-node-network", restoring(found, replace(network(True, (BRIDGE,)), dropping=("inet fw f",))))
-    assert isinstance(other, Refusal) and "no restart and no reboot" in other.reason
+    for chain in ("inet fw f", f"{FORWARD}{REJECTING}"):  # no policy undoes a rule
+        other = ask("restore-node-network", restoring(found, replace(network(True, (BRIDGE,)), dropping=(chain,))))
+        assert isinstance(other, Refusal) and "no restart and no reboot" in other.reason
 
 
 @pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
@@ -110,6 +111,17 @@ def test_nothing_is_restarted_or_rebooted_because_of_a_firewall(playbook: str) -
     found = (fault(Code.POD_NETWORK_BROKEN, "w1"), fault(Code.FORWARDING_FILTERED, "w1"))
     answer = ask(playbook, situation(Cluster(1, 2), *found))
     assert isinstance(answer, Refusal) and "no restart and no reboot" in answer.reason
+
+
+@pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
+def test_nor_on_the_node_at_the_other_end_of_a_path(playbook: str) -> None:
+    """Where two nodes are all that are probed, what is found beside it is the path, of the one that is well."""
+    path = Finding(Code.POD_PATH_BROKEN, "w2>w1", "", (), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w2", "w2"))
+    answer = ask(playbook, situation(Cluster(1, 2), path, fault(Code.FORWARDING_FILTERED, "w1")))
+    assert isinstance(answer, Refusal) and "w1 drops what it forwards" in answer.reason
+    more = fault(Code.KUBE_PROXY_DOWN, "w2")
+    answer = ask("restart-node-agents", situation(Cluster(1, 2), more, path, fault(Code.FORWARDING_FILTERED, "w1")))
+    assert isinstance(answer, Proposal), answer
 
 
 @pytest.mark.parametrize(
