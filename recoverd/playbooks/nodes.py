@@ -174,9 +174,11 @@ def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
     return made
 
 
-def everywhere(codes: Collection[str], situation: Situation) -> str:
-    """Why a person is asked first: the same is found on all workers, three or more, so its cause is
-    above them. "" where it is not so.
+def everywhere(
+    codes: Collection[str], situation: Situation, doubt: str = "a restart of each may end what still runs"
+) -> str:
+    """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them; with
+    what speaks against doing it to each. "" where it is not so.
     """
     workers = {n.name for n in node_views(situation).values() if not n.control_plane}
     found = broken(situation, codes)
@@ -186,7 +188,7 @@ def everywhere(codes: Collection[str], situation: Situation) -> str:
             return (
                 f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause "
                 "(what was rolled out to them, "
-                "their network, the API server's address), and a restart of each may end what still runs"
+                f"their network, the API server's address), and {doubt}"
             )
     return ""
 
