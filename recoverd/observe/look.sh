@@ -97,6 +97,9 @@ for c in /proc/[0-9]*/comm; do
     # that of a container (kind, a machine in a container) has another root
     kubelet) [ ${c%comm}root -ef / ] && started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline) ;;
     kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
+    # packages of the machine itself: a pod may install some of its own
+    dpkg|rpm|dnf|dnf5|yum|microdnf|zypper)
+      [ ${c%comm}root -ef / ] && echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
     etcd|kube-apiserver|kube-controller|kube-scheduler) among="$among $c" ;;
   esac
 done

@@ -25,6 +25,11 @@ LEADS_WITHIN = 30.0
 UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|connection refused", re.IGNORECASE)
 """It does not get as far as the API server: by another name or address than the one that answers."""
 
+REFUSED = re.compile(
+    r"\b(?:lock|lease)\b.*(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota)"
+)
+"""The API server refuses its lease, whoever writes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RestartController:
@@ -42,8 +47,13 @@ class RestartController:
         running = sorted((n for n, v in views.items() if v.runs(component)), key=lambda n: (n != holds, n))
         if not running:
             return Refusal(f"{component} was seen to run on no control plane")
-        tails = ((n, views[n].containers[component].log_tail) for n in running)
-        unreached = next((f"{n}: {line}" for n, tail in tails for line in tail[-3:] if UNREACHED.search(line)), "")
+        said = [(n, line) for n in running for line in views[n].containers[component].log_tail[-3:]]
+        if refused := next((f"{n}: {line}" for n, line in said if REFUSED.search(line)), ""):
+            return Refusal(
+                f"{component} does not lead since its lease is refused, by its own words ({refused}), which no restart "
+                "changes: see to what refuses it"
+            )
+        unreached = next((f"{n}: {line}" for n, line in said if UNREACHED.search(line)), "")
         return Proposal(
             summary=f"start {component} anew on {', then '.join(running)}, until one leads",
             steps=tuple(step for name in running for step in _steps(name, component, finding, within)),

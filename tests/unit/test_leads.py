@@ -18,7 +18,7 @@ from recoverd.model.observation import ApiView, Observation, Unseen, UnseenKind
 from recoverd.model.unit_operations import RestartStaticPod
 from recoverd.model.witness import LeadView
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Answer, Proposal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from tests.unit.builders import NOW, Cluster, manifest, member_id
 
 MANAGER = "kube-controller-manager"
@@ -154,3 +154,17 @@ def test_a_controller_that_does_not_reach_the_api_server_is_asked_about() -> Non
     plan = answer(Cluster().container("cp1", MANAGER, log_tail=(line,)), lead(61, 31))
     assert isinstance(plan, Proposal)
     assert line in plan.asks and "/etc/kubernetes/controller-manager.conf" in plan.asks
+
+
+def test_nothing_is_started_anew_while_its_lease_is_refused() -> None:
+    """A webhook for leases, where recoverd may not try a write itself: it was restarted, unasked and in vain. What is
+    refused of pods is another matter, since its lease may stand still for its own reasons.
+    """
+    refused = (
+        'Failed to update lock: Internal error occurred: failed calling webhook "l.example.com": Post '
+        '"https://policy.default.svc:443/": dial tcp 10.96.3.3:443: connect: connection refused'
+    )
+    there = answer(Cluster().container("cp1", MANAGER, log_tail=(refused,)), lead(61, 31))
+    assert isinstance(there, Refusal) and refused in there.reason
+    of_pods = 'Error creating: Internal error occurred: failed calling webhook "p.example.com": no endpoints available'
+    assert isinstance(answer(Cluster().container("cp1", MANAGER, log_tail=(of_pods,)), lead(61, 31)), Proposal)
