@@ -26,7 +26,8 @@ UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|conn
 """It does not get as far as the API server: by another name or address than the one that answers."""
 
 REFUSED = re.compile(
-    r"\b(?:lock|lease)\b.*(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota)"
+    r"\b(?:lock|lease)\b.*"
+    r"(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota)"
 )
 """The API server refuses its lease, whoever writes it."""
 
