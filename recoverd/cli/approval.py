@@ -97,9 +97,16 @@ async def _taken(client: ControlClient, path: str, body: Shape) -> Shape:
 
 
 async def only(client: ControlClient, plan: str) -> Shape:
-    """The plan of that name, as it is now."""
-    found: Shape = (await client.get("/v1/plans", of=plan))["plans"][0]
-    return found
+    """The plan of that name, as it is now. `Denied` where it names an incident or a cluster, which may have any number
+    of plans: an approval is of one plan that was read.
+    """
+    of_it: list[Shape] = (await client.get("/v1/plans", of=plan))["plans"]
+    found = next((p for p in of_it if p["id"] == plan), None)
+    if found is not None:
+        return found
+    waiting = [f"{p['id']} ({p['playbook']})" for p in of_it if p["status"] == "awaiting-approval"]
+    those = f"those of {plan} that wait: {', '.join(waiting)}" if waiting else f"none of {plan} waits for one"
+    raise Denied(f"{plan} is no plan, and an approval is of a plan; {those}", missing=True)
 
 
 async def ended(client: ControlClient, plan: Shape, since: int) -> bool:

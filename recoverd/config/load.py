@@ -123,9 +123,17 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """What PyYAML finds wrong; some of it makes no sense without what it has met before."""
+    problem = str(error.problem)
+    if problem.startswith("but "):
+        return f"{error.context}, {problem}"
+    return f"{problem}; YAML is indented with blanks, and never with tabs" if r"'\t'" in problem else problem
+
+
 def _parse(path: Path) -> tuple[Any, Lines]:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         return yaml.load(text, Loader=_UniqueKeys) or {}, Lines(text)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise ConfigError(path, [("", f"cannot be read: {error.strerror}")]) from error
@@ -134,7 +142,9 @@ def _parse(path: Path) -> tuple[Any, Lines]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(path, [("", f"{place}{error.problem}")]) from error
+        raise ConfigError(path, [("", f"{place}{_problem(error)}")]) from error
+    except RecursionError as error:
+        raise ConfigError(path, [("", "is nested too deeply to be read")]) from error
     except yaml.YAMLError as error:
         raise ConfigError(path, [("", str(error))]) from error
 

@@ -7,10 +7,11 @@ A row is added with the line that it was made for, in `tests/unit/test_causes.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recoverd.diagnose.cause import IMAGE, SANDBOX, Cause
+from recoverd.diagnose.cause import IMAGE, KUBELET, SANDBOX, Cause
 from recoverd.diagnose.causes_of_agents import CAUSES_OF_AGENTS
 from recoverd.diagnose.causes_of_control_planes import CAUSES_OF_CONTROL_PLANES
 from recoverd.diagnose.causes_of_images import CAUSES_OF_IMAGES
@@ -28,6 +29,14 @@ CAUSES = (
     *CAUSES_OF_CONTROL_PLANES,
     *CAUSES_OF_AGENTS,
 )
+OF_ONE_POD = re.compile(
+    r"\bpod=\"|[Ss]yncing pod|PodSandbox|mirror pod|[Pp]ull(?:ing|ed)? image|PullImage|ount(?:Volume|Device)\b|"
+    r"pod_workers\.go|kuberuntime_\w+\.go|image_manager\.go|remote_(?:image|runtime)\.go|nestedpendingoperations\.go"
+)
+"""kubelet says so of a pod, its images or its volumes, every few minutes on most nodes. A registry that answers 401 or
+has another CA, and a webhook that keeps a mirror pod away, are no cause of what kubelet itself does not do: only what
+would be said of every pod on the machine is.
+"""
 QUOTED = 120
 """Characters of what a line names, in a sentence for the operator."""
 
@@ -64,7 +73,10 @@ def reason_of_pod(kubelet: Sequence[str], component: str) -> Reason | None:
 
 
 def _of_line(line: str, program: str, weak: bool) -> Reason | None:
+    of_a_pod = program == KUBELET and OF_ONE_POD.search(line) is not None
     for cause in CAUSES:
+        if of_a_pod and SANDBOX not in cause.of:
+            continue
         if program in cause.of and cause.weak is weak and (said := cause.says.search(line)):
             # a pattern that knows several ways to say it has a group for each: what is said comes first
             known = [group[:QUOTED] for group in said.groups() if group]

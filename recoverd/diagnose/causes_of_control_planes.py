@@ -206,6 +206,15 @@ _CONTROL_PLANE = (
 )
 _TRUST = (
     row(
+        "taken-for-nobody",
+        (KUBELET,),
+        r"User \\*\"system:anonymous\\*\" cannot",
+        "the API server takes it for nobody (system:anonymous): it shows no client certificate, or none arrives, as "
+        "where a load balancer ends TLS or --client-ca-file was taken out of the API server's manifest",
+        "see that /etc/kubernetes/kubelet.conf names /var/lib/kubelet/pki/kubelet-client-current.pem, and that its "
+        "`server:` leads to an API server without anything that ends TLS in between",
+    ),
+    row(
         "certificate-over",
         PROGRAMS,
         r"x509: certificate has expired or is not yet valid(?:: current time (\S+) is (?:after|before) (\S+))?",
@@ -228,6 +237,17 @@ _TRUST = (
         r"x509: certificate signed by unknown authority",
         "what it talks to shows a certificate of another CA than it trusts",
         "see whether the CA was made anew; recoverd offers `restore-pki` where it knows the one of before",
+        weak=True,
+    ),
+    row(
+        "certificate-of-another-address",
+        (ETCD,),
+        r"tls: \\*\"([\da-fA-F.:]+)\\*\" does not match any of DNSNames",
+        "a member that calls it from {0} shows a certificate that is not for that address, as after its machine was "
+        "given another one, or where a gateway between them puts its own there (NAT)",
+        "give that machine its address back, and let members reach each other without NAT; or make its certificates "
+        "anew (`kubeadm init phase certs etcd-peer` and `etcd-server` there, the old ones moved away) and correct its "
+        "peer URL with `etcdctl member update`",
         weak=True,
     ),
     row(

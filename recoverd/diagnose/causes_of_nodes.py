@@ -273,6 +273,13 @@ _KUBELET = (
         weak=True,
     ),
     row(
+        "broken-checkpoint",
+        (KUBELET,),
+        r"(?:delete|remove) [\w -]+ file \\*\"(/[^\"\\]+)\\*\" before restarting",
+        "what it has kept in {0} cannot be read or does not fit, as after a power cut or another policy",
+        "`mv {0} {0}.broken` (drain the node where its pods have processors or devices of their own)" + BY_ITSELF,
+    ),
+    row(
         "manager-state",
         (KUBELET,),
         r"could not restore state from checkpoint|differs from state checkpoint policy|start "

@@ -148,6 +148,23 @@ CAUSES_OF_SANDBOXES = (
         "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
     ),
     row(
+        "not-admitted",
+        (IMAGE,),
+        r"(?:[Ff]ailed to admit pod|Pod admission denied).*?(?:reclaim resources: \[\(res: ([\w./-]+)|"
+        r"enough resource: ([\w./-]+)|nodeCondition=\[\\*\"?(\w+)|reason=\\*\"(\w+))",
+        "kubelet does not admit it to its machine ({0}), as where that has fewer processors, less memory or less room "
+        "than it had",
+        "give the machine back what it had, or ask for less in `resources` of its manifest; then `systemctl restart "
+        "kubelet`, since a static pod that was refused is not tried again",
+    ),
+    row(
+        "evicted",
+        (IMAGE,),
+        r"[Ee]viction manager: pods? .*evicted",
+        "kubelet has evicted it for want of room, and does not start a static pod again that it has evicted",
+        "free room (`df -h`, `df -i`, `free -m`), and then `systemctl restart kubelet`",
+    ),
+    row(
         "no-runc",
         (SANDBOX, *RUNTIMES),
         r"(?<!container process: )(?:exec: \\*\"|fork/exec )([\w/.-]+?)(?:\\*\": executable file not found|: no such "

@@ -30,6 +30,7 @@ from recoverd.model.memory import NodeNetwork
 from recoverd.model.network import (
     BEGINNING,
     ENDED,
+    REJECTING,
     AgentView,
     Link,
     NetworkView,
@@ -135,13 +136,20 @@ def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Ite
         yield Finding(
             Code.FORWARDING_FILTERED,
             node_of(scene, name),
-            f"{name} drops packets that it forwards, unless a rule lets them through: {', '.join(new)} has the policy "
-            f"DROP and had not while the cluster was healthy; its pods are {'' if reached else 'not '}reached.",
-            (f"{name}: {', '.join(new)}: policy drop; not so while healthy{at}",),
+            f"{name} drops packets that it forwards, unless a rule lets them through: {', '.join(map(_drops, new))}, "
+            f"and had not while the cluster was healthy; its pods are {'' if reached else 'not '}reached.",
+            (f"{name}: {', '.join(map(_drops, new))}; not so while healthy{at}",),
             severity=Severity.WARNING if reached else Severity.FAULT,
             state=BROKEN,
             facts=facts_of(scene, name),
         )
+
+
+def _drops(chain: str) -> str:
+    """How this chain does it, in words."""
+    if chain.endswith(REJECTING):
+        return f"{chain.removesuffix(REJECTING)} has a rule that rejects all that comes to it"
+    return f"{chain} has the policy DROP"
 
 
 def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:

@@ -40,6 +40,10 @@ OF_RUNTIME = re.compile(
 )
 NO_PORT = "annot assign requested address"
 """As bash and curl say it."""
+GOING_DOWN = re.compile(r"node is shutting down", re.IGNORECASE)
+"""kubelet's word (pkg/kubelet/nodeshutdown) from when systemd announces a shutdown, while it ends its pods, for as long
+as shutdownGracePeriod lets it.
+"""
 OF_CNI = re.compile(
     r"cni (config|plugin) (uninitialized|not initialized)|NetworkPluginNotReady|[Nn]etwork plugin is not ready",
     re.IGNORECASE,
@@ -72,7 +76,8 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         return _not_ready(scene, node, name, Severity.FAULT)
     look = host.node or NodeLook()
     cause = (
-        _hanging(scene, node, name, host, look)
+        _going_down(node, name, age)
+        or _hanging(scene, node, name, host, look)
         or _dropping(scene, node, name, look)
         or _without_ports(node, name, look)
         or _cut_off(scene, node, name, look)
@@ -249,6 +254,21 @@ def _hanging(scene: Scene, node: NodeView, name: str, host: HostView, look: Node
         text = f"kubelet on {name} takes {runtime} for broken, which answers there: {node.message}."
         return Cause(Code.KUBELET_HANGS, text, (f"{name}: {runtime} answered when asked for its version",))
     return None
+
+
+def _going_down(node: NodeView, name: str, age: float) -> Cause | None:
+    """A kubelet that is started anew meanwhile starts pods on a machine that goes down (kubernetes/kubernetes #122674).
+    It goes on saying so where somebody has called the shutdown off.
+    """
+    if age < LONG or not GOING_DOWN.search(node.message):
+        return None
+    why = f"{name} is being shut down, by its kubelet's word, and its pods are ended first"
+    cure = (
+        "let it go down. Where it does not, `systemd-inhibit --list` and `systemctl list-jobs` there say why; "
+        "where the shutdown was called off, `systemctl restart kubelet` has the node Ready again"
+    )
+    text = f"{why}. Cure: {cure}."
+    return Cause(Code.NODE_NOT_READY, text, (), vain=why, cure=cure)
 
 
 def _dropping(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | None:

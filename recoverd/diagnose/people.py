@@ -1,8 +1,8 @@
 """Whether a person is at work on a machine, so that what would run there unasked is asked about first. Pure.
 
-Seen are terminals that are open (recoverd opens none), tools that change a control plane, several manifests away at
-once, a cordon that is not recoverd's, and a file with which anybody keeps its hands off. What is not seen says
-nothing, for it or against it.
+Seen are terminals that are open (recoverd opens none), tools that change a control plane or put in packages, several
+manifests away at once, a cordon that is not recoverd's, and a file with which anybody keeps its hands off. What is not
+seen says nothing, for it or against it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ ETCD = re.compile(
     r"^\S*etcd(ctl|utl)\b.*\b(restore|add|remove|update|promote|defrag|del|put|migrate|move-leader|compact(ion)?)\b"
 )
 """etcdctl only where it changes something: probes and backups run it all the time."""
+PACKAGES = re.compile(
+    r"(?:^|/)dpkg\b.* (?:--unpack|--configure|--install|--remove|--purge|-[irP])\b"
+    r"|(?:^|/)rpm\b.* (?:-(?![a-zA-Z]*[qVK])[a-zA-Z]*[iUFe][a-zA-Z]*|--install|--upgrade|--freshen|--erase)\b"
+    r"|(?:^|/)(?:dnf5?|yum|microdnf|zypper)\b.* (?:install|in|update|up|upgrade|dup|dist-upgrade|distro-sync|downgrade"
+    r"|reinstall|swap|remove|rm|erase|autoremove|patch)\b"
+)
+"""What puts packages in or out, for whoever it does so: it stops kubelet and the runtime for as long as it needs, and
+starts them itself. apt runs dpkg for that part, and Python may stand before dnf and yum.
+"""
 
 
 def at_work(host: str, scene: Scene) -> str:
@@ -60,7 +69,7 @@ def _signs(name: str, scene: Scene) -> Iterator[str]:
     if view.people.hands_off:
         yield f"hands off {name}, says /run/recoverd/hands-off there ({view.people.hands_off})"
     for tool in view.people.tools:
-        if KUBEADM.search(tool) or ETCD.search(tool):
+        if KUBEADM.search(tool) or ETCD.search(tool) or PACKAGES.search(tool):
             yield f"somebody runs `{tool[:100]}` on {name}"
     awake = [login for login in view.people.logins if login.idle < FORGOTTEN]
     if awake:

@@ -32,7 +32,10 @@ class EndLeftPods(HostCall):
         return "ending what is left running in pods"
 
     def call(self) -> Call:
-        return Call.of("join_end_left", does="systemctl stop kubelet; kill every process in a kubepods cgroup, -TERM first, -KILL after 3 s")
+        return Call.of(
+            "join_end_left",
+            does="systemctl stop kubelet; kill every process in a kubepods cgroup, -TERM first, -KILL after 3 s",
+        )
 
     def check(self) -> Call:
         return Call.of("join_none_left")

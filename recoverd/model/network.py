@@ -177,6 +177,7 @@ class RulesView:
 
 
 FORWARD = "ip filter FORWARD"
+REJECTING = " reject"
 """The chain of iptables, as `nft list chains` names it."""
 
 
@@ -210,8 +211,9 @@ class NodeNetworkView:
     bridge_netfilter: bool | None = None
     """net.bridge.bridge-nf-call-iptables; False too where its module is not loaded, None where it was not read."""
     dropping: tuple[str, ...] | None = None
-    """Chains that packets on their way through pass and that drop what no rule lets through, as `ip filter FORWARD`
-    or `inet firewalld filter_FORWARD`; None where they could not be read.
+    """Chains that packets on their way through pass and that drop what no rule lets through: by their policy, as `ip
+    filter FORWARD`, or with `REJECTING` behind it by a rule without a condition, as `inet firewalld filter_FORWARD
+    reject`; None where they could not be read.
     """
     problems: tuple[str, ...] = ()
     kernel: KernelView | None = None

@@ -35,7 +35,7 @@ printf '%s\n' "$units"
 # while all is well (1.20, 1.6), is left out: there has to be room for what is said once
 # and what it said last before it ended, in whatever words, but for a trace
 telling() {
-  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom'
+  words=': [EF][0-9][0-9][0-9][0-9] |[Ee]rror|[Ff]ail|fatal|panic|[Ee]xited|[Uu]nable|Refusing|oom|denied|evicted'
   if command -v awk >/dev/null; then
     awk -v W="$words" '/Main process exited/ { if (b != "") print b; if (a != "") print a }
       $0 ~ W { print; a = b = ""; next }
@@ -97,6 +97,9 @@ for c in /proc/[0-9]*/comm; do
     # that of a container (kind, a machine in a container) has another root
     kubelet) [ ${c%comm}root -ef / ] && started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline) ;;
     kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
+    # packages of the machine itself: a pod may install some of its own
+    dpkg|rpm|dnf|dnf5|yum|microdnf|zypper)
+      [ ${c%comm}root -ef / ] && echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
     etcd|kube-apiserver|kube-controller|kube-scheduler) among="$among $c" ;;
   esac
 done

@@ -148,9 +148,10 @@ def parse_look(
 
 
 def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
-    """Chains as `ip filter FORWARD`; None where no tool could say."""
+    """Chains as `NodeNetworkView.dropping` has them; None where no tool could say, or not of each."""
     read = [s for s in sections if s is not None]
-    return tuple(sorted({line for s in read for line in s.lines if line})) if read else None
+    lines = {line for s in read for line in s.lines if line}
+    return tuple(sorted(lines)) if read and "unread" not in lines else None
 
 
 def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) -> Routes:

@@ -8,15 +8,32 @@ have() { command -v "$1" >/dev/null 2>&1; }
 s forwarding; cat /proc/sys/net/ipv4/ip_forward
 s bridge-nf; cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || { [ -d /proc/sys/net/bridge ] || echo absent; }
 # chains that packets on their way through pass and that drop what none of their rules lets through: "FAMILY TABLE CHAIN"
+# by their policy, and with the word `reject` where a rule without a condition does it, as firewalld's do
+ends() { # of nft's list of chains
+  awk '$1 == "table" { t = $2 " " $3 } $1 == "chain" { c = $2 } / hook forward / { print (/policy drop/ ? "drop" : "accept"), t, c }' |
+    while read -r policy family table chain; do
+      case $policy-$family in
+        drop-*) echo "$family $table $chain" ;;
+        accept-ip|accept-inet)
+          rules=$($brief nft list chain "$family" "$table" "$chain" 2>/dev/null) || { echo unread; continue; }
+          printf '%s\n' "$rules" |
+            grep -qE '^[[:space:]]*(counter packets [0-9]+ bytes [0-9]+ )?(log [^{}]* )?(drop|reject( with [a-z0-9 -]+)?)( comment "[^"]*")?$' &&
+            echo "$family $table $chain reject" ;;
+      esac
+    done
+}
+brief=''; have timeout && brief='timeout 2'
 if have nft && chains=$(nft list chains 2>/dev/null); then
-  s dropping; printf '%s\n' "$chains" | awk '$1 == "table" { t = $2 " " $3 } $1 == "chain" { c = $2 } / hook forward / && /policy drop/ { print t, c }'
+  s dropping; printf '%s\n' "$chains" | ends
 fi
 # reading the legacy table would create it where it is not in use
 if have iptables-legacy && grep -qsx filter /proc/net/ip_tables_names; then iptables='iptables-legacy'
 elif ! have nft && have iptables; then iptables='iptables'
 else iptables=; fi
-if [ -n "$iptables" ] && policy=$($iptables -S FORWARD 2>/dev/null); then
-  s dropping-of-iptables; printf '%s\n' "$policy" | sed -n 's/^-P FORWARD DROP$/ip filter FORWARD/p'
+if [ -n "$iptables" ] && forward=$($iptables -S FORWARD 2>/dev/null); then
+  s dropping-of-iptables
+  printf '%s\n' "$forward" | sed -n -E -e 's/^-P FORWARD DROP$/ip filter FORWARD/p' \
+    -e 's/^-A FORWARD( -m comment --comment ("[^"]*"|[^ ]*))? -j (DROP|REJECT)( --reject-with [a-z-]*)?$/ip filter FORWARD reject/p'
 fi
 s clock; cat /proc/uptime
 

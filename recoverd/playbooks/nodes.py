@@ -174,9 +174,11 @@ def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
     return made
 
 
-def everywhere(codes: Collection[str], situation: Situation) -> str:
-    """Why a person is asked first: the same is found on all workers, three or more, so its cause is
-    above them. "" where it is not so.
+def everywhere(
+    codes: Collection[str], situation: Situation, doubt: str = "a restart of each may end what still runs"
+) -> str:
+    """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them; with
+    what speaks against doing it to each. "" where it is not so.
     """
     workers = {n.name for n in node_views(situation).values() if not n.control_plane}
     found = broken(situation, codes)
@@ -186,7 +188,7 @@ def everywhere(codes: Collection[str], situation: Situation) -> str:
             return (
                 f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause "
                 "(what was rolled out to them, "
-                "their network, the API server's address), and a restart of each may end what still runs"
+                f"their network, the API server's address), and {doubt}"
             )
     return ""
 
@@ -214,14 +216,28 @@ def nobody_keeps_rules(node: str, situation: Situation) -> str:
 
 
 def filtered(node: str, situation: Situation) -> str:
-    """Why no restart and no reboot mends the paths of this node: a chain drops what it forwards; "" where none does."""
-    found = broken(situation, {Code.FORWARDING_FILTERED}).get(node, [])
+    """Why no restart and no reboot mends the paths of this node: a chain drops what it forwards, or what the node at
+    the other end of its broken paths does, where it has nothing else; "" where none does.
+    """
+    found = broken(situation, {Code.FORWARDING_FILTERED})
+    dropping = found.get(node) or [f for f in _at_the_ends(node, situation) if f.code == Code.FORWARDING_FILTERED]
     return (
-        f"{node} drops what it forwards (forwarding-filtered), which no restart and no reboot changes for long: whose "
-        "rules these are (docker, firewalld, ufw, a script) has to let the pods' addresses through"
-        if found
+        f"{node_of(dropping[0])} drops what it forwards (forwarding-filtered), which no restart and no reboot changes "
+        "for long: whose rules these are (docker, firewalld, ufw, a script) has to let the pods' addresses through"
+        if dropping
         else ""
     )
+
+
+def _at_the_ends(node: str, situation: Situation) -> list[Finding]:
+    """What is confirmed of this node and of those at the other ends of its paths; nothing where more is found of it
+    than that paths and services fail.
+    """
+    found = broken(situation).get(node, [])
+    if not found or not {f.code for f in found} <= codes(Of.PATHS):
+        return []
+    ends = frozenset[str]().union(*map(concerned, found))
+    return [f for f in situation.confirmed if f.facts.host in ends]
 
 
 def misled(node: str, situation: Situation) -> str:
@@ -293,11 +309,7 @@ def dropped(node: str, situation: Situation) -> str:
     """Why no restart and no reboot mends the paths and services of this node, where it has nothing else: its kernel, or
     that at the other end of a path, drops the packets. "" where none does.
     """
-    found = broken(situation).get(node, [])
-    if not found or not {f.code for f in found} <= codes(Of.PATHS):
-        return ""
-    ends = frozenset[str]().union(*map(concerned, found))
-    why = next((f for f in situation.confirmed if f.code in OF_KERNEL and f.facts.host in ends), None)
+    why = next((f for f in _at_the_ends(node, situation) if f.code in OF_KERNEL), None)
     return (
         f"{node_of(why)} drops packets ({why.code}), which no restart and no reboot changes for long. Cure: "
         f"{why.facts.cure}"

@@ -24,8 +24,11 @@ LEADS_WITHIN = 30.0
 """Seconds beyond the time that the lease of the one before lasts, which is waited for: it retries every 2 s."""
 UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|connection refused", re.IGNORECASE)
 """It does not get as far as the API server: by another name or address than the one that answers."""
-TURNED_AWAY = re.compile(r'failed calling webhook "([^"]+)"|admission webhook "([^"]+)" denied')
-"""Its lease is not let pass, by one that is asked for what changes it (kubernetes/kubernetes #90217)."""
+REFUSED = re.compile(
+    r"\b(?:lock|lease)\b.*"
+    r"(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota)"
+)
+"""The API server refuses its lease, whoever writes it (kubernetes/kubernetes #90217)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,12 @@ class RestartController:
         if not running:
             return Refusal(f"{component} was seen to run on no control plane")
         said = [(n, line) for n in running for line in views[n].containers[component].log_tail[-3:]]
-        hook = next(((n, line, found) for n, line in said if (found := TURNED_AWAY.search(line))), None)
-        if hook is not None:
-            host, line, found = hook
+        if refused := next((f"{n}: {line}" for n, line in said if REFUSED.search(line)), ""):
             return Refusal(
-                f"the admission webhook {found[1] or found[2]} keeps {component} on {host} from its lease, by its own "
-                f"words ({line}), and a restart changes nothing: see to what serves it, or set its failurePolicy to "
-                "Ignore (`kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o yaml` has it); "
-                f"{component} leads by itself then"
+                f"{component} does not lead since its lease is refused, by its own words ({refused}), which no restart "
+                "changes: see to what refuses it (`kubectl get validatingwebhookconfigurations,"
+                "mutatingwebhookconfigurations -o yaml` has a webhook: mend what serves it, or set its failurePolicy "
+                "to Ignore meanwhile)"
             )
         unreached = next((f"{n}: {line}" for n, line in said if UNREACHED.search(line)), "")
         return Proposal(

@@ -5,6 +5,9 @@ Only what a finding proves to be wrong on the node and what the record says it w
 device that is down, routes, the bridge's way through iptables, and the policy of FORWARD, which a person is asked about
 since a firewall is somebody's will. A tunnel that is gone is made anew by its CNI's agent, which is the next rung's
 work.
+
+What is lacking on all workers at once, or where another pod network is being set up, somebody may have taken away: that
+is asked about.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ from recoverd.model.network_operations import (
     destination,
     of_nobody,
 )
+from recoverd.model.node_look import CNI_DIR
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
+from recoverd.playbooks.nodes import broken, everywhere, filtered, host_of, node_in, node_of
 
 NAME = "restore-node-network"
 ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
@@ -78,10 +82,33 @@ class RestoreNodeNetwork:
             evidence=tuple(line for f in findings for line in f.evidence),
             undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
             verify_within=90.0,
-            asks=f"somebody may want {host} to drop what it forwards"
-            if any(isinstance(o, AcceptForwards) for _, o in parts)
-            else "",
+            asks=_asks(findings, host, [o for _, o in parts], situation),
         )
+
+
+def _asks(findings: list[Finding], host: str, parts: list[NetworkOperation], situation: Situation) -> str:
+    """What speaks against doing it unasked; "" where nothing does."""
+    if any(isinstance(o, AcceptForwards) for o in parts):
+        return f"somebody may want {host} to drop what it forwards"
+    if any(isinstance(o, PutBridge | PutRoute | LinkUp) for o in parts) and (other := _other_network(host, situation)):
+        return other
+    doubt = "who has taken from each what is put back there may have meant it"
+    return everywhere({f.code for f in findings}, situation, doubt)
+
+
+def _other_network(host: str, situation: Situation) -> str:
+    """That somebody is giving this machine another pod network: of several configurations the runtime takes the first
+    by name (containerd's and CRI-O's documentation), and that one was not there while all was well.
+    """
+    view = situation.host(host)
+    known = {p.rpartition("/")[2] for p in situation.memory.files.get(host, {}) if p.startswith(f"{CNI_DIR}/")}
+    first = min(view.node.cni, default="") if view and view.node and view.node.cni else ""
+    if not known or not first or first in known:
+        return ""
+    return (
+        f"{CNI_DIR} on {host} has {first} now, where {', '.join(sorted(known))} was: it is being given another pod "
+        "network, and what the old one needed may be gone on purpose"
+    )
 
 
 def _step(host: str, description: str, operation: NetworkOperation) -> Step:

@@ -198,6 +198,16 @@ def test_what_a_unit_said_last_is_told_in_whatever_words(node: Node) -> None:
     assert len(said) == 3, said
 
 
+def test_a_static_pod_that_kubelet_does_not_let_in_is_told(node: Node) -> None:
+    """kubelet's own level for it is information (kubernetes/kubernetes #138391)."""
+    at = "I0414 16:35:50.929430   12113"
+    denied = f'{at} allocation_manager.go:706] "Pod admission denied" pod="kube-system/etcd-w1" reason="OutOfcpu"'
+    evicted = f'{at} eviction_manager.go:592] "Eviction manager: pod is evicted successfully" pod="kube-system/etcd-w1"'
+    node.says("kubelet", denied, f'{at} kubelet.go:2547] "SyncLoop ADD" source="file"', evicted)
+    node.units(since=0, kubelet="active", containerd="active")
+    assert node.look("kubelet").journals == {"kubelet": (denied, evicted)}
+
+
 def test_a_machine_that_is_no_node_yet_is_not_asked(node: Node) -> None:
     """kubeadm's unit ends itself there every ten seconds, for ever."""
     node.units(kubelet="activating", containerd="active")

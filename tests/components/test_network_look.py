@@ -337,6 +337,44 @@ def test_chains_that_drop_what_is_forwarded(shell: str) -> None:
     assert look(shell, "iptables -P FORWARD ACCEPT; nft add table inet fw").dropping == ()
 
 
+FIREWALLD = """nft add table inet firewalld
+nft 'add chain inet firewalld filter_FORWARD_ZONES'
+nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }'
+nft 'add rule inet firewalld filter_FORWARD ct state established,related accept'
+nft 'add rule inet firewalld filter_FORWARD ct status dnat accept'
+nft 'add rule inet firewalld filter_FORWARD ct state invalid drop'
+nft 'add rule inet firewalld filter_FORWARD ip6 daddr ::/96 reject with icmpv6 type addr-unreachable'
+nft 'add rule inet firewalld filter_FORWARD jump filter_FORWARD_ZONES'
+"""
+"""As firewalld 1.3 makes them, without the last one."""
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("rules", "dropping"),
+    [
+        (FIREWALLD, ()),
+        (
+            f"{FIREWALLD}nft 'add rule inet firewalld filter_FORWARD reject with icmpx type admin-prohibited'",
+            ("inet firewalld filter_FORWARD reject",),
+        ),
+        ("iptables -A FORWARD -s 10.1.0.0/16 -j DROP; iptables -A FORWARD -j KUBE 2>/dev/null || true", ()),
+        ("iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited", ("ip filter FORWARD reject",)),
+        ("iptables -I FORWARD -m comment --comment 'no way' -j DROP", ("ip filter FORWARD reject",)),
+    ],
+)
+def test_a_chain_whose_policy_is_accept_may_reject_everything(
+    shell: str, rules: str, dropping: tuple[str, ...]
+) -> None:
+    """As firewalld does, and the rules that come with the package iptables-services."""
+    assert look(shell, rules).dropping == dropping
+    if "iptables" in rules:
+        without = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
+        assert look(shell, rules, without).dropping == dropping
+
+
 @needs_namespace
 @pytest.mark.skipif(not shutil.which("iptables-legacy"), reason="iptables-legacy is not installed")
 @pytest.mark.parametrize("shell", SHELLS)

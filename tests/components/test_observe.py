@@ -451,10 +451,10 @@ async def test_a_person_with_a_terminal_is_seen_and_recoverds_own_sessions_are_n
     assert not during.hands_off
 
 
-@pytest.fixture
-def kubeadm(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(params=["kubeadm", "dpkg"])
+def kubeadm(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Runs, under that name."""
-    program = tmp_path / "kubeadm"
+    program = tmp_path / request.param
     shutil.copy(str(shutil.which("sleep")), program)
     process = subprocess.Popen([str(program), "600"])
     yield program

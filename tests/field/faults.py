@@ -15,7 +15,7 @@ from tests.field.answers import LEASES, Answers, listed, meta
 from tests.field.environment import Environment
 from tests.field.machines import Machine
 from tests.field.pki import CLIENT, Pki
-from tests.field.proxies import NO_CHAINS
+from tests.field.proxies import FIREWALLD, NO_CHAINS
 
 
 class Faults:
@@ -146,6 +146,11 @@ class Faults:
         self.answers.waiting["kube-system/kube-proxy-w1"] = "ImagePullBackOff"
         node = self.at.node.format(host="w1")
         self.collector._network._agents._bad_since[node, "kube-system/kube-proxy"] = time.monotonic() - 60
+
+    def firewalld_started(self) -> None:
+        """On the worker, by a package that wants it."""
+        self.machines["w1"].tool("nft", FIREWALLD)
+        self._unreached()
 
     def rules_flushed(self) -> None:
         self.machines["w1"].tool("iptables-save", NO_CHAINS)

@@ -18,6 +18,14 @@ NFT = """case "$*" in
   *) exit 1 ;;
 esac
 """
+FIREWALLD = NFT.replace(
+    "  'list chains') ;;",
+    """  'list chains') printf '%s\\n' 'table inet firewalld {' '  chain filter_FORWARD {' \\
+    '    type filter hook forward priority filter + 10; policy accept;' '  }' '}' ;;
+  'list chain inet firewalld filter_FORWARD') printf '    %s\\n' 'ct state { established, related } accept' \\
+    'ct status dnat accept' 'jump filter_FORWARD_ZONES' 'reject with icmpx admin-prohibited' ;;""",
+)
+"""The same where firewalld was started: its policy is ACCEPT, and its last rule is not."""
 IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn

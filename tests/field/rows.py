@@ -483,6 +483,14 @@ ROWS = {
         found=("service-rules-stale", "N"),
         plan="restart-node-agents",
     ),
+    "kube-proxy with nftables, and firewalld is started on a worker": Environment(
+        source="https://github.com/flannel-io/flannel/issues/2055",
+        version="v1.33.2",
+        network=NFTABLES,
+        fault="firewalld_started",
+        found=("forwarding-filtered", "N"),
+        refusal="whose rules these are",
+    ),
     "a worker's kubelet is deaf": Environment(
         source="https://github.com/kubernetes/kubernetes/issues/91073",
         fault="kubelet_deaf",

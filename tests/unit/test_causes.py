@@ -100,6 +100,37 @@ def test_an_image_that_does_not_come_is_named(said: str, image: str) -> None:
     assert (found.named if found else ()) == ((image,) if image else ())
 
 
+NOT_OF_KUBELET = (
+    'E0412 pod_workers.go:1300] "Error syncing pod, skipping" err="failed to \\"StartContainer\\" for \\"a\\" with '
+    'ErrImagePull: \\"failed to resolve reference \\\\\\"r.example/a:1\\\\\\": unexpected status: 401 Unauthorized\\""',
+    'E0412 remote_image.go:180] "PullImage from image service failed" err="failed to do request: Head '
+    '\\"https://r.example/v2/a/manifests/1\\": x509: certificate signed by unknown authority" image="r.example/a:1"',
+    'E0412 kubelet.go:1740] "Failed creating a mirror pod for" err="Internal error occurred: failed calling webhook '
+    '\\"validate.kyverno.svc-fail\\": no endpoints available for service" pod="kube-system/etcd-cp1"',
+    'E0412 kuberuntime_manager.go:1] "killPodWithSyncResult failed" err="failed to \\"KillPodSandbox\\" with: plugin '
+    'type=\\"calico\\" failed (delete): error getting ClusterInformation: connection is unauthorized: Unauthorized"',
+    'E0412 nestedpendingoperations.go:348] Operation for "csi-1" failed: MountVolume.MountDevice failed: rpc error: '
+    'code = Internal desc = Get "https://s/api": x509: certificate has expired or is not yet valid',
+)
+
+
+@pytest.mark.parametrize("line", NOT_OF_KUBELET)
+def test_what_kubelet_says_of_one_pod_is_no_cause_of_its_own(line: str) -> None:
+    """A node whose connection was dead was told that its certificate is not accepted, since a registry had answered
+    401 to a pod of it: nothing was restarted, where that is all that it takes.
+    """
+    assert reason([line], "kubelet") is None
+    dead = 'Error updating node status, will retry: Get "https://k8s-api:6443": use of closed network connection'
+    found = reason([dead, line], "kubelet")
+    assert found and found.cause.name == "dead-connection"
+
+
+def test_what_keeps_every_pod_away_is_a_cause_of_kubelet_too() -> None:
+    line = 'Failed to generate sandbox config for pod "a": open /r/resolv.conf: no such file or directory'
+    found = reason([line], "kubelet")
+    assert found and found.cause.name == "no-resolv-conf"
+
+
 def test_what_a_line_names_is_no_template_and_is_cut() -> None:
     found = reason(["unknown flag: --{0}{host}", "open /a/{1.__class__}/b: no such file or directory"], "etcd")
     assert found and found.why.startswith("/a/{1.__class__}/b, which")

@@ -68,6 +68,20 @@ def test_every_mistake_has_the_line_where_it_stands(folder: Folder) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("clusters: []\n---\nclusters: []\n", "expected a single document in the stream, but found another"),
+        ("clusters:\n\t- name: prod\n", "with blanks, and never with tabs"),
+        (f"clusters: {'[' * 5000}\n", "is nested too deeply"),
+    ],
+)
+def test_what_yaml_cannot_read_is_told_in_a_sentence(text: str, said: str, folder: Folder) -> None:
+    told = CliRunner().invoke(main, ["check-config", str(folder.write(text))])
+    assert (told.exit_code, told.exception.__class__) == (2, SystemExit), told.exception
+    assert said in told.output
+
+
 def test_a_program_is_given_the_same_as_json(folder: Folder) -> None:
     def said(text: str, code: int) -> dict[str, Any]:
         told = CliRunner().invoke(main, ["check-config", str(folder.write(text)), "-o", "json"])

@@ -71,6 +71,11 @@ FOUND: list[tuple[str, Change, list[tuple[str, str]]]] = [
         [(Code.FORWARDING_FILTERED, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
     ),
     (
+        "firewalld rejects",
+        lambda n: n.host("w2", dropping=("inet firewalld filter_FORWARD reject",)).cut_off("w2", but=("w2",)),
+        [(Code.FORWARDING_FILTERED, "w2"), (Code.POD_NETWORK_BROKEN, "w2")],
+    ),
+    (
         "no iptables for the bridge",
         lambda n: n.host("w1", bridge_netfilter=False),
         [(Code.BRIDGE_NETFILTER_OFF, "w1")],

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import DeviceFacts
-from recoverd.model.finding import Finding
-from recoverd.model.memory import Memory, NodeNetwork
-from recoverd.model.network import FORWARD, Link, NetworkView, NodeNetworkView, RulesView
+from recoverd.model.facts import DeviceFacts, Facts
+from recoverd.model.finding import Finding, State
+from recoverd.model.memory import KnownFile, Memory, NodeNetwork
+from recoverd.model.network import FORWARD, REJECTING, Link, NetworkView, NodeNetworkView, RulesView
 from recoverd.model.network_operations import AcceptForwards, LinkUp, PutBridge, PutRoute, Sysctl
+from recoverd.model.node_look import CNI_DIR, NodeLook
+from recoverd.model.observation import HostView
 from recoverd.playbooks.base import Proposal, Refusal, Situation, Wait
 from tests.unit.builders import Cluster
 from tests.unit.rungs import ask, fault, proposal, situation
@@ -85,6 +87,43 @@ def test_only_what_is_missing_and_was_recorded_is_put_back(
     assert isinstance(ask("restore-node-network", replace(now, memory=Memory())), Refusal), "never recorded"
 
 
+@pytest.mark.parametrize("code", [Code.IP_FORWARDING_OFF, Code.BRIDGE_NETFILTER_OFF, Code.POD_DEVICE_MISSING])
+def test_what_is_lacking_on_all_workers_at_once_is_asked_about(code: str) -> None:
+    """As when sysctls were rolled out to all, or the network is replaced: it was put back on each, unasked."""
+
+    def asked(workers: int, having: int) -> str:
+        kinds = {"kind": DeviceFacts, "device": "cni0", "problem": "gone"} if code == Code.POD_DEVICE_MISSING else {}
+        now = situation(Cluster(1, workers), *(fault(code, f"w{i + 1}", **kinds) for i in range(having)))
+        memory = replace(now.memory, networks={f"w{i + 1}": KNOWN for i in range(workers)})
+        seen = {f"w{i + 1}": replace(network(False, (TUNNEL,)), bridge_netfilter=False) for i in range(having)}
+        observation = replace(now.observation, network=NetworkView(1, seen, {}))
+        return proposal("restore-node-network", replace(now, memory=memory, observation=observation)).asks
+
+    assert f"{code} is found on all 3 workers" in asked(3, 3) and "may have meant it" in asked(3, 3)
+    assert asked(3, 2) == asked(2, 2) == "", "two cannot tell"
+
+
+def test_no_bridge_is_put_back_unasked_where_another_pod_network_is_set_up() -> None:
+    """As on the way from Flannel to Calico: the bridge of before was made anew beside the new network's routes."""
+
+    def asked(cni: tuple[str, ...] | None, known: tuple[str, ...] = ("10-flannel.conflist",)) -> str:
+        now = restoring(missing("cni0", "gone"), network(True, (TUNNEL,), (ROUTE,)))
+        files = {f"{CNI_DIR}/{name}": KnownFile("00", now.now) for name in known}
+        view = now.observation.hosts["w1"]
+        assert isinstance(view, HostView)
+        hosts = {**now.observation.hosts, "w1": replace(view, node=NodeLook(cni=cni))}
+        memory = replace(now.memory, files={"w1": files})
+        return proposal(
+            "restore-node-network", replace(now, memory=memory, observation=replace(now.observation, hosts=hosts))
+        ).asks
+
+    for names in (("10-calico.conflist",), ("05-cilium.conflist", "10-flannel.conflist")):
+        assert "10-flannel.conflist was" in asked(names) and names[0] in asked(names)
+    for same in (("10-flannel.conflist",), ("10-flannel.conflist", "99-loopback.conf"), (), None):
+        assert asked(same) == ""
+    assert asked(("10-calico.conflist",), ()) == "", "none was ever recorded, as where it holds a secret"
+
+
 def test_an_older_default_route_does_not_take_the_place_of_the_one_that_is_there() -> None:
     """The machine is reached by it: a gateway of weeks ago may cut it off for good."""
     old = "default via 10.99.1.254 dev host0"
@@ -101,8 +140,9 @@ def test_a_firewall_is_somebodys_will() -> None:
     found = fault(Code.FORWARDING_FILTERED, "w1")
     policy = restoring(found, replace(network(True, (BRIDGE,)), dropping=(FORWARD,)))
     assert "somebody may want" in proposal("restore-node-network", policy).asks
-    other = ask("restore-node-network", restoring(found, replace(network(True, (BRIDGE,)), dropping=("inet fw f",))))
-    assert isinstance(other, Refusal) and "no restart and no reboot" in other.reason
+    for chain in ("inet fw f", f"{FORWARD}{REJECTING}"):  # no policy undoes a rule
+        other = ask("restore-node-network", restoring(found, replace(network(True, (BRIDGE,)), dropping=(chain,))))
+        assert isinstance(other, Refusal) and "no restart and no reboot" in other.reason
 
 
 @pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
@@ -110,6 +150,17 @@ def test_nothing_is_restarted_or_rebooted_because_of_a_firewall(playbook: str) -
     found = (fault(Code.POD_NETWORK_BROKEN, "w1"), fault(Code.FORWARDING_FILTERED, "w1"))
     answer = ask(playbook, situation(Cluster(1, 2), *found))
     assert isinstance(answer, Refusal) and "no restart and no reboot" in answer.reason
+
+
+@pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
+def test_nor_on_the_node_at_the_other_end_of_a_path(playbook: str) -> None:
+    """Where two nodes are all that are probed, what is found beside it is the path, of the one that is well."""
+    path = Finding(Code.POD_PATH_BROKEN, "w2>w1", "", (), state=State.WORKER_NETWORK_BROKEN, facts=Facts("w2", "w2"))
+    answer = ask(playbook, situation(Cluster(1, 2), path, fault(Code.FORWARDING_FILTERED, "w1")))
+    assert isinstance(answer, Refusal) and "w1 drops what it forwards" in answer.reason
+    more = fault(Code.KUBE_PROXY_DOWN, "w2")
+    answer = ask("restart-node-agents", situation(Cluster(1, 2), more, path, fault(Code.FORWARDING_FILTERED, "w1")))
+    assert isinstance(answer, Proposal), answer
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,29 @@ def test_no_restart_for_a_proxy_or_for_want_of_ports(look: dict[str, Any], says:
         assert not isinstance(ask(name, situation(cluster, found)), Proposal)
 
 
+def test_no_kubelet_is_started_anew_that_ends_its_pods_for_a_shutdown() -> None:
+    """It was offered after a minute. A kubelet that starts then starts pods on a machine that goes down, and its
+    inhibitor lock, for which systemd waits, is gone (kubernetes/kubernetes #122674).
+    """
+    cluster = not_ready(condition={"reason": "KubeletNotReady", "message": "node is shutting down"})
+    (found,) = judged(cluster).faults
+    assert found.code == Code.NODE_NOT_READY and "called off" in found.message
+    for name in ("restart-node-agents", "rolling-worker-reboot"):
+        assert not isinstance(ask(name, situation(cluster, found)), Proposal)
+
+
+def test_a_kubelet_that_the_api_server_takes_for_nobody_is_not_restarted_unasked() -> None:
+    """It was said to keep to a dead connection, since it answers, reaches the API server, and posts nothing."""
+    line = (
+        '"Unable to register node with API server" err="nodes is forbidden: User \\"system:anonymous\\" cannot create '
+        'resource \\"nodes\\" in API group \\"\\" at the cluster scope" node="w1"'
+    )
+    cluster = not_ready().host("w1", journals={"kubelet": (line,)})
+    (found,) = judged(cluster).faults
+    assert found.code == Code.NODE_NOT_READY and "takes it for nobody" in found.message
+    assert not isinstance(ask("restart-node-agents", situation(cluster, found)), Proposal)
+
+
 def test_a_kubelet_whose_disk_is_not_mounted_is_told_so_and_not_to_write_its_configuration_anew() -> None:
     lacks = (
         "failed to load Kubelet config file /var/lib/kubelet/config.yaml, error: open /var/lib/kubelet/config.yaml: "

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 
 from recoverd import __version__
+from recoverd.cli.approval import only
 from recoverd.cli.ctl import main as recoverctl
 from recoverd.cli.daemon import main as recoverd
+from recoverd.control.client import ControlClient, Denied
 from recoverd.playbooks import registry
 
 BOTH = pytest.mark.parametrize(
@@ -72,3 +75,34 @@ def test_a_dump_of_another_shape_is_told_with_the_place(tmp_path: Path) -> None:
 def test_the_help_says_what_the_exit_codes_mean() -> None:
     told = " ".join(CliRunner().invoke(recoverctl, ["-h"]).output.split())
     assert "0 done, 1 refused or failed, 2 usage, 3 no daemon answers, 4 no such thing" in told
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        ([], "none of prod waits for one"),
+        (["prod-7.2", "prod-7.3"], "those of prod that wait: prod-7.2 (force-new-cluster), prod-7.3 (force-new-c"),
+    ],
+)
+async def test_an_approval_is_of_a_plan_and_not_of_whatever_a_cluster_waits_for(
+    waiting: list[str], said: str, tmp_path: Path
+) -> None:
+    """A cluster's or an incident's name was a Python error without a plan, and else showed the first of its plans."""
+
+    async def plans(request: web.Request) -> web.Response:
+        assert request.query["of"] == "prod"
+        listed = [{"id": i, "playbook": "force-new-cluster", "status": "awaiting-approval"} for i in waiting]
+        over = {"id": "prod-7.1", "playbook": "restore-manifest", "status": "succeeded"}
+        return web.json_response({"plans": [over, *listed] if waiting else []})
+
+    daemon = web.Application()
+    daemon.router.add_get("/v1/plans", plans)
+    runner = web.AppRunner(daemon)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    try:
+        with pytest.raises(Denied) as denied:
+            await only(ControlClient(tmp_path / "s"), "prod")
+    finally:
+        await runner.cleanup()
+    assert denied.value.missing and said in str(denied.value)
