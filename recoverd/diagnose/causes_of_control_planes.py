@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import API, BY_ITSELF, CONTROLLERS, ETCD, KUBELET, PROGRAMS, row
+from recoverd.diagnose.cause import API, BY_ITSELF, BY_SIGNAL, CONTROLLERS, ETCD, KUBELET, PROGRAMS, row
 
 _CONTROL_PLANE = (
     row(
@@ -317,11 +317,11 @@ _TRUST = (
         weak=True,
     ),
     row(
-        "ended-by-signal",
+        BY_SIGNAL,
         (ETCD, API),
         r"received (?:signal; shutting down|terminated signal)|name=\\*\"ShutdownInitiated",
-        "it was ended by a signal and did not end itself: by kubelet for its probe or its manifest, or again and again "
-        "as where kubelet and the container runtime have different cgroup drivers",
+        "it is ended by a signal again and again and does not end itself: by kubelet for its probe, or as where "
+        "kubelet and the container runtime have different cgroup drivers",
         "see what kubelet says of it (`journalctl -u kubelet`), and that cgroupDriver in /var/lib/kubelet/config.yaml "
         "and SystemdCgroup in /etc/containerd/config.toml go together (systemd and true), which an upgrade of "
         "containerd or a system with control groups of version 2 may have changed; then restart both",
