@@ -28,6 +28,7 @@ BY_ITSELF = "; it comes up by itself then"
 """The end of a cure after which nothing has to be started."""
 NO_ADDRESS = "no-pod-address"
 NO_RESOLV_CONF, NO_SANDBOX_IMAGE = "no-resolv-conf", "no-sandbox-image"
+BY_SIGNAL = "ended-by-signal"
 NO_IMAGE, NO_ROOM_FOR_IMAGE = "no-image", "no-room-for-image"
 OF_DISKS = ("disk-full", "read-only")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import API, BY_ITSELF, CONTROLLERS, ETCD, KUBELET, PROGRAMS, row
+from recoverd.diagnose.cause import API, BY_ITSELF, BY_SIGNAL, CONTROLLERS, ETCD, KUBELET, PROGRAMS, row
 
 _CONTROL_PLANE = (
     row(
@@ -185,7 +185,8 @@ _CONTROL_PLANE = (
         (ETCD, API, *CONTROLLERS),
         r"(?:open|stat|lstat|mkdir) (/[^\s:]+): permission denied",
         "it may not use {0}",
-        "put the owner and the mode of {0} right",
+        "put the owner and the mode of {0} right; where they are, SELinux or AppArmor keeps it from root, too "
+        "(`ausearch -m avc -ts recent`, `restorecon -Rv {0}`)",
     ),
     row(
         "file-missing",
@@ -313,6 +314,17 @@ _TRUST = (
         "balancer or the API server is overloaded",
         "see whether large packets arrive (`ping -M do -s 1472 ADDRESS`; a tunnel or VPN takes less), and to the load "
         "balancer",
+        weak=True,
+    ),
+    row(
+        BY_SIGNAL,
+        (ETCD, API),
+        r"received (?:signal; shutting down|terminated signal)|name=\\*\"ShutdownInitiated",
+        "it is ended by a signal again and again and does not end itself: by kubelet for its probe, or as where "
+        "kubelet and the container runtime have different cgroup drivers",
+        "see what kubelet says of it (`journalctl -u kubelet`), and that cgroupDriver in /var/lib/kubelet/config.yaml "
+        "and SystemdCgroup in /etc/containerd/config.toml go together (systemd and true), which an upgrade of "
+        "containerd or a system with control groups of version 2 may have changed; then restart both",
         weak=True,
     ),
 )

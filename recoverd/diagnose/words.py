@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.cause import KERNEL, KUBELET, OF_DISKS, row
+from recoverd.diagnose.cause import BY_SIGNAL, KERNEL, KUBELET, OF_DISKS, row
 from recoverd.diagnose.causes import Reason, reason, reason_of_pod
 from recoverd.diagnose.causes_of_limits import KILLED
 from recoverd.diagnose.scene import Scene
@@ -17,6 +17,8 @@ from recoverd.model.observation import HostView, UnitView
 
 FALLS = 2
 """Restarts by systemd itself; the count begins anew when somebody starts the unit."""
+AGAIN = 3
+"""Starts anew of a static pod from which on what ends it by a signal is no accident."""
 COMM = 15
 """Characters of a process's name, as the kernel has it."""
 LAST = 4
@@ -89,6 +91,8 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
     if not runs and (stuck := reason_of_pod(host.journals.get(KUBELET, ()), component)):
         return KUBELET, stuck
     own = reason(container.log_tail, component) if container is not None else None
+    if own and container and own.cause.name == BY_SIGNAL and container.restarts < AGAIN:
+        own = None  # whoever takes its manifest away ends it so, and a boot does
     if own and own.cause.name in OF_DISKS and disks.cured(host):
         own = replace(
             own,

@@ -53,3 +53,16 @@ def test_one_that_has_ended_once_may_be_started_again() -> None:
     found = diagnose(cluster.observation(), cluster.memory(), cluster.settings).faults[0]
     playbook = next(p for p in registry() if p.name == "start-node-services")
     assert isinstance(playbook.propose(found, situation(cluster, found)), Proposal)
+
+
+def test_one_that_is_ended_by_a_signal_again_and_again_is_told_of_cgroup_drivers() -> None:
+    """Whoever takes its manifest away, or a boot, ends it so as well, once."""
+    said = '{"level":"info","msg":"received signal; shutting down","signal":"terminated"}'
+
+    def told(restarts: int) -> str:
+        cluster = Cluster(3).etcd_stopped("cp2", restarts=restarts, log_tail=(said,))
+        found = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find("etcd-member-down")
+        assert found
+        return found.message
+
+    assert "SystemdCgroup" in told(3) and "Why" not in told(1)
