@@ -11,14 +11,14 @@ s bridge-nf; cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || { [
 # by their policy, and with the word `reject` where a rule without a condition does it, as firewalld's do
 ends() { # of nft's list of chains
   awk '$1 == "table" { t = $2 " " $3 } $1 == "chain" { c = $2 } / hook forward / { print (/policy drop/ ? "drop" : "accept"), t, c }' |
-    while read -r policy family table chain; do
+    while read -r policy family of chain; do
       case $policy-$family in
-        drop-*) echo "$family $table $chain" ;;
+        drop-*) echo "$family $of $chain" ;;
         accept-ip|accept-inet)
-          rules=$($brief nft list chain "$family" "$table" "$chain" 2>/dev/null) || { echo unread; continue; }
+          rules=$($brief nft list chain "$family" "$of" "$chain" 2>/dev/null) || { echo unread; continue; }
           printf '%s\n' "$rules" |
             grep -qE '^[[:space:]]*(counter packets [0-9]+ bytes [0-9]+ )?(log [^{}]* )?(drop|reject( with [a-z0-9 -]+)?)( comment "[^"]*")?$' &&
-            echo "$family $table $chain reject" ;;
+            echo "$family $of $chain reject" ;;
       esac
     done
 }
