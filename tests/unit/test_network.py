@@ -431,6 +431,24 @@ def test_dns_has_a_finding_of_its_own() -> None:
     assert faults(network.service_fails("w2", DNS).seen()) == [(Code.DNS_UNREACHABLE, "w2")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (ProbeAnswer.OK, "though w2 reaches its endpoints directly"),
+        (ProbeAnswer.TIMEOUT, "nor do its pods when w2 asks them directly, though it makes connections to them"),
+    ],
+)
+def test_dns_that_is_lost_over_udp_alone_is_not_said_to_be_reached(answer: ProbeAnswer, found: str) -> None:
+    network = PodNetwork()
+    network.services = [
+        replace(s, service=DNS, dns=True, queried=dict.fromkeys(s.endpoints, answer)) if s.service == WEB else s
+        for s in network.services
+    ]
+    (fault,) = network.service_fails("w2", DNS).seen().faults
+    assert fault.code == Code.DNS_UNREACHABLE and found in fault.message, fault
+    assert "queried over UDP, 3 times" in fault.evidence[0] and "; over UDP: 10" in fault.evidence[0], fault
+
+
 def test_pods_unknown_before_kubelet_started_are_not_excused_by_its_start() -> None:
     network = PodNetwork()
     network.cluster.unit("w1", "kubelet", since=network.now - timedelta(seconds=4))
