@@ -173,7 +173,7 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
         kind = "The cluster's DNS" if dns else "Services" if len(bad) > 1 else "A service"
         message = (
             f"{kind} cannot be reached from {name} ({what}), though {name} reaches "
-            f"{'its' if dns or len(bad) == 1 else 'their'} endpoints directly."
+            f"{'its' if dns or len(bad) == 1 else 'their'} endpoints directly.{_checksums(scene, name)}"
         )
         yield Finding(
             code,
@@ -191,15 +191,25 @@ def _queries_lost(probe: ServiceProbe) -> bool:
 
 
 def _unanswered(name: str, what: str) -> str:
-    """Known causes: a firewall or policy, and cards that spoil the checksums of what VXLAN carries (flannel-io/flannel
-    #1279).
-    """
     return (
         f"The cluster's DNS answers no query from {name} ({what}), nor do its pods when {name} asks them directly, "
         "though it makes connections to them: queries go by UDP, which is lost on the way. Look for what drops UDP to "
-        f"port 53 on {name} and on the nodes of those pods (`nft list ruleset`, a policy); where connections over TCP "
-        "alone pass a tunnel, a network card may spoil checksums (`ethtool -K DEVICE tx-checksum-ip-generic off` on "
-        "the tunnel's device tries that out)."
+        f"port 53 on {name} and on the nodes of those pods (`nft list ruleset`, a policy)."
+    )
+
+
+def _checksums(scene: Scene, name: str) -> str:
+    """A cause where a tunnel takes what is sent to services: some kernels and cards spoil the checksums of what was
+    translated, and pods' own addresses are reached (flannel-io/flannel #1279).
+    """
+    known = scene.memory.networks.get(name)
+    tunnel = next((d for d, kind in known.devices.items() if kind == "vxlan"), "") if known else ""
+    return (
+        " Where that came with another kernel or network card: what VXLAN carries may have wrong checksums, which "
+        "`dmesg` on the nodes of those pods tells (`UDP: bad checksum`), and on each node "
+        f"`ethtool -K {tunnel} tx-checksum-ip-generic off` mends."
+        if tunnel
+        else ""
     )
 
 
