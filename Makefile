@@ -11,8 +11,8 @@ PLANES ?= 1
 JOBS ?= $(shell awk -v n=$$(nproc) '{ j = 2 * n + 1 - int($$1); print (j > n + 1 ? j : n + 1) }' /proc/loadavg)
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 SYSTEMD_UNITS := $(wildcard systemd/*.service)
-SHELL_LIBRARY := $(wildcard recoverd/*/*.sh)
-SHELL_SCRIPTS := $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* tests/lab/faults/* packaging/deb/* .ci/run)
+SHELL_LIBRARY := $(wildcard recoverd/*/*.sh tests/lab/kubelab/vxlan/*.sh)
+SHELL_SCRIPTS := $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* tests/lab/faults/* tests/lab/kubelab/vxlan/* packaging/deb/* .ci/run)
 RULES := $(wildcard config/alerts/*.yml)
 RULE_TESTS := $(wildcard config/alerts/tests/*.yml)
 # where it is set, every worker of the tests and every process that they start compiles the same modules anew

@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from recoverd.diagnose import agents, images
+from recoverd.diagnose.causes import Reason
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, State
@@ -46,8 +47,10 @@ def _node_is_why(scene: Scene, silent: SilentDns) -> bool:
 
 
 def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Finding:
-    asks_itself = list(_asks_itself(scene, silent))
-    if asks_itself:
+    asks_itself, said, without = list(_asks_itself(scene, silent)), _said(scene, silent), _without_image(scene, silent)
+    # the file alone proves nothing of CoreDNS, which may be told its servers elsewhere and was well beside it
+    other = said is not None and not said[2].cause.weak and said[2].cause.name != "asks-itself"
+    if asks_itself and not (without or other):
         _, path, server = asks_itself[0]
         where = " and ".join(dict.fromkeys(each[0] for each in asks_itself))
         why = (
@@ -58,10 +61,11 @@ def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Findi
             f"`kubectl -n {service.partition('/')[0]} delete pods -l k8s-app=kube-dns`."
         )
         proof = tuple(f"{n}:{p}: nameserver {s}" for n, p, s in asks_itself)
-    elif without := _without_image(scene, silent):
+    elif without:
         why, proof = without
-    elif said := _by_own_words(scene, silent):
-        why, proof = said
+    elif said:
+        pod, name, found = said
+        why, proof = agents.ending(found), (f"{pod} on {name}: {found.line}",)
     else:
         why = (
             f" Why, its pods say: `kubectl -n {service.partition('/')[0]} describe pods -l k8s-app=kube-dns`, and "
@@ -103,12 +107,12 @@ def _without_image(scene: Scene, silent: SilentDns) -> tuple[str, tuple[str, ...
     return None
 
 
-def _by_own_words(scene: Scene, silent: SilentDns) -> tuple[str, tuple[str, ...]] | None:
-    """The end of the message, and its proof, where one of those pods, or kubelet of it, says what keeps it."""
+def _said(scene: Scene, silent: SilentDns) -> tuple[str, str, Reason] | None:
+    """A pod of them, its machine, and what it, or kubelet of it, says that keeps it."""
     for name in filter(None, (scene.machines.get(node) for node in silent.nodes)):
         for pod in silent.pods:
             if found := agents.of_pod(scene, name, pod, runs=False):
-                return agents.ending(found), (f"{pod} on {name}: {found.line}",)
+                return pod, name, found
     return None
 
 

@@ -171,15 +171,46 @@ def _unreachable(scene: Scene, seen: Paths, name: str, failed: list[ServiceProbe
             continue
         what = ", ".join(f"{s.service} at {s.address}" for s in bad)
         kind = "The cluster's DNS" if dns else "Services" if len(bad) > 1 else "A service"
+        message = (
+            f"{kind} cannot be reached from {name} ({what}), though {name} reaches "
+            f"{'its' if dns or len(bad) == 1 else 'their'} endpoints directly.{_checksums(scene, name)}"
+        )
         yield Finding(
             code,
             node_of(scene, name),
-            f"{kind} cannot be reached from {name} ({what}), though {name} reaches "
-            f"{'its' if dns or len(bad) == 1 else 'their'} endpoints directly.",
+            (_unanswered(name, what) if dns and all(_queries_lost(s) for s in bad) else message),
             tuple(_probe_line(s) for s in bad),
             state=BROKEN,
             facts=facts_of(scene, name),
         )
+
+
+def _queries_lost(probe: ServiceProbe) -> bool:
+    """No pod answers a query over UDP either, so it is not the service; a connection proves nothing of that."""
+    return bool(probe.queried) and not any(answer.arrived for answer in probe.queried.values())
+
+
+def _unanswered(name: str, what: str) -> str:
+    return (
+        f"The cluster's DNS answers no query from {name} ({what}), nor do its pods when {name} asks them directly, "
+        "though it makes connections to them: queries go by UDP, which is lost on the way. Look for what drops UDP to "
+        f"port 53 on {name} and on the nodes of those pods (`nft list ruleset`, a policy)."
+    )
+
+
+def _checksums(scene: Scene, name: str) -> str:
+    """A cause where a tunnel takes what is sent to services: some kernels and cards spoil the checksums of what was
+    translated, and pods' own addresses are reached (flannel-io/flannel #1279).
+    """
+    known = scene.memory.networks.get(name)
+    tunnel = next((d for d, kind in known.devices.items() if kind == "vxlan"), "") if known else ""
+    return (
+        " Where that came with another kernel or network card: what VXLAN carries may have wrong checksums, which "
+        "`dmesg` on the nodes of those pods tells (`UDP: bad checksum`), and on each node "
+        f"`ethtool -K {tunnel} tx-checksum-ip-generic off` mends."
+        if tunnel
+        else ""
+    )
 
 
 def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
@@ -194,8 +225,11 @@ def _telling(seen: Paths, lost: frozenset[str], probe: ServiceProbe) -> bool:
 
 
 def _probe_line(probe: ServiceProbe) -> str:
-    direct = ", ".join(f"{a}: {answer}" for a, answer in sorted(probe.endpoints.items()))
+    direct, queried = (
+        ", ".join(f"{a}: {answer}" for a, answer in sorted(of.items())) for of in (probe.endpoints, probe.queried)
+    )
+    how, by_udp = ("queried over UDP, ", f"; over UDP: {queried}") if queried else ("", "")
     return (
-        f"from {probe.source} to {probe.address} ({probe.service}), {len(probe.answers)} times: "
-        f"{', '.join(probe.answers)}; directly to {direct}"
+        f"from {probe.source} to {probe.address} ({probe.service}), {how}{len(probe.answers)} times: "
+        f"{', '.join(probe.answers)}; directly to {direct}{by_udp}"
     )

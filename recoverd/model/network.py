@@ -75,6 +75,8 @@ class ServiceProbe:
     """
     dns: bool = False
     """It is the cluster's DNS; the attempts are queries over UDP where the node can make them."""
+    queried: Mapping[str, ProbeAnswer] = field(default_factory=dict)
+    """By IP:PORT of the same endpoints, what came of a query over UDP; empty where the attempts were no queries."""
 
 
 @dataclass(frozen=True, slots=True)

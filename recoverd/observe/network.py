@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -34,7 +34,7 @@ from recoverd.observe.look import LookError
 from recoverd.observe.names import NameWatch
 from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, laid, parse_look, pod_links, script
 from recoverd.observe.podwatch import PodWatch
-from recoverd.observe.rounds import ProbedPod, candidates
+from recoverd.observe.rounds import ProbedPod, Questions, candidates
 from recoverd.observe.rulewatch import RuleWatch
 from recoverd.observe.services import EVERYWHERE, ServicePort, fenced, service_ports, unready
 
@@ -50,22 +50,6 @@ AWAY = 2
 """Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and
 what was found must not seem gone.
 """
-
-
-@dataclass(slots=True)
-class _Questions:
-    """What one host is asked, and what of its answer belongs to what."""
-
-    probes: dict[str, tuple[str, int]] = field(default_factory=dict)
-    pods: dict[str, ProbedPod] = field(default_factory=dict)
-    services: list[tuple[ServicePort, list[str], dict[str, str]]] = field(default_factory=list)
-    """Service, ids of the tries, id by endpoint."""
-
-    def add(self, address: str, prefix: str = "") -> str:
-        ip, _, port = address.rpartition(":")
-        id = f"{prefix}{len(self.probes)}"
-        self.probes[id] = (ip, int(port))
-        return id
 
 
 class NetworkCollector:
@@ -124,7 +108,7 @@ class NetworkCollector:
         )
         return await _Round(self, api.objects, listed, memory, names, looked, read).run()
 
-    async def look(self, name: str, asked: _Questions, services: Sequence[str]) -> HostLook | Unseen:
+    async def look(self, name: str, asked: Questions, services: Sequence[str]) -> HostLook | Unseen:
         marker, known = f"@@{secrets.token_hex(8)}", self._routes.pop(name, UNKNOWN)
         text = script(SCRIPT, marker, asked.probes, services, PROBE_SECONDS, known)
         begun = datetime.now(UTC)
@@ -258,8 +242,8 @@ class _Round:
         nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
         return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 
-    def _ask(self, index: int, tried: rounds.Tried, targets: Sequence[ProbedPod]) -> _Questions:
-        asked = _Questions()
+    def _ask(self, index: int, tried: rounds.Tried, targets: Sequence[ProbedPod]) -> Questions:
+        asked = Questions()
         for target in targets:
             asked.pods[asked.add(target.address)] = target
         for port in rounds.services(tried, index, self.of._round):
@@ -270,22 +254,30 @@ class _Round:
             direct = {
                 ready[(self.of._round + index + k) % len(ready)].address for k in range(min(rounds.DIRECT, len(ready)))
             }
-            asked.services.append((port, tries, {asked.add(a): a for a in sorted(direct)}))
+            hows = ("", "u") if port.dns else ("",)
+            asked.services.append((port, tries, {asked.add(a, how): a for how in hows for a in sorted(direct)}))
         return asked
 
     # --- what came of it ---
 
-    def _service_probes(self, name: str, asked: _Questions, look: HostLook) -> list[ServiceProbe]:
+    def _service_probes(self, name: str, asked: Questions, look: HostLook) -> list[ServiceProbe]:
         made = []
         for port, tries, direct in asked.services:
             answers = [(id, look.answers.get(id)) for id in tries]
             if port.dns and any(id.startswith("u") and a is not None for id, a in answers):
                 answers = [(id, a) for id, a in answers if id.startswith("u")]  # queries tell more than connections
             told = tuple(a for _, a in answers if a is not None)
-            endpoints = {address: a for id, address in direct.items() if (a := look.answers.get(id)) is not None}
+            by_tcp, by_udp = (
+                {
+                    e: a
+                    for id, e in direct.items()
+                    if id.startswith("u") is udp and (a := look.answers.get(id)) is not None
+                }
+                for udp in (False, True)
+            )
             if told:
                 on = tuple(sorted({self.hosts.get(e.node, e.node) for e in port.ready if e.node}))
-                made.append(ServiceProbe(name, port.key, port.address, told, endpoints, on, dns=port.dns))
+                made.append(ServiceProbe(name, port.key, port.address, told, by_tcp, on, dns=port.dns, queried=by_udp))
         return made
 
     async def _again(
@@ -382,7 +374,7 @@ class _Round:
         }
 
 
-def _pod_probes(name: str, asked: _Questions, look: HostLook) -> list[PodProbe]:
+def _pod_probes(name: str, asked: Questions, look: HostLook) -> list[PodProbe]:
     return [
         PodProbe(name, target.host, target.address, target.pod, target.service, answer, target.ready)
         for id, target in asked.pods.items()

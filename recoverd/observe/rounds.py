@@ -9,7 +9,7 @@ target, so that they can be compared.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from recoverd.observe.kubelet import ListedPod
@@ -44,6 +44,22 @@ class ProbedPod:
     pod: str
     service: str
     ready: bool = True
+
+
+@dataclass(slots=True)
+class Questions:
+    """What one host is asked, and what of its answer belongs to what."""
+
+    probes: dict[str, tuple[str, int]] = field(default_factory=dict)
+    pods: dict[str, ProbedPod] = field(default_factory=dict)
+    services: list[tuple[ServicePort, list[str], dict[str, str]]] = field(default_factory=list)
+    """Service, ids of the tries, endpoints by id: of DNS each is asked twice, by a connection and by a query."""
+
+    def add(self, address: str, prefix: str = "") -> str:
+        ip, _, port = address.rpartition(":")
+        id = f"{prefix}{len(self.probes)}"
+        self.probes[id] = (ip, int(port))
+        return id
 
 
 def candidates(

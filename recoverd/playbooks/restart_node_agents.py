@@ -181,6 +181,8 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
     """The canary, seen well, then the others in groups; each step for all of a group before the next."""
     found = broken(situation, OF_NODES | NOT_KNOWN)
     codes = {n: {f.code for f in found.get(n, [])} for n in hosts}
+    # a path has two ends, and is whole again where the right one was mended (observed with a forwarding entry of VXLAN)
+    ends = {n: tuple(f.key for f in found.get(n, [])) for n in hosts if codes[n] == {Code.POD_PATH_BROKEN}}
     # whoever names a node without a finding wants all of its agents anew
     kubelets = {n for n in hosts if not codes[n] or codes[n] & OF_KUBELET}
     for number, group in enumerate(groups(tuple(hosts), situation)):
@@ -192,7 +194,7 @@ def _one_after_the_other(hosts: Mapping[str, str], situation: Situation) -> Iter
         for node, host in down.items():
             yield Step(host, f"see node {node} Ready", AwaitNodeReady(node), 90.0, part=node)
         for step in _daemons({n: hosts[n] for n in group if not codes[n] or not codes[n] <= ALONE}, situation):
-            yield replace(step, contained=number > 0)
+            yield replace(step, contained=number > 0, skip_unless=ends.pop(step.part, ()) if number else ())
         if number == 0 and len(hosts) > 1:
             (node,) = group
             yield canary_well(hosts[node], node)
@@ -213,8 +215,8 @@ def _daemons(hosts: Mapping[str, str], situation: Situation) -> Iterator[Step]:
 def _wanted(node: str, host: str, situation: Situation) -> frozenset[Agent]:
     """Whose pod is made anew: the one of which all comes that is found of the node; both where that is not told.
 
-    A tunnel that is gone is the CNI's agent's. Observed: kube-proxy was ended for that, too, and nobody looked after its
-    rules until it was back.
+    A tunnel that is gone is the CNI's agent's. Observed: kube-proxy was ended for that, too, and until it was back
+    nobody looked after its rules.
     """
     found = broken(situation).get(node, [])
     codes = {f.code for f in found}

@@ -152,6 +152,12 @@ def test_the_dns_whose_image_does_not_come_says_so() -> None:
     (found,) = judged(made)
     assert found.code == Code.DNS_DOWN and "k8s.gcr.io/coredns:1.7.0 is not on the node" in found.message
     assert f"of {pod} on w1" in found.message and "describe pods" not in found.message
+    file = FileView("0" * 64, "nameserver 127.0.0.1\n")
+    made.host("w1", node=NodeLook(resolv="/etc/resolv.conf", files={"/etc/resolv.conf": file}))
+    (found,) = judged(made)
+    assert "is not on the node" in found.message and "names the machine itself" not in found.message, (
+        "it was so while the DNS was well"
+    )
 
 
 @pytest.mark.parametrize(

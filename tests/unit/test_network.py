@@ -16,7 +16,7 @@ from recoverd.model.codec import dump, load
 from recoverd.model.events import Acknowledged, Observed
 from recoverd.model.facts import PodNetworkFacts
 from recoverd.model.finding import Diagnosis, Severity, State
-from recoverd.model.memory import Memory, Setback
+from recoverd.model.memory import Memory, NodeNetwork, Setback
 from recoverd.model.network import Link, NodeNetworkView, ProbeAnswer, ProcessView, RuleGap, RulesView
 from recoverd.model.observation import EndpointHealth, HostView, ObjectsView, Observation, Unseen, UnseenKind
 from tests.unit.builders import NOW, Cluster
@@ -434,6 +434,31 @@ def test_dns_has_a_finding_of_its_own() -> None:
     network = PodNetwork()
     network.services = [replace(s, service=DNS, dns=True) if s.service == WEB else s for s in network.services]
     assert faults(network.service_fails("w2", DNS).seen()) == [(Code.DNS_UNREACHABLE, "w2")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (ProbeAnswer.OK, "though w2 reaches its endpoints directly"),
+        (ProbeAnswer.TIMEOUT, "nor do its pods when w2 asks them directly, though it makes connections to them"),
+    ],
+)
+def test_dns_that_is_lost_over_udp_alone_is_not_said_to_be_reached(answer: ProbeAnswer, found: str) -> None:
+    network = PodNetwork()
+    network.services = [
+        replace(s, service=DNS, dns=True, queried=dict.fromkeys(s.endpoints, answer)) if s.service == WEB else s
+        for s in network.services
+    ]
+    (fault,) = network.service_fails("w2", DNS).seen().faults
+    assert fault.code == Code.DNS_UNREACHABLE and found in fault.message, fault
+    assert "queried over UDP, 3 times" in fault.evidence[0] and "; over UDP: 10" in fault.evidence[0], fault
+
+
+@pytest.mark.parametrize(("kind", "named"), [("vxlan", True), ("ipip", False)])
+def test_checksums_that_vxlan_may_spoil_are_named_where_services_alone_are_not_reached(kind: str, named: bool) -> None:
+    known = NodeNetwork(True, {"cni0": "bridge", "tunnel": kind}, {}, ())
+    (fault,) = PodNetwork().service_fails("w2", WEB).seen(Memory(reached=(WEB,), networks={"w2": known})).faults
+    assert ("`ethtool -K tunnel tx-checksum-ip-generic off`" in fault.message) is named, fault
 
 
 def test_pods_unknown_before_kubelet_started_are_not_excused_by_its_start() -> None:

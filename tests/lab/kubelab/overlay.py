@@ -23,7 +23,7 @@ MANIFEST = (HERE / "flannel.yaml").read_text()
 COREDNS = "1.7.0"
 """What kubeadm 1.20.2 asks for."""
 COMMON = [f"/usr/bin/{program}" for program in "curl jq cat sleep mkdir rm mv".split()]
-OF_FLANNEL = "/usr/bin/cp /usr/bin/head /usr/sbin/ip /usr/sbin/bridge /usr/sbin/iptables".split() + [XTABLES]
+OF_FLANNEL = [*(f"/usr/{p}" for p in "bin/cp bin/head sbin/ip sbin/bridge sbin/iptables".split()), XTABLES]
 OF_DNS = ["/usr/sbin/dnsmasq", "/etc/passwd", "/etc/group"]
 BEFORE = """rm -f /etc/cni/net.d/10-lab.conflist
 sed -n 's/^ip route replace/ip route del/p' /etc/lab-routes | sh
