@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.diagnose import clocks, tables
+from recoverd.diagnose import address, clocks, tables
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import booting
@@ -75,9 +75,11 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         _hanging(scene, node, name, host, look)
         or _dropping(scene, node, name, look)
         or _without_ports(node, name, look)
-        or _cut_off(scene, node, name, look)
         or _without_cni(node, name, look)
     )
+    if cause is None and node.reason == UNKNOWN and _by_the_address(scene, look):
+        return _not_ready(scene, node, name, Severity.NOTICE)
+    cause = cause or _cut_off(scene, node, name, look)
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
     cause = cause or _unproven(scene, node, name, host, look)
@@ -291,6 +293,16 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
         )
         return Cause(Code.NODE_CUT_OFF, text, _asked(name, look))
     return None
+
+
+def _by_the_address(scene: Scene, look: NodeLook) -> bool:
+    """The cluster's address does not answer, which is found of itself (`address`), and the machine's kubelet asks there
+    and nowhere else as far as was seen: nothing is wrong with the node, and a restart of its kubelet does not help
+    (observed with haproxy down on the machine with the address: every node was not Ready, and one was to be restarted).
+    """
+    named = scene.vip.address.rpartition(":")[0].strip("[]")
+    elsewhere = look.server and named not in (look.server.rpartition(":")[0], *(look.addresses or ()))
+    return address.does_not_answer(scene) and not elsewhere and look.reaches is not True
 
 
 def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:

@@ -12,10 +12,10 @@ from recoverd.diagnose import diagnose
 from recoverd.diagnose.notready import CLIENT, LONG, SHORT
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
-from recoverd.model.finding import Diagnosis, State
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
-from recoverd.model.observation import UnseenKind
+from recoverd.model.observation import EndpointHealth, UnseenKind
 from recoverd.playbooks.base import Proposal
 from tests.unit.builders import Cluster, certificate
 from tests.unit.rungs import ask, situation
@@ -254,3 +254,28 @@ def test_a_node_that_was_deleted_is_found_where_it_is_known_to_have_been_one() -
 def test_a_directory_that_could_not_be_listed_proves_nothing() -> None:
     assert judged(not_ready(seconds=SHORT, condition=UNINITIALISED, cni=None)).state is State.HEALTHY
     assert CNI_DIR not in judged(not_ready(condition=UNINITIALISED, cni=None)).faults[0].message
+
+
+DEAD = EndpointHealth.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("look", "severity"),
+    [
+        ({"reaches": False, "said": "connect: Connection refused"}, Severity.NOTICE),
+        ({"server": "", "addresses": None, "reaches": None}, Severity.NOTICE),
+        ({"server": "10.9.9.9:6443", "addresses": ("10.9.9.9",), "reaches": False}, Severity.FAULT),
+        ({"reaches": True}, Severity.FAULT),
+        ({"reaches": False, "kubelet": Heard.SILENT}, Severity.FAULT),
+    ],
+)
+def test_a_node_whose_kubelet_asks_at_an_address_that_does_not_answer_is_no_fault_of_its_own(
+    look: dict[str, Any], severity: Severity
+) -> None:
+    """Every node is not Ready then, and no restart of a kubelet helps; one that hangs, or asks elsewhere, is found."""
+    cluster = not_ready(seconds=LONG + 60, **look)
+    listed = cluster.objects
+    cluster.address_answers(DEAD).objects = listed
+    found = [f for f in judged(cluster).findings if f.subject == "w1"]
+    assert [f.severity for f in found] == [severity], found
+    assert severity is Severity.FAULT or "where the API server is ready" not in found[0].message
