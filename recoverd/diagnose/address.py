@@ -72,7 +72,8 @@ def _wrong(scene: Scene) -> Iterator[Finding]:
         Code.VIP_WRONG,
         "",
         f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} "
-        f"{'is' if len(scene.ready_members) == 1 else 'are'} ready behind its own address: {where}.{doubt}",
+        f"{'is ready behind its own address' if len(scene.ready_members) == 1 else 'are ready behind their own'}: "
+        f"{where}.{doubt}",
         (answer(vip), *(answer(scene.endpoint(n)) for n in scene.ready_members), *proof),
         severity=Severity.FAULT if proven else Severity.NOTICE,
         state=DOWN if proven else None,
@@ -109,9 +110,11 @@ def _where(scene: Scene) -> tuple[str, tuple[str, ...]]:
 
 def _told(scene: Scene, name: str, look: NodeLook) -> str:
     has = f"has {', '.join(look.held)}" if look.held else "does not have it"
-    reached = {True: "connects to it", False: f"does not connect to it ({look.said or 'no answer within 2 s'})"}
+    reached = "connects to it" if look.reaches else f"does not connect to it ({look.said or 'no answer within 2 s'})"
     pods = ", ".join(_pods(scene, name)) or "none"
-    return f"{has}, {reached.get(look.reaches, 'was not asked to connect')}; static pods of a balancer: {pods}"
+    return (
+        f"{has}, {'was not asked to connect' if look.reaches is None else reached}; static pods of a balancer: {pods}"
+    )
 
 
 def _pods(scene: Scene, name: str) -> tuple[str, ...]:

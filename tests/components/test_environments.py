@@ -162,7 +162,9 @@ def test_a_join_begins_beside_it_and_its_taking_back_leaves_it(machine: Machine)
     machine.tool("kubeadm", f"[ $1 != reset ] || rm -f {machine.root}/etc/kubernetes/manifests/*")
     for program in ("systemctl", "umount"):
         machine.tool(program, "exit 0")
-    begun = machine.run(sent(Call.of("join_start", "label", 5, True, "cp2", "10.0.0.2", 6443, "vip:6443", "t", "h", "k")))
+    begun = machine.run(
+        sent(Call.of("join_start", "label", 5, True, "cp2", "10.0.0.2", 6443, "vip:6443", "t", "h", "k"))
+    )
     assert "kubeadm config print join-defaults says nothing" in begun.stderr, begun  # it got as far as that
     machine.write(ours)
     machine.write("var/lib/recoverd/joining", "label\n")
