@@ -145,7 +145,13 @@ def _age(scene: Scene, node: NodeView, name: str) -> float | None:
 
 
 def _api_stands(scene: Scene) -> bool:
-    """An API server that is ready was started a minute ago or more: kubelets have told it how they are by now."""
+    """An API server that is ready was started a minute ago or more, and the cluster's address, by which kubelets tell
+    it how they are, has not been silent since: they have told it by now. (Observed where haproxy was back after two
+    minutes: two kubelets, of which every node was Ready 15 s later, were to be restarted unasked.)
+    """
+    silent = scene.age(scene.memory.silent_at)
+    if silent is not None and silent < LONG and not address.does_not_answer(scene):
+        return False
     for name in scene.control_plane_names:
         host = scene.host(name)
         if scene.endpoint_health(name) is EndpointHealth.READY and host is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.notready import CLIENT, LONG, SHORT
+from recoverd.memory.remember import notice
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Diagnosis, Severity, State
@@ -279,3 +280,15 @@ def test_a_node_whose_kubelet_asks_at_an_address_that_does_not_answer_is_no_faul
     found = [f for f in judged(cluster).findings if f.subject == "w1"]
     assert [f.severity for f in found] == [severity], found
     assert severity is Severity.FAULT or "where the API server is ready" not in found[0].message
+
+
+@pytest.mark.parametrize(("ago", "fault"), [(5.0, False), (LONG - 1, False), (LONG, True)])
+def test_kubelets_have_a_minute_to_tell_how_they_are_once_the_address_answers_again(ago: float, fault: bool) -> None:
+    """Each reaches it and has told nothing yet, which is how one looks whose connection is dead."""
+    cluster = not_ready(seconds=LONG + 60)
+    silent = not_ready(seconds=LONG + 60)
+    silent.now -= timedelta(seconds=ago)
+    silent.address_answers(DEAD)
+    memory = notice(silent.observation(), cluster.memory(), cluster.settings)
+    assert bool(judged(cluster, memory).faults) is fault
+    assert judged(cluster, replace(memory, silent_at=None)).faults
