@@ -302,13 +302,15 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
 
 
 def _by_the_address(scene: Scene, look: NodeLook) -> bool:
-    """The cluster's address does not answer, which is found of itself (`address`), and the machine's kubelet asks there
-    and nowhere else as far as was seen: nothing is wrong with the node, and a restart of its kubelet does not help
-    (observed with haproxy down on the machine with the address: every node was not Ready, and one was to be restarted).
+    """The cluster's address was not seen to answer, which is found of itself (`address`) where that is proven, and the
+    machine's kubelet asks there and nowhere else as far as was seen: nothing is wrong with the node, and a restart of
+    its kubelet does not help (observed with haproxy down on the machine with the address: every node was not Ready, and
+    one was to be restarted; and on a bastion that was too late to tell that the address was silent).
     """
     named = scene.vip.address.rpartition(":")[0].strip("[]")
     elsewhere = look.server and named not in (look.server.rpartition(":")[0], *(look.addresses or ()))
-    return address.does_not_answer(scene) and not elsewhere and look.reaches is not True
+    answers = scene.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY)
+    return not answers and not elsewhere and look.reaches is not True
 
 
 def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:
