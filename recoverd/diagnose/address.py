@@ -28,6 +28,12 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from _on_several(scene)
 
 
+def does_not_answer(scene: Scene) -> bool:
+    """Nothing answers as an API server at the address in the kubeconfig, and one is ready behind its own."""
+    answers = (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED)
+    return scene.vip.health not in answers and bool(scene.ready_members) and not refuses_us(scene.vip)
+
+
 def holders(scene: Scene) -> dict[str, dict[str, NodeLook]]:
     """By IP address of the cluster's that is on a control plane's own interface: the machines that have it, by name."""
     found: dict[str, dict[str, NodeLook]] = {}
@@ -51,11 +57,7 @@ def _looks(scene: Scene) -> dict[str, NodeLook]:
 
 def _wrong(scene: Scene) -> Iterator[Finding]:
     vip = scene.vip
-    if (
-        vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY, EndpointHealth.NOT_TRIED)
-        or not scene.ready_members
-        or refuses_us(vip)
-    ):
+    if not does_not_answer(scene):
         return
     # before the cluster was ever seen through this address, a wrong kubeconfig is as likely as a fault
     proven = scene.memory.healthy_at is not None
@@ -69,8 +71,9 @@ def _wrong(scene: Scene) -> Iterator[Finding]:
     yield Finding(
         Code.VIP_WRONG,
         "",
-        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} is "
-        f"ready behind its own address: {where}.{doubt}",
+        f"The API server's address in the kubeconfig, {vip.address}, {what}, and {', '.join(scene.ready_members)} "
+        f"{'is ready behind its own address' if len(scene.ready_members) == 1 else 'are ready behind their own'}: "
+        f"{where}.{doubt}",
         (answer(vip), *(answer(scene.endpoint(n)) for n in scene.ready_members), *proof),
         severity=Severity.FAULT if proven else Severity.NOTICE,
         state=DOWN if proven else None,
@@ -107,9 +110,11 @@ def _where(scene: Scene) -> tuple[str, tuple[str, ...]]:
 
 def _told(scene: Scene, name: str, look: NodeLook) -> str:
     has = f"has {', '.join(look.held)}" if look.held else "does not have it"
-    reached = {True: "connects to it", False: f"does not connect to it ({look.said or 'no answer within 2 s'})"}
+    reached = "connects to it" if look.reaches else f"does not connect to it ({look.said or 'no answer within 2 s'})"
     pods = ", ".join(_pods(scene, name)) or "none"
-    return f"{has}, {reached.get(look.reaches, 'was not asked to connect')}; static pods of a balancer: {pods}"
+    return (
+        f"{has}, {'was not asked to connect' if look.reaches is None else reached}; static pods of a balancer: {pods}"
+    )
 
 
 def _pods(scene: Scene, name: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.diagnose import clocks, tables
+from recoverd.diagnose import address, clocks, tables
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import booting
@@ -80,9 +80,11 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
         or _hanging(scene, node, name, host, look)
         or _dropping(scene, node, name, look)
         or _without_ports(node, name, look)
-        or _cut_off(scene, node, name, look)
         or _without_cni(node, name, look)
     )
+    if cause is None and node.reason == UNKNOWN and _by_the_address(scene, look):
+        return _not_ready(scene, node, name, Severity.NOTICE)
+    cause = cause or _cut_off(scene, node, name, look)
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
     cause = cause or _unproven(scene, node, name, host, look)
@@ -148,7 +150,13 @@ def _age(scene: Scene, node: NodeView, name: str) -> float | None:
 
 
 def _api_stands(scene: Scene) -> bool:
-    """An API server that is ready was started a minute ago or more: kubelets have told it how they are by now."""
+    """An API server that is ready was started a minute ago or more, and the cluster's address, by which kubelets tell
+    it how they are, has not been silent since: they have told it by now. (Observed where haproxy was back after two
+    minutes: two kubelets, of which every node was Ready 15 s later, were to be restarted unasked.)
+    """
+    silent = scene.age(scene.memory.silent_at)
+    if silent is not None and silent < LONG and not address.does_not_answer(scene):
+        return False
     for name in scene.control_plane_names:
         host = scene.host(name)
         if scene.endpoint_health(name) is EndpointHealth.READY and host is not None:
@@ -311,6 +319,18 @@ def _cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause |
         )
         return Cause(Code.NODE_CUT_OFF, text, _asked(name, look))
     return None
+
+
+def _by_the_address(scene: Scene, look: NodeLook) -> bool:
+    """The cluster's address was not seen to answer, which is found of itself (`address`) where that is proven, and the
+    machine's kubelet asks there and nowhere else as far as was seen: nothing is wrong with the node, and a restart of
+    its kubelet does not help (observed with haproxy down on the machine with the address: every node was not Ready, and
+    one was to be restarted; and on a bastion that was too late to tell that the address was silent).
+    """
+    named = scene.vip.address.rpartition(":")[0].strip("[]")
+    elsewhere = look.server and named not in (look.server.rpartition(":")[0], *(look.addresses or ()))
+    answers = scene.vip.health in (EndpointHealth.READY, EndpointHealth.NOT_READY)
+    return not answers and not elsewhere and look.reaches is not True
 
 
 def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:

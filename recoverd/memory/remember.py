@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 
+from recoverd.diagnose.address import does_not_answer
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.rules import proxied
 from recoverd.diagnose.scene import API, Scene
@@ -52,7 +53,7 @@ STEADY = attrgetter(
     *(
         f.name
         for f in fields(Memory)
-        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached")
+        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached", "silent_at")
     )
 )
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
@@ -116,8 +117,8 @@ def remember(
 
 
 def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:
-    """The memory with what this sweep shows of etcd's history: a setback, which must outlive the growth of the new
-    history beyond the watermark, or else how far the history has come.
+    """The memory with what this sweep shows of the cluster's address, and of etcd's history: a setback, which must
+    outlive the growth of the new history beyond the watermark, or else how far the history has come.
 
     Called in every sweep, healthy or not, and also where what else `healthy` rests on was not seen: a restore in the
     middle of an incident may bring back data that is seconds old, and on a machine under load one source or another is
@@ -125,6 +126,8 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     when it is over; which cluster and which members are etcd's, healthy sweeps alone say.
     """
     scene = Scene(observation, memory, settings)
+    if does_not_answer(scene):
+        memory = replace(memory, silent_at=observation.at)
     setback = current(scene)
     if setback is not None:
         return memory if setback == memory.setback else replace(memory, setback=setback)
@@ -158,10 +161,10 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
     return any(a != b and (a is None or b is None or abs((b - a).total_seconds()) >= WATERMARK_EVERY) for a, b in times)
 
 
-def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
-    """When it was seen healthy, and etcd's history going on."""
+def _seen_at(memory: Memory) -> tuple[datetime | None, ...]:
+    """When it was seen healthy, etcd's history going on, and its address silent."""
     mark = _mark(memory)
-    return memory.healthy_at, mark.at if mark else None
+    return memory.healthy_at, mark.at if mark else None, memory.silent_at
 
 
 def _mark(memory: Memory) -> Watermark | None:

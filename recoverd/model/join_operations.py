@@ -105,8 +105,8 @@ class JoinControlPlane:
         return (
             f"on {self.source}: kubeadm init phase upload-certs --upload-certs; kubeadm token create --ttl "
             "1h --print-join-command; "
-            f"on {self.name}, for {self.seconds} s at most: kubeadm join --config (control plane, {self.address}{port}, "
-            f"token and key not shown){skip}; "
+            f"on {self.name}, for {self.seconds} s at most: kubeadm join --config (control plane, "
+            f"{self.address}{port}, token and key not shown){skip}; "
             f"meanwhile the member list is watched: {self.member_seconds} s for https://{self.address}:2380 to "
             "start once it is listed; "
             f"afterwards on {self.source}: the token and the uploaded Secret are deleted"

@@ -209,6 +209,8 @@ class Memory:
     """
     outside: Watermark | None = None
     """The watermark of an etcd that is none of the cluster's static pods, where that can be read."""
+    silent_at: datetime | None = None
+    """When the address in the kubeconfig was last seen to answer nothing, with API servers ready behind it."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""

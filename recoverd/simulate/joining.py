@@ -10,8 +10,8 @@ from recoverd.model.etcd import FORCE, EtcdView, MemberEntry
 from recoverd.model.join_operations import CheckJoin, EndLeftPods, JoinControlPlane, TakeBackJoin
 from recoverd.model.joining import ETCD_PORTS, JoinFacts, JoinRequest, MachineFacts, Probe, Reached
 from recoverd.model.observation import EndpointHealth, ObjectsView, Unseen
-from recoverd.model.places import API_PORT
 from recoverd.model.pki_operations import KUBERNETES
+from recoverd.model.places import API_PORT
 from recoverd.model.plan import Step, StepResult
 from recoverd.playbooks.join_machines import again, told
 from recoverd.playbooks.take_back import Force, Looks, Nothing, Remove, Silence, Stop, choose

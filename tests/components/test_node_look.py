@@ -210,6 +210,32 @@ def test_where_the_api_server_is(machine: Machine) -> None:
     assert (look.addresses, look.reaches, look.hosts) == ((), False, ())
 
 
+IP = """case "$*" in
+  "-o link show") ;;
+  "-o addr show to 10.0.0.10") echo "2: eth0    inet 10.0.0.10/32 scope global eth0" ;;
+  "-o addr show to 10.0.0.11") echo "5: dummy0    inet 10.0.0.11/32 scope global dummy0" ;;
+  "-o link show dev eth0") echo "2: eth0@if9: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500" ;;
+  "-o link show dev dummy0") echo "5: dummy0: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500" ;;
+esac"""
+
+
+def test_whether_the_machine_has_the_address_itself_where_it_answers_for_it(machine: Machine) -> None:
+    if "sh" in machine.shell:
+        pytest.skip("busybox runs an ip of its own, which prints the same")
+    machine.tool("ip", IP)
+    for address, held in (("10.0.0.10", ("10.0.0.10",)), ("10.0.0.11", ()), ("10.0.0.12", ())):
+        machine.served_at(address, 1)
+        assert machine.look().held == held, address
+    machine.tool("ip", "exit 1")
+    assert machine.look().held is None
+
+
+def test_its_own_loopback_is_nobodys_address(machine: Machine) -> None:
+    """By the real program."""
+    machine.served_at("127.0.0.1", 1)
+    assert machine.look("/usr/sbin:/sbin:/usr/bin:/bin").held == ()
+
+
 def test_the_api_server_that_kube_proxy_follows_is_that_of_its_newest_pod(machine: Machine) -> None:
     assert (machine.look().proxy, machine.look().proxy_reaches) == ("", None), "it has no such file"
     at = "/var/lib/kubelet/pods/{}/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf"

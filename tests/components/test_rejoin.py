@@ -71,7 +71,8 @@ def test_what_runs_in_a_pod_is_asked_to_end_before_it_is_made_to(machine: Node, 
     machine.root.joinpath("end.sh").write_text(sent(EndLeftPods().call()))
     script = (
         f"{machine.enter}; export PATH; "
-        f"(trap 'echo gave back >{machine.root}/said; exit' TERM; touch {machine.root}/a; while :; do sleep 0.1; done) & "
+        f"(trap 'echo gave back >{machine.root}/said; exit' TERM; touch {machine.root}/a; "
+        "while :; do sleep 0.1; done) & "
         f"one=$!; (trap '' TERM; touch {machine.root}/b; while :; do sleep 0.1; done) & other=$!; "
         f"until [ -e {machine.root}/a ] && [ -e {machine.root}/b ]; do sleep 0.1; done; "
         f"for p in $one $other; do mount --bind {machine.root}/cgroup /proc/$p/cgroup; done; "

@@ -10,12 +10,13 @@ import pytest
 
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.notready import CLIENT, LONG, SHORT
+from recoverd.memory.remember import notice
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
-from recoverd.model.finding import Diagnosis, State
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
-from recoverd.model.observation import UnseenKind
+from recoverd.model.observation import EndpointHealth, UnseenKind
 from recoverd.playbooks.base import Proposal
 from tests.unit.builders import Cluster, certificate
 from tests.unit.rungs import ask, situation
@@ -277,3 +278,41 @@ def test_a_node_that_was_deleted_is_found_where_it_is_known_to_have_been_one() -
 def test_a_directory_that_could_not_be_listed_proves_nothing() -> None:
     assert judged(not_ready(seconds=SHORT, condition=UNINITIALISED, cni=None)).state is State.HEALTHY
     assert CNI_DIR not in judged(not_ready(condition=UNINITIALISED, cni=None)).faults[0].message
+
+
+DEAD = EndpointHealth.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("look", "severity"),
+    [
+        ({"reaches": False, "said": "connect: Connection refused"}, Severity.NOTICE),
+        ({"server": "", "addresses": None, "reaches": None}, Severity.NOTICE),
+        ({"server": "10.9.9.9:6443", "addresses": ("10.9.9.9",), "reaches": False}, Severity.FAULT),
+        ({"reaches": True}, Severity.FAULT),
+        ({"reaches": False, "kubelet": Heard.SILENT}, Severity.FAULT),
+    ],
+)
+def test_a_node_whose_kubelet_asks_at_an_address_that_does_not_answer_is_no_fault_of_its_own(
+    look: dict[str, Any], severity: Severity
+) -> None:
+    """Every node is not Ready then, and no restart of a kubelet helps; one that hangs, or asks elsewhere, is found."""
+    cluster = not_ready(seconds=LONG + 60, **look)
+    listed = cluster.objects
+    for health in (DEAD, EndpointHealth.NOT_TRIED):
+        cluster.address_answers(health).objects = listed
+        found = [f for f in judged(cluster).findings if f.subject == "w1"]
+        assert [f.severity for f in found] == [severity], found
+        assert severity is Severity.FAULT or "where the API server is ready" not in found[0].message
+
+
+@pytest.mark.parametrize(("ago", "fault"), [(5.0, False), (LONG - 1, False), (LONG, True)])
+def test_kubelets_have_a_minute_to_tell_how_they_are_once_the_address_answers_again(ago: float, fault: bool) -> None:
+    """Each reaches it and has told nothing yet, which is how one looks whose connection is dead."""
+    cluster = not_ready(seconds=LONG + 60)
+    silent = not_ready(seconds=LONG + 60)
+    silent.now -= timedelta(seconds=ago)
+    silent.address_answers(DEAD)
+    memory = notice(silent.observation(), cluster.memory(), cluster.settings)
+    assert bool(judged(cluster, memory).faults) is fault
+    assert judged(cluster, replace(memory, silent_at=None)).faults
