@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 UNTIL = re.compile(r"\bat (\d\d:\d\d:\d\d) UTC")
 BOUND = re.compile(r"bound `\w+`: (\d+) s")
 OFTEN = 10
-"""As often it is told anew: a restart of recoverd, or a machine that was seen in between, begins a wait anew as well."""
+"""As often it is told anew: a restart of recoverd, or a machine that was seen in between, begins a wait anew, too."""
 DAY = 86400.0
 
 
@@ -38,5 +37,9 @@ class Promises:
 
 
 def _between(first: str, last: str) -> float:
-    clock = "%H:%M:%S"
-    return (datetime.strptime(last, clock) - datetime.strptime(first, clock)).total_seconds() % DAY
+    return (_seconds(last) - _seconds(first)) % DAY
+
+
+def _seconds(clock: str) -> float:
+    hours, minutes, seconds = map(float, clock.split(":"))
+    return hours * 3600 + minutes * 60 + seconds
