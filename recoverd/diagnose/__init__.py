@@ -91,7 +91,8 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
-    yield from etcd.findings(scene)
+    of_members = tuple(etcd.findings(scene))
+    yield from of_members
     yield from elsewhere.findings(scene)
     yield from etcd_disks.findings(scene)
     yield from following.findings(scene)
@@ -110,10 +111,11 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from network.findings(scene)
     yield from starting.findings(scene)
     yield from names.findings(scene)
-    stopped = frozenset(f.facts.host for f in of_hosts if f.severity is Severity.FAULT)
+    stopped = {f.facts.host for f in of_hosts if f.severity is Severity.FAULT}
+    silent = {f.facts.host for f in of_members if f.code == Code.ETCD_MEMBER_DOWN and scene.dark(f.facts.host)}
     # with a new, empty etcd behind the API server no node is listed, and that is what is said
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):
-        yield from notready.findings(scene, stopped)
+        yield from notready.findings(scene, frozenset(stopped | silent))
     yield from pressure.findings(scene)
     yield from cordons.findings(scene)
     yield from reach.findings(scene)

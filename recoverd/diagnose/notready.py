@@ -52,7 +52,7 @@ OF_CNI = re.compile(
 
 def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
     """Finds each node that is not Ready, and each that was deleted. `explained` are hosts of which
-    a fault is found that says why.
+    a fault is found that says why, or that their etcd member is down.
     """
     if scene.objects is None:
         return
@@ -66,14 +66,14 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
 
 def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str]) -> Finding:
     age, host = _age(scene, node, name), scene.host(name)
-    # what fails on a control plane that is no part of the cluster is not counted, and of a silent
-    # one its etcd member is found
-    apart = name in scene.control_plane_names and (host is None or name not in scene.parts)
-    excused = node.unschedulable or name in explained or apart or booting(scene, name) or not _api_stands(scene)
-    if age is None or age < SHORT or excused or (host is None and age < LONG):
+    excused = node.unschedulable or name in explained or _apart(scene, name) or not _api_stands(scene)
+    young, boot = booting(scene, name), scene.settings.bounds.force_after  # for which a machine may take to boot
+    if age is None or excused or age < (LONG if host is None else boot if young else SHORT):
         return _not_ready(scene, node, name, _severity(scene, node, name))
     if host is None:
         return _not_ready(scene, node, name, Severity.FAULT)
+    if young:
+        return _found(scene, node, name, host, _boots_again(name, host, age))
     look = host.node or NodeLook()
     cause = (
         _going_down(node, name, age)
@@ -87,7 +87,18 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     cause = cause or _cut_off(scene, node, name, look)
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
-    cause = cause or _unproven(scene, node, name, host, look)
+    return _found(scene, node, name, host, cause or _unproven(scene, node, name, host, look))
+
+
+def _apart(scene: Scene, name: str) -> bool:
+    """It is a control plane that is no part of the cluster, what fails on which is not counted. One whose etcd is
+    elsewhere is in no list of members, so that a silent one that is listed as a node is one.
+    """
+    silent = scene.host(name) is None
+    return name in scene.control_plane_names and name not in scene.parts and not (silent and scene.external_etcd)
+
+
+def _found(scene: Scene, node: NodeView, name: str, host: HostView, cause: Cause) -> Finding:
     return Finding(
         cause.code,
         node.name,
@@ -122,9 +133,15 @@ def _not_ready(scene: Scene, node: NodeView, name: str, severity: Severity) -> F
             *((_condition(node),) if node.reason else ()),
         ),
         severity=severity,
-        state=State.WORKER_NETWORK_BROKEN if severity is Severity.FAULT else None,
+        state=_state(scene, name) if severity is Severity.FAULT else None,
         facts=Facts(name, node.name),
     )
+
+
+def _state(scene: Scene, name: str) -> State:
+    """What is down with a machine that cannot be looked at."""
+    plane = name in scene.control_plane_names and scene.endpoint_health(name) is not EndpointHealth.READY
+    return State.APISERVER_DOWN if plane else State.WORKER_NETWORK_BROKEN
 
 
 def _severity(scene: Scene, node: NodeView, name: str) -> Severity:
@@ -190,6 +207,13 @@ class Cause:
     vain: str = ""
     """Why no restart changes it, where something else than its words says so."""
     cure: str = ""
+
+
+def _boots_again(name: str, host: HostView, age: float) -> Cause:
+    """It has only just booted, and its node was not Ready for long before that: nothing is done to it meanwhile."""
+    why = f"{name} was booted {host.uptime:.0f} s ago, and its node has not been Ready for {age:.0f} s"
+    cure = "see by its console, and by `journalctl --list-boots` there, whether it boots again and again"
+    return Cause(Code.NODE_NOT_READY, f"{why}. When that does not end: {cure}.", (), vain=why, cure=cure)
 
 
 def _unproven(scene: Scene, node: NodeView, name: str, host: HostView, look: NodeLook) -> Cause:

@@ -101,6 +101,19 @@ class Situation:
         """The same as a diagnosis sees it."""
         return Scene(self.observation, self.memory, self.settings)
 
+    def seen_since(self, *keys: FindingKey) -> datetime:
+        """Since when the first of these that this sweep finds is seen without a gap, or since now where it is not
+        confirmed yet. Where none of them is found, since the fault was first seen that the incident was opened for.
+
+        What is waited for has to come to an end: a wait that is counted from now is as long in every sweep.
+        """
+        for code, subject in keys:
+            if (code, subject) in self.since:
+                return self.since[code, subject]
+            if any(f.key == (code, subject) for f in self.diagnosis.faults):
+                return self.now
+        return self.fault_since or self.now
+
     def age(self, finding: Finding) -> float:
         """Seconds that the finding has been seen without a gap."""
         since = self.since.get(finding.key)

@@ -54,6 +54,11 @@ class RebuildControlPlane:
         if situation.scene.membership.leader:
             return rejoin(finding, situation)
         lost = situation.diagnosis.find(Code.ETCD_DATA_LOST)
+        if lost is None and situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
+            return Refusal(
+                "quorum comes first, by what is left: force-new-cluster is offered where it comes back by nothing "
+                f"else. Then joining {finding.subject} again is, one control plane after another"
+            )
         if lost is None or not isinstance(lost.facts, LossFacts):
             return Refusal(
                 "not every member of etcd is proven to have lost its data: it is not put back to a restore point "

@@ -250,9 +250,7 @@ def _gathered(host: str, asked: str, view: EtcdView, finding: Finding, situation
     host_view = situation.host(host)
     data = host_view.etcd_data if host_view else None
     alarms = _alarms(entry, situation)
-    since = situation.since.get(
-        finding.key, situation.now
-    )  # when it is lost again, later in the incident, that is another one
+    since = situation.seen_since(finding.key)  # when it is lost again, later in the incident, that is another one
     stamp = f"{situation.kept}-{since:%Y%m%dT%H%M%SZ}"
     return Rebuild(
         host=host,

@@ -44,7 +44,7 @@ class RestoreEtcdSnapshot:
                 f"{', '.join(reset)} has been reset: without its certificates and kubelet's configuration nothing "
                 "would serve what is restored (rebuild-control-plane puts both back)"
             )
-        since = situation.since.get(finding.key, situation.now)
+        since = situation.seen_since(finding.key)
         assert isinstance(finding.facts, LossFacts)
         fates = finding.facts.fates
         if wait := _mounting(finding, fates, situation):

@@ -27,6 +27,9 @@ from recoverd.playbooks.starts import not_mounted
 STOPPERS = codes(Of.STOPS_ETCD)
 """Findings of a machine that say by themselves why its etcd does not run."""
 
+EMPTIED = (Code.ETCD_DATA_EMPTY, Code.CONTROL_PLANE_RESET, Code.ETCD_MEMBER_DOWN)
+"""Findings since when a member is without its data: the first that there is."""
+
 
 class Chance(StrEnum):
     """The chance of a voter that does not serve to serve again."""
@@ -83,7 +86,7 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
     seen = situation.observation.hosts.get(name)
     if not isinstance(seen, HostView):
         since = situation.unseen.get(
-            name, situation.now if name else min(situation.since.values(), default=situation.now)
+            name, situation.now if name else min(situation.since.values(), default=situation.seen_since())
         )
         until = since + timedelta(seconds=situation.settings.bounds.force_after)
         return Missing(
@@ -101,7 +104,8 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
             return Missing(entry, name, Chance.STARTABLE, not_mounted(name, at))
         if situation.scene.settling(name):
             return Missing(entry, name, Chance.BOOTING, f"{data.path} is empty, as a disk that is not mounted yet")
-        since = situation.since.get((Code.ETCD_DATA_EMPTY, name), situation.now)
+        # one that was reset is no part of the cluster, of which that is found and not what it lacks
+        since = situation.seen_since(*((code, name) for code in EMPTIED), (Code.ETCD_QUORUM_LOST, ""))
         until = since + timedelta(seconds=situation.settings.bounds.member_down_after)
         return Missing(
             entry, name, Chance.EMPTIED, f"{data.path} there is {'empty' if data.exists else 'missing'}", until
@@ -281,4 +285,4 @@ def to_be_known(gone: Iterable[Missing], situation: Situation) -> Iterable[str]:
 
 def _join_ends(situation: Situation) -> datetime:
     began = [at for (code, _), at in situation.since.items() if code == Code.ETCD_NEVER_STARTED]
-    return min(began, default=situation.now) + timedelta(seconds=STARTING)
+    return min(began, default=situation.seen_since((Code.ETCD_QUORUM_LOST, ""))) + timedelta(seconds=STARTING)

@@ -151,7 +151,8 @@ def kubeadm_reset(c: ModelCluster, *names: str) -> None:
         gone = ("/etc/kubernetes/manifests/", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/")
         machine.files = {path: text for path, text in machine.files.items() if not path.startswith(gone)}
         machine.papers = {}
-        machine.data.pop(f"{ETCD_DIR}/member", None)
+        # all that is in the directory, which kubeadm knows by the cluster's configuration or by etcd's manifest
+        machine.data = {path: store for path, store in machine.data.items() if not path.startswith(f"{ETCD_DIR}/")}
         machine.pods.clear()
         for agent in machine.agents.values():
             agent.started_at = NONE

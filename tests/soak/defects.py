@@ -278,6 +278,11 @@ DEFECTS = {
         "while-unobservable",
     ),
     "bounds are not asked": Defect(BOUNDS, told(1, 2, *("stop w1 kubelet [90 s]",) * 5), "bound-exceeded"),
+    "a wait is counted from now in every sweep": Defect(
+        ((Situation, "seen_since", lambda self, *keys: self.now),),
+        told(3, 1, "kubeadm-reset cp2 cp3 [200 s]"),
+        "waits-without-end",
+    ),
     "an agent is restarted whose image is gone": Defect(
         IMAGES,
         told(1, 2, "lose-image w1 kube-proxy [0 s]", "crash 120 [200 s]"),

@@ -25,6 +25,7 @@ from recoverd.simulate.cluster import ModelCluster, settings_for
 from recoverd.simulate.stage import Stage
 from tests.soak.hands import BY_HAND, heal_everything
 from tests.soak.moves import PLAYBOOKS, Move, Story
+from tests.soak.promises import Promises
 from tests.soak.rules import Rules, Wrong
 from tests.soak.truth import Truth
 from tests.soak.world import TroubledLedger, TroubledWorld
@@ -121,6 +122,7 @@ class Player:
         self.cluster.advance = watched  # type: ignore[method-assign]
         self.stage = self._staged()
         self.second = Second(self)
+        self._promises = Promises()
         self._well_since: float | None = None
         self._up = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -309,9 +311,7 @@ class Player:
         for fact, since in self.truth.since.items():
             if fact.startswith(GRAVE) and seconds() - since > TOLD_WITHIN:
                 subject = fact.rpartition(" ")[2]
-                if fact.startswith(("ill down", "ill mute")) and self._warned_of(subject):
-                    continue
-                if fact.startswith("ill kubelet") and self._left_out(subject):
+                if self._excused(fact, subject):
                     continue
                 if fact.startswith("ill server") and self._unwarned(fact, subject):
                     self.rules.broken("called-healthy", f"{fact} for {seconds() - since:.0f} s, and nobody is warned")
@@ -321,21 +321,45 @@ class Player:
                     )
 
     def _judge_words(self) -> None:
-        """Whoever asks at any moment is told what is done or waited for."""
-        if self._up and self.stage.position != "healthy" and not self.stage.machine.status().explanation:
+        """Whoever asks at any moment is told what is done or waited for, and what is waited for comes to an end."""
+        if not self._up or self.stage.position == "healthy":
+            self._promises.forget()
+            return
+        said = self.stage.machine.status().explanation
+        if not said:
             self.rules.broken("without-a-word", self.stage.position)
+        if vain := self._promises.in_vain(said):
+            self.rules.broken("waits-without-end", vain)
+
+    def _excused(self, fact: str, subject: str) -> bool:
+        """It is told in another way than by what the cluster is called. That a control plane is off is a warning only
+        where nobody misses it, by a cordon, or where it was removed from etcd's members.
+        """
+        plane = subject in self.cluster.machines and self.cluster.machines[subject].control_plane
+        if fact.startswith("ill down") and plane:
+            return self._cordoned(subject) or self._removed(subject)
+        if fact.startswith(("ill down", "ill mute")):
+            return self._warned_of(subject)
+        return fact.startswith("ill kubelet") and self._left_out(subject)
+
+    def _cordoned(self, node: str) -> bool:
+        store = self.cluster.api.store
+        return store is not None and node in store.cordons
+
+    def _removed(self, plane: str) -> bool:
+        """That it is no member of etcd any more, and what makes it one again, is a warning that stands."""
+        diagnosis = self.stage.machine.diagnosis
+        return diagnosis is not None and any(
+            f.key == (Code.NOT_JOINED, plane) and f.severity is Severity.WARNING for f in diagnosis.findings
+        )
 
     def _left_out(self, plane: str) -> bool:
         """A control plane that was removed from etcd's members, as by a plan that a person approved after `kubeadm
         reset` there: that it is none any more, and what makes it one again, is a warning that stands. Or a machine
         that does not answer: only that its node is not Ready can be known, and that is one.
         """
-        diagnosis = self.stage.machine.diagnosis
         hidden = self.truth.lasts(f"seen {plane}") == 0.0 and self._warned_of(plane)
-        return hidden or (
-            diagnosis is not None
-            and any(f.key == (Code.NOT_JOINED, plane) and f.severity is Severity.WARNING for f in diagnosis.findings)
-        )
+        return hidden or self._removed(plane)
 
     def _unwarned(self, fact: str, server: str) -> bool:
         """A server of an etcd on machines of its own that does not serve at this very moment has no warning."""
@@ -344,11 +368,11 @@ class Player:
 
     def _warned_of(self, worker: str) -> bool:
         """Or a person has cordoned it, and so does not miss it."""
-        diagnosis, store = self.stage.machine.diagnosis, self.cluster.api.store
+        diagnosis = self.stage.machine.diagnosis
         told = diagnosis is not None and any(
             f.subject == worker and f.severity is Severity.WARNING for f in diagnosis.findings
         )
-        return told or (store is not None and worker in store.cordons)
+        return told or self._cordoned(worker)
 
     def _nodes(self) -> tuple[str, ...]:
         store = self.cluster.api.store

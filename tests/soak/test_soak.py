@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recoverd.diagnose import elsewhere
+from recoverd.diagnose import elsewhere, notready
 from recoverd.machine import deciding, running
 from recoverd.machine.turn import Turn
 from recoverd.playbooks.base import Playbook, Proposal
@@ -52,6 +52,19 @@ def test_an_etcd_on_machines_of_its_own_breaks_nothing() -> None:
 def test_one_of_its_servers_of_which_nobody_is_warned_is_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "findings", lambda scene: iter(()))
     assert [w.what for w in play(SERVER_DOWN).wrong] == ["called-healthy"]
+
+
+PLANE_DOWN = Story(0, 2, 1, False, False, (Move("power-off", ("cp2",), 400.0),), external=3)
+
+
+def test_a_control_plane_that_is_off_beside_an_etcd_elsewhere_is_not_called_healthy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No member of etcd goes with it: it was a warning for as long as it was watched."""
+    outcome = play(PLANE_DOWN)
+    assert (outcome.wrong, outcome.healthy, outcome.steps) == ([], True, 0)
+    monkeypatch.setattr(notready, "_apart", lambda scene, name: name in scene.control_plane_names)
+    assert [w.what for w in play(PLANE_DOWN).wrong] == ["called-healthy"]
 
 
 def test_a_defect_is_found_and_its_story_made_short(monkeypatch: pytest.MonkeyPatch) -> None:

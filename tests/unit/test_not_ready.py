@@ -20,6 +20,7 @@ from recoverd.model.observation import EndpointHealth, UnseenKind
 from recoverd.playbooks.base import Proposal
 from tests.unit.builders import Cluster, certificate
 from tests.unit.rungs import ask, situation
+from tests.unit.test_places import external, two_sweeps
 
 LINE = "10.99.1.10 k8s-api"
 WELL = NodeLook(
@@ -316,3 +317,46 @@ def test_kubelets_have_a_minute_to_tell_how_they_are_once_the_address_answers_ag
     memory = notice(silent.observation(), cluster.memory(), cluster.settings)
     assert bool(judged(cluster, memory).faults) is fault
     assert judged(cluster, replace(memory, silent_at=None)).faults
+
+
+@pytest.mark.parametrize("off", [("cp1",), ("cp1", "cp2")])
+def test_a_control_plane_that_is_dark_is_found_by_its_node_where_its_etcd_is_elsewhere(off: tuple[str, ...]) -> None:
+    """Two of three were switched off for ten minutes, and it was `healthy` with a warning."""
+    _, memory = two_sweeps(external())
+
+    def away(seconds: float, **node: Any) -> Diagnosis:
+        cluster = external().powered_off(*off)
+        for name in off:
+            cluster.node(name, ready=False, since=cluster.now - timedelta(seconds=seconds), **STOPPED, **node)
+        return judged(cluster, memory)
+
+    assert away(LONG - 1).state is State.HEALTHY
+    found = away(LONG)
+    assert [(f.code, f.subject) for f in found.faults] == [(Code.NODE_NOT_READY, name) for name in off]
+    assert found.state is State.APISERVER_DOWN and "switch it on" in found.faults[0].message
+    assert away(LONG, unschedulable=True).state is State.HEALTHY, "a cordon says that nobody misses it"
+
+
+def test_a_control_plane_that_is_dark_is_found_once_where_it_has_an_etcd_member() -> None:
+    cluster = Cluster(3).powered_off("cp3")
+    found = judged(cluster.node("cp3", ready=False, since=cluster.now - timedelta(seconds=LONG), **STOPPED))
+    assert [(f.code, f.subject) for f in found.faults] == [(Code.ETCD_MEMBER_DOWN, "cp3")]
+
+
+def test_a_control_plane_that_refuses_the_bastion_is_found_by_its_node_though_its_etcd_serves() -> None:
+    """Nothing is down of which an etcd member tells, and its kubelet posts nothing: it was a notice for ever."""
+    cluster = Cluster(3).ssh_fails("cp3", kind=UnseenKind.DENIED)
+    cluster.node("cp3", ready=False, since=cluster.now - timedelta(seconds=LONG), **STOPPED)
+    found = judged(cluster)
+    assert [(f.code, f.subject) for f in found.faults] == [(Code.NODE_NOT_READY, "cp3")]
+
+
+def test_a_machine_that_boots_again_and_again_is_a_fault_of_which_nothing_is_done() -> None:
+    """It is excused while it boots, and one in a loop boots for ever. Whatever it does not answer yet is no cause."""
+    boot = Cluster(1).settings.bounds.force_after
+    assert judged(not_ready(seconds=boot - 1, kubelet=Heard.SILENT).host("w1", uptime=40.0)).state is State.HEALTHY
+    cluster = not_ready(seconds=boot, kubelet=Heard.SILENT, reaches=False).host("w1", uptime=40.0)
+    (found,) = judged(cluster).faults
+    assert (found.code, found.subject) == (Code.NODE_NOT_READY, "w1") and "booted 40 s ago" in found.message
+    for name in ("restart-node-agents", "rolling-worker-reboot"):
+        assert not isinstance(ask(name, situation(cluster, found)), Proposal)

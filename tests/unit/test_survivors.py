@@ -149,6 +149,46 @@ def test_silent_machines_are_given_the_time_of_a_boot_and_are_never_called_dead(
     assert isinstance(forced(rebooted), Wait)
 
 
+def reset(cluster: Cluster, *names: str) -> Cluster:
+    """`kubeadm reset` on these, and the others have no leader."""
+    cluster.no_leader().api_down()
+    for name in names:
+        stopped(cluster, name, etcd_data=EMPTY, joined=False, manifests={}, containers={})
+    return cluster
+
+
+def test_one_that_was_reset_is_waited_for_from_when_that_was_seen_and_not_from_now() -> None:
+    """A control plane that was reset is no part of the cluster, and that its data are gone is not found of it: the end
+    of the wait moved on with every sweep, and there was no way out.
+    """
+    cluster = reset(Cluster(3), "cp2", "cp3")
+    early, late = situation(cluster, minutes=0.5), situation(cluster, minutes=1.1)
+    assert {f.subject for f in early.diagnosis.faults if f.code == "control-plane-reset"} == {"cp2", "cp3"}
+    assert not early.diagnosis.find("etcd-data-empty")
+    answer = forced(early)
+    assert isinstance(answer, Wait) and f"at {early.now + timedelta(seconds=30):%H:%M:%S} UTC" in answer.reason
+    assert "make cp1" in plan_of(forced(late))
+
+
+def test_the_other_control_planes_are_joined_again_when_quorum_is_back() -> None:
+    now = situation(reset(Cluster(3), "cp2", "cp3"))
+    finding = now.diagnosis.find("control-plane-reset", "cp2")
+    assert finding
+    answer = next(p for p in registry() if p.name == "rebuild-control-plane").propose(finding, now)
+    assert isinstance(answer, Refusal) and answer.reason.startswith("quorum comes first")
+    assert "Then joining cp2 again is" in answer.reason
+
+
+def test_since_when_something_is_seen_is_now_only_until_that_is_confirmed() -> None:
+    now = situation(reset(Cluster(3), "cp2", "cp3"), minutes=5)
+    lost, gone, unfound = ("etcd-quorum-lost", ""), ("control-plane-reset", "cp2"), ("etcd-data-empty", "cp2")
+    assert now.seen_since(unfound, gone, lost) == now.now - timedelta(minutes=5)
+    young = replace(now, since={lost: now.since[lost]}, fault_since=now.now - timedelta(minutes=9))
+    assert young.seen_since(unfound, gone, lost) == now.now, "found for the first time, whatever else has lasted"
+    assert young.seen_since(unfound, lost) == now.since[lost]
+    assert young.seen_since(unfound) == now.now - timedelta(minutes=9)
+
+
 def test_what_was_seen_and_the_survivor_lacks_is_told() -> None:
     cluster = off(Cluster(3), "cp2", "cp3")
     memory = cluster.memory()
