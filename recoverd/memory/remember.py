@@ -52,7 +52,7 @@ STEADY = attrgetter(
     *(
         f.name
         for f in fields(Memory)
-        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached")
+        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached", "at_work")
     )
 )
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
@@ -149,8 +149,8 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
     """Whether the journal needs `new` where it has `written` (None: not known what).
 
     What every sweep changes (the watermark's revision, the number of pods, the newest objects, which services were
-    reached) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9 the watermark is older
-    by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    reached, when a person was seen) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9
+    the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
     """
     if written is None or _steady(written) != _steady(new):
         return True
@@ -158,10 +158,10 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
     return any(a != b and (a is None or b is None or abs((b - a).total_seconds()) >= WATERMARK_EVERY) for a, b in times)
 
 
-def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None]:
-    """When it was seen healthy, and etcd's history going on."""
+def _seen_at(memory: Memory) -> tuple[datetime | None, datetime | None, datetime | None]:
+    """When it was seen healthy, etcd's history going on, and a person at work."""
     mark = _mark(memory)
-    return memory.healthy_at, mark.at if mark else None
+    return memory.healthy_at, mark.at if mark else None, max((s.at for s in memory.at_work.values()), default=None)
 
 
 def _mark(memory: Memory) -> Watermark | None:
@@ -171,7 +171,7 @@ def _mark(memory: Memory) -> Watermark | None:
 
 def _steady(memory: Memory) -> tuple[object, ...]:
     """Without what every sweep changes."""
-    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := _mark(memory)) else ()))
+    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := _mark(memory)) else ()), sorted(memory.at_work))
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:

@@ -169,6 +169,15 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """Somebody was seen at work on a machine."""
+
+    words: str
+    at: datetime
+    """By the bastion's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Known-good facts of one cluster. Empty until the cluster was once seen healthy."""
 
@@ -209,6 +218,8 @@ class Memory:
     """
     outside: Watermark | None = None
     """The watermark of an etcd that is none of the cluster's static pods, where that can be read."""
+    at_work: Mapping[str, Sight] = field(default_factory=dict)
+    """By host: who was seen there last, for some minutes (`recoverd.diagnose.people`). Noted in every sweep."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""
