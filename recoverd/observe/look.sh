@@ -92,12 +92,11 @@ done) 2>/dev/null
 # a terminal of a container's, from which somebody has come out to the machine itself, as with `kubectl debug node` and
 # chroot or nsenter: it is in no list, since it belongs to another /dev/pts. One is enough
 come_out() { # /proc/PID/
-  stat=; read -r stat 2>/dev/null <"$1stat" || return 0
-  set -- "$1" ${stat##*) } # its controlling terminal is field 7 (proc(5)): of a pseudo-terminal the major number is 136 to 143
-  case $(( (${6:-0} >> 8) & 4095 )) in 13[6-9]|14[0-3]) ;; *) return 0 ;; esac
   [ -c "$1fd/0" ] && ! [ "$1fd/0" -ef /dev/null ] || return 0
   for t in /dev/pts/[0-9]*; do ! [ "$1fd/0" -ef "$t" ] || return 0; done
-  out=$(stat -L -c 'login %n %U %Z %X' "$1fd/0" 2>/dev/null)
+  stat=; read -r stat 2>/dev/null <"$1stat" || return 0
+  set -- "$1" ${stat##*) } # its controlling terminal is field 7 (proc(5)): of a pseudo-terminal the major number is 136 to 143
+  case $(( (${6:-0} >> 8) & 4095 )) in 13[6-9]|14[0-3]) out=$(stat -L -c 'login %n %U %Z %X' "$1fd/0" 2>/dev/null) ;; esac
 }
 # what runs, and since when, in the kernel's ticks
 tool() { # /proc/PID/
