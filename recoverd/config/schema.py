@@ -32,6 +32,21 @@ def _duration(value: Any) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
+def _at_work(value: Any) -> str | float:
+    if value in ("ask", "ignore"):
+        return str(value)
+    try:
+        idle = _duration(value)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is not possible here; write ask, ignore, or the idle time after which a terminal counts for "
+            "nobody, such as 15m"
+        ) from None
+    if not idle >= 60:  # neither is what is no number
+        raise ValueError(f"{value!r} is too little: nobody types all the time; 1m at least, or ignore")
+    return idle
+
+
 def _label(value: str) -> str:
     if not LABEL.fullmatch(value):
         raise ValueError(f"{value!r} is no name: lower-case letters, digits and hyphens, 63 at most (RFC 1123)")
@@ -119,9 +134,13 @@ def _as(*shapes: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": list(shapes)})
 
 
+DURATION = r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"
 NUMBER: dict[str, Any] = {"type": "number", "minimum": 0}
-Duration = Annotated[
-    float, BeforeValidator(_duration), _as(NUMBER, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"})
+Duration = Annotated[float, BeforeValidator(_duration), _as(NUMBER, {"type": "string", "pattern": DURATION})]
+AtWork = Annotated[
+    str | float,
+    BeforeValidator(_at_work),
+    _as({"enum": ["ask", "ignore"]}, {"type": "number", "minimum": 60}, {"type": "string", "pattern": DURATION}),
 ]
 Positive = Annotated[Duration, Field(gt=0)]
 Size = Annotated[
@@ -168,7 +187,7 @@ class BoundsModel(Strict):
     member_down_after: Annotated[Duration, Field(ge=0)] = 60.0
     force_after: Annotated[Duration, Field(ge=0)] = 300.0
     max_clock_skew: Positive = 5.0
-    person_at_work: Literal["ask", "ignore"] = "ask"
+    person_at_work: AtWork = "ask"
 
 
 class DeadlinesModel(Strict):

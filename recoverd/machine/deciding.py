@@ -192,7 +192,7 @@ def _left_alone(turn: Turn, plan: Plan, choice: Choice) -> bool:
     if not people.all_seen(hosts, outlook.scene(turn)) or not runs_unasked(turn, playbook, _mindful(turn, proposal)):
         turn.set(alone_since=None)
         return False
-    since = turn.record.alone_since or turn.now
+    since = turn.record.alone_since or people.left_at(hosts, outlook.scene(turn)) or turn.now
     turn.set(alone_since=since)
     barred = _refused_now(turn, proposal) or bounds.unasked(
         playbook.name, proposal.basis, turn.record.history, turn.settings.bounds, turn.now

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from recoverd.diagnose import diagnose
+from recoverd.diagnose import diagnose, people
+from recoverd.diagnose.scene import Scene
 from recoverd.machine import chores, deciding, incidents, maintenance, outlook, restore_points, running, verifying
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
 from recoverd.machine.state import Sweep
@@ -43,6 +44,9 @@ def observed(turn: Turn, event: Observed) -> None:
     if turn.record.incident:
         incidents.note_cause_above(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
+    seen = people.sights(Scene(observation, turn.memory, turn.settings, _busy(turn)))
+    if seen != turn.memory.at_work:
+        turn.learn(replace(turn.memory, at_work=seen))
     depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident
     turn.set(swept_at=observation.at if depends else None)
     if run := turn.record.run:

@@ -53,7 +53,8 @@ STEADY = attrgetter(
     *(
         f.name
         for f in fields(Memory)
-        if f.name not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached", "silent_at")
+        if f.name
+        not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached", "silent_at", "at_work")
     )
 )
 STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
@@ -152,8 +153,8 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
     """Whether the journal needs `new` where it has `written` (None: not known what).
 
     What every sweep changes (the watermark's revision, the number of pods, the newest objects, which services were
-    reached) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9 the watermark is older
-    by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    reached, when a person was seen) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9
+    the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
     """
     if written is None or _steady(written) != _steady(new):
         return True
@@ -162,9 +163,10 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
 
 
 def _seen_at(memory: Memory) -> tuple[datetime | None, ...]:
-    """When it was seen healthy, etcd's history going on, and its address silent."""
+    """When it was seen healthy, etcd's history going on, its address silent, and a person at work."""
     mark = _mark(memory)
-    return memory.healthy_at, mark.at if mark else None, memory.silent_at
+    person = max((s.at for s in memory.at_work.values()), default=None)
+    return memory.healthy_at, mark.at if mark else None, memory.silent_at, person
 
 
 def _mark(memory: Memory) -> Watermark | None:
@@ -174,7 +176,7 @@ def _mark(memory: Memory) -> Watermark | None:
 
 def _steady(memory: Memory) -> tuple[object, ...]:
     """Without what every sweep changes."""
-    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := _mark(memory)) else ()))
+    return (*STEADY(memory), *(STEADY_WATERMARK(mark) if (mark := _mark(memory)) else ()), sorted(memory.at_work))
 
 
 def _reached(observation: Observation, memory: Memory) -> tuple[str, ...]:

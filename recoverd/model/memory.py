@@ -169,6 +169,15 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """Somebody was seen at work on a machine."""
+
+    words: str
+    at: datetime
+    """By the bastion's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Known-good facts of one cluster. Empty until the cluster was once seen healthy."""
 
@@ -211,6 +220,8 @@ class Memory:
     """The watermark of an etcd that is none of the cluster's static pods, where that can be read."""
     silent_at: datetime | None = None
     """When the address in the kubeconfig was last seen to answer nothing, with API servers ready behind it."""
+    at_work: Mapping[str, Sight] = field(default_factory=dict)
+    """By host: who was seen there last, for some minutes (`recoverd.diagnose.people`). Noted in every sweep."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""

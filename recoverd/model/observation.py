@@ -16,6 +16,7 @@ from recoverd.model.etcd import EtcdView
 from recoverd.model.lease import HostLease, Lease
 from recoverd.model.network import NetworkView
 from recoverd.model.node_look import NodeLook
+from recoverd.model.people import PeopleView
 from recoverd.model.pod_files import PodFileView
 from recoverd.model.unseen import Unseen as Unseen
 from recoverd.model.unseen import UnseenKind as UnseenKind
@@ -256,30 +257,6 @@ class EtcdToolView:
     version: str
     bump: bool
     """It knows --bump-revision and --mark-compacted."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoginView:
-    """A terminal that somebody has open on a machine. recoverd's own sessions have none."""
-
-    user: str
-    tty: str
-    """As `pts/0`."""
-    since: datetime
-    """By the machine's own clock."""
-    idle: float
-    """Seconds since something was typed."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeopleView:
-    """What people do on a machine, as far as it shows."""
-
-    logins: tuple[LoginView, ...] = ()
-    tools: tuple[str, ...] = ()
-    """Command lines of kubeadm, etcdctl and etcdutl that run."""
-    hands_off: str = ""
-    """Who wrote /run/recoverd/hands-off, and its first line; "" where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

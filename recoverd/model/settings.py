@@ -14,6 +14,9 @@ STALE_INTERVALS = 3
 word. An interval is stretched no further than that (`recoverd.engine.pace`).
 """
 
+FORGOTTEN = 8 * 3600.0
+"""Seconds without a key from which on a terminal counts as left open by somebody who has gone home."""
+
 
 class Approval(StrEnum):
     AUTOMATIC = "automatic"
@@ -62,8 +65,15 @@ class Bounds:
     real ones take minutes to boot.
     """
     max_clock_skew: float = 5.0
-    person_at_work: str = "ask"
-    """`ask`: what would run unasked on a machine where a person is at work is asked about. `ignore`: it runs."""
+    person_at_work: str | float = "ask"
+    """`ask`: what would run unasked on a machine where a person is at work is asked about. Seconds: so too, and a
+    terminal that was idle for so long counts for nobody. `ignore`: no terminal and no tool counts.
+    """
+
+    @property
+    def idle_at_work(self) -> float:
+        """Seconds without a key from which on a terminal counts as left open by somebody who has gone."""
+        return FORGOTTEN if isinstance(self.person_at_work, str) else self.person_at_work
 
     def ready_needed(self, workers: int) -> int:
         """How many of so many workers have to stay ready."""

@@ -24,15 +24,14 @@ from recoverd.model.observation import (
     EtcdDataView,
     EtcdToolView,
     HostView,
-    LoginView,
     ManifestView,
-    PeopleView,
     UnitView,
 )
 from recoverd.observe import journal, pod_files, pod_logs
 from recoverd.observe.clock import by_the_bastions
 from recoverd.observe.disks import MORE, disks, largest
 from recoverd.observe.node import node_look
+from recoverd.observe.people import people
 from recoverd.observe.pki import SECTIONS, pki
 from recoverd.observe.sockets import peers
 from recoverd.observe.text import printable
@@ -124,6 +123,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
     part("manifests", lambda s: _said(s, 0), False)
     files = {s.word: s.text for s in found if s.name == "node-file"}
     logs = pod_logs.read(((s.name, s.word, s.lines) for s in found), clock)
+    aside = by_name.get("aside")
     certificates, keys = pki(((s.name, s.word, s.text) for s in found if s.name in SECTIONS), problems)
     view = HostView(
         boot_id=boot_id,
@@ -145,7 +145,7 @@ def parse(output: str, marker: str, *, middle: datetime, took: float = 0.0, trun
         etcd_before=part("etcd-before", _etcd_data, None) if "etcd-before" in by_name else None,
         etcd_tool=part("etcd-tool", _etcd_tool, None) if "etcd-tool" in by_name else None,
         synchronised=SYNCHRONISED.get(by_name["synchronised"].text.strip()) if "synchronised" in by_name else None,
-        people=part("people", _people, None),
+        people=part("people", lambda s: people(s.lines, aside.lines if aside else (), since_boot), None),
         node=part("node", lambda s: node_look(s.lines, files, logs), None) if "node" in by_name else None,
         problems=tuple(problems),
         journals=journal.read(((s.name, s.word, s.lines) for s in found), clock, units),
@@ -198,30 +198,6 @@ def _uptime(section: Section) -> tuple[float, float]:
     """
     now, init = (int(line.rpartition(")")[2].split()[19]) / TICKS for line in section.lines[:2])
     return now - init, now
-
-
-def _people(section: Section) -> PeopleView:
-    if "scanned" not in section.lines:
-        raise ValueError("whether anybody is logged in cannot be told: there is no /dev/pts")
-    now = int(section.lines[0])
-    logins, tools, hands_off = [], [], ""
-    for line in section.lines[1:]:
-        kind, _, rest = line.partition(" ")
-        if kind == "login" and len(fields := rest.split()) == 4:
-            tty, user, since, touched = fields
-            logins.append(
-                LoginView(
-                    user,
-                    tty.removeprefix("/dev/"),
-                    datetime.fromtimestamp(int(since), UTC),
-                    max(0.0, now - int(touched)),
-                )
-            )
-        elif kind == "tool":
-            tools.append(_log_line(rest.strip()))
-        elif kind == "hands-off":
-            hands_off = _log_line(rest.strip())
-    return PeopleView(tuple(logins), tuple(tools), hands_off)
 
 
 def _lease(section: Section) -> HostLease:

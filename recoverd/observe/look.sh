@@ -89,20 +89,37 @@ s people; date +%s
 stat -c 'login %n %U %Z %X' /dev/pts/[0-9]* $(consoles | sort -u | while read -r t; do
   case $t in tty*|console|hvc*|xvc*) echo "/dev/$t" ;; esac
 done) 2>/dev/null
+# a terminal of a container's, from which somebody has come out to the machine itself, as with `kubectl debug node` and
+# chroot or nsenter: it is in no list, since it belongs to another /dev/pts. One is enough
+come_out() { # /proc/PID/
+  [ -c "$1fd/0" ] && ! [ "$1fd/0" -ef /dev/null ] || return 0
+  for t in /dev/pts/[0-9]*; do ! [ "$1fd/0" -ef "$t" ] || return 0; done
+  stat=; read -r stat 2>/dev/null <"$1stat" || return 0
+  set -- "$1" ${stat##*) } # its controlling terminal is field 7 (proc(5)): of a pseudo-terminal the major number is 136 to 143
+  case $(( (${6:-0} >> 8) & 4095 )) in 13[6-9]|14[0-3]) out=$(stat -L -c 'login %n %U %Z %X' "$1fd/0" 2>/dev/null) ;; esac
+}
+# what runs, and since when, in the kernel's ticks
+tool() { # /proc/PID/
+  stat=; read -r stat 2>/dev/null <"$1stat"
+  set -- "$1" ${stat##*) }; at=$1; [ $# -lt 21 ] && set -- -; [ $# -lt 21 ] || shift 20
+  echo "tool $1 $(tr '\000\n' '  ' 2>/dev/null <"${at}cmdline" | cut -c1-300)"
+}
 # every process is asked for its name once: `pids` asks those that may be of static pods
-started='' among=' '
+started='' among=' ' out=''
 for c in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <$c
   case $n in
     # that of a container (kind, a machine in a container) has another root
     kubelet) [ ${c%comm}root -ef / ] && started=$(tr '\000' '\n' 2>/dev/null <${c%comm}cmdline) ;;
-    kubeadm|etcdctl|etcdutl) echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
-    # packages of the machine itself: a pod may install some of its own
-    dpkg|rpm|dnf|dnf5|yum|microdnf|zypper)
-      [ ${c%comm}root -ef / ] && echo "tool $(tr '\000' ' ' 2>/dev/null <${c%comm}cmdline | cut -c1-300)" ;;
+    kubeadm|etcdctl|etcdutl) tool ${c%comm} ;;
+    # 15 characters of a name are kept, and zypper's library gives itself another one; a pod's own is no business of the machine's
+    dpkg|apt|apt-get|aptitude|unattended-upgr|rpm|yum|yum-cron|dnf|dnf-[0-9]|dnf5|dnf-automatic|microdnf|tdnf|zypper|Zypp-main|transactional-u|rpm-ostree|snap|apk|pacman)
+      [ ${c%comm}root -ef / ] && tool ${c%comm} ;;
+    sh|bash|dash|ash|zsh|ksh|fish|busybox) [ -z "$out" ] && [ ${c%comm}root -ef / ] && come_out ${c%comm} ;;
     etcd|kube-apiserver|kube-controller|kube-scheduler) among="$among $c" ;;
   esac
 done
+[ -z "$out" ] || printf '%s\n' "$out"
 f=/run/recoverd/hands-off; [ -e $f ] && echo "hands-off $(stat -c %U $f 2>/dev/null): $(head -n 1 $f 2>/dev/null | cut -c1-200)"
 # by its command line while it runs, else by the files that its unit and it read
 s endpoint; kubelet_flags "$started"
@@ -143,6 +160,28 @@ if [ -d $K/manifests ]; then
 elif [ -e $K/manifests ]; then
   s unreadable $K/manifests
 fi
+
+# A manifest that was moved away lies where people put things; looked for where kubelet finds none alone. A file system of
+# another machine is left out, since it may never answer. kubelet sees no hidden file, and none in a directory below its own
+lacking=''
+for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+  case $c in etcd) set -- $K/pki/etcd/server.crt ;; *) set -- $K/pki/apiserver.crt ;; esac
+  [ -e $K/manifests/$c.yaml ] || [ ! -e "$1" ] || lacking="$lacking${lacking:+|}$c"
+done
+aside() {
+  remote=" $(grep -E ' (nfs4?|cifs|smb3|ceph|glusterfs|lustre|9p|autofs|fuse[^ ]*) ' /proc/mounts 2>/dev/null | while read -r d at rest; do printf '%s ' "$at"; done)"
+  set --
+  for p in $K /root /home /tmp /var/tmp /var/backups /opt /srv /mnt; do
+    case $remote in *" $p "*|*" $p/"*) ;; *) [ ! -d $p ] || set -- "$@" $p ;; esac
+  done
+  $brief find "$@" -xdev -maxdepth 3 -path $K/recoverd -prune -o -type f -size -128 \( -name '*etcd*' -o -name '*kube-*' \) \
+    -exec grep -HoE "^  name: [\"']?($lacking)[\"']?[[:blank:]]*$" {} + 2>/dev/null | head -n 50 | while IFS= read -r said; do
+    f=${said%%:  name: *} c=${said##*:  name: }
+    case $f in $K/manifests/*/*|$K/manifests/.*) ;; $K/manifests/*) continue ;; esac
+    stat -c "$(printf %s "$c" | tr -d "\"' \011") %Z %n" "$f" 2>/dev/null
+  done
+}
+[ -z "$lacking" ] || { s aside; aside; }
 
 # a Go program that panics writes where it was after why, of a panic within a panic as well: the why has to stay
 untraced() {

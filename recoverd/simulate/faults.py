@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from recoverd.model.etcd import MemberEntry
 from recoverd.playbooks.etcd_manifest import with_flag
-from recoverd.simulate import machine_faults, node_faults, pki_faults, pod_file_faults, witness_faults
+from recoverd.simulate import machine_faults, node_faults, person_faults, pki_faults, pod_file_faults, witness_faults
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.hosts import NONE
@@ -228,18 +228,6 @@ def misname_image(c: ModelCluster, name: str, component: str, version: str = "v1
     c.machines[name].unpulled.add(f"k8s.gcr.io/{component}:{version}")
 
 
-def set_aside(c: ModelCluster, name: str, *components: str) -> None:
-    """Manifests are moved out of kubelet's sight by a person."""
-    for component in components:
-        c.machines[name].files[f"/root/{component}.yaml"] = c.machines[name].files.pop(path_of(component))
-
-
-def put_back(c: ModelCluster, name: str, *components: str) -> None:
-    """What `set-aside` has moved away."""
-    for component in components:
-        c.machines[name].files[path_of(component)] = c.machines[name].files.pop(f"/root/{component}.yaml")
-
-
 def put_snapshot(c: ModelCluster, name: str) -> None:
     """`etcdctl snapshot restore` by hand, of what `take-snapshot` took; it refuses a directory that is there."""
     path = f"{ETCD_DIR}/member"
@@ -263,16 +251,6 @@ def restore_alone(c: ModelCluster, name: str) -> None:
 def end(c: ModelCluster, name: str, component: str) -> None:
     """Its process ends by itself, once."""
     c.kubelets[name].exited(component, c.now, "error: listen tcp 0.0.0.0:6443: bind: address already in use")
-
-
-def log_in(c: ModelCluster, name: str, user: str = "alice") -> None:
-    """Somebody opens a terminal on a machine."""
-    c.machines[name].terminals[user] = c.now
-
-
-def log_out(c: ModelCluster, name: str, user: str = "alice") -> None:
-    """The terminal is closed."""
-    c.machines[name].terminals.pop(user, None)
 
 
 def cordon(c: ModelCluster, name: str) -> None:
@@ -320,6 +298,7 @@ def by_name() -> dict[str, Fault]:
         __name__: globals(),
         node_faults.__name__: vars(node_faults),
         machine_faults.__name__: vars(machine_faults),
+        person_faults.__name__: vars(person_faults),
         pki_faults.__name__: vars(pki_faults),
         pod_file_faults.__name__: vars(pod_file_faults),
         witness_faults.__name__: vars(witness_faults),

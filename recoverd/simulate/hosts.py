@@ -219,6 +219,14 @@ class Machine:
 
     terminals: dict[str, float] = field(default_factory=dict)
     """Who has one open, and since when."""
+    typed: dict[str, float] = field(default_factory=dict)
+    """Who has left it, and when."""
+    programs: dict[str, float] = field(default_factory=dict)
+    """Command lines of what people and timers have started, and when."""
+    hands_off: str = ""
+    """What /run/recoverd/hands-off there says, and who wrote it."""
+    aside: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """By component: where its manifest was moved, and when."""
     papers: Papers = field(default_factory=dict)
     """Certificates by path."""
     kept: dict[str, Papers] = field(default_factory=dict)

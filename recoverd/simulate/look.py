@@ -17,18 +17,16 @@ from recoverd.model.observation import (
     EtcdDataView,
     EtcdToolView,
     HostView,
-    LoginView,
     ManifestView,
     ObjectsView,
     Observation,
-    PeopleView,
     UnitView,
     Unseen,
     UnseenKind,
 )
 from recoverd.model.operations import sha256
 from recoverd.model.witness import HOOKS, LED, TRIED, AggregatedView, LeadView, TryView, WebhookView
-from recoverd.simulate import pod_files
+from recoverd.simulate import people, pod_files
 from recoverd.simulate.api import VIP
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
@@ -187,11 +185,7 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         peers=_peers(cluster, machine),
         etcd_data=_data(machine, stacked=not cluster.apart) if machine.control_plane else None,
         etcd_before=_before(machine) if machine.control_plane else None,
-        people=PeopleView(
-            tuple(
-                LoginView(user, f"pts/{i}", moment(at), 0.0) for i, (user, at) in enumerate(machine.terminals.items())
-            )
-        ),
+        people=people.seen(machine, cluster.now),
         node=_node(cluster, machine),
         pod_files=pod_files.views(machine) if machine.control_plane else None,
         etcd_tool=EtcdToolView("/usr/bin/etcdctl", "3.4.27" if machine.bumps else "3.4.23", machine.bumps)

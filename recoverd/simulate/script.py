@@ -13,9 +13,9 @@ expected outcome stands after `----`.
 
 The drill plays such a file aloud; the tests compare what is told with what is expected (as etcd's raft does with its
 testdata). Lines: `cluster KEY=NUMBER ...` (control-planes, workers, spares, `external`: machines of etcd's own, any
-bound of the configuration, mode=observe, persons=2, emergency=yes); every fault of `faults` by its name; `wait
-SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken); `join-control-plane NAME
-[take-back-single-member]`; `approve [as NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause
+bound of the configuration, person-at-work=ignore, mode=observe, persons=2, emergency=yes); every fault of `faults` by
+its name; `wait SECONDS`; `until STATE[/PHASE] within SECONDS`; `restore-point` (one is taken); `join-control-plane
+NAME [take-back-single-member]`; `approve [as NAME]`, `approve as NAME in emergency REASON`, `reject REASON`, `pause
 REASON`, `resume`, `ack`; `crash` (kill -9 and a start); `bastion-dies` (another one takes the cluster over 10 s
 later); `elsewhere CLUSTER acts`, `elsewhere CLUSTER has CODE` (the fault begins there), `elsewhere CLUSTER rests`;
 `say TEXT`.
@@ -79,16 +79,21 @@ class Script:
         given.pop("external", None)
         mode = Mode(given.pop("mode", Mode.ACT))
         persons = PersonsNeeded(int(given.pop("persons", 1)), given.pop("emergency", "no") == "yes")
+        at_work = given.pop("person_at_work", Bounds().person_at_work)
         values = {k: float(v) for k, v in given.items()}
         sizes = {k: int(values.pop(k)) for k in ("control_planes", "workers", "spares") if k in values}
         bounds = {k: int(v) if isinstance(getattr(Bounds(), k), int) else v for k, v in values.items()}
         settings = replace(
             settings_for(**sizes),
-            bounds=replace(Bounds(), **bounds),  # type: ignore[arg-type]
+            bounds=replace(Bounds(), person_at_work=_seconds(at_work), **bounds),  # type: ignore[arg-type]
             mode=mode,
             persons=persons,
         )
         return settings, sizes.get("control_planes", 1)
+
+
+def _seconds(value: str | float) -> str | float:
+    return float(value) if str(value).isdigit() else value
 
 
 def parse(text: str) -> Script:

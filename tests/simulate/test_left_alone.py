@@ -10,7 +10,7 @@ from recoverd.machine.deciding import LEFT
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Severity, State
 from recoverd.model.plan import PlanStatus
-from recoverd.simulate import faults, machine_faults, node_faults, witness_faults
+from recoverd.simulate import faults, machine_faults, node_faults, person_faults, witness_faults
 from recoverd.simulate.clock import run, seconds
 from recoverd.simulate.cluster import ModelCluster
 from tests.simulate.rig import Rig
@@ -19,7 +19,7 @@ from tests.simulate.rig import Rig
 async def waits_for_alice(rig: Rig) -> str:
     """kubelet on w1 is stopped while she is logged in there; the id of the plan that asks her."""
     await rig.stage.wait(30)
-    faults.log_in(rig.cluster, "w1")
+    person_faults.log_in(rig.cluster, "w1")
     await rig.stage.wait(10)
     faults.stop(rig.cluster, "w1", "kubelet")
     assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60), rig.stage.position
@@ -33,13 +33,13 @@ def test_when_they_have_gone_it_is_made_anew_and_runs_unasked() -> None:
         rig = Rig(1, 2)
         first = await waits_for_alice(rig)
         await rig.stage.wait(200)
-        faults.log_out(rig.cluster, "w1")
+        person_faults.log_out(rig.cluster, "w1")
         left = seconds()
         await rig.stage.wait(LEFT - 60)
         assert rig.stage.waiting_plan and rig.stage.waiting_plan.id == first, "not at once: who goes may come back"
-        faults.log_in(rig.cluster, "w1")
+        person_faults.log_in(rig.cluster, "w1")
         await rig.stage.wait(20)
-        faults.log_out(rig.cluster, "w1")
+        person_faults.log_out(rig.cluster, "w1")
         back = seconds()
         await rig.stage.wait(LEFT - 60)
         assert rig.stage.waiting_plan and rig.stage.waiting_plan.id == first, f"she was back {back - left:.0f} s later"
@@ -63,7 +63,7 @@ def test_while_a_bound_holds_it_back_it_goes_on_waiting() -> None:
         assert await rig.stage.until(lambda: rig.cluster.machines["w1"].units["kubelet"].active, 60)
         await rig.until("healthy", 120)
         first = await waits_for_alice(rig)
-        faults.log_out(rig.cluster, "w1")
+        person_faults.log_out(rig.cluster, "w1")
         await rig.stage.wait(LEFT + 120)
         assert rig.stage.waiting_plan and rig.stage.waiting_plan.id == first
         assert not rig.cluster.machines["w1"].units["kubelet"].active
@@ -76,7 +76,7 @@ def test_a_machine_that_is_not_seen_may_have_somebody_on_it() -> None:
     async def story() -> None:
         rig = Rig(3, 2)
         await rig.stage.wait(70)
-        faults.log_in(rig.cluster, "cp2")
+        person_faults.log_in(rig.cluster, "cp2")
         await rig.stage.wait(10)
         faults.delete_manifest(rig.cluster, "cp1", "kube-apiserver")
         assert await rig.stage.until(lambda: rig.stage.waiting_plan is not None, 60), rig.stage.position

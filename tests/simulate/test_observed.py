@@ -13,7 +13,7 @@ from recoverd.model.plan import PlanStatus, StepResult
 from recoverd.model.point_operations import LookAtRestorePoints
 from recoverd.model.settings import ClusterSettings, Mode
 from recoverd.playbooks import registry
-from recoverd.simulate import faults
+from recoverd.simulate import faults, person_faults
 from recoverd.simulate.act import Hands
 from recoverd.simulate.clock import now, run, seconds
 from recoverd.simulate.cluster import ModelCluster, settings_for
@@ -120,7 +120,7 @@ def test_a_plan_that_waits_when_the_mode_changes_waits_no_more_and_is_shown_inst
         shown = Shown(replace(settings_for(1, 2), approval={}))
         stage = shown.stage
         await stage.wait(30)
-        faults.log_in(stage.cluster, "w1")
+        person_faults.log_in(stage.cluster, "w1")
         await stage.wait(10)
         faults.stop(stage.cluster, "w1", "kubelet")
         assert await stage.until(lambda: stage.waiting_plan is not None, 60)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from recoverd.simulate import faults
+from recoverd.simulate import faults, person_faults
 from recoverd.simulate.clock import seconds
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import NODE_FILES, AgentProcess
@@ -38,7 +38,7 @@ async def hand_restore(c: ModelCluster, truth: Truth, name: str, pace: str) -> N
     texts = {p: machine.files.pop(p) for p in (path_of("kube-apiserver"), path_of("etcd")) if p in machine.files}
     truth.people[name] = c.now
     if between > 3:
-        faults.log_in(c, name)
+        person_faults.log_in(c, name)
     await _sleep(c, between)
     if MEMBER in machine.data and name not in c.etcd.processes:
         machine.data.pop(MEMBER)
@@ -49,7 +49,7 @@ async def hand_restore(c: ModelCluster, truth: Truth, name: str, pace: str) -> N
     for path, text in texts.items():
         machine.files.setdefault(path, text)
     truth.people.pop(name, None)
-    faults.log_out(c, name)
+    person_faults.log_out(c, name)
 
 
 async def hand_repair(c: ModelCluster, truth: Truth) -> None:

@@ -135,6 +135,9 @@ def test_every_mistake_is_named_at_once(folder: Folder) -> None:
         ({"interval": "5 parsecs"}, "clusters[0].interval", "no duration"),
         ({"bounds": {"attempts": 0}}, "clusters[0].bounds.attempts", "greater than or equal to 1"),
         ({"deadlines": {"api": 0}}, "clusters[0].deadlines.api", "greater than 0"),
+        ({"bounds": {"person_at_work": "wait"}}, "clusters[0].bounds.person_at_work", "ask, ignore, or the idle time"),
+        ({"bounds": {"person_at_work": True}}, "clusters[0].bounds.person_at_work", "ask, ignore, or the idle time"),
+        ({"bounds": {"person_at_work": "10s"}}, "clusters[0].bounds.person_at_work", "1m at least"),
         ({"name": "Prod!"}, "clusters[0].name", "RFC 1123"),
         ({"control_planes": []}, "clusters[0].control_planes", "at least 1"),
         ({"approval": {"remove-member": "maybe"}}, "clusters[0].approval.remove-member", "automatic"),
@@ -151,6 +154,12 @@ def test_a_mistake_elsewhere_does_not_make_the_defaults_missing(folder: Folder) 
     folder.file["defaults"] = {"ssh": folder.cluster.pop("ssh")}
     folder.file["listne"] = "127.0.0.1:9770"
     assert folder.errors() == {"listne": "unknown key; did you mean listen?"}
+
+
+def test_how_a_person_at_work_counts(folder: Folder) -> None:
+    for wanted, means in (("ask", "ask"), ("ignore", "ignore"), ("15m", 900.0), (3600, 3600.0)):
+        folder.cluster["bounds"] = {"person_at_work": wanted}
+        assert load(folder.write()).clusters[0].settings.bounds.person_at_work == means
 
 
 def test_names_and_addresses_must_be_unique(folder: Folder) -> None:

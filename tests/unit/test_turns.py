@@ -15,7 +15,8 @@ from recoverd.model.events import Approved, Observed, Perform
 from recoverd.model.finding import Phase, State
 from recoverd.model.memory import Memory
 from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
-from recoverd.model.observation import HostView, Observation, PeopleView, Unseen, UnseenKind
+from recoverd.model.observation import HostView, Observation, Unseen, UnseenKind
+from recoverd.model.people import PeopleView
 from recoverd.observe.turns import SMALL, Turns, odd, says_that_all_is_well
 from tests.unit.builders import NOW, Cluster
 from tests.unit.test_machine import Script, manifest_gone, performing, stuck
