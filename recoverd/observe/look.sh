@@ -183,11 +183,12 @@ aside() {
 }
 [ -z "$lacking" ] || { s aside; aside; }
 
-# a Go program that panics writes where it was after why, of a panic within a panic as well: the why has to stay
+# a Go program that panics writes where it was after why, of a panic within a panic as well: the why has to stay. And
+# etcd writes a line for each question that recoverd asks of it (3.4, 3.5), two a second on the lab
 untraced() {
   line='(^|^[^ ]+ std(out|err) [FP] |^\{"log":")'
   grep -avE -e "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' \
-    -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )'
+    -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )' -e 'ignoring common name in gRPC-gateway proxy request'
 }
 processes=$among
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
@@ -202,7 +203,7 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null); log=${log%%"$nl"*}
   first=; [ -n "$log" ] && { IFS= read -r first 2>/dev/null <"$log"; printf 'log %s\nfirst %.40s\n' "$log" "$first"; }
   [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file|provided but not defined' | tail -n 3 | cut -c1-600
-  [ -n "$log" ] && { tail -n 100 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
+  [ -n "$log" ] && { tail -n 400 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
 done
 
 # whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer

@@ -215,8 +215,9 @@ if [ -n "$P" ]; then
     done; wait' "$M" 2>&1
   elif have curl; then
     s tool curl
+    # why a connection fails stands in what -v tells alone: the message is the same for all of it (7.88, 8.14)
     printf '%s\n' "$P" | grep -v ^u | { while read -r id ip port; do
-      ( r=$(curl -sS -o /dev/null --noproxy '*' --connect-timeout "$T" -m "$T" -w ' connects=%{num_connects}' "http://$ip:$port/" 2>&1)
+      ( r=$(curl -sSv -o /dev/null --noproxy '*' --connect-timeout "$T" -m "$T" -w ' connects=%{num_connects}' "http://$ip:$port/" 2>&1)
         case $r in *connects=1*) echo "$M probe $id ok" ;; *refused*) echo "$M probe $id refused" ;; *' route'*|*unreachable*) echo "$M probe $id unreachable" ;;
           *'timed out'*|*timeout*) ;; *) echo "$M probe $id unseen" ;; esac ) &
     done; wait; }

@@ -14,7 +14,13 @@ from recoverd.observe.text import printable
 
 HANGS = ("deadlineexceeded", "deadline exceeded", "timed out", "i/o timeout")
 """How crictl and ctr say that a socket took the connection and nothing came back."""
-ABSENT = ("connection refused", "no such file", "couldn't connect to server", "cannot connect to the docker daemon")
+ABSENT = (
+    "connection refused",
+    "no such file",
+    "couldn't connect to server",  # curl's word for it
+    "could not connect to server",  # Debian 13's, 8.14
+    "cannot connect to the docker daemon",
+)
 TEXT = 300
 NO_LOGS: Mapping[str, PodLog] = MappingProxyType({})
 

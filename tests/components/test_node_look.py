@@ -160,6 +160,12 @@ def test_what_agents_say_is_read_of_the_newest_log_and_the_one_before(machine: M
     assert logs["kube-system/coredns-74ff-z"].now == ("[FATAL] plugin/loop: Loop",)
 
 
+@pytest.mark.parametrize("words", ["Couldn't connect to server", "Could not connect to server"], ids=["7.88", "8.14"])
+def test_curls_words_for_a_port_that_nobody_listens_on(words: str) -> None:
+    said = node_look([f"kubelet curl: (7) Failed to connect to 127.0.0.1 port 10248 after 0 ms: {words}"], {})
+    assert said.kubelet is Heard.REFUSED
+
+
 def test_without_bash_curl_asks(machine: Machine, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")

@@ -201,6 +201,24 @@ async def test_why_etcd_ends_is_read_before_the_trace_of_a_panic_within_a_panic(
     assert any('"msg":"why"' in line for line in view.containers["kube-apiserver"].log_tail)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '{"level":"warn","ts":"2026-11-30T15:01:21.748333Z","caller":"auth/store.go:1143","msg":"ignoring common name '
+        'in gRPC-gateway proxy request","common-name":"cp1","user-name":"cp1","revision":1}',
+        "2026-11-30 10:58:16.497943 W | auth: ignoring common name in gRPC-gateway proxy request cp1",
+    ],
+    ids=["3.5.16", "3.4.23"],
+)
+async def test_what_etcd_says_stays_before_what_it_writes_of_each_question(
+    pool: HostPool, machine: Machine, asked: str
+) -> None:
+    """As the lab's etcd wrote it for two minutes, of what recoverd itself had asked: 133 lines of 192."""
+    lines = ["waiting for a quorum", *[asked] * 300]
+    machine.log("etcd", b"".join(f"2026-11-30T15:01:21Z stderr F {line}\n".encode() for line in lines), number=1)
+    assert (await seen(pool)).containers["etcd"].log_tail == ("waiting for a quorum",)
+
+
 async def test_a_flag_that_etcd_does_not_know_is_read_before_its_usage(shell: Sshd, machine: Machine) -> None:
     """As etcd 3.5.16 ends on the lab: what is wrong stands before a page of how it is to be called."""
     usage = ["", "Usage:", "", *(f"  etcd {n}\n    What that does." for n in range(12)), ""]

@@ -29,6 +29,14 @@ def openssl(*words: object) -> str:
     return subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=True).stdout
 
 
+def lasting(days: int) -> tuple[object, ...]:
+    """The words for a certificate of so many days; OpenSSL 3.5 wants dates of one that is over."""
+    told = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True).stderr
+    if days > 0 or "-not_after" not in told:
+        return ("-days", days)
+    return ("-not_before", "20250101000000Z", "-not_after", "20250102000000Z")
+
+
 class Pair:
     """A control plane's and a worker's directories; the worker's certificate is over since yesterday."""
 
@@ -52,14 +60,14 @@ class Pair:
         extensions = pki.parent / "ca.ext"
         extensions.write_text("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,digitalSignature\n")
         # without a key identifier, as kubeadm before 1.19 made them; `req -x509` takes no days that are over
-        signed = openssl("x509", "-req", "-in", csr, "-signkey", key, "-days", days, "-extfile", extensions)
+        signed = openssl("x509", "-req", "-in", csr, "-signkey", key, *lasting(days), "-extfile", extensions)
         (pki / "ca.crt").write_text(signed)
 
     def certificate(self, subject: str, days: int) -> str:
         key, csr, pki = self.plane / "k", self.plane / "r", self.plane / "pki"
         openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj", subject, "-out", csr)
         ca = ("-CA", pki / "ca.crt", "-CAkey", pki / "ca.key", "-set_serial", "7")
-        return openssl("x509", "-req", "-in", csr, *ca, "-days", days) + key.read_text()
+        return openssl("x509", "-req", "-in", csr, *ca, *lasting(days)) + key.read_text()
 
     def request(self, node: str = "w1") -> Call:
         return Call.of("request_kubelet_client", node, str(self.work), str(self.worker), str(self.kubelet))

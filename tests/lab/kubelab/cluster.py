@@ -26,7 +26,8 @@ from .profiles import Profile, profile_of
 from .states import MINE, Shape, State, copy_store, forget_old, states
 
 INOTIFY = 2048
-IMPORT = "ctr -n k8s.io images import -"
+STORE = "ctr -n k8s.io images import -"
+"""Takes an image's archive into containerd's store."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ class Cluster:
             node.boot(store, [p for p in nodes if p is not node], layers=layers)
             for archive in profile.archives:
                 with archive.open("rb") as file:
-                    node.sh(f"{profile.load or IMPORT} >/dev/null", stdin=file)
+                    node.sh(f"{profile.load or STORE} >/dev/null", stdin=file)
             if profile.before:
                 node.sh(profile.before)
 
@@ -294,13 +295,19 @@ class Cluster:
             pods=200 + self.number,
             port=self.profile.api_port,
             socket=self.profile.socket,
-            etcd=external.section(self.number) if self.profile.etcd_apart else "",
+            etcd=self._etcd(),
         )
         first.sh(
             f"cat > /root/init.yaml <<'E'\n{config}E\n"
             "kubeadm init --config /root/init.yaml --skip-phases=preflight,addon/coredns > /root/init.log 2>&1 || "
             f"{{ tail -20 /root/init.log >&2; exit 1; }}; {KUBECTL_HOME}"
         )
+
+    def _etcd(self) -> str:
+        """What kubeadm is told of it, where that is not to be as kubeadm has it."""
+        if self.profile.etcd_apart:
+            return external.section(self.number)
+        return f"etcd: {{local: {{imageTag: {tag}}}}}\n" if (tag := self.profile.etcd_tag) else ""
 
     def _join(self, first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
         """Workers join side by side; control planes one after another, since each is a change of etcd's membership."""
@@ -343,9 +350,9 @@ def made_by(profile: Profile) -> str:
     """The digest of what kubeadm is told here and what a machine is made of: a kept state of
     another one is not this cluster.
     """
-    makers = (Node.boot, Node.power_on, Node._mount, Node._write_settings, Cluster._init, Cluster._join)
+    makers = (Node.boot, Node.power_on, Node._mount, Node._write_settings, Cluster._init, Cluster._etcd, Cluster._join)
     parts = [INIT, WORKLOAD, JOIN, KUBECTL_HOME, *map(inspect.getsource, makers)]
-    parts += [profile.digest] if profile.name else []
+    parts += [profile.digest, profile.etcd_tag] if profile.name else []
     parts += [inspect.getsource(external)] if profile.etcd_apart else []
     parts += [inspect.getsource(balanced)] if profile.balances_itself else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 
 from .host import CACHE, CGROUPS, CLUSTERS, KEY, PATIENCE, LabError, attempt, remove_tree, run, unmount_below
 from .network import add_bridge, add_namespace, plug, remove_namespace
+from .suites import INIT_WORDS
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 REBOOT_REQUESTED = 133
@@ -119,6 +120,8 @@ class Node:
         nspawn += ["--resolv-conf=off"]
         nspawn += [f"--network-namespace-path=/run/netns/{self.id}", "--capability=all", "--system-call-filter=@known"]
         nspawn += [f"--bind={containerd}:/var/lib/containerd", "--bind=/dev/kmsg", "--console=pipe", "--boot"]
+        words = self.dir / "root" / INIT_WORDS
+        nspawn += words.read_text().split() if words.exists() else []
         settings = {
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0",
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1",

@@ -1,5 +1,5 @@
 """Machines that are not the default's: another way in, another runtime, other places. A profile is a layer between the
-root file system that all machines share and a machine's own disk, made once and kept.
+root file system that all machines of its Debian share and a machine's own disk, made once and kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import balanced, overlay
+from . import balanced, newer_etcd, overlay, suites
 from .host import CACHE, KEY, SUITE, LabError, locked, mirror, remove_tree, run, say, unmount_below
 
 LAYERS = CACHE / "profiles"
@@ -75,6 +75,10 @@ class Profile:
     """Whether the pods' network and the cluster's DNS are the work of pods (`overlay`)."""
     balances_itself: bool = False
     """Whether the control planes have the cluster's address and balance over their API servers (`balanced`)."""
+    etcd_tag: str = ""
+    """Of etcd's image, where kubeadm is to take another than its own."""
+    suite: str = SUITE
+    """Debian's (`suites`)."""
 
     @property
     def api_port(self) -> int:
@@ -85,7 +89,7 @@ class Profile:
     def digest(self) -> str:
         parts = (self.name, *self.packages, inspect.getsource(self.finish), SECURE, SUDOERS.read_text(), *self.texts)
         base = (CACHE / "stages/base").read_text() if (CACHE / "stages/base").exists() else ""
-        return hashlib.sha256("\n".join((base, *parts)).encode()).hexdigest()
+        return hashlib.sha256("\n".join((base, *parts)).encode()).hexdigest() + suites.digest(self.suite)
 
     @property
     def layers(self) -> list[Path]:
@@ -98,23 +102,25 @@ class Profile:
             if not marker.exists() or marker.read_text() != self.digest:
                 self._make(place)
                 marker.write_text(self.digest)
-        return [place / "upper", CACHE / "base"]
+        return [place / "upper", suites.root_of(self.suite)]
 
     @property
     def archives(self) -> list[Path]:
         """Of the images that its machines take in when they are booted for the first time."""
+        everything = sorted((CACHE / "images").glob("*.tar")) if self.load else []
         own = sorted((LAYERS / self.name / "images").glob("*.tar")) if self.images else []
-        return [*(archives() if self.load else ()), *own]
+        return [*everything, *own, *([newer_etcd.archive()] if self.etcd_tag else [])]
 
     def _make(self, place: Path) -> None:
         say(f"making the layer of the profile {self.name}")
         remove_tree(place)
         for part in ("upper", "work", "root", "images"):
             (place / part).mkdir(parents=True)
-        root, layers = place / "root", f"lowerdir={CACHE / 'base'},upperdir={place}/upper,workdir={place}/work"
+        root, below = place / "root", suites.root_of(self.suite)
+        layers = f"lowerdir={below},upperdir={place}/upper,workdir={place}/work"
         run(["mount", "-t", "overlay", "overlay", "-o", layers, root])
         try:
-            install(root, self.packages)
+            install(root, self.packages, self.suite)
             self.finish(root)
             if self.images:
                 self.images(root, place / "images")
@@ -123,14 +129,16 @@ class Profile:
         shutil.rmtree(place / "work")
 
 
-def install(root: Path, packages: tuple[str, ...]) -> None:
-    """Install Debian's packages into a root file system, from this machine's own mirror; nothing of them is started."""
+def install(root: Path, packages: tuple[str, ...], suite: str) -> None:
+    """Install packages of a suite of Debian's into a root file system, from this machine's own mirror; nothing of
+    them is started.
+    """
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
     sources = root / "etc/apt/sources.list"
     before = sources.read_text() if sources.exists() else ""
-    sources.write_text(f"deb [trusted=yes] {mirror()} {SUITE} main\n")
+    sources.write_text(f"deb [trusted=yes] {mirror()} {suite} main\n")
     quiet = {"stdout": -3, "stderr": -3, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
     apt = ["chroot", root, "apt-get", "-o", "APT::Sandbox::User=root", "-y", "-qq"]
     run(["mount", "-t", "proc", "proc", root / "proc"])
@@ -142,11 +150,6 @@ def install(root: Path, packages: tuple[str, ...]) -> None:
         run(["umount", root / "proc"])
         policy.unlink()
         sources.write_text(before)
-
-
-def archives() -> list[Path]:
-    """Of the lab's images."""
-    return sorted((CACHE / "images").glob("*.tar"))
 
 
 def nothing(root: Path) -> None:
@@ -249,6 +252,14 @@ PROFILES = {
             with_balancer,
             texts=(*balanced.TEXTS, inspect.getsource(balanced.make_image)),
             balances_itself=True,
+        ),
+        Profile(
+            "trixie",
+            "Debian 13 and its etcd",
+            ("libpam-systemd",),
+            nothing,
+            etcd_tag=newer_etcd.TAG,
+            suite="trixie",
         ),
         Profile("bird", "a routing daemon, which is given no configuration", ("bird2",), with_bird),
     )
