@@ -90,7 +90,8 @@ def _forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> 
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=plan.automatic):
         return Gate(Verdict.HOLD, f"this bastion to be the one that acts ({why})")
-    if (why := guards.moved_on(plan, run, evidence, past=past)) and not step.looks:
+    why = guards.moved_on(plan, run, evidence, past=past) or guards.on_all(plan, run, step, evidence)
+    if why and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
     if guards.helped(plan, run, evidence) and not step.looks:
         return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")

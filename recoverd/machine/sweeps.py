@@ -42,6 +42,7 @@ def observed(turn: Turn, event: Observed) -> None:
         turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
     if turn.record.incident:
         incidents.note_cause_above(turn, turn.record.incident)
+        incidents.note_shared(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
     depends = turn.record.sightings or turn.record.witnessed or turn.record.unseen or turn.record.incident
     turn.set(swept_at=observation.at if depends else None)
@@ -180,6 +181,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
         return
     turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
     incidents.note_cause_above(turn, turn.record.incident)
+    incidents.note_shared(turn, turn.record.incident)
     if not outlook.hidden(turn):
         _summarise(turn, turn.record.incident, diagnosis)
     if turn.record.verify_since:

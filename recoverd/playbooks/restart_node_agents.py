@@ -49,7 +49,6 @@ from recoverd.playbooks.nodes import (
     OF_NODES,
     broken,
     emptied,
-    everywhere,
     groups,
     helpless,
     host_of,
@@ -115,7 +114,7 @@ class RestartNodeAgents:
             ),
             verify_within=120.0,
             rounds=1 + (len(nodes) - 1) // ROUND,
-            asks="" if back else everywhere(OF_KUBELET, situation) or _asks(finding, nodes, situation),
+            asks="" if back else _asks(finding, nodes, situation),
         )
 
 

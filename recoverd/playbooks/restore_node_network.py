@@ -10,7 +10,7 @@ work.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
@@ -34,6 +34,7 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
 
 NAME = "restore-node-network"
+Parts = list[tuple[str, NetworkOperation]]
 ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
 """What missing routes explain."""
 
@@ -51,7 +52,36 @@ class RestoreNodeNetwork:
     }
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        node = node_of(finding)
+        """Every node of which the same is found, in one plan: node after node would use up its bound in no time."""
+        found, refused = {}, {}
+        for node in dict.fromkeys((node_of(finding), *broken(situation, {finding.code}))):
+            parts = self._parts(finding.code, node, situation)
+            if isinstance(parts, Refusal):
+                refused[node] = parts.reason
+            elif parts:
+                found[node] = parts
+        if why := refused.pop(node_of(finding), ""):
+            return Refusal(why)
+        if node_of(finding) not in found:
+            return None  # what was recorded is all there: the fault lies elsewhere
+        findings = [f for n in found for f in broken(situation, self.repairs).get(n, [])]
+        hosts = {n: host_of(n, situation) for n in found}
+        accepting = [hosts[n] for n, parts in found.items() if any(isinstance(o, AcceptForwards) for _, o in parts)]
+        return Proposal(
+            summary="; ".join(f"put back on {hosts[n]}: {', '.join(what for what, _ in found[n])}" for n in found),
+            steps=tuple(step for n in found for step in _steps(n, found[n], situation, of_many=len(found) > 1)),
+            basis=tuple(f.key for f in findings),
+            evidence=(
+                *(line for f in findings for line in f.evidence),
+                *(f"left out: {n}: {why}" for n, why in refused.items()),
+            ),
+            undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
+            verify_within=90.0,
+            asks=f"somebody may want {', '.join(accepting)} to drop what it forwards" if accepting else "",
+        )
+
+    def _parts(self, code: str, node: str, situation: Situation) -> Parts | Refusal:
+        """What is put back on one node, in words and as operations; none where all is there."""
         host = host_of(node, situation)
         if not situation.by_hand and any(node_in(key) == node for key in situation.spent(NAME)):
             return Refusal(f"{NAME} was tried on {node} in this incident and did not help")
@@ -64,24 +94,18 @@ class RestoreNodeNetwork:
             return Refusal(
                 f"the network of {host} was never recorded while it was healthy, so there is nothing to put back"
             )
-        findings = broken(situation, self.repairs).get(node, [])
-        parts = list(_missing(findings, known, view))
-        if not parts and finding.code == Code.FORWARDING_FILTERED:
-            return Refusal(filtered(node, situation))
-        if not parts:
-            return None  # what was recorded is all there: the fault lies elsewhere
-        at = f", as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if known.recorded_at else ""
-        return Proposal(
-            summary=f"put back on {host}: {', '.join(what for what, _ in parts)}",
-            steps=tuple(_step(host, f"put back {what} on {host}{at}", operation) for what, operation in parts),
-            basis=tuple(f.key for f in findings),
-            evidence=tuple(line for f in findings for line in f.evidence),
-            undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
-            verify_within=90.0,
-            asks=f"somebody may want {host} to drop what it forwards"
-            if any(isinstance(o, AcceptForwards) for _, o in parts)
-            else "",
-        )
+        parts = list(_missing(broken(situation, self.repairs).get(node, []), known, view))
+        return Refusal(filtered(node, situation)) if not parts and code == Code.FORWARDING_FILTERED else parts
+
+
+def _steps(node: str, parts: Parts, situation: Situation, *, of_many: bool) -> Iterator[Step]:
+    """Those of one node; of many, what fails on one does not keep the others from theirs."""
+    host = host_of(node, situation)
+    known = situation.memory.networks[host].recorded_at
+    at = f", as recorded at {known:%Y-%m-%d %H:%M:%S} UTC" if known else ""
+    for what, operation in parts:
+        step = _step(host, f"put back {what} on {host}{at}", operation)
+        yield replace(step, part=step.part or node, contained=True) if of_many else step
 
 
 def _step(host: str, description: str, operation: NetworkOperation) -> Step:
