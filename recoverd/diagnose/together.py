@@ -105,14 +105,25 @@ def _of_kind(
 ) -> SharedFault | None:
     having = {name: began[name] for name in names if name in began}
     looked_at = sum(name in having or scene.host(name) is not None for name in names)
-    groups = [{n: at for n, at in having.items() if first <= at <= first + WITHIN} for first in having.values()]
-    group = max(groups, key=len, default={})
+    group = _closest(having)
     most = len(group) >= SEVERAL and 2 * len(group) > looked_at
     if len(group) < 2 or not (most or len(group) == looked_at):
         return None
     first, last = min(group.values()), max(group.values())
     seen = tuple(_in_common(tuple(group), first, scene, code))
     return SharedFault(code, beside, kind, tuple(sorted(group)), looked_at, first, last, seen)
+
+
+def _closest(began: Mapping[str, datetime]) -> dict[str, datetime]:
+    """The most of them that began `WITHIN` of each other."""
+    in_order = sorted(began.items(), key=lambda each: each[1])
+    first, best = 0, in_order[:0]
+    for last, (_, at) in enumerate(in_order):
+        while at - in_order[first][1] > WITHIN:
+            first += 1
+        if last + 1 - first > len(best):
+            best = in_order[first : last + 1]
+    return dict(best)
 
 
 def above(fault: SharedFault) -> str:

@@ -203,3 +203,15 @@ def test_no_node_is_rebooted_for_what_all_have_unless_a_person_wants_it() -> Non
 def test_rules_that_are_gone_everywhere_are_written_again_unasked() -> None:
     """And nothing else is exempt: a lab test expects this one."""
     assert frozenset({Code.SERVICE_RULES_STALE}) == GENTLE
+
+
+def test_kubelets_that_are_stopped_on_several_machines_are_one_plan_and_count_once() -> None:
+    cluster = Cluster(1, 5).stopped("w1", "kubelet").stopped("w2", "kubelet").ssh_fails("w3")
+    down = [fault(Code.WORKER_KUBELET_DOWN, n) for n in ("w1", "w2", "w3")]
+    plan = proposal("start-node-services", situation(cluster, *down))
+    assert [(s.host, s.part, s.skip_unless, s.contained) for s in plan.steps] == [
+        (n, n, ((Code.WORKER_KUBELET_DOWN, n),), True) for n in ("w1", "w2")
+    ]
+    assert plan.basis == tuple(f.key for f in down[:2]) and any("left out: w3" in line for line in plan.evidence)
+    alone = proposal("start-node-services", situation(cluster, down[0]))
+    assert [(s.part, s.requires) for s in alone.steps] == [("", (down[0].key,))]
