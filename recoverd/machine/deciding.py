@@ -120,12 +120,13 @@ def replace_plan(turn: Turn, gone: GaveWay) -> None:
 
 
 def _mindful(turn: Turn, proposal: Proposal) -> Proposal:
-    """Where its cause is above the cluster, a person is at work on one of its machines, or this bastion may do nothing
-    unasked, it asks.
+    """Where its cause is above the cluster or its machines, a person is at work on one of these, or this bastion may
+    do nothing unasked, it asks.
     """
     why = (
         proposal.asks
         or outlook.from_above(turn)
+        or outlook.on_all_machines(turn, proposal)
         or people.on_any((s.host for s in proposal.steps), outlook.situation(turn).scene)
         or outlook.forbidden(turn, unasked=True)
     )
@@ -234,6 +235,9 @@ def take(turn: Turn, playbook: Playbook, proposal: Proposal, declined: tuple[str
     """Run it unasked where that may be, else offer it."""
     if not runs_unasked(turn, playbook, proposal):
         offer(turn, playbook, proposal, declined=declined)
+        return
+    if soon := outlook.may_be_on_all(turn, proposal):
+        _explain_inaction(turn, soon, waiting=True)
         return
     if why := _refused_now(turn, proposal):
         _explain_inaction(

@@ -19,10 +19,12 @@ from recoverd.machine.guards import Evidence
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.effects import looks, moves_data, restarts_member
 from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
+from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.node_operations import AwaitNodeWell
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
+from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
 from recoverd.model.record import Pause, Run
@@ -65,6 +67,8 @@ class Gate:
     reason: str = ""
     superseded: bool = False
     """With STOP: the cause is a change of what is found or a person's will, and no failure of the plan."""
+    owed: bool = False
+    """With STOP, of a step that is not taken back: it should have been, and a person has to."""
 
 
 def forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> Gate:
@@ -90,7 +94,8 @@ def _forwards(plan: Plan, run: Run, pause: Pause | None, evidence: Evidence) -> 
         return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
     if why := forbids(evidence.observation.lease, unasked=plan.automatic):
         return Gate(Verdict.HOLD, f"this bastion to be the one that acts ({why})")
-    if (why := guards.moved_on(plan, run, evidence, past=past)) and not step.looks:
+    why = guards.moved_on(plan, run, evidence, past=past) or guards.on_all(plan, run, step, evidence)
+    if why and not step.looks:
         return Gate(Verdict.STOP, why, superseded=True)
     if guards.helped(plan, run, evidence) and not step.looks:
         return Gate(Verdict.OVER, "recoverd was restarted, and what the plan was made for is gone")
@@ -161,6 +166,9 @@ def _called_off(
 def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     """May the step be taken back? A pause does not keep what was taken away from being put
     back: it is what stopped the plan.
+
+    What may not be now is waited for, and then left, which is told. A flag that must not stay is taken out in any case:
+    left in, it throws members out at the next start of etcd.
     """
     step = plan.steps[run.index]
     undo = step.undo
@@ -169,24 +177,62 @@ def backwards(plan: Plan, run: Run, evidence: Evidence) -> Gate:
     if why := evidence.scene.settings.hands_off:
         return Gate(Verdict.STOP, why)
     held = (evidence.now - run.held_since).total_seconds() if run.held_since else 0.0
-    if evidence.blind and held <= PATIENCE:
-        return Gate(Verdict.HOLD, f"the cluster to be seen again ({evidence.diagnosis.summary})")
+    if why := _unseen(evidence):
+        patience = PATIENCE if step.undo_always else BLIND_PATIENCE
+        if held <= patience:
+            return Gate(Verdict.HOLD, why)
+        if not step.undo_always:
+            return Gate(Verdict.STOP, f"waited {held:.0f} s in vain for {why}", owed=True)
     if evidence.observation.carried:
         return Gate(Verdict.HOLD, EVERY_MACHINE)
     if why := forbids(evidence.observation.lease, unasked=False):
-        return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, f"this bastion is not the one that acts ({why})")
-    if not step.undo_always and (why := guards.undo_overtaken(plan, undo, run.away, evidence)):
+        return _wait_or_owe(f"this bastion to be the one that acts ({why})", held)
+    if step.undo_always:
+        return Gate(Verdict.GO) if not _heavy(undo) else _back_heavily(plan, step, undo, run, evidence, held)
+    if why := guards.undo_overtaken(plan, undo, run.away, evidence):
         return Gate(Verdict.STOP, why)
-    if not (moves_data(undo) or restarts_member(undo) or isinstance(undo, PutBackPki)):
-        return Gate(Verdict.GO)
+    if why := _unwanted_back(plan, step, undo, evidence):
+        return _wait_or_owe(why, held)
+    return _back_heavily(plan, step, undo, run, evidence, held) if _heavy(undo) else Gate(Verdict.GO)
+
+
+def _unseen(evidence: Evidence) -> str:
+    """What has to be seen before anything is taken back."""
+    if evidence.blind:
+        return f"the cluster to be seen again ({evidence.diagnosis.summary})"
+    return guards.too_old(evidence)
+
+
+def _unwanted_back(plan: Plan, step: Step, undo: Operation, evidence: Evidence) -> str:
+    """As of a step forwards: no second history, and nobody at work where nobody was asked. A join that is taken back
+    looks at each of its writes by itself, and ends what it has begun beside the cluster.
+    """
+    if isinstance(undo, TakeBackJoin) or (plan.requested_by and not plan.basis):
+        return ""
+    return guards.second_history(plan.basis, evidence) or (
+        guards.at_work(step.host, evidence) if plan.automatic else ""
+    )
+
+
+def _heavy(undo: Operation) -> bool:
+    return moves_data(undo) or restarts_member(undo) or isinstance(undo, PutBackPki)
+
+
+def _back_heavily(plan: Plan, step: Step, undo: Operation, run: Run, evidence: Evidence, held: float) -> Gate:
+    """What moves etcd's data, or ends a member, on a sweep that began after its turn had come."""
     if run.held_since and evidence.observation.started_at < run.held_since:
         return Gate(Verdict.HOLD, "the next sweep")
     if why := guards.no_better(plan, step, run, evidence):
         return Gate(Verdict.STOP, why)
     quorum = guards.quorum_without(step.host, evidence) if restarts_member(undo) else ""
     if why := guards.live_data(step.host, undo, evidence) or quorum:
-        return Gate(Verdict.STOP if held > PATIENCE else Verdict.HOLD, why)
+        return _wait_or_owe(why, held)
     return Gate(Verdict.GO)
+
+
+def _wait_or_owe(why: str, held: float) -> Gate:
+    """It is waited for, and then left to a person."""
+    return Gate(Verdict.STOP, why, owed=True) if held > PATIENCE else Gate(Verdict.HOLD, why)
 
 
 def may_begin(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TypeGuard
 
 from recoverd import bounds
-from recoverd.diagnose import people
+from recoverd.diagnose import people, together
 from recoverd.diagnose.histories import in_the_way
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
@@ -25,7 +25,7 @@ from recoverd.model.observation import ObjectsView, Observation
 from recoverd.model.operations import Operation
 from recoverd.model.pki_operations import PutBackPki
 from recoverd.model.plan import Plan, Step
-from recoverd.model.record import Run
+from recoverd.model.record import Run, SharedFault
 from recoverd.model.unit_operations import RestartStaticPod
 
 LATE = 60.0
@@ -46,6 +46,8 @@ class Evidence:
     """What goes on in other clusters."""
     cause: CommonCause | None = None
     """Of what is found here and in many others, unless a person has said that it is not waited for."""
+    shared: tuple[SharedFault, ...] = ()
+    """What is the same on all machines of a kind, under the same condition."""
 
     @property
     def observation(self) -> Observation:
@@ -309,6 +311,17 @@ def above(evidence: Evidence) -> str:
     "" where that is not so.
     """
     return f"{bounds.above(evidence.cause)}; nothing is done to any of them unasked" if evidence.cause else ""
+
+
+def on_all(plan: Plan, run: Run, step: Step, evidence: Evidence) -> str:
+    """The plan runs unasked, and what it is for turns out to be on all machines of a kind: what it has begun of one of
+    them is brought to its end, and no other is begun; "" where it may go on.
+    """
+    begun = any(not s.looks and s.part == step.part for s in plan.steps[: run.reached + 1])
+    if begun or not plan.automatic:
+        return ""
+    shared = (s for s in evidence.shared if s.code not in together.GENTLE and together.concerns(s, plan.basis))
+    return next((f"{together.above(s)} Nothing more is done about it unasked" for s in shared), "")
 
 
 def gone(requires: Collection[FindingKey], evidence: Evidence) -> list[FindingKey]:

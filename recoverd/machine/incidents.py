@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from recoverd.bounds import above
+from recoverd.diagnose.together import GENTLE
+from recoverd.diagnose.together import above as on_all
+from recoverd.machine import outlook
 from recoverd.machine.sight import name_of
 from recoverd.machine.turn import Turn
 from recoverd.model.finding import Diagnosis, State
@@ -49,6 +52,7 @@ def close(turn: Turn, incident: Incident) -> None:
         explanation="",
         shadow=None,
         above=None,
+        shared=(),
     )
 
 
@@ -91,3 +95,17 @@ def note_cause_above(turn: Turn, incident: Incident) -> None:
         f"{above(cause)}. Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
         f"{incident.id}` lets recoverd go on by itself",
     )
+
+
+def note_shared(turn: Turn, incident: Incident) -> None:
+    """Keep that a fault began on all machines of a kind together: as above, though one of them recovers."""
+    known = turn.record.shared
+    for shared in outlook.shared(turn)[len(known) :] if not incident.maintenance else ():
+        turn.set(shared=(*turn.record.shared, shared))
+        asks = (
+            ""
+            if shared.code in GENTLE
+            else f" Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
+            f"{incident.id}` lets recoverd go on by itself"
+        )
+        turn.note(History.COMMON_CAUSE, f"{on_all(shared)}{asks}")

@@ -9,18 +9,21 @@ from datetime import datetime, timedelta
 
 from recoverd.bounds import above
 from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.together import GENTLE, candidates, concerns, together
+from recoverd.diagnose.together import above as on_all
 from recoverd.machine import sight
 from recoverd.machine.guards import Evidence
 from recoverd.machine.sight import key_of
 from recoverd.machine.turn import Turn
-from recoverd.model.catalogue import RANK
+from recoverd.model.catalogue import RANK, Code
 from recoverd.model.finding import Finding, FindingKey, State
 from recoverd.model.fleet import CommonCause
 from recoverd.model.lease import forbids
 from recoverd.model.network import NetworkView
 from recoverd.model.observation import Observation, Unseen
-from recoverd.model.settings import STALE_INTERVALS, Approval
-from recoverd.playbooks.base import Situation
+from recoverd.model.record import SharedFault
+from recoverd.model.settings import MAY_RUN_UNASKED, STALE_INTERVALS, Approval
+from recoverd.playbooks.base import Proposal, Situation
 
 HIDDEN = 60.0
 """Seconds in which the cause of an incident may be out of sight before what is left is looked at without it."""
@@ -95,7 +98,7 @@ def evidence(turn: Turn) -> Evidence | None:
     if turn.sweep is None:
         return None
     around, cause = turn.state.around, common_cause(turn)
-    return Evidence(scene(turn), turn.sweep.diagnosis, turn.now, unended(turn), around, cause)
+    return Evidence(scene(turn), turn.sweep.diagnosis, turn.now, unended(turn), around, cause, shared(turn))
 
 
 def common_cause(turn: Turn) -> CommonCause | None:
@@ -110,6 +113,47 @@ def from_above(turn: Turn) -> str:
     """Why nothing is done unasked, where what is found has its cause above the cluster; else ""."""
     cause = common_cause(turn)
     return above(cause) if cause else ""
+
+
+def shared(turn: Turn) -> tuple[SharedFault, ...]:
+    """What is confirmed and the same on all machines of a kind, or was so in this incident, unless a person has
+    acknowledged it or a cause above them is proven that recoverd itself undoes: etcd's data that went back.
+    """
+    incident, known = turn.record.incident, turn.record.shared
+    if (incident and incident.acknowledged_by) or _explained(turn):
+        return ()
+    new = _together(turn, confirmed(turn))
+    return (*known, *(s for s in new if not any((s.code, s.of, s.kind) == (k.code, k.of, k.kind) for k in known)))
+
+
+def _explained(turn: Turn) -> bool:
+    back = turn.sweep and turn.sweep.diagnosis.find(Code.ETCD_REVISION_WENT_BACK)
+    return bool(back or turn.memory.setback)
+
+
+def _together(turn: Turn, found: Sequence[Finding]) -> tuple[SharedFault, ...]:
+    if turn.sweep is None or turn.sweep.diagnosis.state is State.UNOBSERVABLE or not found:
+        return ()
+    of = candidates(code for p in turn.playbooks if p.name in MAY_RUN_UNASKED for code in p.repairs)
+    return together(scene(turn), found, since(turn, found), turn.record.history, of)
+
+
+def on_all_machines(turn: Turn, proposal: Proposal) -> str:
+    """Why a person is asked before it: it is for what all machines of a kind have together; else ""."""
+    why = next((s for s in shared(turn) if s.code not in GENTLE and concerns(s, proposal.basis)), None)
+    return on_all(why) if why else ""
+
+
+def may_be_on_all(turn: Turn, proposal: Proposal) -> str:
+    """What the next sweep has to show before it is done unasked: in this one the same is found on all machines of a
+    kind, and has not lasted on each of them; else "".
+    """
+    incident = turn.record.incident
+    if _explained(turn) or (incident and incident.acknowledged_by):
+        return ""
+    new = (s for s in _together(turn, turn.newest.diagnosis.faults) if s.code not in GENTLE)
+    seen = next((s for s in new if concerns(s, proposal.basis)), None)
+    return f"{on_all(seen)} The next sweep tells whether it lasts on each of them" if seen else ""
 
 
 def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, point: str = "") -> Situation:
@@ -133,6 +177,7 @@ def situation(turn: Turn, nodes: tuple[str, ...] = (), by_hand: bool = False, po
         plan=record.plan,
         fault_since=record.incident.fault_since if record.incident else None,
         unseen=record.unseen,
+        shared=shared(turn),
         unended=unended(turn),
     )
 

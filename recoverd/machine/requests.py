@@ -237,8 +237,8 @@ def acknowledge(turn: Turn, event: Acknowledged) -> None:
     _let_go(turn, event.by)
     if (setback := turn.memory.setback) and not setback.acknowledged:
         turn.learn(replace(turn.memory, setback=replace(setback, acknowledged=True)))
-    if turn.record.above:
-        turn.set(above=None)
+    if turn.record.above or turn.record.shared:
+        turn.set(above=None, shared=())
         if (plan := turn.waiting_plan) and plan.asks:
             turn.close_plan(PlanStatus.SUPERSEDED, f"it asked since {plan.asks}; {event.by} has acknowledged that")
             turn.move("reconsider")

@@ -43,6 +43,7 @@ def observed(turn: Turn, event: Observed) -> None:
         turn.set(sightings=sighted(turn.record.sightings, diagnosis, observation, turn.settings), dark_sweeps=0)
     if turn.record.incident:
         incidents.note_cause_above(turn, turn.record.incident)
+        incidents.note_shared(turn, turn.record.incident)
     turn.learn(notice(observation, turn.memory, turn.settings))
     seen = people.sights(Scene(observation, turn.memory, turn.settings, _busy(turn)))
     if seen != turn.memory.at_work:
@@ -184,6 +185,7 @@ def _fault(turn: Turn, diagnosis: Diagnosis) -> None:
         return
     turn.set(sightings=standing(turn.record.sightings, outlook.confirmed(turn)))
     incidents.note_cause_above(turn, turn.record.incident)
+    incidents.note_shared(turn, turn.record.incident)
     if not outlook.hidden(turn):
         _summarise(turn, turn.record.incident, diagnosis)
     if turn.record.verify_since:

@@ -73,7 +73,7 @@ def look_back(turn: Turn) -> int | None:
             History.UNDO_REFUSED,
             f"step {run.index + 1} on {step.host} is not taken back ({step.description}): {gate.reason}",
         )
-        return _stays(turn, plan, run, gate.reason)
+        return _stays(turn, plan, run, gate.reason, owed=gate.owed)
     else:
         if not run.tries:
             turn.note(History.UNDO_STARTED, f"step {run.index + 1} on {step.host} is taken back: {step.description}")
@@ -82,14 +82,15 @@ def look_back(turn: Turn) -> int | None:
     return None
 
 
-def _stays(turn: Turn, plan: Plan, run: Run, why: str) -> int | None:
+def _stays(turn: Turn, plan: Plan, run: Run, why: str, *, owed: bool) -> int | None:
     """The step is not taken back, and nothing before it on its host, where a manifest may
-    come back only after its data.
+    come back only after its data. Where that is `owed`, the plan has failed and a person is called, whatever stopped
+    it.
     """
     step = plan.steps[run.index]
     turn.set(run=replace(run, stuck=(*run.stuck, step.host)))
     failure = f"{run.failure}; and step {run.index + 1} on {step.host} was not taken back: {why}"
-    return take_back(turn, run.index - 1, failure, run.superseded, run.leaving)
+    return take_back(turn, run.index - 1, failure, run.superseded and not owed, run.leaving)
 
 
 def fail(turn: Turn, reason: str, superseded: bool) -> None:

@@ -100,6 +100,28 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFault:
+    """The same fault on all machines of a kind, begun together: what causes it is above them
+    (`recoverd.diagnose.together`).
+    """
+
+    code: str
+    of: str
+    """What the subject says beside the machine, `/COMPONENT` or `:PATH`; "" where that is all."""
+    kind: str
+    """`workers` or `control planes`."""
+    machines: tuple[str, ...]
+    of_all: int
+    """So many machines of the kind could be looked at."""
+    since: datetime
+    """When it began on the first of them."""
+    until: datetime
+    """When it began on the last of them."""
+    seen: tuple[str, ...] = ()
+    """What changed on all of them shortly before, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """How a fault or a warning has been seen."""
 
@@ -170,6 +192,10 @@ class Record:
     above: CommonCause | None = None
     """The fault of the open incident began in many clusters together: nothing is done about it unasked until the
     incident is closed or acknowledged.
+    """
+    shared: tuple[SharedFault, ...] = ()
+    """Faults of the open incident that began on all machines of a kind together: as `above`, for what is done about
+    these.
     """
     incidents: int = 0
     """Incidents opened so far, for their ids."""

@@ -13,7 +13,7 @@ from recoverd.model.finding import Diagnosis, Finding, FindingKey
 from recoverd.model.memory import Memory
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.plan import Plan, Step
-from recoverd.model.record import Declined
+from recoverd.model.record import Declined, SharedFault
 from recoverd.model.settings import ClusterSettings
 
 
@@ -52,6 +52,8 @@ class Situation:
     """The open one. What it has chosen among equals is chosen again while it will do: who is the leader, or healthy,
     is another one from moment to moment on a machine under load, and a plan that changes with it cannot be approved.
     """
+    shared: tuple[SharedFault, ...] = ()
+    """What is the same on all machines of a kind, and why nobody is asked to reboot them for it."""
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     """Hosts that could not be looked at in this sweep, each with the beginning of the first sweep
     without a gap in which it could not.

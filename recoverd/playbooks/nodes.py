@@ -34,8 +34,6 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
 """What may come of an agent that does not work, and is over once it does."""
 OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED})
 """What explains that packets are lost, and is a sysctl of the node's."""
-SEVERAL = 3
-"""Nodes from which on the same fault on all of them is no accident of each."""
 
 
 def node_of(finding: Finding) -> str:
@@ -172,25 +170,6 @@ def groups(nodes: Sequence[str], situation: Situation) -> list[tuple[str, ...]]:
         made.append(tuple(rest[:size]))
         rest = rest[size:]
     return made
-
-
-def everywhere(
-    codes: Collection[str], situation: Situation, doubt: str = "a restart of each may end what still runs"
-) -> str:
-    """Why a person is asked first: the same is found on all workers, three or more, so its cause is above them; with
-    what speaks against doing it to each. "" where it is not so.
-    """
-    workers = {n.name for n in node_views(situation).values() if not n.control_plane}
-    found = broken(situation, codes)
-    for code in sorted(codes):
-        having = {node for node, of_node in found.items() if any(f.code == code for f in of_node)} & workers
-        if len(workers) >= SEVERAL and having == workers:
-            return (
-                f"{code} is found on all {len(workers)} workers at once: what they share is the likelier cause "
-                "(what was rolled out to them, "
-                f"their network, the API server's address), and {doubt}"
-            )
-    return ""
 
 
 def nobody_keeps_rules(node: str, situation: Situation) -> str:

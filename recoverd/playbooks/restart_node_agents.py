@@ -52,7 +52,6 @@ from recoverd.playbooks.nodes import (
     OF_RULES,
     broken,
     emptied,
-    everywhere,
     groups,
     helpless,
     host_of,
@@ -124,7 +123,7 @@ class RestartNodeAgents:
             ),
             verify_within=120.0,
             rounds=1 + (len(nodes) - 1) // ROUND,
-            asks="" if back else everywhere(OF_KUBELET, situation) or _asks(finding, nodes, situation),
+            asks="" if back else _asks(finding, nodes, situation),
         )
 
 

@@ -25,7 +25,7 @@ from recoverd.model.operations import HELD, MovePath, Shell
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.node_files import NAME, difference, differing, held, put_back, read_anew
-from recoverd.playbooks.nodes import emptied, everywhere, host_of, node_in, node_of, off_on_purpose
+from recoverd.playbooks.nodes import emptied, host_of, node_in, node_of, off_on_purpose
 from recoverd.playbooks.sandboxes import STUCK, without_sandbox
 from recoverd.playbooks.starts import begins_anew, not_mounted
 
@@ -92,7 +92,6 @@ def _gone(finding: Finding, situation: Situation) -> Answer:
         ),
         undo=("by hand: take out again what the steps name",),
         verify_within=60.0,
-        asks=everywhere({finding.code}, situation),
     )
 
 

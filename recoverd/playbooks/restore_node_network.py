@@ -6,14 +6,13 @@ device that is down, routes, the bridge's way through iptables, and the policy o
 since a firewall is somebody's will. A tunnel that is gone is made anew by its CNI's agent, which is the next rung's
 work.
 
-What is lacking on all workers at once, or where another pod network is being set up, somebody may have taken away: that
-is asked about.
+What is lacking where another pod network is being set up somebody may have taken away: that is asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
@@ -35,9 +34,10 @@ from recoverd.model.network_operations import (
 from recoverd.model.node_look import CNI_DIR
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import broken, everywhere, filtered, host_of, node_in, node_of
+from recoverd.playbooks.nodes import broken, filtered, host_of, node_in, node_of
 
 NAME = "restore-node-network"
+Parts = list[tuple[str, NetworkOperation]]
 ROUTED = frozenset({Code.POD_NETWORK_BROKEN, Code.POD_PATH_BROKEN, Code.POD_DEVICE_MISSING, Code.SERVICE_UNREACHABLE})
 """What missing routes explain."""
 
@@ -55,7 +55,35 @@ class RestoreNodeNetwork:
     }
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        node = node_of(finding)
+        """Every node of which the same is found, in one plan: node after node would use up its bound in no time."""
+        found, refused = {}, {}
+        for node in dict.fromkeys((node_of(finding), *broken(situation, {finding.code}))):
+            parts = self._parts(finding.code, node, situation)
+            if isinstance(parts, Refusal):
+                refused[node] = parts.reason
+            elif parts:
+                found[node] = parts
+        if why := refused.pop(node_of(finding), ""):
+            return Refusal(why)
+        if node_of(finding) not in found:
+            return None  # what was recorded is all there: the fault lies elsewhere
+        findings = [f for n in found for f in broken(situation, self.repairs).get(n, [])]
+        hosts = {n: host_of(n, situation) for n in found}
+        return Proposal(
+            summary="; ".join(f"put back on {hosts[n]}: {', '.join(what for what, _ in found[n])}" for n in found),
+            steps=tuple(step for n in found for step in _steps(n, found[n], situation, of_many=len(found) > 1)),
+            basis=tuple(f.key for f in findings),
+            evidence=(
+                *(line for f in findings for line in f.evidence),
+                *(f"left out: {n}: {why}" for n, why in refused.items()),
+            ),
+            undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
+            verify_within=90.0,
+            asks=_asks({hosts[n]: [o for _, o in parts] for n, parts in found.items()}, situation),
+        )
+
+    def _parts(self, code: str, node: str, situation: Situation) -> Parts | Refusal:
+        """What is put back on one node, in words and as operations; none where all is there."""
         host = host_of(node, situation)
         if not situation.by_hand and any(node_in(key) == node for key in situation.spent(NAME)):
             return Refusal(f"{NAME} was tried on {node} in this incident and did not help")
@@ -68,32 +96,27 @@ class RestoreNodeNetwork:
             return Refusal(
                 f"the network of {host} was never recorded while it was healthy, so there is nothing to put back"
             )
-        findings = broken(situation, self.repairs).get(node, [])
-        parts = list(_missing(findings, known, view))
-        if not parts and finding.code == Code.FORWARDING_FILTERED:
-            return Refusal(filtered(node, situation))
-        if not parts:
-            return None  # what was recorded is all there: the fault lies elsewhere
-        at = f", as recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if known.recorded_at else ""
-        return Proposal(
-            summary=f"put back on {host}: {', '.join(what for what, _ in parts)}",
-            steps=tuple(_step(host, f"put back {what} on {host}{at}", operation) for what, operation in parts),
-            basis=tuple(f.key for f in findings),
-            evidence=tuple(line for f in findings for line in f.evidence),
-            undo=("by hand: what is put back is named in the steps; nothing of it is made to last over a reboot",),
-            verify_within=90.0,
-            asks=_asks(findings, host, [o for _, o in parts], situation),
-        )
+        parts = list(_missing(broken(situation, self.repairs).get(node, []), known, view))
+        return Refusal(filtered(node, situation)) if not parts and code == Code.FORWARDING_FILTERED else parts
 
 
-def _asks(findings: list[Finding], host: str, parts: list[NetworkOperation], situation: Situation) -> str:
-    """What speaks against doing it unasked; "" where nothing does."""
-    if any(isinstance(o, AcceptForwards) for o in parts):
-        return f"somebody may want {host} to drop what it forwards"
-    if any(isinstance(o, PutBridge | PutRoute | LinkUp) for o in parts) and (other := _other_network(host, situation)):
-        return other
-    doubt = "who has taken from each what is put back there may have meant it"
-    return everywhere({f.code for f in findings}, situation, doubt)
+def _steps(node: str, parts: Parts, situation: Situation, *, of_many: bool) -> Iterator[Step]:
+    """Those of one node; of many, what fails on one does not keep the others from theirs."""
+    host = host_of(node, situation)
+    known = situation.memory.networks[host].recorded_at
+    at = f", as recorded at {known:%Y-%m-%d %H:%M:%S} UTC" if known else ""
+    for what, operation in parts:
+        step = _step(host, f"put back {what} on {host}{at}", operation)
+        yield replace(step, part=step.part or node, contained=True) if of_many else step
+
+
+def _asks(found: Mapping[str, Sequence[NetworkOperation]], situation: Situation) -> str:
+    """What speaks against doing it unasked on one of these machines; "" where nothing does."""
+    accepting = [host for host, parts in found.items() if any(isinstance(o, AcceptForwards) for o in parts)]
+    if accepting:
+        return f"somebody may want {', '.join(accepting)} to drop what it forwards"
+    old = [host for host, parts in found.items() if any(isinstance(o, PutBridge | PutRoute | LinkUp) for o in parts)]
+    return next((other for host in old if (other := _other_network(host, situation))), "")
 
 
 def _other_network(host: str, situation: Situation) -> str:

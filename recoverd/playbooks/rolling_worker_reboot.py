@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recoverd.bounds import too_few_ready
+from recoverd.diagnose.together import above, concerns
 from recoverd.model.catalogue import Code, ends_of
 from recoverd.model.facts import DeviceFacts, PodNetworkFacts, PodsFacts
 from recoverd.model.finding import Finding
@@ -80,6 +81,12 @@ class RollingWorkerReboot:
         taken = groups(nodes, situation)
         drain = situation.settings.drain
         keys = {n: tuple(f.key for f in found[n]) for n in nodes}
+        shared = next((s for s in situation.shared if concerns(s, (k for n in nodes for k in keys[n]))), None)
+        if shared and not situation.by_hand:
+            return Refusal(
+                f"no node is rebooted for what all have: {above(shared)} Where reboots are what is wanted all the "
+                f"same: `recoverctl run {NAME} {situation.settings.name}`, and approve"
+            )
         return Proposal(
             summary=f"drain and reboot {' then '.join(' and '.join(g) for g in taken)}; {nodes[0]} is the canary",
             steps=tuple(step for group in taken for step in _steps(group, found, situation)),

@@ -19,7 +19,7 @@ from recoverd.model.observation import HostView
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.node_files import NAME, difference, differing, put_back, read_anew
-from recoverd.playbooks.nodes import everywhere, off_on_purpose
+from recoverd.playbooks.nodes import off_on_purpose
 from recoverd.playbooks.starts import begins_anew
 
 STUCK = frozenset({Code.STATIC_PODS_STUCK, Code.PODS_DO_NOT_START})
@@ -99,17 +99,7 @@ def _written(finding: Finding, facts: WaitingFacts, situation: Situation) -> Ans
         evidence=(*finding.evidence, *(f"{host}:{path}: {line}" for line in text.splitlines()[:8])),
         undo=(f"by hand: rm {path}{lasts}",),
         verify_within=180.0,
-        asks=everywhere({finding.code}, situation) or _of_planes(finding, situation),
     )
-
-
-def _of_planes(finding: Finding, situation: Situation) -> str:
-    """Why a person is asked first: the same is found on all control planes of several."""
-    planes = situation.scene.parts
-    found = {f.facts.host for f in situation.confirmed if f.code == finding.code}
-    if len(planes) > 1 and found >= set(planes):
-        return f"{finding.code} is found on all control planes at once, as by somebody's doing"
-    return ""
 
 
 def _cure(finding: Finding) -> str:

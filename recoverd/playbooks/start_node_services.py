@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
@@ -11,7 +11,7 @@ from recoverd.model.observation import HostView, UnitView
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unit
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
-from recoverd.playbooks.nodes import emptied, everywhere, not_loaded
+from recoverd.playbooks.nodes import emptied, not_loaded
 from recoverd.playbooks.starts import begins_anew
 
 
@@ -24,7 +24,38 @@ class StartNodeServices:
     repairs: frozenset[str] = frozenset({Code.KUBELET_DOWN, Code.RUNTIME_DOWN, Code.WORKER_KUBELET_DOWN})
 
     def propose(self, finding: Finding, situation: Situation) -> Answer:
-        host = finding.facts.host or finding.subject
+        """Every machine of which the same is found, in one plan: one after the other would use up its bound at once."""
+        found: dict[str, list[Step]] = {}
+        refused: dict[str, str] = {}
+        for each in (finding, *(f for f in situation.confirmed if f.code == finding.code and f != finding)):
+            host = each.facts.host or each.subject
+            steps = self._steps(each, host, situation)
+            if isinstance(steps, Refusal):
+                refused[host] = steps.reason
+            elif steps:
+                found[host] = steps
+        mine = finding.facts.host or finding.subject
+        if why := refused.pop(mine, ""):
+            return Refusal(why)
+        if mine not in found:
+            return None
+        of = tuple(f for f in situation.confirmed if (f.facts.host or f.subject) in found and f.code in self.repairs)
+        if len(found) > 1:
+            found = {h: [_of_many(s, h, of) for s in steps] for h, steps in found.items()}
+        return Proposal(
+            summary="; ".join(f"start {' and '.join(_started(steps))} on {h}" for h, steps in found.items()),
+            steps=tuple(step for steps in found.values() for step in steps),
+            basis=tuple(f.key for f in of),
+            evidence=(
+                *(line for f in of if f.code == finding.code for line in f.evidence),
+                *(f"left out: {why}" for why in refused.values()),
+            ),
+            undo=tuple(f"systemctl stop {n} (on {h})" for h in found for n in reversed(_started(found[h]))),
+            verify_within=90.0,
+        )
+
+    def _steps(self, finding: Finding, host: str, situation: Situation) -> list[Step] | Refusal:
+        """Those on one machine; none where nothing is down."""
         view = situation.host(host)
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so nothing is started on it")
@@ -43,20 +74,7 @@ class StartNodeServices:
             steps.append(
                 Step(host, what, Unit("start", unit.name), timeout=60.0, requires=(finding.key,) if not steps else ())
             )
-        if not steps:
-            return None
-        basis = tuple(
-            f.key for f in situation.confirmed if (f.facts.host or f.subject) == host and f.code in self.repairs
-        )
-        return Proposal(
-            summary=f"start {' and '.join(_started(steps))} on {host}",
-            steps=tuple(steps),
-            basis=basis,
-            evidence=finding.evidence,
-            undo=tuple(f"systemctl stop {n} (on {host})" for n in reversed(_started(steps))),
-            verify_within=90.0,
-            asks=everywhere({Code.WORKER_KUBELET_DOWN}, situation),
-        )
+        return steps
 
     @staticmethod
     def _down(host: str, view: HostView, situation: Situation) -> list[UnitView]:
@@ -89,6 +107,14 @@ class StartNodeServices:
             "it would not help; what it "
             f"says of why is not known to recoverd: look with `journalctl -u {unit.name} -n 50` on {host}"
         )
+
+
+def _of_many(step: Step, host: str, found: tuple[Finding, ...]) -> Step:
+    """The same in a plan for several machines: one that somebody has started meanwhile is passed over, and one that
+    fails does not keep the others from theirs.
+    """
+    keys = tuple(f.key for f in found if (f.facts.host or f.subject) == host)
+    return replace(step, part=host, contained=True, requires=(), skip_unless=keys if step.requires else ())
 
 
 def _started(steps: list[Step]) -> list[str]:

@@ -193,12 +193,12 @@ def test_another_member_is_not_restarted_when_one_has_died_meanwhile() -> None:
 
 
 def test_nothing_goes_on_while_the_cluster_cannot_be_seen() -> None:
-    """Agents are restarted on four workers when the bastion loses sight of the API and the control plane."""
+    """Agents are restarted on two of four workers when the bastion loses sight of the API and the control plane."""
 
     async def story() -> None:
         rig = Rig(1, 4)
         await rig.stage.wait(60)
-        FAULTS["stop-kube-proxy"](rig.cluster, "w1", "w2", "w3", "w4")
+        FAULTS["stop-kube-proxy"](rig.cluster, "w1", "w2")
         assert await rig.stage.until(lambda: rig.stage.machine.record.run is not None, 200)
         faults.hide(rig.cluster, "cp1", "w1", "w2", "w3", "w4")
         faults.break_vip(rig.cluster)

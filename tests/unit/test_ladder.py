@@ -105,13 +105,6 @@ def test_kubelet_is_left_alone_where_only_its_neighbours_are_at_fault(code: str)
     assert {type(s.operation) for s in steps} == {RestartDaemonPods, AwaitNodeWell}
 
 
-def test_the_same_on_all_workers_at_once_is_asked_about_and_a_setback_explains_it() -> None:
-    found = [fault(STALE, f"w{i}") for i in (1, 2, 3)]
-    assert "all 3 workers at once" in proposal("restart-node-agents", situation(Cluster(1, 3), *found)).asks
-    assert not proposal("restart-node-agents", situation(Cluster(1, 4), *found)).asks
-    assert not proposal("restart-node-agents", situation(Cluster(1, 3), BACK, *found)).asks
-
-
 def test_after_a_setback_the_first_control_plane_is_the_canary() -> None:
     steps = proposal("restart-node-agents", situation(Cluster(3, 2), BACK)).steps
     first = [(type(s.operation), s.host) for s in steps[:3]]

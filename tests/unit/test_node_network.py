@@ -254,3 +254,19 @@ def test_what_is_not_missing_or_cannot_be_put_back_is_for_the_next_rung() -> Non
         is None
     )
     assert ask("restore-node-network", restoring(missing("tun0", "gone"), network(True, (BRIDGE,), (ROUTE,)))) is None
+
+
+def test_what_several_nodes_lack_is_put_back_by_one_plan_and_none_keeps_the_others_from_theirs() -> None:
+    off = [fault(Code.IP_FORWARDING_OFF, n) for n in ("w1", "w2", "w3")]
+    now = situation(Cluster(1, 4), *off)
+    seen = {n: network(False, (BRIDGE, TUNNEL), (ROUTE,)) for n in ("w1", "w2")}
+    now = replace(
+        now,
+        memory=replace(now.memory, networks=dict.fromkeys(("w1", "w2"), KNOWN)),
+        observation=replace(now.observation, network=NetworkView(1, seen, {})),
+    )
+    plan = proposal("restore-node-network", now)
+    assert [(s.host, s.part, s.contained) for s in plan.steps] == [("w1", "w1", True), ("w2", "w2", True)]
+    assert plan.basis == tuple(f.key for f in off[:2]) and any("left out: w3" in line for line in plan.evidence)
+    answer = ask("restore-node-network", now, off[2])
+    assert isinstance(answer, Refusal) and "w3" in answer.reason

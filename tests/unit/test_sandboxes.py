@@ -133,11 +133,10 @@ def stuck_on(now: Situation) -> Answer:
     return ask(NAME, now, next(f for f in now.confirmed if f.code == Code.STATIC_PODS_STUCK))
 
 
-def test_on_a_control_plane_as_well_and_on_all_of_them_at_once_asked() -> None:
-    for names, asks in ((("cp2",), False), (("cp1", "cp2", "cp3"), True)):
-        made = stuck_on(control_planes(*names))
-        assert isinstance(made, Proposal) and bool(made.asks) is asks
-        assert isinstance(made.steps[0].operation, PutResolvConf)
+def test_on_a_control_plane_as_well() -> None:
+    made = stuck_on(control_planes("cp2"))
+    assert isinstance(made, Proposal) and not made.asks
+    assert isinstance(made.steps[0].operation, PutResolvConf)
 
 
 def test_it_is_known_once_it_has_stood_and_is_not_forgotten_by_a_kubelet_that_starts_without_it() -> None:
