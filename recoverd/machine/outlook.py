@@ -122,7 +122,9 @@ def shared(turn: Turn) -> tuple[SharedFault, ...]:
     incident, known = turn.record.incident, turn.record.shared
     if (incident and incident.acknowledged_by) or _explained(turn):
         return ()
-    new = _together(turn, confirmed(turn))
+    plan = turn.record.plan if turn.record.run else None
+    # what else begins while a plan is at work may be its own doing, as manifests that it has moved aside
+    new = (s for s in _together(turn, confirmed(turn)) if plan is None or concerns(s, plan.basis))
     return (*known, *(s for s in new if not any((s.code, s.of, s.kind) == (k.code, k.of, k.kind) for k in known)))
 
 
