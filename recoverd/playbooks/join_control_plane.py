@@ -56,18 +56,10 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
     force = force_alone(source, label, situation) if single and request.take_back_single else None
     if isinstance(force, Refusal):
         return force
-    patience = request.member_seconds or (ALONE_SECONDS if single else TOGETHER_SECONDS)
-    operation = JoinControlPlane(
-        label,
-        source,
-        name,
-        request.address,
-        patience,
-        JOIN_SECONDS,
-        request.skip_preflight,
-        api_port=facts.api_port,
-    )
-    back = TakeBackJoin(label, source, name, request.address, before, force)
+    patience, port = request.member_seconds or (ALONE_SECONDS if single else TOGETHER_SECONDS), facts.api_port
+    skip, address = request.skip_preflight, request.address
+    operation = JoinControlPlane(label, source, name, address, patience, JOIN_SECONDS, skip, api_port=port)
+    back = TakeBackJoin(label, source, name, address, before, force)
     snapshot = Step(
         source,
         f"fetch a snapshot from {source} (revision {view.revision}) and check its hash",
@@ -90,13 +82,13 @@ def join(request: JoinRequest, facts: JoinFacts, situation: Situation, now: date
             AwaitEtcd(before + 1, view.revision),
             timeout=ETCD_SECONDS,
         ),
-        Step(name, f"see the API server on {name} ready", AwaitApi(facts.api_port), timeout=API_SECONDS),
+        Step(name, f"see the API server on {name} ready", AwaitApi(port), timeout=API_SECONDS),
     )
     return Proposal(
-        summary=f"join {name} ({request.address}) as control plane {before + 1} of {situation.settings.name}",
+        summary=f"join {name} ({address}) as control plane {before + 1} of {situation.settings.name}",
         steps=steps,
         basis=(),
-        evidence=(f"asked for: {name} at {request.address}; every check was good", f"etcd before: {_members(view)}"),
+        evidence=(f"asked for: {name} at {address}; every check was good", f"etcd before: {_members(view)}"),
         destroys=if_it_fails(name, source, force),
         undo=(f"its member is removed from etcd, {name} is reset, and its node is deleted",),
         verify_within=120.0,

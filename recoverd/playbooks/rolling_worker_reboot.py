@@ -14,7 +14,7 @@ from recoverd.bounds import too_few_ready
 from recoverd.diagnose.together import above, concerns
 from recoverd.model.catalogue import Code, ends_of
 from recoverd.model.facts import DeviceFacts, PodNetworkFacts, PodsFacts
-from recoverd.model.finding import Finding
+from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.node_operations import AwaitNodeReady, AwaitNodeWell, AwaitReboot, Cordon, Drain, PodChoice, Reboot
 from recoverd.model.observation import ObjectsView
 from recoverd.model.plan import Step
@@ -81,12 +81,8 @@ class RollingWorkerReboot:
         taken = groups(nodes, situation)
         drain = situation.settings.drain
         keys = {n: tuple(f.key for f in found[n]) for n in nodes}
-        shared = next((s for s in situation.shared if concerns(s, (k for n in nodes for k in keys[n]))), None)
-        if shared and not situation.by_hand:
-            return Refusal(
-                f"no node is rebooted for what all have: {above(shared)} Where reboots are what is wanted all the "
-                f"same: `recoverctl run {NAME} {situation.settings.name}`, and approve"
-            )
+        if why := _of_all([k for n in nodes for k in keys[n]], situation):
+            return Refusal(why)
         return Proposal(
             summary=f"drain and reboot {' then '.join(' and '.join(g) for g in taken)}; {nodes[0]} is the canary",
             steps=tuple(step for group in taken for step in _steps(group, found, situation)),
@@ -192,6 +188,17 @@ def _hidden(finding: Finding, group: Collection[str]) -> bool:
         case DeviceFacts():
             return True  # no fault where no pod needs it
     return finding.code == Code.POD_PATH_BROKEN and ends_of(finding.subject)[1] in group
+
+
+def _of_all(keys: Sequence[FindingKey], situation: Situation) -> str:
+    """Why none is rebooted: it is for what all machines have together; "" where it is not, and where a person asks."""
+    shared = next((s for s in situation.shared if concerns(s, keys)), None)
+    if shared is None or situation.by_hand:
+        return ""
+    return (
+        f"no node is rebooted for what all have: {above(shared)} Where reboots are what is wanted all the same: "
+        f"`recoverctl run {NAME} {situation.settings.name}`, and approve"
+    )
 
 
 def _steps(group: tuple[str, ...], found: Mapping[str, Sequence[Finding]], situation: Situation) -> Iterator[Step]:

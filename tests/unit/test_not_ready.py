@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from recoverd.diagnose import diagnose
-from recoverd.diagnose.notready import CLIENT, LONG, SHORT
+from recoverd.diagnose.notready import SHORT
+from recoverd.diagnose.why_not_ready import CLIENT, LONG
 from recoverd.memory.remember import notice
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
