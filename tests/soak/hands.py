@@ -106,6 +106,8 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
     for name, machine in c.machines.items():
         machine.hung = False
         machine.terminals.clear()
+        machine.programs.clear()
+        machine.hands_off = ""
         truth.people.pop(name, None)
         if apart and machine.control_plane and not machine.on:
             continue

@@ -250,6 +250,13 @@ OF_ETCD = frozenset({"lose-data", "delete-data", "corrupt-data", "end-etcd"})
 """What happens to an etcd, wherever it is."""
 APART_FROM = (131071 << 14) + 4096
 """As above: an etcd on machines of its own, in half of the stories."""
+BUSY: dict[str, Draw] = {
+    "run-program": _and(node, _choice("unattended-upgrade")), "end-programs": node,
+    "stop": _and(node, _choice("kubelet", "containerd")), "log-in": node, "log-out": node, "leave-terminal": node,
+    "keep-hands-off": _and(node, _choice("mine")),
+}  # fmt: skip
+BUSY_FROM = (131071 << 14) + 8192
+"""As above: package managers and people at work on machines whose units stop meanwhile."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -266,6 +273,7 @@ LATEST = (
     (IMAGELESS_FROM, IMAGELESS, 0.3, (1, 2, 3)),
     (DROPPING_FROM, DROPPING, 0.3, (1, 2, 3)),
     (ASTRAY_FROM, ASTRAY, 0.3, (1, 2, 3)),
+    (BUSY_FROM, BUSY, 0.3, (2, 3, 4)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {
