@@ -407,6 +407,16 @@ def test_what_another_pod_names_is_known_when_it_has_stood_for_a_while() -> None
 # --- what is found ---
 
 
+def test_nothing_is_said_of_how_a_pod_does_that_is_not_looked_at() -> None:
+    path, cluster = "/etc/haproxy/haproxy.cfg", made(3)
+    pod = {"haproxy": ManifestView("/etc/kubernetes/manifests/haproxy.yaml", "x", HAPROXY)}
+    cluster.host("cp1", manifests={**cluster._seen("cp1").manifests, **pod}, pod_files={**GOOD, path: GONE})
+    known = KnownPodFile(sha("a"), "644", "0:0", NOW)
+    memory = replace(KNOWN, pod_files={"cp1": {**KNOWN.pod_files["cp1"], path: known}})
+    (warning,) = [f for f in found(cluster, Code.POD_FILE_MISSING, memory) if f.subject == f"cp1:{path}"]
+    assert "whether what names it runs is not looked at" in warning.message and "runs on" not in warning.message
+
+
 def test_a_file_that_is_gone_is_a_fault_where_what_names_it_does_not_run() -> None:
     (fault,) = found(falls(made(3, enc=GONE)), Code.POD_FILE_MISSING)
     assert (fault.subject, fault.severity, fault.state) == (f"cp1:{ENC}", Severity.FAULT, State.APISERVER_DOWN)
