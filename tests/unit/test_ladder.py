@@ -47,6 +47,7 @@ def test_what_always_asks_asks_even_where_the_configuration_says_automatic() -> 
     settings = replace(Cluster().settings, approval=everything)
     assert {n for n in everything if settings.approval_of(n) is Approval.AUTOMATIC} == {
         *RUNGS[:3],
+        "end-back-off",
         "restore-manifest",
         "restore-node-files",
         "restore-pod-files",
