@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from recoverd.diagnose.scene import Scene
 from recoverd.model.observation import LoginView
+from recoverd.model.static_pods import stands
 
 FORGOTTEN = 8 * 3600.0
 """Seconds without a key from which on a terminal counts as left open by somebody who has gone home."""
@@ -84,8 +85,8 @@ def _away(scene: Scene) -> str:
             continue
         gone += [
             f"{component} on {name}"
-            for component in scene.memory.manifests.get(name, {})
-            if component not in view.manifests
+            for component, known in scene.memory.manifests.get(name, {}).items()
+            if component not in view.manifests and not stands(known.pod, view.manifests.values())
         ]
     if len(gone) < SEVERAL:
         return ""
