@@ -31,6 +31,7 @@ from recoverd.diagnose import (
     names,
     network,
     notready,
+    other_pods,
     pod_files,
     pressure,
     reach,
@@ -99,6 +100,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from loss.findings(scene)
     of_manifests = tuple(manifests.findings(scene))
     yield from of_manifests
+    yield from other_pods.findings(scene)
     explained = frozenset(
         f.facts.host for f in of_manifests if isinstance(f.facts, ManifestFacts) and f.facts.component == API
     )

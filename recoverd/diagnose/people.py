@@ -19,6 +19,7 @@ from recoverd.diagnose.packages import package_manager
 from recoverd.diagnose.scene import Scene
 from recoverd.model.memory import Sight
 from recoverd.model.people import LoginView, PeopleView, ToolView
+from recoverd.model.static_pods import stands
 
 KEPT = 120.0
 """Seconds for which a terminal or a tool that was seen counts after that."""
@@ -154,8 +155,8 @@ def _away(scene: Scene) -> str:
         view = scene.host(name)
         if view is None or any("manifest" in problem for problem in view.problems):
             continue
-        for component in scene.memory.manifests.get(name, {}):
-            if component not in view.manifests:
+        for component, known in scene.memory.manifests.get(name, {}).items():
+            if component not in view.manifests and not stands(known.pod, view.manifests.values()):
                 gone.append(f"{component} on {name}")
                 moved = moved or _moved(name, component, scene)
     if len(gone) < SEVERAL:

@@ -13,6 +13,8 @@ from recoverd.machine.gate import unwanted
 from recoverd.machine.guards import too_old
 from recoverd.machine.sight import let_go, name_of
 from recoverd.machine.turn import Turn
+from recoverd.memory.static_pods import without
+from recoverd.model.catalogue import Code
 from recoverd.model.events import (
     Acknowledged,
     Approved,
@@ -160,6 +162,10 @@ def reject(turn: Turn, event: Rejected) -> None:
     again = f"`recoverctl ack {plan.incident}` lets recoverd offer it again"
     if turn.record.incident is None:
         again = f"`recoverctl run {plan.playbook} {turn.name}` makes it anew at any time"
+    meant = without(turn.memory, plan.basis)
+    if meant != turn.memory and turn.sweep and turn.sweep.diagnosis.find(Code.VIP_WRONG) is None:
+        turn.learn(meant)
+        again = "what was gone was taken away on purpose by that, and is known no more"
     told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
     turn.decline(plan, told)
     if turn.lifecycle.phase is Phase.AWAITING_APPROVAL:

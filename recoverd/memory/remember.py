@@ -18,6 +18,7 @@ from recoverd.diagnose.setback import comparable, current
 from recoverd.memory.files import known_files
 from recoverd.memory.pki import known_pki
 from recoverd.memory.pod_files import known_pod_files
+from recoverd.memory.static_pods import known_static_pods
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
@@ -33,6 +34,7 @@ from recoverd.model.observation import (
     Observation,
     Unseen,
 )
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.settings import ClusterSettings
 
 SETTLE = 60.0
@@ -89,6 +91,7 @@ def remember(
     if objects and not settings.workers:
         workers = workers_of(objects.nodes)
     scene = Scene(observation, memory, settings)
+    manifests, of_others = known_static_pods(scene, manifests, sights)
     networks, of_networks = _networks(observation, scene, sights)
     files, texts = known_files(scene)
     pki, of_pki = known_pki(observation, diagnosis, memory.pki, sights)
@@ -114,7 +117,7 @@ def remember(
         files=files,
         texts=texts,
     )
-    return new, {**watched, **of_networks, **of_pki, **of_pod_files}
+    return new, {**watched, **of_others, **of_networks, **of_pki, **of_pod_files}
 
 
 def notice(observation: Observation, memory: Memory, settings: ClusterSettings) -> Memory:
@@ -274,7 +277,8 @@ def _manifests(
             continue
         for component, manifest in view.manifests.items():
             if (
-                manifest.problem
+                component not in STATIC_PODS
+                or manifest.problem
                 or "--force-new-cluster" in manifest.content
                 or not _healthy(observation, host, component, view)
             ):

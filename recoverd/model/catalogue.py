@@ -404,6 +404,22 @@ class Code(StrEnum):
         "That manifest is not the known-good one, and what it starts does not come up.",
         Of.MANIFEST,
     )
+    OTHER_MANIFEST_MISSING = (
+        "static-pod-manifest-missing",
+        About.COMPONENT,
+        (ShownBy.MANIFESTS,),
+        "The manifest of another static pod (kube-vip, haproxy, keepalived) is gone or empty: a fault where the API "
+        "server's address does not answer or the same pod stands on another control plane, else a warning until it "
+        "counts as meant, after ten minutes.",
+        Of.MANIFEST,
+    )
+    OTHER_MANIFEST_INVALID = (
+        "static-pod-manifest-invalid",
+        About.COMPONENT,
+        (ShownBy.MANIFESTS,),
+        "The manifest of another static pod, which worked, is none that kubelet can run any more.",
+        Of.MANIFEST,
+    )
     VIP_WRONG = (
         "api-address-wrong",
         About.CLUSTER,

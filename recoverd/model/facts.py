@@ -21,7 +21,7 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class ManifestFacts(Facts):
     component: str = ""
-    """`etcd`, `kube-apiserver`, `kube-controller-manager` or `kube-scheduler`."""
+    """`etcd`, `kube-apiserver`, `kube-controller-manager` or `kube-scheduler`; or another pod's file, without .yaml."""
 
 
 @dataclass(frozen=True, slots=True)

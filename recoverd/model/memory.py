@@ -20,7 +20,10 @@ class KnownManifest:
     path: str
     sha256: str
     content: str
+    """"" of another pod's than kubeadm's in which a secret may stand: that stays on its machine."""
     recorded_at: datetime
+    pod: str = ""
+    """NAMESPACE/NAME; "" of kubeadm's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ class Memory:
     """Known-good facts of one cluster. Empty until the cluster was once seen healthy."""
 
     manifests: Mapping[str, Mapping[str, KnownManifest]] = field(default_factory=dict)
-    """By control-plane name, then component."""
+    """By control-plane name, then component; of other pods than kubeadm's the name of the file without .yaml."""
     watermark: Watermark | None = None
     workers: tuple[Worker, ...] = ()
     """Learnt from the API where the configuration lists none."""

@@ -278,7 +278,7 @@ class HostView:
     units: Mapping[str, UnitView]
     """By unit name: `kubelet` and the runtime."""
     manifests: Mapping[str, ManifestView] = field(default_factory=dict)
-    """By component: `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`."""
+    """By component, as `etcd` or `kube-apiserver`; files of other static pods by their names without .yaml."""
     containers: Mapping[str, ContainerView] = field(default_factory=dict)
     certificates: tuple[CertificateView, ...] = ()
     pki: PkiView | None = None

@@ -35,6 +35,7 @@ from recoverd.model.observation import (
 )
 from recoverd.model.places import flag, places_in
 from recoverd.model.pod_files import PodFileView
+from recoverd.model.static_pods import processes
 from recoverd.observe import late, pod_files, webhooks
 from recoverd.observe.aggregated import AggregateWatch
 from recoverd.observe.api import ApiCollector
@@ -258,10 +259,12 @@ class Collector:
         clock, closer = time.monotonic() > due, self._closer.due(name, time.monotonic())
         journals, largest = self._journals.asks(name)
         seconds = self._cluster.deadlines.hosts + (CLOSER if closer else 0.0)
-        named = pod_files.NONE
+        named, pods = pod_files.NONE, processes({})
         if name in self._planes:
-            named = pod_files.asked(name, self._manifests.get(name, {}), self._pod_files.get(name), memory)
-        asked = Extras(clock, closer, journals, largest, named)
+            manifests = self._manifests.get(name, {})
+            named = pod_files.asked(name, manifests, self._pod_files.get(name), memory)
+            pods = processes(manifests)
+        asked = Extras(clock, closer, journals, largest, pods, named)
         tenure = self._lease.tenure if self._lease else None
         view = await look_at(self._hosts, name, seconds, about, self._keys, lease, asked, tenure)
         if closer:

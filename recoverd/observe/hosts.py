@@ -57,6 +57,8 @@ class Extras:
     """Units of which it is asked what they said last, as of those that fail."""
     largest: bool = False
     """Which files are the largest."""
+    pods: tuple[tuple[str, str], ...] = ()
+    """Static pods that are none of kubeadm's, and how their processes may be called: words without blanks."""
     files: Asked = NONE
     """Files that its static pods name, paths without blanks or anything else that a shell reads."""
 
@@ -92,6 +94,8 @@ async def look_at(
         if lease:
             id, bastion, lasts, fence, want, process = lease.asked(name)
             given += f"\nR='{id} {_word(bastion)} {lasts:.0f} {fence} {want:d} {process}'\n{LEASE}"
+        if more.pods:
+            given += f"\nS={shlex.quote(' '.join(f'{name}={program}' for name, program in more.pods))}"
         if more.files.paths:
             named = ((more.files.paths, "P"), (more.files.encrypting, "E"), (more.files.followed, "W"))
             given += "\n" + " ".join(f"{word}={shlex.quote(' '.join(paths))}" for paths, word in named)

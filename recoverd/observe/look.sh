@@ -117,6 +117,7 @@ for c in /proc/[0-9]*/comm; do
       [ ${c%comm}root -ef / ] && tool ${c%comm} ;;
     sh|bash|dash|ash|zsh|ksh|fish|busybox) [ -z "$out" ] && [ ${c%comm}root -ef / ] && come_out ${c%comm} ;;
     etcd|kube-apiserver|kube-controller|kube-scheduler) among="$among $c" ;;
+    *) case " ${S-} " in *"=$n "*) among="$among $c" ;; esac ;;
   esac
 done
 [ -z "$out" ] || printf '%s\n' "$out"
@@ -204,6 +205,15 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   first=; [ -n "$log" ] && { IFS= read -r first 2>/dev/null <"$log"; printf 'log %s\nfirst %.40s\n' "$log" "$first"; }
   [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file|provided but not defined' | tail -n 3 | cut -c1-600
   [ -n "$log" ] && { tail -n 400 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
+done
+# S has NAME=PROGRAM of static pods that are none of kubeadm's, those of one after each other: a file, and what its
+# processes may be called
+of=
+for w in ${S-}; do
+  [ "${w%%=*}" = "$of" ] || { of=${w%%=*}; s container "$of"; [ -r /proc/$$/comm ] && echo scanned; }
+  for p in $(pids "${w#*=}"); do
+    stat=; read -r stat 2>/dev/null <"$p/stat" && printf '%s\n' "stat $stat"
+  done
 done
 
 # whom etcd is connected to on the others' port, and whom it calls: 01 is a connection, 02 a call without an answer

@@ -226,7 +226,7 @@ def _steps(it: Rejoin, situation: Situation) -> Iterator[Step]:
     yield Step(source, what, AwaitEtcd(it.left + 1), ETCD_SECONDS)
     yield Step(host, f"see the API server on {host} ready", AwaitApi(port), API_SECONDS)
     for component, known in situation.memory.manifests.get(host, {}).items():
-        if component not in STATIC_PODS:
+        if component not in STATIC_PODS and known.content:
             write = WriteFile(known.path, known.content, known.sha256, before="")
             yield Step(host, f"put {known.path} on {host} back, which kubeadm does not know of", write, 20.0)
     yield Step(source, f"see node {it.node} Ready", AwaitNodeReady(it.node), READY_SECONDS)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recoverd.diagnose.manifests import other_images
+from recoverd.diagnose.other_pods import elsewhere
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code, Of, codes
 from recoverd.model.etcd import FORCE
 from recoverd.model.facts import ManifestFacts
 from recoverd.model.finding import Finding
 from recoverd.model.operations import HELD, WriteFile
+from recoverd.model.pki_operations import STATIC_PODS
 from recoverd.model.places import flag
 from recoverd.model.plan import Step
+from recoverd.model.static_pods import others
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.starts import seen_started, serves_nothing
 
 MANIFEST_CODES = codes(Of.MANIFEST)
-MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING})
+MISSING = frozenset({Code.MANIFEST_MISSING, Code.ETCD_MANIFEST_MISSING, Code.OTHER_MANIFEST_MISSING})
+TOGETHER = 120.0
+"""Seconds: another pod's manifest that went so long before the API server's address fell silent is not why it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,12 @@ class RestoreManifest:
         mine.sort(key=lambda f: component_of(f) != "etcd")
         writes: list[Step] = []
         waits: list[Step] = []
-        for each in mine:
+        for each in tuple(mine):
             found = self._write(each, host, situation)
             if isinstance(found, Refusal):
+                if len(mine) > 1 and component_of(each) not in STATIC_PODS:
+                    mine.remove(each)  # the API server does not wait for what only a person can put back
+                    continue
                 return found
             writes.append(found)
             waits += self._wait(each, host, situation)
@@ -47,6 +55,7 @@ class RestoreManifest:
             steps=(*writes, *waits),
             basis=tuple(f.key for f in mine),
             evidence=tuple(line for f in mine for line in f.evidence),
+            resolves=tuple(f.key for f in (*mine, *_with_it(mine, situation))),
             undo=(
                 f"what was in place, if anything, is kept in {HELD}/{situation.kept}/ on {host}; rename "
                 "it back into place by hand",
@@ -66,9 +75,14 @@ class RestoreManifest:
             )
         if view is None:
             return Refusal(f"{host} cannot be looked at now, so its manifests are left alone")
+        if not known.content:
+            return Refusal(
+                f"{known.path} on {host} held what may be a secret, so recoverd has kept no copy of it: put it back "
+                "from where it was made, or by the command that made it"
+            )
         if component == "etcd" and (refused := self._guard_etcd(host, known.content, situation)):
             return refused
-        if component != "etcd" and (why := serves_nothing(host, situation)):
+        if component in STATIC_PODS[1:] and (why := serves_nothing(host, situation)):
             return Refusal(f"the manifest of {component} on {host} is not put back: {why}")
         current = view.manifests.get(component)
         return Step(
@@ -128,6 +142,8 @@ class RestoreManifest:
     @staticmethod
     def _wait(finding: Finding, host: str, situation: Situation) -> list[Step]:
         component = component_of(finding)
+        if component not in STATIC_PODS:
+            return []  # how its process is called is not known for certain, and kubelet is not restarted for it
         start = seen_started(host, component)
         if component == "kube-apiserver":
             return [start, Step(host, f"wait for the API server on {host}", AwaitApi(), timeout=90.0)]
@@ -151,6 +167,12 @@ def _may_serve(host: str, situation: Situation) -> list[str]:
 def component_of(finding: Finding) -> str:
     assert isinstance(finding.facts, ManifestFacts)
     return finding.facts.component
+
+
+def _with_it(mine: list[Finding], situation: Situation) -> list[Finding]:
+    """The address that does not answer, where a pod that may hold it is put back."""
+    others = any(component_of(f) not in STATIC_PODS for f in mine)
+    return [f for f in situation.diagnosis.faults if others and f.code == Code.VIP_WRONG]
 
 
 def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
@@ -177,6 +199,32 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
                 f"the manifest of {component} on {host} names another image than the known-good one, "
                 f"{', '.join(other)}, as in an upgrade"
             )
+        if finding.code == Code.OTHER_MANIFEST_MISSING and (why := _taken_away(finding, host, situation)):
+            return why
+    return ""
+
+
+def _taken_away(finding: Finding, host: str, situation: Situation) -> str:
+    """The same of another pod's manifest that is gone, as kube-vip's: whoever moves the address elsewhere takes it
+    away, and two that hold one address are worse than none.
+    """
+    component, known, view = component_of(finding), situation.memory.manifests.get(host, {}), situation.host(host)
+    new = [key for key, _ in others(view.manifests) if key not in known] if view else []
+    if new:
+        return f"{', '.join(new)} is new beside it on {host}, as when something else takes the place of {component}"
+    dead = next((f for f in situation.diagnosis.faults if f.code == Code.VIP_WRONG), None)
+    if dead is None and not elsewhere(situation.scene, host, known[component]):
+        return (
+            f"nothing shows that {component} is missed: the API server's address is not seen to be what is wrong, and "
+            "it stands on no other control plane"
+        )
+    before = situation.age(finding) - (situation.age(dead) if dead else 0.0)
+    if before > TOGETHER:
+        return (
+            f"{component} on {host} has been gone for {situation.age(finding) / 60:.0f} min, in which nobody has put "
+            "it back, as when it was taken away on purpose"
+            + (": it went long before the API server's address fell silent" if dead else "")
+        )
     return ""
 
 

@@ -11,7 +11,7 @@ from recoverd.model.observation import EndpointHealth, EndpointView, NodeView, O
 from recoverd.simulate.clock import moment
 from recoverd.simulate.etcd import Etcd, Process
 from recoverd.simulate.hosts import UP_SINCE, Container, Machine
-from recoverd.simulate.network import Network
+from recoverd.simulate.network import HOLDER, Network
 from recoverd.simulate.pki import SERVING, etcd_trouble, trouble
 from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
@@ -193,7 +193,7 @@ class Api:
         stands where the control planes are.
         """
         reachable = [n for n, m in self._machines.items() if m.control_plane and m.up(self._now)]
-        if self._network.blind or self._network.vip_broken or not reachable:
+        if self._network.blind or self._network.vip_broken or not reachable or not self.held:
             return EndpointView(VIP, EndpointHealth.UNREACHABLE, "no connection within 1.8 s")
         if self.serving() is None:
             if why := next(
@@ -202,6 +202,12 @@ class Api:
                 return EndpointView(VIP, EndpointHealth.TLS, f"its certificate does not verify: {why}")
             return EndpointView(VIP, EndpointHealth.REFUSED, "connection refused: nothing listens there")
         return EndpointView(VIP, EndpointHealth.READY, "ok")
+
+    @property
+    def held(self) -> bool:
+        """Somebody has that address: a balancer, or a control plane on which what holds it runs."""
+        held = (self._machines[n] for n in self._network.held)
+        return self._network.balanced or not self._network.held or any(m.container(HOLDER) for m in held)
 
     def lists(self) -> str | None:
         """The machine of a ready API server that the bastion reaches."""

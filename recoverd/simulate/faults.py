@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from recoverd.model.etcd import MemberEntry
 from recoverd.playbooks.etcd_manifest import with_flag
-from recoverd.simulate import machine_faults, node_faults, person_faults, pki_faults, pod_file_faults, witness_faults
+from recoverd.simulate import (
+    machine_faults,
+    node_faults,
+    person_faults,
+    pki_faults,
+    pod_file_faults,
+    vip_faults,
+    witness_faults,
+)
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.hosts import NONE
@@ -301,6 +309,7 @@ def by_name() -> dict[str, Fault]:
         person_faults.__name__: vars(person_faults),
         pki_faults.__name__: vars(pki_faults),
         pod_file_faults.__name__: vars(pod_file_faults),
+        vip_faults.__name__: vars(vip_faults),
         witness_faults.__name__: vars(witness_faults),
     }
     found = [v for names in of.values() for k, v in names.items() if callable(v) and not k.startswith("_")]

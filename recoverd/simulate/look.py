@@ -178,7 +178,9 @@ def host(cluster: ModelCluster, machine: Machine) -> HostView | Unseen:
         units={u.name: _unit(u, cluster.now) for u in machine.units.values()},
         journals=_journals(cluster, machine),
         manifests={c: _manifest(machine, c, text) for c, text in machine.manifests().items()} | _copies(machine),
-        containers={c: view for c in COMPONENTS if (view := _container(machine, c)) is not None},
+        containers={
+            c: view for c in {*COMPONENTS, *machine.manifests()} if (view := _container(machine, c)) is not None
+        },
         certificates=certificates,
         pki=pki,
         disks=(_disk(machine),),

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
 
+HOLDER = "kube-vip"
+"""The static pod that has the API server's address on its machine, where one does."""
+
 
 @dataclass(slots=True)
 class Network:
@@ -19,6 +22,10 @@ class Network:
     groups: dict[str, int] = field(default_factory=dict)
     """A partition between machines: those in the same group see each other; empty means all do."""
     vip_broken: bool = False
+    held: set[str] = field(default_factory=set)
+    """Control planes that were given kube-vip to hold the API server's address; where none was, a balancer has it."""
+    balanced: bool = False
+    """A balancer has it all the same."""
 
     def bastion_reaches(self, name: str) -> bool:
         return not self.blind and name not in self.hidden

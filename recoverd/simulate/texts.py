@@ -112,6 +112,8 @@ def command_of(content: str) -> Command:
         pod = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
     except yaml.YAMLError as error:
         return Command({}, f"not YAML: {' '.join(str(error).split())[:120]}")
+    if pod is None:
+        return Command({}, "empty")
     try:
         (container,) = pod["spec"]["containers"]
         words = [str(word) for word in container["command"]]

@@ -775,6 +775,21 @@ async def test_a_static_pods_process_is_told_from_others_of_its_name(
     assert not (await seen(pool)).containers[name].running
 
 
+async def test_static_pods_of_others_are_seen_to_run_by_what_their_processes_may_be_called(
+    pool: HostPool, machine: Machine, placed: Callable[[str, str], subprocess.Popen[bytes]]
+) -> None:
+    asked = hosts.Extras(pods=(("vip", "manager"), ("vip", "kube-vip"), ("keepalived", "keepalived")))
+    placed(f"{PREFIX}keepalived", OTHERS[2])  # somebody's own, of a unit of systemd
+    for runs in (False, True):
+        if runs:
+            placed(f"{PREFIX}kube-vip", STATIC[0])
+        view = await hosts.look_at(pool, "cp1", 10.0, more=asked)
+        assert isinstance(view, HostView)
+        assert (view.runs("vip"), view.runs("keepalived")) == (runs, False)
+        assert {"vip", "keepalived", *COMPONENTS} == view.containers.keys(), view
+        assert bool(view.running_since("vip")) is runs
+
+
 async def test_where_cgroups_say_nothing_the_name_has_to_do(
     pool: HostPool, machine: Machine, placed: Callable[[str, str], subprocess.Popen[bytes]]
 ) -> None:

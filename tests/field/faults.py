@@ -39,6 +39,23 @@ class Faults:
         if self.fronted:  # as haproxy with no server left
             self.fronted.answers = {"/readyz": web.Response(text="<html>503 Service Unavailable</html>", status=503)}
 
+    def vip_lost(self) -> None:
+        """Somebody removed kube-vip's manifest from the first control plane, and kubelet has ended it; it stands on the
+        others.
+        """
+        self._gone("kube-vip")
+
+    async def balancer_lost(self) -> None:
+        """Somebody removed haproxy's manifest, and nothing answers at the cluster's address."""
+        self._gone("haproxy")
+        if self.fronted:
+            await self.fronted.stop()
+
+    def _gone(self, name: str) -> None:
+        plane = self.machines["p1"]
+        (plane.root / self.at.static.lstrip("/") / f"{name}.yaml").unlink()
+        plane.ends(name)
+
     async def api_ended(self) -> None:
         """Whatever started it there has ended it."""
         self.machines["p1"].ends("kube-apiserver")

@@ -271,8 +271,20 @@ ROWS = {
     ),
     "kube-vip as a static pod": Environment(
         source="https://kube-vip.io/docs/installation/static/",
+        planes=3,
         others=("kube-vip",),
-        **API_LOST,
+        fault="vip_lost",
+        found=("static-pod-manifest-missing", "P/kube-vip"),
+        plan="restore-manifest",
+    ),
+    "haproxy as a static pod, whose manifest is gone": Environment(
+        source="https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md#options-for-software-load-balancing",
+        runtime="crio",
+        port=8443,
+        others=("haproxy", "keepalived"),
+        fault="balancer_lost",
+        found=("static-pod-manifest-missing", "P/haproxy"),
+        plan="restore-manifest",
     ),
     "haproxy and keepalived as static pods, API servers on 8443": Environment(
         source="https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md#options-for-software-load-balancing",

@@ -16,6 +16,7 @@ from recoverd.simulate.pki_faults import sign_etcd_client
 from recoverd.simulate.pod_file_faults import restore_pod_file
 from recoverd.simulate.store import id_of, peer_url
 from recoverd.simulate.texts import COMPONENTS, ETCD_DIR, manifest, path_of
+from recoverd.simulate.vip_faults import serve_vip
 from tests.soak.truth import UID, Truth, good_data
 
 ByHand = Callable[..., Coroutine[Any, Any, None]]
@@ -140,6 +141,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
             if agent.stopped_at is not None or agent.flushed or agent.misled or agent.waits_since is not None:
                 machine.start_agent(agent.name, c.now)
         restore_pod_file(c, name)
+        serve_vip(c, *({name} & c.network.held if machine.joined else ()))
         if machine.control_plane and machine.joined and not apart:
             _manifests(c, name, planes)
 

@@ -233,6 +233,13 @@ ASTRAY: dict[str, Draw] = {
 }  # fmt: skip
 ASTRAY_FROM = 131071 << 14
 """As above: machines whose clocks are wrong, and kube-proxies that end each time for what they say themselves."""
+HELD: dict[str, Draw] = {
+    "serve-vip": planes2, "delete-manifest": _and(plane, _choice("kube-vip")),
+    "truncate-manifest": _and(plane, _choice("kube-vip")), "empty-manifest": _and(plane, _choice("kube-vip", *STATIC)),
+    "balance-elsewhere": _nothing,
+}  # fmt: skip
+HELD_FROM = (131071 << 14) + 8192
+"""As above: an API server's address that a static pod of the control planes holds, and what becomes of that."""
 APART: dict[str, Draw] = {
     "power-off": planes2, "power-on": planes2, "reboot": _and(plane, _choice("5", "60", "240")),
     "partition": planes2, "block-peer-port": planes2, "heal": _nothing, "end-etcd": plane,
@@ -274,6 +281,7 @@ LATEST = (
     (DROPPING_FROM, DROPPING, 0.3, (1, 2, 3)),
     (ASTRAY_FROM, ASTRAY, 0.3, (1, 2, 3)),
     (BUSY_FROM, BUSY, 0.3, (2, 3, 4)),
+    (HELD_FROM, HELD, 0.3, (2, 3, 4)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

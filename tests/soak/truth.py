@@ -9,6 +9,7 @@ from recoverd.model.etcd import FORCE
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
+from recoverd.simulate.network import HOLDER
 from recoverd.simulate.pki import KUBECONFIG, client_over, etcd_trouble, trouble
 from recoverd.simulate.pod_files import complaint
 from recoverd.simulate.store import Store
@@ -89,7 +90,7 @@ class Truth:
         """
         cluster, now = self.cluster, self.now
         net, store = cluster.network, cluster.api.store
-        if net.blind or net.hidden or net.blocked or net.groups or net.vip_broken:
+        if net.blind or net.hidden or net.blocked or net.groups or net.vip_broken or not cluster.api.held:
             yield "ill network"
         if store is None:
             yield "ill api none"
@@ -165,6 +166,8 @@ class Truth:
                 yield f"ill manifest {name} {component}"
             if machine.container(component) is None:
                 yield f"ill container {name} {component}"
+        if name in self.cluster.network.held and command_of(manifests.get(HOLDER, "")).problem:
+            yield f"ill manifest {name} {HOLDER}"
         if not self.cluster.apart and not good_data(machine, (f"{where}/member",)):
             yield f"ill data {name}"
         if where != ETCD_DIR:

@@ -161,7 +161,9 @@ def test_a_static_pod_that_kubeadm_does_not_know_of_is_put_back_once_it_has_join
     cluster = lost()
     known = memory(cluster)
     vip = KnownManifest("/etc/kubernetes/manifests/kube-vip.yaml", "ab" * 32, "kind: Pod\n", NOW)
-    known = replace(known, manifests={**known.manifests, "cp3": {**known.manifests["cp3"], "kube-vip": vip}})
+    secret = KnownManifest("/etc/kubernetes/manifests/keepalived.yaml", "cd" * 32, "", NOW)  # recoverd has no copy
+    theirs = {**known.manifests["cp3"], "kube-vip": vip, "keepalived": secret}
+    known = replace(known, manifests={**known.manifests, "cp3": theirs})
     made = plan(cluster, known)
     [at] = [i for i, s in enumerate(made.steps) if isinstance(s.operation, WriteFile)]
     write = made.steps[at].operation
