@@ -220,7 +220,7 @@ def test_nothing_goes_on_while_the_cluster_cannot_be_seen() -> None:
 
 def test_no_second_node_is_rebooted_while_the_first_is_still_down_in_another_plan() -> None:
     async def story() -> None:
-        rig = Rig(1, 4)
+        rig = Rig(1, 7)
         await rig.stage.wait(60)
         for name in ("w1", "w2", "w3"):
             FAULTS["wedge-tunnel"](rig.cluster, name)

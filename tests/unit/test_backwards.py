@@ -13,8 +13,8 @@ from recoverd.model.catalogue import Code
 from recoverd.model.finding import Diagnosis, Finding, FindingKey, State
 from recoverd.model.join_operations import TakeBackJoin
 from recoverd.model.node_operations import Cordon
-from recoverd.model.observation import LoginView, PeopleView
 from recoverd.model.operations import Operation
+from recoverd.model.people import LoginView, PeopleView
 from recoverd.model.plan import Plan, PlanStatus, Step
 from recoverd.model.record import Run
 from tests.unit.builders import NOW, Cluster

@@ -352,6 +352,8 @@ def test_what_fails_is_taken_back_and_the_maintenance_ends_as_not_done() -> None
     out = machine.handle(
         StepEnded(plan.id, 1, False, StepResult(False, "it did not start"), NOW + timedelta(seconds=30))
     )
+    cluster.now = NOW + timedelta(seconds=35)  # by a sweep of now
+    out += machine.handle(Observed(cluster.observation()))
     assert [(p.index, p.undo) for p in out if isinstance(p, Perform)] == [(1, True)]
     machine.handle(StepEnded(plan.id, 1, True, StepResult(True, "taken back"), NOW + timedelta(seconds=50)))
     assert machine.record.plan is None

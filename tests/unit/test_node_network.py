@@ -87,22 +87,6 @@ def test_only_what_is_missing_and_was_recorded_is_put_back(
     assert isinstance(ask("restore-node-network", replace(now, memory=Memory())), Refusal), "never recorded"
 
 
-@pytest.mark.parametrize("code", [Code.IP_FORWARDING_OFF, Code.BRIDGE_NETFILTER_OFF, Code.POD_DEVICE_MISSING])
-def test_what_is_lacking_on_all_workers_at_once_is_asked_about(code: str) -> None:
-    """As when sysctls were rolled out to all, or the network is replaced: it was put back on each, unasked."""
-
-    def asked(workers: int, having: int) -> str:
-        kinds = {"kind": DeviceFacts, "device": "cni0", "problem": "gone"} if code == Code.POD_DEVICE_MISSING else {}
-        now = situation(Cluster(1, workers), *(fault(code, f"w{i + 1}", **kinds) for i in range(having)))
-        memory = replace(now.memory, networks={f"w{i + 1}": KNOWN for i in range(workers)})
-        seen = {f"w{i + 1}": replace(network(False, (TUNNEL,)), bridge_netfilter=False) for i in range(having)}
-        observation = replace(now.observation, network=NetworkView(1, seen, {}))
-        return proposal("restore-node-network", replace(now, memory=memory, observation=observation)).asks
-
-    assert f"{code} is found on all 3 workers" in asked(3, 3) and "may have meant it" in asked(3, 3)
-    assert asked(3, 2) == asked(2, 2) == "", "two cannot tell"
-
-
 def test_no_bridge_is_put_back_unasked_where_another_pod_network_is_set_up() -> None:
     """As on the way from Flannel to Calico: the bridge of before was made anew beside the new network's routes."""
 

@@ -53,7 +53,7 @@ def test_a_canary_that_comes_back_without_its_network_stops_everything_and_stays
 
 
 def test_a_node_that_does_not_come_back_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"))
+    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"), workers=7)
     r.until("wait until w2 is in a new boot")
     r.end(StepResult(False, "w2 did not come back from its reboot within 300 s"))
     assert r.machine.record.run is None and r.work is None
@@ -77,7 +77,7 @@ def test_a_blocked_drain_ends_the_plan_and_the_node_is_uncordoned(monkeypatch: p
 
 
 def test_a_later_node_that_healed_by_itself_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"))
+    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"), workers=7)
     r.until("drain w1")
     r.sick.discard("w2")
     assert r.finish() == [*steps_of("w1")[1:], *steps_of("w3")]
@@ -85,7 +85,7 @@ def test_a_later_node_that_healed_by_itself_is_not_touched(monkeypatch: pytest.M
 
 
 def test_a_node_that_heals_while_it_is_drained_is_uncordoned_and_not_rebooted(monkeypatch: pytest.MonkeyPatch) -> None:
-    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"))
+    r = Rolling(monkeypatch, sick=("w1", "w2", "w3"), workers=7)
     r.until("drain w2")
     r.sick.discard("w2")
     assert r.finish() == ["drain w2", "undo cordon w2", *steps_of("w3")]
