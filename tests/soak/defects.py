@@ -145,7 +145,7 @@ DEFECTS = {
         (*AT_ONCE, *LEASE), told(1, 2, "kill-before 20 [0 s]", "stop-kube-proxy w1 [200 s]"), "before-anything-was-seen"
     ),
     "F1 a pause is not asked before a step": Defect(
-        PAUSE, told(1, 3, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 3 [0 s]", "pause [60 s]"), "while-paused"
+        PAUSE, told(1, 7, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 3 [0 s]", "pause [60 s]"), "while-paused"
     ),
     "F2 kubelet is started over an empty directory": Defect(
         (*EMPTY, *HISTORIES),
@@ -274,7 +274,7 @@ DEFECTS = {
     ),
     "F21 steps go on while the cluster cannot be seen": Defect(
         BLIND,
-        told(1, 3, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 4 [0 s]", "torn api 12 [30 s]"),
+        told(1, 7, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 4 [0 s]", "torn api 12 [30 s]"),
         "while-unobservable",
     ),
     "bounds are not asked": Defect(BOUNDS, told(1, 2, *("stop w1 kubelet [90 s]",) * 5), "bound-exceeded"),

@@ -262,7 +262,7 @@ BUSY: dict[str, Draw] = {
     "stop": _and(node, _choice("kubelet", "containerd")), "log-in": node, "log-out": node, "leave-terminal": node,
     "keep-hands-off": _and(node, _choice("mine")),
 }  # fmt: skip
-BUSY_FROM = (131071 << 14) + 8192
+BUSY_FROM = (131071 << 14) + 12288
 """As above: package managers and people at work on machines whose units stop meanwhile."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
