@@ -274,7 +274,7 @@ DEFECTS = {
     ),
     "F21 steps go on while the cluster cannot be seen": Defect(
         BLIND,
-        told(1, 7, "stop-kube-proxy w1 w2 w3 [0 s]", "await-step 4 [0 s]", "torn api 12 [30 s]"),
+        told(1, 15, "stop-kube-proxy w1 w2 w3 w4 w5 w6 w7 [0 s]", "await-step 3 [0 s]", "torn api 12 [30 s]"),
         "while-unobservable",
     ),
     "bounds are not asked": Defect(BOUNDS, told(1, 2, *("stop w1 kubelet [90 s]",) * 5), "bound-exceeded"),

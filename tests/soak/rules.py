@@ -121,7 +121,7 @@ class Host:
     members: frozenset[str]
     """Ids that its own etcd lists."""
     living: dict[str, str]
-    """Machines by the id of the member on them that follows a leader."""
+    """Machines by the id of the voter on them that follows a leader: a learner that nobody promotes may be removed."""
     forced: bool
 
 
@@ -244,7 +244,7 @@ class Rules:
             (machine.boots, machine.on and machine.up(cluster.now)),
             over,
             frozenset(m.id for m in process.store.members) if process else frozenset(),
-            {p.id: n for n, p in cluster.etcd.processes.items() if p.leader and p.store.uid},
+            {p.id: n for n, p in cluster.etcd.processes.items() if p.leader and p.store.uid and p.id in p.store.voters},
             FORCE in manifests.get("etcd", ""),
         )
 
