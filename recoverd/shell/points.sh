@@ -34,6 +34,7 @@ point_pod_files() {
 # point_files MARKER: what kubeadm and people wrote here, without what holds a private key.
 point_files() {
   kubelet_flags ''
+  # shellcheck disable=SC2154 # kubelet_flags sets them
   for f in /etc/kubernetes/manifests/* /etc/kubernetes/kubeadm*.yaml /etc/kubernetes/kubeadm*.conf /var/lib/kubelet/config.yaml \
     /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/systemd/system/kubelet.service.d/*.conf \
     /usr/lib/systemd/system/kubelet.service.d/*.conf /lib/systemd/system/kubelet.service.d/*.conf $kc_drops; do
