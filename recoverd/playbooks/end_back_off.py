@@ -16,9 +16,13 @@ from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
 from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unstick
-from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.starts import PATIENCE, begins_anew, serves_nothing
 
+PATIENT = 15.0
+"""Seconds for kubelet to do it by itself: where it lets nothing wait, as for a manifest that a person has just put
+back, it starts a container within a few.
+"""
 STARTS: Mapping[str, str] = {Code.ETCD_MEMBER_DOWN: ETCD, Code.CRASH_LOOPING: API}
 
 
@@ -34,10 +38,17 @@ class EndBackOff:
         component, scene = STARTS[finding.code], situation.scene
         if not there_again(scene, finding.facts.host, component):
             return None
+        if situation.age(finding) < PATIENT and not situation.by_hand:
+            return Wait(
+                f"{finding.message} kubelet is restarted for it when that has lasted {PATIENT:g} s: it may start it by "
+                "itself meanwhile"
+            )
         lacked = {
             f: said
             for f in situation.confirmed
-            if f.code == finding.code and (said := there_again(scene, f.facts.host, component))
+            if f.code == finding.code
+            and (said := there_again(scene, f.facts.host, component))
+            and (situation.by_hand or situation.age(f) >= PATIENT)
         }
         hosts = [f.facts.host for f in lacked]
         for host in hosts:

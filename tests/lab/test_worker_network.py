@@ -268,7 +268,9 @@ def test_a_restore_to_older_data_is_healed_by_the_agents_restart(
     healthy = time.time()
     print(f"healthy {healthy - back:.1f} s after the API server's return")
     apart = cluster.profile.etcd_apart  # out of sight: what went back is known by what the nodes do
-    ended = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
+    succeeded = [e["detail"] for i in s.incidents() for e in i["timeline"] if e["event"] == "plan-succeeded"]
+    # an API server that kubelet lets wait on a slow machine is started before
+    ended = [detail for detail in succeeded if "(end-back-off)" not in detail]
     assert len(ended) == 1 or apart, ended
     assert apart or "etcd-revision-went-back" in ended[0], ended
     # which of the two shows first is a matter of a second: nothing else was named of the nodes on a slow

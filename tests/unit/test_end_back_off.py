@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,7 +18,7 @@ from recoverd.model.observation import EtcdDataView, Observation
 from recoverd.model.settings import Approval
 from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks import registry
-from recoverd.playbooks.base import Answer, Proposal, Refusal
+from recoverd.playbooks.base import Answer, Proposal, Refusal, Wait
 from tests.unit.builders import Cluster, member_id
 from tests.unit.test_elsewhere import sweep, waiting
 from tests.unit.test_outside import servers
@@ -58,6 +59,12 @@ def test_an_api_server_is_started_when_its_etcd_serves_again() -> None:
     assert isinstance(answer, Proposal) and not answer.asks
     assert Cluster(1).settings.approval_of(NAME) is Approval.AUTOMATIC
     assert answer.evidence[-1] == f"{API} on cp1 ended for want of an etcd that serves: that is there now"
+
+
+def test_kubelet_is_given_the_time_in_which_it_starts_what_does_not_wait() -> None:
+    """As an API server whose manifest a person has put back together with etcd's, a moment ago."""
+    early = asked(NAME, Code.CRASH_LOOPING, api_waits(Cluster(1), "cp1"), minutes=0.2)
+    assert isinstance(early, Wait) and "15 s" in early.reason
 
 
 def test_all_that_wait_are_started_by_one_plan() -> None:
@@ -108,7 +115,8 @@ def test_of_an_etcd_elsewhere_that_serves_others_the_way_may_be_what_fails_this_
         found = replace(now, observation=seen, diagnosis=diagnose(seen, Memory(), now.settings))
         playbook = next(p for p in registry() if p.name == NAME)
         mine = [f for f in found.diagnosis.faults if f.code in playbook.repairs]
-        answers = [playbook.propose(f, replace(found, confirmed=tuple(mine))) for f in mine]
+        found = replace(found, confirmed=tuple(mine), since={f.key: found.now - timedelta(minutes=1) for f in mine})
+        answers = [playbook.propose(f, found) for f in mine]
         return sorted({s.host for a in answers if isinstance(a, Proposal) for s in a.steps})
 
     every = sweep(servers(1000), api_waits(waiting(), "cp1", "cp2", "cp3"))
