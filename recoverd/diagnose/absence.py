@@ -119,7 +119,7 @@ def manifests(question: Question) -> str:
     if why := machine(question):
         return why
     view = question.observation.hosts.get(question.host)
-    trouble = next((p for p in view.problems if "manifest" in p.lower()), "") if isinstance(view, HostView) else ""
+    trouble = view.manifests_unread if isinstance(view, HostView) else ""
     return f"the manifests on {question.host} could not be read: {trouble}" if trouble else ""
 
 

@@ -28,7 +28,7 @@ def there_again(scene: Scene, name: str, component: str) -> str:
     if found is None or found[0] != component:
         return ""  # kubelet's own words, or the kernel's, are of now
     cause = found[1].cause.name
-    if component == API and cause == NO_ETCD and _etcd_serves(scene, name):
+    if component == API and cause == NO_ETCD and _etcd_is_back(scene, name):
         return "an etcd that serves"
     if component == ETCD and cause in OF_DISKS and disks.cured(host):
         return "room on its disk, or for it was read-only"
@@ -47,9 +47,10 @@ def etcd_serves(scene: Scene, name: str) -> bool:
     return any(v.has_leader and not v.remembered for v in views)
 
 
-def _etcd_serves(scene: Scene, name: str) -> bool:
-    """And takes writes, without which an API server that starts ends again. Where one elsewhere serves other API
-    servers meanwhile, it may be the way there that fails this one: then it has to have been asked by this way.
+def _etcd_is_back(scene: Scene, name: str) -> bool:
+    """Whether an etcd serves it, and takes writes, without which an API server that starts ends again. Where one
+    elsewhere serves other API servers meanwhile, it may be the way there that fails this one: then it has to have been
+    asked by this way.
     """
     views = [*scene.outside.values(), *scene.etcd_views.values()]
     elsewhere = scene.external_etcd and scene.ready_members and scene.observation.outside_by != name

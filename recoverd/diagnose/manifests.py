@@ -50,8 +50,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
         if host is None:
             continue
         yield from _data_empty(scene, name, host)
-        if any("manifest" in p.lower() for p in host.problems):
-            continue  # the look itself failed, so nothing is proven by a file that is not in it
+        if host.manifests_unread:
+            continue
         elsewhere = tuple(_data_elsewhere(scene, name, host))
         yield from elsewhere
         for component in STATIC_PODS[1:] if elsewhere else STATIC_PODS:
@@ -213,9 +213,7 @@ def _finding(
 ) -> Finding:
     evidence = [f"{name}:{current.path} sha256 {current.sha256[:12]}, {len(current.content.encode())} bytes"]
     if known:
-        evidence.append(
-            f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        evidence.append(recorded(known))
         evidence += _difference(known.content, current.content)
     return Finding(
         code,
@@ -225,6 +223,11 @@ def _finding(
         state=_state(component),
         facts=ManifestFacts(name, component=component),
     )
+
+
+def recorded(known: KnownManifest) -> str:
+    """Which the known-good manifest is, as a line of evidence."""
+    return f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _flag_left(name: str, current: ManifestView) -> Finding:

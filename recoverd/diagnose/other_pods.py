@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recoverd.diagnose.manifests import recorded
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import ManifestFacts
@@ -25,7 +26,7 @@ EMPTY = "empty"
 def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.parts:
         host = scene.host(name)
-        if host is None or any("manifest" in p.lower() for p in host.problems):
+        if host is None or host.manifests_unread:
             continue
         for component, known in scene.memory.manifests.get(name, {}).items():
             current = host.manifests.get(component)
@@ -63,7 +64,7 @@ def _missing(scene: Scene, name: str, component: str, known: KnownManifest, curr
         (
             f"{name}:{known.path} {'is empty' if current else 'does not exist'}, and no other file there defines the "
             "pod",
-            _recorded(known),
+            recorded(known),
         ),
         severity=Severity.FAULT if missed else Severity.WARNING,
         state=State.APISERVER_DOWN if missed else None,
@@ -79,12 +80,8 @@ def _invalid(name: str, component: str, known: KnownManifest, current: ManifestV
         f"{current.problem}. kubelet ends the pod, at its next look at the directory or its next start.",
         (
             f"{name}:{current.path} sha256 {current.sha256[:12]}, {len(current.content.encode())} bytes",
-            _recorded(known),
+            recorded(known),
         ),
         state=State.APISERVER_DOWN,
         facts=ManifestFacts(name, component=component),
     )
-
-
-def _recorded(known: KnownManifest) -> str:
-    return f"known-good: sha256 {known.sha256[:12]}, recorded at {known.recorded_at:%Y-%m-%d %H:%M:%S} UTC"

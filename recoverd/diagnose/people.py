@@ -153,7 +153,7 @@ def _away(scene: Scene) -> str:
     gone, moved = [], ""
     for name in scene.control_plane_names:
         view = scene.host(name)
-        if view is None or any("manifest" in problem for problem in view.problems):
+        if view is None or view.manifests_unread:
             continue
         for component, known in scene.memory.manifests.get(name, {}).items():
             if component not in view.manifests and not stands(known.pod, view.manifests.values()):

@@ -30,7 +30,7 @@ LINES = 3
 def findings(scene: Scene) -> Iterator[Finding]:
     for name in scene.parts:
         host = scene.host(name)
-        if host is None or host.pod_files is None or any("manifest" in p.lower() for p in host.problems):
+        if host is None or host.pod_files is None or host.manifests_unread:
             continue
         known = scene.memory.pod_files.get(name, {})
         for path, by in by_path(host.manifests, naming(host.pod_files, known)).items():

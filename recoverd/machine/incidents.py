@@ -92,8 +92,7 @@ def note_cause_above(turn: Turn, incident: Incident) -> None:
     turn.set(above=cause)
     turn.note(
         History.COMMON_CAUSE,
-        f"{above(cause)}. Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
-        f"{incident.id}` lets recoverd go on by itself",
+        f"{above(cause)}. {_asked_about(incident)}",
     )
 
 
@@ -102,10 +101,12 @@ def note_shared(turn: Turn, incident: Incident) -> None:
     known = turn.record.shared
     for shared in outlook.shared(turn)[len(known) :] if not incident.maintenance else ():
         turn.set(shared=(*turn.record.shared, shared))
-        asks = (
-            ""
-            if shared.code in GENTLE
-            else f" Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
-            f"{incident.id}` lets recoverd go on by itself"
-        )
+        asks = "" if shared.code in GENTLE else f" {_asked_about(incident)}"
         turn.note(History.COMMON_CAUSE, f"{on_all(shared)}{asks}")
+
+
+def _asked_about(incident: Incident) -> str:
+    return (
+        "Nothing is done about it unasked; a plan can be approved all the same, and `recoverctl ack "
+        f"{incident.id}` lets recoverd go on by itself"
+    )

@@ -31,7 +31,7 @@ def known_pod_files(scene: Scene, sights: Sights) -> tuple[Files, Sights]:
     known, gone = dict(scene.memory.pod_files), dict[tuple[str, str, str], datetime]()
     for name in scene.parts:
         view = scene.host(name)
-        if view is None or view.pod_files is None or any("manifest" in p.lower() for p in view.problems):
+        if view is None or view.pod_files is None or view.manifests_unread:
             continue
         before = known.get(name, {})
         # one that was edited is not known-good yet, and what the known-good one names is needed to go back to it

@@ -35,7 +35,7 @@ def known_static_pods(scene: Scene, manifests: Manifests, sights: Sights) -> tup
     known, watched = dict(manifests), dict[tuple[str, str, str], datetime]()
     for name in scene.parts:
         view = scene.host(name)
-        if view is None or any("manifest" in p.lower() for p in view.problems):
+        if view is None or view.manifests_unread:
             continue
         before = known.get(name, {})
         after = dict(before)

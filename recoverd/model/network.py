@@ -179,8 +179,9 @@ class RulesView:
 
 
 FORWARD = "ip filter FORWARD"
-REJECTING = " reject"
 """The chain of iptables, as `nft list chains` names it."""
+REJECTING = " reject"
+"""Behind the name of a chain that rejects all that comes to it, by a rule and not by its policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,6 +323,13 @@ class HostView:
         """The unit of the container runtime; None where there is none."""
         return self.units.get(self.runtime)
 
+    @property
+    def manifests_unread(self) -> str:
+        """What kept the look from its manifests, of which nothing is proven then by one that is not in it; "" where
+        they were read.
+        """
+        return next((p for p in self.problems if "manifest" in p.lower()), "")
+
     def runs(self, component: str) -> bool:
         """Whether the newest container of a static pod was seen to run."""
         container = self.containers.get(component)

@@ -17,6 +17,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
+from recoverd.model.pod_yaml import read_yaml
+
 API_PORT = 6443
 """kubeadm's, where `localAPIEndpoint.bindPort` says nothing else."""
 LOOPBACK = "127.0.0.1"
@@ -127,7 +129,7 @@ def own_container(manifest: str) -> Mapping[str, Any] | None:
     images of their own (a KMS plugin, a proxy of metrics). None where the manifest cannot be read.
     """
     try:
-        pod = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        pod = read_yaml(manifest)
         containers = [dict(c) for c in pod["spec"]["containers"]]
         return next((c for c in containers if c.get("name") == pod["metadata"]["name"]), containers[0])
     except (yaml.YAMLError, TypeError, KeyError, IndexError, ValueError, RecursionError):

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import yaml
 
 from recoverd.model.kubeadm import made_by_kubeadm
+from recoverd.model.pod_yaml import read_yaml
 
 COPIES = "/var/lib/recoverd/pod-files"
 """On each control plane: copies of these files under the SHA-256 of what they hold, for root only."""
@@ -192,7 +193,7 @@ def _inner(pod: str, manifest: str, path: str, names: tuple[str, ...]) -> tuple[
 
 def _hosted(manifest: str, path: str) -> Iterator[str]:
     """Where a path of a container is on the machine, by each of the pod's containers that mounts anything there."""
-    spec = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["spec"]  # noqa: S506
+    spec = read_yaml(manifest)["spec"]
     volumes = {v["name"]: v["hostPath"] for v in spec.get("volumes") or () if "hostPath" in v}
     for container in spec.get("containers") or ():
         yield _on_machine(path, _mounts(container, volumes))
@@ -202,7 +203,7 @@ def _hosted(manifest: str, path: str) -> Iterator[str]:
 def named_in(pod: str, manifest: str) -> tuple[Named, ...]:
     """The files that one manifest names, each flag once; none where it cannot be read."""
     try:
-        spec = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["spec"]  # noqa: S506
+        spec = read_yaml(manifest)["spec"]
         volumes = {v["name"]: v["hostPath"] for v in spec.get("volumes") or () if "hostPath" in v}
         containers = [c for kind in ("initContainers", "containers") for c in spec.get(kind) or ()]
         found = [Named(path, pod, flag) for c in containers for flag, path in _flags(c, volumes)]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import yaml
 
 from recoverd.model.pki_operations import STATIC_PODS
+from recoverd.model.pod_yaml import read_yaml
 
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 """Names of files and programs that no shell reads anything into."""
@@ -49,7 +50,7 @@ class StaticPod:
 def static_pod(manifest: str) -> StaticPod | None:
     """The pod of a manifest; None where it cannot be read."""
     try:
-        pod = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        pod = read_yaml(manifest)
         meta, containers = pod["metadata"], pod["spec"]["containers"]
         programs = dict.fromkeys(word for c in containers for word in _programs(c) if PLAIN.fullmatch(word))
         return StaticPod(f"{meta.get('namespace') or 'default'}/{meta['name']}", tuple(programs))
@@ -99,7 +100,7 @@ def may_hold_secret(manifest: str) -> bool:
     if BY_ITSELF.search(manifest):
         return True
     try:
-        pod = yaml.load(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        pod = read_yaml(manifest)
         containers = [c for kind in ("initContainers", "containers") for c in pod["spec"].get(kind) or ()]
         given = (" ".join(str(w) for kind in ("command", "args") for w in c.get(kind) or ()) for c in containers)
         variables = (v for c in containers for v in c.get("env") or ())

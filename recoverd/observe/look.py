@@ -27,6 +27,7 @@ from recoverd.model.observation import (
     ManifestView,
     UnitView,
 )
+from recoverd.model.pod_yaml import read_yaml
 from recoverd.observe import journal, pod_files, pod_logs
 from recoverd.observe.clock import by_the_bastions
 from recoverd.observe.disks import MORE, disks, largest
@@ -293,7 +294,7 @@ def _size_and_time(line: str) -> tuple[int, datetime | None]:
 def manifest_problem(content: str) -> str:
     """Why kubelet cannot run it, or ""."""
     try:
-        pod = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        pod = read_yaml(content)
     except yaml.YAMLError as error:
         return f"not YAML: {' '.join(str(error).split())[:200]}"
     if pod is None:

@@ -8,18 +8,17 @@ starts it at once (observed on 1.20.2); pods run on meanwhile. Where it comes up
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.diagnose.backoff import ETCD, there_again
 from recoverd.diagnose.scene import API
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
 from recoverd.model.plan import Step
-from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
-from recoverd.playbooks.starts import PATIENCE, begins_anew, serves_nothing
+from recoverd.playbooks.starts import begins_anew, seen_started, serves_nothing
 
-PATIENT = 15.0
+BY_ITSELF = 15.0
 """Seconds for kubelet to do it by itself: where it lets nothing wait, as for a manifest that a person has just put
 back, it starts a container within a few.
 """
@@ -38,17 +37,17 @@ class EndBackOff:
         component, scene = STARTS[finding.code], situation.scene
         if not there_again(scene, finding.facts.host, component):
             return None
-        if situation.age(finding) < PATIENT and not situation.by_hand:
+        if situation.age(finding) < BY_ITSELF and not situation.by_hand:
             return Wait(
-                f"{finding.message} kubelet is restarted for it when that has lasted {PATIENT:g} s: it may start it by "
-                "itself meanwhile"
+                f"{finding.message} kubelet is restarted for it when that has lasted {BY_ITSELF:g} s: it may start it "
+                "by itself meanwhile"
             )
         lacked = {
             f: said
             for f in situation.confirmed
             if f.code == finding.code
             and (said := there_again(scene, f.facts.host, component))
-            and (situation.by_hand or situation.age(f) >= PATIENT)
+            and (situation.by_hand or situation.age(f) >= BY_ITSELF)
         }
         hosts = [f.facts.host for f in lacked]
         for host in hosts:
@@ -70,15 +69,7 @@ class EndBackOff:
 
 def _step(finding: Finding, component: str) -> Step:
     host = finding.facts.host
-    return Step(
-        host,
-        f"see that kubelet starts {component} on {host}, and restart kubelet when it does not",
-        Unstick(component, PATIENCE),
-        60.0,
-        part=host,
-        skip_unless=(finding.key,),
-        contained=True,
-    )
+    return replace(seen_started(host, component), part=host, skip_unless=(finding.key,), contained=True)
 
 
 PLAYBOOK = EndBackOff()

@@ -13,13 +13,10 @@ import yaml
 
 from recoverd.model.etcd import FORCE
 from recoverd.model.places import flag
+from recoverd.model.pod_yaml import read_yaml
 from recoverd.playbooks.base import Refusal, Situation
 
 ANNOTATION = "recoverd/incident"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe one, in C where there is one."""
-
-
 COMMAND = re.compile(r"""^(\s*)- (["']?)etcd\2[ \t]*(?:#.*)?$""", re.MULTILINE)
 """The line of etcd's own name, also in quotes or with a note behind it."""
 
@@ -78,7 +75,7 @@ def _same(before: str, after: str, take_out: Callable[[Any], None]) -> bool:
     read, or is not as `take_out` has it.
     """
     try:
-        old, new = (yaml.load(text, Loader=LOADER) for text in (before, after))  # noqa: S506  # safe, see LOADER
+        old, new = (read_yaml(text) for text in (before, after))
         for pod in (old, new):
             take_out(pod)
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError, ValueError):

@@ -11,6 +11,7 @@ import yaml
 from recoverd.model.etcd import FORCE
 from recoverd.model.operations import MANIFESTS
 from recoverd.model.pod_files import ENCRYPTION
+from recoverd.model.pod_yaml import read_yaml
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_DIR = "/var/lib/etcd"
@@ -109,7 +110,7 @@ def peers_in(initial: str) -> dict[str, str]:
 def command_of(content: str) -> Command:
     """What kubelet would run."""
     try:
-        pod = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe, and in C where there is one
+        pod = read_yaml(content)
     except yaml.YAMLError as error:
         return Command({}, f"not YAML: {' '.join(str(error).split())[:120]}")
     if pod is None:
