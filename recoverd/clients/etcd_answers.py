@@ -108,6 +108,7 @@ def member_view(where: str, status: dict[str, Any], members: dict[str, Any]) -> 
             db_in_use=int(status.get("dbSizeInUse", 0)),
             quota=0,
             alarms=alarm_entries(status.get("errors", [])),
+            raft_index=int(status.get("raftIndex", 0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{where} gave a status and a member list that cannot be understood ({error!r})"

@@ -53,27 +53,40 @@ def current(scene: Scene) -> Setback | None:
     return replace(found, anew=anew) if found else None
 
 
-def comparable(scene: Scene, watermark: Watermark) -> int | None:
-    """The furthest revision that goes on the history of the watermark: seen of a member that was there.
-    None where no such member is seen.
+def comparable(scene: Scene, watermark: Watermark) -> tuple[int, int] | None:
+    """The furthest revision, and the furthest index of a raft log (0 where that is not known), that go on the
+    history of the watermark: seen of a member that was there. None where no such member is seen.
 
     Members of the same cluster id that were not may be those whom --force-new-cluster left behind, and
     who have come back with old data.
     """
     if scene.history.strangers:
         return None
-    own = [v.revision for v in scene.history.camp.values() if not watermark.members or v.member_id in watermark.members]
-    return max(own, default=None)
+    own = [v for v in scene.history.camp.values() if not watermark.members or v.member_id in watermark.members]
+    return (max(v.revision for v in own), max(v.raft_index for v in own)) if own else None
+
+
+def log_anew(index: int, watermark: Watermark) -> bool:
+    """Whether a log that has come to `index` is not the one that was seen, but was begun when a snapshot was restored.
+
+    That shows what revisions do not: data that were older than what was seen by little, or that have been written to so
+    much since that their revision is beyond it again (a bastion that was off or under load meanwhile). What is
+    committed stays so under each later leader (Raft, leader completeness), and only a member that is left alone by
+    --force-new-cluster cuts off a few entries that the others may have known as committed: hence half, and not less.
+    """
+    return 0 < index < watermark.index // 2
 
 
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
-    """By cluster id and revision alone."""
+    """By cluster id, revision and how far the log has come alone."""
     id, top = scene.history.cluster_id, scene.history.revision
     if id == watermark.cluster_id:
         of_ours = comparable(scene, watermark)
         if of_ours is None:
             return remembered
-        if (top := of_ours) >= watermark.revision:
+        top, index = of_ours
+        bumped = top >= watermark.revision + BUMP // 2
+        if top >= watermark.revision and (bumped or not log_anew(index, watermark)):
             return remembered if remembered and remembered.proven else None
     if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:
         return None  # restored with a bump: whoever watched is told that it was compacted away, and lists anew
@@ -127,6 +140,11 @@ def findings(scene: Scene) -> Iterator[Finding]:
     watermark = scene.mark
     if watermark and watermark.cluster_id != setback.cluster_id:
         why = f"the cluster id was {watermark.cluster_id} and is {setback.cluster_id}"
+    elif watermark and setback.now >= setback.was:
+        why = (
+            f"its log was at index {watermark.index} at {setback.reference:%Y-%m-%d %H:%M:%S} UTC and has begun anew "
+            "since, as when a snapshot is restored"
+        )
     else:
         why = f"revision {setback.now} is below {setback.was}, seen at {setback.reference:%Y-%m-%d %H:%M:%S} UTC"
     agents = (

@@ -59,7 +59,7 @@ STEADY = attrgetter(
         not in ("watermark", "outside", "healthy_at", "pod_count", "newest", "reached", "silent_at", "at_work")
     )
 )
-STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at")))
+STEADY_WATERMARK = attrgetter(*(f.name for f in fields(Watermark) if f.name not in ("revision", "at", "index")))
 
 Sights = Mapping[tuple[str, str, str], datetime]
 """(host, component, sha256) of manifests other than the known-good one, and since when they are
@@ -142,13 +142,14 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
         watermark is None
         or etcd.lead is None
         or etcd.cluster_id != watermark.cluster_id
-        or (revision := comparable(scene, watermark)) is None
+        or (seen := comparable(scene, watermark)) is None
     ):
         return memory
+    revision, index = seen
     if revision < watermark.revision:
         # a setback of which is not known yet whether the cluster began anew: what is held against it later must stand
         return memory
-    further = replace(watermark, revision=revision, at=observation.at)
+    further = replace(watermark, revision=revision, at=observation.at, index=max(index, watermark.index))
     return replace(memory, outside=further) if scene.external_etcd else replace(memory, watermark=further)
 
 
@@ -157,7 +158,8 @@ def worth_writing(written: Memory | None, new: Memory) -> bool:
 
     What every sweep changes (the watermark's revision, the number of pods, the newest objects, which services were
     reached, when a person was seen) is written every `WATERMARK_EVERY` seconds, anything else at once. After a kill -9
-    the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then not seen.
+    the watermark is older by so much at most: a setback by less than what etcd wrote meanwhile is then shown by a
+    restored snapshot's new log alone, and by nothing where a machine was put back.
     """
     if written is None or _steady(written) != _steady(new):
         return True
@@ -343,8 +345,10 @@ def _watermark(
         and memory.setback is not None
         and memory.setback.proven
     )
-    revision, at = top.revision, observation.at
-    if before and before.cluster_id == top.cluster_id and before.revision > revision and not over:
-        revision, at = before.revision, before.at  # that history was not seen to go on
+    revision, at, index = top.revision, observation.at, max(v.raft_index for v in views)
+    if before and before.cluster_id == top.cluster_id and not over:
+        index = max(index, before.index)
+        if before.revision > revision:
+            revision, at = before.revision, before.at  # that history was not seen to go on
     uid = top.uid or (before.uid if before else "")
-    return Watermark(top.cluster_id, revision, at, {m.id: m.name for m in top.members}, uid)
+    return Watermark(top.cluster_id, revision, at, {m.id: m.name for m in top.members}, uid, index)

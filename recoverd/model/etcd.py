@@ -125,6 +125,10 @@ class EtcdView:
     """
     hashed: Hashed | None = None
     """Asked only while a CORRUPT alarm is up that names no member; None where that was not answered."""
+    raft_index: int = 0
+    """Of the newest committed entry of its log; 0 where that was not answered. A restored snapshot begins a new log, of
+    which each member is an entry (etcd's `etcdutl snapshot restore`; seen on 3.4.23 and 3.5.16).
+    """
 
     @property
     def full(self) -> bool:

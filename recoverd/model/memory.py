@@ -37,6 +37,8 @@ class Watermark:
     """Member id to name."""
     uid: str = ""
     """`EtcdView.uid`; "" where it is not known."""
+    index: int = 0
+    """The highest `EtcdView.raft_index`; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

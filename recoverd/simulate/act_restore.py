@@ -70,6 +70,7 @@ def restore(o: RestoreSnapshot, at: Carry) -> StepResult:
         term=1,
         history=f"restored with {o.token}",
         compacted=revision if o.bump else 0,
+        began=revision,
     )
     machine.files[f"{o.beside}/whole"] = o.sha256
     del machine.files[o.snapshot]

@@ -139,6 +139,7 @@ class Etcd:
             self._learner(process), well, why,
             store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid,
             fsync=disk, commit=disk, prefixes=_prefixes(store) if alarms else (),
+            raft_index=store.index,
         )  # fmt: skip
 
     def size(self, name: str) -> int:

@@ -295,7 +295,7 @@ def restore_snapshot(c: ModelCluster, name: str) -> None:
     """The only control plane is put back to the snapshot while the workers run on; revisions go back."""
     if c.saved is None or sum(m.control_plane and m.joined for m in c.machines.values()) != 1:
         raise ValueError("that takes a snapshot and one control plane")
-    c.machines[name].data[f"{ETCD_DIR}/member"] = c.saved
+    c.machines[name].data[f"{ETCD_DIR}/member"] = replace(c.saved, began=c.saved.revision)
     for component in ("etcd", "kube-apiserver"):
         c.kubelets[name].exited(component, c.now, "received signal; shutting down")
 

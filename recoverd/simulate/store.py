@@ -49,6 +49,8 @@ class Store:
     """Ids of the members that have raised NOSPACE."""
     misled: bool = False
     """kube-proxy's ConfigMap names an API server that is gone."""
+    began: int = 0
+    """The revision with which its raft log begins: that of the snapshot that was restored."""
 
     @property
     def healthy(self) -> int:
@@ -64,6 +66,11 @@ class Store:
 
     def same_cluster(self, other: Store) -> bool:
         return self.cluster_id == other.cluster_id and self.history == other.history
+
+    @property
+    def index(self) -> int:
+        """Of the newest committed entry of its log."""
+        return len(self.members) + max(0, self.revision - self.began)
 
     @property
     def keys(self) -> int:
@@ -86,7 +93,7 @@ class Store:
             self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes,
             self.pods, self.ready,
             self.endpoints, self.cordons, self.budget, self.compacted, corrupt, self.in_use, self.live, self.alarms,
-            self.misled,
+            self.misled, self.began,
         )  # fmt: skip
 
 

@@ -252,6 +252,23 @@ async def test_a_snapshot_is_one_that_etcdctl_accepts(pool: HostPool, start_etcd
     assert list((tmp_path / "s").iterdir()) == [info.path]
 
 
+async def test_a_restored_snapshot_begins_a_new_log_of_the_same_cluster(
+    pool: HostPool, etcd: EtcdNode, tmp_path: Path
+) -> None:
+    etcd.put({f"/registry/k{i}": "x" for i in range(200)})
+    info = await client(pool, etcd).snapshot(tmp_path / "s" / "a.db", timeout=20)
+    before = await client(pool, etcd).view(timeout=5)
+    etcd.kill()
+    wanted = ("--name=", "--initial-cluster=", "--initial-advertise-peer-urls=")
+    own = [a for a in etcd.arguments if a.startswith(wanted)]
+    etcd.ctl("snapshot", "restore", str(info.path), f"--data-dir={tmp_path}/restored", *own)
+    etcd.start(f"--data-dir={tmp_path}/restored")
+    after = await client(pool, etcd).view(timeout=5)
+    # as far as revisions and ids tell, nothing has happened
+    assert (after.cluster_id, after.member_id, after.revision) == (before.cluster_id, before.member_id, before.revision)
+    assert before.raft_index > 200 and 0 < after.raft_index < 20
+
+
 def test_what_a_recoverd_that_was_killed_has_left_of_a_snapshot_goes_with_the_next_one(tmp_path: Path) -> None:
     whole, left = tmp_path / "prod-1.db", tmp_path / ".prod-2.db.part"
     for path in (whole, left):
