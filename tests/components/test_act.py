@@ -451,7 +451,7 @@ async def test_a_removal_that_etcd_refuses_has_changed_nothing(
     """So what was stopped for it is started again: the member is one still, and quorum may need it."""
     own = etcd.ctl("member", "list").split(", ")[0]
     hands = with_etcd(etcd)
-    refused = await hands.do(RemoveMember(own), timeout=30)
+    refused = await hands.do(RemoveMember(own), timeout=10)
     assert (refused.ok, refused.untouched) == (False, True) and "not enough started members" in refused.detail
     assert own in etcd.ctl("member", "list")
     await hands.pool.close()
