@@ -7,10 +7,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-MANIFESTS, ASIDE = "/etc/kubernetes/manifests", "/root/aside"
+MANIFESTS, ASIDE = "/etc/kubernetes/manifests", "/var/lib/lab-aside"
+"""The second is not among the places where recoverd looks for a manifest that a person has moved away."""
 KEEP = f"mkdir -p {ASIDE}; cp -n {MANIFESTS}/*.yaml {ASIDE}/"
 PUT_BACK = f"for f in {ASIDE}/*.yaml; do cmp -s $f {MANIFESTS}/${{f##*/}} || cp $f {MANIFESTS}/; done; rm -rf {ASIDE}"
 HALVES = f"mv {MANIFESTS}/etcd.yaml {MANIFESTS}/kube-apiserver.yaml {ASIDE}/"
+FLAGS, CNI, SA = "/var/lib/kubelet/kubeadm-flags.env", "10-lab.conflist", "/etc/kubernetes/pki/sa.pub"
+PEERS = "iptables {verb} INPUT -p tcp --dport 2380 -j DROP; iptables {verb} OUTPUT -p tcp --dport 2380 -j DROP"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,84 @@ KINDS = (
     Trouble("a worker rebooted by hand", "worker", "systemctl reboot", seconds=45),
     Trouble("a worker off for half a minute", "worker", "", seconds=30, power=True, may_escalate=True),
     Trouble("a control plane off for half a minute", "plane", "", seconds=30, power=True, may_escalate=True, weight=1),
+    # nodes that are not Ready, and why
+    Trouble("kubelet hangs", "node", "pkill -STOP -x kubelet", "pkill -CONT -x kubelet; true"),
+    Trouble("containerd hangs", "worker", "pkill -STOP -x containerd", "pkill -CONT -x containerd; true"),
+    Trouble(
+        "the name of the API's address lost",
+        "worker",
+        "cp /etc/hosts /root/hosts; sed '/k8s-api/d' /root/hosts >/etc/hosts; systemctl restart kubelet",
+        "grep -q k8s-api /etc/hosts || cat /root/hosts >/etc/hosts",
+    ),
+    Trouble(
+        "the CNI's configuration gone",
+        "worker",
+        f"mv /etc/cni/net.d/{CNI} /root/; systemctl restart containerd",
+        f"[ -e /etc/cni/net.d/{CNI} ] || cp /root/{CNI} /etc/cni/net.d/",
+    ),
+    Trouble(
+        "a flag of kubelet mistyped",
+        "worker",
+        f"""cp {FLAGS} /root/; sed -i 's/^KUBELET_KUBEADM_ARGS="/&--network-plugin-gone=cni /' {FLAGS}; """
+        "systemctl restart kubelet",
+        f"cp /root/{FLAGS.rpartition('/')[2]} {FLAGS}; systemctl restart kubelet",
+        asks=frozenset({"restore-node-files"}),
+    ),
+    Trouble(
+        "bridge netfilter off",
+        "worker",
+        "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+        "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+    ),
+    Trouble(
+        "FORWARD dropped by its policy",
+        "worker",
+        "iptables -P FORWARD DROP",
+        "iptables -P FORWARD ACCEPT",
+        asks=frozenset({"restore-node-network"}),
+    ),
+    Trouble(
+        "the Node of a worker deleted",
+        "plane",
+        "kubectl delete $(kubectl get nodes -o name | grep -m1 /w) --wait=false",
+        asks=frozenset({"restart-node-agents"}),
+        weight=1,
+    ),
+    # control planes
+    Trouble(
+        "a file of the API server deleted",
+        "plane",
+        f"cp -p {SA} /root/; rm {SA}; pkill -x kube-apiserver",
+        f"[ -e {SA} ] || cp -p /root/sa.pub {SA}",
+    ),
+    Trouble(
+        "a member cut off from its peers",
+        "plane",
+        PEERS.format(verb="-A"),
+        PEERS.format(verb="-D"),
+        seconds=40,
+        may_escalate=True,
+        planes=(3,),
+    ),
     # people
+    Trouble(
+        "the API server's manifest moved away by a script",
+        "plane",
+        f"mv {MANIFESTS}/kube-apiserver.yaml /root/",
+        f"mv /root/kube-apiserver.yaml {MANIFESTS}/",
+        seconds=50,
+        hands_off=True,
+        may_escalate=True,
+    ),
+    Trouble(
+        "a worker's kubelet stopped below a hands-off file",
+        "worker",
+        "mkdir -p /run/recoverd; touch /run/recoverd/hands-off; sleep 12; systemctl stop kubelet",
+        "systemctl start kubelet; rm -f /run/recoverd/hands-off",
+        seconds=60,
+        hands_off=True,
+        may_escalate=True,
+    ),
     Trouble("kubelet restarted by hand", "node", "systemctl restart kubelet", seconds=10),
     Trouble(
         "a cordoned worker's kubelet stopped by hand",
