@@ -25,7 +25,7 @@ def promises() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in PAGE.splitlines():
         if line.startswith("- "):
-            found[line.removeprefix("- ")] = []
+            found[line.removeprefix("- ").replace("](", "](docs/")] = []  # a link leads on from where the page is
         elif line.startswith("  - "):
             found[list(found)[-1]].append(line)
     return found
@@ -51,3 +51,10 @@ def test_each_test_and_story_that_is_named_is_there() -> None:
         text = (ROOT / path).read_text()
         assert not test or re.search(rf"def {test}\(", text), name
         assert not case or f'"{case}"' in text, f"{name}[{case}]"
+
+
+def test_each_link_of_the_documents_leads_to_something() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/lab/README.md"]
+    for document in documents:
+        for link in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.relative_to(ROOT)} links to {link}"
