@@ -42,9 +42,12 @@ spec:
 ADDRESSES = {"10.96.0.80": "web, IPv4", "fd00:96::80": "web, IPv6", "fd00:96::86": "web6, IPv6 alone"}
 """Of the services of the workload."""
 UNIT = "etc/systemd/system/kubelet.service"
-TOLD = ("[Install]", "EnvironmentFile=-/etc/default/kubelet\n[Install]"), (
-    "$KUBELET_KUBEADM_ARGS",
-    "$KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS",
+TOLD = (
+    ("[Install]", "EnvironmentFile=-/etc/default/kubelet\n[Install]"),
+    (
+        "$KUBELET_KUBEADM_ARGS",
+        "$KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS",
+    ),
 )
 """What kubeadm's own package has in kubelet's unit, and the lab's has not."""
 
