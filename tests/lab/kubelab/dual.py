@@ -1,8 +1,8 @@
 """Two address families: nodes, pods and services have IPv6 beside IPv4.
 
-Cluster N has fd00:99:N::/64 for its nodes, fd00:(200+N)::/48 for pods and fd00:96::/112 for services, with the same
-last number as in IPv4. A machine gives itself its address at each boot, as it does its routes. On 1.20 all of it is behind a feature gate,
-and kubelet tells the API server of its second address only where --node-ip names both.
+Cluster N has fd00:99:N::/64 for its nodes, fd00:(200+N)::/48 for pods and fd00:96::/112 for services, with the numbers
+that it has in IPv4. A machine gives itself its address at each boot, as it does its routes. On 1.20 all of it is behind
+a feature gate, and kubelet is told by --node-ip of both addresses.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ def address(node: Node) -> str:
 def pods(node: Node) -> str:
     """The network of the node's pods of IPv6."""
     return f"fd00:{200 + node.cluster}:0:{node.number}::/64"
+
+
+def gateway(node: Node) -> str:
+    """What the node's pod bridge has of IPv6, as `ip addr` prints it."""
+    return f"fd00:{200 + node.cluster}:0:{node.number}::1/64"
 
 
 def pod_networks(cluster: int) -> str:
