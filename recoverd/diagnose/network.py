@@ -45,6 +45,8 @@ from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.text import lasting
 
 BROKEN = State.WORKER_NETWORK_BROKEN
+Families = tuple[Paths, Paths]
+"""The ways over IPv4, and those over IPv6."""
 START = 20.0
 """Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it
 does within one unless it is deaf.
@@ -70,15 +72,15 @@ def findings(scene: Scene) -> Iterator[Finding]:
         yield _source("network", "The pod network could not be looked at; nothing is concluded about it.", view.reason)
     if not isinstance(view, NetworkView) or scene.objects is None or not scene.api_ready:
         return
-    seen, seen6 = (paths.paths(scene, view, ipv6=ipv6) for ipv6 in (False, True))
+    seen = paths.paths(scene, view), paths.paths(scene, view, ipv6=True)
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not away(scene, name):
             if host.problems:
                 what = f"Parts of the pod network of {name} could not be looked at; nothing is concluded about them."
                 yield _source(f"{name}/network", what, "; ".join(host.problems))
             yield from _forwarding(scene, name, host)
-            yield from _filters(scene, (seen, seen6), name, host)
-            yield from _devices(scene, (seen, seen6), name, host)
+            yield from _filters(scene, seen, name, host)
+            yield from _devices(scene, seen, name, host)
     back = _reconnecting(scene, view)
     for node, pods in view.pods.items():
         missed = isinstance(pods, NodePods) and bool(pods.missing or pods.extra)
@@ -88,7 +90,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         yield from _agent(scene, agent)
     # what is found of a node is one finding, whichever family shows it; where both do, IPv4 speaks
     of_both = {
-        f.key: f for s in (seen6, seen) for f in (*rules.findings(scene, view, s), *paths.findings(scene, view, s))
+        f.key: f for s in reversed(seen) for f in (*rules.findings(scene, view, s), *paths.findings(scene, view, s))
     }
     of_paths = tuple(of_both.values())
     yield from tables.findings(scene, view, of_paths)
@@ -129,7 +131,7 @@ def _recorded(network: NodeNetwork) -> str:
     return f", as recorded at {network.recorded_at:%Y-%m-%d %H:%M} UTC" if network.recorded_at else ""
 
 
-def _filters(scene: Scene, seen: tuple[Paths, Paths], name: str, host: NodeNetworkView) -> Iterator[Finding]:
+def _filters(scene: Scene, seen: Families, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     """What netfilter does to pods' packets, where it did not while the cluster was healthy."""
     remembered, ipv4 = scene.memory.networks.get(name), not ipv6_alone(scene, name, host)
     if remembered is None:
@@ -150,12 +152,11 @@ def _filters(scene: Scene, seen: tuple[Paths, Paths], name: str, host: NodeNetwo
             facts=facts_of(scene, name),
         )
     known = host.dropping if remembered.dropping is None else remembered.dropping
-    families = {"ip"} if ipv4 and not known6 else {"ip6"} if not ipv4 else {"ip", "ip6"}
-    counts = {*families, "inet"} if ipv4 or known6 else frozenset[str]()
-    new = [c for c in host.dropping or () if c not in (known or ()) and c.split()[0] in counts]
+    families = {"ip" if ipv4 else "", "ip6" if known6 else "", "inet" if ipv4 or known6 else ""}
+    new = [c for c in host.dropping or () if c not in (known or ()) and c.split()[0] in families]
     if new:
-        of_ipv6 = not ipv4 or all(c.split()[0] == "ip6" for c in new)
-        reached = all(name in s.reached for s in seen if s.ipv6 is of_ipv6)
+        alone = not ipv4 or all(c.split()[0] == "ip6" for c in new)
+        reached = name in seen[alone].reached
         yield Finding(
             Code.FORWARDING_FILTERED,
             node_of(scene, name),
@@ -175,7 +176,7 @@ def _drops(chain: str) -> str:
     return f"{chain} has the policy DROP"
 
 
-def _devices(scene: Scene, seen: tuple[Paths, Paths], name: str, host: NodeNetworkView) -> Iterator[Finding]:
+def _devices(scene: Scene, seen: Families, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
     if remembered is None or host.links is None or not remembered.devices:
         return
@@ -186,11 +187,11 @@ def _devices(scene: Scene, seen: tuple[Paths, Paths], name: str, host: NodeNetwo
         if not problem:
             continue
         lost = _lost(remembered, device, there.get(device))
-        # of what an address alone takes away, its own family is the witness
         alone = problem == "address" and all(map(of_ipv6, lost))
-        reached = all(name in s.reached for s in seen if s.ipv6 is alone)
         if alone and not known6:
             continue
+        # what takes IPv6 alone away shows over IPv6 alone
+        reached = name in seen[alone or ipv6_alone(scene, name, host)].reached
         words = {
             "gone": "is gone",
             "down": "is down",

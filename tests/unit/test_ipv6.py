@@ -205,6 +205,13 @@ def test_a_bridge_without_its_address_of_ipv6_is_a_fault_where_its_pods_are_not_
     assert of(cut_off(whole), memory) == []
 
 
+def test_where_all_is_ipv6_a_bridge_that_no_pod_misses_is_told_by_what_arrives_over_it() -> None:
+    network, memory = bridged()
+    network.host("w1", links=(), pod_addresses=("fd00:10:1::2",))
+    seen = diagnose(network.observation(), memory, network.cluster.settings).findings
+    assert [f.severity for f in seen if f.code == Code.POD_DEVICE_MISSING] == [Severity.NOTICE]
+
+
 # --- what is kept in mind ---
 
 
