@@ -160,6 +160,11 @@ def test_ipv6_that_was_never_seen_to_work_is_not_missed(
     assert faults(network.seen(network.memory(used=used))) == []
 
 
+def test_a_service_of_ipv6_that_has_never_answered_is_not_missed() -> None:
+    network = unserved(DualStack())
+    assert faults(network.seen(network.memory(used=replace(USED, served=False)))) == []
+
+
 def test_of_both_families_one_finding_speaks_for_a_node() -> None:
     network = DualStack()
     network.cut6("w1", "w2").cut("w1", "w2")
@@ -207,7 +212,7 @@ def test_a_bridge_without_its_address_of_ipv6_is_a_fault_where_its_pods_are_not_
 
 def test_where_all_is_ipv6_a_bridge_that_no_pod_misses_is_told_by_what_arrives_over_it() -> None:
     network, memory = bridged()
-    network.host("w1", links=(), pod_addresses=("fd00:10:1::2",))
+    network.host("w1", links=(), pod_addresses=("fd00:10:1::2",)).cut_off("w1")
     seen = diagnose(network.observation(), memory, network.cluster.settings).findings
     assert [f.severity for f in seen if f.code == Code.POD_DEVICE_MISSING] == [Severity.NOTICE]
 
