@@ -26,7 +26,7 @@ from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts, Facts, PodsFacts, WaitingFacts
 from recoverd.model.finding import Finding, Severity, State
-from recoverd.model.memory import NodeNetwork
+from recoverd.model.memory import KnownIPv6, NodeNetwork
 from recoverd.model.network import (
     BEGINNING,
     ENDED,
@@ -38,11 +38,15 @@ from recoverd.model.network import (
     NodePods,
     PodMismatch,
     lacks_image,
+    of_ipv6,
 )
+from recoverd.model.network_operations import BRIDGED, BRIDGED6, FORWARDING, FORWARDING6
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.text import lasting
 
 BROKEN = State.WORKER_NETWORK_BROKEN
+Families = tuple[Paths, Paths]
+"""The ways over IPv4, and those over IPv6."""
 START = 20.0
 """Seconds after which a kubelet has certainly taken in a pod that was bound to its node; it
 does within one unless it is deaf.
@@ -68,7 +72,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
         yield _source("network", "The pod network could not be looked at; nothing is concluded about it.", view.reason)
     if not isinstance(view, NetworkView) or scene.objects is None or not scene.api_ready:
         return
-    seen = paths.paths(scene, view)
+    seen = paths.paths(scene, view), paths.paths(scene, view, ipv6=True)
     for name, host in view.hosts.items():
         if isinstance(host, NodeNetworkView) and scene.node(name) is not None and not away(scene, name):
             if host.problems:
@@ -84,7 +88,11 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from _pods(scene, node, pods, back)
     for agent in (a for a in view.agents if a.bad_for > 0):
         yield from _agent(scene, agent)
-    of_paths = (*rules.findings(scene, view, seen), *paths.findings(scene, view, seen))
+    # what is found of a node is one finding, whichever family shows it; where both do, IPv4 speaks
+    of_both = {
+        f.key: f for s in reversed(seen) for f in (*rules.findings(scene, view, s), *paths.findings(scene, view, s))
+    }
+    of_paths = tuple(of_both.values())
     yield from tables.findings(scene, view, of_paths)
     yield from of_paths
     yield from overlays.findings(scene, view)
@@ -93,46 +101,62 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 def _forwarding(scene: Scene, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
-    if host.forwarding is not False or (remembered and not remembered.forwarding):
-        return
-    if ipv6_alone(scene, name, host):  # then kubeadm lets it be off
+    off = []
+    # with IPv6 alone kubeadm lets it be off
+    if host.forwarding is False and not ((remembered and not remembered.forwarding) or ipv6_alone(scene, name, host)):
+        off.append(FORWARDING)
+    if host.ipv6.forwarding is False and (known := _used_ipv6(remembered)) and known.forwarding:
+        off.append(FORWARDING6)
+    if not off:
         return
     before = f"; it was on while healthy{_recorded(remembered)}" if remembered and remembered.recorded_at else ""
+    which, over = ("IP", "") if FORWARDING in off else ("IPv6", " over IPv6")
     yield Finding(
         Code.IP_FORWARDING_OFF,
         node_of(scene, name),
-        f"IP forwarding is switched off on {name}: its pods reach nothing outside of it, and "
+        f"{which} forwarding is switched off on {name}: its pods reach nothing outside of it{over}, and "
         "nothing outside reaches them.",
-        (f"{name}: net.ipv4.ip_forward = 0{before}",),
+        tuple(f"{name}: {key} = 0{before}" for key in off),
         state=BROKEN,
         facts=facts_of(scene, name),
     )
+
+
+def _used_ipv6(remembered: NodeNetwork | None) -> KnownIPv6 | None:
+    """What the node had of IPv6, where its pods were reached over it while the cluster was healthy."""
+    return remembered.ipv6 if remembered and remembered.ipv6 and remembered.ipv6.answers else None
 
 
 def _recorded(network: NodeNetwork) -> str:
     return f", as recorded at {network.recorded_at:%Y-%m-%d %H:%M} UTC" if network.recorded_at else ""
 
 
-def _filters(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
+def _filters(scene: Scene, seen: Families, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     """What netfilter does to pods' packets, where it did not while the cluster was healthy."""
-    remembered = scene.memory.networks.get(name)
-    if remembered is None or ipv6_alone(scene, name, host):
+    remembered, ipv4 = scene.memory.networks.get(name), not ipv6_alone(scene, name, host)
+    if remembered is None:
         return
-    at = _recorded(remembered)
-    if remembered.bridge_netfilter and host.bridge_netfilter is False:
+    at, known6 = _recorded(remembered), _used_ipv6(remembered)
+    off = [BRIDGED] if ipv4 and remembered.bridge_netfilter and host.bridge_netfilter is False else []
+    if known6 and known6.bridge_netfilter and host.ipv6.bridge_netfilter is False:
+        off.append(BRIDGED6)
+    if off:
+        which = "iptables" if BRIDGED in off else "ip6tables"
         yield Finding(
             Code.BRIDGE_NETFILTER_OFF,
             node_of(scene, name),
-            f"Packets over the pod bridge of {name} pass no rules of iptables any more: a pod there does not reach "
+            f"Packets over the pod bridge of {name} pass no rules of {which} any more: a pod there does not reach "
             "services whose pod is on the same node, while everybody else does.",
-            (f"{name}: net.bridge.bridge-nf-call-iptables = 0, or its module is not loaded; not so while healthy{at}",),
+            tuple(f"{name}: {key} = 0, or its module is not loaded; not so while healthy{at}" for key in off),
             state=BROKEN,
             facts=facts_of(scene, name),
         )
     known = host.dropping if remembered.dropping is None else remembered.dropping
-    new = [c for c in host.dropping or () if c not in (known or ()) and c.split()[0] in ("ip", "inet")]
+    families = {"ip" if ipv4 else "", "ip6" if known6 else "", "inet" if ipv4 or known6 else ""}
+    new = [c for c in host.dropping or () if c not in (known or ()) and c.split()[0] in families]
     if new:
-        reached = name in seen.reached
+        alone = not ipv4 or all(c.split()[0] == "ip6" for c in new)
+        reached = name in seen[alone].reached
         yield Finding(
             Code.FORWARDING_FILTERED,
             node_of(scene, name),
@@ -152,21 +176,26 @@ def _drops(chain: str) -> str:
     return f"{chain} has the policy DROP"
 
 
-def _devices(scene: Scene, seen: Paths, name: str, host: NodeNetworkView) -> Iterator[Finding]:
+def _devices(scene: Scene, seen: Families, name: str, host: NodeNetworkView) -> Iterator[Finding]:
     remembered = scene.memory.networks.get(name)
     if remembered is None or host.links is None or not remembered.devices:
         return
     there = {link.name: link for link in host.links}
-    reached = name in seen.reached
-    needed = host.pods > 0
+    needed, known6 = host.pods > 0, _used_ipv6(remembered)
     for device, kind in remembered.devices.items():
         problem = _problem(remembered, device, kind, there.get(device), host)
         if not problem:
             continue
+        lost = _lost(remembered, device, there.get(device))
+        alone = problem == "address" and all(map(of_ipv6, lost))
+        if alone and not known6:
+            continue
+        # what takes IPv6 alone away shows over IPv6 alone
+        reached = name in seen[alone or ipv6_alone(scene, name, host)].reached
         words = {
             "gone": "is gone",
             "down": "is down",
-            "address": f"has lost its address {', '.join(remembered.addresses.get(device, ()))}",
+            "address": f"has lost its address {', '.join(lost)}",
             "ports": "is there, and no pod hangs on it: they were started before it was made anew",
         }[problem]
         effect = f"{host.pods} pods on {name} need it" if needed else f"no pod on {name} needs it now"
@@ -194,11 +223,16 @@ def _problem(remembered: NodeNetwork, device: str, kind: str, link: Link | None,
         return "gone"
     if not link.up:
         return "down"
-    if any(a not in link.addresses for a in remembered.addresses.get(device, ())):
+    if _lost(remembered, device, link):
         return "address"
     if remembered.bridged and kind == "bridge" and host.veths and host.veths[0] > 0 and host.veths[1] == 0:
         return "ports"
     return ""
+
+
+def _lost(remembered: NodeNetwork, device: str, link: Link | None) -> list[str]:
+    """The addresses that the device had."""
+    return [a for a in remembered.addresses.get(device, ()) if link is None or a not in link.addresses]
 
 
 def _reconnecting(scene: Scene, view: NetworkView) -> datetime | None:

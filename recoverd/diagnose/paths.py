@@ -4,13 +4,16 @@ and the node from the path. Pure.
 A pod that nobody reaches is the pod. A pod that others reach, or that its own node does, and some node does not, is the
 path. When several nodes fail to reach one and none reaches it, it is that node; likewise when one reaches none of
 several. A service none of whose pods was ever reached from another node is no witness: a policy may forbid the probe.
+
+Each family has ways of its own and is judged by itself. Many machines have addresses of IPv6 that lead nowhere and that
+nobody uses: over it a node is judged once it has reached another's pod, and its pods once another node has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Literal
 
 from recoverd.diagnose.nodes import facts_of, judged, node_of
 from recoverd.diagnose.scene import Scene
@@ -45,6 +48,8 @@ class Paths:
     """Hosts one of whose pods answered another host."""
     unsure: frozenset[str]
     """Services one of whose ready pods did not answer somebody."""
+    ipv6: bool = False
+    """Whether it is what was seen over IPv6."""
 
     def lost_to(self, source: str) -> frozenset[str]:
         """Hosts whose pods this one cannot reach."""
@@ -56,12 +61,15 @@ class Paths:
         return tuple(p for p in self.failing if p[0] not in self.outbound and p[1] not in self.inbound)
 
 
-def paths(scene: Scene, view: NetworkView) -> Paths:
-    arrived = [p for p in view.probes if p.answer.arrived]
+def paths(scene: Scene, view: NetworkView, *, ipv6: bool = False) -> Paths:
+    of_family = [p for p in view.probes if p.over_ipv6 is ipv6]
+    arrived = [p for p in of_family if p.answer.arrived]
     known = {*scene.memory.reached, *(p.service for p in arrived if p.source != p.target)}
     fit = {name for name in view.hosts if judged(scene, name)}
+    askers, targets = (_used(scene, fit, k) for k in ("asks", "answers")) if ipv6 else (fit, fit)
     probes, arrived = (
-        [p for p in of if p.source in fit and p.target in fit and p.service in known] for of in (view.probes, arrived)
+        [p for p in of if (p.source in askers or p.source == p.target) and p.target in targets and p.service in known]
+        for of in (of_family, arrived)
     )
     alive = {p.pod for p in arrived}
     good = {(p.source, p.target) for p in arrived if p.source != p.target}
@@ -77,10 +85,15 @@ def paths(scene: Scene, view: NetworkView) -> Paths:
     inbound = _grouped(failing, good, 1)
     rest = {pair: of for pair, of in failing.items() if pair[1] not in inbound}
     outbound = _grouped(rest, good, 0)
-    unsure = frozenset(p.service for p in view.probes if p.ready and p.answer is not ProbeAnswer.OK)
-    return Paths(
-        frozenset(fit), frozenset(good), failing, inbound, outbound, frozenset(target for _, target in good), unsure
-    )
+    unsure = frozenset(p.service for p in of_family if p.ready and p.answer is not ProbeAnswer.OK)
+    reached = frozenset(target for _, target in good)
+    return Paths(frozenset(askers), frozenset(good), failing, inbound, outbound, reached, unsure, ipv6)
+
+
+def _used(scene: Scene, hosts: set[str], how: Literal["asks", "answers"]) -> set[str]:
+    """Those that have used IPv6 in this way while the cluster was healthy."""
+    known = {h: n.ipv6 for h, n in scene.memory.networks.items()}
+    return {host for host in hosts if (of := known.get(host)) and getattr(of, how)}
 
 
 def _dead_nodes(probes: list[PodProbe], arrived: list[PodProbe], alive: set[str]) -> set[str]:
@@ -116,11 +129,11 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
     for host in sorted({*seen.inbound, *seen.outbound}):
         yield _node(scene, view, seen, host)
     for source, target in seen.links:
-        since = _since(view, [(source, target)])
+        since = _since(view, seen, [(source, target)])
         yield Finding(
             Code.POD_PATH_BROKEN,
             f"{source}>{target}",
-            f"{source} cannot reach the pods on {target}{since}, though others reach them and "
+            f"{source} cannot reach the pods on {target}{_over(seen)}{since}, though others reach them and "
             f"{source} reaches others' pods: "
             f"look at the route or tunnel from {source} to {target}.",
             _lines(seen, [(source, target)]),
@@ -134,18 +147,20 @@ def _node(scene: Scene, view: NetworkView, seen: Paths, host: str) -> Finding:
     pairs = [*((s, host) for s in sources), *((host, t) for t in goals)]
     said = []
     if sources:
-        itself = any(p.source == p.target == host and p.answer.arrived for p in view.probes)
+        itself = any(
+            p.source == p.target == host and p.answer.arrived and p.over_ipv6 is seen.ipv6 for p in view.probes
+        )
         said.append(
             f"the pods on {host} cannot be reached from "
-            f"{', '.join(sources)}{f' ({host} itself reaches them)' if itself else ''}"
+            f"{', '.join(sources)}{_over(seen)}{f' ({host} itself reaches them)' if itself else ''}"
         )
     if goals:
-        said.append(f"no pods on {', '.join(goals)} can be reached from {host}, though others reach them")
+        said.append(f"no pods on {', '.join(goals)} can be reached from {host}{_over(seen)}, though others reach them")
     text = ", and ".join(said)
     return Finding(
         Code.POD_NETWORK_BROKEN,
         node_of(scene, host),
-        f"{text[0].upper()}{text[1:]}{_since(view, pairs)}.",
+        f"{text[0].upper()}{text[1:]}{_since(view, seen, pairs)}.",
         _lines(seen, pairs),
         state=BROKEN,
         facts=PodNetworkFacts(host, node_of(scene, host), sources, goals),
@@ -158,11 +173,11 @@ def _lines(seen: Paths, pairs: list[Pair]) -> tuple[str, ...]:
     return tuple(lines) + ((f"and {len(probes) - 12} more",) if len(probes) > 12 else ())
 
 
-def _begun(view: NetworkView, pairs: list[Pair]) -> datetime | None:
-    times = [at for pair in pairs if (at := view.failing_since.get(f"{pair[0]}>{pair[1]}"))]
-    return min(times, default=None)
+def _over(seen: Paths) -> str:
+    return " over IPv6" if seen.ipv6 else ""
 
 
-def _since(view: NetworkView, pairs: list[Pair]) -> str:
-    begun = _begun(view, pairs)
+def _since(view: NetworkView, seen: Paths, pairs: list[Pair]) -> str:
+    failing = view.failing_over_ipv6 if seen.ipv6 else view.failing_since
+    begun = min((at for pair in pairs if (at := failing.get(f"{pair[0]}>{pair[1]}"))), default=None)
     return f" since {begun:%H:%M:%S} UTC" if begun else ""

@@ -28,17 +28,22 @@ services: between two attempts client-go's reflector waits for up to 30 s and, b
 
 
 def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
+    """Of the family of these paths."""
     for name, host in view.hosts.items():
+        rules = (host.ipv6.rules if seen.ipv6 else host.rules) if isinstance(host, NodeNetworkView) else None
         if (
             isinstance(host, NodeNetworkView)
-            and isinstance(host.rules, RulesView)
+            and isinstance(rules, RulesView)
             and scene.node(name)
             and not away(scene, name)
             and proxied(scene, view, name)
         ):
-            yield from (_caused(scene, view, name, stale) for stale in _stale(scene, view, name, host, host.rules))
+            stale = _stale_of_ipv6(scene, name, host, rules) if seen.ipv6 else _stale(scene, view, name, host, rules)
+            yield from (_caused(scene, view, name, finding) for finding in stale)
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
+        if probe.over_ipv6 is not seen.ipv6 or (probe.over_ipv6 and not _served(scene, probe.source)):
+            continue
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
             by_source.setdefault(probe.source, []).append(probe)
     for name, failed in by_source.items():
@@ -61,15 +66,49 @@ def proxied(scene: Scene, view: NetworkView, name: str) -> bool | None:
     return None if unseen else False
 
 
-def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
+def _served(scene: Scene, name: str) -> bool:
+    """Whether a service's address of IPv6 has answered the host while the cluster was healthy."""
+    known = scene.memory.networks.get(name)
+    return bool(known and known.ipv6 and known.ipv6.served)
+
+
+def _fresh(scene: Scene, host: NodeNetworkView) -> bool:
+    """Its kube-proxy was only just started, and may be busy writing them."""
     proxy = host.processes.get("kube-proxy")
-    fresh = proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
-    if fresh:
+    return proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
+
+
+def _stale_of_ipv6(scene: Scene, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
+    """What kube-proxy writes of IPv6 is missed only where it was seen to be right: it may be told to write none."""
+    known = scene.memory.networks.get(name)
+    before = known.ipv6.proxy if known and known.ipv6 else ""
+    if not before or _fresh(scene, host):
         return
+    if rules.mode:
+        yield from _gaps(scene, name, rules, " of IPv6")
+        return
+    facts = facts_of(scene, name)
+    yield Finding(
+        Code.SERVICE_RULES_STALE,
+        facts.node,
+        f"The service rules of IPv6 are gone from {name}: no service address of IPv6 works from it or from its pods.",
+        (
+            f"{name}: kube-proxy's own chain KUBE-SERVICES or table are not there for IPv6",
+            f"{name}: while healthy, kube-proxy used {before} for IPv6",
+        ),
+        state=BROKEN,
+        facts=facts,
+    )
+
+
+def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
+    if _fresh(scene, host):
+        return
+    proxy = host.processes.get("kube-proxy")
     facts = facts_of(scene, name)
     if not rules.mode:
         back = scene.age(view.back_since)
-        # for a node with IPv6 alone kube-proxy of before 1.21 writes rules in ip6tables alone, which nobody here reads
+        # for a node with IPv6 alone kube-proxy of before 1.21 writes rules in ip6tables alone
         runs = proxy is not None and (back is None or back >= RECONNECT) and not ipv6_alone(scene, name, host)
         expected = _expected_mode(scene, view, name, rules, runs=runs)
         if expected:
@@ -82,7 +121,12 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
                 facts=facts,
             )
         return
-    gaps = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale]
+    yield from _gaps(scene, name, rules)
+
+
+def _gaps(scene: Scene, name: str, rules: RulesView, family: str = "") -> Iterator[Finding]:
+    """Where they lead elsewhere than the endpoints."""
+    gaps, facts = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale], facts_of(scene, name)
     if gaps:
         gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
         services = some([g.service for g in gaps], 5)
@@ -90,7 +134,7 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
         yield Finding(
             Code.SERVICE_RULES_STALE,
             facts.node,
-            f"The rules on {name} for {services} {how} ({len(gaps)} of {rules.checked} "
+            f"The rules{family} on {name} for {services} {how} ({len(gaps)} of {rules.checked} "
             f"services compared, {rules.mode}).",
             tuple(_line(name, g) for g in gaps[:8]),
             state=BROKEN,

@@ -22,8 +22,8 @@ from recoverd.memory.static_pods import known_static_pods
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, State
-from recoverd.model.memory import KnownManifest, Memory, NodeNetwork, Watermark, Worker
-from recoverd.model.network import NetworkView, NodeNetworkView, RulesView
+from recoverd.model.memory import KnownIPv6, KnownManifest, Memory, NodeNetwork, Watermark, Worker
+from recoverd.model.network import NetworkView, NodeNetworkView, ProbeAnswer, RulesView
 from recoverd.model.network_operations import of_nobody
 from recoverd.model.observation import (
     EndpointHealth,
@@ -201,6 +201,7 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     view = observation.network
     if not isinstance(view, NetworkView):
         return known, watched
+    used = _used_ipv6(view)
     for host, of_host in view.hosts.items():
         if host in observation.carried:
             # it settles by looks, not by the time between them
@@ -214,7 +215,8 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
         ):
             continue
         before = known.get(host)
-        new = _network(of_host, before, proxied=proxied(scene, view, host))
+        ipv6 = _known_ipv6(host, of_host, before, used)
+        new = _network(of_host, before, proxied=proxied(scene, view, host), ipv6=ipv6)
         if before and replace(new, recorded_at=before.recorded_at) == before:
             continue
         key = (host, "network", repr(new))
@@ -227,7 +229,35 @@ def _networks(observation: Observation, scene: Scene, sights: Sights) -> tuple[M
     return known, watched
 
 
-def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool | None) -> NodeNetwork:
+def _used_ipv6(view: NetworkView) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The hosts that reached another's pod over IPv6 in this sweep, whose pods were reached, and that a service of it
+    answered.
+    """
+    pairs = {(p.source, p.target) for p in view.probes if p.over_ipv6 and p.answer.arrived and p.source != p.target}
+    served = frozenset(s.source for s in view.services if s.over_ipv6 and ProbeAnswer.OK in s.answers)
+    return frozenset(source for source, _ in pairs), frozenset(target for _, target in pairs), served
+
+
+def _known_ipv6(
+    host: str, view: NodeNetworkView, before: NodeNetwork | None, used: tuple[frozenset[str], ...]
+) -> KnownIPv6:
+    """What was seen to work once is missed for good: over IPv6 nothing else tells that it is meant to."""
+    known, rules = (before.ipv6 if before else None) or KnownIPv6(), view.ipv6.rules
+    asks, answers, served = (host in hosts for hosts in used)
+    right = isinstance(rules, RulesView) and rules.mode and rules.checked and not rules.gaps
+    return KnownIPv6(
+        forwarding=known.forwarding if view.ipv6.forwarding is None else view.ipv6.forwarding,
+        bridge_netfilter=known.bridge_netfilter if view.ipv6.bridge_netfilter is None else view.ipv6.bridge_netfilter,
+        proxy=rules.mode if right and isinstance(rules, RulesView) else known.proxy,
+        asks=known.asks or asks,
+        answers=known.answers or answers,
+        served=known.served or served,
+    )
+
+
+def _network(
+    view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool | None, ipv6: KnownIPv6
+) -> NodeNetwork:
     links = [link for link in view.links or () if link.up]
     cables = view.veths or (0, 0)
     proxy = view.rules.mode if isinstance(view.rules, RulesView) else ""
@@ -248,6 +278,7 @@ def _network(view: NodeNetworkView, before: NodeNetwork | None, *, proxied: bool
         if view.bridge_netfilter is not None
         else bool(before and before.bridge_netfilter),
         dropping=view.dropping if view.dropping is not None or before is None else before.dropping,
+        ipv6=replace(ipv6, proxy="") if proxied is False else ipv6,
     )
 
 
@@ -263,7 +294,8 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
         or (before.bridge_netfilter and not new.bridge_netfilter)
         or not set(new.dropping or ()) <= set(new.dropping or () if before.dropping is None else before.dropping)
         or not before.devices.items() <= new.devices.items()
-        or any(new.addresses.get(d) != a for d, a in before.addresses.items())
+        or any(not set(a) <= set(new.addresses.get(d, ())) for d, a in before.addresses.items())
+        or (before.ipv6 is not None and before.ipv6.forwarding and not (new.ipv6 and new.ipv6.forwarding))
         or not set(before.routes) <= set(new.routes)
     )
 

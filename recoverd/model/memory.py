@@ -48,6 +48,24 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownIPv6:
+    """What a host had of IPv6 while the cluster was healthy. Many have addresses of it that lead nowhere and that
+    nobody uses: only what was seen to work is missed.
+    """
+
+    forwarding: bool = False
+    bridge_netfilter: bool = False
+    proxy: str = ""
+    """As `NodeNetwork.proxy`, of the rules of IPv6."""
+    asks: bool = False
+    """It has reached a pod on another node."""
+    answers: bool = False
+    """A pod on it was reached from another node."""
+    served: bool = False
+    """The address of a service has answered it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What carried one host's pods while the cluster was healthy, so that its loss is a
     finding and it can be put back.
@@ -58,9 +76,9 @@ class NodeNetwork:
     devices: Mapping[str, str] = field(default_factory=dict)
     """Bridges and tunnels that were up: name to its kind in `ip -d link` (`bridge`, `vxlan`, or "")."""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """IPv4 of those devices, as `10.244.1.1/24`."""
+    """Of those devices, as `10.244.1.1/24`."""
     routes: tuple[str, ...] = ()
-    """Lines of `ip -4 route` that no program and no kernel owns; each can follow `ip route add`."""
+    """Lines of `NodeNetworkView.routes` that no program and no kernel owns; each can follow `ip route add`."""
     bridged: bool = False
     """Every pod's virtual cable (veth*) hung on a bridge."""
     proxy: str = ""
@@ -70,6 +88,8 @@ class NodeNetwork:
     """net.bridge.bridge-nf-call-iptables was on."""
     dropping: tuple[str, ...] | None = None
     """`NodeNetworkView.dropping`; None where it was never read."""
+    ipv6: KnownIPv6 | None = None
+    """None where it was never looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class PodProbe:
     target: str
     """Host that the pod runs on."""
     address: str
-    """IP:PORT of the pod."""
+    """IP:PORT of the pod, as `[IP]:PORT` with IPv6."""
     pod: str
     """NAMESPACE/NAME."""
     service: str
@@ -53,6 +53,15 @@ class PodProbe:
     """The endpoint is; one that is not is tried all the same where the pod has a network, since it may be
     the network that made it unready.
     """
+
+    @property
+    def over_ipv6(self) -> bool:
+        return of_ipv6(self.address)
+
+
+def of_ipv6(address: str) -> bool:
+    """Whether IP:PORT, [IP]:PORT, an IP or a network is one of IPv6."""
+    return address.startswith("[") or address.count(":") > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,10 @@ class ServiceProbe:
     """It is the cluster's DNS; the attempts are queries over UDP where the node can make them."""
     queried: Mapping[str, ProbeAnswer] = field(default_factory=dict)
     """By IP:PORT of the same endpoints, what came of a query over UDP; empty where the attempts were no queries."""
+
+    @property
+    def over_ipv6(self) -> bool:
+        return of_ipv6(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,7 @@ class Link:
     up: bool
     """Administratively up; a bridge without ports is up and has no carrier."""
     addresses: tuple[str, ...] = ()
-    """IPv4, as `10.244.1.1/24`."""
+    """As `10.244.1.1/24`, those of IPv6 that are not the link's alone behind those of IPv4."""
     mtu: int = 0
     """Bytes of the largest packet that it takes; 0 where that was not told, as in the following."""
     adds: int = 0
@@ -178,6 +191,18 @@ class RulesView:
     """Modes whose rules could not be looked for there: their tool is missing, fails, or is too old."""
 
 
+@dataclass(frozen=True, slots=True)
+class IPv6View:
+    """What a host has once more for IPv6, in tables and kernel parameters of its own."""
+
+    forwarding: bool | None = None
+    """net.ipv6.conf.all.forwarding; None where it could not be read, or there is no IPv6."""
+    bridge_netfilter: bool | None = None
+    """net.bridge.bridge-nf-call-ip6tables."""
+    rules: RulesView | Unseen | None = None
+    """None where they were not looked for."""
+
+
 FORWARD = "ip filter FORWARD"
 """The chain of iptables, as `nft list chains` names it."""
 REJECTING = " reject"
@@ -193,7 +218,7 @@ class NodeNetworkView:
     links: tuple[Link, ...] | None
     """Those that carry pods; None where they could not be listed."""
     routes: tuple[str, ...]
-    """`ip -4 route` without those of single pods."""
+    """`ip -4 route` and `ip -6 route` without those of single pods; the default one of IPv6 leads to `::/0`."""
     processes: Mapping[str, ProcessView]
     """Agents by process name: `kube-proxy`, `flanneld`, `calico-node` ..."""
     pod_directories: tuple[str, ...] | None
@@ -220,6 +245,7 @@ class NodeNetworkView:
     """
     problems: tuple[str, ...] = ()
     kernel: KernelView | None = None
+    ipv6: IPv6View = IPv6View()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,3 +375,5 @@ class NetworkView:
     """By service, NAMESPACE/NAME."""
     unpulled: Mapping[str, UnpulledImage] = field(default_factory=dict)
     """By pod, NAMESPACE/NAME: of `agents` and of `silent_dns`."""
+    failing_over_ipv6: Mapping[str, datetime] = field(default_factory=dict)
+    """The same of the probes over IPv6, which `failing_since` leaves out."""

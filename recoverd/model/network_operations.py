@@ -15,6 +15,8 @@ from recoverd.model.call import Call, HostCall
 
 FORWARDING = "net.ipv4.ip_forward"
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
+FORWARDING6, BRIDGED6 = "net.ipv6.conf.all.forwarding", "net.bridge.bridge-nf-call-ip6tables"
+"""The same of IPv6."""
 ROUTE_STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
 """Words of `ip route` that say how a route or a next hop fares, and are none of it."""
 
@@ -79,7 +81,7 @@ def of_nobody(route: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PutRoute(HostCall):
-    """Add one IPv4 route, as `ip route` printed it, where none leads to its destination: one that is there
+    """Add one route, as `ip route` printed it, where none leads to its destination: one that is there
     by now is somebody's, and newer.
     """
 

@@ -14,11 +14,14 @@ from functools import lru_cache
 from itertools import pairwise
 
 from recoverd.model.network import NOT_ASKED, Link, ProbeAnswer, ProcessView
-from recoverd.model.network_operations import ROUTE_STATES
+from recoverd.model.network_operations import ROUTE_STATES, destination
 from recoverd.observe.kernel import Counts, counts_of
 from recoverd.observe.look import TICKS, LookError, Section, sections
+from recoverd.observe.rulelook import Rules, hexadecimal, rules_of, rules_of_ipv6
 
 DIALLED = re.compile(r"/dev/(?:tcp|udp)/([0-9a-fA-F.:]+)/(\d+): (.+)$")
+ADDRESS = re.compile(r"[0-9.]+|[0-9a-f]*:[0-9a-f:.]+")
+BRACKETED = re.compile(r"\[[0-9a-f:.]+\]:\d+")
 LINK = re.compile(r"\d+: ([^:@\s]+)(?:@[^:]*)?: <([^>]*)>")
 KINDS = (
     "bridge",
@@ -45,8 +48,10 @@ ADDS = {"vxlan": 50, "ipip": 20, "wireguard": 60}
 """Bytes around a packet, over IPv4: Ethernet's 14, VXLAN's 8, UDP's 8 and IP's 20; IP's; WireGuard's 32, UDP's, IP's.
 What is `external` (Cilium's, OVN's, Weave's) is told the size by routes and flows, and its own says nothing.
 """
+TEMPORARY = frozenset({"dynamic", "temporary", "deprecated", "tentative", "dadfailed"})
+"""Words of `ip addr` behind addresses of IPv6 that go by themselves, or are not the machine's yet."""
 ROUTES = 2048
-"""How many are read; the script prints one more."""
+"""How many of each family are read; the script prints one more."""
 LINKS = 512
 """As `ROUTES`, of devices that are not of single pods, and of their addresses."""
 
@@ -64,26 +69,13 @@ UNKNOWN = Routes()
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """Service rules as read: `mode` "" when the tools were there and kube-proxy's rules were not."""
-
-    mode: str
-    programmed: Mapping[str, frozenset[str] | None]
-    """By the service's IP:PORT: its endpoints; None where they cannot be told. Services without a rule are absent."""
-    unseen: str = ""
-    """Why nothing can be said; "" when the rules were read."""
-    told: str = ""
-    """The mode that kube-proxy itself said; "" where it was not asked or did not answer."""
-    unread: tuple[str, ...] = ()
-    """Modes whose rules could not be looked for."""
-
-
-@dataclass(frozen=True, slots=True)
 class HostLook:
     """One machine's answer."""
 
     forwarding: bool | None
+    forwarding6: bool | None
     bridge_netfilter: bool | None
+    bridge_netfilter6: bool | None
     dropping: tuple[str, ...] | None
     links: tuple[Link, ...] | None
     """All but those of single pods; None where they could not be listed."""
@@ -93,6 +85,7 @@ class HostLook:
     """None where not all were listed."""
     pods: tuple[str, ...] | None
     rules: Rules
+    rules6: Rules
     tool: str
     answers: Mapping[str, ProbeAnswer | None]
     """By probe id; None where it could not be made or told."""
@@ -124,12 +117,12 @@ def parse_look(
     problems: list[str] = []
     if not ended:
         problems.append("the look at the network was cut short")
-    word, routes = found["forwarding"].text.strip(), _routes(found, known, problems)
+    routes, cut = _routes(found, known, problems), not ended and "tool" not in found
     return HostLook(
-        forwarding=word == "1" if word in ("0", "1", "2") else None,
-        bridge_netfilter={"1": True, "0": False, "absent": False}.get(
-            found["bridge-nf"].text.strip() if "bridge-nf" in found else ""
-        ),
+        forwarding=_switch(found.get("forwarding")),
+        forwarding6=_switch(found.get("forwarding6")),
+        bridge_netfilter=_switch(found.get("bridge-nf")),
+        bridge_netfilter6=_switch(found.get("bridge-nf6")),
         dropping=_dropping(found.get("dropping"), found.get("dropping-of-iptables")) if "clock" in found else None,
         links=_links(found.get("links"), found["addresses"], problems) if "addresses" in found else None,
         veths=_pair(found.get("veths")),
@@ -138,13 +131,19 @@ def parse_look(
         if "processes" in found
         else None,
         pods=tuple(line for line in found["pods"].lines if line) if "pods" in found else None,
-        rules=_rules(found, cut=not ended and "tool" not in found),
+        rules=rules_of(found, cut=cut),
+        rules6=rules_of_ipv6(found, cut=cut),
         tool=(found["tool"].word if "tool" in found else "") or ("" if ended and "tool" in found else NOT_ASKED),
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
         counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
+
+
+def _switch(section: Section | None) -> bool | None:
+    """A kernel parameter that is on or off; one whose module is not loaded is off."""
+    return {"1": True, "0": False, "absent": False}.get(section.text.strip() if section else "")
 
 
 def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
@@ -164,7 +163,8 @@ def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) ->
         return known
     section = found.get("routes")
     lines = section.lines if section else ()
-    if len(lines) > ROUTES:
+    of_ipv6 = sum(":" in destination(line) for line in lines)
+    if max(of_ipv6, len(lines) - of_ipv6) > ROUTES:
         problems.append(f"it has more than {ROUTES} routes, which are too many to be gone by")
         return UNKNOWN
     whole = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
@@ -199,7 +199,7 @@ def _links(links: Section | None, addresses: Section, problems: list[str]) -> tu
     of: dict[str, list[str]] = {}
     for line in addresses.lines:
         words = line.split()
-        if len(words) > 3 and words[2] == "inet":
+        if len(words) > 3 and words[2] in ("inet", "inet6") and not (words[2] == "inet6" and TEMPORARY & set(words)):
             of.setdefault(words[1].split("@")[0], []).append(words[3])
     made = []
     for line in links.lines if links else ():
@@ -254,54 +254,6 @@ def _processes(
     return found
 
 
-def _rules(found: Mapping[str, Section], *, cut: bool) -> Rules:
-    section = found.get("rules")
-    if section is None or cut:
-        return Rules("", {}, "the look at its service rules was cut short")
-    mode = section.word
-    told = found["told"].word if "told" in found else ""
-    unread = tuple(found["unread"].word.split()) if "unread" in found else ()
-    if not mode and (told in unread or {"iptables", "nftables"} <= set(unread)):
-        which = told or " or ".join(unread)
-        return Rules(
-            "", {}, f"has no tool that can read kube-proxy's rules ({which}): missing, failing or too old", told, unread
-        )
-    readable = _plain if mode != "ipvs" else _unhex
-    chains: dict[str, str] = {}
-    endpoints: dict[str, set[str]] = {}
-    for line in section.lines:
-        words = line.split()
-        if len(words) == 3 and words[0] == "svc":
-            chains[readable(words[1])] = words[2]
-        elif len(words) == 3 and words[0] == "ep":
-            endpoints.setdefault(words[1], set()).add(readable(words[2]))
-    programmed: dict[str, frozenset[str] | None] = {}
-    for address, chain in chains.items():
-        of = endpoints.get(chain, set())
-        programmed[address] = None if "?" in of else frozenset(of)
-    return Rules(mode, programmed, told=told, unread=unread)
-
-
-def _plain(word: str) -> str:
-    return word
-
-
-def _unhex(word: str) -> str:
-    """`0A600050:0050` of /proc/net/ip_vs as `10.96.0.80:80`."""
-    host, _, port = word.partition(":")
-    try:
-        number, to = int(host, 16), int(port, 16)
-    except ValueError:
-        return "?"
-    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0)) + f":{to}"
-
-
-def hexadecimal(address: str) -> str:
-    """`10.96.0.80:80` as /proc/net/ip_vs has it."""
-    host, _, port = address.partition(":")
-    return "".join(f"{int(part):02X}" for part in host.split(".")) + f":{int(port):04X}"
-
-
 def _answers(
     output: str, marker: str, probes: Mapping[str, tuple[str, int]], tool: str
 ) -> dict[str, ProbeAnswer | None]:
@@ -353,10 +305,11 @@ def script(
     """The script with what it is to look for, and the routes that it need not send. Addresses come from the API: only
     what is an address gets in.
     """
-    lines = "\n".join(f"{id} {ip} {port}" for id, (ip, port) in probes.items() if re.fullmatch(r"[0-9.]+", ip))
+    lines = "\n".join(f"{id} {ip} {port}" for id, (ip, port) in probes.items() if ADDRESS.fullmatch(ip))
     wanted = [a for a in services if re.fullmatch(r"[0-9.]+:\d+", a)]
-    in_hex = " ".join(map(hexadecimal, wanted))
-    return f"M='{marker}'\nP='{lines}'\nV='{' '.join(wanted)}'\nVX='{in_hex}'\nT={seconds}\nR='{known.digest}'\n{body}"
+    in_hex, of_ipv6 = " ".join(map(hexadecimal, wanted)), [a for a in services if BRACKETED.fullmatch(a)]
+    given = f"V='{' '.join(wanted)}'\nVX='{in_hex}'\nV6='{' '.join(of_ipv6)}'\nT={seconds}\nR='{known.digest}'\n"
+    return f"M='{marker}'\nP='{lines}'\n{given}{body}"
 
 
 def pod_links(links: Sequence[Link], pods: Sequence[str]) -> list[Link]:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -15,17 +15,21 @@ from recoverd.config import ClusterConfig
 from recoverd.model.memory import Memory
 from recoverd.model.network import (
     AgentView,
+    IPv6View,
     NetworkView,
     NodeNetworkView,
     PodProbe,
     ProbeAnswer,
+    RulesView,
     ServiceProbe,
     SilentDns,
     UnpulledImage,
+    of_ipv6,
 )
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
+from recoverd.observe.answers import failing, pod_probes, service_probes, telling
 from recoverd.observe.api import Listed
 from recoverd.observe.kernel import KernelWatch
 from recoverd.observe.kubelet import ListedPod, waiting
@@ -35,6 +39,7 @@ from recoverd.observe.names import NameWatch
 from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, laid, parse_look, pod_links, script
 from recoverd.observe.podwatch import PodWatch
 from recoverd.observe.rounds import ProbedPod, Questions, candidates
+from recoverd.observe.rulelook import Rules
 from recoverd.observe.rulewatch import RuleWatch
 from recoverd.observe.services import EVERYWHERE, ServicePort, fenced, service_ports, unready
 
@@ -50,6 +55,20 @@ AWAY = 2
 """Sweeps in a row without an answer after which the API was away: after one it may have been the sweep, and
 what was found must not seem gone.
 """
+
+
+FAMILIES = (False, True)
+"""Of IPv4 and of IPv6: whether it is the latter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What is asked of the hosts in a round over one family."""
+
+    targets: Mapping[str, Sequence[ProbedPod]]
+    """By host."""
+    tried: rounds.Tried
+    sample: Sequence[ServicePort]
 
 
 class NetworkCollector:
@@ -70,7 +89,8 @@ class NetworkCollector:
         """Uids of pods that have answered somebody."""
         self._guards: dict[str, list[dict[str, str] | None]] = {EVERYWHERE: [None]}
         """What policies forbid, as they were last given; until then everything."""
-        self._failing: dict[str, datetime] = {}
+        self._failing: dict[bool, dict[str, datetime]] = {False: {}, True: {}}
+        """By whether it is over IPv6."""
         self._bad_rules: set[str] = set()
         self._routes: dict[str, Routes] = {}
         """By host: those that were read last, which it need not send again."""
@@ -149,7 +169,7 @@ class _Round:
         self.names, self.looked = names, frozenset(looked)
         self.now, self.clock = datetime.now(UTC), time.monotonic()
         self.lists = read
-        self.known = of._reached | set(memory.reached)
+        self.known, self.memory = of._reached | set(memory.reached), memory
         self.nodes = {n.name: n for n in objects.nodes}
         self.hosts = hosts_by_node(names, objects.nodes, of._hosts.addresses)
         """Node name to host name."""
@@ -158,25 +178,26 @@ class _Round:
         self.on: dict[str, list[ListedPod]] = {}
         for pod in self.pods:
             self.on.setdefault(pod.node, []).append(pod)
-        self.ports = self._ports(read["services"], read["endpoints"])
+        self.by_family = {v6: self._ports(read["services"], read["endpoints"], ipv6=v6) for v6 in FAMILIES}
+        self.ports = self.by_family[False]
+        self.everything = self.ports | self.by_family[True]
 
     @staticmethod
-    def _ports(services: Read, endpoints: Read) -> dict[str, ServicePort]:
+    def _ports(services: Read, endpoints: Read, *, ipv6: bool) -> dict[str, ServicePort]:
         if not isinstance(services, Answered) or not isinstance(endpoints, Answered):
             return {}
         try:
-            return service_ports(services.body, endpoints.body)
+            return service_ports(services.body, endpoints.body, ipv6=ipv6)
         except (KeyError, TypeError, ValueError, AttributeError):
             return {}
 
     async def run(self) -> NetworkView:
         of = self.of
-        of._rules.learn(self.ports, self.clock)
-        plan = rounds.targets(self.names, self._candidates(), of._round, self.known, of._failing)
-        sample = rounds.sample(self.ports, of._round, SAMPLE, of._bad_rules)
-        tried = rounds.tried(self.ports, self.known)
+        of._rules.learn(self.everything, self.clock)
+        families = [self._family(ipv6=ipv6) for ipv6 in FAMILIES]
+        sample = [port for family in families for port in family.sample]
         asked = {
-            name: self._ask(index, tried, plan[name])
+            name: self._ask(index, name, families)
             for index, name in enumerate(sorted(self.names))
             if name in self.looked
         }
@@ -187,8 +208,9 @@ class _Round:
         directories = {
             node: look.pods for node, host in self.hosts.items() if (look := seen.get(host)) and look.pods is not None
         }
-        probes = [p for n, look in seen.items() for p in _pod_probes(n, asked[n], look)]
-        services = [s for n, look in seen.items() for s in self._service_probes(n, asked[n], look)]
+        probes = [p for n, look in seen.items() for p in pod_probes(n, asked[n], look)]
+        services = [s for n, look in seen.items() for s in service_probes(n, asked[n], look, self.hosts)]
+        probes, services = telling(probes, services, self.memory)
         compared, (doubted, fresh) = await asyncio.gather(
             of._pods.look(self.listed.client, ready, self.on, directories, self.now, self._looked_nodes()),
             self._again(probes, services, seen, sample),
@@ -197,7 +219,7 @@ class _Round:
             still = {(e.pod, rounds.ip_of(e.address)) for p in fresh.values() for e in p.endpoints if not e.terminating}
             probes = [p for p in probes if p.answer.arrived or (p.pod, rounds.ip_of(p.address)) in still]
             services = [s for s in services if ProbeAnswer.OK in s.answers or s.service in fresh]
-            of._rules.learn({**self.ports, **fresh}, time.monotonic())
+            of._rules.learn({**self.everything, **fresh}, time.monotonic())
         services = [replace(s, steady=of._rules.steady(s.service, time.monotonic())) for s in services]
         # of a service in doubt, the rules are compared when its endpoints are the same before and after the look
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
@@ -211,7 +233,8 @@ class _Round:
             probes=tuple(probes),
             services=tuple(services),
             agents=agents,
-            failing_since=dict(of._failing),
+            failing_since=dict(of._failing[False]),
+            failing_over_ipv6=dict(of._failing[True]),
             back_since=of._back,
             unseen={name: r for name, r in self.lists.items() if isinstance(r, Unseen)},
             waiting=waiting(self.on, ready, self.now),
@@ -234,19 +257,27 @@ class _Round:
 
     # --- what is asked ---
 
-    def _candidates(self) -> dict[str, list[ProbedPod]]:
+    def _family(self, *, ipv6: bool) -> _Family:
+        of, ports = self.of, self.by_family[ipv6]
+        return _Family(
+            rounds.targets(self.names, self._candidates(ports), of._round, self.known, of._failing[ipv6]),
+            rounds.tried(ports, self.known),
+            rounds.sample(ports, of._round, SAMPLE, of._bad_rules),
+        )
+
+    def _candidates(self, ports: Mapping[str, ServicePort]) -> dict[str, list[ProbedPod]]:
         policies = self.lists["networkpolicies"]
         if isinstance(policies, Answered):
             self.of._guards = fenced(policies.body)
         guards = self.of._guards
         nodes = {n: (node.address, self.hosts[n]) for n, node in self.nodes.items() if node.ready and n in self.hosts}
-        return candidates(self.ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
+        return candidates(ports.values(), self.pods, nodes, guards, self.of._answered, self.now)
 
-    def _ask(self, index: int, tried: rounds.Tried, targets: Sequence[ProbedPod]) -> Questions:
+    def _ask(self, index: int, name: str, families: Sequence[_Family]) -> Questions:
         asked = Questions()
-        for target in targets:
+        for target in (t for family in families for t in family.targets[name]):
             asked.pods[asked.add(target.address)] = target
-        for port in rounds.services(tried, index, self.of._round):
+        for port in (p for family in families for p in rounds.services(family.tried, index, self.of._round)):
             tries = [asked.add(port.address, "u" if port.dns else "") for _ in range(rounds.TRIES)]
             if port.dns:
                 tries.append(asked.add(port.address))
@@ -259,26 +290,6 @@ class _Round:
         return asked
 
     # --- what came of it ---
-
-    def _service_probes(self, name: str, asked: Questions, look: HostLook) -> list[ServiceProbe]:
-        made = []
-        for port, tries, direct in asked.services:
-            answers = [(id, look.answers.get(id)) for id in tries]
-            if port.dns and any(id.startswith("u") and a is not None for id, a in answers):
-                answers = [(id, a) for id, a in answers if id.startswith("u")]  # queries tell more than connections
-            told = tuple(a for _, a in answers if a is not None)
-            by_tcp, by_udp = (
-                {
-                    e: a
-                    for id, e in direct.items()
-                    if id.startswith("u") is udp and (a := look.answers.get(id)) is not None
-                }
-                for udp in (False, True)
-            )
-            if told:
-                on = tuple(sorted({self.hosts.get(e.node, e.node) for e in port.ready if e.node}))
-                made.append(ServiceProbe(name, port.key, port.address, told, by_tcp, on, dns=port.dns, queried=by_udp))
-        return made
 
     async def _again(
         self,
@@ -296,16 +307,17 @@ class _Round:
         }
         for look in seen.values():
             for port in sample:
-                if not look.rules.unseen and look.rules.programmed.get(port.address, frozenset()) != frozenset(
-                    e.address for e in port.ready
-                ):
+                rules = look.rules6 if of_ipv6(port.address) else look.rules
+                ready = frozenset(e.address for e in port.ready)
+                if not rules.unseen and rules.programmed.get(port.address, frozenset()) != ready:
                     doubted.add(port.key)
         if not doubted:
             return doubted, {}
         again = await self.of._lists.endpoints_of(
-            self.listed.client, [self.ports[k].name for k in doubted if k in self.ports]
+            self.listed.client, [self.everything[k].name for k in doubted if k in self.everything]
         )
-        return doubted, {k: p for k, p in self._ports(self.lists["services"], again).items() if k in doubted}
+        fresh = {k: p for v6 in FAMILIES for k, p in self._ports(self.lists["services"], again, ipv6=v6).items()}
+        return doubted, {k: p for k, p in fresh.items() if k in doubted}
 
     async def _hosts(
         self, looks: Mapping[str, HostLook | Unseen], settled: Sequence[ServicePort]
@@ -335,13 +347,20 @@ class _Round:
             routes=look.routes,
             processes=look.processes or {},
             pod_directories=None if look.pods is None else look.pods[:512],
-            rules=self.of._rules.compare(name, look.rules, settled, self.clock),
+            rules=self._compared(name, look.rules, settled, ipv6=False),
             tool=look.tool,
             pods=len(pods),
             pod_addresses=tuple(p.ip for p in pods[:4]),
             kernel=self.of._kernels.look(name, look.counts, self.clock),
             problems=look.problems,
+            ipv6=IPv6View(
+                look.forwarding6, look.bridge_netfilter6, self._compared(name, look.rules6, settled, ipv6=True)
+            ),
         )
+
+    def _compared(self, name: str, rules: Rules, settled: Sequence[ServicePort], *, ipv6: bool) -> RulesView | Unseen:
+        of_family = [p for p in settled if of_ipv6(p.address) is ipv6]
+        return self.of._rules.compare(name, rules, of_family, self.clock)
 
     def _agent_views(self, ready: Sequence[str], seen: Mapping[str, HostLook]) -> tuple[AgentView, ...]:
         daemonsets = self.lists["daemonsets"]
@@ -360,26 +379,15 @@ class _Round:
         of._reached |= {p.service for p in probes if p.answer.arrived and p.source != p.target}
         answering = {p.pod for p in probes if p.answer.arrived}
         of._answered = frozenset(p.uid for p in self.pods if p.name in answering or p.uid in of._answered)
-        pairs: dict[str, bool] = {}
-        for probe in probes:
-            if probe.source != probe.target:
-                pair = f"{probe.source}>{probe.target}"
-                pairs[pair] = pairs.get(pair, False) or probe.answer.arrived
-        of._failing = {pair: of._failing.get(pair, self.now) for pair, ok in pairs.items() if not ok}
+        of._failing = {v6: failing(probes, before, self.now, ipv6=v6) for v6, before in of._failing.items()}
         of._bad_rules = {
             g.service
             for view in hosts.values()
-            if isinstance(view, NodeNetworkView) and not isinstance(view.rules, Unseen)
-            for g in view.rules.gaps
+            if isinstance(view, NodeNetworkView)
+            for rules in (view.rules, view.ipv6.rules)
+            if isinstance(rules, RulesView)
+            for g in rules.gaps
         }
-
-
-def _pod_probes(name: str, asked: Questions, look: HostLook) -> list[PodProbe]:
-    return [
-        PodProbe(name, target.host, target.address, target.pod, target.service, answer, target.ready)
-        for id, target in asked.pods.items()
-        if (answer := look.answers.get(id)) is not None
-    ]
 
 
 def _same(one: ServicePort, other: ServicePort) -> bool:

@@ -1,12 +1,15 @@
 # The pod network as one machine sees it, as root, in POSIX sh. Changes nothing. Sections begin with "$M NAME [WORD]";
 # set before this text: M marker; P probes, a line "ID IP PORT" each ("u" before the ID: a DNS query over UDP); V wanted
-# services, words IP:PORT; VX the same in /proc/net/ip_vs's hexadecimal; T seconds for all probes; R the sha256 of the
-# routes that are known, or nothing.
+# services, words IP:PORT; VX the same in /proc/net/ip_vs's hexadecimal; V6 those of IPv6, words [IP]:PORT; T seconds
+# for all probes; R the sha256 of the routes that are known, or nothing.
 LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 s() { echo "$M $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 s forwarding; cat /proc/sys/net/ipv4/ip_forward
-s bridge-nf; cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || { [ -d /proc/sys/net/bridge ] || echo absent; }
+s forwarding6; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null
+for t in '' 6; do
+  s "bridge-nf$t"; cat "/proc/sys/net/bridge/bridge-nf-call-ip${t}tables" 2>/dev/null || { [ -d /proc/sys/net/bridge ] || echo absent; }
+done
 # chains that packets on their way through pass and that drop what none of their rules lets through: "FAMILY TABLE CHAIN"
 # by their policy, and with the word `reject` where a rule without a condition does it, as firewalld's do
 ends() { # of nft's list of chains
@@ -14,7 +17,7 @@ ends() { # of nft's list of chains
     while read -r policy family of chain; do
       case $policy-$family in
         drop-*) echo "$family $of $chain" ;;
-        accept-ip|accept-inet)
+        accept-ip|accept-ip6|accept-inet)
           rules=$($brief nft list chain "$family" "$of" "$chain" 2>/dev/null) || { echo unread; continue; }
           printf '%s\n' "$rules" |
             grep -qE '^[[:space:]]*(counter packets [0-9]+ bytes [0-9]+ )?(log [^{}]* )?(drop|reject( with [a-z0-9 -]+)?)( comment "[^"]*")?$' &&
@@ -87,11 +90,15 @@ if have ip; then
   # more than are taken, so that it shows when there are more. kube-ipvs0 has an address for every service
   s links; { ip -o -d link show || ip -o link show; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali|eni|azv|gke[0-9a-f])' |
     sed -e 's/\(@if[0-9]*: <[^>]*> mtu [0-9]*\) .* veth .*/\1/' -e 's/^\(.\{600\}\).*/\1/' | head -n 513
-  s addresses; ip -o -4 addr show 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali|eni|azv|gke[0-9a-f]|kube-ipvs0 )' | head -n 513
+  s addresses; { ip -o -4 addr show; ip -o -6 addr show scope global; } 2>/dev/null | grep -Ev '^[0-9]+: (lo|veth|lxc|cali|eni|azv|gke[0-9a-f]|kube-ipvs0 )' | head -n 513
   # on a bridge every pod's end hangs on it; on routed networks none does
   s veths; ip -o link show type veth 2>/dev/null | grep -E '^[0-9]+: veth' | awk '{ n++; for (i = 1; i < NF; i++) if ($i == "master") m++ } END { print n + 0, m + 0 }'
-  # on one line also what has several next hops; one line more than are taken, so that it shows when there are more
-  routes=$(ip -o -4 route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc|eni|azv|gke[0-9a-f])' | head -n 2049)
+  # on one line also what has several next hops; one line more than are taken, so that it shows when there are more.
+  # What an interface has of IPv6 by itself is left out, and the default route of IPv6 does not pass for that of IPv4
+  routes=$(for t in 4 6; do
+    ip -o -$t route show 2>/dev/null | grep -Ev ' dev (veth|cali|lxc|eni|azv|gke[0-9a-f])' | head -n 2049 |
+      if [ $t = 4 ]; then cat; else sed -E -e '/^([a-z]+ )?(fe80|ff00):/d' -e 's/^([a-z]+ )?default /\1::\/0 /'; fi
+  done)
   # hundreds of lines, which hardly ever change: what is known already is not sent again
   digest=$(printf '%s\n' "$routes" | sha256sum 2>/dev/null); digest=${digest%% *}
   if [ -n "$digest" ] && [ "$digest" = "${R-}" ]; then s routes-same "$digest"
@@ -125,7 +132,7 @@ BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
 /^-A KUBE-SERVICES / {
   d = p = j = t = ""
   for (i = 3; i < NF; i++) { if ($i == "-d") d = $(i + 1); if ($i == "--dport") p = $(i + 1); if ($i == "-j") j = $(i + 1); if ($i == "-p") t = $(i + 1) }
-  sub("/32$", "", d)
+  if (d ~ /:/) { sub("/128$", "", d); d = "[" d "]" } else sub("/32$", "", d)
   if (t == "tcp" && (d ":" p) in want && j ~ /^KUBE-SV/) { print "svc", d ":" p, j; used[j] = 1 }
   next
 }
@@ -136,39 +143,41 @@ END {
 }'
 # An older iptables ends well and says "Table `nat' is incompatible, use 'nft' tool." of rules that a newer one has made.
 saved() {
-  if have iptables-nft-save; then
-    iptables-nft-save -t nat || echo '!failed'
+  if have "ip$1tables-nft-save"; then
+    "ip$1tables-nft-save" -t nat || echo '!failed'
     # reading the legacy table would create it where it is not in use
-    if have iptables-legacy-save && grep -q nat /proc/net/ip_tables_names; then iptables-legacy-save -t nat || echo '!failed'; fi
+    if have "ip$1tables-legacy-save" && grep -q nat "/proc/net/ip$1_tables_names"; then "ip$1tables-legacy-save" -t nat || echo '!failed'; fi
   else
-    iptables-save -t nat || echo '!failed'
+    "ip$1tables-save" -t nat || echo '!failed'
   fi 2>/dev/null
 }
 
 # Each way to read kube-proxy's rules prints what it found, and ends with 1 where they are not there, and with 2 where
-# that cannot be told: its tool is missing, fails, or is too old for what kube-proxy has written.
+# that cannot be told: its tool is missing, fails, or is too old for what kube-proxy has written. Those of IPv6, which
+# lie beside them, are read with the word 6; W has the wanted services of the family.
 in_iptables() {
-  have awk && { have iptables-save || have iptables-nft-save; } || return 2
-  found=$(saved | awk -v V="$V" "$CHAINS")
+  have awk && { have "ip$1tables-save" || have "ip$1tables-nft-save"; } || return 2
+  found=$(saved "$1" | awk -v V="$W" "$CHAINS")
   case $found in unread*) return 2 ;; *chain*) printf '%s\n' "$found" ;; *) return 1 ;; esac
 }
-# The names of nftables' endpoint chains end in __IP/PORT, unless they were too long.
+# The names of nftables' endpoint chains end in __IP/PORT, unless they were too long; how with IPv6 was not seen.
 in_nftables() {
   have nft && have awk && tables=$(nft list tables 2>/dev/null) || return 2
-  case $tables in *'table ip kube-proxy'*) ;; *) return 1 ;; esac
-  map=$(nft list map ip kube-proxy service-ips 2>/dev/null) || return 2
-  case $map in *'type ipv4_addr . inet_proto . inet_service'*) ;; *) return 2 ;; esac
-  printf '%s\n' "$map" | tr ',' '\n' | sed 's/.*elements = {//' | awk -v V="$V" '
+  case $tables in *"table ip$1 kube-proxy"*) ;; *) return 1 ;; esac
+  map=$(nft list map "ip$1" kube-proxy service-ips 2>/dev/null) || return 2
+  case $map in *"type ipv${1:-4}_addr . inet_proto . inet_service"*) ;; *) return 2 ;; esac
+  printf '%s\n' "$map" | tr ',' '\n' | sed 's/.*elements = {//' | awk -v V="$W" '
     BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
-    $2 == "." && $3 == "tcp" && ($1 ":" $5) in want { print $1 ":" $5, $8 }' | head -n 64 | while read -r a c; do
+    { a = ($1 ~ /:/ ? "[" $1 "]" : $1) ":" $5 }
+    $2 == "." && $3 == "tcp" && a in want { print a, $8 }' | head -n 64 | while read -r a c; do
       echo "svc $a $c"
-      chain=$(nft list chain ip kube-proxy "$c" 2>/dev/null) || { echo "ep $c ?"; continue; }
+      if [ -n "$1" ] || ! chain=$(nft list chain ip kube-proxy "$c" 2>/dev/null); then echo "ep $c ?"; continue; fi
       printf '%s\n' "$chain" | tr ',' '\n' | sed -n -e "s|.*goto endpoint-.*__\([0-9.]*\)/\([0-9][0-9]*\).*|ep $c \1:\2|p" -e t -e "s|.*goto endpoint-.*|ep $c ?|p"
     done
 }
 # Others use IPVS as well (kube-vip, keepalived, lvscare); the device is kube-proxy's own.
 in_ipvs() {
-  have ip || return 2
+  [ -z "$1" ] && have ip || return 2
   ip link show dev kube-ipvs0 >/dev/null 2>&1 || return 1
   [ -r /proc/net/ip_vs ] && have awk || return 2
   awk -v V="$VX" 'BEGIN { n = split(V, w, " "); for (i = 1; i <= n; i++) want[w[i]] = 1 }
@@ -190,15 +199,22 @@ if [ -n "$proxy" ]; then
   case $told in iptables|ipvs|nftables) ;; *) told= ;; esac
 fi
 # In IPVS mode kube-proxy has chains of its own, too.
-mode='' unread='' text=''
+mode='' unread='' text='' W=$V
 for m in ${told:-nftables ipvs iptables}; do
-  text=$("in_$m"); said=$?
+  text=$("in_$m" ''); said=$?
   if [ $said = 0 ]; then mode=$m; break; fi
   [ $said = 1 ] || unread="$unread $m"
 done
 s told "$told"
 s unread "$unread"
 s rules "$mode"; [ -z "$text" ] || printf '%s\n' "$text"
+used=${mode:-${told:-nftables iptables}} mode='' unread='' text='' W=${V6-}
+for m in $used; do
+  text=$("in_$m" 6); said=$?
+  if [ $said = 0 ]; then mode=$m; break; fi
+  [ $said = 1 ] || unread=unread
+done
+s rules6 "${mode:-$unread}"; [ -z "$mode" ] || [ -z "$text" ] || printf '%s\n' "$text"
 
 # One line "$M probe ID ok" for what was reached, or a message with /dev/tcp/IP/PORT in it; nothing for what nobody
 # answered.
@@ -215,9 +231,10 @@ if [ -n "$P" ]; then
     done; wait' "$M" 2>&1
   elif have curl; then
     s tool curl
+    host() { case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac; }
     # why a connection fails stands in what -v tells alone: the message is the same for all of it (7.88, 8.14)
     printf '%s\n' "$P" | grep -v ^u | { while read -r id ip port; do
-      ( r=$(curl -sSv -o /dev/null --noproxy '*' --connect-timeout "$T" -m "$T" -w ' connects=%{num_connects}' "http://$ip:$port/" 2>&1)
+      ( r=$(curl -sSv -o /dev/null --noproxy '*' --connect-timeout "$T" -m "$T" -w ' connects=%{num_connects}' "http://$(host "$ip"):$port/" 2>&1)
         case $r in *connects=1*) echo "$M probe $id ok" ;; *refused*) echo "$M probe $id refused" ;; *' route'*|*unreachable*) echo "$M probe $id unreachable" ;;
           *'timed out'*|*timeout*) ;; *) echo "$M probe $id unseen" ;; esac ) &
     done; wait; }

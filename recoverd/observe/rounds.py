@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from recoverd.model.network import of_ipv6
 from recoverd.observe.kubelet import ListedPod
-from recoverd.observe.services import ServicePort, is_fenced
+from recoverd.observe.services import OVER_IPV6, Endpoint, ServicePort, is_fenced
 
 WIDTH = 4
 PODS = 2
@@ -27,6 +28,8 @@ DIRECT = 2
 OTHERS = 1
 """Services tried by a source besides the API's own and DNS."""
 API_SERVICE = "default/kubernetes:443"
+API_SERVICES = (API_SERVICE, API_SERVICE + OVER_IPV6)
+"""Of which there is one, of the cluster's first family."""
 CLOSED = 1
 """A port on which no pod listens (tcpmux): where a process hangs and its own port does not answer any more, the
 pod's network still refuses this.
@@ -58,7 +61,7 @@ class Questions:
     def add(self, address: str, prefix: str = "") -> str:
         ip, _, port = address.rpartition(":")
         id = f"{prefix}{len(self.probes)}"
-        self.probes[id] = (ip, int(port))
+        self.probes[id] = (ip.strip("[]"), int(port))
         return id
 
 
@@ -82,13 +85,7 @@ def candidates(
     for port in ports:
         for endpoint in port.endpoints:
             pod = pods.get(endpoint.pod)
-            if (
-                pod is None
-                or pod.node not in nodes
-                or pod.deleting
-                or pod.may_have_ended
-                or not endpoint.address.startswith(f"{pod.ip}:")
-            ):
+            if pod is None or pod.node not in nodes or pod.deleting or pod.may_have_ended or not _is_of(endpoint, pod):
                 continue
             address, host = nodes[pod.node]
             if pod.ip == address or endpoint.terminating or is_fenced(guards, port.namespace, pod.labels):
@@ -99,8 +96,17 @@ def candidates(
     return found
 
 
+def _is_of(endpoint: Endpoint, pod: ListedPod) -> bool:
+    """Whether the address is the pod's now. A table's row has its first one alone, and so of the other family it must
+    be the very pod of that name.
+    """
+    if of_ipv6(endpoint.address) is of_ipv6(pod.ip):
+        return ip_of(endpoint.address).strip("[]") == pod.ip
+    return bool(pod.ip) and endpoint.uid == pod.uid
+
+
 def ip_of(address: str) -> str:
-    """The IP of IP:PORT."""
+    """The IP of IP:PORT, in its brackets where it has such."""
     return address.rpartition(":")[0]
 
 
@@ -171,7 +177,7 @@ def tried(ports: Mapping[str, ServicePort], usable: Collection[str]) -> Tried:
     as far as anything is ready behind them.
     """
     dns = [p for p in ports.values() if p.dns and p.ready]
-    own = [ports[API_SERVICE]] if API_SERVICE in ports and ports[API_SERVICE].ready else []
+    own = [ports[k] for k in API_SERVICES if k in ports and ports[k].ready]
     first = {p.key for p in (*dns, *own)}
     others = sorted(k for k in usable if k in ports and k not in first and ports[k].ready)
     return Tried((*own, *dns[:1]), tuple(ports[k] for k in others))
@@ -188,7 +194,7 @@ def sample(ports: Mapping[str, ServicePort], turn: int, size: int, bad: Collecti
     and DNS, then the others in turn.
     """
     fit = sorted(k for k, p in ports.items() if p.comparable and p.ready)
-    first = [k for k in fit if k in bad or k == API_SERVICE or ports[k].dns][:size]
+    first = [k for k in fit if k in bad or k in API_SERVICES or ports[k].dns][:size]
     rest = [k for k in fit if k not in first]
     more = [rest[(turn * size + k) % len(rest)] for k in range(min(size - len(first), len(rest)))] if rest else []
     return tuple(ports[k] for k in (*first, *more))

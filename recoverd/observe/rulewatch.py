@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from recoverd.model.network import RuleGap, RulesView
 from recoverd.model.observation import Unseen, UnseenKind
-from recoverd.observe.netlook import Rules
+from recoverd.observe.rulelook import Rules
 from recoverd.observe.services import ServicePort
 
 KEPT = 600.0

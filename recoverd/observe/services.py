@@ -1,7 +1,8 @@
 """Services and their endpoints as the API has them: what kube-proxy should have programmed, and
 which pods can be probed. Pure.
 
-Only IPv4 and TCP: that is what can be asked of every node with what every node has.
+Only TCP: that is what can be asked of every node with what every node has. Services, endpoints and rules of IPv6 are
+others than those of IPv4, and are kept apart from them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from recoverd.model.places import authority, ip_of
 from recoverd.observe.kubelet import ListedPod
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -20,6 +23,7 @@ OWN = "endpointslice-controller.k8s.io"
 """Who keeps the slices of services with a selector; others, with addresses that are not the
 pods', may keep slices beside it.
 """
+OVER_IPV6 = " over IPv6"
 EVERYWHERE = "*"
 """All namespaces, among guards."""
 NEAR = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
@@ -31,25 +35,27 @@ class Endpoint:
     """One address behind a service port."""
 
     address: str
-    """IP:PORT."""
+    """IP:PORT, or [IP]:PORT."""
     ready: bool
     pod: str = ""
     """NAMESPACE/NAME, "" when it is no pod."""
     node: str = ""
     terminating: bool = False
     """As the slice says; older ones do not list such pods, nor do Endpoints."""
+    uid: str = ""
+    """The pod's, "" where that was not told."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One TCP port of a service with an address in the cluster."""
+    """One TCP port of a service with an address in the cluster, of one family."""
 
     key: str
-    """NAMESPACE/NAME:PORT."""
+    """NAMESPACE/NAME:PORT, with `OVER_IPV6` behind it where its address is one of IPv6."""
     namespace: str
     name: str
     address: str
-    """IP:PORT of the service."""
+    """IP:PORT of the service, or [IP]:PORT."""
     comparable: bool
     """Every node should program the same endpoints, and kube-proxy is who does."""
     dns: bool
@@ -68,15 +74,17 @@ def unready(ports: Iterable[ServicePort]) -> dict[str, int]:
     return dict(Counter(node for node, _ in pods))
 
 
-def service_ports(services: Mapping[str, Any], endpoints: Mapping[str, Any]) -> dict[str, ServicePort]:
-    """The ports of all services by key, from the list of Services and that of EndpointSlices (or Endpoints)."""
-    behind = _behind(endpoints)
+def service_ports(
+    services: Mapping[str, Any], endpoints: Mapping[str, Any], *, ipv6: bool = False
+) -> dict[str, ServicePort]:
+    """The ports of all services with an address of the family, by key, from the list of Services and that of
+    EndpointSlices (or Endpoints).
+    """
+    of_family = [(ip, s) for s in services.get("items") or () if (ip := _cluster_ip(s.get("spec") or {}, ipv6=ipv6))]
+    behind = _behind(endpoints, ipv6=ipv6) if of_family else {}
     ports: dict[str, ServicePort] = {}
-    for service in services.get("items") or ():
+    for ip, service in of_family:
         meta, spec = service["metadata"], service.get("spec") or {}
-        ip = str(spec.get("clusterIP") or "")
-        if not ip or ip == "None" or ":" in ip or spec.get("type") == "ExternalName":
-            continue
         labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
         namespace, name = str(meta.get("namespace", "")), str(meta["name"])
         comparable = (
@@ -89,21 +97,39 @@ def service_ports(services: Mapping[str, Any], endpoints: Mapping[str, Any]) -> 
         for port in spec.get("ports") or ():
             if port.get("protocol", "TCP") != "TCP":
                 continue
-            key = f"{namespace}/{name}:{port['port']}"
+            key = f"{namespace}/{name}:{port['port']}{OVER_IPV6 if ipv6 else ''}"
             dns = labels.get("k8s-app") == "kube-dns" and port["port"] == 53
             found = tuple(behind.get((namespace, name, str(port.get("name") or "")), {}).values())
-            ports[key] = ServicePort(key, namespace, name, f"{ip}:{port['port']}", comparable, dns, found)
+            ports[key] = ServicePort(
+                key, namespace, name, authority(_canonical(ip), port["port"]), comparable, dns, found
+            )
     return ports
 
 
-def _behind(body: Mapping[str, Any]) -> dict[tuple[str, str, str], dict[str, Endpoint]]:
-    """(namespace, service, port name) to the endpoints by address."""
+def _cluster_ip(spec: Mapping[str, Any], *, ipv6: bool) -> str:
+    """The service's address of the family, "" where it has none; before 1.20 it had one alone (`clusterIP`)."""
+    if spec.get("type") == "ExternalName":
+        return ""
+    given = spec.get("clusterIPs") or (spec.get("clusterIP"),)
+    return next((ip for ip in given if ip and ip != "None" and (":" in ip) is ipv6), "")
+
+
+@lru_cache(maxsize=1 << 14)
+def _canonical(ip: str) -> str:
+    """As every tool on the nodes prints it: of IPv6 people write one address in several ways."""
+    return ip_of(ip) or ip if ":" in ip else ip
+
+
+def _behind(body: Mapping[str, Any], *, ipv6: bool) -> dict[tuple[str, str, str], dict[str, Endpoint]]:
+    """(namespace, service, port name) to the endpoints of the family by address."""
     behind: dict[tuple[str, str, str], dict[str, Endpoint]] = {}
     for item in body.get("items") or ():
         meta = item["metadata"]
         if "subsets" in item or "addressType" not in item:
-            _from_endpoints(behind, meta, item.get("subsets") or ())
-        elif item["addressType"] in ("IPv4", "IP") and (service := (meta.get("labels") or {}).get(SERVICE_NAME)):
+            _from_endpoints(behind, meta, item.get("subsets") or (), ipv6=ipv6)
+        elif item["addressType"] in (("IPv6",) if ipv6 else ("IPv4", "IP")) and (
+            service := (meta.get("labels") or {}).get(SERVICE_NAME)
+        ):
             _from_slice(behind, (str(meta.get("namespace", "")), str(service)), item)
     return behind
 
@@ -121,17 +147,16 @@ def _from_slice(
                 endpoint.get("topology") or endpoint.get("deprecatedTopology") or {}
             ).get("kubernetes.io/hostname")
             for ip in (endpoint.get("addresses") or ())[:1]:  # kube-proxy takes the first only
-                address = f"{ip}:{port['port']}"
+                address = authority(_canonical(ip), port["port"])
                 # the same pod may be in two slices while it moves from one to the other
                 if not (address in of_port and of_port[address].ready):
                     ready, ending = conditions.get("ready") is not False, bool(conditions.get("terminating"))
-                    of_port[address] = Endpoint(
-                        address, ready, _pod(endpoint.get("targetRef")), str(node or ""), ending
-                    )
+                    pod = endpoint.get("targetRef")
+                    of_port[address] = Endpoint(address, ready, _pod(pod), str(node or ""), ending, _uid(pod))
 
 
 def _from_endpoints(
-    behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any
+    behind: dict[tuple[str, str, str], dict[str, Endpoint]], meta: Mapping[str, Any], subsets: Any, *, ipv6: bool
 ) -> None:
     for subset in subsets:
         for port in subset.get("ports") or ():
@@ -142,8 +167,8 @@ def _from_endpoints(
             )
             for ready, part in ((False, "notReadyAddresses"), (True, "addresses")):
                 for entry in subset.get(part) or ():
-                    if ":" not in (ip := str(entry["ip"])):
-                        address = f"{ip}:{port['port']}"
+                    if (":" in (ip := str(entry["ip"]))) is ipv6:
+                        address = authority(_canonical(ip), port["port"])
                         of_port[address] = Endpoint(
                             address, ready, _pod(entry.get("targetRef")), str(entry.get("nodeName") or "")
                         )
@@ -155,6 +180,10 @@ def _pod(target: Any) -> str:
         if isinstance(target, dict) and target.get("kind") == "Pod"
         else ""
     )
+
+
+def _uid(target: Any) -> str:
+    return str(target.get("uid") or "") if isinstance(target, dict) else ""
 
 
 def astray(services: Mapping[str, Any], endpoints: Mapping[str, Any], pods: Sequence[ListedPod]) -> tuple[str, ...]:

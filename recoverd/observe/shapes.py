@@ -39,6 +39,7 @@ class Port(TypedDict, total=False):
 
 class ServiceSpec(TypedDict, total=False):
     clusterIP: str | None
+    clusterIPs: list[str] | None
     type: str
     internalTrafficPolicy: str
     topologyKeys: Any
@@ -58,6 +59,7 @@ class Target(TypedDict, total=False):
     kind: str
     namespace: str
     name: str
+    uid: str | None
 
 
 class Conditions(TypedDict, total=False):

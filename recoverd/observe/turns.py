@@ -112,7 +112,7 @@ def odd(seen: Observation, hosts_of: Mapping[str, str]) -> set[str]:
     network = seen.network
     if not isinstance(network, NetworkView):
         return found
-    for pair in network.failing_since:
+    for pair in (*network.failing_since, *network.failing_over_ipv6):
         found.update(pair.split(">"))
     found.update(name for p in network.probes if not p.answer.arrived for name in (p.source, p.target))
     found.update(s.source for s in network.services if any(a is not ProbeAnswer.OK for a in s.answers))

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
-from recoverd.model.memory import NodeNetwork
+from recoverd.model.memory import KnownIPv6, NodeNetwork
 from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView
 from recoverd.model.network_operations import (
     BRIDGED,
+    BRIDGED6,
     FORWARDING,
+    FORWARDING6,
     AcceptForwards,
     LinkUp,
     NetworkOperation,
@@ -147,10 +149,15 @@ def _missing(
 ) -> Iterator[tuple[str, NetworkOperation]]:
     """What was recorded, is not there, and is what the findings are about; devices before the routes over them."""
     codes = {f.code for f in findings}
-    if Code.IP_FORWARDING_OFF in codes and known.forwarding and view.forwarding is False:
-        yield f"{FORWARDING} = 1", Sysctl(FORWARDING, "1")
-    if Code.BRIDGE_NETFILTER_OFF in codes and known.bridge_netfilter and view.bridge_netfilter is False:
-        yield f"{BRIDGED} = 1", Sysctl(BRIDGED, "1")
+    before, now = known.ipv6 or KnownIPv6(), view.ipv6
+    for code, key, was, is_now in (
+        (Code.IP_FORWARDING_OFF, FORWARDING, known.forwarding, view.forwarding),
+        (Code.IP_FORWARDING_OFF, FORWARDING6, before.answers and before.forwarding, now.forwarding),
+        (Code.BRIDGE_NETFILTER_OFF, BRIDGED, known.bridge_netfilter, view.bridge_netfilter),
+        (Code.BRIDGE_NETFILTER_OFF, BRIDGED6, before.answers and before.bridge_netfilter, now.bridge_netfilter),
+    ):
+        if code in codes and was and is_now is False:
+            yield f"{key} = 1", Sysctl(key, "1")
     if Code.FORWARDING_FILTERED in codes and FORWARD in (view.dropping or ()) and FORWARD not in (known.dropping or ()):
         yield "the policy ACCEPT of FORWARD", AcceptForwards()
     there = {link.name for link in view.links or ()}
@@ -170,7 +177,8 @@ def _missing(
         led = {destination(" ".join(route.split())) for route in view.routes}
         # one over a tunnel that is gone cannot be added: the agent that makes the tunnel makes its routes
         gone = known.devices.keys() - there if view.links is not None else frozenset[str]()
-        for route in (" ".join(r.split()) for r in known.routes):
+        used = before.asks or before.answers
+        for route in (" ".join(r.split()) for r in known.routes if used or ":" not in destination(r)):
             if destination(route) not in led and of_nobody(route) and gone.isdisjoint(route.split()):
                 yield f"the route {route}", PutRoute(route)
 

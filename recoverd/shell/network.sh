@@ -16,20 +16,25 @@ forwards_are_accepted() { iptables -w 5 -S FORWARD | grep -qx -e '-P FORWARD ACC
 # sysctl_is FILE VALUE: is it so?
 sysctl_is() { [ "$(cat "$1")" = "$2" ]; }
 
-# put_route DESTINATION WORD...: add an IPv4 route, given as `ip route` prints it. 3 where one leads to DESTINATION by
+# family ADDRESS: the one of an address or a network, as `ip` wants it. The default route of IPv6 is called ::/0 here.
+family() { case $1 in *:*) echo -6 ;; *) echo -4 ;; esac; }
+
+# put_route DESTINATION WORD...: add a route, given as `ip route` prints it. 3 where one leads to DESTINATION by
 # now: it is somebody's, and newer.
 put_route() {
   pr_to=$1; shift
-  if ip -4 route show exact "$pr_to" | grep -q .; then
-    { echo "there is another route to $pr_to by now:"; ip -4 route show exact "$pr_to"; } >&2
+  pr_family=$(family "$pr_to")
+  if ip "$pr_family" route show exact "$pr_to" | grep -q .; then
+    { echo "there is another route to $pr_to by now:"; ip "$pr_family" route show exact "$pr_to"; } >&2
     exit 3
   fi
-  ip -4 route add "$@"
+  ip "$pr_family" route add "$@"
 }
 
 # route_is WORD|WORD... LINE: is there such a route, as `ip route` prints it without those words of how it fares?
 route_is() {
-  ip -o -4 route show | tr '\\\t' '  ' | sed -E -e :a -e "s/ ($1)( |\$)/ /" -e ta -e 's/  */ /g' -e 's/ *$//' |
+  { ip -o -4 route show; ip -o -6 route show 2>/dev/null | sed -E 's/^([a-z]+ )?default /\1::\/0 /'; } | tr '\\\t' '  ' |
+    sed -E -e :a -e "s/ ($1)( |\$)/ /" -e ta -e 's/  */ /g' -e 's/ *$//' |
     grep -qxF -- "$2"
 }
 
@@ -43,7 +48,12 @@ put_bridge() {
   set -eu
   pb_name=$1; shift
   ip link show dev "$pb_name" >/dev/null 2>&1 || ip link add name "$pb_name" type bridge
-  for a in "$@"; do ip addr replace "$a" brd + dev "$pb_name"; done
+  for a in "$@"; do
+    case $a in
+      *:*) ip addr replace "$a" dev "$pb_name" nodad ;;
+      *) ip addr replace "$a" brd + dev "$pb_name" ;;
+    esac
+  done
   ip link set dev "$pb_name" up
   pb_hairpin=0; ! grep -qsE '"hairpinMode": *true' /etc/cni/net.d/* || pb_hairpin=1
   for v in $(loose_cables); do
@@ -57,7 +67,7 @@ put_bridge() {
 bridge_is() {
   bi_name=$1; shift
   link_is_up "$bi_name" || return 1
-  for a in "$@"; do ip -4 addr show dev "$bi_name" | grep -qF "inet $a " || return 1; done
+  for a in "$@"; do ip addr show dev "$bi_name" | grep -qE "inet6? $a " || return 1; done
   [ -z "$(loose_cables)" ]
 }
 

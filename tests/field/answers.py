@@ -125,7 +125,8 @@ class Answers:
         return {"metadata": {"name": "web", "namespace": "d"}, "spec": spec}
 
     def _endpoints(self, node: str) -> dict[str, web.Response]:
-        ref = {"kind": "Pod", "namespace": "d", "name": "web-1"}
+        uid = next(uid for uid, _, name, _ in self.pods() if name == "d/web-1")
+        ref = {"kind": "Pod", "namespace": "d", "name": "web-1", "uid": uid}
         old = self.at.slices == "v1beta1"
         where: dict[str, Any] = {"topology": {"kubernetes.io/hostname": node}} if old else {"nodeName": node}
         where["conditions"] = {"ready": True} if old else {"ready": True, "serving": True, "terminating": False}

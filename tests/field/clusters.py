@@ -166,7 +166,9 @@ class Field(Faults):
             machine.process(91, "kube-proxy")
         if at.network.process:
             machine.process(92, at.network.process)
-        program(machine, at.network.proxy, v6=at.v6)
+        program(machine, at.network.proxy, v6=at.v6, dual=at.dual)
+        if at.dual:
+            self._second_family(machine, number, int(host != "w1"))
         peer = self.addresses["p1" if host == "w1" else "w1"]
         for what in ("links", "addresses", "routes"):
             text = getattr(at.network, what).format(mine=number, other=int(host != "w1"), peer=peer)
@@ -192,6 +194,19 @@ class Field(Faults):
             machine.tool("getent", GETENT)
         for path, text in at.files.items():
             machine.write(path, text, age=1e9)
+
+    @staticmethod
+    def _second_family(machine: Machine, mine: int, other: int) -> None:
+        """What the machine has of IPv6 beside IPv4, on the bridge of its pods."""
+        machine.write("proc/sys/net/ipv6/conf/all/forwarding", "1\n")
+        machine.write("proc/sys/net/bridge/bridge-nf-call-ip6tables", "1\n")
+        machine.write("net/addresses6", f"5: cni0    inet6 fd00:244:{mine}::1/64 scope global \\   valid_lft forever\n")
+        machine.write(
+            "net/routes6",
+            f"fd00:244:{other}::/64 via fd00:1::{other} dev eth0 metric 1024 pref medium\n"
+            "fe80::/64 dev eth0 proto kernel metric 256 pref medium\n"
+            "default via fd00:1::fe dev eth0 metric 1024 pref medium\n",
+        )
 
     def _plane(self, host: str, machine: Machine) -> None:
         at, address = self.at, self.addresses[host]

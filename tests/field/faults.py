@@ -125,6 +125,19 @@ class Faults:
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.1.")))
         self._unreached()
 
+    def forwarding6_off(self) -> None:
+        self.machines["w1"].write("proc/sys/net/ipv6/conf/all/forwarding", "0\n")
+        self.machines["p1"].write("silent6", "")
+
+    def route6_lost(self) -> None:
+        """The control plane's of IPv6 to the worker's pods."""
+        routes = self.machines["p1"].root / "net/routes6"
+        routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("fd00:244:")))
+        self.machines["p1"].write("silent6", "")
+
+    def rules6_flushed(self) -> None:
+        self.machines["w1"].tool("ip6tables-save", NO_CHAINS)
+
     def pod_routes_lost(self) -> None:
         """The worker's own to its pods."""
         routes = self.machines["w1"].root / "net/routes"

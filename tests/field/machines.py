@@ -47,6 +47,8 @@ IP = """case "$*" in
   *'link show type veth'*) exec cat {root}/net/veths ;;
   *kube-ipvs0*) [ -e {root}/proc/net/ip_vs ] ;;
   *'link show'*) exec cat {root}/net/links ;;
+  *'-6 addr show'*) exec cat {root}/net/addresses6 ;;
+  *'-6 route show'*) exec cat {root}/net/routes6 ;;
   *'addr show'*) exec cat {root}/net/addresses ;;
   *'route show'*) exec cat {root}/net/routes ;;
 esac
@@ -62,6 +64,8 @@ CURL = """case "$*" in
      case $name in *[!0-9.]*) grep -qs " $name" {root}/etc/hosts || {{
        echo "curl: (6) Could not resolve host: $name" >&2; printf 'connects=0 said=000\\n'; exit 6; }} ;; esac
      printf 'connects=1 said=200\\n' ;;
+  *'//['*) [ ! -e {root}/silent6 ] || {{ echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
+     printf ' connects=1' ;;
   *) [ ! -e {root}/silent ] || {{ echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
      printf ' connects=1' ;;
 esac
@@ -129,7 +133,7 @@ class Machine:
             self.write(f"proc/sys/net/ipv4/conf/{device}/rp_filter", f"{strict}\n")
         self.tables()
         self.write("proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
-        for name in ("veths", "links", "addresses", "routes"):
+        for name in ("veths", "links", "addresses", "routes", "addresses6", "routes6"):
             self.write(f"net/{name}", "")
         since = "StateChangeTimestampMonotonic=1 NRestarts=0" if systemd > 219 else "ActiveEnterTimestampMonotonic=1"
         self.tool("systemctl", SYSTEMCTL.replace("{since}", since))

@@ -34,8 +34,16 @@ TCP  0A600050:0050 rr
 """
 
 
-def program(machine: Machine, mode: str, *, v6: bool) -> None:
+CHAINS6 = (
+    CHAINS.replace("10.96.0.80/32", "fd00:96::80/128")
+    .replace("10.244.1.5:8080", "[fd00:244::5]:8080")
+    .replace("KUBE-SEP-A", "KUBE-SEP-B")
+)
+
+
+def program(machine: Machine, mode: str, *, v6: bool, dual: bool) -> None:
     """`mode` is kube-proxy's; "" where there is none. Rules of IPv6 alone are not in iptables."""
+    machine.tool("ip6tables-save", CHAINS6 if mode == "iptables" and (v6 or dual) else NO_CHAINS)
     machine.tool("iptables-save", CHAINS if mode == "iptables" and not v6 else NO_CHAINS)
     if mode == "nftables":
         machine.tool("nft", NFT)

@@ -10,6 +10,7 @@ from recoverd.model.observation import HostView, Observation
 from tests.field.environment import Environment, Network, link
 
 AGENTS: dict[str, Any] = {"found": ("pod-path-broken", "p1>w1"), "plan": "restart-node-agents"}
+DUAL_STACK = "https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/dual-stack-support/"
 API_LOST: dict[str, Any] = {
     "fault": "api_manifest_lost",
     "found": ("apiserver-manifest-missing", "P"),
@@ -319,9 +320,22 @@ ROWS = {
         **API_LOST,
     ),
     "dual-stack": Environment(
-        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/dual-stack-support/",
+        source=DUAL_STACK,
         dual=True,
         **ROUTE,
+    ),
+    "dual-stack, and a route of IPv6 is gone": Environment(
+        source=DUAL_STACK, dual=True, **ROUTE | {"fault": "route6_lost"}
+    ),
+    "dual-stack, and forwarding of IPv6 is off": Environment(
+        source=DUAL_STACK, dual=True, **FORWARDING | {"fault": "forwarding6_off"}
+    ),
+    "dual-stack, and the service rules of IPv6 are flushed": Environment(
+        source=DUAL_STACK,
+        dual=True,
+        fault="rules6_flushed",
+        found=("service-rules-stale", "N"),
+        plan="restart-node-agents",
     ),
     "RHEL with sudo's secure_path": Environment(
         source="https://www.sudo.ws/docs/man/sudoers.man/#secure_path",

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import balanced, external, overlay
+from . import balanced, dual, external, overlay
 from .build import build
-from .given import INIT, JOIN, KUBECTL_HOME, WORKLOAD
+from .given import INIT, JOIN, KUBECTL_HOME, PODS, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
 from .images import VERSION
 from .network import LoadBalancer, add_bridge, remove_bridge
@@ -282,17 +282,22 @@ class Cluster:
                     node.sh(f"{profile.load or STORE} >/dev/null", stdin=file)
             if profile.before:
                 node.sh(profile.before)
+            if profile.dual:
+                dual.give(node, [p for p in nodes if p is not node])
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(boot, (*nodes, *apart)))
 
     def _init(self, first: Node) -> None:
         say("kubeadm init")
+        both = self.profile.dual
         config = INIT.format(
             address=first.address,
             cluster=self.number,
             version=VERSION,
-            pods=200 + self.number,
+            pods=dual.pod_networks(self.number) if both else f"10.{200 + self.number}.0.0/16",
+            services=dual.SERVICES if both else "10.96.0.0/16",
+            gates=dual.GATES if both else "",
             port=self.profile.api_port,
             socket=self.profile.socket,
             etcd=self._etcd(),
@@ -342,8 +347,11 @@ class Cluster:
         return "".join(node.known_hosts() for node in self.nodes)
 
     def workload(self) -> None:
-        """Four web pods behind a service with a fixed address, 10.96.0.80:80."""
-        self.node("cp1").sh(f"kubectl apply -f - <<'E'\n{WORKLOAD}E\nkubectl rollout status deploy/web --timeout=90s")
+        """Four web pods behind a service with a fixed address, 10.96.0.80:80; with both families also with fd00:96::80,
+        and behind one that has IPv6 alone.
+        """
+        given = PODS + dual.WEB if self.profile.dual else WORKLOAD
+        self.node("cp1").sh(f"kubectl apply -f - <<'E'\n{given}E\nkubectl rollout status deploy/web --timeout=90s")
 
 
 def made_by(profile: Profile) -> str:
@@ -355,6 +363,7 @@ def made_by(profile: Profile) -> str:
     parts += [profile.digest, profile.etcd_tag] if profile.name else []
     parts += [inspect.getsource(external)] if profile.etcd_apart else []
     parts += [inspect.getsource(balanced)] if profile.balances_itself else []
+    parts += [inspect.getsource(dual)] if profile.dual else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

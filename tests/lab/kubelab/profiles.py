@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import balanced, newer_etcd, overlay, suites
+from . import balanced, dual, newer_etcd, overlay, suites
 from .host import CACHE, KEY, SUITE, LabError, locked, mirror, remove_tree, run, say, unmount_below
 
 LAYERS = CACHE / "profiles"
@@ -79,6 +79,8 @@ class Profile:
     """Of etcd's image, where kubeadm is to take another than its own."""
     suite: str = SUITE
     """Debian's (`suites`)."""
+    dual: bool = False
+    """Whether nodes, pods and services have IPv6 beside IPv4 (`dual`)."""
 
     @property
     def api_port(self) -> int:
@@ -260,6 +262,14 @@ PROFILES = {
             nothing,
             etcd_tag=newer_etcd.TAG,
             suite="trixie",
+        ),
+        Profile(
+            "dual-stack",
+            "nodes, pods and services with IPv6 beside IPv4",
+            (),
+            dual.finish,
+            texts=tuple(part for words in dual.TOLD for part in words),
+            dual=True,
         ),
         Profile("bird", "a routing daemon, which is given no configuration", ("bird2",), with_bird),
     )
