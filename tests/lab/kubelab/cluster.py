@@ -47,11 +47,11 @@ class Cluster:
     @property
     def nodes(self) -> list[Node]:
         """Control planes first; raises LabError when the cluster is not up."""
-        return [m for m in self.machines if m.name != external.NAME]
+        return [m for m in self.machines if not m.name.startswith(external.NAME)]
 
     @property
     def machines(self) -> list[Node]:
-        """The nodes, and what machine its etcd has of its own; raises LabError when the cluster is not up."""
+        """The nodes, and what machines its etcd has of its own; raises LabError when the cluster is not up."""
         file = self.dir / "nodes.json"
         if not file.exists():
             raise LabError(f"cluster {self.number} is not up")
@@ -149,11 +149,11 @@ class Cluster:
         planes = shape.control_planes + shape.spares
         nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, planes + 1)]
         nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, shape.workers + 1)]
-        apart = [external.machine(self.number)] if profile_of(shape.profile).etcd_apart else []
+        apart = external.machines(self.number, profile_of(shape.profile).etcd_apart)
         self._list([*nodes, *apart], shape.profile)
         self._boot(nodes, apart)
-        for machine in apart:
-            external.start(machine, nodes[:planes])
+        if apart:
+            external.start(apart, nodes[:planes])
         self._balance(nodes[:planes])
         if self.profile.balances_itself:
             balanced.prepare(nodes[:planes])
@@ -306,7 +306,7 @@ class Cluster:
     def _etcd(self) -> str:
         """What kubeadm is told of it, where that is not to be as kubeadm has it."""
         if self.profile.etcd_apart:
-            return external.section(self.number)
+            return external.section(self.number, self.profile.etcd_apart)
         return f"etcd: {{local: {{imageTag: {tag}}}}}\n" if (tag := self.profile.etcd_tag) else ""
 
     def _join(self, first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
