@@ -7,7 +7,7 @@ import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import balanced, external, overlay
+from .again import awaited, misled
 from .build import build
 from .given import INIT, JOIN, KUBECTL_HOME, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
@@ -191,7 +192,9 @@ class Cluster:
         if not broken:
             boots = {n.name: n.boot_id() for n in nodes}
             planes[0].wait_for(
-                lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240
+                lambda: not (awaited(planes[0], boots, began) or misled(planes[0], nodes)),
+                "'s cluster does not do again what it did",
+                240,
             )
         (self.dir / "starting").unlink()
 
@@ -216,39 +219,6 @@ class Cluster:
         (self.dir / "profile").write_text(profile)
         (self.dir / "starting").touch()
         (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
-
-    @staticmethod
-    def _awaited(first: Node, boots: Mapping[str, str], since: datetime) -> str:
-        """What the API lists of the time before `since`, or not at all: what it says right
-        after a boot was true before it.
-        """
-        lists = ("apis/coordination.k8s.io/v1/leases", "api/v1/nodes", "api/v1/pods")
-        answer = first.sh(
-            "".join(f"kubectl get --raw /{path}; echo; " for path in lists), capture_output=True, check=False
-        )
-        if answer.returncode:
-            return "the API server"
-        leases, nodes, pods = (json.loads(line)["items"] for line in answer.stdout.splitlines() if line)
-        for lease in leases:
-            if datetime.fromisoformat(lease["spec"]["renewTime"]) < since:
-                return f"whoever has the lease {lease['metadata']['name']}"
-        for node in nodes:
-            if node["status"]["nodeInfo"]["bootID"] != boots[node["metadata"]["name"]]:
-                return f"the kubelet of {node['metadata']['name']}"
-        for item in (*nodes, *pods):
-            name, status = item["metadata"]["name"], item["status"]
-            # of a static pod it is said up to a minute late (observed on 1.20.2); that the
-            # controllers work, their leases tell
-            static = "kubernetes.io/config.mirror" in item["metadata"].get("annotations", ())
-            if not static and not any(
-                c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())
-            ):
-                return f"{name} to be Ready"
-            for container in status.get("containerStatuses", ()):
-                started = container["state"].get("running", {}).get("startedAt", "")
-                if not started or datetime.fromisoformat(started) < since:
-                    return f"{name} to be started anew"
-        return ""
 
     def down(self) -> None:
         """Stop and remove everything of the cluster, whole or not."""
