@@ -343,10 +343,12 @@ def join_command(first: Node) -> str:
 
 def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Join `node` as a control plane. The certificates' key lives two hours, so they are uploaded anew each time."""
-    key = first.sh(
-        "kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True
-    ).stdout.strip()
     profile = Cluster(first.cluster).profile
+    # without its configuration kubeadm uploads the certificates of an etcd of its own (seen with 1.20.2)
+    config = " --config /root/init.yaml" if profile.etcd_apart else ""
+    key = first.sh(
+        f"kubeadm init phase upload-certs --upload-certs{config} 2>/dev/null | tail -1", capture_output=True
+    ).stdout.strip()
     words = f"{join_command(first)} --control-plane --certificate-key {key} {JOIN} --cri-socket={profile.socket}"
     words += f" --apiserver-bind-port={profile.api_port}"
     return node.sh(words, check=check)
