@@ -48,6 +48,8 @@ class Done:
     took: str
     verdict: str
     detail: str
+    goes_on: bool
+    """It is carried out now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,17 @@ def _decisions(plan: Shape) -> Iterator[Decision]:
         yield Decision(when(plan["expires_at"]), "nobody", "expired", plan["id"], plan["playbook"], plan["reason"])
 
 
+def _now(plan: Shape) -> list[bool]:
+    """Of each carrying out, whether it goes on: of a plan that runs, the last one of a step that has not ended. An
+    earlier one had no end when the daemon stopped, and the step was asked or begun again after that.
+    """
+    last = {(r["index"], r["undo"]): n for n, r in enumerate(plan["results"])}
+    return [
+        plan["status"] == "running" and not r["ended_at"] and last[r["index"], r["undo"]] == n
+        for n, r in enumerate(plan["results"])
+    ]
+
+
 def _told(plan: Shape) -> Told:
     done = tuple(
         Done(
@@ -125,11 +138,12 @@ def _told(plan: Shape) -> Told:
             host=plan["steps"][r["index"]]["host"],
             description=plan["steps"][r["index"]]["description"],
             began=clock(r["intent_at"]),
-            took=took(r["intent_at"], r["ended_at"]),
-            verdict=verdict(r),
+            took=took(r["intent_at"], r["ended_at"], goes_on=now),
+            verdict=verdict(r, goes_on=now),
             detail=r["detail"] or "",
+            goes_on=now,
         )
-        for r in plan["results"]
+        for r, now in zip(plan["results"], _now(plan), strict=True)
     )
     begun = {r["index"] for r in plan["results"] if not r["undo"]}
     return Told(plan, done, len(plan["steps"]) - len(begun))

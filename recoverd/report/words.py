@@ -37,10 +37,10 @@ def offset(incident: Shape, at: str) -> int:
     return round(between(incident["fault_since"], at))
 
 
-def took(start: str, end: str | None) -> str:
-    """How long a step took, to the tenth of a second."""
+def took(start: str, end: str | None, *, goes_on: bool = False) -> str:
+    """How long a step took, to the tenth of a second; `goes_on`: it is carried out now."""
     if not end:
-        return "no end"
+        return "so far" if goes_on else "no end"
     seconds = between(start, end)
     return f"{seconds:.1f} s" if seconds >= 0 else "(clock set back)"
 
@@ -109,6 +109,8 @@ def _said(f: Shape) -> str:
     return OWN.sub("", text)
 
 
-def verdict(result: Shape) -> str:
-    """What came of one carrying out of a step."""
+def verdict(result: Shape, *, goes_on: bool = False) -> str:
+    """What came of one carrying out of a step; `goes_on`: it is carried out now."""
+    if goes_on:
+        return "is carried out now"
     return {True: "done", False: "FAILED", None: "not known: the daemon stopped first"}[result["ok"]]

@@ -1,6 +1,6 @@
 """haproxy and keepalived on the control planes themselves (the profile `ha-nodes`): the cluster's address moves, is
 nobody's, is two machines', or leads to nothing, while every API server serves. recoverd says so, of the machine where
-it is so, and has nothing to repair: no etcd, no API server, no worker is ill.
+it is so, and repairs what a file of theirs is missing for, and nothing else: no etcd, no API server, no worker is ill.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.lab.bastion import Bastion
 from tests.lab.kubelab import balanced
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.node import Node
-from tests.lab.test_operators_day import is_ready, until
+from tests.lab.test_operators_day import carried_out, is_ready, until
 from tests.lab.witness import boots, ready
 
 PLANES = ("cp1", "cp2", "cp3")
@@ -57,6 +57,27 @@ def without(nodes: list[Node], file: str) -> Iterator[None]:
     finally:
         for node in nodes:
             node.sh(f"mv {held} {file}")
+
+
+@contextmanager
+def ended(nodes: list[Node], program: str) -> Iterator[None]:
+    """The program ends as often as kubelet starts it, with everything that it needs in place."""
+    loop = f"while :; do pkill -x {program}; sleep 0.1; done"
+    pids = {n: n.sh(f"nohup sh -c '{loop}' >/dev/null 2>&1 </dev/null & echo $!", capture_output=True) for n in nodes}
+    try:
+        yield
+    finally:
+        for node, said in pids.items():
+            node.sh(f"kill {said.stdout.strip()}")
+
+
+def kept(cluster: Cluster, s: Bastion, name: str) -> None:
+    """Wait until each control plane's manifest of that name is known."""
+    s.wait(
+        f"{name}'s manifests are remembered",
+        lambda: all(name in s.remembered(s.name).manifests.get(n, {}) for n in PLANES),
+        240,
+    )
 
 
 def serving(cluster: Cluster) -> dict[str, str]:
@@ -104,7 +125,7 @@ def test_the_address_moves_to_another_machine_and_nothing_is_done(
     assert all(ready(n) for n in planes(cluster)) and s.status()["state"] == "healthy"
     first = holder(cluster)
     began = serving(cluster)
-    with without([first], KEEPALIVED):
+    with ended([first], "keepalived"):
         until("another machine has it", lambda: holder(cluster).name != first.name)
     until("keepalived is there again", lambda: first.answers("pgrep -x keepalived"))
     s.wait_state("healthy", seconds=60)
@@ -128,7 +149,7 @@ def test_haproxy_is_down_where_the_address_is_and_that_machine_is_named(
     for node in planes(cluster):
         node.sh(blind)
     try:
-        with without([at], HAPROXY):
+        with ended([at], "haproxy"):
             since = time.monotonic()
             said_of(s, "api-address-wrong", f"it is on {at.name}, and nothing answers there on {balanced.BALANCED}")
             lasts(s, "api-address-wrong", since)
@@ -141,11 +162,55 @@ def test_haproxy_is_down_where_the_address_is_and_that_machine_is_named(
 def test_no_machine_has_the_address_and_that_is_said(cluster: Cluster, bastion: Callable[..., Bastion]) -> None:
     s = bastion(cluster, planes=PLANES)
     before, began = boots(cluster), serving(cluster)
-    with without(planes(cluster), KEEPALIVED):
+    with ended(planes(cluster), "keepalived"):
         since = time.monotonic()
         said_of(s, "api-address-wrong", "no control plane has it on an interface")
         lasts(s, "api-address-wrong", since)
     unharmed(cluster, s, before, began)
+
+
+def test_haproxys_manifest_is_gone_where_the_address_is_and_is_put_back_unasked(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    s = bastion(cluster, planes=PLANES)
+    before, began = boots(cluster), serving(cluster)
+    kept(cluster, s, "haproxy")
+    at = holder(cluster)
+    at.sh(f"cp -p {HAPROXY} /root/haproxy.yaml; rm {HAPROXY}")
+    try:
+        incident = s.repaired(240)
+    finally:
+        at.sh(f"[ -e {HAPROXY} ] || cp -p /root/haproxy.yaml {HAPROXY}")
+    assert incident["state"] == "apiserver-down" and incident["outcome"] == "recovered", incident
+    done = [(p["playbook"], p["status"], {step["host"] for step in p["steps"]}) for p in s.plans(everything=True)]
+    assert done == [("restore-manifest", "succeeded", {at.name})], done
+    assert at.answers(f"cmp {HAPROXY} /root/haproxy.yaml")
+    s.wait_state("healthy", seconds=60)
+    assert boots(cluster) == before and serving(cluster) == began
+
+
+def test_keepaliveds_manifests_are_gone_everywhere_and_nothing_is_put_back_unasked(
+    cluster: Cluster, bastion: Callable[..., Bastion]
+) -> None:
+    """What takes them away on all machines at once may do it again."""
+    s = bastion(cluster, planes=PLANES)
+    before, began = boots(cluster), serving(cluster)
+    kept(cluster, s, "keepalived")
+    with without(planes(cluster), KEEPALIVED):
+        missing = {("static-pod-manifest-missing", f"{n}/keepalived") for n in PLANES}
+        s.wait(
+            "each is found",
+            lambda: missing <= {(f["code"], f["subject"]) for f in s.status()["findings"]},
+            120,
+        )
+        plan = s.wait_plan("restore-manifest", 120)
+        assert "manifests are gone at once" in str(plan["evidence"]), plan
+        found = {f["code"] for f in s.status()["findings"] if f["severity"] == "fault"}
+        assert found <= {"static-pod-manifest-missing", "api-address-wrong"}, found
+        assert carried_out(s) == [], s.ctl("show", s.incidents()[0]["id"]).stdout
+    s.wait_state("healthy", seconds=180)
+    assert carried_out(s) == [] and s.plans() == []
+    assert boots(cluster) == before and serving(cluster) == began
 
 
 def test_two_machines_that_do_not_hear_each_other_both_have_the_address(

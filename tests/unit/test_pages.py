@@ -96,6 +96,17 @@ def test_a_post_mortem_in_html_needs_no_other_file_and_runs_nothing() -> None:
     assert "still open, for 10 min by now" in read.text and "1 of 2 steps was not begun" in read.text
 
 
+def test_a_step_that_is_carried_out_now_is_told_as_such_and_one_that_a_stop_cut_off_as_that() -> None:
+    begun = {"index": 0, "undo": False, "intent_at": MOMENT, "ended_at": None, "ok": None, "detail": None}
+    of = {
+        status: post_mortem(report(plans=[plan(status=status, results=[begun, begun])]), MOMENT).plans[0].done
+        for status in ("running", "failed")
+    }
+    stopped = "not known: the daemon stopped first"
+    assert [(d.verdict, d.took) for d in of["running"]] == [(stopped, "no end"), ("is carried out now", "so far")]
+    assert {(d.verdict, d.took) for d in of["failed"]} == {(stopped, "no end")}
+
+
 def test_nothing_in_a_post_mortem_is_markup_to_markdown() -> None:
     """A real parser finds the page's own headings, tables, lists and code, and nothing of the cluster's."""
     text = pages.in_markdown(post_mortem(report(), "2026-03-05T19:20:00Z"))

@@ -7,7 +7,7 @@ import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import balanced, dual, external, overlay
+from .again import awaited, misled
 from .build import build
 from .given import INIT, JOIN, KUBECTL_HOME, PODS, WORKLOAD
 from .host import CLUSTERS, LabError, locked, say
@@ -47,11 +48,11 @@ class Cluster:
     @property
     def nodes(self) -> list[Node]:
         """Control planes first; raises LabError when the cluster is not up."""
-        return [m for m in self.machines if m.name != external.NAME]
+        return [m for m in self.machines if not m.name.startswith(external.NAME)]
 
     @property
     def machines(self) -> list[Node]:
-        """The nodes, and what machine its etcd has of its own; raises LabError when the cluster is not up."""
+        """The nodes, and what machines its etcd has of its own; raises LabError when the cluster is not up."""
         file = self.dir / "nodes.json"
         if not file.exists():
             raise LabError(f"cluster {self.number} is not up")
@@ -149,11 +150,11 @@ class Cluster:
         planes = shape.control_planes + shape.spares
         nodes = [Node(self.number, f"cp{i}", 10 + i) for i in range(1, planes + 1)]
         nodes += [Node(self.number, f"w{i}", 20 + i) for i in range(1, shape.workers + 1)]
-        apart = [external.machine(self.number)] if profile_of(shape.profile).etcd_apart else []
+        apart = external.machines(self.number, profile_of(shape.profile).etcd_apart)
         self._list([*nodes, *apart], shape.profile)
         self._boot(nodes, apart)
-        for machine in apart:
-            external.start(machine, nodes[:planes])
+        if apart:
+            external.start(apart, nodes[:planes])
         self._balance(nodes[:planes])
         if self.profile.balances_itself:
             balanced.prepare(nodes[:planes])
@@ -191,7 +192,9 @@ class Cluster:
         if not broken:
             boots = {n.name: n.boot_id() for n in nodes}
             planes[0].wait_for(
-                lambda: not self._awaited(planes[0], boots, began), "'s cluster does not do again what it did", 240
+                lambda: not (awaited(planes[0], boots, began) or misled(planes[0], nodes)),
+                "'s cluster does not do again what it did",
+                240,
             )
         (self.dir / "starting").unlink()
 
@@ -216,39 +219,6 @@ class Cluster:
         (self.dir / "profile").write_text(profile)
         (self.dir / "starting").touch()
         (self.dir / "nodes.json").write_text(json.dumps([{"name": n.name, "number": n.number} for n in nodes]))
-
-    @staticmethod
-    def _awaited(first: Node, boots: Mapping[str, str], since: datetime) -> str:
-        """What the API lists of the time before `since`, or not at all: what it says right
-        after a boot was true before it.
-        """
-        lists = ("apis/coordination.k8s.io/v1/leases", "api/v1/nodes", "api/v1/pods")
-        answer = first.sh(
-            "".join(f"kubectl get --raw /{path}; echo; " for path in lists), capture_output=True, check=False
-        )
-        if answer.returncode:
-            return "the API server"
-        leases, nodes, pods = (json.loads(line)["items"] for line in answer.stdout.splitlines() if line)
-        for lease in leases:
-            if datetime.fromisoformat(lease["spec"]["renewTime"]) < since:
-                return f"whoever has the lease {lease['metadata']['name']}"
-        for node in nodes:
-            if node["status"]["nodeInfo"]["bootID"] != boots[node["metadata"]["name"]]:
-                return f"the kubelet of {node['metadata']['name']}"
-        for item in (*nodes, *pods):
-            name, status = item["metadata"]["name"], item["status"]
-            # of a static pod it is said up to a minute late (observed on 1.20.2); that the
-            # controllers work, their leases tell
-            static = "kubernetes.io/config.mirror" in item["metadata"].get("annotations", ())
-            if not static and not any(
-                c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())
-            ):
-                return f"{name} to be Ready"
-            for container in status.get("containerStatuses", ()):
-                started = container["state"].get("running", {}).get("startedAt", "")
-                if not started or datetime.fromisoformat(started) < since:
-                    return f"{name} to be started anew"
-        return ""
 
     def down(self) -> None:
         """Stop and remove everything of the cluster, whole or not."""
@@ -311,7 +281,7 @@ class Cluster:
     def _etcd(self) -> str:
         """What kubeadm is told of it, where that is not to be as kubeadm has it."""
         if self.profile.etcd_apart:
-            return external.section(self.number)
+            return external.section(self.number, self.profile.etcd_apart)
         return f"etcd: {{local: {{imageTag: {tag}}}}}\n" if (tag := self.profile.etcd_tag) else ""
 
     def _join(self, first: Node, control_planes: Sequence[Node], workers: Sequence[Node]) -> None:
@@ -382,10 +352,12 @@ def join_command(first: Node) -> str:
 
 def join_control_plane(first: Node, node: Node, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Join `node` as a control plane. The certificates' key lives two hours, so they are uploaded anew each time."""
-    key = first.sh(
-        "kubeadm init phase upload-certs --upload-certs 2>/dev/null | tail -1", capture_output=True
-    ).stdout.strip()
     profile = Cluster(first.cluster).profile
+    # without its configuration kubeadm uploads the certificates of an etcd of its own (seen with 1.20.2)
+    config = " --config /root/init.yaml" if profile.etcd_apart else ""
+    key = first.sh(
+        f"kubeadm init phase upload-certs --upload-certs{config} 2>/dev/null | tail -1", capture_output=True
+    ).stdout.strip()
     words = f"{join_command(first)} --control-plane --certificate-key {key} {JOIN} --cri-socket={profile.socket}"
     words += f" --apiserver-bind-port={profile.api_port}"
     return node.sh(words, check=check)

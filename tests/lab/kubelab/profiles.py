@@ -65,8 +65,8 @@ class Profile:
     """The command that takes an image's archive, where machines do not run those of containerd's store."""
     user: str = "root"
     """Who recoverd logs in as."""
-    etcd_apart: bool = False
-    """Whether etcd is no static pod, but a service of a machine of its own (`external`)."""
+    etcd_apart: int = 0
+    """How many machines etcd has of its own, as a service there (`external`); 0 where it is a static pod."""
     images: Callable[[Path, Path], None] | None = None
     """Writes images of its own, from the root file system, into a directory."""
     before: str = ""
@@ -235,7 +235,14 @@ PROFILES = {
             "etcd as a service of a machine of its own",
             ("etcd-server", "etcd-client"),
             with_etcd,
-            etcd_apart=True,
+            etcd_apart=1,
+        ),
+        Profile(
+            "external-etcd-of-three",
+            "etcd as a service of three machines of its own",
+            ("etcd-server", "etcd-client"),
+            with_etcd,
+            etcd_apart=3,
         ),
         Profile(
             "vxlan",

@@ -1,4 +1,5 @@
-"""Which numbers of clusters the tests have: 1 to 9, and of these never one that somebody has brought up by hand.
+"""Which numbers of clusters the tests have: 1 to 9, or those of LAB_NUMBERS, and of these never one that somebody has
+brought up by hand.
 
 For each number there is a file. Its lock is held by the process whose cluster it is, so that the kernel
 frees it, however that ends. Its text names the run, so that what a run has left can be found and taken
@@ -18,7 +19,8 @@ from typing import IO
 from tests.lab.kubelab.cluster import Cluster
 from tests.lab.kubelab.host import CACHE, say
 
-NUMBERS = range(1, 10)
+FIRST, _, LAST = os.environ.get("LAB_NUMBERS", "1-9").partition("-")
+NUMBERS = range(int(FIRST), int(LAST or FIRST) + 1)
 SHAPES = ((1, 1, 2), (3, 0, 1), (1, 0, 3), (1, 2, 1))
 """Control planes, spares and workers that tests ask for. Each is tried on a number of its own first, since a
 number's machines are kept as images.
@@ -45,7 +47,8 @@ class Claim:
 def preferred(control_planes: int = 1, spares: int = 0, workers: int = 2) -> Iterator[int]:
     """The numbers to try for a shape: its own, the one that it has beside that, then any other."""
     shape = (control_planes, spares, workers)
-    own = [SHAPES.index(shape) + 1, SHAPES.index(shape) + 1 + len(SHAPES)] if shape in SHAPES else []
+    at = SHAPES.index(shape) if shape in SHAPES else len(NUMBERS)
+    own = NUMBERS[at :: len(SHAPES)][:2]
     yield from own
     yield from (n for n in reversed(NUMBERS) if n not in own)
 
