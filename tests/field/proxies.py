@@ -26,6 +26,12 @@ FIREWALLD = NFT.replace(
     'ct status dnat accept' 'jump filter_FORWARD_ZONES' 'reject with icmpx admin-prohibited' ;;""",
 )
 """The same where firewalld was started: its policy is ACCEPT, and its last rule is not."""
+DOCKER = NFT.replace(
+    "  'list chains') ;;",
+    """  'list chains') printf '%s\\n' 'table ip filter {' '  chain FORWARD {' \\
+    '    type filter hook forward priority filter; policy drop;' '  }' '}' ;;""",
+)
+"""The same where docker was installed."""
 IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
