@@ -6,7 +6,7 @@ import time
 
 from tests.field.faults import Faults
 from tests.field.pki import CLIENT
-from tests.field.proxies import DOCKER
+from tests.field.proxies import DOCKER, HARDENED, IPTABLES
 
 CONFIG_MAP = "var/lib/kubelet/pods/{}/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf"
 SANDBOX = 'pod_workers.go:191] Error syncing pod new-uid ("new-1_d(new-uid)"), skipping: failed to "CreatePodSandbox"'
@@ -56,6 +56,16 @@ class NodeFaults(Faults):
     def forwards_dropped(self) -> None:
         """docker was installed on the worker, which gives the chain FORWARD the policy DROP."""
         self.machines["w1"].tool("nft", DOCKER)
+        self._unreached()
+
+    def tunnel_dropped(self) -> None:
+        """Somebody has hardened the worker, against what VXLAN brings as well."""
+        self.machines["w1"].tool("nft", HARDENED)
+        self._unreached()
+
+    def in_ip_dropped(self) -> None:
+        """A rule of the worker's against IP in IP, by the older iptables."""
+        self.machines["w1"].tool("iptables", IPTABLES)
         self._unreached()
 
     def node_unreached(self) -> None:

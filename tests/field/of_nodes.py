@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.field.environment import Environment
-from tests.field.rows import FLANNEL, NFTABLES
+from tests.field.rows import FLANNEL, IPIP, NFTABLES
 
 CONFLIST = '{"cniVersion": "0.3.1", "name": "cbr0", "plugins": [{"type": "bridge", "bridge": "cni0"}]}\n'
 
@@ -58,6 +60,21 @@ OF_NODES = {
         fault="forwards_dropped",
         found=("forwarding-filtered", "N"),
         plan="restore-node-network",
+    ),
+    "Flannel, and a rule of a worker's drops what VXLAN brings": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/troubleshooting.md#firewalls",
+        version="v1.33.2",
+        network=replace(FLANNEL, proxy="nftables"),
+        fault="tunnel_dropped",
+        found=("tunnel-filtered", "N"),
+        refusal="w1 drops packets (tunnel-filtered)",
+    ),
+    "Calico with IPIP, and a rule of a worker's drops protocol 4": Environment(
+        source="https://docs.tigera.io/calico/latest/getting-started/kubernetes/requirements (network requirements)",
+        network=IPIP,
+        fault="in_ip_dropped",
+        found=("tunnel-filtered", "N"),
+        refusal="`iptables -D INPUT -p ipencap -j DROP`",
     ),
     "nobody reaches a worker's pods": Environment(
         source="https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",
