@@ -62,6 +62,11 @@ def forwards(question: Question) -> str:
     return _unread(question, "the chains", lambda v: v.dropping)
 
 
+def inputs(question: Question) -> str:
+    """The rules of the machine that what comes to it passes were read."""
+    return _unread(question, "the rules for what comes in", lambda v: v.refusing)
+
+
 def devices(question: Question) -> str:
     """The machine's network devices were listed."""
     return _unread(question, "the network devices", lambda v: v.links)

@@ -72,6 +72,7 @@ class ShownBy(StrEnum):
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
+    INPUTS = "which rules drop what comes to it"
     DEVICES = "its network devices"
     TABLES = "how full its kernel's tables are, and what that has counted"
     AGENTS = "every machine whose node is Ready"
@@ -558,6 +559,14 @@ class Code(StrEnum):
         (ShownBy.RUNNING_NODE, ShownBy.TABLES),
         "A path from or to the node is broken, and its kernel drops packets that come in over another device than the "
         "one over which it would answer (rp_filter 1).",
+        Of.APART,
+    )
+    TUNNEL_FILTERED = (
+        "tunnel-filtered",
+        About.NODE,
+        (ShownBy.RUNNING_NODE, ShownBy.INPUTS),
+        "A path from or to the node is broken, and a rule of its firewall is against the packets in which those of "
+        "other nodes' pods come (VXLAN, Geneve, WireGuard, IP in IP).",
         Of.APART,
     )
     POD_DEVICE_MISSING = (

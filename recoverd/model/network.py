@@ -144,6 +144,8 @@ class Link:
     """The device by which these leave; "" where that was not told."""
     below: int = 0
     """The MTU of that."""
+    port: int = 0
+    """The port of UDP by which its packets come, where it tells one."""
 
     @property
     def room(self) -> int:
@@ -242,6 +244,10 @@ class NodeNetworkView:
     """Chains that packets on their way through pass and that drop what no rule lets through: by their policy, as `ip
     filter FORWARD`, or with `REJECTING` behind it by a rule without a condition, as `inet firewalld filter_FORWARD
     reject`; None where they could not be read.
+    """
+    refusing: tuple[str, ...] | None = None
+    """Rules that drop what comes to the machine itself by UDP or as IP in IP, each behind its chain, as `ip filter
+    INPUT: udp dport 8472 drop`; None where they could not be read.
     """
     problems: tuple[str, ...] = ()
     kernel: KernelView | None = None

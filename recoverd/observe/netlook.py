@@ -93,6 +93,7 @@ class HostLook:
     known: Routes = UNKNOWN
     """Its routes, as the next look need not send them."""
     counts: Counts | None = None
+    refusing: tuple[str, ...] | None = None
 
 
 def parse_look(
@@ -137,6 +138,7 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
+        refusing=_dropping(found.get("refusing"), found.get("refusing-of-iptables")) if "clock" in found else None,
         counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
 
@@ -147,7 +149,9 @@ def _switch(section: Section | None) -> bool | None:
 
 
 def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
-    """Chains as `NodeNetworkView.dropping` has them; None where no tool could say, or not of each."""
+    """Chains as `NodeNetworkView.dropping` has them, or rules as `refusing` has; None where no tool could say, or not
+    of each.
+    """
     read = [s for s in sections if s is not None]
     lines = {line for s in read for line in s.lines if line}
     return tuple(sorted(lines)) if read and "unread" not in lines else None
@@ -211,10 +215,13 @@ def _links(links: Section | None, addresses: Section, problems: list[str]) -> tu
             adds = ADDS.get(kind, 0) if "external" not in rest else 0
             if ":" in _after("local", rest):
                 adds += 20  # IPv6's header is so much longer
-            mtu, over = _after("mtu", words), _after("dev", rest)
-            own = tuple(of.get(match[1], ()))
-            made.append(Link(match[1], kind, up, own, int(mtu) if mtu.isdecimal() else 0, adds, over))
+            (mtu, port), over = (_number(_after(w, words)) for w in ("mtu", "dstport")), _after("dev", rest)
+            made.append(Link(match[1], kind, up, tuple(of.get(match[1], ())), mtu, adds, over, port=port))
     return tuple(made) or None  # the machine's own interface is always among them
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdecimal() else 0
 
 
 def _after(word: str, words: Sequence[str]) -> str:

@@ -342,6 +342,7 @@ class _Round:
             forwarding=look.forwarding,
             bridge_netfilter=look.bridge_netfilter,
             dropping=look.dropping,
+            refusing=look.refusing,
             links=None if look.links is None else tuple(pod_links(laid(look.links, address), [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,

@@ -32,8 +32,8 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
     Code.SERVICE_RULES_STALE: OF_RULES,
 }
 """What may come of an agent that does not work, and is over once it does."""
-OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED})
-"""What explains that packets are lost, and is a sysctl of the node's."""
+OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED, Code.TUNNEL_FILTERED})
+"""What explains that packets are lost, and is a sysctl or a rule of the node's."""
 
 
 def node_of(finding: Finding) -> str:

@@ -178,6 +178,8 @@ class Machine:
     """The MTU of host0; the tunnel keeps what it was made with."""
     conntrack_full: bool = False
     """Its table of connections is full: a new one finds no room. A boot empties it, and whoever filled it goes on."""
+    tunnel_filtered: bool = False
+    """A rule of its chain INPUT drops what comes by VXLAN, in a file from which it comes back with every boot."""
     astray_packets: bool = False
     """Packets from other machines' pods come in over another device than its route back, and rp_filter is strict."""
     bumps: bool = False

@@ -36,6 +36,7 @@ from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
 DEFAULT = "default via 10.99.1.1 dev host0"
+VXLAN_DROPPED = "ip filter INPUT: udp dport 8472 counter packets 0 bytes 0 drop"
 PROCESS = {"kube-proxy": "kube-proxy", "cni": "flanneld"}
 """The process of each kind of agent."""
 CONNECTIONS = 262144
@@ -107,7 +108,7 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
     bridge = Link(BRIDGE, "bridge", BRIDGE not in machine.down, (f"10.244.{machine.number}.1/24",))
     below = ("host0", machine.uplink)
     up, addresses = TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",)
-    tunnel = Link(TUNNEL, "vxlan", up, addresses, 1450, 50, *below)
+    tunnel = Link(TUNNEL, "vxlan", up, addresses, 1450, 50, *below, port=8472)
     others = sorted(
         (m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes
     )
@@ -133,6 +134,7 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
         pod_addresses=tuple(p.address.partition(":")[0] for p in own[:4]),
         bridge_netfilter=machine.bridge_netfilter,
         dropping=(FORWARD,) if machine.filtered else (),
+        refusing=(VXLAN_DROPPED,) if machine.tunnel_filtered else (),
         kernel=_kernel(machine),
     )
 

@@ -67,6 +67,8 @@ class PodPaths:
             return False
         if machine.filtered or sender.filtered or machine.astray_packets:
             return False
+        if machine.tunnel_filtered or sender.tunnel_filtered:  # an answer comes by the tunnel, too
+            return False
         return machine.forwarding and machine.number not in sender.lost_routes
 
     def programmed(self, source: str) -> Sequence[str]:

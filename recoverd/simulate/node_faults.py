@@ -46,6 +46,17 @@ def raise_conntrack(c: ModelCluster, name: str) -> None:
     c.machines[name].conntrack_full = False
 
 
+def drop_tunnel(c: ModelCluster, *names: str) -> None:
+    """`iptables -A INPUT -p udp --dport 8472 -j DROP`, as somebody's hardening script does it."""
+    for name in names:
+        c.machines[name].tunnel_filtered = True
+
+
+def accept_tunnel(c: ModelCluster, name: str) -> None:
+    """`iptables -D INPUT -p udp --dport 8472 -j DROP`, by a person."""
+    c.machines[name].tunnel_filtered = False
+
+
 def second_uplink(c: ModelCluster, name: str) -> None:
     """Pods' packets come in over a device that was added, and rp_filter is 1 there."""
     c.machines[name].astray_packets = True

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.model.network import ProbeAnswer
+from recoverd.diagnose.inputs import refuses
+from recoverd.model.network import Link, ProbeAnswer
 from recoverd.model.network_operations import AcceptForwards, PutRoute, destination
 from recoverd.observe.look import LookError
 from recoverd.observe.netlook import UNKNOWN, HostLook, Routes, parse_look, script
@@ -377,6 +378,52 @@ def test_a_chain_whose_policy_is_accept_may_reject_everything(
     if "iptables" in rules:
         without = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
         assert look(shell, rules, without).dropping == dropping
+
+
+HARDENED = """nft add table inet fw
+nft 'add chain inet fw in { type filter hook input priority 0; policy drop; }'
+nft 'add chain inet fw tunnels'
+nft 'add chain inet fw nobody'
+nft 'add rule inet fw in iifname "lo" accept'
+nft 'add rule inet fw in tcp dport 22 drop'
+nft 'add rule inet fw in udp dport 8472 accept'
+nft 'add rule inet fw in jump tunnels'
+nft 'add rule inet fw tunnels udp dport { 4789, 6000-6100 } counter drop'
+nft 'add rule inet fw tunnels goto in'
+nft 'add rule inet fw nobody udp dport 51820 drop'
+"""
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_rules_against_what_tunnels_bring(shell: str) -> None:
+    """Of the chains for what comes in and those that they call, also in a circle; none that nobody calls."""
+    seen = look(shell, f"{HARDENED}iptables -A INPUT -p 4 -j REJECT; iptables -A FORWARD -p udp --dport 8472 -j DROP")
+    found = {rule.partition(": ")[0]: rule.partition(": ")[2] for rule in seen.refusing or ()}
+    assert set(found) == {"inet fw tunnels", "ip filter INPUT"}, seen.refusing
+    vxlan, geneve, own = (
+        Link("v", "vxlan", True),
+        Link("g", "geneve", True, port=6081),
+        Link("o", "vxlan", True, port=8472),
+    )
+    in_ip = Link("tunl0", "ipip", True)
+    for rule, of in (("inet fw tunnels", {vxlan, geneve}), ("ip filter INPUT", {in_ip})):
+        whole = f"{rule}: {found[rule]}"
+        assert {link for link in (vxlan, geneve, own, in_ip) if refuses(whole, link)} == of, whole
+    assert look(shell, "nft add table inet fw").refusing == ()
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("iptables"), reason="iptables is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_without_nft_the_rules_against_tunnels_are_iptables_own_words(shell: str) -> None:
+    body = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
+    rules = "iptables -N mine; iptables -A INPUT -j mine; iptables -A mine -p udp --dport 8472 -j DROP"
+    (rule,) = look(shell, rules, body).refusing or ()
+    assert rule == "ip filter mine: -A mine -p udp -m udp --dport 8472 -j DROP"
+    assert refuses(rule, Link("flannel.1", "vxlan", True, port=8472))
+    assert look(shell, body=body.replace("have iptables;", "false;")).refusing is None
 
 
 @needs_namespace

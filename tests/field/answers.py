@@ -33,6 +33,8 @@ class Answers:
     """etcd's."""
     waiting: dict[str, str] = field(default_factory=dict)
     """By NAMESPACE/NAME of a pod that does not run: the reason that kubelet gives."""
+    begun: str = ""
+    """NAMESPACE/NAME of a pod that is bound to the worker and has no container yet."""
     added: list[dict[str, Any]] = field(default_factory=list)
     """Members of etcd that are on no control plane of the configuration."""
     lost: dict[str, str] = field(
@@ -41,6 +43,8 @@ class Answers:
     """Why a worker is not Ready, where it is not."""
     removed: str = ""
     """The control plane whose member of etcd was removed."""
+    alarm: str = ""
+    """One that a member of etcd has raised: its name, and the control plane, as NOSPACE p1."""
     leads: bool = True
     """etcd has a leader."""
 
@@ -57,13 +61,14 @@ class Answers:
         """UID, host, name and address of every pod of a DaemonSet or a Deployment."""
         names = [n for n in ("kube-proxy" if self.at.network.proxy else "", self.at.network.agent) if n]
         found = [(f"{n}-{h}-uid", h, f"kube-system/{n}-{h}", self.addresses[h]) for n in names for h in self.addresses]
-        return [*found, ("web-uid", "w1", "d/web-1", self.pod)]
+        new = [("new-uid", "w1", self.begun, "<none>")] if self.begun else []
+        return [*found, *new, ("web-uid", "w1", "d/web-1", self.pod)]
 
     def api(self, *, ready: bool = True) -> dict[str, web.Response | Handler]:
         """By path; `ready` is whether the worker is."""
         nodes = {h: self.at.node.format(host=h) for h in self.addresses}
         pods = self.pods()
-        agents = sorted({n.partition("/")[2].rpartition("-")[0] for _, _, n, _ in pods[:-1]})
+        agents = sorted({n.partition("/")[2].rpartition("-")[0] for _, _, n, _ in pods if n.startswith("kube-system/")})
         daemonsets = [
             {
                 "metadata": {"name": a, "namespace": "kube-system", "uid": f"ds-{a}"},
@@ -118,11 +123,12 @@ class Answers:
     def _service(self) -> dict[str, Any]:
         spec: dict[str, Any] = {
             "clusterIP": "fd00:96::80" if self.at.v6 else "10.96.0.80",
-            "ports": [{"port": 80, "protocol": "TCP"}],
+            "ports": [{"port": 53 if self.at.dns else 80, "protocol": "TCP"}],
         }
         if self.at.dual:
             spec |= {"clusterIPs": ["10.96.0.80", "fd00:96::80"], "ipFamilies": ["IPv4", "IPv6"]}
-        return {"metadata": {"name": "web", "namespace": "d"}, "spec": spec}
+        labels = {"k8s-app": "kube-dns"} if self.at.dns else {}
+        return {"metadata": {"name": "web", "namespace": "d", "labels": labels}, "spec": spec}
 
     def _endpoints(self, node: str) -> dict[str, web.Response]:
         uid = next(uid for uid, _, name, _ in self.pods() if name == "d/web-1")
@@ -201,6 +207,9 @@ class Answers:
             sizes = {"dbSize": "20480000", "dbSizeInUse": "9000000"}
             new = {"storageVersion": "3.6.0", "dbSizeQuota": "2147483648", "downgradeInfo": {}}
             status = {"header": header, "version": version, **numbers, **sizes}
+            if self.alarm:
+                name, _, of = self.alarm.partition(" ")
+                status["errors"] = [f"memberID:{self.member(of)} alarm:{name} "]
             return as_json(status | (new if newer >= (3, 6) else {}))
         if request.path == "/v3/kv/range":
             return self._range(header, await request.json())

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import shutil
 import ssl
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from recoverd.machine import ClusterMachine
 from recoverd.model.events import ChoreEnded, Observed, PerformChore
 from recoverd.model.file_operations import KeepPodFiles
 from recoverd.model.observation import Observation
+from recoverd.model.pki_operations import KeepPki
 from recoverd.model.places import authority
 from recoverd.model.plan import StepResult
 from recoverd.model.settings import Approval, Bounds, ClusterSettings, HostSettings
@@ -30,10 +31,11 @@ from tests.components.conftest import free_port
 from tests.components.test_api import Server
 from tests.field.answers import Answers
 from tests.field.environment import Environment, link
-from tests.field.faults import Faults
 from tests.field.machines import Machine, Machines
 from tests.field.manifests import CONTAINERS
+from tests.field.node_faults import NodeFaults
 from tests.field.pki import Pki
+from tests.field.plane_faults import PlaneFaults
 from tests.field.proxies import program
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -67,12 +69,14 @@ SOCKETS = {"containerd": "unix:///run/containerd/containerd.sock", "crio": "unix
 
 
 @dataclass
-class Field(Faults):
+class Field(PlaneFaults, NodeFaults):
     """A row in life."""
 
     at: Environment
     root: Path
     sweeps: int = 0
+    ahead: timedelta = timedelta()
+    """By how much later than now the sweeps are."""
     machines: dict[str, Machine] = field(default_factory=dict)
 
     async def begin(self) -> None:
@@ -128,8 +132,9 @@ class Field(Faults):
         self.sweeps += 1
         self.collector.rest(calm=self.machine.calm)
         seen = await self.collector.observe(self.sweeps, self.machine.state.memory)
+        seen = replace(seen, started_at=seen.started_at + self.ahead, at=seen.at + self.ahead)
         for instruction in self.machine.handle(Observed(seen)):
-            if isinstance(instruction, PerformChore) and isinstance(instruction.step.operation, KeepPodFiles):
+            if isinstance(instruction, PerformChore) and isinstance(instruction.step.operation, KeepPodFiles | KeepPki):
                 self.machine.handle(ChoreEnded(instruction.step, StepResult(ok=True, detail=""), datetime.now(UTC)))
         return seen
 

@@ -54,6 +54,8 @@ class Environment:
     """The playbook of the plan; "" where there is none."""
     refusal: str = ""
     """What is said in the place of a plan."""
+    lasts: float = 0.0
+    """Seconds for which the fault has to last before there is a plan."""
     declined: tuple[str, ...] = ()
     """Playbooks whose plan a person rejects before."""
     planes: int = 1
@@ -120,6 +122,8 @@ class Environment:
     """The name by which kubelets call the API server, in their /etc/hosts; "" where it is an address."""
     files: Mapping[str, str] = field(default_factory=dict)
     """More files of every machine, by path."""
+    dns: bool = False
+    """The only service is the cluster's DNS."""
     encryption: str = ""
     """The API server's `--encryption-provider-config`; "" where nothing is encrypted at rest."""
     pki: bool = False

@@ -82,7 +82,7 @@ class Faults:
 
     async def api_cut_short(self) -> None:
         """A full disk left the beginning of its manifest, and kubelet has ended the API server."""
-        self.machines["p1"].write("etc/kubernetes/manifests/kube-apiserver.yaml", "apiVersion: v1\nkind: Pod\n")
+        self._cut_short("kube-apiserver")
         await self.api_ended()
 
     def manager_idle(self) -> None:
@@ -193,11 +193,14 @@ class Faults:
         """The worker's pods, by the control plane alone: to the worker itself they answer."""
         self.machines["p1"].write("silent", "")
 
-    def _edited(self, name: str, before: str, after: str) -> None:
+    def _edited(self, name: str, before: str, after: str, host: str = "p1") -> None:
         """A manifest, long enough ago for kubelet to have read it."""
         path = f"{self.at.static.lstrip('/')}/{name}.yaml"
-        text = (self.machines["p1"].root / path).read_text()
-        self.machines["p1"].write(path, text.replace(before, after), age=90.0)
+        text = (self.machines[host].root / path).read_text()
+        self.machines[host].write(path, text.replace(before, after), age=90.0)
+
+    def _cut_short(self, name: str) -> None:
+        self.machines["p1"].write(f"etc/kubernetes/manifests/{name}.yaml", "apiVersion: v1\nkind: Pod\n")
 
     def _without_etcd(self) -> None:
         self.api.answers["/readyz"] = web.Response(text=NOT_READY, status=500)
@@ -291,10 +294,13 @@ class Faults:
 
     def kubelet_edited(self) -> None:
         """Somebody gave the worker's a flag that it does not know."""
-        for path in self.at.files:
-            self.machines["w1"].write(path, self.at.files[path].replace("--", "--no-such-"), age=60.0)
-        self.machines["w1"].unit("kubelet", "failed", "exit-code")
+        self._flag_unknown("w1")
         self._lost("NodeStatusUnknown", "Kubelet stopped posting node status.")
+
+    def _flag_unknown(self, host: str) -> None:
+        for path in self.at.files:
+            self.machines[host].write(path, self.at.files[path].replace("--", "--no-such-"), age=60.0)
+        self.machines[host].unit("kubelet", "failed", "exit-code")
 
     def agent_down(self) -> None:
         """The worker's agent of the CNI ends again and again, for a minute."""

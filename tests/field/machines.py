@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from recoverd.clients.dial import HostUnseen
@@ -53,6 +54,8 @@ IP = """case "$*" in
   *'route show'*) exec cat {root}/net/routes ;;
 esac
 """
+JOURNALCTL = """for unit; do [ ! -e {root}/journals/$unit ] || cat {root}/journals/$unit; done
+"""
 NO_DETAILS = """case " $* " in *' -d '*) echo "ip: invalid argument '-d' to 'ip'" >&2; exit 1 ;; esac
 """
 CURL = """case "$*" in
@@ -66,7 +69,9 @@ CURL = """case "$*" in
      printf 'connects=1 said=200\\n' ;;
   *'//['*) [ ! -e {root}/silent6 ] || {{ echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
      printf ' connects=1' ;;
-  *) [ ! -e {root}/silent ] || {{ echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
+  *) for url; do :; done
+     [ ! -e {root}/silent ] || {{ [ -s {root}/silent ] && ! grep -qF "${{url#http}}" {root}/silent; }} || {{
+       echo 'curl: (28) Connection timed out after 1001 milliseconds'; exit 28; }}
      printf ' connects=1' ;;
 esac
 """
@@ -138,6 +143,7 @@ class Machine:
         since = "StateChangeTimestampMonotonic=1 NRestarts=0" if systemd > 219 else "ActiveEnterTimestampMonotonic=1"
         self.tool("systemctl", SYSTEMCTL.replace("{since}", since))
         self.tool("df", DF)
+        self.tool("journalctl", JOURNALCTL)
         self.tool("ip", (NO_DETAILS if ip == "busybox" else "") + IP)
         self.tool("curl", CURL.replace("{mode}", proxy_mode or "''"))
 
@@ -212,7 +218,14 @@ class Machine:
         """A static pod ends, with these words, each time that it is started."""
         self.ends(name)
         for log in (self.root / "var/log/pods").glob(f"*_{name}-*/{name}/0.log"):
-            log.with_name(f"{times}.log").write_text(f"2026-03-05T19:00:00.000000000Z stderr F {line}\n")
+            now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+            log.with_name(f"{times}.log").write_text(f"{now} stderr F {line}\n")
+
+    def says(self, unit: str, line: str) -> None:
+        """A line in the journal of a unit, as `journalctl -o short-unix` shows it, of now."""
+        file = self.root / f"journals/{unit}.service"
+        before = file.read_text() if file.exists() else ""
+        self.write(f"journals/{unit}.service", f"{before}{time.time():.6f} machine {unit}[90]: {line}\n")
 
     def runs(self, name: str) -> bool:
         return any(c.read_text().strip() == name[:15] for c in (self.root / "proc").glob("[0-9]*/comm"))

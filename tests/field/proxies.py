@@ -26,6 +26,28 @@ FIREWALLD = NFT.replace(
     'ct status dnat accept' 'jump filter_FORWARD_ZONES' 'reject with icmpx admin-prohibited' ;;""",
 )
 """The same where firewalld was started: its policy is ACCEPT, and its last rule is not."""
+DOCKER = NFT.replace(
+    "  'list chains') ;;",
+    """  'list chains') printf '%s\\n' 'table ip filter {' '  chain FORWARD {' \\
+    '    type filter hook forward priority filter; policy drop;' '  }' '}' ;;""",
+)
+"""The same where docker was installed."""
+HARDENED = NFT.replace(
+    "  'list chains') ;;",
+    """  'list chains') printf '%s\\n' 'table ip filter {' '  chain INPUT {' \\
+    '    type filter hook input priority filter; policy accept;' '  }' '  chain hardening {' '  }' '}' ;;
+  'list chain ip filter INPUT') printf '    %s\\n' 'counter packets 9 bytes 99 jump KUBE-FIREWALL' \\
+    'counter packets 9 bytes 99 jump hardening' ;;
+  'list chain ip filter hardening') echo '    udp dport { 4789, 8472 } counter packets 9 bytes 99 drop' ;;""",
+)
+"""The same where somebody has hardened the machine, by a chain of its own."""
+IPTABLES = """case "$*" in
+  '-S FORWARD') echo '-P FORWARD ACCEPT' ;;
+  '-S INPUT') printf '%s\\n' '-P INPUT ACCEPT' '-A INPUT -j KUBE-FIREWALL' '-A INPUT -p ipencap -j DROP' ;;
+  *) exit 1 ;;
+esac
+"""
+"""The older iptables, with a rule against IP in IP."""
 IP_VS = """IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn

@@ -5,7 +5,7 @@ finding and the right plan, or the right refusal.
 from __future__ import annotations
 
 import inspect
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,19 @@ from recoverd.model.finding import State
 from recoverd.model.observation import HostView
 from tests.field.clusters import Field
 from tests.field.environment import Environment
+from tests.field.ladder import LADDER
+from tests.field.of_nodes import OF_NODES
+from tests.field.of_planes import OF_PLANES
 from tests.field.remedies import REMEDIES
 from tests.field.rows import ROWS
 
 ENOUGH = 6
 """Sweeps in which a fault that is there in every one of them is confirmed, and what is done about it is said."""
 
+APART = 10.0
+"""Seconds from one sweep to the next where the fault has to last; they are not waited for."""
 
-MATRIX = ROWS | REMEDIES
+MATRIX = ROWS | REMEDIES | OF_PLANES | OF_NODES | LADDER
 
 
 @pytest.mark.parametrize("row", MATRIX.values(), ids=MATRIX.keys())
@@ -61,13 +66,14 @@ async def healthy(field: Field) -> None:
 async def found(field: Field) -> None:
     names = {"P": "p1", "W": "w1", "N": field.at.node.format(host="w1")}
     code, subject = field.at.found
-    for _ in range(ENOUGH):
+    for _ in range(ENOUGH + round(field.at.lasts / APART)):
         await field.sweep()
+        field.ahead += timedelta(seconds=APART if field.at.lasts else 0.0)
         plan, choice = field.machine.state.record.plan, field.machine.remedy()
         if plan and plan.playbook in field.at.declined:
             field.machine.handle(Rejected(plan.id, "somebody", "not this", datetime.now(UTC)))
             continue
-        if plan or (choice.reasons and not choice.waiting and choice.playbook is None):
+        if plan or (not field.at.plan and choice.reasons and not choice.waiting and choice.playbook is None):
             break
     assert field.machine.state.sweep
     findings = field.machine.state.sweep.diagnosis.findings

@@ -222,7 +222,8 @@ IMAGELESS: dict[str, Draw] = {
 IMAGELESS_FROM = 16383 << 17
 """As above: images of agents that are gone from their node and do not come back by themselves."""
 DROPPING: dict[str, Draw] = {
-    "fill-conntrack": nodes3, "raise-conntrack": node, "second-uplink": node, "loosen-reverse-path": node,
+    "fill-conntrack": nodes3, "raise-conntrack": node, "drop-tunnel": nodes3, "accept-tunnel": node,
+    "second-uplink": node, "loosen-reverse-path": node,
     "lower-uplink": node, "lose-metrics": _nothing, "remove-api-service": _nothing, "uncordon": node,
 }  # fmt: skip
 DROPPING_FROM = 65535 << 15

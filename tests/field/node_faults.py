@@ -1,0 +1,112 @@
+"""More of what can go wrong on workers and their network: see `Faults`."""
+
+from __future__ import annotations
+
+import time
+
+from tests.field.faults import Faults
+from tests.field.pki import CLIENT
+from tests.field.proxies import DOCKER, HARDENED, IPTABLES
+
+CONFIG_MAP = "var/lib/kubelet/pods/{}/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf"
+SANDBOX = 'pod_workers.go:191] Error syncing pod new-uid ("new-1_d(new-uid)"), skipping: failed to "CreatePodSandbox"'
+
+
+class NodeFaults(Faults):
+    """Those of a `Field`."""
+
+    def node_lost(self) -> None:
+        """The worker's, for a reason that nothing there shows."""
+        self._lost("KubeletNotReady", "[some new check of kubelet's says no]")
+
+    def certificate_over_in_memory(self) -> None:
+        """The worker's kubelet runs on with a certificate that is over."""
+        self.machines["w1"].write(CLIENT, self.pki.kubelet(self.at.node.format(host="w1"), days=-2))
+        self._lost("NodeStatusUnknown", "Kubelet stopped posting node status.")
+
+    def network_configuration_lost(self) -> None:
+        """Somebody emptied the worker's directory of the CNI's configuration."""
+        for file in (self.machines["w1"].root / "etc/cni/net.d").iterdir():
+            file.unlink()
+        self._lost(
+            "KubeletNotReady",
+            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+            "message:Network plugin returns error: cni plugin not initialized",
+        )
+
+    def proxy_ends(self) -> None:
+        """The worker's kube-proxy ends again and again, for a minute."""
+        self.machines["w1"].ends("kube-proxy")
+        self._waits("kube-proxy", "CrashLoopBackOff")
+
+    def _waits(self, daemonset: str, why: str) -> None:
+        self.answers.waiting[f"kube-system/{daemonset}-w1"] = why
+        node = self.at.node.format(host="w1")
+        self.collector._network._agents._bad_since[node, f"kube-system/{daemonset}"] = time.monotonic() - 60
+
+    def proxy_misled(self) -> None:
+        """The control plane was moved; the ConfigMap names its old address still, and the worker's kube-proxy was
+        started anew.
+        """
+        worker = self.machines["w1"]
+        server = "server: https://api-before.prod.example:6443\n"
+        worker.write(CONFIG_MAP.format("kube-proxy-w1-uid"), f"clusters:\n- cluster:\n    {server}")
+        self.rules_flushed()
+
+    def forwards_dropped(self) -> None:
+        """docker was installed on the worker, which gives the chain FORWARD the policy DROP."""
+        self.machines["w1"].tool("nft", DOCKER)
+        self._unreached()
+
+    def tunnel_dropped(self) -> None:
+        """Somebody has hardened the worker, against what VXLAN brings as well."""
+        self.machines["w1"].tool("nft", HARDENED)
+        self._unreached()
+
+    def in_ip_dropped(self) -> None:
+        """A rule of the worker's against IP in IP, by the older iptables."""
+        self.machines["w1"].tool("iptables", IPTABLES)
+        self._unreached()
+
+    def node_unreached(self) -> None:
+        """The worker's pods, by all control planes."""
+        for host, machine in self.machines.items():
+            if host != "w1":
+                machine.write("silent", "")
+
+    def pod_routes_lost_to_all(self) -> None:
+        """The worker's to the others' pods, so that its own answer nobody."""
+        routes = self.machines["w1"].root / "net/routes"
+        routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.0.")))
+        self.node_unreached()
+
+    def service_unreached(self) -> None:
+        """The only service's address, from the worker, though its pods are reached and its rules are right."""
+        self.machines["w1"].write("silent", f"://10.96.0.80:{53 if self.at.dns else 80}/\n")
+        rules = self.collector._network._rules
+        rules._sets = {key: (ready, since - 60) for key, (ready, since) in rules._sets.items()}
+        rules._followed = time.monotonic() - 60
+
+    def addresses_used_up(self) -> None:
+        """A pod waits on the worker, whose addresses are held for containers that are gone."""
+        self._starts_not(
+            "failed to allocate for range 0: no IP addresses available in range set: 10.244.1.1-10.244.1.254"
+        )
+        self.machines["w1"].process(95, "nginx", f"0::/kubepods/pod1/{'a' * 64}")
+        for number in range(2, 255):
+            self.machines["w1"].write(f"var/lib/cni/networks/cbr0/10.244.1.{number}", f"{number:064x}\neth0")
+
+    def resolv_conf_lost(self) -> None:
+        """systemd-resolved was switched off on the worker."""
+        (self.machines["w1"].root / "etc/resolv.conf").unlink()
+        self._starts_not("open /etc/resolv.conf: no such file or directory")
+
+    def _starts_not(self, why: str) -> None:
+        """A pod was bound to the worker, and kubelet says why it makes none of its containers."""
+        worker = self.machines["w1"]
+        self.answers.begun = "d/new-1"
+        self.answers.waiting["d/new-1"] = "ContainerCreating"
+        self.api.answers |= self.answers.api()
+        (worker.root / self.at.pods_in.lstrip("/") / "pods/new-uid").mkdir()
+        said = f'"Failed to create sandbox for pod \\"new-1_d(new-uid)\\": {why}"'
+        worker.says("kubelet", f'E0305 19:00:00.0 90 {SANDBOX} for "new-1_d(new-uid)" with {said}')

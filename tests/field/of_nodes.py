@@ -1,0 +1,123 @@
+"""Rows of the matrix for faults of workers and of the pod network: see `Environment`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.field.environment import Environment
+from tests.field.rows import FLANNEL, IPIP, NFTABLES
+
+CONFLIST = '{"cniVersion": "0.3.1", "name": "cbr0", "plugins": [{"type": "bridge", "bridge": "cni0"}]}\n'
+
+OF_NODES = {
+    "a worker is not Ready for a reason that nothing there shows": Environment(
+        source="https://kubernetes.io/docs/reference/node/node-status/#condition",
+        fault="node_lost",
+        lasts=100.0,
+        found=("node-not-ready", "N"),
+        plan="restart-node-agents",
+    ),
+    "a worker's kubelet runs on with a client certificate that is over": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/65991",
+        pki=True,
+        fault="certificate_over_in_memory",
+        lasts=100.0,
+        found=("node-not-ready", "N"),
+        plan="renew-worker-certificate",
+    ),
+    "a worker's configuration of the CNI is gone, which no agent keeps": Environment(
+        source="https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/network-plugins/",
+        files={"etc/cni/net.d/10-bridge.conflist": CONFLIST},
+        fault="network_configuration_lost",
+        found=("cni-config-missing", "N"),
+        plan="restore-node-files",
+    ),
+    "Flannel, and a worker's configuration of the CNI is gone": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/kube-flannel.yml (install-cni)",
+        network=FLANNEL,
+        files={"etc/cni/net.d/10-flannel.conflist": CONFLIST},
+        fault="network_configuration_lost",
+        found=("cni-config-missing", "N"),
+        plan="restore-node-files",
+    ),
+    "a worker's kube-proxy ends again and again": Environment(
+        source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        fault="proxy_ends",
+        found=("kube-proxy-down", "N"),
+        plan="restart-node-agents",
+    ),
+    "kube-proxy follows an API server that was moved": Environment(
+        source="https://github.com/kubernetes/kubeadm/issues/338",
+        server="api.prod.example",
+        fault="proxy_misled",
+        found=("kube-proxy-cut-off", "N"),
+        plan="repoint-kube-proxy",
+    ),
+    "docker is installed on a worker, and FORWARD drops": Environment(
+        source="https://docs.docker.com/engine/network/packet-filtering-firewalls/#docker-on-a-router",
+        version="v1.33.2",
+        network=NFTABLES,
+        fault="forwards_dropped",
+        found=("forwarding-filtered", "N"),
+        plan="restore-node-network",
+    ),
+    "Flannel, and a rule of a worker's drops what VXLAN brings": Environment(
+        source="https://github.com/flannel-io/flannel/blob/master/Documentation/troubleshooting.md#firewalls",
+        version="v1.33.2",
+        network=replace(FLANNEL, proxy="nftables"),
+        fault="tunnel_dropped",
+        found=("tunnel-filtered", "N"),
+        refusal="w1 drops packets (tunnel-filtered)",
+    ),
+    "Calico with IPIP, and a rule of a worker's drops protocol 4": Environment(
+        source="https://docs.tigera.io/calico/latest/getting-started/kubernetes/requirements (network requirements)",
+        network=IPIP,
+        fault="in_ip_dropped",
+        found=("tunnel-filtered", "N"),
+        refusal="`iptables -D INPUT -p ipencap -j DROP`",
+    ),
+    "nobody reaches a worker's pods": Environment(
+        source="https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",
+        planes=3,
+        network=FLANNEL,
+        fault="node_unreached",
+        found=("pod-network-broken", "N"),
+        plan="restart-node-agents",
+    ),
+    "a worker's own routes to its pods are gone": Environment(
+        source="https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",
+        planes=3,
+        fault="pod_routes_lost_to_all",
+        found=("pod-network-broken", "N"),
+        plan="restore-node-network",
+    ),
+    "a service's address leads nowhere from a worker": Environment(
+        source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        planes=3,
+        fault="service_unreached",
+        found=("service-unreachable", "N"),
+        plan="restart-node-agents",
+    ),
+    "the address of the cluster's DNS leads nowhere from a worker": Environment(
+        source="https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
+        planes=3,
+        dns=True,
+        network=NFTABLES,
+        fault="service_unreached",
+        found=("cluster-dns-unreachable", "N"),
+        plan="restart-node-agents",
+    ),
+    "a worker's addresses for pods are held for containers that are gone": Environment(
+        source="https://github.com/containernetworking/plugins/issues/252",
+        fault="addresses_used_up",
+        found=("pods-do-not-start", "N"),
+        plan="free-pod-addresses",
+    ),
+    "systemd-resolved is switched off on a worker": Environment(
+        source="https://github.com/kubernetes/kubeadm/issues/2801",
+        files={"etc/resolv.conf": "nameserver 10.0.0.53\n"},
+        fault="resolv_conf_lost",
+        found=("pods-do-not-start", "N"),
+        plan="restore-node-files",
+    ),
+}

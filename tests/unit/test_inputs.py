@@ -1,0 +1,87 @@
+"""Rules of a node's firewall against what its tunnel brings."""
+
+from __future__ import annotations
+
+import pytest
+
+from recoverd.diagnose.absence import doubt
+from recoverd.diagnose.inputs import refuses
+from recoverd.model.catalogue import Code
+from recoverd.model.finding import State
+from recoverd.model.network import Link
+from recoverd.playbooks.base import Refusal
+from tests.unit.pod_network import PodNetwork
+from tests.unit.rungs import ask, situation
+
+FLANNEL = Link("flannel.1", "vxlan", True, port=8472)
+RULE = "ip filter INPUT: udp dport 8472 counter packets 9 bytes 99 drop"
+BRIDGE = Link("cni0", "bridge", True, ("10.244.2.1/24",))
+
+
+def hardened(*cut: str, rule: str = RULE, link: Link = FLANNEL) -> PodNetwork:
+    net = PodNetwork().host("w2", refusing=(rule,), links=(BRIDGE, link))
+    for source in cut:
+        net.cut(source, "w2")
+    return net
+
+
+@pytest.mark.parametrize("cut", [("w1",), ("w1", "w3", "cp1")])
+def test_a_rule_beside_broken_paths_is_their_cause_and_nothing_is_restarted(cut: tuple[str, ...]) -> None:
+    net = hardened(*cut)
+    seen = net.seen()
+    finding = next(f for f in seen.findings if f.code == Code.TUNNEL_FILTERED)
+    assert finding.subject == "w2" and finding.state is State.WORKER_NETWORK_BROKEN
+    assert RULE in finding.evidence[0] and "`nft delete rule ip filter INPUT handle N`" in finding.message
+    path = next(f for f in seen.findings if f.code in (Code.POD_PATH_BROKEN, Code.POD_NETWORK_BROKEN))
+    for playbook in ("restart-node-agents", "rolling-worker-reboot"):
+        answer = ask(playbook, situation(net.cluster, path, finding))
+        assert isinstance(answer, Refusal) and "tunnel-filtered" in answer.reason, answer
+
+
+def test_a_rule_that_breaks_nothing_is_not_spoken_of() -> None:
+    assert not hardened().seen().findings
+    elsewhere = hardened().cut("w1", "w3")
+    assert {f.code for f in elsewhere.seen().findings} == {Code.POD_PATH_BROKEN}
+
+
+def test_it_is_gone_when_the_rules_were_read_without_it() -> None:
+    keys = [f.key for f in hardened("w1").seen().findings if f.code == Code.TUNNEL_FILTERED]
+    for read, gone in (((), True), (None, False)):
+        net = PodNetwork().host("w2", refusing=read, links=(BRIDGE, FLANNEL))
+        assert (not doubt(keys, net.seen(), net.observation())) is gone
+
+
+@pytest.mark.parametrize(
+    ("rule", "against"),
+    [
+        ("udp dport 8472 drop", True),
+        ("udp dport { 53, 8400-8500 } reject", True),
+        ("udp dport != { 53, 123 } drop", True),
+        ("udp dport != 8472 drop", False),
+        ("udp dport 4789 drop", False),
+        ("udp sport 8472 drop", False),
+        ("tcp dport 8472 drop", False),
+        ("-A INPUT -p udp -m multiport --dports 53,8000:9000 -j DROP", True),
+        ("-A INPUT -p udp -m udp ! --dport 8472 -j DROP", False),
+        ("ip protocol ipencap drop", False),
+    ],
+)
+def test_which_rules_are_against_a_port(rule: str, against: bool) -> None:
+    assert refuses(f"ip filter INPUT: {rule}", FLANNEL) is against
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "against"),
+    [
+        ("vxlan", "udp dport 4789 drop", True),
+        ("geneve", "udp dport 6081 drop", True),
+        ("wireguard", "udp dport 51820 drop", True),
+        ("ipip", "meta l4proto ipencap counter drop", True),
+        ("ipip", "-A INPUT -p ipencap -j DROP", True),
+        ("ipip", "-A INPUT -p 4 -j REJECT --reject-with icmp-port-unreachable", True),
+        ("ipip", "udp dport 4 drop", False),
+        ("bridge", "udp dport 4789 drop", False),
+    ],
+)
+def test_which_tunnel_comes_by_what_where_it_does_not_say(kind: str, rule: str, against: bool) -> None:
+    assert refuses(f"ip filter INPUT: {rule}", Link("t", kind, True)) is against
