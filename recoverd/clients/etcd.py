@@ -54,6 +54,8 @@ it does not wait for longer until that is believed; and what a disk does in a mi
 PROPOSAL_SECONDS = 3.0
 UNKNOWN, NOT_FOUND, ALREADY_EXISTS, UNAVAILABLE = 2, 5, 6, 14
 """gRPC's codes."""
+OF_LEARNERS = "not supported for learner"
+"""etcd's words, where a learner is asked for anything but its status and serializable reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,16 @@ class EtcdClient:
         ask = self._ask(way)
         status, members, health, nodes, pods, uid = await asyncio.gather(
             ask("/v3/maintenance/status", {}),
-            ask("/v3/cluster/member/list", {"linearizable": False}),
+            _members(ask),
             _health(ask, optional),
             _or_else(None, lambda: count(ask, f"{self._registry}/minions/", at), optional),
             _or_else(None, lambda: count(ask, f"{self._registry}/pods/", at), optional),
             _or_else(None, lambda: uid_of(ask, self._registry), optional),
         )
         view = member_view(self._where, status, members)
-        return replace(view, healthy=health[0], health_reason=health[1], nodes=nodes, pods=pods, uid=uid)
+        # one without a vote goes on naming the last leader that it heard of, since it never stands for election
+        leader = "" if view.learner and not health[0] else view.leader
+        return replace(view, healthy=health[0], health_reason=health[1], nodes=nodes, pods=pods, uid=uid, leader=leader)
 
     async def close(self) -> None:
         """Give back what is kept from view to view."""
@@ -139,9 +143,7 @@ class EtcdClient:
         `healthy` is whether it knows a leader.
         """
         async with self.asking(timeout) as ask:
-            status, members = await asyncio.gather(
-                ask("/v3/maintenance/status", {}), ask("/v3/cluster/member/list", {"linearizable": False})
-            )
+            status, members = await asyncio.gather(ask("/v3/maintenance/status", {}), _members(ask))
             view = member_view(self._where, status, members)
         return replace(view, healthy=view.has_leader)
 
@@ -343,6 +345,18 @@ async def _or_else(default: T, ask: Callable[[], Awaitable[T]], until: float | N
             return await ask()
     except (TimeoutError, aiohttp.ClientError, ssl.SSLError, EtcdUnseen, HostUnseen, ValueError, OverflowError):
         return default
+
+
+async def _members(ask: Ask) -> dict[str, Any]:
+    """The member list; an empty one from a learner, which etcd lets tell nobody (3.4 to 3.6: "rpc not supported for
+    learner"; seen on 3.4.23).
+    """
+    try:
+        return await ask("/v3/cluster/member/list", {"linearizable": False})
+    except EtcdRefused as refused:
+        if OF_LEARNERS not in str(refused):
+            raise
+        return {"members": []}
 
 
 async def _health(ask: Ask, until: float | None) -> tuple[bool, str]:

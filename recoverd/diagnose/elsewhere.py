@@ -108,7 +108,7 @@ def _alarms(scene: Scene, alarmed: Mapping[str, EtcdView]) -> Finding:
 
 def _server(scene: Scene, name: str, why: str, led: Mapping[str, EtcdView]) -> Finding:
     view = next(iter(led.values()))
-    voters, serving = len(view.voters), len({v.member_id for v in led.values()})
+    voters, serving = len(view.voters), len({v.member_id for v in led.values() if not v.learner})
     entry = _entry(view, name)
     spare = serving - quorum_of(voters)
     rest = f"the other {serving} keep it going" if spare > 0 else "with one more lost, no API server serves any more"

@@ -17,7 +17,7 @@ from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.memory import Watermark
-from recoverd.model.observation import Unseen
+from recoverd.model.observation import Unseen, UnseenKind
 
 STUCK = State.ETCD_STUCK
 STARTING = 40.0
@@ -292,9 +292,7 @@ def _learners(scene: Scene) -> Iterator[Finding]:
         if not entry.learner:
             continue
         host = scene.membership.host_of(entry)
-        container = scene.container(host, "etcd") if host else None
-        age = scene.age(container.started_at) if container and container.running else None
-        stuck, why = _learner_stuck(scene, entry, host, age)
+        stuck, why = _learner_stuck(scene, entry, host)
         yield Finding(
             Code.ETCD_LEARNER_STUCK,
             scene.membership.label(entry),
@@ -306,14 +304,21 @@ def _learners(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None, age: float | None) -> tuple[bool, str]:
-    starting = age is not None and age < STARTING
+def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None) -> tuple[bool, str]:
+    container = scene.container(host, "etcd") if host else None
+    age = scene.age(container.started_at) if container and container.running else None
+    restarts = container.restarts if container else 0  # of one whose start fails each is as young as the first
+    starting = age is not None and age < STARTING and not restarts
     if not entry.started:
         return (not starting, "its etcd has just been started" if starting else "it was added and never started")
     if host and (stopped := scene.etcd_stopped(host)):
         return (not starting, stopped)
-    if host in scene.membership.camp and age is not None and age >= PROMOTION:
-        return True, f"it has been serving for {age:.0f} s, a healthy join takes seconds"
+    view, seen = scene.membership.camp.get(host or ""), scene.observation.etcd.get(host or "")
+    mute = isinstance(seen, Unseen) and seen.kind is UnseenKind.TIMEOUT
+    if restarts and (mute or (view is not None and not view.has_leader)):
+        return True, "its etcd has been restarted and does not reach the leader, or answers nothing"
+    if view is not None and age is not None and age >= PROMOTION:
+        return True, f"it has been serving for more than {PROMOTION:g} s, a healthy join takes seconds"
     return False, "a join seems to be in progress"
 
 

@@ -80,8 +80,9 @@ def _differ(scene: Scene) -> Iterator[Finding]:
             )
     if wrong:
         return
-    hashes = {v.hashed for v in camp.values()}
-    equal = len(hashes) == 1 and None not in hashes and len(camp) == len(scene.membership.voters)
+    voting = scene.membership.electorate
+    hashes = {v.hashed for v in voting.values()}
+    equal = len(hashes) == 1 and None not in hashes and len(voting) == len(scene.membership.voters)
     yield Finding(
         Code.ETCD_CORRUPT,
         ANY,

@@ -199,7 +199,7 @@ def _left(scene: Scene) -> str:
     if scene.external_etcd:
         by = ", ".join(scene.ready_members) or scene.vip.address
         return f"the cluster goes on without it, by the API servers of {by}"
-    seen = len(membership.camp)
+    seen = len(membership.electorate)
     return f"the cluster goes on without it: {seen} of {len(membership.voters)} voters seen, {membership.needed} needed"
 
 

@@ -24,6 +24,11 @@ def peer_address(entry: MemberEntry) -> str:
     return entry.id
 
 
+def _weight(host: str, view: EtcdView) -> tuple[bool, bool, int, int, str]:
+    """Whose member list is believed, the greatest one's: a learner has none of its own."""
+    return not view.learner, view.has_leader, view.raft_term, view.revision, host
+
+
 class Membership:
     """The member list that is believed, and who of the seen members belongs to it."""
 
@@ -37,7 +42,8 @@ class Membership:
         }
         """Members that serve another cluster, and by what that is proven."""
         main = self._believe_one_leader(self._one_machine_each(same, watermark), watermark)
-        self.source = max(main, key=lambda n: (main[n].has_leader, main[n].raft_term, main[n].revision, n), default="")
+        told = {n: v for n, v in main.items() if v.members}
+        self.source = max(told, key=lambda n: _weight(n, told[n]), default="")
         """The host whose member list is believed."""
         self.entries: tuple[MemberEntry, ...] = main[self.source].members if self.source else ()
         ids = {e.id for e in self.entries}
@@ -53,6 +59,11 @@ class Membership:
     @property
     def voters(self) -> tuple[MemberEntry, ...]:
         return tuple(e for e in self.entries if not e.learner)
+
+    @property
+    def electorate(self) -> dict[str, EtcdView]:
+        """Seen members that have a vote, by host."""
+        return {n: v for n, v in self.camp.items() if not v.learner}
 
     @property
     def needed(self) -> int:
@@ -136,7 +147,7 @@ class Membership:
         last = set(watermark.members) if watermark else set()
         groups: dict[str, dict[str, EtcdView]] = {}
         for name, view in same.items():
-            if view.has_leader:
+            if view.has_leader and not view.learner:  # what that says is another's word
                 groups.setdefault(view.leader, {})[name] = view
         if len(groups) < 2:
             return same
@@ -148,10 +159,12 @@ class Membership:
 
         chosen = max(groups, key=weight)
         listed = {e.id for v in groups[chosen].values() for e in v.members}
-        for leader, members in groups.items():
-            for name, view in members.items():
-                if leader != chosen and (leader not in listed or chosen not in {e.id for e in view.members}):
-                    self.strangers[name] = (
-                        f"it follows the leader {leader}, the others follow {chosen}, and the two lists do not agree"
-                    )
+        for name, view in same.items():
+            if not view.has_leader or view.leader == chosen:
+                continue
+            lists = {chosen} if view.learner else {e.id for e in view.members}
+            if view.leader not in listed or chosen not in lists:
+                self.strangers[name] = (
+                    f"it follows the leader {view.leader}, the others follow {chosen}, and the two lists do not agree"
+                )
         return {n: v for n, v in same.items() if n not in self.strangers}

@@ -205,6 +205,9 @@ def _member(about: About, member: EtcdView) -> list[Check]:
         return [
             about.fail("etcd", f"{member.version} answers and is not healthy: {member.health_reason or 'no leader'}")
         ]
+    if member.learner:
+        remedy = "once nobody joins it any more, promote-member gives it its vote"
+        return [about.warn("etcd", f"{member.version} serves as a learner, which has no vote", remedy)]
     if member.quota and member.db_size > 0.8 * member.quota:
         detail = f"{size} of {mib(member.quota)} are used"
         return [about.warn("etcd", detail, "compact and defragment it (free-etcd-space)")]

@@ -367,7 +367,7 @@ def _watermark(
     memory: Memory,
     before: Watermark | None,
 ) -> Watermark | None:
-    views = [v for v in seen.values() if isinstance(v, EtcdView) and v.healthy]
+    views = [v for v in seen.values() if isinstance(v, EtcdView) and v.healthy and v.members]
     if not views:
         return before
     top = max(views, key=lambda v: v.revision)

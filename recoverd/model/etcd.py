@@ -91,7 +91,9 @@ class EtcdView:
     """/health answered true."""
     health_reason: str
     members: tuple[MemberEntry, ...]
-    """The member list, read without quorum."""
+    """The member list, read without quorum. A learner tells none: it has that of a voter of its cluster which was seen
+    in the same sweep, and none where there is no such voter.
+    """
     db_size: int
     db_in_use: int
     quota: int

@@ -98,6 +98,15 @@ LEARNERS = (
         "etcd-io/etcd#19557",
     ),
 )
+PROMOTING = (
+    Caveat(
+        (3, 4, 0),
+        (3, 4, 5),
+        "a single voter refuses to give a learner its vote (not enough started members)",
+        "etcd-io/etcd#11633, mended by #11640",
+        refused=True,
+    ),
+)
 FIRST_LEARNER: Version = (3, 4, 14)
 """From which on members are added as learners. etcd knows them from 3.4.0 on; but where one was ever added, 3.4.0 to
 3.4.13 may panic at --force-new-cluster (etcd-io/etcd#12285): what rebuilds one member must not take the last resort

@@ -32,7 +32,7 @@ class Members:
                 for name, client in self._clients.items()
             )
         )
-        return await self._compared(dict(zip(self._clients, views, strict=True)))
+        return await self._compared(with_lists(dict(zip(self._clients, views, strict=True))))
 
     async def close(self) -> None:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
@@ -63,6 +63,20 @@ class Members:
             return unseen.unseen
         left = max(0.1, self._seconds - (time.monotonic() - began))
         return await self._space.look(name, client, view, timeout=left)
+
+
+def with_lists(views: Mapping[str, EtcdView | Unseen]) -> dict[str, EtcdView | Unseen]:
+    """The views, with the member list of the furthest voter of its cluster for each learner, which tells none."""
+    told = [v for v in views.values() if isinstance(v, EtcdView) and v.members]
+
+    def whole(view: EtcdView | Unseen) -> EtcdView | Unseen:
+        if not isinstance(view, EtcdView) or view.members:
+            return view
+        peers = (v for v in told if v.cluster_id == view.cluster_id)
+        best = max(peers, key=lambda v: (v.has_leader, v.raft_term, v.revision), default=view)
+        return replace(view, members=best.members)
+
+    return {name: whole(view) for name, view in views.items()}
 
 
 def in_doubt(api: ApiView, etcd: Mapping[str, EtcdView | Unseen], hosts: Mapping[str, HostView | Unseen]) -> bool:

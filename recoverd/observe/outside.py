@@ -15,6 +15,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.etcd import EtcdView
 from recoverd.model.observation import Unseen
 from recoverd.model.places import OutsideEtcd
+from recoverd.observe.members import with_lists
 
 
 class OutsideWatch:
@@ -44,7 +45,7 @@ class OutsideWatch:
             plane, etcd = self._used = way
             self._clients = {str(s): OutsideClient(self._hosts, plane, s, etcd) for s in etcd.servers}
         seen = await asyncio.gather(*(self._server(c) for c in self._clients.values()))
-        return self._ways.took(dict(zip(self._clients, seen, strict=True)))
+        return self._ways.took(with_lists(dict(zip(self._clients, seen, strict=True))))
 
     async def _server(self, client: OutsideClient) -> EtcdView | Unseen:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
@@ -14,6 +14,7 @@ from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
 from recoverd.playbooks.sources import member_to_ask, point_first
 from recoverd.playbooks.survivors import not_lost
+from recoverd.playbooks.votes import Vote, vote_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ class RemoveMemberPlaybook:
                 f"{alive} are seen healthy: "
                 "it would take quorum away"
             )
-        return self._proposal(name, view, member, alive, finding, situation)
+        if isinstance(told := _with_its_vote(finding, situation), Wait):
+            return told
+        return self._proposal(name, view, member, alive, told, situation)
 
     def _proposal(
         self, name: str, view: EtcdView, member: MemberEntry, alive: int, finding: Finding, situation: Situation
@@ -148,6 +151,21 @@ class RemoveMemberPlaybook:
 
 def _voters_after(view: EtcdView, removed: MemberEntry) -> int:
     return len(view.voters) - (0 if removed.learner else 1)
+
+
+def _with_its_vote(finding: Finding, situation: Situation) -> Finding | Wait:
+    """A finding about a learner says in its evidence why that is removed and not given its vote."""
+    if finding.code != Code.ETCD_LEARNER_STUCK:
+        return finding
+    vote = vote_of(finding, situation)
+    if isinstance(vote, Wait) and not situation.by_hand:
+        return vote
+    if isinstance(vote, Vote):
+        again = f"`recoverctl run promote-member {situation.settings.name}`"
+        why = f"it serves, is in sync and lacks its vote alone, which {again} gives it instead"
+    else:
+        why = f"it is not given its vote instead: {vote.reason}"
+    return replace(finding, evidence=(*finding.evidence, why))
 
 
 def _if_it_returns(label: str, finding: Finding, situation: Situation) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.catalogue import Of, codes
 from recoverd.model.etcd import EtcdView, accused
-from recoverd.model.etcd_operations import AddMember
+from recoverd.model.etcd_operations import AddMember, PromoteMember
 from recoverd.model.facts import LossFacts, SetbackFacts
 from recoverd.model.finding import Diagnosis, Finding
 from recoverd.model.observation import HostView, Observation
@@ -75,7 +75,7 @@ def member_to_ask(situation: Situation, *, without: str = "", healthy: bool = Fa
         and not v.learner
         and (v.healthy or not healthy)
     }
-    before = situation.chosen(RemoveMember, AddMember)
+    before = situation.chosen(RemoveMember, AddMember, PromoteMember)
     leads = next((n for n, v in able.items() if v.leader == v.member_id), min(able, default=""))
     name = before if before in able else leads
     return (name, able[name]) if name else None

@@ -40,7 +40,7 @@ class TakeOutForceFlag:
                 "why first, and never add a "
                 f"member while {FORCE} is in {manifest.path}"
             )
-        left = len(membership.camp) - 1
+        left = len(membership.electorate) - 1
         if len(membership.voters) > 1 and left < membership.needed:
             return Refusal(
                 f"etcd on {host} is restarted by it, and quorum lost meanwhile: {left} members serve then, "

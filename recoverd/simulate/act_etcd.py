@@ -48,6 +48,9 @@ def _snapshot(at: Carry, holds: str = "") -> StepResult:
     view = member(at.cluster, at.name)
     if isinstance(view, Unseen):
         return StepResult(False, f"no snapshot was fetched from {at.name}: {view.reason}. Nothing was changed")
+    if view.learner:
+        said = "etcdserver: rpc not supported for learner"
+        return StepResult(False, f"no snapshot was fetched from {at.name}: {said}. Nothing was changed")
     store = at.cluster.etcd.processes[at.name].store
     if holds and store.uid != holds:
         return StepResult(False, f"what etcd on {at.name} holds is not this cluster. Nothing was changed")

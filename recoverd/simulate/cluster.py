@@ -102,6 +102,8 @@ class ModelCluster:
         machine = self.machines[name]
         machine.files |= {"/etc/kubernetes/kubelet.conf": "", **NODE_FILES}
         machine.papers = of_plane() if self.apart else fresh_papers()
+        # DaemonSets have their pods on whoever joins; of a node that there was they are what they were
+        machine.agents = machine.agents or {a: AgentProcess(a, self.now + AGENT_START) for a in AGENTS}
         initial: Mapping[str, str] = {n: self.machines[n].address for n in peers}
         servers = [m.address for m in self.apart.values()]
         for component in COMPONENTS[1:] if self.apart else COMPONENTS:

@@ -107,11 +107,13 @@ class Etcd:
 
     def behind(self, plane: str) -> Process | None:
         """The member with a leader that the API server of a machine uses: that of the machine itself, or one of those
-        that it reaches and that it and the member accept each other.
+        that it reaches and that it and the member accept each other. A learner serves no API server.
         """
         for name in self._machines if self._apart else (plane,):
             process = self.processes.get(name)
-            if process and process.leader and (not self._apart or self._accepted(plane, process.machine)):
+            if process is None or not process.leader or self._learner(process):
+                continue
+            if not self._apart or self._accepted(plane, process.machine):
                 return process
         return None
 

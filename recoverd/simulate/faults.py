@@ -30,7 +30,18 @@ def join(c: ModelCluster, name: str) -> None:
     """`kubeadm join --control-plane`: the member is added as a voter (kubeadm before
     1.29), then its etcd is started.
     """
-    c.etcd.add(name)
+    _join(c, name, learner=False)
+
+
+def join_unpromoted(c: ModelCluster, name: str) -> None:
+    """The same by kubeadm from 1.29 on, cut off before its last steps: the member is a learner, starts, and
+    nobody gives it its vote.
+    """
+    _join(c, name, learner=True)
+
+
+def _join(c: ModelCluster, name: str, *, learner: bool) -> None:
+    c.etcd.add(name, learner=learner)
     joined = [n for n, m in c.machines.items() if m.control_plane and (m.joined or n == name)]
     c.give_files(name, joined, "existing")
 

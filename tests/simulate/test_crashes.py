@@ -66,6 +66,7 @@ CASES = (
     # by then etcd has been restarted and answers nothing
     Case("force-new-cluster", 12, stuck, spares=1, thinks=110.0, killed_at=4),
     Case("remove-member", 3, lambda c: faults.power_off(c, "cp3"), control_planes=3, voters=2),
+    Case("promote-member", 4, lambda c: faults.join_unpromoted(c, "cp3"), control_planes=2, spares=1, voters=3),
     Case("restore-manifest", 3, lambda c: faults.delete_manifest(c, "cp1", "kube-apiserver")),
     Case("restore-manifest", 3, lambda c: faults.delete_manifest(c, "cp2", "etcd"), control_planes=3, voters=3),
     Case("restore-etcd-snapshot", 26, lost),
@@ -78,7 +79,14 @@ CASES = (
     Case("restart-controller", 2, lambda c: FAULTS["outlive-certificate"](c, "cp1")),
     Case("restart-node-agents", 3, lambda c: FAULTS["hang-unit"](c, "w1", "containerd")),
 )
-ASKS = ("force-new-cluster", "relax-webhook", "remove-member", "rebuild-member", "restore-etcd-snapshot")
+ASKS = (
+    "force-new-cluster",
+    "promote-member",
+    "relax-webhook",
+    "remove-member",
+    "rebuild-member",
+    "restore-etcd-snapshot",
+)
 KILLS = [
     (case, step, when)
     for case in CASES

@@ -64,6 +64,7 @@ CASES = (
     Case("force-new-cluster", stuck, spares=1, steps=12),
     Case("force-new-cluster", lambda c: faults.power_off(c, "cp2", "cp3"), control_planes=3, steps=10),
     Case("remove-member", lambda c: faults.power_off(c, "cp3"), control_planes=3, steps=3),
+    Case("promote-member", lambda c: FAULTS["join-unpromoted"](c, "cp3"), control_planes=2, spares=1, steps=4),
     Case("restore-manifest", lambda c: faults.delete_manifest(c, "cp1", "kube-apiserver"), steps=3),
     Case("restore-etcd-snapshot", lost, steps=26),
     Case("rebuild-member", lambda c: faults.corrupt_data(c, "cp2"), control_planes=3, steps=11),

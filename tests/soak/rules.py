@@ -81,6 +81,8 @@ UNASKED = {
     "restart-node-agents",
     "restart-controller",
 }
+LACKS = re.compile("not given its vote instead: .*(not seen to serve|refuses connections|not in sync|not healthy)")
+"""What is said against a learner that does not serve."""
 LATE = 9.0
 """Seconds that something has held, and could be seen, before an act against it is a wrong one: a sweep that waits for
 somebody silent, the command, and the sweep that ended just before.
@@ -121,7 +123,9 @@ class Host:
     members: frozenset[str]
     """Ids that its own etcd lists."""
     living: dict[str, str]
-    """Machines by the id of the voter on them that follows a leader: a learner that nobody promotes may be removed."""
+    """Machines by the id of the member on them that follows a leader."""
+    learners: frozenset[str]
+    """Ids of those of them that have no vote."""
     forced: bool
 
 
@@ -244,7 +248,8 @@ class Rules:
             (machine.boots, machine.on and machine.up(cluster.now)),
             over,
             frozenset(m.id for m in process.store.members) if process else frozenset(),
-            {p.id: n for n, p in cluster.etcd.processes.items() if p.leader and p.store.uid and p.id in p.store.voters},
+            {p.id: n for n, p in cluster.etcd.processes.items() if p.leader and p.store.uid},
+            frozenset(p.id for p in cluster.etcd.processes.values() if p.id not in p.store.voters),
             FORCE in manifests.get("etcd", ""),
         )
 
@@ -399,8 +404,14 @@ class Rules:
             self.broken("removed-in-a-split", told)
         living = before.living.get(operation.member_id)
         seen = living and min(self.truth.lasts(f"follows {living}"), self.truth.lasts(f"seen {living}"))
-        if seen and seen > LATE and plan.playbook == "remove-member":
+        if not seen or seen <= LATE or plan.playbook != "remove-member":
+            return
+        said = [line for line in plan.evidence if "its vote" in line]
+        if operation.member_id not in before.learners:
             self.broken("removed-a-living-member", told)
+        elif not plan.requested_by and (not said or LACKS.search(" ".join(said))):
+            # its vote is offered first; whoever does not want that is told so, as is why it cannot be given
+            self.broken("removed-a-living-learner", told)
 
     # --- what is journalled ---
 

@@ -86,7 +86,13 @@ def unguarded(
 
 
 async def act(
-    player: Player, host: str, operation: Operation, *, playbook: str = "restart-node-agents", automatic: bool = False
+    player: Player,
+    host: str,
+    operation: Operation,
+    *,
+    playbook: str = "restart-node-agents",
+    automatic: bool = False,
+    evidence: tuple[str, ...] = (),
 ) -> None:
     """recoverd carries one operation out on a host, as a step of a plan that runs."""
     step = Step(host, "a step", operation, 60.0)
@@ -101,7 +107,7 @@ async def act(
         PlanStatus.RUNNING,
         now(),
         now(),
-        (),
+        evidence,
         (),
         (),
         (),
@@ -212,6 +218,24 @@ async def force_the_last(player: Player) -> None:
 
 async def remove_living(player: Player) -> None:
     await act(player, "cp1", RemoveMember(player.cluster.etcd.processes["cp3"].id), playbook="remove-member")
+
+
+async def remove_learner(player: Player, *evidence: str) -> None:
+    etcd = player.cluster.etcd
+    learner = etcd.processes["cp3"].id
+    # as if it had joined as one
+    rows = tuple(replace(m, learner=m.id == learner) for m in etcd.processes["cp1"].store.members)
+    assert etcd.write("cp1", lambda store: replace(store, members=rows))
+    await passed(player, 20)
+    await act(player, "cp1", RemoveMember(learner), playbook="remove-member", evidence=evidence)
+
+
+async def remove_serving_learner(player: Player) -> None:
+    await remove_learner(player, "it is not given its vote instead: etcd on cp3 is not seen to serve")
+
+
+async def remove_unwanted_learner(player: Player) -> None:
+    await remove_learner(player, "it serves, is in sync and lacks its vote alone")
 
 
 async def remove_dead(player: Player) -> None:
@@ -350,6 +374,8 @@ CAUGHT: dict[str, tuple[Scene, str]] = {
     "a cluster is forced while its others have quorum": (force_while_led, "forced-while-quorum-lives"),
     "a member is forced that lags behind one that can be seen": (force_the_older, "forced-not-the-newest"),
     "a member that lives is removed": (remove_living, "removed-a-living-member"),
+    "a learner that lives is removed without a word of its vote": (remove_learner, "removed-a-living-learner"),
+    "a learner that lives is removed as one that does not": (remove_serving_learner, "removed-a-living-learner"),
     "something is done unasked where a person restores by hand": (at_work, "under-a-persons-hands"),
     "something is done while paused": (paused, "while-paused"),
     "something is done before anything was seen": (unseen, "before-anything-was-seen"),
@@ -367,6 +393,7 @@ RIGHT: dict[str, Scene] = {
     "kubelet is started over data": over_data,
     "the last member is forced": force_the_last,
     "a dead member is removed": remove_dead,
+    "a learner is removed that somebody does not want to vote": remove_unwanted_learner,
     "something is done on a new sweep, and the clock was set forward since": new_sweep_and_a_later_hour,
     "something ends in a pause that it was sent before, and the clock was set forward": paused_and_a_later_hour,
 }

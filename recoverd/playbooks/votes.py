@@ -1,0 +1,103 @@
+"""Whether a learner that nobody promotes can be given its vote, or why it is to be removed instead. Pure.
+
+etcd lets one be promoted that has received nine tenths of what the leader has, and whose cluster would have a quorum of
+members that were started once (etcd's server/etcdserver/server.go, isLearnerReady, and api/membership/cluster.go,
+IsReadyToPromoteMember, the same in 3.4 to 3.6); whether they are alive it does not ask, and that is asked here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from recoverd.diagnose.people import HANGS
+from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
+from recoverd.model.etcd_versions import PROMOTING, caveats, told
+from recoverd.model.facts import MemberFacts
+from recoverd.model.finding import Finding
+from recoverd.playbooks.base import Refusal, Situation, Wait
+from recoverd.playbooks.sources import member_to_ask
+
+IN_SYNC = 0.9
+"""Share of the leader's data that a learner must have: etcd's readyPercent, which counts entries of the log and not
+revisions. etcd has the last word, by its "can only promote a learner member which is in sync with leader".
+"""
+JOINING = re.compile(r"^\S*kubeadm +(\S+ +)*join\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A learner that can be given its vote."""
+
+    host: str
+    entry: MemberEntry
+    asked: str
+    """Host of the member that is asked."""
+    view: EtcdView
+    """What that member says."""
+    alive: int
+    """Voters that are healthy and follow the leader."""
+
+    @property
+    def voters(self) -> int:
+        """Afterwards."""
+        return len(self.view.voters) + 1
+
+
+def vote_of(finding: Finding, situation: Situation) -> Vote | Refusal | Wait:
+    """The vote of the learner that the finding is about, or why it is not given, or not yet."""
+    name, membership = finding.facts.host, situation.scene.membership
+    if membership.strangers:
+        return Refusal(f"etcd on {', '.join(sorted(membership.strangers))} serves a history of its own")
+    source = member_to_ask(situation, without=name, healthy=True)
+    if source is None:
+        return Refusal("no voter that is healthy and knows a leader can be asked to give it")
+    asked, view = source
+    id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
+    entry = next((m for m in view.members if m.id == id and m.learner), None)
+    if entry is None:
+        return Refusal(f"the member list of {asked} holds no such learner ({id or 'no id'})")
+    if why := _unfit(name, entry, view, situation):
+        return Refusal(why)
+    if command := _joins(name, situation):
+        return Wait(
+            f"`{command[:100]}` runs on {name}, which gives its member its vote by itself or says why it cannot: that "
+            "is waited for"
+        )
+    alive = sum(v.healthy and v.leader == view.leader for v in membership.electorate.values())
+    vote = Vote(name, entry, asked, view, alive)
+    if alive + 1 < quorum_of(vote.voters):
+        return Refusal(
+            f"with it there would be {vote.voters} voters, {quorum_of(vote.voters)} of them needed, and only {alive} "
+            "beside it are seen healthy: it would take quorum away"
+        )
+    return vote
+
+
+def _unfit(name: str, entry: MemberEntry, view: EtcdView, situation: Situation) -> str:
+    """What the learner or its machine lacks; "" when nothing."""
+    host, own = situation.host(name), situation.scene.membership.camp.get(name)
+    if host is None:
+        return (
+            f"its machine ({name or ', '.join(entry.peer_urls)}) is no control plane of the configuration that is seen"
+        )
+    if own is None or own.member_id != entry.id:
+        return situation.scene.etcd_stopped(name) or f"etcd on {name} is not seen to serve"
+    manifest = host.manifests.get("etcd")
+    if not host.joined or manifest is None or manifest.problem:
+        return f"{name} has no usable manifest of etcd, or is no node: nothing would start its etcd again"
+    if not own.healthy or own.leader != view.leader:
+        return f"it is not healthy, or does not follow the leader ({own.health_reason or 'another one'})"
+    if own.revision < IN_SYNC * view.revision:
+        return f"it is not in sync: it is at revision {own.revision}, and the voters are at {view.revision}"
+    if host.people is None:
+        return f"whether kubeadm is at work on {name} could not be seen"
+    refused = (c for c in caveats(PROMOTING, view.version) if len(view.voters) == 1)
+    return next((told(c, view.version) for c in refused), "")
+
+
+def _joins(name: str, situation: Situation) -> str:
+    """The command line of a `kubeadm join` that runs there and does not hang; "" for none."""
+    host = situation.host(name)
+    tools = host.people.tools if host and host.people else ()
+    return next((t.command for t in tools if JOINING.search(t.command) and t.runs < HANGS), "")
