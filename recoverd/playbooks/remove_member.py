@@ -17,6 +17,22 @@ from recoverd.playbooks.survivors import not_lost
 from recoverd.playbooks.votes import Vote, vote_of
 
 
+def _patience(finding: Finding, situation: Situation, *, curable: bool) -> Wait | None:
+    """`curable`: there is a reason why the member is only stopped, and not lost."""
+    patience = situation.settings.bounds.member_down_after
+    if situation.age(finding) >= patience:
+        return None
+    if curable:
+        return Wait(
+            f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself "
+            "(bound `member_down_after`)"
+        )
+    return Wait(
+        f"{finding.message} This is offered for removal when it has lasted {patience:g} s "
+        "(bound `member_down_after`): a rebooting machine or a join that is just happening looks the same"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RemoveMemberPlaybook:
     name: str = "remove-member"
@@ -47,18 +63,8 @@ class RemoveMemberPlaybook:
         lost = None if situation.by_hand else not_lost(member, view, situation)
         if isinstance(lost, Wait):
             return lost
-        patience = situation.settings.bounds.member_down_after
-        if situation.age(finding) < patience and not situation.by_hand:
-            if lost:
-                return Wait(
-                    f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself "
-                    "(bound `member_down_after`)"
-                )
-            return Wait(
-                f"{finding.message} This is offered for removal when it has lasted {patience:g} s "
-                "(bound `member_down_after`): "
-                "a rebooting machine or a join that is just happening looks the same"
-            )
+        if not situation.by_hand and (wait := _patience(finding, situation, curable=bool(lost))):
+            return wait
         if lost:
             return lost
         if member.id == view.member_id:
