@@ -295,9 +295,13 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
         or not set(new.dropping or ()) <= set(new.dropping or () if before.dropping is None else before.dropping)
         or not before.devices.items() <= new.devices.items()
         or any(not set(a) <= set(new.addresses.get(d, ())) for d, a in before.addresses.items())
-        or (before.ipv6 is not None and before.ipv6.forwarding and not (new.ipv6 and new.ipv6.forwarding))
+        or _lost_ipv6(before.ipv6 or KnownIPv6(), new.ipv6 or KnownIPv6())
         or not set(before.routes) <= set(new.routes)
     )
+
+
+def _lost_ipv6(before: KnownIPv6, new: KnownIPv6) -> bool:
+    return before.forwarding > new.forwarding or before.bridge_netfilter > new.bridge_netfilter
 
 
 def _manifests(

@@ -168,7 +168,8 @@ saved() {
     "ip$1tables-nft-save" -t nat || echo '!failed'
     # reading the legacy table would create it where it is not in use
     if have "ip$1tables-legacy-save" && grep -q nat "/proc/net/ip$1_tables_names"; then "ip$1tables-legacy-save" -t nat || echo '!failed'; fi
-  else
+  elif [ -z "$1" ] || grep -q nat /proc/net/ip6_tables_names || "ip$1tables-save" -V | grep -q nf_tables; then
+    # kube-proxy has made IPv4's itself; of IPv6 there may be none yet, which the older tool would make
     "ip$1tables-save" -t nat || echo '!failed'
   fi 2>/dev/null
 }
@@ -229,13 +230,15 @@ done
 s told "$told"
 s unread "$unread"
 s rules "$mode"; [ -z "$text" ] || printf '%s\n' "$text"
-used=${mode:-${told:-nftables iptables}} mode='' unread='' text='' W=${V6-}
-for m in $used; do
-  text=$("in_$m" 6); said=$?
-  if [ $said = 0 ]; then mode=$m; break; fi
-  [ $said = 1 ] || unread=unread
-done
-s rules6 "${mode:-$unread}"; [ -z "$mode" ] || [ -z "$text" ] || printf '%s\n' "$text"
+if [ -n "${V6-}" ]; then
+  used=${mode:-${told:-nftables iptables}} mode='' unread='' text='' W=$V6
+  for m in $used; do
+    text=$("in_$m" 6); said=$?
+    if [ $said = 0 ]; then mode=$m; break; fi
+    [ $said = 1 ] || unread=unread
+  done
+  s rules6 "${mode:-$unread}"; [ -z "$mode" ] || [ -z "$text" ] || printf '%s\n' "$text"
+fi
 
 # One line "$M probe ID ok" for what was reached, or a message with /dev/tcp/IP/PORT in it; nothing for what nobody
 # answered.

@@ -48,7 +48,7 @@ def rules_of_ipv6(found: Mapping[str, Section], *, cut: bool) -> Rules:
     """The same of IPv6, which lie beside them in tables of their own; of IPVS they are not read."""
     section = found.get("rules6")
     if section is None or cut:
-        return Rules("", {}, "the look at its service rules of IPv6 was cut short")
+        return Rules("", {}, "was asked for no service of IPv6, or the look at its rules was cut short")
     if section.word == UNREAD:
         return Rules("", {}, "has no tool that can read kube-proxy's rules of IPv6: missing, failing or too old")
     return Rules(section.word, _programmed(section.lines, _plain))

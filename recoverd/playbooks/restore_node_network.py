@@ -18,7 +18,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Finding
 from recoverd.model.memory import KnownIPv6, NodeNetwork
-from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView
+from recoverd.model.network import FORWARD, NetworkView, NodeNetworkView, of_ipv6
 from recoverd.model.network_operations import (
     BRIDGED,
     BRIDGED6,
@@ -164,11 +164,12 @@ def _missing(
     for finding in findings:
         if not isinstance(finding.facts, DeviceFacts) or (device := finding.facts.device) not in known.devices:
             continue
-        if finding.facts.problem == "down":
+        bridge, addresses = known.devices[device] == "bridge", known.addresses.get(device, ())
+        # one that is switched off loses its addresses of IPv6, and not those of IPv4
+        if finding.facts.problem == "down" and not (bridge and any(map(of_ipv6, addresses))):
             yield f"the device {device}", LinkUp(device)
-        elif known.devices[device] == "bridge":
+        elif bridge:
             there.add(device)
-            addresses = known.addresses.get(device, ())
             yield (
                 f"the bridge {device} ({', '.join(addresses) or 'no address'}) with the pods on it",
                 PutBridge(device, addresses),

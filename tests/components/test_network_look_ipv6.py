@@ -12,6 +12,7 @@ import pytest
 
 from recoverd.model.network import ProbeAnswer
 from recoverd.model.network_operations import PutBridge, PutRoute, Sysctl
+from recoverd.observe.netlook import script
 from tests.components.test_network_look import HOST0, NAMESPACE, SCRIPT, SHELLS, look, needs_namespace, without
 from tests.shells import sent
 
@@ -65,8 +66,24 @@ def test_each_family_has_rules_of_its_own(shell: str, tmp_path: Path) -> None:
 def test_rules_that_no_tool_reads_are_unseen_in_that_family_alone(tmp_path: Path) -> None:
     (tmp_path / "4").write_text(IPV4)
     body = without("ip6tables-nft-save", "ip6tables-save")
-    seen = look("dash", f"iptables-restore <{tmp_path}/4", body, services=SERVICES)
-    assert seen.rules.mode == "iptables" and not seen.rules.unseen and "of IPv6" in seen.rules6.unseen
+    before = f"iptables-restore <{tmp_path}/4"
+    seen = look("dash", before, body, services=SERVICES)
+    assert seen.rules.mode == "iptables" and not seen.rules.unseen and "no tool that can read" in seen.rules6.unseen
+    unasked = look("dash", before, services=SERVICES[:1])
+    assert unasked.rules.mode == "iptables" and "no service of IPv6" in unasked.rules6.unseen
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("ip6tables-legacy"), reason="ip6tables-legacy is not installed")
+def test_a_look_makes_no_table_of_the_older_ip6tables(tmp_path: Path) -> None:
+    """Its module would be loaded on every node that has never had a rule of IPv6."""
+    (tmp_path / "ip6tables-save").symlink_to(str(shutil.which("ip6tables-legacy-save")))
+    body = without("ip6tables-nft-save") + "\ns names; cat /proc/net/ip6_tables_names; s end"
+    names = f"""PATH={tmp_path}:$PATH; mount -t proc proc /proc 2>/dev/null
+{script(body, "@@m", {}, SERVICES, 2)}"""
+    ended = subprocess.run([*NAMESPACE, "--pid", "--fork", "dash", "-s"], input=names, capture_output=True, text=True)
+    assert "@@m rules6 \n" in ended.stdout, ended.stdout
+    assert ended.stdout.partition("@@m names\n")[2].split() == ["@@m", "end"], ended.stdout
 
 
 @needs_namespace

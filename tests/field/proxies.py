@@ -65,7 +65,9 @@ CHAINS6 = (
 
 def program(machine: Machine, mode: str, *, v6: bool, dual: bool) -> None:
     """`mode` is kube-proxy's; "" where there is none. Rules of IPv6 alone are not in iptables."""
-    machine.tool("ip6tables-save", CHAINS6 if mode == "iptables" and (v6 or dual) else NO_CHAINS)
+    if v6 or dual:
+        machine.write("proc/net/ip6_tables_names", "nat\n")
+        machine.tool("ip6tables-save", CHAINS6 if mode == "iptables" else NO_CHAINS)
     machine.tool("iptables-save", CHAINS if mode == "iptables" and not v6 else NO_CHAINS)
     if mode == "nftables":
         machine.tool("nft", NFT)

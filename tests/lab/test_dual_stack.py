@@ -79,6 +79,7 @@ def test_what_ails_ipv6_alone_is_put_back(cluster: Cluster, bastion: Callable[..
         (f"ip -6 route del {dual.pods(cluster.node('w2'))}", "pod-path-broken"),
         ("sysctl -qw net.bridge.bridge-nf-call-ip6tables=0", "bridge-netfilter-off"),
         (f"ip -6 addr del {dual.gateway(w1)} dev cni0", "pod-device-missing"),
+        ("ip link set cni0 down", "pod-device-missing"),  # which takes its address of IPv6, too
         ("ip link del cni0", "pod-device-missing"),
     ):
         put_back(s, cluster, what, code)

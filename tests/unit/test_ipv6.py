@@ -12,6 +12,7 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.memory.remember import remember
 from recoverd.model.catalogue import Code
+from recoverd.model.facts import DeviceFacts
 from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.memory import KnownIPv6, Memory, NodeNetwork
 from recoverd.model.network import (
@@ -25,7 +26,7 @@ from recoverd.model.network import (
     RulesView,
     ServiceProbe,
 )
-from recoverd.model.network_operations import PutRoute, Sysctl
+from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.observe import rounds
 from recoverd.observe.answers import telling
 from recoverd.observe.kubelet import ListedPod
@@ -238,6 +239,23 @@ def test_what_was_seen_to_work_is_kept() -> None:
     assert after(network, replace(network.memory(), networks={})).ipv6 == KnownIPv6(bridge_netfilter=True)
 
 
+@pytest.mark.parametrize("lost", ["forwarding", "bridge_netfilter"])
+def test_what_is_lost_is_known_for_long_enough_to_be_put_back(lost: str) -> None:
+    """Also where nothing is found of it, as while no pod has been reached over it yet."""
+    network = DualStack()
+    used = replace(USED, answers=False)
+    memory = network.memory(used=used)
+    network.six("w1", **{lost: False})
+    for other in network.names:
+        network.cut6(other, "w1")
+    sights: Any = {}
+    for seconds in (0, 120):
+        seen = network.observation()
+        later = replace(seen, at=seen.at + timedelta(seconds=seconds))
+        new, sights = remember(later, Diagnosis(State.HEALTHY, (), ""), memory, network.cluster.settings, sights)
+        assert getattr(new.networks["w1"].ipv6, lost), seconds
+
+
 def test_failures_of_ipv6_that_has_never_worked_make_no_machine_look_ill() -> None:
     network = DualStack().cut6("w1", "w2")
     network.silent.add("w1")
@@ -297,6 +315,25 @@ def test_a_pods_second_address_is_tried_while_it_is_the_very_pod() -> None:
 
 ROUTE6 = "fd00:10:2::/64 via fd00:99::22 dev host0 metric 1024 pref medium"
 DEFAULT6 = "::/0 via fd00:99::1 dev host0 metric 1024 pref medium"
+
+
+def test_a_bridge_that_is_down_gets_its_addresses_of_ipv6_back_as_well() -> None:
+    """The kernel takes them as it is switched off; a second plan for the same node would not be made."""
+    found = fault(Code.POD_DEVICE_MISSING, "w1", DeviceFacts, device="cni0", problem="down")
+    now = situation(Cluster(1, 2), found)
+
+    def operations(*addresses: str) -> list[object]:
+        known = NodeNetwork(True, {"cni0": "bridge"}, {"cni0": addresses})
+        view = NodeNetworkView(True, (Link("cni0", "bridge", False),), (), {}, (), RulesView("iptables", 3))
+        seen = replace(now.observation, network=NetworkView(1, {"w1": view}, {}))
+        of = replace(now, observation=seen, memory=replace(now.memory, networks={"w1": known}))
+        return [s.operation for s in proposal("restore-node-network", of).steps]
+
+    assert operations("10.244.1.1/24") == [LinkUp("cni0")]
+    both = ("10.244.1.1/24", "fd00:10:1::1/64")
+    assert operations(*both) == [PutBridge("cni0", both)]
+
+
 PUT_BACK: dict[str, tuple[str, IPv6View, list[object]]] = {
     "forwarding": (Code.IP_FORWARDING_OFF, IPv6View(False, True), [Sysctl("net.ipv6.conf.all.forwarding", "1")]),
     "bridge": (
