@@ -4,13 +4,14 @@ addresses that lead nowhere, DNS. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from recoverd.diagnose import agents
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import ProxyFacts
 from recoverd.model.finding import Finding, State
@@ -41,8 +42,9 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
     for probe in view.services:
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
             by_source.setdefault(probe.source, []).append(probe)
+    back = reconnecting(scene, view)
     for name, failed in by_source.items():
-        yield from _unreachable(scene, seen, name, failed)
+        yield from _unreachable(scene, seen, name, [s for s in failed if s.steady > back])
 
 
 def proxied(scene: Scene, view: NetworkView, name: str) -> bool | None:
@@ -82,7 +84,8 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
                 facts=facts,
             )
         return
-    gaps = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale]
+    back = reconnecting(scene, view)
+    gaps = [g for gap in rules.gaps if (g := _lasting(gap, back)).missing or g.stale]
     if gaps:
         gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
         services = some([g.service for g in gaps], 5)
@@ -147,10 +150,24 @@ def _expected_mode(scene: Scene, view: NetworkView, name: str, rules: RulesView,
     )
 
 
-def _lasting(gap: RuleGap) -> RuleGap:
-    """Without what kube-proxy may still be busy with."""
-    missing = {e: s for e, s in gap.missing.items() if s >= SYNC}
-    return RuleGap(gap.service, gap.address, missing, {e: s for e, s in gap.stale.items() if s >= SYNC})
+def reconnecting(scene: Scene, view: NetworkView) -> float:
+    """Seconds since the API server came back, while kubelets and kube-proxies may still be on their way back to it; 0
+    when they are not. After a setback of etcd they are deaf.
+    """
+    back = scene.age(view.back_since)
+    on_their_way = back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None
+    return back if back is not None and on_their_way else 0.0
+
+
+def _lasting(gap: RuleGap, back: float) -> RuleGap:
+    """Without what kube-proxy may still be busy with, or has not heard of since the API server came `back`: it was
+    restarted for that 26 s after an address that had been away for two minutes was there again (observed).
+    """
+
+    def lasting(ages: Mapping[str, float]) -> dict[str, float]:
+        return {e: s for e, s in ages.items() if s >= SYNC and s > back}
+
+    return RuleGap(gap.service, gap.address, lasting(gap.missing), lasting(gap.stale))
 
 
 def _line(name: str, gap: RuleGap) -> str:
