@@ -81,7 +81,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             yield from _forwarding(scene, name, host)
             yield from _filters(scene, seen, name, host)
             yield from _devices(scene, seen, name, host)
-    back = _reconnecting(scene, view)
+    back = view.back_since if rules.reconnecting(scene, view) else None
     for node, pods in view.pods.items():
         missed = isinstance(pods, NodePods) and bool(pods.missing or pods.extra)
         if isinstance(pods, NodePods) and missed and not away(scene, scene.machines.get(node, node)):
@@ -234,18 +234,6 @@ def _problem(remembered: NodeNetwork, device: str, kind: str, link: Link | None,
 def _lost(remembered: NodeNetwork, device: str, link: Link | None) -> list[str]:
     """The addresses that the device had."""
     return [a for a in remembered.addresses.get(device, ()) if link is None or a not in link.addresses]
-
-
-def _reconnecting(scene: Scene, view: NetworkView) -> datetime | None:
-    """When the API server came back, while kubelets may still be on their way back to it; after a setback of
-    etcd they are not, they are deaf.
-    """
-    back = scene.age(view.back_since)
-    return (
-        view.back_since
-        if back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None
-        else None
-    )
 
 
 def _pods(scene: Scene, node: str, pods: NodePods, back: datetime | None) -> Iterator[Finding]:

@@ -4,13 +4,14 @@ addresses that lead nowhere, DNS. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from recoverd.diagnose import agents
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.setback import current
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import ProxyFacts
 from recoverd.model.finding import Finding, State
@@ -38,7 +39,9 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             and not away(scene, name)
             and proxied(scene, view, name)
         ):
-            stale = _stale_of_ipv6(scene, name, host, rules) if seen.ipv6 else _stale(scene, view, name, host, rules)
+            stale = (
+                _stale_of_ipv6(scene, view, name, host, rules) if seen.ipv6 else _stale(scene, view, name, host, rules)
+            )
             yield from (_caused(scene, view, name, finding) for finding in stale)
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
@@ -46,8 +49,9 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             continue
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
             by_source.setdefault(probe.source, []).append(probe)
+    back = reconnecting(scene, view)
     for name, failed in by_source.items():
-        yield from _unreachable(scene, seen, name, failed)
+        yield from _unreachable(scene, seen, name, [s for s in failed if s.steady > back])
 
 
 def proxied(scene: Scene, view: NetworkView, name: str) -> bool | None:
@@ -78,14 +82,16 @@ def _fresh(scene: Scene, host: NodeNetworkView) -> bool:
     return proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
 
 
-def _stale_of_ipv6(scene: Scene, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
+def _stale_of_ipv6(
+    scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView
+) -> Iterator[Finding]:
     """What kube-proxy writes of IPv6 is missed only where it was seen to be right: it may be told to write none."""
     known = scene.memory.networks.get(name)
     before = known.ipv6.proxy if known and known.ipv6 else ""
     if not before or _fresh(scene, host):
         return
     if rules.mode:
-        yield from _gaps(scene, name, rules, " of IPv6")
+        yield from _gaps(scene, view, name, rules, " of IPv6")
         return
     facts = facts_of(scene, name)
     yield Finding(
@@ -121,12 +127,13 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
                 facts=facts,
             )
         return
-    yield from _gaps(scene, name, rules)
+    yield from _gaps(scene, view, name, rules)
 
 
-def _gaps(scene: Scene, name: str, rules: RulesView, family: str = "") -> Iterator[Finding]:
+def _gaps(scene: Scene, view: NetworkView, name: str, rules: RulesView, family: str = "") -> Iterator[Finding]:
     """Where they lead elsewhere than the endpoints."""
-    gaps, facts = [g for gap in rules.gaps if (g := _lasting(gap)).missing or g.stale], facts_of(scene, name)
+    back, facts = reconnecting(scene, view), facts_of(scene, name)
+    gaps = [g for gap in rules.gaps if (g := _lasting(gap, back)).missing or g.stale]
     if gaps:
         gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
         services = some([g.service for g in gaps], 5)
@@ -191,10 +198,24 @@ def _expected_mode(scene: Scene, view: NetworkView, name: str, rules: RulesView,
     )
 
 
-def _lasting(gap: RuleGap) -> RuleGap:
-    """Without what kube-proxy may still be busy with."""
-    missing = {e: s for e, s in gap.missing.items() if s >= SYNC}
-    return RuleGap(gap.service, gap.address, missing, {e: s for e, s in gap.stale.items() if s >= SYNC})
+def reconnecting(scene: Scene, view: NetworkView) -> float:
+    """Seconds since the API server came back, while kubelets and kube-proxies may still be on their way back to it; 0
+    when they are not. After a setback of etcd they are deaf.
+    """
+    back = scene.age(view.back_since)
+    on_their_way = back is not None and back < RECONNECT and scene.memory.setback is None and current(scene) is None
+    return back if back is not None and on_their_way else 0.0
+
+
+def _lasting(gap: RuleGap, back: float) -> RuleGap:
+    """Without what kube-proxy may still be busy with, or has not heard of since the API server came `back`: it was
+    restarted for that 26 s after an address that had been away for two minutes was there again (observed).
+    """
+
+    def lasting(ages: Mapping[str, float]) -> dict[str, float]:
+        return {e: s for e, s in ages.items() if s >= SYNC and s > back}
+
+    return RuleGap(gap.service, gap.address, lasting(gap.missing), lasting(gap.stale))
 
 
 def _line(name: str, gap: RuleGap) -> str:

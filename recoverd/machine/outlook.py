@@ -4,7 +4,7 @@ Nothing here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from recoverd.bounds import above
@@ -13,7 +13,7 @@ from recoverd.diagnose.together import GENTLE, candidates, concerns, together
 from recoverd.diagnose.together import above as on_all
 from recoverd.machine import sight
 from recoverd.machine.guards import Evidence
-from recoverd.machine.sight import key_of
+from recoverd.machine.sight import key_of, name_of
 from recoverd.machine.turn import Turn
 from recoverd.model.catalogue import RANK, Code
 from recoverd.model.finding import Finding, FindingKey, State
@@ -27,6 +27,10 @@ from recoverd.playbooks.base import Proposal, Situation
 
 HIDDEN = 60.0
 """Seconds in which the cause of an incident may be out of sight before what is left is looked at without it."""
+BY_TURNS = 15.0
+"""Seconds for which what an incident was opened for must be out of sight before that is told: where it was seen in
+every other sweep, a person was called each time that it was seen again (observed on an overloaded bastion).
+"""
 PODS = timedelta(seconds=90)
 """For so long an incident without findings waits for the pods of nodes that have come back. Not for ever: a pod may
 be unready for a reason of its own.
@@ -66,6 +70,13 @@ def hidden(turn: Turn) -> bool:
         return False
     last = record.sightings[record.cause].last
     return last is not None and (turn.now - last).total_seconds() < allowed(turn, HIDDEN)
+
+
+def by_turns(turn: Turn, left: Iterable[FindingKey]) -> bool:
+    """Whether any of these, which are out of sight in this sweep, was found just now: what was told of it stands."""
+    sightings = turn.record.sightings
+    last = [at for key in left if (at := sightings[name_of(key)].last) is not None]
+    return bool(last) and (turn.now - max(last)).total_seconds() < allowed(turn, BY_TURNS)
 
 
 def coming_back(turn: Turn) -> str:

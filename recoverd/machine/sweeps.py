@@ -157,6 +157,8 @@ def _wait_for(turn: Turn, left: Mapping[FindingKey, str]) -> None:
         if turn.now >= plan.expires_at and not turn.record.pause:
             deciding.decide(turn)
         return
+    if outlook.by_turns(turn, left):
+        return
     names = "; ".join(f"{name_of(key).strip()} ({why})" for key, why in left.items())
     turn.explain(
         f"nothing is found any more, but it was not seen that this is gone: {names}. The incident closes when a "

@@ -419,6 +419,36 @@ def test_a_kube_proxy_that_came_up_while_the_api_was_away_is_given_time(back: fl
     assert ((Code.SERVICE_RULES_STALE, "w3") in {f.key for f in network.seen(Memory(reached=(WEB,))).faults}) is found
 
 
+@pytest.mark.parametrize(
+    ("back", "since", "setback", "found"),
+    [
+        (40.0, 39.0, None, False),
+        (40.0, 70.0, None, True),
+        (61.0, 60.0, None, True),
+        (40.0, 39.0, Setback(NOW, NOW - timedelta(seconds=60), 1234, 900, "cafe"), True),
+        (None, 39.0, None, True),
+    ],
+    ids=[
+        "kube-proxy may be on its way back",
+        "it was so before the API went away",
+        "it had time to come back",
+        "deaf after a setback",
+        "the API was not away",
+    ],
+)
+def test_a_kube_proxy_is_given_time_to_come_back_to_an_api_server_that_was_away(
+    back: float | None, since: float, setback: Setback | None, found: bool
+) -> None:
+    """As where the API's address was away for two minutes, and every node with it: all endpoints are new."""
+    network = PodNetwork().rules("w1", RuleGap(WEB, "10.96.0.80:80", {"10.244.2.2:8080": since}))
+    network.service_fails("w1", WEB, ProbeAnswer.REFUSED)
+    network.services = [replace(s, steady=since) for s in network.services]
+    network.back = back
+    seen = {f.key for f in network.seen(network.memory(setback=setback)).faults}
+    assert ({(Code.SERVICE_RULES_STALE, "w1"), (Code.SERVICE_UNREACHABLE, "w1")} <= seen) is found
+    assert bool(seen) is found
+
+
 def test_a_service_is_not_blamed_for_the_path_to_its_endpoints() -> None:
     diagnosis = PodNetwork().cut("w3", "w1").service_fails("w3", WEB).seen()
     assert faults(diagnosis) == [(Code.POD_PATH_BROKEN, "w3>w1")]

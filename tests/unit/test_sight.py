@@ -202,6 +202,19 @@ def test_an_incident_does_not_close_because_its_machine_cannot_be_seen() -> None
     assert s.where == (State.HEALTHY, None) and len(told(s, "closed")) == 1
 
 
+def test_what_is_seen_in_every_other_sweep_is_told_once() -> None:
+    """As the address of the API servers by a bastion that came too late for each second sweep."""
+    s = Script(3)
+    opened(s)
+    s.sweep(one_gone, times=3)
+    before = len([i for i in s.seen if isinstance(i, Note)])
+    for _ in range(6):
+        s.sweep(then_dark)
+        s.sweep(one_gone)
+    assert [i.entry for i in s.seen if isinstance(i, Note)][before:] == []
+    assert s.where[0] is State.APISERVER_DOWN
+
+
 def test_it_must_be_seen_gone_in_as_many_sweeps_as_any_other() -> None:
     s = Script(3)
     opened(s)
