@@ -224,6 +224,8 @@ class NodeNetworkView:
     """Rules that drop what comes to the machine itself by UDP or as IP in IP, each behind its chain, as `ip filter
     INPUT: udp dport 8472 drop`; None where they could not be read.
     """
+    cluster_cidr: str = ""
+    """What kube-proxy there takes for the range of pods, by its configuration; "" where it tells none."""
     problems: tuple[str, ...] = ()
     kernel: KernelView | None = None
 
@@ -355,3 +357,5 @@ class NetworkView:
     """By service, NAMESPACE/NAME."""
     unpulled: Mapping[str, UnpulledImage] = field(default_factory=dict)
     """By pod, NAMESPACE/NAME: of `agents` and of `silent_dns`."""
+    api_service: str = ""
+    """The address of the service `kubernetes`, where that is one of IPv4; "" where it was not listed."""
