@@ -21,6 +21,7 @@ from recoverd.diagnose import (
     copies,
     cordons,
     disks,
+    doubles,
     elsewhere,
     etcd,
     etcd_disks,
@@ -34,6 +35,7 @@ from recoverd.diagnose import (
     other_pods,
     pod_files,
     pressure,
+    ranges,
     reach,
     setback,
     shared,
@@ -92,6 +94,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
+    yield from ranges.findings(scene)
     of_members = tuple(etcd.findings(scene))
     yield from of_members
     yield from elsewhere.findings(scene)
@@ -118,6 +121,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     # with a new, empty etcd behind the API server no node is listed, and that is what is said
     if (scene.objects is not None and scene.objects.nodes) or not loss.displaced(scene):
         yield from notready.findings(scene, frozenset(stopped | silent))
+    yield from doubles.findings(scene)
     yield from pressure.findings(scene)
     yield from cordons.findings(scene)
     yield from reach.findings(scene)

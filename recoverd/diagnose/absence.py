@@ -66,6 +66,14 @@ def machine(question: Question) -> str:
     return ""
 
 
+def both(question: Question) -> str:
+    """Both machines were looked at."""
+    for name in question.ends:
+        if isinstance(view := question.observation.hosts.get(name), Unseen):
+            return f"{name} could not be looked at: {view.reason}"
+    return ""
+
+
 def itself(question: Question) -> str:
     """The machine was looked at, though no member lists it any more: that is how one looks that was reset, and no sign
     that it is not missed (observed on an overloaded bastion: a rejoin stopped half-way, since for one sweep the
@@ -354,6 +362,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.RUNNING_NODE: running_node,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
+    ShownBy.BOTH: both,
     ShownBy.BRIDGES: bridges,
     ShownBy.FORWARDS: forwards,
     ShownBy.INPUTS: inputs,

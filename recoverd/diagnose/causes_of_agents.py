@@ -7,7 +7,7 @@ anew by `kubeadm init phase addon`
 
 from __future__ import annotations
 
-from recoverd.diagnose.cause import AGENTS, BY_ITSELF, CNI, DNS, POD, PROXY, row
+from recoverd.diagnose.cause import AGENTS, BY_ITSELF, CNI, DNS, POD, POD_NETWORK, PROXY, row
 
 _CONFIG_MAP = "`kubectl -n kube-system edit configmap kube-proxy`"
 _ANEW = "`kubectl -n kube-system rollout restart daemonset kube-proxy`"
@@ -105,8 +105,9 @@ _PROXY = (
 _CNI = (
     row(
         "no-pod-cidr",
-        (CNI,),
-        r"(?:pod ?cidr|PodCIDR|podCIDR) (?:is )?not (?:assigned|available)|no podCidr for node",
+        (CNI, POD_NETWORK),
+        # flannel's, Cilium's and kube-router's words, Calico's with `usePodCidr`, and kubelet's of kubenet
+        r"(?i:pod ?cidr)(?: is)? not (?:assigned|available|set)|(?i:(?:\bno|lack of|without an?|has no) pod ?cidr\b)",
         "its node has been given no part of the pod network (spec.podCIDR)",
         "--allocate-node-cidrs=true and --cluster-cidr in the manifest of kube-controller-manager, and podSubnet in "
         "kubeadm-config; where they are there, the network has no part left (`kubectl get nodes -o "

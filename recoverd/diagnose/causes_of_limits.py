@@ -8,6 +8,8 @@ from __future__ import annotations
 from recoverd.diagnose.cause import KERNEL, KUBELET, PROGRAMS, RUNTIMES, SANDBOX, row
 
 KILLED = "killed"
+NO_PROCESS = frozenset({"no-memory-to-fork", "no-threads"})
+"""With which a machine starts no program any more, for whoever comes by SSH either."""
 
 CAUSES_OF_LIMITS = (
     row(
@@ -60,9 +62,19 @@ CAUSES_OF_LIMITS = (
         "wider net.ipv4.ip_local_port_range by `sysctl` helps for a while",
     ),
     row(
+        "no-memory-to-fork",
+        (*PROGRAMS, SANDBOX),
+        r"(?:[Ff]ork(?:/exec \S+?)?|[Ff]ailed to (?:fork|spawn).*): (?:retry: )?[Cc]annot allocate memory",
+        "the machine has no memory left to start one more process with",
+        "see what takes it (`free -m`, `ps -eo rss,comm --sort -rss | head`) and end it or move it away; with "
+        "vm.overcommit_memory 2 the kernel refuses while memory is free still",
+    ),
+    row(
         "no-threads",
         (*PROGRAMS, SANDBOX),
-        r"failed to create new OS thread|pthread_create failed|fork/exec \S+: resource temporarily unavailable",
+        r"failed to create new OS thread|pthread_create failed|"
+        r"(?:[Ff]ork(?:/exec \S+?)?|[Cc]lone|[Ff]ailed to (?:fork|spawn).*): (?:retry: )?[Rr]esource temporarily "
+        r"unavailable|: Cannot fork$",
         "the machine has no process or thread left to give",
         "see what takes them (`ps -eLo comm= | sort | uniq -c | sort -n | tail`) and end it; else raise "
         "kernel.pid_max, "

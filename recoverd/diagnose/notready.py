@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverd.diagnose import address
+from recoverd.diagnose import address, doubles
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.nodes import booting
 from recoverd.diagnose.scene import API, Scene
@@ -177,6 +177,7 @@ def _unlisted(scene: Scene, name: str) -> Finding:
         and host.joined
         and up(scene, host, "kubelet") >= LONG
         and _api_stands(scene)
+        and name not in doubles.sharing(scene)
     ):
         return Finding(
             Code.NODE_DELETED,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from recoverd.diagnose.api import answer, refuses_us
+from recoverd.diagnose.cause import SANDBOX
+from recoverd.diagnose.causes import reason
+from recoverd.diagnose.causes_of_limits import NO_PROCESS
 from recoverd.diagnose.scene import NOT_SERVING, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity
@@ -44,7 +48,7 @@ def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Findi
     node = scene.node(name)
     if node is not None:
         evidence.append(f"the API server calls the node {node.name} {'Ready' if node.ready else 'not Ready'}")
-    advice = ADVICE[unseen.kind]
+    advice = _own_words(unseen) or ADVICE[unseen.kind]
     if node is not None and node.ready and scene.dark(name):
         advice = "its node is Ready, so suspect the bastion's path to it or its address in the configuration"
     return Finding(
@@ -54,6 +58,13 @@ def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Findi
         tuple(evidence),
         severity=Severity.NOTICE,
     )
+
+
+def _own_words(unseen: Unseen) -> str:
+    """Why a machine that answers starts no program, as its shell or its sshd says; "" where they say nothing of it."""
+    said = next((line.strip() for line in re.split(r"\\n|\n|'", unseen.reason) if reason([line.strip()], SANDBOX)), "")
+    found = reason([said], SANDBOX)
+    return f"{found.why}: {found.cure}" if found and found.cause.name in NO_PROCESS else ""
 
 
 def _source(subject: str, message: str, evidence: tuple[str, ...]) -> Finding:

@@ -25,7 +25,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     for node, pods in network.waiting.items() if isinstance(network, NetworkView) else ():
         name = scene.machines.get(node, "")
         if name and not away(scene, name) and (why := _reason(scene, name, pods)):
-            yield _finding(node, name, pods, why)
+            yield _finding(scene, node, name, pods, why)
 
 
 def still_waiting(observation: Observation, node: str) -> str:
@@ -44,13 +44,24 @@ def _reason(scene: Scene, name: str, pods: WaitingPods) -> Reason | None:
     return reason(theirs, POD_NETWORK) or reason(theirs, SANDBOX)
 
 
-def _finding(node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
+def _without_part(scene: Scene, node: str) -> Iterator[str]:
+    """That the node alone was given no part of the pod network, where others were."""
+    given = {n.name: bool(n.pod_cidrs) for n in scene.objects.nodes} if scene.objects else {}
+    if any(given.values()) and given.get(node) is False:
+        yield f"{node}: the API server lists no spec.podCIDR of it, and one of {sum(given.values())} others"
+
+
+def _finding(scene: Scene, node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
     some = f"{pods.count} pod{'s' if pods.count > 1 else ''} bound to {node} {'do' if pods.count > 1 else 'does'}"
     return Finding(
         Code.PODS_DO_NOT_START,
         node,
         f"{some} not start there, for {pods.longest:.0f} s: {why.why}. Cure: {why.cure}.",
-        (f"kubelet on {name} says: {why.line}", f"{node}: waiting: {', '.join(pods.names[:6])}"),
+        (
+            f"kubelet on {name} says: {why.line}",
+            f"{node}: waiting: {', '.join(pods.names[:6])}",
+            *_without_part(scene, node),
+        ),
         state=State.WORKER_NETWORK_BROKEN,
         facts=WaitingFacts(name, node, why.cause.name, next(iter(why.named), "")),
     )

@@ -28,6 +28,8 @@ class About(StrEnum):
     """A Node, as the API server calls it."""
     PATH = "FROM>TO"
     """One direction between two nodes."""
+    PAIR = "ONE>OTHER"
+    """Two nodes, or two machines."""
     WEBHOOK = "WEBHOOK"
     """An admission webhook, by the name in its configuration."""
     API = "APISERVICE"
@@ -70,6 +72,7 @@ class ShownBy(StrEnum):
     RUNNING_NODE = "the same, of a machine that has been up for a while"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
+    BOTH = "both machines"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
     INPUTS = "which rules drop what comes to it"
@@ -503,6 +506,14 @@ class Code(StrEnum):
         "A node is not Ready, and there is no configuration of the pod network on it.",
         Of.APART,
     )
+    MACHINES_SHARE_NODE = (
+        "machines-share-node",
+        About.PAIR,
+        (ShownBy.BOTH,),
+        "The kubelets of two machines are one node by their certificates, as where one was cloned: each takes the node "
+        "from the other.",
+        Of.APART,
+    )
     NODE_DELETED = (
         "node-deleted",
         About.NODE,
@@ -559,6 +570,14 @@ class Code(StrEnum):
         (ShownBy.RUNNING_NODE, ShownBy.TABLES),
         "A path from or to the node is broken, and its kernel drops packets that come in over another device than the "
         "one over which it would answer (rp_filter 1).",
+        Of.APART,
+    )
+    POD_SUBNETS_OVERLAP = (
+        "pod-subnets-overlap",
+        About.PAIR,
+        (ShownBy.LISTS,),
+        "Two nodes were given the same part of the pod network, or parts that overlap: a fault where paths of one of "
+        "them are broken, else a warning.",
         Of.APART,
     )
     TUNNEL_FILTERED = (
@@ -726,6 +745,19 @@ class Code(StrEnum):
         (),
         "A machine could not be looked at.",
     )
+    MACHINE_IDS_SHARED = (
+        "machine-ids-shared",
+        About.PAIR,
+        (ShownBy.LISTS,),
+        "Two nodes have the same machine-id or product_uuid, as machines that were cloned.",
+    )
+    NETWORK_RANGES_DIFFER = (
+        "network-ranges-differ",
+        About.HOST,
+        (ShownBy.MANIFESTS, ShownBy.LISTS),
+        "The range of services or of pods is another for the controller-manager, kube-proxy or the nodes than for the "
+        "API server or the controller-manager, as where one manifest was edited alone.",
+    )
     NODE_PRESSURE = (
         "node-under-pressure",
         About.NODE,
@@ -752,6 +784,12 @@ class Code(StrEnum):
         "A device by which pods reach other nodes takes larger packets than the one below it leaves room for, or "
         "others than the same device elsewhere: small packets pass, and large ones do not. A notice where the uplinks "
         "themselves differ.",
+    )
+    SERVICE_ADDRESS_UNCERTIFIED = (
+        "service-address-uncertified",
+        About.FILE,
+        (ShownBy.FILE, ShownBy.LISTS),
+        "The API server's certificate is not for the address of the service `kubernetes`, by which pods call it.",
     )
     QUOTA_USED_UP = (
         "quota-used-up",

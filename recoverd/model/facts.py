@@ -144,6 +144,14 @@ class CureFacts(Facts):
 
 
 @dataclass(frozen=True, slots=True)
+class DoubleFacts(CureFacts):
+    """Of two machines that are taken for one: `host` is the one."""
+
+    other: str = ""
+    """The other machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingFacts(Facts):
     cause: str = ""
     """Name of the cause that kubelet's words were read as (`recoverd.diagnose.causes`)."""

@@ -249,6 +249,8 @@ class NodeNetworkView:
     """Rules that drop what comes to the machine itself by UDP or as IP in IP, each behind its chain, as `ip filter
     INPUT: udp dport 8472 drop`; None where they could not be read.
     """
+    cluster_cidr: str = ""
+    """What kube-proxy there takes for the range of pods, by its configuration; "" where it tells none."""
     problems: tuple[str, ...] = ()
     kernel: KernelView | None = None
     ipv6: IPv6View = IPv6View()
@@ -383,3 +385,5 @@ class NetworkView:
     """By pod, NAMESPACE/NAME: of `agents` and of `silent_dns`."""
     failing_over_ipv6: Mapping[str, datetime] = field(default_factory=dict)
     """The same of the probes over IPv6, which `failing_since` leaves out."""
+    api_service: str = ""
+    """The address of the service `kubernetes`, where that is one of IPv4; "" where it was not listed."""

@@ -81,6 +81,10 @@ class NodeView:
     """By the clock of the controller that taints a node which is cordoned; None where it is not, or not said."""
     pressures: tuple[str, ...] = ()
     """Conditions with which kubelet keeps pods away and ends some: DiskPressure, MemoryPressure, PIDPressure."""
+    pod_cidrs: tuple[str, ...] = ()
+    """Its parts of the pod network, one of each family; none where it was given none."""
+    machine_id: str = ""
+    system_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,8 @@ class CertificateView:
     """The file of the CA in place that must have signed it; "" for a CA, and where there is none."""
     signed: bool | None = None
     """Whether that CA has signed it; None where it cannot be told."""
+    names: tuple[str, ...] = ()
+    """The names and addresses that it is for."""
 
 
 @dataclass(frozen=True, slots=True)

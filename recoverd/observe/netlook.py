@@ -94,6 +94,7 @@ class HostLook:
     """Its routes, as the next look need not send them."""
     counts: Counts | None = None
     refusing: tuple[str, ...] | None = None
+    cluster_cidr: str = ""
 
 
 def parse_look(
@@ -139,6 +140,7 @@ def parse_look(
         problems=tuple(problems),
         known=routes,
         refusing=_dropping(found.get("refusing"), found.get("refusing-of-iptables")) if "clock" in found else None,
+        cluster_cidr=found["cluster-cidr"].word if "cluster-cidr" in found else "",
         counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
 

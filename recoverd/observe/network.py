@@ -241,6 +241,7 @@ class _Round:
             unready=unready(self.ports.values()),
             silent_dns=silent,
             unpulled=await self._unpulled(agents, silent),
+            api_service=rounds.ip_of(own.address) if (own := self.ports.get(rounds.API_SERVICE)) else "",
         )
 
     async def _unpulled(
@@ -343,6 +344,7 @@ class _Round:
             bridge_netfilter=look.bridge_netfilter,
             dropping=look.dropping,
             refusing=look.refusing,
+            cluster_cidr=look.cluster_cidr,
             links=None if look.links is None else tuple(pod_links(laid(look.links, address), [p.ip for p in pods])),
             veths=look.veths,
             routes=look.routes,

@@ -127,7 +127,7 @@ if have ip; then
 fi
 
 s processes
-proxy='' pods=/var/lib/kubelet
+proxy='' config='' pods=/var/lib/kubelet
 for p in /proc/[0-9]*/comm; do
   n=; read -r n 2>/dev/null <"$p" || continue
   case $n in
@@ -137,9 +137,11 @@ for p in /proc/[0-9]*/comm; do
     kube-proxy|flanneld|calico-node|cilium-agent|weaver|kube-router|antrea-agent|kindnetd)
       stat=; read -r stat 2>/dev/null <"${p%comm}stat" && echo "$n $stat"
       # one that is stopped answers nobody
-      case $n-$stat in kube-proxy-*') '[SRDI]' '*) proxy=yes ;; esac ;;
+      case $n-$stat in kube-proxy-*') '[SRDI]' '*) proxy=yes; config=${p%comm}root/var/lib/kube-proxy/config.conf ;; esac ;;
   esac
 done
+# what it takes for the range of pods, as kubeadm's ConfigMap has given it to the pod
+[ -z "$config" ] || s cluster-cidr "$(sed -n -e '/^clusterCIDR: */{' -e 's///p' -e q -e '}' "$config" 2>/dev/null | tr -d "\"' ")"
 # shellcheck disable=SC2012 # kubelet names them by their UIDs
 if [ -d "$pods/pods" ]; then s pods; ls "$pods/pods" | head -n 2048; fi
 

@@ -82,6 +82,8 @@ class Address(Struct):
 class NodeInfo(Struct):
     boot: str = msgspec.field(default="", name="bootID")
     kubelet: str = msgspec.field(default="", name="kubeletVersion")
+    machine: str = msgspec.field(default="", name="machineID")
+    system: str = msgspec.field(default="", name="systemUUID")
 
 
 class Taint(Struct, rename="camel"):
@@ -92,6 +94,8 @@ class Taint(Struct, rename="camel"):
 class NodeSpec(Struct):
     unschedulable: bool | None = None
     taints: list[Taint] | None = None
+    pods: str | None = msgspec.field(default=None, name="podCIDR")
+    of_pods: list[str] | None = msgspec.field(default=None, name="podCIDRs")
 
 
 class NodeStatus(Struct, rename="camel"):
@@ -302,7 +306,14 @@ def _node(node: Node) -> NodeView:
         cordoned_at=_cordoned_at(node.spec),
         pressures=tuple(c.type for c in status.conditions or () if c.type in PRESSURES and c.status == "True"),
         since=instant(about.last_transition_time),
+        pod_cidrs=_pod_cidrs(node.spec),
+        machine_id=info.machine,
+        system_uuid=info.system,
     )
+
+
+def _pod_cidrs(spec: NodeSpec | None) -> tuple[str, ...]:
+    return tuple(spec.of_pods or filter(None, [spec.pods])) if spec else ()
 
 
 def _cordoned_at(spec: NodeSpec | None) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from cryptography import x509
@@ -92,18 +93,7 @@ def _listed(text: str) -> tuple[str, ...] | None:
 
 def _judged(view: CertificateView, pem: bytes, authority: str, files: Mapping[str, bytes]) -> CertificateView:
     signed = _signed(pem, files[authority]) if authority else None
-    return CertificateView(
-        view.path,
-        view.subject,
-        view.issuer,
-        view.not_before,
-        view.not_after,
-        view.is_ca,
-        view.sha256,
-        view.key,
-        authority=authority,
-        signed=signed,
-    )
+    return replace(view, authority=authority, signed=signed)
 
 
 def _authority(path: str, files: Mapping[str, bytes]) -> str:
@@ -131,7 +121,16 @@ def _certificate(path: str, pem: bytes) -> CertificateView:
         is_ca=bool(is_ca),
         sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
         key=_key(certificate),
+        names=_names(certificate),
     )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return (*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress)))
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from recoverd.model.plan import Step
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Situation
 from recoverd.playbooks.nodes import (
-    OF_KERNEL,
+    LOST,
     OF_NODES,
     another_machine,
     broken,
@@ -61,7 +61,8 @@ def went_back(situation: Situation) -> Finding | None:
     return next((f for f in situation.confirmed if f.code == Code.ETCD_REVISION_WENT_BACK), None)
 
 
-CAUSES = OF_KERNEL | {
+CAUSES = LOST | {
+    Code.MACHINES_SHARE_NODE,
     Code.IP_FORWARDING_OFF,
     Code.FORWARDING_FILTERED,
     Code.POD_DEVICE_MISSING,

@@ -14,7 +14,7 @@ from recoverd.diagnose.loss import began_anew, unread
 from recoverd.diagnose.tables import concerned
 from recoverd.diagnose.words import refused
 from recoverd.model.catalogue import Code, Of, codes, host_in
-from recoverd.model.facts import CureFacts, UnitFacts, WaitingFacts
+from recoverd.model.facts import CureFacts, DoubleFacts, UnitFacts, WaitingFacts
 from recoverd.model.finding import Finding, FindingKey
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import HostView, NodeView, ObjectsView, UnitView
@@ -34,6 +34,8 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
 """What may come of an agent that does not work, and is over once it does."""
 OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED, Code.TUNNEL_FILTERED})
 """What explains that packets are lost, and is a sysctl or a rule of the node's."""
+LOST = OF_KERNEL | {Code.POD_SUBNETS_OVERLAP}
+"""What explains that packets do not arrive where they should, and no agent changes."""
 
 
 def node_of(finding: Finding) -> str:
@@ -288,18 +290,34 @@ def dropped(node: str, situation: Situation) -> str:
     """Why no restart and no reboot mends the paths and services of this node, where it has nothing else: its kernel, or
     that at the other end of a path, drops the packets. "" where none does.
     """
-    why = next((f for f in _at_the_ends(node, situation) if f.code in OF_KERNEL), None)
+    why = next((f for f in _at_the_ends(node, situation) if f.code in LOST), None)
+    if why is None or not isinstance(why.facts, CureFacts):
+        return ""
+    does = "drops packets" if why.code in OF_KERNEL else "has another node's part of the pod network"
     return (
-        f"{node_of(why)} drops packets ({why.code}), which no restart and no reboot changes for long. Cure: "
-        f"{why.facts.cure}"
-        if why and isinstance(why.facts, CureFacts)
-        else ""
+        f"{node_of(why)} {does} ({why.code}), which no restart and no reboot changes for long. Cure: {why.facts.cure}"
     )
+
+
+def doubled(node: str, situation: Situation) -> str:
+    """Why neither a restart nor a reboot helps this node: its machine is one node with another; "" where it is not."""
+    for finding in situation.diagnosis.findings:
+        facts = finding.facts
+        if (
+            finding.code == Code.MACHINES_SHARE_NODE
+            and isinstance(facts, DoubleFacts)
+            and (node == facts.node or host_of(node, situation) in (facts.host, facts.other))
+        ):
+            return (
+                f"{facts.host} and {facts.other} are one node, {facts.node} (machines-share-node), which no restart "
+                f"and no reboot changes. Cure: {facts.cure}"
+            )
+    return ""
 
 
 def incurable(node: str, situation: Situation) -> str:
     """Why neither fresh agents nor a reboot would help this node; "" where nothing says so."""
-    whys = (nobody_keeps_rules, filtered, misled, unpulled, said, dropped)
+    whys = (doubled, nobody_keeps_rules, filtered, misled, unpulled, said, dropped)
     return next((told for why in whys if (told := why(node, situation))), "")
 
 

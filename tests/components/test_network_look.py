@@ -487,3 +487,18 @@ ip -4 route show | grep -q 'via 10.99.1.99' || exit 4
 ! ({sent(put.check())}) || exit 3"""
     done = subprocess.run([*NAMESPACE, "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+
+
+@needs_namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_kube_proxy_takes_for_the_range_of_pods(shell: str, tmp_path: Path) -> None:
+    """By the file that its pod has mounted, through its own root; kubeadm writes "" where there is no podSubnet."""
+    kept = tmp_path / "config.conf"
+    shutil.copy(str(shutil.which("sleep")), tmp_path / "kube-proxy")
+    body = SCRIPT.replace("${p%comm}root/var/lib/kube-proxy/config.conf", str(kept))
+    assert str(kept) in body
+    for line, cidr in (("clusterCIDR: 10.244.0.0/16", "10.244.0.0/16"), ('clusterCIDR: ""', ""), ("mode: ipvs", "")):
+        kept.write_text(f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\n{line}\nconfigSyncPeriod: 0s\n")
+        assert look(shell, f"{tmp_path}/kube-proxy 20 >/dev/null 2>&1 &", body).cluster_cidr == cidr
+    kept.unlink()
+    assert look(shell, f"{tmp_path}/kube-proxy 20 >/dev/null 2>&1 &", body).cluster_cidr == ""

@@ -41,6 +41,12 @@ class Answers:
         default_factory=lambda: {"reason": "KubeletNotReady", "message": "container runtime is down"}
     )
     """Why a worker is not Ready, where it is not."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """By host, parts of the pod network of nodes that were given another than theirs."""
+    cloned: str = ""
+    """The machine-id of all machines, where they have one."""
+    own_service: str = ""
+    """The address of the service `kubernetes`; "" where it is not listed."""
     removed: str = ""
     """The control plane whose member of etcd was removed."""
     alarm: str = ""
@@ -91,7 +97,7 @@ class Answers:
                 "APIService", [{"metadata": {"name": "v1."}, "spec": {}}]
             ),
             "/apis": as_json({"kind": "APIGroupList", "groups": []}),
-            "/api/v1/services": listed("Service", [self._service()]),
+            "/api/v1/services": listed("Service", [*self._own_service(), self._service()]),
             "/api/v1/namespaces/kube-system/pods": as_json({}, 201),
             LEASES: as_json({}, 201),
             f"{LEASES}/kube-controller-manager": lease,
@@ -119,6 +125,10 @@ class Answers:
         image = f"registry.k8s.io/{pod.partition('/')[2].rpartition('-')[0]}:{self.at.version}"
         why = {"reason": self.waiting[pod], "message": f'Back-off pulling image "{image}"'}
         return {"phase": "Pending", "containerStatuses": [{"image": image, "state": {"waiting": why}}]}
+
+    def _own_service(self) -> list[dict[str, Any]]:
+        spec = {"clusterIP": self.own_service, "ports": [{"name": "https", "port": 443, "protocol": "TCP"}]}
+        return [{"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": spec}] if self.own_service else []
 
     def _service(self) -> dict[str, Any]:
         spec: dict[str, Any] = {
@@ -165,12 +175,22 @@ class Answers:
         labels = {f"node-role.kubernetes.io/{role}": ""} if host != "w1" else {}
         return {
             "metadata": {"name": name, "labels": labels, "creationTimestamp": CREATED},
+            "spec": {"podCIDR": part, "podCIDRs": [part]} if (part := self.part(host)) else {},
             "status": {
                 "conditions": [condition],
                 "addresses": [{"type": "InternalIP", "address": self.addresses[host]}],
-                "nodeInfo": {"bootID": self.boot_ids[host], "kubeletVersion": self.at.version},
+                "nodeInfo": {
+                    "bootID": self.boot_ids[host],
+                    "kubeletVersion": self.at.version,
+                    "machineID": self.cloned or f"{host}-machine",
+                    "systemUUID": f"{host}-system",
+                },
             },
         }
+
+    def part(self, host: str) -> str:
+        """The node's part of the pod network."""
+        return self.parts.get(host, f"10.244.{0 if host == 'p1' else int(host[1:])}.0/24")
 
     def _windows(self) -> dict[str, Any]:
         node = self._node("win1", "w1", ready=True)

@@ -220,6 +220,7 @@ class Field(PlaneFaults, NodeFaults):
         before = [h for h in self.addresses if h < host]
         cluster = [f"{at.member.format(host=h)}=https://{self.addresses[h]}:2380" for h in before]
         servers = f"https://{local}:2379" if at.etcd else ",".join(f"https://{s}:2379" for s in OUTSIDE)
+        services = "10.96.0.0/16" + (",fd00:96::/112" if at.dual else "")
         flags = {
             "etcd": (
                 f"--advertise-client-urls=https://{shown}:2379",
@@ -240,7 +241,12 @@ class Field(PlaneFaults, NodeFaults):
                 *([f"--etcd-prefix={at.prefix}"] if at.prefix else []),
                 *([f"--encryption-provider-config={at.encryption}"] if at.encryption else []),
                 f"--secure-port={at.port}",
-                "--service-cluster-ip-range=10.96.0.0/16" + (",fd00:96::/112" if at.dual else ""),
+                f"--service-cluster-ip-range={services}",
+            ),
+            "kube-controller-manager": (
+                "--allocate-node-cidrs=true",
+                "--cluster-cidr=10.244.0.0/16",
+                f"--service-cluster-ip-range={services}",
             ),
             "kube-scheduler": (f"--config={at.scheduler}",) if at.scheduler else (),
         }

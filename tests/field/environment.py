@@ -50,6 +50,8 @@ class Environment:
     """A method of `Field`."""
     found: tuple[str, str]
     """Code and subject of the finding; P and W are the control plane and the worker, N the worker's node."""
+    says: str = ""
+    """A part of what the finding says."""
     plan: str = ""
     """The playbook of the plan; "" where there is none."""
     refusal: str = ""

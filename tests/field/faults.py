@@ -193,11 +193,11 @@ class Faults:
         """The worker's pods, by the control plane alone: to the worker itself they answer."""
         self.machines["p1"].write("silent", "")
 
-    def _edited(self, name: str, before: str, after: str, host: str = "p1") -> None:
-        """A manifest, long enough ago for kubelet to have read it."""
+    def _edited(self, name: str, before: str, after: str, host: str = "p1", age: float = 90.0) -> None:
+        """A manifest, by default long enough ago for kubelet to have read it."""
         path = f"{self.at.static.lstrip('/')}/{name}.yaml"
         text = (self.machines[host].root / path).read_text()
-        self.machines[host].write(path, text.replace(before, after), age=90.0)
+        self.machines[host].write(path, text.replace(before, after), age=age)
 
     def _cut_short(self, name: str) -> None:
         self.machines["p1"].write(f"etc/kubernetes/manifests/{name}.yaml", "apiVersion: v1\nkind: Pod\n")

@@ -17,7 +17,6 @@ REJECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "CRI-O": ((START, AGENTS), REBOOT),
     "Calico with IPIP": ((NETWORK,), AGENTS),
     "Antrea": ((NETWORK, AGENTS), REBOOT),
-    "Flannel": ((NETWORK, AGENTS), REBOOT),
     "kube-proxy with iptables, and its rules are flushed": ((AGENTS,), REBOOT),
     "a worker's kubelet is deaf": ((AGENTS,), REBOOT),
     "1.17 with docker, and a worker's kubelet hangs": ((AGENTS,), REBOOT),

@@ -100,6 +100,11 @@ IpExt: 0 0 99999
 """
 
 
+def stamp() -> str:
+    """The time of a line of now in a container's log."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
 class Machine:
     """`proxy_mode` is what kube-proxy says; "" where there is none."""
 
@@ -114,6 +119,8 @@ class Machine:
     ) -> None:
         self.root = root
         self.greeting = ""
+        self.ahead = 0.0
+        """Seconds by which its clock is ahead of the bastion's."""
         self.printed: dict[str, tuple[object, str, subprocess.CompletedProcess[str] | None]] = {}
         """By script: what there was when it was run, the marker that it had, and what came of it."""
         self.applets = bool(userland)
@@ -218,8 +225,7 @@ class Machine:
         """A static pod ends, with these words, each time that it is started."""
         self.ends(name)
         for log in (self.root / "var/log/pods").glob(f"*_{name}-*/{name}/0.log"):
-            now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
-            log.with_name(f"{times}.log").write_text(f"{now} stderr F {line}\n")
+            log.with_name(f"{times}.log").write_text(f"{stamp()} stderr F {line}\n")
 
     def says(self, unit: str, line: str) -> None:
         """A line in the journal of a unit, as `journalctl -o short-unix` shows it, of now."""
@@ -251,8 +257,12 @@ class Machine:
             done = self.anew(command, script, seconds)
             self.printed[asked] = files, marker, done
             return done
-        text = TIME.sub(f"{time.time():.9f}", done.stdout.replace(before, marker) if before else done.stdout)
+        text = TIME.sub(self.clock(), done.stdout.replace(before, marker) if before else done.stdout)
         return subprocess.CompletedProcess(done.args, done.returncode, text, done.stderr)
+
+    def clock(self) -> str:
+        """As `date +%s.%N` prints it there."""
+        return f"{time.time() + self.ahead:.9f}"
 
     def anew(self, command: str, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
         for folder in PROGRAMS.split(":"):
@@ -265,7 +275,7 @@ class Machine:
             [f"{self.root}/usr/bin/sh", "-c", command], input=self.moved(script), env={"PATH": f"{self.root}/usr/bin"},
             capture_output=True, text=True, timeout=seconds + 20, check=False,
         )  # fmt: skip
-        done.stdout = self.greeting + done.stdout.replace(str(self.root), "")
+        done.stdout = self.greeting + TIME.sub(self.clock(), done.stdout.replace(str(self.root), ""))
         return done
 
 

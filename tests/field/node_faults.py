@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 
+from tests.field.answers import listed
 from tests.field.faults import Faults
+from tests.field.machines import stamp
 from tests.field.pki import CLIENT
 from tests.field.proxies import DOCKER, HARDENED, IPTABLES
 
 CONFIG_MAP = "var/lib/kubelet/pods/{}/volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf"
 SANDBOX = 'pod_workers.go:191] Error syncing pod new-uid ("new-1_d(new-uid)"), skipping: failed to "CreatePodSandbox"'
+NOT_YET = (
+    'Get "https://10.0.0.1:6443/api/v1/nodes": x509: certificate has expired or is not yet valid: current time '
+    "2026-03-05T19:00:00Z is before 2026-03-05T19:05:00Z"
+)
 
 
 class NodeFaults(Faults):
@@ -68,6 +74,44 @@ class NodeFaults(Faults):
         self.machines["w1"].tool("iptables", IPTABLES)
         self._unreached()
 
+    def machine_cloned(self) -> None:
+        """The worker was made of a disk of the control plane's, and its kubelet has just told the API server so."""
+        name = self.at.node.format(host="p1")
+        self.machines["w1"].write(CLIENT, self.pki.kubelet(name))
+        node = self.answers._node(name, "w1", ready=True)
+        self.api.answers["/api/v1/nodes"] = listed("Node", [node])
+
+    def machines_alike(self) -> None:
+        """Both machines were made of one image, which had a machine-id."""
+        self.answers.cloned = "4c4c4544-0000"
+        self.api.answers |= self.answers.api()
+
+    def part_given_twice(self) -> None:
+        """Somebody gave the worker's node the control plane's part of the pod network."""
+        self.answers.parts["w1"] = self.answers.part("p1")
+        self.api.answers |= self.answers.api()
+        self._unreached()
+
+    def proxy_for_other_pods(self) -> None:
+        """The ConfigMap of kube-proxy has another clusterCIDR than the controller-manager."""
+        root = self.machines["w1"].root / "proc/91/root"
+        root.unlink()
+        self.machines["w1"].write(
+            "proc/91/root/var/lib/kube-proxy/config.conf", "mode: ''\nclusterCIDR: 10.32.0.0/12\n"
+        )
+
+    def clock_behind(self) -> None:
+        """The worker's, by ten minutes, as after it was put back to a snapshot."""
+        self.machines["w1"].ahead = -600.0
+        self._lost("NodeStatusUnknown", "Kubelet stopped posting node status.")
+        self.machines["w1"].says("kubelet", f"E0305 19:00:00.0 90 reflector.go:1] {NOT_YET}")
+
+    def processes_full(self) -> None:
+        """The worker has no process left to give, and sshd cannot start a shell's programs."""
+        shell = self.machines["w1"].root / "usr/bin/sh"
+        shell.unlink()
+        self.machines["w1"].tool("sh", "echo 'sh: 0: Cannot fork' >&2; exit 2\n")
+
     def node_unreached(self) -> None:
         """The worker's pods, by all control planes."""
         for host, machine in self.machines.items():
@@ -95,6 +139,20 @@ class NodeFaults(Faults):
         self.machines["w1"].process(95, "nginx", f"0::/kubepods/pod1/{'a' * 64}")
         for number in range(2, 255):
             self.machines["w1"].write(f"var/lib/cni/networks/cbr0/10.244.1.{number}", f"{number:064x}\neth0")
+
+    def part_not_given(self) -> None:
+        """The network has no part left for the worker's node, and its agent ends for it, for a minute."""
+        self.answers.parts["w1"] = ""
+        self.api.answers |= self.answers.api()
+        self.agent_down()
+        said = 'E0305 19:00:00.000000 1 main.go:359] Error registering network: node "w1" pod cidr not assigned'
+        folder = f"var/log/pods/kube-system_{self.at.network.agent}-w1_1/kube-flannel"
+        self.machines["w1"].write(f"{folder}/3.log", f"{stamp()} stderr F {said}\n", age=1.0)
+
+    def part_not_given_to_pods(self) -> None:
+        """The same, told by a CNI that has no agent."""
+        self.answers.parts["w1"] = ""
+        self._starts_not("no podCidr for node w1")
 
     def resolv_conf_lost(self) -> None:
         """systemd-resolved was switched off on the worker."""

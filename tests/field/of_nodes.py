@@ -76,6 +76,63 @@ OF_NODES = {
         found=("tunnel-filtered", "N"),
         refusal="`iptables -D INPUT -p ipencap -j DROP`",
     ),
+    "a worker is a clone of a control plane, by its name": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/"
+        "#verify-mac-address",
+        pki=True,
+        fault="machine_cloned",
+        found=("machines-share-node", "p1>w1"),
+        refusal="no playbook for this",
+    ),
+    "all machines are of one image with its machine-id": Environment(
+        source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/"
+        "#verify-mac-address",
+        fault="machines_alike",
+        found=("machine-ids-shared", "p1>w1"),
+        refusal="no playbook for this (machine-ids-shared)",
+    ),
+    "a node was given another's part of the pod network": Environment(
+        source="https://kubernetes.io/docs/concepts/cluster-administration/networking/#kubernetes-ip-address-ranges",
+        network=FLANNEL,
+        fault="part_given_twice",
+        found=("pod-subnets-overlap", "p1>w1"),
+        refusal="has another node's part of the pod network (pod-subnets-overlap)",
+    ),
+    "Flannel, and a node was given no part of the pod network": Environment(
+        source="https://github.com/flannel-io/flannel/issues/728",
+        network=FLANNEL,
+        fault="part_not_given",
+        found=("cni-agent-down", "N"),
+        says="its node has been given no part of the pod network",
+        refusal="--allocate-node-cidrs=true and --cluster-cidr",
+    ),
+    "a CNI that takes spec.podCIDR, and a node was given none": Environment(
+        source="https://docs.tigera.io/calico/latest/reference/configure-cni-plugins (usePodCidr)",
+        fault="part_not_given_to_pods",
+        found=("pods-do-not-start", "N"),
+        says="--allocate-node-cidrs=true and --cluster-cidr",
+        refusal="no playbook for this",
+    ),
+    "kube-proxy's configuration has another range of pods": Environment(
+        source="https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/ (clusterCIDR)",
+        fault="proxy_for_other_pods",
+        found=("network-ranges-differ", "P"),
+        says="kube-proxy on w1 takes another range for that of pods",
+        refusal="no playbook for this (network-ranges-differ)",
+    ),
+    "a worker's clock is ten minutes behind": Environment(
+        source="https://github.com/kubernetes/kubernetes/issues/105440",
+        fault="clock_behind",
+        found=("clock-skew", "W"),
+        refusal="chronyc makestep",
+    ),
+    "a worker has no process left to give": Environment(
+        source="https://kubernetes.io/docs/concepts/policy/pid-limiting/",
+        fault="processes_full",
+        found=("host-unseen", "W"),
+        says="the machine has no process or thread left to give",
+        refusal="no playbook for this",
+    ),
     "nobody reaches a worker's pods": Environment(
         source="https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",
         planes=3,

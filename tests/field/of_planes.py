@@ -105,6 +105,27 @@ OF_PLANES = {
         found=("admission-webhook-fails", "policy.example.com"),
         plan="relax-webhook",
     ),
+    "the controller-manager is given another range of pods": Environment(
+        source="https://kubernetes.io/docs/reference/command-line-tools-reference/kube-controller-manager/",
+        fault="pods_elsewhere",
+        found=("network-ranges-differ", "P"),
+        says="p1, w1 have a part of the pod network that is not in the controller-manager's range",
+        refusal="no playbook for this (network-ranges-differ)",
+    ),
+    "the API server is given another range of services": Environment(
+        source="https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/service/ipallocator/controller/repair.go",
+        fault="services_elsewhere",
+        found=("network-ranges-differ", "P"),
+        says="the service `kubernetes` has 10.96.0.1, which is not in the API server's range",
+        refusal="no playbook for this (network-ranges-differ)",
+    ),
+    "the API server's certificate is not for the service kubernetes": Environment(
+        source=CERTIFICATES,
+        pki=True,
+        fault="own_service_uncertified",
+        found=("service-address-uncertified", "p1:/etc/kubernetes/pki/apiserver.crt"),
+        refusal="no playbook for this (service-address-uncertified)",
+    ),
     "a certificate of the API server's is soon over": Environment(
         source=CERTIFICATES,
         pki=True,

@@ -92,6 +92,25 @@ class PlaneFaults(Faults):
             "/api/v1/namespaces/policy/endpoints": listed("Endpoints", []),
         }
 
+    # --- of ranges ---
+
+    def pods_elsewhere(self) -> None:
+        """Somebody gave the controller-manager another range of pods, an hour ago."""
+        self._edited("kube-controller-manager", "10.244.0.0/16", "10.200.0.0/16", age=3600.0)
+
+    def services_elsewhere(self) -> None:
+        """Somebody gave the API server another range of services, an hour ago."""
+        self._edited("kube-apiserver", "10.96.0.0/16", "10.97.0.0/16", age=3600.0)
+        self.answers.own_service = "10.96.0.1"
+        self.api.answers |= self.answers.api()
+
+    def own_service_uncertified(self) -> None:
+        """The API server's certificate was made anew with another range of services in its configuration."""
+        self.pki.authority.issue("another", names=["kubernetes"], addresses=["10.97.0.1"])
+        self._sign("apiserver", self.pki.authority, "another")
+        self.answers.own_service = "10.96.0.1"
+        self.api.answers |= self.answers.api()
+
     # --- of certificates ---
 
     def certificate_soon_over(self) -> None:

@@ -80,6 +80,7 @@ async def found(field: Field) -> None:
     for short, name in names.items():
         subject = subject.replace(short, name) if subject.startswith(short) else subject
     assert (code, subject) in [(f.code, f.subject) for f in findings], findings
+    assert any(field.at.says in f.message for f in findings if (f.code, f.subject) == (code, subject)), findings
     assert (plan.playbook if plan else "") == field.at.plan, (
         plan,
         choice,

@@ -74,7 +74,7 @@ def all_made_anew(papers: Papers) -> Papers:
 def papered(cluster: Cluster, *names: str, change: Change = same) -> Cluster:
     """Give these control planes what kubeadm makes, changed."""
     for name in names or cluster.joined:
-        certificates, view = pki.views(change(pki.fresh()))
+        certificates, view = pki.views(change(pki.fresh()), name)
         cluster.host(name, certificates=certificates, pki=view)
     return cluster
 
@@ -164,7 +164,7 @@ def test_kubelets_own_certificate_is_repaired_only_where_it_is_broken_and_before
     order = [k for _, k in kinds(broken)]
     assert order.index("repair-kubelet-client") < order.index("restart-unit") < order.index("restart-static-pod")
     repair = next(s.operation for s in broken.steps if isinstance(s.operation, RepairKubeletClient))
-    assert repair.node == "model"
+    assert repair.node == "cp1"
 
 
 def test_no_ca_is_ever_renewed() -> None:

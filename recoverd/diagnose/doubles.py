@@ -1,0 +1,104 @@
+"""Machines that take each other's place: two kubelets that are one node, two nodes with one identity. Pure.
+
+A machine that was cloned, or joined under the name of another, makes two kubelets write one Node object in turn: its
+address, its boot and its pods are those of whoever wrote last, each ends what the other was given, and the second
+machine is in the cluster under no name of its own (kubernetes/kubeadm #31: names, MAC addresses and product_uuid must
+be unique, https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/). No restart and no
+reboot changes it. The name of a node is that in its kubelet's certificate, by which the API server knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from recoverd.diagnose.certificates import KUBELET_CLIENT
+from recoverd.diagnose.scene import Scene
+from recoverd.model.catalogue import Code
+from recoverd.model.facts import DoubleFacts
+from recoverd.model.finding import Finding, Severity, State
+from recoverd.model.observation import NodeView
+
+NODE_USER = re.compile(r"\bCN=system:node:([^,+]+)")
+VENDORS = frozenset({"", "03000200-0400-0500-0006-000700080009", "ffffffff-ffff-ffff-ffff-ffffffffffff"})
+"""UUIDs that boards have which were never given one of their own, with that of none."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    for node, names in _claimed(scene).items():
+        for name in names[1:]:
+            yield _one_node(scene, node, names[0], name)
+    nodes = scene.objects.nodes if scene.objects else ()
+    yield from _alike(scene, {n: n.machine_id for n in nodes}, "machine-id", _NEW_ID)
+    yield from _alike(scene, {n: n.system_uuid for n in nodes}, "product_uuid", _NEW_UUID)
+
+
+def sharing(scene: Scene) -> frozenset[str]:
+    """The machines that are one node with another."""
+    return frozenset(name for names in _claimed(scene).values() for name in names)
+
+
+_NEW_ID = (
+    "CNIs, systemd-networkd's DHCP and some agents take it for one machine. Cure, on the clone, drained: "
+    "`rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`, and a reboot"
+)
+_NEW_UUID = (
+    "kubeadm asks for one of its own for each node, and some CNIs and cloud controllers take both for one machine. "
+    "Cure: give the clone another one in its hypervisor"
+)
+
+
+def _claimed(scene: Scene) -> Mapping[str, list[str]]:
+    """The machines whose running kubelets call themselves this node, where they are more than one."""
+    found = dict[str, list[str]]()
+    for name in scene.addresses:
+        if node := _calls_itself(scene, name):
+            found.setdefault(node, []).append(name)
+    return {node: names for node, names in found.items() if len(names) > 1}
+
+
+def _calls_itself(scene: Scene, name: str) -> str:
+    host = scene.host(name)
+    kubelet = host.units.get("kubelet") if host else None
+    if host is None or not host.joined or kubelet is None or not kubelet.running:
+        return ""
+    subjects = (c.subject for c in host.certificates if c.path.endswith(f"/{KUBELET_CLIENT}"))
+    return next((said[1] for subject in subjects if (said := NODE_USER.search(subject))), "")
+
+
+def _one_node(scene: Scene, node: str, one: str, other: str) -> Finding:
+    listed = scene.objects and next((n for n in scene.objects.nodes if n.name == node), None)
+    where = f"; the API server lists it at {listed.address} now" if listed and listed.address else ""
+    cure = (
+        f"which of them is {node} a person knows; on the other one `kubeadm reset`, `hostnamectl set-hostname` to a "
+        "name of its own, and `kubeadm join` again (or --node-name at the join)"
+    )
+    return Finding(
+        Code.MACHINES_SHARE_NODE,
+        f"{one}>{other}",
+        f"{one} and {other} are one node: the kubelets of both call themselves {node}, as where a machine was cloned "
+        f"or joined under the name of another{where}. Each takes the node from the other, and ends pods that the other "
+        f"was given. No restart and no reboot changes that. Cure: {cure}.",
+        tuple(
+            f"{name} ({scene.addresses[name]}): kubelet's certificate is system:node:{node}" for name in (one, other)
+        ),
+        state=State.WORKER_NETWORK_BROKEN,
+        facts=DoubleFacts(one, node, cure, other),
+    )
+
+
+def _alike(scene: Scene, ids: Mapping[NodeView, str], what: str, effect: str) -> Iterable[Finding]:
+    first = dict[str, NodeView]()
+    for node, id in ids.items():
+        if id.lower() in VENDORS:
+            continue
+        other = first.setdefault(id, node)
+        if other is not node:
+            yield Finding(
+                Code.MACHINE_IDS_SHARED,
+                f"{other.name}>{node.name}",
+                f"The nodes {other.name} and {node.name} have the same {what}, as machines that were cloned: {effect}.",
+                tuple(f"{n.name} ({n.address}): {what} {id}" for n in (other, node)),
+                severity=Severity.WARNING,
+                facts=DoubleFacts(scene.machines.get(other.name, ""), other.name),
+            )
