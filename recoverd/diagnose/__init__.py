@@ -25,6 +25,7 @@ from recoverd.diagnose import (
     etcd,
     etcd_disks,
     following,
+    foreign,
     host,
     loss,
     manifests,
@@ -92,7 +93,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from pod_files.findings(scene)
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
-    of_members = tuple(etcd.findings(scene))
+    of_members = (*etcd.findings(scene), *foreign.findings(scene))
     yield from of_members
     yield from elsewhere.findings(scene)
     yield from etcd_disks.findings(scene)
