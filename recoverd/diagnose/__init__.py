@@ -26,6 +26,7 @@ from recoverd.diagnose import (
     etcd,
     etcd_disks,
     following,
+    foreign,
     host,
     loss,
     manifests,
@@ -95,7 +96,7 @@ def _all(scene: Scene) -> Iterable[Finding]:
     yield from certificates.findings(scene)
     yield from shared.findings(scene)
     yield from ranges.findings(scene)
-    of_members = tuple(etcd.findings(scene))
+    of_members = (*etcd.findings(scene), *foreign.findings(scene))
     yield from of_members
     yield from elsewhere.findings(scene)
     yield from etcd_disks.findings(scene)

@@ -1,5 +1,5 @@
-"""etcd: the member list, quorum and leader, alarms, members that stand outside. Files are in `manifests`,
-data that went back in `setback`.
+"""etcd: the member list, quorum and leader, alarms. Files are in `manifests`, data that went back in `setback`, members
+that stand outside in `foreign`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from recoverd.diagnose import words
+from recoverd.diagnose.connections import called_in_vain, connections
 from recoverd.diagnose.etcd_space import alarms, large
 from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import DARK, SILENT, Scene
@@ -16,7 +17,6 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
-from recoverd.model.memory import Watermark
 from recoverd.model.observation import Unseen, UnseenKind
 
 STUCK = State.ETCD_STUCK
@@ -56,7 +56,6 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from _down_unlisted(scene)
     yield from _learners(scene)
     yield from alarms(scene)
-    yield from _outside(scene)
     yield from large(scene)
 
 
@@ -181,6 +180,9 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
         return
     if any(v.full and v.remembered for v in membership.camp.values()):
         return  # it is being restarted for its alarm, which is the finding
+    if apart := _apart(scene, vitals):
+        yield apart
+        return
     serving = [v for v in vitals if v.life is Life.SERVES]
     unknown = [v for v in vitals if v.life is Life.UNKNOWN]
     count, needed, alive = len(vitals), membership.needed, len(serving)
@@ -219,6 +221,31 @@ def _quorum(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
     )
 
 
+def _apart(scene: Scene, vitals: tuple[Vital, ...]) -> Finding | None:
+    """Enough voters for a quorum run, and none of them is connected to enough others for one."""
+    runs = [v for v in vitals if v.life is Life.SERVES and v.host]
+    ways = [connections(scene, v.host, v.entry) for v in runs if v.host and _runs(scene, v.host)]
+    needed = scene.membership.needed
+    if len(ways) < needed or any(not w.known or len(w.reached) + 1 >= needed for w in ways):
+        return None
+    cut = "; ".join(f"{w.host} has {w.none}" for w in ways if w.none)
+    return Finding(
+        Code.ETCD_NO_LEADER,
+        "",
+        f"etcd has no leader: {len(runs)} of {len(vitals)} voters run, {needed} are needed, and they do not reach each "
+        f"other on the port of their peers ({cut}). A firewall, a route or a certificate is in the way, and recoverd "
+        f"opens none; on {' and '.join(w.host for w in ways)}: `nft list ruleset`, `ip route`, `journalctl`. Each "
+        "holds its data, and they elect a leader by themselves then: none is forced, removed or restored for that.",
+        tuple(line for v, w in zip(runs, ways, strict=False) for line in (v.why, *w.lines)),
+        state=STUCK,
+    )
+
+
+def _runs(scene: Scene, host: str) -> bool:
+    container = scene.container(host, "etcd")
+    return container is not None and container.running
+
+
 def _missing_as(vital: Vital) -> str:
     if vital.life is Life.NEVER_STARTED:
         return "never started"
@@ -238,7 +265,7 @@ def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
             node = scene.node(host) if host else None
             if not believable or (node is not None and node.ready):
                 continue
-        elif host is not None and quorum == "present" and scene.settling(host):
+        elif host is not None and quorum == "present" and _may_come(scene, host, vital.entry):
             continue
         count, needed = len(vitals), scene.membership.needed
         left = (
@@ -256,6 +283,11 @@ def _down(scene: Scene, vitals: tuple[Vital, ...]) -> Iterator[Finding]:
             state=STUCK,
             facts=_facts(scene, vitals, vital.entry, host),
         )
+
+
+def _may_come(scene: Scene, host: str, entry: MemberEntry) -> bool:
+    """It is just starting, or is only cut off from the others (`following`)."""
+    return scene.settling(host) or bool(called_in_vain(scene, host, entry))
 
 
 def _logs(scene: Scene, host: str | None) -> tuple[str, ...]:
@@ -320,53 +352,3 @@ def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None) -> tuple[
     if view is not None and age is not None and age >= PROMOTION:
         return True, f"it has been serving for more than {PROMOTION:g} s, a healthy join takes seconds"
     return False, "a join seems to be in progress"
-
-
-def _outside(scene: Scene) -> Iterator[Finding]:
-    for name, why in sorted(scene.membership.strangers.items()):
-        yield _foreign(scene, name, why)
-    watermark, camp = scene.memory.watermark, scene.membership.camp
-    if watermark is None or scene.membership.cluster_id in ("", watermark.cluster_id):
-        return
-    if others := ", ".join(sorted(elsewhere(scene, watermark))):
-        for name in sorted(camp):
-            yield _foreign(
-                scene,
-                name,
-                f"cluster id {scene.membership.cluster_id}; before, with {others}, it was {watermark.cluster_id}",
-            )
-
-
-def elsewhere(scene: Scene, watermark: Watermark) -> set[str]:
-    """Control planes that may still hold the old cluster's data, when every seen member has a new cluster id: none
-    in a cluster that was rebuilt.
-    """
-    moved = {e.name for e in scene.membership.entries if e.started} | set(scene.etcd_views)
-    old = (set(watermark.members.values()) & set(scene.control_plane_names)) - moved
-    return {
-        n
-        for n in old
-        if (host := scene.host(n)) is None or (host.joined and (host.etcd_data is None or host.etcd_data.holds))
-    }
-
-
-def _foreign(scene: Scene, name: str, why: str) -> Finding:
-    view, camp = scene.etcd_views[name], sorted(scene.membership.camp)
-    last = (
-        (f"the history that was seen last while all was well is that of {', '.join(camp)}",)
-        if name not in camp and scene.memory.watermark
-        else ()
-    )
-    return Finding(
-        Code.ETCD_FOREIGN_CLUSTER,
-        name,
-        f"etcd on {name} serves a cluster of its own ({why}). Two histories must never be mixed: which one is right is "
-        "for a person to say, and "
-        "recoverd does nothing unasked meanwhile. Where the wrong one runs, etcd is stopped for good: "
-        "its manifest goes out of "
-        "/etc/kubernetes/manifests, then member/ of its data directory aside; then the machine "
-        "is reset and joined anew.",
-        (*(describe(n, v) + f", cluster id {v.cluster_id}" for n, v in sorted(scene.etcd_views.items())), *last),
-        state=STUCK,
-        facts=MemberFacts(name, member_id=view.member_id),
-    )

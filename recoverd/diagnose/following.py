@@ -8,17 +8,15 @@ and one that has had no leader since its start listens and answers nothing (obse
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from recoverd.diagnose.connections import Connections, called_in_vain, connections
 from recoverd.diagnose.etcd import describe
-from recoverd.diagnose.members import peer_address
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import MemberEntry
 from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import EndpointHealth, Unseen, UnseenKind
-from recoverd.model.places import ip_of
 
 JOINS = 20.0
 """Seconds from the start of its process in which a member has yet to find the leader."""
@@ -36,6 +34,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 def _without_leader(scene: Scene, host: str, entry: MemberEntry) -> str:
     """What shows that its process runs, for long enough, and follows nobody; "" where that is not proven."""
+    if called_in_vain(scene, host, entry):
+        return f"etcd on {host} is started again and again, and ended by kubelet's probe each time"
     container = scene.container(host, "etcd")
     age = scene.age(container.started_at) if container and container.running else None
     if age is not None and age < JOINS:
@@ -51,20 +51,15 @@ def _without_leader(scene: Scene, host: str, entry: MemberEntry) -> str:
 
 
 def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
-    view, machine = scene.membership.camp.get(host), scene.host(host)
-    others = {_socket(e): e for e in scene.membership.voters if e.id != entry.id and e.started}
-    called = machine.peers if machine else None
-    answered = {a for a, yes in (called or {}).items() if yes}
-    known = called is not None and all(ip_of(peer_address(e)) for e in others.values())
-    reached = sorted(s for s, e in others.items() if peer_address(e) in answered)
-    leads = next((n for n, v in scene.membership.camp.items() if v.has_leader), "")
-    evidence = (
-        said,
-        f"{leads}: follows the leader {scene.membership.leader}",
-        *(f"{host} > {s}: {'connected' if s in reached else 'no connection'}" for s in sorted(others) if known),
+    view, it, vain = (
+        scene.membership.camp.get(host),
+        connections(scene, host, entry),
+        called_in_vain(scene, host, entry),
     )
+    leads = next((n for n, v in scene.membership.camp.items() if v.has_leader), "")
+    evidence = (said, f"{leads}: follows the leader {scene.membership.leader}", *(vain or it.lines))
     facts = MemberFacts(host, member_id=entry.id, peer_url=", ".join(entry.peer_urls), quorum="present")
-    if view is None and (not known or reached):
+    if view is None and not vain and (not it.known or it.reached):
         quiet = scene.endpoint_health(host) is EndpointHealth.READY
         return Finding(
             Code.ETCD_MEMBER_HANGS,
@@ -77,19 +72,10 @@ def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
             state=None if quiet else State.ETCD_STUCK,
             facts=facts,
         )
-    way = (
-        f"it has no connection to {' nor to '.join(sorted(others))}"
-        if known and not reached
-        else f"it is connected to {' and '.join(reached)} and not to the others"
-        if known and len(reached) < len(others)
-        else "it is connected to them, and nothing comes of that"
-        if known
-        else "what is between them is not seen"
-    )
     return Finding(
         Code.ETCD_MEMBER_ISOLATED,
         host,
-        f"etcd on {host} runs and follows no leader, while the others have one: {way}. A firewall, a route or a "
+        f"etcd on {host} runs and follows no leader, while the others have one: {_way(it)}. A firewall, a route or a "
         f"certificate is in the way, and recoverd opens none; on {host}: `nft list ruleset`, `ip route`, `journalctl`. "
         "It holds its data and joins by itself then: it is neither removed nor made anew for that.",
         evidence,
@@ -98,8 +84,12 @@ def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
     )
 
 
-def _socket(entry: MemberEntry) -> str:
-    try:
-        return urlsplit(next(iter(entry.peer_urls), "")).netloc or peer_address(entry)
-    except ValueError:
-        return peer_address(entry)
+def _way(it: Connections) -> str:
+    """What is between a member and the others, in words."""
+    if not it.known:
+        return "what is between them is not seen"
+    if it.none:
+        return f"it has {it.none}"
+    if len(it.reached) < len(it.others):
+        return f"it is connected to {' and '.join(it.reached)} and not to the others"
+    return "it is connected to them, and nothing comes of that"

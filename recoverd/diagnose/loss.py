@@ -49,7 +49,9 @@ LOST = (Fate.EMPTY, Fate.ANEW, Fate.CORRUPT)
 
 def findings(scene: Scene) -> Iterator[Finding]:
     fates = {name: fate(scene, name) for name in holders(scene)}
-    corrupt = [n for n, f in fates.items() if f is Fate.CORRUPT]
+    # also of a member that is new, or of a cluster that was never seen well: what an etcd says of its files holds
+    judged = {n: fate(scene, n) for n in scene.parts} | fates
+    corrupt = [n for n, f in judged.items() if f is Fate.CORRUPT]
     if fates and all(f in LOST for f in fates.values()) and not _held_elsewhere(scene, fates):
         yield _lost(scene, fates)
     for name in corrupt:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from recoverd.diagnose.etcd import describe, elsewhere
+from recoverd.diagnose.etcd import describe
+from recoverd.diagnose.foreign import elsewhere
 from recoverd.diagnose.loss import began_anew
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code

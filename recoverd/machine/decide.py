@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from recoverd.diagnose.histories import HISTORIES, in_the_way
 from recoverd.machine.guards import defined_twice
-from recoverd.model.catalogue import Of, codes, host_in
+from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
 from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Askable, ForNodes, Playbook, Proposal, Refusal, Situation, Wait
 
-TELLS = HISTORIES | codes(Of.ELSEWHERE)
+TELLS = HISTORIES | codes(Of.ELSEWHERE) | {Code.ETCD_MEMBER_ISOLATED}
 """Findings whose own words are the best answer to what is to be done."""
 
 

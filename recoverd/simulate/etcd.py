@@ -12,7 +12,7 @@ from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import etcd_trouble
-from recoverd.simulate.store import SMALL, Store, client_url, founded, id_of, peer_url
+from recoverd.simulate.store import PAGES, SMALL, Store, client_url, founded, id_of, peer_url
 from recoverd.simulate.texts import ETCD_DIR, command_of, peers_in
 
 BOOT = 0.5
@@ -223,7 +223,7 @@ class Etcd:
             return
         path = f"{command.flags.get('--data-dir', ETCD_DIR)}/member"
         if path in machine.data and machine.data[path].corrupt:
-            self._leave(name, "panic: invalid page type: 23: 0")
+            self._leave(name, machine.data[path].corrupt)
             return
         if path not in machine.data and (trouble := self._begin(machine, path, command.flags)):
             self._leave(name, trouble)
@@ -245,7 +245,7 @@ class Etcd:
         machine = process.machine
         if machine.disk:
             return machine.disk
-        if process.path in machine.data and process.store.corrupt:
+        if process.path in machine.data and process.store.corrupt == PAGES:
             return "panic: page 23 already freed"
         if process.container is container and process.path not in machine.data:
             return "panic: open /var/lib/etcd/member/wal/1.tmp: no such file or directory"

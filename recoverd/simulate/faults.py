@@ -20,7 +20,7 @@ from recoverd.simulate import (
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.etcd import QUOTA
 from recoverd.simulate.hosts import NONE
-from recoverd.simulate.store import SMALL, client_url, id_of
+from recoverd.simulate.store import BEHIND, PAGES, SMALL, client_url, id_of
 from recoverd.simulate.texts import ETCD_DIR, path_of
 
 Fault = Callable[..., None]
@@ -192,7 +192,17 @@ def delete_data(c: ModelCluster, *names: str) -> None:
 def corrupt_data(c: ModelCluster, name: str) -> None:
     """Pages in the middle of etcd's database are overwritten."""
     path = f"{ETCD_DIR}/member"
-    c.at(name).data[path] = replace(c.at(name).data[path], corrupt=True)
+    c.at(name).data[path] = replace(c.at(name).data[path], corrupt=PAGES)
+
+
+def age_database(c: ModelCluster, *names: str) -> None:
+    """A power cut: the disk has lost the last writes of etcd's database and not those of its log, so that no etcd that
+    starts there finds the snapshot which its log begins with.
+    """
+    path = f"{ETCD_DIR}/member"
+    for name in names:
+        c.at(name).data[path] = replace(c.at(name).data[path], corrupt=BEHIND)
+        c.exited(name, "etcd", "")
 
 
 def fill_etcd(c: ModelCluster, live: str = "10") -> None:

@@ -201,7 +201,9 @@ def _peers(cluster: ModelCluster, machine: Machine) -> Mapping[str, bool] | None
         return None
     process, running = cluster.etcd.processes.get(machine.name), cluster.etcd.processes
     others = [m for m in cluster.machines.values() if m.control_plane and m is not machine] if process else []
-    return {m.address: m.name in running and cluster.network.peers(machine.name, m.name) for m in others}
+    reach = {m.name: m.up(cluster.now) and cluster.network.peers(machine.name, m.name) for m in others}
+    # whose machine refuses the connection is in no list of the kernel's
+    return {m.address: reach[m.name] for m in others if not reach[m.name] or m.name in running}
 
 
 def _node(cluster: ModelCluster, machine: Machine) -> NodeLook | None:

@@ -9,6 +9,13 @@ from dataclasses import dataclass, field, replace
 from recoverd.model.etcd import MemberEntry
 
 SMALL = 10 << 20
+PAGES = "panic: invalid page type: 23: 0"
+"""The last words of an etcd whose database has overwritten pages."""
+BEHIND = (
+    "panic: recovering backend from snapshot error: failed to find database snapshot file (snap: snapshot file doesn't "
+    "exist)"
+)
+"""Those of one whose database is older than the snapshot that its log begins with (seen on 3.4.23)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,10 @@ class Store:
     """How many ready pods the PodDisruptionBudget `web` asks for, of all."""
     compacted: int = 0
     """Whoever has followed an older revision is told that it is gone, and lists anew."""
-    corrupt: bool = False
-    """Its database's pages were overwritten: this member's own affair, which is not replicated."""
+    corrupt: str = ""
+    """What an etcd says last that is started on it, where its files are damaged: this member's own affair, which is not
+    replicated. "" where they are whole.
+    """
     in_use: int = SMALL
     """Bytes of its database that are no free pages."""
     live: int = SMALL
@@ -81,13 +90,13 @@ class Store:
         return (
             self
             if member_id == self.member_id and not self.corrupt
-            else self._copy(member_id, self.revision, corrupt=False)
+            else self._copy(member_id, self.revision, corrupt="")
         )
 
     def at_revision(self, revision: int) -> Store:
         return self._copy(self.member_id, revision, corrupt=self.corrupt)
 
-    def _copy(self, member_id: str, revision: int, *, corrupt: bool) -> Store:
+    def _copy(self, member_id: str, revision: int, *, corrupt: str) -> Store:
         """As `dataclasses.replace` makes it, in a fraction of the time: every tick makes one for each member."""
         return Store(
             self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes,
