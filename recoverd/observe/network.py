@@ -178,36 +178,23 @@ class _Round:
         self.on: dict[str, list[ListedPod]] = {}
         for pod in self.pods:
             self.on.setdefault(pod.node, []).append(pod)
-        self.by_family = {v6: self._ports(read["services"], read["endpoints"], ipv6=v6) for v6 in FAMILIES}
+        self.by_family = {v6: _ports(read["services"], read["endpoints"], ipv6=v6) for v6 in FAMILIES}
         self.ports = self.by_family[False]
         self.everything = self.ports | self.by_family[True]
-
-    @staticmethod
-    def _ports(services: Read, endpoints: Read, *, ipv6: bool) -> dict[str, ServicePort]:
-        if not isinstance(services, Answered) or not isinstance(endpoints, Answered):
-            return {}
-        try:
-            return service_ports(services.body, endpoints.body, ipv6=ipv6)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return {}
 
     async def run(self) -> NetworkView:
         of = self.of
         of._rules.learn(self.everything, self.clock)
         families = [self._family(ipv6=ipv6) for ipv6 in FAMILIES]
         sample = [port for family in families for port in family.sample]
-        asked = {
-            name: self._ask(index, name, families)
-            for index, name in enumerate(sorted(self.names))
-            if name in self.looked
-        }
+        numbered = enumerate(sorted(self.names))
+        asked = {name: self._ask(index, name, families) for index, name in numbered if name in self.looked}
         addresses = [p.address for p in sample]
         looks = dict(zip(asked, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in asked)), strict=True))
         seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
         ready = [n.name for n in self.nodes.values() if n.ready]
-        directories = {
-            node: look.pods for node, host in self.hosts.items() if (look := seen.get(host)) and look.pods is not None
-        }
+        of_nodes = {node: look for node, host in self.hosts.items() if (look := seen.get(host))}
+        directories = {node: look.pods for node, look in of_nodes.items() if look.pods is not None}
         probes = [p for n, look in seen.items() for p in pod_probes(n, asked[n], look)]
         services = [s for n, look in seen.items() for s in service_probes(n, asked[n], look, self.hosts)]
         probes, services = telling(probes, services, self.memory)
@@ -225,7 +212,7 @@ class _Round:
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
         hosts = await self._hosts(looks, settled)
         self._keep(probes, hosts)
-        agents, silent = self._agent_views(ready, seen), of._names.look(self.ports.values(), self.now)
+        agents, silent = self._agent_views(ready, of_nodes), of._names.look(self.ports.values(), self.now)
         return NetworkView(
             round=of._round,
             hosts=hosts,
@@ -317,7 +304,7 @@ class _Round:
         again = await self.of._lists.endpoints_of(
             self.listed.client, [self.everything[k].name for k in doubted if k in self.everything]
         )
-        fresh = {k: p for v6 in FAMILIES for k, p in self._ports(self.lists["services"], again, ipv6=v6).items()}
+        fresh = {k: p for v6 in FAMILIES for k, p in _ports(self.lists["services"], again, ipv6=v6).items()}
         return doubted, {k: p for k, p in fresh.items() if k in doubted}
 
     async def _hosts(
@@ -365,15 +352,11 @@ class _Round:
         of_family = [p for p in settled if of_ipv6(p.address) is ipv6]
         return self.of._rules.compare(name, rules, of_family, self.clock)
 
-    def _agent_views(self, ready: Sequence[str], seen: Mapping[str, HostLook]) -> tuple[AgentView, ...]:
+    def _agent_views(self, ready: Sequence[str], of_nodes: Mapping[str, HostLook]) -> tuple[AgentView, ...]:
         daemonsets = self.lists["daemonsets"]
         if not isinstance(daemonsets, Answered):
             return ()
-        processes = {
-            node: look.processes
-            for node, host in self.hosts.items()
-            if (look := seen.get(host)) and look.processes is not None
-        }
+        processes = {node: look.processes for node, look in of_nodes.items() if look.processes is not None}
         return self.of._agents.look(daemonsets.body, self.pods, ready, processes, self.clock)
 
     def _keep(self, probes: Sequence[PodProbe], hosts: Mapping[str, NodeNetworkView | Unseen]) -> None:
@@ -391,6 +374,15 @@ class _Round:
             if isinstance(rules, RulesView)
             for g in rules.gaps
         }
+
+
+def _ports(services: Read, endpoints: Read, *, ipv6: bool) -> dict[str, ServicePort]:
+    if not isinstance(services, Answered) or not isinstance(endpoints, Answered):
+        return {}
+    try:
+        return service_ports(services.body, endpoints.body, ipv6=ipv6)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _same(one: ServicePort, other: ServicePort) -> bool:
