@@ -30,7 +30,7 @@ from recoverd.model.network import (
 from recoverd.model.observation import HostView, ObjectsView, Unseen, UnseenKind
 from recoverd.simulate.clock import moment
 from recoverd.simulate.cluster import ModelCluster
-from recoverd.simulate.hosts import BRIDGE, TUNNEL, UP_SINCE, Machine
+from recoverd.simulate.hosts import BRIDGE, TUNNEL, Machine
 from recoverd.simulate.network import PodPaths
 from recoverd.simulate.store import Store
 
@@ -83,7 +83,8 @@ def network(
         failing_since=_failing(probes, failing, moment(cluster.now)),
         waiting={n: pods for n in ready if (pods := _waiting(cluster, n))},
         silent_dns=_silent_dns(cluster),
-        back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > UP_SINCE else None,
+        # whoever looks begins at 0, when the cluster has served for a while: it has seen it away only after that
+        back_since=moment(back) if (back := cluster.nodes.followed) is not None and back > 0 else None,
     )
 
 
