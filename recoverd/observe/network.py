@@ -180,8 +180,7 @@ class _Round:
             for index, name in enumerate(sorted(self.names))
             if name in self.looked
         }
-        addresses = [p.address for p in sample]
-        looks = dict(zip(asked, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in asked)), strict=True))
+        looks = await self._looks(asked, [p.address for p in sample])
         seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
         ready = [n.name for n in self.nodes.values() if n.ready]
         directories = {
@@ -220,6 +219,11 @@ class _Round:
             unpulled=await self._unpulled(agents, silent),
             api_service=rounds.ip_of(own.address) if (own := self.ports.get(rounds.API_SERVICE)) else "",
         )
+
+    async def _looks(self, asked: Mapping[str, Questions], services: Sequence[str]) -> dict[str, HostLook | Unseen]:
+        """What each machine that was asked something tells."""
+        told = await asyncio.gather(*(self.of.look(name, asked[name], services) for name in asked))
+        return dict(zip(asked, told, strict=True))
 
     async def _unpulled(
         self, agents: Sequence[AgentView], silent: Mapping[str, SilentDns]
