@@ -44,7 +44,7 @@ def overlapping(scene: Scene, beside: Iterable[Finding]) -> Iterator[Finding]:
     parts = sorted(((net, n) for n in nodes for net in _networks(",".join(n.pod_cidrs))), key=_first)
     before: tuple[Network, NodeView] | None = None
     for part, node in parts:
-        if before is not None and _overlap(before[0], part) and before[1] is not node:
+        if before is not None and _overlap(before[0], part):
             yield _given_twice(scene, *before, part, node, broken)
         if before is None or not _overlap(before[0], part):
             before = (part, node)
@@ -55,7 +55,7 @@ def _first(part: tuple[Network, NodeView]) -> tuple[int, int, int, str]:
 
 
 def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and (one.overlaps(other))
+    return one.version == other.version and one.overlaps(other)
 
 
 def _given_twice(

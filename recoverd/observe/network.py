@@ -189,8 +189,7 @@ class _Round:
         sample = [port for family in families for port in family.sample]
         numbered = enumerate(sorted(self.names))
         asked = {name: self._ask(index, name, families) for index, name in numbered if name in self.looked}
-        addresses = [p.address for p in sample]
-        looks = dict(zip(asked, await asyncio.gather(*(of.look(n, asked[n], addresses) for n in asked)), strict=True))
+        looks = await self._looks(asked, [p.address for p in sample])
         seen = {n: look for n, look in looks.items() if isinstance(look, HostLook)}
         ready = [n.name for n in self.nodes.values() if n.ready]
         of_nodes = {node: look for node, host in self.hosts.items() if (look := seen.get(host))}
@@ -230,6 +229,11 @@ class _Round:
             unpulled=await self._unpulled(agents, silent),
             api_service=rounds.ip_of(own.address) if (own := self.ports.get(rounds.API_SERVICE)) else "",
         )
+
+    async def _looks(self, asked: Mapping[str, Questions], services: Sequence[str]) -> dict[str, HostLook | Unseen]:
+        """What each machine that was asked something tells."""
+        told = await asyncio.gather(*(self.of.look(name, asked[name], services) for name in asked))
+        return dict(zip(asked, told, strict=True))
 
     async def _unpulled(
         self, agents: Sequence[AgentView], silent: Mapping[str, SilentDns]

@@ -14,6 +14,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import NodeView, ObjectsView, UnseenKind
 from recoverd.playbooks.base import Refusal
 from tests.unit.builders import Cluster, certificate, unseen
+from tests.unit.pod_network import PodNetwork
 from tests.unit.rungs import ask, fault, situation
 
 
@@ -22,14 +23,14 @@ def named(cluster: Cluster, name: str, node: str) -> None:
     cluster.host(name, certificates=(client,))
 
 
-def cloned() -> Cluster:
-    """w2 was made of w1's disk, and has the node now."""
+def cloned(has_it: str = "w2") -> Cluster:
+    """w2 was made of w1's disk; which of them has the node now."""
     cluster = Cluster(1, 2)
     named(cluster, "w1", "w1")
     named(cluster, "w2", "w1")
     assert isinstance(cluster.objects, ObjectsView)
     nodes = [n for n in cluster.objects.nodes if n.name != "w2"]
-    nodes = [replace(n, address=cluster.address("w2")) if n.name == "w1" else n for n in nodes]
+    nodes = [replace(n, address=cluster.address(has_it)) if n.name == "w1" else n for n in nodes]
     cluster.objects = replace(cluster.objects, nodes=tuple(nodes))
     return cluster
 
@@ -44,6 +45,16 @@ def test_two_kubelets_of_one_name_are_named_with_both_machines() -> None:
     assert "w1 and w2 are one node: the kubelets of both call themselves w1" in finding.message
     assert f"lists it at {Cluster.address('w2')} now" in finding.message
     assert [line.partition(" ")[0] for line in finding.evidence] == ["w1", "w2"]
+
+
+def test_the_one_without_the_node_is_no_machine_whose_node_was_deleted() -> None:
+    net = PodNetwork(Cluster(1, 2))
+    memory, shared = net.memory(), cloned("w1")
+    codes = {f.code for f in diagnose(shared.observation(), memory, shared.settings).findings}
+    assert Code.MACHINES_SHARE_NODE in codes and Code.NODE_DELETED not in codes
+    named(shared, "w2", "w2")
+    codes = {f.code for f in diagnose(shared.observation(), memory, shared.settings).findings}
+    assert Code.MACHINES_SHARE_NODE not in codes and Code.NODE_DELETED in codes
 
 
 @pytest.mark.parametrize("playbook", ["restart-node-agents", "rolling-worker-reboot"])
