@@ -30,9 +30,17 @@ from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
 from recoverd.model.etcd import EtcdView
 from recoverd.model.finding import Diagnosis, FindingKey, State
-from recoverd.model.observation import EndpointHealth, EndpointView, HostView, ObjectsView, Observation, Unseen
+from recoverd.model.observation import (
+    EndpointHealth,
+    EndpointView,
+    HostView,
+    ObjectsView,
+    Observation,
+    Unseen,
+    UnseenKind,
+)
 from recoverd.model.pod_files import Is, by_path, unread
-from recoverd.model.witness import TRIED, LeadView, TryView
+from recoverd.model.witness import HEARTBEAT, TRIED, LeadView, TryView
 
 Witness = Callable[[Question], str]
 """Why it was not seen that the finding is gone, in words that follow "could not be seen: "; "" when it was seen."""
@@ -311,6 +319,8 @@ def writes(question: Question) -> str:
     tries = question.observation.api.tries
     for kind in TRIED:
         view = tries.get(kind)
+        if kind == HEARTBEAT and isinstance(view, Unseen) and view.kind is UnseenKind.NOT_TRIED:
+            continue  # it may not be tried here, so nothing was found by it
         if not isinstance(view, TryView) or not view.accepted:
             why = view.reason if isinstance(view, Unseen) else view.said if view else "none is tried (canary.every: 0)"
             return f"a {kind} was not seen to be accepted: {why}"

@@ -12,7 +12,7 @@ from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import Unseen, UnseenKind
-from recoverd.model.witness import TryView
+from recoverd.model.witness import HEARTBEAT, TryView
 
 TWICE = 2
 
@@ -43,13 +43,17 @@ PASSING = frozenset({UnseenKind.TIMEOUT, UnseenKind.UNREACHABLE})
 
 
 def _webhook(name: str, refused: dict[str, TryView]) -> Finding:
-    what = " and no ".join(refused)
+    made = [kind for kind in refused if kind != HEARTBEAT]
+    what = [f"no {' and no '.join(made)} be made"] if made else []
+    if HEARTBEAT in refused:
+        what.append("no kubelet renew the lease of its node, by which all nodes are called not Ready within a minute")
     return Finding(
         Code.ADMISSION_WEBHOOK_FAILS,
         name,
-        f"The API server lets no {what} be made: it cannot ask the admission webhook {name}, which fails closed. What "
-        "ends is not made anew, and nodes must not be drained meanwhile. Where its pods are kept away by it as well: "
-        "set its failurePolicy to Ignore until they run (kubectl edit validatingwebhookconfigurations, or mutating).",
+        f"The API server lets {' and '.join(what)}: it cannot ask the admission webhook {name}, which fails closed. "
+        "What ends is not made anew, and nodes must not be drained meanwhile. Where its pods are kept away by it as "
+        "well: set its failurePolicy to Ignore until they run (kubectl edit validatingwebhookconfigurations, or "
+        "mutating).",
         _evidence(refused),
         state=State.APISERVER_DOWN,
     )

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from recoverd.model.witness import HOOKS, LED
+from recoverd.observe.canary import NAME, NODES
 from recoverd.observe.lists import POLICIES
 
 LOOK, CANARY, REPAIR, WEBHOOKS = "rbac.yaml", "rbac-canary.yaml", "rbac-repair.yaml", "rbac-webhooks.yaml"
@@ -22,9 +23,13 @@ WORTH = {
 """What each file is for."""
 CAME_LATER = {
     ("list", "apiservices"): "without it an API behind the API server that is away (metrics.k8s.io) is not told of",
+    (
+        "patch",
+        "leases",
+    ): "without it a webhook is not told of that lets no node's lease be renewed, and all else be made",
     ("watch", "pods"): "without it all pods are listed in every sweep, also where there are thousands",
 }
-"""What LOOK gives since a release, and what is lacking without each: with an older one all else is seen."""
+"""What LOOK and CANARY give since a release, and what is lacking without each: with older ones all else is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Permission:
     """Of the one object that it is about."""
     namespaced: bool = False
     """Only in the canary's namespace."""
+    namespace: str = ""
+    """Only in this one."""
 
     def __str__(self) -> str:
         kind = f"{self.resource}.{self.group}" if self.group else self.resource
@@ -51,7 +58,7 @@ class Permission:
         else:
             resource, _, sub = self.resource.partition("/")
             asked = {"verb": self.verb, "group": self.group, "resource": resource, "subresource": sub}
-            asked |= {"name": self.name, "namespace": namespace if self.namespaced else ""}
+            asked |= {"name": self.name, "namespace": namespace if self.namespaced else self.namespace}
             spec = {"resourceAttributes": {key: value for key, value in asked.items() if value}}
         return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
 
@@ -76,6 +83,7 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
     CANARY: (
         Permission("create", "pods", namespaced=True),
         Permission("create", "leases", "coordination.k8s.io", namespaced=True),
+        Permission("patch", "leases", "coordination.k8s.io", NAME, namespace=NODES),
     ),
     REPAIR: (
         *_each("get patch", "", "nodes"),
@@ -90,6 +98,6 @@ NEEDED: dict[str, tuple[Permission, ...]] = {
 
 def lack(file: str, missing: Collection[Permission]) -> tuple[bool, str]:
     """Whether recoverd is blind without these of the file, and what is not done or seen without them."""
-    if file == LOOK and all((p.verb, p.resource) in CAME_LATER for p in missing):
+    if file in (LOOK, CANARY) and all((p.verb, p.resource) in CAME_LATER for p in missing):
         return False, "; ".join(dict.fromkeys(CAME_LATER[p.verb, p.resource] for p in missing))
     return file == LOOK, WORTH[file]

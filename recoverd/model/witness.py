@@ -57,8 +57,12 @@ class AggregatedView:
     """When recoverd first saw it so, and in every look after that."""
 
 
-TRIED = ("pod", "lease")
-"""What is tried: kubelets, controllers and people all need the first, every node and controller the second."""
+HEARTBEAT = "heartbeat"
+TRIED = ("pod", "lease", HEARTBEAT)
+"""What is tried: to make a pod, which kubelets, controllers and people all need; to make a lease; and to change one
+beside those of the nodes, as each kubelet does every ten seconds. Webhooks are told of what is made and of what is
+changed by rules of their own, and often leave kube-system out and not the nodes' namespace.
+"""
 
 
 @dataclass(frozen=True, slots=True)

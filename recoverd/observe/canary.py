@@ -1,4 +1,5 @@
-"""Whether the API server takes writes: a pod and a lease that it is asked to try and not to make (`dryRun=All`).
+"""Whether the API server takes writes: a pod and a lease that it is asked to try and not to make, and a lease to be
+changed (`dryRun=All`).
 
 /readyz asks no admission webhook. One that fails closed while its pods are gone keeps every new pod away, its own too,
 and an API server that calls itself ready refuses what everybody needs. A dry run goes the whole way of a write, through
@@ -12,7 +13,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -20,11 +21,12 @@ from kubernetes.aio.client import ApiClient
 
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.settings import CanarySettings
-from recoverd.model.witness import TRIED, TryView
-from recoverd.observe.rest import request
+from recoverd.model.witness import HEARTBEAT, TRIED, TryView
+from recoverd.observe.rest import JSON, request
 from recoverd.observe.text import printable
 
 NAME = "recoverd-canary"
+MERGED = "application/merge-patch+json"
 PATIENCE = 35.0
 """Seconds: a webhook is given up to 30 (`timeoutSeconds`) before the API server says that it failed."""
 EAGER = 600.0
@@ -50,14 +52,38 @@ POD = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [CONTAINER],
 }
-WRITES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
-    "pod": ("/api/v1/namespaces/{namespace}/pods", "v1", {"kind": "Pod", "spec": POD}),
-    "lease": (
-        "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
-        "coordination.k8s.io/v1",
-        {"kind": "Lease", "spec": {"holderIdentity": NAME, "leaseDurationSeconds": 15}},
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+NODES = "kube-node-lease"
+"""The namespace of the nodes' leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write that is tried."""
+
+    verb: str
+    path: str
+    """With a place for the namespace."""
+    body: dict[str, Any] = field(default_factory=dict)
+    namespace: str = ""
+    """Where it is tried whatever the configuration says; "" for the canary's."""
+
+
+WRITES: Mapping[str, Write] = {
+    "pod": Write("POST", "/api/v1/namespaces/{namespace}/pods", {"apiVersion": "v1", "kind": "Pod", "spec": POD}),
+    "lease": Write(
+        "POST",
+        LEASES,
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "spec": {"holderIdentity": NAME, "leaseDurationSeconds": 15},
+        },
     ),
+    # a patch that changes nothing goes the whole way of an update
+    HEARTBEAT: Write("PATCH", f"{LEASES}/{NAME}", namespace=NODES),
 }
+"""By what is tried, in the words of `TRIED`."""
 Tried = TryView | Unseen
 
 
@@ -71,6 +97,7 @@ class CanaryWatch:
         self._last: dict[str, Tried] = {}
         self._due = 0.0
         self._eager_until = 0.0
+        self._answered: set[str] = set()
 
     async def look(self, client: ApiClient | None) -> Mapping[str, Tried]:
         """What came of each try, by what is tried; empty where nothing is to be. Ends within the deadline: while an
@@ -91,7 +118,7 @@ class CanaryWatch:
             if not self._asking.done():
                 return {kind: self._meanwhile(kind) for kind in TRIED}
             said, self._asking = self._asking.result(), None
-            self._last = {kind: _counted(self._last.get(kind), view) for kind, view in said.items()}
+            self._last = {kind: _counted(self._last.get(kind), self._allowed(kind, v)) for kind, v in said.items()}
             if any(isinstance(v, TryView) and not v.accepted for v in self._last.values()):
                 self._eager_until = now + EAGER
         return dict(self._last)
@@ -101,6 +128,16 @@ class CanaryWatch:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
             self._asking = None
+
+    def _allowed(self, kind: str, view: Tried) -> Tried:
+        """A heartbeat that was never let try is not tried: its permission came later than those of the others, so that
+        an older file of them must not keep what they show from ending.
+        """
+        if isinstance(view, TryView):
+            self._answered.add(kind)
+        elif kind == HEARTBEAT and kind not in self._answered and view.kind in (UnseenKind.DENIED, UnseenKind.GARBAGE):
+            return Unseen(UnseenKind.NOT_TRIED, view.reason)
+        return view
 
     def _meanwhile(self, kind: str) -> Tried:
         last = self._last.get(kind)
@@ -113,13 +150,19 @@ class CanaryWatch:
         return dict(zip(TRIED, views, strict=True))
 
     async def _one(self, client: ApiClient, kind: str) -> Tried:
-        path, version, body = WRITES[kind]
-        namespace = self._settings.namespace
-        whole = {"apiVersion": version, "metadata": {"name": NAME, "namespace": namespace}, **body}
+        write = WRITES[kind]
+        namespace = write.namespace or self._settings.namespace
+        body = {**write.body, "metadata": {"name": NAME, "namespace": namespace}} if write.body else {}
         try:
             async with asyncio.timeout(PATIENCE):
                 response = await request(
-                    client, path, {"namespace": namespace}, method="POST", query={"dryRun": "All"}, body=whole
+                    client,
+                    write.path,
+                    {"namespace": namespace},
+                    method=write.verb,
+                    query={"dryRun": "All"},
+                    body=body,
+                    content_type=MERGED if write.verb == "PATCH" else JSON,
                 )
                 return judged(kind, namespace, response.status, await response.read())
         except TimeoutError:

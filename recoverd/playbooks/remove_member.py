@@ -17,22 +17,6 @@ from recoverd.playbooks.survivors import not_lost
 from recoverd.playbooks.votes import Vote, vote_of
 
 
-def _patience(finding: Finding, situation: Situation, *, curable: bool) -> Wait | None:
-    """`curable`: there is a reason why the member is only stopped, and not lost."""
-    patience = situation.settings.bounds.member_down_after
-    if situation.age(finding) >= patience:
-        return None
-    if curable:
-        return Wait(
-            f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself "
-            "(bound `member_down_after`)"
-        )
-    return Wait(
-        f"{finding.message} This is offered for removal when it has lasted {patience:g} s "
-        "(bound `member_down_after`): a rebooting machine or a join that is just happening looks the same"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class RemoveMemberPlaybook:
     name: str = "remove-member"
@@ -63,8 +47,8 @@ class RemoveMemberPlaybook:
         lost = None if situation.by_hand else not_lost(member, view, situation)
         if isinstance(lost, Wait):
             return lost
-        if not situation.by_hand and (wait := _patience(finding, situation, curable=bool(lost))):
-            return wait
+        if young := _young(finding, situation, stopped=lost is not None):
+            return young
         if lost:
             return lost
         if member.id == view.member_id:
@@ -153,6 +137,23 @@ class RemoveMemberPlaybook:
                 timeout=60.0,
             ),
         )
+
+
+def _young(finding: Finding, situation: Situation, *, stopped: bool) -> Wait | None:
+    """Why it is given some time yet; None where it has had it, or a person asks. `stopped`: it is not lost."""
+    patience = situation.settings.bounds.member_down_after
+    if situation.age(finding) >= patience or situation.by_hand:
+        return None
+    if stopped:
+        return Wait(
+            f"{finding.message} It is not lost, and is given {patience:g} s to come back by itself "
+            "(bound `member_down_after`)"
+        )
+    return Wait(
+        f"{finding.message} This is offered for removal when it has lasted {patience:g} s "
+        "(bound `member_down_after`): "
+        "a rebooting machine or a join that is just happening looks the same"
+    )
 
 
 def _voters_after(view: EtcdView, removed: MemberEntry) -> int:

@@ -21,6 +21,7 @@ PATHS = {
     "ClusterRoleBinding": f"{RBAC}/clusterrolebindings/{{name}}",
     "Role": f"{RBAC}/namespaces/{{namespace}}/roles/{{name}}",
     "RoleBinding": f"{RBAC}/namespaces/{{namespace}}/rolebindings/{{name}}",
+    "Lease": "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts/{name}",
 }
 """What the shipped files are made of."""

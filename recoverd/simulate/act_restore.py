@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from recoverd.model.etcd import MemberEntry
@@ -18,7 +19,7 @@ from recoverd.model.plan import StepResult
 from recoverd.simulate.carry import Carry, hand
 from recoverd.simulate.look import member
 from recoverd.simulate.points import fetched
-from recoverd.simulate.store import id_of
+from recoverd.simulate.store import Store, id_of
 
 
 @hand(SendSnapshot, lacking=lambda o, at: at.machine.files.get(o.target) != o.sha256, guarded=False)
@@ -145,15 +146,19 @@ def _raised(o: DisarmAlarm, at: Carry) -> bool:
     return not isinstance(view, Unseen) and bool(o.raised(view))
 
 
+def _without(store: Store, alarm: str, raised: Sequence[str]) -> Store:
+    if alarm == "CORRUPT":
+        return replace(store, differs=False)
+    return replace(store, alarms=tuple(m for m in store.alarms if m not in raised))
+
+
 @hand(DisarmAlarm, lacking=_raised, waits=True, guarded=False)
 def disarm(o: DisarmAlarm, at: Carry) -> StepResult:
     view = member(at.cluster, at.name)
     if isinstance(view, Unseen):
         return StepResult(False, view.reason)
     raised = o.raised(view)
-    if raised and not at.cluster.etcd.write(
-        at.name, lambda s: replace(s, alarms=tuple(m for m in s.alarms if m not in raised))
-    ):
+    if raised and not at.cluster.etcd.write(at.name, lambda s: _without(s, o.alarm, raised)):
         return StepResult(False, f"etcd on {at.name} knows no leader")
     return StepResult(
         True,

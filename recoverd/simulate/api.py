@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from recoverd.model.observation import EndpointHealth, EndpointView, NodeView, ObjectsView, Unseen, UnseenKind
+from recoverd.model.witness import HEARTBEAT as HEARTBEAT_LEASE
 from recoverd.simulate.clock import moment
 from recoverd.simulate.etcd import Etcd, Process
 from recoverd.simulate.hosts import UP_SINCE, Container, Machine
@@ -86,7 +87,9 @@ class Api:
                     self._ready[name] = (ready, now)
 
     def _posts(self, machine: Machine) -> bool:
-        """Its kubelet tells the API server how it is."""
+        """Its kubelet tells the API server how it is, and is let."""
+        if self.webhooks.blocking(HEARTBEAT_LEASE):
+            return False
         well = machine.up(self._now) and machine.units["kubelet"].active and machine.joined
         return (
             well

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.etcd import FORCE, AlarmEntry, DiskTimes, EtcdView, MemberEntry, PrefixUse
+from recoverd.model.etcd import FORCE, WHOLE, AlarmEntry, DiskTimes, EtcdView, Hashed, MemberEntry
 from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.simulate.hosts import Container, Machine
 from recoverd.simulate.network import Network
 from recoverd.simulate.pki import etcd_trouble
-from recoverd.simulate.store import PAGES, SMALL, Store, client_url, founded, id_of, peer_url
+from recoverd.simulate.store import PAGES, SMALL, Store, founded, id_of, named, peer_url, prefixes
 from recoverd.simulate.texts import ETCD_DIR, command_of, peers_in
 
 BOOT = 0.5
@@ -31,6 +31,8 @@ SLOW_DISK = DiskTimes(60.0, 55, 0.5, 31)
 """What a member says of fsyncs and commits on a disk that stalls for half a second again and again (observed with a
 real etcd 3.4.23 whose files were); it serves, and keeps its leader.
 """
+HASHES = "3.5.10"
+"""The first version whose gateway leads to HashKV; of those that the model knows, as text."""
 PANICS = 10.0
 """Seconds after a start with the flag in which a message of an old member that is still alive ends it
 (observed: it panics or splits).
@@ -83,7 +85,7 @@ class Process:
     @property
     def healthy(self) -> bool:
         """/health says true: not without a leader, nor while an alarm is up."""
-        return bool(self.leader) and not self.store.alarms
+        return bool(self.leader) and not self.store.alarms and not self.store.differs
 
 
 class Etcd:
@@ -100,6 +102,9 @@ class Etcd:
         """By machine, those that listen."""
         self.files: dict[str, int] = {}
         """Bytes of the database's file, by machine: free pages stay in it until it is defragmented."""
+        self.odd: set[str] = set()
+        """Ids of the members whose data are silently others than their peers'."""
+        self.version = "3.4.23"
         self.busy = True
         """Something writes: leases alone are some writes a second."""
 
@@ -107,11 +112,12 @@ class Etcd:
 
     def behind(self, plane: str) -> Process | None:
         """The member with a leader that the API server of a machine uses: that of the machine itself, or one of those
-        that it reaches and that it and the member accept each other. A learner serves no API server.
+        that it reaches and that it and the member accept each other. A learner serves no API server, and no member
+        does while the CORRUPT alarm is up.
         """
         for name in self._machines if self._apart else (plane,):
             process = self.processes.get(name)
-            if process is None or not process.leader or self._learner(process):
+            if process is None or not process.leader or process.store.differs or self._learner(process):
                 continue
             if not self._apart or self._accepted(plane, process.machine):
                 return process
@@ -133,16 +139,28 @@ class Etcd:
             return Unseen(UnseenKind.TIMEOUT, f"etcd on {name} did not answer within 3 s")
         store, well = process.store, process.healthy
         why = "" if well else "/health says false"
-        counts = (len(store.nodes), len(store.pods))
+        # while data differ, reads are refused: "etcdserver: corrupt cluster"
+        reads = not store.differs
+        nodes, pods, uid = (len(store.nodes), len(store.pods), store.uid) if reads else (None, None, None)
         alarms = tuple(AlarmEntry(member, "NOSPACE") for member in store.alarms)
+        alarms += (AlarmEntry(WHOLE, "CORRUPT"),) * store.differs
         disk = SLOW_DISK if self._machines[name].slow else None
         return EtcdView(
-            store.member_id, store.cluster_id, "3.4.23", store.revision, store.term, process.leader,
+            store.member_id, store.cluster_id, self.version, store.revision, store.term, process.leader,
             self._learner(process), well, why,
-            store.members, self.size(name), store.in_use, QUOTA, alarms, *counts, store.uid,
-            fsync=disk, commit=disk, prefixes=_prefixes(store) if alarms else (),
+            store.members, self.size(name), store.in_use, QUOTA, alarms, nodes, pods, uid,
+            fsync=disk, commit=disk, prefixes=prefixes(store) if store.alarms else (), hashed=self._hashed(store),
             raft_index=store.index,
         )  # fmt: skip
+
+    def _hashed(self, store: Store) -> Hashed | None:
+        """What HashKV says, which is asked only while the CORRUPT alarm names no member; before 3.5.10 the gateway does
+        not lead to it.
+        """
+        if not store.differs or self.version < HASHES:
+            return None
+        least = min(p.store.revision for p in self.processes.values() if p.answers and p.store.same_cluster(store))
+        return Hashed(least, store.compacted, 2 if store.member_id in self.odd else 1)
 
     def size(self, name: str) -> int:
         """Bytes of the file of the member's database."""
@@ -346,7 +364,7 @@ class Etcd:
         store = leader.store
         if not all(m.started for m in store.members):
             rows = {member_id: (n, self._machines[n].address) for n, member_id in reached.items()}
-            members = tuple(m if m.started or m.id not in rows else _named(m, *rows[m.id]) for m in store.members)
+            members = tuple(m if m.started or m.id not in rows else named(m, *rows[m.id]) for m in store.members)
             store = leader.store = replace(store, members=members)
         for name, member_id in reached.items():
             process = self.processes[name]
@@ -378,15 +396,3 @@ class Etcd:
     def _learner(self, process: Process) -> bool:
         row = process.store.member(process.id)
         return row is not None and row.learner
-
-
-def _prefixes(store: Store) -> tuple[PrefixUse, ...]:
-    events = store.live - SMALL // 2
-    return (
-        PrefixUse("/registry/events/", events >> 10, events),
-        PrefixUse("/registry/pods/", len(store.pods), SMALL // 2),
-    )
-
-
-def _named(row: MemberEntry, name: str, address: str) -> MemberEntry:
-    return replace(row, name=name, client_urls=(client_url(address),))

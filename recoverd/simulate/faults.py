@@ -205,6 +205,27 @@ def age_database(c: ModelCluster, *names: str) -> None:
         c.exited(name, "etcd", "")
 
 
+def diverge_data(c: ModelCluster, *names: str) -> None:
+    """The data of these members are silently others than those of the rest, by a defect of etcd; its own check raises
+    the CORRUPT alarm without naming a member (etcd from 3.4.23 and 3.5.7 on). Without names: it was raised, and all are
+    the same by now.
+    """
+    c.etcd.odd |= {c.etcd.processes[n].id for n in names}
+    leader = c.etcd.leaders()[0]
+    c.etcd.write(leader.machine.name, lambda s: replace(s, differs=True))
+
+
+def take_alarm_back(c: ModelCluster) -> None:
+    """`etcdctl alarm disarm`, by a person."""
+    leader = c.etcd.leaders()[0]
+    c.etcd.write(leader.machine.name, lambda s: replace(s, alarms=(), differs=False))
+
+
+def newer_etcd(c: ModelCluster) -> None:
+    """The control planes run etcd 3.5.16, of which members' data can be compared by their hashes."""
+    c.etcd.version = "3.5.16"
+
+
 def fill_etcd(c: ModelCluster, live: str = "10") -> None:
     """Something writes until etcd has reached its quota: objects that take `live` MiB,
     and the rest is their history.

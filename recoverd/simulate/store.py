@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from recoverd.model.etcd import MemberEntry
+from recoverd.model.etcd import MemberEntry, PrefixUse
 
 SMALL = 10 << 20
 PAGES = "panic: invalid page type: 23: 0"
@@ -56,6 +56,8 @@ class Store:
     """Bytes of those that are of the newest revision of the objects."""
     alarms: tuple[str, ...] = ()
     """Ids of the members that have raised NOSPACE."""
+    differs: bool = False
+    """The CORRUPT alarm is up and names no member."""
     misled: bool = False
     """kube-proxy's ConfigMap names an API server that is gone."""
     began: int = 0
@@ -102,7 +104,7 @@ class Store:
             self.cluster_id, member_id, self.members, revision, self.term, self.history, self.uid, self.nodes,
             self.pods, self.ready,
             self.endpoints, self.cordons, self.budget, self.compacted, corrupt, self.in_use, self.live, self.alarms,
-            self.misled, self.began,
+            self.differs, self.misled, self.began,
         )  # fmt: skip
 
 
@@ -138,3 +140,17 @@ def founded(named: Mapping[str, str], member_id: str) -> Store:
         return made
     rows = tuple(MemberEntry(id_of(url), "", (url,), ()) for url in map(peer_url, named.values()))
     return replace(made, members=rows, member_id=member_id)
+
+
+def prefixes(store: Store) -> tuple[PrefixUse, ...]:
+    """What a member that has reached its quota says takes its space."""
+    events = store.live - SMALL // 2
+    return (
+        PrefixUse("/registry/events/", events >> 10, events),
+        PrefixUse("/registry/pods/", len(store.pods), SMALL // 2),
+    )
+
+
+def named(row: MemberEntry, name: str, address: str) -> MemberEntry:
+    """The row of a member that has started."""
+    return replace(row, name=name, client_urls=(client_url(address),))

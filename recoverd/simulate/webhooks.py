@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recoverd.model.witness import TRIED, TryView
+from recoverd.model.witness import HEARTBEAT, TRIED, TryView
 
 STARTS = 10.0
 """Seconds from when a webhook's own pods may be made until they serve."""
@@ -52,10 +52,12 @@ class Webhooks:
         return next((w for w in self.all.values() if w.kind == kind and w.blocks), None)
 
     def tick(self, now: float) -> None:
-        """The pods that one has kept away itself are made once none does."""
-        free = self.blocking("pod") is None
+        """The pods that one has kept away itself are made once none does: while no heartbeat is let pass, no node is
+        there for them.
+        """
+        free = self.blocking("pod") is None and self.blocking(HEARTBEAT) is None
         for hook in self.all.values():
-            if hook.kind != "pod" or hook.serves or not free:
+            if hook.kind not in ("pod", HEARTBEAT) or hook.serves or not free:
                 hook.free_since = None
             else:
                 hook.free_since = now if hook.free_since is None else hook.free_since

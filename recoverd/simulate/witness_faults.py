@@ -33,7 +33,9 @@ def direct_controller(c: ModelCluster, name: str, component: str = "kube-control
 
 
 def fail_webhook(c: ModelCluster, kind: str = "pod", name: str = "policy-validator.example.com") -> None:
-    """All pods of an admission webhook are gone, and it fails closed: no `kind` is made, its own pods neither."""
+    """All pods of an admission webhook are gone, and it fails closed: no `kind` is made, its own pods neither. With
+    `heartbeat` no kubelet renews its node's lease.
+    """
     c.api.webhooks.all[name] = Webhook(name, kind, c.now)
 
 

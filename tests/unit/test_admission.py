@@ -23,9 +23,11 @@ KEY = (Code.ADMISSION_WEBHOOK_FAILS, "policy.example.com")
 POST = 'Post "https://policy-validator.default.svc:443/?timeout=5s": '
 
 
-def sweep(pod: Tried = FINE, lease: Tried = FINE, cluster: Cluster | None = None) -> Observation:
+def sweep(
+    pod: Tried = FINE, lease: Tried = FINE, cluster: Cluster | None = None, *, heartbeat: Tried = FINE
+) -> Observation:
     seen = (cluster or Cluster()).observation()
-    return replace(seen, api=replace(seen.api, tries={"pod": pod, "lease": lease}))
+    return replace(seen, api=replace(seen.api, tries={"pod": pod, "lease": lease, "heartbeat": heartbeat}))
 
 
 def found(seen: Observation) -> Diagnosis:
@@ -90,6 +92,19 @@ def test_it_is_a_fault_when_it_was_said_twice_and_names_what_is_kept_away() -> N
     finding = diagnosis.find(*KEY)
     assert finding and diagnosis.state is State.APISERVER_DOWN
     assert "no pod and no lease" in finding.message and any("failed calling" in line for line in finding.evidence)
+
+
+def test_a_webhook_that_lets_no_lease_of_a_node_be_renewed_is_named_with_what_that_means() -> None:
+    finding = found(sweep(heartbeat=HOOK)).find(*KEY)
+    assert finding and "no kubelet renew the lease of its node" in finding.message and "be made" not in finding.message
+    finding = found(sweep(pod=HOOK, heartbeat=HOOK)).find(*KEY)
+    assert finding and "no pod be made and no kubelet renew" in finding.message
+
+
+def test_a_heartbeat_that_may_not_be_tried_keeps_nothing_from_ending_and_one_that_is_late_does() -> None:
+    for kind, gone in ((UnseenKind.NOT_TRIED, True), (UnseenKind.TIMEOUT, False), (UnseenKind.DENIED, False)):
+        seen = sweep(heartbeat=Unseen(kind, "HTTP 403"))
+        assert (doubt([KEY], found(seen), seen) == "") is gone, kind
 
 
 def test_a_quota_is_a_warning() -> None:

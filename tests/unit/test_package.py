@@ -32,7 +32,7 @@ from recoverd.config.schema import (
 )
 from recoverd.metrics.server import Metrics
 from recoverd.model.witness import HOOKS, LED
-from recoverd.observe.canary import WRITES
+from recoverd.observe.canary import NAME, NODES, WRITES
 from recoverd.observe.lists import POLICIES
 from recoverd.playbooks import registry
 from recoverd.report import runbooks
@@ -215,19 +215,27 @@ def test_rbac_allows_what_is_read_and_nothing_else() -> None:
     assert listed - of_policies | {"networkpolicies"} == {
         r.strip("'").removeprefix("/api/v1/") for verb, r in asked - proxied if verb in ("GET", "LIST")
     }
-    assert ("POST", "path") in asked, "the dry run, which makes nothing and has config/rbac-canary.yaml"
-    assert {verb for verb, _ in asked - {("POST", "path")}} == {"GET", "LIST"}, "what looks changes nothing"
+    assert ("write.verb", "write.path") in asked, "the dry run, which makes nothing and has config/rbac-canary.yaml"
+    assert {verb for verb, _ in asked - {("write.verb", "write.path")}} == {"GET", "LIST"}, "what looks changes nothing"
     urls = {u for rule in role["rules"] for u in rule.get("nonResourceURLs", [])}
     assert set(re.findall(r"/(?:livez|readyz|healthz)\b", (ROOT / "recoverd/observe/probe.py").read_text())) <= urls
 
 
 def test_rbac_for_the_canary_allows_what_is_tried_and_nothing_else() -> None:
-    role, binding = yaml.safe_load_all((ROOT / "config/rbac-canary.yaml").read_text())
-    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding"), "in one namespace"
-    assert role["metadata"] == binding["metadata"] and binding["roleRef"]["name"] == role["metadata"]["name"]
-    assert role["metadata"]["namespace"] == CanaryModel().namespace
-    allowed = {(verb, r) for rule in role["rules"] for verb in rule["verbs"] for r in rule["resources"]}
-    assert allowed == {("create", path.rpartition("/")[2]) for path, _, _ in WRITES.values()}
+    verbs, allowed = {"POST": "create", "PATCH": "patch"}, set[tuple[str, str, str]]()
+    role, binding, lease, other, bound = yaml.safe_load_all((ROOT / "config/rbac-canary.yaml").read_text())
+    for of, to in ((role, binding), (other, bound)):
+        assert (of["kind"], to["kind"]) == ("Role", "RoleBinding"), "in one namespace"
+        assert of["metadata"] == to["metadata"] and to["roleRef"]["name"] == of["metadata"]["name"]
+        for rule in of["rules"]:
+            (kind,), name = rule["resources"], "".join(f"/{n}" for n in rule.get("resourceNames", []))
+            allowed |= {(verb, f"{kind}{name}", of["metadata"]["namespace"]) for verb in rule["verbs"]}
+    tried = {
+        (verbs[w.verb], w.path.partition("{namespace}/")[2], w.namespace or CanaryModel().namespace)
+        for w in WRITES.values()
+    }
+    assert allowed == tried
+    assert (lease["kind"], lease["metadata"]) == ("Lease", {"name": NAME, "namespace": NODES}), "what is changed"
 
 
 def test_rbac_for_webhooks_allows_what_passing_one_by_takes_and_nothing_else() -> None:
@@ -281,7 +289,7 @@ def requests(package: str) -> set[tuple[str, str]]:
         ):
             match call.func.id if len(call.args) > 1 and module.name != "rest.py" else "":
                 case "request":
-                    method = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "method"), "GET")
+                    method = next((ast.unparse(k.value).strip("'") for k in call.keywords if k.arg == "method"), "GET")
                     found.add((method, ast.unparse(call.args[1])))
                 case "list_all" | "list_group":
                     kind = ast.unparse(call.args[-1])
