@@ -141,7 +141,7 @@ for p in /proc/[0-9]*/comm; do
   esac
 done
 # what it takes for the range of pods, as kubeadm's ConfigMap has given it to the pod
-[ -z "$config" ] || s cluster-cidr "$(sed -n -e '/^clusterCIDR: */{' -e 's///p' -e q -e '}' "$config" 2>/dev/null | tr -d "\"' ")"
+[ ! -f "$config" ] || s cluster-cidr "$(sed -n -e '/^clusterCIDR: */{' -e 's///p' -e q -e '}' "$config" 2>/dev/null | tr -d "\"' " | cut -c1-200)"
 # shellcheck disable=SC2012 # kubelet names them by their UIDs
 if [ -d "$pods/pods" ]; then s pods; ls "$pods/pods" | head -n 2048; fi
 

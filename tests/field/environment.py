@@ -128,6 +128,8 @@ class Environment:
     """The only service is the cluster's DNS."""
     encryption: str = ""
     """The API server's `--encryption-provider-config`; "" where nothing is encrypted at rest."""
+    point: bool = False
+    """A restore point is kept on the bastion."""
     pki: bool = False
     """Certificates are on the machines."""
     notices: tuple[str, ...] = ()

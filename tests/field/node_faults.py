@@ -120,9 +120,17 @@ class NodeFaults(Faults):
 
     def pod_routes_lost_to_all(self) -> None:
         """The worker's to the others' pods, so that its own answer nobody."""
+        self._routes_to_others_lost()
+        self.node_unreached()
+
+    def service_behind_route_unreached(self) -> None:
+        """The same route, and what is lost is what goes to a service."""
+        self._routes_to_others_lost()
+        self.service_unreached()
+
+    def _routes_to_others_lost(self) -> None:
         routes = self.machines["w1"].root / "net/routes"
         routes.write_text("".join(r for r in routes.read_text().splitlines(True) if not r.startswith("10.244.0.")))
-        self.node_unreached()
 
     def service_unreached(self) -> None:
         """The only service's address, from the worker, though its pods are reached and its rules are right."""

@@ -155,6 +155,13 @@ OF_NODES = {
         found=("service-unreachable", "N"),
         plan="restart-node-agents",
     ),
+    "a service's address leads nowhere from a worker that has lost a route": Environment(
+        source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        planes=3,
+        fault="service_behind_route_unreached",
+        found=("service-unreachable", "N"),
+        plan="restore-node-network",
+    ),
     "the address of the cluster's DNS leads nowhere from a worker": Environment(
         source="https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
         planes=3,

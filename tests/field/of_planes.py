@@ -71,6 +71,14 @@ OF_PLANES = {
         found=("etcd-member-never-started", "127.9.9.9"),
         plan="remove-member",
     ),
+    "etcd's data are gone, and a restore point is kept": Environment(
+        source="https://etcd.io/docs/v3.5/op-guide/recovery/#restoring-a-cluster",
+        point=True,
+        fault="data_lost",
+        lasts=400.0,
+        found=("etcd-data-lost", ""),
+        plan="restore-etcd-snapshot",
+    ),
     "a flag of etcd is mistyped": Environment(
         source="https://etcd.io/docs/v3.5/op-guide/configuration/",
         fault="etcd_mistyped",

@@ -41,6 +41,13 @@ class PlaneFaults(Faults):
         self.machines["p2"].ends("kube-apiserver")
         await self.others["p2"].stop()
 
+    def data_lost(self) -> None:
+        """The only control plane's disk with etcd's data was made anew."""
+        plane = self.machines["p1"]
+        shutil.rmtree(plane.root / self.at.data.lstrip("/") / "member")
+        plane.falls("etcd", "etcdserver: open wal error: wal: file not found")
+        self._without_etcd()
+
     def member_added(self) -> None:
         """One whose machine never started it, beside three that serve."""
         self.answers.added.append({"ID": "9", "peerURLs": ["https://127.9.9.9:2380"]})

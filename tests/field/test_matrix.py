@@ -48,7 +48,7 @@ async def test_an_environment_is_healthy_and_its_fault_is_found_and_planned_for(
 
 
 async def healthy(field: Field) -> None:
-    for _ in range(2):
+    for _ in range(4 if field.at.point else 2):
         seen = await field.sweep()
         state = field.machine.state
         assert state.sweep
