@@ -22,6 +22,8 @@ from recoverd.model.observation import Unseen, UnseenKind
 STUCK = State.ETCD_STUCK
 STARTING = 40.0
 """Seconds that kubeadm itself waits for a new member to start (its own words: "This can take up to 40s")."""
+CALLS = 20.0
+"""Seconds from its start in which an etcd has yet to reach the others, as when all boot at once."""
 PROMOTION = 120.0
 """Seconds that a learner may serve before it is called stuck: kubeadm promotes as soon as it has caught
 up and gives up after 2 minutes.
@@ -236,14 +238,16 @@ def _apart(scene: Scene, vitals: tuple[Vital, ...]) -> Finding | None:
         f"other on the port of their peers ({cut}). A firewall, a route or a certificate is in the way, and recoverd "
         f"opens none; on {' and '.join(w.host for w in ways)}: `nft list ruleset`, `ip route`, `journalctl`. Each "
         "holds its data, and they elect a leader by themselves then: none is forced, removed or restored for that.",
-        tuple(line for v, w in zip(runs, ways, strict=False) for line in (v.why, *w.lines)),
+        (*(v.why for v in runs), *(line for w in ways for line in w.lines)),
         state=STUCK,
     )
 
 
 def _runs(scene: Scene, host: str) -> bool:
+    """Its process runs, for long enough to have called the others."""
     container = scene.container(host, "etcd")
-    return container is not None and container.running
+    age = scene.age(container.started_at) if container and container.running else None
+    return age is not None and age >= CALLS
 
 
 def _missing_as(vital: Vital) -> str:

@@ -39,6 +39,12 @@ def waiting(said: tuple[str, ...] = PROBED, *, called: bool = True) -> Cluster:
     return cluster
 
 
+def started(cluster: Cluster, *, seconds: float) -> Cluster:
+    for name in cluster.joined:
+        cluster.container(name, "etcd", started_at=NOW - timedelta(seconds=seconds))
+    return cluster
+
+
 def seen(cluster: Cluster) -> Diagnosis:
     return diagnose(cluster.observation(), cluster.memory(), cluster.settings)
 
@@ -74,8 +80,14 @@ def test_where_no_member_reaches_enough_others_that_is_said_and_nothing_is_offer
         .no_leader()
         .container("cp1", "etcd", running=False)
         .container("cp2", "etcd", running=False),
+        started(blocked("cp1", "cp2", "cp3").no_leader().api_down(), seconds=9),
     ],
-    ids=["two of them are connected", "it is not known of one", "two of them do not run just now"],
+    ids=[
+        "two of them are connected",
+        "it is not known of one",
+        "two of them do not run just now",
+        "all have just booted",
+    ],
 )
 def test_where_that_is_not_proven_it_is_not_said(cluster: Cluster) -> None:
     assert "reach each other" not in found(cluster, Code.ETCD_NO_LEADER).message
