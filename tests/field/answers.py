@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from recoverd.model.places import authority
+from recoverd.observe.canary import NAME, NODES
 from tests.components.test_api import Handler, as_json
 from tests.field.environment import Environment
 
@@ -100,6 +101,7 @@ class Answers:
             "/api/v1/services": listed("Service", [*self._own_service(), self._service()]),
             "/api/v1/namespaces/kube-system/pods": as_json({}, 201),
             LEASES: as_json({}, 201),
+            f"/apis/coordination.k8s.io/v1/namespaces/{NODES}/leases/{NAME}": as_json({}),
             f"{LEASES}/kube-controller-manager": lease,
             f"{LEASES}/kube-scheduler": lease,
         }
@@ -196,6 +198,8 @@ class Answers:
         node = self._node("win1", "w1", ready=True)
         node["metadata"]["labels"] = {"kubernetes.io/os": "windows"}
         node["status"]["addresses"] = [{"type": "InternalIP", "address": "127.255.255.254"}]
+        node["status"]["nodeInfo"] |= {"machineID": "win1", "systemUUID": "win1-system"}
+        node["spec"] = {"podCIDR": "10.244.99.0/24", "podCIDRs": ["10.244.99.0/24"]}
         return node
 
     def members(self) -> list[dict[str, Any]]:
