@@ -52,6 +52,15 @@ def failing(
 
 
 def telling(
+    looks: Mapping[str, HostLook], asked: Mapping[str, Questions], hosts: Mapping[str, str], memory: Memory
+) -> tuple[list[PodProbe], list[ServiceProbe]]:
+    """What came of all probes, of pods and of services; `hosts` has the host by node."""
+    probes = [p for name, look in looks.items() for p in pod_probes(name, asked[name], look)]
+    services = [s for name, look in looks.items() for s in service_probes(name, asked[name], look, hosts)]
+    return used(probes, services, memory)
+
+
+def used(
     probes: Sequence[PodProbe], services: Sequence[ServiceProbe], memory: Memory
 ) -> tuple[list[PodProbe], list[ServiceProbe]]:
     """Those without what failed over IPv6 on machines where that has never worked: where pods and services have

@@ -29,7 +29,7 @@ from recoverd.model.network import (
 from recoverd.model.observation import ApiView, NodeView, ObjectsView, Unseen, UnseenKind
 from recoverd.observe import images, rounds
 from recoverd.observe.agents import AgentWatch
-from recoverd.observe.answers import failing, pod_probes, service_probes, telling
+from recoverd.observe.answers import failing, telling
 from recoverd.observe.api import Listed
 from recoverd.observe.kernel import KernelWatch
 from recoverd.observe.kubelet import ListedPod, waiting
@@ -194,9 +194,7 @@ class _Round:
         ready = [n.name for n in self.nodes.values() if n.ready]
         of_nodes = {node: look for node, host in self.hosts.items() if (look := seen.get(host))}
         directories = {node: look.pods for node, look in of_nodes.items() if look.pods is not None}
-        probes = [p for n, look in seen.items() for p in pod_probes(n, asked[n], look)]
-        services = [s for n, look in seen.items() for s in service_probes(n, asked[n], look, self.hosts)]
-        probes, services = telling(probes, services, self.memory)
+        probes, services = telling(seen, asked, self.hosts, self.memory)
         compared, (doubted, fresh) = await asyncio.gather(
             of._pods.look(self.listed.client, ready, self.on, directories, self.now, self._looked_nodes()),
             self._again(probes, services, seen, sample),

@@ -61,6 +61,21 @@ put_bridge() {
     ip link set dev "$v" up
     [ $pb_hairpin = 0 ] || ip link set dev "$v" type bridge_slave hairpin on
   done
+  announce "$pb_name"
+}
+
+# announce BRIDGE: tell the pods on it at which MAC its addresses are now. They have that of the bridge of before, and
+# over IPv6 they kept it for minutes and sent everything there (observed on Linux 6.18); over IPv4 the node's own ARP
+# tells them. An address that is set, to what it is, is announced by the kernel, and stays when cables come and go.
+announce() {
+  # what is sent before is lost: the kernel takes up to a second to see that a cable is in
+  an_i=0
+  while [ $an_i -lt 15 ] && ! ip link show dev "$1" | grep -q 'state UP'; do sleep 0.1 || sleep 1; an_i=$((an_i + 1)); done
+  an_mac=$(ip -o link show dev "$1" | sed -n 's|.* link/ether \([0-9a-f:]*\).*|\1|p')
+  for an_of in "ipv4/conf/$1/arp_notify" "ipv6/conf/$1/ndisc_notify"; do
+    [ ! -e "/proc/sys/net/$an_of" ] || echo 1 >"/proc/sys/net/$an_of"
+  done
+  [ -z "$an_mac" ] || ip link set dev "$1" address "$an_mac"
 }
 
 # bridge_is NAME ADDRESS...: is it up with these, and does no cable hang loose?

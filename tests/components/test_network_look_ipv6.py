@@ -180,6 +180,22 @@ ip -4 addr show dev cni0 | grep -q 'inet 10.244.1.1/24 brd 10.244.1.255' || exit
 
 
 @needs_namespace
+def test_pods_are_told_where_the_bridge_that_was_made_anew_is() -> None:
+    """They kept the MAC of the one of before as reachable, and everything that they sent over IPv6 was lost."""
+    put = PutBridge("cni0", ("10.244.1.1/24", "fd00:10:1::1/64"))
+    done(f"""unshare --net sleep 60 & pod=$!
+until [ "$(readlink /proc/$pod/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+in_pod() {{ nsenter --net=/proc/$pod/ns/net "$@"; }}
+ip link add vethx type veth peer name eth0 netns $pod || exit 9
+in_pod ip addr add fd00:10:1::2/64 dev eth0 nodad && in_pod ip link set eth0 up || exit 8
+in_pod ip -6 neigh replace fd00:10:1::1 lladdr 02:00:00:00:00:99 dev eth0 nud reachable || exit 7
+({sent(put.call())}) || exit 6
+mac=$(ip -o link show cni0 | grep -o 'link/ether [^ ]*' | cut -d' ' -f2)
+for i in $(seq 100); do in_pod ip -6 neigh show fd00:10:1::1 dev eth0 | grep -q "$mac" && break; sleep 0.1; done
+in_pod ip -6 neigh show fd00:10:1::1 dev eth0 | grep "$mac"; told=$?; kill $pod; exit $told""")
+
+
+@needs_namespace
 def test_forwarding_is_switched_on_for_every_device() -> None:
     put = Sysctl("net.ipv6.conf.all.forwarding", "1")
     done(f"""{HOST6}mount -t proc proc /proc 2>/dev/null; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding || exit 9

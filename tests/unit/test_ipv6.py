@@ -28,7 +28,7 @@ from recoverd.model.network import (
 )
 from recoverd.model.network_operations import LinkUp, PutBridge, PutRoute, Sysctl
 from recoverd.observe import rounds
-from recoverd.observe.answers import telling
+from recoverd.observe.answers import used
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.services import service_ports
 from tests.unit.builders import Cluster
@@ -260,8 +260,8 @@ def test_failures_of_ipv6_that_has_never_worked_make_no_machine_look_ill() -> No
     network = DualStack().cut6("w1", "w2")
     network.silent.add("w1")
     seen = network.view()
-    for used, fails in ((USED, (2, 1)), (KnownIPv6(), (0, 0))):
-        probes, services = telling(seen.probes, seen.services, network.memory(used=used))
+    for known, fails in ((USED, (2, 1)), (KnownIPv6(), (0, 0))):
+        probes, services = used(seen.probes, seen.services, network.memory(used=known))
         assert (sum(not p.answer.arrived for p in probes), sum(OK not in s.answers for s in services)) == fails
 
 
