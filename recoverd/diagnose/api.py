@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from recoverd.diagnose import words
 from recoverd.diagnose.backoff import etcd_serves, lacks_etcd
 from recoverd.diagnose.manifests import STOPPED_ON_REQUEST, of_before, restarted, up
+from recoverd.diagnose.rules import reconnecting
 from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Finding, State
+from recoverd.model.network import NetworkView
 from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
 
 DOWN = State.APISERVER_DOWN
@@ -96,6 +98,9 @@ def _by_etcd(scene: Scene, name: str) -> str:
             " It ended while no etcd served it, and etcd serves now: kubelet starts it again within five minutes, and "
             f"at once when it is restarted itself (`systemctl restart kubelet` on {name}).{again}"
         )
+    network = scene.observation.network
+    if isinstance(network, NetworkView) and reconnecting(scene, network):
+        return ""  # the others have come back just now, and this one may be on its way (observed)
     if scene.external_etcd and others and endpoint and (lacks or "etcd" in endpoint.failing_checks):
         return f" The etcd, which is elsewhere, serves the API servers of {', '.join(others)} and not this one: {way}."
     return ""

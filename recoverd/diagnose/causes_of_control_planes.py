@@ -292,7 +292,7 @@ _TRUST = (
         "no-etcd",
         (API,),
         r"dial tcp \S+:2379: connect: connection refused|context deadline exceeded.*2379|dial tcp \S+:2379: i/o "
-        r"timeout|(?:^Error: |err=\")context deadline exceeded|etcdserver: no leader"
+        r"timeout|(?:^Error: |err=\")context deadline exceeded|etcdserver: (?:no leader|request timed out)"
         r"|creating storage factory: context deadline exceeded",
         "it does not reach an etcd that serves",
         "see to etcd",

@@ -46,7 +46,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
     away = {n: why for n, v in seen.outside.items() if n not in led and (why := _away(v))}
     if led:
         yield from (_server(scene, name, why, led) for name, why in away.items())
-    elif away and not scene.api_ready and _fails_by_them(scene):
+    elif away and not scene.api_ready and _fails_by_them(scene) and not _late(scene):
         yield _fails(scene, away)
 
 
@@ -55,6 +55,14 @@ def _away(view: EtcdView | Unseen) -> str:
     if isinstance(view, EtcdView):
         return "runs without a leader"
     return AWAY.get(view.kind, "")
+
+
+def _late(scene: Scene) -> bool:
+    """Whether recoverd itself came too late for one of them: what was told of it before stands. On an overloaded
+    bastion a silent server was by turns one that gives no answer and one that could not be asked, and each was told
+    (observed).
+    """
+    return any(isinstance(v, Unseen) and v.kind is UnseenKind.OWN for v in scene.observation.outside.values())
 
 
 def _fails_by_them(scene: Scene) -> bool:

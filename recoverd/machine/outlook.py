@@ -29,7 +29,7 @@ HIDDEN = 60.0
 """Seconds in which the cause of an incident may be out of sight before what is left is looked at without it."""
 BY_TURNS = 15.0
 """Seconds for which what an incident was opened for must be out of sight before that is told: where it was seen in
-every other sweep, a person was called each time that it was seen again (observed on an overloaded bastion).
+every other sweep, both were told by turns, twenty times in two minutes (observed on an overloaded bastion).
 """
 PODS = timedelta(seconds=90)
 """For so long an incident without findings waits for the pods of nodes that have come back. Not for ever: a pod may

@@ -188,8 +188,9 @@ aside() {
 # etcd writes a line for each question that recoverd asks of it (3.4, 3.5), two a second on the lab
 untraced() {
   line='(^|^[^ ]+ std(out|err) [FP] |^\{"log":")'
-  grep -avE -e "$line"'([[:blank:]]*(\\t)?[^ "]*\.go:[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{\{.*|)\))(\\n|$)' \
-    -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )' -e 'ignoring common name in gRPC-gateway proxy request'
+  grep -avE -e "$line"'([[:blank:]]*(\\t)?[^ "]*\.(go|s):[0-9]+( \+0x[0-9a-f]+)?|[^ "]+\((\.\.\.|\{?0x.*|\{[{}].*|)\))(\\n|$)' \
+    -e "$line"'(goroutine [0-9]+ \[|created by |\[signal )' -e 'ignoring common name in gRPC-gateway proxy request' \
+    -e "$line"'(\\n"|$)' -e '^[^ ]+ std(out|err) P [^ ]+$'
 }
 processes=$among
 for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
@@ -204,7 +205,11 @@ for c in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   log=$(ls -t /var/log/pods/kube-system_$c-*_????????????????????????????????/$c/*.log 2>/dev/null); log=${log%%"$nl"*}
   first=; [ -n "$log" ] && { IFS= read -r first 2>/dev/null <"$log"; printf 'log %s\nfirst %.40s\n' "$log" "$first"; }
   [ -n "$log" ] && [ $c = etcd ] && tail -n 400 "$log" 2>/dev/null | untraced | grep -iE 'panic|fatal|corrupt|crc mismatch|inconsistency|no space left|read-only file|provided but not defined' | tail -n 3 | cut -c1-600
-  [ -n "$log" ] && { tail -n 400 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600; echo; }
+  [ -n "$log" ] && {
+    said=$(tail -n 400 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600)
+    # klog's Fatal writes where every goroutine was after why: 17000 lines and 1.8 MB of an API server (1.20.2)
+    printf '%s\n' "${said:-"$(tail -c 4194304 "$log" 2>/dev/null | untraced | tail -n 10 | cut -c1-600)"}"
+  }
 done
 # S has NAME=PROGRAM of static pods that are none of kubeadm's, those of one after each other: a file, and what its
 # processes may be called

@@ -201,6 +201,20 @@ async def test_why_etcd_ends_is_read_before_the_trace_of_a_panic_within_a_panic(
     assert any('"msg":"why"' in line for line in view.containers["kube-apiserver"].log_tail)
 
 
+async def test_why_an_api_server_ends_is_read_before_where_each_goroutine_was(shell: Sshd, machine: Machine) -> None:
+    """As 1.20.2 ended on the lab when etcd elsewhere had lost its quorum: 17000 lines after it, the last cut off."""
+    said = (Path(__file__).parent / "apiserver-fatal.log").read_bytes()
+    stacks = said[said.index(b"stderr F goroutine") - 31 :]
+    cut = b"2026-11-30T19:28:30.388095813Z stderr P k8s.io/kubernetes/vendor/k8s.io/cli\n"
+    machine.log("kube-apiserver", said + 10 * stacks + cut, number=3)
+    pool = shell.pool("cp1")
+    view = await seen(pool)
+    await pool.close()
+    tail = view.containers["kube-apiserver"].log_tail
+    assert tail[-1].endswith("unable to refresh the service IP block: etcdserver: request timed out"), tail
+    assert reason(tail, "kube-apiserver").cause.name == "no-etcd"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "asked",
     [

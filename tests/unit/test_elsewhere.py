@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -18,6 +19,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.etcd import WHOLE, AlarmEntry, EtcdView
 from recoverd.model.finding import Diagnosis, Finding, Severity, State
 from recoverd.model.memory import Memory
+from recoverd.model.network import NetworkView
 from recoverd.model.observation import EndpointHealth, Observation, Unseen, UnseenKind
 from recoverd.playbooks import registry
 from tests.unit.builders import Cluster, manifest, unseen
@@ -86,6 +88,24 @@ def test_without_a_leader_at_any_server_the_api_servers_fail_by_it(kind: UnseenK
 def test_who_asked_is_in_no_message_so_that_nobody_is_told_again_with_each_turn() -> None:
     told = {judged(sweep(without(servers(1000), *NAMES), waiting(), by=by)).summary for by in ("cp1", "cp2", "cp3")}
     assert len(told) == 1
+
+
+def test_what_recoverd_came_too_late_for_changes_nothing_of_what_was_told() -> None:
+    """As where a machine that is off gave no answer, or was not waited for, by turns."""
+    outside = without(led_by_none(servers(1000), NAMES[0]), *NAMES[1:])
+    assert judged(sweep(outside, waiting())).find(*FAILS)
+    late = {**outside, NAMES[2]: unseen(UnseenKind.OWN)}
+    assert not judged(sweep(late, waiting())).find(*FAILS)
+
+
+@pytest.mark.parametrize(("back", "blamed"), [(5.0, False), (90.0, True), (None, True)])
+def test_the_way_to_etcd_is_not_blamed_while_others_have_only_just_come_back(back: float | None, blamed: bool) -> None:
+    cluster = external()
+    cluster.endpoint("cp2", EndpointHealth.NOT_READY, failing_checks=("etcd",))
+    since = None if back is None else cluster.now - timedelta(seconds=back)
+    seen = replace(sweep(servers(1000), cluster), network=NetworkView(1, {}, {}, back_since=since))
+    found = judged(seen).find(Code.API_NOT_ANSWERING, "cp2")
+    assert found and ("and not this one" in found.message) is blamed
 
 
 def test_nothing_is_found_while_the_control_plane_that_was_to_ask_is_not_seen() -> None:
