@@ -195,6 +195,8 @@ class Answers:
         node = self._node("win1", "w1", ready=True)
         node["metadata"]["labels"] = {"kubernetes.io/os": "windows"}
         node["status"]["addresses"] = [{"type": "InternalIP", "address": "127.255.255.254"}]
+        node["status"]["nodeInfo"] |= {"machineID": "win1-machine", "systemUUID": "win1-system"}
+        node["spec"] = {}
         return node
 
     def members(self) -> list[dict[str, Any]]:
