@@ -29,8 +29,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
         for name in names[1:]:
             yield _one_node(scene, node, names[0], name)
     nodes = scene.objects.nodes if scene.objects else ()
-    yield from _alike(scene, {n: n.machine_id for n in nodes}, "machine-id", _NEW_ID)
-    yield from _alike(scene, {n: n.system_uuid for n in nodes}, "product_uuid", _NEW_UUID)
+    yield from _alike(scene, ((n, n.machine_id) for n in nodes), "machine-id", _NEW_ID, Severity.WARNING)
+    yield from _alike(scene, ((n, n.system_uuid) for n in nodes), "product_uuid", _NEW_UUID, Severity.NOTICE)
 
 
 def sharing(scene: Scene) -> frozenset[str]:
@@ -87,9 +87,11 @@ def _one_node(scene: Scene, node: str, one: str, other: str) -> Finding:
     )
 
 
-def _alike(scene: Scene, ids: Mapping[NodeView, str], what: str, effect: str) -> Iterable[Finding]:
+def _alike(
+    scene: Scene, ids: Iterable[tuple[NodeView, str]], what: str, effect: str, grave: Severity
+) -> Iterable[Finding]:
     first = dict[str, NodeView]()
-    for node, id in ids.items():
+    for node, id in ids:
         if id.lower() in VENDORS:
             continue
         other = first.setdefault(id, node)
@@ -99,6 +101,6 @@ def _alike(scene: Scene, ids: Mapping[NodeView, str], what: str, effect: str) ->
                 f"{other.name}>{node.name}",
                 f"The nodes {other.name} and {node.name} have the same {what}, as machines that were cloned: {effect}.",
                 tuple(f"{n.name} ({n.address}): {what} {id}" for n in (other, node)),
-                severity=Severity.WARNING,
+                severity=grave,
                 facts=DoubleFacts(scene.machines.get(other.name, ""), other.name),
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from recoverd.diagnose.scene import API, Scene
 from recoverd.diagnose.shared_flags import LASTS
@@ -172,6 +173,7 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(all_[:SHOWN]) + (f" and {len(all_) - SHOWN} more" if len(all_) > SHOWN else "")
 
 
+@lru_cache(maxsize=1 << 14)  # each node's in every sweep
 def _networks(text: str) -> tuple[Network, ...]:
     """Of one or several ranges, by commas; none where one of them is none."""
     try:

@@ -749,7 +749,7 @@ class Code(StrEnum):
         "machine-ids-shared",
         About.PAIR,
         (ShownBy.LISTS,),
-        "Two nodes have the same machine-id or product_uuid, as machines that were cloned.",
+        "Two nodes have the same machine-id, as machines that were cloned; a notice where it is their product_uuid.",
     )
     NETWORK_RANGES_DIFFER = (
         "network-ranges-differ",

@@ -198,8 +198,8 @@ class Answers:
         node = self._node("win1", "w1", ready=True)
         node["metadata"]["labels"] = {"kubernetes.io/os": "windows"}
         node["status"]["addresses"] = [{"type": "InternalIP", "address": "127.255.255.254"}]
-        node["status"]["nodeInfo"] |= {"machineID": "win1", "systemUUID": "win1-system"}
-        node["spec"] = {"podCIDR": "10.244.99.0/24", "podCIDRs": ["10.244.99.0/24"]}
+        node["status"]["nodeInfo"] |= {"machineID": "win1-machine", "systemUUID": "win1-system"}
+        node["spec"] = {}
         return node
 
     def members(self) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def test_it_is_gone_only_when_both_were_looked_at() -> None:
     assert not doubt(keys, diagnose(seen, cluster.memory(), cluster.settings), seen)
 
 
-def alike(**of: str) -> list[tuple[str, str]]:
+def alike(**of: str) -> list[tuple[str, str, Severity]]:
     cluster = Cluster(1, 2)
     assert isinstance(cluster.objects, ObjectsView)
 
@@ -104,13 +104,17 @@ def alike(**of: str) -> list[tuple[str, str]]:
         return replace(node, **{field: value.format(node=node.name) for field, value in of.items()})
 
     cluster.objects = replace(cluster.objects, nodes=tuple(map(given, cluster.objects.nodes)))
-    return [(f.subject, f.message) for f in found(cluster) if f.code == Code.MACHINE_IDS_SHARED]
+    return [(f.subject, f.message, f.severity) for f in found(cluster) if f.code == Code.MACHINE_IDS_SHARED]
 
 
-@pytest.mark.parametrize(("field", "word"), [("machine_id", "machine-id"), ("system_uuid", "product_uuid")])
-def test_nodes_of_one_identity_are_each_named_with_the_first(field: str, word: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "word", "severity"),
+    [("machine_id", "machine-id", Severity.WARNING), ("system_uuid", "product_uuid", Severity.NOTICE)],
+)
+def test_nodes_of_one_identity_are_each_named_with_the_first(field: str, word: str, severity: Severity) -> None:
     told = alike(**{field: "4c4c4544"})
-    assert [subject for subject, _ in told] == ["cp1>w1", "cp1>w2"] and all(word in said for _, said in told)
+    assert [subject for subject, _, _ in told] == ["cp1>w1", "cp1>w2"]
+    assert all(word in said and of is severity for _, said, of in told)
     assert not alike(**{field: "{node}"}) and not alike(**{field: ""})
 
 
