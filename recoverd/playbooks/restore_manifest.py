@@ -184,10 +184,8 @@ def _on_purpose(mine: list[Finding], host: str, situation: Situation) -> str:
     gone = [f for f in situation.diagnosis.faults if f.code in MISSING]
     if len(gone) > 1:
         names = ", ".join(f"{component_of(f)} on {f.facts.host}" for f in gone)
-        return (
-            f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them "
-            "away to restore data by hand"
-        )
+        why = "to restore data by hand" if any(component_of(f) in STATIC_PODS for f in gone) else "to work on them"
+        return f"{len(gone)} manifests are gone at once ({names}), as when somebody has moved them away {why}"
     for finding in mine:
         component = component_of(finding)
         if finding.code == Code.ETCD_DATA_DIRECTORY_CHANGED:
