@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -231,6 +232,8 @@ class Node:
         (etc / "cni/net.d").mkdir(parents=True, exist_ok=True)
         (etc / "ssh").mkdir(exist_ok=True)
         (etc / "hostname").write_text(self.name + "\n")
+        # the file system of all machines has one, and nodes that share it are told
+        (etc / "machine-id").write_text(hashlib.md5(self.id.encode(), usedforsecurity=False).hexdigest() + "\n")
         # a name server that is silent costs kubelet 5 s at each start (observed on 1.20.2: it asks for the name
         # of a cloud's metadata service)
         (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
