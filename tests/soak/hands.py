@@ -89,6 +89,20 @@ async def join(c: ModelCluster, truth: Truth, name: str) -> None:
         faults.join(c, name)
 
 
+async def join_unpromoted(c: ModelCluster, truth: Truth, name: str) -> None:
+    """The same by kubeadm 1.29, which is cut off before it gives the member its vote."""
+    if c.etcd.leaders() and not c.machines[name].joined:
+        faults.join_unpromoted(c, name)
+
+
+def _members(c: ModelCluster) -> None:
+    """Data that differ silently are their peers' again, and learners have their votes."""
+    c.etcd.odd.clear()
+    for process in c.etcd.leaders():
+        rows = tuple(replace(m, learner=False) for m in process.store.members)
+        c.etcd.write(process.machine.name, lambda s, rows=rows: replace(s, differs=False, members=rows))
+
+
 def heal_everything(c: ModelCluster, truth: Truth) -> None:
     """Networks, machines, units, manifests, flags. Members that a forced or restored cluster
     has thrown out stay as they are.
@@ -96,6 +110,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
     faults.heal(c)
     c.api.write(lambda s: replace(s, misled=False) if s.misled else s)
     faults.empty_etcd(c)
+    _members(c)
     c.api.away.clear()
     apart = any(
         "forced" in s.history or "restored" in s.history or s.uid != UID
@@ -172,5 +187,5 @@ def _servers(c: ModelCluster) -> None:
 
 BY_HAND: dict[str, ByHand] = {
     f.__name__.replace("_", "-"): f
-    for f in (hand_restore, hand_repair, hand_uncordon, remove_node, add_node, block_and_join, join)
+    for f in (hand_restore, hand_repair, hand_uncordon, remove_node, add_node, block_and_join, join, join_unpromoted)
 }

@@ -251,7 +251,7 @@ APART: dict[str, Draw] = {
 SIGNED: dict[str, Draw] = {"sign-etcd-client": planes2}
 STACKED = frozenset({
     "change-data-dir", "move-data", "put-snapshot", "leave-force-flag", "take-snapshot", "restore-snapshot", "join",
-    "block-and-join", "hand-restore", "restore-alone",
+    "block-and-join", "join-unpromoted", "hand-restore", "restore-alone",
 })  # fmt: skip
 """What happens to an etcd that is on the control planes alone."""
 OF_ETCD = frozenset({"lose-data", "delete-data", "corrupt-data", "end-etcd"})
@@ -265,6 +265,12 @@ BUSY: dict[str, Draw] = {
 }  # fmt: skip
 BUSY_FROM = (131071 << 14) + 12288
 """As above: package managers and people at work on machines whose units stop meanwhile."""
+UNVOTED: dict[str, Draw] = {
+    "join-unpromoted": _choice("cp9"), "age-database": planes2, "newer-etcd": _nothing, "diverge-data": planes2,
+    "take-alarm-back": _nothing,
+}  # fmt: skip
+UNVOTED_FROM = (131071 << 14) + 14336
+"""As above: members that nobody promotes, and data that are behind their log or silently others than their peers'."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -283,6 +289,7 @@ LATEST = (
     (ASTRAY_FROM, ASTRAY, 0.3, (1, 2, 3)),
     (BUSY_FROM, BUSY, 0.3, (2, 3, 4)),
     (HELD_FROM, HELD, 0.3, (2, 3, 4)),
+    (UNVOTED_FROM, UNVOTED, 0.5, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from recoverd.model.etcd import FORCE
 from recoverd.simulate.cluster import ModelCluster
+from recoverd.simulate.etcd import Process
 from recoverd.simulate.hosts import Machine
 from recoverd.simulate.look import unreachable
 from recoverd.simulate.network import HOLDER
@@ -95,13 +96,7 @@ class Truth:
         if store is None:
             yield "ill api none"
         leaders = cluster.etcd.leaders()
-        if len(leaders) != 1:
-            yield "ill etcd leaders"
-        if any(p.store.alarms for p in leaders):
-            yield "ill etcd full"
-        voters = {m.id for p in leaders for m in p.store.members}
-        if leaders and voters != {p.id for p in cluster.etcd.processes.values() if p.leader}:
-            yield "ill etcd members"
+        yield from self._etcd(leaders)
         for name, machine in cluster.apart.items():
             yield from self._server(name, machine, led=bool(leaders))
         for name, machine in cluster.machines.items():
@@ -114,6 +109,17 @@ class Truth:
                 yield f"ill papers {name}"
         if store is not None:
             yield from self._objects(store)
+
+    def _etcd(self, leaders: Sequence[Process]) -> Iterator[str]:
+        if len(leaders) != 1:
+            yield "ill etcd leaders"
+        if any(p.store.alarms for p in leaders):
+            yield "ill etcd full"
+        if any(p.store.differs or any(m.learner for m in p.store.members) for p in leaders):
+            yield "ill etcd members"
+        voters = {m.id for p in leaders for m in p.store.members}
+        if leaders and voters != {p.id for p in self.cluster.etcd.processes.values() if p.leader}:
+            yield "ill etcd members"
 
     def _machine(self, name: str, machine: Machine, now: float) -> Iterator[str]:
         if not machine.up(now):

@@ -141,8 +141,9 @@ class Cluster:
             manifests={c: replace(manifest(c), modified_at=start) for c in COMPONENTS},
             containers={c: ContainerView(c, True, start) for c in COMPONENTS},
             certificates=(
-                certificate("/etc/kubernetes/pki/apiserver.crt"),
-                certificate("/etc/kubernetes/pki/etcd/server.crt"),
+                # of the cluster's own day: some tests are of today
+                certificate("/etc/kubernetes/pki/apiserver.crt", self.now + timedelta(days=300)),
+                certificate("/etc/kubernetes/pki/etcd/server.crt", self.now + timedelta(days=300)),
             ),
             disks=(DiskView("/var/lib/etcd", 100 << 30, 50 << 30),),
             etcd_data=EtcdDataView("/var/lib/etcd", True, False),
