@@ -19,6 +19,7 @@ from recoverd.diagnose.absence_of_nodes import (
     inputs,
     lists,
     node,
+    ready,
     running_node,
     tables,
 )
@@ -368,6 +369,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.ADDRESS: address,
     ShownBy.HOLDERS: holders,
     ShownBy.LISTS: lists,
+    ShownBy.READY: ready,
     ShownBy.NODE: node,
     ShownBy.RUNNING_NODE: running_node,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),

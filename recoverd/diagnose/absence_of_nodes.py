@@ -18,6 +18,20 @@ def lists(question: Question) -> str:
     return f"the API server did not list nodes and pods: {objects.reason}" if isinstance(objects, Unseen) else ""
 
 
+def ready(question: Question) -> str:
+    """The API server lists the node as Ready, or as cordoned, which nobody misses, or lists no such node any more.
+
+    What keeps a node from being Ready may be out of sight while it is not: after the API server's address was silent
+    for a moment each is given a minute, and an incident of seven minutes was closed with no node Ready (observed).
+    """
+    if why := lists(question):
+        return why
+    objects = question.observation.api.objects
+    listed = {n.name: n for n in objects.nodes} if isinstance(objects, ObjectsView) else {}
+    waits = (end for end in question.ends if (n := listed.get(end)) and not (n.ready or n.unschedulable))
+    return next((f"{end} is not Ready yet" for end in waits), "")
+
+
 def node(question: Question) -> str:
     """The API server listed nodes and pods, and the node's machine and its network were looked at; or
     it lists no such node any more.

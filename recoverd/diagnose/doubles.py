@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from recoverd.diagnose.certificates import KUBELET_CLIENT
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.facts import DoubleFacts
+from recoverd.model.facts import DoubleFacts, Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.observation import NodeView
+from recoverd.model.text import some
 
 NODE_USER = re.compile(r"\bCN=system:node:([^,+]+)")
 VENDORS = frozenset({"", "03000200-0400-0500-0006-000700080009", "ffffffff-ffff-ffff-ffff-ffffffffffff"})
@@ -29,8 +30,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
         for name in names[1:]:
             yield _one_node(scene, node, names[0], name)
     nodes = scene.objects.nodes if scene.objects else ()
-    yield from _alike(scene, ((n, n.machine_id) for n in nodes), "machine-id", _NEW_ID, Severity.WARNING)
-    yield from _alike(scene, ((n, n.system_uuid) for n in nodes), "product_uuid", _NEW_UUID, Severity.NOTICE)
+    clones = {f.key: f for f in _alike(scene, ((n, n.system_uuid) for n in nodes), *_UUID)}
+    clones |= {f.key: f for f in _alike(scene, ((n, n.machine_id) for n in nodes), *_ID)}
+    yield from clones.values()
 
 
 def sharing(scene: Scene) -> frozenset[str]:
@@ -38,13 +40,17 @@ def sharing(scene: Scene) -> frozenset[str]:
     return frozenset(name for names in _claimed(scene).values() for name in names)
 
 
-_NEW_ID = (
+_ID = (
+    "machine-id",
     "CNIs, systemd-networkd's DHCP and some agents take it for one machine. Cure, on the clone, drained: "
-    "`rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`, and a reboot"
+    "`rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`, and a reboot",
+    Severity.WARNING,
 )
-_NEW_UUID = (
+_UUID = (
+    "product_uuid",
     "kubeadm asks for one of its own for each node, and some CNIs and cloud controllers take both for one machine. "
-    "Cure: give the clone another one in its hypervisor"
+    "Cure: give the clone another one in its hypervisor",
+    Severity.NOTICE,
 )
 
 
@@ -90,17 +96,18 @@ def _one_node(scene: Scene, node: str, one: str, other: str) -> Finding:
 def _alike(
     scene: Scene, ids: Iterable[tuple[NodeView, str]], what: str, effect: str, grave: Severity
 ) -> Iterable[Finding]:
-    first = dict[str, NodeView]()
+    having = dict[str, list[NodeView]]()
     for node, id in ids:
-        if id.lower() in VENDORS:
-            continue
-        other = first.setdefault(id, node)
-        if other is not node:
+        if id.lower() not in VENDORS:
+            having.setdefault(id, []).append(node)
+    for id, nodes in having.items():
+        first = nodes[0]
+        if len(nodes) > 1:
             yield Finding(
                 Code.MACHINE_IDS_SHARED,
-                f"{other.name}>{node.name}",
-                f"The nodes {other.name} and {node.name} have the same {what}, as machines that were cloned: {effect}.",
-                tuple(f"{n.name} ({n.address}): {what} {id}" for n in (other, node)),
+                first.name,
+                f"{some([n.name for n in nodes], 8)} have the same {what}, as machines that were cloned: {effect}.",
+                tuple(f"{n.name} ({n.address}): {what} {id}" for n in nodes[:8]),
                 severity=grave,
-                facts=DoubleFacts(scene.machines.get(other.name, ""), other.name),
+                facts=Facts(scene.machines.get(first.name, ""), first.name),
             )

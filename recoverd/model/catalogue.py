@@ -68,6 +68,7 @@ class ShownBy(StrEnum):
     ADDRESS = "the address in the kubeconfig answering as an API server"
     HOLDERS = "which control planes have that address on an interface"
     LISTS = "nodes and pods as the API server lists them"
+    READY = "the node Ready, or cordoned, or none any more, as the API server lists it"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
     STARTS = "no pod waiting on the node for its containers to be made"
@@ -479,14 +480,14 @@ class Code(StrEnum):
     RUNTIME_HANGS = (
         "container-runtime-hangs",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.READY,),
         "A node is not Ready, and its container runtime, which systemd calls active, answers nothing.",
         Of.NODE | Of.APART,
     )
     KUBELET_HANGS = (
         "kubelet-hangs",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.READY,),
         "A node is not Ready, and its kubelet, which systemd calls active, answers nothing, or answers and "
         "tells the API server nothing.",
         Of.NODE | Of.APART,
@@ -494,7 +495,7 @@ class Code(StrEnum):
     NODE_CUT_OFF = (
         "node-cut-off",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.READY,),
         "A node is not Ready, and its machine does not resolve or does not reach the API server's address, "
         "where the API server is ready.",
         Of.APART,
@@ -502,7 +503,7 @@ class Code(StrEnum):
     CNI_CONFIG_MISSING = (
         "cni-config-missing",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.READY,),
         "A node is not Ready, and there is no configuration of the pod network on it.",
         Of.APART,
     )
@@ -524,7 +525,7 @@ class Code(StrEnum):
     NODE_NOT_READY = (
         "node-not-ready",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.READY,),
         "A node is not Ready; for a minute and more, with no cause that has a row of its own, it is a fault.",
         Of.APART,
     )
@@ -747,9 +748,9 @@ class Code(StrEnum):
     )
     MACHINE_IDS_SHARED = (
         "machine-ids-shared",
-        About.PAIR,
+        About.NODE,
         (ShownBy.LISTS,),
-        "Two nodes have the same machine-id, as machines that were cloned; a notice where it is their product_uuid.",
+        "The node has the machine-id of others, as machines that were cloned; a notice where it is their product_uuid.",
     )
     NETWORK_RANGES_DIFFER = (
         "network-ranges-differ",

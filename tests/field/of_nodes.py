@@ -88,7 +88,7 @@ OF_NODES = {
         source="https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/"
         "#verify-mac-address",
         fault="machines_alike",
-        found=("machine-ids-shared", "p1>w1"),
+        found=("machine-ids-shared", "P"),
         refusal="no playbook for this (machine-ids-shared)",
     ),
     "a node was given another's part of the pod network": Environment(

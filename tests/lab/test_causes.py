@@ -42,9 +42,15 @@ def site(cluster: Cluster, bastion: Callable[..., Bastion]) -> Callable[[], Bast
         spread(cluster)
         made = bastion(cluster)
         made.wait_network(cluster)
+        made.wait("every /etc/hosts is known", lambda: _hosts_known(made, cluster), 300)
         return made
 
     return start
+
+
+def _hosts_known(s: Bastion, cluster: Cluster) -> bool:
+    files = s.memory()["files"]
+    return all("/etc/hosts" in files.get(node.name, {}) for node in cluster.nodes)
 
 
 def said(s: Bastion, code: str, words: str, seconds: float = 180) -> Shape:

@@ -111,11 +111,15 @@ def alike(**of: str) -> list[tuple[str, str, Severity]]:
     ("field", "word", "severity"),
     [("machine_id", "machine-id", Severity.WARNING), ("system_uuid", "product_uuid", Severity.NOTICE)],
 )
-def test_nodes_of_one_identity_are_each_named_with_the_first(field: str, word: str, severity: Severity) -> None:
-    told = alike(**{field: "4c4c4544"})
-    assert [subject for subject, _, _ in told] == ["cp1>w1", "cp1>w2"]
-    assert all(word in said and of is severity for _, said, of in told)
+def test_nodes_of_one_identity_are_named_together(field: str, word: str, severity: Severity) -> None:
+    [(subject, said, of)] = alike(**{field: "4c4c4544"})
+    assert (subject, of) == ("cp1", severity) and said.startswith(f"cp1, w1, w2 have the same {word}")
     assert not alike(**{field: "{node}"}) and not alike(**{field: ""})
+
+
+def test_clones_are_told_once_by_what_does_most_harm() -> None:
+    [(subject, said, of)] = alike(machine_id="4c4c4544", system_uuid="4c4c4544")
+    assert (subject, of) == ("cp1", Severity.WARNING) and "machine-id" in said
 
 
 def test_a_board_without_a_uuid_of_its_own_says_nothing() -> None:
