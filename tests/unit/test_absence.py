@@ -65,6 +65,22 @@ def test_what_the_lists_show_is_not_gone_because_they_time_out() -> None:
         assert left_open(cluster, (code, "w1"))
 
 
+@pytest.mark.parametrize(
+    "change", [{"ready": True}, {"unschedulable": True}, None], ids=["Ready", "cordoned", "deleted"]
+)
+@pytest.mark.parametrize("code", [Code.NODE_CUT_OFF, Code.NODE_NOT_READY, Code.KUBELET_HANGS, Code.CNI_CONFIG_MISSING])
+def test_what_keeps_a_node_from_being_ready_is_over_when_it_is(change: dict[str, bool] | None, code: Code) -> None:
+    cluster, key = Cluster(1, 2), (code, "w1")
+    listed = cluster.objects
+    assert isinstance(listed, ObjectsView)
+    nodes = [replace(n, ready=n.name != "w1") for n in listed.nodes]
+    cluster.objects = replace(listed, nodes=tuple(nodes))
+    assert "w1 is not Ready yet" in left_open(cluster, key)
+    now = (replace(n, **(change or {})) if n.name == "w1" else n for n in nodes if change or n.name != "w1")
+    cluster.objects = replace(listed, nodes=tuple(now))
+    assert left_open(cluster, key) == ""
+
+
 def test_both_ends_of_a_path_must_be_seen() -> None:
     path = (Code.POD_PATH_BROKEN, "w1>w2")
     assert left_open(Cluster(1, 2), path) == ""
