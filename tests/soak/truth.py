@@ -96,7 +96,7 @@ class Truth:
         if store is None:
             yield "ill api none"
         leaders = cluster.etcd.leaders()
-        yield from self._etcd(leaders)
+        yield from self._members(leaders)
         for name, machine in cluster.apart.items():
             yield from self._server(name, machine, led=bool(leaders))
         for name, machine in cluster.machines.items():
@@ -110,7 +110,7 @@ class Truth:
         if store is not None:
             yield from self._objects(store)
 
-    def _etcd(self, leaders: Sequence[Process]) -> Iterator[str]:
+    def _members(self, leaders: Sequence[Process]) -> Iterator[str]:
         if len(leaders) != 1:
             yield "ill etcd leaders"
         if any(p.store.alarms for p in leaders):
