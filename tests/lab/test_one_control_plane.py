@@ -148,7 +148,7 @@ def test_the_incident_a_join_that_hangs(cluster: Cluster, bastion: Callable[...,
     cp1, running = cluster.node("cp1"), pods(cluster)
     clients = [Client(cluster.node(name)) for name in ("w1", "w2")]
     with join_stuck(cluster, daemon.home / "fault.log") as fault:
-        failed = fails_for_good(daemon, cp1)
+        failed = fails_for_good(daemon, cp1, fault)
         daemon.wait("it is confirmed", lambda: (s := daemon.status())["incident"] and s["state"] == "etcd-stuck", 60)
         print(f"confirmed {time.monotonic() - failed:.1f} s after the API server failed")
         named = {"etcd-member-never-started", "etcd-quorum-lost"}
@@ -265,13 +265,14 @@ def join_stuck(cluster: Cluster, log: Path) -> Iterator[subprocess.Popen[bytes]]
         fault.wait(400)
 
 
-def fails_for_good(daemon: Bastion, node: Node) -> float:
+def fails_for_good(daemon: Bastion, node: Node, fault: subprocess.Popen[bytes]) -> float:
     """When the API server stopped being ready: the first of three failures in a row, since a busy
     machine misses one now and then.
     """
     failures: list[float] = []
 
     def thrice() -> bool:
+        assert not fault.poll(), (daemon.home / "fault.log").read_text()
         failures.clear() if ready(node) else failures.append(time.monotonic())
         return len(failures) >= 3
 
