@@ -22,6 +22,7 @@ from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView, NodeNetworkView
 from recoverd.model.observation import CertificateView, HostView, NodeView
 from recoverd.model.places import flag
+from recoverd.model.text import some
 
 MANAGER = "kube-controller-manager"
 SERVICES, PODS = "--service-cluster-ip-range", "--cluster-cidr"
@@ -142,8 +143,8 @@ def _of_pods(scene: Scene, manager: str) -> Iterator[tuple[str, str]]:
     astray = [n for n in nodes if any(not _within(net, pods) for net in _networks(",".join(n.pod_cidrs)))]
     if astray:
         yield (
-            f"{_named(n.name for n in astray)} {'has' if len(astray) == 1 else 'have'} a part of the pod network that "
-            "is not in the controller-manager's range, which gives other nodes parts of another network",
+            f"{some([n.name for n in astray], SHOWN)} {'has' if len(astray) == 1 else 'have'} a part of the pod "
+            "network that is not in the controller-manager's range, which gives other nodes parts of another network",
             f"{MANAGER}: {PODS}={given}; {', '.join(f'{n.name}: {n.pod_cidrs[0]}' for n in astray[:SHOWN])}",
         )
     network = scene.observation.network
@@ -157,8 +158,9 @@ def _of_pods(scene: Scene, manager: str) -> Iterator[tuple[str, str]]:
     }
     if others:
         yield (
-            f"kube-proxy on {_named(others)} takes another range for that of pods than the controller-manager gives: "
-            "it gives packets of pods the node's address, or lets those of others pass for pods'",
+            f"kube-proxy on {some(list(others), SHOWN)} takes another range for that of pods than the "
+            "controller-manager gives: it gives packets of pods the node's address, or lets those of others pass for "
+            "pods'",
             f"{MANAGER}: {PODS}={given}; kube-proxy's clusterCIDR: "
             f"{', '.join(f'{n}: {c}' for n, c in list(others.items())[:SHOWN])}",
         )
@@ -166,11 +168,6 @@ def _of_pods(scene: Scene, manager: str) -> Iterator[tuple[str, str]]:
 
 def _within(net: Network, of: Iterable[Network]) -> bool:
     return any(_overlap(net, other) and net.prefixlen >= other.prefixlen for other in of)
-
-
-def _named(names: Iterable[str]) -> str:
-    all_ = list(names)
-    return ", ".join(all_[:SHOWN]) + (f" and {len(all_) - SHOWN} more" if len(all_) > SHOWN else "")
 
 
 @lru_cache(maxsize=1 << 14)  # each node's in every sweep

@@ -62,8 +62,8 @@ def _host_unseen(scene: Scene, name: str, address: str, unseen: Unseen) -> Findi
 
 def _own_words(unseen: Unseen) -> str:
     """Why a machine that answers starts no program, as its shell or its sshd says; "" where they say nothing of it."""
-    said = next((line.strip() for line in re.split(r"\\n|\n|'", unseen.reason) if reason([line.strip()], SANDBOX)), "")
-    found = reason([said], SANDBOX)
+    lines = re.split(r"\\n|\n|'", unseen.reason)
+    found = next((why for line in lines if (why := reason([line.strip()], SANDBOX))), None)
     return f"{found.why}: {found.cure}" if found and found.cause.name in NO_PROCESS else ""
 
 

@@ -30,6 +30,7 @@ services: between two attempts client-go's reflector waits for up to 30 s and, b
 
 def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
     """Of the family of these paths."""
+    back = reconnecting(scene, view)
     for name, host in view.hosts.items():
         rules = (host.ipv6.rules if seen.ipv6 else host.rules) if isinstance(host, NodeNetworkView) else None
         if (
@@ -39,9 +40,8 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             and not away(scene, name)
             and proxied(scene, view, name)
         ):
-            stale = (
-                _stale_of_ipv6(scene, view, name, host, rules) if seen.ipv6 else _stale(scene, view, name, host, rules)
-            )
+            rules = _lasting(rules, back)
+            stale = _stale_of_ipv6(scene, name, host, rules) if seen.ipv6 else _stale(scene, view, name, host, rules)
             yield from (_caused(scene, view, name, finding) for finding in stale)
     by_source: dict[str, list[ServiceProbe]] = {}
     for probe in view.services:
@@ -49,7 +49,6 @@ def findings(scene: Scene, view: NetworkView, seen: Paths) -> Iterator[Finding]:
             continue
         if probe.source in seen.judged and ProbeAnswer.OK not in probe.answers:
             by_source.setdefault(probe.source, []).append(probe)
-    back = reconnecting(scene, view)
     for name, failed in by_source.items():
         yield from _unreachable(scene, seen, name, [s for s in failed if s.steady > back])
 
@@ -82,16 +81,14 @@ def _fresh(scene: Scene, host: NodeNetworkView) -> bool:
     return proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
 
 
-def _stale_of_ipv6(
-    scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView
-) -> Iterator[Finding]:
+def _stale_of_ipv6(scene: Scene, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
     """What kube-proxy writes of IPv6 is missed only where it was seen to be right: it may be told to write none."""
     known = scene.memory.networks.get(name)
     before = known.ipv6.proxy if known and known.ipv6 else ""
     if not before or _fresh(scene, host):
         return
     if rules.mode:
-        yield from _gaps(scene, view, name, rules, " of IPv6")
+        yield from _gaps(scene, name, rules, " of IPv6")
         return
     facts = facts_of(scene, name)
     yield Finding(
@@ -127,13 +124,12 @@ def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, ru
                 facts=facts,
             )
         return
-    yield from _gaps(scene, view, name, rules)
+    yield from _gaps(scene, name, rules)
 
 
-def _gaps(scene: Scene, view: NetworkView, name: str, rules: RulesView, family: str = "") -> Iterator[Finding]:
+def _gaps(scene: Scene, name: str, rules: RulesView, family: str = "") -> Iterator[Finding]:
     """Where they lead elsewhere than the endpoints."""
-    back, facts = reconnecting(scene, view), facts_of(scene, name)
-    gaps = [g for gap in rules.gaps if (g := _lasting(gap, back)).missing or g.stale]
+    gaps, facts = rules.gaps, facts_of(scene, name)
     if gaps:
         gone = all(not g.stale for g in gaps) and len(gaps) == rules.checked
         services = some([g.service for g in gaps], 5)
@@ -207,7 +203,7 @@ def reconnecting(scene: Scene, view: NetworkView) -> float:
     return back if back is not None and on_their_way else 0.0
 
 
-def _lasting(gap: RuleGap, back: float) -> RuleGap:
+def _lasting(rules: RulesView, back: float) -> RulesView:
     """Without what kube-proxy may still be busy with, or has not heard of since the API server came `back`: it was
     restarted for that 26 s after an address that had been away for two minutes was there again (observed).
     """
@@ -215,7 +211,8 @@ def _lasting(gap: RuleGap, back: float) -> RuleGap:
     def lasting(ages: Mapping[str, float]) -> dict[str, float]:
         return {e: s for e, s in ages.items() if s >= SYNC and s > back}
 
-    return RuleGap(gap.service, gap.address, lasting(gap.missing), lasting(gap.stale))
+    gaps = (RuleGap(g.service, g.address, lasting(g.missing), lasting(g.stale)) for g in rules.gaps)
+    return replace(rules, gaps=tuple(g for g in gaps if g.missing or g.stale)) if rules.gaps else rules
 
 
 def _line(name: str, gap: RuleGap) -> str:

@@ -80,18 +80,20 @@ def log_anew(index: int, watermark: Watermark) -> bool:
 
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
     """By cluster id, revision and how far the log has come alone."""
-    id, top = scene.history.cluster_id, scene.history.revision
-    if id == watermark.cluster_id:
+    id, top, index = scene.history.cluster_id, scene.history.revision, 0
+    ours = id == watermark.cluster_id
+    if ours:
         of_ours = comparable(scene, watermark)
         if of_ours is None:
             return remembered
         top, index = of_ours
-        bumped = top >= watermark.revision + BUMP // 2
-        if top >= watermark.revision and (bumped or not log_anew(index, watermark)):
-            return remembered if remembered and remembered.proven else None
-    if id != watermark.cluster_id and top >= watermark.revision + BUMP // 2:
-        return None  # restored with a bump: whoever watched is told that it was compacted away, and lists anew
-    if id != watermark.cluster_id and (_half_unseen(scene) if scene.external_etcd else elsewhere(scene, watermark)):
+    # restored with a bump: whoever watched is told that it was compacted away, and lists anew
+    bumped = top >= watermark.revision + BUMP // 2
+    if ours and top >= watermark.revision and (bumped or not log_anew(index, watermark)):
+        return remembered if remembered and remembered.proven else None
+    if not ours and bumped:
+        return None
+    if not ours and (_half_unseen(scene) if scene.external_etcd else elsewhere(scene, watermark)):
         return remembered  # the old history may live on at another member: that is another finding
     if remembered and remembered.cluster_id == id and top >= remembered.now:
         return replace(remembered, proven=True)

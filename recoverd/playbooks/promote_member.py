@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from recoverd.diagnose.scene import API
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import quorum_of
@@ -20,8 +21,6 @@ from recoverd.model.plan import Step
 from recoverd.model.unit_operations import Unstick
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation
 from recoverd.playbooks.votes import Vote, vote_of
-
-API = "kube-apiserver"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,8 @@ class RemoveMemberPlaybook:
             return lost
         if member.id == view.member_id:
             return Refusal(f"{name} is the only one that could be asked, and a member is not asked to remove itself")
-        camp = situation.scene.membership.camp.values()
-        alive = sum(v.healthy and v.leader == view.leader and not v.learner and v.member_id != member.id for v in camp)
+        seen = situation.scene.membership.electorate.values()
+        alive = sum(v.healthy and v.leader == view.leader and v.member_id != member.id for v in seen)
         voters_after = _voters_after(view, member)
         needed_after = quorum_of(voters_after)
         if alive < needed_after:
