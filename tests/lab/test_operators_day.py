@@ -10,7 +10,8 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,8 @@ from tests.lab.kubelab.node import Node
 from tests.lab.witness import ready
 
 MANIFESTS = "/etc/kubernetes/manifests"
-QUIET = 20.0
+FAULTS = Path(__file__).with_name("faults")
+QUIET = 30.0
 """Seconds for which it has to be healthy before the next piece of work: what the last one did is found by then."""
 AWAY = 90
 """Seconds that manifests are out of their directory."""
@@ -137,6 +139,21 @@ def roll_out(cluster: Cluster) -> None:
     first.sh("kubectl -n kube-system rollout status daemonset kube-proxy --timeout=180s >/dev/null")
 
 
+def restore_older_data(cluster: Cluster) -> None:
+    """Whoever restores knows what has to be started anew after it, and does so."""
+    with ExitStack() as terminals:
+        for node in cluster.nodes:
+            terminals.enter_context(at_work(node))
+        subprocess.run([str(FAULTS / "stale-restore"), str(cluster.number)], check=True, stdin=subprocess.DEVNULL)
+        first = cluster.node("cp1")
+        first.sh("pkill -x kube-controller; pkill -x kube-scheduler")
+        for node in cluster.nodes:
+            node.sh("systemctl restart kubelet")
+        first.sh("kubectl -n kube-system delete pods -l k8s-app=kube-proxy >/dev/null")
+        until("all nodes are Ready", lambda: all(is_ready(first, node.name) for node in cluster.nodes))
+        first.sh("kubectl -n kube-system rollout status daemonset kube-proxy --timeout=180s >/dev/null")
+
+
 def reboot_one_after_the_other(cluster: Cluster) -> None:
     for name in ("cp3", "cp2", "cp1"):
         _reboot(cluster.node(name), cluster.node("cp2" if name == "cp1" else "cp1"))
@@ -170,7 +187,8 @@ def test_a_day_of_work_by_hand_is_not_interfered_with(
     s = bastion(cluster)
     s.wait_network(cluster)
     small = (edit_a_manifest, move_manifests_away, restart_kubelets, drain_and_reboot, change_containerd)
-    pieces = (*small, renew_certificates, roll_out) if size == 1 else (reboot_one_after_the_other, replace_a_member)
+    of_three = (edit_a_manifest, move_manifests_away, renew_certificates, reboot_one_after_the_other, replace_a_member)
+    pieces = (*small, renew_certificates, roll_out, restore_older_data) if size == 1 else of_three
     for piece in pieces:
         piece(cluster)
         settled(s, piece.__name__)
