@@ -47,10 +47,11 @@ def node(question: Question) -> str:
 
 
 def running_node(question: Question) -> str:
-    """As `node`, and no machine of them has just booted: nothing is said of a network that is just starting, so an
-    incident that closed then was opened anew 80 s later.
+    """As `node`, and each is Ready, and no machine of them has just booted: pods of a node that is not Ready are not
+    tried, and nothing is said of a network that is just starting, so that an incident which closed then was opened anew
+    60 or 80 s later.
     """
-    if why := node(question):
+    if why := node(question) or ready(question):
         return why
     for _, host, view in _ends(question):
         if isinstance(view, HostView) and just_booted(view):

@@ -32,6 +32,17 @@ STABLE = 5
 """Seconds that a kubelet must stay up: one that fails at once is restarted by systemd after 10 s (kubeadm's unit)."""
 SETTLE_SECONDS = 120.0
 """For the canary to be seen well: rules count as stale for 20 s after kube-proxy's start."""
+FOLLOWS_SECONDS = 60.0
+"""After a start of kubelet: what it does to the pods of its machine shows at once, and what it says of itself counts
+from then on (`why_not_ready.LONG`).
+"""
+UNREADY_SECONDS = 90.0
+"""A node that is not Ready is a fault of its own after 60 s (`why_not_ready.LONG`), and confirmed by two sweeps."""
+HANGING = frozenset({Code.KUBELET_HANGS, Code.RUNTIME_HANGS})
+NOT_KNOWN = frozenset({Code.NODE_NOT_READY, Code.NODE_DELETED})
+"""A fresh kubelet may mend it and may not, or somebody has wanted it so: one node alone, and a person is asked."""
+ALONE = HANGING | NOT_KNOWN | {Code.WORKER_KUBELET_DOWN}
+"""What is kubelet's own. Where nothing but these is found of a node, kube-proxy and the CNI's agent are let be."""
 LEAD_SECONDS = 75.0
 """For a lease of 15 s to run out, after a start that kubelet may hold back for 20 s."""
 
@@ -81,6 +92,31 @@ def shown_once(situation: Situation, nodes: Collection[str]) -> Finding | None:
     return next((f for f in new if f.code == Code.ETCD_REVISION_WENT_BACK), None) or next(
         (f for f in new if f.code in CAUSES and node_of(f) in nodes), None
     )
+
+
+def unsettled(situation: Situation, nodes: Collection[str]) -> str:
+    """Why what is found of one of these nodes is not yet what a restart of its agents goes by: its kubelet was started
+    just now, or is not heard of since a moment ago, and what comes of that is told within the minute. "" where neither
+    is so, and where what is found is kubelet's own.
+
+    Observed with Kubernetes 1.20.2 on a machine that had got another host name: the kubelet that is started anew ends
+    every pod there, since none is bound to that name. Its pods were not reached, and kube-proxy was restarted for it,
+    35 s before the node was called not Ready, and 100 s before kubelet's words of why were asked for.
+    """
+    found, age = broken(situation), situation.scene.age
+    for node in nodes:
+        host, listed = host_of(node, situation), node_views(situation).get(node)
+        view = situation.host(host)
+        if view is None or {f.code for f in found.get(node, [])} & ALONE:
+            continue
+        unit = view.units.get("kubelet")
+        started = unit.since if unit and unit.running else None
+        unready = listed.since if listed and not listed.ready else None
+        if started and (age(started) or 0.0) < FOLLOWS_SECONDS:
+            return f"Kubelet on {host} runs since {started:%H:%M:%S} UTC, and what is found there may come of that."
+        if unready and (age(unready) or 0.0) < UNREADY_SECONDS:
+            return f"{node} has not been Ready since {unready:%H:%M:%S} UTC, and why is told within a minute."
+    return ""
 
 
 def stale(back: Finding) -> list[str]:

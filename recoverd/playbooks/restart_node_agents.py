@@ -35,7 +35,10 @@ from recoverd.model.unit_operations import AwaitUnit, RestartStaticPod, RestartU
 from recoverd.model.witness import LED
 from recoverd.playbooks.agents import (
     AGENTS,
+    ALONE,
+    HANGING,
     LEAD_SECONDS,
+    NOT_KNOWN,
     STABLE,
     await_endpoints,
     canary_first,
@@ -43,6 +46,7 @@ from recoverd.playbooks.agents import (
     eligible,
     shown_once,
     stale,
+    unsettled,
     went_back,
 )
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
@@ -60,13 +64,8 @@ from recoverd.playbooks.nodes import (
 
 ROUND = 8
 """Nodes whose agents fit into one plan deadline."""
-HANGING = frozenset({Code.KUBELET_HANGS, Code.RUNTIME_HANGS})
-NOT_KNOWN = frozenset({Code.NODE_NOT_READY, Code.NODE_DELETED})
-"""A fresh kubelet may mend it and may not, or somebody has wanted it so: one node alone, and a person is asked."""
-OF_KUBELET = HANGING | NOT_KNOWN | {Code.PODS_NOT_ON_NODE, Code.WORKER_KUBELET_DOWN}
+OF_KUBELET = ALONE | {Code.PODS_NOT_ON_NODE}
 """What a fresh kubelet can mend; everything else is its neighbours' work, and it is let be."""
-ALONE = OF_KUBELET - {Code.PODS_NOT_ON_NODE}
-"""Where nothing but these is found of a node, kube-proxy and the CNI's agent are let be."""
 FOUND_OF = {
     Agent.KUBE_PROXY: frozenset({Code.KUBE_PROXY_DOWN, Code.SERVICE_RULES_STALE}),
     Agent.CNI: frozenset({Code.CNI_AGENT_DOWN}),
@@ -107,6 +106,8 @@ class RestartNodeAgents:
         back = went_back(situation)
         if not situation.by_hand and (shown := shown_once(situation, nodes)):
             return Wait(f"{shown.message} The next sweep tells whether that is so, and what is restarted goes by it")
+        if not (situation.by_hand or back) and (why := unsettled(situation, nodes)):
+            return Wait(why)
         found = broken(situation, OF_NODES | NOT_KNOWN)
         concerned = [f for n in nodes for f in found.get(n, [])] + ([back] if back else [])
         return Proposal(

@@ -96,8 +96,6 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
             seen.reason if isinstance(seen, Unseen) else "it is not in the configuration",
             until,
         )
-    if why := _lost(entry, name, situation):
-        return Missing(entry, name, Chance.NONE, why)
     data = seen.etcd_data
     if data is not None and not data.holds and not left_behind(seen):
         if at := unmounted_above(seen, data.path):
@@ -110,6 +108,9 @@ def _missing(entry: MemberEntry, situation: Situation) -> Missing:
         return Missing(
             entry, name, Chance.EMPTIED, f"{data.path} there is {'empty' if data.exists else 'missing'}", until
         )
+    # what was said of data that are not there any more is over: whoever restores a corrupt member takes them away first
+    if why := _lost(entry, name, situation):
+        return Missing(entry, name, Chance.NONE, why)
     return Missing(entry, name, Chance.STARTABLE, _stopped_by(name, seen, situation))
 
 

@@ -95,6 +95,7 @@ class Api:
             well
             and "kubelet" not in machine.hangs
             and not machine.mute
+            and not machine.called
             and machine.resolves
             and not machine.rejected(self._now)
         )

@@ -208,6 +208,8 @@ class Machine:
     """By component: what it says whose kubeconfig on this machine names an address that is gone."""
     mute: bool = False
     """Its kubelet's connection to the API server is dead, and it keeps it until it is started anew."""
+    called: str = ""
+    """Its host name, where that is another one than its node's."""
     wedged: bool = False
     """Its tunnel device is there, up, and passes nothing in either direction; only a boot mends it."""
     gone: set[str] = field(default_factory=set)
@@ -266,7 +268,7 @@ class Machine:
     def fresh_network(self) -> None:
         """As a boot leaves it."""
         self.forwarding, self.wedged, self.loose = True, False, False
-        self.bridge_netfilter, self.filtered = True, False
+        self.bridge_netfilter, self.filtered, self.tunnel_filtered = True, False, False
         for lost in (self.gone, self.down, self.lost_routes):
             lost.clear()
 

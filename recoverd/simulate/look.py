@@ -55,6 +55,10 @@ NO_ADDRESS = (
 )
 
 
+RENAMED = (
+    'Unable to register node "{called}" with API server: nodes "{called}" is forbidden: node "{name}" is not allowed '
+    'to modify node "{called}"'
+)
 UNPULLED = (
     'Error syncing pod ("{component}-{machine}_kube-system"), skipping: failed to "StartContainer" for "{component}" '
     'with ImagePullBackOff: "Back-off pulling image \\"{image}\\""'
@@ -314,7 +318,9 @@ def _journals(cluster: ModelCluster, machine: Machine) -> dict[str, tuple[str, .
     said: dict[str, tuple[str, ...]] = {
         u.name: (u.refuses,) for u in machine.units.values() if u.falls_since is not None
     }
-    if (
+    if machine.called and machine.units["kubelet"].active:
+        said["kubelet"] = (RENAMED.format(name=machine.name, called=machine.called),)
+    elif (
         machine.no_sandbox
         and machine.units["kubelet"].active
         and any(machine.container(c) is None for c in machine.manifests())

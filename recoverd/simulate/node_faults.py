@@ -7,6 +7,7 @@ from dataclasses import replace
 from recoverd.model.node_look import HOSTS
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import BRIDGE, CNI_FILE, HOSTS_LINE
+from recoverd.simulate.nodes import RESYNC
 
 NOT_SET = (
     "could not set conntrack parameters from kube-proxy configuration: open "
@@ -194,6 +195,27 @@ def hang_unit(c: ModelCluster, name: str, unit: str = "kubelet") -> None:
 def mute_kubelet(c: ModelCluster, name: str) -> None:
     """Its connection to the API server is dead, and it writes into it still ("use of closed network connection")."""
     c.machines[name].mute = True
+
+
+def rename_host(c: ModelCluster, name: str) -> None:
+    """`hostnamectl set-hostname`, and kubelet is restarted: it ends every pod there, since none is bound to that name,
+    and is not let make a node of it (observed on 1.20.2).
+    """
+    machine = c.machines[name]
+    machine.called = f"{name}-renamed"
+    machine.start("kubelet", c.now)
+    machine.pods.clear()
+    for agent in machine.agents.values():
+        agent.stopped_at = c.now
+
+
+def name_host_back(c: ModelCluster, name: str) -> None:
+    """A person gives it its name again, and kubelet is restarted."""
+    machine = c.machines[name]
+    machine.called = ""
+    machine.start("kubelet", c.now)
+    for agent in machine.agents:
+        machine.start_agent(agent, c.now + RESYNC)
 
 
 def lose_api_name(c: ModelCluster, *names: str) -> None:

@@ -120,7 +120,7 @@ class Nodes:
         """The same on a machine that is up."""
         if process == "kubelet":
             unit = machine.units["kubelet"]
-            return unit.since if unit.active and machine.joined else None
+            return unit.since if unit.active and machine.joined and not machine.called else None
         if process in CONTROLLERS:
             container = machine.container(process)
             works = container and self._now - container.started_at >= LEASE and not self._idle(machine, container)

@@ -5,6 +5,7 @@ it, and once it is put right the cluster is healthy again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.lab.test_operators_day import carried_out, until
 from tests.lab.test_worker_network import spread
 from tests.lab.witness import boots, pods, ready
 
+CANARY = Path(__file__).parents[2] / "config/rbac-canary.yaml"
 NAME = "sed '/k8s-api/d' /etc/hosts >/root/h; cp -p /etc/hosts /root/hosts; cat /root/h >/etc/hosts"
 CONF = "/etc/cni/net.d/10-lab.conflist"
 ETCD, MANIFEST = "/var/lib/etcd", "/etc/kubernetes/manifests/etcd.yaml"
@@ -40,6 +42,7 @@ def cluster(bring_up: Callable[..., Cluster]) -> Cluster:
 def site(cluster: Cluster, bastion: Callable[..., Bastion]) -> Callable[[], Bastion]:
     def start() -> Bastion:
         spread(cluster)
+        cluster.node("cp1").sh(f"kubectl apply -f - >/dev/null <<'Y'\n{CANARY.read_text()}\nY\n")
         made = bastion(cluster)
         made.wait_network(cluster)
         made.wait("every /etc/hosts is known", lambda: _hosts_known(made, cluster), 300)
@@ -101,6 +104,7 @@ def test_the_apis_name_is_lost_on_all_nodes_and_one_plan_for_all_asks(
 def test_a_machine_that_calls_itself_otherwise_is_told_and_left_alone(
     cluster: Cluster, site: Callable[[], Bastion]
 ) -> None:
+    """Its kubelet ends every pod there at once, and is not let be a node: what comes of that is no fault of agents."""
     s, w1 = site(), cluster.node("w1")
     before = boots(cluster)
     w1.sh("hostname w1-renamed; systemctl restart kubelet")
@@ -129,12 +133,15 @@ def test_a_node_whose_part_of_the_pod_network_is_another_one_now_is_told(
     was, other = f"{w1.pods.rsplit('.', 1)[0]}.", f"10.{200 + cluster.number}.121."
     w1.sh(f"cp -p {CONF} /root/conflist; sed -i 's#{was}0/24#{other}0/24#' {CONF}; grep -q {other} {CONF}")
     try:
+        # those that take their place have nowhere else to go
+        cp1.sh("kubectl cordon w2 w3")
         cp1.sh("kubectl delete --wait=false $(kubectl get pods -l app=web --field-selector spec.nodeName=w1 -o name)")
         said(s, "pods-do-not-start", "cni0", 240)
         print(told(s))
         assert carried_out(s) == [], told(s)
     finally:
         w1.sh(f"cat /root/conflist >{CONF}")
+        cp1.sh("kubectl uncordon w2 w3")
     s.wait_state("healthy", seconds=240)
     assert boots(cluster) == before, told(s)
 

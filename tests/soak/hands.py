@@ -142,6 +142,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
                 c.restart_unit(name, unit.name)
         machine.hangs.clear()
         machine.mute = False
+        machine.called = ""
         if machine.joined:
             machine.files |= NODE_FILES
         machine.fresh_network()

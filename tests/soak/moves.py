@@ -271,6 +271,9 @@ UNVOTED: dict[str, Draw] = {
 }  # fmt: skip
 UNVOTED_FROM = (131071 << 14) + 14336
 """As above: members that nobody promotes, and data that are behind their log or silently others than their peers'."""
+CALLED: dict[str, Draw] = {"rename-host": node, "name-host-back": node}
+CALLED_FROM = (131071 << 14) + 15360
+"""As above: machines that get another host name, whose kubelets end their pods."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -290,6 +293,7 @@ LATEST = (
     (BUSY_FROM, BUSY, 0.3, (2, 3, 4)),
     (HELD_FROM, HELD, 0.3, (2, 3, 4)),
     (UNVOTED_FROM, UNVOTED, 0.5, (1, 2, 3)),
+    (CALLED_FROM, CALLED, 0.5, (1, 2, 3)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -480,8 +480,10 @@ class Rules:
 
     def _of_offered_force(self, plan: Plan, stage: Stage) -> None:
         """What its plan must say of what is known, and when there must be none."""
-        mark, found = stage.machine.memory.watermark, re.search(r"\(revision (\d+)", plan.summary)
-        lacks = mark.revision - int(found[1]) if mark and found else 0
+        mark, found = stage.machine.memory.watermark, re.search(r"make (\S+) \(revision (\d+)", plan.summary)
+        own = good_data(self.cluster.machines[found[1]], (f"{ETCD_DIR}/member",)) if found else None
+        # a mark of an earlier cluster id is of the history that a restore has ended, and its plan has told what is lost
+        lacks = mark.revision - int(found[2]) if mark and found and own and mark.cluster_id == own.cluster_id else 0
         if lacks > 0 and not any("behind" in line for line in plan.destroys):
             self.broken("loss-not-told", f"{plan.summary}: {lacks} revisions that recoverd has seen are not in it")
         unseen = [n for n, m in self.cluster.machines.items() if m.joined and self.truth.lasts(f"seen {n}") == 0.0]

@@ -126,7 +126,8 @@ class Truth:
             yield f"ill down {name}"
         elif machine.hung:
             yield f"ill hung {name}"  # only for who logs in there: its kubelet goes on, and its node is Ready
-        if machine.hangs or machine.mute or (machine.joined and not (machine.resolves and machine.networked)):
+        lacks = machine.joined and not (machine.resolves and machine.networked)
+        if machine.hangs or machine.mute or machine.called or lacks:
             yield f"ill mute {name}"
         for unit in machine.units.values():
             if not unit.active:
