@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.diagnose.cause import (
+    ANOTHER_NAME,
     API,
     BY_ITSELF,
     CONTROLLERS,
@@ -321,7 +322,7 @@ _KUBELET = (
         "controller",
     ),
     row(
-        "another-name",
+        ANOTHER_NAME,
         (KUBELET,),
         r"nodes? \\*\"?([\w.-]+)\\*\"? is forbidden: (?:User \\*\"?system:)?node[ :]\\*\"?([\w.-]+)\\*\"? (?:is not "
         r"allowed|cannot)",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recoverd.diagnose import clocks, tables
-from recoverd.diagnose.cause import KUBELET
+from recoverd.diagnose.cause import ANOTHER_NAME, KUBELET
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.scene import Scene
 from recoverd.diagnose.words import proof, sentence
@@ -63,6 +63,7 @@ def proven(scene: Scene, node: NodeView, name: str, look: NodeLook, age: float) 
         or _dropping(scene, node, name, look)
         or _without_ports(node, name, look)
         or _without_cni(node, name, look)
+        or _called_otherwise(node, name, host)
     )
 
 
@@ -221,6 +222,15 @@ def _without_cni(node: NodeView, name: str, look: NodeLook) -> Cause | None:
             (f"{name}: {CNI_DIR} holds none",),
         )
     return None
+
+
+def _called_otherwise(node: NodeView, name: str, host: HostView) -> Cause | None:
+    """Its kubelet is refused for a name that is not its node's, which it says from its start on, and no time mends."""
+    words = reason(host.journals.get(KUBELET, ()), KUBELET)
+    if node.reason != UNKNOWN or words is None or words.cause.name != ANOTHER_NAME:
+        return None
+    text = f"{node.message.rstrip('.')}.{sentence(words, KUBELET)}"
+    return Cause(Code.NODE_NOT_READY, text, proof(KUBELET, name, words), words)
 
 
 def _asked(name: str, look: NodeLook) -> tuple[str, ...]:
