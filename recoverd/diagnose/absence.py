@@ -262,6 +262,14 @@ def member(question: Question) -> str:
     return f"the etcd member {question.subject} was not seen to serve, and it is in the member list{said}"
 
 
+def vote(question: Question) -> str:
+    """The member has its vote, or is listed no more: one whose etcd or machine has only just started, or is not seen,
+    may be joining, and is what it was.
+    """
+    roll = question.diagnosis.roll
+    return f"{question.subject} is listed as a learner still" if roll and question.subject in roll.learners else ""
+
+
 def serves(question: Question) -> str:
     """The API server of that control plane answered by its own address as one that works."""
     endpoint = question.observation.api.members.get(question.host)
@@ -365,6 +373,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.EXTERNAL: elsewhere.serves,
     ShownBy.SERVER: elsewhere.server,
     ShownBy.MEMBER: member,
+    ShownBy.VOTE: vote,
     ShownBy.SERVES: serves,
     ShownBy.ADDRESS: address,
     ShownBy.HOLDERS: holders,

@@ -64,6 +64,7 @@ class ShownBy(StrEnum):
     EXTERNAL = "a server of that etcd with a leader, and no alarm of it"
     SERVER = "the server following a leader, or others named in its place"
     MEMBER = "the member serving, or a list of those that do without it"
+    VOTE = "a list of members in which it has its vote or is not"
     SERVES = "the API server of that control plane answering"
     ADDRESS = "the address in the kubeconfig answering as an API server"
     HOLDERS = "which control planes have that address on an interface"
@@ -363,7 +364,7 @@ class Code(StrEnum):
     ETCD_LEARNER_STUCK = (
         "etcd-learner-not-promoted",
         About.MEMBER,
-        (ShownBy.LEADER,),
+        (ShownBy.LEADER, ShownBy.VOTE),
         "A learner was added and has not become a voter.",
     )
     ETCD_FORCE_FLAG_LEFT = (
