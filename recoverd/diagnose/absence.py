@@ -90,7 +90,7 @@ def itself(question: Question) -> str:
     """
     view, objects = question.observation.hosts.get(question.host), question.observation.api.objects
     nodes = objects.nodes if isinstance(objects, ObjectsView) else ()
-    replaced = any(n.name == question.host and n.unschedulable for n in nodes)
+    replaced = any(n.name == question.host and n.spared for n in nodes)
     if isinstance(view, Unseen) and not replaced and not deleted(question.observation, question.host):
         return f"{question.host} could not be looked at: {view.reason}"
     return ""

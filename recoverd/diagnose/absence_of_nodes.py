@@ -19,7 +19,8 @@ def lists(question: Question) -> str:
 
 
 def ready(question: Question) -> str:
-    """The API server lists the node as Ready, or as cordoned, which nobody misses, or lists no such node any more.
+    """The API server lists the node as Ready, or as cordoned by a person, which nobody misses, or lists no such node
+    any more.
 
     What keeps a node from being Ready may be out of sight while it is not: after the API server's address was silent
     for a moment each is given a minute, and an incident of seven minutes was closed with no node Ready (observed).
@@ -28,7 +29,7 @@ def ready(question: Question) -> str:
         return why
     objects = question.observation.api.objects
     listed = {n.name: n for n in objects.nodes} if isinstance(objects, ObjectsView) else {}
-    waits = (end for end in question.ends if (n := listed.get(end)) and not (n.ready or n.unschedulable))
+    waits = (end for end in question.ends if (n := listed.get(end)) and not (n.ready or n.spared))
     return next((f"{end} is not Ready yet" for end in waits), "")
 
 

@@ -69,7 +69,7 @@ class ShownBy(StrEnum):
     ADDRESS = "the address in the kubeconfig answering as an API server"
     HOLDERS = "which control planes have that address on an interface"
     LISTS = "nodes and pods as the API server lists them"
-    READY = "the node Ready, or cordoned, or none any more, as the API server lists it"
+    READY = "the node Ready, or cordoned by a person, or none any more, as the API server lists it"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
     STARTS = "no pod waiting on the node for its containers to be made"

@@ -76,6 +76,9 @@ def test_what_keeps_a_node_from_being_ready_is_over_when_it_is(change: dict[str,
     nodes = [replace(n, ready=n.name != "w1") for n in listed.nodes]
     cluster.objects = replace(listed, nodes=tuple(nodes))
     assert "w1 is not Ready yet" in left_open(cluster, key)
+    ours = (replace(n, unschedulable=n.name == "w1", cordoned_by="prod-1.2") for n in nodes)
+    cluster.objects = replace(listed, nodes=tuple(ours))
+    assert "w1 is not Ready yet" in left_open(cluster, key), "what recoverd cordons nobody has given up"
     now = (replace(n, **(change or {})) if n.name == "w1" else n for n in nodes if change or n.name != "w1")
     cluster.objects = replace(listed, nodes=tuple(now))
     assert left_open(cluster, key) == ""
