@@ -33,6 +33,26 @@ def ready(question: Question) -> str:
     return next((f"{end} is not Ready yet" for end in waits), "")
 
 
+def listed(question: Question) -> str:
+    """The API server lists a node of the machine again, or there is no kubelet that could make it one: none runs there,
+    or it is no machine of the cluster's any more.
+
+    Why its Node was deleted on purpose is not seen of a machine that is silent for a moment, nor while the API server's
+    address is: an incident was closed by either, and opened again (reproduced on the model).
+    """
+    if why := lists(question):
+        return why
+    name, roll, objects = question.host, question.diagnosis.roll, question.observation.api.objects
+    names = {n.name for n in objects.nodes} if isinstance(objects, ObjectsView) else set()
+    if name in names or (roll is not None and name in roll.hosts.values()):
+        return ""
+    view = question.observation.hosts.get(name)
+    if isinstance(view, Unseen):
+        return f"{name} is no node, and could not be looked at: {view.reason}"
+    kubelet = view.units.get("kubelet") if isinstance(view, HostView) and view.joined else None
+    return f"{name} is no node yet, and its kubelet runs" if kubelet and kubelet.running else ""
+
+
 def node(question: Question) -> str:
     """The API server listed nodes and pods, and the node's machine and its network were looked at; or
     it lists no such node any more.

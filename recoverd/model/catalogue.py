@@ -70,6 +70,7 @@ class ShownBy(StrEnum):
     HOLDERS = "which control planes have that address on an interface"
     LISTS = "nodes and pods as the API server lists them"
     READY = "the node Ready, or cordoned by a person, or none any more, as the API server lists it"
+    LISTED = "a node of the machine in those lists, or no kubelet that runs on it"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
     STARTS = "no pod waiting on the node for its containers to be made"
@@ -519,7 +520,7 @@ class Code(StrEnum):
     NODE_DELETED = (
         "node-deleted",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.LISTED,),
         "The Node of a machine that was well was deleted, and its kubelet runs.",
         Of.APART,
     )

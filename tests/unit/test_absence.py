@@ -241,3 +241,17 @@ def test_a_control_plane_that_is_lost_among_hidden_ones_is_a_warning() -> None:
         (Code.NODE_NOT_READY, "cp3"),
         (Code.NODE_NOT_READY, "cp4"),
     }
+
+
+def test_a_deleted_node_is_back_when_it_is_listed_or_when_no_kubelet_runs_there() -> None:
+    cluster, key = Cluster(1, 2), (Code.NODE_DELETED, "w1")
+    assert left_open(cluster, key) == ""
+    assert isinstance(cluster.objects, ObjectsView)
+    cluster.objects = replace(cluster.objects, nodes=tuple(n for n in cluster.objects.nodes if n.name != "w1"))
+    cluster.host("w1", joined=True).unit("w1", "kubelet", since=cluster.now)
+    assert "is no node yet" in left_open(cluster, key), "its kubelet has only just started"
+    assert "could not be looked at" in left_open(cluster.ssh_fails("w1"), key)
+    reset = Cluster(1, 2)
+    reset.objects = cluster.objects
+    assert left_open(reset.stopped("w1", "kubelet"), key) == ""
+    assert left_open(reset.unit("w1", "kubelet", since=cluster.now).host("w1", joined=False), key) == ""
