@@ -5,10 +5,12 @@ machines, and what they see of each other. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from recoverd.diagnose.question import Question
+from recoverd.diagnose.rules import RECONNECT, fresh
 from recoverd.diagnose.scene import just_booted
-from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 
 
@@ -110,6 +112,42 @@ def devices(question: Question) -> str:
 def tables(question: Question) -> str:
     """The machine's kernel told how full its tables are."""
     return _unread(question, "the kernel's tables", lambda v: v.kernel)
+
+
+def followed(question: Question) -> str:
+    """Where the API server was away just now: nothing of it is there. Kubelets and kube-proxies may be on their way
+    back for as long, so that less is found than there is: an incident was closed by that, and opened again. A
+    kube-proxy that has only just been started is given time as well.
+    """
+    network, at = question.observation.network, question.observation.at
+    if not isinstance(network, NetworkView):
+        return ""
+    since = network.back_since
+    if since is not None and (at - since).total_seconds() < RECONNECT:
+        late = next((end for end in question.ends if _differs(network, question.machine_of(end), end)), "")
+        if late:
+            return f"{late} may be on its way back to the API server, which serves since {since:%H:%M:%S} UTC"
+    writes = next((end for end in question.ends if _writes(network.hosts.get(question.machine_of(end)), at)), "")
+    return writes and f"the kube-proxy of {writes} was only just started, and may be writing its rules"
+
+
+def _writes(view: NodeNetworkView | Unseen | None, at: datetime) -> bool:
+    """Whether a kube-proxy was only just started, and its rules are not there yet or not those of the endpoints."""
+    if not isinstance(view, NodeNetworkView) or not fresh(view, at) or not isinstance(view.rules, RulesView):
+        return False
+    ipv6 = view.ipv6.rules
+    return not view.rules.mode or bool(view.rules.gaps) or (isinstance(ipv6, RulesView) and bool(ipv6.gaps))
+
+
+def _differs(network: NetworkView, host: str, node: str) -> bool:
+    """Whether anything of a node's services or pods is not as the API server has it."""
+    view, pods = network.hosts.get(host), network.pods.get(node)
+    rules = (view.rules, view.ipv6.rules) if isinstance(view, NodeNetworkView) else ()
+    return (
+        any(isinstance(r, RulesView) and r.gaps for r in rules)
+        or any(s.source == host and ProbeAnswer.OK not in s.answers for s in network.services)
+        or (isinstance(pods, NodePods) and bool(pods.missing or pods.extra))
+    )
 
 
 def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:

@@ -73,6 +73,7 @@ class ShownBy(StrEnum):
     LISTED = "a node of the machine in those lists, or no kubelet that runs on it"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
+    FOLLOWED = "its services and pods as the API server has them, where that or kube-proxy has only just begun"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BOTH = "both machines"
@@ -615,7 +616,7 @@ class Code(StrEnum):
     PODS_NOT_ON_NODE = (
         "pods-not-on-node",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The API binds pods, by uid, to the node that its kubelet does not run, beyond the time that a start takes.",
         Of.NODE,
     )
@@ -628,14 +629,14 @@ class Code(StrEnum):
     KUBE_PROXY_CUT_OFF = (
         "kube-proxy-cut-off",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "kube-proxy follows an API server that is not reached from the node, while kubelet reaches its own, and "
         "its service rules are not those of the endpoints.",
     )
     SERVICE_RULES_STALE = (
         "service-rules-stale",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The endpoints programmed on the node are not those of the EndpointSlices, or the rules are gone.",
         Of.NODE | Of.RULES,
     )
@@ -656,14 +657,14 @@ class Code(StrEnum):
     SERVICE_UNREACHABLE = (
         "service-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "Service addresses cannot be reached from the node though its path to their endpoints is good.",
         Of.NODE | Of.PATHS | Of.RULES,
     )
     DNS_UNREACHABLE = (
         "cluster-dns-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The cluster's DNS cannot be reached from the node.",
         Of.NODE | Of.PATHS | Of.RULES,
     )
