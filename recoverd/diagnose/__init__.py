@@ -137,8 +137,9 @@ def _roll(scene: Scene) -> Roll:
         for n, v in scene.etcd_views.items()
         if v.has_leader and not (v.remembered or v.learner) and loss.began_anew(scene, v) is False
     )
+    learners = frozenset(membership.label(e) for e in membership.entries if e.learner)
     elsewhere = bool(scene.external_etcd)
-    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding, elsewhere)
+    return Roll(frozenset(scene.parts), listed, serving, scene.machines, holding, learners, elsewhere)
 
 
 def _sorted(scene: Scene, findings: list[Finding]) -> tuple[Finding, ...]:

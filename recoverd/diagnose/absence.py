@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from recoverd.diagnose import elsewhere
+from recoverd.diagnose.absence_of_members import holding, leader, member, vote
 from recoverd.diagnose.absence_of_nodes import (
     agents,
     bridges,
     deleted,
     devices,
+    followed,
     forwards,
     inputs,
+    listed,
     lists,
     node,
     ready,
@@ -90,7 +93,7 @@ def itself(question: Question) -> str:
     """
     view, objects = question.observation.hosts.get(question.host), question.observation.api.objects
     nodes = objects.nodes if isinstance(objects, ObjectsView) else ()
-    replaced = any(n.name == question.host and n.unschedulable for n in nodes)
+    replaced = any(n.name == question.host and n.spared for n in nodes)
     if isinstance(view, Unseen) and not replaced and not deleted(question.observation, question.host):
         return f"{question.host} could not be looked at: {view.reason}"
     return ""
@@ -227,41 +230,6 @@ def data(question: Question) -> str:
     return ""
 
 
-def leader(question: Question) -> str:
-    """A member of etcd said itself, in this sweep, that there is a leader: the member list and the alarms
-    are those of a cluster at work.
-    """
-    if question.diagnosis.roll and question.diagnosis.roll.elsewhere:
-        return lists(question)  # an API server that lists stands on an etcd that has one
-    return "" if _led(question.observation) else "no etcd member was seen with a leader"
-
-
-def holding(question: Question) -> str:
-    """A member was seen to serve the data of before: a directory that is not empty, and a leader, are as well
-    those of a cluster begun anew.
-    """
-    roll = question.diagnosis.roll
-    return "" if roll and roll.holding else "no etcd member was seen to hold the data of this cluster"
-
-
-def member(question: Question) -> str:
-    """This very member was seen to serve under a leader, or the list of those that do holds no such member any more."""
-    if why := leader(question):
-        return why
-    view = question.observation.etcd.get(question.host)
-    if isinstance(view, EtcdView) and view.has_leader and not view.remembered:
-        return ""
-    roll = question.diagnosis.roll
-    if question.host not in question.observation.etcd and roll is None:
-        return ""
-    if roll is not None and (
-        question.subject in roll.serving or (roll.listed is not None and question.subject not in roll.listed)
-    ):
-        return ""
-    said = f": {view.reason}" if isinstance(view, Unseen) else ""
-    return f"the etcd member {question.subject} was not seen to serve, and it is in the member list{said}"
-
-
 def serves(question: Question) -> str:
     """The API server of that control plane answered by its own address as one that works."""
     endpoint = question.observation.api.members.get(question.host)
@@ -328,10 +296,6 @@ def writes(question: Question) -> str:
     return ""
 
 
-def _led(observation: Observation) -> bool:
-    return any(isinstance(v, EtcdView) and v.has_leader and not v.remembered for v in observation.etcd.values())
-
-
 def _left(question: Question, host: str) -> bool:
     """The machine is no control plane of the cluster any more: members under a leader do not list it,
     so what fails on it is no fault.
@@ -365,13 +329,16 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.EXTERNAL: elsewhere.serves,
     ShownBy.SERVER: elsewhere.server,
     ShownBy.MEMBER: member,
+    ShownBy.VOTE: vote,
     ShownBy.SERVES: serves,
     ShownBy.ADDRESS: address,
     ShownBy.HOLDERS: holders,
     ShownBy.LISTS: lists,
     ShownBy.READY: ready,
+    ShownBy.LISTED: listed,
     ShownBy.NODE: node,
     ShownBy.RUNNING_NODE: running_node,
+    ShownBy.FOLLOWED: followed,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BOTH: both,

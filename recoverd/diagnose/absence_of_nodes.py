@@ -5,10 +5,12 @@ machines, and what they see of each other. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from recoverd.diagnose.question import Question
+from recoverd.diagnose.rules import RECONNECT, fresh
 from recoverd.diagnose.scene import just_booted
-from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, ObjectsView, Observation, Unseen
 
 
@@ -19,7 +21,8 @@ def lists(question: Question) -> str:
 
 
 def ready(question: Question) -> str:
-    """The API server lists the node as Ready, or as cordoned, which nobody misses, or lists no such node any more.
+    """The API server lists the node as Ready, or as cordoned by a person, which nobody misses, or lists no such node
+    any more.
 
     What keeps a node from being Ready may be out of sight while it is not: after the API server's address was silent
     for a moment each is given a minute, and an incident of seven minutes was closed with no node Ready (observed).
@@ -28,8 +31,28 @@ def ready(question: Question) -> str:
         return why
     objects = question.observation.api.objects
     listed = {n.name: n for n in objects.nodes} if isinstance(objects, ObjectsView) else {}
-    waits = (end for end in question.ends if (n := listed.get(end)) and not (n.ready or n.unschedulable))
+    waits = (end for end in question.ends if (n := listed.get(end)) and not (n.ready or n.spared))
     return next((f"{end} is not Ready yet" for end in waits), "")
+
+
+def listed(question: Question) -> str:
+    """The API server lists a node of the machine again, or there is no kubelet that could make it one: none runs there,
+    or it is no machine of the cluster's any more.
+
+    Why its Node was deleted on purpose is not seen of a machine that is silent for a moment, nor while the API server's
+    address is: an incident was closed by either, and opened again (reproduced on the model).
+    """
+    if why := lists(question):
+        return why
+    name, roll, objects = question.host, question.diagnosis.roll, question.observation.api.objects
+    names = {n.name for n in objects.nodes} if isinstance(objects, ObjectsView) else set()
+    if name in names or (roll is not None and name in roll.hosts.values()):
+        return ""
+    view = question.observation.hosts.get(name)
+    if isinstance(view, Unseen):
+        return f"{name} is no node, and could not be looked at: {view.reason}"
+    kubelet = view.units.get("kubelet") if isinstance(view, HostView) and view.joined else None
+    return f"{name} is no node yet, and its kubelet runs" if kubelet and kubelet.running else ""
 
 
 def node(question: Question) -> str:
@@ -90,6 +113,42 @@ def devices(question: Question) -> str:
 def tables(question: Question) -> str:
     """The machine's kernel told how full its tables are."""
     return _unread(question, "the kernel's tables", lambda v: v.kernel)
+
+
+def followed(question: Question) -> str:
+    """Where the API server was away just now: nothing of it is there. Kubelets and kube-proxies may be on their way
+    back for as long, so that less is found than there is: an incident was closed by that, and opened again. A
+    kube-proxy that has only just been started is given time as well.
+    """
+    network, at = question.observation.network, question.observation.at
+    if not isinstance(network, NetworkView):
+        return ""
+    since = network.back_since
+    if since is not None and (at - since).total_seconds() < RECONNECT:
+        late = next((end for end in question.ends if _differs(network, question.machine_of(end), end)), "")
+        if late:
+            return f"{late} may be on its way back to the API server, which serves since {since:%H:%M:%S} UTC"
+    writes = next((end for end in question.ends if _writes(network.hosts.get(question.machine_of(end)), at)), "")
+    return writes and f"the kube-proxy of {writes} was only just started, and may be writing its rules"
+
+
+def _writes(view: NodeNetworkView | Unseen | None, at: datetime) -> bool:
+    """Whether a kube-proxy was only just started, and its rules are not there yet or not those of the endpoints."""
+    if not isinstance(view, NodeNetworkView) or not fresh(view, at) or not isinstance(view.rules, RulesView):
+        return False
+    ipv6 = view.ipv6.rules
+    return not view.rules.mode or bool(view.rules.gaps) or (isinstance(ipv6, RulesView) and bool(ipv6.gaps))
+
+
+def _differs(network: NetworkView, host: str, node: str) -> bool:
+    """Whether anything of a node's services or pods is not as the API server has it."""
+    view, pods = network.hosts.get(host), network.pods.get(node)
+    rules = (view.rules, view.ipv6.rules) if isinstance(view, NodeNetworkView) else ()
+    return (
+        any(isinstance(r, RulesView) and r.gaps for r in rules)
+        or any(s.source == host and ProbeAnswer.OK not in s.answers for s in network.services)
+        or (isinstance(pods, NodePods) and bool(pods.missing or pods.extra))
+    )
 
 
 def _unread(question: Question, what: str, of: Callable[[NodeNetworkView], object]) -> str:

@@ -72,7 +72,7 @@ def _skew(scene: Scene, name: str, host: HostView) -> Iterator[Finding]:
 def _struck(scene: Scene, name: str) -> str:
     """What is wrong with the machine that a wrong clock explains."""
     node, endpoint = scene.node(name), scene.endpoint(name)
-    if node is not None and not node.ready and not node.unschedulable:
+    if node is not None and not node.ready and not node.spared:
         return f"its node {node.name} is not Ready"
     if name not in scene.parts or endpoint is None:
         return ""

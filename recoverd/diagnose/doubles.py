@@ -55,12 +55,14 @@ _UUID = (
 
 
 def _claimed(scene: Scene) -> Mapping[str, list[str]]:
-    """The machines whose running kubelets call themselves this node, where they are more than one."""
-    found = dict[str, list[str]]()
+    """The machines whose running kubelets call themselves this node, where they are more than one. One that recoverd
+    knows by two names or addresses is one still: both have its boot.
+    """
+    found = dict[str, dict[str, str]]()
     for name in scene.addresses:
-        if node := _calls_itself(scene, name):
-            found.setdefault(node, []).append(name)
-    return {node: names for node, names in found.items() if len(names) > 1}
+        if (node := _calls_itself(scene, name)) and (host := scene.host(name)):
+            found.setdefault(node, {}).setdefault(host.boot_id, name)
+    return {node: list(names.values()) for node, names in found.items() if len(names) > 1}
 
 
 def _calls_itself(scene: Scene, name: str) -> str:

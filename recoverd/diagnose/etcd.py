@@ -353,6 +353,9 @@ def _learner_stuck(scene: Scene, entry: MemberEntry, host: str | None) -> tuple[
     mute = isinstance(seen, Unseen) and seen.kind is UnseenKind.TIMEOUT
     if restarts and (mute or (view is not None and not view.has_leader)):
         return True, "its etcd has been restarted and does not reach the leader, or answers nothing"
+    node = scene.node(host) if host else None
+    if scene.membership.leader and _vital(scene, entry).dark and not (node and node.ready):
+        return True, "its whole machine does not answer"
     if view is not None and age is not None and age >= PROMOTION:
         return True, f"it has been serving for more than {PROMOTION:g} s, a healthy join takes seconds"
     return False, "a join seems to be in progress"

@@ -166,7 +166,7 @@ def _reset(scene: Scene, name: str) -> Finding | None:
     if data is None or data.holds or any("manifests" in problem for problem in host.problems):
         return None
     leads = scene.api_ready if scene.external_etcd else bool(scene.membership.leader)
-    if leads and ((node := scene.node(name)) is None or node.unschedulable):
+    if leads and ((node := scene.node(name)) is None or node.spared):
         return None
     known = scene.memory.pki.get(name)
     copy = f"certificates are kept in {known.kept} there" if known and known.kept else "no certificates are kept there"

@@ -1,9 +1,9 @@
 """Nodes that are not Ready, each with its cause as far as it is proven. Pure.
 
 A node that has not been Ready for a minute is a fault, whoever's fault it is; what its machine answers says which one.
-A node that is cordoned is missed by nobody, one that just boots is on its way, and what its stopped units explain is
-found of them (`recoverd.diagnose.host`). Sources: the reasons and messages of the condition Ready are kubelet's
-(pkg/kubelet/nodestatus, 1.20) and the node controller's (pkg/controller/nodelifecycle), observed on 1.20.2.
+A node that a person has cordoned is missed by nobody, one that just boots is on its way, and what its stopped units
+explain is found of them (`recoverd.diagnose.host`). Sources: the reasons and messages of the condition Ready are
+kubelet's (pkg/kubelet/nodestatus, 1.20) and the node controller's (pkg/controller/nodelifecycle), observed on 1.20.2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from recoverd.diagnose import address, doubles
 from recoverd.diagnose.cause import KUBELET
 from recoverd.diagnose.nodes import booting
-from recoverd.diagnose.scene import API, Scene
+from recoverd.diagnose.scene import API, Scene, just_booted
 from recoverd.diagnose.why_not_ready import (
     LONG,
     UNKNOWN,
@@ -52,7 +52,7 @@ def findings(scene: Scene, explained: frozenset[str]) -> Iterator[Finding]:
 
 def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str]) -> Finding:
     age, host = _age(scene, node, name), scene.host(name)
-    excused = node.unschedulable or name in explained or _apart(scene, name) or not _api_stands(scene)
+    excused = _spared(scene, node, host) or name in explained or _apart(scene, name) or not _api_stands(scene)
     young, boot = booting(scene, name), scene.settings.bounds.force_after  # for which a machine may take to boot
     if age is None or excused or age < (LONG if host is None else boot if young else SHORT):
         return _not_ready(scene, node, name, _severity(scene, node, name))
@@ -68,6 +68,14 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)
     return _found(scene, node, name, host, cause or unproven(scene, node, name, host, look))
+
+
+def _spared(scene: Scene, node: NodeView, host: HostView | None) -> bool:
+    """A person has cordoned it; or the plan that has is at work, and its machine is away or boots: that plan waits for
+    it, or fails.
+    """
+    rebooted = bool(scene.busy) and node.cordoned_by == scene.busy and (host is None or just_booted(host))
+    return node.spared or rebooted
 
 
 def _apart(scene: Scene, name: str) -> bool:
@@ -100,7 +108,7 @@ def _facts(scene: Scene, node: NodeView, name: str, host: HostView, cause: Cause
 def _not_ready(scene: Scene, node: NodeView, name: str, severity: Severity) -> Finding:
     silent = f", and its machine {name} does not answer" if name and scene.dark(name) else ""
     advice = (
-        "; switch it on, or cordon or delete the node when it is off on purpose"
+        f"; switch it on, or {'' if node.cordoned_by else 'cordon or '}delete the node when it is off on purpose"
         if silent and severity is Severity.FAULT
         else ""
     )
@@ -127,7 +135,8 @@ def _state(scene: Scene, name: str) -> State:
 def _severity(scene: Scene, node: NodeView, name: str) -> Severity:
     """One that was cordoned is missed by nobody, and one that answers is judged by what is found on it."""
     ours = name in scene.parts or name in {w.name for w in scene.workers}
-    return Severity.WARNING if ours and scene.dark(name) and not node.unschedulable else Severity.NOTICE
+    missed = not _spared(scene, node, scene.host(name))
+    return Severity.WARNING if ours and scene.dark(name) and missed else Severity.NOTICE
 
 
 def _condition(node: NodeView) -> str:

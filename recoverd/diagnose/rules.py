@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from recoverd.diagnose import agents
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, node_of
@@ -75,17 +76,17 @@ def _served(scene: Scene, name: str) -> bool:
     return bool(known and known.ipv6 and known.ipv6.served)
 
 
-def _fresh(scene: Scene, host: NodeNetworkView) -> bool:
+def fresh(host: NodeNetworkView, now: datetime) -> bool:
     """Its kube-proxy was only just started, and may be busy writing them."""
     proxy = host.processes.get("kube-proxy")
-    return proxy is not None and (age := scene.age(proxy.started_at)) is not None and age < SYNC
+    return proxy is not None and (now - proxy.started_at).total_seconds() < SYNC
 
 
 def _stale_of_ipv6(scene: Scene, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
     """What kube-proxy writes of IPv6 is missed only where it was seen to be right: it may be told to write none."""
     known = scene.memory.networks.get(name)
     before = known.ipv6.proxy if known and known.ipv6 else ""
-    if not before or _fresh(scene, host):
+    if not before or fresh(host, scene.now):
         return
     if rules.mode:
         yield from _gaps(scene, name, rules, " of IPv6")
@@ -105,7 +106,7 @@ def _stale_of_ipv6(scene: Scene, name: str, host: NodeNetworkView, rules: RulesV
 
 
 def _stale(scene: Scene, view: NetworkView, name: str, host: NodeNetworkView, rules: RulesView) -> Iterator[Finding]:
-    if _fresh(scene, host):
+    if fresh(host, scene.now):
         return
     proxy = host.processes.get("kube-proxy")
     facts = facts_of(scene, name)

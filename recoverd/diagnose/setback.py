@@ -78,6 +78,11 @@ def log_anew(index: int, watermark: Watermark) -> bool:
     return 0 < index < watermark.index // 2
 
 
+def bumped(revision: int, watermark: Watermark) -> bool:
+    """Whether it was restored with a bump: whoever watched is told that it was compacted away, and lists anew."""
+    return revision >= watermark.revision + BUMP // 2
+
+
 def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) -> Setback | None:
     """By cluster id, revision and how far the log has come alone."""
     id, top, index = scene.history.cluster_id, scene.history.revision, 0
@@ -87,11 +92,10 @@ def _compared(scene: Scene, watermark: Watermark, remembered: Setback | None) ->
         if of_ours is None:
             return remembered
         top, index = of_ours
-    # restored with a bump: whoever watched is told that it was compacted away, and lists anew
-    bumped = top >= watermark.revision + BUMP // 2
-    if ours and top >= watermark.revision and (bumped or not log_anew(index, watermark)):
+    beyond = bumped(top, watermark)
+    if ours and top >= watermark.revision and (beyond or not log_anew(index, watermark)):
         return remembered if remembered and remembered.proven else None
-    if not ours and bumped:
+    if not ours and beyond:
         return None
     if not ours and (_half_unseen(scene) if scene.external_etcd else elsewhere(scene, watermark)):
         return remembered  # the old history may live on at another member: that is another finding

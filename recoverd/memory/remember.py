@@ -14,7 +14,7 @@ from recoverd.diagnose.address import does_not_answer
 from recoverd.diagnose.nodes import judged
 from recoverd.diagnose.rules import proxied
 from recoverd.diagnose.scene import API, Scene
-from recoverd.diagnose.setback import comparable, current
+from recoverd.diagnose.setback import bumped, comparable, current
 from recoverd.memory.files import known_files
 from recoverd.memory.pki import known_pki
 from recoverd.memory.pod_files import known_pod_files
@@ -149,7 +149,9 @@ def notice(observation: Observation, memory: Memory, settings: ClusterSettings) 
     if revision < watermark.revision:
         # a setback of which is not known yet whether the cluster began anew: what is held against it later must stand
         return memory
-    further = replace(watermark, revision=revision, at=observation.at, index=max(index, watermark.index))
+    # with a bump the log has begun anew as well, and its index must not be held against it from the next sweep on
+    index = index if bumped(revision, watermark) else max(index, watermark.index)
+    further = replace(watermark, revision=revision, at=observation.at, index=index)
     return replace(memory, outside=further) if scene.external_etcd else replace(memory, watermark=further)
 
 

@@ -64,13 +64,16 @@ class ShownBy(StrEnum):
     EXTERNAL = "a server of that etcd with a leader, and no alarm of it"
     SERVER = "the server following a leader, or others named in its place"
     MEMBER = "the member serving, or a list of those that do without it"
+    VOTE = "a list of members in which it has its vote or is not"
     SERVES = "the API server of that control plane answering"
     ADDRESS = "the address in the kubeconfig answering as an API server"
     HOLDERS = "which control planes have that address on an interface"
     LISTS = "nodes and pods as the API server lists them"
-    READY = "the node Ready, or cordoned, or none any more, as the API server lists it"
+    READY = "the node Ready, or cordoned by a person, or none any more, as the API server lists it"
+    LISTED = "a node of the machine in those lists, or no kubelet that runs on it"
     NODE = "those lists, the node's machine and its network"
     RUNNING_NODE = "the same, of a machine that has been up for a while"
+    FOLLOWED = "its services and pods as the API server has them, where that or kube-proxy has only just begun"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
     BOTH = "both machines"
@@ -363,7 +366,7 @@ class Code(StrEnum):
     ETCD_LEARNER_STUCK = (
         "etcd-learner-not-promoted",
         About.MEMBER,
-        (ShownBy.LEADER,),
+        (ShownBy.LEADER, ShownBy.VOTE),
         "A learner was added and has not become a voter.",
     )
     ETCD_FORCE_FLAG_LEFT = (
@@ -518,7 +521,7 @@ class Code(StrEnum):
     NODE_DELETED = (
         "node-deleted",
         About.NODE,
-        (ShownBy.LISTS,),
+        (ShownBy.LISTED,),
         "The Node of a machine that was well was deleted, and its kubelet runs.",
         Of.APART,
     )
@@ -613,7 +616,7 @@ class Code(StrEnum):
     PODS_NOT_ON_NODE = (
         "pods-not-on-node",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The API binds pods, by uid, to the node that its kubelet does not run, beyond the time that a start takes.",
         Of.NODE,
     )
@@ -626,14 +629,14 @@ class Code(StrEnum):
     KUBE_PROXY_CUT_OFF = (
         "kube-proxy-cut-off",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "kube-proxy follows an API server that is not reached from the node, while kubelet reaches its own, and "
         "its service rules are not those of the endpoints.",
     )
     SERVICE_RULES_STALE = (
         "service-rules-stale",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The endpoints programmed on the node are not those of the EndpointSlices, or the rules are gone.",
         Of.NODE | Of.RULES,
     )
@@ -654,14 +657,14 @@ class Code(StrEnum):
     SERVICE_UNREACHABLE = (
         "service-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "Service addresses cannot be reached from the node though its path to their endpoints is good.",
         Of.NODE | Of.PATHS | Of.RULES,
     )
     DNS_UNREACHABLE = (
         "cluster-dns-unreachable",
         About.NODE,
-        (ShownBy.RUNNING_NODE,),
+        (ShownBy.RUNNING_NODE, ShownBy.FOLLOWED),
         "The cluster's DNS cannot be reached from the node.",
         Of.NODE | Of.PATHS | Of.RULES,
     )

@@ -85,6 +85,8 @@ class Roll:
     """Names in the configuration, by the name of the Node that the API server lists for the machine."""
     holding: frozenset[str] = frozenset()
     """Control planes whose etcd follows a leader and was seen to hold this cluster's data."""
+    learners: frozenset[str] = frozenset()
+    """Those of `listed` that have no vote yet."""
     elsewhere: bool = False
     """Its etcd is none of its static pods."""
 

@@ -86,6 +86,11 @@ class NodeView:
     machine_id: str = ""
     system_uuid: str = ""
 
+    @property
+    def spared(self) -> bool:
+        """It takes no new pods, as a person wants it: nobody misses it. What recoverd cordons it wants back."""
+        return self.unschedulable and not self.cordoned_by
+
 
 @dataclass(frozen=True, slots=True)
 class CreatedView:

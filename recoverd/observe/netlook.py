@@ -139,7 +139,7 @@ def parse_look(
         answers=_answers(output, marker, probes, found["tool"].word if "tool" in found and ended else ""),
         problems=tuple(problems),
         known=routes,
-        refusing=_dropping(found.get("refusing"), found.get("refusing-of-iptables")) if "clock" in found else None,
+        refusing=_told(found.get("refusing"), found.get("refusing-of-iptables")) if "clock" in found else None,
         cluster_cidr=found["cluster-cidr"].word if "cluster-cidr" in found else "",
         counts=counts_of(found["sysctls"].lines, found["tables"].lines) if "tables" in found else None,
     )
@@ -151,12 +151,16 @@ def _switch(section: Section | None) -> bool | None:
 
 
 def _dropping(*sections: Section | None) -> tuple[str, ...] | None:
-    """Chains as `NodeNetworkView.dropping` has them, or rules as `refusing` has; None where no tool could say, or not
-    of each.
-    """
+    """Chains as `NodeNetworkView.dropping` has them; None where no tool could say, or not of each."""
+    lines = _told(*sections)
+    return None if lines is None else tuple(sorted(lines))
+
+
+def _told(*sections: Section | None) -> tuple[str, ...] | None:
+    """The lines in their order, each once, as rules stand in `NodeNetworkView.refusing`."""
     read = [s for s in sections if s is not None]
-    lines = {line for s in read for line in s.lines if line}
-    return tuple(sorted(lines)) if read and "unread" not in lines else None
+    lines = dict.fromkeys(line for s in read for line in s.lines if line)
+    return tuple(lines) if read and "unread" not in lines else None
 
 
 def _routes(found: Mapping[str, Section], known: Routes, problems: list[str]) -> Routes:

@@ -27,8 +27,8 @@ ends() { # of nft's list of chains
 }
 brief=''; have timeout && brief='timeout 2'
 # rules of those chains that what comes to the machine itself passes, and of whom these call, that drop what comes by UDP
-# or as IP in IP: so come the packets of other nodes' pods. "FAMILY TABLE CHAIN: RULE". kube-proxy's and CNIs' own are
-# passed over
+# or as IP in IP: so come the packets of other nodes' pods; with those that let something pass before, in their order.
+# "FAMILY TABLE CHAIN: RULE". kube-proxy's and CNIs' own are passed over
 follow() { # FIRST FAMILY-AND-TABLE COMMAND..., which lists the chain that is named after it
   ahead="$1 " where=$2 passed=' '; shift 2
   while [ -n "$ahead" ] && [ ${#passed} -le 600 ]; do
@@ -37,9 +37,11 @@ follow() { # FIRST FAMILY-AND-TABLE COMMAND..., which lists the chain that is na
     # shellcheck disable=SC2086 # `timeout` and its seconds, or nothing
     rules=$($brief "$@" "$c" 2>/dev/null) || { [ "$passed" != ' ' ] || echo unread; passed="$passed$c "; continue; }
     passed="$passed$c "
-    printf '%s\n' "$rules" |
-      grep -E '(udp|(protocol|l4proto|-p) (4|ipv4|ipip|ipencap)) .*(drop|reject|-j DROP|-j REJECT)( |$)' | head -n 20 |
-      while read -r rule; do printf '%.400s\n' "$where $c: $rule"; done
+    told=$(printf '%s\n' "$rules" | grep -vE '(^|[^a-z])(tcp|icmp).* (accept|-j ACCEPT)( |$)' |
+      grep -E '(udp|(protocol|l4proto|-p) (4|ipv4|ipip|ipencap)) .*(drop|reject|-j DROP|-j REJECT)( |$)|(^| )(accept|-j ACCEPT)( |$)' | head -n 40)
+    case $told in *drop*|*reject*|*DROP*|*REJECT*)
+      printf '%s\n' "$told" | while read -r rule; do printf '%.400s\n' "$where $c: $rule"; done ;;
+    esac
     ahead="$ahead$(printf '%s\n' "$rules" | sed -n -E 's/(^|.*[[:space:]])(jump|goto|-j|-g) ([A-Za-z0-9_-]+).*/\3/p' |
       grep -vE '^(KUBE-|cali-|CILIUM_|ts-|(ACCEPT|DROP|REJECT|RETURN|LOG|MARK|CONNMARK)$)' | tr '\n' ' ')"
   done
@@ -57,7 +59,7 @@ if [ -n "$iptables" ] && forward=$($iptables -S FORWARD 2>/dev/null); then
   s dropping-of-iptables
   printf '%s\n' "$forward" | sed -n -E -e 's/^-P FORWARD DROP$/ip filter FORWARD/p' \
     -e 's/^-A FORWARD( -m comment --comment ("[^"]*"|[^ ]*))? -j (DROP|REJECT)( --reject-with [a-z-]*)?$/ip filter FORWARD reject/p'
-  s refusing-of-iptables; follow INPUT 'ip filter' "$iptables" -S
+  s refusing-of-iptables; follow INPUT 'ip filter' "$iptables" -v -S
 fi
 s clock; cat /proc/uptime
 

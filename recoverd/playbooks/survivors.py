@@ -186,12 +186,15 @@ def _waited_for(waited: list[Missing], spare: int, situation: Situation) -> str:
 
 
 def not_lost(member: MemberEntry, view: EtcdView, situation: Situation) -> Refusal | Wait | None:
-    """Why a voter that does not serve is not taken for lost: it has its data and can be started, so its cure is a local
-    one; or it is silent, and may be booting. None: it is lost.
+    """Why a member that does not serve is not taken for lost: it has its data and can be started, so its cure is a
+    local one; or it is silent, and may be booting. None: it is lost, or a learner, which holds nothing that the voters
+    do not, and whose machine answers.
     """
-    gone = next(
-        (m for m in missing(view, situation.scene.membership.camp.values(), situation) if m.entry.id == member.id), None
-    )
+    serves = any(v.member_id == member.id for v in situation.scene.membership.camp.values())
+    gone = None if serves else _missing(member, situation)
+    if member.learner and gone is not None and gone.chance is not Chance.SILENT:
+        starts = situation.scene.settling(gone.host)
+        return Wait(f"{gone.label} has only just started, and its etcd may serve by itself") if starts else None
     if gone is not None and gone.chance is Chance.SILENT and gone.until is not None and situation.now < gone.until:
         return Wait(
             f"the member on {gone.label} is {gone.chance}: a machine takes minutes to boot. It is offered for removal "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 from recoverd.diagnose.people import HANGS
 from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
@@ -59,6 +60,12 @@ def vote_of(finding: Finding, situation: Situation) -> Vote | Refusal | Wait:
         return Refusal(f"the member list of {asked} holds no such learner ({id or 'no id'})")
     if why := _unfit(name, entry, view, situation):
         return Refusal(why)
+    if behind := _behind(name, view, situation):
+        until = situation.seen_since(finding.key) + timedelta(seconds=situation.settings.bounds.force_after)
+        why = f"it is not in sync: {behind}"
+        if situation.now >= until:
+            return Refusal(why)
+        return Wait(f"{why}. It may be catching up, which is waited for until {until:%H:%M:%S} UTC")
     if command := _joins(name, situation):
         return Wait(
             f"`{command[:100]}` runs on {name}, which gives its member its vote by itself or says why it cannot: that "
@@ -88,12 +95,17 @@ def _unfit(name: str, entry: MemberEntry, view: EtcdView, situation: Situation) 
         return f"{name} has no usable manifest of etcd, or is no node: nothing would start its etcd again"
     if not own.healthy or own.leader != view.leader:
         return f"it is not healthy, or does not follow the leader ({own.health_reason or 'another one'})"
-    if own.revision < IN_SYNC * view.revision:
-        return f"it is not in sync: it is at revision {own.revision}, and the voters are at {view.revision}"
     if host.people is None:
         return f"whether kubeadm is at work on {name} could not be seen"
     refused = (c for c in caveats(PROMOTING, view.version) if len(view.voters) == 1)
     return next((told(c, view.version) for c in refused), "")
+
+
+def _behind(name: str, view: EtcdView, situation: Situation) -> str:
+    """How far it is behind the voters, in words; "" where it is in sync."""
+    own = situation.scene.membership.camp.get(name)
+    late = own is not None and own.revision < IN_SYNC * view.revision
+    return f"it is at revision {own.revision}, and the voters are at {view.revision}" if own and late else ""
 
 
 def _joins(name: str, situation: Situation) -> str:

@@ -283,7 +283,15 @@ def put_snapshot(c: ModelCluster, name: str) -> None:
     path = f"{ETCD_DIR}/member"
     if c.saved is None or path in c.at(name).data:
         raise ValueError(f"there is no snapshot, or {path} is there")
-    c.at(name).data[path] = c.saved
+    c.at(name).data[path] = replace(c.saved, began=c.saved.revision)
+
+
+def put_snapshot_beyond(c: ModelCluster, name: str) -> None:
+    """The same with `--bump-revision 1000000000 --mark-compacted`."""
+    put_snapshot(c, name)
+    path, machine = f"{ETCD_DIR}/member", c.at(name)
+    store, revision = machine.data[path], machine.data[path].revision + 1_000_000_000
+    machine.data[path] = replace(store, revision=revision, began=revision, compacted=revision)
 
 
 def restore_alone(c: ModelCluster, name: str) -> None:

@@ -36,7 +36,7 @@ from recoverd.simulate.store import Store
 
 SERVICE, ADDRESS = "default/web:80", "10.96.0.80:80"
 DEFAULT = "default via 10.99.1.1 dev host0"
-VXLAN_DROPPED = "ip filter INPUT: udp dport 8472 counter packets 0 bytes 0 drop"
+VXLAN_DROPPED = "ip filter INPUT: udp dport 8472 counter packets 40 bytes 5280 drop"
 PROCESS = {"kube-proxy": "kube-proxy", "cni": "flanneld"}
 """The process of each kind of agent."""
 CONNECTIONS = 262144

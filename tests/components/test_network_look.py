@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.diagnose.inputs import refuses
+from recoverd.diagnose.inputs import against, refuses
 from recoverd.model.network import Link, ProbeAnswer
 from recoverd.model.network_operations import AcceptForwards, PutRoute, destination
 from recoverd.observe.look import LookError
@@ -388,7 +388,7 @@ nft 'add rule inet fw in iifname "lo" accept'
 nft 'add rule inet fw in tcp dport 22 drop'
 nft 'add rule inet fw in udp dport 8472 accept'
 nft 'add rule inet fw in jump tunnels'
-nft 'add rule inet fw tunnels udp dport { 4789, 6000-6100 } counter drop'
+nft 'add rule inet fw tunnels udp dport { 4789, 6000-6100 } counter packets 7 bytes 99 drop'
 nft 'add rule inet fw tunnels goto in'
 nft 'add rule inet fw nobody udp dport 51820 drop'
 """
@@ -399,8 +399,12 @@ nft 'add rule inet fw nobody udp dport 51820 drop'
 @pytest.mark.parametrize("shell", SHELLS)
 def test_rules_against_what_tunnels_bring(shell: str) -> None:
     """Of the chains for what comes in and those that they call, also in a circle; none that nobody calls."""
-    seen = look(shell, f"{HARDENED}iptables -A INPUT -p 4 -j REJECT; iptables -A FORWARD -p udp --dport 8472 -j DROP")
-    found = {rule.partition(": ")[0]: rule.partition(": ")[2] for rule in seen.refusing or ()}
+    seen = look(
+        shell, f"{HARDENED}iptables -A INPUT -p 4 -c 7 99 -j REJECT; iptables -A FORWARD -p udp --dport 8472 -j DROP"
+    )
+    told = [rule.partition(": ") for rule in seen.refusing or ()]
+    assert [(chain, rule) for chain, _, rule in told if "accept" in rule] == [], "none of a chain that drops nothing"
+    found = {chain: rule for chain, _, rule in told}
     assert set(found) == {"inet fw tunnels", "ip filter INPUT"}, seen.refusing
     vxlan, geneve, own = (
         Link("v", "vxlan", True),
@@ -414,14 +418,35 @@ def test_rules_against_what_tunnels_bring(shell: str) -> None:
     assert look(shell, "nft add table inet fw").refusing == ()
 
 
+ALLOWED = (
+    "iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    "iptables -A INPUT -p tcp --dport 22 -j ACCEPT",
+    "iptables -A INPUT -s 10.99.1.0/24 -p udp --dport 8472 -j ACCEPT",
+    "iptables -A INPUT -p udp --dport 8472 -c 7 99 -j DROP",
+)
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.skipif(not shutil.which("iptables"), reason="iptables is not installed")
+@pytest.mark.parametrize("tools", ["nft", "iptables"])
+def test_what_lets_the_other_nodes_in_stands_before_what_drops_the_rest(tools: str) -> None:
+    body = SCRIPT if tools == "nft" else SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
+    told = look("dash", "; ".join(ALLOWED), body).refusing or ()
+    vxlan = Link("flannel.1", "vxlan", True, port=8472, over="eth0")
+    assert against(told, vxlan, ["10.99.1.21"]) == ""
+    assert "8472" in against(told, vxlan, ["10.99.2.21"]), told
+    assert against(told[::-1], vxlan, ["10.99.1.21"]), told
+
+
 @needs_namespace
 @pytest.mark.skipif(not shutil.which("iptables"), reason="iptables is not installed")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_without_nft_the_rules_against_tunnels_are_iptables_own_words(shell: str) -> None:
     body = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
-    rules = "iptables -N mine; iptables -A INPUT -j mine; iptables -A mine -p udp --dport 8472 -j DROP"
+    rules = "iptables -N mine; iptables -A INPUT -j mine; iptables -A mine -p udp --dport 8472 -c 7 99 -j DROP"
     (rule,) = look(shell, rules, body).refusing or ()
-    assert rule == "ip filter mine: -A mine -p udp -m udp --dport 8472 -j DROP"
+    assert rule == "ip filter mine: -A mine -p udp -m udp --dport 8472 -c 7 99 -j DROP"
     assert refuses(rule, Link("flannel.1", "vxlan", True, port=8472))
     assert look(shell, body=body.replace("have iptables;", "false;")).refusing is None
 

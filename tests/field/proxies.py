@@ -43,7 +43,8 @@ HARDENED = NFT.replace(
 """The same where somebody has hardened the machine, by a chain of its own."""
 IPTABLES = """case "$*" in
   '-S FORWARD') echo '-P FORWARD ACCEPT' ;;
-  '-S INPUT') printf '%s\\n' '-P INPUT ACCEPT' '-A INPUT -j KUBE-FIREWALL' '-A INPUT -p ipencap -j DROP' ;;
+  '-v -S INPUT') printf '%s\\n' '-P INPUT ACCEPT -c 90 999' '-A INPUT -c 90 999 -j KUBE-FIREWALL' \\
+    '-A INPUT -p ipencap -c 9 99 -j DROP' ;;
   *) exit 1 ;;
 esac
 """

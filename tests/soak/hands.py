@@ -146,7 +146,7 @@ def heal_everything(c: ModelCluster, truth: Truth) -> None:
         if machine.joined:
             machine.files |= NODE_FILES
         machine.fresh_network()
-        machine.conntrack_full = machine.astray_packets = False
+        machine.conntrack_full = machine.astray_packets = machine.tunnel_filtered = False
         machine.uplink = 1500
         machine.clock = 0.0
         if machine.joined or not machine.control_plane:

@@ -223,6 +223,7 @@ def lost_paths(machine: Machine) -> bool:
         or not machine.bridge_netfilter
         or machine.filtered
         or machine.conntrack_full
+        or machine.tunnel_filtered
         or machine.uplink < 1500
         or machine.astray_packets
     )

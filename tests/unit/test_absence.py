@@ -76,6 +76,9 @@ def test_what_keeps_a_node_from_being_ready_is_over_when_it_is(change: dict[str,
     nodes = [replace(n, ready=n.name != "w1") for n in listed.nodes]
     cluster.objects = replace(listed, nodes=tuple(nodes))
     assert "w1 is not Ready yet" in left_open(cluster, key)
+    ours = (replace(n, unschedulable=n.name == "w1", cordoned_by="prod-1.2") for n in nodes)
+    cluster.objects = replace(listed, nodes=tuple(ours))
+    assert "w1 is not Ready yet" in left_open(cluster, key), "what recoverd cordons nobody has given up"
     now = (replace(n, **(change or {})) if n.name == "w1" else n for n in nodes if change or n.name != "w1")
     cluster.objects = replace(listed, nodes=tuple(now))
     assert left_open(cluster, key) == ""
@@ -238,3 +241,17 @@ def test_a_control_plane_that_is_lost_among_hidden_ones_is_a_warning() -> None:
         (Code.NODE_NOT_READY, "cp3"),
         (Code.NODE_NOT_READY, "cp4"),
     }
+
+
+def test_a_deleted_node_is_back_when_it_is_listed_or_when_no_kubelet_runs_there() -> None:
+    cluster, key = Cluster(1, 2), (Code.NODE_DELETED, "w1")
+    assert left_open(cluster, key) == ""
+    assert isinstance(cluster.objects, ObjectsView)
+    cluster.objects = replace(cluster.objects, nodes=tuple(n for n in cluster.objects.nodes if n.name != "w1"))
+    cluster.host("w1", joined=True).unit("w1", "kubelet", since=cluster.now)
+    assert "is no node yet" in left_open(cluster, key), "its kubelet has only just started"
+    assert "could not be looked at" in left_open(cluster.ssh_fails("w1"), key)
+    reset = Cluster(1, 2)
+    reset.objects = cluster.objects
+    assert left_open(reset.stopped("w1", "kubelet"), key) == ""
+    assert left_open(reset.unit("w1", "kubelet", since=cluster.now).host("w1", joined=False), key) == ""

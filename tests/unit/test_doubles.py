@@ -20,7 +20,7 @@ from tests.unit.rungs import ask, fault, situation
 
 def named(cluster: Cluster, name: str, node: str) -> None:
     client = replace(certificate(f"/var/lib/kubelet/pki/{KUBELET_CLIENT}"), subject=f"CN=system:node:{node},O=nodes")
-    cluster.host(name, certificates=(client,))
+    cluster.host(name, certificates=(client,), boot_id=f"boot of {name}")
 
 
 def cloned(has_it: str = "w2") -> Cluster:
@@ -45,6 +45,13 @@ def test_two_kubelets_of_one_name_are_named_with_both_machines() -> None:
     assert "w1 and w2 are one node: the kubelets of both call themselves w1" in finding.message
     assert f"lists it at {Cluster.address('w2')} now" in finding.message
     assert [line.partition(" ")[0] for line in finding.evidence] == ["w1", "w2"]
+
+
+def test_one_machine_under_two_names_is_no_double_of_itself() -> None:
+    """As a control plane that the configuration knows by another name and address, and that takes workers' pods."""
+    cluster = cloned()
+    cluster.host("w2", boot_id="boot of w1")
+    assert Code.MACHINES_SHARE_NODE not in {f.code for f in found(cluster)}
 
 
 def test_the_one_without_the_node_is_no_machine_whose_node_was_deleted() -> None:

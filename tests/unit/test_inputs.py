@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from recoverd.diagnose.absence import doubt
-from recoverd.diagnose.inputs import refuses
+from recoverd.diagnose.inputs import against, refuses
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import State
 from recoverd.model.network import Link
-from recoverd.playbooks.base import Refusal
+from recoverd.playbooks.base import Proposal, Refusal
 from tests.unit.pod_network import PodNetwork
 from tests.unit.rungs import ask, situation
 
@@ -31,7 +33,10 @@ def test_a_rule_beside_broken_paths_is_their_cause_and_nothing_is_restarted(cut:
     seen = net.seen()
     finding = next(f for f in seen.findings if f.code == Code.TUNNEL_FILTERED)
     assert finding.subject == "w2" and finding.state is State.WORKER_NETWORK_BROKEN
-    assert RULE in finding.evidence[0] and "`nft delete rule ip filter INPUT handle N`" in finding.message
+    assert (
+        finding.evidence[0] == "w2: ip filter INPUT: udp dport 8472 drop"
+        and "`nft delete rule ip filter INPUT handle N`" in finding.message
+    )
     path = next(f for f in seen.findings if f.code in (Code.POD_PATH_BROKEN, Code.POD_NETWORK_BROKEN))
     for playbook in ("restart-node-agents", "rolling-worker-reboot"):
         answer = ask(playbook, situation(net.cluster, path, finding))
@@ -52,7 +57,7 @@ def test_it_is_gone_when_the_rules_were_read_without_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "against"),
+    ("rule", "yes"),
     [
         ("udp dport 8472 drop", True),
         ("udp dport { 53, 8400-8500 } reject", True),
@@ -66,12 +71,68 @@ def test_it_is_gone_when_the_rules_were_read_without_it() -> None:
         ("ip protocol ipencap drop", False),
     ],
 )
-def test_which_rules_are_against_a_port(rule: str, against: bool) -> None:
-    assert refuses(f"ip filter INPUT: {rule}", FLANNEL) is against
+def test_which_rules_are_against_a_port(rule: str, yes: bool) -> None:
+    assert refuses(f"ip filter INPUT: {rule}", FLANNEL) is yes
+
+
+NODES = ("10.99.1.11", "10.99.1.21")
+OWN = "ip filter INPUT: udp dport 8472 counter packets 9 bytes 99 drop"
 
 
 @pytest.mark.parametrize(
-    ("kind", "rule", "against"),
+    ("rules", "named"),
+    [
+        (("udp dport 8472 counter packets 9 bytes 99 drop",), True),
+        (("udp dport 8472 counter packets 0 bytes 0 drop",), False),
+        (("-A INPUT -p udp -m udp --dport 8472 -c 9 99 -j DROP",), True),
+        (("-A INPUT -p udp -m udp --dport 8472 -c 0 0 -j DROP",), False),
+        (("ip saddr 203.0.113.0/24 udp dport 8472 drop",), False),
+        (("ip saddr != 10.99.1.0/24 udp dport 8472 drop",), False),
+        (("ip saddr != { 10.99.1.11, 10.99.1.21-10.99.1.29 } udp dport 8472 drop",), False),
+        (("ip saddr != 10.99.1.11 udp dport 8472 drop",), True),
+        (("ip saddr @blocked udp dport 8472 drop",), False),
+        (("-A INPUT ! -s 10.99.0.0/16 -p udp -m udp --dport 8472 -j DROP",), False),
+        (("-A INPUT -s 10.99.1.21/32 -p udp -m udp --dport 8472 -j DROP",), True),
+        (('iifname "eth1" udp dport 8472 drop',), False),
+        (('iifname { "eth0", "eth1" } udp dport 8472 drop',), True),
+        (('iifname != "eth0" udp dport 8472 drop',), False),
+        (("-A INPUT -i eth+ -p udp -m udp --dport 8472 -j DROP",), True),
+        (("-A INPUT -i wan0 -p udp -m udp --dport 8472 -j DROP",), False),
+        (("ip saddr 10.99.1.0/24 udp dport 8472 accept", "udp dport 8472 drop"), False),
+        (("udp dport 8472 drop", "ip saddr 10.99.1.0/24 udp dport 8472 accept"), True),
+        (("ip saddr 10.99.1.11 accept", "udp dport 8472 drop"), True),
+        (("ip saddr @nodes accept", "udp dport 8472 drop"), False),
+        (('iifname "lo" accept', "ct state established,related accept", "udp dport 8472 drop"), True),
+        (('iifname "eth0" accept', "udp dport 8472 drop"), False),
+        (("udp dport 53 accept", "udp dport 8472 drop"), True),
+        (("-A INPUT -m set --match-set nodes src -j ACCEPT", "-A INPUT -p udp --dport 8472 -j DROP"), False),
+    ],
+)
+def test_a_rule_is_named_only_where_it_is_against_what_other_nodes_send(rules: tuple[str, ...], named: bool) -> None:
+    link = replace(FLANNEL, over="eth0")
+    assert bool(against([f"ip filter INPUT: {rule}" for rule in rules], link, NODES)) is named
+    other = [f"ip filter mine: {rules[0]}", OWN] if len(rules) > 1 else [OWN]
+    assert against(other, link, NODES), "what one chain lets pass may meet another"
+
+
+def test_of_a_device_that_is_not_known_nothing_is_concluded() -> None:
+    rule = 'ip filter INPUT: iifname "eth0" udp dport 8472 drop'
+    assert not against([rule], FLANNEL, NODES)
+    assert not against(['ip filter INPUT: iifname "eth0" accept', OWN], FLANNEL, NODES)
+
+
+def test_beside_a_rule_for_packets_from_elsewhere_the_agents_are_restarted() -> None:
+    """Who lets the overlay's port in from the nodes alone has such a rule on every machine."""
+    net = PodNetwork().host(
+        "w2", refusing=(f"ip filter INPUT: ip saddr != 10.99.0.0/16 {OWN[17:]}",), links=(BRIDGE, FLANNEL)
+    )
+    net.cut("w1", "w2")
+    (path,) = net.seen().findings
+    assert isinstance(ask("restart-node-agents", situation(net.cluster, path)), Proposal)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "yes"),
     [
         ("vxlan", "udp dport 4789 drop", True),
         ("geneve", "udp dport 6081 drop", True),
@@ -83,5 +144,5 @@ def test_which_rules_are_against_a_port(rule: str, against: bool) -> None:
         ("bridge", "udp dport 4789 drop", False),
     ],
 )
-def test_which_tunnel_comes_by_what_where_it_does_not_say(kind: str, rule: str, against: bool) -> None:
-    assert refuses(f"ip filter INPUT: {rule}", Link("t", kind, True)) is against
+def test_which_tunnel_comes_by_what_where_it_does_not_say(kind: str, rule: str, yes: bool) -> None:
+    assert refuses(f"ip filter INPUT: {rule}", Link("t", kind, True)) is yes

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from recoverd.diagnose import diagnose
+from recoverd.diagnose.absence import doubt
 from recoverd.machine import ClusterMachine
 from recoverd.memory.remember import LOSS_SETTLE, SETTLE, Sights, remember
 from recoverd.model.catalogue import Code
@@ -447,6 +448,43 @@ def test_a_kube_proxy_is_given_time_to_come_back_to_an_api_server_that_was_away(
     seen = {f.key for f in network.seen(network.memory(setback=setback)).faults}
     assert ({(Code.SERVICE_RULES_STALE, "w1"), (Code.SERVICE_UNREACHABLE, "w1")} <= seen) is found
     assert bool(seen) is found
+
+
+@pytest.mark.parametrize(
+    ("back", "open"), [(40.0, True), (61.0, False), (None, False)], ids=["just back", "for a minute", "never away"]
+)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda n: n.rules("w1", RuleGap(WEB, "10.96.0.80:80", {"10.244.2.2:8080": 3.0})),
+        lambda n: n.service_fails("w1", WEB, ProbeAnswer.REFUSED),
+        lambda n: n.missing("w1", 8.0),
+    ],
+    ids=["a rule differs", "a service does not answer", "a pod is not known"],
+)
+def test_what_is_not_found_while_nodes_come_back_to_the_api_server_is_not_gone(
+    spoil: Change, back: float | None, *, open: bool
+) -> None:
+    keys = [(c, "w1") for c in (Code.SERVICE_RULES_STALE, Code.KUBE_PROXY_CUT_OFF, Code.PODS_NOT_ON_NODE)]
+    network = PodNetwork()
+    network.back = back
+    assert not doubt(keys, network.seen(), network.observation()), "all is seen as the API server has it"
+    spoil(network)
+    assert bool(doubt(keys, network.seen(), network.observation())) is open
+
+
+@pytest.mark.parametrize(("age", "open"), [(9.0, True), (21.0, False)])
+@pytest.mark.parametrize("gone", [True, False], ids=["no rules yet", "rules of before"])
+def test_rules_are_not_right_because_a_fresh_kube_proxy_is_given_time_for_them(
+    age: float, *, gone: bool, open: bool
+) -> None:
+    gaps = () if gone else (RuleGap(WEB, "10.96.0.80:80", {"10.244.2.2:8080": 300.0}),)
+    network = PodNetwork().rules("w1", *gaps, mode="" if gone else "iptables")
+    started = ProcessView("kube-proxy", "S", NOW - timedelta(seconds=age))
+    network.host("w1", processes={"kube-proxy": started})
+    key, seen = (Code.SERVICE_RULES_STALE, "w1"), network.seen()
+    assert (key not in seen.keys) is open
+    assert bool(doubt([key], seen, network.observation())) is open
 
 
 def test_a_service_is_not_blamed_for_the_path_to_its_endpoints() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from recoverd.diagnose import diagnose
+from recoverd.diagnose.absence import doubt
 from recoverd.diagnose.members import Membership
 from recoverd.memory.remember import remember
 from recoverd.model.bastion_operations import AwaitApi, AwaitEtcd, RemoveMember
@@ -182,3 +183,32 @@ def test_a_learner_that_names_a_leader_of_before_is_no_stranger() -> None:
     cluster = learning(3, leader=member_id("cp2"), members=()).etcd_changed("cp2", leader=member_id("cp2"), raft_term=4)
     views = {n: v for n, v in cluster.etcd.items() if isinstance(v, EtcdView)}
     assert not Membership(views, None, cluster.settings).strangers
+
+
+# --- what is a learner still is not gone ---
+
+
+def test_a_learner_that_is_as_young_as_in_a_join_or_not_seen_is_not_promoted_for_that() -> None:
+    young = learning().container("cp3", "etcd", started_at=NOW - timedelta(seconds=9))
+    unseen_now = learning()
+    unseen_now.etcd["cp3"] = unseen(UnseenKind.TIMEOUT)
+    voter, removed = Cluster(3), Cluster(2, spares=1)
+    for cluster, gone in ((young, False), (unseen_now, False), (voter, True), (removed, True)):
+        diagnosis = diagnose(cluster.observation(), cluster.memory(), cluster.settings)
+        assert (FOUND, "cp3") not in diagnosis.keys
+        assert (not doubt([(FOUND, "cp3")], diagnosis, cluster.observation())) is gone
+
+
+def test_one_whose_machine_is_silent_is_found_and_given_the_time_of_a_boot() -> None:
+    cluster = learning()
+    cluster.powered_off("cp3")
+    for minutes, kind in ((2.0, Wait), (6.0, Proposal)):
+        answer = asked("remove-member", FOUND, cluster, minutes=minutes)
+        assert isinstance(answer, kind), answer
+
+
+def test_one_that_is_behind_is_given_time_to_catch_up_before_its_removal_is_offered() -> None:
+    for minutes, kind in ((2.0, Wait), (6.0, Proposal)):
+        answer = asked("remove-member", FOUND, learning(revision=1000), minutes=minutes)
+        assert isinstance(answer, kind), answer
+    assert isinstance(asked(NAME, FOUND, learning(revision=1000), minutes=2.0), Wait)
