@@ -227,9 +227,10 @@ _TRUST = (
     row(
         "certificate-of-another-name",
         PROGRAMS,
-        r"x509: certificate is valid for (.+?), not ([\w.:-]+)",
-        "the certificate that it is shown is not for {1}",
-        "make that certificate anew with {1} in it (`kubeadm init phase certs`), or use a name that it has",
+        r"x509: (?:certificate is valid for .+?, not|certificate is not valid for any names, but wanted to match|"
+        r"cannot validate certificate for) ([\w.:-]+)",
+        "the certificate that it is shown is not for {0}",
+        "make that certificate anew with {0} in it (`kubeadm init phase certs`), or use a name that it has",
         weak=True,
     ),
     row(
