@@ -48,9 +48,24 @@ CAUSES_OF_LIMITS = (
     row(
         "control-groups",
         (KUBELET, *RUNTIMES, SANDBOX),
-        r"/sys/fs/cgroup\S*: no space left on device",
+        r"/sys/fs/cgroup\S*: (?:no space left on device|cannot allocate memory)",
         "the kernel makes no more control groups, as where it has leaked those of pods that are gone; no disk is full",
         "drain the machine and reboot it; a newer kernel does not leak them",
+    ),
+    row(
+        "keys",
+        (SANDBOX,),
+        r"session key(?:ring)?: (?:unable to create session key: )?disk quota exceeded",
+        "the kernel's limit of keys is used up, of which each container takes one; no disk is full",
+        "`sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=400000`, and below /etc/sysctl.d for the next boot",
+    ),
+    row(
+        "bpf-jit",
+        (SANDBOX,),
+        r"seccomp filter.*errno 524",
+        "the kernel's room for compiled filters is used up, of which each container takes some (seccomp, errno 524)",
+        "`sysctl -w net.core.bpf_jit_limit=528482304`, and below /etc/sysctl.d for the next boot; drain the machine "
+        "and reboot it where its kernel leaks it",
     ),
     row(
         "no-ports-left",

@@ -621,7 +621,8 @@ class Code(StrEnum):
         "pods-do-not-start",
         About.NODE,
         (ShownBy.RUNNING_NODE, ShownBy.STARTS),
-        "Pods bound to the node wait for their network, and its kubelet says why it cannot make it.",
+        "Pods bound to the node wait for their sandbox or its network, and its kubelet says why it cannot make it: in "
+        "words that recoverd does not know, of pods of one owner, a warning.",
     )
     KUBE_PROXY_CUT_OFF = (
         "kube-proxy-cut-off",

@@ -159,7 +159,9 @@ def asking_one(of: str, name: str = "cp2", health: EndpointHealth = EndpointHeal
     cluster, address = Cluster(3, 2), Cluster.address(of)
     asks = {"server": f"{address}:6443", "addresses": (address,), "reaches": False}
     own: dict[str, Any] = asks | look
-    cluster.node(name, ready=False, since=cluster.now - timedelta(seconds=LONG), **STOPPED).host(name, node=replace(WELL, **own))
+    cluster.node(name, ready=False, since=cluster.now - timedelta(seconds=LONG), **STOPPED).host(
+        name, node=replace(WELL, **own)
+    )
     return cluster.api_down(of, health=health).container(of, "kube-apiserver", running=False, exit_code=1, restarts=7)
 
 
