@@ -256,9 +256,18 @@ _POD = (
         "put it back from the add-on's manifest or a backup" + BY_ITSELF,
     ),
     row(
+        "host-path",
+        (POD,),
+        r"hostPath type check failed: (/\S+) is not (a \w+)",
+        "{0}, which its pod takes from the machine, is not there or is not {1}",
+        "see with `ls -ld {0}` what is there: put it back where it is gone; an empty directory in the place of a file "
+        "was made by a container that began without it, and goes first (`rmdir`)" + BY_ITSELF,
+    ),
+    row(
         "container-not-created",
         (POD,),
-        r".*(?:OCI runtime create failed|failed to create shim task|failed to create containerd task): (.{1,118})",
+        r".*(?:OCI runtime create failed|failed to create shim task|failed to create containerd task): (.{1,118})"
+        r"|with (?:RunContainerError|CreateContainerError|CreateContainerConfigError): \\*\"(.{1,118})",
         "the container runtime cannot start it: {0}",
         "see to what the runtime names, on the node",
         weak=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.diagnose.cause import (
+    BY_ITSELF,
     IMAGE,
     KUBELET,
     NO_ADDRESS,
@@ -169,6 +170,14 @@ CAUSES_OF_SANDBOXES = (
         r"is reserved for \\*\"(\w{12})|already in use by (?:sandbox|container) \\*\"?(\w{12})",
         "an older sandbox holds its name, as after a power cut",
         "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
+    ),
+    row(
+        "manifest-refused",
+        (IMAGE,),
+        r"(?:process manifest file\\*\" err=\\*\"\S+?: (?:couldn't parse as pod\()?|Invalid pod\\*\".*?err=\\*\")"
+        r"(.{1,150})",
+        "kubelet does not take its manifest: {0}",
+        "put the manifest in /etc/kubernetes/manifests right" + BY_ITSELF,
     ),
     row(
         "not-admitted",
