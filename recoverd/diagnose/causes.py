@@ -20,9 +20,11 @@ from recoverd.diagnose.causes_of_nodes import CAUSES_OF_NODES
 from recoverd.diagnose.causes_of_reports import CAUSES_OF_REPORTS
 from recoverd.diagnose.causes_of_runtimes import CAUSES_OF_RUNTIMES
 from recoverd.diagnose.causes_of_sandboxes import CAUSES_OF_SANDBOXES
+from recoverd.diagnose.causes_of_starts import CAUSES_OF_STARTS
 
 CAUSES = (
     *CAUSES_OF_LIMITS,
+    *CAUSES_OF_STARTS,
     *CAUSES_OF_NODES,
     *CAUSES_OF_REPORTS,
     *CAUSES_OF_SANDBOXES,

@@ -24,7 +24,8 @@ CAUSES_OF_LIMITS = (
         "disk-errors",
         (KERNEL,),
         r"I/O error,? (?:on )?dev(?:ice)? ([\w-]+)|EXT4-fs error \(device (\w+)|"
-        r"XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
+        r"XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror|shut down)|EXT4-fs \((\w+)\): Remounting filesystem "
+        r"read-only|BTRFS (?:error|critical) \(device (\w+)|nvme (\w+): controller is down",
         "the kernel has errors of a disk ({0})",
         "see `dmesg` and `smartctl -a`; replace the disk, and give etcd another one",
     ),

@@ -26,7 +26,7 @@ _MACHINE = (
     row(
         "read-only",
         MACHINE,
-        r"[Rr]ead-only file ?system",
+        r"^(?!.*/proc/sys/\S*: ).*[Rr]ead-only file ?system",
         "a file system is mounted read-only, as after an error of its disk",
         "see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it" + BY_ITSELF,
     ),
@@ -244,7 +244,9 @@ _KUBELET = (
         (KUBELET,),
         r"unknown service runtime\.v1(?:alpha2)?\.\w+Service|CRI v1 \w+ API is not implemented",
         "containerd runs without its CRI plugin, or is too old for this kubelet",
-        "take cri out of `disabled_plugins` in /etc/containerd/config.toml, and restart containerd",
+        "see why it has none (`ctr plugins ls | grep cri`, `journalctl -u containerd | grep -i cri`): take cri out of "
+        "`disabled_plugins` in /etc/containerd/config.toml, put what it says of its configuration right, or `modprobe "
+        "overlay` where it finds no snapshotter; then restart containerd",
     ),
     row(
         "no-runtime",
