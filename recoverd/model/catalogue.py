@@ -670,7 +670,8 @@ class Code(StrEnum):
         "cluster-dns-down",
         About.SERVICE,
         (ShownBy.LISTS, ShownBy.NAMES),
-        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod.",
+        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod. A warning where it has "
+        "none any more.",
     )
     # warnings and notices, by name
     AGGREGATED_API_AWAY = (
