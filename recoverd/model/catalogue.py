@@ -533,7 +533,8 @@ class Code(StrEnum):
         "ip-forwarding-off",
         About.NODE,
         (ShownBy.RUNNING_NODE,),
-        "The node does not forward packets: no pod on it is reached.",
+        "The node does not forward packets, or one of its devices does not beside a broken path: no pod on it is "
+        "reached.",
         Of.NODE,
     )
     BRIDGE_NETFILTER_OFF = (
