@@ -11,6 +11,8 @@ from dataclasses import dataclass
 KUBELET, ETCD, API = "kubelet", "etcd", "kube-apiserver"
 RUNTIMES = ("containerd", "docker", "crio")
 KERNEL = "kernel"
+NOT_MADE = "pod-not-made"
+"""What kubelet says of a pod whose sandbox or network cannot be made, in whatever words of whoever makes it."""
 SANDBOX, IMAGE, POD_NETWORK = "sandbox", "image", "pod-network"
 """What kubelet says of pods that it cannot start: of all on the machine, of the one whose name is in the line, or of
 those that are not in the host's own network, as static pods are.
@@ -26,7 +28,7 @@ MACHINE = (*PROGRAMS, SANDBOX)
 """Whoever meets it says so."""
 BY_ITSELF = "; it comes up by itself then"
 """The end of a cure after which nothing has to be started."""
-NO_ADDRESS = "no-pod-address"
+NO_ADDRESS, NO_CNI_AGENT = "no-pod-address", "no-cni-agent"
 NO_RESOLV_CONF, NO_SANDBOX_IMAGE = "no-resolv-conf", "no-sandbox-image"
 BY_SIGNAL = "ended-by-signal"
 NO_IMAGE, NO_ROOM_FOR_IMAGE = "no-image", "no-room-for-image"

@@ -17,12 +17,16 @@ from recoverd.diagnose.causes_of_control_planes import CAUSES_OF_CONTROL_PLANES
 from recoverd.diagnose.causes_of_images import CAUSES_OF_IMAGES
 from recoverd.diagnose.causes_of_limits import CAUSES_OF_LIMITS
 from recoverd.diagnose.causes_of_nodes import CAUSES_OF_NODES
+from recoverd.diagnose.causes_of_reports import CAUSES_OF_REPORTS
 from recoverd.diagnose.causes_of_runtimes import CAUSES_OF_RUNTIMES
 from recoverd.diagnose.causes_of_sandboxes import CAUSES_OF_SANDBOXES
+from recoverd.diagnose.causes_of_starts import CAUSES_OF_STARTS
 
 CAUSES = (
     *CAUSES_OF_LIMITS,
+    *CAUSES_OF_STARTS,
     *CAUSES_OF_NODES,
+    *CAUSES_OF_REPORTS,
     *CAUSES_OF_SANDBOXES,
     *CAUSES_OF_IMAGES,
     *CAUSES_OF_RUNTIMES,
@@ -79,7 +83,7 @@ def _of_line(line: str, program: str, weak: bool) -> Reason | None:
             continue
         if program in cause.of and cause.weak is weak and (said := cause.says.search(line)):
             # a pattern that knows several ways to say it has a group for each: what is said comes first
-            known = [group[:QUOTED] for group in said.groups() if group]
+            known = [group.replace('\\"', '"')[:QUOTED] for group in said.groups() if group]
             named = known + ["?"] * (len(said.groups()) - len(known))
             return Reason(cause, line, cause.why.format(*named), cause.cure.format(*named), tuple(named))
     return None

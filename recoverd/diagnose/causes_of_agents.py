@@ -36,6 +36,13 @@ _PROXY = (
         + _ANEW,
     ),
     row(
+        "nftables-missing",
+        (PROXY,),
+        r"(could not find nftables binary|nftables mode requires kernel \S+|nftables.* requires kernel \S+)",
+        "it is to use nftables, which its image or the node's kernel does not have ({0})",
+        f"`mode: iptables` in {_CONFIG_MAP} and {_ANEW}; nftables takes kernel 5.13",
+    ),
+    row(
         "netfilter-modules",
         (PROXY, CNI),
         r"(can't initialize ip6?tables table [`']\w+'|Table does not exist|Couldn't load (?:match|target) "
@@ -55,7 +62,7 @@ _PROXY = (
     row(
         "conntrack-setting",
         (PROXY,),
-        r"(nf_conntrack_\w+|nf_conntrack/parameters/hashsize): "
+        r"(nf_conntrack_\w+|nf_conntrack/parameters/hashsize|/proc/sys/net/(?!netfilter)[\w/.-]+): "
         r"(?:permission denied|operation not supported|read-only file system|no such file)",
         "it may not set the kernel's {0}, as in a container",
         f"`maxPerCore: 0` and `min: 0` below conntrack in {_CONFIG_MAP}, and {_ANEW}; the sysctl on the host itself",
@@ -131,11 +138,34 @@ _CNI = (
     row(
         "no-interface",
         (CNI,),
-        r"[Uu]nable to find default route|[Ff]ailed to find any valid interface|[Uu]nable to auto-?detect an? IPv\d "
+        r"[Uu]nable to (?:find default route|determine direct routing device)|"
+        r"[Ff]ailed to find any valid interface|[Uu]nable to auto-?detect an? IPv\d "
         r"address|no valid IPv\d addresses found",
         "it finds no device of the machine with an address or a default route",
         "put the default route back (`ip route`), or tell it the device (flannel: --iface; calico: "
         "IP_AUTODETECTION_METHOD)" + BY_ITSELF,
+    ),
+    row(
+        "another-range",
+        (CNI,),
+        r"net config doesn't contain \\*\"?([\d.:a-fA-F/]+)",
+        "its own range of pods does not have the part that its node was given, {0}",
+        "put Network in its ConfigMap (kube-flannel-cfg) and podSubnet in kubeadm-config in accord" + BY_ITSELF,
+    ),
+    row(
+        "device-of-another",
+        (CNI,),
+        r"(link has incompatible addresses|vxlan(?: tunnel)? device: address already in use|VXLAN.*file exists)",
+        "its tunnel device cannot be made for one that is there already, as of another CNI or another range ({0})",
+        "`ip -d link show type vxlan` on the node shows who has that port; `ip link delete` what is left of a CNI that "
+        "was replaced" + BY_ITSELF,
+    ),
+    row(
+        "bpf-file-system",
+        (CNI,),
+        r"BPF filesystem.*not mounted|[Ff]ailed to mount BPF filesystem",
+        "the BPF file system is not mounted there",
+        "`mount bpffs /sys/fs/bpf -t bpf`, and its line in /etc/fstab or systemd's sys-fs-bpf.mount" + BY_ITSELF,
     ),
     row(
         "address-of-another",
@@ -173,7 +203,8 @@ _DNS = (
     row(
         "corefile",
         (DNS,),
-        r"Corefile:\d+ - Error during parsing: (.{1,90})|Unknown directive '?([\w-]+)",
+        r"Corefile:\d+ - Error during parsing: (.{1,90})|Unknown directive '?([\w-]+)|(cannot serve \S+ - it is "
+        r"already defined)",
         "its Corefile cannot be read ({0}), as after an edit or an upgrade that removed a plugin",
         "`kubectl -n kube-system edit configmap coredns`, and its pods deleted",
     ),
@@ -201,6 +232,16 @@ _ANY = (
         r"exec format error",
         "its image is for another kind of processor",
         "use an image that has this one (`uname -m`)",
+    ),
+    row(
+        "api-not-there",
+        AGENTS,
+        r"(\*v\w+\.\w+): the server could not find the requested resource",
+        "the API server does not have what it follows ({0}), as where its custom resources were not brought along, or "
+        "its version does not go with the cluster's",
+        "apply the add-on's manifest of the version that runs, with its CustomResourceDefinitions, or use one for this "
+        "cluster's version" + BY_ITSELF,
+        weak=True,
     ),
     row(
         "not-permitted",
@@ -256,9 +297,18 @@ _POD = (
         "put it back from the add-on's manifest or a backup" + BY_ITSELF,
     ),
     row(
+        "host-path",
+        (POD,),
+        r"hostPath type check failed: (/\S+) is not (a \w+)",
+        "{0}, which its pod takes from the machine, is not there or is not {1}",
+        "see with `ls -ld {0}` what is there: put it back where it is gone; an empty directory in the place of a file "
+        "was made by a container that began without it, and goes first (`rmdir`)" + BY_ITSELF,
+    ),
+    row(
         "container-not-created",
         (POD,),
-        r".*(?:OCI runtime create failed|failed to create shim task|failed to create containerd task): (.{1,118})",
+        r".*(?:OCI runtime create failed|failed to create shim task|failed to create containerd task): (.{1,118})"
+        r"|with (?:RunContainerError|CreateContainerError|CreateContainerConfigError): \\*\"(.{1,118})",
         "the container runtime cannot start it: {0}",
         "see to what the runtime names, on the node",
         weak=True,

@@ -24,8 +24,8 @@ _CONTROL_PLANE = (
     row(
         "log-broken",
         (ETCD,),
-        r"wal: .*(?:unexpected EOF|file not found|crc mismatch|max entry size)|walpb: crc "
-        r"mismatch|\bwal\b.*crc mismatch",
+        r"wal: .*(?:unexpected EOF|file not found|crc mismatch|max entry size|slice bounds out of range|snapshot "
+        r"(?:not found|mismatch)|conflicting metadata)|walpb: crc mismatch|\bwal\b.*crc mismatch",
         "its write-ahead log is damaged or lacks a file",
         "rebuild it from its peers; without peers restore a snapshot",
     ),
@@ -36,6 +36,13 @@ _CONTROL_PLANE = (
         "the member list that it holds has more learners than this version allows, as after an upgrade from a version "
         "that did not store promotions",
         "put the image of the version before back into its manifest; upgrade by way of 3.5.20 or later",
+    ),
+    row(
+        "content-of-v2",
+        (ETCD,),
+        r"detected disallowed (?:v2 WAL|custom) content",
+        "its data holds what was written by etcd's old API (v2), which 3.6 refuses",
+        "put the image of before (3.5) back into its manifest, and see with `etcdutl check v2store` what that is",
     ),
     row(
         "older-than-its-data",
@@ -227,9 +234,10 @@ _TRUST = (
     row(
         "certificate-of-another-name",
         PROGRAMS,
-        r"x509: certificate is valid for (.+?), not ([\w.:-]+)",
-        "the certificate that it is shown is not for {1}",
-        "make that certificate anew with {1} in it (`kubeadm init phase certs`), or use a name that it has",
+        r"x509: (?:certificate is valid for .+?, not|certificate is not valid for any names, but wanted to match|"
+        r"cannot validate certificate for) ([\w.:-]+)",
+        "the certificate that it is shown is not for {0}",
+        "make that certificate anew with {0} in it (`kubeadm init phase certs`), or use a name that it has",
         weak=True,
     ),
     row(
@@ -281,7 +289,8 @@ _TRUST = (
     row(
         "another-encryption-key",
         (API,),
-        r"no matching (?:prefix|key was) found",
+        r"no matching (?:prefix|key was) found|identity transformer tried to read encrypted data|invalid padding on "
+        r"input",
         "something in etcd was encrypted with a key that its encryption configuration does not hold",
         "make the file of --encryption-provider-config the same on every control plane; a key that is gone is in a "
         "backup "

@@ -24,7 +24,8 @@ CAUSES_OF_LIMITS = (
         "disk-errors",
         (KERNEL,),
         r"I/O error,? (?:on )?dev(?:ice)? ([\w-]+)|EXT4-fs error \(device (\w+)|"
-        r"XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror)",
+        r"XFS \((\w+)\): .*(?:[Cc]orruption|I/O [Ee]rror|shut down)|EXT4-fs \((\w+)\): Remounting filesystem "
+        r"read-only|BTRFS (?:error|critical) \(device (\w+)|nvme (\w+): controller is down",
         "the kernel has errors of a disk ({0})",
         "see `dmesg` and `smartctl -a`; replace the disk, and give etcd another one",
     ),
@@ -48,9 +49,24 @@ CAUSES_OF_LIMITS = (
     row(
         "control-groups",
         (KUBELET, *RUNTIMES, SANDBOX),
-        r"/sys/fs/cgroup\S*: no space left on device",
+        r"/sys/fs/cgroup\S*: (?:no space left on device|cannot allocate memory)",
         "the kernel makes no more control groups, as where it has leaked those of pods that are gone; no disk is full",
         "drain the machine and reboot it; a newer kernel does not leak them",
+    ),
+    row(
+        "keys",
+        (SANDBOX,),
+        r"session key(?:ring)?: (?:unable to create session key: )?disk quota exceeded",
+        "the kernel's limit of keys is used up, of which each container takes one; no disk is full",
+        "`sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=400000`, and below /etc/sysctl.d for the next boot",
+    ),
+    row(
+        "bpf-jit",
+        (SANDBOX,),
+        r"seccomp filter.*errno 524",
+        "the kernel's room for compiled filters is used up, of which each container takes some (seccomp, errno 524)",
+        "`sysctl -w net.core.bpf_jit_limit=528482304`, and below /etc/sysctl.d for the next boot; drain the machine "
+        "and reboot it where its kernel leaks it",
     ),
     row(
         "no-ports-left",

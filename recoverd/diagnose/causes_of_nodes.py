@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from recoverd.diagnose.cause import (
-    ANOTHER_NAME,
     API,
     BY_ITSELF,
     CONTROLLERS,
@@ -27,7 +26,7 @@ _MACHINE = (
     row(
         "read-only",
         MACHINE,
-        r"[Rr]ead-only file ?system",
+        r"^(?!.*/proc/sys/\S*: ).*[Rr]ead-only file ?system",
         "a file system is mounted read-only, as after an error of its disk",
         "see `dmesg` for the disk's errors, check the file system, `mount -o remount,rw` it" + BY_ITSELF,
     ),
@@ -245,7 +244,9 @@ _KUBELET = (
         (KUBELET,),
         r"unknown service runtime\.v1(?:alpha2)?\.\w+Service|CRI v1 \w+ API is not implemented",
         "containerd runs without its CRI plugin, or is too old for this kubelet",
-        "take cri out of `disabled_plugins` in /etc/containerd/config.toml, and restart containerd",
+        "see why it has none (`ctr plugins ls | grep cri`, `journalctl -u containerd | grep -i cri`): take cri out of "
+        "`disabled_plugins` in /etc/containerd/config.toml, put what it says of its configuration right, or `modprobe "
+        "overlay` where it finds no snapshotter; then restart containerd",
     ),
     row(
         "no-runtime",
@@ -322,57 +323,12 @@ _KUBELET = (
         "controller",
     ),
     row(
-        ANOTHER_NAME,
-        (KUBELET,),
-        r"nodes? \\*\"?([\w.-]+)\\*\"? is forbidden: (?:User \\*\"?system:)?node[ :]\\*\"?([\w.-]+)\\*\"? (?:is not "
-        r"allowed|cannot)",
-        "it calls itself {0}, and its certificate is that of {1}: the machine's name was changed",
-        "`hostnamectl set-hostname {1}`, and restart kubelet",
-    ),
-    row(
-        "proxy",
-        (KUBELET,),
-        r"proxyconnect tcp: dial tcp:? (?:lookup )?([\w.-]+(?::\d+)?)"
-        r"|(?:Get|Post|Put|Patch|Delete) \\*\"https://[^\"\s]+\": (Forbidden|Service Unavailable|Bad Gateway|Gateway "
-        r"Time-?[Oo]ut|Proxy Authentication Required)",
-        "it goes to the API server through a proxy ({0}), which it does not reach or which does not let it through",
-        "take HTTPS_PROXY out of what it is started with (`systemctl show kubelet -p Environment`), "
-        "or put the API server's name and address into NO_PROXY there; `systemctl daemon-reload`, and restart kubelet",
-    ),
-    row(
         "node-address",
         (KUBELET,),
         r"node IP: \\*\"([^\"\\]+)\\*\" not found in the host's network interfaces",
         "the machine does not have the address {0} any more, which it is told to use (--node-ip)",
         "give the machine its address back (DHCP?), or put --node-ip right; certificates and the others' configuration "
         "go by that address as well",
-    ),
-    row(
-        "webhook",
-        (KUBELET,),
-        r"failed (?:calling|to call) webhook \\*\"([^\"\\]+)",
-        "the admission webhook {0} is not reached and fails closed, and its node is not written for it",
-        "see to that webhook's pods; or its failurePolicy to Ignore (`kubectl get "
-        "validatingwebhookconfigurations,mutatingwebhookconfigurations`)",
-    ),
-    row(
-        "not-accepted",
-        (KUBELET,),
-        r"\bUnauthorized\b",
-        "the API server does not accept its client certificate",
-        "see whether it is over, whether the clocks agree, and whether the CA in place has signed it (`openssl x509 "
-        "-in "
-        "/var/lib/kubelet/pki/kubelet-client-current.pem -noout -dates -issuer`)",
-        weak=True,
-    ),
-    row(
-        "dead-connection",
-        (KUBELET,),
-        r"use of closed network connection",
-        "it keeps to a connection to the API server that is dead",
-        "restart kubelet",
-        restart=True,
-        weak=True,
     ),
     row(
         "pleg",

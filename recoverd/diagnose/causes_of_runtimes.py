@@ -15,6 +15,21 @@ CAUSES_OF_RUNTIMES = (
         "put /etc/containerd/config.toml (docker: /etc/docker/daemon.json) right, and start it",
     ),
     row(
+        "another-instance",
+        RUNTIMES,
+        r"is another instance running\?|failed to open database file: timeout|waiting for response from boltdb",
+        "another process of it has its socket or its database",
+        "see which with `fuser -v /run/containerd/containerd.sock` and `ps -C containerd`, and end it; then start it",
+    ),
+    row(
+        "no-snapshotter",
+        RUNTIMES,
+        r"failed to find snapshotter \\*\"(\w+)|driver not supported: (\w+)|failed to mount (overlay): no such device",
+        "the kernel or its configuration has no {0}, by which it stores images",
+        "`modprobe overlay`, and its name below /etc/modules-load.d; where there is no such module, see whether "
+        "/lib/modules/$(uname -r) is there",
+    ),
+    row(
         "own-network",
         ("docker",),
         r"Error initializing network controller: (.{1,100})",

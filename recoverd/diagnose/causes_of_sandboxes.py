@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from recoverd.diagnose.cause import (
+    BY_ITSELF,
     IMAGE,
     KUBELET,
     NO_ADDRESS,
+    NO_CNI_AGENT,
     NO_RESOLV_CONF,
     NO_SANDBOX_IMAGE,
+    NOT_MADE,
     POD_NETWORK,
     RUNTIMES,
     SANDBOX,
@@ -64,28 +67,33 @@ CAUSES_OF_SANDBOXES = (
         "install it (package kubernetes-cni, or the network add-on's own DaemonSet puts it there)",
     ),
     row(
-        "no-cni-agent",
+        NO_CNI_AGENT,
         (POD_NETWORK,),
         r"(?:open|stat) (/run/flannel/subnet\.env|/var/lib/calico/nodename): no such file|"
-        r"(?:unable to connect|connect) to (Cilium) (?:daemon|agent)",
-        "the CNI's agent has not come up there",
+        r"(?:unable to connect|connect) to (Cilium) (?:daemon|agent)|"
+        r"dial (?:unix|tcp) ((?:/|127\.0\.0\.1:|localhost:|\[::1\]:)(?!\S*(?:containerd|crio))[^\s:\"\\]+): connect: ",
+        "the CNI's agent has not come up there, or does not answer ({0})",
         "see why its pod on the node does not run (`kubectl -n kube-system get pods -o wide`)",
     ),
     row(
         "addresses-given-out",
         (POD_NETWORK,),
-        r"Assigned 0 out of \d+ requested IPv\d addresses; ?([^\"\\]*)",
-        "Calico's IPAM has no address left for a pod there ({0})",
-        "`calicoctl ipam show --show-blocks` and `calicoctl ipam check`; release what is held by pods that are gone, "
-        "or add an IPPool",
+        r"(Assigned 0 out of \d+ requested IPv\d addresses[^\"\\]*|postIpamFailure[^\n]*?range is full|failed to "
+        r"assign an IP address to container|no address allocated to pod|no configured Calico pools)",
+        "the CNI's IPAM has no address for a pod there ({0})",
+        "see what it has given out, and release what is held by pods that are gone (Calico's IPAM: `calicoctl ipam "
+        "check`; Cilium's: `kubectl get ciliumnodes`), or give it another range (an IPPool, "
+        "clusterPoolIPv4PodCIDRList, a subnet)",
     ),
     row(
         "cni-not-accepted",
         (POD_NETWORK,),
-        r"connection is unauthorized|error getting (?:ClusterInformation|pod).*Unauthorized",
-        "the API server does not accept the token of the CNI's program (/etc/cni/net.d), as where its agent did not "
-        "renew it or the clock is wrong",
-        "make the pod of the CNI's agent on the node anew, which writes another one; see to the clock",
+        r"connection is unauthorized|error getting (?:ClusterInformation|pod).*(?:Unauthorized|x509: certificate "
+        r"signed by unknown)|is forbidden: User \\*\"system:serviceaccount:",
+        "the API server does not accept the token, the rights or the CA of the CNI's program (/etc/cni/net.d), as "
+        "where its agent did not renew it, the clock is wrong, or the add-on's ClusterRole is of another version",
+        "make the pod of the CNI's agent on the node anew, which writes another one; see to the clock, and to the "
+        "ClusterRole of the add-on's version",
     ),
     row(
         "cni-versions",
@@ -108,6 +116,22 @@ CAUSES_OF_SANDBOXES = (
         r"(/opt/cni/bin/[\w.-]+): permission denied",
         "the CNI's program {0} may not be run",
         "`chmod 755 {0}`; /opt must not be mounted noexec",
+    ),
+    row(
+        "cni-lacks-program",
+        (POD_NETWORK,),
+        r"plugin type=.*exec: \\*\"([\w./-]+)\\*\": executable file not found",
+        "the CNI's plugin finds no {0} on the machine",
+        "install it (iptables: package iptables, beside nftables, too)",
+    ),
+    row(
+        "cni-lacks-module",
+        (POD_NETWORK, SANDBOX),
+        r"modprobe: FATAL: Module ([\w-]+) not found|(?:could not add|create bridge|create (?:mac|ip)vlan|setup veth)"
+        r"[^:]*: (operation not supported)|failed to mount (\S+): no such device",
+        "the kernel lacks a module for it ({0})",
+        "see whether /lib/modules/$(uname -r) is there: after an update of the kernel drain the machine and reboot it; "
+        "else load the module, and name it below /etc/modules-load.d",
     ),
     row(
         "no-way-to-api",
@@ -148,6 +172,14 @@ CAUSES_OF_SANDBOXES = (
         "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
     ),
     row(
+        "manifest-refused",
+        (IMAGE,),
+        r"(?:process manifest file\\*\" err=\\*\"\S+?: (?:couldn't parse as pod\()?|Invalid pod\\*\".*?err=\\*\")"
+        r"(.{1,150})",
+        "kubelet does not take its manifest: {0}",
+        "put the manifest in /etc/kubernetes/manifests right" + BY_ITSELF,
+    ),
+    row(
         "not-admitted",
         (IMAGE,),
         r"(?:[Ff]ailed to admit pod|Pod admission denied).*?(?:reclaim resources: \[\(res: ([\w./-]+)|"
@@ -171,5 +203,18 @@ CAUSES_OF_SANDBOXES = (
         r"file|: exec format error)",
         "the program {0}, with which the runtime starts containers, is not there or cannot be run",
         "install it again (package runc, or containerd.io)",
+    ),
+    row(
+        "not-made",
+        (NOT_MADE,),
+        # containerd's, CRI-O's and dockershim's words, the innermost that they quote
+        r".*(?:plugin type=\\*\"[^\"]+\"(?: name=\\*\"[^\"]+\")? failed \(add\)|to set ?up pod \\*\"[^\"]+\" network"
+        r"|to set ?up network for sandbox \\*\"[^\"]+\"): (?!.*network-attachment)(.{1,160})"
+        r"|PodSandbox.*?desc = (?!.*network-attachment)(?:failed to create (?:containerd (?:task|container)|shim "
+        r"task): |OCI runtime create failed: |runc create failed: |unable to start container process: |error during "
+        r"container init: )*(.{1,160})",
+        "kubelet's runtime or its CNI refuses to make it: {0}",
+        "see to what that names on the node (`journalctl -u kubelet`, the log of the CNI's agent there, `dmesg`)",
+        weak=True,
     ),
 )

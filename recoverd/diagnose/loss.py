@@ -24,7 +24,8 @@ CORRUPTION = re.compile(
     r"with peers|cannot be repaired"
     r"|cannot unmarshal|data corruption|state\.commit \d+ is out of range|snapshot file doesn't exist|failed to "
     r"find database snapshot file"
-    r"|wal: .*(unexpected EOF|file not found)"
+    r"|wal: .*(unexpected EOF|file not found|slice bounds out of range|snapshot (not found|mismatch)|conflicting "
+    r"metadata)|file size too small"
 )
 """What etcd and its database (bbolt) say of files that are not what they wrote (etcd's wal, snap, mvcc;
 bbolt's page.go, freelist.go, db.go).

@@ -15,7 +15,7 @@ from recoverd.diagnose import agents, images
 from recoverd.diagnose.causes import Reason
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
-from recoverd.model.finding import Finding, State
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView, SilentDns
 
 LASTS = 90.0
@@ -41,12 +41,29 @@ def still_silent(service: str, network: object) -> str:
 
 
 def _node_is_why(scene: Scene, silent: SilentDns) -> bool:
-    """Pods of a node that is not Ready are not ready either, and the node is what is found."""
+    """Pods of a node that is not Ready are not ready either, and the node is what is found; or no node is."""
     listed = {n.name: n.ready for n in scene.objects.nodes} if scene.objects else {}
-    return not all(listed.get(node, False) for node in silent.nodes)
+    return not all(listed.get(node, False) for node in silent.nodes) or not any(listed.values())
+
+
+def _gone(service: str, age: float) -> Finding:
+    """Somebody may want it so, as where another DNS takes its place, and nobody who does would wonder at a warning."""
+    namespace = service.partition("/")[0]
+    return Finding(
+        Code.DNS_DOWN,
+        service,
+        f"The cluster's DNS, {service}, had pods and has had none for {age:.0f} s: who asks at its address is not "
+        f"answered. See whether its Deployment was deleted or scaled to nothing (`kubectl -n {namespace} get "
+        "deployments -l k8s-app=kube-dns`; on a control plane `kubeadm init phase addon coredns` writes kubeadm's own "
+        "anew), or the selector of the service changed.",
+        (f"{service}: the API lists no pod behind it, and none with its label in {namespace}",),
+        severity=Severity.WARNING,
+    )
 
 
 def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Finding:
+    if not silent.pods:
+        return _gone(service, age)
     asks_itself, said, without = list(_asks_itself(scene, silent)), _said(scene, silent), _without_image(scene, silent)
     # the file alone proves nothing of CoreDNS, which may be told its servers elsewhere and was well beside it
     other = said is not None and not said[2].cause.weak and said[2].cause.name != "asks-itself"
@@ -76,7 +93,7 @@ def _finding(scene: Scene, service: str, silent: SilentDns, age: float) -> Findi
         Code.DNS_DOWN,
         service,
         f"No pod of the cluster's DNS, {service}, has been ready for {age:.0f} s: no name is resolved in any pod.{why}",
-        (f"not ready: {', '.join(silent.pods[:6])}, on {', '.join(silent.nodes)}", *proof),
+        (f"not ready: {', '.join(silent.pods[:6])}, on {', '.join(silent.nodes) or 'no node yet'}", *proof),
         state=State.WORKER_NETWORK_BROKEN,
     )
 

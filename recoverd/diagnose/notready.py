@@ -19,8 +19,10 @@ from recoverd.diagnose.why_not_ready import (
     UNKNOWN,
     Cause,
     boots_again,
+    by_one_api_server,
     by_the_address,
     cut_off,
+    just_served_again,
     proven,
     unproven,
     up,
@@ -64,6 +66,10 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
     cause = proven(scene, node, name, look, age)
     if cause is None and node.reason == UNKNOWN and by_the_address(scene, look):
         return _not_ready(scene, node, name, Severity.NOTICE)
+    if cause is None and node.reason == UNKNOWN:
+        cause = by_one_api_server(scene, name, look)
+        if cause is None and just_served_again(scene, name, look):
+            return _not_ready(scene, node, name, Severity.NOTICE)
     cause = cause or cut_off(scene, node, name, look)
     if cause is None and age < LONG:
         return _not_ready(scene, node, name, Severity.NOTICE)

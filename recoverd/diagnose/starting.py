@@ -7,17 +7,24 @@ node is Ready meanwhile and everything that runs is well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from recoverd.diagnose.cause import POD_NETWORK, SANDBOX
+from recoverd.diagnose.cause import NO_CNI_AGENT, NOT_MADE, POD_NETWORK, SANDBOX
 from recoverd.diagnose.causes import Reason, reason
 from recoverd.diagnose.nodes import away
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import WaitingFacts
-from recoverd.model.finding import Finding, State
+from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.network import NetworkView, WaitingPods
 from recoverd.model.observation import Observation
+
+LASTS = 60.0
+"""Seconds for which a pod has to wait before it counts that the CNI's agent is away, or what no row of the table knows:
+while an agent starts, as in its rollout, every pod is refused.
+"""
+OF_OWNER = re.compile(r"(-[a-z0-9]{6,10})?-([a-z0-9]{5}|\d+)$")
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -41,7 +48,26 @@ def _reason(scene: Scene, name: str, pods: WaitingPods) -> Reason | None:
     lines = host.journals.get("kubelet", ()) if host else ()
     bare = [pod.rpartition("/")[2] for pod in pods.names]
     theirs = [line for line in lines if any(pod in line for pod in bare)]
-    return reason(theirs, POD_NETWORK) or reason(theirs, SANDBOX)
+    why = reason(theirs, POD_NETWORK) or reason(theirs, SANDBOX) or reason(theirs, NOT_MADE)
+    passes = why is not None and (why.cause.name == NO_CNI_AGENT or NOT_MADE in why.cause.of)
+    return None if passes and pods.longest < LASTS else why
+
+
+def _severity(scene: Scene, name: str, pods: WaitingPods, why: Reason) -> Severity:
+    """In words that nobody knows it may be the pod itself that asks for what is not there, and one pod's trouble is not
+    its node's.
+    """
+    if NOT_MADE not in why.cause.of:
+        return Severity.FAULT
+    host = scene.host(name)
+    said = [line for line in (host.journals.get("kubelet", ()) if host else ()) if reason([line], NOT_MADE)]
+    owners = {_owner(pod) for pod in pods.names if any(pod.rpartition("/")[2] in line for line in said)}
+    return Severity.FAULT if len(owners) > 1 else Severity.WARNING
+
+
+def _owner(pod: str) -> str:
+    """What made it, by its name: a Deployment's pods have two endings (`web-6d4c-x2x9p`), and others one (`db-0`)."""
+    return OF_OWNER.sub("", pod)
 
 
 def _without_part(scene: Scene, node: str) -> Iterator[str]:
@@ -52,6 +78,7 @@ def _without_part(scene: Scene, node: str) -> Iterator[str]:
 
 
 def _finding(scene: Scene, node: str, name: str, pods: WaitingPods, why: Reason) -> Finding:
+    severity = _severity(scene, name, pods, why)
     some = f"{pods.count} pod{'s' if pods.count > 1 else ''} bound to {node} {'do' if pods.count > 1 else 'does'}"
     return Finding(
         Code.PODS_DO_NOT_START,
@@ -62,6 +89,7 @@ def _finding(scene: Scene, node: str, name: str, pods: WaitingPods, why: Reason)
             f"{node}: waiting: {', '.join(pods.names[:6])}",
             *_without_part(scene, node),
         ),
-        state=State.WORKER_NETWORK_BROKEN,
+        severity=severity,
+        state=State.WORKER_NETWORK_BROKEN if severity is Severity.FAULT else None,
         facts=WaitingFacts(name, node, why.cause.name, next(iter(why.named), "")),
     )

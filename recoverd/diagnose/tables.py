@@ -16,10 +16,11 @@ from itertools import islice
 from recoverd.diagnose.nodes import away, node_of
 from recoverd.diagnose.scene import Scene
 from recoverd.model.catalogue import Code, Of, codes, ends_of
-from recoverd.model.facts import CureFacts
+from recoverd.model.facts import CureFacts, Facts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.kernel import KernelView, TableView
 from recoverd.model.network import NetworkView, NodeNetworkView
+from recoverd.model.network_operations import forwarding_of
 
 NEARLY = 0.95
 """Share of a table from which on it is called nearly full: conntrack's fills within seconds."""
@@ -40,6 +41,8 @@ def findings(scene: Scene, view: NetworkView, beside: Iterable[Finding]) -> Iter
         yield from islice(_neighbours(scene, name, host.kernel, failing=bool(failing)), 1)
         if failing & BETWEEN:
             yield from _reverse_path(scene, name, host.kernel)
+            if host.forwarding:
+                yield from _still(scene, name, host.kernel)
 
 
 def concerned(finding: Finding) -> frozenset[str]:
@@ -175,4 +178,22 @@ def _reverse_path(scene: Scene, name: str, kernel: KernelView) -> Iterator[Findi
         (f"{name}: IPReversePathFilter has grown by {kernel.reverse_path} in the last minute; rp_filter = 1: {where}",),
         state=State.WORKER_NETWORK_BROKEN,
         facts=CureFacts(name, node_of(scene, name), cure),
+    )
+
+
+def _still(scene: Scene, name: str, kernel: KernelView) -> Iterator[Finding]:
+    """A device may be meant not to forward: it is named beside a path that is broken, and where it did before."""
+    known = scene.memory.networks.get(name)
+    new = [d for d in kernel.still if known and known.still is not None and d not in known.still]
+    if not new:
+        return
+    devices = ", ".join(new)
+    yield Finding(
+        Code.IP_FORWARDING_OFF,
+        node_of(scene, name),
+        f"IP forwarding is switched off on {name} for {devices} alone, as by systemd-networkd (IPv4Forwarding=, "
+        "IPForward=) or NetworkManager at its restart: what comes in there for pods, or from them, is dropped.",
+        tuple(f"{name}: {forwarding_of(d)} = 0; not so while healthy" for d in new),
+        state=State.WORKER_NETWORK_BROKEN,
+        facts=Facts(name, node_of(scene, name)),
     )

@@ -9,11 +9,12 @@ from datetime import datetime
 from recoverd.diagnose import clocks, tables
 from recoverd.diagnose.cause import ANOTHER_NAME, KUBELET
 from recoverd.diagnose.causes import Reason, reason
-from recoverd.diagnose.scene import Scene
+from recoverd.diagnose.scene import API, NOT_SERVING, SILENT, Scene
 from recoverd.diagnose.words import proof, sentence
 from recoverd.model.catalogue import Code
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
+from recoverd.model.text import some
 
 LONG = 60.0
 """Seconds after which a node that is not Ready is a fault whatever the cause. The API server must have
@@ -32,6 +33,7 @@ GOING_DOWN = re.compile(r"node is shutting down", re.IGNORECASE)
 """kubelet's word (pkg/kubelet/nodeshutdown) from when systemd announces a shutdown, while it ends its pods, for as long
 as shutdownGracePeriod lets it.
 """
+OF_ITSELF = frozenset({"localhost", "127.0.0.1", "::1"})
 OF_CNI = re.compile(
     r"cni (config|plugin) (uninitialized|not initialized)|NetworkPluginNotReady|[Nn]etwork plugin is not ready",
     re.IGNORECASE,
@@ -177,6 +179,49 @@ def _without_ports(node: NodeView, name: str, look: NodeLook) -> Cause | None:
     cure = "see who has so many (`ss -tanp`), and end it; a wider net.ipv4.ip_local_port_range helps for a while"
     text = f"{why}. No restart of its kubelet and no firewall has to do with it. Cure: {cure}."
     return Cause(Code.NODE_NOT_READY, text, _asked(name, look), vain=why, cure=cure)
+
+
+def by_one_api_server(scene: Scene, name: str, look: NodeLook) -> Cause | None:
+    """Its kubelet asks the API server of one control plane alone, and not at an address that all share, as kubeadm has
+    it on control planes themselves from 1.31 on (ControlPlaneKubeletLocalMode): where that one does not serve, nothing
+    is wrong with the node, though the API server is ready elsewhere.
+    """
+    of = _only_asks(scene, name, look)
+    health = scene.endpoint_health(of) if of else None
+    if health not in NOT_SERVING and not (health in SILENT and look.reaches is not True):
+        return None
+    whose = "its own" if of == name else f"that of {of}"
+    others = [n for n in scene.ready_members if n != of]
+    why = f"kubelet on {name} asks one API server alone, {whose} ({look.server}), which does not serve ({health})"
+    cure = f"see to the API server on {of}"
+    if of != name:
+        cure += ", or have `server:` in /etc/kubernetes/kubelet.conf name the address that all share"
+    ready = f", while {some(others, 3)} {'does' if len(others) == 1 else 'do'}" if others else ""
+    text = f"{why}{ready}. Nothing is wrong with the node. Cure: {cure}."
+    return Cause(Code.NODE_NOT_READY, text, _asked(name, look), vain=why, cure=cure)
+
+
+def just_served_again(scene: Scene, name: str, look: NodeLook) -> bool:
+    """That one was started a moment ago, and the kubelet has not told it yet how it is."""
+    host = scene.host(of) if (of := _only_asks(scene, name, look)) else None
+    age = scene.age(host.running_since(API)) if host is not None else None
+    return age is not None and age < LONG
+
+
+def _only_asks(scene: Scene, name: str, look: NodeLook) -> str:
+    """The control plane at whose own address its kubelet asks; "" where it asks elsewhere, as at one that all share."""
+    asked = set(look.addresses or (look.server.rpartition(":")[0].strip("[]"),)) - {""}
+    shared = {scene.vip.address.rpartition(":")[0].strip("[]")}
+    if name in scene.control_plane_names and asked and asked <= OF_ITSELF:
+        return name
+    if not asked or shared & {look.server.rpartition(":")[0].strip("[]"), *asked}:
+        return ""
+    return next((n for n in scene.control_plane_names if asked <= _addresses(scene, n)), "")
+
+
+def _addresses(scene: Scene, name: str) -> set[str]:
+    node = scene.node(name)
+    return {scene.addresses[name], node.address if node else ""} - {""}
 
 
 def cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | None:

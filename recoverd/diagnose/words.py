@@ -4,16 +4,17 @@ Pure; the table is in `causes`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from recoverd.diagnose import disks
-from recoverd.diagnose.cause import BY_SIGNAL, KERNEL, KUBELET, OF_DISKS, row
+from recoverd.diagnose.cause import BY_SIGNAL, KERNEL, KUBELET, OF_DISKS, POD, row
 from recoverd.diagnose.causes import Reason, reason, reason_of_pod
 from recoverd.diagnose.causes_of_limits import KILLED
 from recoverd.diagnose.scene import Scene
 from recoverd.model.facts import UnitFacts
 from recoverd.model.mounts import unmounted_above
-from recoverd.model.observation import HostView, UnitView
+from recoverd.model.observation import ContainerView, HostView, UnitView
 
 FALLS = 2
 """Restarts by systemd itself; the count begins anew when somebody starts the unit."""
@@ -23,6 +24,11 @@ COMM = 15
 """Characters of a process's name, as the kernel has it."""
 LAST = 4
 """Lines of what is said that no row of the table knows."""
+ENDING = re.compile(
+    r"\"command failed\" err=\"(.+?)\"$|^Error: (.+)|^F\d{4} [\d:.]+ +\d+ \S+\] (.+)|^((?:panic|fatal error): .+)"
+    r"|\"level\":\"(?:fatal|panic)\".*?\"msg\":\"([^\"]+)\"(?:.*?\"error\":\"([^\"]+)\")?"
+)
+"""How kubeadm's components say what they end with: from 1.23 on and before, klog's Fatal, Go, and etcd's zap."""
 STANDS = 10.0
 """Seconds that a unit must be up after those: kubeadm's has systemd wait 10 s before each."""
 
@@ -101,7 +107,24 @@ def of_static_pod(scene: Scene, name: str, component: str) -> tuple[str, Reason]
         )
     if (own is None or own.cause.weak) and (why := _of_kernel(host, component)):
         return KERNEL, why
+    if not runs and (own is None or own.cause.weak) and (refused := _refused(host, component)):
+        return KUBELET, refused
     return (component, own) if own else None
+
+
+def _refused(host: HostView, component: str) -> Reason | None:
+    """What kubelet says of the very pod, which the runtime does not make, in whatever words."""
+    about = re.compile(rf'pod[= ]\\*"(?:kube-system/)?{component}-')
+    theirs = [line for line in host.journals.get(KUBELET, ()) if about.search(line)]
+    return reason(theirs, POD)
+
+
+def _last_word(container: ContainerView | None) -> str:
+    """With what a component ended itself for what recoverd does not know, as the end of a finding's message."""
+    lines = container.log_tail if container is not None and not container.running else ()
+    said = next((found for line in reversed(lines) if (found := ENDING.search(line))), None)
+    parts = [part for part in said.groups() if part] if said else []
+    return f" It ended with: {': '.join(parts)[:300]}." if parts else ""
 
 
 def _of_kernel(host: HostView, component: str) -> Reason | None:
@@ -126,7 +149,7 @@ def of_pod(scene: Scene, name: str, component: str) -> tuple[str, tuple[str, ...
     """The end of a message about a static pod that does not run, and the line that proves it."""
     found = of_static_pod(scene, name, component)
     if found is None:
-        return "", ()
+        return _last_word(scene.container(name, component)), ()
     who, why = found
     return sentence(why, "" if who == component else who), proof(who, name, why)
 

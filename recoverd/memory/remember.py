@@ -281,6 +281,7 @@ def _network(
         else bool(before and before.bridge_netfilter),
         dropping=view.dropping if view.dropping is not None or before is None else before.dropping,
         ipv6=replace(ipv6, proxy="") if proxied is False else ipv6,
+        still=view.kernel.still if view.kernel else before.still if before else None,
     )
 
 
@@ -295,6 +296,7 @@ def _lost(before: NodeNetwork, new: NodeNetwork) -> bool:
         or (before.bridged and not new.bridged)
         or (before.bridge_netfilter and not new.bridge_netfilter)
         or not set(new.dropping or ()) <= set(new.dropping or () if before.dropping is None else before.dropping)
+        or not set(new.still or ()) <= set(new.still or () if before.still is None else before.still)
         or not before.devices.items() <= new.devices.items()
         or any(not set(a) <= set(new.addresses.get(d, ())) for d, a in before.addresses.items())
         or _lost_ipv6(before.ipv6 or KnownIPv6(), new.ipv6 or KnownIPv6())

@@ -536,7 +536,8 @@ class Code(StrEnum):
         "ip-forwarding-off",
         About.NODE,
         (ShownBy.RUNNING_NODE,),
-        "The node does not forward packets: no pod on it is reached.",
+        "The node does not forward packets, or one of its devices does not beside a broken path: no pod on it is "
+        "reached.",
         Of.NODE,
     )
     BRIDGE_NETFILTER_OFF = (
@@ -624,7 +625,8 @@ class Code(StrEnum):
         "pods-do-not-start",
         About.NODE,
         (ShownBy.RUNNING_NODE, ShownBy.STARTS),
-        "Pods bound to the node wait for their network, and its kubelet says why it cannot make it.",
+        "Pods bound to the node wait for their sandbox or its network, and its kubelet says why it cannot make it: in "
+        "words that recoverd does not know, of pods of one owner, a warning.",
     )
     KUBE_PROXY_CUT_OFF = (
         "kube-proxy-cut-off",
@@ -672,7 +674,8 @@ class Code(StrEnum):
         "cluster-dns-down",
         About.SERVICE,
         (ShownBy.LISTS, ShownBy.NAMES),
-        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod.",
+        "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod. A warning where it has "
+        "none any more.",
     )
     # warnings and notices, by name
     AGGREGATED_API_AWAY = (

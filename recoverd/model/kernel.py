@@ -37,3 +37,7 @@ class KernelView:
     """Packets that were dropped for that in the last minute; None as `TableView.refused`."""
     neighbours6: TableView | None = None
     """As `neighbours`, of IPv6 (NDP)."""
+    still: tuple[str, ...] = ()
+    """Devices (`all` among them, where IP forwarding is off) whose own setting of it is 0: what comes in there is not
+    forwarded, whatever net.ipv4.ip_forward says.
+    """

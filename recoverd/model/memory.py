@@ -90,6 +90,8 @@ class NodeNetwork:
     """`NodeNetworkView.dropping`; None where it was never read."""
     ipv6: KnownIPv6 | None = None
     """None where it was never looked for."""
+    still: tuple[str, ...] | None = None
+    """`KernelView.still`; None where it was never read."""
 
 
 @dataclass(frozen=True, slots=True)

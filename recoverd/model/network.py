@@ -342,13 +342,14 @@ class UnpulledImage:
 
 @dataclass(frozen=True, slots=True)
 class SilentDns:
-    """The cluster's DNS, whose pods there are and none of which is ready, by the API's endpoints."""
+    """The cluster's DNS, none of whose pods is ready, by the API's endpoints."""
 
     since: datetime
     """When recoverd first saw it so, and in every sweep after that."""
     pods: tuple[str, ...]
-    """NAMESPACE/NAME."""
+    """NAMESPACE/NAME; none where it has had some and has none any more."""
     nodes: tuple[str, ...]
+    """Those of them that are on one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ FORWARDING = "net.ipv4.ip_forward"
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
 FORWARDING6, BRIDGED6 = "net.ipv6.conf.all.forwarding", "net.bridge.bridge-nf-call-ip6tables"
 """The same of IPv6."""
+
+
+def forwarding_of(device: str) -> str:
+    """A device's own, without which it forwards nothing that comes in there (kernel's ip-sysctl)."""
+    return f"net/ipv4/conf/{device}/forwarding"
+
+
 ROUTE_STATES = ("linkdown", "dead", "pervasive", "offload", "trap", "rt_offload", "rt_trap")
 """Words of `ip route` that say how a route or a next hop fares, and are none of it."""
 
@@ -26,6 +33,7 @@ class Sysctl(HostCall):
     """Set a kernel parameter."""
 
     key: str
+    """As `sysctl` takes it: parted by dots, or by slashes where a part has dots itself, as a device of a VLAN."""
     value: str
     kind: Literal["sysctl"] = "sysctl"
     repeatable = True
@@ -36,7 +44,7 @@ class Sysctl(HostCall):
 
     @property
     def path(self) -> str:
-        return f"/proc/sys/{self.key.replace('.', '/')}"
+        return f"/proc/sys/{self.key if '/' in self.key else self.key.replace('.', '/')}"
 
     def call(self) -> Call:
         return Call.of("set_sysctl", self.path, self.value, does=f"sysctl -w {self.key}={self.value}")

@@ -25,6 +25,7 @@ class Counts:
     reverse_path: int | None = None
     strict: tuple[str, ...] = ()
     neighbours6: tuple[int, int, int | None, int | None] | None = None
+    still: tuple[str, ...] = ()
 
 
 def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
@@ -32,6 +33,7 @@ def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
     set_to = {path.removeprefix(SYS): _number(value) for path, _, value in (line.partition(":") for line in sysctls)}
     counted = {words[0]: [_number(w) for w in words[1:]] for line in tables if (words := line.split())}
     strict = (p.split("/")[3] for p, value in set_to.items() if p.endswith("/rp_filter") and value == 1)
+    still = (p.split("/")[3] for p, value in set_to.items() if p.endswith("/forwarding") and value == 0)
     conntrack = None
     match set_to.get("net/netfilter/nf_conntrack_count"), set_to.get("net/netfilter/nf_conntrack_max"):
         case int(used), int(limit):
@@ -42,6 +44,7 @@ def counts_of(sysctls: Sequence[str], tables: Sequence[str]) -> Counts:
         next(iter(counted.get("reverse-path", ())), None),
         tuple(islice(strict, DEVICES)),
         _neighbours(counted.get("neighbours6"), set_to.get("net/ipv6/neigh/default/gc_thresh3")),
+        tuple(islice(still, DEVICES)),
     )
 
 
@@ -77,6 +80,7 @@ class KernelWatch:
             counts.strict,
             self._lately(host, "reverse-path", counts.reverse_path, now),
             self._neighbours(host, "6", counts.neighbours6, now),
+            counts.still,
         )
 
     def _neighbours(

@@ -66,7 +66,7 @@ EOF
 case " ${J-} " in *' kernel '*)
   s journal kernel
   $brief journalctl -k -n 3000 -o short-unix -q --no-pager 2>/dev/null |
-    grep -aE '[Oo]ut of memory: Kill|I/O error|blocked for more than|nvme.* timeout|EXT4-fs error|XFS .*([Cc]orruption|I/O [Ee]rror)' | tail -n 20 | cut -c1-700 ;;
+    grep -aE '[Oo]ut of memory: Kill|I/O error|blocked for more than|nvme.* (timeout|is down)|EXT4-fs.*(error|read-only)|BTRFS (error|critical)|XFS .*([Cc]orruption|I/O [Ee]rror|shut down)' | tail -n 20 | cut -c1-700 ;;
 esac
 # O is set where several bastions take over from each other: what `term_seen` (term.sh) is told. One that comes late gets
 # no lease. R is set for control planes where a lease is kept: what `lease` (lease.sh) is told

@@ -6,28 +6,47 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from recoverd.model.network import SilentDns
+from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.services import ServicePort
+
+LABEL = "kube-dns"
+"""What CoreDNS's pods and their service have as their `k8s-app` (kubeadm's own manifests)."""
 
 
 class NameWatch:
-    """Remembers of one cluster since when its DNS has had pods and none that is ready."""
+    """Remembers of one cluster since when its DNS has had no pod that is ready, and which service has ever had one."""
 
     def __init__(self) -> None:
         self._since: dict[str, datetime] = {}
+        self._served: set[str] = set()
 
-    def look(self, ports: Iterable[ServicePort], now: datetime) -> dict[str, SilentDns]:
-        """By service, NAMESPACE/NAME; one that has no pod at all is somebody's will, and left out."""
+    def look(
+        self, ports: Iterable[ServicePort], now: datetime, listed: Iterable[ListedPod] = ()
+    ) -> dict[str, SilentDns]:
+        """By service, NAMESPACE/NAME. A pod that is `listed` and has no address yet, as one that no node takes, is
+        behind no service. Of a service that has never had a pod, that is somebody's will, and it is left out.
+        """
         found: dict[str, SilentDns] = {}
-        for port in ports:
-            there = [e for e in port.endpoints if not e.terminating]
-            if port.dns and there and not any(e.ready for e in there):
-                name = f"{port.namespace}/{port.name}"
-                pods = tuple(sorted({e.pod for e in there if e.pod}))
-                nodes = tuple(sorted({e.node for e in there if e.node}))
-                found[name] = SilentDns(self._since.get(name, now), pods, nodes)
+        for port in (p for p in ports if p.dns):
+            there, name = [e for e in port.endpoints if not e.terminating], f"{port.namespace}/{port.name}"
+            if any(e.ready for e in there):
+                self._served.add(name)
+                continue
+            waiting = _waiting(listed, port.namespace)
+            if there or waiting or name in self._served:
+                pods = {e.pod for e in there} | {p.name for p in waiting}
+                nodes = {e.node for e in there} | {p.node for p in waiting}
+                since = self._since.get(name, now)
+                found[name] = SilentDns(since, tuple(sorted(pods - {""})), tuple(sorted(nodes - {"", "<none>"})))
         self._since = {name: silent.since for name, silent in found.items()}
         return found
 
     def away(self) -> None:
         """The API listed nothing for a while: what it calls ready after that has yet to be told it by kubelets."""
         self._since.clear()
+
+
+def _waiting(listed: Iterable[ListedPod], namespace: str) -> list[ListedPod]:
+    """The pods of DNS there, where none is ready: one that is may be meant for another service."""
+    own = [p for p in listed if p.labels.get("k8s-app") == LABEL and p.name.startswith(f"{namespace}/")]
+    return [] if any(p.ready for p in own) else [p for p in own if not (p.deleting or p.may_have_ended)]

@@ -209,7 +209,7 @@ class _Round:
         settled = [p for p in sample if p.key not in doubted or (p.key in fresh and _same(p, fresh[p.key]))]
         hosts = await self._hosts(looks, settled)
         self._keep(probes, hosts)
-        agents, silent = self._agent_views(ready, of_nodes), of._names.look(self.ports.values(), self.now)
+        agents, silent = self._agent_views(ready, of_nodes), of._names.look(self.ports.values(), self.now, self.pods)
         return NetworkView(
             round=of._round,
             hosts=hosts,

@@ -70,7 +70,7 @@ sysctls='/proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_c
 sysctls="$sysctls /proc/sys/net/ipv4/neigh/default/gc_thresh3 /proc/sys/net/ipv6/neigh/default/gc_thresh3"
 for f in /proc/sys/net/ipv4/conf/*/rp_filter; do
   d=${f%/*}
-  case ${d##*/} in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) ;; *) sysctls="$sysctls $f" ;; esac
+  case ${d##*/} in default|lo|veth*|cali*|lxc*|eni*|azv*|gke[0-9a-f]*) ;; *) sysctls="$sysctls $f $d/forwarding" ;; esac
 done
 s sysctls
 # shellcheck disable=SC2086 # paths of sysctls have no blanks

@@ -26,9 +26,12 @@ UNREACHED = re.compile(r"dial tcp|no such host|no route to host|i/o timeout|conn
 """It does not get as far as the API server: by another name or address than the one that answers."""
 REFUSED = re.compile(
     r"\b(?:lock|lease)\b.*"
-    r"(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota)"
+    r"(?:failed calling webhook|admission webhook \S+ denied|database space exceeded|exceeded quota"
+    r"|is forbidden: User \\*\"system:kube-|received too many requests|gave HTTP response to HTTPS client)"
 )
-"""The API server refuses its lease, whoever writes it (kubernetes/kubernetes #90217)."""
+"""The API server refuses its lease, whoever writes it (kubernetes/kubernetes #90217) or for want of rights; or what
+answers in its place is none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class RestartController:
                 f"{component} does not lead since its lease is refused, by its own words ({refused}), which no restart "
                 "changes: see to what refuses it (`kubectl get validatingwebhookconfigurations,"
                 "mutatingwebhookconfigurations -o yaml` has a webhook: mend what serves it, or set its failurePolicy "
-                "to Ignore meanwhile)"
+                "to Ignore meanwhile; lost rights of its own are written anew by an API server that starts, as long as "
+                "`kubectl get clusterrolebindings` shows RBAC's own without autoupdate=false)"
             )
         unreached = next((f"{n}: {line}" for n, line in said if UNREACHED.search(line)), "")
         return Proposal(

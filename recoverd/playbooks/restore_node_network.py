@@ -31,6 +31,7 @@ from recoverd.model.network_operations import (
     PutRoute,
     Sysctl,
     destination,
+    forwarding_of,
     of_nobody,
 )
 from recoverd.model.node_look import CNI_DIR
@@ -149,15 +150,8 @@ def _missing(
 ) -> Iterator[tuple[str, NetworkOperation]]:
     """What was recorded, is not there, and is what the findings are about; devices before the routes over them."""
     codes = {f.code for f in findings}
-    before, now = known.ipv6 or KnownIPv6(), view.ipv6
-    for code, key, was, is_now in (
-        (Code.IP_FORWARDING_OFF, FORWARDING, known.forwarding, view.forwarding),
-        (Code.IP_FORWARDING_OFF, FORWARDING6, before.answers and before.forwarding, now.forwarding),
-        (Code.BRIDGE_NETFILTER_OFF, BRIDGED, known.bridge_netfilter, view.bridge_netfilter),
-        (Code.BRIDGE_NETFILTER_OFF, BRIDGED6, before.answers and before.bridge_netfilter, now.bridge_netfilter),
-    ):
-        if code in codes and was and is_now is False:
-            yield f"{key} = 1", Sysctl(key, "1")
+    for key in _switched_off(codes, known, view):
+        yield f"{key} = 1", Sysctl(key, "1")
     if Code.FORWARDING_FILTERED in codes and FORWARD in (view.dropping or ()) and FORWARD not in (known.dropping or ()):
         yield "the policy ACCEPT of FORWARD", AcceptForwards()
     there = {link.name for link in view.links or ()}
@@ -178,10 +172,25 @@ def _missing(
         led = {destination(" ".join(route.split())) for route in view.routes}
         # one over a tunnel that is gone cannot be added: the agent that makes the tunnel makes its routes
         gone = known.devices.keys() - there if view.links is not None else frozenset[str]()
-        used = before.asks or before.answers
+        used = bool(known.ipv6 and (known.ipv6.asks or known.ipv6.answers))
         for route in (" ".join(r.split()) for r in known.routes if used or ":" not in destination(r)):
             if destination(route) not in led and of_nobody(route) and gone.isdisjoint(route.split()):
                 yield f"the route {route}", PutRoute(route)
+
+
+def _switched_off(codes: set[str], known: NodeNetwork, view: NodeNetworkView) -> Iterator[str]:
+    """The sysctls that were on and are not, and that the findings are about."""
+    before, now = known.ipv6 or KnownIPv6(), view.ipv6
+    for code, key, was, is_now in (
+        (Code.IP_FORWARDING_OFF, FORWARDING, known.forwarding, view.forwarding),
+        (Code.IP_FORWARDING_OFF, FORWARDING6, before.answers and before.forwarding, now.forwarding),
+        (Code.BRIDGE_NETFILTER_OFF, BRIDGED, known.bridge_netfilter, view.bridge_netfilter),
+        (Code.BRIDGE_NETFILTER_OFF, BRIDGED6, before.answers and before.bridge_netfilter, now.bridge_netfilter),
+    ):
+        if code in codes and was and is_now is False:
+            yield key
+    if Code.IP_FORWARDING_OFF in codes and view.forwarding and view.kernel and known.still is not None:
+        yield from (forwarding_of(d) for d in view.kernel.still if d not in known.still)
 
 
 PLAYBOOK = RestoreNodeNetwork()

@@ -133,7 +133,7 @@ def _stopped_by(name: str, seen: HostView, situation: Situation) -> str:
     if not found and cause:
         found = [f"etcd there does not run.{cause}", *(f"({line})" for line in proof)]
     container = seen.containers.get("etcd")
-    said = [f"its log ends: {line}" for line in container.log_tail[-2:]] if container and not found else []
+    said = [f"Its log ends: {line}" for line in container.log_tail[-2:] if line] if container and not found else []
     return (
         " ".join((*unseen, *found, *said))
         or f"What keeps it down is not said by anything there: look at kubelet and at the log of etcd on {name}"

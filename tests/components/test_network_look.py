@@ -174,9 +174,11 @@ def test_of_more_devices_than_are_read_none_is_said_to_be_gone() -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_kernels_tables(shell: str) -> None:
     """Those of ARP are one for all namespaces; a filter that was made strict is seen, and not that of a pod's end."""
-    strict = "; ".join(f"echo 1 >/proc/sys/net/ipv4/conf/{d}/rp_filter" for d in ("cni0", "vethx"))
+    conf = "/proc/sys/net/ipv4/conf"
+    strict = "; ".join(f"echo 1 >{conf}/{d}/rp_filter; echo 0 >{conf}/{d}/forwarding" for d in ("cni0", "vethx"))
     seen = look(shell, f"ip link add cni0 type bridge; ip link add vethx type veth peer name vethy; {strict}")
     assert seen.counts and "cni0" in seen.counts.strict and not {"vethx", "default"} & set(seen.counts.strict)
+    assert "cni0" in seen.counts.still and "vethx" not in seen.counts.still
     assert seen.counts.reverse_path == 0
     limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
     assert seen.counts.conntrack is None or seen.counts.conntrack[1] == int(limit.read_text()), "read in one go"

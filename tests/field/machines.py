@@ -143,6 +143,7 @@ class Machine:
         self.write("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n")
         for device, strict in (("all", "1"), ("default", "1"), ("lo", "1"), ("cali0123456789a", "1"), ("eth0", "0")):
             self.write(f"proc/sys/net/ipv4/conf/{device}/rp_filter", f"{strict}\n")
+            self.write(f"proc/sys/net/ipv4/conf/{device}/forwarding", "1\n")
         self.tables()
         self.write("proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
         for name in ("veths", "links", "addresses", "routes", "addresses6", "routes6"):

@@ -59,6 +59,11 @@ class NodeFaults(Faults):
         worker.write(CONFIG_MAP.format("kube-proxy-w1-uid"), f"clusters:\n- cluster:\n    {server}")
         self.rules_flushed()
 
+    def device_still(self) -> None:
+        """systemd-networkd was restarted on the worker, whose uplink is told not to forward (IPv4Forwarding=no)."""
+        self.machines["w1"].write("proc/sys/net/ipv4/conf/eth0/forwarding", "0\n")
+        self._unreached()
+
     def forwards_dropped(self) -> None:
         """docker was installed on the worker, which gives the chain FORWARD the policy DROP."""
         self.machines["w1"].tool("nft", DOCKER)

@@ -53,6 +53,13 @@ OF_NODES = {
         found=("kube-proxy-cut-off", "N"),
         plan="repoint-kube-proxy",
     ),
+    "systemd-networkd takes forwarding from a worker's uplink": Environment(
+        source="https://www.freedesktop.org/software/systemd/man/latest/systemd.network.html#IPv4Forwarding=",
+        fault="device_still",
+        found=("ip-forwarding-off", "N"),
+        says="for eth0 alone",
+        plan="restore-node-network",
+    ),
     "docker is installed on a worker, and FORWARD drops": Environment(
         source="https://docs.docker.com/engine/network/packet-filtering-firewalls/#docker-on-a-router",
         version="v1.33.2",

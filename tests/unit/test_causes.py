@@ -4,11 +4,13 @@ as operators have reported it.
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from recoverd.diagnose.cause import PROGRAMS
+from recoverd.diagnose.cause import KERNEL, PROGRAMS
 from recoverd.diagnose.causes import CAUSES, reason, reason_of_pod
 
 ROWS = (Path(__file__).parent / "fixtures/causes.txt").read_text().splitlines()
@@ -141,3 +143,12 @@ def test_what_a_line_names_is_no_template_and_is_cut() -> None:
 def test_only_what_a_restart_has_cured_is_restarted_for() -> None:
     of_agents = {"authority-of-before", "token-refused", "service-address-not-reached"}
     assert {c.name for c in CAUSES if c.restart} == {"out-of-memory", "dead-connection", "pleg"} | of_agents
+
+
+def test_the_look_brings_every_line_of_the_kernels_that_is_a_cause() -> None:
+    text = Path("recoverd/observe/look.sh").read_text()
+    taken = re.search(r"journalctl -k .*\n\s*grep -aE '([^']+)'", text)
+    assert taken
+    lines = [line for program, _, _, line in SEEN if program == KERNEL]
+    kept = subprocess.run(["grep", "-aE", taken[1]], input="\n".join(lines), text=True, capture_output=True, check=True)
+    assert kept.stdout.splitlines() == lines

@@ -66,3 +66,49 @@ def test_one_that_is_ended_by_a_signal_again_and_again_is_told_of_cgroup_drivers
         return found.message
 
     assert "SystemdCgroup" in told(3) and "Why" not in told(1)
+
+
+NOT_A_FILE = (
+    'E0101 nestedpendingoperations.go:348] MountVolume.SetUp failed for volume "etcd-certs" (UniqueName: '
+    '"kubernetes.io/host-path/0ab-etcd-certs") pod "{}" (UID: "0ab") : hostPath type check failed: '
+    "/etc/kubernetes/pki/etcd is not a directory"
+)
+NOT_CREATED = '"Error syncing pod" err="failed with CreateContainerError: \\"no such device\\"" pod="kube-system/{}"'
+
+
+@pytest.mark.parametrize(("line", "says"), [(NOT_A_FILE, "is not a directory"), (NOT_CREATED, "no such device")])
+def test_a_static_pod_that_the_runtime_does_not_make_is_told_by_kubelets_words(line: str, says: str) -> None:
+    """What keeps it down was "not said by anything there"."""
+
+    def told(pod: str, *own: str) -> str:
+        cluster = Cluster(3).etcd_stopped("cp2", restarts=5, log_tail=own)
+        cluster.host("cp2", journals={"kubelet": (line.format(pod),)})
+        found = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find("etcd-member-down")
+        assert found
+        return found.message
+
+    assert "Why, by kubelet's words: " in told("etcd-cp2") and says in told("etcd-cp2")
+    assert says not in told("app-etcd-0"), "another pod's"
+    assert says not in told("etcd-cp2", "panic: tocommit(587192) is out of range [lastIndex(587189)]"), (
+        "its own, if any"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("panic: something new", "It ended with: panic: something new."),
+        (
+            '{"level":"fatal","ts":"1","msg":"discovery failed","error":"a new reason"}',
+            "It ended with: discovery failed: a new reason.",
+        ),
+        ('E0101 10:00:00.0 1 run.go:74] "command failed" err="a new reason"', "It ended with: a new reason."),
+        ("F0101 10:00:00.000000       1 hooks.go:203] a new reason", "It ended with: a new reason."),
+        ("Error: a new reason", "It ended with: a new reason."),
+        ("I0101 10:00:00.0 1 server.go:1] bye", ""),
+    ],
+)
+def test_what_a_static_pod_ends_with_is_told_where_nobody_knows_it(line: str, says: str) -> None:
+    cluster = Cluster(3).etcd_stopped("cp2", restarts=5, log_tail=(line, "goroutine 1 [running]:"))
+    found = diagnose(cluster.observation(), cluster.memory(), cluster.settings).find("etcd-member-down")
+    assert found and (says in found.message if says else "It ended with" not in found.message)

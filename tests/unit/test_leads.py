@@ -165,7 +165,12 @@ def test_nothing_is_started_anew_while_its_lease_is_refused() -> None:
         '"https://policy.default.svc:443/": dial tcp 10.96.3.3:443: connect: connection refused'
     )
     denied = 'Failed to update lock: admission webhook "l.example.com" denied the request: frozen'
-    for said in (refused, denied):
+    rights = (
+        f'error retrieving resource lock kube-system/{MANAGER}: leases.coordination.k8s.io "{MANAGER}" is forbidden: '
+        f'User "system:{MANAGER}" cannot get resource "leases"'
+    )
+    busy = "Failed to update lock optimistically: the server has received too many requests and has asked us to wait"
+    for said in (refused, denied, rights, busy):
         there = answer(Cluster().container("cp1", MANAGER, log_tail=(said,)), lead(61, 31))
         assert isinstance(there, Refusal) and said in there.reason and "failurePolicy" in there.reason
     of_pods = 'Error creating: Internal error occurred: failed calling webhook "p.example.com": no endpoints available'

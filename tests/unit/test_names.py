@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
 from recoverd.model.catalogue import Code
-from recoverd.model.finding import Diagnosis, State
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.network import NetworkView, SilentDns
 from recoverd.model.node_look import FileView, NodeLook
 from recoverd.model.observation import Unseen, UnseenKind
+from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.names import NameWatch
 from recoverd.observe.services import Endpoint, ServicePort
 from tests.unit.builders import NOW, Cluster
@@ -92,3 +94,38 @@ def test_since_when_is_kept_until_one_is_ready_or_the_api_was_away() -> None:
     assert watch.look([port(False)], NOW)[DNS].since == NOW
     for other in (port(), port(False, dns=False), port(False, terminating=True)):
         assert NameWatch().look([other], NOW) == {}, "none at all is somebody's will"
+
+
+def listed(name: str, **changes: Any) -> ListedPod:
+    made = ListedPod(name, name, "<none>", "", "Pending", False, NOW, deleting=False, labels={"k8s-app": "kube-dns"})
+    return replace(made, **changes)
+
+
+def test_pods_that_no_node_takes_are_behind_no_service_and_not_ready_all_the_same() -> None:
+    """All of DNS's were Pending, as with every node tainted, and the cluster was healthy without a name resolved."""
+    waits = listed("kube-system/coredns-1")
+    assert NameWatch().look([port()], NOW, [waits]) == {DNS: SilentDns(NOW, ("kube-system/coredns-1",), ())}
+    others = (
+        listed("d/coredns-1"),
+        listed("kube-system/a", labels={}),
+        replace(waits, deleting=True),
+        replace(waits, status="Evicted"),
+    )
+    assert NameWatch().look([port()], NOW, [waits, replace(waits, ready=True)]) == {}, "it serves by another name"
+    assert NameWatch().look([port()], NOW, others) == {}
+    made = cluster(nodes=())
+    assert judged(made).faults and "on no node yet" in judged(made).faults[0].evidence[0]
+    for node in ("cp1", "w1", "w2"):
+        made.node(node, ready=False)
+    assert not judged(made).find(Code.DNS_DOWN), "no node is Ready, as before the pod network is there"
+
+
+def test_dns_that_had_pods_and_has_none_any_more_is_a_warning() -> None:
+    watch = NameWatch()
+    watch.look([port(True)], NOW)
+    assert watch.look([port()], NOW) == {DNS: SilentDns(NOW, (), ())}
+    made = cluster()
+    made.network = NetworkView(1, {}, {}, silent_dns={DNS: SilentDns(NOW - timedelta(seconds=95), (), ())})
+    found = judged(made).find(Code.DNS_DOWN)
+    assert found and found.severity is Severity.WARNING and "scaled to nothing" in found.message
+    assert judged(made).state is State.HEALTHY

@@ -19,7 +19,7 @@ from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, UnseenKind
 from recoverd.playbooks.base import Proposal
-from tests.unit.builders import Cluster, certificate
+from tests.unit.builders import VIP, Cluster, certificate
 from tests.unit.rungs import ask, situation
 from tests.unit.test_places import external, two_sweeps
 
@@ -133,6 +133,70 @@ def test_a_kubelet_that_the_api_server_takes_for_nobody_is_not_restarted_unasked
     (found,) = judged(cluster).faults
     assert found.code == Code.NODE_NOT_READY and "takes it for nobody" in found.message
     assert not isinstance(ask("restart-node-agents", situation(cluster, found)), Proposal)
+
+
+REFUSED = (
+    '"Unable to register node with API server" err="nodes is forbidden: User \\"system:node:w1\\" cannot create"',
+    'failed to ensure lease exists, will retry in 7s, error: admission webhook "a.b" denied the request: no',
+    '"Error updating node status, will retry" err="error getting node: Get \\"https://k8s-api:6443/api/v1/nodes/w1\\": '
+    'http: server gave HTTP response to HTTPS client"',
+)
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_kubelet_whose_reports_are_refused_is_not_restarted(line: str) -> None:
+    """Its connection was called dead, it was restarted unasked, and a reboot was offered: all that for the lost rights
+    of nodes, or for a policy.
+    """
+    (found,) = judged(not_ready().host("w1", journals={"kubelet": (line,)})).faults
+    assert found.code == Code.NODE_NOT_READY and "Why, by kubelet's words" in found.message
+    for name in ("restart-node-agents", "rolling-worker-reboot"):
+        assert not isinstance(ask(name, situation(not_ready(), found)), Proposal)
+
+
+def asking_one(of: str, name: str = "cp2", health: EndpointHealth = EndpointHealth.REFUSED, **look: Any) -> Cluster:
+    """A cluster of three whose machine `name` asks the API server of `of` alone, which ends again and again."""
+    cluster, address = Cluster(3, 2), Cluster.address(of)
+    asks = {"server": f"{address}:6443", "addresses": (address,), "reaches": False}
+    own: dict[str, Any] = asks | look
+    cluster.node(name, ready=False, since=cluster.now - timedelta(seconds=LONG), **STOPPED).host(
+        name, node=replace(WELL, **own)
+    )
+    return cluster.api_down(of, health=health).container(of, "kube-apiserver", running=False, exit_code=1, restarts=7)
+
+
+@pytest.mark.parametrize("name", ["cp2", "w1"])
+@pytest.mark.parametrize("reaches", [False, True])
+def test_a_node_whose_kubelet_asks_one_api_server_alone_hangs_on_that_one(name: str, reaches: bool) -> None:
+    """kubeadm writes so on control planes from 1.31 on (ControlPlaneKubeletLocalMode). It was called cut off from where
+    the API server is ready; and where that answers that it is not, its connection dead.
+    """
+    health = EndpointHealth.NOT_READY if reaches else EndpointHealth.REFUSED
+    found = judged(asking_one("cp2", name, health, reaches=reaches)).faults
+    assert [(f.code, f.subject) for f in found] == [(Code.CRASH_LOOPING, "cp2"), (Code.NODE_NOT_READY, name)]
+    assert "one API server alone" in found[1].message and "cp1, cp3 do" in found[1].message
+    assert not isinstance(ask("restart-node-agents", situation(Cluster(3, 2), found[1])), Proposal)
+
+
+def test_a_kubelet_whose_own_api_server_serves_again_has_a_minute_to_tell_it() -> None:
+    """Each such kubelet was to be restarted unasked in the seconds until it has."""
+    cluster = asking_one("cp2", reaches=True)
+    cluster.endpoint("cp2", EndpointHealth.READY)
+    for ago, fault in ((20, False), (LONG, True)):
+        cluster.container("cp2", "kube-apiserver", running=True, started_at=cluster.now - timedelta(seconds=ago))
+        assert bool([f for f in judged(cluster).faults if f.subject == "cp2"]) is fault
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param({"addresses": tuple(map(Cluster.address, ("cp1", "cp2")))}, id="a name of several"),
+        pytest.param({"server": VIP, "addresses": (Cluster.address("cp2"),)}, id="the name that all share"),
+    ],
+)
+def test_an_address_that_is_not_of_one_alone_is_no_reason(look: dict[str, Any]) -> None:
+    found = judged(asking_one("cp2", "w1", **look)).find(Code.NODE_CUT_OFF)
+    assert found and found.subject == "w1"
 
 
 def test_a_kubelet_whose_disk_is_not_mounted_is_told_so_and_not_to_write_its_configuration_anew() -> None:

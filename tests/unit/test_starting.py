@@ -11,7 +11,7 @@ from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
 from recoverd.model.address_operations import FreeAddresses
 from recoverd.model.catalogue import Code
-from recoverd.model.finding import Diagnosis, State
+from recoverd.model.finding import Diagnosis, Severity, State
 from recoverd.model.network import NetworkView, WaitingPods
 from recoverd.model.node_look import AddressPool, NodeLook
 from recoverd.observe.kubelet import ListedPod, waiting
@@ -77,6 +77,49 @@ def test_it_is_a_fault_of_the_node_once_kubelet_says_it_of_that_pod() -> None:
     assert "10.42.2.1-10.42.2.254" in found.faults[0].message
     for lines in ((), ("web-1: pulling image",), (FULL.replace("web-1", "other-1"),)):
         assert judged(cluster(*lines)).state is State.HEALTHY, "it may wait for its image"
+
+
+def made_by(longest: float, *names: str) -> Cluster:
+    """Pods wait, and kubelet says of each what no row of the table knows."""
+    said = 'failed to setup network for sandbox \\"5d1\\": plugin type=\\"new\\" failed (add): a veth is left"'
+    lines = [f'"Failed to create sandbox" err="rpc error: code = Unknown desc = {said} pod="{name}"' for name in names]
+    made = cluster(*lines)
+    made.network = NetworkView(1, {}, {}, waiting={"w1": WaitingPods(len(names), longest, names)})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("longest", "names", "severities"),
+    [
+        pytest.param(60.0, ("d/web-6d4c7f-x2x9p", "e/db-0"), [Severity.FAULT], id="pods of several"),
+        pytest.param(60.0, ("d/web-6d4c7f-x2x9p", "d/web-6d4c7f-bbbbb"), [Severity.WARNING], id="pods of one alone"),
+        pytest.param(59.0, ("d/web-6d4c7f-x2x9p", "e/db-0"), [], id="an agent that starts"),
+    ],
+)
+def test_what_nobody_knows_yet_is_told_in_the_words_of_whoever_refuses_the_pods(
+    longest: float, names: tuple[str, ...], severities: list[Severity]
+) -> None:
+    """No pod was made on the node, and it was healthy for as long as nobody had written a row for those words."""
+    found = [f for f in judged(made_by(longest, *names)).findings if f.code == Code.PODS_DO_NOT_START]
+    assert [f.severity for f in found] == severities and all("a veth is left" in f.message for f in found)
+    assert judged(made_by(longest, *names)).state is (
+        State.WORKER_NETWORK_BROKEN if Severity.FAULT in severities else State.HEALTHY
+    )
+
+
+def test_a_pod_that_asks_for_a_network_that_is_not_there_is_no_fault_of_its_node() -> None:
+    line = 'plugin type="multus" failed (add): cannot find a network-attachment-definition (x) in namespace (d)'
+    made = cluster(f"web-1: {line}", f"web-2: {line}")
+    made.network = NetworkView(1, {}, {}, waiting={"w1": replace(WAITING, longest=600.0)})
+    assert not judged(made).find(Code.PODS_DO_NOT_START)
+
+
+def test_an_agent_of_the_cni_has_a_minute_to_come_up() -> None:
+    line = 'web-1: plugin type="cilium-cni" failed (add): unable to connect to Cilium agent: 30 s timeout'
+    made = cluster(line)
+    for longest in (59.0, 60.0):
+        made.network = NetworkView(1, {}, {}, waiting={"w1": replace(WAITING, longest=longest)})
+        assert bool(judged(made).find(Code.PODS_DO_NOT_START)) is (longest >= 60.0)
 
 
 def test_it_is_over_when_no_pod_waits_there_and_not_when_kubelet_says_nothing() -> None:

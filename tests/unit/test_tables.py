@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 
+from recoverd.diagnose import diagnose
 from recoverd.diagnose.absence import doubt
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import CureFacts
 from recoverd.model.finding import Finding, Severity, State
 from recoverd.model.kernel import KernelView, TableView
+from recoverd.model.network_operations import Sysctl
 from recoverd.observe.kernel import Counts, KernelWatch, counts_of
 from recoverd.playbooks.base import Proposal, Refusal, Wait
 from tests.unit.builders import Cluster
@@ -205,3 +207,31 @@ def test_lines_of_the_script() -> None:
     assert counts_of(sysctls, ["conntrack"]).conntrack == (65530, 65536, None), "a kernel without that file"
     assert counts_of(sysctls[1:2], ["conntrack 3", "neighbours 40 0 1", "odd", ""]) == Counts()
     assert KernelWatch().look("w1", None, 0.0) is None
+
+
+STILL = KernelView(ROOM, ROOM, still=("eth0.100",))
+
+
+@pytest.mark.parametrize(
+    ("known", "cut", "is_found"),
+    [((), True, True), (("eth0.100",), True, False), (None, True, False), ((), False, False)],
+    ids=["it forwarded before", "it never did", "never read", "no path is broken"],
+)
+def test_a_device_that_forwards_no_more_is_the_cause_of_a_broken_path_and_is_put_back(
+    known: tuple[str, ...] | None, cut: bool, is_found: bool
+) -> None:
+    """systemd-networkd had taken it from the uplink: the agents were restarted unasked, and a reboot was offered."""
+    net = PodNetwork().host("w2", kernel=STILL)
+    if cut:
+        net.cut("w1", "w2")
+    memory = replace(net.memory(), networks={"w2": replace(net.memory().networks["w2"], still=known)})
+    found = diagnose(net.observation(), memory, net.cluster.settings)
+    finding = found.find(Code.IP_FORWARDING_OFF)
+    assert (finding is not None) is is_found
+    if finding:
+        now = replace(situation(net.cluster, *found.faults), observation=net.observation(), memory=memory)
+        plan = ask("restore-node-network", now, finding)
+        assert isinstance(plan, Proposal) and not plan.asks
+        assert [s.operation for s in plan.steps] == [Sysctl("net/ipv4/conf/eth0.100/forwarding", "1")]
+        assert isinstance(o := plan.steps[0].operation, Sysctl)
+        assert o.path == "/proc/sys/net/ipv4/conf/eth0.100/forwarding"
