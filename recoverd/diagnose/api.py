@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from recoverd.diagnose import words
 from recoverd.diagnose.backoff import etcd_serves, lacks_etcd
@@ -17,6 +17,8 @@ from recoverd.model.network import NetworkView
 from recoverd.model.observation import ContainerView, EndpointHealth, EndpointView
 
 DOWN = State.APISERVER_DOWN
+COMES_UP = 30.0
+"""Seconds from the start of its container in which an API server may become ready (observed: 15 to 30 s with 1.20)."""
 REFUSES_US = re.compile(r"\b40[13]\b")
 """HTTP statuses of an API server that works and does not accept the kubeconfig's credentials."""
 
@@ -78,6 +80,19 @@ def _crash_loop(scene: Scene, name: str) -> tuple[Finding, ...]:
             state=DOWN,
             facts=Facts(name),
         ),
+    )
+
+
+def coming_up(scene: Scene, found: Sequence[Finding]) -> str:
+    """What is waited for where nothing is found but API servers that were started again just now; else ""."""
+    names = [f.facts.host for f in found if f.code == Code.CRASH_LOOPING]
+    running = [c for n in names if (c := scene.container(n, API)) is not None and c.running]
+    ages = [age for c in running if (age := scene.age(c.started_at)) is not None and age < COMES_UP]
+    if not found or len(ages) < len(found):
+        return ""
+    return (
+        f"The API server on {' and '.join(names)} was started again just now and may be ready soon: a person is called "
+        f"when it ends for what recoverd does not cure, or is not ready {COMES_UP:.0f} s after its start"
     )
 
 

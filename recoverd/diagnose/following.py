@@ -28,14 +28,18 @@ def findings(scene: Scene) -> Iterator[Finding]:
         return
     for entry in scene.membership.voters:
         host = scene.membership.host_of(entry)
-        if host is not None and entry.started and (said := _without_leader(scene, host, entry)):
-            yield _found(scene, host, entry, said)
+        if host is None or not entry.started:
+            continue
+        if vain := called_in_vain(scene, host, entry):
+            said = f"etcd on {host} is started again and again, and ended by kubelet's probe each time"
+        else:
+            said = _without_leader(scene, host, entry)
+        if said:
+            yield _found(scene, host, entry, said, vain)
 
 
 def _without_leader(scene: Scene, host: str, entry: MemberEntry) -> str:
     """What shows that its process runs, for long enough, and follows nobody; "" where that is not proven."""
-    if called_in_vain(scene, host, entry):
-        return f"etcd on {host} is started again and again, and ended by kubelet's probe each time"
     container = scene.container(host, "etcd")
     age = scene.age(container.started_at) if container and container.running else None
     if age is not None and age < JOINS:
@@ -50,12 +54,8 @@ def _without_leader(scene: Scene, host: str, entry: MemberEntry) -> str:
     return f"etcd on {host} has run for {age:.0f} s and answers nothing: {unseen.reason}"
 
 
-def _found(scene: Scene, host: str, entry: MemberEntry, said: str) -> Finding:
-    view, it, vain = (
-        scene.membership.camp.get(host),
-        connections(scene, host, entry),
-        called_in_vain(scene, host, entry),
-    )
+def _found(scene: Scene, host: str, entry: MemberEntry, said: str, vain: tuple[str, ...]) -> Finding:
+    view, it = scene.membership.camp.get(host), connections(scene, host, entry)
     leads = next((n for n, v in scene.membership.camp.items() if v.has_leader), "")
     evidence = (said, f"{leads}: follows the leader {scene.membership.leader}", *(vain or it.lines))
     facts = MemberFacts(host, member_id=entry.id, peer_url=", ".join(entry.peer_urls), quorum="present")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recoverd import bounds
-from recoverd.diagnose import people
+from recoverd.diagnose import api, people
 from recoverd.machine import outlook, persons, replanning, restore_points, running, shadows
 from recoverd.machine.decide import Choice, choose, nothing_to_do
 from recoverd.machine.gate import obstacle, unwanted
@@ -84,6 +84,9 @@ def decide(turn: Turn, instead: str = "") -> None:
 def _may_be_starting(turn: Turn) -> str:
     """What is waited for where nothing is wrong but what may pass, and not for long; else ""."""
     incident, found = turn.record.incident, outlook.confirmed(turn)
+    # a person who has been called is not told at each of its starts
+    if turn.lifecycle.phase is not Phase.ESCALATED and (soon := api.coming_up(outlook.scene(turn), found)):
+        return soon
     if incident is None or not found or any(f.code not in MAY_PASS for f in found):
         return ""
     if (turn.now - incident.fault_since).total_seconds() >= STARTS:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from recoverd.model.bastion_operations import AwaitEtcd, FetchSnapshot, RemoveMember
 from recoverd.model.catalogue import Code
 from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
-from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.model.plan import Step
 from recoverd.playbooks.base import Answer, Proposal, Refusal, Situation, Wait
 from recoverd.playbooks.sizes import moving, sized
-from recoverd.playbooks.sources import member_to_ask, point_first
+from recoverd.playbooks.sources import listed, point_first
 from recoverd.playbooks.survivors import not_lost
 from recoverd.playbooks.votes import Vote, vote_of
 
@@ -28,22 +27,10 @@ class RemoveMemberPlaybook:
     def propose(self, finding: Finding, situation: Situation) -> Answer:
         if situation.diagnosis.find(Code.ETCD_QUORUM_LOST):
             return None  # `member remove` needs quorum
-        if strangers := situation.scene.membership.strangers:
-            return Refusal(
-                f"etcd on {', '.join(sorted(strangers))} serves a history of its own: which one is right is for a "
-                "person to say before a member is "
-                "removed"
-            )
-        source = member_to_ask(situation, healthy=True)
-        if source is None:
-            return Refusal("no member that is healthy and knows a leader can be asked to remove another")
-        name, view = source
-        id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
-        member = next((m for m in view.members if m.id == id), None)
-        if member is None:
-            return Refusal(
-                f"the member list of {name} does not hold the member that the finding names ({id or 'no id'})"
-            )
+        it = listed(finding, situation, to="remove another")
+        if isinstance(it, Refusal):
+            return it
+        name, view, member = it.asked, it.view, it.entry
         lost = None if situation.by_hand else not_lost(member, view, situation)
         if isinstance(lost, Wait):
             return lost

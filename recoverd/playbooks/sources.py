@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from recoverd.model.bastion_operations import RemoveMember
 from recoverd.model.catalogue import Of, codes
-from recoverd.model.etcd import EtcdView, accused
+from recoverd.model.etcd import EtcdView, MemberEntry, accused
 from recoverd.model.etcd_operations import AddMember, PromoteMember
-from recoverd.model.facts import LossFacts, SetbackFacts
+from recoverd.model.facts import LossFacts, MemberFacts, SetbackFacts
 from recoverd.model.finding import Diagnosis, Finding
 from recoverd.model.observation import HostView, Observation
-from recoverd.playbooks.base import Situation
+from recoverd.playbooks.base import Refusal, Situation
 
 DOUBTFUL = codes(Of.DOUBT)
 """What is found of members that must be the source of nothing: an etcd that began anew over an empty
@@ -79,6 +80,35 @@ def member_to_ask(situation: Situation, *, without: str = "", healthy: bool = Fa
     leads = next((n for n, v in able.items() if v.leader == v.member_id), min(able, default=""))
     name = before if before in able else leads
     return (name, able[name]) if name else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The member that a finding is about, as the one has it in its list that is asked to change that."""
+
+    asked: str
+    """Host of the member that is asked."""
+    view: EtcdView
+    """What that says."""
+    entry: MemberEntry
+
+
+def listed(finding: Finding, situation: Situation, *, to: str, without: str = "") -> Listed | Refusal:
+    """That member, or why nobody is asked; `to` says what for. None on the host `without` is asked."""
+    if strangers := situation.scene.membership.strangers:
+        return Refusal(
+            f"etcd on {', '.join(sorted(strangers))} serves a history of its own: a person has to say first which one "
+            "is right"
+        )
+    source = member_to_ask(situation, without=without, healthy=True)
+    if source is None:
+        return Refusal(f"no member that is healthy and knows a leader can be asked to {to}")
+    asked, view = source
+    id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
+    entry = next((m for m in view.members if m.id == id), None)
+    if entry is None:
+        return Refusal(f"the member list of {asked} does not hold the member that the finding names ({id or 'no id'})")
+    return Listed(asked, view, entry)
 
 
 def doubted(diagnosis: Diagnosis) -> frozenset[str]:

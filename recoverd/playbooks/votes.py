@@ -14,10 +14,9 @@ from datetime import timedelta
 from recoverd.diagnose.people import HANGS
 from recoverd.model.etcd import EtcdView, MemberEntry, quorum_of
 from recoverd.model.etcd_versions import PROMOTING, caveats, told
-from recoverd.model.facts import MemberFacts
 from recoverd.model.finding import Finding
 from recoverd.playbooks.base import Refusal, Situation, Wait
-from recoverd.playbooks.sources import member_to_ask
+from recoverd.playbooks.sources import listed
 
 IN_SYNC = 0.9
 """Share of the leader's data that a learner must have: etcd's readyPercent, which counts entries of the log and not
@@ -47,17 +46,13 @@ class Vote:
 
 def vote_of(finding: Finding, situation: Situation) -> Vote | Refusal | Wait:
     """The vote of the learner that the finding is about, or why it is not given, or not yet."""
-    name, membership = finding.facts.host, situation.scene.membership
-    if membership.strangers:
-        return Refusal(f"etcd on {', '.join(sorted(membership.strangers))} serves a history of its own")
-    source = member_to_ask(situation, without=name, healthy=True)
-    if source is None:
-        return Refusal("no voter that is healthy and knows a leader can be asked to give it")
-    asked, view = source
-    id = finding.facts.member_id if isinstance(finding.facts, MemberFacts) else ""
-    entry = next((m for m in view.members if m.id == id and m.learner), None)
-    if entry is None:
-        return Refusal(f"the member list of {asked} holds no such learner ({id or 'no id'})")
+    name = finding.facts.host
+    it = listed(finding, situation, to="give it", without=name)
+    if isinstance(it, Refusal):
+        return it
+    entry, view = it.entry, it.view
+    if not entry.learner:
+        return Refusal(f"the member list of {it.asked} has it as one that votes")
     if why := _unfit(name, entry, view, situation):
         return Refusal(why)
     if behind := _behind(name, view, situation):
@@ -71,8 +66,8 @@ def vote_of(finding: Finding, situation: Situation) -> Vote | Refusal | Wait:
             f"`{command[:100]}` runs on {name}, which gives its member its vote by itself or says why it cannot: that "
             "is waited for"
         )
-    alive = sum(v.healthy and v.leader == view.leader for v in membership.electorate.values())
-    vote = Vote(name, entry, asked, view, alive)
+    alive = sum(v.healthy and v.leader == view.leader for v in situation.scene.membership.electorate.values())
+    vote = Vote(name, entry, it.asked, view, alive)
     if alive + 1 < quorum_of(vote.voters):
         return Refusal(
             f"with it there would be {vote.voters} voters, {quorum_of(vote.voters)} of them needed, and only {alive} "

@@ -9,16 +9,19 @@ import hashlib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recoverd import __version__
 from recoverd.model.text import clean, exactly, lasting
 from recoverd.report import words
 from recoverd.report.diagram import HEIGHT, WIDTH
-from recoverd.report.postmortem import PostMortem
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from recoverd.report.postmortem import PostMortem
 
 MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&]|^[#+-]|^\d+(?=[.)]( |$)))")
 """What means something in Markdown, anywhere in a line or at its begin; CommonMark lets each sign be escaped."""
@@ -52,6 +55,9 @@ def _in_html(value: Any) -> Any:
 
 @cache
 def _environment(html: bool) -> Environment:
+    # the daemon, which has pages to give, may run for months without anybody who opens one
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     made = Environment(
         loader=PackageLoader("recoverd.report"),
         autoescape=html,  # noqa: S701  # Markdown is escaped by its own rules, by `finalize`

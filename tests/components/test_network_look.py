@@ -262,7 +262,9 @@ def test_without_any_tool_the_probes_are_unseen() -> None:
 
 HOST0 = """ip link add host0 type veth peer name host1 && ip addr add 10.99.1.21/24 dev host0 || exit 9
 ip link set host0 up && ip link set host1 up || exit 9
+while ip route show | grep -q linkdown; do :; done
 """
+"""The route is without the word that the device has no carrier, which it has a moment later than it is up."""
 TWO_WAYS = "10.244.80.0/26 proto bird nexthop via 10.99.1.1 dev host0 weight 1 nexthop via 10.99.1.2 dev host0 weight 1"
 
 
@@ -382,6 +384,9 @@ def test_a_chain_whose_policy_is_accept_may_reject_everything(
         assert look(shell, rules, without).dropping == dropping
 
 
+IP = f'ip() {{ {shutil.which("ip")} "$@"; }}\n'
+"""Not busybox's, which does not tell the kinds of devices."""
+TUNNEL = f"{IP}ip link add flannel.1 type vxlan id 1 dstport 8472 dev lo\n"
 HARDENED = """nft add table inet fw
 nft 'add chain inet fw in { type filter hook input priority 0; policy drop; }'
 nft 'add chain inet fw tunnels'
@@ -402,7 +407,8 @@ nft 'add rule inet fw nobody udp dport 51820 drop'
 def test_rules_against_what_tunnels_bring(shell: str) -> None:
     """Of the chains for what comes in and those that they call, also in a circle; none that nobody calls."""
     seen = look(
-        shell, f"{HARDENED}iptables -A INPUT -p 4 -c 7 99 -j REJECT; iptables -A FORWARD -p udp --dport 8472 -j DROP"
+        shell,
+        f"{TUNNEL}{HARDENED}iptables -A INPUT -p 4 -c 7 99 -j REJECT; iptables -A FORWARD -p udp --dport 8472 -j DROP",
     )
     told = [rule.partition(": ") for rule in seen.refusing or ()]
     assert [(chain, rule) for chain, _, rule in told if "accept" in rule] == [], "none of a chain that drops nothing"
@@ -417,7 +423,23 @@ def test_rules_against_what_tunnels_bring(shell: str) -> None:
     for rule, of in (("inet fw tunnels", {vxlan, geneve}), ("ip filter INPUT", {in_ip})):
         whole = f"{rule}: {found[rule]}"
         assert {link for link in (vxlan, geneve, own, in_ip) if refuses(whole, link)} == of, whole
-    assert look(shell, "nft add table inet fw").refusing == ()
+    assert look(shell, f"{TUNNEL}nft add table inet fw").refusing == ()
+
+
+@needs_namespace
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_rules_for_what_comes_in_are_read_where_a_tunnel_is_and_nowhere_else(shell: str) -> None:
+    bridge = f"{IP}ip link add cni0 type bridge\n"
+    assert look(shell, bridge + HARDENED).refusing == (), "nothing comes by a tunnel there"
+    for tunnel in ("type vxlan id 1 dstport 8472 dev lo", "type geneve external", "type wireguard", "type ipip"):
+        add = f"ip link add t0 {tunnel}"
+        made = subprocess.run([*NAMESPACE, "sh", "-c", add], capture_output=True, check=False)
+        if made.returncode == 0:  # not every kernel has all of them
+            assert look(shell, f"{bridge}{add}\n{HARDENED}").refusing, tunnel
+    untold = TUNNEL.replace("ip() {", "ip() { case \" $* \" in *' -d '*) return 1 ;; esac;")
+    for before, body in ((untold, SCRIPT), (TUNNEL, SCRIPT.replace("have ip;", "false;"))):
+        assert look(shell, before + HARDENED, body).refusing is None, "whether a tunnel is there is not told"
 
 
 ALLOWED = (
@@ -434,7 +456,7 @@ ALLOWED = (
 @pytest.mark.parametrize("tools", ["nft", "iptables"])
 def test_what_lets_the_other_nodes_in_stands_before_what_drops_the_rest(tools: str) -> None:
     body = SCRIPT if tools == "nft" else SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
-    told = look("dash", "; ".join(ALLOWED), body).refusing or ()
+    told = look("dash", TUNNEL + "; ".join(ALLOWED), body).refusing or ()
     vxlan = Link("flannel.1", "vxlan", True, port=8472, over="eth0")
     assert against(told, vxlan, ["10.99.1.21"]) == ""
     assert "8472" in against(told, vxlan, ["10.99.2.21"]), told
@@ -447,10 +469,10 @@ def test_what_lets_the_other_nodes_in_stands_before_what_drops_the_rest(tools: s
 def test_without_nft_the_rules_against_tunnels_are_iptables_own_words(shell: str) -> None:
     body = SCRIPT.replace("have nft", "false").replace("have iptables-legacy", "false")
     rules = "iptables -N mine; iptables -A INPUT -j mine; iptables -A mine -p udp --dport 8472 -c 7 99 -j DROP"
-    (rule,) = look(shell, rules, body).refusing or ()
+    (rule,) = look(shell, TUNNEL + rules, body).refusing or ()
     assert rule == "ip filter mine: -A mine -p udp -m udp --dport 8472 -c 7 99 -j DROP"
     assert refuses(rule, Link("flannel.1", "vxlan", True, port=8472))
-    assert look(shell, body=body.replace("have iptables;", "false;")).refusing is None
+    assert look(shell, TUNNEL, body.replace("have iptables;", "false;")).refusing is None
 
 
 @needs_namespace

@@ -104,6 +104,37 @@ def test_without_quorum_or_beside_a_second_history_nobody_gets_a_vote() -> None:
     assert isinstance(answer, Refusal) and "history of its own" in answer.reason
 
 
+NOT_LISTED: dict[str, tuple[Callable[[Cluster], object], str, str]] = {
+    "nobody healthy is to be asked": (
+        lambda c: [c.etcd_changed(n, healthy=False) for n in ("cp1", "cp2")],
+        "no member that is healthy and knows a leader can be asked to give it",
+        "no member that is healthy and knows a leader can be asked to remove another",
+    ),
+    "it is in the list no more": (
+        lambda c: c.member_list(*c.members[:-1]),
+        "the member list of cp1 does not hold the member that the finding names",
+        "the member list of cp1 does not hold the member that the finding names",
+    ),
+    "it votes by now": (
+        lambda c: c.member_list(*c.members[:-1], c.entry("cp3")),
+        "the member list of cp1 has it as one that votes",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "given", "removed"), NOT_LISTED.values(), ids=NOT_LISTED)
+def test_one_whose_entry_cannot_be_changed_is_left_alone(
+    change: Callable[[Cluster], object], given: str, removed: str
+) -> None:
+    """The finding is of the sweep before."""
+    (finding,) = [f for f in situation(learning()).confirmed if f.code == FOUND]
+    change(cluster := learning())
+    for name, why in ((NAME, given), ("remove-member", removed)):
+        answer = next(p for p in registry() if p.name == name).propose(finding, situation(cluster))
+        assert not why or (isinstance(answer, Refusal) and why in answer.reason), answer
+
+
 def test_a_join_that_is_at_work_is_waited_for_and_one_that_hangs_is_not() -> None:
     for seconds, kind in ((300.0, Wait), (3 * 3600.0, Proposal)):
         tool = ToolView("/usr/bin/kubeadm -v 5 join k8s-api:6443 --control-plane", NOW, seconds)

@@ -126,6 +126,25 @@ def test_parts_that_overlap_are_named_with_both_nodes(part: str, other: str) -> 
     assert isinstance(answer, Refusal) and "pod-subnets-overlap" in answer.reason, answer
 
 
+def test_every_part_within_a_larger_one_is_named_beside_that_and_those_behind_it_are_not() -> None:
+    made = net("10.244.1.0/24", "10.244.0.0/22", "10.244.3.0/24")
+    assert sorted(f.subject for f in told(made)) == ["w1>cp1", "w1>w2"]
+    alike = net("10.244.0.0/24", "10.244.4.0/24", "10.244.0.0/23")
+    assert [f.subject for f in told(alike)] == ["w2>cp1"], "the larger of two that begin alike holds the other"
+    objects = (six := net()).cluster.objects
+    assert isinstance(objects, ObjectsView)
+    nodes = [replace(n, pod_cidrs=(n.pod_cidrs[0], "::/64")) for n in objects.nodes[:1]]
+    six.cluster.objects = replace(objects, nodes=(*nodes, *objects.nodes[1:]))
+    assert not [f for f in told(six) if f.code is Code.POD_SUBNETS_OVERLAP], "IPv4 is no part of ::/64"
+
+
+def test_nodes_outside_the_range_of_pods_are_named() -> None:
+    (finding,) = told(net("10.244.1.0/24", "10.243.255.0/24", "10.245.0.0/24"))
+    assert "w1, w2 have a part" in finding.message
+    larger = net("10.244.0.0/15", "10.246.0.0/24", "")
+    assert any("cp1, w1 have a part" in f.message for f in told(larger)), "one that is larger than the range, too"
+
+
 def test_parts_of_both_families_of_one_node_are_its_own() -> None:
     made = net()
     objects = made.cluster.objects
