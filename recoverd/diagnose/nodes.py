@@ -8,6 +8,9 @@ from recoverd.diagnose.scene import Scene, just_booted
 from recoverd.model.facts import Facts
 from recoverd.model.network import NodeNetworkView
 
+NEW = 90.0
+"""Seconds for which a node that was never seen before is Ready, as those of a boot (`scene.just_booted`)."""
+
 
 def booting(scene: Scene, name: str) -> bool:
     """It has only just been switched on: agents, devices and pods are on their way."""
@@ -23,12 +26,23 @@ def away(scene: Scene, name: str) -> bool:
     return booting(scene, name) or (name in scene.control_plane_names and host is not None and not host.joined)
 
 
+def joining(scene: Scene, name: str) -> bool:
+    """Its network was never remembered, and its node is Ready since just now: the CNI's agents of all nodes make the
+    ways to it and from it (observed with an agent over VXLAN and 1.20.2, where the API server was away while it joined:
+    40 s, and its agents were to be restarted).
+    """
+    node = scene.node(name)
+    age = scene.age(node.since) if node else None
+    return name not in scene.memory.networks and age is not None and age < NEW
+
+
 def judged(scene: Scene, name: str) -> bool:
-    """It was looked at in this sweep, its node is Ready and it is not just booting (or reset): only
+    """It was looked at in this sweep, its node is Ready and it is not just booting or joining (or reset): only
     then is anything said of its network.
     """
     node = scene.node(name)
-    return scene.host(name) is not None and node is not None and node.ready and not away(scene, name)
+    seen = scene.host(name) is not None and node is not None and node.ready
+    return seen and not (away(scene, name) or joining(scene, name))
 
 
 def node_of(scene: Scene, name: str) -> str:

@@ -385,6 +385,19 @@ def test_no_fault_is_made_of_it(change: Change, memory: Memory | None) -> None:
     assert (diagnosis.state, faults(diagnosis)) == (State.HEALTHY, [])
 
 
+@pytest.mark.parametrize(
+    ("ready_for", "remembered", "found"), [(40.0, False, False), (100.0, False, True), (40.0, True, True)]
+)
+def test_the_ways_to_a_node_that_has_only_just_joined_are_being_made(
+    ready_for: float, remembered: bool, found: bool
+) -> None:
+    network = PodNetwork()
+    network.cut_off("w1").cluster.node("w1", since=network.now - timedelta(seconds=ready_for))
+    before = network.memory()
+    diagnosis = network.seen(before if remembered else replace(before, networks={}))
+    assert faults(diagnosis) == ([(Code.POD_NETWORK_BROKEN, "w1")] if found else [])
+
+
 @pytest.mark.parametrize("pods", [("10.244.2.2",), ("fd00:10:244::2", "10.244.2.2"), ("10.244.2.2:8080",), ()])
 def test_forwarding_that_is_off_is_a_fault_at_first_sight_where_not_all_is_seen_to_be_ipv6(
     pods: tuple[str, ...],
