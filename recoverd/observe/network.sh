@@ -37,7 +37,7 @@ follow() { # FIRST FAMILY-AND-TABLE COMMAND..., which lists the chain that is na
     # shellcheck disable=SC2086 # `timeout` and its seconds, or nothing
     rules=$($brief "$@" "$c" 2>/dev/null) || { [ "$passed" != ' ' ] || echo unread; passed="$passed$c "; continue; }
     passed="$passed$c "
-    told=$(printf '%s\n' "$rules" | grep -vE '(^|[^a-z])(tcp|icmp).* (accept|-j ACCEPT)( |$)' |
+    told=$(printf '%s\n' "$rules" | sed -E -e '/udp/b' -e '/(^|[^a-z])(tcp|icmp).* (accept|-j ACCEPT)( |$)/d' |
       grep -E '(udp|(protocol|l4proto|-p) (4|ipv4|ipip|ipencap)) .*(drop|reject|-j DROP|-j REJECT)( |$)|(^| )(accept|-j ACCEPT)( |$)' | head -n 40)
     case $told in *drop*|*reject*|*DROP*|*REJECT*)
       printf '%s\n' "$told" | while read -r rule; do printf '%.400s\n' "$where $c: $rule"; done ;;

@@ -437,6 +437,7 @@ def test_what_lets_the_other_nodes_in_stands_before_what_drops_the_rest(tools: s
     assert against(told, vxlan, ["10.99.1.21"]) == ""
     assert "8472" in against(told, vxlan, ["10.99.2.21"]), told
     assert against(told[::-1], vxlan, ["10.99.1.21"]), told
+    assert not any("22" in rule for rule in told), "what is for TCP is no matter here"
 
 
 @needs_namespace

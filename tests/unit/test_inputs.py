@@ -105,6 +105,7 @@ OWN = "ip filter INPUT: udp dport 8472 counter packets 9 bytes 99 drop"
         (('iifname "lo" accept', "ct state established,related accept", "udp dport 8472 drop"), True),
         (('iifname "eth0" accept', "udp dport 8472 drop"), False),
         (("udp dport 53 accept", "udp dport 8472 drop"), True),
+        (("meta l4proto { tcp, udp } th dport 8472 accept", "udp dport 8472 drop"), False),
         (("-A INPUT -m set --match-set nodes src -j ACCEPT", "-A INPUT -p udp --dport 8472 -j DROP"), False),
     ],
 )
