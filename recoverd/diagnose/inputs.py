@@ -52,17 +52,27 @@ def findings(scene: Scene, view: NetworkView, beside: Iterable[Finding]) -> Iter
 
 def against(rules: Iterable[str], link: Link, others: Collection[str]) -> str:
     """The first of these rules, as `NodeNetworkView.refusing` has them, that drops what other nodes send to this
-    device, from whatever of these addresses none of its chain lets pass before; "" where none does.
+    device, from whatever of these addresses nothing lets pass: no rule of its chain before it, and none of another
+    chain of its table, which may come before it; "" where none does.
     """
-    passed: dict[str, set[str]] = {}
-    for rule in rules:
-        chain, of = rule.partition(": ")[0], {a for a in others if _concerns(rule, a)}
-        if ACCEPTS.search(rule):
-            if _lets_pass(rule, link):
-                passed.setdefault(chain, set()).update(of)
-        elif refuses(rule, link) and of - passed.get(chain, set()):
+    told = [(rule, rule.partition(": ")[0]) for rule in rules]
+    lets = {i: _of(rule, others) for i, (rule, _) in enumerate(told) if ACCEPTS.search(rule) and _lets_pass(rule, link)}
+    for at, (rule, chain) in enumerate(told):
+        if ACCEPTS.search(rule) or not refuses(rule, link):
+            continue
+        before = (of for i, of in lets.items() if _comes_before(told[i][1], chain, before=i < at))
+        if _of(rule, others).difference(*before):
             return rule
     return ""
+
+
+def _comes_before(one: str, other: str, *, before: bool) -> bool:
+    """Whether rules of one chain may be asked before those of another; of the same chain, where they stand `before`."""
+    return before if one == other else one.rpartition(" ")[0] == other.rpartition(" ")[0]
+
+
+def _of(rule: str, addresses: Collection[str]) -> set[str]:
+    return {a for a in addresses if _concerns(rule, a)}
 
 
 def refuses(rule: str, link: Link) -> bool:

@@ -31,6 +31,7 @@ from recoverd.diagnose.words import unit_facts
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts, UnitFacts
 from recoverd.model.finding import Finding, Severity, State
+from recoverd.model.lease import HeldBy
 from recoverd.model.node_look import NodeLook
 from recoverd.model.observation import EndpointHealth, HostView, NodeView
 
@@ -77,11 +78,11 @@ def _finding(scene: Scene, node: NodeView, name: str, explained: frozenset[str])
 
 
 def _spared(scene: Scene, node: NodeView, host: HostView | None) -> bool:
-    """A person has cordoned it; or the plan that has is at work, and its machine is away or boots: that plan waits for
-    it, or fails.
+    """A person has cordoned it; or the plan that has is at work, here or on the bastion that acts, and its machine is
+    away or boots: that plan waits for it, or fails.
     """
-    rebooted = bool(scene.busy) and node.cordoned_by == scene.busy and (host is None or just_booted(host))
-    return node.spared or rebooted
+    at_work = node.cordoned_by == scene.busy or isinstance(scene.observation.lease, HeldBy)
+    return node.spared or (bool(node.cordoned_by) and at_work and (host is None or just_booted(host)))
 
 
 def _apart(scene: Scene, name: str) -> bool:

@@ -247,8 +247,8 @@ class NodeNetworkView:
     """
     refusing: tuple[str, ...] | None = None
     """Rules that drop what comes to the machine itself by UDP or as IP in IP, each behind its chain, as `ip filter
-    INPUT: udp dport 8472 drop`, and those of the same chains that let something pass, in the order of each chain; none
-    where no device of a tunnel is, None where they could not be read.
+    INPUT: udp dport 8472 drop`, and those of the same chains, and of those that lead there, that let something pass, in
+    the order of each chain; none where no device of a tunnel is, None where they could not be read.
     """
     cluster_cidr: str = ""
     """What kube-proxy there takes for the range of pods, by its configuration; "" where it tells none."""

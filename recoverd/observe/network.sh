@@ -40,21 +40,21 @@ brief=''; have timeout && brief='timeout 2'
 # it takes a quarter of all the time. With those that let something pass before, in their order. "FAMILY TABLE CHAIN: RULE".
 # kube-proxy's and CNIs' own are passed over
 follow() { # FIRST FAMILY-AND-TABLE COMMAND..., which lists the chain that is named after it
-  ahead="$1 " where=$2 passed=' '; shift 2
+  ahead="$1 " where=$2 passed=' ' whole=''; shift 2
   while [ -n "$ahead" ] && [ ${#passed} -le 600 ]; do
     c=${ahead%% *}; ahead=${ahead#* }
     case $passed in *" $c "*) continue ;; esac
     # shellcheck disable=SC2086 # `timeout` and its seconds, or nothing
     rules=$($brief "$@" "$c" 2>/dev/null) || { [ "$passed" != ' ' ] || echo unread; passed="$passed$c "; continue; }
     passed="$passed$c "
-    told=$(printf '%s\n' "$rules" | grep -vE '(^|[^a-z])(tcp|icmp).* (accept|-j ACCEPT)( |$)' |
+    told=$(printf '%s\n' "$rules" | sed -E -e '/udp/b' -e '/(^|[^a-z])(tcp|icmp).* (accept|-j ACCEPT)( |$)/d' |
       grep -E '(udp|(protocol|l4proto|-p) (4|ipv4|ipip|ipencap)) .*(drop|reject|-j DROP|-j REJECT)( |$)|(^| )(accept|-j ACCEPT)( |$)' | head -n 40)
-    case $told in *drop*|*reject*|*DROP*|*REJECT*)
-      printf '%s\n' "$told" | while read -r rule; do printf '%.400s\n' "$where $c: $rule"; done ;;
-    esac
+    [ -z "$told" ] || whole="$whole
+$(printf '%s\n' "$told" | while read -r rule; do printf '%.400s\n' "$where $c: $rule"; done)"
     ahead="$ahead$(printf '%s\n' "$rules" | sed -n -E 's/(^|.*[[:space:]])(jump|goto|-j|-g) ([A-Za-z0-9_-]+).*/\3/p' |
       grep -vE '^(KUBE-|cali-|CILIUM_|ts-|(ACCEPT|DROP|REJECT|RETURN|LOG|MARK|CONNMARK)$)' | tr '\n' ' ')"
   done
+  case $whole in *drop*|*reject*|*DROP*|*REJECT*) printf '%s\n' "$whole" ;; esac
 }
 if have nft && chains=$(nft list chains 2>/dev/null); then
   s dropping; printf '%s\n' "$chains" | ends

@@ -105,14 +105,24 @@ OWN = "ip filter INPUT: udp dport 8472 counter packets 9 bytes 99 drop"
         (('iifname "lo" accept', "ct state established,related accept", "udp dport 8472 drop"), True),
         (('iifname "eth0" accept', "udp dport 8472 drop"), False),
         (("udp dport 53 accept", "udp dport 8472 drop"), True),
+        (("meta l4proto { tcp, udp } th dport 8472 accept", "udp dport 8472 drop"), False),
         (("-A INPUT -m set --match-set nodes src -j ACCEPT", "-A INPUT -p udp --dport 8472 -j DROP"), False),
     ],
 )
 def test_a_rule_is_named_only_where_it_is_against_what_other_nodes_send(rules: tuple[str, ...], named: bool) -> None:
     link = replace(FLANNEL, over="eth0")
     assert bool(against([f"ip filter INPUT: {rule}" for rule in rules], link, NODES)) is named
-    other = [f"ip filter mine: {rules[0]}", OWN] if len(rules) > 1 else [OWN]
-    assert against(other, link, NODES), "what one chain lets pass may meet another"
+    elsewhere = [f"inet fw in: {rules[0]}", OWN] if len(rules) > 1 else [OWN]
+    assert against(elsewhere, link, NODES), "what one table lets pass meets the other"
+
+
+@pytest.mark.parametrize("drop", ["INPUT", "mine"])
+def test_a_chain_that_leads_to_another_may_let_the_nodes_pass_before(drop: str) -> None:
+    """As where a chain of its own lets them in and the one that calls it drops the rest, or the reverse."""
+    accept = "mine" if drop == "INPUT" else "INPUT"
+    rules = [f"ip filter {drop}: {OWN[17:]}", f"ip filter {accept}: ip saddr 10.99.1.0/24 accept"]
+    assert not against(rules, FLANNEL, NODES)
+    assert against(rules, FLANNEL, [*NODES, "10.99.2.1"])
 
 
 def test_of_a_device_that_is_not_known_nothing_is_concluded() -> None:

@@ -15,6 +15,7 @@ from recoverd.memory.remember import notice
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import UnitFacts
 from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.lease import HeldBy
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
 from recoverd.model.node_look import CNI_DIR, HOSTS, Heard, NodeLook
 from recoverd.model.observation import EndpointHealth, UnseenKind
@@ -425,3 +426,25 @@ def test_a_machine_that_boots_again_and_again_is_a_fault_of_which_nothing_is_don
     assert (found.code, found.subject) == (Code.NODE_NOT_READY, "w1") and "booted 40 s ago" in found.message
     for name in ("restart-node-agents", "rolling-worker-reboot"):
         assert not isinstance(ask(name, situation(cluster, found)), Proposal)
+
+
+@pytest.mark.parametrize(
+    ("by", "busy", "lease", "fault"),
+    [
+        ("", "", None, False),
+        ("prod-1.2", "", None, True),
+        ("prod-1.2", "prod-1.2", None, False),
+        ("prod-1.2", "prod-2.1", None, True),
+        ("prod-1.2", "", HeldBy("other", 50.0), False),
+    ],
+    ids=["a person's", "of a plan that is over", "of the plan at work", "of another", "of the bastion that acts"],
+)
+def test_one_that_recoverd_has_cordoned_is_missed_unless_it_is_being_rebooted(
+    by: str, busy: str, lease: HeldBy | None, *, fault: bool
+) -> None:
+    away = not_ready().ssh_fails("w1").node("w1", unschedulable=True, cordoned_by=by)
+    hangs = not_ready(kubelet=Heard.SILENT).node("w1", unschedulable=True, cordoned_by=by)
+    for cluster, found in ((away, fault), (hangs, bool(by))):
+        seen = replace(cluster.observation(), lease=lease)
+        faults = diagnose(seen, cluster.memory(), cluster.settings, busy).faults
+        assert bool(faults) is found, faults
