@@ -26,6 +26,7 @@ from recoverd.diagnose.absence_of_nodes import (
 from recoverd.diagnose.aggregated import aggregated
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
+from recoverd.diagnose.own_service import still_dead
 from recoverd.diagnose.question import Question
 from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
@@ -373,6 +374,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.NODE: node,
     ShownBy.RUNNING_NODE: running_node,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
+    ShownBy.ENDPOINTS: lambda question: still_dead(question.subject, question.observation.network),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BOTH: both,
     ShownBy.BRIDGES: bridges,
