@@ -583,6 +583,14 @@ class Code(StrEnum):
         "them are broken, else a warning.",
         Of.APART,
     )
+    CNI_ADDRESS = (
+        "cni-address-elsewhere",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A path from or to the node is broken, and its CNI (Flannel, Calico) tells other nodes to reach it at another "
+        "address than its own, as after a device was added to it.",
+        Of.APART,
+    )
     TUNNEL_FILTERED = (
         "tunnel-filtered",
         About.NODE,
