@@ -29,6 +29,7 @@ from recoverd.diagnose.absence_of_nodes import (
 from recoverd.diagnose.aggregated import aggregated
 from recoverd.diagnose.api import refuses_us
 from recoverd.diagnose.names import still_silent
+from recoverd.diagnose.own_service import still_dead
 from recoverd.diagnose.question import Question
 from recoverd.diagnose.starting import still_waiting
 from recoverd.model.catalogue import SHOWN_BY, ShownBy, path_in
@@ -340,6 +341,7 @@ WITNESSES: Mapping[ShownBy, Witness] = {
     ShownBy.RUNNING_NODE: running_node,
     ShownBy.FOLLOWED: followed,
     ShownBy.STARTS: lambda question: still_waiting(question.observation, question.subject),
+    ShownBy.ENDPOINTS: lambda question: still_dead(question.subject, question.observation.network),
     ShownBy.NAMES: lambda question: still_silent(question.subject, question.observation.network),
     ShownBy.BOTH: both,
     ShownBy.BRIDGES: bridges,

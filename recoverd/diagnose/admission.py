@@ -6,6 +6,7 @@ Proven by its own words alone, and not before it has said so twice: a webhook's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from recoverd.diagnose.scene import Scene
@@ -15,6 +16,27 @@ from recoverd.model.observation import Unseen, UnseenKind
 from recoverd.model.witness import HEARTBEAT, TryView
 
 TWICE = 2
+WHY = (
+    (
+        r"x509: certificate (?:has expired|is not valid any)|x509: .*not yet valid",
+        "its certificate is over, not valid yet, or not for its service: have it made anew (cert-manager's "
+        "`Certificate`, or the job that came with the webhook)",
+    ),
+    (
+        r"x509: ",
+        "its caBundle is not the CA that has signed its certificate: see to what writes it (cert-manager's cainjector, "
+        "or the job that came with the webhook)",
+    ),
+    (r"no endpoints available", "no pod behind its service is ready"),
+    (r"service \S+ not found", "its service is not there, as where it was uninstalled and its configuration stayed"),
+    (
+        r"deadline exceeded|i/o timeout|Client\.Timeout|no route to host",
+        "it does not answer in time: see whether the control planes reach its pods at that port (a firewall, the pod "
+        "network there), and how busy it is",
+    ),
+    (r"connection refused", "nothing listens where its service leads"),
+)
+"""What the API server says beside it, and what that means; the first counts."""
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -53,10 +75,15 @@ def _webhook(name: str, refused: dict[str, TryView]) -> Finding:
         f"The API server lets {' and '.join(what)}: it cannot ask the admission webhook {name}, which fails closed. "
         "What ends is not made anew, and nodes must not be drained meanwhile. Where its pods are kept away by it as "
         "well: set its failurePolicy to Ignore until they run (kubectl edit validatingwebhookconfigurations, or "
-        "mutating).",
+        f"mutating).{_why(refused)}",
         _evidence(refused),
         state=State.APISERVER_DOWN,
     )
+
+
+def _why(refused: dict[str, TryView]) -> str:
+    said = " ".join(view.said for view in refused.values())
+    return next((f" Why, by the API server's words: {why}." for says, why in WHY if re.search(says, said)), "")
 
 
 def _quota(name: str, refused: dict[str, TryView]) -> Finding:

@@ -297,6 +297,15 @@ _POD = (
         "put it back from the add-on's manifest or a backup" + BY_ITSELF,
     ),
     row(
+        "services-not-read",
+        (POD,),
+        r"services have not yet been read at least once",
+        "its kubelet has not been given the cluster's services, as one of a newer version than the API server that it "
+        "asks",
+        "upgrade that API server first, or have the kubelets of control planes ask their own (`server:` in "
+        "/etc/kubernetes/kubelet.conf); then `systemctl restart kubelet`",
+    ),
+    row(
         "host-path",
         (POD,),
         r"hostPath type check failed: (/\S+) is not (a \w+)",

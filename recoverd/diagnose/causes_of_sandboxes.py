@@ -172,6 +172,14 @@ CAUSES_OF_SANDBOXES = (
         "`crictl pods` names it, `crictl rmp -f` removes it (docker: `docker rm -f`); it comes up by itself then",
     ),
     row(
+        "termination-pending",
+        (IMAGE,),
+        r"is pending termination|[Pp]od (?:cannot start yet|is still terminating)",
+        "kubelet waits for an older one of its own to end, of which nothing is left (1.21, 1.22)",
+        "`systemctl restart kubelet`; what runs goes on",
+        weak=True,
+    ),
+    row(
         "manifest-refused",
         (IMAGE,),
         r"(?:process manifest file\\*\" err=\\*\"\S+?: (?:couldn't parse as pod\()?|Invalid pod\\*\".*?err=\\*\")"

@@ -33,6 +33,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 def _low(name: str, host: HostView) -> Iterator[Finding]:
     for disk in host.disks:
+        if disk.read_only:
+            continue  # it does not fill; that of an image-based system has no byte free from the first day
         if disk.total > 0 and (disk.free < 0.1 * disk.total or disk.free < 1 << 30):
             left = f"{disk.free / (1 << 30):.1f} GiB free of {disk.total / (1 << 30):.1f}"
         elif disk.inodes is not None and disk.inodes < FEW:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from recoverd.diagnose import agents, images, inputs, overlays, paths, ranges, rules, tables
+from recoverd.diagnose import agents, announced, images, inputs, overlays, own_service, paths, ranges, rules, tables
 from recoverd.diagnose.nodes import away, facts_of, ipv6_alone, judged, node_of
 from recoverd.diagnose.paths import Paths
 from recoverd.diagnose.rules import RECONNECT
@@ -96,7 +96,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
     yield from tables.findings(scene, view, of_paths)
     yield from inputs.findings(scene, view, of_paths)
     yield from ranges.overlapping(scene, of_paths)
+    yield from announced.findings(scene, of_paths)
     yield from of_paths
+    yield from own_service.findings(scene, view)
     yield from overlays.findings(scene, view)
     yield from _unseen(scene, view)
 

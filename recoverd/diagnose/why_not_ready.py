@@ -239,10 +239,14 @@ def cut_off(scene: Scene, node: NodeView, name: str, look: NodeLook) -> Cause | 
         )
     if look.reaches is False:
         to = f" ({', '.join(look.addresses)})" if look.addresses and look.addresses != (host,) else ""
-        text = (
-            f"{name} does not reach {look.server}{to}, where the API server is ready: "
-            f"{look.said or 'no answer within 2 s'}{then}."
+        itself = OF_ITSELF & {host, *(look.addresses or ())}
+        there = (
+            "on the machine itself, where a balancer of its own (a static pod as nginx-proxy or haproxy) is to lead to "
+            "the API servers, so see to that and what it says"
+            if itself
+            else "where the API server is ready"
         )
+        text = f"{name} does not reach {look.server}{to}, {there}: {look.said or 'no answer within 2 s'}{then}."
         return Cause(Code.NODE_CUT_OFF, text, _asked(name, look))
     return None
 

@@ -11,6 +11,7 @@ from recoverd.clients.etcd import EtcdClient, EtcdUnseen
 from recoverd.clients.etcd_outside import OutsideClient
 from recoverd.clients.hosts import HostPool, HostUnseen
 from recoverd.config import ClusterConfig
+from recoverd.diagnose.disks import below
 from recoverd.doctor import tools
 from recoverd.doctor.check import About, Check
 from recoverd.model.etcd import EtcdView, mib
@@ -24,6 +25,8 @@ ROOM = 512 * MIB
 """Bytes below which kubelet soon evicts pods, and manifests, copies and logs have no room."""
 OWN = 64 * MIB
 """What a restore needs beside three times the database (`receive_snapshot`)."""
+WRITTEN = ("/var/lib/etcd", "/var/lib/kubelet", "/var/lib/recoverd", "/var/log")
+"""Where recoverd or what it looks after has to write, as far as `df` is asked of it."""
 WHICH = "for t in {}; do command -v $t >/dev/null 2>&1 || echo $t; done"
 
 
@@ -129,14 +132,16 @@ def _clock(cluster: ClusterConfig, about: About, view: HostView) -> list[Check]:
 
 
 def _room(about: About, view: HostView) -> list[Check]:
-    found = []
+    found, written = [], [below(view, path) for path in WRITTEN]
     for disk in view.disks:
+        if disk.read_only and disk not in written:
+            continue  # the root of an image-based system, which nobody writes
         free = f"{mib(disk.free)} of {mib(disk.total)} free at {disk.path}"
         if disk.read_only:
             found.append(about.fail("room", f"{disk.path} is mounted read-only", "see dmesg there, and remount it"))
         elif disk.free < ROOM:
             found.append(about.warn("room", free, f"make {mib(ROOM)} free there"))
-    least = min(view.disks, key=lambda d: d.free, default=None)
+    least = min((d for d in view.disks if not d.read_only), key=lambda d: d.free, default=None)
     if found or least is None:
         return found or [about.warn("room", "the machine did not tell how full its disks are", "see that df works")]
     return [about.ok("room", f"{mib(least.free)} free at {least.path}, where it is least")]

@@ -39,7 +39,7 @@ class About(StrEnum):
     CONTROLLER = "CONTROLLER"
     """kube-controller-manager or kube-scheduler."""
     SERVER = "HOST:PORT"
-    """A server of etcd, as `--etcd-servers` names it."""
+    """A server of etcd, as `--etcd-servers` names it, or one behind the service `kubernetes`."""
     ADDRESS = "ADDRESS"
     """An IP address."""
     SOURCE = "SOURCE"
@@ -76,6 +76,7 @@ class ShownBy(StrEnum):
     FOLLOWED = "its services and pods as the API server has them, where that or kube-proxy has only just begun"
     STARTS = "no pod waiting on the node for its containers to be made"
     NAMES = "the cluster's services and their endpoints, and one that is ready"
+    ENDPOINTS = "the addresses behind the service `kubernetes`, each tried from a node"
     BOTH = "both machines"
     BRIDGES = "whether packets over its bridges pass iptables"
     FORWARDS = "which of its chains drop what it forwards"
@@ -585,6 +586,14 @@ class Code(StrEnum):
         "them are broken, else a warning.",
         Of.APART,
     )
+    CNI_ADDRESS = (
+        "cni-address-elsewhere",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A path from or to the node is broken, and its CNI (Flannel, Calico) tells other nodes to reach it at another "
+        "address than its own, as after a device was added to it.",
+        Of.APART,
+    )
     TUNNEL_FILTERED = (
         "tunnel-filtered",
         About.NODE,
@@ -676,6 +685,13 @@ class Code(StrEnum):
         (ShownBy.LISTS, ShownBy.NAMES),
         "The cluster's DNS has pods, and none of them is ready: no name is resolved in any pod. A warning where it has "
         "none any more.",
+    )
+    OWN_SERVICE_ENDPOINT = (
+        "api-endpoint-dead",
+        About.SERVER,
+        (ShownBy.LISTS, ShownBy.ENDPOINTS),
+        "The service `kubernetes`, by which pods call the API server, leads to an address that is that of no control "
+        "plane, and no node reaches an API server there: a fault where it leads nowhere else, else a warning.",
     )
     # warnings and notices, by name
     AGGREGATED_API_AWAY = (

@@ -30,6 +30,8 @@ class ProbeAnswer(StrEnum):
         return self is ProbeAnswer.OK or self is ProbeAnswer.REFUSED
 
 
+OWN_SERVICE = "default/kubernetes:443"
+"""That by which pods call the API server, as `ServiceProbe.service` has it."""
 NOT_ASKED = "?"
 """In the place of a tool, where a machine had no use for one."""
 

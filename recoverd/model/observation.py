@@ -85,6 +85,8 @@ class NodeView:
     """Its parts of the pod network, one of each family; none where it was given none."""
     machine_id: str = ""
     system_uuid: str = ""
+    announced: str = ""
+    """The address at which its CNI tells other nodes to reach it, by Flannel's or Calico's annotation; "" without."""
 
     @property
     def spared(self) -> bool:

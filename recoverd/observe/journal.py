@@ -88,7 +88,7 @@ class JournalWatch:
         if largest:
             self._largest[name] = (time.monotonic(), view.largest)
         self._wanted[name] = wanted(view)
-        full = any(d.total > 0 and d.free < NEARLY_FULL for d in view.disks)
+        full = any(d.total > 0 and d.free < NEARLY_FULL and not d.read_only for d in view.disks)
         (self._full.add if full else self._full.discard)(name)
         return replace(view, largest=self._largest.get(name, (0.0, ()))[1] if full else ())
 

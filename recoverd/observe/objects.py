@@ -46,6 +46,9 @@ class Notes(Struct):
 
     mirror: str | None = msgspec.field(default=None, name=MIRROR)
     cordoned: str | None = msgspec.field(default=None, name=CORDONED)
+    flannel: str | None = msgspec.field(default=None, name="flannel.alpha.coreos.com/public-ip")
+    calico: str | None = msgspec.field(default=None, name="projectcalico.org/IPv4Address")
+    """With the length of its network behind it."""
 
 
 class Meta(Struct, rename="camel"):
@@ -309,7 +312,12 @@ def _node(node: Node) -> NodeView:
         pod_cidrs=_pod_cidrs(node.spec),
         machine_id=info.machine,
         system_uuid=info.system,
+        announced=_announced(meta.annotations or Notes()),
     )
+
+
+def _announced(notes: Notes) -> str:
+    return (notes.flannel or notes.calico or "").partition("/")[0]
 
 
 def _pod_cidrs(spec: NodeSpec | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from recoverd.model.network import of_ipv6
+from recoverd.model.network import OWN_SERVICE, of_ipv6
 from recoverd.observe.kubelet import ListedPod
 from recoverd.observe.services import OVER_IPV6, Endpoint, ServicePort, is_fenced
 
@@ -27,7 +27,7 @@ DIRECT = 2
 """Endpoints of a service that are tried beside it."""
 OTHERS = 1
 """Services tried by a source besides the API's own and DNS."""
-API_SERVICE = "default/kubernetes:443"
+API_SERVICE = OWN_SERVICE
 API_SERVICES = (API_SERVICE, API_SERVICE + OVER_IPV6)
 """Of which there is one, of the cluster's first family."""
 CLOSED = 1

@@ -34,7 +34,11 @@ FOLLOWS: Mapping[str, frozenset[str]] = {
 """What may come of an agent that does not work, and is over once it does."""
 OF_KERNEL = frozenset({Code.CONNTRACK_FULL, Code.NEIGHBOURS_FULL, Code.REVERSE_PATH_FILTERED, Code.TUNNEL_FILTERED})
 """What explains that packets are lost, and is a sysctl or a rule of the node's."""
-LOST = OF_KERNEL | {Code.POD_SUBNETS_OVERLAP}
+MISLED: Mapping[str, str] = {
+    Code.POD_SUBNETS_OVERLAP: "has another node's part of the pod network",
+    Code.CNI_ADDRESS: "is announced by its CNI at another address than its own",
+}
+LOST = OF_KERNEL | MISLED.keys()
 """What explains that packets do not arrive where they should, and no agent changes."""
 
 
@@ -293,7 +297,7 @@ def dropped(node: str, situation: Situation) -> str:
     why = next((f for f in _at_the_ends(node, situation) if f.code in LOST), None)
     if why is None or not isinstance(why.facts, CureFacts):
         return ""
-    does = "drops packets" if why.code in OF_KERNEL else "has another node's part of the pod network"
+    does = MISLED.get(why.code, "drops packets")
     return (
         f"{node_of(why)} {does} ({why.code}), which no restart and no reboot changes for long. Cure: {why.facts.cure}"
     )

@@ -53,6 +53,25 @@ def test_a_webhook_that_fails_is_named_by_the_api_servers_words(why: str) -> Non
     assert isinstance(view, TryView) and not view.accepted and view.webhook == "policy.example.com"
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('no endpoints available for service "policy-validator"', "no pod behind its service is ready"),
+        ('service "policy-validator" not found', "its service is not there"),
+        ("context deadline exceeded", "does not answer in time"),
+        ("x509: certificate has expired or is not yet valid: current time", "certificate is over"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "caBundle"),
+        ("dial tcp 10.96.3.3:443: connect: connection refused", "nothing listens"),
+        ("something new", ""),
+    ],
+)
+def test_why_a_webhook_fails_is_said(said: str, why: str) -> None:
+    """Of one whose certificate was over it was said that its pods may be kept away."""
+    hook = replace(HOOK, said=f'failed calling webhook "policy.example.com": failed to call webhook: {POST}{said}')
+    message = found(sweep(hook)).faults[0].message
+    assert (why in message) if why else "Why" not in message
+
+
 def test_a_quota_is_named_with_its_namespace() -> None:
     said = (
         'pods "recoverd-canary" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=4, limited: pods=4'

@@ -7,8 +7,9 @@ import pytest
 from recoverd.diagnose import diagnose
 from recoverd.model.catalogue import Code
 from recoverd.model.finding import Finding
-from recoverd.model.observation import DiskView
+from recoverd.model.observation import DiskView, HostView
 from recoverd.observe.disks import disks
+from recoverd.observe.journal import JournalWatch
 from tests.unit.builders import Cluster
 
 SAYS = "etcdmain: open wal error: no space left on device"
@@ -47,3 +48,14 @@ def test_few_inodes_are_told_of() -> None:
 def test_what_df_prints_of_inodes_and_a_file_system_without_a_number_of_them() -> None:
     root, data = disks(DF.splitlines(), {"inodes": DF_I.splitlines()})
     assert (root.inodes, root.free, data.inodes) == (0, 600 * 1024, None)
+
+
+def test_the_root_of_an_image_based_system_is_not_nearly_full() -> None:
+    """Fedora CoreOS and bootc mount it read-only from a composefs image, of which `df` says 100%."""
+    root, var = DiskView("/", 9 << 20, 0, read_only=True), DiskView("/var", 100 << 30, 50 << 30)
+    cluster = Cluster(1, 1).host("w1", disks=(root, var))
+    assert not diagnose(cluster.observation(), cluster.memory(), cluster.settings).find(Code.DISK_LOW)
+    watch, view = JournalWatch(), cluster.observation().hosts["w1"]
+    assert isinstance(view, HostView)
+    watch.took("w1", view, largest=False)
+    assert watch.asks("w1") == ((), False), "nobody looks for what fills it"

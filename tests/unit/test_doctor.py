@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recoverd.doctor.check import About, Level
+from recoverd.doctor.machine import _room
 from recoverd.doctor.permissions import LOOK, NEEDED, REPAIR, Permission, lack
+from recoverd.model.observation import DiskView, HostView
+from tests.unit.builders import Cluster
 
 CONFIG = Path(__file__).parents[2] / "config"
 Asked = tuple[str, str, str, str]
@@ -41,3 +45,13 @@ def test_a_right_that_came_later_is_no_blindness() -> None:
     followed, pods = Permission("watch", "pods"), Permission("list", "pods")
     assert followed in NEEDED[LOOK] and not lack(LOOK, [followed])[0] and lack(LOOK, [pods])[0]
     assert not lack(REPAIR, [Permission("patch", "nodes")])[0]
+
+
+@pytest.mark.parametrize(("places", "level"), [(("/", "/var"), Level.OK), (("/",), Level.FAIL)])
+def test_a_root_that_an_image_fills_is_not_written_by_anybody(places: tuple[str, ...], level: Level) -> None:
+    """It is read-only and full by `df` from the first day (composefs); that /var/lib is so is another matter."""
+    disks = tuple(DiskView(p, 20 << 30, 9 << 30 if p != "/" else 0, read_only=p == "/") for p in places)
+    view = Cluster(1).host("cp1", disks=disks).hosts["cp1"]
+    assert isinstance(view, HostView)
+    (found,) = _room(About("prod", "cp1"), view)
+    assert found.level is level

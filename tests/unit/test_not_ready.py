@@ -200,6 +200,12 @@ def test_an_address_that_is_not_of_one_alone_is_no_reason(look: dict[str, Any]) 
     assert found and found.subject == "w1"
 
 
+def test_a_worker_whose_own_balancer_is_down_is_told_to_see_to_that() -> None:
+    """kubespray's nginx-proxy listens there; it was said that the API server is ready where nothing listens."""
+    found = judged(not_ready(server="localhost:6443", addresses=("127.0.0.1",), reaches=False)).find(Code.NODE_CUT_OFF)
+    assert found and "nginx-proxy" in found.message and "API server is ready" not in found.message
+
+
 def test_a_kubelet_whose_disk_is_not_mounted_is_told_so_and_not_to_write_its_configuration_anew() -> None:
     lacks = (
         "failed to load Kubelet config file /var/lib/kubelet/config.yaml, error: open /var/lib/kubelet/config.yaml: "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +17,7 @@ from recoverd.model.catalogue import Code
 from recoverd.model.facts import CureFacts
 from recoverd.model.finding import Finding, Severity
 from recoverd.model.observation import HostView, ObjectsView
+from recoverd.observe.objects import nodes_of
 from recoverd.playbooks.base import Refusal
 from tests.unit.builders import Cluster, certificate
 from tests.unit.pod_network import PodNetwork
@@ -174,3 +178,54 @@ def test_the_certificate_is_for_the_service_by_which_pods_call(
     found = told(made)
     assert [f.code for f in found] == [Code.SERVICE_ADDRESS_UNCERTIFIED] * lacks
     assert not told(made, service="") and all("10.96.0.1" in f.message for f in found)
+
+
+ADDRESSES = {"cp1": "10.99.1.11", "w1": "10.99.1.21", "w2": "10.99.1.22", "w3": "10.99.1.23"}
+
+
+@pytest.mark.parametrize(
+    ("announced", "cut", "names"),
+    [
+        pytest.param(ADDRESSES | {"w2": "192.168.50.3"}, True, ["w2"], id="one elsewhere"),
+        pytest.param(ADDRESSES | {"w2": "192.168.50.3"}, False, [], id="and its paths are whole"),
+        pytest.param(dict.fromkeys(ADDRESSES, "10.0.2.15"), True, ["w1", "w2"], id="all at one address"),
+        pytest.param({n: f"10.8.0.{a[-2:]}" for n, a in ADDRESSES.items()}, True, [], id="a network for pods alone"),
+        pytest.param(ADDRESSES, True, [], id="each at its own"),
+        pytest.param({}, True, [], id="a CNI that tells none"),
+    ],
+)
+def test_a_node_that_its_cni_announces_elsewhere_is_why_paths_are_broken(
+    announced: dict[str, str], cut: bool, names: list[str]
+) -> None:
+    """Its agent was restarted unasked, chose the same device again, and a reboot was offered."""
+    net = PodNetwork()
+    for name, address in announced.items():
+        net.cluster.node(name, announced=address)
+    if cut:
+        net.cut("w1", "w2")
+    found = [f for f in net.seen().findings if f.code == Code.CNI_ADDRESS]
+    assert [f.subject for f in found] == names
+    for name in ("restart-node-agents", "rolling-worker-reboot") if found else ():
+        faults = net.seen().faults
+        broken = next(f for f in faults if f.code == Code.POD_PATH_BROKEN)
+        answer = ask(name, replace(situation(net.cluster, *faults), observation=net.observation()), broken)
+        assert isinstance(answer, Refusal) and "IP_AUTODETECTION_METHOD" in answer.reason, answer
+
+
+def test_what_the_api_server_lists_of_it() -> None:
+    """As Calico and Flannel write it; of both, as Canal, what carries the packets counts."""
+    for notes, address in (
+        ({"projectcalico.org/IPv4Address": "10.0.0.3/24"}, "10.0.0.3"),
+        (
+            {"flannel.alpha.coreos.com/public-ip": "10.0.0.4", "projectcalico.org/IPv4Address": "10.0.0.3/24"},
+            "10.0.0.4",
+        ),
+        ({}, ""),
+    ):
+        node = {"metadata": {"name": "w1", "labels": {}, "annotations": notes}, "status": {}}
+
+        async def listed(node: object = node) -> AsyncIterator[bytes]:
+            yield json.dumps({"kind": "NodeList", "items": [node]}).encode()
+
+        (view,), _ = asyncio.run(nodes_of(listed()))
+        assert view.announced == address

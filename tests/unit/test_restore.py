@@ -593,6 +593,10 @@ def corrupt(cluster: Cluster, name: str = "cp2") -> Cluster:
         'find database snapshot file"}',
         '{"level":"fatal","msg":"failed to open WAL","error":"wal: could not read '
         '/var/lib/etcd/member/wal/0.wal: unexpected EOF"}',
+        '{"level":"fatal","msg":"failed to read WAL, cannot be repaired","error":"wal: slice bounds out of range, '
+        'snapshot[Index: 100030, Term: 6], current entry[Index: 100099, Term: 6], len(ents): 58"}',
+        '{"level":"panic","msg":"failed to open WAL","error":"wal: snapshot mismatch"}',
+        '{"level":"panic","msg":"failed to open database","error":"file size too small"}',
     ],
 )
 def test_what_etcd_says_of_damaged_files_is_known(line: str) -> None:
