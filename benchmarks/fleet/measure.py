@@ -198,6 +198,7 @@ class Watcher:
         script = Path(__file__).with_name("watched.py")
         environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")}
         # without PYTHONSAFEPATH the script's own directory comes first
+        environment |= _of_unit(code)
         environment |= {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "FLEET_SWEEPS": str(self._sweeps)}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -230,6 +231,13 @@ class Watcher:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _of_unit(code: Path) -> dict[str, str]:
+    """What the unit of that tree sets in the daemon's environment."""
+    lines = (code / "systemd" / "recoverd.service").read_text().splitlines()
+    set_there = (line.removeprefix("Environment=") for line in lines if line.startswith("Environment="))
+    return dict(words.split("=", 1) for words in set_there)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ Decode = Callable[[bytes], Any]
 
 
 class Lists:
-    """The lists of one cluster, with the last answer kept until the next is due."""
+    """The lists of one cluster, with the last answer kept until the next is due, where that is later than at once."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -151,9 +151,8 @@ class Lists:
         return await list_all(client, "endpoints", **options)
 
     async def _cached(self, name: str, ask: Callable[[], Awaitable[Any]], decode: Decode = json.loads) -> Read:
-        due, last = self._kept.get(name, (0.0, None))
-        if last is not None and time.monotonic() < due:
-            return last
+        if (kept := self._kept.get(name)) and time.monotonic() < kept[0]:
+            return kept[1]
         size: list[int] = []
         read = await self._read(name, ask, decode, size)
         wait = (
@@ -163,7 +162,10 @@ class Lists:
             if isinstance(read, Unseen) and read.kind is UnseenKind.DENIED
             else 0.0
         )
-        self._kept[name] = (time.monotonic() + (wait if wait > 1.0 else 0.0), read)
+        if wait > 1.0:
+            self._kept[name] = (time.monotonic() + wait, read)
+        else:
+            self._kept.pop(name, None)  # it is read again before anybody asks for it
         return read
 
     async def _read(

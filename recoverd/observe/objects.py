@@ -248,8 +248,8 @@ class PodBook:
             created=instant(meta.creation_timestamp),
             deleting=bool(meta.deletion_timestamp),
             mirror=(meta.annotations and meta.annotations.mirror) or "",
-            owner=owner_of(_decoded(bytes(meta.owner_references))),
-            labels=_decoded(bytes(meta.labels)) or {},
+            owner=_owner(bytes(meta.owner_references)),
+            labels=_labels(bytes(meta.labels)),
             version=meta.resource_version,
         )
 
@@ -280,9 +280,14 @@ def _whole(listed: Any, *kinds: str) -> Any:
 
 
 @lru_cache(maxsize=1 << 14)
-def _decoded(raw: bytes) -> Any:
-    """Labels or owners: pods of one workload have the same, and share them. Not to be changed."""
-    return msgspec.json.decode(raw)
+def _labels(raw: bytes) -> dict[str, str]:
+    """Pods of one workload have the same, and share them. Not to be changed."""
+    return msgspec.json.decode(raw) or {}
+
+
+@lru_cache(maxsize=1 << 14)
+def _owner(raw: bytes) -> str:
+    return owner_of(msgspec.json.decode(raw))
 
 
 def _node(node: Node) -> NodeView:

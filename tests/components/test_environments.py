@@ -4,6 +4,7 @@ others. The real shell functions under each shell, with a PATH of what stands in
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -246,3 +247,22 @@ async def test_endpoint_slices_that_nobody_makes_are_not_believed(server: Server
     finally:
         await client.close()  # type: ignore[no-untyped-call]
         await kube.close()
+
+
+async def test_a_list_is_held_only_where_it_is_given_again(server: Server) -> None:
+    """A large one is not read in every sweep; of one that is, nothing has to stay in memory until the next."""
+    client = api_client(await read_access(server.kubeconfig), f"https://127.0.0.1:{server.port}")
+    lists, path = Lists(5.0), "/api/v1/services"
+    try:
+        for size, again in ((10, False), (2 << 20, True)):
+            items = [{"metadata": {"name": "x" * size}, "spec": None}]
+            server.answers[path] = as_json({"kind": "ServiceList", "items": items})
+            assert isinstance(await lists.services(client), Answered)
+            gc.collect()
+            assert any(isinstance(held, Answered) for held in gc.get_objects()) is again
+            server.answers[path] = as_json({"kind": "ServiceList", "items": []})
+            read = await lists.services(client)
+            assert isinstance(read, Answered) and bool(read.body["items"]) is again
+            del read
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
