@@ -152,6 +152,8 @@ class OwnedWriter:
         head, owner = self._keys.heads + cluster, self._keys.owners + cluster
         when = [made_at(owner, self.term.revision), holds(head, before)]
         then, sure = [put(head, batch), *operations], True
+        if self.broken:  # a batch of the same name may be there: this one would be taken for it, and lost
+            raise NotOwner(self.broken)
         while True:
             if why := self.term.lapsed():
                 raise NotOwner(f"nothing more of {cluster} is journalled here, and nothing done: {why}")

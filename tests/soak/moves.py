@@ -250,7 +250,7 @@ APART: dict[str, Draw] = {
 """What happens to machines that etcd has for itself. Their names are drawn as those of control planes are."""
 SIGNED: dict[str, Draw] = {"sign-etcd-client": planes2}
 STACKED = frozenset({
-    "change-data-dir", "move-data", "put-snapshot", "leave-force-flag", "take-snapshot", "restore-snapshot", "join",
+    "change-data-dir", "move-data", "put-snapshot", "put-snapshot-beyond", "leave-force-flag", "take-snapshot", "restore-snapshot", "join",
     "block-and-join", "join-unpromoted", "hand-restore", "restore-alone",
 })  # fmt: skip
 """What happens to an etcd that is on the control planes alone."""
@@ -271,9 +271,9 @@ UNVOTED: dict[str, Draw] = {
 }  # fmt: skip
 UNVOTED_FROM = (131071 << 14) + 14336
 """As above: members that nobody promotes, and data that are behind their log or silently others than their peers'."""
-CALLED: dict[str, Draw] = {"rename-host": node, "name-host-back": node}
+CALLED: dict[str, Draw] = {"rename-host": node, "name-host-back": node, "put-snapshot-beyond": plane}
 CALLED_FROM = (131071 << 14) + 15360
-"""As above: machines that get another host name, whose kubelets end their pods."""
+"""As above: machines that get another host name, whose kubelets end their pods, and restores by hand with a bump."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),

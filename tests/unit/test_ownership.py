@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recoverd.engine.journal_file import JournalError
@@ -108,6 +108,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=40))
+@example([("join", 1, []), ("write", 1, ["silent", "refused"]), ("write", 1, [])])
 @settings(max_examples=400, deadline=None)
 def test_never_may_two_act_and_what_is_journalled_is_there_once(steps: list[tuple[str, int, Any]]) -> None:
     asyncio.run(_play(steps))
