@@ -250,7 +250,8 @@ APART: dict[str, Draw] = {
 """What happens to machines that etcd has for itself. Their names are drawn as those of control planes are."""
 SIGNED: dict[str, Draw] = {"sign-etcd-client": planes2}
 STACKED = frozenset({
-    "change-data-dir", "move-data", "put-snapshot", "put-snapshot-beyond", "leave-force-flag", "take-snapshot", "restore-snapshot", "join",
+    "change-data-dir", "move-data", "put-snapshot", "put-snapshot-beyond", "leave-force-flag", "take-snapshot",
+    "restore-snapshot", "join",
     "block-and-join", "join-unpromoted", "hand-restore", "restore-alone",
 })  # fmt: skip
 """What happens to an etcd that is on the control planes alone."""
