@@ -52,6 +52,8 @@ class Api:
         self._heard: dict[str, float] = {}
         self._ready: dict[str, tuple[bool, float]] = {}
         """Whether each node is Ready, and since when."""
+        self._begun = False
+        """An API server has served."""
         self._now = 0.0
         self.webhooks = Webhooks()
         self.away: dict[str, float] = {}
@@ -84,7 +86,9 @@ class Api:
                     self._heard[name] = now
                 ready = not self._unready(machine)[0]
                 if ready is not self._ready.get(name, (not ready, 0.0))[0]:
-                    self._ready[name] = (ready, now)
+                    # at the beginning of the story its nodes have been for days what they are
+                    self._ready[name] = (ready, now if self._begun else UP_SINCE)
+            self._begun = True
 
     def _posts(self, machine: Machine) -> bool:
         """Its kubelet tells the API server how it is, and is let."""
