@@ -54,10 +54,14 @@ def _each(record: Record, change: Callable[[datetime], datetime]) -> Record:
     return replace(
         record,
         since=change(record.since),
-        sightings={name: replace(s, since=change(s.since), last=maybe(s.last)) for name, s in record.sightings.items()},
+        sightings={
+            name: replace(s, since=change(s.since), last=maybe(s.last), first=maybe(s.first))
+            for name, s in record.sightings.items()
+        },
         swept_at=maybe(record.swept_at),
         unseen={name: change(at) for name, at in record.unseen.items()},
         fault_since=maybe(record.fault_since),
+        calm_since=maybe(record.calm_since),
         run=run
         and replace(
             run,

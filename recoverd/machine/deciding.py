@@ -83,13 +83,13 @@ def decide(turn: Turn, instead: str = "") -> None:
 
 def _may_be_starting(turn: Turn) -> str:
     """What is waited for where nothing is wrong but what may pass, and not for long; else ""."""
-    incident, found = turn.record.incident, outlook.confirmed(turn)
+    since, found = turn.record.fault_since, outlook.confirmed(turn)
     # a person who has been called is not told at each of its starts
     if turn.lifecycle.phase is not Phase.ESCALATED and (soon := api.coming_up(outlook.scene(turn), found)):
         return soon
-    if incident is None or not found or any(f.code not in MAY_PASS for f in found):
+    if since is None or not found or any(f.code not in MAY_PASS for f in found):
         return ""
-    if (turn.now - incident.fault_since).total_seconds() >= STARTS:
+    if (turn.now - since).total_seconds() >= STARTS:  # of the record, and not of the incident: it goes with the clock
         return ""
     starts = found[0].code == Code.API_NOT_ANSWERING
     may = "be starting anew, as after an edit of its manifest or a boot" if starts else "pass by itself"

@@ -362,3 +362,20 @@ def test_a_name_is_read_back_as_the_key_that_it_was() -> None:
         (Code.CERTIFICATE_EXPIRED, "cp1:/etc/a b.crt"),
     ):
         assert key_of(name_of(key)) == key
+
+
+@pytest.mark.parametrize("by", [-3600, 3600])
+def test_what_may_pass_has_its_minute_by_no_clock_that_is_set(by: int) -> None:
+    """Set back, nobody was called for an hour; set forward, somebody was at once."""
+
+    def isolated(cluster: Cluster) -> object:
+        return cluster.etcd_changed("cp3", leader="")
+
+    s = Script(3, 0)
+    ticking(s, isolated, 4)
+    assert "a person is called when it has lasted 60 s" in told(s, "waiting")[-1]
+    s.now += timedelta(seconds=by)
+    ticking(s, isolated, 2, ahead=by)
+    assert not told(s, "escalated")
+    ticking(s, isolated, 14, ahead=by)
+    assert told(s, "escalated")
