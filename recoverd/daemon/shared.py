@@ -170,7 +170,7 @@ class SharedWatches(Watches):
         if cluster in self._wanted and cluster not in self.resting():
             loop.retired = False
             return False
-        await loop.leave()
+        await loop.leave(let_go=cluster not in self._wanted)
         await self._let_go(cluster)
         await self.elsewhere(cluster, "")
         log.info(f"{cluster} is left to another bastion", event_name="given-up", cluster=cluster)

@@ -292,7 +292,7 @@ class Watches:
         was, task = self._watched[name], self._tasks.pop(name)
         task.cancel()
         await asyncio.wait([task])
-        await loop.leave()
+        await loop.leave(let_go=wanted is None)
         await loop.close()
         del self.loops[name], self._watched[name]
         if wanted is None:

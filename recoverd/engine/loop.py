@@ -276,12 +276,12 @@ class ClusterLoop:
                 self._rest.clear()
             await self._rest.wait()
 
-    async def leave(self) -> None:
+    async def leave(self, *, let_go: bool = False) -> None:
         """Before an end in good order: journal what only the machine knows yet. Without it, after a kill -9,
         that is a few seconds' knowledge.
         """
         try:
-            await self.handle(Stopping(self._clock()))
+            await self.handle(Stopping(self._clock(), let_go))
         except JournalError as error:
             self._log.error("what was seen in the last seconds could not be journalled", error=str(error))
 

@@ -146,12 +146,12 @@ def chosen(turn: Turn) -> Choice | None:
     """
     waiting, fault = turn.waiting_plan, turn.record.incident is not None
     if waiting and (why := turn.settings.hands_off):
-        _drop(turn, PlanStatus.SUPERSEDED, why)
+        drop(turn, PlanStatus.SUPERSEDED, why)
         waiting = None
     if waiting and turn.now >= waiting.expires_at:
         until = f"{waiting.expires_at:%H:%M:%S}" if fault else f"{waiting.expires_at:%Y-%m-%d %H:%M:%S}"
         who = f"only {waiting.first.by}, of two persons," if waiting.first else "nobody"
-        _drop(turn, PlanStatus.EXPIRED, f"{who} approved it before {until} UTC")
+        drop(turn, PlanStatus.EXPIRED, f"{who} approved it before {until} UTC")
         waiting = None
     if turn.record.pause:
         return None
@@ -164,7 +164,7 @@ def chosen(turn: Turn) -> Choice | None:
     if proposal := replanning.as_planned(turn, waiting, choice):
         turn.set(stale_sweeps=0, stale_since=None)
         if _left_alone(turn, waiting, choice):
-            _drop(
+            drop(
                 turn,
                 PlanStatus.SUPERSEDED,
                 f"it asked since {waiting.asks}; nobody has been there for {LEFT:g} s, so it is made anew, unasked",
@@ -175,13 +175,13 @@ def chosen(turn: Turn) -> Choice | None:
     if not replanning.is_stale(turn, waiting):
         return None
     if fault:
-        _drop(
+        drop(
             turn,
             PlanStatus.SUPERSEDED,
             "the findings changed since it was made, and it is not what would be planned now",
         )
         return choice
-    _drop(turn, PlanStatus.SUPERSEDED, "what it was made for is over, or it is not what would be planned now")
+    drop(turn, PlanStatus.SUPERSEDED, "what it was made for is over, or it is not what would be planned now")
     turn.set(explanation="")
     return None  # the next sweep makes the plan that takes its place: its steps hold its own number
 
@@ -205,7 +205,7 @@ def _left_alone(turn: Turn, plan: Plan, choice: Choice) -> bool:
     return (turn.now - since).total_seconds() >= LEFT and not barred
 
 
-def _drop(turn: Turn, status: PlanStatus, reason: str) -> None:
+def drop(turn: Turn, status: PlanStatus, reason: str) -> None:
     """Close the waiting plan; in a fault, what is done about it is open again."""
     turn.close_plan(status, reason)
     if turn.record.incident:

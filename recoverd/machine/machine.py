@@ -48,6 +48,7 @@ from recoverd.model.events import (
 from recoverd.model.finding import State
 from recoverd.model.fleet import Around
 from recoverd.model.history import History
+from recoverd.model.plan import PlanStatus
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks.base import Playbook
 
@@ -164,6 +165,14 @@ def _ticked(turn: Turn, event: Ticked) -> None:
         maintenance.maintain(turn)
 
 
+def _stopping(turn: Turn, event: Stopping) -> None:
+    """Write down what is known; a plan of a cluster that is let go is open to nobody any more."""
+    if event.let_go and turn.record.plan and not turn.record.run:
+        why = f"{turn.name} is not in the configuration any more and is not watched"
+        deciding.drop(turn, PlanStatus.SUPERSEDED, why)
+    turn.write_down()
+
+
 TAKES: Mapping[type, Callable[[Turn, Any], None]] = {
     Observed: sweeps.observed,
     StepEnded: running.step_ended,
@@ -177,7 +186,7 @@ TAKES: Mapping[type, Callable[[Turn, Any], None]] = {
     PointRequested: restore_points.request,
     ChoreEnded: chores.ended,
     Restarted: _restarted,
-    Stopping: lambda turn, _: turn.write_down(),
+    Stopping: _stopping,
     Ticked: _ticked,
 }
 """What each kind of event is taken by."""

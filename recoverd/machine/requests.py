@@ -182,7 +182,7 @@ def _plan_named(turn: Turn, name: str) -> Plan:
             "shows it, `--all` why it ended"
         )
     if plan.status is PlanStatus.RUNNING:
-        raise Refused(f"plan {name} is running already")
+        raise Refused(f"plan {name} is running already; `recoverctl pause {turn.name}` stops it before its next step")
     return plan
 
 

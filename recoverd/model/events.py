@@ -142,6 +142,8 @@ class Stopping:
     """The daemon is about to end in good order; what is only in its memory is to be written."""
 
     at: datetime
+    let_go: bool = False
+    """It goes on, and watches this cluster no more: it is not in the configuration any more."""
 
 
 Request = Approved | Rejected | Paused | Resumed | Acknowledged | PlanRequested | PointRequested | JoinRequested

@@ -26,9 +26,11 @@ from recoverd.model.events import (
     Restarted,
     Resumed,
     SaveIncident,
+    SavePlan,
     SaveRecord,
     StepEnded,
     StepIntent,
+    Stopping,
 )
 from recoverd.model.finding import Phase, State
 from recoverd.model.history import ENDS, History
@@ -311,6 +313,21 @@ def test_an_approval_is_refused_while_the_newest_sweep_does_not_see_the_findings
     with pytest.raises(Refused, match="does not see etcd-quorum-lost") as refused:
         s.approve()
     assert not refused.value.passing, "it is seen to be gone"
+
+
+def test_a_plan_of_a_cluster_that_is_let_go_is_open_no_more_and_what_was_open_of_it_goes_on() -> None:
+    """`recoverctl plans` listed it for good, and nobody could approve, reject or expire it."""
+    s = Script()
+    s.sweep(stuck, 4)
+    waits = s.plan
+    assert waits.status is PlanStatus.AWAITING_APPROVAL
+    s.give(Stopping(s.now))
+    assert s.machine.record.plan == waits, "the daemon alone ends, and goes on with it"
+    out = s.give(Stopping(s.now, let_go=True))
+    assert [p.plan.status for p in out if isinstance(p, SavePlan)] == [PlanStatus.SUPERSEDED]
+    assert s.machine.record.plan is None and s.machine.record.incident is not None
+    s.sweep(stuck, 1)
+    assert s.plan.id != waits.id, "where it is watched again it is made anew"
 
 
 def test_pause_keeps_hands_off_and_is_kept_over_a_restart() -> None:
