@@ -82,6 +82,13 @@ CAUSES = LOST | {
 """What a lower rung puts right, or a person, and no restart of agents."""
 
 
+SAY_WHY = frozenset({Code.KUBE_PROXY_DOWN, Code.CNI_AGENT_DOWN})
+"""What is confirmed in the first sweep that lists pods again, as it was found before the API server was away for a
+while: their logs are read from the next sweep on. A kube-proxy that ends each time for its configuration, as was known
+before, was restarted then.
+"""
+
+
 def shown_once(situation: Situation, nodes: Collection[str]) -> Finding | None:
     """What the newest sweep shows and has not lasted yet, and what is restarted goes by: a setback, or what is wrong
     with one of the nodes and needs no restart (observed: a node was looked at one sweep after it was seen to be cut
@@ -109,6 +116,8 @@ def unsettled(situation: Situation, nodes: Collection[str]) -> str:
         view = situation.host(host)
         if view is None or {f.code for f in found.get(node, [])} & ALONE:
             continue
+        if view.node is None and {f.code for f in found.get(node, [])} & SAY_WHY:
+            return f"A closer look at {host} has yet to show what the agents there say themselves."
         unit = view.units.get("kubelet")
         started = unit.since if unit and unit.running else None
         unready = listed.since if listed and not listed.ready else None

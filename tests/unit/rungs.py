@@ -9,10 +9,13 @@ from typing import Any
 from recoverd.model.catalogue import Code
 from recoverd.model.facts import Facts
 from recoverd.model.finding import Diagnosis, Finding, State
+from recoverd.model.node_look import NodeLook
+from recoverd.model.observation import HostView
 from recoverd.model.plan import StepResult
 from recoverd.model.record import Declined
 from recoverd.model.settings import ClusterSettings
 from recoverd.playbooks import registry
+from recoverd.playbooks.agents import SAY_WHY
 from recoverd.playbooks.base import Answer, Proposal, Situation
 from tests.unit.builders import Cluster
 
@@ -42,6 +45,10 @@ def situation(
     **more: object,
 ) -> Situation:
     observation = cluster.observation()
+    if any(f.code in SAY_WHY for f in found):  # for which machines are looked at more closely
+        hosts = ((n, v) for n, v in observation.hosts.items() if isinstance(v, HostView))
+        looked = {n: replace(v, node=v.node or NodeLook()) for n, v in hosts}
+        observation = replace(observation, hosts={**observation.hosts, **looked})
     diagnosis = Diagnosis(State.WORKER_NETWORK_BROKEN, found, "")
     since = {f.key: observation.at - timedelta(minutes=5) for f in found}
     made = Situation(
