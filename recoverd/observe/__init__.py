@@ -94,7 +94,7 @@ class Collector:
         self._pod_files: dict[str, Mapping[str, PodFileView] | None] = {}
         """By control plane: those that were seen last, which name files."""
         self._outside = OutsideWatch(hosts, cluster.deadlines.etcd)
-        self._turns, self._calm = Turns(cluster.workers_every), False
+        self._turns, self._calm = Turns(cluster.workers_every, cluster.interval), False
         self._planes = tuple(plane.name for plane in cluster.settings.control_planes)
         self._members = Members(hosts, self._planes, cluster.deadlines.etcd, self._haste)
 

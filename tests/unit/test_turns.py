@@ -61,6 +61,22 @@ def test_each_has_its_turn_in_time_and_the_turns_are_spread(interval: float) -> 
         assert max(map(len, looked[1:])) <= 60 * interval / 30 * 1.5 + 1
 
 
+def test_turns_are_further_apart_where_recoverd_does_not_manage_them_and_as_usual_once_it_does() -> None:
+    """A sweep over all that took too long made the next one look at all again, and so on for good."""
+    turns, looked, now = Turns(30.0, 5.0), list[tuple[float, frozenset[str]]](), 0.0
+    for turn in range(200):
+        due = turns.due(MANY, now)
+        took = len(due) * 0.4 if now < 600 else 1.0  # 24 s for all 60
+        turns.took(replace(seen(due, turn), behind=max(0.0, took - 1)), MANY, due, (), now)
+        looked.append((now, due))
+        now += max(5.0, took)
+    assert {len(due) for at, due in looked if 30 < at < 600} == {10}
+    for worker in MANY:
+        at = [at for at, due in looked if worker in due]
+        assert max(b - a for a, b in pairwise(at)) <= 90.0
+        assert max(b - a for a, b in pairwise([a for a in at if a > 720])) <= 30.0
+
+
 def test_all_are_looked_at_in_every_sweep_of_a_small_cluster_and_where_it_is_said() -> None:
     few = MANY[:SMALL]
     turns = Turns(30.0)
