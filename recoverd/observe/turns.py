@@ -1,8 +1,9 @@
 """Whose turn it is: the calm workers of a larger cluster are looked at one after the other, all others in every sweep.
 
-A sweep in which not all had their turn may only say that all is well. It is given to the machine where nothing is found
-but notices; where anything else is, or the machine is not at rest, the same sweep is made whole before anybody judges
-it. So nothing is found, done or taken for gone by a look that is older than the sweep.
+A sweep in which not all had their turn may only say that all is as well as it was. It is given to the machine where
+nothing is found but notices, and warnings that the newest whole sweep found, too; where anything else is, or the
+machine is not at rest, the same sweep is made whole before anybody judges it. So nothing is found anew, done or taken
+for gone by a look that is older than the sweep.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recoverd.model.finding import Diagnosis, Severity, State
+from recoverd.model.finding import Diagnosis, FindingKey, State
 from recoverd.model.network import NetworkView, NodeNetworkView, NodePods, ProbeAnswer, RulesView
 from recoverd.model.observation import HostView, Observation
 from recoverd.model.settings import STALE_INTERVALS
@@ -52,6 +53,8 @@ class Turns:
         self._odd: frozenset[str] = frozenset()
         self._before: float | None = None
         self._busy_until = -math.inf
+        self._standing: frozenset[FindingKey] = frozenset()
+        """Warnings of the newest sweep in which all were looked at."""
 
     def takes(self, workers: Collection[str]) -> bool:
         """Whether there are turns among so many."""
@@ -103,19 +106,21 @@ class Turns:
             carried={n: k.at for n, k in carried.items()},
         )
 
-    def found(self, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
-        """Whoever a finding is about, be it a notice, is looked at in the next sweep as well."""
+    def found(self, seen: Observation, diagnosis: Diagnosis, hosts_of: Mapping[str, str]) -> None:
+        """Whoever a finding of a sweep is about, be it a notice, is looked at in the next sweep as well."""
+        if not seen.carried:
+            self._standing = frozenset(f.key for f in diagnosis.warnings)
         words = {w for f in diagnosis.findings for w in (*BETWEEN.split(f.subject), getattr(f.facts, "host", ""))}
         self._odd |= {hosts_of.get(word, word) for word in words}
 
-
-def says_that_all_is_well(seen: Observation, found: Diagnosis) -> bool:
-    """Whether a sweep may stand in which not all had their turn. One for which recoverd itself was too late does, if
-    nothing is found: it says nothing, and to look at more would make it later.
-    """
-    if any(f.severity is not Severity.NOTICE for f in found.findings):
-        return False
-    return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
+    def may_stand(self, seen: Observation, found: Diagnosis) -> bool:
+        """Whether a sweep may in which not all had their turn: it says that all is well, or that what was a warning
+        when all were looked at is one still. One for which recoverd itself was too late may, if nothing is found: it
+        says nothing, and to look at more would make it later.
+        """
+        if not found.keys <= self._standing:
+            return False
+        return found.state is State.HEALTHY or (seen.late and found.state is State.UNOBSERVABLE)
 
 
 def odd(seen: Observation, hosts_of: Mapping[str, str]) -> set[str]:
