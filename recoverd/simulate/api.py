@@ -79,12 +79,13 @@ class Api:
         self._etcd.busy = self.serving() is not None
         if self._etcd.busy:
             self.webhooks.tick(now)
+            since = now if self._ready else UP_SINCE  # the cluster was there before anybody looked
             for name, machine in self._machines.items():
                 if self._posts(machine):
                     self._heard[name] = now
                 ready = not self._unready(machine)[0]
                 if ready is not self._ready.get(name, (not ready, 0.0))[0]:
-                    self._ready[name] = (ready, now)
+                    self._ready[name] = (ready, since)
 
     def _posts(self, machine: Machine) -> bool:
         """Its kubelet tells the API server how it is, and is let."""
