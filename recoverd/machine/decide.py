@@ -12,7 +12,6 @@ from recoverd.machine.guards import defined_twice
 from recoverd.model.catalogue import Code, Of, codes, host_in
 from recoverd.model.finding import Finding
 from recoverd.model.record import Declined
-from recoverd.model.settings import Approval
 from recoverd.playbooks.base import Answer, Askable, ForNodes, Playbook, Proposal, Refusal, Situation, Wait
 
 TELLS = HISTORIES | codes(Of.ELSEWHERE) | {Code.ETCD_MEMBER_ISOLATED}
@@ -47,8 +46,8 @@ def choose(situation: Situation, playbooks: Sequence[Playbook], declined: Sequen
         for playbook in playbooks:
             if finding.code not in playbook.repairs:
                 continue
-            if situation.settings.approval_of(playbook.name) is Approval.NEVER:
-                reasons.append(f"{playbook.name} is switched off in the configuration (approval: never)")
+            if never := situation.settings.forbids(playbook.name, unasked=False):
+                reasons.append(never)
                 continue
             if second := in_the_way(situation.diagnosis.faults, situation.unended, (finding.code,)):
                 said = "nothing else is done before a person has said which is right"
@@ -90,7 +89,7 @@ def on_request(situation: Situation, playbook: Playbook) -> Choice:
         choice.proposal
         or choice.reasons
         or not isinstance(playbook, Askable)
-        or situation.settings.approval_of(playbook.name) is Approval.NEVER
+        or situation.settings.forbids(playbook.name, unasked=False)
     ):
         return choice
     answer: Answer = playbook.asked(situation)

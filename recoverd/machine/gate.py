@@ -144,8 +144,8 @@ def obstacle(step: Step, evidence: Evidence, ahead: Collection[str]) -> str:
 def _called_off(
     plan: Plan, run: Run, step: Step, pause: Pause | None, evidence: Evidence, *, past: bool, waits: bool
 ) -> Gate | None:
-    """Findings that are gone, a pause, the deadline: why the rest of the plan is not wanted any more. While it waits
-    for its turn no time counts.
+    """Findings that are gone, a pause, a playbook that was switched off, the deadline: why the rest of the plan is not
+    wanted any more. While it waits for its turn no time counts.
     """
     if gone := guards.gone(step.requires, evidence):
         names = ", ".join(f"{code} {subject}".strip() for code, subject in gone)
@@ -156,6 +156,8 @@ def _called_off(
         return Gate(Verdict.STOP, f"{names}, on which the plan was made, is not seen any more", superseded=True)
     if past:
         return None
+    if why := evidence.scene.settings.forbids(plan.playbook, unasked=plan.automatic):
+        return Gate(Verdict.STOP, why, superseded=True)
     if pause:
         return Gate(Verdict.STOP, f"paused by {pause.by} ({pause.reason})", superseded=True)
     if not waits and guards.over(run.started_at, plan.deadline, evidence.now):

@@ -96,6 +96,8 @@ def situation_of_request(turn: Turn, plan: Plan) -> Situation:
 
 def _answers(turn: Turn, plan: Plan, situation: Situation) -> list[Proposal]:
     playbook = turn.playbook(plan.playbook)
+    if turn.settings.forbids(plan.playbook, unasked=False):
+        return []
     answers = (
         [playbook.propose(f, situation) for f in situation.confirmed if f.code in playbook.repairs] if playbook else []
     )

@@ -11,6 +11,7 @@ from recoverd.machine import chores, deciding, incidents, maintenance, outlook, 
 from recoverd.machine.sight import UNSTEADY, flaps, gap, interrupted, name_of, sighted, silent, standing
 from recoverd.machine.state import Sweep
 from recoverd.machine.turn import Turn
+from recoverd.memory import machines
 from recoverd.memory.recall import last_words, recall
 from recoverd.memory.remember import notice, remember
 from recoverd.model.events import Diagnosed, Observed
@@ -31,6 +32,7 @@ def observed(turn: Turn, event: Observed) -> None:
     _since_last_sweep(turn, observation)
     turn.set(witnessed=last_words(observation, turn.record.witnessed))
     observation = recall(observation, turn.record.witnessed)
+    _forget_others(turn, observation)
     diagnosis = diagnose(observation, turn.memory, turn.settings, _busy(turn))
     if diagnosis.state is not State.HEALTHY and turn.sweep and turn.sweep.diagnosis.state is State.HEALTHY:
         turn.write_down()  # whoever is started after a crash must know as much of the time before
@@ -67,6 +69,15 @@ def observed(turn: Turn, event: Observed) -> None:
 def _busy(turn: Turn) -> str:
     """The id of the plan that has begun and has not ended."""
     return turn.record.plan.id if turn.record.plan and turn.record.run else ""
+
+
+def _forget_others(turn: Turn, observation: Observation) -> None:
+    """Before anything is judged by it: what is known of machines in whose place others are is not of these."""
+    memory, told = machines.of_those_there(Scene(observation, turn.memory, turn.settings))
+    if memory is not turn.memory:
+        turn.learn(memory)
+    for what in told:
+        turn.note(History.ANOTHER_MACHINE, f"{what}; what was known of the machine before is forgotten")
 
 
 def _since_last_sweep(turn: Turn, observation: Observation) -> None:

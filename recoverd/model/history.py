@@ -26,6 +26,8 @@ class History(StrEnum):
     """What is not waited for, or not watched, any more."""
     CLOSED = "closed"
 
+    ANOTHER_MACHINE = "another-machine"
+    """What was known of a machine is not of the one in its place."""
     COMMON_CAUSE = "common-cause"
     """The same fault began in many clusters together."""
 

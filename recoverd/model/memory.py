@@ -66,6 +66,16 @@ class KnownIPv6:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownNode:
+    """By what a node is told from another one of its name: what is known of a machine is of this one."""
+
+    machine_id: str = ""
+    """Of the machine (/etc/machine-id), as its kubelet reports it; "" where it is not known."""
+    pod_cidrs: tuple[str, ...] = ()
+    """Its parts of the pod network (spec.podCIDRs); none where it was given none."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What carried one host's pods while the cluster was healthy, so that its loss is a
     finding and it can be put back.
@@ -249,6 +259,8 @@ class Memory:
     """When the address in the kubeconfig was last seen to answer nothing, with API servers ready behind it."""
     at_work: Mapping[str, Sight] = field(default_factory=dict)
     """By host: who was seen there last, for some minutes (`recoverd.diagnose.people`). Noted in every sweep."""
+    nodes: Mapping[str, KnownNode] = field(default_factory=dict)
+    """By host name: whose what is known of the host is (`recoverd.memory.machines`). Noted in every sweep."""
 
     def known_file(self, host: str, path: str) -> str:
         """Its text; "" where none is remembered."""

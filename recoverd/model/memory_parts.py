@@ -21,13 +21,29 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recoverd.model.codec import dump, load
-from recoverd.model.memory import KnownFile, KnownManifest, KnownPki, KnownPodFile, Memory, NodeNetwork, Worker
+from recoverd.model.memory import (
+    KnownFile,
+    KnownManifest,
+    KnownNode,
+    KnownPki,
+    KnownPodFile,
+    Memory,
+    NodeNetwork,
+    Worker,
+)
 from recoverd.model.points import RestorePoint
 
 REST = ""
 INDEX = "index"
 HOST, TEXT, LINES = "host/", "text/", "lines/"
-BY_HOST = {"manifests": "manifests", "networks": "network", "pki": "pki", "files": "files", "pod_files": "pod_files"}
+BY_HOST = {
+    "manifests": "manifests",
+    "networks": "network",
+    "pki": "pki",
+    "files": "files",
+    "pod_files": "pod_files",
+    "nodes": "node",
+}
 """Fields of a memory that are by host, and what they are called in a `HostMemory`."""
 KINDS: Mapping[str, Any] = {"workers": tuple[Worker, ...], "points": tuple[RestorePoint, ...]}
 MANY = 64
@@ -54,6 +70,7 @@ class HostMemory:
     files: Mapping[str, KnownFile] | None = None
     pod_files: Mapping[str, KnownPodFile] | None = None
     routes: Lines | None = None
+    node: KnownNode | None = None
 
 
 @dataclass(frozen=True, slots=True)

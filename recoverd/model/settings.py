@@ -216,5 +216,16 @@ class ClusterSettings:
         chosen = self.approval.get(playbook) or DEFAULT_APPROVALS.get(playbook, Approval.REQUIRED)
         return Approval.REQUIRED if chosen is Approval.AUTOMATIC and playbook not in MAY_RUN_UNASKED else chosen
 
+    def forbids(self, playbook: str, *, unasked: bool) -> str:
+        """Why a plan of the playbook may not go on, by what the configuration says now; "" when it may. It may say
+        otherwise than when the plan was made or approved.
+        """
+        match self.approval_of(playbook):
+            case Approval.NEVER:
+                return f"{playbook} is switched off in the configuration (approval: never)"
+            case Approval.REQUIRED if unasked:
+                return f"the configuration has it ask now (approval of {playbook}: required)"
+        return ""
+
     def host_at(self, address: str) -> HostSettings | None:
         return next((h for h in (*self.control_planes, *self.workers) if h.address == address), None)

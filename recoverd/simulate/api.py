@@ -127,6 +127,10 @@ class Api:
         if store is not None and name not in store.nodes and machine.joined and self._posts(machine):
             self.write(lambda s: replace(s, nodes=(*s.nodes, name)))
 
+    def rejoined(self, name: str) -> None:
+        """Its Node is a new one."""
+        self._ready.pop(name, None)
+
     def _follow_container(self, name: str, container: Container | None, now: float) -> None:
         server = self._servers.get(name)
         if container is None or container.stops_at is not None:
@@ -238,4 +242,5 @@ class Api:
         reason, message = self._unready(machine)
         since = moment(self._ready.get(name, (True, UP_SINCE))[1])
         head = (name, not reason, cordoned, machine.control_plane, machine.address, machine.boot_id, "v1.20.2", by)
-        return NodeView(*head, reason, message, since)
+        about = NodeView(*head, reason, message, since)
+        return replace(about, machine_id=machine.machine_id, pod_cidrs=(f"10.244.{machine.number}.0/24",))

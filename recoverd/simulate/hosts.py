@@ -168,6 +168,10 @@ class Machine:
     """By process name; none on a machine that is no node."""
     number: int = 0
     """Of its part of the pod network: 10.244.NUMBER.0/24."""
+    made: int = 1
+    """So many machines had this name, this one with them."""
+    known_at: float = UP_SINCE
+    """When the agents of the other nodes know the way to its part of the pod network."""
     forwarding: bool = True
     """net.ipv4.ip_forward; a boot switches it on."""
     bridge_netfilter: bool = True
@@ -341,6 +345,10 @@ class Machine:
     def networked(self) -> bool:
         """Its runtime has a configuration of the pod network."""
         return CNI_FILE in self.files or any(path.startswith(f"{CNI_DIR}/") for path in self.files)
+
+    @property
+    def machine_id(self) -> str:
+        return f"machine-{self.name}-{self.made}"
 
     @property
     def boot_id(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from recoverd.simulate.cluster import ModelCluster
 from recoverd.simulate.hosts import NODE_FILES, RESOLV, RUNTIME_CONFIG
+from recoverd.simulate.nodes import AGENT_START
+from recoverd.simulate.pki import of_worker
 
 SWAP = (
     "failed to run Kubelet: running with swap on is not supported, please disable swap! or set "
@@ -44,6 +46,23 @@ def free_disk(c: ModelCluster, *names: str) -> None:
     """Rotated logs are deleted, or the disk is mounted so that it can be written again."""
     for name in names:
         c.at(name).disk, c.at(name).crowded = "", False
+
+
+def remake_worker(c: ModelCluster, name: str, late: str = "40") -> None:
+    """`kubectl delete node`, and another machine is joined under its name and address: it is given another part of the
+    pod network, to which the others' agents know the way so many seconds later.
+    """
+    machine = c.machines[name]
+    machine.files, machine.papers = dict(machine.first), of_worker()
+    machine.fresh_network()
+    machine.pods.clear()
+    machine.made, machine.boots = machine.made + 1, machine.boots + 1
+    machine.number = max(m.number for m in c.machines.values()) + 1
+    machine.known_at = c.now + float(late)
+    c.restart_unit(name, "kubelet")
+    c.api.rejoined(name)
+    for agent in machine.agents:
+        machine.start_agent(agent, c.now + AGENT_START)
 
 
 def set_clock(c: ModelCluster, name: str, ahead: str = "900") -> None:

@@ -111,7 +111,9 @@ def _host(cluster: ModelCluster, store: Store, machine: Machine) -> NodeNetworkV
     up, addresses = TUNNEL not in machine.down, (f"10.244.{machine.number}.0/32",)
     tunnel = Link(TUNNEL, "vxlan", up, addresses, 1450, 50, *below, port=8472)
     others = sorted(
-        (m.number, m.address) for m in cluster.machines.values() if m is not machine and m.name in store.nodes
+        (m.number, m.address)
+        for m in cluster.machines.values()
+        if m is not machine and m.name in store.nodes and m.known_at <= now
     )
     routes = tuple(
         f"10.244.{number}.0/24 via {address} dev {TUNNEL} onlink"

@@ -69,7 +69,8 @@ class PodPaths:
             return False
         if machine.tunnel_filtered or sender.tunnel_filtered:  # an answer comes by the tunnel, too
             return False
-        return machine.forwarding and machine.number not in sender.lost_routes
+        known = machine.known_at <= self._now and machine.number not in sender.lost_routes
+        return machine.forwarding and known
 
     def programmed(self, source: str) -> Sequence[str]:
         """The endpoints of the service that a machine's rules know, in order."""

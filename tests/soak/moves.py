@@ -275,6 +275,9 @@ UNVOTED_FROM = (131071 << 14) + 14336
 CALLED: dict[str, Draw] = {"rename-host": node, "name-host-back": node, "put-snapshot-beyond": plane}
 CALLED_FROM = (131071 << 14) + 15360
 """As above: machines that get another host name, whose kubelets end their pods, and restores by hand with a bump."""
+REMADE: dict[str, Draw] = {"remake-worker": _and(worker, _choice("0", "20", "40"))}
+REMADE_FROM = (131071 << 14) + 15872
+"""As above: workers that are made anew under their name, with another part of the pod network."""
 LATEST = (
     (MUTE_FROM, MUTE, 0.4, (1, 1, 2, 3)),
     (LOST_FROM, LOST, 0.3, (1, 1, 2)),
@@ -295,6 +298,7 @@ LATEST = (
     (HELD_FROM, HELD, 0.3, (2, 3, 4)),
     (UNVOTED_FROM, UNVOTED, 0.5, (1, 2, 3)),
     (CALLED_FROM, CALLED, 0.5, (1, 2, 3)),
+    (REMADE_FROM, REMADE, 0.5, (1, 2)),
 )
 """From which seed on, of what, in how many stories, and how many moves of it."""
 WEIGHTS = {

@@ -10,6 +10,7 @@ from recoverd.model.memory import (
     Guest,
     KnownFile,
     KnownManifest,
+    KnownNode,
     KnownPki,
     KnownPodFile,
     Memory,
@@ -86,4 +87,5 @@ def full(nodes: int) -> Memory:
         pod_files={name: {"/etc/kubernetes/enc.yaml": KnownPodFile("ff" * 32, "600", "0:0", NOW)} for name in planes},
         worked=tuple(planes),
         outside=replace(mark, revision=3),
+        nodes={name: KnownNode(f"id of {name}", (f"10.100.{n % 256}.0/24",)) for n, name in enumerate(hosts)},
     )

@@ -17,7 +17,7 @@ from recoverd.engine.journal_file import VERSION
 from recoverd.model.codec import dump, load
 from recoverd.model.events import Remember, RememberPart, SaveRecord, StepOutcome
 from recoverd.model.memory import KnownFile, Memory, NodeNetwork
-from recoverd.model.memory_parts import INDEX, REST, Written, joined
+from recoverd.model.memory_parts import BY_HOST, INDEX, REST, Written, joined
 from recoverd.model.record import Record
 from tests.unit.builders import NOW, Cluster
 from tests.unit.memories import full, network
@@ -89,7 +89,7 @@ def test_what_is_written_grows_with_what_has_changed_and_not_with_the_cluster(no
     assert set(written.changes(replace(memory, pod_count=1)).puts) == {REST}
     changes = written.changes(with_route(memory, nodes))
     assert len(changes.puts) <= 3 and sum(map(len, changes.puts.values())) < 5000
-    left = written.changes(replace(memory, networks={}, files={}, manifests={}, pki={}, pod_files={}))
+    left = written.changes(replace(memory, **{name: {} for name in BY_HOST}))
     assert not left.puts and len(left.gone) >= nodes
 
 
@@ -185,6 +185,7 @@ def test_a_part_that_cannot_be_read_is_left_out_and_kept_and_stops_its_cluster_a
         memory,
         networks={n: k for n, k in memory.networks.items() if n != "w1"},
         files={n: k for n, k in memory.files.items() if n != "w1"},
+        nodes={n: k for n, k in memory.nodes.items() if n != "w1"},
     )
     assert not journal.saved("other").trouble and journal.saved("other").memory == memory
     begun, why = paused(saved, "prod", (), NOW)
