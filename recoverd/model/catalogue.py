@@ -591,7 +591,7 @@ class Code(StrEnum):
         About.NODE,
         (ShownBy.LISTS,),
         "A path from or to the node is broken, and its CNI (Flannel, Calico) tells other nodes to reach it at another "
-        "address than its own, as after a device was added to it.",
+        "address than its own, or than while its pods were reached, as after a device was added to it.",
         Of.APART,
     )
     TUNNEL_FILTERED = (
@@ -691,7 +691,7 @@ class Code(StrEnum):
         About.SERVER,
         (ShownBy.LISTS, ShownBy.ENDPOINTS),
         "The service `kubernetes`, by which pods call the API server, leads to an address that is that of no control "
-        "plane, and no node reaches an API server there: a fault where it leads nowhere else, else a warning.",
+        "plane's node, and no node reaches an API server there: a fault where it leads nowhere else, else a warning.",
     )
     # warnings and notices, by name
     AGGREGATED_API_AWAY = (

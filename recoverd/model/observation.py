@@ -85,6 +85,8 @@ class NodeView:
     """Its parts of the pod network, one of each family; none where it was given none."""
     machine_id: str = ""
     system_uuid: str = ""
+    more_addresses: tuple[str, ...] = ()
+    """Its further ones, as where it has several devices, and those by which it is reached from outside."""
     announced: str = ""
     """The address at which its CNI tells other nodes to reach it, by Flannel's or Calico's annotation; "" without."""
 

@@ -297,6 +297,7 @@ def _node(node: Node) -> NodeView:
     labels = msgspec.json.decode(meta.labels) or {}
     about = next((c for c in status.conditions or () if c.type == "Ready"), Condition())
     ready, info = about.status == "True", status.node_info or NodeInfo()
+    inner, outer = ([a.address for a in status.addresses or () if a.type == t] for t in ("InternalIP", "ExternalIP"))
     return NodeView(
         name=meta.name,
         ready=ready,
@@ -305,7 +306,7 @@ def _node(node: Node) -> NodeView:
         # no address is none that could be looked at: Windows has no shell of ours, and a virtual one no machine
         address=""
         if labels.get("kubernetes.io/os", "linux") != "linux" or labels.get("type") == "virtual-kubelet"
-        else next((a.address for a in status.addresses or () if a.type == "InternalIP"), ""),
+        else next(iter(inner), ""),
         boot_id=info.boot,
         kubelet_version=sys.intern(info.kubelet),
         cordoned_by=(meta.annotations and meta.annotations.cordoned) or "",
@@ -317,6 +318,7 @@ def _node(node: Node) -> NodeView:
         pod_cidrs=_pod_cidrs(node.spec),
         machine_id=info.machine,
         system_uuid=info.system,
+        more_addresses=(*inner[1:], *outer),
         announced=_announced(meta.annotations or Notes()),
     )
 

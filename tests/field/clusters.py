@@ -246,7 +246,7 @@ class Field(PlaneFaults, NodeFaults):
                 f"--name={me}",
             ),
             "kube-apiserver": (
-                f"--advertise-address={address}",
+                f"--advertise-address={at.gives_out.format_map(self.addresses) or address}",
                 "--etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt",
                 "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
                 "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",
