@@ -8,11 +8,9 @@ out: a plan ends under the settings under which it was begun.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import structlog
 from recoverd.clients.lease import Bastion, Tenure, this_bastion
 from recoverd.config import ClusterConfig, Config, ConfigError, load
 from recoverd.daemon.live import LiveWorld
+from recoverd.daemon.revival import paused
 from recoverd.engine.journal import Saved
 from recoverd.engine.journal_file import JournalError
 from recoverd.engine.loop import Clockwork, ClusterLoop, Heed, now, running
@@ -35,7 +34,7 @@ from recoverd.model.history import History
 from recoverd.model.lease import forbids
 from recoverd.model.memory import Memory
 from recoverd.model.plan import TimelineEntry
-from recoverd.model.record import Pause, Record
+from recoverd.model.record import Record
 from recoverd.model.text import some
 from recoverd.playbooks import registry
 
@@ -140,7 +139,7 @@ class Watches:
     def notices(self) -> list[str]:
         """What an operator should know of recoverd itself, a sentence each."""
         lines = [self.refused] if self.refused else []
-        lines += [self._waits_for(name) for name in self._changing if name in self.loops]
+        lines += [self._waits_for(name) for name in self._changing if name in self.loops or self._had_by(name)]
         lines += self._needs_start()
         lines += self._overloaded()
         lines += self.neighbours.notices()
@@ -238,7 +237,9 @@ class Watches:
 
     def _waits_for(self, name: str) -> str:
         if name not in self.loops:
-            return f"{name} is watched from now on"
+            others = ", ".join(self._had_by(name))
+            when = f"once {others}, which has control planes of it, has been let go" if others else "from now on"
+            return f"{name} is watched {when}"
         what = (
             "is watched by its new configuration"
             if name in self._wanted
@@ -256,6 +257,8 @@ class Watches:
         """Make true of the cluster what the configuration says by the time when it is at rest."""
         try:
             while self._wanted.get(name) != self._watched.get(name):
+                while others := self._had_by(name):
+                    await self.loops[others[0]].retire()
                 loop = self.loops.get(name)
                 if loop:
                     await loop.retire()
@@ -269,6 +272,20 @@ class Watches:
                     await self._hand_over(name, loop, wanted)
         finally:
             del self._changing[name]
+
+    def _had_by(self, name: str) -> list[str]:
+        """Other clusters that are watched still and have control planes that this one is to have, as one that is being
+        renamed: two that act on the same machines would undo each other's work, whose lease is one bastion's.
+        """
+        wanted = self._wanted.get(name)
+        mine = {h.address for h in wanted.settings.control_planes} if wanted else set[str]()
+        return [
+            other
+            for other, watched in self._watched.items()
+            if other != name
+            and not self.loops[other].retired
+            and not mine.isdisjoint(h.address for h in watched.settings.control_planes)
+        ]
 
     async def _hand_over(self, name: str, loop: ClusterLoop, wanted: ClusterConfig | None) -> None:
         """End the cluster's watch, and begin it anew where it is still wanted, from where it stood."""
@@ -360,32 +377,6 @@ class Watches:
     async def _begin_anew(self, name: str, record: Record, memory: Memory, why: str) -> None:
         """Journal with what the cluster is begun anew. Raises `JournalError`."""
         await self._writer.read(lambda j: j.begin_anew(name, record, memory, why, now()))
-
-
-def paused(saved: Saved, name: str, ids: Iterable[str], at: datetime) -> tuple[Saved, str]:
-    """What to begin with where `saved` is not whole: paused by recoverd itself; and why, with what
-    a person has to look at. Pure.
-    """
-    if saved.record:
-        what = "known-good manifests, etcd's furthest revision and learnt workers are"
-        lost = f"{what if saved.memory == Memory() else 'that is'} to be learnt anew from a healthy cluster"
-        record = saved.record
-    else:
-        lost = "whether a plan was running, what was rejected and how often recoverd has acted is forgotten"
-        record = Record(
-            "healthy", at, born=at, incidents=_highest(name, "", ids), maintenances=_highest(name, "m", ids)
-        )
-    why = (
-        f"{'; '.join(saved.trouble)}: {lost}. What it held is kept in the journal. See on the machines that "
-        "nothing was left half done "
-        f"(recoverctl plans --all shows the last plans), then: recoverctl resume {name}"
-    )
-    return Saved(replace(record, pause=record.pause or Pause("recoverd", why, at)), saved.memory, saved.trouble), why
-
-
-def _highest(name: str, kind: str, ids: Iterable[str]) -> int:
-    """The highest number that an incident, or a maintenance, of the cluster was given."""
-    return max((int(m[1]) for i in ids if (m := re.match(rf"{re.escape(name)}-{kind}(\d+)", i))), default=0)
 
 
 def _differences(was: ClusterConfig, now: ClusterConfig) -> str:

@@ -123,11 +123,12 @@ def replace_plan(turn: Turn, gone: GaveWay) -> None:
 
 
 def _mindful(turn: Turn, proposal: Proposal) -> Proposal:
-    """Where its cause is above the cluster or its machines, a person is at work on one of these, or this bastion may
-    do nothing unasked, it asks.
+    """Where its cause is above the cluster or its machines, a person is at work on one of these or has rejected another
+    remedy for the same, or this bastion may do nothing unasked, it asks.
     """
     why = (
         proposal.asks
+        or outlook.rejected(turn, proposal)
         or outlook.from_above(turn)
         or outlook.on_all_machines(turn, proposal)
         or people.on_any((s.host for s in proposal.steps), outlook.situation(turn).scene)

@@ -157,6 +157,14 @@ def on_all_machines(turn: Turn, proposal: Proposal) -> str:
     return on_all(why) if why else ""
 
 
+def rejected(turn: Turn, proposal: Proposal) -> str:
+    """Who has said no to something else for the same findings: that person has looked, and is asked about whatever else
+    is done about them; else "". It holds until the incident is acknowledged, as what was rejected is not offered again.
+    """
+    no = next((d for d in turn.record.declined if d.by and set(d.basis) & set(proposal.basis)), None)
+    return f"{no.by} has rejected {no.playbook} for the same" if no else ""
+
+
 def may_be_on_all(turn: Turn, proposal: Proposal) -> str:
     """What the next sweep has to show before it is done unasked: in this one the same is found on all machines of a
     kind, and has not lasted on each of them; else "".

@@ -167,7 +167,7 @@ def reject(turn: Turn, event: Rejected) -> None:
         turn.learn(meant)
         again = "what was gone was taken away on purpose by that, and is known no more"
     told = f"{plan.playbook} (plan {plan.id}) was {why}; {again}"
-    turn.decline(plan, told)
+    turn.decline(plan, told, event.by)
     if turn.lifecycle.phase is Phase.AWAITING_APPROVAL:
         turn.move("escalate")
     turn.explain(told, History.ESCALATED if turn.record.incident else History.DECLINED)

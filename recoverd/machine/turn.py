@@ -149,13 +149,13 @@ class Turn(OfState):
         if history:
             self.set(history=(*history[:-1], replace(history[-1], ended_at=self.now, ok=ok)))
 
-    def decline(self, plan: Plan, reason: str) -> None:
-        """Do not offer this remedy again for the same findings until a person says so."""
+    def decline(self, plan: Plan, reason: str, by: str = "") -> None:
+        """Do not offer this remedy again for the same findings until a person says so; `by`: who has rejected it."""
         of_maintenance = self.record.incident is None or self.record.incident.maintenance
         self.set(
             declined=(
                 *self.record.declined,
-                Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else ""),
+                Declined(plan.playbook, plan.basis, reason, plan.incident if of_maintenance else "", by),
             )
         )
 

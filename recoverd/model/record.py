@@ -97,6 +97,8 @@ class Declined:
     reason: str
     maintenance: str = ""
     """The maintenance it was part of; then it outlives that, until what it was made for is gone."""
+    by: str = ""
+    """Who has rejected it; "" for one that has failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def eligible(situation: Situation, of: Collection[str] = OF_NODES) -> tuple[tupl
         host = host_of(node, situation)
         view = situation.host(host)
         if all_spent or any(node_in(key) == node for key in spent):
-            refused[node] = f"{AGENTS} was tried on {node} in this incident and did not help"
+            refused[node] = f"{AGENTS} was tried on {node} in this incident and did not help, or was rejected"
         elif view is None:
             refused[node] = f"{host} cannot be looked at now over SSH, so its agents are not restarted"
         elif why := (

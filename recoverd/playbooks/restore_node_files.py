@@ -69,7 +69,7 @@ def _gone(finding: Finding, situation: Situation) -> Answer:
         if view is None or view.node is None:
             refused[each.subject] = f"{host} cannot be looked at closely now, so no file is put back on it"
         elif not situation.by_hand and each.key in situation.spent(NAME):
-            refused[each.subject] = f"{NAME} was tried on {host} in this incident and did not help"
+            refused[each.subject] = f"{NAME} was tried on {host} in this incident and did not help, or was rejected"
         elif isinstance(steps := how(each, host, view.node, situation), str):
             refused[each.subject] = steps
         else:

@@ -89,7 +89,7 @@ class RestoreNodeNetwork:
         """What is put back on one node, in words and as operations; none where all is there."""
         host = host_of(node, situation)
         if not situation.by_hand and any(node_in(key) == node for key in situation.spent(NAME)):
-            return Refusal(f"{NAME} was tried on {node} in this incident and did not help")
+            return Refusal(f"{NAME} was tried on {node} in this incident and did not help, or was rejected")
         seen = situation.observation.network
         view = seen.hosts.get(host) if isinstance(seen, NetworkView) else None
         known = situation.memory.networks.get(host)

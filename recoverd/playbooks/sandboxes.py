@@ -35,7 +35,9 @@ def without_sandbox(finding: Finding, situation: Situation) -> Answer:
     if view is None or view.node is None:
         return Wait(f"{finding.message} A closer look at {host} has yet to show its files")
     if not situation.by_hand and finding.key in situation.spent(NAME):
-        return Refusal(f"{NAME} was tried on {host} in this incident and did not help. {_cure(finding)}")
+        return Refusal(
+            f"{NAME} was tried on {host} in this incident and did not help, or was rejected. {_cure(finding)}"
+        )
     if off_on_purpose(view, host):
         return None
     if why := begins_anew(host, situation):

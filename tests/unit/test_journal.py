@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.daemon.watches import paused
+from recoverd.daemon.revival import paused
 from recoverd.engine.journal import Journal, Saved
 from recoverd.engine.journal_file import JournalError, JournalFile
 from recoverd.model import bastion_operations, operations, unit_operations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.daemon.watches import paused
+from recoverd.daemon.revival import paused
 from recoverd.engine.journal import Journal
 from recoverd.engine.journal_file import VERSION
 from recoverd.model.codec import dump, load
