@@ -794,6 +794,20 @@ class Code(StrEnum):
         (ShownBy.LISTS,),
         "A plan of recoverd cordoned a worker and has ended, and the worker is cordoned still.",
     )
+    NODE_UNINITIALISED = (
+        "node-not-initialised",
+        About.NODE,
+        (ShownBy.LISTS,),
+        "A node has been Ready for minutes and has a taint still that a controller takes off once the node can be used "
+        "(its cloud provider's, its network's, of a node that was not Ready): no new pod gets there.",
+    )
+    NODES_TAKE_NO_PODS = (
+        "nodes-take-no-pods",
+        About.CLUSTER,
+        (ShownBy.LISTS,),
+        "Every node for pods has a taint or is cordoned, and pods are Pending: a warning where somebody has set one of "
+        "them, and a fault where all are of controllers that do not take them off.",
+    )
     NODES_CORDONED = (
         "nodes-cordoned",
         About.CLUSTER,

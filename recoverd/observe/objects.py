@@ -6,6 +6,7 @@ The shapes are what is decoded into: whatever else an object has is passed over 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -66,6 +67,10 @@ class Meta(Struct, rename="camel"):
 
 
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+PASSED_OVER = re.compile(
+    r"node-role\.kubernetes\.io/.*|node\.kubernetes\.io/(unschedulable|(memory|disk|pid)-pressure)"
+)
+"""Keys of taints that are told otherwise: of control planes, of a cordon, of pressures."""
 PRESSURES = frozenset({"DiskPressure", "MemoryPressure", "PIDPressure"})
 
 
@@ -91,6 +96,7 @@ class NodeInfo(Struct):
 
 class Taint(Struct, rename="camel"):
     key: str = ""
+    effect: str = ""
     time_added: str | None = None
 
 
@@ -320,7 +326,21 @@ def _node(node: Node) -> NodeView:
         system_uuid=info.system,
         more_addresses=(*inner[1:], *outer),
         announced=_announced(meta.annotations or Notes()),
+        taints=_taints(node.spec),
+        without_network=next(
+            (
+                instant(c.last_transition_time)
+                for c in status.conditions or ()
+                if c.type == "NetworkUnavailable" and c.status == "True"
+            ),
+            None,
+        ),
     )
+
+
+def _taints(spec: NodeSpec | None) -> tuple[str, ...]:
+    kept_away = (t for t in (spec and spec.taints) or () if t.effect in ("NoSchedule", "NoExecute"))
+    return tuple(sys.intern(f"{t.key}:{t.effect}") for t in kept_away if not PASSED_OVER.fullmatch(t.key))
 
 
 def _announced(notes: Notes) -> str:

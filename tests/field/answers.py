@@ -52,6 +52,10 @@ class Answers:
     """The addresses behind that service."""
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
     """Annotations of nodes, by host."""
+    taints: list[dict[str, str]] = field(default_factory=list)
+    """Of the worker's node."""
+    unbound: str = ""
+    """NAMESPACE/NAME of a pod that is bound to no node."""
     removed: str = ""
     """The control plane whose member of etcd was removed."""
     alarm: str = ""
@@ -134,7 +138,8 @@ class Answers:
         nodes = {h: self.at.node.format(host=h) for h in self.addresses}
         on = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
         if not on:
-            return as_json(table(self.pods(), nodes, self.waiting))
+            unbound = [("unbound-uid", "", self.unbound, "<none>")] if self.unbound else []
+            return as_json(table([*self.pods(), *unbound], nodes | {"": "<none>"}, self.waiting))
         here = [(uid, name) for uid, host, name, _ in self.pods() if nodes[host] == on]
         return listed("Pod", [{"metadata": meta(uid, name), "status": self._status(name)} for uid, name in here])
 
@@ -208,7 +213,8 @@ class Answers:
         notes, outer = self.notes.get(host, {}), self.at.outer.get(host)
         return {
             "metadata": {"name": name, "labels": labels, "annotations": notes, "creationTimestamp": CREATED},
-            "spec": {"podCIDR": part, "podCIDRs": [part]} if (part := self.part(host)) else {},
+            "spec": ({"podCIDR": part, "podCIDRs": [part]} if (part := self.part(host)) else {})
+            | ({"taints": self.taints} if host == "w1" and self.taints else {}),
             "status": {
                 "conditions": [condition],
                 "addresses": [

@@ -60,6 +60,15 @@ class NodeFaults(Faults):
         worker.write(CONFIG_MAP.format("kube-proxy-w1-uid"), f"clusters:\n- cluster:\n    {server}")
         self.rules_flushed()
 
+    def never_initialised(self) -> None:
+        """The worker's node was made anew while its cloud provider's controller was away, and a pod is made."""
+        self.answers.taints.append(
+            {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+        )
+        self.answers.unbound = "d/new-1"
+        self.answers.waiting["d/new-1"] = "Pending"
+        self.api.answers |= self.answers.api()
+
     # --- of addresses ---
 
     def path_lost(self) -> None:
